@@ -1,0 +1,173 @@
+"""Feed mutated pickles to `tasks.safe_pickle.read_pickle`; anything but a clean tree or RefusedPickle is a finding.
+
+    python -m benchmarks.fuzz_pickle --count 300000 --seed 0
+
+Prints files per second, how often each outcome occurred, and the slowest file. A finding (another exception, a file
+that takes longer than `--limit` seconds, an object of a foreign type in the tree, memory or recursion run out of) is
+kept in `--keep` and makes the exit code 1. The file under test lies there too, so a crash of the interpreter leaves it.
+"""
+
+import argparse
+import collections
+import pickle
+import pickletools
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+
+import numpy as np
+
+from data_contracts.errors import RefusedPickle
+from tasks.safe_pickle import read_pickle
+
+# Opcodes that a pickle of arrays does not contain, and arguments that lie.
+# fmt: off
+HOSTILE = [
+    b"cposix\nsystem\n", b"\x8c\x05posix\x8c\x06system\x93", b"(iposix\nsystem\n", b"(cos\nsystem\no", b"\x82\x01",
+    b"Pid\n", b"Q", b"\x81", b"\x92", b"\x97", b"\x98", b"\x80\xff", b"2\x86" * 40, b"\x85" * 300, b"]a" * 50,
+    b"\x95\xff\xff\xff\xff\xff\xff\xff\x7f", b"\x8e\x00\x00\x00\x00\x00\x00\x00\x01", b"r\xff\xff\xff\xff", b"p-1\n",
+    b"\x8a\x08\x00\x00\x00\x00\x00\x00\x00\x40", b"J\xff\xff\xff\xff", b"\x8b\xff\xff\xff\x7f", b"I" + b"9" * 5000,
+    b"2", b"0", b"1", b"(", b".", b"}", b"]", b"\x8f", b"\x90", b"(\x91", b")R", b"}b", b"Nb", b"s", b"u", b"d", b"l",
+    b"S'\\q'\n", b"U\x01\xff", b"F1e999\n", b"V\\ud800\n", b"cbuiltins\nset\n", b"cbuiltins\ncomplex\n", b"K\x00\x85",
+]
+# fmt: on
+
+
+LITERALS = frozenset(bytes([code]) for code in b"NIJKMLFGUTSVXBC\x8a\x8c\x88\x89\x8d\x8e\x96)]}")
+
+
+class TooSlow(BaseException):
+    """Past every `except`, so that the reader cannot take it for a failure of the file."""
+
+
+def main() -> None:
+    """Run the fuzzer as described above."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=100_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--limit", type=float, default=5.0, help="seconds a file may take")
+    parser.add_argument("--keep", type=Path, default=Path("/tmp/fuzz_pickle"))
+    options = parser.parse_args()
+    options.keep.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGALRM, too_slow)
+
+    generator, corpus = random.Random(options.seed), valid_pickles()
+    pool = [piece for data in corpus for piece in pieces(data)] + HOSTILE * 20
+    path = options.keep / f"seed{options.seed}.pkl"
+    outcomes: collections.Counter[str] = collections.Counter()
+    slowest, started = 0.0, time.perf_counter()
+    for number in range(options.count):
+        data = mutant(generator, corpus, pool)
+        path.write_bytes(data)
+        begun = time.perf_counter()
+        outcome = read(path, options.limit, streaming=number % 2 == 0)
+        slowest = max(slowest, time.perf_counter() - begun)
+        outcomes[outcome] += 1
+        if outcome.startswith("FINDING"):
+            path.with_name(f"finding-{options.seed}-{number}.pkl").write_bytes(data)
+    rate = options.count / (time.perf_counter() - started)
+    print(f"{options.count} files, seed {options.seed}, {rate:.0f} files/s, slowest {slowest:.3f} s")
+    for outcome, count in outcomes.most_common():
+        print(f"{count:9d}  {outcome}")
+    sys.exit(any(outcome.startswith("FINDING") for outcome in outcomes))
+
+
+def valid_pickles() -> list[bytes]:
+    """Small pickles that the reader takes, of every protocol, with all memo opcodes and with the needed ones."""
+    poses = np.arange(12.0).reshape(2, 2, 3)
+    trees: list[object] = [
+        [poses, poses, np.asfortranarray(poses), poses.transpose(1, 0, 2), poses.astype(">f8"), poses.astype("f2")],
+        {"poses": [poses[0], (poses[1], None)], 3: {"fps": 60, "names": ["hip", "knee"]}, ("a", 1): frozenset("ab")},
+        [np.array([[1], poses, "x"], dtype=object), np.array(["hip", "é"]), np.array(5.0), np.float32(2), np.str_("a")],
+        [{1, 2}, b"", b"abc", bytearray(b"abc"), 1.5, -3, 2**70, 1j, True, "é\n", np.zeros((0, 3)), np.dtype(">f8")],
+    ]
+    dumps = [pickle.dumps(tree, protocol) for tree in trees for protocol in range(6)]
+    return dumps + [pickletools.optimize(data) for data in dumps]
+
+
+def pieces(data: bytes) -> list[bytes]:
+    """The opcodes of a pickle, each with its argument."""
+    places = [place for _, _, place in pickletools.genops(data)]
+    return [data[start:end] for start, end in zip(places, [*places[1:], len(data)], strict=True)]
+
+
+def mutant(generator: random.Random, corpus: list[bytes], pool: list[bytes]) -> bytes:
+    """A pickle changed byte by byte, argument by argument or opcode by opcode, cut, spliced, or made of opcodes at random."""
+    data = generator.choice(corpus)
+    kind = generator.randrange(7)
+    if kind == 0:
+        changed = bytearray(data)
+        for _ in range(generator.randint(1, 8)):
+            changed[generator.randrange(len(changed))] = generator.choice([generator.randrange(256), 0, 255, 46, 40])
+        return bytes(changed)
+    if kind == 1:
+        return data[: generator.randrange(len(data))] + generator.choice([b"", b".", generator.randbytes(5)])
+    if kind == 2:
+        start, other = generator.randrange(len(data)), generator.choice(corpus)
+        return data[:start] + other[generator.randrange(len(other)) :]
+    if kind == 3:
+        start = generator.randrange(len(data))
+        return data[:start] + generator.choice(pool) + data[start + generator.randrange(4) :]
+    if kind == 4:  # the same opcodes with other arguments, which gets furthest
+        literals = [piece for piece in pool if piece[:1] in LITERALS]
+        return b"".join(
+            generator.choice(literals) if piece[:1] in LITERALS and not generator.randrange(20) else piece
+            for piece in pieces(data)
+        )
+    opcodes = pieces(data) if kind == 5 else generator.choices(pool, k=generator.randint(1, 60))
+    for _ in range(generator.randint(1, 6)):
+        start = generator.randrange(len(opcodes))
+        put_in = generator.choices(pool, k=generator.randrange(3)) + opcodes[start : start + generator.randrange(2)]
+        opcodes[start : start + generator.randrange(3)] = put_in or [b"N"]
+    return b"".join(opcodes) + generator.choice([b"", b"."])
+
+
+def read(path: Path, limit: float, streaming: bool) -> str:
+    """Read one file and name the outcome."""
+    signal.setitimer(signal.ITIMER_REAL, limit)
+    try:
+        tree = read_pickle(path, (lambda array: float(array.size)) if streaming else None)
+        foreign = foreign_type(tree)
+        return f"FINDING: a {foreign} in the tree" if foreign else "a clean tree"
+    except RefusedPickle as refusal:
+        cause = type(refusal.__cause__).__name__
+        named = str(path) in str(refusal) and "byte" in str(refusal)
+        return f"{'' if named and cause not in ('MemoryError', 'RecursionError') else 'FINDING: '}refused, by {cause}"
+    except TooSlow:
+        return "FINDING: too slow"
+    except Exception as error:
+        return f"FINDING: {type(error).__name__}: {error}"
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def foreign_type(tree: object) -> str | None:
+    """Name a type in the tree that is not one of those the reader promises."""
+    plain = (str, bytes, bytearray, int, float, complex, bool, type(None), np.generic, np.dtype)
+    waiting, seen = [tree], set()
+    while waiting:
+        value = waiting.pop()
+        if id(value) in seen or isinstance(value, plain) or value is np.ndarray:
+            continue
+        seen.add(id(value))
+        if isinstance(value, list | tuple | set | frozenset):
+            waiting += value
+        elif isinstance(value, dict):
+            waiting += [*value.keys(), *value.values()]
+        elif isinstance(value, np.ndarray):
+            waiting += value.ravel().tolist() if value.dtype == object else []
+        else:
+            return type(value).__name__
+    return None
+
+
+def too_slow(_signal: int, _frame: FrameType | None) -> None:
+    """Stop the file under test."""
+    raise TooSlow
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""Which inputs each stage's result is a function of."""
+
+from pathlib import Path
+
+from data_contracts.parameters import (
+    ConvertParameters,
+    EvaluateParameters,
+    FinetuneParameters,
+    IngestParameters,
+    PipelineParameters,
+    PretrainParameters,
+    SyntheticParameters,
+)
+from data_contracts.store import Identity, file_digest, read_manifest
+
+
+def synthesise(parameters: SyntheticParameters) -> Identity:
+    """Synthetic motion: its parameters alone."""
+    return Identity("synthetic", "synthesise", parameters, {})
+
+
+def ingest(source: Path, clip_list: Path | None, parameters: IngestParameters) -> Identity:
+    """Clips: the bytes of the pickle and of its clip list."""
+    return Identity("clips", "ingest", parameters, _source(source, clip_list))
+
+
+def convert(clips: Path, parameters: ConvertParameters) -> Identity:
+    """Windows: the clip store."""
+    return Identity("windows", "convert", parameters, {"clips": _digest(clips)})
+
+
+def pretrain(windows: Path, parameters: PretrainParameters) -> Identity:
+    """A pretrained network: the windows."""
+    return Identity("runs", "pretrain", parameters, {"windows": _digest(windows)})
+
+
+def finetune(windows: Path, checkpoint: Path, parameters: FinetuneParameters) -> Identity:
+    """A fine-tuned network: the windows and the bytes of the pretrained checkpoint."""
+    return Identity(
+        "runs", "finetune", parameters, {"windows": _digest(windows), "pretrained": file_digest(checkpoint)}
+    )
+
+
+def evaluate(windows: Path, checkpoint: Path, parameters: EvaluateParameters) -> Identity:
+    """A report: the windows and the bytes of the checkpoint."""
+    return Identity(
+        "reports", "evaluate", parameters, {"windows": _digest(windows), "checkpoint": file_digest(checkpoint)}
+    )
+
+
+def pipeline(source: Path, clip_list: Path | None, parameters: PipelineParameters) -> Identity:
+    """A pipeline run: the bytes it starts from. It has no folder of its own; its digest finds its run in MLflow."""
+    return Identity("pipelines", "pipeline", parameters, _source(source, clip_list))
+
+
+def _source(source: Path, clip_list: Path | None) -> dict[str, str]:
+    return {"source": file_digest(source)} | ({"clip_list": file_digest(clip_list)} if clip_list else {})
+
+
+def _digest(folder: Path) -> str:
+    return read_manifest(folder)["digest"]

@@ -1,0 +1,300 @@
+"""Parameters of every stage: pydantic models with bounds, so that a bad value is refused at the door.
+
+Notable decisions:
+- what changes a result stands in a stage's own model and so in its digest; where it runs stands in
+  `Runtime` and does not;
+- a preset is one YAML of `PipelineParameters`; `--set path.to.parameter=value` writes into the same tree.
+"""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from data_contracts.errors import InputError
+
+PRESETS = Path(__file__).parent.parent / "presets"
+SYNTHETIC_SOURCE = "synthetic"
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class Parameters(BaseModel):
+    """Base of all parameter models: immutable, and a misspelt field is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class GroupBy(StrEnum):
+    """What may not be split between train and test."""
+
+    SUBJECT = "subject"
+    RECORDING = "recording"
+    CLIP = "clip"
+
+
+class SyntheticParameters(Parameters):
+    """The embedded demo motion: how many people move, for how long, and from which seed."""
+
+    seed: int = Field(0, ge=0)
+    people: int = Field(24, ge=3, description="People, each with every action.")
+    seconds: float = Field(8.0, gt=1.0, le=600.0, description="Length of a clip.")
+
+
+class IngestParameters(Parameters):
+    """AMASS pickle -> clips."""
+
+    fps: float = Field(60.0, gt=0, le=1000, description="Frames per second, where the clip list gives none.")
+    min_frames: int = Field(30, ge=2, description="Shorter clips are left out, each named in the quarantine file.")
+    max_quarantined: Share = Field(0.05, description="Above this share of broken clips the stage fails.")
+    group_by: GroupBy = Field(
+        GroupBy.SUBJECT, description="Group of a clip: its subject, its recording, or itself (then people are split)."
+    )
+
+
+class Projection(StrEnum):
+    """The virtual camera's projection."""
+
+    ORTHOGRAPHIC = "orthographic"
+    PERSPECTIVE = "perspective"
+
+
+class ShortClips(StrEnum):
+    """What happens to a clip shorter than the window."""
+
+    PAD = "pad"
+    DROP = "drop"
+
+
+class ConvertParameters(Parameters):
+    """Clips -> windows seen by virtual cameras, split by group."""
+
+    window: int = Field(27, ge=1, le=4096, description="Frames of a window.")
+    stride: int = Field(9, ge=1, description="Frames between the starts of two windows.")
+    views: int = Field(4, ge=1, le=1024, description="Virtual cameras per clip.")
+    projection: Projection = Projection.ORTHOGRAPHIC
+    max_pitch_deg: float = Field(15.0, ge=0, lt=90, description="Camera pitch is uniform in [-max, max].")
+    short_clips: ShortClips = Field(
+        ShortClips.PAD, description="Clips shorter than the window: padded (confidence 0) or left out."
+    )
+    val_share: Share = 0.15
+    test_share: Share = 0.15
+    split_seed: int = Field(204, ge=0, description="Salt of the hash that puts a group into a split.")
+    seed: int = Field(0, ge=0, description="Seed of the cameras.")
+
+    @model_validator(mode="after")
+    def _shares_leave_room_for_training(self) -> "ConvertParameters":
+        if self.val_share + self.test_share >= 1:
+            raise ValueError(f"val_share + test_share is {self.val_share + self.test_share:g}; it must stay below 1")
+        return self
+
+
+class DSTformerConfig(Parameters):
+    """Shape of the DSTformer (MotionBERT, Zhu et al., ICCV 2023, section 4.1)."""
+
+    dim_in: Literal[2, 3] = Field(3, description="Input per joint: x, y, or x, y, confidence.")
+    dim_out: Literal[2, 3] = Field(3, description="Output per joint: the 2D pose, or the 3D pose.")
+    embed_dim: int = Field(64, ge=8, description="Features per joint.")
+    heads: int = Field(8, ge=1)
+    fusion_depth: int = Field(2, ge=1, description="Stages, each fusing an ST and a TS stream.")
+    attn_depth: int = Field(1, ge=1, description="Blocks per stream in a stage; 1 is MotionBERT's network.")
+    mlp_ratio: float = Field(2.0, gt=0)
+    rep_dim: int | None = Field(None, ge=1, description="Width of Linear+tanh before the head; none leaves it out.")
+    max_frames: int = Field(243, ge=1, description="Longest window; set from the windows when training starts.")
+
+    @model_validator(mode="after")
+    def _heads_divide_features(self) -> "DSTformerConfig":
+        if self.embed_dim % self.heads:
+            raise ValueError(f"embed_dim {self.embed_dim} is not a multiple of heads {self.heads}")
+        return self
+
+
+class HeadKind(StrEnum):
+    """`joints`: a linear map to the pose. `depth`: the seed's 64-128-1, z only, with x and y taken from the input."""
+
+    JOINTS = "joints"
+    DEPTH = "depth"
+
+
+class Objective(StrEnum):
+    """What pretraining asks for, given the corrupted 2D: the clean 2D, or the 3D."""
+
+    RECONSTRUCT = "reconstruct"
+    LIFT = "lift"
+
+
+class CorruptionParameters(Parameters):
+    """What is done to the 2D input before the network sees it. Units are the window's normalised units."""
+
+    frame_share: Share = Field(0.0, description="Share of frames whose joints are all replaced.")
+    joint_share: Share = Field(0.0, description="Share of single joints replaced.")
+    fill: Literal["normal", "zero"] = Field("normal", description="Replaced by N(0,1), or by 0 with confidence 0.")
+    noise_std: float = Field(0.0, ge=0, description="Detector noise: standard deviation per joint, confidence follows.")
+
+
+class LossWeights(Parameters):
+    """Weights of the loss terms (MotionBERT, section 4.2); a term with weight 0 is not computed."""
+
+    mpjpe: float = Field(1.0, ge=0)
+    n_mpjpe: float = Field(0.0, ge=0)
+    velocity: float = Field(0.0, ge=0)
+
+    @model_validator(mode="after")
+    def _some_term_counts(self) -> "LossWeights":
+        if self.mpjpe + self.n_mpjpe + self.velocity == 0:
+            raise ValueError("every loss weight is 0: nothing would be learned")
+        return self
+
+
+class TrainingParameters(Parameters):
+    """The training loop, common to pretraining and fine-tuning."""
+
+    batch_size: int = Field(64, ge=1, description="Windows per micro-batch.")
+    auto_batch: bool = Field(False, description="On CUDA: grow the micro-batch to the largest that fits.")
+    accumulate: int = Field(1, ge=1, description="Micro-batches per optimiser step.")
+    max_epochs: int = Field(10, ge=1)
+    patience: int = Field(10, ge=1, description="Epochs without a better validation score before stopping.")
+    learning_rate: float = Field(1e-3, gt=0, le=1)
+    norm_learning_rate: float | None = Field(None, gt=0, le=1, description="For the last LayerNorm; none: the same.")
+    schedule: Literal["constant", "exponential", "cosine"] = "constant"
+    decay: float = Field(0.99, gt=0, le=1, description="Factor per epoch of the exponential schedule.")
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)
+    eps: float = Field(1e-8, gt=0)
+    weight_decay: float = Field(1e-4, ge=0)
+    clip_norm: float = Field(1.0, gt=0, description="Gradients are clipped to this norm.")
+    loss: LossWeights = LossWeights()
+    focal_gamma: float = Field(0.0, ge=0, description="Focal weight of a joint's error; 0 turns it off.")
+    corruption: CorruptionParameters = CorruptionParameters()
+    flip: bool = Field(False, description="Mirror half of the windows.")
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    gradient_checkpointing: bool = False
+    checkpoint_every: int | None = Field(None, ge=1, description="Keep a checkpoint every so many epochs.")
+    keep_top: int = Field(3, ge=1, le=100, description="Best checkpoints kept.")
+    seed: int = Field(0, ge=0)
+
+
+class PretrainParameters(TrainingParameters):
+    """Masked pretraining of the whole network."""
+
+    objective: Objective = Objective.LIFT
+    network: DSTformerConfig = DSTformerConfig()
+
+    @model_validator(mode="after")
+    def _output_fits_objective(self) -> "PretrainParameters":
+        wanted = 2 if self.objective is Objective.RECONSTRUCT else 3
+        if self.network.dim_out != wanted:
+            raise ValueError(f"objective {self.objective} needs network.dim_out {wanted}, not {self.network.dim_out}")
+        return self
+
+
+class FinetuneParameters(TrainingParameters):
+    """Supervised lifting from a pretrained backbone."""
+
+    head: HeadKind = HeadKind.JOINTS
+    freeze_backbone: bool = True
+
+
+class EvaluateParameters(Parameters):
+    """Evaluation on one split, beside the baselines."""
+
+    split: Literal["val", "test"] = "test"
+    batch_size: int = Field(256, ge=1)
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    pck_mm: float = Field(150.0, gt=0)
+
+
+class PromoteParameters(Parameters):
+    """When the challenger takes the champion's place."""
+
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="Of the bootstrap interval of the paired difference.")
+    resamples: int = Field(2000, ge=100)
+    seed: int = Field(0, ge=0)
+
+
+class Runtime(Parameters):
+    """Where training runs; changes no result and stands in no digest."""
+
+    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+    devices: int = Field(1, ge=1)
+
+
+class PipelineParameters(Parameters):
+    """Everything a pipeline run takes; a preset is one of these as YAML."""
+
+    synthetic: SyntheticParameters = SyntheticParameters()
+    ingest: IngestParameters = IngestParameters()
+    convert: ConvertParameters = ConvertParameters()
+    pretrain: PretrainParameters = PretrainParameters()
+    finetune: FinetuneParameters = FinetuneParameters()
+    evaluate: EvaluateParameters = EvaluateParameters()
+    promote: PromoteParameters = PromoteParameters()
+    train: Runtime = Runtime()
+
+
+def preset_names() -> list[str]:
+    """Names of the presets that come with the project."""
+    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+
+
+def load_preset(preset: str, overrides: list[str] | None = None) -> PipelineParameters:
+    """Parameters of a preset with `path.to.parameter=value` overrides applied.
+
+    Parameters
+    ----------
+    preset
+        Name of a file in `presets/`, or a path to a YAML file.
+    overrides
+        Each `path=value`; the value is read as YAML.
+
+    Raises
+    ------
+    InputError
+        Unknown preset, unreadable YAML, unknown parameter, or a value outside its bounds: names each of them.
+    """
+    path = Path(preset) if preset.endswith((".yaml", ".yml")) else PRESETS / f"{preset}.yaml"
+    if not path.is_file():
+        raise InputError(f"no preset {preset!r}: pass one of {', '.join(preset_names())}, or a YAML file")
+    tree = _read_yaml(path.read_text(encoding="utf-8"), where=str(path)) or {}
+    if not isinstance(tree, dict):
+        raise InputError(f"{path}: a preset is a mapping of stages, not {type(tree).__name__}")
+    for override in overrides or []:
+        _apply_override(tree, override)
+    return parse(PipelineParameters, tree, where=preset)
+
+
+P = TypeVar("P", bound=BaseModel)
+
+
+def parse(model: type[P], values: Any, where: str) -> P:
+    """`values` as `model`, or an InputError of one line that names each field, its value and its bound."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(map(str, fault['loc'])) or where}: {fault['msg']}, got {fault['input']!r:.80}"
+            for fault in error.errors(include_url=False)
+        )
+        raise InputError(f"bad parameter in {where}: {faults}") from error
+
+
+def _apply_override(tree: dict[str, Any], override: str) -> None:
+    dotted, equals, text = override.partition("=")
+    if not equals or not dotted.strip():
+        raise InputError(f"--set {override}: write path.to.parameter=value, for example convert.window=27")
+    *path, name = dotted.strip().split(".")
+    node = tree
+    for step in path:
+        child = node.setdefault(step, {})
+        if not isinstance(child, dict):
+            raise InputError(f"--set {override}: {step!r} is a value, it has no parameters of its own")
+        node = child
+    node[name] = _read_yaml(text, where=f"--set {override}")
+
+
+def _read_yaml(text: str, where: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"{where}: not YAML: {' '.join(str(error).split())}") from error

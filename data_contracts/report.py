@@ -1,0 +1,78 @@
+"""What stages hand over: the result of any stage, and the evaluation report."""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from data_contracts.store import Stage
+
+REPORT_FILE = "report.json"
+ERRORS_FILE = "errors.parquet"  # one row per window: window_id, clip_id, group, action, mpjpe_mm, p_mpjpe_mm
+METHODS = ("model", "mean_depth", "linear")
+
+
+class StageResult(BaseModel):
+    """What every stage flow returns: where its folder is, and what came out."""
+
+    model_config = ConfigDict(frozen=True)
+
+    stage: str
+    folder: str
+    digest: str
+    cached: bool
+    seconds: float
+    counts: dict[str, Any]
+    statistics: dict[str, Any]
+
+    @classmethod
+    def of(cls, stage: Stage) -> "StageResult":
+        """The result of a stage whose `open_stage` block has ended."""
+        return cls(
+            stage=stage.name,
+            folder=str(stage.folder),
+            digest=stage.digest,
+            cached=stage.cached,
+            seconds=round(stage.seconds, 3),
+            counts=stage.counts,
+            statistics=stage.statistics,
+        )
+
+    def summary(self) -> dict[str, Any]:
+        """What `--json` prints: folder, digest, cached, seconds, the counts, and the metrics where there are any."""
+        summary = self.model_dump(include={"stage", "folder", "digest", "cached", "seconds"}) | self.counts
+        if "metrics" in self.statistics:
+            summary["metrics"] = self.statistics["metrics"]
+        return summary
+
+    @property
+    def path(self) -> Path:
+        """The stage's folder."""
+        return Path(self.folder)
+
+
+class MethodScores(BaseModel):
+    """Scores of one method over all frames of a split; lengths in millimetres, PCK in [0, 1]."""
+
+    mpjpe_mm: float
+    p_mpjpe_mm: float
+    n_mpjpe_mm: float
+    pck_150: float
+    per_joint_mm: dict[str, float]
+    per_action_mm: dict[str, float]
+
+    def headline(self) -> dict[str, float]:
+        """The scores without the tables."""
+        return self.model_dump(include={"mpjpe_mm", "p_mpjpe_mm", "n_mpjpe_mm", "pck_150"})
+
+
+class Report(BaseModel):
+    """Evaluation of a model beside the baselines, on the same windows."""
+
+    split: str
+    windows: int
+    frames: int
+    ridge_alpha: float
+    model: MethodScores
+    mean_depth: MethodScores
+    linear: MethodScores

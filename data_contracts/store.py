@@ -1,0 +1,236 @@
+"""The store: one folder per stage result, named after the digest of what it was made from.
+
+A stage is a function of its digests. It writes into `<kind>/.<digest>.partial`, its `manifest.json` last, and the
+folder is renamed when complete: a reader sees all or nothing. A lock beside it lets one process work at a digest; a
+second one waits and then finds the folder. From this follow caching, retry, and, where `resume` keeps the partial
+folder, resume.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+from filelock import FileLock
+from pydantic import BaseModel
+
+from data_contracts.errors import InputError
+
+CONTRACT_VERSION = 1  # raised whenever the same parameters and inputs would give another result
+MANIFEST = "manifest.json"
+CHECKPOINT_FILE = "model.safetensors"  # of a run folder: its best network
+PACKAGES = ("numpy", "pandas", "pyarrow", "pandera", "torch", "lightning-fabric", "safetensors", "pose-uplift")
+
+Kind = Literal["synthetic", "clips", "windows", "runs", "reports", "pipelines"]
+
+
+@dataclass
+class Stage:
+    """One stage at work: `folder` is where to write (or, when `cached`, where the result already is).
+
+    The work adds to `counts` and `statistics` before the `with` block of `open_stage` ends.
+    """
+
+    name: str
+    digest: str
+    folder: Path
+    cached: bool
+    parameters: dict[str, Any]
+    inputs: dict[str, str]
+    counts: dict[str, Any] = field(default_factory=dict)
+    statistics: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+def default_store(store: str | Path | None = None) -> Path:
+    """Root of the store: the one given, else `UPLIFT_STORE`, else `./store`; absolute."""
+    return Path(store or os.environ.get("UPLIFT_STORE") or "store").resolve()
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a stage's result is a function of: its name, parameters and input digests (name -> digest)."""
+
+    kind: Kind
+    name: str
+    parameters: BaseModel
+    inputs: dict[str, str]
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits of SHA-256 of name, contract version, parameters and inputs."""
+        identity = {
+            "stage": self.name,
+            "contract_version": CONTRACT_VERSION,
+            "parameters": self.parameters.model_dump(mode="json"),
+            "inputs": self.inputs,
+        }
+        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@contextmanager
+def open_stage(store: Path, identity: Identity, resume: bool = False) -> Iterator[Stage]:
+    """Run one stage: yields a `Stage` to write into, and completes its folder when the block ends without an error.
+
+    Parameters
+    ----------
+    store
+        Root of the store.
+    resume
+        Keep what a killed run left in the partial folder, and leave it there when this run fails too.
+
+    Raises
+    ------
+    InputError
+        The store cannot be written.
+    """
+    start = time.perf_counter()
+    digest = identity.digest
+    folder, partial = store / identity.kind / digest, store / identity.kind / f".{digest}.partial"
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"store {store}: cannot be written ({error.strerror}); pass another --store") from error
+    with FileLock(folder.parent / f".{digest}.lock"):
+        stage = find_stage(store, identity)
+        if stage is not None:
+            yield stage
+        else:
+            if not resume:
+                shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(exist_ok=True)
+            parameters = identity.parameters.model_dump(mode="json")
+            stage = Stage(identity.name, digest, partial, False, parameters, identity.inputs)
+            try:
+                yield stage
+            except BaseException:
+                if not resume:
+                    shutil.rmtree(partial, ignore_errors=True)
+                raise
+            stage.seconds = time.perf_counter() - start
+            _write_manifest(stage)
+            partial.replace(folder)
+            _sync(folder.parent)
+            stage.folder = folder
+        stage.seconds = time.perf_counter() - start
+
+
+def find_stage(store: Path, identity: Identity) -> Stage | None:
+    """The finished stage of that identity, if the store has it."""
+    folder = store / identity.kind / identity.digest
+    if not (folder / MANIFEST).is_file():
+        return None
+    manifest = read_manifest(folder)
+    return Stage(
+        identity.name,
+        identity.digest,
+        folder,
+        True,
+        manifest["parameters"],
+        identity.inputs,
+        manifest["counts"],
+        manifest["statistics"],
+    )
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a finished stage folder.
+
+    Raises
+    ------
+    InputError
+        The folder has no readable manifest: it is no stage result, or not a finished one.
+    """
+    try:
+        return json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder}: not a finished stage folder (no readable {MANIFEST})") from error
+
+
+def resolve(store: Path, kind: Kind, reference: str | Path) -> Path:
+    """The finished stage folder that a path, or a digest (or its unambiguous beginning) in the store, stands for."""
+    for candidate in (Path(reference), store / kind / str(reference)):
+        if (candidate / MANIFEST).is_file():
+            return candidate.resolve()
+    matches = sorted((store / kind).glob(f"{reference}*/{MANIFEST}")) if str(reference).isalnum() else []
+    if len(matches) != 1:
+        found = "no" if not matches else f"{len(matches)}"
+        raise InputError(f"{reference}: {found} finished {kind} folder of that path or digest in {store}")
+    return matches[0].parent.resolve()
+
+
+def resolve_checkpoint(store: Path, reference: str | Path) -> Path:
+    """The checkpoint that a `.safetensors` path, or a run folder's path or digest, stands for."""
+    if str(reference).endswith(".safetensors"):
+        return Path(reference)
+    return resolve(store, "runs", reference) / CHECKPOINT_FILE
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, as hex.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of what computes: Python and the packages named in `PACKAGES` that are installed."""
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return versions
+
+
+def write_json(path: Path, value: Any) -> None:
+    """`value` as JSON at `path`: all of it or nothing, on disk when this returns."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        json.dump(value, file, indent=1, allow_nan=False)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _write_manifest(stage: Stage) -> None:
+    files = sorted(path for path in stage.folder.rglob("*") if path.is_file())
+    manifest = {
+        "stage": stage.name,
+        "digest": stage.digest,
+        "contract_version": CONTRACT_VERSION,
+        "parameters": stage.parameters,
+        "inputs": stage.inputs,
+        "counts": stage.counts,
+        "statistics": stage.statistics,
+        "files": {str(path.relative_to(stage.folder)): file_digest(path) for path in files},
+        "packages": package_versions(),
+        "seconds": round(stage.seconds, 3),
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+    write_json(stage.folder / MANIFEST, manifest)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

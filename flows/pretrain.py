@@ -1,0 +1,32 @@
+"""Masked pretraining of the DSTformer."""
+
+from prefect import flow
+
+from data_contracts.parameters import PretrainParameters, Runtime
+from data_contracts.report import StageResult
+from data_contracts.store import default_store, resolve
+from flows.showing import show_stage
+from tasks.pretrain import pretrain_backbone
+
+
+@flow(name="pretrain")
+def pretrain(
+    windows: str,
+    parameters: PretrainParameters = PretrainParameters(),
+    train: Runtime = Runtime(),
+    store: str | None = None,
+    parent_run: str | None = None,
+) -> StageResult:
+    """Pretrain a backbone on windows; a killed run goes on from its last checkpoint.
+
+    Parameters
+    ----------
+    windows
+        Folder or digest of a convert stage.
+    train
+        Where it runs.
+    """
+    root = default_store(store)
+    result = pretrain_backbone(root, resolve(root, "windows", windows), parameters, train, parent_run)
+    show_stage(result)
+    return result

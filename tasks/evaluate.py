@@ -1,0 +1,80 @@
+"""Evaluation on held-out people, beside the two baselines on the same windows."""
+
+from pathlib import Path
+
+import numpy as np
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from data_contracts import identities
+from data_contracts.parameters import EvaluateParameters, Runtime
+from data_contracts.report import ERRORS_FILE, METHODS, REPORT_FILE, Report, StageResult
+from data_contracts.store import open_stage, write_json
+from model.baselines import Lifter, linear, mean_depth
+from model.checkpoints import load_network
+from model.evaluation import evaluate, network_lifter
+from model.training import make_fabric
+from model.windows import WindowTensors, load_windows
+from tasks.pictures import joint_bars, lifted_sheet
+from tasks.tracking import TrackedRun, track_stage
+
+SHOWN = 6  # poses in the picture
+
+
+@task(cache_policy=NO_CACHE)
+def evaluate_lifter(
+    store: Path,
+    windows: Path,
+    checkpoint: Path,
+    parameters: EvaluateParameters,
+    runtime: Runtime,
+    parent_run: str | None = None,
+) -> StageResult:
+    """Score a checkpoint; leaves `report.json` and `errors.parquet` (per window), with pictures in MLflow."""
+    with (
+        open_stage(store, identities.evaluate(windows, checkpoint, parameters)) as stage,
+        track_stage(store, stage, parent_run) as tracked,
+    ):
+        if not stage.cached:
+            tracked.log_windows(windows, context="evaluation")
+            train, val = load_windows(windows, "train"), load_windows(windows, "val")
+            held_out = load_windows(windows, parameters.split)
+            ridge, alpha = linear(train, val)
+            lifter = network_lifter(load_network(checkpoint), make_fabric(runtime, parameters.precision))
+            methods = dict(zip(METHODS, (lifter, mean_depth(train), ridge), strict=True))
+            done = {
+                name: evaluate(predict, held_out, parameters.batch_size, parameters.pck_mm)
+                for name, predict in methods.items()
+            }
+            report = Report(
+                split=parameters.split,
+                windows=len(held_out),
+                frames=int(held_out.frame_weight.sum()),
+                ridge_alpha=alpha,
+                **{name: evaluation.scores for name, evaluation in done.items()},
+            )
+            write_json(stage.folder / REPORT_FILE, report.model_dump())
+            done["model"].errors.to_parquet(stage.folder / ERRORS_FILE, index=False)
+            stage.counts |= {"windows": report.windows, "frames": report.frames}
+            stage.statistics |= {"metrics": {name: getattr(report, name).headline() for name in METHODS}}
+            _show(tracked, report, held_out, lifter)
+    return StageResult.of(stage)
+
+
+def _show(tracked: TrackedRun, report: Report, windows: WindowTensors, lifter: Lifter) -> None:
+    for name in METHODS:
+        scores = getattr(report, name)
+        prefix = "" if name == "model" else f"{name}."
+        tracked.log_metrics({f"{prefix}{key}": value for key, value in scores.headline().items()})
+    tracked.log_metrics({f"joint.{joint}_mm": value for joint, value in report.model.per_joint_mm.items()})
+    tracked.client.log_dict(tracked.run_id, report.model_dump(), REPORT_FILE)
+    chosen = np.linspace(0, len(windows) - 1, SHOWN).astype(int)
+    batch, middle = windows.batch(slice(None)), windows.window // 2
+    millimetres = 1000 / batch.scale[chosen].view(-1, 1, 1)
+    pred = lifter(batch.pose_2d[chosen])[:, middle] * millimetres
+    true = batch.pose_3d[chosen][:, middle] * millimetres
+    titles = [str(action)[:24] for action in windows.rows["action"].iloc[chosen]]
+    tracked.log_figure(
+        lifted_sheet(batch.pose_2d[chosen][:, middle].numpy(), pred.numpy(), true.numpy(), titles), "lifted.png"
+    )
+    tracked.log_figure(joint_bars({name: getattr(report, name).per_joint_mm for name in METHODS}), "joints.png")

@@ -1,0 +1,60 @@
+"""Fine-tuning: supervised lifting from a pretrained backbone, frozen or not."""
+
+from pathlib import Path
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from data_contracts import identities
+from data_contracts.errors import InputError
+from data_contracts.parameters import FinetuneParameters, Objective, Runtime
+from data_contracts.report import StageResult
+from data_contracts.store import read_manifest
+from model.checkpoints import load_network
+from model.dstformer import DSTformer
+from model.training import build_network
+from tasks.retries import unless_refused
+from tasks.training import open_run, train_stage
+
+
+@task(cache_policy=NO_CACHE, retries=1, retry_condition_fn=unless_refused)
+def finetune_lifter(
+    store: Path,
+    windows: Path,
+    checkpoint: Path,
+    parameters: FinetuneParameters,
+    runtime: Runtime,
+    parent_run: str | None = None,
+) -> StageResult:
+    """Fine-tune a pretrained checkpoint on the windows' 3D poses.
+
+    Raises
+    ------
+    InputError
+        The checkpoint is not readable, or was made for shorter windows.
+    """
+    pretrained = load_network(checkpoint)
+    frames = read_manifest(windows)["parameters"]["window"]
+    if frames > pretrained.config.max_frames:
+        raise InputError(f"{checkpoint} takes windows of {pretrained.config.max_frames} frames; {windows} has {frames}")
+    identity = identities.finetune(windows, checkpoint, parameters)
+    with open_run(store, identity, windows, parent_run) as (stage, tracked):
+        if not stage.cached:
+            network = with_head(pretrained, parameters)
+            train_stage(stage, tracked, network, windows, parameters, Objective.LIFT, runtime)
+    return StageResult.of(stage)
+
+
+def with_head(pretrained: DSTformer, parameters: FinetuneParameters) -> DSTformer:
+    """The pretrained backbone under the wanted head, frozen if so wanted.
+
+    A head of the same kind that already gives 3D poses is kept; any other is new, its weights drawn from the seed.
+    """
+    config = pretrained.config.model_copy(update={"dim_out": 3})
+    network = build_network(lambda: DSTformer(config, parameters.head), parameters.seed)
+    network.backbone.load_state_dict(pretrained.backbone.state_dict())
+    network.norm.load_state_dict(pretrained.norm.state_dict())
+    if parameters.head is pretrained.head_kind and pretrained.config.dim_out == 3:
+        network.head.load_state_dict(pretrained.head.state_dict())
+    network.backbone.requires_grad_(not parameters.freeze_backbone)
+    return network

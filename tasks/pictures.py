@@ -1,0 +1,93 @@
+"""Pictures of poses: what a person would rather look at than a number."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pyarrow.parquet as parquet
+
+matplotlib.use("Agg")
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from data_contracts.skeleton import BONES, JOINTS, LEFT_JOINTS, RIGHT_JOINTS
+from data_contracts.windows import to_numpy
+
+LEFT, RIGHT, MIDDLE, TRUE = "#1f77b4", "#d62728", "#444444", "#b0b0b0"
+
+
+def window_sheet(file: Path, count: int = 12, seed: int = 0) -> Figure:
+    """Random windows of a Parquet part: the 2D input in the image, and the 3D truth from the side."""
+    table = parquet.read_table(file, columns=["window_id", "action", "pose_2d", "pose_3d"], partitioning=None)
+    chosen = np.random.default_rng(seed).choice(len(table), min(count, len(table)), replace=False)
+    pose_2d, pose_3d = to_numpy(table, "pose_2d"), to_numpy(table, "pose_3d")
+    figure = Figure(figsize=(2 * 6, 2.2 * 2 * ((len(chosen) + 5) // 6)), layout="constrained")
+    axes = figure.subplots(2 * ((len(chosen) + 5) // 6), 6, squeeze=False)
+    for ax in axes.flat:
+        ax.set_axis_off()
+    middle = pose_2d.shape[1] // 2
+    for place, index in enumerate(chosen):
+        row, column = 2 * (place // 6), place % 6
+        draw_pose(axes[row, column], pose_2d[index, middle, :, :2])
+        draw_pose(axes[row + 1, column], pose_3d[index, middle][:, [2, 1]])
+        axes[row, column].set_title(table["action"][int(index)].as_py()[:24], fontsize=8)
+        axes[row + 1, column].set_title("truth from the side", fontsize=7)
+    return figure
+
+
+def lifted_sheet(pose_2d: np.ndarray, pred: np.ndarray, true: np.ndarray, titles: list[str]) -> Figure:
+    """Lifted poses: the 2D input, then the predicted skeleton over the true one (grey) from the front, side and above.
+
+    Parameters
+    ----------
+    pose_2d
+        (n, 17, 3), normalised.
+    pred, true
+        (n, 17, 3), millimetres, camera axes, relative to the pelvis.
+    titles
+        One per pose.
+    """
+    views = {"2D input": None, "front": [0, 1], "side": [2, 1], "above": [0, 2]}
+    figure = Figure(figsize=(2.3 * len(titles), 2.3 * len(views)), layout="constrained")
+    axes = figure.subplots(len(views), len(titles), squeeze=False)
+    reach = 1.05 * max(np.abs(true).max(), np.abs(pred).max())
+    for column, title in enumerate(titles):
+        for row, (view, channels) in enumerate(views.items()):
+            ax = axes[row, column]
+            ax.set_axis_off()
+            if channels is None:
+                draw_pose(ax, pose_2d[column, :, :2])
+                ax.set_title(title, fontsize=9)
+                continue
+            draw_pose(ax, true[column][:, channels], colour=TRUE)
+            draw_pose(ax, pred[column][:, channels])
+            ax.set(xlim=(-reach, reach), ylim=(-reach, reach) if view == "above" else (reach, -reach))
+            if column == 0:
+                ax.set_title(view, fontsize=8, loc="left")
+    figure.suptitle("predicted (red right, blue left) over true (grey)", fontsize=9)
+    return figure
+
+
+def joint_bars(per_joint_mm: Mapping[str, Mapping[str, float]]) -> Figure:
+    """Mean error of every joint in millimetres, one bar per method."""
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    ax = figure.subplots()
+    width = 0.8 / len(per_joint_mm)
+    for place, (method, errors) in enumerate(per_joint_mm.items()):
+        ax.bar(np.arange(len(JOINTS)) + place * width, [errors[j] for j in JOINTS], width, label=method)
+    ax.set_xticks(np.arange(len(JOINTS)) + 0.4, [j.replace("_", " ") for j in JOINTS], rotation=45, ha="right")
+    ax.set_ylabel("MPJPE, mm")
+    ax.legend(frameon=False)
+    ax.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def draw_pose(ax: Axes, points: np.ndarray, colour: str | None = None) -> None:
+    """One skeleton (17, 2), second channel downwards; right red, left blue, or all in one colour."""
+    for parent, child in BONES:
+        side = LEFT if child in LEFT_JOINTS else RIGHT if child in RIGHT_JOINTS else MIDDLE
+        ax.plot(points[[parent, child], 0], points[[parent, child], 1], color=colour or side, linewidth=1.8)
+    ax.set_aspect("equal", adjustable="datalim" if colour is None and not ax.get_autoscale_on() else "box")
+    if ax.get_autoscale_on() and not ax.yaxis_inverted():
+        ax.invert_yaxis()

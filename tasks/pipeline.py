@@ -1,0 +1,44 @@
+"""What a pipeline adds to its stages: its parent run, and the registration of what came out."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from data_contracts import identities
+from data_contracts.parameters import PipelineParameters
+from data_contracts.report import StageResult
+from data_contracts.store import CHECKPOINT_FILE, read_manifest
+from tasks.registry import CHALLENGER, MODEL_NAME, register_challenger
+from tasks.tracking import TrackedRun, track_pipeline
+
+
+@contextmanager
+def open_pipeline(
+    store: Path, source: str, clip_list: str | None, parameters: PipelineParameters
+) -> Iterator[TrackedRun]:
+    """The pipeline's parent run in MLflow; one that was killed is taken up again."""
+    identity = identities.pipeline(Path(source), Path(clip_list) if clip_list else None, parameters)
+    with track_pipeline(store, identity) as tracked:
+        tracked.set_tags({"uplift.source": source})
+        yield tracked
+
+
+@task(cache_policy=NO_CACHE)
+def register(tracked: TrackedRun, tuned: StageResult, windows: StageResult, report: StageResult) -> dict[str, Any]:
+    """Register the fine-tuned model as `@challenger`, and put the scores on the pipeline's own run."""
+    metrics = report.statistics["metrics"]
+    tracked.log_metrics(
+        {f"{method}.{name}": value for method, scores in metrics.items() for name, value in scores.items()}
+    )
+    version = register_challenger(
+        tracked, tuned.path / CHECKPOINT_FILE, windows.path, _window(windows), metrics["model"]
+    )
+    return {"name": MODEL_NAME, "version": int(version.version), "uri": f"models:/{MODEL_NAME}@{CHALLENGER}"}
+
+
+def _window(windows: StageResult) -> int:
+    return int(read_manifest(windows.path)["parameters"]["window"])

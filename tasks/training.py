@@ -1,0 +1,86 @@
+"""What pretraining and fine-tuning share: windows in, an MLflow run and a run folder out."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from data_contracts.parameters import Objective, Runtime, TrainingParameters
+from data_contracts.store import CHECKPOINT_FILE, Identity, Stage, open_stage
+from model.checkpoints import read_about
+from model.dstformer import DSTformer
+from model.training import fit, make_fabric, top_file
+from model.windows import load_windows
+from tasks.registry import log_lifter
+from tasks.tracking import TrackedRun, track_stage
+
+
+@contextmanager
+def open_run(
+    store: Path, identity: Identity, windows: Path, parent_run: str | None
+) -> Iterator[tuple[Stage, TrackedRun]]:
+    """A training stage on a windows folder, and its MLflow run; a killed one is taken up where its `last` stands."""
+    with (
+        open_stage(store, identity, resume=True) as stage,
+        track_stage(store, stage, parent_run) as tracked,
+    ):
+        if not stage.cached:
+            tracked.log_windows(windows, context="training")
+        yield stage, tracked
+
+
+def train_stage(
+    stage: Stage,
+    tracked: TrackedRun,
+    network: DSTformer,
+    windows: Path,
+    parameters: TrainingParameters,
+    objective: Objective,
+    runtime: Runtime,
+) -> None:
+    """Fit `network` in the stage's folder; log curves, the best checkpoints, and what was trained on what."""
+    train, val = load_windows(windows, "train"), load_windows(windows, "val")
+    fabric = make_fabric(runtime, parameters.precision)
+    tracked.set_tags({"uplift.device": str(fabric.device), "uplift.windows": str(windows)})
+
+    def on_epoch(record: dict[str, float]) -> None:
+        tracked.log_metrics({k: v for k, v in record.items() if k != "step"}, step=int(record["step"]))
+
+    with _progress_bar(stage.name) as advance:
+        history = fit(network, train, val, parameters, objective, stage.folder, fabric, on_epoch, advance)
+    best = read_about(stage.folder / CHECKPOINT_FILE)
+    stage.counts |= {
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "trained_parameters": sum(p.numel() for p in network.parameters() if p.requires_grad),
+        "epochs": len(history),
+    }
+    stage.statistics |= {
+        "objective": objective,
+        "best_epoch": int(best["epoch"]),
+        "val_mpjpe_mm": best["val_mpjpe_mm"],
+        "val_pck_150": best["val_pck_150"],
+        "history": history,
+    }
+    _log_checkpoints(stage.folder, tracked, train.window, parameters.keep_top, history, objective)
+
+
+def _log_checkpoints(
+    folder: Path, tracked: TrackedRun, window: int, keep: int, history: list[dict[str, float]], objective: Objective
+) -> None:
+    """The top-k: LoggedModels where they lift, plain artifacts where they give back 2D."""
+    for record in sorted(history, key=lambda r: r["val_mpjpe_mm"])[:keep]:
+        checkpoint = top_file(folder, int(record["epoch"]))
+        if objective is Objective.LIFT:
+            metrics = {name: record[name] for name in ("val_mpjpe_mm", "val_pck_150")}
+            log_lifter(tracked, checkpoint, window, int(record["step"]), metrics)
+        else:
+            tracked.log_artifact(checkpoint, "checkpoints")
+
+
+@contextmanager
+def _progress_bar(name: str) -> Iterator:
+    columns = (TextColumn(name), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, transient=True) as bar:
+        job = bar.add_task(name)
+        yield lambda step, steps: bar.update(job, completed=step, total=steps)
