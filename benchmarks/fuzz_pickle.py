@@ -55,12 +55,13 @@ def main() -> None:
     signal.signal(signal.SIGALRM, too_slow)
 
     generator, corpus = random.Random(options.seed), valid_pickles()
-    pool = [piece for data in corpus for piece in pieces(data)] + HOSTILE * 20
+    opcodes = [piece for data in corpus for piece in pieces(data)] + HOSTILE * 20
+    literals = [piece for piece in opcodes if piece[:1] in LITERALS]
     path = options.keep / f"seed{options.seed}.pkl"
     outcomes: collections.Counter[str] = collections.Counter()
     slowest, started = 0.0, time.perf_counter()
     for number in range(options.count):
-        data = mutant(generator, corpus, pool)
+        data = mutant(generator, corpus, opcodes, literals)
         path.write_bytes(data)
         begun = time.perf_counter()
         outcome = read(path, options.limit, streaming=number % 2 == 0)
@@ -94,8 +95,8 @@ def pieces(data: bytes) -> list[bytes]:
     return [data[start:end] for start, end in zip(places, [*places[1:], len(data)], strict=True)]
 
 
-def mutant(generator: random.Random, corpus: list[bytes], pool: list[bytes]) -> bytes:
-    """A pickle changed byte by byte, argument by argument or opcode by opcode, cut, spliced, or made of opcodes at random."""
+def mutant(generator: random.Random, corpus: list[bytes], pool: list[bytes], literals: list[bytes]) -> bytes:
+    """A pickle changed by bytes, by arguments or by opcodes, cut, spliced, or made of opcodes at random."""
     data = generator.choice(corpus)
     kind = generator.randrange(7)
     if kind == 0:
@@ -112,7 +113,6 @@ def mutant(generator: random.Random, corpus: list[bytes], pool: list[bytes]) -> 
         start = generator.randrange(len(data))
         return data[:start] + generator.choice(pool) + data[start + generator.randrange(4) :]
     if kind == 4:  # the same opcodes with other arguments, which gets furthest
-        literals = [piece for piece in pool if piece[:1] in LITERALS]
         return b"".join(
             generator.choice(literals) if piece[:1] in LITERALS and not generator.randrange(20) else piece
             for piece in pieces(data)

@@ -1,0 +1,43 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data_contracts.errors import InputError
+from data_contracts.splits import assign_splits
+
+names = st.lists(st.text(min_size=1, max_size=6), min_size=3, max_size=40, unique=True)
+
+
+@given(names)
+def test_every_group_is_in_one_split_and_no_split_is_empty(groups):
+    splits = assign_splits(groups + groups, 0.15, 0.15)
+    assert set(splits) == set(groups)
+    assert set(splits.values()) == {"train", "val", "test"}
+
+
+@given(names, names)
+def test_adding_groups_moves_none(old, new):
+    old = [f"old-{i}" for i in range(40)] + old  # enough groups that no split has to be filled by hand
+    before = assign_splits(old, 0.15, 0.15)
+    after = assign_splits(old + new, 0.15, 0.15)
+    assert all(after[group] == before[group] for group in old)
+
+
+def test_shares_are_kept_in_expectation():
+    splits = list(assign_splits([str(i) for i in range(20_000)], 0.1, 0.2).values())
+    assert abs(splits.count("val") / 20_000 - 0.1) < 0.01
+    assert abs(splits.count("test") / 20_000 - 0.2) < 0.01
+
+
+def test_fewer_groups_than_splits_is_refused_with_the_way_out():
+    with pytest.raises(InputError, match=r"ingest\.group_by=recording"):
+        assign_splits(["one", "two"], 0.15, 0.15)
+
+
+def test_the_default_holds_out_a_body_that_training_never_sees(cmu_folder):
+    """In the CMU data, 02 and c2s share a skeleton, and so do 60, 61 and 94; 01 shares none."""
+    from data_contracts.parameters import ConvertParameters
+
+    p = ConvertParameters()
+    splits = assign_splits(["01", "02", "60", "61", "94", "c2s"], p.val_share, p.test_share, p.split_seed)
+    assert [group for group, split in splits.items() if split == "test"] == ["01"]

@@ -1,0 +1,54 @@
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as parquet
+import pytest
+from pandera.errors import SchemaErrors
+
+from data_contracts.parameters import Projection
+from data_contracts.windows import SCALARS, to_arrow, to_numpy, validate
+from tasks.cameras import draw_camera, see_windows
+
+
+@pytest.fixture
+def table(walking):
+    camera = draw_camera(walking, 0, 0, 0, 10.0, Projection.PERSPECTIVE)
+    arrays = see_windows(walking, np.arange(0, 50, 10), 9, camera)
+    scalars = pd.DataFrame(
+        {
+            "window_id": [f"0-0-{i}" for i in range(5)], "clip_id": 0, "group": "g", "action": "a", "split": "val",
+            "camera": 0, "start": range(5), "fps": 60.0, "scale": arrays.pop("scale"),
+        }
+    )  # fmt: skip
+    return scalars, arrays
+
+
+def test_arrays_pass_through_parquet_to_the_bit(table, tmp_path):
+    scalars, arrays = table
+    validate(scalars, arrays)
+    parquet.write_table(to_arrow(scalars, arrays), tmp_path / "w.parquet", compression="none", row_group_size=2)
+    back = parquet.read_table(tmp_path / "w.parquet")
+    assert back.column_names == [*SCALARS, "pose_2d", "pose_3d", "root_3d"]
+    assert back.schema.metadata[b"pose_2d.shape"] == b"(9, 17, 3)"
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(to_numpy(back, name), array)
+        np.testing.assert_array_equal(to_numpy(back.slice(1, 3), name), array[1:4])
+
+
+@pytest.mark.parametrize(
+    ("name", "index", "value", "check"),
+    [
+        ("pose_2d", (2, 0, 0, 0), 1.5, "pose_2d_max"),
+        ("pose_2d", (2, 0, 0, 2), -0.1, "confidence_min"),
+        ("pose_3d", (2, 3, 0, 1), 0.01, "root_max"),
+        ("pose_3d", (2, 3, 3, 1), 4.0, "bone_max"),
+        ("root_3d", (2, 3, 1), np.inf, "non_finite"),
+    ],
+)
+def test_each_fault_is_caught_and_its_window_named(table, name, index, value, check):
+    scalars, arrays = table
+    arrays[name][index] = value
+    with pytest.raises(SchemaErrors) as faults:
+        validate(scalars, arrays)
+    cases = faults.value.failure_cases
+    assert set(cases["column"]) == {check}
+    assert set(cases["index"]) == {2}
