@@ -218,6 +218,9 @@ class Runtime(Parameters):
 
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
     devices: int = Field(1, ge=1)
+    threads: int | None = Field(
+        None, ge=1, description="CPU threads; none: half the cores, which leaves the other half to serve and track."
+    )
 
 
 class PipelineParameters(Parameters):

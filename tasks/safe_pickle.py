@@ -32,6 +32,7 @@ def read_pickle(path: Path, on_array: Callable[[np.ndarray], object] | None = No
     path
         A pickle of numpy arrays (bool, integer, float16/32/64, str, bytes, object; any byte order and memory order),
         numpy scalars, list, tuple, dict, set, frozenset, str, bytes, bytearray, int, float, complex, bool and None.
+        More than a million opcodes, and one more for every 8 bytes (lists of plain numbers, say), are refused.
     on_array
         Called once with every array as soon as it is complete, in file order; what it returns stands in the array's
         place wherever the pickle refers to it. The reader then lets go of the array, so that about one is in memory.
@@ -224,14 +225,14 @@ class _Machine:
     def reduce(self) -> None:
         (arguments,) = self.pop(1)
         constructor = self.stack.pop()
-        if type(constructor) is not _Constructor or type(arguments) is not tuple or len(arguments) > 8:
+        if type(constructor) is not _Constructor or type(arguments) is not tuple:
             raise ValueError(f"REDUCE of a {type(constructor).__name__} and a {type(arguments).__name__}; {_ONLY}")
         self.stack.append(constructor.make(self, *arguments))
 
     def build(self) -> None:
         (state,) = self.pop(1)
         unfinished = self.stack[-1]
-        if type(unfinished) is not _Unfinished or type(state) is not tuple or len(state) > 8:
+        if type(unfinished) is not _Unfinished or type(state) is not tuple:
             raise ValueError(f"BUILD of a {type(unfinished).__name__} from a {type(state).__name__}; {_ONLY}")
         unfinished.finish(self, *state)
 
@@ -251,7 +252,7 @@ def _checked(values: list[Any]) -> list[Any]:
 
 
 def _dotted(name: str) -> str:
-    return name[:100].replace(" ", ".")
+    return name.replace(" ", ".")
 
 
 _LITERALS = (
@@ -330,7 +331,7 @@ def _count(shape: Any) -> int:
     return math.prod(shape)
 
 
-def _reconstruct(_: _Machine, kind: object, *_placeholders: object) -> _Unfinished:
+def _reconstruct(_: _Machine, kind: object, _shape: object, _typecode: object) -> _Unfinished:
     _require(kind is np.ndarray, "_reconstruct of something that is no ndarray")
     return _Unfinished(_finish_array)
 
@@ -346,10 +347,10 @@ def _finish_array(machine: _Machine, version: object, shape: Any, dtype: Any, is
         machine.forget(data)
 
 
-def _frombuffer(machine: _Machine, data: Any, dtype: Any, shape: Any, order: object, *axes: Any) -> _Unfinished:
-    _require(order == "K" if axes else order in ("C", "F"), "an array in another order than C, F, or K with its axes")
+def _frombuffer(machine: _Machine, data: Any, dtype: Any, shape: Any, order: object, axes: Any = None) -> _Unfinished:
+    _require(order in ("C", "F") if axes is None else order == "K", "an array in an order other than numpy writes it")
     array = _array(machine, dtype, data, shape, order)
-    machine.complete = array.transpose(*axes) if axes else array  # for K the shape is that in memory
+    machine.complete = array if axes is None else array.transpose(axes)  # for K the shape is that in memory
     machine.forget(data)
     return _Unfinished(_finish_array)
 
@@ -379,8 +380,8 @@ def _encode(machine: _Machine, text: Any, encoding: str) -> bytes:
     return text.encode("latin1")
 
 
-def _bytearray(machine: _Machine, data: Any = b"", *encoding: str) -> bytearray:
-    data = _encode(machine, data, *encoding) if encoding else data
+def _bytearray(machine: _Machine, data: Any = b"", encoding: str | None = None) -> bytearray:
+    data = data if encoding is None else _encode(machine, data, encoding)
     _require(type(data) is bytes, "a bytearray of something that is not bytes")
     machine.spend(len(data))
     return bytearray(data)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from prefect.logging import get_run_logger
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from data_contracts.parameters import Objective, Runtime, TrainingParameters
@@ -41,11 +42,16 @@ def train_stage(
 ) -> None:
     """Fit `network` in the stage's folder; log curves, the best checkpoints, and what was trained on what."""
     train, val = load_windows(windows, "train"), load_windows(windows, "val")
-    fabric = make_fabric(runtime, parameters.precision)
+    fabric, log = make_fabric(runtime, parameters.precision), get_run_logger()
+    log.info(f"{len(train)} windows of {train.window} frames on {fabric.device}, {len(val)} to validate")
     tracked.set_tags({"uplift.device": str(fabric.device), "uplift.windows": str(windows)})
 
     def on_epoch(record: dict[str, float]) -> None:
         tracked.log_metrics({k: v for k, v in record.items() if k != "step"}, step=int(record["step"]))
+        log.info(
+            f"epoch {record['epoch']} of {parameters.max_epochs}: loss {record['loss']:.4f},"
+            f" validation MPJPE {record['val_mpjpe_mm']:.1f} mm"
+        )
 
     with _progress_bar(stage.name) as advance:
         history = fit(network, train, val, parameters, objective, stage.folder, fabric, on_epoch, advance)

@@ -1,0 +1,11 @@
+"""A step for `prefect.yaml`: the presets, as the default parameters of the deployments."""
+
+from typing import Any
+
+from data_contracts.parameters import load_preset
+
+
+def preset(name: str) -> dict[str, Any]:
+    """Parameters of a preset: one entry per stage, and `all` of them together."""
+    parameters = load_preset(name).model_dump(mode="json")
+    return {**parameters, "all": parameters}

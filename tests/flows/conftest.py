@@ -1,0 +1,47 @@
+"""One Prefect test harness for all flow tests, and a pipeline run small enough for seconds."""
+
+import os
+
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
+
+from pathlib import Path
+
+import pytest
+from prefect.testing.utilities import prefect_test_harness
+
+from data_contracts.parameters import PipelineParameters, load_preset
+from flows.pipeline import pipeline
+
+TINY = [
+    "synthetic.people=6",
+    "synthetic.seconds=1.5",
+    "convert.views=1",
+    "pretrain.network.embed_dim=16",
+    "pretrain.network.fusion_depth=1",
+    "pretrain.max_epochs=2",
+    "finetune.max_epochs=1",
+    "ingest.min_frames=10",
+]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _harness():
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+@pytest.fixture(scope="session")
+def parameters() -> PipelineParameters:
+    return load_preset("demo", TINY)
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("store")
+
+
+@pytest.fixture(scope="session")
+def outcome(store, parameters) -> dict:
+    """What a whole pipeline run on synthetic motion returned."""
+    return pipeline(parameters=parameters, store=str(store))

@@ -1,0 +1,67 @@
+"""The command as people type it, in its own process."""
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.fixture
+def uplift(tmp_path):
+    def run(*arguments):
+        command = [sys.executable, "-m", "flows.command_line", *map(str, arguments), "--store", str(tmp_path / "store")]
+        return subprocess.run(command, capture_output=True, text=True, env=dict(os.environ), check=False)
+
+    return run
+
+
+class Command:
+    def __init__(self, command):
+        self.command = command
+
+    def __reduce__(self):
+        return os.system, (self.command,)
+
+
+def test_a_pickle_that_would_run_code_leaves_no_trace(uplift, tmp_path):
+    trace, source = tmp_path / "trace", tmp_path / "evil.pkl"
+    source.write_bytes(pickle.dumps([Command(f"touch {trace}")], protocol=4))
+    run = uplift("ingest", source)
+    assert run.returncode == 2
+    assert not trace.exists()
+    last_line = run.stderr.strip().splitlines()[-1]
+    assert "posix.system" in last_line
+    assert "Traceback" not in run.stderr
+    assert not list((tmp_path / "store" / "clips").glob("[!.]*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["ingest", "absent.pkl"], "absent.pkl: no such file"),
+        (["convert", "abc", "--set", "convert.window=0"], "convert.window"),
+        (["pipeline", "--preset", "best"], "no preset 'best'"),
+        (["pretrain", "abc"], "no finished windows folder"),
+        (["evaluate", "abc", "--model", "models:/x@y"], "no finished windows folder"),
+    ],
+)
+def test_a_refused_input_ends_in_one_line_and_exit_code_2(uplift, arguments, message):
+    run = uplift(*arguments)
+    assert run.returncode == 2
+    assert len(run.stderr.strip().splitlines()) == 1
+    assert message in run.stderr
+
+
+def test_json_is_the_last_line_and_the_second_time_is_cached(outcome, store):
+    source = outcome["stages"]["synthesise"]["folder"]
+    arguments = ["ingest", f"{source}/synthetic_joints_h36m_60.pkl", "--clip-list", f"{source}/synthetic_clip_list.csv"]
+    command = [sys.executable, "-m", "flows.command_line", *arguments, "--store", str(store), "--set"]
+    run = subprocess.run([*command, "ingest.min_frames=10", "--json"], capture_output=True, text=True, check=True)
+    printed = json.loads(run.stdout.splitlines()[-1])
+    assert printed["folder"] == outcome["stages"]["ingest"]["folder"]
+    assert printed["cached"] is True
+    assert printed["clips"] == outcome["stages"]["ingest"]["counts"]["clips"]
+    assert {"digest", "seconds", "frames", "quarantined"} <= set(printed)

@@ -1,0 +1,140 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+import torch
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterParentFlowRunId
+from prefect.exceptions import ParameterTypeError
+
+from data_contracts.errors import InputError
+from data_contracts.parameters import IngestParameters
+from flows.convert import convert
+from flows.ingest import ingest
+from flows.pipeline import pipeline
+from flows.promote import promote
+from model.checkpoints import load_network
+from model.lifting import lift
+from model.windows import load_windows
+from tasks.tracking import connect
+
+STAGES = ["synthesise", "ingest", "convert", "pretrain", "finetune", "evaluate"]
+
+
+def test_every_stage_ran_once_in_order_and_left_its_folder(outcome):
+    assert list(outcome["stages"]) == STAGES
+    for stage in outcome["stages"].values():
+        assert not stage["cached"]
+        manifest = json.loads((Path(stage["folder"]) / "manifest.json").read_text())
+        assert manifest["digest"] == stage["digest"] == Path(stage["folder"]).name
+
+
+def test_prefect_shows_the_stages_as_subflows_in_order(outcome):
+    with get_client(sync_client=True) as client:
+        parents = [run for run in client.read_flow_runs() if run.name and run.parent_task_run_id is None]
+        parent = next(run for run in parents if "train_on" in run.parameters)
+        children = client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[parent.id]))
+        )
+        names = {flow.id: flow.name for flow in client.read_flows()}
+    ordered = [names[run.flow_id] for run in sorted(children, key=lambda run: run.start_time)]
+    assert ordered == ["ingest", "convert", "pretrain", "finetune", "evaluate"]
+    assert all(run.state.is_completed() for run in children)
+
+
+def test_the_same_pipeline_again_does_no_work_and_makes_no_new_version(outcome, parameters, store):
+    again = pipeline(parameters=parameters, store=str(store))
+    assert again["cached"]
+    assert again["model"] == outcome["model"]
+    assert again["metrics"] == outcome["metrics"]
+
+
+def test_metrics_of_model_and_baselines_stand_side_by_side(outcome):
+    assert list(outcome["metrics"]) == ["model", "mean_depth", "linear"]
+    for scores in outcome["metrics"].values():
+        assert 0 < scores["p_mpjpe_mm"] <= scores["mpjpe_mm"]
+        assert 0 <= scores["pck_150"] <= 1
+
+
+def test_mlflow_has_a_parent_run_with_a_child_per_stage(outcome, store):
+    client = connect(store)
+    parent = client.get_run(outcome["mlflow_run"])
+    assert parent.info.status == "FINISHED"
+    assert parent.data.params["pretrain.network.embed_dim"] == "16"
+    assert parent.data.metrics["model.mpjpe_mm"] == pytest.approx(outcome["metrics"]["model"]["mpjpe_mm"])
+    children = client.search_runs(
+        [parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'", order_by=["start_time"]
+    )
+    assert [run.info.run_name for run in children] == STAGES[1:]
+    by_name = {run.info.run_name: run for run in children}
+    tuned = by_name["finetune"]
+    assert tuned.inputs.dataset_inputs[0].dataset.digest == outcome["stages"]["convert"]["digest"]
+    steps = [m.step for m in client.get_metric_history(by_name["pretrain"].info.run_id, "val_mpjpe_mm") if not m.model_id]
+    assert len(set(steps)) == 2
+    pictures = {artifact.path for artifact in client.list_artifacts(by_name["evaluate"].info.run_id)}
+    assert {"lifted.png", "joints.png"} <= pictures
+
+
+def test_the_registered_model_lifts_in_a_process_that_unpickles_nothing(outcome, store, tmp_path):
+    windows = load_windows(Path(outcome["stages"]["convert"]["folder"]), "test")
+    np.save(tmp_path / "x.npy", windows.pose_2d[:5].numpy())
+    code = (
+        "import mlflow, numpy as np;"
+        f"model = mlflow.pyfunc.load_model({outcome['model']['uri']!r});"
+        f"np.save({str(tmp_path / 'y.npy')!r}, model.predict(np.load({str(tmp_path / 'x.npy')!r})))"
+    )
+    environment = {
+        **os.environ,
+        "MLFLOW_TRACKING_URI": mlflow.get_tracking_uri(),
+        "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    }
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, env=environment, capture_output=True)
+    network = load_network(Path(outcome["stages"]["finetune"]["folder"]) / "model.safetensors")
+    with torch.inference_mode():
+        expected = lift(network, windows.pose_2d[:5])
+    lifted = np.load(tmp_path / "y.npy")
+    assert lifted.dtype == np.float32
+    np.testing.assert_allclose(lifted, expected, atol=1e-5)
+    assert (lifted[:, :, 0] == 0).all()
+
+
+def test_the_first_challenger_becomes_champion_and_then_keeps_its_place(outcome, store):
+    first = promote(store=str(store))
+    assert first["promoted"]
+    assert first["reason"] == "there was no champion"
+    second = promote(store=str(store))
+    assert not second["promoted"]
+    version = connect(store).get_model_version_by_alias("pose-uplift", "champion")
+    assert int(version.version) == outcome["model"]["version"]
+    assert float(version.tags["promotion.challenger_mpjpe_mm"]) == pytest.approx(
+        outcome["metrics"]["model"]["mpjpe_mm"], rel=1e-3
+    )
+
+
+def test_a_refused_parameter_names_itself(store):
+    with pytest.raises(ParameterTypeError, match="min_frames"):
+        ingest(source="x.pkl", parameters={"min_frames": 0}, store=str(store))
+
+
+def test_a_failing_stage_ends_the_pipeline_and_leaves_no_folder(outcome, parameters, store):
+    broken = parameters.model_copy(update={"ingest": IngestParameters(min_frames=100_000)})
+    before = sorted((store / "clips").glob("[!.]*"))
+    with pytest.raises(InputError, match="no clip is left"):
+        pipeline(parameters=broken, store=str(store))
+    assert sorted((store / "clips").glob("[!.]*")) == before
+    client = connect(store)
+    failed = client.search_runs(
+        [client.get_run(outcome["mlflow_run"]).info.experiment_id], "attributes.status = 'FAILED'"
+    )
+    assert {run.info.run_name for run in failed} == {"pipeline", "ingest"}
+
+
+def test_a_digest_stands_for_its_folder(outcome, parameters, store):
+    again = convert(outcome["stages"]["ingest"]["digest"][:8], parameters.convert, store=str(store))
+    assert again.cached
+    assert again.folder == outcome["stages"]["convert"]["folder"]
