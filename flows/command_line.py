@@ -185,6 +185,7 @@ def main() -> None:
     try:
         app()
     except InputError as error:
+        logging.getLogger("prefect").setLevel(logging.ERROR)  # the refusal is the last line
         print(f"uplift: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
 
@@ -201,9 +202,8 @@ def _flow(name: str) -> Any:
     """The flow of a stage; Prefect, MLflow and PyTorch take seconds to import, so only a command that works does."""
     logging.getLogger("alembic").setLevel(logging.WARNING)
     flow = getattr(import_module(f"flows.{name}"), name)
-    for logger in ("prefect", "prefect.flow_runs", "prefect.task_runs"):
-        for handler in logging.getLogger(logger).handlers:
-            handler.addFilter(_Refusals())
+    for handler in logging.getLogger().handlers:  # Prefect's console handler
+        handler.addFilter(_Refusals())
     return flow
 
 

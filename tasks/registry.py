@@ -1,5 +1,6 @@
 """Models in MLflow: checkpoints as LoggedModels, the registered model `pose-uplift`, and its aliases."""
 
+import warnings
 from pathlib import Path
 
 import mlflow
@@ -29,7 +30,8 @@ def log_lifter(tracked: TrackedRun, checkpoint: Path, window: int, step: int, me
     shape = (-1, window, NUM_JOINTS, 3)
     tensor = Schema([TensorSpec(np.dtype(np.float32), shape)])
     versions = package_versions()
-    with _active(tracked.run_id):
+    with _active(tracked.run_id), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*An input example was not provided")  # the signature says it all
         info = mlflow.pyfunc.log_model(
             name=checkpoint.stem,
             python_model=str(_ROOT / "tasks" / "served_lifter.py"),
