@@ -101,7 +101,11 @@ def _mean_error(errors: pd.DataFrame) -> float:
 
 
 def _tag(client: Any, versions: list[ModelVersion | None], decision: dict[str, Any]) -> None:
-    tags = {f"promotion.{key}": str(value) for key, value in decision.items() if key != "version"}
+    tags = {
+        f"promotion.{key}": f"{value:.4g}" if isinstance(value, float) else str(value)
+        for key, value in decision.items()
+        if key != "version"
+    }
     tags |= {
         "promotion.at": datetime.now(UTC).isoformat(timespec="seconds"),
         "promotion.challenger": decision["version"],

@@ -61,8 +61,9 @@ def register_challenger(
     if version is None:
         model_uri = _logged_model_of(client, tracked, digest) or log_lifter(tracked, checkpoint, window, 0, metrics)
         version = mlflow.register_model(model_uri, MODEL_NAME, tags={CHECKPOINT_TAG: digest})
-    for key, value in (metrics | {WINDOWS_TAG: str(windows)}).items():
-        client.set_model_version_tag(MODEL_NAME, version.version, key, str(value))
+    tags = {name: f"{value:.4g}" for name, value in metrics.items()} | {WINDOWS_TAG: str(windows)}
+    for key, tag in tags.items():
+        client.set_model_version_tag(MODEL_NAME, version.version, key, tag)
     client.set_registered_model_alias(MODEL_NAME, CHALLENGER, version.version)
     return version
 

@@ -19,7 +19,7 @@ from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.data.sources import LocalArtifactDatasetSource  # type: ignore[attr-defined]
-from mlflow.entities import DatasetInput, InputTag, Run, RunStatus
+from mlflow.entities import DatasetInput, InputTag, Param, Run, RunStatus
 
 from data_contracts.store import Identity, Stage, read_manifest
 
@@ -78,7 +78,11 @@ def connect(store: Path) -> MlflowClient:
         client = MlflowClient()
         if client.get_experiment_by_name(EXPERIMENT) is None:
             local = uri.startswith("sqlite:")
-            client.create_experiment(EXPERIMENT, (store / "mlartifacts").as_uri() if local else None)
+            client.create_experiment(
+                EXPERIMENT,
+                (store / "mlartifacts").as_uri() if local else None,
+                tags={"mlflow.experimentKind": "custom_model_development"},  # the UI shows training, not GenAI, pages
+            )
     return client
 
 
@@ -128,8 +132,6 @@ def find_run(client: MlflowClient, digest: str) -> Run | None:
 
 def log_params(client: MlflowClient, run_id: str, parameters: dict[str, Any]) -> None:
     """Nested parameters as `path.to.parameter`, in one batch."""
-    from mlflow.entities import Param
-
     client.log_batch(run_id, params=[Param(key, str(value)) for key, value in _flatten(parameters)])
 
 

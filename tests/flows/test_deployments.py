@@ -1,0 +1,69 @@
+"""`prefect deploy --all`, as typed, against a server."""
+
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+from prefect.settings import PREFECT_API_URL
+
+from data_contracts.parameters import load_preset
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture(scope="module")
+def api():
+    """Client of a server to which everything is deployed."""
+    with httpx.Client(base_url=PREFECT_API_URL.value(), timeout=60) as client:
+        for pool in ("cpu", "cuda"):
+            client.post("/work_pools/", json={"name": pool, "type": "process"}).raise_for_status()
+        subprocess.run(
+            [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"],
+            check=True,
+            cwd=ROOT,
+            env={**os.environ, "PREFECT_API_URL": PREFECT_API_URL.value(), "PWD": str(ROOT)},
+            capture_output=True,
+        )
+        yield client
+
+
+def deployment(api, name):
+    return api.get(f"/deployments/name/{name}").raise_for_status().json()
+
+
+@pytest.mark.parametrize(
+    ("name", "pool"),
+    [
+        ("pipeline/nightly", "cpu"),
+        ("pipeline/here", "cpu"),
+        ("ingest/cpu", "cpu"),
+        ("convert/cpu", "cpu"),
+        ("pretrain/cuda", "cuda"),
+        ("finetune/cuda", "cuda"),
+        ("evaluate/cuda", "cuda"),
+        ("promote/cpu", "cpu"),
+    ],
+)
+def test_every_flow_has_its_deployment_with_the_presets_parameters(api, name, pool):
+    found = deployment(api, name)
+    assert found["work_pool_name"] == pool
+    preset = load_preset("demo").model_dump(mode="json")
+    stage = name.split("/")[0]
+    assert found["parameters"]["parameters"] == (preset if stage == "pipeline" else preset[stage])
+    assert found["parameter_openapi_schema"]["properties"]["parameters"]
+
+
+def test_the_nightly_schedule_makes_runs_at_three(api):
+    nightly = deployment(api, "pipeline/nightly")
+    now = datetime.now(UTC)
+    api.post(
+        f"/deployments/{nightly['id']}/schedule",
+        json={"start_time": now.isoformat(), "end_time": (now + timedelta(days=3)).isoformat(), "min_runs": 2},
+    ).raise_for_status()
+    runs = api.post("/flow_runs/filter", json={"deployments": {"id": {"any_": [nightly["id"]]}}}).json()
+    assert len(runs) >= 2
+    assert {run["expected_start_time"][11:16] for run in runs} == {"03:00"}
