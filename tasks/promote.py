@@ -54,7 +54,7 @@ def decide(
     if challenger is None:
         raise InputError(f"no model version is {MODEL_NAME}@{CHALLENGER}: run a pipeline first")
     errors = pd.read_parquet(challenger_report / ERRORS_FILE)
-    decision: dict[str, Any] = {"version": challenger.version, "challenger_mpjpe_mm": _mean_error(errors)}
+    decision: dict[str, Any] = {"version": int(challenger.version), "challenger_mpjpe_mm": _mean_error(errors)}
     if champion is None or champion_report is None:
         decision |= {"promoted": True, "reason": "there was no champion"}
     elif champion.version == challenger.version:

@@ -117,6 +117,27 @@ def test_the_first_challenger_becomes_champion_and_then_keeps_its_place(outcome,
     )
 
 
+def test_the_alias_moves_only_to_a_better_challenger_and_both_numbers_stand_in_its_tags(outcome, parameters, store):
+    champion = promote(store=str(store))["version"]
+    longer = parameters.pretrain.model_copy(update={"max_epochs": 6, "patience": 6, "learning_rate": 3e-3})
+    challenger = pipeline(parameters=parameters.model_copy(update={"pretrain": longer}), store=str(store))
+    assert challenger["model"]["version"] != champion
+    decision = promote(store=str(store))
+    better = decision["interval_mm"][1] < 0
+    assert decision["promoted"] is better
+    client = connect(store)
+    expected = challenger["model"]["version"] if better else champion
+    assert int(client.get_model_version_by_alias("pose-uplift", "champion").version) == expected
+    for version in (champion, challenger["model"]["version"]):
+        tags = client.get_model_version("pose-uplift", str(version)).tags
+        assert float(tags["promotion.champion_mpjpe_mm"]) == pytest.approx(
+            outcome["metrics"]["model"]["mpjpe_mm"], rel=1e-3
+        )
+        assert float(tags["promotion.challenger_mpjpe_mm"]) == pytest.approx(
+            challenger["metrics"]["model"]["mpjpe_mm"], rel=1e-3
+        )
+
+
 def test_a_refused_parameter_names_itself(store):
     with pytest.raises(ParameterTypeError, match="min_frames"):
         ingest(source="x.pkl", parameters={"min_frames": 0}, store=str(store))
