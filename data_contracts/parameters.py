@@ -202,7 +202,6 @@ class EvaluateParameters(Parameters):
     split: Literal["val", "test"] = "test"
     batch_size: int = Field(256, ge=1)
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
-    pck_mm: float = Field(150.0, gt=0)
 
 
 class PromoteParameters(Parameters):

@@ -12,7 +12,7 @@ from data_contracts.skeleton import JOINTS
 from model.baselines import Lifter
 from model.dstformer import DSTformer
 from model.lifting import lift
-from model.metrics import joint_errors, n_mpjpe, p_mpjpe
+from model.metrics import PCK_MM, joint_errors, n_mpjpe, p_mpjpe
 from model.windows import WindowTensors
 
 
@@ -35,7 +35,7 @@ def network_lifter(network: DSTformer, fabric: Fabric) -> Lifter:
     return predict
 
 
-def evaluate(predict: Lifter, windows: WindowTensors, batch_size: int, pck_mm: float) -> Evaluation:
+def evaluate(predict: Lifter, windows: WindowTensors, batch_size: int) -> Evaluation:
     """Scores of `predict` on every frame of `windows` that is not padding, each frame counting once per window."""
     per_window: list[Tensor] = []  # (B, 3): sums over frames of MPJPE, P-MPJPE, N-MPJPE
     per_joint: list[Tensor] = []  # (B, 17): sums over frames
@@ -49,7 +49,7 @@ def evaluate(predict: Lifter, windows: WindowTensors, batch_size: int, pck_mm: f
         poses = torch.stack((errors.mean(dim=-1), p_mpjpe(pred, target), n_mpjpe(pred, target)), dim=-1)
         per_window.append((poses * weight[..., None]).sum(dim=1))
         per_joint.append(errors.sum(dim=1))
-        within += ((errors <= pck_mm).double().mean(dim=-1) * weight).sum()
+        within += ((errors <= PCK_MM).double().mean(dim=-1) * weight).sum()
     frames = windows.frame_weight.sum(dim=1)  # (n,)
     sums, joints = torch.cat(per_window), torch.cat(per_joint)
     errors_table = windows.rows[["window_id", "clip_id", "group", "action"]].assign(

@@ -7,6 +7,8 @@ Formulas: MPJPE, P-MPJPE and N-MPJPE as in VideoPose3D (Pavllo et al., CVPR 2019
 import torch
 from torch import Tensor
 
+PCK_MM = 150.0  # the threshold of every reported PCK
+
 
 def joint_errors(pred: Tensor, target: Tensor) -> Tensor:
     """Distance of each joint from its target: (..., 17, 3) -> (..., 17)."""

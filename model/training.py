@@ -27,11 +27,10 @@ from model.corruption import corrupt
 from model.dstformer import DSTformer
 from model.lifting import root_relative
 from model.losses import pose_loss
-from model.metrics import joint_errors
+from model.metrics import PCK_MM, joint_errors
 from model.windows import Batch, WindowTensors
 
 WARMUP_SHARE = 0.03  # of a cosine schedule
-PCK_MM = 150.0
 VALIDATION_SEED = 2**31 - 1
 
 

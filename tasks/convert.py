@@ -53,7 +53,7 @@ def write_windows(clips: Path, folder: Path, batch: int, parameters: ConvertPara
 
     Raises
     ------
-    pandera.errors.SchemaErrors
+    InputError
         A window breaks the contract; names window, check and value.
     """
     splits = assign_splits(

@@ -42,10 +42,7 @@ def evaluate_lifter(
             ridge, alpha = linear(train, val)
             lifter = network_lifter(load_network(checkpoint), make_fabric(runtime, parameters.precision))
             methods = dict(zip(METHODS, (lifter, mean_depth(train), ridge), strict=True))
-            done = {
-                name: evaluate(predict, held_out, parameters.batch_size, parameters.pck_mm)
-                for name, predict in methods.items()
-            }
+            done = {name: evaluate(predict, held_out, parameters.batch_size) for name, predict in methods.items()}
             report = Report(
                 split=parameters.split,
                 windows=len(held_out),
