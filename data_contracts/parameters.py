@@ -3,19 +3,15 @@
 Notable decisions:
 - what changes a result stands in a stage's own model and so in its digest; where it runs stands in
   `Runtime` and does not;
-- a preset is one YAML of `PipelineParameters`; `--set path.to.parameter=value` writes into the same tree.
+- a preset (`data_contracts.presets`) is one YAML of `PipelineParameters`.
 """
 
+import re
 from enum import StrEnum
-from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from data_contracts.errors import InputError
-
-PRESETS = Path(__file__).parent.parent / "presets"
 SYNTHETIC_SOURCE = "synthetic"
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -35,6 +31,21 @@ class GroupBy(StrEnum):
     CLIP = "clip"
 
 
+class Layout(StrEnum):
+    """Order of the axes of a motion array."""
+
+    AUTO = "auto"
+    JOINTS_FIRST = "joints_first"  # (17, frames, 3)
+    FRAMES_FIRST = "frames_first"  # (frames, 17, 3)
+
+
+class SplitBy(StrEnum):
+    """What decides the split of a group: a stable hash of its name, or AMASS's official split by data set."""
+
+    HASH = "hash"
+    AMASS = "amass"
+
+
 class SyntheticParameters(Parameters):
     """The embedded demo motion: how many people move, for how long, and from which seed."""
 
@@ -44,14 +55,31 @@ class SyntheticParameters(Parameters):
 
 
 class IngestParameters(Parameters):
-    """AMASS pickle -> clips."""
+    """Motion file -> clips."""
 
-    fps: float = Field(60.0, gt=0, le=1000, description="Frames per second, where the clip list gives none.")
+    fps: float = Field(60.0, gt=0, le=1000, description="Frames per second, where file and clip list give none.")
+    unit: Literal["m", "cm", "mm"] = Field("m", description="Unit of the file's coordinates.")
+    up: Literal["z", "y"] = Field("z", description="Axis of the file that points up.")
+    layout: Layout = Field(Layout.AUTO, description="Order of an array's axes; auto: told by the shapes of the file.")
     min_frames: int = Field(30, ge=2, description="Shorter clips are left out, each named in the quarantine file.")
     max_quarantined: Share = Field(0.05, description="Above this share of broken clips the stage fails.")
     group_by: GroupBy = Field(
         GroupBy.SUBJECT, description="Group of a clip: its subject, its recording, or itself (then people are split)."
     )
+    group_pattern: str | None = Field(
+        None,
+        description="Regular expression found in a clip's name: its first group (or all of it) is the subject, where"
+        " the file gives none. None: AMASS names, DATASET_SUBJECT_...",
+    )
+
+    @field_validator("group_pattern")
+    @classmethod
+    def _is_a_regular_expression(cls, pattern: str | None) -> str | None:
+        try:
+            re.compile(pattern or "")
+        except re.error as error:
+            raise ValueError(f"no regular expression: {error}") from error
+        return pattern
 
 
 class Projection(StrEnum):
@@ -71,6 +99,9 @@ class ShortClips(StrEnum):
 class ConvertParameters(Parameters):
     """Clips -> windows seen by virtual cameras, split by group."""
 
+    fps: float | None = Field(
+        None, gt=0, le=1000, description="Clips are interpolated to this rate; none: each keeps its own."
+    )
     window: int = Field(27, ge=1, le=4096, description="Frames of a window.")
     stride: int = Field(9, ge=1, description="Frames between the starts of two windows.")
     views: int = Field(4, ge=1, le=1024, description="Virtual cameras per clip.")
@@ -79,6 +110,7 @@ class ConvertParameters(Parameters):
     short_clips: ShortClips = Field(
         ShortClips.PAD, description="Clips shorter than the window: padded (confidence 0) or left out."
     )
+    split_by: SplitBy = SplitBy.HASH
     val_share: Share = 0.15
     test_share: Share = 0.15
     split_seed: int = Field(204, ge=0, description="Salt of the hash that puts a group into a split.")
@@ -220,6 +252,16 @@ class Runtime(Parameters):
     threads: int | None = Field(
         None, ge=1, description="CPU threads; none: half the cores, which leaves the other half to serve and track."
     )
+    memory_gb: float | None = Field(
+        None, gt=0, description="Windows larger than this are streamed; none: half of the memory that is free."
+    )
+
+
+class Workers(Parameters):
+    """Where batches of clips are converted; changes no result and stands in no digest."""
+
+    processes: int | None = Field(None, ge=1, description="Processes on this machine; none: one for each core.")
+    dask: str | None = Field(None, description="Address of a Dask scheduler (tcp://host:8786) to use instead.")
 
 
 class PipelineParameters(Parameters):
@@ -232,71 +274,5 @@ class PipelineParameters(Parameters):
     finetune: FinetuneParameters = FinetuneParameters()
     evaluate: EvaluateParameters = EvaluateParameters()
     promote: PromoteParameters = PromoteParameters()
+    workers: Workers = Workers()
     train: Runtime = Runtime()
-
-
-def preset_names() -> list[str]:
-    """Names of the presets that come with the project."""
-    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
-
-
-def load_preset(preset: str, overrides: list[str] | None = None) -> PipelineParameters:
-    """Parameters of a preset with `path.to.parameter=value` overrides applied.
-
-    Parameters
-    ----------
-    preset
-        Name of a file in `presets/`, or a path to a YAML file.
-    overrides
-        Each `path=value`; the value is read as YAML.
-
-    Raises
-    ------
-    InputError
-        Unknown preset, unreadable YAML, unknown parameter, or a value outside its bounds: names each of them.
-    """
-    path = Path(preset) if preset.endswith((".yaml", ".yml")) else PRESETS / f"{preset}.yaml"
-    if not path.is_file():
-        raise InputError(f"no preset {preset!r}: pass one of {', '.join(preset_names())}, or a YAML file")
-    tree = _read_yaml(path.read_text(encoding="utf-8"), where=str(path)) or {}
-    if not isinstance(tree, dict):
-        raise InputError(f"{path}: a preset is a mapping of stages, not {type(tree).__name__}")
-    for override in overrides or []:
-        _apply_override(tree, override)
-    return parse(PipelineParameters, tree, where=preset)
-
-
-P = TypeVar("P", bound=BaseModel)
-
-
-def parse(model: type[P], values: Any, where: str) -> P:
-    """`values` as `model`, or an InputError of one line that names each field, its value and its bound."""
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(map(str, fault['loc'])) or where}: {fault['msg']}, got {fault['input']!r:.80}"
-            for fault in error.errors(include_url=False)
-        )
-        raise InputError(f"bad parameter in {where}: {faults}") from error
-
-
-def _apply_override(tree: dict[str, Any], override: str) -> None:
-    dotted, equals, text = override.partition("=")
-    if not equals or not dotted.strip():
-        raise InputError(f"--set {override}: write path.to.parameter=value, for example convert.window=27")
-    *path, name = dotted.strip().split(".")
-    node = tree
-    for step in path:
-        child = node.setdefault(step, {})
-        if not isinstance(child, dict):
-            raise InputError(f"--set {override}: {step!r} is a value, it has no parameters of its own")
-        node = child
-    node[name] = _read_yaml(text, where=f"--set {override}")
-
-
-def _read_yaml(text: str, where: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"{where}: not YAML: {' '.join(str(error).split())}") from error

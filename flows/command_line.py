@@ -21,7 +21,8 @@ from rich.table import Table
 
 from data_contracts import identities
 from data_contracts.errors import InputError
-from data_contracts.parameters import SYNTHETIC_SOURCE, load_preset
+from data_contracts.parameters import SYNTHETIC_SOURCE
+from data_contracts.presets import load_preset
 from data_contracts.report import METHODS, StageResult
 from data_contracts.store import Identity, default_store, find_stage, resolve, resolve_checkpoint
 

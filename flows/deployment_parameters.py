@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from data_contracts.parameters import load_preset
+from data_contracts.presets import load_preset
 
 
 def preset(name: str) -> dict[str, Any]:

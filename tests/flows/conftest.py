@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from prefect.testing.utilities import prefect_test_harness
 
-from data_contracts.parameters import PipelineParameters, load_preset
+from data_contracts.parameters import PipelineParameters
+from data_contracts.presets import load_preset
 from flows.pipeline import pipeline
 
 TINY = [

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from prefect.settings import PREFECT_API_URL
 
-from data_contracts.parameters import load_preset
+from data_contracts.presets import load_preset
 
 ROOT = Path(__file__).parent.parent.parent
 

@@ -2,7 +2,8 @@ import pytest
 import torch
 
 import model.dstformer as dstformer
-from data_contracts.parameters import HeadKind, load_preset
+from data_contracts.parameters import HeadKind
+from data_contracts.presets import load_preset
 from model.dstformer import DSTformer, DSTformerConfig
 from model.training import build_network
 

@@ -1,7 +1,8 @@
 import pytest
 
 from data_contracts.errors import InputError
-from data_contracts.parameters import HeadKind, Objective, load_preset, preset_names
+from data_contracts.parameters import HeadKind, Objective
+from data_contracts.presets import load_preset, preset_names
 
 
 def test_every_preset_is_complete_and_within_bounds():

@@ -1,0 +1,79 @@
+"""Presets: a YAML of `PipelineParameters` each; `--set path.to.parameter=value` writes into the same tree."""
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from data_contracts.errors import InputError
+from data_contracts.parameters import PipelineParameters
+
+PRESETS = Path(__file__).parent.parent / "presets"
+
+
+def preset_names() -> list[str]:
+    """Names of the presets that come with the project."""
+    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+
+
+def load_preset(preset: str, overrides: list[str] | None = None) -> PipelineParameters:
+    """Parameters of a preset with `path.to.parameter=value` overrides applied.
+
+    Parameters
+    ----------
+    preset
+        Name of a file in `presets/`, or a path to a YAML file.
+    overrides
+        Each `path=value`; the value is read as YAML.
+
+    Raises
+    ------
+    InputError
+        Unknown preset, unreadable YAML, unknown parameter, or a value outside its bounds: names each of them.
+    """
+    path = Path(preset) if preset.endswith((".yaml", ".yml")) else PRESETS / f"{preset}.yaml"
+    if not path.is_file():
+        raise InputError(f"no preset {preset!r}: pass one of {', '.join(preset_names())}, or a YAML file")
+    tree = _read_yaml(path.read_text(encoding="utf-8"), where=str(path)) or {}
+    if not isinstance(tree, dict):
+        raise InputError(f"{path}: a preset is a mapping of stages, not {type(tree).__name__}")
+    for override in overrides or []:
+        _apply_override(tree, override)
+    return parse(PipelineParameters, tree, where=preset)
+
+
+P = TypeVar("P", bound=BaseModel)
+
+
+def parse(model: type[P], values: Any, where: str) -> P:
+    """`values` as `model`, or an InputError of one line that names each field, its value and its bound."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(map(str, fault['loc'])) or where}: {fault['msg']}, got {fault['input']!r:.80}"
+            for fault in error.errors(include_url=False)
+        )
+        raise InputError(f"bad parameter in {where}: {faults}") from error
+
+
+def _apply_override(tree: dict[str, Any], override: str) -> None:
+    dotted, equals, text = override.partition("=")
+    if not equals or not dotted.strip():
+        raise InputError(f"--set {override}: write path.to.parameter=value, for example convert.window=27")
+    *path, name = dotted.strip().split(".")
+    node = tree
+    for step in path:
+        child = node.setdefault(step, {})
+        if not isinstance(child, dict):
+            raise InputError(f"--set {override}: {step!r} is a value, it has no parameters of its own")
+        node = child
+    node[name] = _read_yaml(text, where=f"--set {override}")
+
+
+def _read_yaml(text: str, where: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"{where}: not YAML: {' '.join(str(error).split())}") from error
