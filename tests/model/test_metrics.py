@@ -3,7 +3,19 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from model.metrics import joint_errors, mpjpe, n_mpjpe, p_mpjpe, pck
+from model.metrics import (
+    angle_error,
+    angle_velocity_error,
+    auc,
+    joint_errors,
+    limb_length_error,
+    limb_length_variance,
+    mpjpe,
+    n_mpjpe,
+    p_mpjpe,
+    pck,
+    velocity_error,
+)
 
 
 @pytest.fixture
@@ -18,6 +30,39 @@ def test_errors_agree_with_the_reference(parity_folder):
     np.testing.assert_allclose(mpjpe(pred, target), reference["mpjpe"], atol=1e-5)
     np.testing.assert_allclose(p_mpjpe(pred, target), reference["p_mpjpe"], atol=1e-5)
     np.testing.assert_allclose(n_mpjpe(pred, target).mean(), reference["n_mpjpe"], atol=1e-5)
+
+
+def test_errors_of_sequences_agree_with_the_reference(parity_folder):
+    reference = np.load(parity_folder / "losses_small.npz")
+    pred, target = torch.from_numpy(reference["pred"]), torch.from_numpy(reference["target"])
+    errors = {
+        "velocity": velocity_error(pred, target),
+        "limb_var": limb_length_variance(pred),
+        "limb_gt": limb_length_error(pred, target),
+        "angle": angle_error(pred, target),
+        "angle_velocity": angle_velocity_error(pred, target),
+    }
+    for name, error in errors.items():
+        assert float(error) == pytest.approx(float(reference[name]), abs=1e-5), name
+
+
+def test_gradients_are_finite_where_joints_meet_and_errors_vanish(poses):
+    target = poses[1]
+    point = torch.zeros_like(target)
+    metrics = (mpjpe, n_mpjpe, velocity_error, limb_length_error, angle_error, angle_velocity_error)
+    for metric in (*metrics, lambda pred, _: limb_length_variance(pred)):
+        for start, goal in ((point, target), (target, target), (point, point)):
+            pred = start.clone().requires_grad_()
+            error = metric(pred, goal).sum()
+            (gradient,) = torch.autograd.grad(error, pred)
+            assert torch.isfinite(error)
+            assert torch.isfinite(gradient).all()
+
+
+def test_auc_is_the_mean_of_pck_over_its_thresholds(poses):
+    pred, target = 100 * poses[0], 100 * poses[1]
+    expected = torch.stack([pck(pred, target, float(mm)) for mm in range(0, 151, 5)]).mean(dim=0)
+    torch.testing.assert_close(auc(pred, target), expected)
 
 
 def test_one_value_per_pose(poses):
