@@ -1,4 +1,4 @@
-"""AMASS pickle -> clip store."""
+"""Motion file -> clip store."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from prefect import flow
 from data_contracts.parameters import IngestParameters
 from data_contracts.report import StageResult
 from data_contracts.store import default_store
-from flows.showing import show_stage
+from flows.showing import show_checks, show_stage
 from tasks.ingest import ingest_clips
 
 
@@ -19,14 +19,14 @@ def ingest(
     store: str | None = None,
     parent_run: str | None = None,
 ) -> StageResult:
-    """Read an AMASS pickle into the clip store, quarantining what breaks the clip contract.
+    """Read a motion file into the clip store, quarantining what breaks the clip contract.
 
     Parameters
     ----------
     source
-        Path of the pickle, as the worker sees it.
+        Path of a pickle, `.npz` or `.npy`, as the worker sees it.
     clip_list
-        Path of its `clip_list.csv`; without one every clip is its own group.
+        Path of its `clip_list.csv`; without one, and where the file names nobody, every clip is its own group.
     store
         Root of the store; none: `UPLIFT_STORE`, or `./store`.
     parent_run
@@ -36,4 +36,5 @@ def ingest(
         default_store(store), Path(source), Path(clip_list) if clip_list else None, parameters, parent_run
     )
     show_stage(result)
+    show_checks(result)
     return result

@@ -15,9 +15,30 @@ def show_stage(result: StageResult) -> None:
     rows += [
         {"what": key, "value": _readable(value)}
         for key, value in result.statistics.items()
-        if key not in ("history", "metrics")
+        if key not in ("history", "metrics", "per_group", "datasets")
     ]
     create_table_artifact(table=rows, key=f"{result.stage}-result", description=f"{result.stage} {result.digest}")
+
+
+def show_checks(result: StageResult) -> None:
+    """A table of the checks that clips broke, and how many clips broke each; the clips stand in the quarantine file."""
+    rows = [{"check": "all kept", "clips": result.counts["clips"]}]
+    rows += [{"check": check, "clips": clips} for check, clips in result.statistics["checks_broken"].items()]
+    create_table_artifact(
+        table=rows, key="ingest-checks", description=f"{result.folder}/quarantine.csv names each clip"
+    )
+
+
+def show_groups(result: StageResult) -> None:
+    """A table of what each group brought to its split, with a line for every split as a whole."""
+    rows = [
+        {"split": split, "group": f"all {len(groups)}", "clips": result.counts["clips"][split], "windows": windows}
+        for (split, groups), windows in zip(
+            result.statistics["groups"].items(), result.counts["windows"].values(), strict=True
+        )
+    ]
+    rows += [{"group": group, **counts} for group, counts in result.statistics["per_group"].items()]
+    create_table_artifact(table=rows, key="convert-groups", description=f"Clips and windows of {result.digest}")
 
 
 def show_scores(metrics: Mapping[str, Mapping[str, float]], key: str) -> None:

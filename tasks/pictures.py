@@ -83,6 +83,19 @@ def joint_bars(per_joint_mm: Mapping[str, Mapping[str, float]]) -> Figure:
     return figure
 
 
+def clip_histograms(stature_m: np.ndarray, speed_max: np.ndarray, seconds: np.ndarray) -> Figure:
+    """Histograms of clips: stature (metres along the bones), speed of the fastest joint (m/s), length (s)."""
+    figure = Figure(figsize=(11, 3), layout="constrained")
+    panels = (("stature, m", stature_m), ("fastest joint, m/s", speed_max), ("length, s", seconds))
+    for ax, (label, values) in zip(figure.subplots(1, len(panels)), panels, strict=True):
+        ax.hist(values, bins=min(40, max(5, len(values) // 4)), color=LEFT)
+        ax.axvline(float(np.median(values)), color=RIGHT, linewidth=1.2, label=f"median {np.median(values):.2f}")
+        ax.set(xlabel=label, ylabel="clips")
+        ax.legend(frameon=False)
+        ax.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
 def draw_pose(ax: Axes, points: np.ndarray, colour: str | None = None) -> None:
     """One skeleton (17, 2), second channel downwards; right red, left blue, or all in one colour."""
     for parent, child in BONES:
