@@ -1,7 +1,7 @@
 """The second pass over a motion file: arrays in, checked clips out, a batch at a time.
 
-A batch is checked and written by a thread of its own while the next is read, so about two batches and one array are in
-memory.
+A batch is checked and written by a thread of its own while the next is read, so about two batches (of 27 MB) and one
+array are in memory.
 """
 
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -31,6 +31,7 @@ from tasks.evidence import to_world
 from tasks.plan import Plan
 
 FRAMES_PER_ROW_GROUP = 16_384
+ROW_GROUPS_PER_BATCH = 8  # pandera takes 40 ms a table, however few its rows
 _PARENT, _CHILD = (np.array(side) for side in zip(*BONES, strict=True))
 
 
@@ -74,7 +75,7 @@ class ClipWriter:
             clips, frames = clips + 1, frames + len(clip.poses)
             self.batch.append(clip)
             self.batch_values += clip.poses.size
-            if self.batch_values >= FRAMES_PER_ROW_GROUP * NUM_JOINTS * 3:
+            if self.batch_values >= ROW_GROUPS_PER_BATCH * FRAMES_PER_ROW_GROUP * NUM_JOINTS * 3:
                 self._hand_over()
         self.arrays_seen += 1
         return clips, frames
@@ -102,15 +103,18 @@ class ClipWriter:
             self.pending = None
 
     def _write(self, batch: list[Clip]) -> None:
-        summaries = summarise(batch, self.seen)
+        groups = _row_groups(batch)
+        summaries = [row for group in groups for row in summarise(group, self.seen)]
         faults = pd.concat([find_faults(summaries), self._too_short(batch)])
         broken = set(faults["clip_id"])
         names = {clip.clip_id: clip.name for clip in batch}
         self.faults.append(faults.assign(name=faults["clip_id"].map(names))[list(QUARANTINE_COLUMNS)])
-        kept = [(clip, row) for clip, row in zip(batch, summaries, strict=True) if clip.clip_id not in broken]
-        if kept:
-            self.parquet.write_batch(to_arrow([clip for clip, _ in kept], [row for _, row in kept]))
-        for clip, row in kept:
+        summary = {clip.clip_id: row for clip, row in zip(batch, summaries, strict=True)}
+        kept = [clip for clip in batch if clip.clip_id not in broken]
+        for group in _row_groups(kept):
+            self.parquet.write_batch(to_arrow(group, [summary[clip.clip_id] for clip in group]))
+        for clip in kept:
+            row = summary[clip.clip_id]
             frames = len(clip.poses)
             self.kept.append(
                 {
@@ -175,6 +179,19 @@ class ClipWriter:
     def table(self) -> pd.DataFrame:
         """One row per clip kept: group, frames, seconds, stature (m), speed_max (m/s)."""
         return pd.DataFrame(self.kept)
+
+
+def _row_groups(clips: list[Clip]) -> list[list[Clip]]:
+    """Clips in order, cut where a row group is full."""
+    groups: list[list[Clip]] = []
+    frames = FRAMES_PER_ROW_GROUP
+    for clip in clips:
+        if frames >= FRAMES_PER_ROW_GROUP:
+            groups.append([])
+            frames = 0
+        groups[-1].append(clip)
+        frames += len(clip.poses)
+    return groups
 
 
 def _digest_of_faults(faults: pd.DataFrame) -> str:
