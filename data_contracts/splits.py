@@ -1,11 +1,65 @@
-"""Splits by group: a stable hash, so that no group is in two splits and adding clips moves none."""
+"""Splits by group: a stable hash, so that no group is in two splits and adding clips moves none.
+
+Or AMASS's official split, by the data set that a group belongs to.
+"""
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from typing import Any
 
+from data_contracts.amass import OFFICIAL_SPLIT
 from data_contracts.errors import InputError
+from data_contracts.parameters import ConvertParameters, SplitBy
 
 SPLITS = ("train", "val", "test")
+_NAMED = 5  # groups or data sets in a message
+
+
+def split_groups(statistics: Mapping[str, Any], parameters: ConvertParameters) -> dict[str, str]:
+    """Split of each group of a clip store.
+
+    Parameters
+    ----------
+    statistics
+        Of the manifest of an ingest stage: `groups`, and `datasets`, the AMASS data set of each group or None.
+    parameters
+        `split_by` and, for the hash, `val_share`, `test_share` and `split_seed` are read.
+
+    Raises
+    ------
+    InputError
+        There are fewer groups than splits; or, by data set, a group's is unknown, or a split has none.
+    """
+    if parameters.split_by is SplitBy.AMASS:
+        return official_splits({group: statistics["datasets"][group] for group in statistics["groups"]})
+    return assign_splits(statistics["groups"], parameters.val_share, parameters.test_share, parameters.split_seed)
+
+
+def official_splits(datasets: Mapping[str, str | None]) -> dict[str, str]:
+    """AMASS's official split of each group, from its data set.
+
+    Raises
+    ------
+    InputError
+        The data set of a group is unknown, or no group is in one of the splits.
+    """
+    unknown = [group for group, dataset in datasets.items() if dataset is None]
+    if unknown:
+        raise InputError(
+            f"the AMASS data set of {len(unknown)} of {len(datasets)} groups is unknown ({_some(unknown)}), so"
+            " convert.split_by=amass cannot place them; pass --set convert.split_by=hash, or a clip list whose fname"
+            " begins with the data set"
+        )
+    splits = {group: OFFICIAL_SPLIT.get(str(dataset), "train") for group, dataset in datasets.items()}
+    for split in SPLITS:
+        if split not in splits.values():
+            official = [dataset for dataset, its_split in OFFICIAL_SPLIT.items() if its_split == split]
+            raise InputError(
+                f"with convert.split_by=amass no group is in split {split}: the file has nothing of"
+                f" {', '.join(official) or 'the data sets to train on'}, only"
+                f" {_some(sorted({str(dataset) for dataset in datasets.values()}))}; pass --set convert.split_by=hash"
+            )
+    return splits
 
 
 def assign_splits(groups: Iterable[str], val_share: float, test_share: float, seed: int = 0) -> dict[str, str]:
@@ -54,3 +108,7 @@ def _nearest(bounds: tuple[float, float], position: Mapping[str, float], splits:
     taken = list(splits.values())
     movable = [group for group in position if taken.count(splits[group]) > 1]
     return min(movable, key=lambda group: max(bounds[0] - position[group], position[group] - bounds[1]))
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")

@@ -24,10 +24,12 @@ from pydantic import BaseModel
 
 from data_contracts.errors import InputError
 
-CONTRACT_VERSION = 1  # raised whenever the same parameters and inputs would give another result
+CONTRACT_VERSION = 2  # raised whenever the same parameters and inputs would give another result
 MANIFEST = "manifest.json"
 CHECKPOINT_FILE = "model.safetensors"  # of a run folder: its best network
 PACKAGES = ("numpy", "pandas", "pyarrow", "pandera", "torch", "lightning-fabric", "safetensors", "pose-uplift")
+
+_SEAL = ',\n "manifest_digest": '  # the last entry of a manifest: SHA-256 of the text before it
 
 Kind = Literal["synthetic", "clips", "windows", "runs", "reports", "pipelines"]
 
@@ -66,14 +68,19 @@ class Identity:
 
     @property
     def digest(self) -> str:
-        """16 hex digits of SHA-256 of name, contract version, parameters and inputs."""
-        identity = {
-            "stage": self.name,
-            "contract_version": CONTRACT_VERSION,
-            "parameters": self.parameters.model_dump(mode="json"),
-            "inputs": self.inputs,
-        }
-        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+        """`stage_digest` under the contract version of this code."""
+        return stage_digest(self.name, CONTRACT_VERSION, self.parameters.model_dump(mode="json"), self.inputs)
+
+
+def stage_digest(stage: str, contract_version: int, parameters: dict[str, Any], inputs: dict[str, str]) -> str:
+    """16 hex digits of SHA-256 of what a stage's result is a function of; `parameters` as JSON has them."""
+    identity = {
+        "stage": stage,
+        "contract_version": contract_version,
+        "parameters": parameters,
+        "inputs": inputs,
+    }
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
 
 @contextmanager
@@ -147,23 +154,35 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     Raises
     ------
     InputError
-        The folder has no readable manifest: it is no stage result, or not a finished one.
+        The folder has no readable manifest: it is no stage result, or not a finished one. Or the manifest is not, to
+        the byte, the one that was written.
     """
     try:
-        return json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        text = (folder / MANIFEST).read_bytes().decode()
+        manifest = json.loads(text)
     except (OSError, ValueError) as error:
         raise InputError(f"{folder}: not a finished stage folder (no readable {MANIFEST})") from error
+    if text != _sealed(text.rpartition(_SEAL)[0]):
+        raise InputError(
+            f"{folder / MANIFEST}: is not as it was written: its manifest_digest is missing or of other text; it is"
+            " damaged, was edited, or comes from an earlier version: remove the folder and run the stage again"
+        )
+    return manifest
 
 
-def resolve(store: Path, kind: Kind, reference: str | Path) -> Path:
-    """The finished stage folder that a path, or a digest (or its unambiguous beginning) in the store, stands for."""
+def resolve(store: Path, kind: Kind | Literal["*"], reference: str | Path) -> Path:
+    """The finished stage folder that a path, or a digest (or its unambiguous beginning) in the store, stands for.
+
+    A kind `*` looks among all kinds.
+    """
     for candidate in (Path(reference), store / kind / str(reference)):
         if (candidate / MANIFEST).is_file():
             return candidate.resolve()
-    matches = sorted((store / kind).glob(f"{reference}*/{MANIFEST}")) if str(reference).isalnum() else []
+    matches = sorted(store.glob(f"{kind}/{reference}*/{MANIFEST}")) if str(reference).isalnum() else []
     if len(matches) != 1:
         found = "no" if not matches else f"{len(matches)}"
-        raise InputError(f"{reference}: {found} finished {kind} folder of that path or digest in {store}")
+        what = "stage" if kind == "*" else kind
+        raise InputError(f"{reference}: {found} finished {what} folder of that path or digest in {store}")
     return matches[0].parent.resolve()
 
 
@@ -202,9 +221,13 @@ def package_versions() -> dict[str, str]:
 
 def write_json(path: Path, value: Any) -> None:
     """`value` as JSON at `path`: all of it or nothing, on disk when this returns."""
+    _write_text(path, json.dumps(value, indent=1, allow_nan=False))
+
+
+def _write_text(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     with temporary.open("w", encoding="utf-8") as file:
-        json.dump(value, file, indent=1, allow_nan=False)
+        file.write(text)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
@@ -225,7 +248,12 @@ def _write_manifest(stage: Stage) -> None:
         "seconds": round(stage.seconds, 3),
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
-    write_json(stage.folder / MANIFEST, manifest)
+    _write_text(stage.folder / MANIFEST, _sealed(json.dumps(manifest, indent=1, allow_nan=False).removesuffix("\n}")))
+
+
+def _sealed(manifest: str) -> str:
+    """The text of a manifest, open at its end, closed by the SHA-256 of that text."""
+    return f'{manifest}{_SEAL}"{hashlib.sha256(manifest.encode()).hexdigest()}"\n}}'
 
 
 def _sync(folder: Path) -> None:

@@ -3,7 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_contracts.errors import InputError
-from data_contracts.splits import assign_splits
+from data_contracts.parameters import ConvertParameters, SplitBy
+from data_contracts.splits import assign_splits, split_groups
 
 names = st.lists(st.text(min_size=1, max_size=6), min_size=3, max_size=40, unique=True)
 
@@ -36,8 +37,51 @@ def test_fewer_groups_than_splits_is_refused_with_the_way_out():
 
 def test_the_default_holds_out_a_body_that_training_never_sees(cmu_folder):
     """In the CMU data, 02 and c2s share a skeleton, and so do 60, 61 and 94; 01 shares none."""
-    from data_contracts.parameters import ConvertParameters
-
     p = ConvertParameters()
     splits = assign_splits(["01", "02", "60", "61", "94", "c2s"], p.val_share, p.test_share, p.split_seed)
     assert [group for group, split in splits.items() if split == "test"] == ["01"]
+
+
+OFFICIAL = ConvertParameters(split_by=SplitBy.AMASS)
+DATASETS = {
+    "CMU_01": "CMU",
+    "KIT_3": "KIT",
+    "SFU_5": "SFU",
+    "HDM05_bk": "HDM05",
+    "SSM_1": "SSM",
+    "Transitions_m": "Transitions",
+}
+
+
+def statistics(datasets):
+    return {"groups": dict.fromkeys(datasets, 1), "datasets": datasets}
+
+
+def test_the_official_split_goes_by_data_set():
+    splits = split_groups(statistics(DATASETS), OFFICIAL)
+    assert list(splits.values()) == ["train", "train", "val", "val", "test", "test"]
+
+
+def test_without_it_the_hash_decides_whatever_the_data_sets_are():
+    p = ConvertParameters()
+    expected = assign_splits(DATASETS, p.val_share, p.test_share, p.split_seed)
+    assert split_groups(statistics(dict.fromkeys(DATASETS)), p) == expected
+
+
+def test_groups_of_no_known_data_set_are_refused_by_name_with_the_way_out():
+    unknown = {f"p{i}": None for i in range(7)}
+    with pytest.raises(InputError, match=r"7 of 13 groups .*p0, p1, p2, p3, p4 and 2 more.*convert\.split_by=hash"):
+        split_groups(statistics(DATASETS | unknown), OFFICIAL)
+
+
+@pytest.mark.parametrize(
+    ("left", "message"),
+    [
+        (("CMU_01", "SSM_1"), "split val: the file has nothing of HumanEva, HDM05, SFU, MoSh, only CMU, SSM"),
+        (("CMU_01", "SFU_5"), "split test: the file has nothing of Transitions, SSM, only CMU, SFU"),
+        (("SFU_5", "SSM_1"), "split train: the file has nothing of the data sets to train on, only SFU, SSM"),
+    ],
+)
+def test_an_empty_split_is_refused_with_the_data_sets_it_needs(left, message):
+    with pytest.raises(InputError, match=message):
+        split_groups(statistics({group: DATASETS[group] for group in left}), OFFICIAL)
