@@ -9,7 +9,9 @@ from data_contracts.parameters import (
     IngestParameters,
     PipelineParameters,
     PretrainParameters,
+    Runtime,
     SyntheticParameters,
+    Workers,
 )
 from data_contracts.store import Identity, file_digest, read_manifest
 
@@ -50,7 +52,8 @@ def evaluate(windows: Path, checkpoint: Path, parameters: EvaluateParameters) ->
 
 def pipeline(source: Path, clip_list: Path | None, parameters: PipelineParameters) -> Identity:
     """A pipeline run: the bytes it starts from. It has no folder of its own; its digest finds its run in MLflow."""
-    return Identity("pipelines", "pipeline", parameters, _source(source, clip_list))
+    anywhere = parameters.model_copy(update={"workers": Workers(), "train": Runtime()})  # where it runs is no part of it
+    return Identity("pipelines", "pipeline", anywhere, _source(source, clip_list))
 
 
 def _source(source: Path, clip_list: Path | None) -> dict[str, str]:

@@ -8,15 +8,18 @@ import logging
 import os
 import sys
 import time
+from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("DO_NOT_TRACK", "1")
+os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")  # a busy machine takes its time
 
 import typer
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 
 from data_contracts import identities
@@ -28,7 +31,7 @@ from data_contracts.store import Identity, default_store, find_stage, resolve, r
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
-Source = Annotated[Path, typer.Argument(help="AMASS pickle.")]
+Source = Annotated[Path, typer.Argument(help="AMASS pickle, .npz or .npy.")]
 ClipList = Annotated[Path | None, typer.Option("--clip-list", help="Its clip_list.csv: who moves in which clip.")]
 Store = Annotated[Path | None, typer.Option("--store", help="Root of the store; default UPLIFT_STORE, or ./store.")]
 Preset = Annotated[str, typer.Option("--preset", help="demo, seed, motionbert, or a YAML file.")]
@@ -46,7 +49,7 @@ def ingest(
     set_: Overrides = None,
     json_: AsJson = False,
 ) -> None:
-    """AMASS pickle -> clip store."""
+    """Motion file -> clip store."""
     parameters, root = load_preset(preset, set_), default_store(store)
     _must_exist(source, clip_list)
     identity = identities.ingest(source, clip_list, parameters.ingest)
@@ -67,7 +70,9 @@ def convert(
     """Clips -> H36M windows in Parquet, split by group."""
     parameters, root = load_preset(preset, set_), default_store(store)
     identity = identities.convert(resolve(root, "clips", clips), parameters.convert)
-    result = _run_stage(root, "convert", identity, clips=clips, parameters=parameters.convert)
+    result = _run_stage(
+        root, "convert", identity, clips=clips, parameters=parameters.convert, workers=parameters.workers
+    )
     _show_stage(result, json_, f"uplift pretrain {_reference(result, root)}")
 
 
@@ -179,6 +184,23 @@ def pipeline(
         soft_wrap=True,
     )
     _print_json(json_, outcome)
+
+
+@app.command()
+def check(
+    folder: Annotated[str, typer.Argument(help="Folder or digest of any finished stage.")],
+    store: Store = None,
+    json_: AsJson = False,
+) -> None:
+    """Check that a stage folder is as it was written: its manifest, every byte, and the contract of its kind."""
+    from data_contracts.check import check_folder  # brings pandera and Arrow, which other commands need not wait for
+
+    path = resolve(default_store(store), "*", folder)
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        line = bar.add_task(f"check {path.name}", total=1.0)
+        checked = check_folder(path, lambda share: bar.update(line, completed=share))
+    _console(json_).print(checked.describe(), soft_wrap=True, highlight=False)
+    _print_json(json_, asdict(checked))
 
 
 def main() -> None:

@@ -1,20 +1,40 @@
-"""Clips -> H36M windows in Parquet."""
+"""Clips -> H36M windows in Parquet.
 
+Batches of clips are converted by threads here, by a pool of processes here, or on a Dask cluster. The files are
+the same to the bit: where it runs is a matter of speed alone.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
 from prefect import flow
-from prefect.futures import wait
-from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.client.orchestration import get_client
+from prefect.futures import as_completed
+from prefect.logging import get_run_logger
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
 
-from data_contracts.parameters import ConvertParameters
+from data_contracts.errors import InputError
+from data_contracts.parameters import ConvertParameters, Workers
 from data_contracts.report import StageResult
 from data_contracts.store import default_store, resolve
-from flows.showing import show_stage
-from tasks.convert import count_batches, finish_windows, open_windows, write_windows
+from flows.showing import show_groups, show_stage
+from tasks.convert import clip_rates, count_batches, finish_windows, open_windows, window_bytes, write_windows
+from tasks.progress import report_progress
+
+WORTH_A_POOL = 4 << 30  # bytes of windows; for fewer, starting processes takes longer than they save
+ATTEMPTS = 2  # at a batch whose worker dies
 
 
-@flow(name="convert", task_runner=ThreadPoolTaskRunner(max_workers=4))  # type: ignore[arg-type]
+@flow(name="convert")
 def convert(
     clips: str,
     parameters: ConvertParameters = ConvertParameters(),
+    workers: Workers = Workers(),
     store: str | None = None,
     parent_run: str | None = None,
 ) -> StageResult:
@@ -24,16 +44,99 @@ def convert(
     ----------
     clips
         Folder or digest of a clip store.
+    workers
+        Where batches of clips are converted. The workers of a Dask cluster must reach the store and the Prefect server,
+        and have this package installed.
     """
     root = default_store(store)
     folder = resolve(root, "clips", clips)
     with open_windows(root, folder, parameters, parent_run) as (stage, tracked):
         if not stage.cached:
-            parts = [write_windows.submit(folder, stage.folder, i, parameters) for i in range(count_batches(folder))]
-            wait(parts)
-            for part in parts:
-                part.result()
-            finish_windows(stage, tracked)
+            _warn_of_rates(clip_rates(folder), parameters)
+            with _one_server():
+                counts = _write_batches(folder, stage.folder, parameters, workers)
+            finish_windows(stage, tracked, counts)
     result = StageResult.of(stage)
     show_stage(result)
+    show_groups(result)
     return result
+
+
+def _write_batches(clips: Path, folder: Path, parameters: ConvertParameters, workers: Workers) -> list[pd.DataFrame]:
+    """What `write_windows` counted in each batch; batches that die with a worker are done once more by new ones."""
+    missing = set(range(count_batches(clips)))
+    arguments = {"clips": clips, "folder": folder, "parameters": parameters}
+    counts = []
+    with report_progress("convert", len(missing), "batches") as progress:
+        for _ in range(ATTEMPTS):
+            with _task_runner(workers, len(missing), window_bytes(clips, parameters)) as runner:
+                for batch, outcome in _run(runner, sorted(missing), arguments):
+                    if isinstance(outcome, Exception):
+                        get_run_logger().warning(f"batch {batch} was lost with its worker: {outcome}")
+                        reason = outcome
+                        continue
+                    missing.remove(batch)
+                    counts.append(outcome)
+                    progress.advance(1, clips=int(outcome["clips"].sum()), frames=int(outcome["frames"].sum()))
+            if not missing:
+                return counts
+    raise RuntimeError(
+        f"batches {sorted(missing)} of {clips} were lost with their workers {ATTEMPTS} times ({reason}); a worker that"
+        " is killed mostly lacks memory: use fewer with --set workers.processes=..., and run the same command again"
+    ) from reason
+
+
+def _run(
+    runner: TaskRunner[Any], batches: list[int], arguments: dict[str, Any]
+) -> Iterator[tuple[int, pd.DataFrame | Exception]]:
+    """Each batch as it ends, with its counts, or with why its worker did not live to give them."""
+    futures = {runner.submit(write_windows, {**arguments, "batch": batch}): batch for batch in batches}
+    for future in as_completed(list(futures)):
+        try:
+            outcome = future.result(raise_on_failure=False)
+        except Exception as lost:  # the pool's or the cluster's: what the task raises is returned
+            yield futures[future], lost
+            continue
+        if isinstance(outcome, BaseException) and not future.state.is_crashed():
+            raise outcome
+        yield futures[future], outcome
+
+
+@contextmanager
+def _task_runner(workers: Workers, batches: int, size: int) -> Iterator[TaskRunner[Any]]:
+    """Threads, processes or a Dask cluster, ready to take `batches` that make `size` bytes of windows."""
+    if workers.dask is None:
+        count = min(workers.processes or os.cpu_count() or 1, batches)
+        threads = count == 1 or (workers.processes is None and size < WORTH_A_POOL)
+        with ThreadPoolTaskRunner(count) if threads else ProcessPoolTaskRunner(count) as runner:
+            yield runner
+        return
+    try:
+        from prefect_dask import DaskTaskRunner
+    except ImportError as error:
+        raise InputError(
+            "workers.dask needs Dask, here and on the cluster's workers: pip install 'pose-uplift[dask]'"
+        ) from error
+    with DaskTaskRunner(address=workers.dask, client_kwargs={"timeout": "5s"}) as runner:
+        try:
+            runner.client.scheduler_info()
+        except OSError as error:
+            raise InputError(f"workers.dask={workers.dask}: no Dask scheduler answers at that address") from error
+        yield runner
+
+
+@contextmanager
+def _one_server() -> Iterator[None]:
+    """Workers report to the server of this run, also where that is a temporary one: else each would start its own."""
+    with get_client(sync_client=True) as client:
+        url = str(client.api_url).rstrip("/")
+    with temporary_settings({PREFECT_API_URL: url}):
+        yield
+
+
+def _warn_of_rates(rates: list[float], parameters: ConvertParameters) -> None:
+    if parameters.fps is None and len(rates) > 1:
+        get_run_logger().warning(
+            f"clips have {len(rates)} rates, {rates[0]:g} to {rates[-1]:g} frames per second: windows of"
+            f" {parameters.window} frames last differently long; --set convert.fps={rates[-1]:g} gives all one rate"
+        )

@@ -53,7 +53,7 @@ def pipeline(
     with open_pipeline(root, source, clip_list, parameters) as tracked:
         common: dict[str, Any] = {"store": str(root), "parent_run": tracked.run_id}
         clips = stages["ingest"] = ingest(source, clip_list, parameters.ingest, **common)
-        windows = stages["convert"] = convert(clips.folder, parameters.convert, **common)
+        windows = stages["convert"] = convert(clips.folder, parameters.convert, parameters.workers, **common)
         common = common | {"windows": windows.folder, "train": parameters.train}
         pretrained = stages["pretrain"] = _run(pretrain, train_on, parameters=parameters.pretrain, **common)
         tuned = stages["finetune"] = _run(

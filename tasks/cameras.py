@@ -2,6 +2,9 @@
 
 World: z up, metres. Camera: x right, y down, z forward. A camera stands upright before its clip, at a yaw and a small
 pitch drawn from (seed, clip, view), far enough back that the whole clip lies in front of it.
+
+What can be done once a frame is done once a frame (`see_clip`), though windows overlap; cutting a window is then a
+copy, and one pass that normalises. No BLAS: how it rounds depends on its threads, and windows are the same to the bit.
 """
 
 from dataclasses import dataclass
@@ -9,10 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from data_contracts.parameters import Projection
-from data_contracts.skeleton import PELVIS
+from data_contracts.skeleton import NUM_JOINTS, PELVIS
+from data_contracts.windows import array_shapes
 
 NEAREST_METRES = 3.0  # between a perspective camera and the pelvis
 FARTHEST_METRES = 6.0
+_FRAMES_AT_ONCE = 512  # of float64 image coordinates, so that they stay in the cache between two passes
 
 
 @dataclass(frozen=True)
@@ -24,8 +29,9 @@ class Camera:
     projection: Projection
 
     def to_camera(self, points: np.ndarray) -> np.ndarray:
-        """World points (..., 3) in camera axes, metres."""
-        return (points - self.position) @ self.rotation.T
+        """World points (..., 3) in camera axes, metres, float64; in memory all x, then all y, then all z."""
+        x, y, z = (points[..., axis] - self.position[axis] for axis in range(3))
+        return np.moveaxis(np.stack([row[0] * x + row[1] * y + row[2] * z for row in self.rotation]), 0, -1)
 
     def project(self, points: np.ndarray) -> np.ndarray:
         """Camera points (..., 3) on the image (..., 2): metres (orthographic), or metres per metre of depth."""
@@ -63,9 +69,38 @@ def draw_camera(
     pitch = np.deg2rad(random.uniform(-max_pitch_deg, max_pitch_deg))
     rotation = rotation_matrix(yaw, pitch)
     centre = poses[:, PELVIS].mean(axis=0, dtype=np.float64)
-    nearest = ((poses[:, PELVIS] - centre) @ rotation[2]).min()  # most negative: towards the camera
+    nearest = ((poses[:, PELVIS] - centre) * rotation[2]).sum(axis=1).min()  # most negative: towards the camera
     distance = random.uniform(NEAREST_METRES, FARTHEST_METRES) - nearest
     return Camera(rotation, centre - distance * rotation[2], projection)
+
+
+@dataclass(frozen=True)
+class SeenClip:
+    """A clip as one camera sees it, frame by frame.
+
+    `image` (frames, 51) float64: x, y in the image and 1, joint by joint; `relative` (frames, 51) float32: x, y, z from
+    the pelvis, metres; `root` (frames, 3) float64: the pelvis, metres; `low`, `high` (2, frames) float64: the joints'
+    bounding box in the image.
+    """
+
+    camera: Camera
+    image: np.ndarray
+    relative: np.ndarray
+    root: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+def see_clip(poses: np.ndarray, camera: Camera) -> SeenClip:
+    """The frames of a clip, poses (frames, 17, 3) in world metres, through one camera."""
+    seen = camera.to_camera(poses)
+    xy, root = camera.project(seen), seen[:, PELVIS]
+    image = np.ones(seen.shape)
+    image[..., :2] = xy
+    relative = (seen - root[:, None]).astype(np.float32, order="C")
+    low, high = (np.ascontiguousarray(extreme.T) for extreme in (xy.min(axis=1), xy.max(axis=1)))
+    joints = 3 * NUM_JOINTS
+    return SeenClip(camera, image.reshape(-1, joints), relative.reshape(-1, joints), root, low, high)
 
 
 def see_windows(poses: np.ndarray, starts: np.ndarray, window: int, camera: Camera) -> dict[str, np.ndarray]:
@@ -86,22 +121,41 @@ def see_windows(poses: np.ndarray, starts: np.ndarray, window: int, camera: Came
         `pose_2d` (n, window, 17, 3), `pose_3d` (n, window, 17, 3), `root_3d` (n, window, 3), `scale` (n,), float32,
         as in the window contract.
     """
+    arrays = empty_windows(len(starts), window)
+    cut_windows(see_clip(poses, camera), starts, arrays)
+    return arrays
+
+
+def empty_windows(count: int, window: int) -> dict[str, np.ndarray]:
+    """Memory for `count` windows: the arrays of the window contract, and `scale` (count,)."""
+    shapes = {**array_shapes(window), "scale": ()}
+    return {name: np.empty((count, *shape), dtype=np.float32) for name, shape in shapes.items()}
+
+
+def cut_windows(seen: SeenClip, starts: np.ndarray, out: dict[str, np.ndarray]) -> None:
+    """Write the windows that begin at `starts` (n,) into `out`, arrays of n windows as `empty_windows` makes them."""
+    count, window = out["root_3d"].shape[:2]
     frame = starts[:, None] + np.arange(window)  # (n, window)
-    padding = frame >= len(poses)
-    seen = camera.to_camera(poses.astype(np.float64))[np.minimum(frame, len(poses) - 1)]  # (n, window, 17, 3)
-    image = camera.project(seen)
-    root = seen[:, :, PELVIS]
-    low, high = image.min(axis=(1, 2)), image.max(axis=(1, 2))  # (n, 2)
-    half = ((high - low).max(axis=1) / 2)[:, None, None, None]
-    normalised = (image - ((low + high) / 2)[:, None, None]) / half
-    confidence = np.broadcast_to(~padding[:, :, None, None], (*image.shape[:3], 1))
-    units_per_metre = camera.image_units_per_metre(root[..., 2].mean(axis=1))
-    return {
-        "pose_2d": np.concatenate([normalised, confidence], axis=-1, dtype=np.float32),
-        "pose_3d": (seen - root[:, :, None]).astype(np.float32),
-        "root_3d": root.astype(np.float32),
-        "scale": (units_per_metre / half[:, 0, 0, 0]).astype(np.float32),
-    }
+    padding = frame >= len(seen.root)
+    frame = np.minimum(frame, len(seen.root) - 1)
+    low, high = seen.low.take(frame, axis=1).min(axis=2), seen.high.take(frame, axis=1).max(axis=2)  # (2, n)
+    half = (high - low).max(axis=0) / 2  # (n,)
+    depth = seen.root[:, 2].take(frame).mean(axis=1)
+    out["scale"][:] = seen.camera.image_units_per_metre(depth) / half
+    out["root_3d"][:] = seen.root.take(frame, axis=0)
+    np.take(seen.relative, frame, axis=0, out=out["pose_3d"].reshape(count, window, -1), mode="clip")
+
+    # x, y, 1 of every joint less (centre x, centre y, 0), times (1/half, 1/half, 1)
+    centre = np.tile(np.stack([*(low + high) / 2, np.zeros(count)], axis=1), NUM_JOINTS)[:, None]  # (n, 1, 51)
+    factor = np.tile(np.stack([1 / half, 1 / half, np.ones(count)], axis=1), NUM_JOINTS)[:, None]
+    pose_2d = out["pose_2d"].reshape(count, window, -1)
+    step = max(1, _FRAMES_AT_ONCE // window)
+    for some in (slice(first, first + step) for first in range(0, count, step)):
+        image = seen.image[frame[some]]  # (step, window, 51)
+        image -= centre[some]
+        np.multiply(image, factor[some], out=pose_2d[some], casting="same_kind")
+    if padding.any():
+        out["pose_2d"][padding, :, 2] = 0
 
 
 def window_starts(frames: int, window: int, stride: int, pad: bool) -> np.ndarray:

@@ -118,3 +118,14 @@ def test_padding_repeats_the_last_frame_with_confidence_zero(walking):
     assert (seen["pose_2d"][0, :5, :, 2] == 1).all()
     assert (seen["pose_2d"][0, 5:, :, 2] == 0).all()
     np.testing.assert_array_equal(seen["pose_3d"][0, 5:], np.repeat(seen["pose_3d"][0, 4:5], 4, axis=0))
+
+
+@projections
+@settings(max_examples=15)
+@given(start=st.integers(0, 170), window=st.integers(1, 40))
+def test_a_window_is_the_same_to_the_bit_alone_and_among_many(walking, projection, start, window):
+    camera = draw_camera(walking, 2, 0, 0, 15.0, projection)
+    among = see_windows(walking, np.arange(171), window, camera)
+    alone = see_windows(walking, np.array([start]), window, camera)
+    for name in among:
+        np.testing.assert_array_equal(alone[name][0], among[name][start])

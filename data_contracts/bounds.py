@@ -1,0 +1,35 @@
+"""Which rows of a table keep the numeric bounds of a pandera model, told by numpy.
+
+pandera takes 20-40 ms for a table however few its rows, as it copies its schema each time. So a table goes to pandera
+only where a row breaks a bound: the bounds are read off the model, and pandera says what broke.
+"""
+
+from functools import cache
+
+import numpy as np
+import pandas as pd
+import pandera.pandas as pa
+
+
+def keeps_bounds(model: type[pa.DataFrameModel], table: pd.DataFrame) -> np.ndarray:
+    """(rows,) bool: whether every bounded numeric column of `model` lies within its bounds; NaN does not."""
+    low, high = numeric_bounds(model)
+    values = table[list(low)].to_numpy(float)
+    keeps = (values >= list(low.values())) & (values <= list(high.values()))
+    return np.asarray(keeps.all(axis=1))
+
+
+@cache
+def numeric_bounds(model: type[pa.DataFrameModel]) -> tuple[dict[str, float], dict[str, float]]:
+    """Lowest and highest value of each column that has a bound, in one check."""
+    low, high = {}, {}
+    for name, column in model.to_schema().columns.items():
+        check = column.checks[0] if column.checks else None
+        if check is None or not {"value", "min_value", "max_value"} & set(check.statistics) or "str" in check.name:
+            continue
+        bounds = check.statistics
+        low[name] = bounds.get("min_value", bounds.get("value", -np.inf))
+        high[name] = bounds.get("max_value", bounds.get("value", np.inf))
+        if check.name == "greater_than":
+            low[name] = np.nextafter(low[name], np.inf)
+    return low, high

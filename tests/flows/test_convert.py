@@ -1,0 +1,257 @@
+"""One worker or many, processes or a Dask cluster, a worker that dies or none: the same windows to the bit."""
+
+import hashlib
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as parquet
+import pytest
+from prefect.artifacts import Artifact
+
+from data_contracts.clips import CLIP_SCHEMA, CLIPS_FILE, Clip, to_arrow
+from data_contracts.errors import InputError
+from data_contracts.parameters import ConvertParameters, IngestParameters, ShortClips, Workers
+from data_contracts.skeleton import PELVIS
+from data_contracts.splits import SPLITS
+from data_contracts.store import Identity, open_stage, read_manifest
+from data_contracts.windows import SCALARS, split_files
+from flows.convert import convert
+from tasks.cameras import cut_windows
+from tasks.convert import write_windows
+from tasks.synthetic import generate
+
+BATCHES, CLIPS_A_BATCH = 8, 3
+PARAMETERS = ConvertParameters(window=27, stride=9, views=2)
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory) -> Path:
+    """A clip store of 8 batches: clips of six people, one of each three at 30 frames/s, one shorter than a window."""
+    motions, rows = generate(seed=9, people=6, seconds=1.5)
+    store = tmp_path_factory.mktemp("clips")
+    identity = Identity("clips", "ingest", IngestParameters(), {"source": "made by a test"})
+    with open_stage(store, identity) as stage, parquet.ParquetWriter(stage.folder / CLIPS_FILE, CLIP_SCHEMA) as writer:
+        kept = []
+        for batch in range(BATCHES):
+            made = []
+            for place in range(CLIPS_A_BATCH):
+                index = 5 * (batch * CLIPS_A_BATCH + place) % len(motions)
+                poses = motions[index].transpose(1, 0, 2).astype(np.float32)
+                poses = poses[: 20 if place == 2 else None]
+                row = rows[index]
+                name, clip_id = row["fname"], batch * CLIPS_A_BATCH + place
+                made.append(Clip(clip_id, name, row["subject"], row["action"], 30.0 if place == 1 else 60.0, poses))
+            writer.write_batch(to_arrow(made, [{"stature": 1.7, "speed_max": 1.0}] * len(made)))
+            kept += made
+        groups = pd.Series([clip.group for clip in kept]).value_counts().sort_index()
+        stage.counts |= {"clips": len(kept), "frames": sum(len(clip.poses) for clip in kept)}
+        stage.statistics |= {"groups": groups.to_dict()}
+    return stage.folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_tracking_database(tmp_path_factory):
+    """Every test has a store of its own; a database of its own would take seconds to make."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}")
+        yield
+
+
+@contextmanager
+def killing(store: Path, pids: Callable[[], list[int]], first_part: bool = True) -> Iterator[list[int]]:
+    """Kill -9 one of `pids` once a first part is written, or all there ever are before; gives the killed."""
+    killed: list[int] = []
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.005):
+            if first_part and not list(store.glob("windows/.*.partial/*/part-*.parquet")):
+                continue
+            for pid in [pid for pid in pids() if pid not in killed]:
+                os.kill(pid, signal.SIGKILL)
+                killed.append(pid)
+                if first_part:
+                    return
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    yield killed
+    ended.set()
+    thread.join()
+
+
+def pool_pids() -> list[int]:
+    return [process.pid for process in multiprocessing.active_children() if process.pid]
+
+
+@contextmanager
+def dask_cluster(folder: Path, workers: int) -> Iterator[tuple[str, list[int]]]:
+    """A scheduler and workers on loopback: its address, and the workers' process ids."""
+    file = folder / "scheduler.json"
+    base = [sys.executable, "-m", "dask"]
+    here = ["--host", "127.0.0.1", "--no-dashboard", "--scheduler-file", str(file)]
+    options = {"cwd": folder, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    running = [subprocess.Popen([*base, "scheduler", "--port", "0", *here], **options)]
+    try:
+        running += [
+            subprocess.Popen([*base, "worker", "--nthreads", "1", "--no-nanny", *here], **options)
+            for _ in range(workers)
+        ]
+        while not file.is_file() or not file.read_text():
+            assert running[0].poll() is None, "the scheduler ended"
+            time.sleep(0.05)
+        yield json.loads(file.read_text())["address"], [worker.pid for worker in running[1:]]
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture(scope="module")
+def alone(clips, tmp_path_factory):
+    """What one worker in this process makes of the clips."""
+    return convert(str(clips), PARAMETERS, Workers(processes=1), str(tmp_path_factory.mktemp("alone")))
+
+
+def files_of(folder: Path) -> dict[str, str]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "manifest.json")
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def table_of(folder: Path, columns: list[str]) -> pd.DataFrame:
+    files = [file for split in ("train", "val", "test") for file in split_files(folder, split)]
+    return pd.concat([parquet.read_table(file, columns=columns, partitioning=None).to_pandas() for file in files])
+
+
+def test_counts_by_split_and_group_are_those_of_the_files(alone, clips):
+    written = table_of(alone.path, list(SCALARS))
+    assert alone.counts["windows"] == written["split"].value_counts().to_dict()
+    assert alone.counts["clips"] == written.groupby("split")["clip_id"].nunique().to_dict()
+    assert sum(alone.counts["clips"].values()) == read_manifest(clips)["counts"]["clips"]
+    assert alone.counts["frames"] == read_manifest(clips)["counts"]["frames"]
+    for split, groups in alone.statistics["groups"].items():
+        assert set(groups) == set(written.loc[written["split"] == split, "group"])
+    for group, counts in alone.statistics["per_group"].items():
+        of_group = written[written["group"] == group]
+        assert counts["windows"] == len(of_group)
+        assert counts["clips"] == of_group["clip_id"].nunique()
+        assert {counts["split"]} == set(of_group["split"])
+
+
+def write_all(clips: Path, folder: Path, parameters: ConvertParameters) -> pd.DataFrame:
+    folder.mkdir(exist_ok=True)
+    return pd.concat([write_windows.fn(clips, folder, batch, parameters) for batch in range(BATCHES)])
+
+
+def test_short_clips_left_out_are_counted(clips, tmp_path):
+    counts = write_all(clips, tmp_path, PARAMETERS.model_copy(update={"short_clips": ShortClips.DROP})).sum()
+    assert counts["too_short"] == BATCHES
+    assert counts["clips"] == BATCHES * (CLIPS_A_BATCH - 1)
+    assert counts["windows"] == len(table_of(tmp_path, ["start"]))
+
+
+def test_a_batch_done_twice_leaves_one_part_with_the_same_bytes(clips, alone, tmp_path):
+    for _ in range(2):
+        write_all(clips, tmp_path, PARAMETERS)
+    assert files_of(tmp_path) == files_of(alone.path)
+
+
+def test_a_batch_that_fails_leaves_no_part(clips, tmp_path, monkeypatch):
+    monkeypatch.setattr("tasks.convert.BYTES_AT_ONCE", 1 << 20)  # the first windows are on disk when it fails
+
+    def broken(seen, starts, out):
+        cut_windows(seen, starts, out)
+        out["pose_3d"][:, :, PELVIS] = seen.root[-1, 0] > 0
+
+    monkeypatch.setattr("tasks.convert.cut_windows", broken)
+    with pytest.raises(InputError, match=r"part-0000.*root_max 1.0 breaks"):
+        write_all(clips, tmp_path, PARAMETERS)
+    assert files_of(tmp_path).keys() <= {f"{split}/part-{batch:05d}.parquet" for split in SPLITS for batch in range(8)}
+
+
+def test_row_groups_have_the_size_asked_for(clips, tmp_path, monkeypatch):
+    windows = write_all(clips, tmp_path / "one", PARAMETERS)["windows"].sum()
+    monkeypatch.setattr("tasks.convert.BYTES_AT_ONCE", 1 << 20)
+    monkeypatch.setattr("tasks.convert.ROW_GROUP_BYTES", 1 << 18)
+    write_all(clips, tmp_path / "other", PARAMETERS)
+    sizes = [
+        parquet.read_metadata(file).row_group(group).num_rows
+        for file in split_files(tmp_path / "other", "train")
+        for group in range(parquet.read_metadata(file).num_row_groups)
+    ]
+    assert max(sizes) == (1 << 18) // (27 * (17 * 6 + 3) * 4 + 4)
+    one, other = (table_of(tmp_path / name, list(SCALARS)) for name in ("one", "other"))
+    assert len(one) == windows
+    pd.testing.assert_frame_equal(one, other)
+
+
+def test_windows_at_one_rate_say_so_and_last_the_same(clips, tmp_path):
+    counts = write_all(clips, tmp_path, PARAMETERS.model_copy(update={"fps": 20.0}))
+    written = table_of(tmp_path, ["clip_id", "fps", "start", "camera"])
+    assert set(written["fps"]) == {20.0}
+    frames = parquet.read_table(clips / CLIPS_FILE, columns=["clip_id", "frames", "fps"]).to_pandas()
+    expected = ((frames["frames"] - 1) / frames["fps"] * 20 + 1e-6).astype(int) + 1
+    assert counts["frames"].sum() == expected.sum()
+    last = written.groupby("clip_id")["start"].max()
+    np.testing.assert_array_equal(last, np.maximum(expected - PARAMETERS.window, 0))
+
+
+def test_progress_and_counts_show_in_prefect(alone):
+    progress = Artifact.get("convert-progress")
+    assert progress.data == 100.0
+    assert f"{BATCHES} of {BATCHES} batches" in progress.description
+    table = Artifact.get("convert-groups")
+    assert "all " in str(table.data)
+
+
+def test_a_pool_whose_process_is_killed_writes_the_same_bytes(clips, alone, tmp_path):
+    with killing(tmp_path, pool_pids) as killed:
+        result = convert(str(clips), PARAMETERS, Workers(processes=2), str(tmp_path))
+    assert len(killed) == 1
+    assert files_of(result.path) == files_of(alone.path)
+    assert result.counts == alone.counts
+
+
+def test_processes_that_always_die_end_the_stage_with_what_to_do(clips, tmp_path):
+    with (
+        killing(tmp_path, pool_pids, first_part=False),
+        pytest.raises(RuntimeError, match=r"lost .* 2 times.*processes"),
+    ):
+        convert(str(clips), PARAMETERS, Workers(processes=2), str(tmp_path))
+    assert not list((tmp_path / "windows").glob("[!.]*"))
+
+
+def test_a_dask_cluster_whose_worker_is_killed_writes_the_same_bytes(clips, alone, tmp_path):
+    pytest.importorskip("prefect_dask", reason="the extra pose-uplift[dask] is not installed")
+    with dask_cluster(tmp_path, workers=2) as (address, pids), killing(tmp_path, lambda: pids) as killed:
+        result = convert(str(clips), PARAMETERS, Workers(dask=address), str(tmp_path))
+    assert len(killed) == 1
+    assert files_of(result.path) == files_of(alone.path)
+    assert result.counts == alone.counts
+
+
+def test_a_cluster_that_is_not_there_is_named(clips, tmp_path):
+    pytest.importorskip("prefect_dask", reason="the extra pose-uplift[dask] is not installed")
+    with pytest.raises(InputError, match=r"workers\.dask=tcp://127\.0\.0\.1:9: no Dask scheduler"):
+        convert(str(clips), PARAMETERS, Workers(dask="tcp://127.0.0.1:9"), str(tmp_path))
+
+
+def test_without_dask_the_message_says_what_to_install(clips, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "prefect_dask", None)
+    with pytest.raises(InputError, match=r"pip install 'pose-uplift\[dask\]'"):
+        convert(str(clips), PARAMETERS, Workers(dask="tcp://127.0.0.1:9"), str(tmp_path))
+
+
+def test_workers_stand_in_no_digest(clips, alone, tmp_path):
+    assert convert(str(clips), PARAMETERS, Workers(processes=3), str(alone.path.parent.parent)).cached
