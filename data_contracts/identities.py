@@ -52,7 +52,7 @@ def evaluate(windows: Path, checkpoint: Path, parameters: EvaluateParameters) ->
 
 def pipeline(source: Path, clip_list: Path | None, parameters: PipelineParameters) -> Identity:
     """A pipeline run: the bytes it starts from. It has no folder of its own; its digest finds its run in MLflow."""
-    anywhere = parameters.model_copy(update={"workers": Workers(), "train": Runtime()})  # where it runs is no part of it
+    anywhere = parameters.model_copy(update={"workers": Workers(), "train": Runtime()})  # not where it runs
     return Identity("pipelines", "pipeline", anywhere, _source(source, clip_list))
 
 

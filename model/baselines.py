@@ -8,19 +8,24 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from data_contracts.skeleton import NUM_JOINTS
 from model.lifting import root_relative
 from model.metrics import mpjpe
-from model.windows import WindowTensors
+from model.windows import Windows
 
 Lifter = Callable[[Tensor], Tensor]
 RIDGE_ALPHAS = (1e0, 1e1, 1e2, 1e3, 1e4)
-_CHUNK = 4096
+_AT_ONCE = 1024  # windows
 
 
-def mean_depth(train: WindowTensors) -> Lifter:
+def mean_depth(train: Windows) -> Lifter:
     """x and y from the input, z the training mean of each joint."""
-    weight = train.frame_weight[..., None]  # (n, T, 1)
-    depth = (train.pose_3d[..., 2] * weight).sum(dim=(0, 1)) / weight.sum()  # (17,)
+    total = torch.zeros(NUM_JOINTS, dtype=torch.float64)
+    frames = torch.zeros((), dtype=torch.float64)
+    for batch in train.batches(_AT_ONCE):
+        total += (batch.pose_3d[..., 2] * batch.frame_weight[..., None]).sum(dim=(0, 1), dtype=torch.float64)
+        frames += batch.frame_weight.sum(dtype=torch.float64)
+    depth = total / frames  # (17,)
 
     def predict(pose_2d: Tensor) -> Tensor:
         xy = root_relative(pose_2d[..., :2])
@@ -29,39 +34,37 @@ def mean_depth(train: WindowTensors) -> Lifter:
     return predict
 
 
-def linear(train: WindowTensors, val: WindowTensors) -> tuple[Lifter, float]:
+def linear(train: Windows, val: Windows) -> tuple[Lifter, float]:
     """Ridge regression, its penalty the one of `RIDGE_ALPHAS` with the lowest validation MPJPE.
 
-    Normal equations in float64, gathered in one pass over the training windows; padded windows are left out.
+    Normal equations in float64, gathered in one pass over the training windows; padded windows are left out. One pass
+    over the validation windows scores all penalties.
 
     Returns
     -------
     (predict, alpha)
     """
-    frames, joints = train.pose_2d.shape[1:3]
-    features, targets = 2 * frames * joints + 1, 3 * frames * joints
+    features, targets = 2 * train.window * NUM_JOINTS + 1, 3 * train.window * NUM_JOINTS
     gram = torch.zeros(features, features, dtype=torch.float64)
     moment = torch.zeros(features, targets, dtype=torch.float64)
-    whole = train.frame_weight.all(dim=1).nonzero()[:, 0]
-    for index in whole.split(_CHUNK):
-        x = _features(train.pose_2d[index]).double()
+    for batch in train.batches(_AT_ONCE):
+        whole = batch.select(batch.frame_weight.all(dim=1).nonzero()[:, 0])
+        x = _features(whole.pose_2d).double()
         gram += x.T @ x
-        moment += x.T @ train.pose_3d[index].flatten(1).double()
+        moment += x.T @ whole.pose_3d.flatten(1).double()
 
     def predictor(alpha: float) -> Lifter:
         weights = torch.linalg.solve(gram + alpha * torch.eye(features, dtype=torch.float64), moment).float()
-        return lambda pose_2d: root_relative((_features(pose_2d) @ weights).view(-1, frames, joints, 3))
+        return lambda pose_2d: root_relative((_features(pose_2d) @ weights).view(-1, train.window, NUM_JOINTS, 3))
 
-    scored = []
-    for alpha in RIDGE_ALPHAS:
-        predict = predictor(alpha)
-        errors = [
-            mpjpe(predict(val.pose_2d[i : i + _CHUNK]), val.pose_3d[i : i + _CHUNK]) for i in range(0, len(val), _CHUNK)
-        ]
-        mm = torch.cat(errors) / val.scale[:, None] * val.frame_weight
-        scored.append((float(mm.sum()), alpha, predict))
-    _, alpha, predict = min(scored, key=lambda entry: entry[0])
-    return predict, alpha
+    predictors = {alpha: predictor(alpha) for alpha in RIDGE_ALPHAS}
+    error_m = dict.fromkeys(RIDGE_ALPHAS, 0.0)  # sums over frames
+    for batch in val.batches(_AT_ONCE):
+        weight = batch.frame_weight / batch.scale[:, None]
+        for alpha, predict in predictors.items():
+            error_m[alpha] += float((mpjpe(predict(batch.pose_2d), batch.pose_3d) * weight).sum())
+    best = min(RIDGE_ALPHAS, key=lambda alpha: error_m[alpha])
+    return predictors[best], best
 
 
 def _features(pose_2d: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from model.baselines import Lifter
 from model.dstformer import DSTformer
 from model.lifting import lift
 from model.metrics import PCK_MM, joint_errors, n_mpjpe, p_mpjpe
-from model.windows import WindowTensors
+from model.windows import Windows
 
 
 @dataclass
@@ -35,13 +35,13 @@ def network_lifter(network: DSTformer, fabric: Fabric) -> Lifter:
     return predict
 
 
-def evaluate(predict: Lifter, windows: WindowTensors, batch_size: int) -> Evaluation:
+def evaluate(predict: Lifter, windows: Windows, batch_size: int) -> Evaluation:
     """Scores of `predict` on every frame of `windows` that is not padding, each frame counting once per window."""
     per_window: list[Tensor] = []  # (B, 3): sums over frames of MPJPE, P-MPJPE, N-MPJPE
     per_joint: list[Tensor] = []  # (B, 17): sums over frames
     within = torch.zeros((), dtype=torch.float64)
-    for start in range(0, len(windows), batch_size):
-        batch = windows.batch(slice(start, start + batch_size))
+    per_window_frames: list[Tensor] = []  # (B,)
+    for batch in windows.batches(batch_size):
         millimetres = (1000 / batch.scale).view(-1, 1, 1, 1)
         pred, target = predict(batch.pose_2d) * millimetres, batch.pose_3d * millimetres
         weight = batch.frame_weight  # (B, T)
@@ -49,9 +49,9 @@ def evaluate(predict: Lifter, windows: WindowTensors, batch_size: int) -> Evalua
         poses = torch.stack((errors.mean(dim=-1), p_mpjpe(pred, target), n_mpjpe(pred, target)), dim=-1)
         per_window.append((poses * weight[..., None]).sum(dim=1))
         per_joint.append(errors.sum(dim=1))
+        per_window_frames.append(weight.sum(dim=1))
         within += ((errors <= PCK_MM).double().mean(dim=-1) * weight).sum()
-    frames = windows.frame_weight.sum(dim=1)  # (n,)
-    sums, joints = torch.cat(per_window), torch.cat(per_joint)
+    sums, joints, frames = torch.cat(per_window), torch.cat(per_joint), torch.cat(per_window_frames)
     errors_table = windows.rows[["window_id", "clip_id", "group", "action"]].assign(
         frames=frames.numpy(),
         mpjpe_mm=(sums[:, 0] / frames).numpy(),

@@ -1,4 +1,4 @@
-"""The training loop: epochs over window tensors, one optimiser step per `batch_size * accumulate` windows.
+"""The training loop: epochs over windows, one optimiser step per `batch_size * accumulate` windows.
 
 Notable decisions:
 - every random number is a function of (seed, epoch, step), so a resumed run draws what the killed one would have drawn;
@@ -22,13 +22,15 @@ from torch.optim import AdamW
 from data_contracts.parameters import Objective, Runtime, TrainingParameters
 from data_contracts.store import CHECKPOINT_FILE
 from model.batch_size import largest_batch
+from model.batches import Batch
 from model.checkpoints import LAST_FILE, load_training, save_network, save_training
 from model.corruption import corrupt
 from model.dstformer import DSTformer
 from model.lifting import root_relative
 from model.losses import pose_loss
 from model.metrics import PCK_MM, joint_errors
-from model.windows import Batch, WindowTensors
+from model.seeding import generator_at
+from model.windows import Windows
 
 WARMUP_SHARE = 0.03  # of a cosine schedule
 VALIDATION_SEED = 2**31 - 1
@@ -68,8 +70,8 @@ def build_network(make: Callable[[], DSTformer], seed: int) -> DSTformer:
 
 def fit(
     network: DSTformer,
-    train: WindowTensors,
-    val: WindowTensors,
+    train: Windows,
+    val: Windows,
     parameters: TrainingParameters,
     objective: Objective,
     folder: Path,
@@ -85,7 +87,7 @@ def fit(
     Parameters
     ----------
     train, val
-        Windows; moved to Fabric's device.
+        Windows, opened for Fabric's device.
     objective
         `reconstruct` asks for the clean 2D pose, `lift` for the 3D pose.
     on_epoch
@@ -106,28 +108,24 @@ def fit(
         weight_decay=parameters.weight_decay,
     )
     module, wrapped = fabric.setup(network, optimiser)
-    train, val = train.to(fabric.device), val.to(fabric.device)
     progress = _resume(folder, network, optimiser, fabric)
     micro_batch = _micro_batch(module, train, parameters, objective, fabric)
-    steps_per_epoch = math.ceil(len(train) / (parameters.batch_size * parameters.accumulate))
+    step_size = parameters.batch_size * parameters.accumulate
+    steps_per_epoch = math.ceil(len(train) / step_size)
     total_steps = steps_per_epoch * parameters.max_epochs
 
     while progress.epoch < parameters.max_epochs and progress.stale_epochs < parameters.patience:
         module.train()
         loss_sum = torch.zeros((), device=fabric.device)
-        order = torch.randperm(len(train), generator=_generator("cpu", parameters.seed, progress.epoch, -1))
-        for step, group in enumerate(order.to(fabric.device).split(parameters.batch_size * parameters.accumulate)):
+        for step, windows in enumerate(train.steps(parameters.seed, progress.epoch, step_size)):
             done = progress.epoch * steps_per_epoch + step
             learning_rate = _set_learning_rate(optimiser, parameters, done / total_steps, progress.epoch)
-            generator = _generator(fabric.device, parameters.seed, progress.epoch, step)
-            mirrored = torch.rand(len(group), generator=generator, device=fabric.device) < 0.5 * parameters.flip
-            pieces = list(zip(group.split(micro_batch), mirrored.split(micro_batch), strict=True))
-            for piece, (index, flipped) in enumerate(pieces):
-                batch = train.batch(index, flipped if parameters.flip else None)
-                with fabric.no_backward_sync(module, enabled=piece < len(pieces) - 1):
-                    loss = _loss(module, batch, parameters, objective, generator) * (len(index) / len(group))
-                    fabric.backward(loss)
-                loss_sum += loss.detach() * len(group)
+            generator = generator_at(fabric.device, parameters.seed, progress.epoch, step)
+            mirrored = torch.rand(len(windows), generator=generator, device=fabric.device) < 0.5
+            if parameters.flip:
+                windows.mirror_(mirrored)
+            for loss in _backward(module, windows.split(micro_batch), parameters, objective, fabric, generator):
+                loss_sum += loss * len(windows)
             fabric.clip_gradients(module, wrapped, max_norm=parameters.clip_norm)
             wrapped.step()
             optimiser.zero_grad(set_to_none=True)
@@ -149,7 +147,7 @@ def fit(
 
 @torch.no_grad()
 def validate(
-    module: nn.Module, val: WindowTensors, parameters: TrainingParameters, objective: Objective, device: torch.device
+    module: nn.Module, val: Windows, parameters: TrainingParameters, objective: Objective, device: torch.device
 ) -> dict[str, float]:
     """MPJPE (mm) and PCK@150mm on windows corrupted as in training, the same way every time; padding left out.
 
@@ -158,15 +156,33 @@ def validate(
     module.eval()
     error_mm = torch.zeros((), device=device, dtype=torch.float64)
     correct, frames = error_mm.clone(), error_mm.clone()
-    for index in torch.arange(len(val)).split(2 * parameters.batch_size):
-        batch = val.batch(slice(int(index[0]), int(index[-1]) + 1))
-        generator = _generator(device, parameters.seed, VALIDATION_SEED, int(index[0]))
+    for number, batch in enumerate(val.batches(2 * parameters.batch_size)):
+        start = number * 2 * parameters.batch_size
+        generator = generator_at(device, parameters.seed, VALIDATION_SEED, start)
         pred, target = _predict(module, batch, parameters, objective, generator)
         errors_mm = joint_errors(pred, target) * (1000 / batch.scale.view(-1, 1, 1))  # (B, T, 17)
         error_mm += (errors_mm.mean(dim=-1) * batch.frame_weight).sum()
         correct += ((errors_mm <= PCK_MM).float().mean(dim=-1) * batch.frame_weight).sum()
         frames += batch.frame_weight.sum()
     return {"val_mpjpe_mm": float(error_mm / frames), "val_pck_150": float(correct / frames)}
+
+
+def _backward(
+    module: nn.Module,
+    micro_batches: list[Batch],
+    parameters: TrainingParameters,
+    objective: Objective,
+    fabric: Fabric,
+    generator: torch.Generator,
+) -> list[Tensor]:
+    """Gradients of a step's mean loss over its windows; returns each micro-batch's share of that loss."""
+    count, losses = sum(map(len, micro_batches)), []
+    for number, batch in enumerate(micro_batches, start=1):
+        with fabric.no_backward_sync(module, enabled=number < len(micro_batches)):  # type: ignore[arg-type]
+            loss = _loss(module, batch, parameters, objective, generator) * (len(batch) / count)
+            fabric.backward(loss)
+        losses.append(loss.detach())
+    return losses
 
 
 def _predict(
@@ -216,15 +232,17 @@ def _set_learning_rate(
 
 
 def _micro_batch(
-    module: nn.Module, train: WindowTensors, parameters: TrainingParameters, objective: Objective, fabric: Fabric
+    module: nn.Module, train: Windows, parameters: TrainingParameters, objective: Objective, fabric: Fabric
 ) -> int:
     """Windows per forward pass: the batch, or on CUDA with `auto_batch` the largest doubling of it that fits."""
     if not (parameters.auto_batch and fabric.device.type == "cuda"):
         return parameters.batch_size
 
+    some = next(train.batches(parameters.batch_size))
+
     def step(size: int) -> None:
-        generator = _generator(fabric.device, parameters.seed, 0, 0)
-        batch = train.batch(torch.arange(size, device=fabric.device) % len(train))
+        generator = generator_at(fabric.device, parameters.seed, 0, 0)
+        batch = some.select(torch.arange(size, device=fabric.device) % len(some))
         fabric.backward(_loss(module, batch, parameters, objective, generator))
         module.zero_grad(set_to_none=True)
 
@@ -264,9 +282,3 @@ def _resume(folder: Path, network: DSTformer, optimiser: torch.optim.Optimizer, 
     if progress.precision:
         fabric.strategy.precision.load_state_dict(progress.precision)
     return progress
-
-
-def _generator(device: torch.device | str, seed: int, epoch: int, step: int) -> torch.Generator:
-    """A generator that depends on (seed, epoch, step) alone."""
-    mixed = hash((seed, epoch, step)) & 0x7FFF_FFFF_FFFF_FFFF  # hash of ints does not vary between processes
-    return torch.Generator(device=device).manual_seed(mixed)

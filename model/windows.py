@@ -1,100 +1,92 @@
-"""Window data as tensors: a split is loaded once, a batch is one index operation on whichever device holds it."""
+"""A split of a windows folder, opened for the learner: in memory where it fits, else streamed, in the same batches."""
 
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-import pyarrow as arrow
-import pyarrow.parquet as parquet
 import torch
-from torch import Tensor
 
-from data_contracts.errors import InputError
-from data_contracts.skeleton import MIRROR
-from data_contracts.windows import SCALARS, split_files, to_numpy
+from model.batches import Batch
+from model.streaming import StreamedWindows, shuffled_pools, window_bytes
+from model.window_files import WindowFiles
+
+CPU = torch.device("cpu")
 
 
 @dataclass
-class Batch:
-    """Windows ready for the learner.
+class WindowTensors(Batch):
+    """One split in memory, on one device.
 
-    pose_2d (B, T, 17, 3) normalised x, y, confidence; pose_3d (B, T, 17, 3) relative to the pelvis, normalised units;
-    frame_weight (B, T), 0 for padding; scale (B,), normalised units per metre.
+    `rows` keeps the scalar columns (window_id, clip_id, group, action, ...), `row_groups` the windows of each row group
+    of its files.
     """
 
-    pose_2d: Tensor
-    pose_3d: Tensor
-    frame_weight: Tensor
-    scale: Tensor
-
-
-@dataclass
-class WindowTensors:
-    """One split in memory, on one device; `rows` keeps the scalar columns (window_id, clip_id, group, action, ...)."""
-
-    pose_2d: Tensor
-    pose_3d: Tensor
-    frame_weight: Tensor
-    scale: Tensor
     rows: pd.DataFrame
+    row_groups: list[int]
 
-    def __len__(self) -> int:
-        return len(self.scale)
+    def steps(self, seed: int, epoch: int, size: int, start_step: int = 0) -> Iterator[Batch]:
+        """The windows of an epoch, each once, `size` at a time (the last time what is left), as copies.
 
-    @property
-    def window(self) -> int:
-        """Frames of a window."""
-        return self.pose_2d.shape[1]
+        Parameters
+        ----------
+        seed, epoch
+            The order depends on them (`model.streaming.shuffled_pools`).
+        size
+            Windows of an optimiser step.
+        start_step
+            Steps to leave out at the beginning.
+        """
+        rows = torch.arange(len(self)).split(self.row_groups)
+        pools = shuffled_pools(self.row_groups, self.window, seed, epoch)
+        order = torch.cat([torch.cat([rows[group] for group in pool.groups])[pool.order] for pool in pools])
+        return map(self.select, order.to(self.scale.device).split(size)[start_step:])
 
-    def to(self, device: torch.device) -> "WindowTensors":
-        """The same windows on `device`."""
-        return WindowTensors(
-            self.pose_2d.to(device),
-            self.pose_3d.to(device),
-            self.frame_weight.to(device),
-            self.scale.to(device),
-            self.rows,
-        )
+    def batches(self, size: int) -> Iterator[Batch]:
+        """All windows as they lie, `size` at a time (the last time what is left)."""
+        return iter(self.split(size))
 
-    def batch(self, index: Tensor | slice, mirrored: Tensor | None = None) -> Batch:
-        """Windows at `index` (B,), those where `mirrored` (B,) is true with left and right exchanged."""
-        batch = Batch(self.pose_2d[index], self.pose_3d[index], self.frame_weight[index], self.scale[index])
-        if mirrored is not None:
-            chosen = mirrored.view(-1, 1, 1, 1)
-            batch.pose_2d = torch.where(chosen, mirror(batch.pose_2d), batch.pose_2d)
-            batch.pose_3d = torch.where(chosen, mirror(batch.pose_3d), batch.pose_3d)
-        return batch
-
-
-def mirror(pose: Tensor) -> Tensor:
-    """Left and right exchanged and x negated: (..., 17, D) in image or camera axes."""
-    flipped = pose[..., list(MIRROR), :]
-    flipped[..., 0] *= -1
-    return flipped
+    def pick(self, index: Sequence[int]) -> Batch:
+        """Single windows, by their place in `rows`."""
+        return self.select(torch.tensor(index, device=self.scale.device))
 
 
-def load_windows(folder: Path, split: str) -> WindowTensors:
-    """One split of a windows folder as tensors on the CPU.
+Windows = WindowTensors | StreamedWindows
+
+
+def load_windows(folder: Path, split: str, memory_gb: float | None = None, device: torch.device = CPU) -> Windows:
+    """Open one split of a windows folder; its batches come on `device`.
+
+    Parameters
+    ----------
+    folder
+        A windows folder.
+    split
+        `train`, `val` or `test`.
+    memory_gb
+        A larger split is streamed (two pools of `model.streaming.POOL_BYTES` in memory), a smaller one is held on
+        `device`; none: half of the memory that is free, here and on `device`.
 
     Raises
     ------
     InputError
-        The folder holds no windows of that split.
+        The split is missing or empty, or a file is damaged or holds other columns than the window contract's.
     """
-    files = split_files(folder, split)
-    if not files:
-        raise InputError(f"{folder}: no windows in split {split!r}; is this the folder of a finished convert stage?")
-    table = arrow.concat_tables(parquet.read_table(file, partitioning=None) for file in files)
-    if not len(table):
-        raise InputError(f"{folder}: split {split!r} is empty")
-    scale = table.column("scale").to_numpy().astype(np.float32)
-    pose_2d, pose_3d = (np.array(to_numpy(table, name)) for name in ("pose_2d", "pose_3d"))
-    pose_3d *= scale[:, None, None, None]  # metres -> normalised units
-    return WindowTensors(
-        torch.from_numpy(pose_2d),
-        torch.from_numpy(pose_3d),
-        torch.from_numpy((pose_2d[..., 2] > 0).any(axis=-1).astype(np.float32)),
-        torch.from_numpy(scale),
-        table.select(list(SCALARS)).to_pandas(),
-    )
+    files = WindowFiles(folder, split)
+    budget = free_bytes(device) / 2 if memory_gb is None else memory_gb * 1e9
+    if len(files) * window_bytes(files.window) > budget:
+        return StreamedWindows(files, device)
+    windows = files.read(range(len(files.row_groups))).to(device)
+    return WindowTensors(**vars(windows), rows=files.rows, row_groups=files.row_groups)
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that can be had, on this machine (page cache counts as free) and on `device`, whichever is less."""
+    meminfo = Path("/proc/meminfo")
+    if meminfo.is_file():
+        lines = dict(line.split(":") for line in meminfo.read_text().splitlines())
+        free = 1024 * int(lines["MemAvailable"].split()[0])
+    else:  # not Linux: what there is in all
+        free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return min(free, torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else free

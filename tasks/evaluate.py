@@ -14,7 +14,7 @@ from model.baselines import Lifter, linear, mean_depth
 from model.checkpoints import load_network
 from model.evaluation import evaluate, network_lifter
 from model.training import make_fabric
-from model.windows import WindowTensors, load_windows
+from model.windows import Windows, load_windows
 from tasks.pictures import joint_bars, lifted_sheet
 from tasks.tracking import TrackedRun, track_stage
 
@@ -37,8 +37,8 @@ def evaluate_lifter(
     ):
         if not stage.cached:
             tracked.log_windows(windows, context="evaluation")
-            train, val = load_windows(windows, "train"), load_windows(windows, "val")
-            held_out = load_windows(windows, parameters.split)
+            splits = ("train", "val", parameters.split)
+            train, val, held_out = (load_windows(windows, split, runtime.memory_gb) for split in splits)
             ridge, alpha = linear(train, val)
             lifter = network_lifter(load_network(checkpoint), make_fabric(runtime, parameters.precision))
             methods = dict(zip(METHODS, (lifter, mean_depth(train), ridge), strict=True))
@@ -46,7 +46,7 @@ def evaluate_lifter(
             report = Report(
                 split=parameters.split,
                 windows=len(held_out),
-                frames=int(held_out.frame_weight.sum()),
+                frames=int(done["model"].errors["frames"].sum()),
                 ridge_alpha=alpha,
                 **{name: evaluation.scores for name, evaluation in done.items()},
             )
@@ -58,20 +58,18 @@ def evaluate_lifter(
     return StageResult.of(stage)
 
 
-def _show(tracked: TrackedRun, report: Report, windows: WindowTensors, lifter: Lifter) -> None:
+def _show(tracked: TrackedRun, report: Report, windows: Windows, lifter: Lifter) -> None:
     for name in METHODS:
         scores = getattr(report, name)
         prefix = "" if name == "model" else f"{name}."
         tracked.log_metrics({f"{prefix}{key}": value for key, value in scores.headline().items()})
     tracked.log_metrics({f"joint.{joint}_mm": value for joint, value in report.model.per_joint_mm.items()})
     tracked.client.log_dict(tracked.run_id, report.model_dump(), REPORT_FILE)
-    chosen = np.linspace(0, len(windows) - 1, SHOWN).astype(int)
-    batch, middle = windows.batch(slice(None)), windows.window // 2
-    millimetres = 1000 / batch.scale[chosen].view(-1, 1, 1)
-    pred = lifter(batch.pose_2d[chosen])[:, middle] * millimetres
-    true = batch.pose_3d[chosen][:, middle] * millimetres
+    chosen = np.linspace(0, len(windows) - 1, SHOWN).astype(int).tolist()
+    batch, middle = windows.pick(chosen), windows.window // 2
+    millimetres = 1000 / batch.scale.view(-1, 1, 1)
+    pred = lifter(batch.pose_2d)[:, middle] * millimetres
+    true = batch.pose_3d[:, middle] * millimetres
     titles = [str(action)[:24] for action in windows.rows["action"].iloc[chosen]]
-    tracked.log_figure(
-        lifted_sheet(batch.pose_2d[chosen][:, middle].numpy(), pred.numpy(), true.numpy(), titles), "lifted.png"
-    )
+    tracked.log_figure(lifted_sheet(batch.pose_2d[:, middle].numpy(), pred.numpy(), true.numpy(), titles), "lifted.png")
     tracked.log_figure(joint_bars({name: getattr(report, name).per_joint_mm for name in METHODS}), "joints.png")

@@ -41,8 +41,8 @@ def train_stage(
     runtime: Runtime,
 ) -> None:
     """Fit `network` in the stage's folder; log curves, the best checkpoints, and what was trained on what."""
-    train, val = load_windows(windows, "train"), load_windows(windows, "val")
     fabric, log = make_fabric(runtime, parameters.precision), get_run_logger()
+    train, val = (load_windows(windows, split, runtime.memory_gb, fabric.device) for split in ("train", "val"))
     log.info(f"{len(train)} windows of {train.window} frames on {fabric.device}, {len(val)} to validate")
     tracked.set_tags({"uplift.device": str(fabric.device), "uplift.windows": str(windows)})
 

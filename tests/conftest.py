@@ -1,18 +1,23 @@
 """Shared inputs: real motion and reference numbers where they are present, else small synthetic motion."""
 
-import copy
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pandas as pd
+import pyarrow as arrow
+import pyarrow.parquet as parquet
 import pytest
 import torch
 
 from data_contracts.parameters import Projection
+from data_contracts.windows import to_arrow
 from model.windows import WindowTensors
 from tasks.cameras import draw_camera, see_windows, window_starts
 from tasks.synthetic import generate
 
+hypothesis.settings.register_profile("any machine", deadline=None)  # a busy one takes its time
+hypothesis.settings.load_profile("any machine")
 torch.set_num_threads(1)  # small tensors: more threads only wait for each other
 
 SHARED = Path(__file__).parent.parent.parent / "shared"
@@ -43,30 +48,55 @@ def walking() -> np.ndarray:
 
 
 @pytest.fixture
-def windows(_windows: tuple[WindowTensors, WindowTensors]) -> tuple[WindowTensors, WindowTensors]:
-    """Train and val windows of 9 frames of two groups of people; a copy of its own for every test."""
-    return copy.deepcopy(_windows)
-
-
-@pytest.fixture(scope="session")
-def _windows() -> tuple[WindowTensors, WindowTensors]:
-    clips, rows = generate(seed=5, people=4, seconds=2.0)
-    tables: dict[bool, list[dict[str, np.ndarray]]] = {False: [], True: []}
-    for clip_id, (clip, row) in enumerate(zip(clips, rows, strict=True)):
-        poses = clip.transpose(1, 0, 2).astype(np.float32)
-        camera = draw_camera(poses, clip_id, 0, 0, 10.0, Projection.ORTHOGRAPHIC)
-        held_out = row["subject"] == rows[-1]["subject"]
-        tables[held_out].append(see_windows(poses, window_starts(len(poses), 9, 9, True), 9, camera))
-    train, val = (_tensors(tables[held_out]) for held_out in (False, True))
+def windows(_window_arrays: dict[str, list[dict[str, np.ndarray]]]) -> tuple[WindowTensors, WindowTensors]:
+    """Train and val windows of 9 frames of two groups of people, in memory; a copy of their own for every test."""
+    train, val = (_tensors(_window_arrays[split]) for split in ("train", "val"))
     return train, val
 
 
-def _tensors(pieces: list[dict[str, np.ndarray]]) -> WindowTensors:
-    arrays = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+@pytest.fixture
+def windows_folder(_window_arrays: dict[str, list[dict[str, np.ndarray]]], tmp_path: Path) -> Path:
+    """The same windows in a folder, as the convert stage writes them: two files a split, row groups of 20 windows."""
+    folder = tmp_path / "windows"
+    for split, clips in _window_arrays.items():
+        (folder / split).mkdir(parents=True)
+        for part, pieces in enumerate((clips[:3], clips[3:])):
+            table = _table(split, part, pieces)
+            parquet.write_table(table, folder / split / f"part-{part:05d}.parquet", row_group_size=20)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def _window_arrays() -> dict[str, list[dict[str, np.ndarray]]]:
+    """Split -> the arrays of each clip."""
+    clips, rows = generate(seed=5, people=4, seconds=2.0)
+    arrays: dict[str, list[dict[str, np.ndarray]]] = {"train": [], "val": []}
+    for clip_id, (clip, row) in enumerate(zip(clips, rows, strict=True)):
+        poses = clip.transpose(1, 0, 2).astype(np.float32)
+        camera = draw_camera(poses, clip_id, 0, 0, 10.0, Projection.ORTHOGRAPHIC)
+        split = "val" if row["subject"] == rows[-1]["subject"] else "train"
+        arrays[split].append(see_windows(poses, window_starts(len(poses), 9, 9, True), 9, camera))
+    return arrays
+
+
+def _tensors(clips: list[dict[str, np.ndarray]]) -> WindowTensors:
+    arrays = _joined(clips)
     scale = torch.from_numpy(arrays["scale"])
     pose_2d = torch.from_numpy(arrays["pose_2d"])
     pose_3d = torch.from_numpy(arrays["pose_3d"]) * scale.view(-1, 1, 1, 1)
     rows = pd.DataFrame(
         {"window_id": [str(i) for i in range(len(scale))], "clip_id": 0, "group": "g", "action": "walking"}
     )
-    return WindowTensors(pose_2d, pose_3d, (pose_2d[..., 2] > 0).any(-1).float(), scale, rows)
+    return WindowTensors(pose_2d, pose_3d, (pose_2d[..., 2] > 0).any(-1).float(), scale, rows, [len(scale)])
+
+
+def _table(split: str, part: int, clips: list[dict[str, np.ndarray]]) -> arrow.Table:
+    arrays = _joined(clips)
+    scale = arrays.pop("scale")
+    scalars = {"clip_id": part, "group": "g", "action": "walking", "split": split, "camera": 0, "start": 0, "fps": 60.0}
+    names = [f"{part}-{i}" for i in range(len(scale))]
+    return to_arrow(pd.DataFrame({"window_id": names, **scalars, "scale": scale}), arrays)
+
+
+def _joined(clips: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {name: np.concatenate([clip[name] for clip in clips]) for name in clips[0]}

@@ -1,22 +1,102 @@
+import numpy as np
+import pyarrow as arrow
+import pyarrow.parquet as parquet
+import pytest
 import torch
 
+from data_contracts.errors import InputError
 from data_contracts.skeleton import MIRROR
-from model.windows import mirror
+from data_contracts.windows import to_numpy
+from model.batches import mirror
+from model.streaming import StreamedWindows
+from model.windows import WindowTensors, load_windows
 
 
 def test_mirror_twice_is_identity_and_exchanges_sides():
     pose = torch.randn(2, 5, 17, 3)
     assert torch.equal(mirror(mirror(pose)), pose)
     mirrored = mirror(pose)
-    assert torch.equal(mirrored[:, :, 3, 1:], pose[:, :, 6, 1:])
+    assert torch.equal(mirrored[..., 1:], pose[:, :, list(MIRROR), 1:])
     assert torch.equal(mirrored[..., 0], -pose[:, :, list(MIRROR), 0])
 
 
-def test_only_the_chosen_windows_are_mirrored_and_the_source_stays(windows):
+@pytest.mark.parametrize("flags", [[True, False, True], [False] * 3, [True] * 3])
+def test_only_the_chosen_windows_are_mirrored_and_the_source_stays(windows, flags):
     train, _ = windows
     before = train.pose_2d.clone()
-    batch = train.batch(torch.tensor([0, 1]), mirrored=torch.tensor([True, False]))
-    assert torch.equal(batch.pose_2d[0], mirror(train.pose_2d[0]))
-    assert torch.equal(batch.pose_3d[0], mirror(train.pose_3d[0]))
-    assert torch.equal(batch.pose_2d[1], train.pose_2d[1])
+    batch = train.pick([5, 0, 7])
+    batch.mirror_(torch.tensor(flags))
+    for row, (index, flag) in enumerate(zip([5, 0, 7], flags, strict=True)):
+        for name in ("pose_2d", "pose_3d"):
+            pose = getattr(train, name)[index]
+            assert torch.equal(getattr(batch, name)[row], mirror(pose) if flag else pose)
     assert torch.equal(train.pose_2d, before)
+
+
+def test_a_split_in_memory_holds_what_its_files_hold(windows_folder):
+    loaded = load_windows(windows_folder, "train")
+    assert isinstance(loaded, WindowTensors)
+    files = sorted((windows_folder / "train").glob("*.parquet"))
+    table = arrow.concat_tables(parquet.read_table(file, partitioning=None) for file in files)
+    pose_2d, pose_3d = to_numpy(table, "pose_2d"), to_numpy(table, "pose_3d")
+    scale = table["scale"].to_numpy()
+    np.testing.assert_array_equal(loaded.pose_2d, pose_2d)
+    np.testing.assert_array_equal(loaded.pose_3d, pose_3d * scale[:, None, None, None])
+    np.testing.assert_array_equal(loaded.scale, scale)
+    np.testing.assert_array_equal(loaded.frame_weight, (pose_2d[..., 2] > 0).any(axis=-1))
+    assert loaded.rows["window_id"].tolist() == table["window_id"].to_pylist()
+    assert sum(loaded.row_groups) == len(loaded) == len(table)
+
+
+def test_one_pool_is_fed_in_the_order_of_one_permutation(windows):
+    train, _ = windows
+    fed = torch.cat([batch.pose_2d for batch in train.steps(seed=4, epoch=2, size=16)])
+    generator = torch.Generator().manual_seed(hash((4, 2, -1)) & 0x7FFF_FFFF_FFFF_FFFF)
+    assert torch.equal(fed, train.pose_2d[torch.randperm(len(train), generator=generator)])
+
+
+def test_memory_decides_whether_a_split_is_streamed(windows_folder):
+    assert isinstance(load_windows(windows_folder, "train", memory_gb=1e-6), StreamedWindows)
+    assert isinstance(load_windows(windows_folder, "train", memory_gb=1.0), WindowTensors)
+
+
+def test_a_missing_and_an_empty_split_are_refused(windows_folder):
+    with pytest.raises(InputError, match="no windows in split 'test'"):
+        load_windows(windows_folder, "test")
+    (windows_folder / "test").mkdir()
+    table = parquet.read_table(windows_folder / "val" / "part-00000.parquet", partitioning=None)
+    parquet.write_table(table[:0], windows_folder / "test" / "part-00000.parquet")
+    with pytest.raises(InputError, match="split 'test' is empty"):
+        load_windows(windows_folder, "test")
+
+
+def test_columns_that_do_not_fit_are_refused(windows_folder):
+    file = windows_folder / "val" / "part-00000.parquet"
+    table = parquet.read_table(file, partitioning=None)
+
+    def refused(changed: arrow.Table, message: str) -> None:
+        parquet.write_table(changed, file)
+        with pytest.raises(InputError, match=message) as refusal:
+            load_windows(windows_folder, "val")
+        assert str(windows_folder / "val") in str(refusal.value)
+
+    place = table.schema.get_field_index("pose_3d")
+    for width, message in ((17 * 12 * 9 + 4, "pose_3d is fixed_size_binary"), (17 * 12 * 8, "differ in length")):
+        column = arrow.array([bytes(width)] * len(table), arrow.binary(width))
+        refused(table.set_column(place, "pose_3d", column), message)
+    refused(table.drop_columns(["scale"]), "no column scale")
+    parquet.write_table(table, file)
+    longer = arrow.array([bytes(17 * 12 * 10)] * len(table), arrow.binary(17 * 12 * 10))
+    other = table.set_column(place, "pose_3d", longer)
+    other = other.set_column(table.schema.get_field_index("pose_2d"), "pose_2d", longer)
+    parquet.write_table(other, file.with_name("part-00001.parquet"))
+    with pytest.raises(InputError, match=r"windows of \[9, 10\] frames"):
+        load_windows(windows_folder, "val")
+
+
+@pytest.mark.parametrize("kept", [0, 3, 1000, -50])
+def test_a_truncated_file_is_named(windows_folder, kept):
+    file = windows_folder / "train" / "part-00001.parquet"
+    file.write_bytes(file.read_bytes()[:kept])
+    with pytest.raises(InputError, match=r"train/part-00001\.parquet: cannot be read"):
+        load_windows(windows_folder, "train")
