@@ -31,7 +31,7 @@ from tasks.evidence import to_world
 from tasks.plan import Plan
 
 FRAMES_PER_ROW_GROUP = 16_384
-ROW_GROUPS_PER_BATCH = 8  # pandera takes 40 ms a table, however few its rows
+ROW_GROUPS_PER_BATCH = 8  # a table of summaries has a cost of its own, however few its rows
 _PARENT, _CHILD = (np.array(side) for side in zip(*BONES, strict=True))
 
 
@@ -103,8 +103,7 @@ class ClipWriter:
             self.pending = None
 
     def _write(self, batch: list[Clip]) -> None:
-        groups = _row_groups(batch)
-        summaries = [row for group in groups for row in summarise(group, self.seen)]
+        summaries = summarise(batch, self.seen)  # in few, long operations: each waits for the thread that reads
         faults = pd.concat([find_faults(summaries), self._too_short(batch)])
         broken = set(faults["clip_id"])
         names = {clip.clip_id: clip.name for clip in batch}

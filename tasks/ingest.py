@@ -3,6 +3,7 @@
 The file is read twice: a plan says what moves in it, in which layout, unit and axes; then its arrays go to the store.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -45,25 +46,29 @@ def ingest_clips(
         A file is missing; layout, unit or axis are not as declared; the clip list does not fit; or too many clips
         break the contract.
     """
-    modified = source.stat().st_mtime_ns
+    before = _must_be_a_file(source).stat()
+    with ThreadPoolExecutor(1, "digest") as beside:  # of a large file, digest and plan take about as long
+        identity = beside.submit(identities.ingest, source, clip_list, parameters)
+        plan = plan_reading(source, clip_list, parameters)
     with (
-        open_stage(store, identities.ingest(source, clip_list, parameters)) as stage,
+        open_stage(store, identity.result()) as stage,
         track_stage(store, stage, parent_run) as tracked,
     ):
         if not stage.cached:
             log = get_run_logger()
-            with report_progress(stage.name, 2 * source.stat().st_size, "bytes") as progress:
-                plan = plan_reading(source, clip_list, parameters, progress.advance)
-                for line in plan.warnings:
-                    log.warning(line)
-                with ClipWriter(stage.folder, plan, parameters) as writer:
+            for line in plan.warnings:
+                log.warning(line)
+            with (
+                report_progress(stage.name, before.st_size, "bytes") as progress,
+                ClipWriter(stage.folder, plan, parameters) as writer,
+            ):
 
-                    def take(array: np.ndarray) -> None:
-                        clips, frames = writer.add(array)
-                        progress.advance(array.nbytes, clips=clips, frames=frames)
+                def take(array: np.ndarray) -> None:
+                    clips, frames = writer.add(array)
+                    progress.advance(array.nbytes, clips=clips, frames=frames)
 
-                    read_motion_file(source, take)
-            if source.stat().st_mtime_ns != modified:
+                read_motion_file(source, take)
+            if source.stat().st_mtime_ns != before.st_mtime_ns:
                 raise InputError(f"{source}: was written to while it was read; run again")
             writer.finish(source)
             statistics = writer.statistics()
@@ -77,6 +82,12 @@ def ingest_clips(
             columns = (table[name].to_numpy() for name in ("stature", "speed_max", "seconds"))
             tracked.log_figure(clip_histograms(*columns), "clips.png")
     return StageResult.of(stage)
+
+
+def _must_be_a_file(source: Path) -> Path:
+    if not source.is_file():
+        raise InputError(f"{source}: there is no such file")
+    return source
 
 
 def _shared_skeletons(shared: list[list[str]], parameters: IngestParameters) -> list[str]:

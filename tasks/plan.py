@@ -3,17 +3,14 @@
 Only shapes, names and a few frames of each clip are kept, so a file of any size is planned in the memory of one array.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
 
 from data_contracts.parameters import IngestParameters, Layout
 from tasks.axes import decide_layout
 from tasks.clip_list import Labels, label_clips
 from tasks.evidence import Survey, check_evidence, legs_first_left
-from tasks.layouts import ArrayRef, Motion, find_motions, is_amass_to_3dhpe
+from tasks.layouts import Motion, find_motions, is_amass_to_3dhpe
 from tasks.motion_files import read_motion_file
 
 
@@ -33,15 +30,8 @@ class Plan:
         return self.labels.warnings + ([legs] if self.legs_first_left else [])
 
 
-def plan_reading(
-    source: Path, clip_list: Path | None, parameters: IngestParameters, on_bytes: Callable[[int], None]
-) -> Plan:
+def plan_reading(source: Path, clip_list: Path | None, parameters: IngestParameters) -> Plan:
     """Read a motion file once and decide how to take it.
-
-    Parameters
-    ----------
-    on_bytes
-        Called with the size of every array that has been read.
 
     Raises
     ------
@@ -51,12 +41,7 @@ def plan_reading(
         Its layout cannot be told; its unit or axis is not as declared; the clip list does not fit.
     """
     survey = Survey()
-
-    def look(array: np.ndarray) -> ArrayRef:
-        on_bytes(array.nbytes)
-        return survey.add(array)
-
-    tree = read_motion_file(source, look)
+    tree = read_motion_file(source, survey.add)
     motions = find_motions(source, tree)
     layout = decide_layout(source, [motion.shape for motion in motions], parameters.layout)
     evidence = survey.evidence(motions)
