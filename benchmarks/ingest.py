@@ -4,8 +4,8 @@
 
 Writes, once, a pickle in the published layout (protocol 4, a list of some 13,000 float64 arrays (17, frames, 3),
 metres, z up) into DIR: the clips of `../shared/data/cmu`, or synthetic ones where that is absent, over and over, each
-time as another body (scaled) that walks elsewhere (turned, moved), so that none is a duplicate. Then, in fresh processes and
-in turn:
+time as another body (scaled) that walks elsewhere (turned, moved), so that none is a duplicate. Then, in fresh
+processes and in turn:
 
 - `pickle.load` of the file;
 - the stage as the flow runs it: digest of the source, both passes, contracts, Parquet, quarantine file, digests of

@@ -1,9 +1,10 @@
 """The second pass over a motion file: arrays in, checked clips out, a batch at a time.
 
-A batch is checked and written by a thread of its own while the next is read, so about two batches (of 27 MB) and one
-array are in memory.
+While a batch is read, the one before is checked and the one before that written, each by a thread of its own: three
+batches (of 27 MB) and one array are in memory.
 """
 
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -54,17 +55,18 @@ class ClipWriter:
         self.parquet = parquet.ParquetWriter(
             self.folder / CLIPS_FILE, CLIP_SCHEMA, compression="none", use_dictionary=False, write_statistics=False
         )
-        self.writing = ThreadPoolExecutor(1, "write-clips")
-        self.pending: Future[None] | None = None
+        self.checking, self.writing = _OneBehind("check-clips"), _OneBehind("write-clips")
         return self
 
     def __exit__(self, exception_type: type[BaseException] | None, *_: object) -> None:
         try:
             if exception_type is None:
                 self._hand_over()
-                self._wait()
+                self.checking.wait()
+                self.writing.wait()
         finally:
-            self.writing.shutdown(cancel_futures=True)
+            self.checking.stop()
+            self.writing.stop()
             self.parquet.close()
 
     def add(self, array: np.ndarray) -> tuple[int, int]:
@@ -92,17 +94,11 @@ class ClipWriter:
         return Clip(clip_id, label.name, label.group, label.action, label.fps, poses)
 
     def _hand_over(self) -> None:
-        self._wait()
         batch, self.batch, self.batch_values = self.batch, [], 0
         if batch:
-            self.pending = self.writing.submit(self._write, batch)
+            self.checking.hand(self._check, batch)
 
-    def _wait(self) -> None:
-        if self.pending is not None:
-            self.pending.result()
-            self.pending = None
-
-    def _write(self, batch: list[Clip]) -> None:
+    def _check(self, batch: list[Clip]) -> None:
         summaries = summarise(batch, self.seen)  # in few, long operations: each waits for the thread that reads
         faults = pd.concat([find_faults(summaries), self._too_short(batch)])
         broken = set(faults["clip_id"])
@@ -110,8 +106,7 @@ class ClipWriter:
         self.faults.append(faults.assign(name=faults["clip_id"].map(names))[list(QUARANTINE_COLUMNS)])
         summary = {clip.clip_id: row for clip, row in zip(batch, summaries, strict=True)}
         kept = [clip for clip in batch if clip.clip_id not in broken]
-        for group in _row_groups(kept):
-            self.parquet.write_batch(to_arrow(group, [summary[clip.clip_id] for clip in group]))
+        self.writing.hand(self._write, kept, summary)
         for clip in kept:
             row = summary[clip.clip_id]
             frames = len(clip.poses)
@@ -124,7 +119,11 @@ class ClipWriter:
                     "speed_max": row["speed_max"],
                 }
             )
-            self._note_skeleton(clip)
+        self._note_skeletons(kept)
+
+    def _write(self, clips: list[Clip], summary: dict[int, dict[str, float | int]]) -> None:
+        for group in _row_groups(clips):
+            self.parquet.write_batch(to_arrow(group, [summary[clip.clip_id] for clip in group]))
 
     def _too_short(self, batch: list[Clip]) -> pd.DataFrame:
         short = [clip for clip in batch if clip.poses.ndim == 3 and 2 <= len(clip.poses) < self.parameters.min_frames]
@@ -137,11 +136,11 @@ class ClipWriter:
             }
         )
 
-    def _note_skeleton(self, clip: Clip) -> None:
-        middle = clip.poses[len(clip.poses) // 2]
-        bones = np.linalg.norm(middle[_CHILD] - middle[_PARENT], axis=-1)
-        limbs_mm = np.rint(bones[[1, 2, 4, 5, 11, 12, 14, 15]] * 1000)
-        self.skeletons.setdefault(tuple(limbs_mm.astype(int).tolist()), set()).add(clip.group)
+    def _note_skeletons(self, clips: list[Clip]) -> None:
+        middles = np.array([clip.poses[len(clip.poses) // 2] for clip in clips]).reshape(-1, NUM_JOINTS, 3)
+        limbs = np.linalg.norm(middles[:, _CHILD] - middles[:, _PARENT], axis=-1)[:, [1, 2, 4, 5, 11, 12, 14, 15]]
+        for clip, limbs_mm in zip(clips, np.rint(limbs * 1000).astype(int).tolist(), strict=True):
+            self.skeletons.setdefault(tuple(limbs_mm), set()).add(clip.group)
 
     def finish(self, source: Path) -> None:
         """Write the quarantine file; refuse a file of which too many clips, or all, stand there."""
@@ -178,6 +177,26 @@ class ClipWriter:
     def table(self) -> pd.DataFrame:
         """One row per clip kept: group, frames, seconds, stature (m), speed_max (m/s)."""
         return pd.DataFrame(self.kept)
+
+
+class _OneBehind:
+    """A thread that works on what it was handed last; to hand it more waits until it is done, and raises its errors."""
+
+    def __init__(self, name: str) -> None:
+        self._executor = ThreadPoolExecutor(1, name)
+        self._pending: Future[None] | None = None
+
+    def hand(self, work: Callable[..., None], *arguments: object) -> None:
+        self.wait()
+        self._pending = self._executor.submit(work, *arguments)
+
+    def wait(self) -> None:
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
+
+    def stop(self) -> None:
+        self._executor.shutdown(cancel_futures=True)
 
 
 def _row_groups(clips: list[Clip]) -> list[list[Clip]]:
