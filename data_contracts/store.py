@@ -7,6 +7,7 @@ folder, resume.
 """
 
 import hashlib
+import io
 import json
 import os
 import platform
@@ -49,6 +50,7 @@ class Stage:
     inputs: dict[str, str]
     counts: dict[str, Any] = field(default_factory=dict)
     statistics: dict[str, Any] = field(default_factory=dict)
+    digests: dict[str, str] = field(default_factory=dict)  # SHA-256 of files that were digested while they were written
     seconds: float = 0.0
 
 
@@ -208,6 +210,28 @@ def file_digest(path: Path) -> str:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
 
 
+class DigestedFile(io.FileIO):
+    """A new file whose SHA-256 is taken as it is written, from its first byte to its last; `digest` is it, as hex."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "x")
+        self._sha256 = hashlib.sha256()
+
+    def write(self, data: Any) -> int:
+        """All of `data`."""
+        view = memoryview(data).cast("B")
+        self._sha256.update(view)
+        done = 0
+        while done < len(view):
+            done += super().write(view[done:])
+        return done
+
+    @property
+    def digest(self) -> str:
+        """Of what has been written so far."""
+        return self._sha256.hexdigest()
+
+
 def package_versions() -> dict[str, str]:
     """Versions of what computes: Python and the packages named in `PACKAGES` that are installed."""
     versions = {"python": platform.python_version()}
@@ -234,7 +258,7 @@ def _write_text(path: Path, text: str) -> None:
 
 
 def _write_manifest(stage: Stage) -> None:
-    files = sorted(path for path in stage.folder.rglob("*") if path.is_file())
+    files = {str(path.relative_to(stage.folder)): path for path in sorted(stage.folder.rglob("*")) if path.is_file()}
     manifest = {
         "stage": stage.name,
         "digest": stage.digest,
@@ -243,7 +267,7 @@ def _write_manifest(stage: Stage) -> None:
         "inputs": stage.inputs,
         "counts": stage.counts,
         "statistics": stage.statistics,
-        "files": {str(path.relative_to(stage.folder)): file_digest(path) for path in files},
+        "files": {name: stage.digests.get(name) or file_digest(path) for name, path in files.items()},
         "packages": package_versions(),
         "seconds": round(stage.seconds, 3),
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

@@ -27,6 +27,7 @@ from data_contracts.clips import (
 from data_contracts.errors import InputError
 from data_contracts.parameters import IngestParameters
 from data_contracts.skeleton import BONES, NUM_JOINTS
+from data_contracts.store import DigestedFile
 from tasks.axes import to_frames_first
 from tasks.evidence import to_world
 from tasks.plan import Plan
@@ -52,8 +53,9 @@ class ClipWriter:
             self.by_array.setdefault(motion.array, []).append(clip_id)
 
     def __enter__(self) -> "ClipWriter":
+        self.file = DigestedFile(self.folder / CLIPS_FILE)
         self.parquet = parquet.ParquetWriter(
-            self.folder / CLIPS_FILE, CLIP_SCHEMA, compression="none", use_dictionary=False, write_statistics=False
+            self.file, CLIP_SCHEMA, compression="none", use_dictionary=False, write_statistics=False
         )
         self.checking, self.writing = _OneBehind("check-clips"), _OneBehind("write-clips")
         return self
@@ -68,6 +70,7 @@ class ClipWriter:
             self.checking.stop()
             self.writing.stop()
             self.parquet.close()
+            self.file.close()
 
     def add(self, array: np.ndarray) -> tuple[int, int]:
         """Take the next array of the file; returns its clips and their frames."""

@@ -12,7 +12,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from data_contracts import identities
-from data_contracts.clips import QUARANTINE_FILE
+from data_contracts.clips import CLIPS_FILE, QUARANTINE_FILE
 from data_contracts.errors import InputError
 from data_contracts.parameters import GroupBy, IngestParameters
 from data_contracts.report import StageResult
@@ -73,6 +73,7 @@ def ingest_clips(
             writer.finish(source)
             statistics = writer.statistics()
             warnings = plan.warnings + _shared_skeletons(statistics["shared_skeletons"], parameters)
+            stage.digests[CLIPS_FILE] = writer.file.digest
             stage.counts |= writer.counts()
             stage.statistics |= {"source": source.name, "warnings": warnings, "layout": plan.layout, **statistics}
             for line in warnings[len(plan.warnings) :]:

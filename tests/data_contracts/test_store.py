@@ -5,7 +5,7 @@ import pytest
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import IngestParameters
-from data_contracts.store import Identity, find_stage, open_stage, read_manifest, resolve
+from data_contracts.store import DigestedFile, Identity, file_digest, find_stage, open_stage, read_manifest, resolve
 
 IDENTITY = Identity("clips", "ingest", IngestParameters(), {"source": "abc"})
 
@@ -91,3 +91,10 @@ def test_a_manifest_that_is_cut_off_is_named(tmp_path):
     (folder / "manifest.json").write_text(json.dumps({})[:1])
     with pytest.raises(InputError, match="not a finished stage folder"):
         read_manifest(folder)
+
+
+def test_a_file_digested_while_it_is_written_has_the_digest_of_its_bytes(tmp_path):
+    with DigestedFile(tmp_path / "data.bin") as file:
+        for piece in (b"abc", bytearray(b"de"), memoryview(b"f" * 1_000_000), b""):
+            file.write(piece)
+    assert file.digest == file_digest(tmp_path / "data.bin")
