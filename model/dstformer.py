@@ -6,22 +6,24 @@ Notable decisions:
   pre-LayerNorm blocks, fused per joint by a softmax over Linear(2C -> 2); `attn_depth=1` is MotionBERT's network;
 - backbone = all up to the last LayerNorm; head = that LayerNorm (`norm`) and what follows (`head`), so that freezing
   the backbone and exchanging the head are one attribute each;
-- short sequences attend by two plain matrix products: on CPUs they beat scaled_dot_product_attention up to about
-  `PLAIN_ATTENTION_MAX` frames, above it the reverse.
+- a block turns (B, T, J, C) so that the sequence attended over is the last but one dimension: one copy of x instead of
+  strided q, k, v. `model.attention` says how it attends;
+- the softmax over two streams is taken as a sigmoid, without their concatenation.
 """
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import linear
 from torch.utils.checkpoint import checkpoint
 
 from data_contracts.parameters import DSTformerConfig, HeadKind
 from data_contracts.skeleton import NUM_JOINTS
+from model.attention import attend
 
 __all__ = ["DSTformer", "DSTformerConfig"]
 
-PLAIN_ATTENTION_MAX = 64
 LAYER_NORM_EPS = 1e-6
+FUSED_TYPES = (torch.float32, torch.bfloat16) if torch.backends.mkldnn.is_available() else ()
 DEPTH_HEAD_WIDTH = 128
 
 
@@ -101,8 +103,13 @@ class Backbone(nn.Module):
 
     def _stage(self, x: Tensor, stage: int) -> Tensor:
         st, ts = self.streams_st[stage](x), self.streams_ts[stage](x)
-        weights = self.fusions[stage](torch.cat((st, ts), dim=-1)).softmax(dim=-1)  # (B, T, J, 2)
-        return st * weights[..., :1] + ts * weights[..., 1:]
+        # softmax over two is the sigmoid of their difference: weights of st, 1 - weights of ts
+        fusion = self.fusions[stage]
+        assert isinstance(fusion, nn.Linear)
+        dim = x.shape[-1]
+        difference = fusion.weight[:1] - fusion.weight[1:]  # (1, 2C)
+        logit = linear(st, difference[:, :dim], fusion.bias[:1] - fusion.bias[1:]) + linear(ts, difference[:, dim:])
+        return ts.lerp(st, logit.to(st.dtype).sigmoid())
 
 
 class Stream(nn.Sequential):
@@ -118,23 +125,29 @@ class Block(nn.Module):
     def __init__(self, config: DSTformerConfig, spatial_first: bool) -> None:
         super().__init__()
         self.spatial_first = spatial_first
-        self.spatial = AttentionMLP(config, over_time=False)
-        self.temporal = AttentionMLP(config, over_time=True)
+        self.spatial = AttentionMLP(config)
+        self.temporal = AttentionMLP(config)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.spatial_first:
-            return self.temporal(self.spatial(x))
-        return self.spatial(self.temporal(x))
+            return self._over_time(self._over_space(x))
+        return self._over_space(self._over_time(x))
+
+    def _over_space(self, x: Tensor) -> Tensor:
+        return self.spatial(x.flatten(0, 1)).view(x.shape)  # (B * T, J, C)
+
+    def _over_time(self, x: Tensor) -> Tensor:
+        x = x.transpose(1, 2)
+        return self.temporal(x.flatten(0, 1)).view(x.shape).transpose(1, 2)  # (B * J, T, C)
 
 
 class AttentionMLP(nn.Module):
-    """x + attention(norm(x)), then x + MLP(norm(x)); attention over the joints of a frame, or the frames of a joint."""
+    """x + attention(norm(x)), then x + MLP(norm(x)), of sequences (N, L, C)."""
 
-    def __init__(self, config: DSTformerConfig, over_time: bool) -> None:
+    def __init__(self, config: DSTformerConfig) -> None:
         super().__init__()
         dim, hidden = config.embed_dim, int(config.embed_dim * config.mlp_ratio)
         self.heads = config.heads
-        self.over_time = over_time
         self.norm1 = nn.LayerNorm(dim, eps=LAYER_NORM_EPS)
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
@@ -142,21 +155,21 @@ class AttentionMLP(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x + self._attend(self.norm1(x))
-        return x + self.mlp(self.norm2(x))
+        x = x + _linear(self.proj, attend(_linear(self.qkv, self.norm1(x)), self.heads))
+        return x + _linear(self.mlp[2], _linear(self.mlp[0], self.norm2(x), self.mlp[1]))
 
-    def _attend(self, x: Tensor) -> Tensor:
-        batch, frames, joints, dim = x.shape
-        qkv = self.qkv(x).view(batch, frames, joints, 3, self.heads, dim // self.heads)
-        # (3, B, T, H, J, D) to attend over joints, (3, B, J, H, T, D) to attend over frames
-        q, k, v = qkv.permute(3, 0, 2, 4, 1, 5) if self.over_time else qkv.permute(3, 0, 1, 4, 2, 5)
-        if q.shape[-2] <= PLAIN_ATTENTION_MAX and not q.is_cuda:
-            weights = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
-            x = weights.softmax(dim=-1) @ v
-        else:
-            x = scaled_dot_product_attention(q, k, v)
-        x = x.permute(0, 3, 1, 2, 4) if self.over_time else x.permute(0, 1, 3, 2, 4)  # (B, T, J, H, D)
-        return self.proj(x.reshape(batch, frames, joints, dim))
+
+def _linear(layer: nn.Module, x: Tensor, gelu: nn.Module | None = None) -> Tensor:
+    """`gelu(layer(x))`; on CPU without a gradient in one pass, by oneDNN's product that adds bias and GELU itself."""
+    assert isinstance(layer, nn.Linear)
+    learns = torch.is_grad_enabled() and (x.requires_grad or layer.weight.requires_grad)
+    if learns or x.device.type != "cpu" or x.dtype not in FUSED_TYPES or torch.compiler.is_compiling():
+        return layer(x) if gelu is None else gelu(layer(x))
+    tensors: tuple[Tensor, ...] = (x, layer.weight, layer.bias)
+    if torch.is_autocast_enabled("cpu"):
+        tensors = tuple(tensor.to(torch.get_autocast_dtype("cpu")) for tensor in tensors)
+    fused: Tensor = torch.ops.mkldnn._linear_pointwise(*tensors, "none" if gelu is None else "gelu", [], "none")
+    return fused
 
 
 class JointsHead(nn.Module):

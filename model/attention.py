@@ -1,0 +1,125 @@
+"""Multi-head self-attention of a sequence with itself: from the output of one `qkv` Linear to the heads side by side.
+
+Notable decisions (`benchmarks.network` prints what they amount to):
+- one sequence dimension, so q, k and v are 4-D: with 5-D ones scaled_dot_product_attention leaves its fused kernels, on
+  CPU and CUDA alike, for the one that holds every weight in memory;
+- on CPU, sequences of up to `SHORT_MAX` (the joints of a frame, a few frames) go through `ShortAttention`: the fused
+  kernel works head by head and softmax row by row, and for rows of 10 to 27 either costs more than all else together;
+- on CPU attention is computed in float32 under autocast too: the fused kernel's bfloat16 backward takes 3-10 times
+  as long, small bfloat16 matrix products gain nothing, and the exponential is more exact.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import scaled_dot_product_attention
+
+__all__ = ["SHORT_MAX", "attend"]
+
+SHORT_MAX = 40
+# A sum of exponentials in this range was made of numbers that float32 holds to full precision.
+SAFE_SUM = (1e-26, 1e34)
+
+
+def attend(qkv: Tensor, heads: int) -> Tensor:
+    """softmax(q k^T / sqrt(D)) v for every head.
+
+    Parameters
+    ----------
+    qkv
+        (N, L, 3 * C): q, k and v side by side, each of `heads` times D = C / heads features.
+
+    Returns
+    -------
+    Tensor
+        (N, L, C), of qkv's type.
+    """
+    if qkv.device.type != "cpu" or torch.compiler.is_compiling():
+        return _fused(qkv, heads)
+    with torch.autocast("cpu", enabled=False):
+        if qkv.shape[1] <= SHORT_MAX:
+            attended: Tensor = ShortAttention.apply(qkv, heads)
+            return attended
+        return _fused(_float(qkv), heads).to(qkv.dtype)
+
+
+def _fused(qkv: Tensor, heads: int) -> Tensor:
+    n, length, width = qkv.shape
+    q, k, v = qkv.view(n, length, 3, heads, -1).permute(2, 0, 3, 1, 4)  # (N, H, L, D)
+    return scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(n, length, width // 3)
+
+
+def _float(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+class ShortAttention(torch.autograd.Function):
+    """Attention over few elements by batched matrix products over (N * H, L, D), with its gradient.
+
+    The exponentials are taken without subtracting each row's maximum, which costs as much as softmax itself. Where
+    their sums leave `SAFE_SUM` (logits beyond about +-60: not seen in training) they are taken again with it. Weights
+    are never divided by their sums: the output, L / D times smaller, is.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, qkv: Tensor, heads: int) -> Tensor:
+        parts = _float(_heads_first(qkv, 3, heads))
+        q, k, v = parts  # (N * H, L, D)
+        weights = _matmul(q, k.transpose(1, 2), q.shape[-1] ** -0.5).exp_()
+        sums = _row_sums(weights, q.shape[-1])
+        smallest, largest = torch.aminmax(sums)
+        if not (smallest > SAFE_SUM[0] and largest < SAFE_SUM[1]):
+            logits = _matmul(q, k.transpose(1, 2), q.shape[-1] ** -0.5)
+            weights = logits.sub_(logits.amax(dim=-1, keepdim=True)).exp_()
+            sums = _row_sums(weights, q.shape[-1])
+        attended = torch.bmm(weights, v).div_(sums)
+        ctx.save_for_backward(parts, weights, sums, attended)
+        ctx.heads = heads
+        return _features_last(attended.to(qkv.dtype).unsqueeze(0), heads)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        parts, weights, sums, attended = ctx.saved_tensors
+        q, k, v = parts
+        d_attended = _float(_heads_first(gradient.contiguous(), 1, ctx.heads)[0]).div(sums)
+        # softmax: dS = P * (dP - sum over keys of dP * P), and that sum is d_attended . attended
+        shift = (d_attended * attended).sum(dim=-1, keepdim=True)
+        d_logits = torch.bmm(d_attended, v.transpose(1, 2)).sub_(shift).mul_(weights)
+        d_parts, scale = torch.empty_like(parts), q.shape[-1] ** -0.5
+        _matmul(d_logits, k, scale, d_parts[0])
+        _matmul(d_logits.transpose(1, 2), q, scale, d_parts[1])
+        _matmul(weights.transpose(1, 2), d_attended, 1.0, d_parts[2])
+        return _features_last(d_parts.to(gradient.dtype), ctx.heads), None
+
+
+def _matmul(a: Tensor, b: Tensor, scale: float, out: Tensor | None = None) -> Tensor:
+    return torch.baddbmm(a.new_empty(()), a, b, beta=0, alpha=scale, out=out)
+
+
+def _row_sums(weights: Tensor, size: int) -> Tensor:
+    """Sum over keys, repeated for each of a head's features: (M, L, L) -> (M, L, D). A product with ones is fastest."""
+    length = weights.shape[-1]
+    return (weights.view(-1, length) @ weights.new_ones(length, size)).view(-1, length, size)
+
+
+def _heads_first(x: Tensor, parts: int, heads: int) -> Tensor:
+    """(N, L, parts * H * D) -> (parts, N * H, L, D), contiguous."""
+    n, length, width = x.shape
+    wide = _wide(x.view(n, length, parts, heads, -1)).permute(2, 0, 3, 1, 4).contiguous()
+    return wide.view(x.dtype).view(parts, n * heads, length, width // (parts * heads))
+
+
+def _features_last(x: Tensor, heads: int) -> Tensor:
+    """The inverse of `_heads_first`."""
+    parts, sequences, length, size = x.shape
+    wide = _wide(x.view(parts, -1, heads, length, size)).permute(1, 3, 0, 2, 4).contiguous()
+    return wide.view(x.dtype).view(sequences // heads, length, parts * heads * size)
+
+
+def _wide(x: Tensor) -> Tensor:
+    """The same memory in elements of 16 bytes where they fit: copying them around is 2 (float32) to 5 times faster."""
+    fits = (x.shape[-1] * x.element_size()) % 16 == 0 and (x.storage_offset() * x.element_size()) % 16 == 0
+    return x.view(torch.complex128) if fits else x
