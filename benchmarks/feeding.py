@@ -135,7 +135,7 @@ def rate(batches: Iterable[tuple[Tensor, Tensor]]) -> float:
     return count / (time.perf_counter() - started)
 
 
-def write_windows(folder: Path, count: int) -> None:
+def write_windows(folder: Path, count: int, window: int = WINDOW, stride: int = STRIDE) -> None:
     """A windows folder with a train split of `count` windows of synthetic motion."""
     (folder / "train").mkdir()
     clips, _ = generate(seed=0, people=6, seconds=12.0)
@@ -144,7 +144,7 @@ def write_windows(folder: Path, count: int) -> None:
         for clip_id, clip in enumerate(clips):
             poses = clip.transpose(1, 0, 2).astype(np.float32)
             camera = draw_camera(poses, clip_id, view, 0, 15.0, Projection.ORTHOGRAPHIC)
-            pieces.append(see_windows(poses, window_starts(len(poses), WINDOW, STRIDE, True), WINDOW, camera))
+            pieces.append(see_windows(poses, window_starts(len(poses), window, stride, True), window, camera))
         arrays = {name: np.concatenate([piece[name] for piece in pieces])[:count] for name in pieces[0]}
         scale = arrays.pop("scale")
         rows = pd.DataFrame({"window_id": [f"{view}-{row}" for row in range(len(scale))], "scale": scale})

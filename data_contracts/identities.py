@@ -31,9 +31,10 @@ def convert(clips: Path, parameters: ConvertParameters) -> Identity:
     return Identity("windows", "convert", parameters, {"clips": _digest(clips)})
 
 
-def pretrain(windows: Path, parameters: PretrainParameters) -> Identity:
-    """A pretrained network: the windows."""
-    return Identity("runs", "pretrain", parameters, {"windows": _digest(windows)})
+def pretrain(windows: Path, parameters: PretrainParameters, windows_2d: Path | None = None) -> Identity:
+    """A pretrained network: the windows, and those whose 2D alone is used."""
+    inputs = {"windows": _digest(windows)} | ({"windows_2d": _digest(windows_2d)} if windows_2d else {})
+    return Identity("runs", "pretrain", parameters, inputs)
 
 
 def finetune(windows: Path, checkpoint: Path, parameters: FinetuneParameters) -> Identity:

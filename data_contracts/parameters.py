@@ -12,7 +12,11 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from data_contracts.skeleton import NUM_JOINTS
+
 SYNTHETIC_SOURCE = "synthetic"
+_TRUNK_AND_LEGS_STD = (0.010, 0.015, 0.020, 0.028, 0.015, 0.020, 0.028, 0.012, 0.012)
+_HEAD_AND_ARMS_STD = (0.014, 0.014, 0.015, 0.022, 0.030, 0.015, 0.022, 0.030)
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -135,6 +139,7 @@ class DSTformerConfig(Parameters):
     mlp_ratio: float = Field(2.0, gt=0)
     rep_dim: int | None = Field(None, ge=1, description="Width of Linear+tanh before the head; none leaves it out.")
     max_frames: int = Field(243, ge=1, description="Longest window; set from the windows when training starts.")
+    mask_token: bool = Field(False, description="Learns what stands for a masked joint; set where `fill` is `token`.")
 
     @model_validator(mode="after")
     def _heads_divide_features(self) -> "DSTformerConfig":
@@ -157,13 +162,45 @@ class Objective(StrEnum):
     LIFT = "lift"
 
 
+class DetectorNoise(Parameters):
+    """How a 2D detector errs (MotionBERT's synthetic 2D, lib/data/augmentation.py), in normalised units.
+
+    MotionBERT's own figures are tensors learned from a detector, not numbers in print; these are of the size that
+    detectors show: some hundredths of half the figure, least at the trunk and most at wrists and ankles.
+    """
+
+    std: tuple[Annotated[float, Field(ge=0)], ...] = Field(
+        (*_TRUNK_AND_LEGS_STD, *_HEAD_AND_ARMS_STD),
+        description="Standard deviation of x and y: one for all joints, or one for each of the 17.",
+    )
+    outlier_share: Share = Field(0.03, description="Joints of a key frame that are drawn from the uniform instead.")
+    outlier_range: float = Field(0.3, ge=0, description="Width of that uniform distribution.")
+    key_frames: int = Field(27, ge=1, description="Errors are drawn at so many frames and interpolated between them.")
+    jitter_std: float = Field(0.002, ge=0, description="Noise of each frame on top.")
+    confidence_a: float = Field(
+        0.05, gt=0, description="Confidence at displacement d: a / (d + a) + b d + N(mean, std)."
+    )
+    confidence_b: float = 0.0
+    confidence_mean: float = 0.0
+    confidence_std: float = Field(0.05, ge=0)
+
+    @field_validator("std")
+    @classmethod
+    def _one_or_all(cls, std: tuple[float, ...]) -> tuple[float, ...]:
+        if len(std) not in (1, NUM_JOINTS):
+            raise ValueError(f"{len(std)} standard deviations; pass one, or one for each of the {NUM_JOINTS} joints")
+        return std
+
+
 class CorruptionParameters(Parameters):
     """What is done to the 2D input before the network sees it. Units are the window's normalised units."""
 
     frame_share: Share = Field(0.0, description="Share of frames whose joints are all replaced.")
     joint_share: Share = Field(0.0, description="Share of single joints replaced.")
-    fill: Literal["normal", "zero"] = Field("normal", description="Replaced by N(0,1), or by 0 with confidence 0.")
-    noise_std: float = Field(0.0, ge=0, description="Detector noise: standard deviation per joint, confidence follows.")
+    fill: Literal["normal", "zero", "token"] = Field(
+        "normal", description="Replaced by N(0,1), by 0 with confidence 0, or by a token that is learned."
+    )
+    noise: DetectorNoise | None = Field(None, description="Detector noise; none: the true 2D with confidence 1.")
 
 
 class LossWeights(Parameters):
@@ -172,6 +209,7 @@ class LossWeights(Parameters):
     mpjpe: float = Field(1.0, ge=0)
     n_mpjpe: float = Field(0.0, ge=0)
     velocity: float = Field(0.0, ge=0)
+    pose_2d: float = Field(1.0, ge=0, description="Of windows whose 2D alone is used: distance in the image.")
 
     @model_validator(mode="after")
     def _some_term_counts(self) -> "LossWeights":
@@ -197,6 +235,7 @@ class TrainingParameters(Parameters):
     weight_decay: float = Field(1e-4, ge=0)
     clip_norm: float = Field(1.0, gt=0, description="Gradients are clipped to this norm.")
     loss: LossWeights = LossWeights()
+    loss_on: Literal["all", "masked"] = Field("all", description="Joints that count: all, or those that were replaced.")
     focal_gamma: float = Field(0.0, ge=0, description="Focal weight of a joint's error; 0 turns it off.")
     corruption: CorruptionParameters = CorruptionParameters()
     flip: bool = Field(False, description="Mirror half of the windows.")
@@ -204,7 +243,17 @@ class TrainingParameters(Parameters):
     gradient_checkpointing: bool = False
     checkpoint_every: int | None = Field(None, ge=1, description="Keep a checkpoint every so many epochs.")
     keep_top: int = Field(3, ge=1, le=100, description="Best checkpoints kept.")
+    epochs_3d: int = Field(
+        0, ge=0, description="Epochs on 3D windows alone, before windows whose 2D alone is used join them, if given."
+    )
+    max_bad_steps: int = Field(20, ge=1, description="Steps in a row that are not finite, after which training stops.")
     seed: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _something_is_masked(self) -> "TrainingParameters":
+        if self.loss_on == "masked" and not (self.corruption.frame_share or self.corruption.joint_share):
+            raise ValueError("loss_on masked needs a corruption.frame_share or joint_share above 0")
+        return self
 
 
 class PretrainParameters(TrainingParameters):
@@ -248,7 +297,14 @@ class Runtime(Parameters):
     """Where training runs; changes no result and stands in no digest."""
 
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
-    devices: int = Field(1, ge=1)
+    devices: int = Field(1, ge=1, description="Processes of this machine that share every step, one a device.")
+    nodes: int = Field(1, ge=1, description="Machines that do, each started by hand but this one (README).")
+    rendezvous: str | None = Field(None, description="host:port of this machine, where the other nodes find it.")
+    compile: Literal["auto", "on", "off"] = Field("auto", description="torch.compile; auto: on CUDA.")
+    features: Literal["auto", "off"] = Field(
+        "auto", description="What a frozen backbone makes of the windows is kept: in memory, else on disk."
+    )
+    checkpoint_minutes: float = Field(10.0, gt=0, description="Between two `last` checkpoints within an epoch.")
     threads: int | None = Field(
         None, ge=1, description="CPU threads; none: half the cores, which leaves the other half to serve and track."
     )

@@ -189,8 +189,8 @@ def resolve(store: Path, kind: Kind | Literal["*"], reference: str | Path) -> Pa
 
 
 def resolve_checkpoint(store: Path, reference: str | Path) -> Path:
-    """The checkpoint that a `.safetensors` path, or a run folder's path or digest, stands for."""
-    if str(reference).endswith(".safetensors"):
+    """The checkpoint that a `.safetensors` or `.bin` path, or a run folder's path or digest, stands for."""
+    if str(reference).endswith((".safetensors", ".bin")):
         return Path(reference)
     return resolve(store, "runs", reference) / CHECKPOINT_FILE
 

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("DO_NOT_TRACK", "1")
+os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "model")  # what the learner has to say
 os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")  # a busy machine takes its time
 
 import typer
@@ -78,13 +79,27 @@ def convert(
 
 @app.command()
 def pretrain(
-    windows: Windows, store: Store = None, preset: Preset = "demo", set_: Overrides = None, json_: AsJson = False
+    windows: Windows,
+    windows_2d: Annotated[
+        str | None, typer.Option("--windows-2d", help="Windows of which only the 2D is learned from.")
+    ] = None,
+    store: Store = None,
+    preset: Preset = "demo",
+    set_: Overrides = None,
+    json_: AsJson = False,
 ) -> None:
     """Masked pretraining of a DSTformer."""
     parameters, root = load_preset(preset, set_), default_store(store)
-    identity = identities.pretrain(resolve(root, "windows", windows), parameters.pretrain)
+    only_2d = resolve(root, "windows", windows_2d) if windows_2d else None
+    identity = identities.pretrain(resolve(root, "windows", windows), parameters.pretrain, only_2d)
     result = _run_stage(
-        root, "pretrain", identity, windows=windows, parameters=parameters.pretrain, train=parameters.train
+        root,
+        "pretrain",
+        identity,
+        windows=windows,
+        parameters=parameters.pretrain,
+        train=parameters.train,
+        windows_2d=windows_2d,
     )
     _show_stage(result, json_, f"uplift finetune {windows} --pretrained {_reference(result, root)}")
 
@@ -92,7 +107,12 @@ def pretrain(
 @app.command()
 def finetune(
     windows: Windows,
-    pretrained: Annotated[str, typer.Option("--pretrained", help="Run folder or digest, checkpoint, or model URI.")],
+    pretrained: Annotated[
+        str,
+        typer.Option(
+            "--pretrained", help="Run folder or digest, checkpoint (.safetensors, MotionBERT's .bin), or model URI."
+        ),
+    ],
     store: Store = None,
     preset: Preset = "demo",
     set_: Overrides = None,
@@ -116,7 +136,12 @@ def finetune(
 @app.command()
 def evaluate(
     windows: Windows,
-    model: Annotated[str, typer.Option("--model", help="Run folder or digest, checkpoint, or model URI.")],
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model", help="Run folder or digest, checkpoint (.safetensors, MotionBERT's .bin), or model URI."
+        ),
+    ],
     store: Store = None,
     preset: Preset = "demo",
     set_: Overrides = None,

@@ -43,6 +43,10 @@ class Batch:
     def __len__(self) -> int:
         return len(self.scale)
 
+    def __getitem__(self, windows: slice) -> "Batch":
+        """Views of consecutive windows."""
+        return Batch(*(tensor[windows] for tensor in _tensors(self)))
+
     @property
     def window(self) -> int:
         """Frames of a window."""

@@ -1,17 +1,27 @@
-"""What pretraining does to the 2D input: detector noise, masked joints, masked frames (MotionBERT, section 4.2)."""
+"""What pretraining does to the 2D input: detector noise, masked joints, masked frames (MotionBERT, section 4.2).
+
+The noise is that of MotionBERT's synthetic 2D (lib/data/augmentation.py): an error drawn at a few key frames from a
+mixture of a Gaussian and a uniform distribution, carried over the frames between by interpolation, with a jitter per
+frame on top; the confidence falls with the displacement as it does for real detectors.
+"""
+
+from functools import cache
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from data_contracts.parameters import CorruptionParameters
+from data_contracts.parameters import CorruptionParameters, DetectorNoise
 
 
-def corrupt(pose_2d: Tensor, parameters: CorruptionParameters, generator: torch.Generator) -> Tensor:
+def corrupt(
+    pose_2d: Tensor, parameters: CorruptionParameters, generator: torch.Generator
+) -> tuple[Tensor, Tensor | None]:
     """A corrupted copy of the input; the input itself stays as it is.
 
-    Noise moves every joint by N(0, `noise_std`); a displacement d lowers its confidence to exp(-d / (2 noise_std)).
-    Then each frame with probability `frame_share`, and each joint of the rest with probability `joint_share`, is
-    replaced: `normal` by N(0, 1) in every channel, `zero` by 0.
+    First the noise; then each frame with probability `frame_share`, and each joint of the rest with probability
+    `joint_share`, is replaced: `normal` by N(0, 1) in every channel, `zero` and `token` by 0, and the network puts
+    what it has learned in the place of a `token`.
 
     Parameters
     ----------
@@ -22,25 +32,55 @@ def corrupt(pose_2d: Tensor, parameters: CorruptionParameters, generator: torch.
 
     Returns
     -------
-    Tensor
-        (B, T, 17, 3), a new tensor.
+    (corrupted, masked)
+        (B, T, 17, 3), a new tensor; and (B, T, 17) bool, the joints replaced, or None where nothing is masked.
+    """
+    batch, frames, joints, _ = pose_2d.shape
+
+    def chosen(share: float, *shape: int) -> Tensor:
+        return torch.rand(shape, generator=generator, device=pose_2d.device) < share
+
+    corrupted = pose_2d if parameters.noise is None else add_detector_noise(pose_2d, parameters.noise, generator)
+    if not (parameters.frame_share or parameters.joint_share):
+        return (corrupted.clone() if corrupted is pose_2d else corrupted), None
+    masked = chosen(parameters.frame_share, batch, frames, 1, 1)
+    masked = masked | chosen(parameters.joint_share, batch, frames, joints, 1)
+    if parameters.fill == "normal":
+        fill = torch.randn(pose_2d.shape, generator=generator, device=pose_2d.device, dtype=pose_2d.dtype)
+    else:
+        fill = corrupted.new_zeros(())
+    return torch.where(masked, fill, corrupted), masked[..., 0]
+
+
+def add_detector_noise(pose_2d: Tensor, noise: DetectorNoise, generator: torch.Generator) -> Tensor:
+    """Joints moved as a detector errs, their confidence lowered by the displacement: (B, T, 17, 3), a new tensor.
+
+    With displacement d, the confidence is multiplied by a / (d + a) + b d + N(mean, std), clipped to [0, 1]
+    (MotionBERT, `dis2conf`); padding, whose confidence is 0, keeps it.
     """
     batch, frames, joints, _ = pose_2d.shape
 
     def normal(*shape: int) -> Tensor:
         return torch.randn(shape, generator=generator, device=pose_2d.device, dtype=pose_2d.dtype)
 
-    def chosen(share: float, *shape: int) -> Tensor:
-        return torch.rand(shape, generator=generator, device=pose_2d.device) < share
+    def uniform(*shape: int) -> Tensor:
+        return torch.rand(shape, generator=generator, device=pose_2d.device, dtype=pose_2d.dtype)
 
-    corrupted = pose_2d
-    if parameters.noise_std:
-        offset = parameters.noise_std * normal(batch, frames, joints, 2)
-        fading = torch.exp(-torch.linalg.vector_norm(offset, dim=-1, keepdim=True) / (2 * parameters.noise_std))
-        corrupted = torch.cat((pose_2d[..., :2] + offset, pose_2d[..., 2:] * fading), dim=-1)
-    if parameters.frame_share or parameters.joint_share:
-        masked = chosen(parameters.frame_share, batch, frames, 1, 1)
-        masked = masked | chosen(parameters.joint_share, batch, frames, joints, 1)
-        fill = normal(*pose_2d.shape) if parameters.fill == "normal" else torch.zeros_like(pose_2d)
-        corrupted = torch.where(masked, fill, corrupted)
-    return corrupted.clone() if corrupted is pose_2d else corrupted
+    std = _on_device(noise.std, pose_2d.device).to(pose_2d.dtype)  # (17, 1), or (1, 1) for all joints alike
+    keys = min(noise.key_frames, frames)
+    inlier = normal(batch, keys, joints, 2) * std
+    outlier = (uniform(batch, keys, joints, 2) - 0.5) * noise.outlier_range
+    chosen = uniform(batch, keys, joints, 1) < noise.outlier_share
+    drawn = torch.where(chosen, outlier, inlier).flatten(2).transpose(1, 2)  # (B, 34, keys)
+    carried = F.interpolate(drawn, size=frames, mode="linear", align_corners=True).transpose(1, 2)
+    offset = carried.reshape(pose_2d[..., :2].shape) + noise.jitter_std * normal(batch, frames, joints, 2)
+    distance = torch.linalg.vector_norm(offset, dim=-1, keepdim=True)  # (B, T, 17, 1)
+    spread = noise.confidence_std * normal(batch, frames, joints, 1) + noise.confidence_mean
+    confidence = noise.confidence_a / (distance + noise.confidence_a) + noise.confidence_b * distance + spread
+    return torch.cat((pose_2d[..., :2] + offset, pose_2d[..., 2:] * confidence.clamp(0, 1)), dim=-1)
+
+
+@cache
+def _on_device(std: tuple[float, ...], device: torch.device) -> Tensor:
+    """Once a run: to copy numbers to a device waits for it."""
+    return torch.tensor(std, device=device).view(-1, 1)

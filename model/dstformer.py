@@ -49,13 +49,17 @@ class DSTformer(nn.Module):
         for fusion in self.backbone.fusions:  # both streams weigh the same at the start, as in MotionBERT
             fusion.apply(_initialise_fusion)
 
-    def forward(self, pose_2d: Tensor) -> Tensor:
+    def forward(self, pose_2d: Tensor, masked: Tensor | None = None, features: Tensor | None = None) -> Tensor:
         """Pose of every frame.
 
         Parameters
         ----------
         pose_2d
             (B, T, 17, 3): x right, y down, confidence. T is at most `config.max_frames`.
+        masked
+            (B, T, 17) bool: joints in whose place the learned token goes, where the network has one.
+        features
+            (B, T, 17, C): what the backbone made of `pose_2d`, where that is known already.
 
         Returns
         -------
@@ -71,11 +75,13 @@ class DSTformer(nn.Module):
             raise ValueError(f"pose_2d has shape {tuple(pose_2d.shape)}; expected (batch, frames, {NUM_JOINTS}, 3)")
         if pose_2d.shape[1] > self.config.max_frames:
             raise ValueError(f"{pose_2d.shape[1]} frames; this network takes at most {self.config.max_frames}")
-        return self.head(self.norm(self.backbone(pose_2d)), pose_2d)
+        if features is None:
+            features = self.backbone(pose_2d, masked)
+        return self.head(self.norm(features), pose_2d)
 
 
 class Backbone(nn.Module):
-    """Everything up to the last LayerNorm: (B, T, 17, >= dim_in) -> features (B, T, 17, C)."""
+    """Everything up to the last LayerNorm: (B, T, 17, >= dim_in), masked (B, T, 17) -> features (B, T, 17, C)."""
 
     def __init__(self, config: DSTformerConfig) -> None:
         super().__init__()
@@ -86,13 +92,17 @@ class Backbone(nn.Module):
         self.temp_embed = nn.Parameter(torch.empty(1, config.max_frames, 1, config.embed_dim))
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
         nn.init.trunc_normal_(self.temp_embed, std=0.02)
+        self.mask_token = nn.Parameter(torch.zeros(config.dim_in)) if config.mask_token else None
         stages = range(config.fusion_depth)
         self.streams_st = nn.ModuleList(Stream(config, spatial_first=True) for _ in stages)
         self.streams_ts = nn.ModuleList(Stream(config, spatial_first=False) for _ in stages)
         self.fusions = nn.ModuleList(nn.Linear(2 * config.embed_dim, 2) for _ in stages)
 
-    def forward(self, pose_2d: Tensor) -> Tensor:
-        x = self.joints_embed(pose_2d[..., : self.dim_in]) + self.pos_embed  # (B, T, J, C)
+    def forward(self, pose_2d: Tensor, masked: Tensor | None = None) -> Tensor:
+        x = pose_2d[..., : self.dim_in]
+        if self.mask_token is not None and masked is not None:
+            x = torch.where(masked[..., None], self.mask_token.to(x.dtype), x)
+        x = self.joints_embed(x) + self.pos_embed  # (B, T, J, C)
         x = x + self.temp_embed[:, : x.shape[1]]
         for stage in range(len(self.fusions)):
             if self.gradient_checkpointing and torch.is_grad_enabled():

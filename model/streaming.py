@@ -50,6 +50,13 @@ def shuffled_pools(row_groups: Sequence[int], window: int, seed: int, epoch: int
     return [Pool(groups, torch.randperm(sum(row_groups[g] for g in groups), generator=draws)) for groups in cut]
 
 
+def order_of(row_groups: Sequence[int], window: int, seed: int, epoch: int) -> Tensor:
+    """Places of all rows in the order of `shuffled_pools`."""
+    rows = torch.arange(sum(row_groups)).split(list(row_groups))
+    pools = shuffled_pools(row_groups, window, seed, epoch)
+    return torch.cat([torch.cat([rows[group] for group in pool.groups])[pool.order] for pool in pools])
+
+
 def window_bytes(window: int) -> int:
     """Bytes of the poses of one window of `window` frames."""
     return 2 * 4 * window * NUM_JOINTS * 3
@@ -65,6 +72,10 @@ class StreamedWindows:
 
     def __len__(self) -> int:
         return len(self._files)
+
+    def order(self, seed: int, epoch: int) -> Tensor:
+        """As `WindowTensors.order`."""
+        return order_of(self._files.row_groups, self.window, seed, epoch)
 
     def steps(self, seed: int, epoch: int, size: int, start_step: int = 0) -> Iterator[Batch]:
         """As `WindowTensors.steps`; pools that lie before `start_step` are not read."""

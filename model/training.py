@@ -2,14 +2,19 @@
 
 Notable decisions:
 - every random number is a function of (seed, epoch, step), so a resumed run draws what the killed one would have drawn;
-- the size of a micro-batch changes memory, not the result: a step's loss is the mean over all its windows;
+- neither the size of a micro-batch nor the number of devices changes the result: a step is the same windows;
 - nothing synchronises with the device inside an epoch: losses are summed there and read once at its end;
-- `last` is written every epoch, before its metrics are reported.
+- `last` is written every epoch, every `checkpoint_minutes`, and when SIGTERM asks for it; it says where in the epoch it
+  stands. Metrics are reported after it, and again by a resumed run: who logs them asks what is there already;
+- a step whose loss or gradient is not finite changes nothing and is counted, on the device;
+- a backbone that is frozen and sees no random corruption is run once over all windows (`model.features`).
 """
 
+import logging
 import math
-import os
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,21 +24,21 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim import AdamW
 
-from data_contracts.parameters import Objective, Runtime, TrainingParameters
+from data_contracts.errors import InputError
+from data_contracts.parameters import CorruptionParameters, Objective, Runtime, TrainingParameters
 from data_contracts.store import CHECKPOINT_FILE
+from model.bad_steps import BadSteps
 from model.batch_size import largest_batch
 from model.batches import Batch
-from model.checkpoints import LAST_FILE, load_training, save_network, save_training
-from model.corruption import corrupt
+from model.checkpoints import load_last, save_last, save_network
 from model.dstformer import DSTformer
-from model.lifting import root_relative
-from model.losses import pose_loss
-from model.metrics import PCK_MM, joint_errors
+from model.features import Features, kept_features
+from model.interruption import Interruption
 from model.seeding import generator_at
+from model.stepping import Exercise, Learner, parameter_groups, set_learning_rate
 from model.windows import Windows
 
-WARMUP_SHARE = 0.03  # of a cosine schedule
-VALIDATION_SEED = 2**31 - 1
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass
@@ -41,24 +46,24 @@ class Progress:
     """The loop's state; JSON in `last`."""
 
     epoch: int = 0
+    step: int = 0  # optimiser steps done of this epoch
+    loss_sum: float = 0.0  # over the windows of this epoch so far
     best: float = math.inf
     stale_epochs: int = 0
+    bad_steps: int = 0
+    micro_batch: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
     top: list[tuple[float, int]] = field(default_factory=list)
     precision: dict[str, Any] = field(default_factory=dict)
 
 
-def make_fabric(runtime: Runtime, precision: str) -> Fabric:
-    """Fabric for this machine; fp16 autocast exists on CUDA only, so a CPU computes `16-mixed` in bfloat16.
+@dataclass
+class TrainingWindows:
+    """What training reads, opened for its device; `only_2d`: windows whose 3D is not known, or not to be used."""
 
-    The threads of a small network meet hundreds of times a step: with every core taken, each waits for whatever else
-    runs. Measured on 2 cores beside one busy process: 25 windows/s with 2 threads, 110 with 1.
-    """
-    torch.set_num_threads(runtime.threads or max(1, (os.cpu_count() or 1) // 2))
-    fabric = Fabric(accelerator=runtime.accelerator, devices=runtime.devices, precision="32-true")
-    if precision == "16-mixed" and fabric.device.type == "cpu":
-        precision = "bf16-mixed"
-    return Fabric(accelerator=runtime.accelerator, devices=runtime.devices, precision=precision)  # type: ignore[arg-type]
+    train: Windows
+    val: Windows
+    only_2d: Windows | None = None
 
 
 def build_network(make: Callable[[], DSTformer], seed: int) -> DSTformer:
@@ -70,215 +75,323 @@ def build_network(make: Callable[[], DSTformer], seed: int) -> DSTformer:
 
 def fit(
     network: DSTformer,
-    train: Windows,
-    val: Windows,
+    windows: TrainingWindows,
     parameters: TrainingParameters,
     objective: Objective,
     folder: Path,
     fabric: Fabric,
+    runtime: Runtime,
     on_epoch: Callable[[dict[str, float]], None],
     on_step: Callable[[int, int], None],
-) -> list[dict[str, float]]:
+) -> Progress:
     """Train `network` in place and leave `model.safetensors` (the best), `last.safetensors` and the top-k in `folder`.
 
     Parameters whose `requires_grad` is off stay as they are. Where `folder` holds a `last.safetensors`, training
-    goes on from it.
+    goes on from it, in the middle of an epoch too. Of several processes each calls this; the first one writes.
 
     Parameters
     ----------
-    train, val
-        Windows, opened for Fabric's device.
     objective
         `reconstruct` asks for the clean 2D pose, `lift` for the 3D pose.
     on_epoch
-        Called with each epoch's metrics (`epoch`, `step`, `loss`, `val_mpjpe_mm`, `val_pck_150`, `learning_rate`).
+        Called with each epoch's metrics (`epoch`, `step`, `loss`, `val_mpjpe_mm`, `val_pck_150`, `learning_rate`,
+        `bad_steps`), those before a resume included.
     on_step
         Called with (steps done, steps in all) after each optimiser step.
 
     Returns
     -------
-    list of dict
-        The metrics of every epoch, those before a resume included.
+    Progress
+        With `history`, the metrics of every epoch, and the micro-batch chosen.
+
+    Raises
+    ------
+    InputError
+        `max_bad_steps` steps in a row were not finite (names the windows of the last), or a micro-batch does not fit
+        the device, nor does one of half its size.
     """
     network.backbone.gradient_checkpointing = parameters.gradient_checkpointing
-    optimiser = AdamW(
-        _parameter_groups(network, parameters),
-        betas=parameters.betas,
-        eps=parameters.eps,
-        weight_decay=parameters.weight_decay,
-    )
-    module, wrapped = fabric.setup(network, optimiser)
-    progress = _resume(folder, network, optimiser, fabric)
-    micro_batch = _micro_batch(module, train, parameters, objective, fabric)
-    step_size = parameters.batch_size * parameters.accumulate
-    steps_per_epoch = math.ceil(len(train) / step_size)
-    total_steps = steps_per_epoch * parameters.max_epochs
-
-    while progress.epoch < parameters.max_epochs and progress.stale_epochs < parameters.patience:
-        module.train()
-        loss_sum = torch.zeros((), device=fabric.device)
-        for step, windows in enumerate(train.steps(parameters.seed, progress.epoch, step_size)):
-            done = progress.epoch * steps_per_epoch + step
-            learning_rate = _set_learning_rate(optimiser, parameters, done / total_steps, progress.epoch)
-            generator = generator_at(fabric.device, parameters.seed, progress.epoch, step)
-            mirrored = torch.rand(len(windows), generator=generator, device=fabric.device) < 0.5
-            if parameters.flip:
-                windows.mirror_(mirrored)
-            for loss in _backward(module, windows.split(micro_batch), parameters, objective, fabric, generator):
-                loss_sum += loss * len(windows)
-            fabric.clip_gradients(module, wrapped, max_norm=parameters.clip_norm)
-            wrapped.step()
-            optimiser.zero_grad(set_to_none=True)
-            on_step(done + 1, total_steps)
-        progress.epoch += 1
-        record = {
-            "epoch": progress.epoch,
-            "step": progress.epoch * steps_per_epoch,
-            "loss": float(loss_sum) / len(train),
-            "learning_rate": learning_rate,
-            **validate(module, val, parameters, objective, fabric.device),
-        }
-        _keep(folder, network, record, progress, parameters)
-        progress.precision = fabric.strategy.precision.state_dict()
-        save_training(folder / LAST_FILE, network, optimiser, vars(progress))
+    loop = _Loop(network, windows, parameters, objective, folder, fabric, runtime, on_step)
+    for record in loop.progress.history:
         on_epoch(record)
-    return progress.history
+    loop.choose_micro_batch()
+    progress = loop.progress
+    with loop.features_kept(), Interruption(heed=fabric.is_global_zero) as interruption:
+        while progress.epoch < parameters.max_epochs and progress.stale_epochs < parameters.patience:
+            on_epoch(loop.run_epoch(interruption))
+    return progress
 
 
-@torch.no_grad()
-def validate(
-    module: nn.Module, val: Windows, parameters: TrainingParameters, objective: Objective, device: torch.device
-) -> dict[str, float]:
-    """MPJPE (mm) and PCK@150mm on windows corrupted as in training, the same way every time; padding left out.
+class _Loop:
+    """Network, optimiser and progress, and what moves them on."""
 
-    With `reconstruct` the errors are those of the 2D pose, in mm at the root's depth.
-    """
-    module.eval()
-    error_mm = torch.zeros((), device=device, dtype=torch.float64)
-    correct, frames = error_mm.clone(), error_mm.clone()
-    for number, batch in enumerate(val.batches(2 * parameters.batch_size)):
-        start = number * 2 * parameters.batch_size
-        generator = generator_at(device, parameters.seed, VALIDATION_SEED, start)
-        pred, target = _predict(module, batch, parameters, objective, generator)
-        errors_mm = joint_errors(pred, target) * (1000 / batch.scale.view(-1, 1, 1))  # (B, T, 17)
-        error_mm += (errors_mm.mean(dim=-1) * batch.frame_weight).sum()
-        correct += ((errors_mm <= PCK_MM).float().mean(dim=-1) * batch.frame_weight).sum()
-        frames += batch.frame_weight.sum()
-    return {"val_mpjpe_mm": float(error_mm / frames), "val_pck_150": float(correct / frames)}
+    def __init__(
+        self,
+        network: DSTformer,
+        windows: TrainingWindows,
+        parameters: TrainingParameters,
+        objective: Objective,
+        folder: Path,
+        fabric: Fabric,
+        runtime: Runtime,
+        on_step: Callable[[int, int], None],
+    ) -> None:
+        self.network, self.windows, self.parameters, self.folder = network, windows, parameters, folder
+        self.fabric, self.runtime, self.on_step = fabric, runtime, on_step
+        self.optimiser = AdamW(
+            parameter_groups(network, parameters),
+            betas=parameters.betas,
+            eps=parameters.eps,
+            weight_decay=parameters.weight_decay,
+            fused=True,
+        )
+        module, self.wrapped = fabric.setup(_compiled(network, windows.train, runtime, fabric), self.optimiser)
+        self.module: nn.Module = module
+        self.learner = Learner(module, parameters, objective, fabric)
+        self.schedule = _Schedule(windows, parameters)
+        state = load_last(folder, network, self.optimiser)
+        fabric.barrier()  # the first process overwrites it
+        self.progress = Progress() if state is None else Progress(**state)
+        if self.progress.precision:
+            fabric.strategy.precision.load_state_dict(self.progress.precision)
+        self.bad_steps = BadSteps(fabric.device, parameters.max_bad_steps, self.progress.bad_steps)
+        self.loss_sum = torch.tensor(self.progress.loss_sum, device=fabric.device)
+        self.saved = time.monotonic()
+        self.shrunk = False
+        self.features: tuple[Features | None, Features | None] = (None, None)  # of train and val
+
+    def choose_micro_batch(self) -> None:
+        """Windows per forward pass: the batch, or on CUDA with `auto_batch` the largest doubling of it that fits.
+
+        Chosen once: a resumed run keeps what it had.
+        """
+        if self.progress.micro_batch:
+            return
+        size, parameters = self.parameters.batch_size, self.parameters
+        if parameters.auto_batch and self.fabric.device.type == "cuda":
+            some = next(self.windows.train.batches(size))
+
+            def step(count: int) -> None:
+                windows = some.select(torch.arange(count, device=self.fabric.device) % len(some))
+                generator = generator_at(self.fabric.device, parameters.seed, 0, 0)
+                self.learner.gradients(self.learner.exercise(windows, generator), count)
+                self.module.zero_grad(set_to_none=True)
+
+            size = largest_batch(step, size, limit=size * parameters.accumulate)
+        self.progress.micro_batch = size
+
+    def features_kept(self) -> ExitStack:
+        """Keeps the backbone's features while the context lasts, where each would be computed again and again."""
+        stack, parameters = ExitStack(), self.parameters
+        learns = any(weight.requires_grad for weight in self.network.backbone.parameters())
+        variants = 2 if parameters.flip else 1
+        if (
+            self.runtime.features == "off"
+            or learns
+            or parameters.corruption != CorruptionParameters()
+            or parameters.max_epochs <= variants
+        ):
+            return stack
+        splits = ((self.windows.train, parameters.flip, "train"), (self.windows.val, False, "val"))
+        train, val = (
+            stack.enter_context(
+                kept_features(
+                    self.network,
+                    windows,
+                    mirrored,
+                    self.fabric,
+                    self.folder / f".features-{name}-{self.fabric.global_rank}",
+                    self.runtime.memory_gb,
+                )
+            )
+            for windows, mirrored, name in splits
+        )
+        self.features = train, val
+        return stack
+
+    def run_epoch(self, interruption: Interruption) -> dict[str, float]:
+        """The rest of the epoch that `progress` stands in, its validation, and a new `last`; returns its metrics."""
+        progress, epoch = self.progress, self.progress.epoch
+        self.module.train()
+        for windows, places, only_2d in self.schedule.batches(epoch, progress.step, self.fabric.device):
+            done = self.schedule.steps_before(epoch) + progress.step
+            set_learning_rate(self.optimiser, self.parameters, done / self.schedule.total, epoch)
+            self._step(windows, places, only_2d)
+            if self.bad_steps.too_many():
+                raise self._not_finite(places, only_2d)
+            progress.step += 1
+            self.on_step(done + 1, self.schedule.total)
+            self._save_if_due(interruption)
+        done = self.schedule.steps_before(epoch + 1)
+        record = {
+            "epoch": epoch + 1,
+            "step": done,
+            "loss": float(self.loss_sum) / self.schedule.windows_of(epoch),
+            "learning_rate": set_learning_rate(
+                self.optimiser, self.parameters, (done - 1) / self.schedule.total, epoch
+            ),
+            "bad_steps": self.bad_steps.total,
+            **self.learner.validate(self.windows.val, lambda: self._save_if_due(interruption), self.features[1]),
+        }
+        progress.epoch, progress.step = epoch + 1, 0
+        self.loss_sum = torch.zeros_like(self.loss_sum)
+        _enter(record, progress)
+        dropped = _rank(record, progress, self.parameters.keep_top)
+        if self.fabric.is_global_zero:
+            _keep(self.folder, self.network, record, progress, self.parameters.checkpoint_every, dropped)
+        self._save()
+        self._save_if_due(interruption)
+        return record
+
+    def _save_if_due(self, interruption: Interruption) -> None:
+        """Write `last` where it is time to; and end, where that is asked for."""
+        if interruption.asked or time.monotonic() - self.saved > 60 * self.runtime.checkpoint_minutes:
+            self._save()
+        if interruption.asked:
+            interruption.hand_on()
+
+    def _save(self) -> None:
+        """Write `last`."""
+        progress = self.progress
+        progress.loss_sum, progress.bad_steps = float(self.loss_sum), self.bad_steps.total
+        progress.precision = self.fabric.strategy.precision.state_dict()
+        if self.fabric.is_global_zero:
+            save_last(self.folder, self.network, self.optimiser, vars(progress))
+        self.saved = time.monotonic()
+
+    def _step(self, windows: Batch, places: Tensor, only_2d: bool) -> None:
+        """One optimiser step."""
+        parameters, fabric, progress = self.parameters, self.fabric, self.progress
+        generator = generator_at(fabric.device, parameters.seed, progress.epoch, progress.step)
+        mirrored = torch.rand(len(windows), generator=generator, device=fabric.device) < 0.5
+        if parameters.flip:
+            windows.mirror_(mirrored)
+        kept = None if only_2d else self.features[0]
+        features = kept.at(places, mirrored if parameters.flip else None) if kept else None
+        loss = self._gradients(self.learner.exercise(windows, generator, features, only_2d))
+        norm = fabric.clip_gradients(self.module, self.wrapped, max_norm=parameters.clip_norm, error_if_nonfinite=False)
+        assert isinstance(norm, Tensor)
+        finite = torch.isfinite(loss) & torch.isfinite(norm)
+        scaled = getattr(fabric.strategy.precision, "scaler", None) is not None
+        self.bad_steps.skip_unless(finite, self.optimiser, scaled)
+        self.wrapped.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        self.loss_sum += torch.where(finite, loss, 0.0) * len(windows)
+
+    def _gradients(self, exercise: Exercise) -> Tensor:
+        """Gradients of a step; where memory runs out, once more with micro-batches of half the size, from then on."""
+        progress = self.progress
+        try:
+            return self.learner.gradients(exercise, progress.micro_batch)
+        except torch.OutOfMemoryError as error:
+            if self.shrunk or progress.micro_batch == 1 or self.fabric.world_size > 1:
+                raise InputError(
+                    f"out of memory on {self.fabric.device} at {progress.micro_batch} windows a micro-batch; pass a"
+                    " smaller batch_size and a larger accumulate, or gradient_checkpointing=true"
+                ) from error
+        self.shrunk, progress.micro_batch = True, math.ceil(progress.micro_batch / 2)
+        _LOG.warning("out of memory: %d windows a micro-batch from here on", progress.micro_batch)
+        self.optimiser.zero_grad(set_to_none=True)
+        if self.fabric.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return self._gradients(exercise)
+
+    def _not_finite(self, places: Tensor, only_2d: bool) -> InputError:
+        windows = self.windows.only_2d if only_2d else self.windows.train
+        assert windows is not None
+        ids = windows.rows["window_id"].iloc[places.tolist()].tolist()
+        shown = ", ".join(map(str, ids[:10])) + (f" and {len(ids) - 10} more" if len(ids) > 10 else "")
+        return InputError(
+            f"loss or gradient were not finite in {self.parameters.max_bad_steps} steps in a row, up to step"
+            f" {self.progress.step + 1} of epoch {self.progress.epoch + 1}, on windows {shown}; try a smaller"
+            " learning_rate, or precision 32-true"
+        )
 
 
-def _backward(
-    module: nn.Module,
-    micro_batches: list[Batch],
-    parameters: TrainingParameters,
-    objective: Objective,
-    fabric: Fabric,
-    generator: torch.Generator,
-) -> list[Tensor]:
-    """Gradients of a step's mean loss over its windows; returns each micro-batch's share of that loss."""
-    count, losses = sum(map(len, micro_batches)), []
-    for number, batch in enumerate(micro_batches, start=1):
-        with fabric.no_backward_sync(module, enabled=number < len(micro_batches)):  # type: ignore[arg-type]
-            loss = _loss(module, batch, parameters, objective, generator) * (len(batch) / count)
-            fabric.backward(loss)
-        losses.append(loss.detach())
-    return losses
+class _Schedule:
+    """Which windows come when: `only_2d` from epoch `epochs_3d` on, before the others, as in MotionBERT."""
+
+    def __init__(self, windows: TrainingWindows, parameters: TrainingParameters) -> None:
+        self.windows, self.seed, self.epochs_3d = windows, parameters.seed, parameters.epochs_3d
+        self.size = parameters.batch_size * parameters.accumulate
+        self.total = self.steps_before(parameters.max_epochs)
+
+    def steps_before(self, epoch: int) -> int:
+        """Optimiser steps of all earlier epochs."""
+        joined = max(0, epoch - self.epochs_3d)
+        return epoch * self._steps(self.windows.train) + joined * self._steps(self.windows.only_2d)
+
+    def windows_of(self, epoch: int) -> int:
+        """Windows of one epoch."""
+        return sum(len(windows) for windows, _ in self._sources(epoch))
+
+    def batches(self, epoch: int, start_step: int, device: torch.device) -> Iterator[tuple[Batch, Tensor, bool]]:
+        """Of each step from `start_step` on: its windows, their places in `rows`, and whether they are `only_2d`."""
+        for windows, only_2d in self._sources(epoch):
+            skipped = min(start_step, self._steps(windows))
+            start_step -= skipped
+            places = windows.order(self.seed, epoch).to(device).split(self.size)[skipped:]
+            for batch, of_batch in zip(windows.steps(self.seed, epoch, self.size, skipped), places, strict=True):
+                yield batch, of_batch, only_2d
+
+    def _sources(self, epoch: int) -> list[tuple[Windows, bool]]:
+        train = [(self.windows.train, False)]
+        only_2d = self.windows.only_2d
+        return train if only_2d is None or epoch < self.epochs_3d else [(only_2d, True), *train]
+
+    def _steps(self, windows: Windows | None) -> int:
+        return 0 if windows is None else math.ceil(len(windows) / self.size)
 
 
-def _predict(
-    module: nn.Module,
-    batch: Batch,
-    parameters: TrainingParameters,
-    objective: Objective,
-    generator: torch.Generator,
-) -> tuple[Tensor, Tensor]:
-    pred = module(corrupt(batch.pose_2d, parameters.corruption, generator)).float()
-    if objective is Objective.RECONSTRUCT:
-        return pred, batch.pose_2d[..., :2]
-    return root_relative(pred), batch.pose_3d
+def _compiled(network: DSTformer, windows: Windows, runtime: Runtime, fabric: Fabric) -> nn.Module:
+    """The network compiled, where that is wanted and can be done."""
+    if runtime.compile == "off" or (runtime.compile == "auto" and fabric.device.type != "cuda"):
+        return network
+    try:
+        compiled: nn.Module = torch.compile(network.to(fabric.device))  # type: ignore[assignment]
+        with fabric.autocast():
+            compiled(windows.pick([0]).pose_2d, None, None).sum().backward()
+        network.zero_grad(set_to_none=True)
+        return compiled
+    except Exception as error:  # whatever the compiler stumbles over, the network itself can be trained
+        _LOG.warning("torch.compile failed, training goes on without it: %s", str(error).strip().partition("\n")[0])
+        return network
 
 
-def _loss(
-    module: nn.Module,
-    batch: Batch,
-    parameters: TrainingParameters,
-    objective: Objective,
-    generator: torch.Generator,
-) -> Tensor:
-    pred, target = _predict(module, batch, parameters, objective, generator)
-    return pose_loss(pred, target, batch.frame_weight, parameters.loss, parameters.focal_gamma)
+def _enter(record: dict[str, float], progress: Progress) -> None:
+    """Enter an epoch into the history."""
+    progress.history.append(record)
+    progress.stale_epochs = 0 if record["val_mpjpe_mm"] < progress.best else progress.stale_epochs + 1
+    progress.best = min(progress.best, record["val_mpjpe_mm"])
 
 
-def _parameter_groups(network: DSTformer, parameters: TrainingParameters) -> list[dict[str, Any]]:
-    rate = parameters.learning_rate
-    norm_rate = parameters.norm_learning_rate or rate
-    rest: Iterable[nn.Parameter] = [*network.backbone.parameters(), *network.head.parameters()]
-    groups = [(rest, rate), (network.norm.parameters(), norm_rate)]
-    return [{"params": [p for p in group if p.requires_grad], "lr": lr, "base_lr": lr} for group, lr in groups]
-
-
-def _set_learning_rate(
-    optimiser: torch.optim.Optimizer, parameters: TrainingParameters, done_share: float, epoch: int
-) -> float:
-    """Set every group's rate for the step after `done_share` of all steps; returns the first group's."""
-    if parameters.schedule == "cosine":
-        warmup = min(1.0, (done_share + 1e-3) / WARMUP_SHARE)
-        factor = warmup * 0.5 * (1 + math.cos(math.pi * done_share))
-    else:
-        factor = parameters.decay**epoch if parameters.schedule == "exponential" else 1.0
-    for group in optimiser.param_groups:
-        group["lr"] = group["base_lr"] * factor
-    return optimiser.param_groups[0]["lr"]
-
-
-def _micro_batch(
-    module: nn.Module, train: Windows, parameters: TrainingParameters, objective: Objective, fabric: Fabric
-) -> int:
-    """Windows per forward pass: the batch, or on CUDA with `auto_batch` the largest doubling of it that fits."""
-    if not (parameters.auto_batch and fabric.device.type == "cuda"):
-        return parameters.batch_size
-
-    some = next(train.batches(parameters.batch_size))
-
-    def step(size: int) -> None:
-        generator = generator_at(fabric.device, parameters.seed, 0, 0)
-        batch = some.select(torch.arange(size, device=fabric.device) % len(some))
-        fabric.backward(_loss(module, batch, parameters, objective, generator))
-        module.zero_grad(set_to_none=True)
-
-    return largest_batch(step, parameters.batch_size, limit=parameters.batch_size * parameters.accumulate)
+def _rank(record: dict[str, float], progress: Progress, keep_top: int) -> list[int]:
+    """Enter an epoch among the best; returns the epochs that fall out."""
+    ranked = sorted([*((best, at) for best, at in progress.top), (record["val_mpjpe_mm"], int(record["epoch"]))])
+    progress.top = ranked[:keep_top]
+    return [epoch for _, epoch in ranked[keep_top:]]
 
 
 def _keep(
-    folder: Path, network: DSTformer, record: dict[str, float], progress: Progress, parameters: TrainingParameters
+    folder: Path,
+    network: DSTformer,
+    record: dict[str, float],
+    progress: Progress,
+    checkpoint_every: int | None,
+    dropped: list[int],
 ) -> None:
-    """Enter an epoch into the history, keep its weights if they are among the best or due, and drop what falls out."""
-    score, epoch = record["val_mpjpe_mm"], int(record["epoch"])
-    progress.history.append(record)
-    progress.stale_epochs = 0 if score < progress.best else progress.stale_epochs + 1
-    if score < progress.best:
-        progress.best = score
+    """Keep an epoch's weights if they are the best, among the best, or due, and drop what falls out."""
+    epoch = int(record["epoch"])
+    if progress.stale_epochs == 0:
         save_network(folder / CHECKPOINT_FILE, network, record)
-    due = parameters.checkpoint_every and epoch % parameters.checkpoint_every == 0
-    ranked = sorted([(best, at) for best, at in progress.top] + [(score, epoch)])
-    progress.top = ranked[: parameters.keep_top]
-    if due:
+    if checkpoint_every and epoch % checkpoint_every == 0:
         save_network(folder / f"epoch-{epoch:04d}.safetensors", network, record)
-    if (score, epoch) in progress.top:
+    if epoch in (at for _, at in progress.top):
         save_network(top_file(folder, epoch), network, record)
-    for _, dropped in ranked[parameters.keep_top :]:
-        top_file(folder, dropped).unlink(missing_ok=True)
+    for at in dropped:
+        top_file(folder, at).unlink(missing_ok=True)
 
 
 def top_file(folder: Path, epoch: int) -> Path:
     """Where a run keeps the weights of `epoch` while they are among its best."""
     return folder / f"top-epoch-{epoch:04d}.safetensors"
-
-
-def _resume(folder: Path, network: DSTformer, optimiser: torch.optim.Optimizer, fabric: Fabric) -> Progress:
-    if not (folder / LAST_FILE).is_file():
-        return Progress()
-    progress = Progress(**load_training(folder / LAST_FILE, network, optimiser))
-    if progress.precision:
-        fabric.strategy.precision.load_state_dict(progress.precision)
-    return progress

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from torch import Tensor
 
 from model.batches import Batch
-from model.streaming import StreamedWindows, shuffled_pools, window_bytes
+from model.streaming import StreamedWindows, order_of, window_bytes
 from model.window_files import WindowFiles
 
 CPU = torch.device("cpu")
@@ -26,6 +27,10 @@ class WindowTensors(Batch):
     rows: pd.DataFrame
     row_groups: list[int]
 
+    def order(self, seed: int, epoch: int) -> Tensor:
+        """Places in `rows` (N,) of an epoch's windows, in the order that `steps` feeds them; on the CPU."""
+        return order_of(self.row_groups, self.window, seed, epoch)
+
     def steps(self, seed: int, epoch: int, size: int, start_step: int = 0) -> Iterator[Batch]:
         """The windows of an epoch, each once, `size` at a time (the last time what is left), as copies.
 
@@ -38,10 +43,7 @@ class WindowTensors(Batch):
         start_step
             Steps to leave out at the beginning.
         """
-        rows = torch.arange(len(self)).split(self.row_groups)
-        pools = shuffled_pools(self.row_groups, self.window, seed, epoch)
-        order = torch.cat([torch.cat([rows[group] for group in pool.groups])[pool.order] for pool in pools])
-        return map(self.select, order.to(self.scale.device).split(size)[start_step:])
+        return map(self.select, self.order(seed, epoch).to(self.scale.device).split(size)[start_step:])
 
     def batches(self, size: int) -> Iterator[Batch]:
         """All windows as they lie, `size` at a time (the last time what is left)."""

@@ -12,8 +12,8 @@ from data_contracts.report import ERRORS_FILE, METHODS, REPORT_FILE, Report, Sta
 from data_contracts.store import open_stage, write_json
 from model.baselines import Lifter, linear, mean_depth
 from model.checkpoints import load_network
+from model.devices import make_fabric
 from model.evaluation import evaluate, network_lifter
-from model.training import make_fabric
 from model.windows import Windows, load_windows
 from tasks.pictures import joint_bars, lifted_sheet
 from tasks.tracking import TrackedRun, track_stage

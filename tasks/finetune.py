@@ -12,6 +12,7 @@ from data_contracts.report import StageResult
 from data_contracts.store import read_manifest
 from model.checkpoints import load_network
 from model.dstformer import DSTformer
+from model.job import Job
 from model.training import build_network
 from tasks.retries import unless_refused
 from tasks.training import open_run, train_stage
@@ -41,7 +42,15 @@ def finetune_lifter(
     with open_run(store, identity, windows, parent_run) as (stage, tracked):
         if not stage.cached:
             network = with_head(pretrained, parameters)
-            train_stage(stage, tracked, network, windows, parameters, Objective.LIFT, runtime)
+            job = Job(
+                folder=stage.folder,
+                windows=windows,
+                parameters=parameters,
+                objective=Objective.LIFT,
+                runtime=runtime,
+                freeze_backbone=parameters.freeze_backbone,
+            )
+            train_stage(stage, tracked, network, job)
     return StageResult.of(stage)
 
 
@@ -50,9 +59,10 @@ def with_head(pretrained: DSTformer, parameters: FinetuneParameters) -> DSTforme
 
     A head of the same kind that already gives 3D poses is kept; any other is new, its weights drawn from the seed.
     """
-    config = pretrained.config.model_copy(update={"dim_out": 3})
+    token = pretrained.config.mask_token or parameters.corruption.fill == "token"
+    config = pretrained.config.model_copy(update={"dim_out": 3, "mask_token": token})
     network = build_network(lambda: DSTformer(config, parameters.head), parameters.seed)
-    network.backbone.load_state_dict(pretrained.backbone.state_dict())
+    network.backbone.load_state_dict(network.backbone.state_dict() | pretrained.backbone.state_dict())
     network.norm.load_state_dict(pretrained.norm.state_dict())
     if parameters.head is pretrained.head_kind and pretrained.config.dim_out == 3:
         network.head.load_state_dict(pretrained.head.state_dict())

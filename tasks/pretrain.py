@@ -6,10 +6,12 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from data_contracts import identities
+from data_contracts.errors import InputError
 from data_contracts.parameters import HeadKind, PretrainParameters, Runtime
 from data_contracts.report import StageResult
 from data_contracts.store import read_manifest
 from model.dstformer import DSTformer
+from model.job import Job
 from model.training import build_network
 from tasks.retries import unless_refused
 from tasks.training import open_run, train_stage
@@ -17,13 +19,38 @@ from tasks.training import open_run, train_stage
 
 @task(cache_policy=NO_CACHE, retries=1, retry_condition_fn=unless_refused)
 def pretrain_backbone(
-    store: Path, windows: Path, parameters: PretrainParameters, runtime: Runtime, parent_run: str | None = None
+    store: Path,
+    windows: Path,
+    parameters: PretrainParameters,
+    runtime: Runtime,
+    parent_run: str | None = None,
+    windows_2d: Path | None = None,
 ) -> StageResult:
-    """Pretrain on the windows' train split, watch val; leaves `model.safetensors` in the run folder."""
+    """Pretrain on the windows' train split, watch val; leaves `model.safetensors` in the run folder.
+
+    Of `windows_2d`, from epoch `epochs_3d` on, the train split's 2D is learned from; its 3D is not looked at.
+
+    Raises
+    ------
+    InputError
+        The windows of the two differ in length.
+    """
     frames = read_manifest(windows)["parameters"]["window"]
-    config = parameters.network.model_copy(update={"max_frames": frames})
-    with open_run(store, identities.pretrain(windows, parameters), windows, parent_run) as (stage, tracked):
+    if windows_2d and read_manifest(windows_2d)["parameters"]["window"] != frames:
+        raise InputError(f"{windows_2d}: windows of another length than {windows}, which has {frames} frames")
+    token = parameters.corruption.fill == "token"
+    config = parameters.network.model_copy(update={"max_frames": frames, "mask_token": token})
+    identity = identities.pretrain(windows, parameters, windows_2d)
+    with open_run(store, identity, windows, parent_run) as (stage, tracked):
         if not stage.cached:
             network = build_network(lambda: DSTformer(config, HeadKind.JOINTS), parameters.seed)
-            train_stage(stage, tracked, network, windows, parameters, parameters.objective, runtime)
+            job = Job(
+                folder=stage.folder,
+                windows=windows,
+                only_2d=windows_2d,
+                parameters=parameters,
+                objective=parameters.objective,
+                runtime=runtime,
+            )
+            train_stage(stage, tracked, network, job)
     return StageResult.of(stage)

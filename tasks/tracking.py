@@ -42,6 +42,10 @@ class TrackedRun:
         """Metrics at a step, in one batch, without waiting for the tracking store."""
         mlflow.log_metrics(metrics, step=step, synchronous=False, run_id=self.run_id)
 
+    def last_step(self, metric: str) -> int:
+        """The step at which the run has a metric's newest value; -1 where it has none."""
+        return max((entry.step for entry in self.client.get_metric_history(self.run_id, metric)), default=-1)
+
     def log_figure(self, figure: "Figure", file: str) -> None:
         """A picture."""
         self.client.log_figure(self.run_id, figure, file)

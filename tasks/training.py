@@ -7,12 +7,12 @@ from pathlib import Path
 from prefect.logging import get_run_logger
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from data_contracts.parameters import Objective, Runtime, TrainingParameters
-from data_contracts.store import CHECKPOINT_FILE, Identity, Stage, open_stage
+from data_contracts.parameters import Objective
+from data_contracts.store import CHECKPOINT_FILE, Identity, Stage, open_stage, read_manifest
 from model.checkpoints import read_about
 from model.dstformer import DSTformer
-from model.training import fit, make_fabric, top_file
-from model.windows import load_windows
+from model.job import Job, run, run_on_devices
+from model.training import top_file
 from tasks.registry import log_lifter
 from tasks.tracking import TrackedRun, track_stage
 
@@ -31,44 +31,43 @@ def open_run(
         yield stage, tracked
 
 
-def train_stage(
-    stage: Stage,
-    tracked: TrackedRun,
-    network: DSTformer,
-    windows: Path,
-    parameters: TrainingParameters,
-    objective: Objective,
-    runtime: Runtime,
-) -> None:
+def train_stage(stage: Stage, tracked: TrackedRun, network: DSTformer, job: Job) -> None:
     """Fit `network` in the stage's folder; log curves, the best checkpoints, and what was trained on what."""
-    fabric, log = make_fabric(runtime, parameters.precision), get_run_logger()
-    train, val = (load_windows(windows, split, runtime.memory_gb, fabric.device) for split in ("train", "val"))
-    log.info(f"{len(train)} windows of {train.window} frames on {fabric.device}, {len(val)} to validate")
-    tracked.set_tags({"uplift.device": str(fabric.device), "uplift.windows": str(windows)})
+    log, parameters = get_run_logger(), job.parameters
+    tracked.set_tags({"uplift.devices": job.runtime.devices * job.runtime.nodes, "uplift.windows": str(job.windows)})
+    logged = tracked.last_step("loss")  # a run that is taken up again reports its first epochs once more
 
     def on_epoch(record: dict[str, float]) -> None:
+        if record["step"] <= logged:
+            return
         tracked.log_metrics({k: v for k, v in record.items() if k != "step"}, step=int(record["step"]))
         log.info(
             f"epoch {record['epoch']} of {parameters.max_epochs}: loss {record['loss']:.4f},"
             f" validation MPJPE {record['val_mpjpe_mm']:.1f} mm"
         )
 
+    train = run if job.runtime.devices == job.runtime.nodes == 1 else run_on_devices
     with _progress_bar(stage.name) as advance:
-        history = fit(network, train, val, parameters, objective, stage.folder, fabric, on_epoch, advance)
+        progress = train(job, network, on_epoch, advance, log.info)
+    history = progress.history
     best = read_about(stage.folder / CHECKPOINT_FILE)
     stage.counts |= {
         "parameters": sum(p.numel() for p in network.parameters()),
         "trained_parameters": sum(p.numel() for p in network.parameters() if p.requires_grad),
         "epochs": len(history),
+        "bad_steps": progress.bad_steps,
     }
     stage.statistics |= {
-        "objective": objective,
+        "objective": job.objective,
         "best_epoch": int(best["epoch"]),
         "val_mpjpe_mm": best["val_mpjpe_mm"],
         "val_pck_150": best["val_pck_150"],
+        "micro_batch": progress.micro_batch,
         "history": history,
     }
-    _log_checkpoints(stage.folder, tracked, train.window, parameters.keep_top, history, objective)
+    tracked.set_tags({"uplift.micro_batch": progress.micro_batch})
+    window = int(read_manifest(job.windows)["parameters"]["window"])
+    _log_checkpoints(stage.folder, tracked, window, parameters.keep_top, history, job.objective)
 
 
 def _log_checkpoints(

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from data_contracts.parameters import CorruptionParameters
+from data_contracts.parameters import CorruptionParameters, DetectorNoise
 from model.corruption import corrupt
 
 
@@ -21,14 +21,15 @@ def generator(seed=0):
         CorruptionParameters(),
         CorruptionParameters(frame_share=0.15, joint_share=0.15),
         CorruptionParameters(joint_share=1.0, fill="zero"),
-        CorruptionParameters(noise_std=0.1),
+        CorruptionParameters(noise=DetectorNoise()),
+        CorruptionParameters(noise=DetectorNoise(), joint_share=0.5, fill="token"),
     ],
 )
 def test_the_target_stays_as_it_was_to_the_bit(parameters):
     poses = pose_2d()
     target = poses[..., :2]
     before = poses.clone()
-    corrupted = corrupt(poses, parameters, generator())
+    corrupted, _ = corrupt(poses, parameters, generator())
     corrupted += 1  # nor may what comes back share memory with it
     assert torch.equal(poses, before)
     assert torch.equal(target, before[..., :2])
@@ -36,35 +37,75 @@ def test_the_target_stays_as_it_was_to_the_bit(parameters):
 
 def test_frames_and_joints_are_masked_in_the_wanted_shares():
     poses = pose_2d(2000)
-    changed = (corrupt(poses, CorruptionParameters(frame_share=0.15), generator()) != poses).any(dim=-1)  # (B, T, 17)
+    corrupted, masked = corrupt(poses, CorruptionParameters(frame_share=0.15), generator())
+    changed = (corrupted != poses).any(dim=-1)  # (B, T, 17)
+    assert torch.equal(changed, masked)
     assert torch.equal(changed.any(dim=-1), changed.all(dim=-1))
     assert changed.all(dim=-1).float().mean() == pytest.approx(0.15, abs=0.01)
-    changed = (corrupt(poses, CorruptionParameters(joint_share=0.15), generator()) != poses).any(dim=-1)
+    corrupted, masked = corrupt(poses, CorruptionParameters(joint_share=0.15), generator())
+    changed = (corrupted != poses).any(dim=-1)
+    assert torch.equal(changed, masked)
     assert changed.float().mean() == pytest.approx(0.15, abs=0.01)
     assert changed.all(dim=-1).float().mean() < 0.01
 
 
+def test_a_frame_share_and_a_joint_share_add_up():
+    parameters = CorruptionParameters(frame_share=0.2, joint_share=0.1, fill="zero")
+    _, masked = corrupt(pose_2d(2000), parameters, generator())
+    assert masked.float().mean() == pytest.approx(0.2 + 0.8 * 0.1, abs=0.005)
+    assert masked.float().mean(dim=(1, 2)).std() > 0  # each sample draws its own
+
+
 def test_masked_joints_hold_a_standard_normal_or_zero():
     poses = pose_2d(2000)
-    normal = corrupt(poses, CorruptionParameters(joint_share=1.0), generator())
+    normal, _ = corrupt(poses, CorruptionParameters(joint_share=1.0), generator())
     assert normal.mean() == pytest.approx(0, abs=0.01)
     assert normal.std() == pytest.approx(1, abs=0.01)
-    assert (corrupt(poses, CorruptionParameters(joint_share=1.0, fill="zero"), generator()) == 0).all()
+    assert (corrupt(poses, CorruptionParameters(joint_share=1.0, fill="zero"), generator())[0] == 0).all()
 
 
-def test_noise_moves_joints_and_lowers_their_confidence():
-    poses = pose_2d(500)
-    noisy = corrupt(poses, CorruptionParameters(noise_std=0.05), generator())
-    offset = noisy[..., :2] - poses[..., :2]
-    assert offset.std() == pytest.approx(0.05, rel=0.02)
-    distance, confidence = offset.norm(dim=-1).flatten(), noisy[..., 2].flatten()
-    nearest_first = confidence[distance.argsort()]
-    assert (nearest_first.diff() <= 1e-6).all()
-    assert confidence.max() <= 1
+def test_noise_moves_each_joint_by_its_own_spread():
+    std = tuple(0.01 * (joint + 1) for joint in range(17))
+    noise = DetectorNoise(std=std, outlier_share=0.0, jitter_std=0.0, key_frames=10)
+    noisy, masked = corrupt(pose_2d(3000), CorruptionParameters(noise=noise), generator())
+    assert masked is None
+    spread = (noisy - pose_2d(3000))[..., :2].std(dim=(0, 1, 3))
+    torch.testing.assert_close(spread, torch.tensor(std), rtol=0.02, atol=0)
+
+
+def test_noise_is_carried_between_key_frames():
+    noise = DetectorNoise(std=(0.05,), outlier_share=0.0, jitter_std=0.0, key_frames=2)
+    offset = (corrupt(pose_2d(), CorruptionParameters(noise=noise), generator())[0] - pose_2d())[..., :2]
+    straight = torch.linspace(0, 1, 10).view(1, 10, 1, 1)
+    torch.testing.assert_close(offset, offset[:, :1].lerp(offset[:, -1:], straight), atol=1e-6, rtol=0)
+
+
+def test_outliers_come_in_their_share_and_width():
+    noise = DetectorNoise(std=(0.0,), outlier_share=0.25, outlier_range=0.4, jitter_std=0.0, key_frames=10)
+    offset = (corrupt(pose_2d(2000), CorruptionParameters(noise=noise), generator())[0] - pose_2d(2000))[..., :2]
+    assert (offset != 0).any(dim=-1).float().mean() == pytest.approx(0.25, abs=0.01)
+    assert offset.abs().max() == pytest.approx(0.2, abs=1e-3)
+
+
+def test_confidence_falls_with_the_displacement_as_the_formula_says():
+    noise = DetectorNoise(std=(0.05,), confidence_a=0.1, confidence_b=0.0, confidence_std=0.0)
+    noisy, _ = corrupt(pose_2d(500), CorruptionParameters(noise=noise), generator())
+    distance = (noisy - pose_2d(500))[..., :2].norm(dim=-1)
+    torch.testing.assert_close(noisy[..., 2], 0.1 / (distance + 0.1), atol=1e-4, rtol=0)
+    spread = noise.model_copy(update={"confidence_std": 0.1})
+    assert corrupt(pose_2d(500), CorruptionParameters(noise=spread), generator())[0][..., 2].min() >= 0
+    assert corrupt(pose_2d(500), CorruptionParameters(noise=spread), generator())[0][..., 2].max() <= 1
+
+
+def test_padding_keeps_its_confidence_of_zero():
+    poses = pose_2d()
+    poses[:, 6:, :, 2] = 0
+    noisy, _ = corrupt(poses, CorruptionParameters(noise=DetectorNoise()), generator())
+    assert (noisy[:, 6:, :, 2] == 0).all()
 
 
 def test_the_same_generator_state_gives_the_same_corruption():
-    parameters = CorruptionParameters(frame_share=0.1, joint_share=0.1, noise_std=0.01)
-    first, second = (corrupt(pose_2d(), parameters, generator(7)) for _ in range(2))
+    parameters = CorruptionParameters(frame_share=0.1, joint_share=0.1, noise=DetectorNoise())
+    first, second = (corrupt(pose_2d(), parameters, generator(7))[0] for _ in range(2))
     assert torch.equal(first, second)
-    assert not torch.equal(first, corrupt(pose_2d(), parameters, generator(8)))
+    assert not torch.equal(first, corrupt(pose_2d(), parameters, generator(8))[0])

@@ -6,13 +6,21 @@ import pytest
 import torch
 
 from data_contracts.errors import InputError
-from data_contracts.parameters import CorruptionParameters, DSTformerConfig, Objective, Runtime, TrainingParameters
+from data_contracts.parameters import (
+    CorruptionParameters,
+    DetectorNoise,
+    DSTformerConfig,
+    Objective,
+    Runtime,
+    TrainingParameters,
+)
 from model import streaming
 from model.baselines import linear, mean_depth
+from model.devices import make_fabric
 from model.dstformer import DSTformer
 from model.evaluation import evaluate
 from model.streaming import pools_in_order, shuffled_pools, window_bytes
-from model.training import build_network, fit, make_fabric
+from model.training import TrainingWindows, build_network, fit
 from model.windows import load_windows
 
 STREAM = 1e-9  # gigabytes
@@ -95,7 +103,7 @@ def test_training_ends_with_the_same_weights_streamed_or_not(windows_folder, tmp
         accumulate=accumulate,
         max_epochs=2,
         flip=True,
-        corruption=CorruptionParameters(joint_share=0.05, noise_std=0.01),
+        corruption=CorruptionParameters(joint_share=0.05, noise=DetectorNoise(std=(0.01,))),
     )
     fitted = []
     for memory_gb in (None, STREAM):
@@ -105,10 +113,11 @@ def test_training_ends_with_the_same_weights_streamed_or_not(windows_folder, tmp
         config = DSTformerConfig(embed_dim=16, heads=2, fusion_depth=1, max_frames=9)
         network = build_network(lambda config=config: DSTformer(config), 0)
         fabric = make_fabric(Runtime(accelerator="cpu"), "32-true")
-        history = fit(
-            network, *splits, parameters, Objective.LIFT, folder, fabric, lambda record: None, lambda step, steps: None
+        none = lambda *_: None  # noqa: E731
+        progress = fit(
+            network, TrainingWindows(*splits), parameters, Objective.LIFT, folder, fabric, Runtime(), none, none
         )
-        fitted.append((network.state_dict(), history))
+        fitted.append((network.state_dict(), progress.history))
     (weights, history), (other_weights, other_history) = fitted
     assert history == other_history
     for name, value in weights.items():

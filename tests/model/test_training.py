@@ -1,8 +1,17 @@
+import copy
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 
+from data_contracts.errors import InputError
 from data_contracts.parameters import (
     CorruptionParameters,
+    DetectorNoise,
     DSTformerConfig,
     FinetuneParameters,
     HeadKind,
@@ -11,28 +20,41 @@ from data_contracts.parameters import (
     TrainingParameters,
 )
 from model.checkpoints import load_network, read_about
+from model.devices import make_fabric
 from model.dstformer import DSTformer
-from model.training import build_network, fit, make_fabric
+from model.training import TrainingWindows, build_network, fit
+from model.windows import WindowTensors
 from tasks.finetune import with_head
 
+ROOT = Path(__file__).parent.parent.parent
 CONFIG = DSTformerConfig(embed_dim=16, heads=2, fusion_depth=1, max_frames=9)
 PARAMETERS = TrainingParameters(
     batch_size=16,
     max_epochs=4,
     learning_rate=3e-3,
     flip=True,
-    corruption=CorruptionParameters(joint_share=0.05, noise_std=0.01),
+    corruption=CorruptionParameters(joint_share=0.05, noise=DetectorNoise(std=(0.01,))),
     keep_top=2,
 )
 
 
-def train(windows, folder, parameters=PARAMETERS, network=None, objective=Objective.LIFT, on_epoch=lambda record: None):
+def train(
+    windows,
+    folder,
+    parameters=PARAMETERS,
+    network=None,
+    objective=Objective.LIFT,
+    on_epoch=lambda record: None,
+    on_step=lambda step, steps: None,
+    runtime=Runtime(accelerator="cpu"),
+):
     folder.mkdir(exist_ok=True)
     config = CONFIG if objective is Objective.LIFT else CONFIG.model_copy(update={"dim_out": 2})
     network = network or build_network(lambda: DSTformer(config), 0)
-    fabric = make_fabric(Runtime(accelerator="cpu"), parameters.precision)
-    history = fit(network, *windows, parameters, objective, folder, fabric, on_epoch, lambda step, steps: None)
-    return network, history
+    fabric = make_fabric(runtime, parameters.precision)
+    opened = TrainingWindows(*windows)
+    progress = fit(network, opened, parameters, objective, folder, fabric, runtime, on_epoch, on_step)
+    return network, progress.history
 
 
 @pytest.mark.parametrize("objective", list(Objective))
@@ -49,28 +71,211 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "exponential"])
-def test_a_run_taken_up_again_ends_with_the_same_weights_to_the_bit(windows, tmp_path, schedule):
+@pytest.mark.parametrize("killed_at", ["epoch 2", "step 13", "step 14"])
+def test_a_run_taken_up_again_ends_with_the_same_weights_to_the_bit(windows, tmp_path, schedule, killed_at):
     parameters = PARAMETERS.model_copy(update={"schedule": schedule})
     whole, history = train(windows, tmp_path / "whole", parameters)
 
+    def kill(what, at):
+        if f"{what} {at}" == killed_at:
+            raise Killed
+
+    often = Runtime(accelerator="cpu", checkpoint_minutes=1e-9)
+    with pytest.raises(Killed):
+        train(
+            windows,
+            tmp_path / "cut",
+            parameters,
+            on_epoch=lambda record: kill("epoch", record["epoch"]),
+            on_step=lambda step, steps: kill("step", step),
+            runtime=often,
+        )
+    reported = []
+    resumed, resumed_history = train(windows, tmp_path / "cut", parameters, on_epoch=reported.append)
+    assert resumed_history == reported == history
+    assert_same_weights(resumed, whole)
+    assert_same_weights(
+        load_network(tmp_path / "cut" / "model.safetensors"), load_network(tmp_path / "whole" / "model.safetensors")
+    )
+
+
+def assert_same_weights(network, other):
+    for name, value in network.state_dict().items():
+        assert torch.equal(other.state_dict()[name], value), name
+
+
+def test_a_damaged_last_costs_what_came_after_the_one_before(windows, tmp_path):
+    whole, history = train(windows, tmp_path / "whole")
+
     def kill(record):
-        if record["epoch"] == 2:
+        if record["epoch"] == 3:
             raise Killed
 
     with pytest.raises(Killed):
-        train(windows, tmp_path / "cut", parameters, on_epoch=kill)
-    resumed, resumed_history = train(windows, tmp_path / "cut", parameters)
+        train(windows, tmp_path / "cut", on_epoch=kill)
+    last = tmp_path / "cut" / "last.safetensors"
+    last.write_bytes(last.read_bytes()[:-1] + b"?")
+    resumed, resumed_history = train(windows, tmp_path / "cut")
     assert resumed_history == history
-    for name, value in whole.state_dict().items():
-        assert torch.equal(resumed.state_dict()[name], value), name
+    assert_same_weights(resumed, whole)
+
+
+def test_sigterm_saves_and_ends_the_process(windows, windows_folder, tmp_path):
+    whole, history = train(windows, tmp_path / "whole")
+    (tmp_path / "cut").mkdir()
+    script = tmp_path / "train.py"
+    script.write_text(
+        TRAIN_AND_SEND_SIGTERM.format(root=str(ROOT), folder=str(tmp_path / "cut"), windows=str(windows_folder))
+    )
+    ended = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
+    assert ended.returncode == -signal.SIGTERM, ended.stderr
+    assert read_about(tmp_path / "cut" / "last.safetensors")["step"] == 2
+    resumed, resumed_history = train(windows, tmp_path / "cut")
+    assert resumed_history == history
+    assert_same_weights(resumed, whole)
+
+
+TRAIN_AND_SEND_SIGTERM = """
+import os, signal, sys
+from pathlib import Path
+sys.path[:0] = [{root!r}, {root!r} + "/tests/model"]
+import torch
+torch.set_num_threads(1)
+from model.windows import load_windows
+from test_training import train
+
+def on_step(step, steps):
+    if step == 2:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+windows = [load_windows(Path({windows!r}), split) for split in ("train", "val")]
+train(windows, Path({folder!r}), on_step=on_step)
+"""
+
+
+class Failing(DSTformer):
+    """Fails as told in its `at`-th forward passes."""
+
+    calls, at, how = 0, (), None
+
+    def forward(self, *inputs):
+        self.calls += 1
+        pose = super().forward(*inputs)
+        return self.how(pose) if self.calls in self.at else pose
+
+
+def failing(at, how):
+    network = build_network(lambda: Failing(CONFIG), 0)
+    network.at, network.how = at, how
+    return network
+
+
+def test_a_step_that_is_not_finite_is_skipped_and_counted(windows, tmp_path):
+    parameters = PARAMETERS.model_copy(update={"max_epochs": 1})
+    network, history = train(windows, tmp_path / "run", parameters, failing({2, 3}, lambda pose: pose * torch.nan))
+    assert history[0]["bad_steps"] == 2
+    assert np.isfinite(history[0]["loss"])
+    assert all(torch.isfinite(value).all() for value in network.state_dict().values())
+
+
+def test_too_many_bad_steps_in_a_row_end_the_run_with_the_windows_named(windows, tmp_path):
+    parameters = PARAMETERS.model_copy(update={"max_bad_steps": 3})
+    order = windows[0].order(parameters.seed, 0)[3 * 16 : 4 * 16]
+    first = windows[0].rows["window_id"].iloc[int(order[0])]
+    with pytest.raises(
+        InputError, match=rf"3 steps in a row, up to step 4 of epoch 1, on windows {first}, .* and 6 more"
+    ):
+        train(windows, tmp_path / "run", parameters, failing(range(2, 100), lambda pose: pose * torch.inf))
+
+
+def out_of_memory(_):
+    raise torch.OutOfMemoryError("no memory")
+
+
+def test_out_of_memory_goes_on_with_smaller_micro_batches_once(windows, tmp_path):
+    parameters = PARAMETERS.model_copy(update={"max_epochs": 1})
+    _, whole = train(windows, tmp_path / "whole", parameters)
+    _network, history = train(windows, tmp_path / "run", parameters, failing({3}, out_of_memory))
+    assert history[0]["loss"] == pytest.approx(whole[0]["loss"], rel=1e-4)
+    assert read_about(tmp_path / "run" / "last.safetensors")["micro_batch"] == 8
+    with pytest.raises(InputError, match="out of memory on cpu at 8 windows a micro-batch; pass a smaller batch_size"):
+        train(windows, tmp_path / "twice", parameters, failing({3, 9}, out_of_memory))
 
 
 def test_the_size_of_a_micro_batch_changes_no_result(windows, tmp_path):
-    parameters = PARAMETERS.model_copy(update={"corruption": CorruptionParameters(), "max_epochs": 1})
+    corruption = CorruptionParameters(joint_share=0.2, frame_share=0.1, noise=DetectorNoise())
+    parameters = PARAMETERS.model_copy(update={"corruption": corruption, "max_epochs": 1, "loss_on": "masked"})
     _, whole = train(windows, tmp_path / "whole", parameters.model_copy(update={"batch_size": 32}))
     _, parts = train(windows, tmp_path / "parts", parameters.model_copy(update={"batch_size": 8, "accumulate": 4}))
     assert parts[0]["loss"] == pytest.approx(whole[0]["loss"], rel=1e-4)
-    assert parts[0]["val_mpjpe_mm"] == pytest.approx(whole[0]["val_mpjpe_mm"], rel=1e-3)
+
+
+def test_a_token_for_masked_joints_is_learned(windows, tmp_path):
+    parameters = PARAMETERS.model_copy(
+        update={"corruption": CorruptionParameters(joint_share=0.2, fill="token"), "max_epochs": 1, "accumulate": 2}
+    )
+    network = build_network(lambda: DSTformer(CONFIG.model_copy(update={"mask_token": True})), 0)
+    train(windows, tmp_path / "run", parameters, network)
+    assert network.backbone.mask_token.abs().min() > 0
+    assert torch.equal(
+        load_network(tmp_path / "run" / "last.safetensors").backbone.mask_token, network.backbone.mask_token
+    )
+
+
+def test_windows_whose_2d_alone_is_used_join_after_the_epochs_of_the_curriculum(windows, tmp_path):
+    parameters = PARAMETERS.model_copy(update={"epochs_3d": 1, "max_epochs": 2})
+    only_2d = windows[0].select(torch.arange(len(windows[0])))
+    unknown = WindowTensors(
+        only_2d.pose_2d,
+        only_2d.pose_3d * torch.nan,
+        only_2d.frame_weight,
+        only_2d.scale,
+        windows[0].rows,
+        windows[0].row_groups,
+    )
+    _, plain = train(windows, tmp_path / "plain", parameters)
+    _network, joined = train((*windows, unknown), tmp_path / "joined", parameters)
+    assert joined[0] == plain[0]
+    assert joined[1]["step"] - joined[0]["step"] == 2 * (plain[1]["step"] - plain[0]["step"])
+    assert joined[1]["bad_steps"] == 0  # their 3D was not looked at
+    assert joined[1] != plain[1]
+
+
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize("kept", ["memory", "disk"])
+def test_kept_features_change_no_loss(windows, tmp_path, flip, kept, caplog):
+    caplog.set_level("INFO")
+    network = build_network(lambda: DSTformer(CONFIG), 0)
+    network.backbone.requires_grad_(False)
+    parameters = FinetuneParameters(batch_size=16, max_epochs=3, learning_rate=1e-2, flip=flip)
+    runtime = Runtime(accelerator="cpu", memory_gb=None if kept == "memory" else 1e-6)
+    _, history = train(windows, tmp_path / "kept", parameters, copy.deepcopy(network), runtime=runtime)
+    assert ("in memory" if kept == "memory" else ".features-train-0") in caplog.text
+    off = Runtime(accelerator="cpu", features="off")
+    _, every_step = train(windows, tmp_path / "every-step", parameters, network, runtime=off)
+    for record, other in zip(history, every_step, strict=True):
+        assert record["loss"] == pytest.approx(other["loss"], abs=1e-5)
+        assert record["val_mpjpe_mm"] == pytest.approx(other["val_mpjpe_mm"], rel=1e-5)
+    assert not list((tmp_path / "kept").glob(".features*"))
+
+
+def test_a_network_that_does_not_compile_is_trained_as_it_is(windows, tmp_path, monkeypatch, caplog):
+    def broken(network):
+        raise RuntimeError("no compiler\nmore about that")
+
+    monkeypatch.setattr("torch.compile", broken)
+    parameters = PARAMETERS.model_copy(update={"max_epochs": 1})
+    _, history = train(windows, tmp_path / "run", parameters, runtime=Runtime(accelerator="cpu", compile="on"))
+    assert "torch.compile failed, training goes on without it: no compiler" in caplog.text
+    _, plain = train(windows, tmp_path / "plain", parameters)
+    assert history == plain
+
+
+def test_a_compiled_network_learns_the_same(windows, tmp_path):
+    parameters = PARAMETERS.model_copy(update={"max_epochs": 1})
+    _, history = train(windows, tmp_path / "run", parameters, runtime=Runtime(accelerator="cpu", compile="on"))
+    _, plain = train(windows, tmp_path / "plain", parameters)
+    assert history[0]["loss"] == pytest.approx(plain[0]["loss"], rel=1e-4)
 
 
 @pytest.mark.parametrize("head", list(HeadKind))

@@ -1,0 +1,159 @@
+"""Kills training at random moments and compares what comes out with a run that nobody disturbed.
+
+    python -m benchmarks.kills [--kills 20] [--seed 0] [--signal KILL] [--set train.devices=2]
+
+Makes windows of synthetic motion, pretrains on them once undisturbed (`uplift pretrain`, its own process group), then
+again and again in a store of its own: each time the process group is killed at a moment drawn uniformly from the
+time the undisturbed run took, and the same command is started once more. Whenever a run gets to its end, its weights
+(best and last), optimiser state and MLflow curves must be, to the bit, those of the undisturbed run, in one MLflow run,
+every step once; and a new run begins, until there were enough kills. Ends with an error where anything differs.
+"""
+
+import argparse
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from safetensors import safe_open
+
+SETTINGS = (
+    "pretrain.network.embed_dim=16",
+    "pretrain.max_epochs=6",
+    "pretrain.patience=6",
+    "pretrain.batch_size=4",
+    "pretrain.checkpoint_every=2",
+    "train.checkpoint_minutes=0.02",
+)
+
+
+def main() -> None:
+    """Run it as described above."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--signal", choices=["KILL", "TERM"], default="KILL")
+    parser.add_argument("--set", action="append", default=[], help="more parameters of `uplift pretrain`")
+    options = parser.parse_args()
+    moments = random.Random(options.seed)
+    with TemporaryDirectory() as folder:
+        os.environ |= {"PREFECT_HOME": f"{folder}/prefect", "MLFLOW_DISABLE_TELEMETRY": "true"}
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
+        made = Path(folder) / "made"
+        windows = make_windows(made)
+        command = uplift("pretrain", str(windows), settings=[*SETTINGS, *options.set])
+        started = time.monotonic()
+        subprocess.run([*command, "--store", str(made)], check=True, capture_output=True)
+        seconds = time.monotonic() - started
+        undisturbed = outcome(made)
+        print(f"undisturbed: {seconds:.1f} s, {len(undisturbed['curves']['loss'])} epochs", flush=True)
+        kills = runs = 0
+        while kills < options.kills:
+            store = Path(folder) / f"run-{runs}"
+            kills += train_with_kills(command, store, seconds, options.kills - kills, moments, options.signal)
+            compare(outcome(store), undisturbed)
+            runs += 1
+            print(f"run {runs} ended after {kills} kills in all: the same weights and curves", flush=True)
+            shutil.rmtree(store)
+    print(f"{kills} kills, {runs} runs brought to their end, every one as if nothing had happened")
+
+
+def make_windows(store: Path) -> Path:
+    """A windows folder of synthetic motion."""
+    from data_contracts.presets import load_preset
+    from flows.convert import convert
+    from flows.ingest import ingest
+    from tasks.synthesise import CLIP_LIST_FILE, PICKLE_FILE, synthesise_motion
+
+    parameters = load_preset("demo")
+    motion = synthesise_motion.fn(store, parameters.synthetic).path
+    clips = ingest(str(motion / PICKLE_FILE), str(motion / CLIP_LIST_FILE), parameters.ingest, store=str(store))
+    return convert(clips.folder, parameters.convert, parameters.workers, store=str(store)).path
+
+
+def uplift(*arguments: str, settings: list[str]) -> list[str]:
+    """A command line of `uplift`."""
+    return [sys.executable, "-m", "flows.command_line", *arguments, *(f"--set={setting}" for setting in settings)]
+
+
+def train_with_kills(
+    command: list[str], store: Path, seconds: float, kills: int, moments: random.Random, name: str
+) -> int:
+    """Start the command until it ends by itself, killing it up to `kills` times; returns how often it was killed."""
+    done = 0
+    while True:
+        process = subprocess.Popen(
+            [*command, "--store", str(store)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            wait = moments.uniform(0, seconds) if done < kills else None
+            _, errors = process.communicate(timeout=wait)
+            if process.returncode == 0:
+                return done
+            raise SystemExit(f"the command ended with {process.returncode}:\n{errors[-3000:]}")
+        except subprocess.TimeoutExpired:
+            where = newest(store)
+            asked = time.monotonic()
+            os.killpg(process.pid, getattr(signal, f"SIG{name}"))
+            process.communicate()
+            done += 1
+            print(f"  killed after {wait:4.1f} s, gone {time.monotonic() - asked:.1f} s later; {where}", flush=True)
+
+
+def newest(store: Path) -> str:
+    """What there is of the run at this moment."""
+    names = {path.name for path in store.glob("runs/.*.partial/*")}
+    return "no `last` yet" if "last.safetensors" not in names else f"`last` and {len(names) - 1} other files"
+
+
+def outcome(store: Path) -> dict[str, Any]:
+    """Tensors of the finished run and its curves; an error where there is more or less than one."""
+    (run,) = (path.parent for path in store.glob("runs/*/manifest.json"))
+    tensors = {}
+    for file in sorted(run.glob("*.safetensors")):
+        if not file.name.startswith("before-"):  # the one before depends on when the process was killed
+            with safe_open(file, "np") as content:
+                tensors |= {f"{file.name}: {name}": content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
+    return {"tensors": tensors, "curves": curves(store)}
+
+
+def curves(store: Path) -> dict[str, list[tuple[int, float]]]:
+    """Metric -> (step, value) of every logged value, in the order of the steps."""
+    from mlflow import MlflowClient
+
+    from tasks.tracking import connect
+
+    client: MlflowClient = connect(store)
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    (run,) = client.search_runs(experiments, "tags.`uplift.stage` = 'pretrain'")
+    assert run.info.status == "FINISHED", run.info.status
+    names = ("loss", "learning_rate", "val_mpjpe_mm", "val_pck_150")
+    return {
+        name: sorted((entry.step, entry.value) for entry in client.get_metric_history(run.info.run_id, name))
+        for name in names
+    }
+
+
+def compare(found: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """End with an error where a run came out otherwise than undisturbed."""
+    if found["curves"] != wanted["curves"]:
+        raise SystemExit(f"the curves differ:\n{found['curves']}\n{wanted['curves']}")
+    if found["tensors"].keys() != wanted["tensors"].keys():
+        raise SystemExit(f"other files: {sorted(found['tensors'].keys() ^ wanted['tensors'].keys())}")
+    other = [name for name, value in wanted["tensors"].items() if found["tensors"][name].tobytes() != value.tobytes()]
+    if other:
+        raise SystemExit(f"{len(other)} tensors differ, among them {other[:5]}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,187 @@
+"""A training run as a job: one process works at it alone, or several that `torch.distributed.run` starts.
+
+    python -m torch.distributed.run --nproc-per-node 2 -m model.job JOB.json
+
+`run_on_devices` starts that command. What its first process prints as `MARK` and JSON is read back; any other line is
+for the log. The processes hold the reading end of a pipe, and end when nobody holds the other.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from data_contracts.errors import InputError
+from data_contracts.parameters import Objective, Runtime, TrainingParameters
+from model.checkpoints import load_network, save_network
+from model.devices import make_fabric
+from model.dstformer import DSTformer
+from model.training import Progress, TrainingWindows, fit
+from model.windows import load_windows
+
+JOB_FILE, START_FILE = "job.json", "start.safetensors"
+MARK = "@uplift "
+SECONDS_TO_SAVE = 60  # that processes get to write `last` when they are asked to end
+LINES_KEPT = 60  # of what failed processes wrote
+SECONDS_BETWEEN = 0.5  # two reports of progress
+
+OnEpoch = Callable[[dict[str, float]], None]
+OnStep = Callable[[int, int], None]
+
+
+class Job(BaseModel):
+    """What to train on what, and where; windows are folders of convert stages."""
+
+    folder: Path
+    windows: Path
+    only_2d: Path | None = None
+    parameters: TrainingParameters
+    objective: Objective
+    runtime: Runtime
+    freeze_backbone: bool = False
+
+
+def run(job: Job, network: DSTformer, on_epoch: OnEpoch, on_step: OnStep, on_line: Callable[[str], None]) -> Progress:
+    """Train `network` in this process; see `model.training.fit`."""
+    fabric, memory_gb = make_fabric(job.runtime, job.parameters.precision), job.runtime.memory_gb
+    train, val = (load_windows(job.windows, split, memory_gb, fabric.device) for split in ("train", "val"))
+    only_2d = load_windows(job.only_2d, "train", memory_gb, fabric.device) if job.only_2d else None
+    on_line(
+        f"{len(train)} windows of {train.window} frames on {fabric.world_size} x {fabric.device.type},"
+        f" {len(val)} to validate" + (f", {len(only_2d)} of which only the 2D is used" if only_2d else "")
+    )
+    network.backbone.requires_grad_(not job.freeze_backbone)
+    windows = TrainingWindows(train, val, only_2d)
+    return fit(network, windows, job.parameters, job.objective, job.folder, fabric, job.runtime, on_epoch, on_step)
+
+
+def run_on_devices(
+    job: Job, network: DSTformer, on_epoch: OnEpoch, on_step: OnStep, on_line: Callable[[str], None]
+) -> Progress:
+    """Train in `runtime.devices` processes of this machine, with those of other nodes; `network` stays as it is.
+
+    Raises
+    ------
+    InputError
+        As `fit`.
+    RuntimeError
+        The processes failed; holds the last lines they wrote.
+    """
+    save_network(job.folder / START_FILE, network, {})
+    (job.folder / JOB_FILE).write_text(job.model_dump_json(), encoding="utf-8")
+    command = distributed_command(job)
+    if job.runtime.nodes > 1:
+        on_line(f"on each of the other {job.runtime.nodes - 1} machines, start: {' '.join(command)}")
+    root = str(Path(__file__).parent.parent)
+    paths = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+    process = subprocess.Popen(
+        [sys.executable, "-m", *command[2:]],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        env=os.environ | {"PYTHONPATH": paths},
+        start_new_session=True,
+    )
+    outcome: dict[str, Any] = {}
+    lines: list[str] = []
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith(MARK):
+                outcome |= _report(json.loads(line.removeprefix(MARK)), on_epoch, on_step)
+            else:
+                lines = [*lines[-LINES_KEPT:], line.rstrip()]
+                on_line(line.rstrip())
+        process.wait()
+    finally:
+        _end(process)
+    if "refused" in outcome:
+        raise InputError(outcome["refused"])
+    if process.returncode or "progress" not in outcome:
+        raise RuntimeError(f"training processes ended with exit code {process.returncode}:\n" + "\n".join(lines))
+    return Progress(**outcome["progress"])
+
+
+def distributed_command(job: Job) -> list[str]:
+    """The command line that starts the processes of one machine."""
+    runtime = job.runtime
+    meet = ["--standalone"]
+    if runtime.nodes > 1:
+        if runtime.rendezvous is None:
+            raise InputError("train.nodes above 1 needs train.rendezvous, host:port of this machine")
+        meet = ["--nnodes", str(runtime.nodes), "--rdzv-backend", "c10d", "--rdzv-endpoint", runtime.rendezvous]
+    devices = ["--nproc-per-node", str(runtime.devices)]
+    return ["python", "-m", "torch.distributed.run", *meet, *devices, "-m", "model.job", str(job.folder / JOB_FILE)]
+
+
+def main() -> None:
+    """One of the processes."""
+    job = Job.model_validate_json(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
+    first = os.environ.get("RANK", "0") == "0"
+    printed = 0.0
+
+    def tell(**what: Any) -> None:
+        if first:
+            print(MARK + json.dumps(what), flush=True)
+
+    def on_step(step: int, steps: int) -> None:
+        nonlocal printed
+        if time.monotonic() - printed > SECONDS_BETWEEN:
+            printed = time.monotonic()
+            tell(step=step, steps=steps)
+
+    def on_line(line: str) -> None:
+        if first:
+            print(line, flush=True)
+
+    try:
+        network = load_network(job.folder / START_FILE)
+        progress = run(job, network, lambda record: tell(epoch=record), on_step, on_line)
+    except InputError as error:
+        tell(refused=str(error))
+        sys.exit(f"process {os.environ.get('RANK', 0)}: {error}")
+    tell(progress=vars(progress))
+
+
+def _report(what: dict[str, Any], on_epoch: OnEpoch, on_step: OnStep) -> dict[str, Any]:
+    if "epoch" in what:
+        on_epoch(what["epoch"])
+    elif "step" in what:
+        on_step(what["step"], what["steps"])
+    else:
+        return what
+    return {}
+
+
+def _end(process: subprocess.Popen) -> None:
+    """Ask the processes to save and end; then see that they do."""
+    try:
+        if process.poll() is None:
+            process.terminate()
+            process.wait(SECONDS_TO_SAVE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+    finally:
+        for pipe in (process.stdin, process.stdout):
+            assert pipe is not None
+            pipe.close()
+        process.wait()
+
+
+def _end_with_parent() -> None:
+    sys.stdin.read()
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""Two processes on this machine, over gloo."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+
+from data_contracts.errors import InputError
+from data_contracts.parameters import (
+    CorruptionParameters,
+    DetectorNoise,
+    DSTformerConfig,
+    LossWeights,
+    Objective,
+    Runtime,
+    TrainingParameters,
+)
+from model.checkpoints import read_about
+from model.dstformer import DSTformer
+from model.job import Job, distributed_command, run, run_on_devices
+from model.training import build_network
+
+CONFIG = DSTformerConfig(embed_dim=16, heads=2, fusion_depth=1, max_frames=9)
+PARAMETERS = TrainingParameters(
+    batch_size=10,  # 103 windows: the last step has 3, one process one of them, and an odd number to validate
+    max_epochs=2,
+    learning_rate=3e-3,
+    flip=True,
+    loss=LossWeights(mpjpe=1, n_mpjpe=0.5, velocity=2),
+    corruption=CorruptionParameters(joint_share=0.1, fill="token", noise=DetectorNoise(std=(0.01,))),
+)
+
+
+def network():
+    return build_network(lambda: DSTformer(CONFIG.model_copy(update={"mask_token": True})), 0)
+
+
+def job(windows, folder, devices, parameters=PARAMETERS, **runtime):
+    folder.mkdir(exist_ok=True)
+    runtime = Runtime(accelerator="cpu", devices=devices, threads=1, **runtime)
+    return Job(folder=folder, windows=windows, parameters=parameters, objective=Objective.LIFT, runtime=runtime)
+
+
+def nothing(*_):
+    pass
+
+
+@pytest.mark.parametrize("batch_size", [10, 51])  # 103 windows: the last step has three, or a single one
+def test_two_processes_give_the_curve_of_one(windows_folder, tmp_path, batch_size):
+    parameters = PARAMETERS.model_copy(update={"batch_size": batch_size})
+    alone = run(job(windows_folder, tmp_path / "one", 1, parameters), network(), nothing, nothing, nothing)
+    epochs, lines = [], []
+    two = run_on_devices(
+        job(windows_folder, tmp_path / "two", 2, parameters), network(), epochs.append, nothing, lines.append
+    )
+    assert epochs == two.history
+    assert any("windows of 9 frames on 2 x cpu" in line for line in lines)
+    for record, other in zip(two.history, alone.history, strict=True):
+        assert record == pytest.approx(other, rel=1e-4)
+
+
+def test_what_a_process_refuses_is_refused_here(windows_folder, tmp_path):
+    refused = job(windows_folder / "train", tmp_path / "run", 2)
+    with pytest.raises(InputError, match="no windows in split 'train'"):
+        run_on_devices(refused, network(), nothing, nothing, nothing)
+
+
+def test_a_failing_process_is_an_error_with_what_it_wrote(windows_folder, tmp_path):
+    broken = job(windows_folder, tmp_path / "run", 2)
+    other = build_network(lambda: DSTformer(CONFIG.model_copy(update={"max_frames": 3})), 0)
+    with pytest.raises(RuntimeError, match=r"(?s)ended with exit code 1:.*9 frames; this network takes at most 3"):
+        run_on_devices(broken, other, nothing, nothing, nothing)
+
+
+START = """
+import sys
+sys.path[:0] = [{root!r}, {root!r} + "/tests/model"]
+from pathlib import Path
+from test_job import job, network, nothing, PARAMETERS
+from model.job import run_on_devices
+endless = PARAMETERS.model_copy(update={{"max_epochs": 1000, "patience": 1000}})
+run_on_devices(job(Path({windows!r}), Path({folder!r}), 2, endless), network(), print, nothing, print)
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_the_processes_end_with_the_one_that_started_them(windows_folder, tmp_path, how):
+    script = tmp_path / "start.py"
+    root = Path(__file__).parent.parent.parent
+    script.write_text(START.format(root=str(root), windows=str(windows_folder), folder=str(tmp_path / "run")))
+    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        next(line for line in parent.stdout if "'epoch': 2" in line)
+        processes = psutil.Process(parent.pid).children(recursive=True)
+        workers = [process for process in processes if "model.job" in " ".join(process.cmdline())]
+        assert len(workers) >= 3  # the one that watches, and two
+        os.kill(parent.pid, how)
+        parent.wait(timeout=30)
+    _, alive = psutil.wait_procs(processes, timeout=30)
+    assert not alive
+    assert read_about(tmp_path / "run" / "last.safetensors")["epoch"] >= 2
+
+
+def test_several_nodes_need_a_place_to_meet(windows_folder, tmp_path):
+    with pytest.raises(InputError, match=r"train\.rendezvous"):
+        distributed_command(job(windows_folder, tmp_path / "run", 2, nodes=2))
+    command = " ".join(distributed_command(job(windows_folder, tmp_path / "run", 2, nodes=2, rendezvous="a:1")))
+    assert "--nnodes 2 --rdzv-backend c10d --rdzv-endpoint a:1 --nproc-per-node 2 -m model.job" in command
+
+
+def test_training_takes_the_threads_it_is_given(windows_folder, tmp_path):
+    threads = torch.get_num_threads()
+    once = PARAMETERS.model_copy(update={"max_epochs": 1})
+    run(job(windows_folder, tmp_path / "run", 1, once), network(), nothing, nothing, nothing)
+    assert torch.get_num_threads() == 1
+    torch.set_num_threads(threads)
