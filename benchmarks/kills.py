@@ -2,11 +2,12 @@
 
     python -m benchmarks.kills [--kills 20] [--seed 0] [--signal KILL] [--set train.devices=2]
 
-Makes windows of synthetic motion, pretrains on them once undisturbed (`uplift pretrain`, its own process group), then
-again and again in a store of its own: each time the process group is killed at a moment drawn uniformly from the
-time the undisturbed run took, and the same command is started once more. Whenever a run gets to its end, its weights
-(best and last), optimiser state and MLflow curves must be, to the bit, those of the undisturbed run, in one MLflow run,
-every step once; and a new run begins, until there were enough kills. Ends with an error where anything differs.
+Starts a Prefect server, makes windows of synthetic motion, pretrains on them once undisturbed (`uplift pretrain`, its
+own process group), then again and again in a store of its own: each time the process group is killed at a moment drawn
+uniformly from the time the undisturbed run took, and the same command is started once more. Whenever a run gets to
+its end, its weights (best and last), optimiser state and MLflow curves must be, to the bit, those of the undisturbed
+run, in one MLflow run, every step once; and a new run begins, until there were enough kills. Ends with an error where
+anything differs.
 """
 
 import argparse
@@ -14,9 +15,13 @@ import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -25,9 +30,9 @@ from safetensors import safe_open
 
 SETTINGS = (
     "pretrain.network.embed_dim=16",
-    "pretrain.max_epochs=6",
-    "pretrain.patience=6",
-    "pretrain.batch_size=4",
+    "pretrain.max_epochs=4",
+    "pretrain.patience=4",
+    "pretrain.batch_size=8",
     "pretrain.checkpoint_every=2",
     "train.checkpoint_minutes=0.02",
 )
@@ -42,11 +47,9 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], help="more parameters of `uplift pretrain`")
     options = parser.parse_args()
     moments = random.Random(options.seed)
-    with TemporaryDirectory() as folder:
-        os.environ |= {"PREFECT_HOME": f"{folder}/prefect", "MLFLOW_DISABLE_TELEMETRY": "true"}
-        os.environ.pop("MLFLOW_TRACKING_URI", None)
+    with TemporaryDirectory() as folder, prefect_server(Path(folder)):
         made = Path(folder) / "made"
-        windows = make_windows(made)
+        windows = make_windows(made, "synthetic.people=6", "synthetic.seconds=2.5")
         command = uplift("pretrain", str(windows), settings=[*SETTINGS, *options.set])
         started = time.monotonic()
         subprocess.run([*command, "--store", str(made)], check=True, capture_output=True)
@@ -64,14 +67,44 @@ def main() -> None:
     print(f"{kills} kills, {runs} runs brought to their end, every one as if nothing had happened")
 
 
-def make_windows(store: Path) -> Path:
+@contextmanager
+def prefect_server(folder: Path) -> Iterator[None]:
+    """A Prefect server of our own, so that no run has to start one; MLflow writes into each store."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    os.environ |= {
+        "PREFECT_HOME": str(folder / "prefect"),
+        "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    server = subprocess.Popen(
+        [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        for _ in range(300):
+            with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/api/health"):
+                break
+            time.sleep(0.5)
+        yield
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait()
+
+
+def make_windows(store: Path, *overrides: str) -> Path:
     """A windows folder of synthetic motion."""
     from data_contracts.presets import load_preset
     from flows.convert import convert
     from flows.ingest import ingest
     from tasks.synthesise import CLIP_LIST_FILE, PICKLE_FILE, synthesise_motion
 
-    parameters = load_preset("demo")
+    parameters = load_preset("demo", list(overrides))
     motion = synthesise_motion.fn(store, parameters.synthetic).path
     clips = ingest(str(motion / PICKLE_FILE), str(motion / CLIP_LIST_FILE), parameters.ingest, store=str(store))
     return convert(clips.folder, parameters.convert, parameters.workers, store=str(store)).path

@@ -281,6 +281,7 @@ class EvaluateParameters(Parameters):
     """Evaluation on one split, beside the baselines."""
 
     split: Literal["val", "test"] = "test"
+    flip: bool = Field(True, description="Mean with what the network makes of the mirror image (flip averaging).")
     batch_size: int = Field(256, ge=1)
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
 

@@ -52,18 +52,20 @@ class StageResult(BaseModel):
 
 
 class MethodScores(BaseModel):
-    """Scores of one method over all frames of a split; lengths in millimetres, PCK in [0, 1]."""
+    """Scores of one method over all frames of a split; lengths in mm, MPJVE in mm per frame, PCK and AUC in [0, 1]."""
 
     mpjpe_mm: float
     p_mpjpe_mm: float
     n_mpjpe_mm: float
+    mpjve_mm: float
     pck_150: float
+    auc_150: float
     per_joint_mm: dict[str, float]
     per_action_mm: dict[str, float]
 
     def headline(self) -> dict[str, float]:
         """The scores without the tables."""
-        return self.model_dump(include={"mpjpe_mm", "p_mpjpe_mm", "n_mpjpe_mm", "pck_150"})
+        return self.model_dump(exclude={"per_joint_mm", "per_action_mm"})
 
 
 class Report(BaseModel):

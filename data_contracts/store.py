@@ -25,7 +25,7 @@ from pydantic import BaseModel
 
 from data_contracts.errors import InputError
 
-CONTRACT_VERSION = 2  # raised whenever the same parameters and inputs would give another result
+CONTRACT_VERSION = 3  # raised whenever the same parameters and inputs would give another result
 MANIFEST = "manifest.json"
 CHECKPOINT_FILE = "model.safetensors"  # of a run folder: its best network
 PACKAGES = ("numpy", "pandas", "pyarrow", "pandera", "torch", "lightning-fabric", "safetensors", "pose-uplift")

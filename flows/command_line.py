@@ -309,10 +309,13 @@ def _stage_table(stages: dict[str, dict[str, Any]]) -> Table:
 
 
 def _score_table(metrics: dict[str, dict[str, float]]) -> Table:
-    table = Table("on held-out people", "MPJPE mm", "P-MPJPE mm", "PCK@150mm", title="scores")
+    columns = ("MPJPE mm", "P-MPJPE mm", "N-MPJPE mm", "MPJVE mm/frame", "PCK@150mm", "AUC@150mm")
+    table = Table("on held-out people", *columns, title="scores")
     for method in METHODS:
         scores = metrics[method]
-        row = (f"{scores['mpjpe_mm']:.1f}", f"{scores['p_mpjpe_mm']:.1f}", f"{100 * scores['pck_150']:.1f} %")
+        lengths = (f"{scores[name]:.1f}" for name in ("mpjpe_mm", "p_mpjpe_mm", "n_mpjpe_mm"))
+        shares = (f"{100 * scores[name]:.1f} %" for name in ("pck_150", "auc_150"))
+        row = (*lengths, f"{scores['mpjve_mm']:.2f}", *shares)
         table.add_row(method.replace("_", " "), *row, style="bold" if method == "model" else None)
     return table
 

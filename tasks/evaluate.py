@@ -7,12 +7,14 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from data_contracts import identities
+from data_contracts.errors import InputError
 from data_contracts.parameters import EvaluateParameters, Runtime
 from data_contracts.report import ERRORS_FILE, METHODS, REPORT_FILE, Report, StageResult
 from data_contracts.store import open_stage, write_json
 from model.baselines import Lifter, linear, mean_depth
 from model.checkpoints import load_network
 from model.devices import make_fabric
+from model.dstformer import DSTformer
 from model.evaluation import evaluate, network_lifter
 from model.windows import Windows, load_windows
 from tasks.pictures import joint_bars, lifted_sheet
@@ -30,7 +32,13 @@ def evaluate_lifter(
     runtime: Runtime,
     parent_run: str | None = None,
 ) -> StageResult:
-    """Score a checkpoint; leaves `report.json` and `errors.parquet` (per window), with pictures in MLflow."""
+    """Score a checkpoint; leaves `report.json` and `errors.parquet` (per window), with pictures in MLflow.
+
+    Raises
+    ------
+    InputError
+        The checkpoint is not readable, gives back 2D poses, or was made for shorter windows.
+    """
     with (
         open_stage(store, identities.evaluate(windows, checkpoint, parameters)) as stage,
         track_stage(store, stage, parent_run) as tracked,
@@ -40,13 +48,14 @@ def evaluate_lifter(
             splits = ("train", "val", parameters.split)
             train, val, held_out = (load_windows(windows, split, runtime.memory_gb) for split in splits)
             ridge, alpha = linear(train, val)
-            lifter = network_lifter(load_network(checkpoint), make_fabric(runtime, parameters.precision))
+            fabric = make_fabric(runtime, parameters.precision)
+            lifter = network_lifter(_fitting(load_network(checkpoint), checkpoint, held_out), fabric, parameters.flip)
             methods = dict(zip(METHODS, (lifter, mean_depth(train), ridge), strict=True))
             done = {name: evaluate(predict, held_out, parameters.batch_size) for name, predict in methods.items()}
             report = Report(
                 split=parameters.split,
                 windows=len(held_out),
-                frames=int(done["model"].errors["frames"].sum()),
+                frames=done["model"].frames,
                 ridge_alpha=alpha,
                 **{name: evaluation.scores for name, evaluation in done.items()},
             )
@@ -56,6 +65,15 @@ def evaluate_lifter(
             stage.statistics |= {"metrics": {name: getattr(report, name).headline() for name in METHODS}}
             _show(tracked, report, held_out, lifter)
     return StageResult.of(stage)
+
+
+def _fitting(network: DSTformer, checkpoint: Path, windows: Windows) -> DSTformer:
+    """The network, if it lifts windows of this length."""
+    if network.config.dim_out != 3:
+        raise InputError(f"{checkpoint} gives back 2D poses: it is pretrained only; fine-tune it first")
+    if windows.window > network.config.max_frames:
+        raise InputError(f"{checkpoint} takes up to {network.config.max_frames} frames; windows have {windows.window}")
+    return network
 
 
 def _show(tracked: TrackedRun, report: Report, windows: Windows, lifter: Lifter) -> None:
