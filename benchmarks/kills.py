@@ -167,6 +167,7 @@ def curves(store: Path) -> dict[str, list[tuple[int, float]]]:
     from tasks.tracking import connect
 
     client: MlflowClient = connect(store)
+    os.environ.pop("MLFLOW_TRACKING_URI", None)  # where MLflow leaves it, and the next command would find it
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     (run,) = client.search_runs(experiments, "tags.`uplift.stage` = 'pretrain'")
     assert run.info.status == "FINISHED", run.info.status

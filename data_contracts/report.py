@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 from data_contracts.store import Stage
 
 REPORT_FILE = "report.json"
-ERRORS_FILE = "errors.parquet"  # one row per window: window_id, clip_id, group, action, mpjpe_mm, p_mpjpe_mm
+ERRORS_FILE = "errors.parquet"  # per window: window_id, clip_id, group, action, frames, weight, mpjpe_mm, p_mpjpe_mm
 METHODS = ("model", "mean_depth", "linear")
 
 

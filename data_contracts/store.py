@@ -52,6 +52,7 @@ class Stage:
     statistics: dict[str, Any] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)  # SHA-256 of files that were digested while they were written
     seconds: float = 0.0
+    resumed: bool = False  # an earlier run began it and was killed
 
 
 def default_store(store: str | Path | None = None) -> Path:
@@ -113,11 +114,12 @@ def open_stage(store: Path, identity: Identity, resume: bool = False) -> Iterato
         if stage is not None:
             yield stage
         else:
+            resumed = partial.is_dir()
             if not resume:
                 shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(exist_ok=True)
             parameters = identity.parameters.model_dump(mode="json")
-            stage = Stage(identity.name, digest, partial, False, parameters, identity.inputs)
+            stage = Stage(identity.name, digest, partial, False, parameters, identity.inputs, resumed=resumed)
             try:
                 yield stage
             except BaseException:

@@ -309,13 +309,13 @@ def _stage_table(stages: dict[str, dict[str, Any]]) -> Table:
 
 
 def _score_table(metrics: dict[str, dict[str, float]]) -> Table:
-    columns = ("MPJPE mm", "P-MPJPE mm", "N-MPJPE mm", "MPJVE mm/frame", "PCK@150mm", "AUC@150mm")
-    table = Table("on held-out people", *columns, title="scores")
+    columns = ("MPJPE", "P-MPJPE", "PCK@150mm", "AUC", "MPJVE")
+    table = Table("on held-out people", *columns, title="scores (MPJPE, P-MPJPE in mm; MPJVE in mm per frame)")
     for method in METHODS:
         scores = metrics[method]
-        lengths = (f"{scores[name]:.1f}" for name in ("mpjpe_mm", "p_mpjpe_mm", "n_mpjpe_mm"))
+        lengths = (f"{scores[name]:.1f}" for name in ("mpjpe_mm", "p_mpjpe_mm"))
         shares = (f"{100 * scores[name]:.1f} %" for name in ("pck_150", "auc_150"))
-        row = (*lengths, f"{scores['mpjve_mm']:.2f}", *shares)
+        row = (*lengths, *shares, f"{scores['mpjve_mm']:.2f}")
         table.add_row(method.replace("_", " "), *row, style="bold" if method == "model" else None)
     return table
 

@@ -26,7 +26,7 @@ __all__ = ["load_last", "load_motionbert", "load_network", "read_about", "save_l
 
 LAST_FILE, BEFORE_LAST_FILE = "last.safetensors", "before-last.safetensors"
 _NETWORK, _OPTIMISER = "network.", "optimiser."
-_HEADER, _DIGEST = "pose_uplift", "pose_uplift.digest"
+_HEADER = "pose_uplift"
 _LOG = logging.getLogger(__name__)
 
 
@@ -108,9 +108,9 @@ def _save(path: Path, tensors: dict[str, Tensor], network: DSTformer, about: dic
 
 def _write(path: Path, tensors: dict[str, Tensor], network: DSTformer, about: dict[str, Any]) -> Path:
     header = {"config": network.config.model_dump(mode="json"), "head": network.head_kind, "about": about}
-    text = json.dumps(header)
+    header["digest"] = _digest(tensors, json.dumps(header))
     temporary = path.with_name(f".{path.name}.tmp")
-    save_file(tensors, temporary, metadata={_HEADER: text, _DIGEST: _digest(tensors, text)})
+    save_file(tensors, temporary, metadata={_HEADER: json.dumps(header)})  # of two entries the order would vary
     return temporary
 
 
@@ -126,12 +126,11 @@ def _digest(tensors: dict[str, Tensor], header: str) -> str:
 def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
-            metadata = file.metadata()
-            header, digest = metadata[_HEADER], metadata[_DIGEST]
+            header = json.loads(file.metadata()[_HEADER])
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
-        if _digest(tensors, header) != digest:
+        if header.pop("digest") != _digest(tensors, json.dumps(header)):
             raise ValueError("its bytes are not those that were written")
-        return tensors, json.loads(header)
+        return tensors, header
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: not a readable checkpoint of this project ({error})") from error
 

@@ -1,8 +1,8 @@
 """Evaluation of a lifter on one split: scores over all its frames, and errors per window for paired comparisons.
 
-Windows overlap. As in the literature (MotionBERT, VideoPose3D) a frame's error is the mean over the windows that cover
-it, and every frame of a clip and camera counts once. So an error in a window is weighted by one over the number of
-windows that cover its frame, which the table of windows tells beforehand, and one pass adds everything up.
+Windows overlap. As in the literature (MotionBERT's train.py, VideoPose3D) a frame's error is the mean over the windows
+that cover it, and every frame of a clip and camera counts once. So an error in a window is weighted by one over the
+number of windows that cover its frame, which the table of windows tells beforehand, and one pass adds everything up.
 """
 
 from dataclasses import dataclass
@@ -19,13 +19,19 @@ from model.baselines import Lifter
 from model.batches import mirror
 from model.dstformer import DSTformer
 from model.lifting import lift
-from model.metrics import PCK_MM, auc, joint_errors, n_mpjpe, p_mpjpe
+from model.metrics import PCK_MM, auc, joint_errors, mpjpe, n_mpjpe, p_mpjpe, pck
 from model.windows import Windows
+
+_OF_FRAMES = ("mpjpe_mm", "p_mpjpe_mm", "n_mpjpe_mm", "pck_150", "auc_150")
 
 
 @dataclass
 class Evaluation:
-    """`scores` over the split's `frames`; `errors`: a row per window with `mpjpe_mm`, `p_mpjpe_mm`, means over it."""
+    """`scores` over the split's `frames`, each counted once; `errors`: a row per window.
+
+    `mpjpe_mm` and `p_mpjpe_mm` of a window are means over its `frames` that are not padding, in which a frame that n
+    windows cover weighs 1/n; `weight` is the sum of these weights. So the mean of the errors by `weight` is the score.
+    """
 
     scores: MethodScores
     frames: int
@@ -59,104 +65,87 @@ def evaluate(predict: Lifter, windows: Windows, batch_size: int, fabric: Fabric 
         Of several processes, each of which calls this and gets the scores of all: they share the batches.
     """
     world, rank = (fabric.world_size, fabric.global_rank) if fabric else (1, 0)
-    covering = Covering(windows.rows, windows.window)
+    coverage = Coverage(windows.rows, windows.window)
     actions, action_of = np.unique(windows.rows["action"].to_numpy(dtype=str), return_inverse=True)
-    scores = torch.zeros(len(_Sums.names), dtype=torch.float64)
-    joints = torch.zeros(NUM_JOINTS, dtype=torch.float64)
-    by_action = torch.zeros(len(actions), 2, dtype=torch.float64)  # errors, weights
-    by_window = torch.zeros(len(windows), 3, dtype=torch.float64)  # sums over frames of MPJPE, P-MPJPE; frames
+    by_action = torch.zeros(len(actions), len(_OF_FRAMES) + NUM_JOINTS + 1, dtype=torch.float64)
+    by_window = torch.zeros(len(windows), 4, dtype=torch.float64)  # sums of MPJPE and P-MPJPE, weight, frames
+    velocity = torch.zeros(2, dtype=torch.float64)  # sum over pairs of consecutive frames, pairs
     for number, batch in enumerate(windows.batches(batch_size)):
         if number % world != rank:
             continue
         rows = slice(number * batch_size, number * batch_size + len(batch))
         millimetres = (1000 / batch.scale).view(-1, 1, 1, 1)
-        sums = _Sums(predict(batch.pose_2d) * millimetres, batch.pose_3d * millimetres)
-        once = batch.frame_weight.double() / covering.frames(rows)  # (B, T)
-        pairs = (batch.frame_weight[:, 1:] * batch.frame_weight[:, :-1]).double() / covering.pairs(rows)
-        scores += sums.weighted(once, pairs)
-        joints += (sums.errors * once[..., None]).sum(dim=(0, 1))
-        of_windows = torch.stack(((sums.mpjpe * once).sum(dim=1), once.sum(dim=1)), dim=-1)
-        by_action.index_add_(0, torch.from_numpy(action_of[rows]), of_windows)
-        by_window[rows] = sums.of_windows(batch.frame_weight.double())
+        pred, target = predict(batch.pose_2d) * millimetres, batch.pose_3d * millimetres
+        counting = batch.frame_weight.double()
+        share = counting / coverage.of_frames(rows)  # (B, T)
+        pair_share = counting[:, :-1] * counting[:, 1:] / coverage.of_pairs(rows)  # (B, T-1)
+        sums = torch.einsum("bts,bt->bs", _of_frames(pred, target), share)
+        by_action.index_add_(0, torch.from_numpy(action_of[rows]), sums)
+        by_window[rows] = torch.cat((sums[:, [0, 1, -1]], counting.sum(dim=1, keepdim=True)), dim=1)
+        steps = mpjpe(pred.diff(dim=1), target.diff(dim=1))  # (B, T-1)
+        velocity += torch.stack(((steps * pair_share).sum(), pair_share.sum()))
     if fabric is not None and world > 1:
-        scores, joints, by_action, by_window = (
-            _summed(values, fabric) for values in (scores, joints, by_action, by_window)
-        )
-    return _evaluation(windows, scores, joints, dict(zip(actions, by_action.tolist(), strict=True)), by_window)
+        by_action, by_window, velocity = (_summed(sums, fabric) for sums in (by_action, by_window, velocity))
+    return _evaluation(windows.rows, dict(zip(actions, by_action, strict=True)), by_window, velocity)
 
 
-class _Sums:
-    """Errors of a batch in mm, poses (B, T, 17, 3)."""
+class Coverage:
+    """How many windows cover a frame, and a pair of consecutive frames, of a clip and camera.
 
-    names = ("mpjpe_mm", "p_mpjpe_mm", "n_mpjpe_mm", "pck_150", "auc_150", "frames", "mpjve_mm", "pairs")
-
-    def __init__(self, pred: Tensor, target: Tensor) -> None:
-        self.errors = joint_errors(pred, target).double()  # (B, T, 17)
-        self.mpjpe = self.errors.mean(dim=-1)  # (B, T)
-        self.p_mpjpe = p_mpjpe(pred, target).double()
-        within = (self.errors <= PCK_MM).double().mean(dim=-1)
-        self.of_frames = (self.mpjpe, self.p_mpjpe, n_mpjpe(pred, target), within, auc(pred, target))
-        self.of_pairs = joint_errors(pred.diff(dim=1), target.diff(dim=1)).double().mean(dim=-1)  # (B, T-1)
-
-    def weighted(self, once: Tensor, pairs: Tensor) -> Tensor:
-        """Weighted sums in the order of `names`."""
-        of_frames = [(values * once).sum() for values in self.of_frames]
-        return torch.stack([*of_frames, once.sum(), (self.of_pairs * pairs).sum(), pairs.sum()])
-
-    def of_windows(self, frame_weight: Tensor) -> Tensor:
-        """(B, 3): sums over a window's frames of MPJPE and P-MPJPE, and the frames."""
-        sums = ((self.mpjpe * frame_weight).sum(dim=1), (self.p_mpjpe * frame_weight).sum(dim=1))
-        return torch.stack((*sums, frame_weight.sum(dim=1)), dim=-1)
-
-
-class Covering:
-    """How many windows cover a frame, and a pair of consecutive frames.
-
-    A clip shorter than the window has a single one, so padding never lies over another window's frames.
+    The rows' `start` tells: a clip shorter than the window has a single one (`tasks.cameras.window_starts`), so padding
+    never lies over a frame of another window.
     """
 
     def __init__(self, rows: pd.DataFrame, window: int) -> None:
         starts = rows["start"].to_numpy(dtype=np.int64)
-        views = rows.groupby(["clip_id", "camera"], sort=False).ngroup().to_numpy()
-        lengths = np.zeros(views.max() + 1, dtype=np.int64)
-        np.maximum.at(lengths, views, starts + window)
-        self._first = (np.cumsum(lengths) - lengths)[views] + starts  # of each window, in one line of all frames
+        views = rows.groupby(["clip_id", "camera"]).ngroup().to_numpy()
+        self._first = torch.from_numpy(views * (starts.max() + window) + starts)  # views one after the other on a line
+        self._sorted = self._first.sort().values
         self._window = window
-        self._counts = [self._count(length, int(lengths.sum())) for length in (window, window - 1)]
 
-    def frames(self, rows: slice) -> Tensor:
-        """(B, T) float64, of the windows at `rows`."""
-        return torch.from_numpy(self._counts[0][self._first[rows, None] + np.arange(self._window)])
+    def of_frames(self, rows: slice) -> Tensor:
+        """(B, T) of the windows at `rows`."""
+        return self._covering(rows, self._window)
 
-    def pairs(self, rows: slice) -> Tensor:
-        """(B, T-1) float64: of the pairs that begin at each frame but the last."""
-        return torch.from_numpy(self._counts[1][self._first[rows, None] + np.arange(self._window - 1)])
+    def of_pairs(self, rows: slice) -> Tensor:
+        """(B, T-1) of the windows at `rows`: of each frame with the next."""
+        return self._covering(rows, self._window - 1)
 
-    def _count(self, length: int, frames: int) -> np.ndarray:
-        begun = np.bincount(self._first, minlength=frames + 1)
-        ended = np.bincount(self._first + length, minlength=frames + 1)
-        return np.cumsum(begun - ended).astype(np.float64)
+    def _covering(self, rows: slice, length: int) -> Tensor:
+        """A stretch of `length` frames covers a frame if it begins there or up to `length` - 1 before."""
+        place = self._first[rows, None] + torch.arange(length)
+        begun, ended = (torch.searchsorted(self._sorted, at, right=True) for at in (place, place - length))
+        return begun - ended
 
 
-def _evaluation(
-    windows: Windows, scores: Tensor, joints: Tensor, by_action: dict[str, list[float]], by_window: Tensor
-) -> Evaluation:
-    sums = dict(zip(_Sums.names, scores.tolist(), strict=True))
-    frames, pairs = sums.pop("frames"), sums.pop("pairs")
-    mpjpe, p_mpjpe_, count = by_window.unbind(dim=1)
-    errors = windows.rows[["window_id", "clip_id", "group", "action"]].assign(
-        frames=count.numpy(), mpjpe_mm=(mpjpe / count).numpy(), p_mpjpe_mm=(p_mpjpe_ / count).numpy()
+def _of_frames(pred: Tensor, target: Tensor) -> Tensor:
+    """Poses (B, T, 17, 3) in mm -> (B, T, 5 + 17 + 1): the scores `_OF_FRAMES`, the error of each joint, and 1."""
+    scores = (
+        mpjpe(pred, target),
+        p_mpjpe(pred, target),
+        n_mpjpe(pred, target),
+        pck(pred, target, PCK_MM),
+        auc(pred, target),
     )
-    return Evaluation(
-        MethodScores(
-            **{name: value / frames for name, value in sums.items() if name != "mpjve_mm"},
-            mpjve_mm=sums["mpjve_mm"] / max(pairs, 1),
-            per_joint_mm=dict(zip(JOINTS, (joints / frames).tolist(), strict=True)),
-            per_action_mm={action: error / weight for action, (error, weight) in by_action.items()},
-        ),
-        round(frames),
-        errors,
+    return torch.cat(
+        (torch.stack(scores, -1), joint_errors(pred, target), torch.ones_like(pred[..., 0, :1])), -1
+    ).double()
+
+
+def _evaluation(rows: pd.DataFrame, by_action: dict[str, Tensor], by_window: Tensor, velocity: Tensor) -> Evaluation:
+    *sums, frames = torch.stack(list(by_action.values())).sum(dim=0).tolist()
+    means = [value / frames for value in sums]
+    mpjpe_, p_mpjpe_, weight, count = by_window.T.numpy()
+    errors = rows[["window_id", "clip_id", "group", "action"]].assign(
+        frames=count, weight=weight, mpjpe_mm=mpjpe_ / weight, p_mpjpe_mm=p_mpjpe_ / weight
     )
+    scores = MethodScores(
+        **dict(zip(_OF_FRAMES, means[: len(_OF_FRAMES)], strict=True)),
+        mpjve_mm=float(velocity[0] / velocity[1].clamp_min(1)),  # 0 where windows are single frames
+        per_joint_mm=dict(zip(JOINTS, means[len(_OF_FRAMES) :], strict=True)),
+        per_action_mm={action: float(of_action[0] / of_action[-1]) for action, of_action in by_action.items()},
+    )
+    return Evaluation(scores, round(frames), errors)
 
 
 def _summed(values: Tensor, fabric: Fabric) -> Tensor:

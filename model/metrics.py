@@ -64,7 +64,8 @@ def pck(pred: Tensor, target: Tensor, threshold: float) -> Tensor:
 def auc(pred: Tensor, target: Tensor, largest: float = PCK_MM) -> Tensor:
     """Area under the PCK curve: its mean over `AUC_STEPS` thresholds from 0 to `largest`; (..., 17, 3) -> (...)."""
     thresholds = torch.linspace(0, largest, AUC_STEPS, dtype=pred.dtype, device=pred.device)
-    return (joint_errors(pred, target)[..., None] <= thresholds).to(pred.dtype).mean(dim=(-2, -1))
+    below = torch.bucketize(joint_errors(pred, target), thresholds)  # thresholds that a joint is not within
+    return 1 - below.to(pred.dtype).mean(dim=-1) / AUC_STEPS
 
 
 def velocity_error(pred: Tensor, target: Tensor) -> Tensor:

@@ -51,7 +51,7 @@ def evaluate_lifter(
             fabric = make_fabric(runtime, parameters.precision)
             lifter = network_lifter(_fitting(load_network(checkpoint), checkpoint, held_out), fabric, parameters.flip)
             methods = dict(zip(METHODS, (lifter, mean_depth(train), ridge), strict=True))
-            done = {name: evaluate(predict, held_out, parameters.batch_size) for name, predict in methods.items()}
+            done = {name: evaluate(lift, held_out, parameters.batch_size, fabric) for name, lift in methods.items()}
             report = Report(
                 split=parameters.split,
                 windows=len(held_out),

@@ -68,7 +68,7 @@ def decide(
 
 
 def compare(challenger: pd.DataFrame, champion: pd.DataFrame, parameters: PromoteParameters) -> dict[str, Any]:
-    """Paired comparison of two error tables (`errors.parquet`) on the same windows.
+    """Paired comparison of two error tables (`errors.parquet`) on the same windows; its errors are the reports' MPJPE.
 
     Raises
     ------
@@ -78,8 +78,8 @@ def compare(challenger: pd.DataFrame, champion: pd.DataFrame, parameters: Promot
     pairs = challenger.merge(champion, on=["window_id", "clip_id", "frames"], suffixes=("", "_champion"))
     if not len(pairs) == len(challenger) == len(champion):
         raise InputError("challenger and champion were not evaluated on the same windows")
-    weighted = pairs.assign(difference=(pairs["mpjpe_mm"] - pairs["mpjpe_mm_champion"]) * pairs["frames"])
-    clips = weighted.groupby("clip_id")[["difference", "frames"]].sum().to_numpy()  # (clips, 2)
+    weighted = pairs.assign(difference=(pairs["mpjpe_mm"] - pairs["mpjpe_mm_champion"]) * pairs["weight"])
+    clips = weighted.groupby("clip_id")[["difference", "weight"]].sum().to_numpy()  # (clips, 2)
     random = np.random.default_rng(parameters.seed)
     drawn = clips[random.integers(len(clips), size=(parameters.resamples, len(clips)))].sum(axis=1)
     tail = (1 - parameters.confidence) / 2
@@ -97,7 +97,7 @@ def compare(challenger: pd.DataFrame, champion: pd.DataFrame, parameters: Promot
 
 
 def _mean_error(errors: pd.DataFrame) -> float:
-    return float(np.average(errors["mpjpe_mm"], weights=errors["frames"]))
+    return float(np.average(errors["mpjpe_mm"], weights=errors["weight"]))
 
 
 def _tag(client: Any, versions: list[ModelVersion | None], decision: dict[str, Any]) -> None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 EXPERIMENT = "pose-uplift"
 STAGE_TAG, DIGEST_TAG = "uplift.stage", "uplift.digest"
 _PARENT_TAG = "mlflow.parentRunId"
+_own_uri: str | None = None
 
 
 @dataclass
@@ -71,8 +72,11 @@ class TrackedRun:
 
 def connect(store: Path) -> MlflowClient:
     """Point MLflow at its tracking store; creates the database and the experiment once, under a lock."""
+    global _own_uri  # MLflow writes what it is told into the environment, where it must not pass for a user's wish
     store = store.resolve()
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{store / 'mlflow.db'}"
+    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    if not uri or uri == _own_uri:
+        uri = _own_uri = f"sqlite:///{store / 'mlflow.db'}"
     if mlflow.get_tracking_uri() != uri:
         mlflow.set_tracking_uri(uri)
     if mlflow.get_registry_uri() != uri:
@@ -99,7 +103,7 @@ def track_stage(store: Path, stage: Stage, parent_run: str | None) -> Iterator[T
     """
     client = connect(store)
     run = find_run(client, stage.digest)
-    if run is None or (not stage.cached and run.info.status == "FINISHED"):
+    if run is None or not (stage.cached or stage.resumed or run.info.status != "FINISHED"):
         run = _create_run(client, stage.name, {STAGE_TAG: stage.name, DIGEST_TAG: stage.digest}, parent_run)
         log_params(client, run.info.run_id, stage.parameters)
     elif not stage.cached:

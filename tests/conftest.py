@@ -68,14 +68,16 @@ def windows_folder(_window_arrays: dict[str, list[dict[str, np.ndarray]]], tmp_p
 
 @pytest.fixture(scope="session")
 def _window_arrays() -> dict[str, list[dict[str, np.ndarray]]]:
-    """Split -> the arrays of each clip."""
+    """Split -> the arrays of each clip, and `clip_id` and `start` of its windows."""
     clips, rows = generate(seed=5, people=4, seconds=2.0)
     arrays: dict[str, list[dict[str, np.ndarray]]] = {"train": [], "val": []}
     for clip_id, (clip, row) in enumerate(zip(clips, rows, strict=True)):
         poses = clip.transpose(1, 0, 2).astype(np.float32)
         camera = draw_camera(poses, clip_id, 0, 0, 10.0, Projection.ORTHOGRAPHIC)
         split = "val" if row["subject"] == rows[-1]["subject"] else "train"
-        arrays[split].append(see_windows(poses, window_starts(len(poses), 9, 9, True), 9, camera))
+        starts = window_starts(len(poses), 9, 9, True)
+        of_clip = {"clip_id": np.full(len(starts), clip_id), "start": starts}
+        arrays[split].append(see_windows(poses, starts, 9, camera) | of_clip)
     return arrays
 
 
@@ -85,17 +87,24 @@ def _tensors(clips: list[dict[str, np.ndarray]]) -> WindowTensors:
     pose_2d = torch.from_numpy(arrays["pose_2d"])
     pose_3d = torch.from_numpy(arrays["pose_3d"]) * scale.view(-1, 1, 1, 1)
     rows = pd.DataFrame(
-        {"window_id": [str(i) for i in range(len(scale))], "clip_id": 0, "group": "g", "action": "walking"}
+        {
+            "window_id": [str(i) for i in range(len(scale))],
+            "clip_id": arrays["clip_id"],
+            "group": "g",
+            "action": "walking",
+            "camera": 0,
+            "start": arrays["start"],
+        }
     )
     return WindowTensors(pose_2d, pose_3d, (pose_2d[..., 2] > 0).any(-1).float(), scale, rows, [len(scale)])
 
 
 def _table(split: str, part: int, clips: list[dict[str, np.ndarray]]) -> arrow.Table:
     arrays = _joined(clips)
-    scale = arrays.pop("scale")
-    scalars = {"clip_id": part, "group": "g", "action": "walking", "split": split, "camera": 0, "start": 0, "fps": 60.0}
-    names = [f"{part}-{i}" for i in range(len(scale))]
-    return to_arrow(pd.DataFrame({"window_id": names, **scalars, "scale": scale}), arrays)
+    scalars = {name: arrays.pop(name) for name in ("scale", "clip_id", "start")}
+    scalars |= {"group": "g", "action": "walking", "split": split, "camera": 0, "fps": 60.0}
+    names = [f"{part}-{i}" for i in range(len(scalars["scale"]))]
+    return to_arrow(pd.DataFrame({"window_id": names, **scalars}), arrays)
 
 
 def _joined(clips: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

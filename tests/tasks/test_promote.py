@@ -15,6 +15,7 @@ def errors(offset=0.0, noise=0.0, clips=12, per_clip=20):
             "window_id": [str(i) for i in range(clips * per_clip)],
             "clip_id": np.repeat(np.arange(clips), per_clip),
             "frames": 9.0,
+            "weight": 9.0,
             "mpjpe_mm": base + offset + noise * np.repeat(random.normal(size=clips), per_clip),
         }
     )

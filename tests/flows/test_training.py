@@ -1,0 +1,125 @@
+"""Training through its flows: taken up again, on several devices, from a published checkpoint, with 2D-only windows."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from data_contracts.errors import InputError
+from data_contracts.parameters import CorruptionParameters, Objective, Runtime
+from flows.convert import convert
+from flows.evaluate import evaluate
+from flows.finetune import finetune
+from flows.pretrain import pretrain
+from model import training
+from tasks.tracking import connect, find_run
+
+CURVES = ("loss", "learning_rate", "val_mpjpe_mm", "val_pck_150")
+
+
+def curves(store, digest):
+    """Metric -> every (step, value) logged, in the order of the steps."""
+    client = connect(store)
+    run = find_run(client, digest)
+    assert run.info.status == "FINISHED"
+    found = {name: client.get_metric_history(run.info.run_id, name) for name in CURVES}
+    return {
+        name: sorted((entry.step, entry.value) for entry in entries if not entry.model_id)
+        for name, entries in found.items()
+    }
+
+
+@pytest.fixture
+def windows(outcome):
+    return outcome["stages"]["convert"]["folder"]
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing of the flow may catch it."""
+
+
+@pytest.mark.parametrize("where", ["_keep", "save_last"])
+def test_a_killed_run_goes_on_in_its_own_mlflow_run_without_a_gap_or_a_double_step(
+    windows, parameters, store, tmp_path, monkeypatch, where
+):
+    longer = parameters.pretrain.model_copy(update={"max_epochs": 3, "patience": 3})
+    whole = pretrain(windows, longer, store=str(tmp_path))
+    calls, work = [], getattr(training, where)
+
+    def killed_once(*arguments):
+        calls.append(where)
+        if len(calls) == 2:
+            raise Killed
+        return work(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, where, killed_once)
+        with pytest.raises(Killed):
+            pretrain(windows, longer.model_copy(update={"seed": 0}), store=str(tmp_path / "again"))
+    resumed = pretrain(windows, longer, store=str(tmp_path / "again"))
+    assert resumed.digest == whole.digest
+    client = connect(tmp_path / "again")
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    assert len(client.search_runs(experiments, "tags.`uplift.stage` = 'pretrain'")) == 1
+    assert curves(tmp_path / "again", whole.digest) == curves(tmp_path, whole.digest)
+    files = [json.loads((folder.path / "manifest.json").read_text())["files"] for folder in (whole, resumed)]
+    for name in ("model.safetensors", "last.safetensors"):
+        assert files[0][name] == files[1][name], name
+
+
+def test_two_processes_train_through_the_flow_and_their_lines_reach_its_log(windows, parameters, tmp_path, caplog):
+    alone = pretrain(windows, parameters.pretrain, store=str(tmp_path / "one"))
+    runtime = Runtime(accelerator="cpu", devices=2, threads=1)
+    two = pretrain(windows, parameters.pretrain, runtime, store=str(tmp_path / "two"))
+    assert two.digest == alone.digest
+    assert two.counts == alone.counts
+    for record, other in zip(two.statistics["history"], alone.statistics["history"], strict=True):
+        assert record["loss"] == pytest.approx(other["loss"], rel=1e-4)
+    lines = [record.getMessage() for record in caplog.records if record.name.startswith("prefect.task_runs")]
+    assert any("windows of 9 frames on 2 x cpu" in line for line in lines)
+    connect(tmp_path / "two")
+
+
+def test_a_published_checkpoint_is_fine_tuned_and_scored(windows, parameters, store, parity_folder):
+    published = str(parity_folder / "motionbert_small.bin")
+    scored = evaluate(windows, published, parameters.evaluate, store=str(store))
+    tuned = finetune(windows, published, parameters.finetune, store=str(store))
+    assert tuned.counts["trained_parameters"] < tuned.counts["parameters"]
+    again = evaluate(windows, tuned.folder, parameters.evaluate, store=str(store))
+    errors = [result.statistics["metrics"]["model"]["mpjpe_mm"] for result in (scored, again)]
+    assert errors[1] < errors[0]  # its weights are random
+
+
+def test_windows_whose_2d_alone_is_used_are_another_input(windows, parameters, store):
+    clips = json.loads((Path(windows) / "manifest.json").read_text())["inputs"]["clips"]
+    other = convert(clips, parameters.convert.model_copy(update={"seed": 5}), store=str(store))
+    plain = parameters.pretrain.model_copy(update={"epochs_3d": 1, "schedule": "constant"})
+    joined = pretrain(windows, plain, store=str(store), windows_2d=other.folder)
+    alone = pretrain(windows, plain, store=str(store))
+    assert joined.digest != alone.digest
+    history, lone = (result.statistics["history"] for result in (joined, alone))
+    assert history[0] == lone[0]
+    assert history[1]["step"] > lone[1]["step"]
+    longer = convert(clips, parameters.convert.model_copy(update={"window": 12}), store=str(store))
+    with pytest.raises(InputError, match="windows of another length"):
+        pretrain(windows, plain, store=str(store), windows_2d=longer.folder)
+
+
+def test_a_token_is_learned_where_that_fills_masked_joints(windows, parameters, store):
+    token = parameters.pretrain.model_copy(update={"corruption": CorruptionParameters(joint_share=0.1, fill="token")})
+    result = pretrain(windows, token.model_copy(update={"max_epochs": 1}), store=str(store))
+    plain = parameters.pretrain.model_copy(update={"max_epochs": 1})
+    assert result.counts["parameters"] == pretrain(windows, plain, store=str(store)).counts["parameters"] + 3
+
+
+def test_a_network_that_gives_back_2d_is_not_scored_as_a_lifter(windows, parameters, store):
+    reconstruct = parameters.pretrain.model_copy(
+        update={
+            "objective": Objective.RECONSTRUCT,
+            "network": parameters.pretrain.network.model_copy(update={"dim_out": 2}),
+            "max_epochs": 1,
+        }
+    )
+    backbone = pretrain(windows, reconstruct, store=str(store))
+    with pytest.raises(InputError, match="gives back 2D poses"):
+        evaluate(windows, backbone.folder, parameters.evaluate, store=str(store))
