@@ -127,9 +127,8 @@ def _of_frames(pred: Tensor, target: Tensor) -> Tensor:
         pck(pred, target, PCK_MM),
         auc(pred, target),
     )
-    return torch.cat(
-        (torch.stack(scores, -1), joint_errors(pred, target), torch.ones_like(pred[..., 0, :1])), -1
-    ).double()
+    ones = torch.ones_like(pred[..., 0, :1])  # (B, T, 1)
+    return torch.cat((torch.stack(scores, dim=-1), joint_errors(pred, target), ones), dim=-1).double()
 
 
 def _evaluation(rows: pd.DataFrame, by_action: dict[str, Tensor], by_window: Tensor, velocity: Tensor) -> Evaluation:
