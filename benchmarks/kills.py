@@ -154,9 +154,8 @@ def outcome(store: Path) -> dict[str, Any]:
     (run,) = (path.parent for path in store.glob("runs/*/manifest.json"))
     tensors = {}
     for file in sorted(run.glob("*.safetensors")):
-        if not file.name.startswith("before-"):  # the one before depends on when the process was killed
-            with safe_open(file, "np") as content:
-                tensors |= {f"{file.name}: {name}": content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
+        with safe_open(file, "np") as content:
+            tensors |= {f"{file.name}: {name}": content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
     return {"tensors": tensors, "curves": curves(store)}
 
 
@@ -172,10 +171,13 @@ def curves(store: Path) -> dict[str, list[tuple[int, float]]]:
     (run,) = client.search_runs(experiments, "tags.`uplift.stage` = 'pretrain'")
     assert run.info.status == "FINISHED", run.info.status
     names = ("loss", "learning_rate", "val_mpjpe_mm", "val_pck_150")
-    return {
+    found = {
         name: sorted((entry.step, entry.value) for entry in client.get_metric_history(run.info.run_id, name))
         for name in names
     }
+    for name, entries in found.items():
+        assert len({step for step, _ in entries}) == len(entries), f"{name} has two values at a step: {entries}"
+    return found
 
 
 def compare(found: dict[str, Any], wanted: dict[str, Any]) -> None:

@@ -43,8 +43,8 @@ def keep_freed_memory() -> None:
     """Have glibc keep what is freed for the next tensor of that size, instead of giving it back to the system.
 
     A tensor of megabytes is mapped anew otherwise, and the system fills it with zeros page by page when it is first
-    written: measured here, that takes five times as long as gathering a batch of windows into it. Other C libraries have
-    no such settings, and are left alone.
+    written: measured here, that takes five times as long as to gather a batch of windows into it. Other C libraries
+    have no such settings, and are left alone.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
     if mallopt is not None:

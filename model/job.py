@@ -28,6 +28,7 @@ from model.windows import load_windows
 
 JOB_FILE, START_FILE = "job.json", "start.safetensors"
 MARK = "@uplift "
+ENDS_WITH_PARENT = "UPLIFT_ENDS_WITH_PARENT"
 SECONDS_TO_SAVE = 60  # that processes get to write `last` when they are asked to end
 LINES_KEPT = 60  # of what failed processes wrote
 SECONDS_BETWEEN = 0.5  # two reports of progress
@@ -76,19 +77,18 @@ def run_on_devices(
     """
     save_network(job.folder / START_FILE, network, {})
     (job.folder / JOB_FILE).write_text(job.model_dump_json(), encoding="utf-8")
-    command = distributed_command(job)
-    if job.runtime.nodes > 1:
-        on_line(f"on each of the other {job.runtime.nodes - 1} machines, start: {' '.join(command)}")
+    for node in range(1, job.runtime.nodes):
+        on_line(f"on another machine, start: {' '.join(distributed_command(job, node))}")
     root = str(Path(__file__).parent.parent)
     paths = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
     process = subprocess.Popen(
-        [sys.executable, "-m", *command[2:]],
+        [sys.executable, *distributed_command(job, 0)[1:]],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        env=os.environ | {"PYTHONPATH": paths},
+        env=os.environ | {"PYTHONPATH": paths, ENDS_WITH_PARENT: "1"},
         start_new_session=True,
     )
     outcome: dict[str, Any] = {}
@@ -111,22 +111,30 @@ def run_on_devices(
     return Progress(**outcome["progress"])
 
 
-def distributed_command(job: Job) -> list[str]:
-    """The command line that starts the processes of one machine."""
+def distributed_command(job: Job, node: int) -> list[str]:
+    """The command line that starts the processes of one machine; 0 is this one.
+
+    Raises
+    ------
+    InputError
+        There are several, and no place where they meet.
+    """
     runtime = job.runtime
-    meet = ["--standalone"]
+    meet = "--standalone"
     if runtime.nodes > 1:
-        if runtime.rendezvous is None:
+        host, colon, port = (runtime.rendezvous or "").rpartition(":")
+        if not (host and colon and port.isdigit()):
             raise InputError("train.nodes above 1 needs train.rendezvous, host:port of this machine")
-        meet = ["--nnodes", str(runtime.nodes), "--rdzv-backend", "c10d", "--rdzv-endpoint", runtime.rendezvous]
-    devices = ["--nproc-per-node", str(runtime.devices)]
-    return ["python", "-m", "torch.distributed.run", *meet, *devices, "-m", "model.job", str(job.folder / JOB_FILE)]
+        meet = f"--nnodes {runtime.nodes} --node-rank {node} --master-addr {host} --master-port {port}"
+    start = f"python -m torch.distributed.run {meet} --nproc-per-node {runtime.devices} -m model.job"
+    return [*start.split(), str(job.folder / JOB_FILE)]
 
 
 def main() -> None:
     """One of the processes."""
     job = Job.model_validate_json(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
+    if ENDS_WITH_PARENT in os.environ:
+        threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     first = os.environ.get("RANK", "0") == "0"
     printed = 0.0
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import mlflow
 import numpy as np
 from mlflow import MlflowClient
+from mlflow.entities import LoggedModel, LoggedModelStatus
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
@@ -25,8 +26,15 @@ _ROOT = Path(__file__).parent.parent
 def log_lifter(tracked: TrackedRun, checkpoint: Path, window: int, step: int, metrics: dict[str, float]) -> str:
     """Log a 3D checkpoint as a LoggedModel of a run, with its metrics and step; returns its model URI.
 
-    Its artifact is the safetensors file and the code that reads it.
+    Its artifact is the safetensors file and the code that reads it. One that the run has already is not logged again;
+    of one that a killed run did not finish, nothing is left. Its metrics are named `checkpoint.*`: under the names of
+    the run's curves they would be second values of the same steps.
     """
+    digest = file_digest(checkpoint)
+    for model in _logged_models(tracked, digest):
+        if model.status == LoggedModelStatus.READY:
+            return model.model_uri
+        tracked.client.delete_logged_model(model.model_id)
     shape = (-1, window, NUM_JOINTS, 3)
     tensor = Schema([TensorSpec(np.dtype(np.float32), shape)])
     versions = package_versions()
@@ -45,9 +53,10 @@ def log_lifter(tracked: TrackedRun, checkpoint: Path, window: int, step: int, me
             ]
             + ["pyyaml", "filelock"],
             step=step,
-            tags={CHECKPOINT_TAG: file_digest(checkpoint)},
+            tags={CHECKPOINT_TAG: digest},
         )
-    mlflow.log_metrics(metrics, step=step, run_id=tracked.run_id, model_id=info.model_id)
+    named = {f"checkpoint.{name}": value for name, value in metrics.items()}
+    mlflow.log_metrics(named, step=step, run_id=tracked.run_id, model_id=info.model_id)
     return info.model_uri
 
 
@@ -59,7 +68,10 @@ def register_challenger(
     digest = file_digest(checkpoint)
     version = _version_of(client, digest)
     if version is None:
-        model_uri = _logged_model_of(client, tracked, digest) or log_lifter(tracked, checkpoint, window, 0, metrics)
+        ready = [
+            model for model in _logged_models(tracked, digest, of_run=False) if model.status == LoggedModelStatus.READY
+        ]
+        model_uri = ready[0].model_uri if ready else log_lifter(tracked, checkpoint, window, 0, metrics)
         version = mlflow.register_model(model_uri, MODEL_NAME, tags={CHECKPOINT_TAG: digest})
     tags = {name: f"{value:.4g}" for name, value in metrics.items()} | {WINDOWS_TAG: str(windows)}
     for key, tag in tags.items():
@@ -102,10 +114,11 @@ def _version_of(client: MlflowClient, digest: str) -> ModelVersion | None:
     return max(found, key=lambda version: int(version.version)) if found else None
 
 
-def _logged_model_of(client: MlflowClient, tracked: TrackedRun, digest: str) -> str | None:
-    experiment = client.get_run(tracked.run_id).info.experiment_id
-    found = client.search_logged_models([experiment], f"tags.`{CHECKPOINT_TAG}` = '{digest}'", max_results=1)
-    return found[0].model_uri if found else None
+def _logged_models(tracked: TrackedRun, digest: str, of_run: bool = True) -> list[LoggedModel]:
+    """The experiment's LoggedModels of these weights; `of_run`: those of the run alone."""
+    experiment = tracked.client.get_run(tracked.run_id).info.experiment_id
+    found = tracked.client.search_logged_models([experiment], f"tags.`{CHECKPOINT_TAG}` = '{digest}'")
+    return [model for model in found if not of_run or model.source_run_id == tracked.run_id]
 
 
 class _active:

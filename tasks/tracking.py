@@ -75,14 +75,16 @@ def connect(store: Path) -> MlflowClient:
     global _own_uri  # MLflow writes what it is told into the environment, where it must not pass for a user's wish
     store = store.resolve()
     uri = os.environ.get("MLFLOW_TRACKING_URI")
+    store.mkdir(parents=True, exist_ok=True)
     if not uri or uri == _own_uri:
-        uri = _own_uri = f"sqlite:///{store / 'mlflow.db'}"
+        database = store / "mlflow.db"
+        _make(database)
+        uri = _own_uri = f"sqlite:///{database}"
     if mlflow.get_tracking_uri() != uri:
         mlflow.set_tracking_uri(uri)
     if mlflow.get_registry_uri() != uri:
         mlflow.set_registry_uri(uri)
-    store.mkdir(parents=True, exist_ok=True)
-    with FileLock(store / ".mlflow.lock"):  # the first connection migrates a new database: one process at a time
+    with FileLock(store / ".mlflow.lock"):  # the first connection migrates an older database: one process at a time
         client = MlflowClient()
         if client.get_experiment_by_name(EXPERIMENT) is None:
             local = uri.startswith("sqlite:")
@@ -92,6 +94,19 @@ def connect(store: Path) -> MlflowClient:
                 tags={"mlflow.experimentKind": "custom_model_development"},  # the UI shows training, not GenAI, pages
             )
     return client
+
+
+def _make(database: Path) -> None:
+    """A new SQLite database with MLflow's tables, unless there is one: all of it or nothing.
+
+    A process killed while MLflow creates the tables leaves a database that MLflow cannot open again.
+    """
+    with FileLock(database.with_name(".mlflow.lock")):
+        if not database.exists():
+            new = database.with_name(".mlflow.db.partial")
+            new.unlink(missing_ok=True)
+            MlflowClient(tracking_uri=f"sqlite:///{new}").search_experiments(max_results=1)
+            new.replace(database)
 
 
 @contextmanager

@@ -9,9 +9,9 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from data_contracts.parameters import Objective
 from data_contracts.store import CHECKPOINT_FILE, Identity, Stage, open_stage, read_manifest
-from model.checkpoints import read_about
+from model.checkpoints import BEFORE_LAST_FILE, read_about
 from model.dstformer import DSTformer
-from model.job import Job, run, run_on_devices
+from model.job import JOB_FILE, START_FILE, Job, run, run_on_devices
 from model.training import top_file
 from tasks.registry import log_lifter
 from tasks.tracking import TrackedRun, track_stage
@@ -49,6 +49,8 @@ def train_stage(stage: Stage, tracked: TrackedRun, network: DSTformer, job: Job)
     train = run if job.runtime.devices == job.runtime.nodes == 1 else run_on_devices
     with _progress_bar(stage.name) as advance:
         progress = train(job, network, on_epoch, advance, log.info)
+    for name in (BEFORE_LAST_FILE, JOB_FILE, START_FILE):  # what a run needs only while it goes on
+        (stage.folder / name).unlink(missing_ok=True)
     history = progress.history
     best = read_about(stage.folder / CHECKPOINT_FILE)
     stage.counts |= {

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import data_contracts.store
 from data_contracts.errors import InputError
 from data_contracts.parameters import CorruptionParameters, Objective, Runtime
 from flows.convert import convert
@@ -23,10 +24,7 @@ def curves(store, digest):
     run = find_run(client, digest)
     assert run.info.status == "FINISHED"
     found = {name: client.get_metric_history(run.info.run_id, name) for name in CURVES}
-    return {
-        name: sorted((entry.step, entry.value) for entry in entries if not entry.model_id)
-        for name, entries in found.items()
-    }
+    return {name: sorted((entry.step, entry.value) for entry in entries) for name, entries in found.items()}
 
 
 @pytest.fixture
@@ -38,30 +36,36 @@ class Killed(BaseException):
     """Stands for a kill: nothing of the flow may catch it."""
 
 
-@pytest.mark.parametrize("where", ["_keep", "save_last"])
+@pytest.mark.parametrize(
+    ("module", "name", "call"),
+    [(training, "_keep", 2), (training, "save_last", 2), (data_contracts.store, "_write_manifest", 1)],
+)
 def test_a_killed_run_goes_on_in_its_own_mlflow_run_without_a_gap_or_a_double_step(
-    windows, parameters, store, tmp_path, monkeypatch, where
+    windows, parameters, tmp_path, monkeypatch, module, name, call
 ):
     longer = parameters.pretrain.model_copy(update={"max_epochs": 3, "patience": 3})
     whole = pretrain(windows, longer, store=str(tmp_path))
-    calls, work = [], getattr(training, where)
+    calls, work = [], getattr(module, name)
 
     def killed_once(*arguments):
-        calls.append(where)
-        if len(calls) == 2:
+        calls.append(name)
+        if len(calls) == call:
             raise Killed
         return work(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, where, killed_once)
+        patch.setattr(module, name, killed_once)
         with pytest.raises(Killed):
-            pretrain(windows, longer.model_copy(update={"seed": 0}), store=str(tmp_path / "again"))
+            pretrain(windows, longer, store=str(tmp_path / "again"))
     resumed = pretrain(windows, longer, store=str(tmp_path / "again"))
     assert resumed.digest == whole.digest
     client = connect(tmp_path / "again")
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     assert len(client.search_runs(experiments, "tags.`uplift.stage` = 'pretrain'")) == 1
-    assert curves(tmp_path / "again", whole.digest) == curves(tmp_path, whole.digest)
+    assert len(client.search_logged_models(experiments)) == 3  # the epochs' checkpoints, each once
+    wanted = curves(tmp_path, whole.digest)
+    assert [step for step, _ in wanted["loss"]] == [record["step"] for record in whole.statistics["history"]]
+    assert curves(tmp_path / "again", whole.digest) == wanted
     files = [json.loads((folder.path / "manifest.json").read_text())["files"] for folder in (whole, resumed)]
     for name in ("model.safetensors", "last.safetensors"):
         assert files[0][name] == files[1][name], name
@@ -73,6 +77,7 @@ def test_two_processes_train_through_the_flow_and_their_lines_reach_its_log(wind
     two = pretrain(windows, parameters.pretrain, runtime, store=str(tmp_path / "two"))
     assert two.digest == alone.digest
     assert two.counts == alone.counts
+    assert {file.name for file in two.path.iterdir()} == {file.name for file in alone.path.iterdir()}
     for record, other in zip(two.statistics["history"], alone.statistics["history"], strict=True):
         assert record["loss"] == pytest.approx(other["loss"], rel=1e-4)
     lines = [record.getMessage() for record in caplog.records if record.name.startswith("prefect.task_runs")]

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +26,7 @@ from model.dstformer import DSTformer
 from model.job import Job, distributed_command, run, run_on_devices
 from model.training import build_network
 
+ROOT = Path(__file__).parent.parent.parent
 CONFIG = DSTformerConfig(embed_dim=16, heads=2, fusion_depth=1, max_frames=9)
 PARAMETERS = TrainingParameters(
     batch_size=10,  # 103 windows: the last step has 3, one process one of them, and an odd number to validate
@@ -91,8 +93,7 @@ run_on_devices(job(Path({windows!r}), Path({folder!r}), 2, endless), network(), 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_the_processes_end_with_the_one_that_started_them(windows_folder, tmp_path, how):
     script = tmp_path / "start.py"
-    root = Path(__file__).parent.parent.parent
-    script.write_text(START.format(root=str(root), windows=str(windows_folder), folder=str(tmp_path / "run")))
+    script.write_text(START.format(root=str(ROOT), windows=str(windows_folder), folder=str(tmp_path / "run")))
     with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         next(line for line in parent.stdout if "'epoch': 2" in line)
@@ -107,10 +108,29 @@ def test_the_processes_end_with_the_one_that_started_them(windows_folder, tmp_pa
 
 
 def test_several_nodes_need_a_place_to_meet(windows_folder, tmp_path):
-    with pytest.raises(InputError, match=r"train\.rendezvous"):
-        distributed_command(job(windows_folder, tmp_path / "run", 2, nodes=2))
-    command = " ".join(distributed_command(job(windows_folder, tmp_path / "run", 2, nodes=2, rendezvous="a:1")))
-    assert "--nnodes 2 --rdzv-backend c10d --rdzv-endpoint a:1 --nproc-per-node 2 -m model.job" in command
+    for rendezvous in (None, "somewhere"):
+        with pytest.raises(InputError, match=r"train\.rendezvous"):
+            distributed_command(job(windows_folder, tmp_path / "run", 2, nodes=2, rendezvous=rendezvous), 0)
+
+
+def test_two_machines_give_the_curve_of_one(windows_folder, tmp_path):
+    """Both are this one; the second is started with the command that the first one's log shows."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        meet = f"127.0.0.1:{free.getsockname()[1]}"
+    alone = run(job(windows_folder, tmp_path / "one", 1), network(), nothing, nothing, nothing)
+    others = []
+
+    def on_line(line):
+        if line.startswith("on another machine, start: python "):
+            command = [sys.executable, *line.split()[5:]]
+            others.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, cwd=ROOT))
+
+    both = job(windows_folder, tmp_path / "two", 1, nodes=2, rendezvous=meet)
+    two = run_on_devices(both, network(), nothing, nothing, on_line)
+    assert [other.wait(timeout=60) for other in others] == [0]
+    for record, other in zip(two.history, alone.history, strict=True):
+        assert record == pytest.approx(other, rel=1e-4)
 
 
 def test_training_takes_the_threads_it_is_given(windows_folder, tmp_path):
