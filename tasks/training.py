@@ -49,8 +49,9 @@ def train_stage(stage: Stage, tracked: TrackedRun, network: DSTformer, job: Job)
     train = run if job.runtime.devices == job.runtime.nodes == 1 else run_on_devices
     with _progress_bar(stage.name) as advance:
         progress = train(job, network, on_epoch, advance, log.info)
-    for name in (BEFORE_LAST_FILE, JOB_FILE, START_FILE):  # what a run needs only while it goes on
-        (stage.folder / name).unlink(missing_ok=True)
+    passing = (BEFORE_LAST_FILE, JOB_FILE, START_FILE)  # what a run needs only while it goes on, or a killed one left
+    for file in [*map(stage.folder.joinpath, passing), *stage.folder.glob(".*")]:
+        file.unlink(missing_ok=True)
     history = progress.history
     best = read_about(stage.folder / CHECKPOINT_FILE)
     stage.counts |= {
