@@ -40,7 +40,6 @@ from data_contracts.parameters import Projection
 from data_contracts.skeleton import LEFT_JOINTS, RIGHT_JOINTS
 from data_contracts.windows import to_arrow
 from model import streaming
-from model.devices import keep_freed_memory
 from model.windows import Windows, WindowTensors, load_windows
 from tasks.cameras import draw_camera, see_windows, window_starts
 from tasks.synthetic import generate
@@ -85,7 +84,6 @@ def main() -> None:
     parser.add_argument("--pool-mib", type=int, default=64)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    keep_freed_memory()  # as `model.devices.make_fabric` does before it trains; the pickles gain by it, too
     streaming.POOL_BYTES = options.pool_mib << 20
     with TemporaryDirectory() as folder:
         write_windows(Path(folder), options.windows)

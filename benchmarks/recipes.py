@@ -189,7 +189,7 @@ def compare(bench: Bench, config: DSTformerConfig) -> None:
         bench.score(name, 0, probe(reconstructing, bench.windows.train, whole))
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def probe(network: DSTformer, train: Windows, whole_frame: bool) -> Lifter:
     """Ridge regression from backbone features to depth; x and y from the input."""
 
@@ -208,6 +208,7 @@ def probe(network: DSTformer, train: Windows, whole_frame: bool) -> Lifter:
     ridge = PROBE_RIDGE * torch.eye(gram.shape[-1], dtype=torch.float64)
     weights = torch.linalg.solve(gram + ridge, moment).float()  # (17, F, 1)
 
+    @torch.no_grad()
     def predict(pose_2d: Tensor) -> Tensor:
         depth = (features(pose_2d) @ weights)[..., 0].T.reshape(pose_2d.shape[:3])
         return root_relative(torch.cat((pose_2d[..., :2], depth[..., None]), dim=-1))

@@ -88,7 +88,8 @@ def test_two_processes_train_through_the_flow_and_their_lines_reach_its_log(wind
 def test_a_published_checkpoint_is_fine_tuned_and_scored(windows, parameters, store, parity_folder):
     published = str(parity_folder / "motionbert_small.bin")
     scored = evaluate(windows, published, parameters.evaluate, store=str(store))
-    tuned = finetune(windows, published, parameters.finetune, store=str(store))
+    frozen = parameters.finetune.model_copy(update={"freeze_backbone": True})
+    tuned = finetune(windows, published, frozen, store=str(store))
     assert tuned.counts["trained_parameters"] < tuned.counts["parameters"]
     again = evaluate(windows, tuned.folder, parameters.evaluate, store=str(store))
     errors = [result.statistics["metrics"]["model"]["mpjpe_mm"] for result in (scored, again)]
