@@ -47,7 +47,8 @@ class Progress:
 
     epoch: int = 0
     step: int = 0  # optimiser steps done of this epoch
-    loss_sum: float = 0.0  # over the windows of this epoch so far
+    loss_sum: float = 0.0  # over the windows of this epoch so far, bad steps left out
+    counted: int = 0  # these windows
     best: float = math.inf
     stale_epochs: int = 0
     bad_steps: int = 0
@@ -138,12 +139,13 @@ class _Loop:
     ) -> None:
         self.network, self.windows, self.parameters, self.folder = network, windows, parameters, folder
         self.fabric, self.runtime, self.on_step = fabric, runtime, on_step
+        self.scaled = getattr(fabric.strategy.precision, "scaler", None) is not None
         self.optimiser = AdamW(
             parameter_groups(network, parameters),
             betas=parameters.betas,
             eps=parameters.eps,
             weight_decay=parameters.weight_decay,
-            fused=True,
+            fused=not self.scaled,  # Fabric does not clip what a fused optimiser would unscale itself
         )
         module, self.wrapped = fabric.setup(_compiled(network, windows.train, runtime, fabric), self.optimiser)
         self.module: nn.Module = module
@@ -156,6 +158,7 @@ class _Loop:
             fabric.strategy.precision.load_state_dict(self.progress.precision)
         self.bad_steps = BadSteps(fabric.device, parameters.max_bad_steps, self.progress.bad_steps)
         self.loss_sum = torch.tensor(self.progress.loss_sum, device=fabric.device)
+        self.counted = torch.tensor(self.progress.counted, device=fabric.device)
         self.saved = time.monotonic()
         self.shrunk = False
         self.features: tuple[Features | None, Features | None] = (None, None)  # of train and val
@@ -226,7 +229,7 @@ class _Loop:
         record = {
             "epoch": epoch + 1,
             "step": done,
-            "loss": float(self.loss_sum) / self.schedule.windows_of(epoch),
+            "loss": float(self.loss_sum) / max(int(self.counted), 1),
             "learning_rate": set_learning_rate(
                 self.optimiser, self.parameters, (done - 1) / self.schedule.total, epoch
             ),
@@ -234,7 +237,7 @@ class _Loop:
             **self.learner.validate(self.windows.val, lambda: self._save_if_due(interruption), self.features[1]),
         }
         progress.epoch, progress.step = epoch + 1, 0
-        self.loss_sum = torch.zeros_like(self.loss_sum)
+        self.loss_sum, self.counted = torch.zeros_like(self.loss_sum), torch.zeros_like(self.counted)
         _enter(record, progress)
         dropped = _rank(record, progress, self.parameters.keep_top)
         if self.fabric.is_global_zero:
@@ -253,7 +256,8 @@ class _Loop:
     def _save(self) -> None:
         """Write `last`."""
         progress = self.progress
-        progress.loss_sum, progress.bad_steps = float(self.loss_sum), self.bad_steps.total
+        progress.loss_sum, progress.counted = float(self.loss_sum), int(self.counted)
+        progress.bad_steps = self.bad_steps.total
         progress.precision = self.fabric.strategy.precision.state_dict()
         if self.fabric.is_global_zero:
             save_last(self.folder, self.network, self.optimiser, vars(progress))
@@ -272,11 +276,11 @@ class _Loop:
         norm = fabric.clip_gradients(self.module, self.wrapped, max_norm=parameters.clip_norm, error_if_nonfinite=False)
         assert isinstance(norm, Tensor)
         finite = torch.isfinite(loss) & torch.isfinite(norm)
-        scaled = getattr(fabric.strategy.precision, "scaler", None) is not None
-        self.bad_steps.skip_unless(finite, self.optimiser, scaled)
+        self.bad_steps.skip_unless(finite, self.optimiser, self.scaled)
         self.wrapped.step()
         self.optimiser.zero_grad(set_to_none=True)
         self.loss_sum += torch.where(finite, loss, 0.0) * len(windows)
+        self.counted += finite * len(windows)
 
     def _gradients(self, exercise: Exercise) -> Tensor:
         """Gradients of a step; where memory runs out, once more with micro-batches of half the size, from then on."""
@@ -320,10 +324,6 @@ class _Schedule:
         """Optimiser steps of all earlier epochs."""
         joined = max(0, epoch - self.epochs_3d)
         return epoch * self._steps(self.windows.train) + joined * self._steps(self.windows.only_2d)
-
-    def windows_of(self, epoch: int) -> int:
-        """Windows of one epoch."""
-        return sum(len(windows) for windows, _ in self._sources(epoch))
 
     def batches(self, epoch: int, start_step: int, device: torch.device) -> Iterator[tuple[Batch, Tensor, bool]]:
         """Of each step from `start_step` on: its windows, their places in `rows`, and whether they are `only_2d`."""

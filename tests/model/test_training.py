@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lightning_fabric import Fabric
+from lightning_fabric.plugins import MixedPrecision
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import (
@@ -186,6 +188,34 @@ def test_too_many_bad_steps_in_a_row_end_the_run_with_the_windows_named(windows,
         InputError, match=rf"3 steps in a row, up to step 4 of epoch 1, on windows {first}, .* and 6 more"
     ):
         train(windows, tmp_path / "run", parameters, failing(range(2, 100), lambda pose: pose * torch.inf))
+
+
+def test_half_precision_skips_steps_while_its_scale_is_too_large_and_takes_it_up_again(windows, tmp_path):
+    """As on CUDA, with CUDA's gradient scaler on the CPU."""
+
+    def fit_half(folder, on_epoch=lambda record: None):
+        folder.mkdir(exist_ok=True)
+        scaler = torch.amp.GradScaler("cpu", init_scale=2.0**28, growth_interval=1000)
+        fabric = Fabric(accelerator="cpu", plugins=MixedPrecision("16-mixed", "cpu", scaler))
+        network = build_network(lambda: DSTformer(CONFIG), 0)
+        opened, runtime = TrainingWindows(*windows), Runtime(accelerator="cpu")
+        progress = fit(network, opened, PARAMETERS, Objective.LIFT, folder, fabric, runtime, on_epoch, lambda *_: None)
+        return network, progress
+
+    whole, progress = fit_half(tmp_path / "whole")
+    assert progress.bad_steps > 3
+    assert progress.precision["scale"] < 2.0**28
+    assert progress.history[-1]["loss"] < progress.history[0]["loss"]
+
+    def kill(record):
+        if record["epoch"] == 2:
+            raise Killed
+
+    with pytest.raises(Killed):
+        fit_half(tmp_path / "cut", kill)
+    resumed, again = fit_half(tmp_path / "cut")
+    assert again == progress
+    assert_same_weights(resumed, whole)
 
 
 def out_of_memory(_):
