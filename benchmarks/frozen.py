@@ -20,7 +20,8 @@ from benchmarks.feeding import write_windows
 from data_contracts.parameters import DSTformerConfig, FinetuneParameters, HeadKind, Objective, Runtime
 from data_contracts.presets import load_preset
 from model.dstformer import DSTformer
-from model.training import TrainingWindows, build_network, fit
+from model.epochs import TrainingWindows
+from model.training import build_network, fit
 from model.windows import WindowTensors, load_windows
 
 

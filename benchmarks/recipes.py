@@ -44,9 +44,10 @@ from model.baselines import Lifter, linear, mean_depth
 from model.checkpoints import load_network
 from model.devices import make_fabric
 from model.dstformer import DSTformer
+from model.epochs import TrainingWindows
 from model.evaluation import evaluate, network_lifter
 from model.lifting import root_relative
-from model.training import TrainingWindows, build_network, fit
+from model.training import build_network, fit
 from model.windows import Windows, load_windows
 from tasks.finetune import with_head
 

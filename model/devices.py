@@ -1,11 +1,16 @@
-"""Fabric for this machine, and for the processes that `torch.distributed.run` starts."""
+"""What computes: Fabric for this machine or among processes of `torch.distributed.run`, and `torch.compile`."""
 
+import logging
 import os
 
 import torch
 from lightning_fabric import Fabric
+from torch import Tensor, nn
 
 from data_contracts.parameters import Runtime
+from model.dstformer import DSTformer
+
+_LOG = logging.getLogger(__name__)
 
 
 def make_fabric(runtime: Runtime, precision: str) -> Fabric:
@@ -33,3 +38,18 @@ def make_fabric(runtime: Runtime, precision: str) -> Fabric:
     )
     fabric.launch()
     return fabric
+
+
+def compiled(network: DSTformer, example: Tensor, runtime: Runtime, fabric: Fabric) -> nn.Module:
+    """The network compiled, where that is wanted and succeeds for an `example` (B, T, 17, 3)."""
+    if runtime.compile == "off" or (runtime.compile == "auto" and fabric.device.type != "cuda"):
+        return network
+    try:
+        faster: nn.Module = torch.compile(network.to(fabric.device))  # type: ignore[assignment]
+        with fabric.autocast():
+            faster(example, None, None).sum().backward()
+        network.zero_grad(set_to_none=True)
+        return faster
+    except Exception as error:  # whatever the compiler stumbles over, the network itself can be trained
+        _LOG.warning("torch.compile failed, training goes on without it: %s", str(error).strip().partition("\n")[0])
+        return network

@@ -23,7 +23,8 @@ from data_contracts.parameters import Objective, Runtime, TrainingParameters
 from model.checkpoints import load_network, save_network
 from model.devices import make_fabric
 from model.dstformer import DSTformer
-from model.training import Progress, TrainingWindows, fit
+from model.epochs import TrainingWindows
+from model.training import Progress, fit
 from model.windows import load_windows
 
 JOB_FILE, START_FILE = "job.json", "start.safetensors"

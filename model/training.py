@@ -13,7 +13,7 @@ Notable decisions:
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,12 +31,13 @@ from model.bad_steps import BadSteps
 from model.batch_size import largest_batch
 from model.batches import Batch
 from model.checkpoints import load_last, save_last, save_network
+from model.devices import compiled
 from model.dstformer import DSTformer
+from model.epochs import Epochs, TrainingWindows
 from model.features import Features, kept_features
 from model.interruption import Interruption
 from model.seeding import generator_at
 from model.stepping import Exercise, Learner, parameter_groups, set_learning_rate
-from model.windows import Windows
 
 _LOG = logging.getLogger(__name__)
 
@@ -56,15 +57,6 @@ class Progress:
     history: list[dict[str, float]] = field(default_factory=list)
     top: list[tuple[float, int]] = field(default_factory=list)
     precision: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass
-class TrainingWindows:
-    """What training reads, opened for its device; `only_2d`: windows whose 3D is not known, or not to be used."""
-
-    train: Windows
-    val: Windows
-    only_2d: Windows | None = None
 
 
 def build_network(make: Callable[[], DSTformer], seed: int) -> DSTformer:
@@ -147,10 +139,12 @@ class _Loop:
             weight_decay=parameters.weight_decay,
             fused=not self.scaled,  # Fabric does not clip what a fused optimiser would unscale itself
         )
-        module, self.wrapped = fabric.setup(_compiled(network, windows.train, runtime, fabric), self.optimiser)
+        module, self.wrapped = fabric.setup(
+            compiled(network, windows.train.pick([0]).pose_2d, runtime, fabric), self.optimiser
+        )
         self.module: nn.Module = module
         self.learner = Learner(module, parameters, objective, fabric)
-        self.schedule = _Schedule(windows, parameters)
+        self.epochs = Epochs(windows, parameters)
         state = load_last(folder, network, self.optimiser)
         fabric.barrier()  # the first process overwrites it
         self.progress = Progress() if state is None else Progress(**state)
@@ -216,23 +210,21 @@ class _Loop:
         """The rest of the epoch that `progress` stands in, its validation, and a new `last`; returns its metrics."""
         progress, epoch = self.progress, self.progress.epoch
         self.module.train()
-        for windows, places, only_2d in self.schedule.batches(epoch, progress.step, self.fabric.device):
-            done = self.schedule.steps_before(epoch) + progress.step
-            set_learning_rate(self.optimiser, self.parameters, done / self.schedule.total, epoch)
+        for windows, places, only_2d in self.epochs.batches(epoch, progress.step, self.fabric.device):
+            done = self.epochs.steps_before(epoch) + progress.step
+            set_learning_rate(self.optimiser, self.parameters, done / self.epochs.total, epoch)
             self._step(windows, places, only_2d)
             if self.bad_steps.too_many():
                 raise self._not_finite(places, only_2d)
             progress.step += 1
-            self.on_step(done + 1, self.schedule.total)
+            self.on_step(done + 1, self.epochs.total)
             self._save_if_due(interruption)
-        done = self.schedule.steps_before(epoch + 1)
+        done = self.epochs.steps_before(epoch + 1)
         record = {
             "epoch": epoch + 1,
             "step": done,
             "loss": float(self.loss_sum) / max(int(self.counted), 1),
-            "learning_rate": set_learning_rate(
-                self.optimiser, self.parameters, (done - 1) / self.schedule.total, epoch
-            ),
+            "learning_rate": set_learning_rate(self.optimiser, self.parameters, (done - 1) / self.epochs.total, epoch),
             "bad_steps": self.bad_steps.total,
             **self.learner.validate(self.windows.val, lambda: self._save_if_due(interruption), self.features[1]),
         }
@@ -310,52 +302,6 @@ class _Loop:
             f" {self.progress.step + 1} of epoch {self.progress.epoch + 1}, on windows {shown}; try a smaller"
             " learning_rate, or precision 32-true"
         )
-
-
-class _Schedule:
-    """Which windows come when: `only_2d` from epoch `epochs_3d` on, before the others, as in MotionBERT."""
-
-    def __init__(self, windows: TrainingWindows, parameters: TrainingParameters) -> None:
-        self.windows, self.seed, self.epochs_3d = windows, parameters.seed, parameters.epochs_3d
-        self.size = parameters.batch_size * parameters.accumulate
-        self.total = self.steps_before(parameters.max_epochs)
-
-    def steps_before(self, epoch: int) -> int:
-        """Optimiser steps of all earlier epochs."""
-        joined = max(0, epoch - self.epochs_3d)
-        return epoch * self._steps(self.windows.train) + joined * self._steps(self.windows.only_2d)
-
-    def batches(self, epoch: int, start_step: int, device: torch.device) -> Iterator[tuple[Batch, Tensor, bool]]:
-        """Of each step from `start_step` on: its windows, their places in `rows`, and whether they are `only_2d`."""
-        for windows, only_2d in self._sources(epoch):
-            skipped = min(start_step, self._steps(windows))
-            start_step -= skipped
-            places = windows.order(self.seed, epoch).to(device).split(self.size)[skipped:]
-            for batch, of_batch in zip(windows.steps(self.seed, epoch, self.size, skipped), places, strict=True):
-                yield batch, of_batch, only_2d
-
-    def _sources(self, epoch: int) -> list[tuple[Windows, bool]]:
-        train = [(self.windows.train, False)]
-        only_2d = self.windows.only_2d
-        return train if only_2d is None or epoch < self.epochs_3d else [(only_2d, True), *train]
-
-    def _steps(self, windows: Windows | None) -> int:
-        return 0 if windows is None else math.ceil(len(windows) / self.size)
-
-
-def _compiled(network: DSTformer, windows: Windows, runtime: Runtime, fabric: Fabric) -> nn.Module:
-    """The network compiled, where that is wanted and can be done."""
-    if runtime.compile == "off" or (runtime.compile == "auto" and fabric.device.type != "cuda"):
-        return network
-    try:
-        compiled: nn.Module = torch.compile(network.to(fabric.device))  # type: ignore[assignment]
-        with fabric.autocast():
-            compiled(windows.pick([0]).pose_2d, None, None).sum().backward()
-        network.zero_grad(set_to_none=True)
-        return compiled
-    except Exception as error:  # whatever the compiler stumbles over, the network itself can be trained
-        _LOG.warning("torch.compile failed, training goes on without it: %s", str(error).strip().partition("\n")[0])
-        return network
 
 
 def _enter(record: dict[str, float], progress: Progress) -> None:

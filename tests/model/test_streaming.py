@@ -18,9 +18,10 @@ from model import streaming
 from model.baselines import linear, mean_depth
 from model.devices import make_fabric
 from model.dstformer import DSTformer
+from model.epochs import TrainingWindows
 from model.evaluation import evaluate
 from model.streaming import pools_in_order, shuffled_pools, window_bytes
-from model.training import TrainingWindows, build_network, fit
+from model.training import build_network, fit
 from model.windows import load_windows
 
 STREAM = 1e-9  # gigabytes

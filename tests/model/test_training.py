@@ -24,7 +24,8 @@ from data_contracts.parameters import (
 from model.checkpoints import load_network, read_about
 from model.devices import make_fabric
 from model.dstformer import DSTformer
-from model.training import TrainingWindows, build_network, fit
+from model.epochs import TrainingWindows
+from model.training import build_network, fit
 from model.windows import WindowTensors
 from tasks.finetune import with_head
 

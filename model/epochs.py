@@ -1,0 +1,52 @@
+"""Which windows training meets when."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from data_contracts.parameters import TrainingParameters
+from model.batches import Batch
+from model.windows import Windows
+
+
+@dataclass
+class TrainingWindows:
+    """What training reads, opened for its device; `only_2d`: windows whose 3D is not known, or not to be used."""
+
+    train: Windows
+    val: Windows
+    only_2d: Windows | None = None
+
+
+class Epochs:
+    """Steps of epochs: windows `only_2d` from epoch `epochs_3d` on, before the others, as in MotionBERT."""
+
+    def __init__(self, windows: TrainingWindows, parameters: TrainingParameters) -> None:
+        self.windows, self.seed, self.epochs_3d = windows, parameters.seed, parameters.epochs_3d
+        self.size = parameters.batch_size * parameters.accumulate
+        self.total = self.steps_before(parameters.max_epochs)
+
+    def steps_before(self, epoch: int) -> int:
+        """Optimiser steps of all earlier epochs."""
+        joined = max(0, epoch - self.epochs_3d)
+        return epoch * self._steps(self.windows.train) + joined * self._steps(self.windows.only_2d)
+
+    def batches(self, epoch: int, start_step: int, device: torch.device) -> Iterator[tuple[Batch, Tensor, bool]]:
+        """Of each step from `start_step` on: its windows, their places in `rows`, and whether they are `only_2d`."""
+        for windows, only_2d in self._sources(epoch):
+            skipped = min(start_step, self._steps(windows))
+            start_step -= skipped
+            places = windows.order(self.seed, epoch).to(device).split(self.size)[skipped:]
+            for batch, of_batch in zip(windows.steps(self.seed, epoch, self.size, skipped), places, strict=True):
+                yield batch, of_batch, only_2d
+
+    def _sources(self, epoch: int) -> list[tuple[Windows, bool]]:
+        train = [(self.windows.train, False)]
+        only_2d = self.windows.only_2d
+        return train if only_2d is None or epoch < self.epochs_3d else [(only_2d, True), *train]
+
+    def _steps(self, windows: Windows | None) -> int:
+        return 0 if windows is None else math.ceil(len(windows) / self.size)
