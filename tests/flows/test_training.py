@@ -1,6 +1,7 @@
 """Training through its flows: taken up again, on several devices, from a published checkpoint, with 2D-only windows."""
 
 import json
+import logging
 from pathlib import Path
 
 import pytest
@@ -71,7 +72,22 @@ def test_a_killed_run_goes_on_in_its_own_mlflow_run_without_a_gap_or_a_double_st
         assert files[0][name] == files[1][name], name
 
 
-def test_two_processes_train_through_the_flow_and_their_lines_reach_its_log(windows, parameters, tmp_path, caplog):
+@pytest.fixture
+def task_log():
+    """Messages to Prefect's loggers of task runs, wherever these pass them on to."""
+    lines, handler, logger = [], logging.Handler(logging.INFO), logging.getLogger("prefect.task_runs")
+    handler.emit = lambda record: lines.append(record.getMessage())
+    level, disabled = logger.level, logger.disabled
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.disabled = False
+    yield lines
+    logger.removeHandler(handler)
+    logger.setLevel(level)
+    logger.disabled = disabled
+
+
+def test_two_processes_train_through_the_flow_and_their_lines_reach_its_log(windows, parameters, tmp_path, task_log):
     alone = pretrain(windows, parameters.pretrain, store=str(tmp_path / "one"))
     runtime = Runtime(accelerator="cpu", devices=2, threads=1)
     two = pretrain(windows, parameters.pretrain, runtime, store=str(tmp_path / "two"))
@@ -80,9 +96,7 @@ def test_two_processes_train_through_the_flow_and_their_lines_reach_its_log(wind
     assert {file.name for file in two.path.iterdir()} == {file.name for file in alone.path.iterdir()}
     for record, other in zip(two.statistics["history"], alone.statistics["history"], strict=True):
         assert record["loss"] == pytest.approx(other["loss"], rel=1e-4)
-    lines = [record.getMessage() for record in caplog.records if record.name.startswith("prefect.task_runs")]
-    assert any("windows of 9 frames on 2 x cpu" in line for line in lines)
-    connect(tmp_path / "two")
+    assert any("windows of 9 frames on 2 x cpu" in line for line in task_log)
 
 
 def test_a_published_checkpoint_is_fine_tuned_and_scored(windows, parameters, store, parity_folder):
