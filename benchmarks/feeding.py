@@ -3,19 +3,20 @@
     python -m benchmarks.feeding
 
 Both give shuffled batches of 32 windows of 243 frames, `pose_2d` and `pose_3d` as float32 tensors, half of the windows
-mirrored; same windows (synthetic motion), same run, page cache warm, on `--threads` torch threads (1 is what training
-takes of two cores). Each round runs one epoch of every way, one after the other; the best round of each counts.
+mirrored; same windows (synthetic motion), same run, page cache warm, on `--threads` torch threads, as many as there are
+cores unless told. Each round runs one epoch of every way, one after the other; the best round of each counts.
 
 - pickles, 0 and 2 workers: `Dataset.__getitem__` opens `{"input", "target"}` (float32 arrays), mirrors as MotionBERT's
   `flip_data` does, and wraps both without a copy; default collate, persistent workers;
-- in memory, streamed: `steps` and `mirror_`, as `model.training.fit` calls them; `--pool-mib` is the size of a pool;
-- the floor: a memory copy of a window's bytes, at the bandwidth measured in this run.
+- in memory, streamed: `steps`, as `model.training.fit` is fed; where memory is short of room for mirror images, those
+  of a batch are made when it is fed; `--pool-mib` is the size of a pool;
+- the floor: as many bytes copied in the order they lie, 32 windows at a time, into memory that is there already.
 
 The last line says how much memory streaming took at most beyond what the process had before.
 
-2026-11-23, 2 CPU cores shared with other work (load 2-3), Python 3.11.7, torch 2.13.0: pickles 2581 (0 workers) and
-2814 (2 workers) windows/s, streamed 2925 (1.0x), in memory 12274 (4.4x), floor 35583 (12.6x); streaming 378 MiB in
-pools of 64 MiB took 176 MiB. Most of what lies between in memory and the floor is the mirroring.
+2026-11-23, 2 CPU cores, Python 3.11.7, torch 2.13.0: pickles 6061 (0 workers) and 5347 (2 workers) windows/s, streamed
+6365 (1.1x), in memory 104323 (17.2x; other runs: 19.0x, 20.0x), floor 113194 (18.7x); streaming 378 MiB in pools of 64
+MiB took 174 MiB.
 """
 
 import argparse
@@ -26,6 +27,7 @@ import pickle
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -80,7 +82,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--windows", type=int, default=4000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--pool-mib", type=int, default=64)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -89,8 +91,9 @@ def main() -> None:
         write_windows(Path(folder), options.windows)
         streamed, before = load_windows(Path(folder), "train", memory_gb=1e-9), resident_mib()
         peak_mib = max(resident_mib() for _ in ours(streamed, 0)) - before
-        memory = load_windows(Path(folder), "train", memory_gb=1e9)
+        memory = load_windows(Path(folder), "train", memory_gb=1e9, flip=True)
         assert isinstance(memory, WindowTensors)
+        short = replace(memory, both=None)
         dataset = Pickles(write_pickles(Path(folder), memory))
         alone = DataLoader(dataset, BATCH, shuffle=True)
         helped = DataLoader(dataset, BATCH, shuffle=True, num_workers=2, persistent_workers=True)
@@ -98,6 +101,7 @@ def main() -> None:
             "pickles, 0 workers": lambda _: alone,
             "pickles, 2 workers": lambda _: helped,
             "streamed": lambda epoch: ours(streamed, epoch),
+            "in memory, short": lambda epoch: ours(short, epoch),
             "in memory": lambda epoch: ours(memory, epoch),
             "floor": lambda _: copies(memory),
         }
@@ -116,15 +120,14 @@ def main() -> None:
 
 def ours(windows: Windows, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
     """An epoch as `model.training.fit` is fed."""
-    for batch in windows.steps(0, epoch, BATCH):
-        batch.mirror_(torch.rand(len(batch)) < 0.5)
+    for batch in windows.steps(0, epoch, BATCH, flip=True):
         yield batch.pose_2d, batch.pose_3d
 
 
 def copies(windows: WindowTensors) -> Iterator[tuple[Tensor, Tensor]]:
-    """Every window's bytes copied in one go, into memory that is there already."""
-    pose_2d, pose_3d = torch.empty_like(windows.pose_2d[:400]), torch.empty_like(windows.pose_3d[:400])
-    for some in windows.batches(400):
+    """Every window's bytes copied as they lie, into memory that is there already."""
+    pose_2d, pose_3d = torch.empty_like(windows.pose_2d[:BATCH]), torch.empty_like(windows.pose_3d[:BATCH])
+    for some in windows.batches(BATCH):
         yield pose_2d[: len(some)].copy_(some.pose_2d), pose_3d[: len(some)].copy_(some.pose_3d)
 
 

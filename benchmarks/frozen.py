@@ -86,7 +86,7 @@ def fine_tune(folder: Path, config: DSTformerConfig, epochs: int, keep: bool) ->
     network.backbone.requires_grad_(False)
     parameters = FinetuneParameters(batch_size=128, max_epochs=50, patience=50, flip=True, head=HeadKind.DEPTH)
     fabric = Fabric(accelerator="auto", devices=1)
-    train = load_windows(folder, "train", device=fabric.device)
+    train = load_windows(folder, "train", device=fabric.device, flip=True)
     val = WindowTensors(**vars(train.pick(range(8))), rows=train.rows[:8], row_groups=[8])
     windows = TrainingWindows(train, val)
     measured = Measured()

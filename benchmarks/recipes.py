@@ -140,7 +140,8 @@ def main() -> None:
         folder = make_windows(options.folder, Path(store), preset)
         runtime = preset.train
         device = make_fabric(runtime, "32-true").device
-        train, val = (load_windows(folder, split, runtime.memory_gb, device) for split in ("train", "val"))
+        train = load_windows(folder, "train", runtime.memory_gb, device, flip=True)
+        val = load_windows(folder, "val", runtime.memory_gb, device)
         test = load_windows(folder, "test", runtime.memory_gb)
         base = TrainingParameters(
             batch_size=preset.pretrain.batch_size,

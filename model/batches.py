@@ -64,6 +64,14 @@ class Batch:
         """The same windows on `device`; from page-locked memory the caller does not wait for the copy."""
         return Batch(*(tensor.to(device, non_blocking=True) for tensor in _tensors(self)))
 
+    def with_mirror_images(self) -> "Batch":
+        """The windows and, after them, the mirror image of each."""
+        count = len(self)
+        both = Batch(*(tensor.repeat(2, *[1] * (tensor.dim() - 1)) for tensor in _tensors(self)))
+        for images in both[count:].split(1024):  # a few at a time: a copy is made of them
+            images.mirror_(torch.ones(len(images), dtype=torch.bool, device=self.scale.device))
+        return both
+
     def mirror_(self, chosen: Tensor) -> None:
         """Exchange left and right, in place, of the windows where `chosen` (B,) is true."""
         for pose in (self.pose_2d, self.pose_3d):

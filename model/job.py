@@ -53,8 +53,10 @@ class Job(BaseModel):
 def run(job: Job, network: DSTformer, on_epoch: OnEpoch, on_step: OnStep, on_line: Callable[[str], None]) -> Progress:
     """Train `network` in this process; see `model.training.fit`."""
     fabric, memory_gb = make_fabric(job.runtime, job.parameters.precision), job.runtime.memory_gb
-    train, val = (load_windows(job.windows, split, memory_gb, fabric.device) for split in ("train", "val"))
-    only_2d = load_windows(job.only_2d, "train", memory_gb, fabric.device) if job.only_2d else None
+    flip = job.parameters.flip
+    train = load_windows(job.windows, "train", memory_gb, fabric.device, flip)
+    val = load_windows(job.windows, "val", memory_gb, fabric.device)
+    only_2d = load_windows(job.only_2d, "train", memory_gb, fabric.device, flip) if job.only_2d else None
     on_line(
         f"{len(train)} windows of {train.window} frames on {fabric.world_size} x {fabric.device.type},"
         f" {len(val)} to validate" + (f", {len(only_2d)} of which only the 2D is used" if only_2d else "")

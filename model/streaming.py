@@ -19,7 +19,7 @@ from torch import Tensor
 
 from data_contracts.skeleton import NUM_JOINTS
 from model.batches import Batch
-from model.seeding import generator_at
+from model.seeding import MIRRORED, ORDER, generator_at
 from model.window_files import WindowFiles
 
 POOL_BYTES = 512 << 20
@@ -43,7 +43,7 @@ def pools_in_order(row_groups: Sequence[int], window: int) -> list[Pool]:
 
 def shuffled_pools(row_groups: Sequence[int], window: int, seed: int, epoch: int) -> list[Pool]:
     """Every row once, in an order that depends on (seed, epoch), the row groups and `POOL_BYTES` alone."""
-    draws = generator_at("cpu", seed, epoch, -1)
+    draws = generator_at("cpu", seed, epoch, ORDER)
     cut = _cut(range(len(row_groups)), row_groups, window)
     if len(cut) > 1:
         cut = _cut(torch.randperm(len(row_groups), generator=draws).tolist(), row_groups, window)
@@ -55,6 +55,11 @@ def order_of(row_groups: Sequence[int], window: int, seed: int, epoch: int) -> T
     rows = torch.arange(sum(row_groups)).split(list(row_groups))
     pools = shuffled_pools(row_groups, window, seed, epoch)
     return torch.cat([torch.cat([rows[group] for group in pool.groups])[pool.order] for pool in pools])
+
+
+def mirrored_of(count: int, seed: int, epoch: int) -> Tensor:
+    """Of each of `count` windows, in the order they are fed, whether it comes as its mirror image: half of them do."""
+    return torch.rand(count, generator=generator_at("cpu", seed, epoch, MIRRORED)) < 0.5
 
 
 def window_bytes(window: int) -> int:
@@ -77,14 +82,15 @@ class StreamedWindows:
         """As `WindowTensors.order`."""
         return order_of(self._files.row_groups, self.window, seed, epoch)
 
-    def steps(self, seed: int, epoch: int, size: int, start_step: int = 0) -> Iterator[Batch]:
+    def steps(self, seed: int, epoch: int, size: int, start_step: int = 0, flip: bool = False) -> Iterator[Batch]:
         """As `WindowTensors.steps`; pools that lie before `start_step` are not read."""
         pools, skip = shuffled_pools(self._files.row_groups, self.window, seed, epoch), start_step * size
         while pools and skip >= len(pools[0].order):
             skip -= len(pools.pop(0).order)
         if pools:
             pools[0] = Pool(pools[0].groups, pools[0].order[skip:])
-        return self._stream(pools, size)
+        mirrored = mirrored_of(len(self), seed, epoch).to(self._device).split(size)[start_step:] if flip else None
+        return self._stream(pools, size, mirrored)
 
     def batches(self, size: int) -> Iterator[Batch]:
         """As `WindowTensors.batches`."""
@@ -94,9 +100,17 @@ class StreamedWindows:
         """As `WindowTensors.pick`; reads a row group for each window."""
         return self._files.pick(index).to(self._device)
 
-    def _stream(self, pools: list[Pool], size: int) -> Iterator[Batch]:
+    def _stream(self, pools: list[Pool], size: int, mirrored: Sequence[Tensor] | None = None) -> Iterator[Batch]:
         """Batches of `size` windows across the borders of pools; the last one may be smaller."""
         begun: list[Batch] = []
+        chosen = iter(mirrored or ())
+
+        def finished() -> Batch:
+            batch = Batch.join(begun)
+            if mirrored is not None:
+                batch.mirror_(next(chosen))
+            return batch
+
         with closing(_read_ahead(pools, self._read)) as loaded:
             for pool, windows in zip(pools, loaded, strict=True):
                 windows, order = windows.to(self._device), pool.order.to(self._device)
@@ -104,10 +118,10 @@ class StreamedWindows:
                 for index in (order[:missing], *order[missing:].split(size)):
                     begun.append(windows.select(index))
                     if sum(map(len, begun)) == size:
-                        batch, begun = Batch.join(begun), []
+                        batch, begun = finished(), []
                         yield batch
         if any(map(len, begun)):
-            yield Batch.join(begun)
+            yield finished()
 
     def _read(self, pool: Pool, stopped: Callable[[], bool]) -> Batch:
         return self._files.read(pool.groups, pin=self._device.type == "cuda", stopped=stopped)

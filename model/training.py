@@ -29,11 +29,10 @@ from data_contracts.parameters import CorruptionParameters, Objective, Runtime, 
 from data_contracts.store import CHECKPOINT_FILE
 from model.bad_steps import BadSteps
 from model.batch_size import largest_batch
-from model.batches import Batch
 from model.checkpoints import load_last, save_last, save_network
 from model.devices import compiled
 from model.dstformer import DSTformer
-from model.epochs import Epochs, TrainingWindows
+from model.epochs import Epochs, Step, TrainingWindows
 from model.features import Features, kept_features
 from model.interruption import Interruption
 from model.seeding import generator_at
@@ -210,12 +209,12 @@ class _Loop:
         """The rest of the epoch that `progress` stands in, its validation, and a new `last`; returns its metrics."""
         progress, epoch = self.progress, self.progress.epoch
         self.module.train()
-        for windows, places, only_2d in self.epochs.batches(epoch, progress.step, self.fabric.device):
+        for step in self.epochs.steps(epoch, progress.step, self.fabric.device):
             done = self.epochs.steps_before(epoch) + progress.step
             set_learning_rate(self.optimiser, self.parameters, done / self.epochs.total, epoch)
-            self._step(windows, places, only_2d)
+            self._step(step)
             if self.bad_steps.too_many():
-                raise self._not_finite(places, only_2d)
+                raise self._not_finite(step)
             progress.step += 1
             self.on_step(done + 1, self.epochs.total)
             self._save_if_due(interruption)
@@ -255,24 +254,21 @@ class _Loop:
             save_last(self.folder, self.network, self.optimiser, vars(progress))
         self.saved = time.monotonic()
 
-    def _step(self, windows: Batch, places: Tensor, only_2d: bool) -> None:
+    def _step(self, step: Step) -> None:
         """One optimiser step."""
         parameters, fabric, progress = self.parameters, self.fabric, self.progress
         generator = generator_at(fabric.device, parameters.seed, progress.epoch, progress.step)
-        mirrored = torch.rand(len(windows), generator=generator, device=fabric.device) < 0.5
-        if parameters.flip:
-            windows.mirror_(mirrored)
-        kept = None if only_2d else self.features[0]
-        features = kept.at(places, mirrored if parameters.flip else None) if kept else None
-        loss = self._gradients(self.learner.exercise(windows, generator, features, only_2d))
+        kept = None if step.only_2d else self.features[0]
+        features = kept.at(step.places, step.mirrored) if kept else None
+        loss = self._gradients(self.learner.exercise(step.windows, generator, features, step.only_2d))
         norm = fabric.clip_gradients(self.module, self.wrapped, max_norm=parameters.clip_norm, error_if_nonfinite=False)
         assert isinstance(norm, Tensor)
         finite = torch.isfinite(loss) & torch.isfinite(norm)
         self.bad_steps.skip_unless(finite, self.optimiser, self.scaled)
         self.wrapped.step()
         self.optimiser.zero_grad(set_to_none=True)
-        self.loss_sum += torch.where(finite, loss, 0.0) * len(windows)
-        self.counted += finite * len(windows)
+        self.loss_sum += torch.where(finite, loss, 0.0) * len(step.windows)
+        self.counted += finite * len(step.windows)
 
     def _gradients(self, exercise: Exercise) -> Tensor:
         """Gradients of a step; where memory runs out, once more with micro-batches of half the size, from then on."""
@@ -292,10 +288,10 @@ class _Loop:
             torch.cuda.empty_cache()
         return self._gradients(exercise)
 
-    def _not_finite(self, places: Tensor, only_2d: bool) -> InputError:
-        windows = self.windows.only_2d if only_2d else self.windows.train
+    def _not_finite(self, step: Step) -> InputError:
+        windows = self.windows.only_2d if step.only_2d else self.windows.train
         assert windows is not None
-        ids = windows.rows["window_id"].iloc[places.tolist()].tolist()
+        ids = windows.rows["window_id"].iloc[step.places.tolist()].tolist()
         shown = ", ".join(map(str, ids[:10])) + (f" and {len(ids) - 10} more" if len(ids) > 10 else "")
         return InputError(
             f"loss or gradient were not finite in {self.parameters.max_bad_steps} steps in a row, up to step"

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from model.batches import Batch
-from model.streaming import StreamedWindows, order_of, window_bytes
+from model.streaming import StreamedWindows, mirrored_of, order_of, window_bytes
 from model.window_files import WindowFiles
 
 CPU = torch.device("cpu")
@@ -21,17 +21,18 @@ class WindowTensors(Batch):
     """One split in memory, on one device.
 
     `rows` keeps the scalar columns (window_id, clip_id, group, action, ...), `row_groups` the windows of each row group
-    of its files.
+    of its files; `both`, if there is room for them: the windows and, after them, their mirror images.
     """
 
     rows: pd.DataFrame
     row_groups: list[int]
+    both: Batch | None = None
 
     def order(self, seed: int, epoch: int) -> Tensor:
         """Places in `rows` (N,) of an epoch's windows, in the order that `steps` feeds them; on the CPU."""
         return order_of(self.row_groups, self.window, seed, epoch)
 
-    def steps(self, seed: int, epoch: int, size: int, start_step: int = 0) -> Iterator[Batch]:
+    def steps(self, seed: int, epoch: int, size: int, start_step: int = 0, flip: bool = False) -> Iterator[Batch]:
         """The windows of an epoch, each once, `size` at a time (the last time what is left), as copies.
 
         Parameters
@@ -42,8 +43,17 @@ class WindowTensors(Batch):
             Windows of an optimiser step.
         start_step
             Steps to leave out at the beginning.
+        flip
+            Half of the windows come as their mirror images (`model.streaming.mirrored_of`).
         """
-        return map(self.select, self.order(seed, epoch).to(self.scale.device).split(size)[start_step:])
+        device = self.scale.device
+        places = self.order(seed, epoch).to(device)
+        if not flip:
+            return map(self.select, places.split(size)[start_step:])
+        mirrored = mirrored_of(len(self), seed, epoch).to(device)
+        if self.both:
+            return map(self.both.select, (places + len(self) * mirrored).split(size)[start_step:])
+        return map(self._select_mirrored, places.split(size)[start_step:], mirrored.split(size)[start_step:])
 
     def batches(self, size: int) -> Iterator[Batch]:
         """All windows as they lie, `size` at a time (the last time what is left)."""
@@ -53,11 +63,18 @@ class WindowTensors(Batch):
         """Single windows, by their place in `rows`."""
         return self.select(torch.tensor(index, device=self.scale.device))
 
+    def _select_mirrored(self, index: Tensor, mirrored: Tensor) -> Batch:
+        batch = self.select(index)
+        batch.mirror_(mirrored)
+        return batch
+
 
 Windows = WindowTensors | StreamedWindows
 
 
-def load_windows(folder: Path, split: str, memory_gb: float | None = None, device: torch.device = CPU) -> Windows:
+def load_windows(
+    folder: Path, split: str, memory_gb: float | None = None, device: torch.device = CPU, flip: bool = False
+) -> Windows:
     """Open one split of a windows folder; its batches come on `device`.
 
     Parameters
@@ -69,6 +86,8 @@ def load_windows(folder: Path, split: str, memory_gb: float | None = None, devic
     memory_gb
         A larger split is streamed (two pools of `model.streaming.POOL_BYTES` in memory), a smaller one is held on
         `device`; none: half of the memory that is free, here and on `device`.
+    flip
+        `steps` will be asked for mirror images: hold those of every window too, if they fit.
 
     Raises
     ------
@@ -77,10 +96,14 @@ def load_windows(folder: Path, split: str, memory_gb: float | None = None, devic
     """
     files = WindowFiles(folder, split)
     budget = free_bytes(device) / 2 if memory_gb is None else memory_gb * 1e9
-    if len(files) * window_bytes(files.window) > budget:
+    size = len(files) * window_bytes(files.window)
+    if size > budget:
         return StreamedWindows(files, device)
-    windows = files.read(range(len(files.row_groups))).to(device)
-    return WindowTensors(**vars(windows), rows=files.rows, row_groups=files.row_groups)
+    windows, both = files.read(range(len(files.row_groups))).to(device), None
+    if flip and 2 * size <= budget:
+        both = windows.with_mirror_images()
+        windows = both[: len(windows)]
+    return WindowTensors(**vars(windows), rows=files.rows, row_groups=files.row_groups, both=both)
 
 
 def free_bytes(device: torch.device) -> int:

@@ -65,6 +65,7 @@ def test_streamed_batches_are_those_of_memory_to_the_bit(both, size):
     for epoch in (0, 1):
         assert len(shuffled_pools(memory.row_groups, 9, 3, epoch)) > 3
         assert_same(list(memory.steps(3, epoch, size)), list(streamed.steps(3, epoch, size)))
+        assert_same(list(memory.steps(3, epoch, size, 1, True)), list(streamed.steps(3, epoch, size, 1, True)))
     assert_same(list(memory.batches(size)), list(streamed.batches(size)))
     assert_same([memory.pick([0, 200, 31, 294])], [streamed.pick([0, 200, 31, 294])])
     assert memory.rows.equals(streamed.rows)

@@ -8,7 +8,7 @@ from data_contracts.errors import InputError
 from data_contracts.skeleton import MIRROR
 from data_contracts.windows import to_numpy
 from model.batches import mirror
-from model.streaming import StreamedWindows
+from model.streaming import StreamedWindows, mirrored_of, window_bytes
 from model.windows import WindowTensors, load_windows
 
 
@@ -53,6 +53,41 @@ def test_one_pool_is_fed_in_the_order_of_one_permutation(windows):
     fed = torch.cat([batch.pose_2d for batch in train.steps(seed=4, epoch=2, size=16)])
     generator = torch.Generator().manual_seed(hash((4, 2, -1)) & 0x7FFF_FFFF_FFFF_FFFF)
     assert torch.equal(fed, train.pose_2d[torch.randperm(len(train), generator=generator)])
+
+
+def test_half_of_the_windows_come_as_their_mirror_images_kept_or_made(windows_folder, windows):
+    kept = load_windows(windows_folder, "train", flip=True)
+    made = load_windows(windows_folder, "train")
+    assert kept.both is not None
+    assert made.both is None
+    count, mirrored = 0, mirrored_of(len(made), 4, 2)
+    for plain, one, other, flags in zip(
+        made.steps(4, 2, 16),
+        kept.steps(4, 2, 16, flip=True),
+        made.steps(4, 2, 16, flip=True),
+        mirrored.split(16),
+        strict=True,
+    ):
+        chosen = flags.view(-1, 1, 1, 1)
+        for name in ("pose_2d", "pose_3d"):
+            pose = getattr(plain, name)
+            wanted = torch.where(chosen, mirror(pose), pose)
+            assert torch.equal(getattr(one, name), wanted)
+            assert torch.equal(getattr(other, name), wanted)
+        assert torch.equal(one.scale, plain.scale)
+        assert torch.equal(one.frame_weight, plain.frame_weight)
+        count += int(flags.sum())
+    assert 0.4 < count / len(made) < 0.6
+    assert not torch.equal(mirrored, mirrored_of(len(made), 4, 3))
+    assert torch.equal(kept.pose_2d, made.pose_2d)
+
+
+def test_mirror_images_are_kept_only_where_they_fit(windows_folder):
+    train = load_windows(windows_folder, "train")
+    once_gb = len(train) * window_bytes(9) / 1e9
+    for room, fit in ((1.0, False), (1.99, False), (2.0, True)):
+        windows = load_windows(windows_folder, "train", memory_gb=room * once_gb, flip=True)
+        assert (windows.both is not None) == fit
 
 
 def test_memory_decides_whether_a_split_is_streamed(windows_folder):
