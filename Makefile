@@ -18,7 +18,7 @@ demo: install
 	$(BIN)/uplift pipeline --preset demo
 
 test: install check
-	$(BIN)/pytest --quiet
+	$(BIN)/pytest --quiet --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 check: install
 	$(BIN)/ruff check .
