@@ -2,8 +2,9 @@
 
     python -m torch.distributed.run --nproc-per-node 2 -m model.job JOB.json
 
-`run_on_devices` starts that command. What its first process prints as `MARK` and JSON is read back; any other line is
-for the log. The processes hold the reading end of a pipe, and end when nobody holds the other.
+`run_on_devices` starts that command. What its first process prints as `MARK` and JSON is progress and read back; any
+other line is for the log. How it ended stands in a file: the processes share one pipe to print to, where only a short
+line written at once stays whole. They hold the reading end of another, and end when nobody holds the writing one.
 """
 
 import json
@@ -27,7 +28,7 @@ from model.epochs import TrainingWindows
 from model.training import Progress, fit
 from model.windows import load_windows
 
-JOB_FILE, START_FILE = "job.json", "start.safetensors"
+JOB_FILE, START_FILE, OUTCOME_FILE = "job.json", "start.safetensors", "outcome.json"
 MARK = "@uplift "
 ENDS_WITH_PARENT = "UPLIFT_ENDS_WITH_PARENT"
 SECONDS_TO_SAVE = 60  # that processes get to write `last` when they are asked to end
@@ -80,6 +81,8 @@ def run_on_devices(
     """
     save_network(job.folder / START_FILE, network, {})
     (job.folder / JOB_FILE).write_text(job.model_dump_json(), encoding="utf-8")
+    written = job.folder / OUTCOME_FILE
+    written.unlink(missing_ok=True)
     for node in range(1, job.runtime.nodes):
         on_line(f"on another machine, start: {' '.join(distributed_command(job, node))}")
     root = str(Path(__file__).parent.parent)
@@ -94,19 +97,19 @@ def run_on_devices(
         env=os.environ | {"PYTHONPATH": paths, ENDS_WITH_PARENT: "1"},
         start_new_session=True,
     )
-    outcome: dict[str, Any] = {}
     lines: list[str] = []
     try:
         assert process.stdout is not None
         for line in process.stdout:
             if line.startswith(MARK):
-                outcome |= _report(json.loads(line.removeprefix(MARK)), on_epoch, on_step)
-            else:
+                _report(json.loads(line.removeprefix(MARK)), on_epoch, on_step)
+            elif line.strip():
                 lines = [*lines[-LINES_KEPT:], line.rstrip()]
                 on_line(line.rstrip())
         process.wait()
     finally:
         _end(process)
+    outcome = json.loads(written.read_text(encoding="utf-8")) if written.exists() else {}
     if "refused" in outcome:
         raise InputError(outcome["refused"])
     if process.returncode or "progress" not in outcome:
@@ -138,12 +141,12 @@ def main() -> None:
     job = Job.model_validate_json(Path(sys.argv[1]).read_text(encoding="utf-8"))
     if ENDS_WITH_PARENT in os.environ:
         threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
-    first = os.environ.get("RANK", "0") == "0"
     printed = 0.0
 
-    def tell(**what: Any) -> None:
-        if first:
-            print(MARK + json.dumps(what), flush=True)
+    def end(**outcome: Any) -> None:
+        beside = job.folder / f".{OUTCOME_FILE}.{os.getpid()}"
+        beside.write_text(json.dumps(outcome), encoding="utf-8")
+        beside.replace(job.folder / OUTCOME_FILE)
 
     def on_step(step: int, steps: int) -> None:
         nonlocal printed
@@ -152,26 +155,34 @@ def main() -> None:
             tell(step=step, steps=steps)
 
     def on_line(line: str) -> None:
-        if first:
+        if _first():
             print(line, flush=True)
 
     try:
         network = load_network(job.folder / START_FILE)
         progress = run(job, network, lambda record: tell(epoch=record), on_step, on_line)
     except InputError as error:
-        tell(refused=str(error))
+        end(refused=str(error))  # by any process: the others may be ended before they get here
         sys.exit(f"process {os.environ.get('RANK', 0)}: {error}")
-    tell(progress=vars(progress))
+    if _first():
+        end(progress=vars(progress))
 
 
-def _report(what: dict[str, Any], on_epoch: OnEpoch, on_step: OnStep) -> dict[str, Any]:
+def tell(**what: Any) -> None:
+    """Report progress: one write of under PIPE_BUF bytes, on a line of its own whatever another process has begun."""
+    if _first():
+        os.write(sys.stdout.fileno(), f"\n{MARK}{json.dumps(what)}\n".encode())
+
+
+def _first() -> bool:
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _report(what: dict[str, Any], on_epoch: OnEpoch, on_step: OnStep) -> None:
     if "epoch" in what:
         on_epoch(what["epoch"])
-    elif "step" in what:
-        on_step(what["step"], what["steps"])
     else:
-        return what
-    return {}
+        on_step(what["step"], what["steps"])
 
 
 def _end(process: subprocess.Popen) -> None:

@@ -11,7 +11,7 @@ from data_contracts.parameters import Objective
 from data_contracts.store import CHECKPOINT_FILE, Identity, Stage, open_stage, read_manifest
 from model.checkpoints import BEFORE_LAST_FILE, read_about
 from model.dstformer import DSTformer
-from model.job import JOB_FILE, START_FILE, Job, run, run_on_devices
+from model.job import JOB_FILE, OUTCOME_FILE, START_FILE, Job, run, run_on_devices
 from model.training import top_file
 from tasks.registry import log_lifter
 from tasks.tracking import TrackedRun, track_stage
@@ -49,7 +49,8 @@ def train_stage(stage: Stage, tracked: TrackedRun, network: DSTformer, job: Job)
     train = run if job.runtime.devices == job.runtime.nodes == 1 else run_on_devices
     with _progress_bar(stage.name) as advance:
         progress = train(job, network, on_epoch, advance, log.info)
-    passing = (BEFORE_LAST_FILE, JOB_FILE, START_FILE)  # what a run needs only while it goes on, or a killed one left
+    # what a run needs only while it goes on, or a killed one left
+    passing = (BEFORE_LAST_FILE, JOB_FILE, START_FILE, OUTCOME_FILE)
     for file in [*map(stage.folder.joinpath, passing), *stage.folder.glob(".*")]:
         file.unlink(missing_ok=True)
     history = progress.history

@@ -23,7 +23,7 @@ from data_contracts.parameters import (
 )
 from model.checkpoints import read_about
 from model.dstformer import DSTformer
-from model.job import Job, distributed_command, run, run_on_devices
+from model.job import MARK, Job, distributed_command, run, run_on_devices, tell
 from model.training import build_network
 
 ROOT = Path(__file__).parent.parent.parent
@@ -66,6 +66,14 @@ def test_what_a_process_refuses_is_refused_here(windows_folder, tmp_path):
     refused = job(windows_folder / "train", tmp_path / "run", 2)
     with pytest.raises(InputError, match="no windows in split 'train'"):
         run_on_devices(refused, network(), nothing, nothing, nothing)
+
+
+def test_a_report_stands_on_a_line_of_its_own(capfd):
+    os.write(1, b"what another process has begun")
+    tell(step=1, steps=2)
+    os.write(1, b"and ends\n")
+    lines = capfd.readouterr().out.splitlines()
+    assert MARK + '{"step": 1, "steps": 2}' in lines
 
 
 def test_a_failing_process_is_an_error_with_what_it_wrote(windows_folder, tmp_path):
