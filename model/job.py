@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
+from torch import distributed
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import Objective, Runtime, TrainingParameters
@@ -166,6 +167,8 @@ def main() -> None:
         sys.exit(f"process {os.environ.get('RANK', 0)}: {error}")
     if _first():
         end(progress=vars(progress))
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def tell(**what: Any) -> None:

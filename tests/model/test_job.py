@@ -128,11 +128,12 @@ def test_two_machines_give_the_curve_of_one(windows_folder, tmp_path):
     def on_line(line):
         if line.startswith("on another machine, start: python "):
             command = [sys.executable, *line.split()[5:]]
-            others.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, cwd=ROOT))
+            log = (tmp_path / "other.log").open("w")
+            others.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=ROOT))
 
     both = job(windows_folder, tmp_path / "two", 1, nodes=2, rendezvous=meet)
     two = run_on_devices(both, network(), nothing, nothing, on_line)
-    assert [other.wait(timeout=60) for other in others] == [0]
+    assert [other.wait(timeout=120) for other in others] == [0], (tmp_path / "other.log").read_text()
     for record, other in zip(two.history, alone.history, strict=True):
         assert record == pytest.approx(other, rel=1e-4)
 
