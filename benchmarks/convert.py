@@ -38,9 +38,10 @@ import pyarrow.parquet as parquet
 from data_contracts.clips import CLIP_SCHEMA, CLIPS_FILE, Clip, to_arrow
 from data_contracts.parameters import ConvertParameters, IngestParameters, Projection, ShortClips
 from data_contracts.skeleton import PELVIS
-from data_contracts.store import Identity, open_stage
-from tasks.cameras import draw_camera, window_starts
+from data_contracts.store.digests import Identity
+from data_contracts.store.folders import open_stage
 from tasks.convert import count_batches, write_windows
+from tasks.views.cameras import draw_camera, window_starts
 
 CMU = Path(__file__).parent.parent.parent / "shared" / "data" / "cmu"
 FRAMES_PER_ROW_GROUP = 16_384  # as the ingest stage writes them
@@ -127,7 +128,7 @@ def load_clips(copies: int) -> list[Clip]:
         with (CMU / "clip_list.csv").open(encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
     else:
-        from tasks.synthetic import generate
+        from tasks.synthetic.motion import generate
 
         motions, rows = generate(seed=0, people=16, seconds=14.0)
     poses = [np.ascontiguousarray(motion.transpose(1, 0, 2), dtype=np.float32) for motion in motions]

@@ -3,7 +3,7 @@
 MotionBERT (Zhu et al., ICCV 2023, section 4.1), operation for operation as the authors' code computes it
 (github.com/Walter0807/MotionBERT, lib/model/DSTformer.py): a frame's joints are a sequence (B*T, 17, C), attention is
 softmax(q k^T * scale) v with every head's weights in memory, and attention over time reshapes to (B, H, 17, T, C/H)
-and back. Parameters bear the names that `model.dstformer.DSTformer` gives them, so one state dict loads into both and
+and back. Parameters bear the names that `model.network.dstformer` gives them, so one state dict loads into both and
 their results can be compared.
 """
 

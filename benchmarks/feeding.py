@@ -1,4 +1,4 @@
-"""Windows a second of `model.windows` against a torch DataLoader over one pickle per window.
+"""Windows a second of `model.windows.loading` against a torch DataLoader over one pickle per window.
 
     python -m benchmarks.feeding
 
@@ -41,10 +41,10 @@ from torch.utils.data import DataLoader, Dataset
 from data_contracts.parameters import Projection
 from data_contracts.skeleton import LEFT_JOINTS, RIGHT_JOINTS
 from data_contracts.windows import to_arrow
-from model import streaming
-from model.windows import Windows, WindowTensors, load_windows
-from tasks.cameras import draw_camera, see_windows, window_starts
-from tasks.synthetic import generate
+from model.windows import streaming
+from model.windows.loading import Windows, WindowTensors, load_windows
+from tasks.synthetic.motion import generate
+from tasks.views.cameras import draw_camera, see_windows, window_starts
 
 WINDOW, STRIDE, BATCH = 243, 81, 32
 ROW_GROUP_WINDOWS = 167  # as `tasks.convert` writes them: 16 MiB

@@ -19,10 +19,10 @@ from lightning_fabric import Fabric
 from benchmarks.feeding import write_windows
 from data_contracts.parameters import DSTformerConfig, FinetuneParameters, HeadKind, Objective, Runtime
 from data_contracts.presets import load_preset
-from model.dstformer import DSTformer
-from model.epochs import TrainingWindows
+from model.network.dstformer import DSTformer
 from model.training import build_network, fit
-from model.windows import WindowTensors, load_windows
+from model.windows.epochs import TrainingWindows
+from model.windows.loading import WindowTensors, load_windows
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Feed mutated files to `tasks.motion_files.read_motion_file`; anything but a clean tree or RefusedPickle is a finding.
+"""Feed mutated files to `read_motion_file`; anything but a clean tree or RefusedPickle is a finding.
 
     python -m benchmarks.fuzz_readers --count 300000 --seed 0
     python -m benchmarks.fuzz_readers --files archives --count 20000
@@ -33,7 +33,7 @@ from types import FrameType
 import numpy as np
 
 from data_contracts.errors import RefusedPickle
-from tasks.motion_files import read_motion_file
+from tasks.motion_files.reading import read_motion_file
 
 # Opcodes that a pickle of arrays does not contain, and arguments that lie.
 # fmt: off

@@ -39,7 +39,7 @@ def work():
 from pathlib import Path
 from data_contracts.parameters import IngestParameters
 from tasks.ingest import ingest_clips
-from tasks.tracking import connect
+from tasks.mlflow_runs.runs import connect
 from prefect.logging import disable_run_logger
 connect(Path(store))
 def work():
@@ -111,7 +111,7 @@ def base_clips() -> list[np.ndarray]:
     if CMU.is_file():
         clips = pickle.loads(CMU.read_bytes())
     else:
-        from tasks.synthetic import generate
+        from tasks.synthetic.motion import generate
 
         clips = generate(seed=0, people=24, seconds=12.0)[0]
     return [clip[:, start : start + 2916] for clip in clips for start in range(0, clip.shape[1] - 60, 2916)]
@@ -133,7 +133,7 @@ def measure(setup: str, source: Path) -> tuple[float, float, object]:
 
 def largest_clip_mb(source: Path) -> float:
     """Largest array of the file, in MB as float64."""
-    from tasks.safe_pickle import read_pickle
+    from tasks.motion_files.safe_pickle import read_pickle
 
     sizes: list[int] = []
     read_pickle(source, lambda array: sizes.append(array.nbytes))

@@ -163,7 +163,7 @@ def curves(store: Path) -> dict[str, list[tuple[int, float]]]:
     """Metric -> (step, value) of every logged value, in the order of the steps."""
     from mlflow import MlflowClient
 
-    from tasks.tracking import connect
+    from tasks.mlflow_runs.runs import connect
 
     client: MlflowClient = connect(store)
     os.environ.pop("MLFLOW_TRACKING_URI", None)  # where MLflow leaves it, and the next command would find it

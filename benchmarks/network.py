@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from benchmarks.eager_dstformer import EagerDSTformer
 from data_contracts.parameters import DSTformerConfig
-from model.dstformer import DSTformer
+from model.network.dstformer import DSTformer
 
 TOLERANCE = 1e-5  # of float32 outputs
 CUDA_PASSES = 10  # between two synchronisations

@@ -59,7 +59,7 @@ def parameters(epochs: int) -> tuple:
 def with_both(windows: Path, store: Path, epochs: int) -> tuple[float, float]:
     """Seconds (wall, CPU) of the flow."""
     from flows.pretrain import pretrain
-    from tasks.tracking import connect
+    from tasks.mlflow_runs.runs import connect
 
     training, runtime = parameters(epochs)
     connect(store)
@@ -70,9 +70,9 @@ def with_both(windows: Path, store: Path, epochs: int) -> tuple[float, float]:
 
 def without(windows: Path, folder: Path, epochs: int) -> tuple[float, float]:
     """Seconds (wall, CPU) of the learner alone."""
-    from data_contracts.store import read_manifest
-    from model.dstformer import DSTformer
+    from data_contracts.store.folders import read_manifest
     from model.job import Job, run
+    from model.network.dstformer import DSTformer
     from model.training import build_network
 
     training, runtime = parameters(epochs)

@@ -8,7 +8,7 @@ the paper's (lift from masked 2D, then the same from clean 2D) with the backbone
 gives each half of the minutes; recipes that begin alike share the first stage. One size of network, one batch size,
 cosine schedules; the minutes become epochs at the speed measured for each stage, and the minutes it took in the end
 stand in the table (on CPU the process's own, so that others on the machine count little). Best epoch by the validation
-people, scores by `model.evaluation` on the test people, without flip averaging.
+people, scores by `model.scoring.evaluation` on the test people, without flip averaging.
 
 The last rows are no models but a question: do the features of the reconstruction hold depth at all? A ridge regression
 from the features of one joint, as the seed's head sees them, and of a whole frame, to depth.
@@ -40,15 +40,15 @@ from data_contracts.parameters import (
 )
 from data_contracts.presets import load_preset
 from data_contracts.report import MethodScores
-from model.baselines import Lifter, linear, mean_depth
-from model.checkpoints import load_network
-from model.devices import make_fabric
-from model.dstformer import DSTformer
-from model.epochs import TrainingWindows
-from model.evaluation import evaluate, network_lifter
-from model.lifting import root_relative
+from model.learning.checkpoints import load_network
+from model.learning.devices import make_fabric
+from model.network.dstformer import DSTformer
+from model.network.lifting import root_relative
+from model.scoring.baselines import Lifter, linear, mean_depth
+from model.scoring.evaluation import evaluate, network_lifter
 from model.training import build_network, fit
-from model.windows import Windows, load_windows
+from model.windows.epochs import TrainingWindows
+from model.windows.loading import Windows, load_windows
 from tasks.finetune import with_head
 
 STEPS_TO_MEASURE = 40

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from data_contracts.store import Stage
+from data_contracts.store.folders import Stage
 
 REPORT_FILE = "report.json"
 ERRORS_FILE = "errors.parquet"  # per window: window_id, clip_id, group, action, frames, weight, mpjpe_mm, p_mpjpe_mm

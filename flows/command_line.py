@@ -23,12 +23,13 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from data_contracts import identities
 from data_contracts.errors import InputError
 from data_contracts.parameters import SYNTHETIC_SOURCE
 from data_contracts.presets import load_preset
 from data_contracts.report import METHODS, StageResult
-from data_contracts.store import Identity, default_store, find_stage, resolve, resolve_checkpoint
+from data_contracts.store import identities
+from data_contracts.store.digests import Identity
+from data_contracts.store.folders import default_store, find_stage, resolve, resolve_checkpoint
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
@@ -218,7 +219,9 @@ def check(
     json_: AsJson = False,
 ) -> None:
     """Check that a stage folder is as it was written: its manifest, every byte, and the contract of its kind."""
-    from data_contracts.check import check_folder  # brings pandera and Arrow, which other commands need not wait for
+    from data_contracts.store.checking import (
+        check_folder,  # brings pandera and Arrow, which other commands need not wait for
+    )
 
     path = resolve(default_store(store), "*", folder)
     with Progress(console=Console(stderr=True), transient=True) as bar:

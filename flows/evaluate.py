@@ -4,10 +4,10 @@ from prefect import flow
 
 from data_contracts.parameters import EvaluateParameters, Runtime
 from data_contracts.report import StageResult
-from data_contracts.store import default_store, resolve
-from flows.showing import show_scores, show_stage
+from data_contracts.store.folders import default_store, resolve
+from flows.prefect_ui.artifacts import show_scores, show_stage
 from tasks.evaluate import evaluate_lifter
-from tasks.registry import fetch_checkpoint
+from tasks.mlflow_runs.registry import fetch_checkpoint
 
 
 @flow(name="evaluate")

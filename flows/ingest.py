@@ -6,8 +6,8 @@ from prefect import flow
 
 from data_contracts.parameters import IngestParameters
 from data_contracts.report import StageResult
-from data_contracts.store import default_store
-from flows.showing import show_checks, show_stage
+from data_contracts.store.folders import default_store
+from flows.prefect_ui.artifacts import show_checks, show_stage
 from tasks.ingest import ingest_clips
 
 

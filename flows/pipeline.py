@@ -7,13 +7,13 @@ from prefect.deployments import run_deployment
 
 from data_contracts.parameters import SYNTHETIC_SOURCE, PipelineParameters
 from data_contracts.report import StageResult
-from data_contracts.store import default_store
+from data_contracts.store.folders import default_store
 from flows.convert import convert
 from flows.evaluate import evaluate
 from flows.finetune import finetune
 from flows.ingest import ingest
+from flows.prefect_ui.artifacts import show_scores
 from flows.pretrain import pretrain
-from flows.showing import show_scores
 from tasks.pipeline import open_pipeline, register
 from tasks.synthesise import CLIP_LIST_FILE, PICKLE_FILE, synthesise_motion
 

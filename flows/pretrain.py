@@ -4,8 +4,8 @@ from prefect import flow
 
 from data_contracts.parameters import PretrainParameters, Runtime
 from data_contracts.report import StageResult
-from data_contracts.store import default_store, resolve
-from flows.showing import show_stage
+from data_contracts.store.folders import default_store, resolve
+from flows.prefect_ui.artifacts import show_stage
 from tasks.pretrain import pretrain_backbone
 
 

@@ -6,10 +6,10 @@ from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
 from data_contracts.parameters import EvaluateParameters, PromoteParameters, Runtime
-from data_contracts.store import default_store
+from data_contracts.store.folders import default_store
 from flows.evaluate import evaluate
+from tasks.mlflow_runs.registry import CHALLENGER, MODEL_NAME
 from tasks.promote import decide, find_contenders
-from tasks.registry import CHALLENGER, MODEL_NAME
 
 
 @flow(name="promote")

@@ -22,12 +22,12 @@ from torch import distributed
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import Objective, Runtime, TrainingParameters
-from model.checkpoints import load_network, save_network
-from model.devices import make_fabric
-from model.dstformer import DSTformer
-from model.epochs import TrainingWindows
+from model.learning.checkpoints import load_network, save_network
+from model.learning.devices import make_fabric
+from model.network.dstformer import DSTformer
 from model.training import Progress, fit
-from model.windows import load_windows
+from model.windows.epochs import TrainingWindows
+from model.windows.loading import load_windows
 
 JOB_FILE, START_FILE, OUTCOME_FILE = "job.json", "start.safetensors", "outcome.json"
 MARK = "@uplift "

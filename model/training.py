@@ -7,7 +7,7 @@ Notable decisions:
 - `last` is written every epoch, every `checkpoint_minutes`, and when SIGTERM asks for it; it says where in the epoch it
   stands. Metrics are reported after it, and again by a resumed run: who logs them asks what is there already;
 - a step whose loss or gradient is not finite changes nothing and is counted, on the device;
-- a backbone that is frozen and sees no random corruption is run once over all windows (`model.features`).
+- a backbone that is frozen and sees no random corruption is run once over all windows (`model.learning.features`).
 """
 
 import logging
@@ -26,17 +26,17 @@ from torch.optim import AdamW
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import CorruptionParameters, Objective, Runtime, TrainingParameters
-from data_contracts.store import CHECKPOINT_FILE
-from model.bad_steps import BadSteps
-from model.batch_size import largest_batch
-from model.checkpoints import load_last, save_last, save_network
-from model.devices import compiled
-from model.dstformer import DSTformer
-from model.epochs import Epochs, Step, TrainingWindows
-from model.features import Features, kept_features
-from model.interruption import Interruption
-from model.seeding import generator_at
-from model.stepping import Exercise, Learner, parameter_groups, set_learning_rate
+from data_contracts.store.folders import CHECKPOINT_FILE
+from model.learning.bad_steps import BadSteps
+from model.learning.batch_size import largest_batch
+from model.learning.checkpoints import load_last, save_last, save_network
+from model.learning.devices import compiled
+from model.learning.features import Features, kept_features
+from model.learning.interruption import Interruption
+from model.learning.stepping import Exercise, Learner, parameter_groups, set_learning_rate
+from model.network.dstformer import DSTformer
+from model.windows.epochs import Epochs, Step, TrainingWindows
+from model.windows.seeding import generator_at
 
 _LOG = logging.getLogger(__name__)
 

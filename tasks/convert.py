@@ -25,18 +25,19 @@ from pandera.errors import SchemaErrors
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from data_contracts import identities
 from data_contracts.clips import CLIPS_FILE, Clip, from_arrow
 from data_contracts.errors import InputError
 from data_contracts.parameters import ConvertParameters, ShortClips
 from data_contracts.splits import SPLITS, split_groups
-from data_contracts.store import Stage, open_stage, read_manifest
+from data_contracts.store import identities
+from data_contracts.store.folders import Stage, open_stage
+from data_contracts.store.manifests import read_manifest
 from data_contracts.windows import SCALARS, split_files, to_arrow, validate, window_schema
-from tasks.cameras import SeenClip, cut_windows, draw_camera, empty_windows, see_clip, window_starts
-from tasks.retries import unless_refused
+from tasks.running.retries import unless_refused
+from tasks.views.cameras import SeenClip, cut_windows, draw_camera, empty_windows, see_clip, window_starts
 
 if TYPE_CHECKING:
-    from tasks.tracking import TrackedRun
+    from tasks.mlflow_runs.runs import TrackedRun
 
 BYTES_AT_ONCE = 64 << 20
 ROW_GROUP_BYTES = 16 << 20
@@ -48,7 +49,7 @@ def open_windows(
     store: Path, clips: Path, parameters: ConvertParameters, parent_run: str | None = None
 ) -> Iterator[tuple[Stage, "TrackedRun"]]:
     """The convert stage of a clip store folder, and its MLflow run."""
-    from tasks.tracking import track_stage
+    from tasks.mlflow_runs.runs import track_stage
 
     with (
         open_stage(store, identities.convert(clips, parameters)) as stage,
@@ -132,7 +133,7 @@ def finish_windows(stage: Stage, tracked: "TrackedRun", counts: list[pd.DataFram
     InputError
         A split that training or evaluation needs got no window.
     """
-    from tasks.pictures import window_sheet
+    from tasks.mlflow_runs.figures import window_sheet
 
     for left in stage.folder.rglob("*.partial"):
         left.unlink()

@@ -6,19 +6,20 @@ import numpy as np
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from data_contracts import identities
 from data_contracts.errors import InputError
 from data_contracts.parameters import EvaluateParameters, Runtime
 from data_contracts.report import ERRORS_FILE, METHODS, REPORT_FILE, Report, StageResult
-from data_contracts.store import open_stage, write_json
-from model.baselines import Lifter, linear, mean_depth
-from model.checkpoints import load_network
-from model.devices import make_fabric
-from model.dstformer import DSTformer
-from model.evaluation import evaluate, network_lifter
-from model.windows import Windows, load_windows
-from tasks.pictures import joint_bars, lifted_sheet
-from tasks.tracking import TrackedRun, track_stage
+from data_contracts.store import identities
+from data_contracts.store.folders import open_stage
+from data_contracts.store.manifests import write_json
+from model.learning.checkpoints import load_network
+from model.learning.devices import make_fabric
+from model.network.dstformer import DSTformer
+from model.scoring.baselines import Lifter, linear, mean_depth
+from model.scoring.evaluation import evaluate, network_lifter
+from model.windows.loading import Windows, load_windows
+from tasks.mlflow_runs.figures import joint_bars, lifted_sheet
+from tasks.mlflow_runs.runs import TrackedRun, track_stage
 
 SHOWN = 6  # poses in the picture
 

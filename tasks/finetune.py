@@ -5,17 +5,17 @@ from pathlib import Path
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from data_contracts import identities
 from data_contracts.errors import InputError
 from data_contracts.parameters import FinetuneParameters, Objective, Runtime
 from data_contracts.report import StageResult
-from data_contracts.store import read_manifest
-from model.checkpoints import load_network
-from model.dstformer import DSTformer
+from data_contracts.store import identities
+from data_contracts.store.manifests import read_manifest
 from model.job import Job
+from model.learning.checkpoints import load_network
+from model.network.dstformer import DSTformer
 from model.training import build_network
-from tasks.retries import unless_refused
-from tasks.training import open_run, train_stage
+from tasks.running.retries import unless_refused
+from tasks.running.training import open_run, train_stage
 
 
 @task(cache_policy=NO_CACHE, retries=1, retry_condition_fn=unless_refused)

@@ -11,18 +11,18 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
-from data_contracts import identities
 from data_contracts.clips import CLIPS_FILE, QUARANTINE_FILE
 from data_contracts.errors import InputError
 from data_contracts.parameters import GroupBy, IngestParameters
 from data_contracts.report import StageResult
-from data_contracts.store import open_stage
-from tasks.clip_writer import ClipWriter
-from tasks.motion_files import read_motion_file
-from tasks.pictures import clip_histograms
-from tasks.plan import plan_reading
-from tasks.progress import report_progress
-from tasks.tracking import track_stage
+from data_contracts.store import identities
+from data_contracts.store.folders import open_stage
+from tasks.mlflow_runs.figures import clip_histograms
+from tasks.mlflow_runs.runs import track_stage
+from tasks.motion_files.clip_writer import ClipWriter
+from tasks.motion_files.plan import plan_reading
+from tasks.motion_files.reading import read_motion_file
+from tasks.running.progress import report_progress
 
 
 @task(cache_policy=NO_CACHE)
@@ -34,7 +34,7 @@ def ingest_clips(
     Parameters
     ----------
     source
-        A pickle, `.npz` or `.npy` in one of the layouts of `tasks.layouts`; never trusted.
+        A pickle, `.npz` or `.npy` in one of the layouts of `tasks.motion_files.layouts`; never trusted.
     clip_list
         CSV with a row per clip, in the file's order: `fname`, and where known `subject`, `action`, `fps`, `clip_len`.
 

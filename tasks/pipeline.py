@@ -8,12 +8,13 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from data_contracts import identities
 from data_contracts.parameters import PipelineParameters
 from data_contracts.report import StageResult
-from data_contracts.store import CHECKPOINT_FILE, read_manifest
-from tasks.registry import CHALLENGER, MODEL_NAME, register_challenger
-from tasks.tracking import TrackedRun, track_pipeline
+from data_contracts.store import identities
+from data_contracts.store.folders import CHECKPOINT_FILE
+from data_contracts.store.manifests import read_manifest
+from tasks.mlflow_runs.registry import CHALLENGER, MODEL_NAME, register_challenger
+from tasks.mlflow_runs.runs import TrackedRun, track_pipeline
 
 
 @contextmanager

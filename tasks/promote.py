@@ -13,9 +13,9 @@ from prefect.cache_policies import NO_CACHE
 from data_contracts.errors import InputError
 from data_contracts.parameters import PromoteParameters
 from data_contracts.report import ERRORS_FILE
-from data_contracts.store import resolve
-from tasks.registry import CHALLENGER, CHAMPION, MODEL_NAME, WINDOWS_TAG, version_at
-from tasks.tracking import connect
+from data_contracts.store.folders import resolve
+from tasks.mlflow_runs.registry import CHALLENGER, CHAMPION, MODEL_NAME, WINDOWS_TAG, version_at
+from tasks.mlflow_runs.runs import connect
 
 
 @task(cache_policy=NO_CACHE)

@@ -5,11 +5,11 @@ from pathlib import Path
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from data_contracts import identities
 from data_contracts.parameters import SyntheticParameters
 from data_contracts.report import StageResult
-from data_contracts.store import open_stage
-from tasks.synthetic import CLIP_LIST_FILE, PICKLE_FILE, write_pickle
+from data_contracts.store import identities
+from data_contracts.store.folders import open_stage
+from tasks.synthetic.motion import CLIP_LIST_FILE, PICKLE_FILE, write_pickle
 
 __all__ = ["CLIP_LIST_FILE", "PICKLE_FILE", "synthesise_motion"]
 

@@ -12,9 +12,9 @@ import torch
 
 from data_contracts.parameters import Projection
 from data_contracts.windows import to_arrow
-from model.windows import WindowTensors
-from tasks.cameras import draw_camera, see_windows, window_starts
-from tasks.synthetic import generate
+from model.windows.loading import WindowTensors
+from tasks.synthetic.motion import generate
+from tasks.views.cameras import draw_camera, see_windows, window_starts
 
 hypothesis.settings.register_profile("any machine", deadline=None)  # a busy one takes its time
 hypothesis.settings.load_profile("any machine")

@@ -6,8 +6,8 @@ import pytest
 
 from data_contracts.clips import Clip, SeenClips, find_faults, from_arrow, summarise, to_arrow
 from data_contracts.skeleton import MIRROR
-from tasks.safe_pickle import read_pickle
-from tasks.synthetic import generate
+from tasks.motion_files.safe_pickle import read_pickle
+from tasks.synthetic.motion import generate
 
 
 def clip(poses, clip_id=0):

@@ -24,12 +24,14 @@ from data_contracts.errors import InputError
 from data_contracts.parameters import ConvertParameters, IngestParameters, ShortClips, Workers
 from data_contracts.skeleton import PELVIS
 from data_contracts.splits import SPLITS
-from data_contracts.store import Identity, open_stage, read_manifest
+from data_contracts.store.digests import Identity
+from data_contracts.store.folders import open_stage
+from data_contracts.store.manifests import read_manifest
 from data_contracts.windows import SCALARS, split_files
 from flows.convert import convert
-from tasks.cameras import cut_windows
 from tasks.convert import write_windows
-from tasks.synthetic import generate
+from tasks.synthetic.motion import generate
+from tasks.views.cameras import cut_windows
 
 BATCHES, CLIPS_A_BATCH = 8, 3
 PARAMETERS = ConvertParameters(window=27, stride=9, views=2)

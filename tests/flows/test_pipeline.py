@@ -18,10 +18,10 @@ from flows.convert import convert
 from flows.ingest import ingest
 from flows.pipeline import pipeline
 from flows.promote import promote
-from model.checkpoints import load_network
-from model.lifting import lift
-from model.windows import load_windows
-from tasks.tracking import connect
+from model.learning.checkpoints import load_network
+from model.network.lifting import lift
+from model.windows.loading import load_windows
+from tasks.mlflow_runs.runs import connect
 
 STAGES = ["synthesise", "ingest", "convert", "pretrain", "finetune", "evaluate"]
 

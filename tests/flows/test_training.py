@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-import data_contracts.store
+import data_contracts.store.folders
 from data_contracts.errors import InputError
 from data_contracts.parameters import CorruptionParameters, Objective, Runtime
 from flows.convert import convert
@@ -14,7 +14,7 @@ from flows.evaluate import evaluate
 from flows.finetune import finetune
 from flows.pretrain import pretrain
 from model import training
-from tasks.tracking import connect, find_run
+from tasks.mlflow_runs.runs import connect, find_run
 
 CURVES = ("loss", "learning_rate", "val_mpjpe_mm", "val_pck_150")
 
@@ -39,7 +39,7 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize(
     ("module", "name", "call"),
-    [(training, "_keep", 2), (training, "save_last", 2), (data_contracts.store, "_write_manifest", 1)],
+    [(training, "_keep", 2), (training, "save_last", 2), (data_contracts.store.folders, "_write_manifest", 1)],
 )
 def test_a_killed_run_goes_on_in_its_own_mlflow_run_without_a_gap_or_a_double_step(
     windows, parameters, tmp_path, monkeypatch, module, name, call

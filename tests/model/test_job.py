@@ -21,9 +21,9 @@ from data_contracts.parameters import (
     Runtime,
     TrainingParameters,
 )
-from model.checkpoints import read_about
-from model.dstformer import DSTformer
 from model.job import MARK, Job, distributed_command, run, run_on_devices, tell
+from model.learning.checkpoints import read_about
+from model.network.dstformer import DSTformer
 from model.training import build_network
 
 ROOT = Path(__file__).parent.parent.parent

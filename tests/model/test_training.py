@@ -21,12 +21,12 @@ from data_contracts.parameters import (
     Runtime,
     TrainingParameters,
 )
-from model.checkpoints import load_network, read_about
-from model.devices import make_fabric
-from model.dstformer import DSTformer
-from model.epochs import TrainingWindows
+from model.learning.checkpoints import load_network, read_about
+from model.learning.devices import make_fabric
+from model.network.dstformer import DSTformer
 from model.training import build_network, fit
-from model.windows import WindowTensors
+from model.windows.epochs import TrainingWindows
+from model.windows.loading import WindowTensors
 from tasks.finetune import with_head
 
 ROOT = Path(__file__).parent.parent.parent
@@ -144,7 +144,7 @@ from pathlib import Path
 sys.path[:0] = [{root!r}, {root!r} + "/tests/model"]
 import torch
 torch.set_num_threads(1)
-from model.windows import load_windows
+from model.windows.loading import load_windows
 from test_training import train
 
 def on_step(step, steps):

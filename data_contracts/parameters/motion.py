@@ -1,0 +1,111 @@
+"""Parameters from motion to windows: synthetic motion, ingest, convert."""
+
+import re
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from data_contracts.parameters.base import Parameters, Share
+
+SYNTHETIC_SOURCE = "synthetic"
+
+
+class GroupBy(StrEnum):
+    """What may not be split between train and test."""
+
+    SUBJECT = "subject"
+    RECORDING = "recording"
+    CLIP = "clip"
+
+
+class Layout(StrEnum):
+    """Order of the axes of a motion array."""
+
+    AUTO = "auto"
+    JOINTS_FIRST = "joints_first"  # (17, frames, 3)
+    FRAMES_FIRST = "frames_first"  # (frames, 17, 3)
+
+
+class SplitBy(StrEnum):
+    """What decides the split of a group: a stable hash of its name, or AMASS's official split by data set."""
+
+    HASH = "hash"
+    AMASS = "amass"
+
+
+class SyntheticParameters(Parameters):
+    """The embedded demo motion: how many people move, for how long, and from which seed."""
+
+    seed: int = Field(0, ge=0)
+    people: int = Field(24, ge=3, description="People, each with every action.")
+    seconds: float = Field(8.0, gt=1.0, le=600.0, description="Length of a clip.")
+
+
+class IngestParameters(Parameters):
+    """Motion file -> clips."""
+
+    fps: float = Field(60.0, gt=0, le=1000, description="Frames per second, where file and clip list give none.")
+    unit: Literal["m", "cm", "mm"] = Field("m", description="Unit of the file's coordinates.")
+    up: Literal["z", "y"] = Field("z", description="Axis of the file that points up.")
+    layout: Layout = Field(Layout.AUTO, description="Order of an array's axes; auto: told by the shapes of the file.")
+    min_frames: int = Field(30, ge=2, description="Shorter clips are left out, each named in the quarantine file.")
+    max_quarantined: Share = Field(0.05, description="Above this share of broken clips the stage fails.")
+    group_by: GroupBy = Field(
+        GroupBy.SUBJECT, description="Group of a clip: its subject, its recording, or itself (then people are split)."
+    )
+    group_pattern: str | None = Field(
+        None,
+        description="Regular expression found in a clip's name: its first group (or all of it) is the subject, where"
+        " the file gives none. None: AMASS names, DATASET_SUBJECT_...",
+    )
+
+    @field_validator("group_pattern")
+    @classmethod
+    def _is_a_regular_expression(cls, pattern: str | None) -> str | None:
+        try:
+            re.compile(pattern or "")
+        except re.error as error:
+            raise ValueError(f"no regular expression: {error}") from error
+        return pattern
+
+
+class Projection(StrEnum):
+    """The virtual camera's projection."""
+
+    ORTHOGRAPHIC = "orthographic"
+    PERSPECTIVE = "perspective"
+
+
+class ShortClips(StrEnum):
+    """What happens to a clip shorter than the window."""
+
+    PAD = "pad"
+    DROP = "drop"
+
+
+class ConvertParameters(Parameters):
+    """Clips -> windows seen by virtual cameras, split by group."""
+
+    fps: float | None = Field(
+        None, gt=0, le=1000, description="Clips are interpolated to this rate; none: each keeps its own."
+    )
+    window: int = Field(27, ge=1, le=4096, description="Frames of a window.")
+    stride: int = Field(9, ge=1, description="Frames between the starts of two windows.")
+    views: int = Field(4, ge=1, le=1024, description="Virtual cameras per clip.")
+    projection: Projection = Projection.ORTHOGRAPHIC
+    max_pitch_deg: float = Field(15.0, ge=0, lt=90, description="Camera pitch is uniform in [-max, max].")
+    short_clips: ShortClips = Field(
+        ShortClips.PAD, description="Clips shorter than the window: padded (confidence 0) or left out."
+    )
+    split_by: SplitBy = SplitBy.HASH
+    val_share: Share = 0.15
+    test_share: Share = 0.15
+    split_seed: int = Field(204, ge=0, description="Salt of the hash that puts a group into a split.")
+    seed: int = Field(0, ge=0, description="Seed of the cameras.")
+
+    @model_validator(mode="after")
+    def _shares_leave_room_for_training(self) -> "ConvertParameters":
+        if self.val_share + self.test_share >= 1:
+            raise ValueError(f"val_share + test_share is {self.val_share + self.test_share:g}; it must stay below 1")
+        return self

@@ -1,0 +1,79 @@
+"""Digests: of files, and of what a stage's result is a function of."""
+
+import hashlib
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from data_contracts.errors import InputError
+
+CONTRACT_VERSION = 3  # raised whenever the same parameters and inputs would give another result
+
+Kind = Literal["synthetic", "clips", "windows", "runs", "reports", "pipelines"]
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a stage's result is a function of: its name, parameters and input digests (name -> digest)."""
+
+    kind: Kind
+    name: str
+    parameters: BaseModel
+    inputs: dict[str, str]
+
+    @property
+    def digest(self) -> str:
+        """`stage_digest` under the contract version of this code."""
+        return stage_digest(self.name, CONTRACT_VERSION, self.parameters.model_dump(mode="json"), self.inputs)
+
+
+def stage_digest(stage: str, contract_version: int, parameters: dict[str, Any], inputs: dict[str, str]) -> str:
+    """16 hex digits of SHA-256 of what a stage's result is a function of; `parameters` as JSON has them."""
+    identity = {
+        "stage": stage,
+        "contract_version": contract_version,
+        "parameters": parameters,
+        "inputs": inputs,
+    }
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, as hex.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+class DigestedFile(io.FileIO):
+    """A new file whose SHA-256 is taken as it is written, from its first byte to its last; `digest` is it, as hex."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "x")
+        self._sha256 = hashlib.sha256()
+
+    def write(self, data: Any) -> int:
+        """All of `data`."""
+        view = memoryview(data).cast("B")
+        self._sha256.update(view)
+        done = 0
+        while done < len(view):
+            done += super().write(view[done:])
+        return done
+
+    @property
+    def digest(self) -> str:
+        """Of what has been written so far."""
+        return self._sha256.hexdigest()

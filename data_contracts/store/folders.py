@@ -1,0 +1,163 @@
+"""The store: one folder per stage result, named after the digest of what it was made from.
+
+A stage is a function of its digests. It writes into `<kind>/.<digest>.partial`, its `manifest.json` last, and the
+folder is renamed when complete: a reader sees all or nothing. A lock beside it lets one process work at a digest; a
+second one waits and then finds the folder. From this follow caching, retry, and, where `resume` keeps the partial
+folder, resume.
+"""
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from filelock import FileLock
+
+from data_contracts.errors import InputError
+from data_contracts.store.digests import CONTRACT_VERSION, Identity, Kind, file_digest
+from data_contracts.store.manifests import MANIFEST, package_versions, read_manifest, write_manifest
+
+CHECKPOINT_FILE = "model.safetensors"  # of a run folder: its best network
+
+
+@dataclass
+class Stage:
+    """One stage at work: `folder` is where to write (or, when `cached`, where the result already is).
+
+    The work adds to `counts` and `statistics` before the `with` block of `open_stage` ends.
+    """
+
+    name: str
+    digest: str
+    folder: Path
+    cached: bool
+    parameters: dict[str, Any]
+    inputs: dict[str, str]
+    counts: dict[str, Any] = field(default_factory=dict)
+    statistics: dict[str, Any] = field(default_factory=dict)
+    digests: dict[str, str] = field(default_factory=dict)  # SHA-256 of files that were digested while they were written
+    seconds: float = 0.0
+    resumed: bool = False  # an earlier run began it and was killed
+
+
+def default_store(store: str | Path | None = None) -> Path:
+    """Root of the store: the one given, else `UPLIFT_STORE`, else `./store`; absolute."""
+    return Path(store or os.environ.get("UPLIFT_STORE") or "store").resolve()
+
+
+@contextmanager
+def open_stage(store: Path, identity: Identity, resume: bool = False) -> Iterator[Stage]:
+    """Run one stage: yields a `Stage` to write into, and completes its folder when the block ends without an error.
+
+    Parameters
+    ----------
+    store
+        Root of the store.
+    resume
+        Keep what a killed run left in the partial folder, and leave it there when this run fails too.
+
+    Raises
+    ------
+    InputError
+        The store cannot be written.
+    """
+    start = time.perf_counter()
+    digest = identity.digest
+    folder, partial = store / identity.kind / digest, store / identity.kind / f".{digest}.partial"
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"store {store}: cannot be written ({error.strerror}); pass another --store") from error
+    with FileLock(folder.parent / f".{digest}.lock"):
+        stage = find_stage(store, identity)
+        if stage is not None:
+            yield stage
+        else:
+            resumed = partial.is_dir()
+            if not resume:
+                shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(exist_ok=True)
+            parameters = identity.parameters.model_dump(mode="json")
+            stage = Stage(identity.name, digest, partial, False, parameters, identity.inputs, resumed=resumed)
+            try:
+                yield stage
+            except BaseException:
+                if not resume:
+                    shutil.rmtree(partial, ignore_errors=True)
+                raise
+            stage.seconds = time.perf_counter() - start
+            write_manifest(partial, _manifest(stage))
+            partial.replace(folder)
+            _sync(folder.parent)
+            stage.folder = folder
+        stage.seconds = time.perf_counter() - start
+
+
+def find_stage(store: Path, identity: Identity) -> Stage | None:
+    """The finished stage of that identity, if the store has it."""
+    folder = store / identity.kind / identity.digest
+    if not (folder / MANIFEST).is_file():
+        return None
+    manifest = read_manifest(folder)
+    return Stage(
+        identity.name,
+        identity.digest,
+        folder,
+        True,
+        manifest["parameters"],
+        identity.inputs,
+        manifest["counts"],
+        manifest["statistics"],
+    )
+
+
+def resolve(store: Path, kind: Kind | Literal["*"], reference: str | Path) -> Path:
+    """The finished stage folder that a path, or a digest (or its unambiguous beginning) in the store, stands for.
+
+    A kind `*` looks among all kinds.
+    """
+    for candidate in (Path(reference), store / kind / str(reference)):
+        if (candidate / MANIFEST).is_file():
+            return candidate.resolve()
+    matches = sorted(store.glob(f"{kind}/{reference}*/{MANIFEST}")) if str(reference).isalnum() else []
+    if len(matches) != 1:
+        found = "no" if not matches else f"{len(matches)}"
+        what = "stage" if kind == "*" else kind
+        raise InputError(f"{reference}: {found} finished {what} folder of that path or digest in {store}")
+    return matches[0].parent.resolve()
+
+
+def resolve_checkpoint(store: Path, reference: str | Path) -> Path:
+    """The checkpoint that a `.safetensors` or `.bin` path, or a run folder's path or digest, stands for."""
+    if str(reference).endswith((".safetensors", ".bin")):
+        return Path(reference)
+    return resolve(store, "runs", reference) / CHECKPOINT_FILE
+
+
+def _manifest(stage: Stage) -> dict[str, Any]:
+    files = {str(path.relative_to(stage.folder)): path for path in sorted(stage.folder.rglob("*")) if path.is_file()}
+    return {
+        "stage": stage.name,
+        "digest": stage.digest,
+        "contract_version": CONTRACT_VERSION,
+        "parameters": stage.parameters,
+        "inputs": stage.inputs,
+        "counts": stage.counts,
+        "statistics": stage.statistics,
+        "files": {name: stage.digests.get(name) or file_digest(path) for name, path in files.items()},
+        "packages": package_versions(),
+        "seconds": round(stage.seconds, 3),
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,66 @@
+"""Which inputs each stage's result is a function of."""
+
+from pathlib import Path
+
+from data_contracts.parameters import (
+    ConvertParameters,
+    EvaluateParameters,
+    FinetuneParameters,
+    IngestParameters,
+    PipelineParameters,
+    PretrainParameters,
+    Runtime,
+    SyntheticParameters,
+    Workers,
+)
+from data_contracts.store.digests import Identity, file_digest
+from data_contracts.store.manifests import read_manifest
+
+
+def synthesise(parameters: SyntheticParameters) -> Identity:
+    """Synthetic motion: its parameters alone."""
+    return Identity("synthetic", "synthesise", parameters, {})
+
+
+def ingest(source: Path, clip_list: Path | None, parameters: IngestParameters) -> Identity:
+    """Clips: the bytes of the pickle and of its clip list."""
+    return Identity("clips", "ingest", parameters, _source(source, clip_list))
+
+
+def convert(clips: Path, parameters: ConvertParameters) -> Identity:
+    """Windows: the clip store."""
+    return Identity("windows", "convert", parameters, {"clips": _digest(clips)})
+
+
+def pretrain(windows: Path, parameters: PretrainParameters, windows_2d: Path | None = None) -> Identity:
+    """A pretrained network: the windows, and those whose 2D alone is used."""
+    inputs = {"windows": _digest(windows)} | ({"windows_2d": _digest(windows_2d)} if windows_2d else {})
+    return Identity("runs", "pretrain", parameters, inputs)
+
+
+def finetune(windows: Path, checkpoint: Path, parameters: FinetuneParameters) -> Identity:
+    """A fine-tuned network: the windows and the bytes of the pretrained checkpoint."""
+    return Identity(
+        "runs", "finetune", parameters, {"windows": _digest(windows), "pretrained": file_digest(checkpoint)}
+    )
+
+
+def evaluate(windows: Path, checkpoint: Path, parameters: EvaluateParameters) -> Identity:
+    """A report: the windows and the bytes of the checkpoint."""
+    return Identity(
+        "reports", "evaluate", parameters, {"windows": _digest(windows), "checkpoint": file_digest(checkpoint)}
+    )
+
+
+def pipeline(source: Path, clip_list: Path | None, parameters: PipelineParameters) -> Identity:
+    """A pipeline run: the bytes it starts from. It has no folder of its own; its digest finds its run in MLflow."""
+    anywhere = parameters.model_copy(update={"workers": Workers(), "train": Runtime()})  # not where it runs
+    return Identity("pipelines", "pipeline", anywhere, _source(source, clip_list))
+
+
+def _source(source: Path, clip_list: Path | None) -> dict[str, str]:
+    return {"source": file_digest(source)} | ({"clip_list": file_digest(clip_list)} if clip_list else {})
+
+
+def _digest(folder: Path) -> str:
+    return read_manifest(folder)["digest"]

@@ -1,0 +1,82 @@
+"""What a frozen backbone makes of every window, computed once and kept: in memory, else on disk, as they have room."""
+
+import logging
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from model.network.dstformer import DSTformer
+from model.windows.batches import mirror
+from model.windows.loading import Windows, free_bytes
+
+_LOG = logging.getLogger(__name__)
+
+
+class Features:
+    """Features (V, N, T, 17, C) of N windows, as they are and, with V = 2, mirrored; given on `device`."""
+
+    def __init__(self, values: Tensor, device: torch.device) -> None:
+        self._values, self._device = values, device
+
+    def at(self, places: Tensor, mirrored: Tensor | None = None) -> Tensor:
+        """Of the windows at `places` (B,), mirrored where that is true (B,): (B, T, 17, C)."""
+        if mirrored is not None:
+            places = places + self._values.shape[1] * mirrored.to(places)
+        return self._values.flatten(0, 1).index_select(0, places.to(self._values.device)).to(self._device)
+
+
+@contextmanager
+def kept_features(
+    network: DSTformer,
+    windows: Windows,
+    mirrored: bool,
+    fabric: Fabric,
+    file: Path,
+    memory_gb: float | None = None,
+    batch_size: int = 256,
+) -> Iterator[Features | None]:
+    """Features of all `windows`, and with `mirrored` of their mirror images; none where they fit nowhere.
+
+    Parameters
+    ----------
+    file
+        Where they lie, if memory does not hold them, until the block ends.
+    memory_gb
+        What memory may take; none: half of what is free on Fabric's device. The disk may give half of what is free.
+    """
+    shape = (2 if mirrored else 1, len(windows), windows.window, 17, network.config.embed_dim)
+    size = 4 * int(np.prod(shape))
+    budget = free_bytes(fabric.device) / 2 if memory_gb is None else memory_gb * 1e9
+    if size <= budget:
+        values = torch.empty(shape, device=fabric.device)
+        where = f"memory of {fabric.device}"
+    elif size <= shutil.disk_usage(file.parent).free / 2:
+        values = torch.from_numpy(np.memmap(file, dtype=np.float32, mode="w+", shape=shape))
+        where = str(file)
+    else:
+        _LOG.info("backbone features take %.1f GB, which fits nowhere: the backbone runs in every step", size / 1e9)
+        yield None
+        return
+    try:
+        _LOG.info("backbone features of %d windows: %.2f GB in %s", len(windows), size / 1e9, where)
+        _fill(values, network, windows, fabric, batch_size)
+        yield Features(values, fabric.device)
+    finally:
+        file.unlink(missing_ok=True)
+
+
+@torch.no_grad()
+def _fill(values: Tensor, network: DSTformer, windows: Windows, fabric: Fabric, batch_size: int) -> None:
+    start = 0
+    for batch in windows.batches(batch_size):
+        for variant, of_all in enumerate(values):
+            pose_2d = batch.pose_2d if variant == 0 else mirror(batch.pose_2d)
+            with fabric.autocast():
+                of_all[start : start + len(batch)] = network.backbone(pose_2d)
+        start += len(batch)

@@ -1,0 +1,121 @@
+"""Training losses on poses in normalised units; every term is a weighted mean over the frames (and joints) that count.
+
+Formulas: MotionBERT (ICCV 2023, section 4.2): MPJPE + w * N-MPJPE + w * velocity, and for windows whose 3D is not used
+the distance in the image, weighted by the input's confidence. The focal weight is Focal-R (Yang et al., Delving into
+Deep Imbalanced Regression, ICML 2021): an error e is weighted by (2 sigmoid(beta e) - 1)^gamma so that joints already
+right count little. The weight carries no gradient: it shifts attention, not an error's minimum.
+
+A step's windows may be spread over micro-batches and devices. So a term is a sum over the piece divided by the total of
+the whole step, and the pieces' losses simply add up to the step's.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from data_contracts.parameters import LossWeights
+from data_contracts.skeleton import NUM_JOINTS
+from model.network.lifting import root_relative
+from model.scoring.metrics import joint_errors
+
+FOCAL_BETA = 20.0  # in 1/normalised units: an error of 0.1 (about a tenth of half the figure) gets 0.76^gamma
+
+
+@dataclass
+class Counting:
+    """How much each error counts.
+
+    joints (B, T, 17): in the mean over poses; steps (B, T-1, 17): in the mean over steps from frame to frame.
+    """
+
+    joints: Tensor
+    steps: Tensor
+
+    @classmethod
+    def of(cls, frame_weight: Tensor, masked: Tensor | None = None) -> "Counting":
+        """Frames that are not padding (B, T), and of them, if given, the masked joints (B, T, 17) alone."""
+        pairs = frame_weight[:, 1:] * frame_weight[:, :-1]
+        if masked is None:
+            return cls(*(weight[..., None].expand(*weight.shape, NUM_JOINTS) for weight in (frame_weight, pairs)))
+        joints = frame_weight[..., None] * masked
+        return cls(joints, pairs[..., None] * (masked[:, 1:] | masked[:, :-1]))
+
+    def __getitem__(self, windows: slice) -> "Counting":
+        return Counting(self.joints[windows], self.steps[windows])
+
+    def of_nothing(self) -> "Counting":
+        """The same with every weight 0."""
+        return Counting(torch.zeros_like(self.joints), torch.zeros_like(self.steps))
+
+    @property
+    def totals(self) -> tuple[Tensor, Tensor]:
+        """Sums over the whole step, to divide its pieces' sums by."""
+        return self.joints.sum().clamp_min(1), self.steps.sum().clamp_min(1)
+
+
+def pose_loss(
+    pred: Tensor,
+    target: Tensor,
+    counting: Counting,
+    weights: LossWeights,
+    focal_gamma: float = 0.0,
+    totals: tuple[Tensor, Tensor] | None = None,
+) -> Tensor:
+    """Weighted sum of the loss terms.
+
+    Parameters
+    ----------
+    pred, target
+        (B, T, 17, D), normalised units.
+    counting
+        What counts of them.
+    totals
+        Of the whole step, where these windows are a piece of it; none: they are all of it.
+
+    Returns
+    -------
+    Tensor
+        Scalar. Terms whose weight is 0 are not computed.
+    """
+    joints_total, steps_total = totals or counting.totals
+    loss = pred.new_zeros(())
+    if weights.mpjpe:
+        errors = joint_errors(pred, target)  # (B, T, 17)
+        if focal_gamma:
+            errors = errors * focal_weight(errors, focal_gamma)
+        loss = loss + weights.mpjpe * (errors * counting.joints).sum() / joints_total
+    if weights.n_mpjpe:
+        scale = (target * pred).sum(dim=(-2, -1), keepdim=True)
+        scale = scale / pred.square().sum(dim=(-2, -1), keepdim=True).clamp_min(torch.finfo(pred.dtype).tiny)
+        loss = loss + weights.n_mpjpe * (joint_errors(scale * pred, target) * counting.joints).sum() / joints_total
+    if weights.velocity and pred.shape[1] > 1:
+        step_errors = joint_errors(pred.diff(dim=1), target.diff(dim=1))  # (B, T-1, 17)
+        loss = loss + weights.velocity * (step_errors * counting.steps).sum() / steps_total
+    return loss
+
+
+def image_loss(pred: Tensor, pose_2d: Tensor, counting: Counting, joints_total: Tensor | None = None) -> Tensor:
+    """Distance in the image, weighted by confidence, where the 3D pose is not known (MotionBERT, `loss_2d_weighted`).
+
+    Parameters
+    ----------
+    pred
+        (B, T, 17, 3), relative to the pelvis.
+    pose_2d
+        (B, T, 17, 3): the input as it was, x, y, confidence.
+    joints_total
+        Of the whole step, where these windows are a piece of it.
+
+    Returns
+    -------
+    Tensor
+        Scalar.
+    """
+    errors = joint_errors(pred[..., :2], root_relative(pose_2d[..., :2])) * pose_2d[..., 2]  # (B, T, 17)
+    return (errors * counting.joints).sum() / (counting.totals[0] if joints_total is None else joints_total)
+
+
+def focal_weight(errors: Tensor, gamma: float) -> Tensor:
+    """Focal-R weight in [0, 1) of each error, without gradient; any shape."""
+    return (2 * torch.sigmoid(FOCAL_BETA * errors.detach()) - 1) ** gamma

@@ -1,0 +1,157 @@
+"""What one optimiser step learns from: its windows corrupted, the network's answer, the loss and its gradients.
+
+Random numbers are drawn and totals taken over a whole step before it is cut into micro-batches and over devices; so
+neither changes the result, but for the order in which numbers are added.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from data_contracts.parameters import Objective, TrainingParameters
+from model.learning.features import Features
+from model.learning.losses import Counting, image_loss, pose_loss
+from model.network.dstformer import DSTformer
+from model.network.lifting import root_relative
+from model.scoring.metrics import PCK_MM, joint_errors
+from model.windows.batches import Batch
+from model.windows.corruption import corrupt
+from model.windows.loading import Windows
+from model.windows.seeding import generator_at
+
+WARMUP_SHARE = 0.03  # of a cosine schedule
+VALIDATION_SEED = 2**31 - 1
+
+
+@dataclass
+class Exercise:
+    """Windows as the network meets them.
+
+    clean: what it should give back; given (B, T, 17, 3): what it sees; masked (B, T, 17): where that was replaced;
+    features (B, T, 17, C): what a frozen backbone makes of it; counting, totals: what counts, here and in the whole
+    step; only_2d: their 3D is not known.
+    """
+
+    clean: Batch
+    given: Tensor
+    masked: Tensor | None
+    features: Tensor | None
+    counting: Counting
+    totals: tuple[Tensor, Tensor]
+    only_2d: bool = False
+
+    def __getitem__(self, windows: slice) -> "Exercise":
+        return replace(
+            self,
+            clean=self.clean[windows],
+            given=self.given[windows],
+            masked=None if self.masked is None else self.masked[windows],
+            features=None if self.features is None else self.features[windows],
+            counting=self.counting[windows],
+        )
+
+
+class Learner:
+    """A network that Fabric has set up, and what it is asked for."""
+
+    def __init__(self, module: nn.Module, parameters: TrainingParameters, objective: Objective, fabric: Fabric) -> None:
+        self.module, self.parameters, self.objective, self.fabric = module, parameters, objective, fabric
+
+    def exercise(
+        self, windows: Batch, generator: torch.Generator, features: Tensor | None = None, only_2d: bool = False
+    ) -> Exercise:
+        """`windows`, all those of a step, corrupted; `features` where nothing is."""
+        given, masked = corrupt(windows.pose_2d, self.parameters.corruption, generator)
+        counting = Counting.of(windows.frame_weight, masked if self.parameters.loss_on == "masked" else None)
+        shown = masked if self.parameters.corruption.fill == "token" else None
+        return Exercise(windows, given, shown, features, counting, counting.totals, only_2d)
+
+    def gradients(self, exercise: Exercise, micro_batch: int) -> Tensor:
+        """Adds this device's part of the step's gradients, `micro_batch` windows at a time; returns the step's loss."""
+        fabric, count, losses = self.fabric, len(exercise.clean), []
+        start, stop = (count * rank // fabric.world_size for rank in (fabric.global_rank, fabric.global_rank + 1))
+        if start == stop:  # fewer windows than devices: this one only takes part in what they exchange
+            exercise = replace(exercise, counting=exercise.counting.of_nothing())
+            start, stop = 0, 1
+        for first in range(start, stop, micro_batch):
+            last = min(first + micro_batch, stop)
+            with fabric.no_backward_sync(self.module, enabled=last < stop):  # type: ignore[arg-type]
+                loss = self._loss(exercise[first:last])
+                fabric.backward(loss * fabric.world_size)  # devices exchange the mean of their gradients
+            losses.append(loss.detach())
+        return _sum_over_devices(torch.stack(losses).sum(), fabric)
+
+    @torch.no_grad()
+    def validate(
+        self, val: Windows, on_batch: Callable[[], None] = lambda: None, features: Features | None = None
+    ) -> dict[str, float]:
+        """MPJPE (mm) and PCK@150mm on windows corrupted as in training, the same way every time; padding left out.
+
+        With `reconstruct` the errors are those of the 2D pose, in mm at the root's depth. `on_batch` is called after
+        each batch.
+        """
+        self.module.eval()
+        fabric, size = self.fabric, 2 * self.parameters.batch_size
+        sums = torch.zeros(3, device=fabric.device, dtype=torch.float64)  # errors, joints within, frames
+        for number, batch in enumerate(val.batches(size)):
+            if number % fabric.world_size != fabric.global_rank:
+                continue
+            generator = generator_at(fabric.device, self.parameters.seed, VALIDATION_SEED, number * size)
+            places = torch.arange(number * size, number * size + len(batch), device=fabric.device)
+            pred, target = self._answer(self.exercise(batch, generator, features.at(places) if features else None))
+            errors_mm = joint_errors(pred, target) * (1000 / batch.scale.view(-1, 1, 1))  # (B, T, 17)
+            within = (errors_mm <= PCK_MM).float()
+            of_frames = torch.stack((errors_mm.mean(dim=-1), within.mean(dim=-1), torch.ones_like(batch.frame_weight)))
+            sums += (of_frames * batch.frame_weight).sum(dim=(1, 2))
+            on_batch()
+        error_mm, correct, frames = _sum_over_devices(sums, fabric).tolist()
+        return {"val_mpjpe_mm": error_mm / frames, "val_pck_150": correct / frames}
+
+    def _answer(self, exercise: Exercise) -> tuple[Tensor, Tensor]:
+        """Prediction and target."""
+        pred = self.module(exercise.given, exercise.masked, exercise.features).float()
+        if self.objective is Objective.RECONSTRUCT:
+            return pred, exercise.clean.pose_2d[..., :2]
+        return root_relative(pred), exercise.clean.pose_3d
+
+    def _loss(self, exercise: Exercise) -> Tensor:
+        weights, (pred, target) = self.parameters.loss, self._answer(exercise)
+        if exercise.only_2d and self.objective is Objective.LIFT:
+            loss = image_loss(pred, exercise.clean.pose_2d, exercise.counting, exercise.totals[0])
+            return weights.pose_2d * loss
+        return pose_loss(pred, target, exercise.counting, weights, self.parameters.focal_gamma, exercise.totals)
+
+
+def parameter_groups(network: DSTformer, parameters: TrainingParameters) -> list[dict[str, Any]]:
+    """What learns, and how fast: the last LayerNorm has a rate of its own."""
+    rate = parameters.learning_rate
+    norm_rate = parameters.norm_learning_rate or rate
+    rest: Iterable[nn.Parameter] = [*network.backbone.parameters(), *network.head.parameters()]
+    groups = [(rest, rate), (network.norm.parameters(), norm_rate)]
+    return [{"params": [p for p in group if p.requires_grad], "lr": lr, "base_lr": lr} for group, lr in groups]
+
+
+def set_learning_rate(optimiser: Optimizer, parameters: TrainingParameters, done_share: float, epoch: int) -> float:
+    """Set every group's rate for the step after `done_share` of all steps; returns the first group's."""
+    if parameters.schedule == "cosine":
+        warmup = min(1.0, (done_share + 1e-3) / WARMUP_SHARE)
+        factor = warmup * 0.5 * (1 + math.cos(math.pi * done_share))
+    else:
+        factor = parameters.decay**epoch if parameters.schedule == "exponential" else 1.0
+    for group in optimiser.param_groups:
+        group["lr"] = group["base_lr"] * factor
+    return optimiser.param_groups[0]["lr"]
+
+
+def _sum_over_devices(value: Tensor, fabric: Fabric) -> Tensor:
+    if fabric.world_size == 1:
+        return value
+    summed = fabric.all_reduce(value, reduce_op="sum")
+    assert isinstance(summed, Tensor)
+    return summed

@@ -1,0 +1,132 @@
+"""The Parquet files of one split: what they hold, and row groups of them as tensors.
+
+A pose column is fixed-size binary, so a row group of it is one block of memory: it is copied, never decoded row by row.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as arrow
+import pyarrow.parquet as parquet
+import torch
+
+from data_contracts.errors import InputError
+from data_contracts.skeleton import NUM_JOINTS
+from data_contracts.windows import SCALARS, split_files, to_numpy
+from model.windows.batches import Batch
+
+_FRAME_BYTES = 4 * NUM_JOINTS * 3  # of a pose
+_COLUMNS = ["pose_2d", "pose_3d", "scale"]
+
+
+class WindowFiles:
+    """The windows of one split on disk.
+
+    Parameters
+    ----------
+    folder
+        A windows folder.
+    split
+        `train`, `val` or `test`.
+
+    Attributes
+    ----------
+    window
+        Frames of a window.
+    rows
+        One row per window, columns `SCALARS`.
+    row_groups
+        Windows of each row group, in the order of the files.
+
+    Raises
+    ------
+    InputError
+        The split is missing or empty, or a file is damaged or holds other columns than the window contract's.
+    """
+
+    def __init__(self, folder: Path, split: str) -> None:
+        files = split_files(folder, split)
+        if not files:
+            raise InputError(
+                f"{folder}: no windows in split {split!r}; is this the folder of a finished convert stage?"
+            )
+        self._parts: list[tuple[Path, parquet.FileMetaData, int]] = []  # of each row group: where it lies
+        windows, rows = set(), []
+        for file in files:
+            with _readable(file):
+                part = parquet.ParquetFile(file)
+                windows.add(_window(file, part.schema_arrow))
+                rows.append(part.read(columns=list(SCALARS)))
+            self._parts += [(file, part.metadata, group) for group in range(part.num_row_groups)]
+        if len(windows) > 1:
+            raise InputError(f"{folder / split}: windows of {sorted(windows)} frames in one split")
+        self.window = windows.pop()
+        self.rows: pd.DataFrame = arrow.concat_tables(rows).to_pandas()
+        self.row_groups = [metadata.row_group(group).num_rows for _, metadata, group in self._parts]
+        if not len(self.rows):
+            raise InputError(f"{folder}: split {split!r} is empty")
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def read(self, groups: Sequence[int], pin: bool = False, stopped: Callable[[], bool] = lambda: False) -> Batch:
+        """Row groups one after the other, in memory of the CPU; gives up, with the rest unfilled, once `stopped`.
+
+        Raises
+        ------
+        InputError
+            A file is damaged; names it.
+        """
+        counts = [self.row_groups[group] for group in groups]
+        windows = Batch.empty(sum(counts), self.window, pin)
+        for group, out in zip(groups, windows.split(counts), strict=True):
+            if stopped():
+                break
+            self._read_group(group, out)
+        return windows
+
+    def pick(self, index: Sequence[int]) -> Batch:
+        """Single windows by their place in `rows`; reads a row group for each."""
+        ends = np.cumsum(self.row_groups)
+        groups = np.searchsorted(ends, index, side="right")
+        rows = torch.tensor(index - ends[groups] + np.array(self.row_groups)[groups])
+        return Batch.join([self.read([g]).select(row) for g, row in zip(groups.tolist(), rows.split(1), strict=True)])
+
+    def _read_group(self, group: int, out: Batch) -> None:
+        file, metadata, number = self._parts[group]
+        with _readable(file), parquet.ParquetFile(file, metadata=metadata) as part:
+            table = part.read_row_group(number, columns=_COLUMNS, use_threads=False)
+        scale, pose_2d = table.column("scale").to_numpy(), to_numpy(table, "pose_2d")
+        out.scale.numpy()[:] = scale
+        out.pose_2d.numpy()[:] = pose_2d
+        out.frame_weight.numpy()[:] = (pose_2d[..., 2] > 0).any(axis=-1)
+        np.multiply(to_numpy(table, "pose_3d"), scale[:, None, None, None], out=out.pose_3d.numpy())  # metres -> units
+
+
+@contextmanager
+def _readable(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, arrow.ArrowException) as error:
+        raise InputError(f"{file}: cannot be read as windows, it is cut off or damaged ({error})") from error
+
+
+def _window(file: Path, schema: arrow.Schema) -> int:
+    """Frames of a window in a file of that schema."""
+    missing = sorted({*SCALARS, *_COLUMNS} - set(schema.names))
+    if missing:
+        raise InputError(f"{file}: not a window table, it has no column {', '.join(missing)}")
+    frames = set()
+    for name in ("pose_2d", "pose_3d"):
+        kind = schema.field(name).type
+        if not arrow.types.is_fixed_size_binary(kind) or kind.byte_width % _FRAME_BYTES:
+            raise InputError(
+                f"{file}: column {name} is {kind}; wanted: fixed-size binary of {_FRAME_BYTES} bytes a frame"
+            )
+        frames.add(kind.byte_width // _FRAME_BYTES)
+    if len(frames) > 1:
+        raise InputError(f"{file}: pose_2d and pose_3d differ in length: {sorted(frames)} frames")
+    return frames.pop()

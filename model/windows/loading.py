@@ -1,0 +1,117 @@
+"""A split of a windows folder, opened for the learner: in memory where it fits, else streamed, in the same batches."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from model.windows.batches import Batch
+from model.windows.files import WindowFiles
+from model.windows.streaming import StreamedWindows, mirrored_of, order_of, window_bytes
+
+CPU = torch.device("cpu")
+
+
+@dataclass
+class WindowTensors(Batch):
+    """One split in memory, on one device.
+
+    `rows` keeps the scalar columns (window_id, clip_id, group, action, ...), `row_groups` the windows of each row group
+    of its files; `both`, if there is room for them: the windows and, after them, their mirror images.
+    """
+
+    rows: pd.DataFrame
+    row_groups: list[int]
+    both: Batch | None = None
+
+    def order(self, seed: int, epoch: int) -> Tensor:
+        """Places in `rows` (N,) of an epoch's windows, in the order that `steps` feeds them; on the CPU."""
+        return order_of(self.row_groups, self.window, seed, epoch)
+
+    def steps(self, seed: int, epoch: int, size: int, start_step: int = 0, flip: bool = False) -> Iterator[Batch]:
+        """The windows of an epoch, each once, `size` at a time (the last time what is left), as copies.
+
+        Parameters
+        ----------
+        seed, epoch
+            The order depends on them (`model.windows.streaming.shuffled_pools`).
+        size
+            Windows of an optimiser step.
+        start_step
+            Steps to leave out at the beginning.
+        flip
+            Half of the windows come as their mirror images (`model.windows.streaming.mirrored_of`).
+        """
+        device = self.scale.device
+        places = self.order(seed, epoch).to(device)
+        if not flip:
+            return map(self.select, places.split(size)[start_step:])
+        mirrored = mirrored_of(len(self), seed, epoch).to(device)
+        if self.both:
+            return map(self.both.select, (places + len(self) * mirrored).split(size)[start_step:])
+        return map(self._select_mirrored, places.split(size)[start_step:], mirrored.split(size)[start_step:])
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        """All windows as they lie, `size` at a time (the last time what is left)."""
+        return iter(self.split(size))
+
+    def pick(self, index: Sequence[int]) -> Batch:
+        """Single windows, by their place in `rows`."""
+        return self.select(torch.tensor(index, device=self.scale.device))
+
+    def _select_mirrored(self, index: Tensor, mirrored: Tensor) -> Batch:
+        batch = self.select(index)
+        batch.mirror_(mirrored)
+        return batch
+
+
+Windows = WindowTensors | StreamedWindows
+
+
+def load_windows(
+    folder: Path, split: str, memory_gb: float | None = None, device: torch.device = CPU, flip: bool = False
+) -> Windows:
+    """Open one split of a windows folder; its batches come on `device`.
+
+    Parameters
+    ----------
+    folder
+        A windows folder.
+    split
+        `train`, `val` or `test`.
+    memory_gb
+        A larger split is streamed (two pools of `streaming.POOL_BYTES` in memory), a smaller one is held on
+        `device`; none: half of the memory that is free, here and on `device`.
+    flip
+        `steps` will be asked for mirror images: hold those of every window too, if they fit.
+
+    Raises
+    ------
+    InputError
+        The split is missing or empty, or a file is damaged or holds other columns than the window contract's.
+    """
+    files = WindowFiles(folder, split)
+    budget = free_bytes(device) / 2 if memory_gb is None else memory_gb * 1e9
+    size = len(files) * window_bytes(files.window)
+    if size > budget:
+        return StreamedWindows(files, device)
+    windows, both = files.read(range(len(files.row_groups))).to(device), None
+    if flip and 2 * size <= budget:
+        both = windows.with_mirror_images()
+        windows = both[: len(windows)]
+    return WindowTensors(**vars(windows), rows=files.rows, row_groups=files.row_groups, both=both)
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that can be had, on this machine (page cache counts as free) and on `device`, whichever is less."""
+    meminfo = Path("/proc/meminfo")
+    if meminfo.is_file():
+        lines = dict(line.split(":") for line in meminfo.read_text().splitlines())
+        free = 1024 * int(lines["MemAvailable"].split()[0])
+    else:  # not Linux: what there is in all
+        free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return min(free, torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else free

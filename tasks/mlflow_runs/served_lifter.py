@@ -1,0 +1,43 @@
+"""The model as MLflow serves it: models-from-code, so that loading it runs this file and unpickles nothing.
+
+`predict` takes float32 (N, window, 17, 3): x right, y down, confidence, normalised as in the window contract; it
+returns float32 (N, window, 17, 3): x right, y down, z forward, relative to the pelvis, in the input's own units.
+Divided by the window's `scale` they are metres.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import torch
+from mlflow.pyfunc import PythonModel, PythonModelContext
+
+from model.learning.checkpoints import load_network
+from model.network.lifting import lift
+
+BATCH = 256
+
+
+class ServedLifter(PythonModel):
+    """A DSTformer checkpoint behind `predict`."""
+
+    def load_context(self, context: PythonModelContext) -> None:
+        """Load the weights."""
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.network = load_network(Path(context.artifacts["checkpoint"])).to(self.device)
+
+    def predict(
+        self,
+        context: PythonModelContext,  # noqa: ARG002 - MLflow's signature
+        model_input: np.ndarray,
+        params: dict[str, Any] | None = None,  # noqa: ARG002 - MLflow's signature
+    ) -> np.ndarray:
+        """Lift windows (N, window, 17, 3)."""
+        pose_2d = torch.from_numpy(np.ascontiguousarray(model_input, dtype=np.float32))
+        with torch.inference_mode():
+            lifted = [lift(self.network, batch.to(self.device)).cpu() for batch in pose_2d.split(BATCH)]
+        return torch.cat(lifted).numpy() if lifted else np.empty_like(model_input)
+
+
+mlflow.models.set_model(ServedLifter())

@@ -1,0 +1,97 @@
+"""What pretraining and fine-tuning share: windows in, an MLflow run and a run folder out."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from prefect.logging import get_run_logger
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from data_contracts.parameters import Objective
+from data_contracts.store.digests import Identity
+from data_contracts.store.folders import CHECKPOINT_FILE, Stage, open_stage
+from data_contracts.store.manifests import read_manifest
+from model.job import JOB_FILE, OUTCOME_FILE, START_FILE, Job, run, run_on_devices
+from model.learning.checkpoints import BEFORE_LAST_FILE, read_about
+from model.network.dstformer import DSTformer
+from model.training import top_file
+from tasks.mlflow_runs.registry import log_lifter
+from tasks.mlflow_runs.runs import TrackedRun, track_stage
+
+
+@contextmanager
+def open_run(
+    store: Path, identity: Identity, windows: Path, parent_run: str | None
+) -> Iterator[tuple[Stage, TrackedRun]]:
+    """A training stage on a windows folder, and its MLflow run; a killed one is taken up where its `last` stands."""
+    with (
+        open_stage(store, identity, resume=True) as stage,
+        track_stage(store, stage, parent_run) as tracked,
+    ):
+        if not stage.cached:
+            tracked.log_windows(windows, context="training")
+        yield stage, tracked
+
+
+def train_stage(stage: Stage, tracked: TrackedRun, network: DSTformer, job: Job) -> None:
+    """Fit `network` in the stage's folder; log curves, the best checkpoints, and what was trained on what."""
+    log, parameters = get_run_logger(), job.parameters
+    tracked.set_tags({"uplift.devices": job.runtime.devices * job.runtime.nodes, "uplift.windows": str(job.windows)})
+    logged = tracked.last_step("loss")  # a run that is taken up again reports its first epochs once more
+
+    def on_epoch(record: dict[str, float]) -> None:
+        if record["step"] <= logged:
+            return
+        tracked.log_metrics({k: v for k, v in record.items() if k != "step"}, step=int(record["step"]))
+        log.info(
+            f"epoch {record['epoch']} of {parameters.max_epochs}: loss {record['loss']:.4f},"
+            f" validation MPJPE {record['val_mpjpe_mm']:.1f} mm"
+        )
+
+    train = run if job.runtime.devices == job.runtime.nodes == 1 else run_on_devices
+    with _progress_bar(stage.name) as advance:
+        progress = train(job, network, on_epoch, advance, log.info)
+    # what a run needs only while it goes on, or a killed one left
+    passing = (BEFORE_LAST_FILE, JOB_FILE, START_FILE, OUTCOME_FILE)
+    for file in [*map(stage.folder.joinpath, passing), *stage.folder.glob(".*")]:
+        file.unlink(missing_ok=True)
+    history = progress.history
+    best = read_about(stage.folder / CHECKPOINT_FILE)
+    stage.counts |= {
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "trained_parameters": sum(p.numel() for p in network.parameters() if p.requires_grad),
+        "epochs": len(history),
+        "bad_steps": progress.bad_steps,
+    }
+    stage.statistics |= {
+        "objective": job.objective,
+        "best_epoch": int(best["epoch"]),
+        "val_mpjpe_mm": best["val_mpjpe_mm"],
+        "val_pck_150": best["val_pck_150"],
+        "micro_batch": progress.micro_batch,
+        "history": history,
+    }
+    tracked.set_tags({"uplift.micro_batch": progress.micro_batch})
+    window = int(read_manifest(job.windows)["parameters"]["window"])
+    _log_checkpoints(stage.folder, tracked, window, parameters.keep_top, history, job.objective)
+
+
+def _log_checkpoints(
+    folder: Path, tracked: TrackedRun, window: int, keep: int, history: list[dict[str, float]], objective: Objective
+) -> None:
+    """The top-k: LoggedModels where they lift, plain artifacts where they give back 2D."""
+    for record in sorted(history, key=lambda r: r["val_mpjpe_mm"])[:keep]:
+        checkpoint = top_file(folder, int(record["epoch"]))
+        if objective is Objective.LIFT:
+            metrics = {name: record[name] for name in ("val_mpjpe_mm", "val_pck_150")}
+            log_lifter(tracked, checkpoint, window, int(record["step"]), metrics)
+        else:
+            tracked.log_artifact(checkpoint, "checkpoints")
+
+
+@contextmanager
+def _progress_bar(name: str) -> Iterator:
+    columns = (TextColumn(name), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, transient=True) as bar:
+        job = bar.add_task(name)
+        yield lambda step, steps: bar.update(job, completed=step, total=steps)

@@ -1,0 +1,200 @@
+"""Procedural human motion, the embedded demo data: invented people walk, run, turn, jump, squat, reach and wave.
+
+Nobody moved like this: it is here so that every stage can run without a download, and to be told apart from
+measurements by its name (`synthetic_...`). An action gives curves (`tasks.synthetic.actions`); here a body of constant
+bone lengths follows them: legs by inverse kinematics from the ankles, the rest by forward kinematics.
+"""
+
+import csv
+import pickle
+from pathlib import Path
+
+import numpy as np
+
+from data_contracts.skeleton import JOINTS
+from tasks.synthetic.actions import ACTIONS
+from tasks.synthetic.curves import FPS, LEFT, RIGHT, SIGN, Body, Curves, ahead
+
+PICKLE_FILE = "synthetic_joints_h36m_60.pkl"
+CLIP_LIST_FILE = "synthetic_clip_list.csv"
+CLIP_LIST_COLUMNS = ("clip_id", "fname", "clip_len", "subject", "action", "fps")
+
+_JOINT = {name: index for index, name in enumerate(JOINTS)}
+# unit vectors in the frame of the chest or the skull: x right (the person's), y forward, z up
+_NOSE = np.array([0.0, 0.60, 0.80])
+_CROWN = np.array([0.0, -0.28, 0.96])
+_SHOULDER = np.array([0.98, -0.03, -0.2])
+
+
+def generate(seed: int = 0, people: int = 24, seconds: float = 8.0) -> tuple[list[np.ndarray], list[dict]]:
+    """Each of `people` doing each action once.
+
+    Person i depends on `seed` and i alone: more people change none of the others.
+
+    Parameters
+    ----------
+    seed
+        At least 0; the same seed gives the same bits.
+    people
+        How many bodies.
+    seconds
+        Mean length of a clip; each lasts 0.8 to 1.2 times as long.
+
+    Returns
+    -------
+    list of numpy.ndarray
+        One float64 (17, frames, 3) a clip: metres, world frame, z up, 60 fps, joints in the order of
+        `data_contracts.skeleton.JOINTS`.
+    list of dict
+        One row a clip: `clip_id`, `fname`, `clip_len` (frames), `subject`, `action`, `fps`.
+    """
+    clips: list[np.ndarray] = []
+    rows: list[dict] = []
+    for person in range(people):
+        body, subject = _make_body(np.random.default_rng([seed, person])), f"synthetic_s{person:02d}"
+        for index, (action, curves_of) in enumerate(ACTIONS.items()):
+            rng = np.random.default_rng([seed, person, index + 1])
+            frames = max(2, round(FPS * seconds * rng.uniform(0.8, 1.2)))
+            joints = _place(pose_body(body, curves_of(body, rng, np.arange(frames) / FPS)), rng)
+            name = f"{subject}_{action}_01"
+            rows.append(dict(zip(CLIP_LIST_COLUMNS, (len(clips), name, frames, subject, action, FPS), strict=True)))
+            clips.append(joints)
+    return clips, rows
+
+
+def write_pickle(folder: Path, seed: int = 0, people: int = 24, seconds: float = 8.0) -> tuple[Path, Path]:
+    """Write what `generate` returns in the layout of MotionBERT's AMASS pickle, with the clip list beside it.
+
+    Returns
+    -------
+    tuple of pathlib.Path
+        The pickle (protocol 4: a list of float64 (17, frames, 3)) and the CSV with one row a clip, both in `folder`.
+    """
+    clips, rows = generate(seed, people, seconds)
+    folder.mkdir(parents=True, exist_ok=True)
+    pickle_path, list_path = folder / PICKLE_FILE, folder / CLIP_LIST_FILE
+    with pickle_path.open("wb") as file:
+        pickle.dump(clips, file, protocol=4)
+    with list_path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, CLIP_LIST_COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+    return pickle_path, list_path
+
+
+def pose_body(body: Body, curves: Curves) -> np.ndarray:
+    """Joint positions (17, T, 3), metres, of a body that follows the curves of one clip."""
+    joints = np.empty((len(JOINTS), len(curves.root), 3))
+    pelvis = _bend(curves.pelvis)
+    waist = pelvis @ _bend(0.5 * curves.trunk)
+    chest = waist @ _bend(0.5 * curves.trunk)
+    gaze = curves.head - 0.45 * (curves.pelvis + curves.trunk) * [1, 1, 0]  # the head keeps half upright
+    skull = chest @ _bend(gaze)
+    upright = _bend((curves.pelvis + curves.trunk) * [0, 0, 1])
+
+    hips = np.stack([pelvis @ [sign * body.hip_half, 0, 0] for sign in SIGN])
+    joints[_JOINT["pelvis"]] = _within_reach(body, curves.root, hips, curves.ankles)
+    joints[_JOINT["spine"]] = joints[_JOINT["pelvis"]] + waist @ [0, 0, body.lower_spine]
+    joints[_JOINT["thorax"]] = thorax = joints[_JOINT["spine"]] + chest @ [0, 0, body.upper_spine]
+    joints[_JOINT["nose"]] = thorax + skull @ (body.neck * _NOSE)
+    joints[_JOINT["head"]] = joints[_JOINT["nose"]] + skull @ (body.skull * _CROWN)
+    for side, name in ((RIGHT, "right"), (LEFT, "left")):
+        hip = joints[_JOINT["pelvis"]] + hips[side]
+        knee, ankle = _solve_leg(body, hip, curves.ankles[side], ahead(curves.feet[side]) + ahead(curves.pelvis[:, 2]))
+        shoulder, elbow, wrist = _hang_arm(body, side, chest, upright, curves.arms[side])
+        limbs = {"hip": hip, "knee": knee, "ankle": ankle}
+        limbs |= {"shoulder": thorax + shoulder, "elbow": thorax + elbow, "wrist": thorax + wrist}
+        for joint, position in limbs.items():
+            joints[_JOINT[f"{name}_{joint}"]] = position
+    return joints
+
+
+def _within_reach(body: Body, root: np.ndarray, hips: np.ndarray, ankles: np.ndarray) -> np.ndarray:
+    """The root (T, 3), lowered until both legs reach their ankles (2, T, 3); hips (2, T, 3) are relative to it."""
+    span = ankles - hips - root
+    across = np.minimum(np.sum(span[..., :2] ** 2, axis=-1), (0.9 * body.leg) ** 2)
+    limits = ankles[..., 2] - hips[..., 2] + np.sqrt((0.997 * body.leg) ** 2 - across)
+    excess = np.maximum(root[:, 2] - limits.min(axis=0), 0)
+    kernel = np.exp(
+        -0.5 * (np.arange(-8, 9) / 2.5) ** 2
+    )  # over frames: one leg takes over from the other without a jolt
+    lowered = root.copy()
+    lowered[:, 2] -= np.convolve(np.pad(excess, 8, mode="edge"), kernel / kernel.sum(), mode="valid")
+    return lowered
+
+
+def _solve_leg(body: Body, hip: np.ndarray, ankle: np.ndarray, forward: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Knee and ankle (T, 3) for a hip and a wanted ankle (T, 3); the knee points along `forward` (T, 2)."""
+    span = ankle - hip
+    distance = np.linalg.norm(span, axis=1, keepdims=True)
+    along = span / distance
+    reach, give = 0.998 * body.leg, 0.004 * body.leg  # a leg nears its reach softly, or the knee would snap straight
+    distance = np.maximum(reach - give * np.logaddexp(0, (reach - distance) / give), 0.3 * body.leg)
+    front = np.pad(forward, ((0, 0), (0, 1)))
+    front -= np.sum(front * along, axis=1, keepdims=True) * along
+    front /= np.linalg.norm(front, axis=1, keepdims=True)
+    down = (body.thigh**2 - body.shin**2 + distance**2) / (2 * distance)
+    knee = hip + down * along + np.sqrt(body.thigh**2 - down**2) * front
+    return knee, hip + distance * along
+
+
+def _hang_arm(
+    body: Body, side: int, chest: np.ndarray, upright: np.ndarray, angles: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Shoulder, elbow and wrist (T, 3) relative to the thorax, for arm angles (T, 4) in the upright frame."""
+    flexion, abduction, twist, elbow_bend = angles.T
+    sign = SIGN[side]
+    upper = upright @ _about(1, -sign * abduction) @ _about(0, flexion) @ _about(2, sign * twist)
+    fore = upper @ _about(0, (elbow_bend + np.hypot(elbow_bend, 8)) / 2)
+    raised = np.clip((0.3 - upper[:, 2, 2]) / 1.3, 0, 1) ** 2  # the collar bone goes along with a raised arm
+    shoulder = (chest @ _about(1, -sign * 24 * raised)) @ (body.shoulder_half * _SHOULDER * [sign, 1, 1])
+    elbow = shoulder - body.upper_arm * upper[:, :, 2]
+    return shoulder, elbow, elbow - body.forearm * fore[:, :, 2]
+
+
+def _bend(angles: np.ndarray) -> np.ndarray:
+    """Rotation matrices (T, 3, 3) of (forward bend, bend to the right, turn to the left) in degrees, (T, 3)."""
+    return _about(2, angles[:, 2]) @ _about(1, angles[:, 1]) @ _about(0, -angles[:, 0])
+
+
+def _about(axis: int, degrees: np.ndarray) -> np.ndarray:
+    """Right-handed rotation matrices (T, 3, 3) about x, y or z (0, 1, 2) by angles (T,)."""
+    angle, (i, j) = np.deg2rad(degrees), ((axis + 1) % 3, (axis + 2) % 3)
+    matrix = np.zeros((len(angle), 3, 3))
+    matrix[:, axis, axis] = 1
+    matrix[:, i, i] = matrix[:, j, j] = np.cos(angle)
+    matrix[:, j, i] = np.sin(angle)
+    matrix[:, i, j] = -matrix[:, j, i]
+    return matrix
+
+
+def _make_body(rng: np.random.Generator) -> Body:
+    """Somebody of 1.5 to 1.95 m; lengths are shares of the stature, close to what the CMU subjects have."""
+    stature = float(np.clip(rng.normal(1.72, 0.11), 1.5, 1.95))
+    leg, trunk, ankle, neck, skull = np.array([0.49, 0.31, 0.045, 0.08, 0.088]) * rng.uniform(0.94, 1.06, 5)
+    scale = stature / (leg + trunk + ankle + neck * _NOSE[2] + skull * _CROWN[2])
+    thigh, lower = rng.uniform(0.48, 0.52), rng.uniform(0.48, 0.54)
+    return Body(
+        stature=stature,
+        hip_half=stature * rng.uniform(0.048, 0.060),
+        thigh=scale * leg * thigh,
+        shin=scale * leg * (1 - thigh),
+        ankle=scale * ankle,
+        lower_spine=scale * trunk * lower,
+        upper_spine=scale * trunk * (1 - lower),
+        neck=scale * neck,
+        skull=scale * skull,
+        shoulder_half=stature * rng.uniform(0.098, 0.122),
+        upper_arm=stature * rng.uniform(0.155, 0.178),
+        forearm=stature * rng.uniform(0.125, 0.148),
+        stride=rng.uniform(0.9, 1.08),
+        arm_swing=rng.uniform(0.6, 1.3),
+        stoop=rng.uniform(-2, 10),
+        toe_out=rng.uniform(2, 14),
+    )
+
+
+def _place(joints: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Turn a clip (17, T, 3) to a random heading and put its start somewhere near the world's origin."""
+    heading = _about(2, rng.uniform(0, 360, 1))[0]
+    return joints @ heading.T + [*rng.uniform(-2, 2, 2), 0]

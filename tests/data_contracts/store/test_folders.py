@@ -1,0 +1,102 @@
+import json
+import threading
+
+import pytest
+
+from data_contracts.errors import InputError
+from data_contracts.parameters import IngestParameters
+from data_contracts.store.digests import DigestedFile, Identity, file_digest
+from data_contracts.store.folders import find_stage, open_stage, resolve
+from data_contracts.store.manifests import read_manifest
+
+IDENTITY = Identity("clips", "ingest", IngestParameters(), {"source": "abc"})
+
+
+def write(store, text="hello", identity=IDENTITY):
+    with open_stage(store, identity) as stage:
+        if not stage.cached:
+            (stage.folder / "data.txt").write_text(text)
+            stage.counts["clips"] = 1
+    return stage
+
+
+def test_a_finished_stage_is_found_again_and_its_work_not_repeated(tmp_path):
+    first = write(tmp_path)
+    second = write(tmp_path, text="other")
+    assert (first.cached, second.cached) == (False, True)
+    assert (second.folder / "data.txt").read_text() == "hello"
+    assert second.counts == {"clips": 1}
+    assert find_stage(tmp_path, IDENTITY).folder == first.folder
+
+
+def test_a_failing_stage_leaves_no_folder(tmp_path):
+    with pytest.raises(RuntimeError, match="broke"), open_stage(tmp_path, IDENTITY) as stage:
+        (stage.folder / "half.txt").write_text("half")
+        raise RuntimeError("broke")
+    assert [path.name for path in (tmp_path / "clips").iterdir() if path.is_dir()] == []
+    assert find_stage(tmp_path, IDENTITY) is None
+
+
+def test_what_a_killed_run_left_is_kept_only_for_a_stage_that_resumes(tmp_path):
+    for resume, kept in ((False, False), (True, True)):
+        partial = tmp_path / "clips" / f".{IDENTITY.digest}.partial"
+        partial.mkdir(parents=True, exist_ok=True)
+        (partial / "last").write_text("state")
+        with pytest.raises(RuntimeError), open_stage(tmp_path, IDENTITY, resume=resume) as stage:
+            assert (stage.folder / "last").exists() is kept
+            raise RuntimeError
+
+
+def test_the_digest_covers_parameters_and_inputs():
+    others = [
+        Identity("clips", "ingest", IngestParameters(min_frames=31), {"source": "abc"}),
+        Identity("clips", "ingest", IngestParameters(), {"source": "abd"}),
+        Identity("clips", "other", IngestParameters(), {"source": "abc"}),
+    ]
+    assert len({IDENTITY.digest, *(other.digest for other in others)}) == 4
+    assert Identity("clips", "ingest", IngestParameters(), {"source": "abc"}).digest == IDENTITY.digest
+
+
+def test_two_at_once_do_the_work_once(tmp_path):
+    started, results = threading.Barrier(2), []
+
+    def work():
+        started.wait()
+        results.append(write(tmp_path).cached)
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(results) == [False, True]
+
+
+def test_the_manifest_names_parameters_inputs_versions_and_the_bytes(tmp_path):
+    manifest = read_manifest(write(tmp_path).folder)
+    assert manifest["parameters"] == IngestParameters().model_dump(mode="json")
+    assert manifest["inputs"] == {"source": "abc"}
+    assert manifest["packages"]["numpy"]
+    assert list(manifest["files"]) == ["data.txt"]
+
+
+def test_a_folder_is_found_by_path_digest_and_beginning_of_the_digest(tmp_path):
+    folder = write(tmp_path).folder
+    for reference in (folder, IDENTITY.digest, IDENTITY.digest[:5]):
+        assert resolve(tmp_path, "clips", reference) == folder.resolve()
+    with pytest.raises(InputError, match="no finished clips folder"):
+        resolve(tmp_path, "clips", "ffff")
+
+
+def test_a_manifest_that_is_cut_off_is_named(tmp_path):
+    folder = write(tmp_path).folder
+    (folder / "manifest.json").write_text(json.dumps({})[:1])
+    with pytest.raises(InputError, match="not a finished stage folder"):
+        read_manifest(folder)
+
+
+def test_a_file_digested_while_it_is_written_has_the_digest_of_its_bytes(tmp_path):
+    with DigestedFile(tmp_path / "data.bin") as file:
+        for piece in (b"abc", bytearray(b"de"), memoryview(b"f" * 1_000_000), b""):
+            file.write(piece)
+    assert file.digest == file_digest(tmp_path / "data.bin")
