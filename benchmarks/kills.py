@@ -1,6 +1,6 @@
 """Kills training at random moments and compares what comes out with a run that nobody disturbed.
 
-    python -m benchmarks.kills [--kills 20] [--seed 0] [--signal KILL] [--set train.devices=2]
+    python -m benchmarks.kills [--kills 20] [--seed 0] [--signal KILL] [--set runtime.devices=2]
 
 Starts a Prefect server, makes windows of synthetic motion, pretrains on them once undisturbed (`uplift pretrain`, its
 own process group), then again and again in a store of its own: each time the process group is killed at a moment drawn
@@ -34,7 +34,7 @@ SETTINGS = (
     "pretrain.patience=4",
     "pretrain.batch_size=8",
     "pretrain.checkpoint_every=2",
-    "train.checkpoint_minutes=0.02",
+    "runtime.checkpoint_minutes=0.02",
 )
 
 

@@ -99,7 +99,7 @@ def pretrain(
         identity,
         windows=windows,
         parameters=parameters.pretrain,
-        train=parameters.train,
+        runtime=parameters.runtime,
         windows_2d=windows_2d,
     )
     _show_stage(result, json_, f"uplift finetune {windows} --pretrained {_reference(result, root)}")
@@ -129,7 +129,7 @@ def finetune(
         windows=windows,
         pretrained=pretrained,
         parameters=parameters.finetune,
-        train=parameters.train,
+        runtime=parameters.runtime,
     )
     _show_stage(result, json_, f"uplift evaluate {windows} --model {_reference(result, root)}")
 
@@ -158,7 +158,7 @@ def evaluate(
         windows=windows,
         model=model,
         parameters=parameters.evaluate,
-        train=parameters.train,
+        runtime=parameters.runtime,
     )
     _show_stage(result, json_, "uplift promote")
 
@@ -175,7 +175,7 @@ def promote(
 ) -> None:
     """Move @champion to @challenger if it is better on the same windows."""
     parameters, root = load_preset(preset, set_), default_store(store)
-    decision = _flow("promote")(windows, parameters.promote, parameters.evaluate, parameters.train, str(root))
+    decision = _flow("promote")(windows, parameters.promote, parameters.evaluate, parameters.runtime, str(root))
     _console(json_).print(f"{'promoted' if decision['promoted'] else 'not promoted'}: {decision['reason']}")
     _print_json(json_, decision)
 

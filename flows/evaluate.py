@@ -15,7 +15,7 @@ def evaluate(
     windows: str,
     model: str,
     parameters: EvaluateParameters = EvaluateParameters(),
-    train: Runtime = Runtime(),
+    runtime: Runtime = Runtime(),
     store: str | None = None,
     parent_run: str | None = None,
 ) -> StageResult:
@@ -30,7 +30,7 @@ def evaluate(
     """
     root = default_store(store)
     checkpoint = fetch_checkpoint(root, model)
-    result = evaluate_lifter(root, resolve(root, "windows", windows), checkpoint, parameters, train, parent_run)
+    result = evaluate_lifter(root, resolve(root, "windows", windows), checkpoint, parameters, runtime, parent_run)
     show_stage(result)
     show_scores(result.statistics["metrics"], key="scores")
     return result

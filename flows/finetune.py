@@ -15,7 +15,7 @@ def finetune(
     windows: str,
     pretrained: str,
     parameters: FinetuneParameters = FinetuneParameters(),
-    train: Runtime = Runtime(),
+    runtime: Runtime = Runtime(),
     store: str | None = None,
     parent_run: str | None = None,
 ) -> StageResult:
@@ -30,6 +30,6 @@ def finetune(
     """
     root = default_store(store)
     checkpoint = fetch_checkpoint(root, pretrained)
-    result = finetune_lifter(root, resolve(root, "windows", windows), checkpoint, parameters, train, parent_run)
+    result = finetune_lifter(root, resolve(root, "windows", windows), checkpoint, parameters, runtime, parent_run)
     show_stage(result)
     return result

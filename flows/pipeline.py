@@ -54,7 +54,7 @@ def pipeline(
         common: dict[str, Any] = {"store": str(root), "parent_run": tracked.run_id}
         clips = stages["ingest"] = ingest(source, clip_list, parameters.ingest, **common)
         windows = stages["convert"] = convert(clips.folder, parameters.convert, parameters.workers, **common)
-        common = common | {"windows": windows.folder, "train": parameters.train}
+        common = common | {"windows": windows.folder, "runtime": parameters.runtime}
         pretrained = stages["pretrain"] = _run(pretrain, train_on, parameters=parameters.pretrain, **common)
         tuned = stages["finetune"] = _run(
             finetune, train_on, pretrained=pretrained.folder, parameters=parameters.finetune, **common

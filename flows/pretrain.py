@@ -13,7 +13,7 @@ from tasks.pretrain import pretrain_backbone
 def pretrain(
     windows: str,
     parameters: PretrainParameters = PretrainParameters(),
-    train: Runtime = Runtime(),
+    runtime: Runtime = Runtime(),
     store: str | None = None,
     parent_run: str | None = None,
     windows_2d: str | None = None,
@@ -24,13 +24,13 @@ def pretrain(
     ----------
     windows
         Folder or digest of a convert stage.
-    train
+    runtime
         Where it runs.
     windows_2d
         Folder or digest of a convert stage whose 2D alone is learned from, after `parameters.epochs_3d` epochs.
     """
     root = default_store(store)
     only_2d = resolve(root, "windows", windows_2d) if windows_2d else None
-    result = pretrain_backbone(root, resolve(root, "windows", windows), parameters, train, parent_run, only_2d)
+    result = pretrain_backbone(root, resolve(root, "windows", windows), parameters, runtime, parent_run, only_2d)
     show_stage(result)
     return result

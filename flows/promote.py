@@ -17,7 +17,7 @@ def promote(
     windows: str | None = None,
     parameters: PromoteParameters = PromoteParameters(),
     evaluation: EvaluateParameters = EvaluateParameters(),
-    train: Runtime = Runtime(),
+    runtime: Runtime = Runtime(),
     store: str | None = None,
 ) -> dict[str, Any]:
     """Evaluate `@challenger` and `@champion` on the same windows; `@champion` moves only to the better one.
@@ -31,7 +31,7 @@ def promote(
     champion, folder = find_contenders(root, windows)
     challenger = f"models:/{MODEL_NAME}@{CHALLENGER}"
     reports = [
-        evaluate(str(folder), model, evaluation, train, str(root)).path for model in (challenger, champion) if model
+        evaluate(str(folder), model, evaluation, runtime, str(root)).path for model in (challenger, champion) if model
     ]
     decision = decide(root, reports[0], reports[1] if champion else None, parameters)
     create_markdown_artifact(

@@ -131,7 +131,7 @@ def distributed_command(job: Job, node: int) -> list[str]:
     if runtime.nodes > 1:
         host, colon, port = (runtime.rendezvous or "").rpartition(":")
         if not (host and colon and port.isdigit()):
-            raise InputError("train.nodes above 1 needs train.rendezvous, host:port of this machine")
+            raise InputError("runtime.nodes above 1 needs runtime.rendezvous, host:port of this machine")
         meet = f"--nnodes {runtime.nodes} --node-rank {node} --master-addr {host} --master-port {port}"
     start = f"python -m torch.distributed.run {meet} --nproc-per-node {runtime.devices} -m model.job"
     return [*start.split(), str(job.folder / JOB_FILE)]

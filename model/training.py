@@ -33,7 +33,7 @@ from model.learning.checkpoints import load_last, save_last, save_network
 from model.learning.devices import compiled
 from model.learning.features import Features, kept_features
 from model.learning.interruption import Interruption
-from model.learning.stepping import Exercise, Learner, parameter_groups, set_learning_rate
+from model.learning.stepping import Learner, TrainingBatch, parameter_groups, set_learning_rate
 from model.network.dstformer import DSTformer
 from model.windows.epochs import Epochs, Step, TrainingWindows
 from model.windows.seeding import generator_at
@@ -170,7 +170,7 @@ class _Loop:
             def step(count: int) -> None:
                 windows = some.select(torch.arange(count, device=self.fabric.device) % len(some))
                 generator = generator_at(self.fabric.device, parameters.seed, 0, 0)
-                self.learner.gradients(self.learner.exercise(windows, generator), count)
+                self.learner.gradients(self.learner.corrupted(windows, generator), count)
                 self.module.zero_grad(set_to_none=True)
 
             size = largest_batch(step, size, limit=size * parameters.accumulate)
@@ -260,7 +260,7 @@ class _Loop:
         generator = generator_at(fabric.device, parameters.seed, progress.epoch, progress.step)
         kept = None if step.only_2d else self.features[0]
         features = kept.at(step.places, step.mirrored) if kept else None
-        loss = self._gradients(self.learner.exercise(step.windows, generator, features, step.only_2d))
+        loss = self._gradients(self.learner.corrupted(step.windows, generator, features, step.only_2d))
         norm = fabric.clip_gradients(self.module, self.wrapped, max_norm=parameters.clip_norm, error_if_nonfinite=False)
         assert isinstance(norm, Tensor)
         finite = torch.isfinite(loss) & torch.isfinite(norm)
@@ -270,11 +270,11 @@ class _Loop:
         self.loss_sum += torch.where(finite, loss, 0.0) * len(step.windows)
         self.counted += finite * len(step.windows)
 
-    def _gradients(self, exercise: Exercise) -> Tensor:
+    def _gradients(self, batch: TrainingBatch) -> Tensor:
         """Gradients of a step; where memory runs out, once more with micro-batches of half the size, from then on."""
         progress = self.progress
         try:
-            return self.learner.gradients(exercise, progress.micro_batch)
+            return self.learner.gradients(batch, progress.micro_batch)
         except torch.OutOfMemoryError as error:
             if self.shrunk or progress.micro_batch == 1 or self.fabric.world_size > 1:
                 raise InputError(
@@ -286,7 +286,7 @@ class _Loop:
         self.optimiser.zero_grad(set_to_none=True)
         if self.fabric.device.type == "cuda":
             torch.cuda.empty_cache()
-        return self._gradients(exercise)
+        return self._gradients(batch)
 
     def _not_finite(self, step: Step) -> InputError:
         windows = self.windows.only_2d if step.only_2d else self.windows.train

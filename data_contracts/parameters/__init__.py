@@ -71,4 +71,4 @@ class PipelineParameters(Parameters):
     evaluate: EvaluateParameters = EvaluateParameters()
     promote: PromoteParameters = PromoteParameters()
     workers: Workers = Workers()
-    train: Runtime = Runtime()
+    runtime: Runtime = Runtime()

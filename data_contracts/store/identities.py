@@ -54,7 +54,7 @@ def evaluate(windows: Path, checkpoint: Path, parameters: EvaluateParameters) ->
 
 def pipeline(source: Path, clip_list: Path | None, parameters: PipelineParameters) -> Identity:
     """A pipeline run: the bytes it starts from. It has no folder of its own; its digest finds its run in MLflow."""
-    anywhere = parameters.model_copy(update={"workers": Workers(), "train": Runtime()})  # not where it runs
+    anywhere = parameters.model_copy(update={"workers": Workers(), "runtime": Runtime()})  # not where it runs
     return Identity("pipelines", "pipeline", anywhere, _source(source, clip_list))
 
 

@@ -23,7 +23,7 @@ FOCAL_BETA = 20.0  # in 1/normalised units: an error of 0.1 (about a tenth of ha
 
 
 @dataclass
-class Counting:
+class ErrorWeights:
     """How much each error counts.
 
     joints (B, T, 17): in the mean over poses; steps (B, T-1, 17): in the mean over steps from frame to frame.
@@ -33,7 +33,7 @@ class Counting:
     steps: Tensor
 
     @classmethod
-    def of(cls, frame_weight: Tensor, masked: Tensor | None = None) -> "Counting":
+    def of(cls, frame_weight: Tensor, masked: Tensor | None = None) -> "ErrorWeights":
         """Frames that are not padding (B, T), and of them, if given, the masked joints (B, T, 17) alone."""
         pairs = frame_weight[:, 1:] * frame_weight[:, :-1]
         if masked is None:
@@ -41,12 +41,12 @@ class Counting:
         joints = frame_weight[..., None] * masked
         return cls(joints, pairs[..., None] * (masked[:, 1:] | masked[:, :-1]))
 
-    def __getitem__(self, windows: slice) -> "Counting":
-        return Counting(self.joints[windows], self.steps[windows])
+    def __getitem__(self, windows: slice) -> "ErrorWeights":
+        return ErrorWeights(self.joints[windows], self.steps[windows])
 
-    def of_nothing(self) -> "Counting":
+    def of_nothing(self) -> "ErrorWeights":
         """The same with every weight 0."""
-        return Counting(torch.zeros_like(self.joints), torch.zeros_like(self.steps))
+        return ErrorWeights(torch.zeros_like(self.joints), torch.zeros_like(self.steps))
 
     @property
     def totals(self) -> tuple[Tensor, Tensor]:
@@ -57,7 +57,7 @@ class Counting:
 def pose_loss(
     pred: Tensor,
     target: Tensor,
-    counting: Counting,
+    error_weights: ErrorWeights,
     weights: LossWeights,
     focal_gamma: float = 0.0,
     totals: tuple[Tensor, Tensor] | None = None,
@@ -68,7 +68,7 @@ def pose_loss(
     ----------
     pred, target
         (B, T, 17, D), normalised units.
-    counting
+    error_weights
         What counts of them.
     totals
         Of the whole step, where these windows are a piece of it; none: they are all of it.
@@ -78,24 +78,26 @@ def pose_loss(
     Tensor
         Scalar. Terms whose weight is 0 are not computed.
     """
-    joints_total, steps_total = totals or counting.totals
+    joints_total, steps_total = totals or error_weights.totals
     loss = pred.new_zeros(())
     if weights.mpjpe:
         errors = joint_errors(pred, target)  # (B, T, 17)
         if focal_gamma:
             errors = errors * focal_weight(errors, focal_gamma)
-        loss = loss + weights.mpjpe * (errors * counting.joints).sum() / joints_total
+        loss = loss + weights.mpjpe * (errors * error_weights.joints).sum() / joints_total
     if weights.n_mpjpe:
         scale = (target * pred).sum(dim=(-2, -1), keepdim=True)
         scale = scale / pred.square().sum(dim=(-2, -1), keepdim=True).clamp_min(torch.finfo(pred.dtype).tiny)
-        loss = loss + weights.n_mpjpe * (joint_errors(scale * pred, target) * counting.joints).sum() / joints_total
+        loss = loss + weights.n_mpjpe * (joint_errors(scale * pred, target) * error_weights.joints).sum() / joints_total
     if weights.velocity and pred.shape[1] > 1:
         step_errors = joint_errors(pred.diff(dim=1), target.diff(dim=1))  # (B, T-1, 17)
-        loss = loss + weights.velocity * (step_errors * counting.steps).sum() / steps_total
+        loss = loss + weights.velocity * (step_errors * error_weights.steps).sum() / steps_total
     return loss
 
 
-def image_loss(pred: Tensor, pose_2d: Tensor, counting: Counting, joints_total: Tensor | None = None) -> Tensor:
+def image_loss(
+    pred: Tensor, pose_2d: Tensor, error_weights: ErrorWeights, joints_total: Tensor | None = None
+) -> Tensor:
     """Distance in the image, weighted by confidence, where the 3D pose is not known (MotionBERT, `loss_2d_weighted`).
 
     Parameters
@@ -113,7 +115,7 @@ def image_loss(pred: Tensor, pose_2d: Tensor, counting: Counting, joints_total: 
         Scalar.
     """
     errors = joint_errors(pred[..., :2], root_relative(pose_2d[..., :2])) * pose_2d[..., 2]  # (B, T, 17)
-    return (errors * counting.joints).sum() / (counting.totals[0] if joints_total is None else joints_total)
+    return (errors * error_weights.joints).sum() / (error_weights.totals[0] if joints_total is None else joints_total)
 
 
 def focal_weight(errors: Tensor, gamma: float) -> Tensor:

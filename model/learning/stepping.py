@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 
 from data_contracts.parameters import Objective, TrainingParameters
 from model.learning.features import Features
-from model.learning.losses import Counting, image_loss, pose_loss
+from model.learning.losses import ErrorWeights, image_loss, pose_loss
 from model.network.dstformer import DSTformer
 from model.network.lifting import root_relative
 from model.scoring.metrics import PCK_MM, joint_errors
@@ -30,30 +30,30 @@ VALIDATION_SEED = 2**31 - 1
 
 
 @dataclass
-class Exercise:
+class TrainingBatch:
     """Windows as the network meets them.
 
     clean: what it should give back; given (B, T, 17, 3): what it sees; masked (B, T, 17): where that was replaced;
-    features (B, T, 17, C): what a frozen backbone makes of it; counting, totals: what counts, here and in the whole
-    step; only_2d: their 3D is not known.
+    features (B, T, 17, C): what a frozen backbone makes of it; error_weights, totals: what counts, here and in the
+    whole step; only_2d: their 3D is not known.
     """
 
     clean: Batch
     given: Tensor
     masked: Tensor | None
     features: Tensor | None
-    counting: Counting
+    error_weights: ErrorWeights
     totals: tuple[Tensor, Tensor]
     only_2d: bool = False
 
-    def __getitem__(self, windows: slice) -> "Exercise":
+    def __getitem__(self, windows: slice) -> "TrainingBatch":
         return replace(
             self,
             clean=self.clean[windows],
             given=self.given[windows],
             masked=None if self.masked is None else self.masked[windows],
             features=None if self.features is None else self.features[windows],
-            counting=self.counting[windows],
+            error_weights=self.error_weights[windows],
         )
 
 
@@ -63,26 +63,26 @@ class Learner:
     def __init__(self, module: nn.Module, parameters: TrainingParameters, objective: Objective, fabric: Fabric) -> None:
         self.module, self.parameters, self.objective, self.fabric = module, parameters, objective, fabric
 
-    def exercise(
+    def corrupted(
         self, windows: Batch, generator: torch.Generator, features: Tensor | None = None, only_2d: bool = False
-    ) -> Exercise:
+    ) -> TrainingBatch:
         """`windows`, all those of a step, corrupted; `features` where nothing is."""
         given, masked = corrupt(windows.pose_2d, self.parameters.corruption, generator)
-        counting = Counting.of(windows.frame_weight, masked if self.parameters.loss_on == "masked" else None)
+        error_weights = ErrorWeights.of(windows.frame_weight, masked if self.parameters.loss_on == "masked" else None)
         shown = masked if self.parameters.corruption.fill == "token" else None
-        return Exercise(windows, given, shown, features, counting, counting.totals, only_2d)
+        return TrainingBatch(windows, given, shown, features, error_weights, error_weights.totals, only_2d)
 
-    def gradients(self, exercise: Exercise, micro_batch: int) -> Tensor:
+    def gradients(self, batch: TrainingBatch, micro_batch: int) -> Tensor:
         """Adds this device's part of the step's gradients, `micro_batch` windows at a time; returns the step's loss."""
-        fabric, count, losses = self.fabric, len(exercise.clean), []
+        fabric, count, losses = self.fabric, len(batch.clean), []
         start, stop = (count * rank // fabric.world_size for rank in (fabric.global_rank, fabric.global_rank + 1))
         if start == stop:  # fewer windows than devices: this one only takes part in what they exchange
-            exercise = replace(exercise, counting=exercise.counting.of_nothing())
+            batch = replace(batch, error_weights=batch.error_weights.of_nothing())
             start, stop = 0, 1
         for first in range(start, stop, micro_batch):
             last = min(first + micro_batch, stop)
             with fabric.no_backward_sync(self.module, enabled=last < stop):  # type: ignore[arg-type]
-                loss = self._loss(exercise[first:last])
+                loss = self._loss(batch[first:last])
                 fabric.backward(loss * fabric.world_size)  # devices exchange the mean of their gradients
             losses.append(loss.detach())
         return _sum_over_devices(torch.stack(losses).sum(), fabric)
@@ -104,7 +104,7 @@ class Learner:
                 continue
             generator = generator_at(fabric.device, self.parameters.seed, VALIDATION_SEED, number * size)
             places = torch.arange(number * size, number * size + len(batch), device=fabric.device)
-            pred, target = self._answer(self.exercise(batch, generator, features.at(places) if features else None))
+            pred, target = self._answer(self.corrupted(batch, generator, features.at(places) if features else None))
             errors_mm = joint_errors(pred, target) * (1000 / batch.scale.view(-1, 1, 1))  # (B, T, 17)
             within = (errors_mm <= PCK_MM).float()
             of_frames = torch.stack((errors_mm.mean(dim=-1), within.mean(dim=-1), torch.ones_like(batch.frame_weight)))
@@ -113,19 +113,19 @@ class Learner:
         error_mm, correct, frames = _sum_over_devices(sums, fabric).tolist()
         return {"val_mpjpe_mm": error_mm / frames, "val_pck_150": correct / frames}
 
-    def _answer(self, exercise: Exercise) -> tuple[Tensor, Tensor]:
+    def _answer(self, batch: TrainingBatch) -> tuple[Tensor, Tensor]:
         """Prediction and target."""
-        pred = self.module(exercise.given, exercise.masked, exercise.features).float()
+        pred = self.module(batch.given, batch.masked, batch.features).float()
         if self.objective is Objective.RECONSTRUCT:
-            return pred, exercise.clean.pose_2d[..., :2]
-        return root_relative(pred), exercise.clean.pose_3d
+            return pred, batch.clean.pose_2d[..., :2]
+        return root_relative(pred), batch.clean.pose_3d
 
-    def _loss(self, exercise: Exercise) -> Tensor:
-        weights, (pred, target) = self.parameters.loss, self._answer(exercise)
-        if exercise.only_2d and self.objective is Objective.LIFT:
-            loss = image_loss(pred, exercise.clean.pose_2d, exercise.counting, exercise.totals[0])
+    def _loss(self, batch: TrainingBatch) -> Tensor:
+        weights, (pred, target) = self.parameters.loss, self._answer(batch)
+        if batch.only_2d and self.objective is Objective.LIFT:
+            loss = image_loss(pred, batch.clean.pose_2d, batch.error_weights, batch.totals[0])
             return weights.pose_2d * loss
-        return pose_loss(pred, target, exercise.counting, weights, self.parameters.focal_gamma, exercise.totals)
+        return pose_loss(pred, target, batch.error_weights, weights, self.parameters.focal_gamma, batch.totals)
 
 
 def parameter_groups(network: DSTformer, parameters: TrainingParameters) -> list[dict[str, Any]]:

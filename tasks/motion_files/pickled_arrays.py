@@ -7,18 +7,34 @@ those that the shape asks for. `tasks.motion_files.safe_pickle` calls them; noth
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from tasks.motion_files.safe_pickle import PickleMachine
-
 PLAIN_DTYPE = re.compile("b1|[iu][1248]|f[248]|[SU][1-9][0-9]{0,6}|O8?")  # numbers, text, objects
 _DEEPEST_OBJECT_ARRAY = 20  # numpy frees object arrays within object arrays by recursion in C
+
+
+class Machine(Protocol):
+    """What the functions below ask of `safe_pickle.PickleMachine`, which calls them."""
+
+    complete: object
+    depths: dict[int, int]
+
+    def spend(self, count: int) -> None:
+        """Pay for so many bytes or items; ValueError where the file is too small to have paid for them."""
+
+    def settle(self, value: object) -> None:
+        """`value` is what the object that awaits its state has become."""
+
+    def forget(self, data: bytes | bytearray | str) -> None:
+        """The machine need not remember `data` longer."""
+
+    def keys(self, keys: list[Any]) -> Iterator[Any]:
+        """Hashable `keys` of a set or dict, or ValueError."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +76,7 @@ def count_items(shape: Any) -> int:
     return math.prod(shape)
 
 
-def _array(machine: "PickleMachine", dtype: Any, data: Any, shape: Any, order: object) -> np.ndarray:
+def _array(machine: Machine, dtype: Any, data: Any, shape: Any, order: object) -> np.ndarray:
     if type(data) not in (bytes, bytearray) or not isinstance(dtype, np.dtype) or dtype.kind == "O":
         raise ValueError(f"an array or scalar of numbers or text made of a {type(data).__name__}")
     array = plain_array(dtype, data, shape, order)
@@ -68,7 +84,7 @@ def _array(machine: "PickleMachine", dtype: Any, data: Any, shape: Any, order: o
     return array
 
 
-def _object_array(machine: "PickleMachine", dtype: Any, items: list[Any], shape: Any) -> np.ndarray:
+def _object_array(machine: Machine, dtype: Any, items: list[Any], shape: Any) -> np.ndarray:
     require(isinstance(dtype, np.dtype) and dtype.kind == "O", "an array of numbers made of a list")
     require(count_items(shape) == len(items), "an array of objects brings more or fewer than its shape says")
     machine.spend(len(items))
@@ -82,14 +98,12 @@ def _object_array(machine: "PickleMachine", dtype: Any, items: list[Any], shape:
     return array
 
 
-def _reconstruct(_: "PickleMachine", kind: object, _shape: object, _typecode: object) -> Unfinished:
+def _reconstruct(_: Machine, kind: object, _shape: object, _typecode: object) -> Unfinished:
     require(kind is np.ndarray, "_reconstruct of something that is no ndarray")
     return Unfinished(_finish_array)
 
 
-def _finish_array(
-    machine: "PickleMachine", version: object, shape: Any, dtype: Any, is_fortran: object, data: Any
-) -> None:
+def _finish_array(machine: Machine, version: object, shape: Any, dtype: Any, is_fortran: object, data: Any) -> None:
     require(version == 1 and is_fortran in (True, False), "an array state other than numpy writes it")
     if type(data) is list:
         machine.settle(_object_array(machine, dtype, data, shape))
@@ -100,9 +114,7 @@ def _finish_array(
         machine.forget(data)
 
 
-def _frombuffer(
-    machine: "PickleMachine", data: Any, dtype: Any, shape: Any, order: object, axes: Any = None
-) -> Unfinished:
+def _frombuffer(machine: Machine, data: Any, dtype: Any, shape: Any, order: object, axes: Any = None) -> Unfinished:
     require(order in ("C", "F") if axes is None else order == "K", "an array in an order other than numpy writes it")
     array = _array(machine, dtype, data, shape, order)
     machine.complete = array if axes is None else array.transpose(axes)  # for K the shape is that in memory
@@ -110,39 +122,39 @@ def _frombuffer(
     return Unfinished(_finish_array)
 
 
-def _scalar(machine: "PickleMachine", dtype: Any, data: Any) -> object:
+def _scalar(machine: Machine, dtype: Any, data: Any) -> object:
     return _array(machine, dtype, data, (), "C")[()]
 
 
-def _dtype(_: "PickleMachine", name: str, align: object, copy: object) -> Unfinished:
+def _dtype(_: Machine, name: str, align: object, copy: object) -> Unfinished:
     known = PLAIN_DTYPE.fullmatch(name) is not None
     require(known, f"asks for dtype {name[:50]}; numbers, bool, str, bytes and object are read")
     require((align, copy) == (False, True), "a dtype other than numpy writes it")
     return Unfinished(partial(_finish_dtype, np.dtype(name)))
 
 
-def _finish_dtype(dtype: np.dtype, machine: "PickleMachine", version: object, order: str, *state: object) -> None:
+def _finish_dtype(dtype: np.dtype, machine: Machine, version: object, order: str, *state: object) -> None:
     finished = dtype.newbyteorder(order)  # type: ignore[arg-type]  # and raises ValueError
     # Fields, metadata and flags are not set but compared: numpy crashes on flags that do not fit the type.
     require(finished.__reduce__()[2] == (version, order, *state), "a dtype with fields, or other than numpy writes it")
     machine.settle(finished)
 
 
-def _encode(machine: "PickleMachine", text: Any, encoding: str) -> bytes:
+def _encode(machine: Machine, text: Any, encoding: str) -> bytes:
     require(type(text) is str and encoding in ("latin1", "latin-1"), "_codecs.encode of what is no latin1 text")
     machine.spend(len(text))
     machine.forget(text)
     return text.encode("latin1")
 
 
-def _bytearray(machine: "PickleMachine", data: Any = b"", encoding: str | None = None) -> bytearray:
+def _bytearray(machine: Machine, data: Any = b"", encoding: str | None = None) -> bytearray:
     data = data if encoding is None else _encode(machine, data, encoding)
     require(type(data) is bytes, "a bytearray of something that is not bytes")
     machine.spend(len(data))
     return bytearray(data)
 
 
-def _set(kind: type, machine: "PickleMachine", items: Any) -> object:
+def _set(kind: type, machine: Machine, items: Any) -> object:
     require(type(items) is list, "a set of something that is no list")
     machine.spend(len(items))
     return kind(machine.keys(items))

@@ -2,7 +2,7 @@ import numpy as np
 import torch
 
 from data_contracts.parameters import LossWeights
-from model.learning.losses import Counting, focal_weight, image_loss, pose_loss
+from model.learning.losses import ErrorWeights, focal_weight, image_loss, pose_loss
 
 
 def poses(frames=6):
@@ -16,7 +16,7 @@ def test_terms_agree_with_the_reference(parity_folder):
     everything = torch.ones(pred.shape[:2])
 
     def term(**weights):
-        return float(pose_loss(pred, target, Counting.of(everything), LossWeights(**{"mpjpe": 0, **weights})))
+        return float(pose_loss(pred, target, ErrorWeights.of(everything), LossWeights(**{"mpjpe": 0, **weights})))
 
     np.testing.assert_allclose(term(n_mpjpe=1), reference["n_mpjpe"], atol=1e-5)
     np.testing.assert_allclose(term(velocity=1), reference["velocity"], atol=1e-5)
@@ -30,18 +30,20 @@ def test_padding_counts_nothing():
     weight = torch.ones(2, 6)
     weight[1, 4:] = 0
     weights = LossWeights(mpjpe=1, n_mpjpe=0.5, velocity=20)
-    loss = pose_loss(pred, target, Counting.of(weight), weights)
+    loss = pose_loss(pred, target, ErrorWeights.of(weight), weights)
     pred[1, 4:] = 1e3
-    torch.testing.assert_close(pose_loss(pred, target, Counting.of(weight), weights), loss)
+    torch.testing.assert_close(pose_loss(pred, target, ErrorWeights.of(weight), weights), loss)
 
 
 def test_gradients_are_finite_where_prediction_and_target_meet():
     pred, target = poses()
     pred = target.clone().requires_grad_()
     for gamma in (0.0, 2.0):
-        pose_loss(pred, target, Counting.of(torch.ones(2, 6)), LossWeights(n_mpjpe=0.5, velocity=20), gamma).backward()
+        pose_loss(
+            pred, target, ErrorWeights.of(torch.ones(2, 6)), LossWeights(n_mpjpe=0.5, velocity=20), gamma
+        ).backward()
     zero = torch.zeros_like(target).requires_grad_()
-    pose_loss(zero, target, Counting.of(torch.ones(2, 6)), LossWeights(n_mpjpe=0.5, velocity=20)).backward()
+    pose_loss(zero, target, ErrorWeights.of(torch.ones(2, 6)), LossWeights(n_mpjpe=0.5, velocity=20)).backward()
     assert torch.isfinite(pred.grad).all()
     assert torch.isfinite(zero.grad).all()
 
@@ -60,10 +62,10 @@ def test_pieces_of_a_step_add_up_to_it():
     weight[1, 2:] = 0  # pieces of unequal weight
     masked = torch.rand(2, 6, 17, generator=torch.Generator().manual_seed(1)) < 0.3
     weights = LossWeights(mpjpe=1, n_mpjpe=0.5, velocity=20)
-    for counting in (Counting.of(weight), Counting.of(weight, masked)):
-        whole = pose_loss(pred, target, counting, weights, 2.0)
+    for error_weights in (ErrorWeights.of(weight), ErrorWeights.of(weight, masked)):
+        whole = pose_loss(pred, target, error_weights, weights, 2.0)
         pieces = [
-            pose_loss(pred[i : i + 1], target[i : i + 1], counting[i : i + 1], weights, 2.0, counting.totals)
+            pose_loss(pred[i : i + 1], target[i : i + 1], error_weights[i : i + 1], weights, 2.0, error_weights.totals)
             for i in range(2)
         ]
         torch.testing.assert_close(sum(pieces), whole)
@@ -73,9 +75,9 @@ def test_masked_joints_alone_count_where_that_is_asked_for():
     pred, target = poses()
     masked = torch.zeros(2, 6, 17, dtype=torch.bool)
     masked[0, 3, 5] = True
-    loss = pose_loss(pred, target, Counting.of(torch.ones(2, 6), masked), LossWeights())
+    loss = pose_loss(pred, target, ErrorWeights.of(torch.ones(2, 6), masked), LossWeights())
     torch.testing.assert_close(loss, (pred - target)[0, 3, 5].norm())
-    only = pose_loss(pred, target, Counting.of(torch.ones(2, 6), masked), LossWeights(mpjpe=0, velocity=1))
+    only = pose_loss(pred, target, ErrorWeights.of(torch.ones(2, 6), masked), LossWeights(mpjpe=0, velocity=1))
     steps = (pred.diff(dim=1) - target.diff(dim=1))[0, 2:4, 5].norm(dim=-1)
     torch.testing.assert_close(only, steps.mean())
 
@@ -83,11 +85,11 @@ def test_masked_joints_alone_count_where_that_is_asked_for():
 def test_the_image_loss_is_weighted_by_confidence_and_asks_for_no_depth():
     pose_2d = torch.rand(2, 6, 17, 3, generator=torch.Generator().manual_seed(2))
     pred = torch.cat((pose_2d[..., :2] - pose_2d[..., :1, :2], torch.randn(2, 6, 17, 1)), dim=-1).requires_grad_()
-    counting = Counting.of(torch.ones(2, 6))
-    loss = image_loss(pred, pose_2d, counting)
+    error_weights = ErrorWeights.of(torch.ones(2, 6))
+    loss = image_loss(pred, pose_2d, error_weights)
     loss.backward()
     assert loss == 0
     assert (pred.grad[..., 2] == 0).all()
     moved = pred.detach().clone()
     moved[0, 0, 3, 0] += 1
-    torch.testing.assert_close(image_loss(moved, pose_2d, counting), pose_2d[0, 0, 3, 2] / (2 * 6 * 17))
+    torch.testing.assert_close(image_loss(moved, pose_2d, error_weights), pose_2d[0, 0, 3, 2] / (2 * 6 * 17))
