@@ -24,7 +24,7 @@ from data_contracts.report import StageResult
 from data_contracts.store.folders import default_store, resolve
 from flows.prefect_ui.artifacts import show_groups, show_stage
 from tasks.convert import clip_rates, count_batches, finish_windows, open_windows, window_bytes, write_windows
-from tasks.running.progress import report_progress
+from tasks.stage_runs.progress import report_progress
 
 WORTH_A_POOL = 4 << 30  # bytes of windows; for fewer, starting processes takes longer than they save
 ATTEMPTS = 2  # at a batch whose worker dies

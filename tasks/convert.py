@@ -33,7 +33,7 @@ from data_contracts.store import identities
 from data_contracts.store.folders import Stage, open_stage
 from data_contracts.store.manifests import read_manifest
 from data_contracts.windows import SCALARS, split_files, to_arrow, validate, window_schema
-from tasks.running.retries import unless_refused
+from tasks.stage_runs.retries import unless_refused
 from tasks.views.cameras import SeenClip, cut_windows, draw_camera, empty_windows, see_clip, window_starts
 
 if TYPE_CHECKING:

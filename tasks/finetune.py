@@ -14,8 +14,8 @@ from model.job import Job
 from model.learning.checkpoints import load_network
 from model.network.dstformer import DSTformer
 from model.training import build_network
-from tasks.running.retries import unless_refused
-from tasks.running.training import open_run, train_stage
+from tasks.stage_runs.retries import unless_refused
+from tasks.stage_runs.training import open_run, train_stage
 
 
 @task(cache_policy=NO_CACHE, retries=1, retry_condition_fn=unless_refused)

@@ -22,7 +22,7 @@ from tasks.mlflow_runs.runs import track_stage
 from tasks.motion_files.clip_writer import ClipWriter
 from tasks.motion_files.plan import plan_reading
 from tasks.motion_files.reading import read_motion_file
-from tasks.running.progress import report_progress
+from tasks.stage_runs.progress import report_progress
 
 
 @task(cache_policy=NO_CACHE)

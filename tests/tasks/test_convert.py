@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from data_contracts.clips import Clip
 from tasks.convert import resample, sample_windows
-from tasks.running.progress import report_progress
+from tasks.stage_runs.progress import report_progress
 
 rates = st.sampled_from([10.0, 24.0, 25.0, 29.97, 30.0, 50.0, 59.94, 60.0, 100.0, 120.0])
 
