@@ -62,7 +62,7 @@ def pipeline(
         report = stages["evaluate"] = _run(
             evaluate, train_on, model=tuned.folder, parameters=parameters.evaluate, **common
         )
-        version = register(tracked, tuned, windows, report)
+        version = register(tracked, tuned, windows, report, parameters.evaluate.flip)
     show_scores(report.statistics["metrics"], key="pipeline-scores")
     return {
         "stages": {name: result.model_dump() for name, result in stages.items()},

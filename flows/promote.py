@@ -1,5 +1,6 @@
 """Promotion of the challenger."""
 
+from pathlib import Path
 from typing import Any
 
 from prefect import flow
@@ -8,7 +9,6 @@ from prefect.artifacts import create_markdown_artifact
 from data_contracts.parameters import EvaluateParameters, PromoteParameters, Runtime
 from data_contracts.store.folders import default_store
 from flows.evaluate import evaluate
-from tasks.mlflow_runs.registry import CHALLENGER, MODEL_NAME
 from tasks.promote import decide, find_contenders
 
 
@@ -28,12 +28,13 @@ def promote(
         Folder or digest of a convert stage; none: the windows that the challenger was evaluated on.
     """
     root = default_store(store)
-    champion, folder = find_contenders(root, windows)
-    challenger = f"models:/{MODEL_NAME}@{CHALLENGER}"
-    reports = [
-        evaluate(str(folder), model, evaluation, runtime, str(root)).path for model in (challenger, champion) if model
-    ]
-    decision = decide(root, reports[0], reports[1] if champion else None, parameters)
+    contenders = find_contenders(root, windows)
+
+    def report(uri: str) -> Path:
+        return evaluate(str(contenders.windows), uri, evaluation, runtime, str(root)).path
+
+    champion = report(contenders.champion) if contenders.champion else None
+    decision = decide(root, contenders, report(contenders.challenger), champion, parameters)
     create_markdown_artifact(
         f"**{'Promoted' if decision['promoted'] else 'Not promoted'}**: {decision['reason']}.", key="promotion"
     )

@@ -10,7 +10,7 @@ from data_contracts.errors import InputError
 from data_contracts.parameters import EvaluateParameters, Runtime
 from data_contracts.report import ERRORS_FILE, METHODS, REPORT_FILE, Report, StageResult
 from data_contracts.store import identities
-from data_contracts.store.folders import open_stage
+from data_contracts.store.folders import Stage
 from data_contracts.store.manifests import write_json
 from model.learning.checkpoints import load_network
 from model.learning.devices import make_fabric
@@ -19,7 +19,8 @@ from model.scoring.baselines import Lifter, linear, mean_depth
 from model.scoring.evaluation import evaluate, network_lifter
 from model.windows.loading import Windows, load_windows
 from tasks.mlflow_runs.figures import joint_bars, lifted_sheet
-from tasks.mlflow_runs.runs import TrackedRun, track_stage
+from tasks.mlflow_runs.runs import TrackedRun
+from tasks.stage_runs.tracked_stage import run_stage
 
 SHOWN = 6  # poses in the picture
 
@@ -40,32 +41,30 @@ def evaluate_lifter(
     InputError
         The checkpoint is not readable, gives back 2D poses, or was made for shorter windows.
     """
-    with (
-        open_stage(store, identities.evaluate(windows, checkpoint, parameters)) as stage,
-        track_stage(store, stage, parent_run) as tracked,
-    ):
-        if not stage.cached:
-            tracked.log_windows(windows, context="evaluation")
-            splits = ("train", "val", parameters.split)
-            train, val, held_out = (load_windows(windows, split, runtime.memory_gb) for split in splits)
-            ridge, alpha = linear(train, val)
-            fabric = make_fabric(runtime, parameters.precision)
-            lifter = network_lifter(_fitting(load_network(checkpoint), checkpoint, held_out), fabric, parameters.flip)
-            methods = dict(zip(METHODS, (lifter, mean_depth(train), ridge), strict=True))
-            done = {name: evaluate(lift, held_out, parameters.batch_size, fabric) for name, lift in methods.items()}
-            report = Report(
-                split=parameters.split,
-                windows=len(held_out),
-                frames=done["model"].frames,
-                ridge_alpha=alpha,
-                **{name: evaluation.scores for name, evaluation in done.items()},
-            )
-            write_json(stage.folder / REPORT_FILE, report.model_dump())
-            done["model"].errors.to_parquet(stage.folder / ERRORS_FILE, index=False)
-            stage.counts |= {"windows": report.windows, "frames": report.frames}
-            stage.statistics |= {"metrics": {name: getattr(report, name).headline() for name in METHODS}}
-            _show(tracked, report, held_out, lifter)
-    return StageResult.of(stage)
+
+    def score(stage: Stage, tracked: TrackedRun) -> None:
+        tracked.log_windows(windows, context="evaluation")
+        splits = ("train", "val", parameters.split)
+        train, val, held_out = (load_windows(windows, split, runtime.memory_gb) for split in splits)
+        ridge, alpha = linear(train, val)
+        fabric = make_fabric(runtime, parameters.precision)
+        lifter = network_lifter(_fitting(load_network(checkpoint), checkpoint, held_out), fabric, parameters.flip)
+        methods = dict(zip(METHODS, (lifter, mean_depth(train), ridge), strict=True))
+        done = {name: evaluate(lift, held_out, parameters.batch_size, fabric) for name, lift in methods.items()}
+        report = Report(
+            split=parameters.split,
+            windows=len(held_out),
+            frames=done["model"].frames,
+            ridge_alpha=alpha,
+            **{name: evaluation.scores for name, evaluation in done.items()},
+        )
+        write_json(stage.folder / REPORT_FILE, report.model_dump())
+        done["model"].errors.to_parquet(stage.folder / ERRORS_FILE, index=False)
+        stage.counts |= {"windows": report.windows, "frames": report.frames}
+        stage.statistics |= {"metrics": {name: getattr(report, name).headline() for name in METHODS}}
+        _show(tracked, report, held_out, lifter)
+
+    return run_stage(store, identities.evaluate(windows, checkpoint, parameters), parent_run, score)
 
 
 def _fitting(network: DSTformer, checkpoint: Path, windows: Windows) -> DSTformer:

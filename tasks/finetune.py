@@ -9,13 +9,16 @@ from data_contracts.errors import InputError
 from data_contracts.parameters import FinetuneParameters, Objective, Runtime
 from data_contracts.report import StageResult
 from data_contracts.store import identities
+from data_contracts.store.folders import Stage
 from data_contracts.store.manifests import read_manifest
 from model.job import Job
 from model.learning.checkpoints import load_network
 from model.network.dstformer import DSTformer
 from model.training import build_network
+from tasks.mlflow_runs.runs import TrackedRun
 from tasks.stage_runs.retries import unless_refused
-from tasks.stage_runs.training import open_run, train_stage
+from tasks.stage_runs.tracked_stage import run_stage
+from tasks.stage_runs.training import train_stage
 
 
 @task(cache_policy=NO_CACHE, retries=1, retry_condition_fn=unless_refused)
@@ -38,20 +41,20 @@ def finetune_lifter(
     frames = read_manifest(windows)["parameters"]["window"]
     if frames > pretrained.config.max_frames:
         raise InputError(f"{checkpoint} takes windows of {pretrained.config.max_frames} frames; {windows} has {frames}")
+
+    def train(stage: Stage, tracked: TrackedRun) -> None:
+        job = Job(
+            folder=stage.folder,
+            windows=windows,
+            parameters=parameters,
+            objective=Objective.LIFT,
+            runtime=runtime,
+            freeze_backbone=parameters.freeze_backbone,
+        )
+        train_stage(stage, tracked, with_head(pretrained, parameters), job)
+
     identity = identities.finetune(windows, checkpoint, parameters)
-    with open_run(store, identity, windows, parent_run) as (stage, tracked):
-        if not stage.cached:
-            network = with_head(pretrained, parameters)
-            job = Job(
-                folder=stage.folder,
-                windows=windows,
-                parameters=parameters,
-                objective=Objective.LIFT,
-                runtime=runtime,
-                freeze_backbone=parameters.freeze_backbone,
-            )
-            train_stage(stage, tracked, network, job)
-    return StageResult.of(stage)
+    return run_stage(store, identity, parent_run, train, resume=True)
 
 
 def with_head(pretrained: DSTformer, parameters: FinetuneParameters) -> DSTformer:

@@ -29,14 +29,16 @@ def open_pipeline(
 
 
 @task(cache_policy=NO_CACHE)
-def register(tracked: TrackedRun, tuned: StageResult, windows: StageResult, report: StageResult) -> dict[str, Any]:
+def register(
+    tracked: TrackedRun, tuned: StageResult, windows: StageResult, report: StageResult, flip: bool
+) -> dict[str, Any]:
     """Register the fine-tuned model as `@challenger`, and put the scores on the pipeline's own run."""
     metrics = report.statistics["metrics"]
     tracked.log_metrics(
         {f"{method}.{name}": value for method, scores in metrics.items() for name, value in scores.items()}
     )
     version = register_challenger(
-        tracked, tuned.path / CHECKPOINT_FILE, windows.path, _window(windows), metrics["model"]
+        tracked, tuned.path / CHECKPOINT_FILE, windows.digest, _window(windows), metrics["model"], flip
     )
     return {"name": MODEL_NAME, "version": int(version.version), "uri": f"models:/{MODEL_NAME}@{CHALLENGER}"}
 

@@ -9,12 +9,15 @@ from data_contracts.errors import InputError
 from data_contracts.parameters import HeadKind, PretrainParameters, Runtime
 from data_contracts.report import StageResult
 from data_contracts.store import identities
+from data_contracts.store.folders import Stage
 from data_contracts.store.manifests import read_manifest
 from model.job import Job
 from model.network.dstformer import DSTformer
 from model.training import build_network
+from tasks.mlflow_runs.runs import TrackedRun
 from tasks.stage_runs.retries import unless_refused
-from tasks.stage_runs.training import open_run, train_stage
+from tasks.stage_runs.tracked_stage import run_stage
+from tasks.stage_runs.training import train_stage
 
 
 @task(cache_policy=NO_CACHE, retries=1, retry_condition_fn=unless_refused)
@@ -40,17 +43,18 @@ def pretrain_backbone(
         raise InputError(f"{windows_2d}: windows of another length than {windows}, which has {frames} frames")
     token = parameters.corruption.fill == "token"
     config = parameters.network.model_copy(update={"max_frames": frames, "mask_token": token})
+
+    def train(stage: Stage, tracked: TrackedRun) -> None:
+        job = Job(
+            folder=stage.folder,
+            windows=windows,
+            only_2d=windows_2d,
+            parameters=parameters,
+            objective=parameters.objective,
+            runtime=runtime,
+        )
+        network = build_network(lambda: DSTformer(config, HeadKind.JOINTS), parameters.seed)
+        train_stage(stage, tracked, network, job)
+
     identity = identities.pretrain(windows, parameters, windows_2d)
-    with open_run(store, identity, windows, parent_run) as (stage, tracked):
-        if not stage.cached:
-            network = build_network(lambda: DSTformer(config, HeadKind.JOINTS), parameters.seed)
-            job = Job(
-                folder=stage.folder,
-                windows=windows,
-                only_2d=windows_2d,
-                parameters=parameters,
-                objective=parameters.objective,
-                runtime=runtime,
-            )
-            train_stage(stage, tracked, network, job)
-    return StageResult.of(stage)
+    return run_stage(store, identity, parent_run, train, resume=True)

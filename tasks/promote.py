@@ -1,11 +1,17 @@
-"""Promotion: challenger against champion on the same windows; the alias moves only to the better one."""
+"""Promotion: challenger against champion on the same windows; the alias moves only to the better one.
 
+Versions are numbers from the first look at the registry to the last: an alias that is moved in between moves nothing
+here. What could not be asked is an error, never "there is none".
+"""
+
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from filelock import FileLock
 from mlflow.entities.model_registry import ModelVersion
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -14,56 +20,96 @@ from data_contracts.errors import InputError
 from data_contracts.parameters import PromoteParameters
 from data_contracts.report import ERRORS_FILE
 from data_contracts.store.folders import resolve
-from tasks.mlflow_runs.registry import CHALLENGER, CHAMPION, MODEL_NAME, WINDOWS_TAG, version_at
+from data_contracts.store.manifests import read_manifest
+from tasks.mlflow_runs.registry import (
+    CHALLENGER,
+    CHAMPION,
+    CHECKPOINT_TAG,
+    MODEL_NAME,
+    WINDOWS_TAG,
+    aliased_versions,
+    version_uri,
+)
 from tasks.mlflow_runs.runs import connect
+
+_LOCK = ".promotion.lock"
+
+
+@dataclass(frozen=True)
+class Contenders:
+    """Who is compared on what: URIs that name version numbers, and a windows folder."""
+
+    challenger: str
+    champion: str | None  # none: there is no champion, or the challenger is it
+    windows: Path
 
 
 @task(cache_policy=NO_CACHE)
-def find_contenders(store: Path, windows: str | None) -> tuple[str | None, Path]:
-    """URI of the champion (none: there is no champion yet, or the challenger is it), and the windows to compare on.
+def find_contenders(store: Path, windows: str | None) -> Contenders:
+    """The versions that bear `@challenger` and `@champion` now, and the windows to compare them on.
 
     Raises
     ------
     InputError
         There is no challenger, or the windows it was evaluated on are gone.
+    MlflowException
+        The registry could not be asked.
     """
-    client = connect(store)
-    challenger, champion = version_at(client, CHALLENGER), version_at(client, CHAMPION)
+    versions = aliased_versions(connect(store))
+    challenger, champion = versions.get(CHALLENGER), versions.get(CHAMPION)
     if challenger is None:
         raise InputError(f"no model version is {MODEL_NAME}@{CHALLENGER}: run a pipeline first")
     folder = resolve(store, "windows", windows or challenger.tags.get(WINDOWS_TAG, ""))
-    return (f"models:/{MODEL_NAME}@{CHAMPION}" if champion else None), folder
+    compared = champion is not None and champion.version != challenger.version
+    return Contenders(version_uri(challenger), version_uri(champion) if champion and compared else None, folder)
 
 
 @task(cache_policy=NO_CACHE)
 def decide(
-    store: Path, challenger_report: Path, champion_report: Path | None, parameters: PromoteParameters
+    store: Path,
+    contenders: Contenders,
+    challenger_report: Path,
+    champion_report: Path | None,
+    parameters: PromoteParameters,
 ) -> dict[str, Any]:
     """Move `@champion` to the challenger if its error is lower on the same windows, and tag both with why.
 
     The paired difference is resampled by clip: windows of one clip are not independent. The alias moves when the whole
-    bootstrap interval lies below zero, or when there is no champion yet.
+    bootstrap interval lies below zero, or when there is no champion yet. One decision is taken at a time.
 
     Returns
     -------
     dict
         `promoted`, `reason`, `challenger_mpjpe_mm`, `champion_mpjpe_mm`, `difference_mm`, `interval_mm`, `version`.
+
+    Raises
+    ------
+    InputError
+        A report is not about the version, or the champion is no longer the one that was compared.
+    MlflowException
+        The registry could not be asked.
     """
     client = connect(store)
-    challenger, champion = version_at(client, CHALLENGER), version_at(client, CHAMPION)
-    if challenger is None:
-        raise InputError(f"no model version is {MODEL_NAME}@{CHALLENGER}: run a pipeline first")
-    errors = pd.read_parquet(challenger_report / ERRORS_FILE)
-    decision: dict[str, Any] = {"version": int(challenger.version), "challenger_mpjpe_mm": _mean_error(errors)}
-    if champion is None or champion_report is None:
-        decision |= {"promoted": True, "reason": "there was no champion"}
-    elif champion.version == challenger.version:
-        decision |= {"promoted": False, "reason": "the challenger is the champion already"}
-    else:
-        decision |= compare(errors, pd.read_parquet(champion_report / ERRORS_FILE), parameters)
-    if decision["promoted"]:
-        client.set_registered_model_alias(MODEL_NAME, CHAMPION, challenger.version)
-    _tag(client, [challenger, champion], decision)
+    with FileLock(store / _LOCK):
+        champion = aliased_versions(client).get(CHAMPION)
+        challenger = _version(client, contenders.challenger)
+        _must_be_about(challenger, challenger_report)
+        errors = pd.read_parquet(challenger_report / ERRORS_FILE)
+        decision: dict[str, Any] = {"version": int(challenger.version), "challenger_mpjpe_mm": _mean_error(errors)}
+        if champion is not None and champion.version == challenger.version:
+            decision |= {"promoted": False, "reason": "the challenger is the champion already"}
+        elif (champion and version_uri(champion)) != contenders.champion:
+            now = f"version {champion.version}" if champion else "nobody"
+            was = contenders.champion or "nobody"
+            raise InputError(f"{MODEL_NAME}@{CHAMPION} is {now}, and {was} was compared: it was moved; promote again")
+        elif champion is None or champion_report is None:
+            decision |= {"promoted": True, "reason": "there was no champion"}
+        else:
+            _must_be_about(champion, champion_report)
+            decision |= compare(errors, pd.read_parquet(champion_report / ERRORS_FILE), parameters)
+        if decision["promoted"]:
+            client.set_registered_model_alias(MODEL_NAME, CHAMPION, challenger.version)
+        _tag(client, [challenger, champion], decision)
     return decision
 
 
@@ -94,6 +140,20 @@ def compare(challenger: pd.DataFrame, champion: pd.DataFrame, parameters: Promot
         "difference_mm": float(difference),
         "interval_mm": [float(low), float(high)],
     }
+
+
+def _version(client: Any, uri: str) -> ModelVersion:
+    return client.get_model_version(MODEL_NAME, uri.rpartition("/")[2])
+
+
+def _must_be_about(version: ModelVersion, report: Path) -> None:
+    """The report's checkpoint is the version's, to the byte."""
+    examined, registered = read_manifest(report)["inputs"]["checkpoint"], version.tags.get(CHECKPOINT_TAG)
+    if examined != registered:
+        raise InputError(
+            f"{report}: is about a checkpoint {examined[:12]}, and version {version.version} of {MODEL_NAME} was"
+            f" registered with {registered and registered[:12]}: evaluate {version_uri(version)}"
+        )
 
 
 def _mean_error(errors: pd.DataFrame) -> float:

@@ -1,5 +1,6 @@
 """Shared inputs: real motion and reference numbers where they are present, else small synthetic motion."""
 
+import shutil
 from pathlib import Path
 
 import hypothesis
@@ -13,6 +14,7 @@ import torch
 from data_contracts.parameters import Projection
 from data_contracts.windows import to_arrow
 from model.windows.loading import WindowTensors
+from tasks.mlflow_runs.runs import make_database
 from tasks.synthetic.motion import generate
 from tasks.views.cameras import draw_camera, see_windows, window_starts
 
@@ -45,6 +47,23 @@ def walking() -> np.ndarray:
     clips, rows = generate(seed=3, people=1, seconds=3.0)
     clip = next(clip for clip, row in zip(clips, rows, strict=True) if row["action"] == "walking")
     return clip.transpose(1, 0, 2).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def _mlflow_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's tables, which take it five seconds to make."""
+    database = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    make_database(database)
+    return database
+
+
+@pytest.fixture
+def empty_store(_mlflow_database: Path, tmp_path: Path) -> Path:
+    """A store in which MLflow has its database and nothing has been run."""
+    store = tmp_path / "store"
+    store.mkdir()
+    shutil.copy(_mlflow_database, store)
+    return store
 
 
 @pytest.fixture

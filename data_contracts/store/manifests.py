@@ -11,7 +11,10 @@ from typing import Any
 from data_contracts.errors import InputError
 
 MANIFEST = "manifest.json"
-PACKAGES = ("numpy", "pandas", "pyarrow", "pandera", "torch", "lightning-fabric", "safetensors", "pose-uplift")
+PACKAGES = (
+    *("numpy", "pandas", "pyarrow", "pandera", "pydantic", "torch", "lightning-fabric", "safetensors", "mlflow"),
+    "pose-uplift",
+)
 
 _SEAL = ',\n "manifest_digest": '  # the last entry of a manifest: SHA-256 of the text before it
 

@@ -12,7 +12,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from model.network.dstformer import DSTformer
-from model.windows.batches import mirror
+from model.network.lifting import mirror
 from model.windows.loading import Windows, free_bytes
 
 _LOG = logging.getLogger(__name__)

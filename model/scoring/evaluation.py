@@ -19,7 +19,6 @@ from model.network.dstformer import DSTformer
 from model.network.lifting import lift
 from model.scoring.baselines import Lifter
 from model.scoring.metrics import PCK_MM, auc, joint_errors, mpjpe, n_mpjpe, p_mpjpe, pck
-from model.windows.batches import mirror
 from model.windows.loading import Windows
 
 _OF_FRAMES = ("mpjpe_mm", "p_mpjpe_mm", "n_mpjpe_mm", "pck_150", "auc_150")
@@ -39,19 +38,12 @@ class Evaluation:
 
 
 def network_lifter(network: DSTformer, fabric: Fabric, flip: bool) -> Lifter:
-    """The network as a lifter of CPU tensors, computed on Fabric's device in its precision.
-
-    With `flip` it is the mean of what it makes of a window and, mirrored back, of the window's mirror image.
-    """
+    """The network as a lifter of CPU tensors, computed on Fabric's device in its precision; `flip` as in `lift`."""
     module = fabric.setup(network.eval())
 
     @torch.inference_mode()
     def predict(pose_2d: Tensor) -> Tensor:
-        given = pose_2d.to(fabric.device)
-        lifted = lift(module, given)
-        if flip:
-            lifted = (lifted + mirror(lift(module, mirror(given)))) / 2
-        return lifted.cpu()
+        return lift(module, pose_2d.to(fabric.device), flip).cpu()
 
     return predict
 

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from data_contracts.skeleton import NUM_JOINTS
-
-_SWAPPED = ((1, 4), (4, 1), (11, 14), (14, 11))  # (to, from): three joints of a leg or an arm change sides
+from model.network.lifting import SWAPPED_LIMBS, mirror
 
 
 @dataclass
@@ -81,15 +80,6 @@ class Batch:
                 _mirror_rows(pose.numpy(), chosen.nonzero()[:, 0].tolist())
 
 
-def mirror(pose: Tensor) -> Tensor:
-    """Left and right exchanged and x negated: (..., 17, D) in image or camera axes."""
-    flipped = pose.clone()
-    for to, source in _SWAPPED:
-        flipped[..., to : to + 3, :] = pose[..., source : source + 3, :]
-    flipped[..., 0].neg_()
-    return flipped
-
-
 def _mirror_rows(poses: np.ndarray, rows: list[int]) -> None:
     """`mirror` in place of some rows of (B, T, 17, 3), each in turn, so that it stays in the processor's cache.
 
@@ -102,7 +92,7 @@ def _mirror_rows(poses: np.ndarray, rows: list[int]) -> None:
     for row in rows:
         np.multiply(poses[row], sign, out=negated)
         poses[row] = negated
-        for to, source in _SWAPPED:
+        for to, source in SWAPPED_LIMBS:
             targets[to][row] = sources[source][0]
 
 
@@ -116,7 +106,7 @@ def _limbs(poses: np.ndarray) -> dict[int, np.ndarray]:
     joint = poses.strides[2]
     return {
         to: np.ndarray(poses.shape[:2], np.dtype((np.void, 3 * joint)), poses, to * joint, poses.strides[:2])
-        for to, _ in _SWAPPED
+        for to, _ in SWAPPED_LIMBS
     }
 
 

@@ -1,7 +1,15 @@
-"""Models in MLflow: checkpoints as LoggedModels, the registered model `pose-uplift`, and its aliases."""
+"""Models in MLflow: checkpoints as LoggedModels, the registered model `pose-uplift`, and its aliases.
 
+A version is what was scored: its tags hold the digest of its checkpoint and of the windows it was scored on, and it
+answers with flip averaging if it was scored so.
+"""
+
+import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import mlflow
 import numpy as np
@@ -10,6 +18,7 @@ from mlflow.entities import LoggedModel, LoggedModelStatus
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.types import Schema, TensorSpec
 
 from data_contracts.errors import InputError
@@ -18,14 +27,19 @@ from data_contracts.store.digests import file_digest
 from data_contracts.store.folders import resolve_checkpoint
 from data_contracts.store.manifests import package_versions
 from tasks.mlflow_runs.runs import TrackedRun, connect
+from tasks.mlflow_runs.served_code import REQUIRES, ServedCode, write_served_code
 
 MODEL_NAME = "pose-uplift"
 CHALLENGER, CHAMPION = "challenger", "champion"
-CHECKPOINT_TAG, WINDOWS_TAG = "uplift.checkpoint", "uplift.windows"
-_ROOT = Path(__file__).parents[2]
+CHECKPOINT_TAG, WINDOWS_TAG, FLIP_TAG = "uplift.checkpoint", "uplift.windows", "uplift.flip"
+
+# What MLflow says of a model, version or alias (the second) that it does not have; anything else: it was not asked.
+_NOT_THERE = tuple(ErrorCode.Name(code) for code in (RESOURCE_DOES_NOT_EXIST, INVALID_PARAMETER_VALUE))
 
 
-def log_lifter(tracked: TrackedRun, checkpoint: Path, window: int, step: int, metrics: dict[str, float]) -> str:
+def log_lifter(
+    tracked: TrackedRun, checkpoint: Path, window: int, step: int, metrics: dict[str, float], flip: bool = True
+) -> str:
     """Log a 3D checkpoint as a LoggedModel of a run, with its metrics and step; returns its model URI.
 
     Its artifact is the safetensors file and the code that reads it. One that the run has already is not logged again;
@@ -33,29 +47,26 @@ def log_lifter(tracked: TrackedRun, checkpoint: Path, window: int, step: int, me
     the run's curves they would be second values of the same steps.
     """
     digest = file_digest(checkpoint)
-    for model in _logged_models(tracked, digest):
-        if model.status == LoggedModelStatus.READY:
-            return model.model_uri
-        tracked.client.delete_logged_model(model.model_id)
+    for model in _logged_models(tracked, digest, flip):
+        if model.source_run_id == tracked.run_id:
+            if model.status == LoggedModelStatus.READY:
+                return model.model_uri
+            tracked.client.delete_logged_model(model.model_id)
     shape = (-1, window, NUM_JOINTS, 3)
     tensor = Schema([TensorSpec(np.dtype(np.float32), shape)])
     versions = package_versions()
-    with _active(tracked.run_id), warnings.catch_warnings():
+    with _active(tracked.run_id), _served_code() as code, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*An input example was not provided")  # the signature says it all
         info = mlflow.pyfunc.log_model(
             name=checkpoint.stem,
-            python_model=str(Path(__file__).with_name("served_lifter.py")),
+            python_model=str(code.entry),
             artifacts={"checkpoint": str(checkpoint)},
-            code_paths=[str(_ROOT / "model"), str(_ROOT / "data_contracts")],
+            code_paths=[str(code.package)],
+            model_config={"flip": flip},
             signature=ModelSignature(inputs=tensor, outputs=tensor),
-            pip_requirements=[f"mlflow=={mlflow.__version__}"]
-            + [
-                f"{p}=={versions[p]}"
-                for p in ("torch", "numpy", "safetensors", "pandas", "pyarrow", "pandera", "lightning-fabric")
-            ]
-            + ["pyyaml", "filelock"],
+            pip_requirements=[f"{package}=={versions[package]}" for package in REQUIRES],
             step=step,
-            tags={CHECKPOINT_TAG: digest},
+            tags={CHECKPOINT_TAG: digest, FLIP_TAG: str(flip)},
         )
     named = {f"checkpoint.{name}": value for name, value in metrics.items()}
     mlflow.log_metrics(named, step=step, run_id=tracked.run_id, model_id=info.model_id)
@@ -63,19 +74,27 @@ def log_lifter(tracked: TrackedRun, checkpoint: Path, window: int, step: int, me
 
 
 def register_challenger(
-    tracked: TrackedRun, checkpoint: Path, windows: Path, window: int, metrics: dict[str, float]
+    tracked: TrackedRun, checkpoint: Path, windows_digest: str, window: int, metrics: dict[str, float], flip: bool
 ) -> ModelVersion:
-    """Make a fine-tuned checkpoint the `@challenger`: a new version, or the one that already holds these weights."""
+    """Make a fine-tuned checkpoint the `@challenger`: a new version, or the one that already holds these weights.
+
+    Parameters
+    ----------
+    windows_digest
+        Of the windows that `metrics` were scored on.
+    window
+        Frames of a window.
+    flip
+        Whether they were scored with flip averaging: so the version will answer.
+    """
     client = tracked.client
     digest = file_digest(checkpoint)
-    version = _version_of(client, digest)
+    version = _version_of(client, digest, flip)
     if version is None:
-        ready = [
-            model for model in _logged_models(tracked, digest, of_run=False) if model.status == LoggedModelStatus.READY
-        ]
-        model_uri = ready[0].model_uri if ready else log_lifter(tracked, checkpoint, window, 0, metrics)
-        version = mlflow.register_model(model_uri, MODEL_NAME, tags={CHECKPOINT_TAG: digest})
-    tags = {name: f"{value:.4g}" for name, value in metrics.items()} | {WINDOWS_TAG: str(windows)}
+        ready = [model for model in _logged_models(tracked, digest, flip) if model.status == LoggedModelStatus.READY]
+        model_uri = ready[0].model_uri if ready else log_lifter(tracked, checkpoint, window, 0, metrics, flip)
+        version = mlflow.register_model(model_uri, MODEL_NAME, tags={CHECKPOINT_TAG: digest, FLIP_TAG: str(flip)})
+    tags = {name: f"{value:.4g}" for name, value in metrics.items()} | {WINDOWS_TAG: windows_digest}
     for key, tag in tags.items():
         client.set_model_version_tag(MODEL_NAME, version.version, key, tag)
     client.set_registered_model_alias(MODEL_NAME, CHALLENGER, version.version)
@@ -89,12 +108,16 @@ def fetch_checkpoint(store: Path, uri: str) -> Path:
     ------
     InputError
         There is no such model.
+    MlflowException
+        The registry could not be asked.
     """
     if uri.startswith(("models:/", "runs:/")):
         connect(store)
         try:
             folder = Path(mlflow.artifacts.download_artifacts(uri))
-        except (MlflowException, OSError) as error:
+        except MlflowException as error:
+            if error.error_code not in _NOT_THERE:
+                raise
             raise InputError(f"{uri}: no such model ({error})") from error
         found = sorted((folder / "artifacts").glob("*.safetensors"))
         if not found:
@@ -103,34 +126,57 @@ def fetch_checkpoint(store: Path, uri: str) -> Path:
     return resolve_checkpoint(store, uri)
 
 
-def version_at(client: MlflowClient, alias: str) -> ModelVersion | None:
-    """The version of `pose-uplift` that bears an alias."""
+def aliased_versions(client: MlflowClient) -> dict[str, ModelVersion]:
+    """The versions of `pose-uplift` that bear an alias, by alias, as they stood at one moment; none of no model.
+
+    Raises
+    ------
+    MlflowException
+        The registry could not be asked.
+    """
     try:
-        return client.get_model_version_by_alias(MODEL_NAME, alias)
-    except MlflowException:
-        return None
+        aliases = client.get_registered_model(MODEL_NAME).aliases
+    except MlflowException as error:
+        if error.error_code in _NOT_THERE:
+            return {}
+        raise
+    return {alias: client.get_model_version(MODEL_NAME, version) for alias, version in aliases.items()}
 
 
-def _version_of(client: MlflowClient, digest: str) -> ModelVersion | None:
+def version_uri(version: ModelVersion) -> str:
+    """Model URI of that version, whatever its aliases become."""
+    return f"models:/{MODEL_NAME}/{version.version}"
+
+
+def _version_of(client: MlflowClient, digest: str, flip: bool) -> ModelVersion | None:
     found = client.search_model_versions(f"name = '{MODEL_NAME}' and tags.`{CHECKPOINT_TAG}` = '{digest}'")
-    return max(found, key=lambda version: int(version.version)) if found else None
+    same = [version for version in found if version.tags.get(FLIP_TAG) == str(flip)]
+    return max(same, key=lambda version: int(version.version)) if same else None
 
 
-def _logged_models(tracked: TrackedRun, digest: str, of_run: bool = True) -> list[LoggedModel]:
-    """The experiment's LoggedModels of these weights; `of_run`: those of the run alone."""
+def _logged_models(tracked: TrackedRun, digest: str, flip: bool) -> list[LoggedModel]:
+    """The experiment's LoggedModels of these weights that answer so."""
     experiment = tracked.client.get_run(tracked.run_id).info.experiment_id
-    found = tracked.client.search_logged_models([experiment], f"tags.`{CHECKPOINT_TAG}` = '{digest}'")
-    return [model for model in found if not of_run or model.source_run_id == tracked.run_id]
+    wanted = f"tags.`{CHECKPOINT_TAG}` = '{digest}' and tags.`{FLIP_TAG}` = '{flip}'"
+    return list(tracked.client.search_logged_models([experiment], wanted))
 
 
-class _active:
+@contextmanager
+def _served_code() -> Iterator[ServedCode]:
+    """The served code where Python finds it: MLflow runs a model's code once before it takes it."""
+    with TemporaryDirectory() as folder:
+        sys.path.insert(0, folder)
+        try:
+            yield write_served_code(Path(folder))
+        finally:
+            sys.path.remove(folder)
+
+
+@contextmanager
+def _active(run_id: str) -> Iterator[None]:
     """The run as MLflow's active one, for calls that take no run id; it is left running afterwards."""
-
-    def __init__(self, run_id: str) -> None:
-        self.run_id = run_id
-
-    def __enter__(self) -> None:
-        mlflow.start_run(run_id=self.run_id, nested=True)
-
-    def __exit__(self, *_: object) -> None:
+    mlflow.start_run(run_id=run_id, nested=True)
+    try:
+        yield
+    finally:
         mlflow.end_run(status="RUNNING")

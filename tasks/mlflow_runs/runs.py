@@ -1,12 +1,21 @@
 """Tracking: one MLflow experiment, a parent run per pipeline run, a child run per stage found again by its digest.
 
-The default tracking store is SQLite and files below the pose-uplift store; `MLFLOW_TRACKING_URI` names another one.
+Notable decisions:
+- the default tracking store is SQLite and files below the pose-uplift store; `MLFLOW_TRACKING_URI` names another one;
+- several stores may share one MLflow: a run bears the id of its store, and only that store's work goes on in it;
+- a run has one owner. Of a stage it is who holds the stage's lock; of a pipeline, who holds the lock named after the
+  run, so that two pipelines of one digest have a run each, and what a dead one left is taken up;
+- a run that has ended is never written to by a stage that is cached;
+- metrics go to MLflow while training goes on, and are waited for before a run is called finished.
 """
 
+import logging
 import os
+import time
+import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +24,13 @@ os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 import mlflow
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from mlflow import MlflowClient
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.data.sources import LocalArtifactDatasetSource  # type: ignore[attr-defined]
-from mlflow.entities import DatasetInput, InputTag, Param, Run, RunStatus
+from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, RunStatus
+from mlflow.exceptions import MlflowException
+from mlflow.utils.async_logging.run_operations import RunOperations
 
 from data_contracts.store.digests import Identity
 from data_contracts.store.folders import Stage
@@ -29,9 +40,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 EXPERIMENT = "pose-uplift"
-STAGE_TAG, DIGEST_TAG = "uplift.stage", "uplift.digest"
+STAGE_TAG, DIGEST_TAG, STORE_TAG = "uplift.stage", "uplift.digest", "uplift.store"
 _PARENT_TAG = "mlflow.parentRunId"
+_LOCK, _ID_FILE = ".mlflow.lock", ".id"
 _own_uri: str | None = None
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass
@@ -40,14 +53,36 @@ class TrackedRun:
 
     client: MlflowClient
     run_id: str
+    _sent: list[tuple[list[Metric], RunOperations]] = field(default_factory=list)
 
     def log_metrics(self, metrics: dict[str, float], step: int = 0) -> None:
-        """Metrics at a step, in one batch, without waiting for the tracking store."""
-        mlflow.log_metrics(metrics, step=step, synchronous=False, run_id=self.run_id)
+        """Metrics at a step, in one batch, without waiting for the tracking store; `wait` does."""
+        now = time.time_ns() // 1_000_000
+        batch = [Metric(name, value, now, step) for name, value in metrics.items()]
+        operations = self.client.log_batch(self.run_id, metrics=batch, synchronous=False)
+        assert operations is not None, "what is logged asynchronously can be waited for"
+        self._sent.append((batch, operations))
 
-    def last_step(self, metric: str) -> int:
-        """The step at which the run has a metric's newest value; -1 where it has none."""
-        return max((entry.step for entry in self.client.get_metric_history(self.run_id, metric)), default=-1)
+    def wait(self) -> None:
+        """Wait until MLflow has every metric; what it did not take the first time is sent once more.
+
+        Raises
+        ------
+        MlflowException
+            It did not take it the second time either.
+        """
+        while self._sent:
+            batch, operations = self._sent[0]
+            try:
+                operations.wait()
+            except MlflowException as error:
+                _LOG.warning("MLflow did not take metrics of step %d, sending them again: %s", batch[0].step, error)
+                self.client.log_batch(self.run_id, metrics=batch, synchronous=True)  # the same entries: none twice
+            del self._sent[0]
+
+    def logged_steps(self, metric: str) -> set[int]:
+        """The steps at which the run has a metric."""
+        return {entry.step for entry in self.client.get_metric_history(self.run_id, metric)}
 
     def log_figure(self, figure: "Figure", file: str) -> None:
         """A picture."""
@@ -80,13 +115,14 @@ def connect(store: Path) -> MlflowClient:
     store.mkdir(parents=True, exist_ok=True)
     if not uri or uri == _own_uri:
         database = store / "mlflow.db"
-        _make(database)
+        make_database(database)
         uri = _own_uri = f"sqlite:///{database}"
     if mlflow.get_tracking_uri() != uri:
         mlflow.set_tracking_uri(uri)
     if mlflow.get_registry_uri() != uri:
         mlflow.set_registry_uri(uri)
-    with FileLock(store / ".mlflow.lock"):  # the first connection migrates an older database: one process at a time
+    with FileLock(store / _LOCK):  # the first connection migrates an older database: one process at a time
+        _name_store(store)
         client = MlflowClient()
         if client.get_experiment_by_name(EXPERIMENT) is None:
             local = uri.startswith("sqlite:")
@@ -98,12 +134,12 @@ def connect(store: Path) -> MlflowClient:
     return client
 
 
-def _make(database: Path) -> None:
+def make_database(database: Path) -> None:
     """A new SQLite database with MLflow's tables, unless there is one: all of it or nothing.
 
     A process killed while MLflow creates the tables leaves a database that MLflow cannot open again.
     """
-    with FileLock(database.with_name(".mlflow.lock")):
+    with FileLock(database.with_name(_LOCK)):
         if not database.exists():
             new = database.with_name(".mlflow.db.partial")
             new.unlink(missing_ok=True)
@@ -113,46 +149,54 @@ def _make(database: Path) -> None:
 
 @contextmanager
 def track_stage(store: Path, stage: Stage, parent_run: str | None) -> Iterator[TrackedRun]:
-    """The MLflow run of a stage, under its pipeline's run; a resumed stage goes on in its own run.
+    """The MLflow run of a stage at work, under its pipeline's run; one that was killed or failed is taken up again.
 
-    The run ends FINISHED, or FAILED where the block raises. A cached stage logs nothing: its run exists already, and
-    the parent is tagged with it.
+    The run ends FINISHED once MLflow has all that was logged, or FAILED where the block raises.
     """
     client = connect(store)
-    run = find_run(client, stage.digest)
-    if run is None or not (stage.cached or stage.resumed or run.info.status != "FINISHED"):
-        run = _create_run(client, stage.name, {STAGE_TAG: stage.name, DIGEST_TAG: stage.digest}, parent_run)
-        log_params(client, run.info.run_id, stage.parameters)
-    elif not stage.cached:
+    known = find_runs(client, stage.digest, store)
+    if not stage.resumed:  # a resumed one may have called its run finished before it was killed
+        known = [run for run in known if run.info.status != "FINISHED"]
+    if known:
+        run = known[0]
         client.update_run(run.info.run_id, status="RUNNING")
-    run_id = run.info.run_id
+    else:
+        run = _create_run(client, store, stage.name, stage.digest, parent_run)
+        log_params(client, run.info.run_id, stage.parameters)
+    _link(client, parent_run, stage, run.info.run_id)
+    with _ending(client, run.info.run_id) as tracked:
+        yield tracked
+
+
+def link_cached(store: Path, stage: Stage, parent_run: str | None) -> None:
+    """Tag the pipeline's run with the run of a stage that is there already, if this MLflow knows it; touch neither."""
     if parent_run:
-        client.set_tag(parent_run, f"uplift.{stage.name}.run", run_id)
-        client.set_tag(parent_run, f"uplift.{stage.name}.digest", stage.digest)
-    with _ending(client, run_id):
-        yield TrackedRun(client, run_id)
+        client = connect(store)
+        known = [run for run in find_runs(client, stage.digest) if run.info.status == "FINISHED"]
+        _link(client, parent_run, stage, known[0].info.run_id if known else None)
 
 
 @contextmanager
 def track_pipeline(store: Path, identity: Identity) -> Iterator[TrackedRun]:
-    """The parent run of a pipeline; one that was killed or failed with the same digest is taken up again."""
+    """The parent run of a pipeline; one of the same digest that failed, or whose process died, is taken up again."""
     client = connect(store)
-    run = find_run(client, identity.digest)
-    if run is None or run.info.status == "FINISHED":
-        run = _create_run(client, identity.name, {STAGE_TAG: identity.name, DIGEST_TAG: identity.digest}, None)
-        log_params(client, run.info.run_id, identity.parameters.model_dump(mode="json"))
-    else:
-        client.update_run(run.info.run_id, status="RUNNING")
-    with _ending(client, run.info.run_id):
-        yield TrackedRun(client, run.info.run_id)
+    with ExitStack() as owned:
+        with FileLock(store / _LOCK):  # between finding or making a run and owning it nobody else may take it up
+            run = _abandoned_run(client, store, identity.digest, owned)
+            if run is None:
+                run = _create_run(client, store, identity.name, identity.digest, None)
+                owned.enter_context(_owned(store, run.info.run_id))
+                log_params(client, run.info.run_id, identity.parameters.model_dump(mode="json"))
+            else:
+                client.update_run(run.info.run_id, status="RUNNING")
+        with _ending(client, run.info.run_id) as tracked:
+            yield tracked
 
 
-def find_run(client: MlflowClient, digest: str) -> Run | None:
-    """The newest run with that stage digest."""
-    experiment = client.get_experiment_by_name(EXPERIMENT)
-    assert experiment is not None, "connect() creates the experiment"
-    found = client.search_runs([experiment.experiment_id], f"tags.`{DIGEST_TAG}` = '{digest}'", max_results=1)
-    return found[0] if found else None
+def find_runs(client: MlflowClient, digest: str, store: Path | None = None) -> list[Run]:
+    """Runs of that stage digest, of a store if given, the newest first."""
+    wanted = f"tags.`{DIGEST_TAG}` = '{digest}'" + (f" and tags.`{STORE_TAG}` = '{_store_id(store)}'" if store else "")
+    return list(client.search_runs([_experiment_id(client)], wanted, order_by=["start_time DESC"]))
 
 
 def log_params(client: MlflowClient, run_id: str, parameters: dict[str, Any]) -> None:
@@ -161,22 +205,73 @@ def log_params(client: MlflowClient, run_id: str, parameters: dict[str, Any]) ->
 
 
 @contextmanager
-def _ending(client: MlflowClient, run_id: str) -> Iterator[None]:
+def _ending(client: MlflowClient, run_id: str) -> Iterator[TrackedRun]:
+    tracked = TrackedRun(client, run_id)
     try:
-        yield
+        yield tracked
+        tracked.wait()
     except BaseException:
-        mlflow.flush_async_logging()
+        try:
+            tracked.wait()
+        except MlflowException as error:  # what went wrong first is what is raised
+            _LOG.warning("metrics of run %s are lost: %s", run_id, error)
         client.set_terminated(run_id, RunStatus.to_string(RunStatus.FAILED))
         raise
-    mlflow.flush_async_logging()
     client.set_terminated(run_id, RunStatus.to_string(RunStatus.FINISHED))
 
 
-def _create_run(client: MlflowClient, name: str, tags: dict[str, str], parent_run: str | None) -> Run:
+def _abandoned_run(client: MlflowClient, store: Path, digest: str, owned: ExitStack) -> Run | None:
+    """The newest unfinished run of a pipeline that no process is at work in; this one's until `owned` ends."""
+    for run in find_runs(client, digest, store):
+        if run.info.status != "FINISHED":
+            try:
+                owned.enter_context(_owned(store, run.info.run_id))
+            except Timeout:
+                continue
+            return run
+    return None
+
+
+@contextmanager
+def _owned(store: Path, run_id: str) -> Iterator[None]:
+    """The run belongs to this process while the block lasts; raises `Timeout` where it belongs to another."""
+    file = store / "pipelines" / f".{run_id}.lock"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(file, blocking=False):
+        yield
+        file.unlink(missing_ok=True)  # it has ended well: nobody will take it up
+
+
+def _create_run(client: MlflowClient, store: Path, name: str, digest: str, parent_run: str | None) -> Run:
+    tags = {STAGE_TAG: name, DIGEST_TAG: digest, STORE_TAG: _store_id(store)}
+    tags |= {_PARENT_TAG: parent_run} if parent_run else {}
+    return client.create_run(_experiment_id(client), tags=tags, run_name=name)
+
+
+def _link(client: MlflowClient, parent_run: str | None, stage: Stage, run_id: str | None) -> None:
+    if parent_run:
+        client.set_tag(parent_run, f"uplift.{stage.name}.digest", stage.digest)
+        if run_id:
+            client.set_tag(parent_run, f"uplift.{stage.name}.run", run_id)
+
+
+def _experiment_id(client: MlflowClient) -> str:
     experiment = client.get_experiment_by_name(EXPERIMENT)
     assert experiment is not None, "connect() creates the experiment"
-    tags = tags | ({_PARENT_TAG: parent_run} if parent_run else {})
-    return client.create_run(experiment.experiment_id, tags=tags, run_name=name)
+    return str(experiment.experiment_id)
+
+
+def _store_id(store: Path) -> str:
+    """The name that a store keeps wherever it is moved to."""
+    return (store / _ID_FILE).read_text(encoding="utf-8")
+
+
+def _name_store(store: Path) -> None:
+    file = store / _ID_FILE
+    if not file.exists():
+        new = file.with_name(f"{_ID_FILE}.partial")
+        new.write_text(uuid.uuid4().hex, encoding="utf-8")
+        new.replace(file)
 
 
 def _flatten(parameters: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:

@@ -2,7 +2,8 @@
 
 `predict` takes float32 (N, window, 17, 3): x right, y down, confidence, normalised as in the window contract; it
 returns float32 (N, window, 17, 3): x right, y down, z forward, relative to the pelvis, in the input's own units.
-Divided by the window's `scale` they are metres.
+Divided by the window's `scale` they are metres. The poses are those that evaluation scored: with `flip` in the
+model's configuration they are averaged with those of the mirror image.
 """
 
 from pathlib import Path
@@ -24,6 +25,7 @@ class ServedLifter(PythonModel):
 
     def load_context(self, context: PythonModelContext) -> None:
         """Load the weights."""
+        self.flip = bool(context.model_config["flip"])
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.network = load_network(Path(context.artifacts["checkpoint"])).to(self.device)
 
@@ -36,7 +38,7 @@ class ServedLifter(PythonModel):
         """Lift windows (N, window, 17, 3)."""
         pose_2d = torch.from_numpy(np.ascontiguousarray(model_input, dtype=np.float32))
         with torch.inference_mode():
-            lifted = [lift(self.network, batch.to(self.device)).cpu() for batch in pose_2d.split(BATCH)]
+            lifted = [lift(self.network, batch.to(self.device), self.flip).cpu() for batch in pose_2d.split(BATCH)]
         return torch.cat(lifted).numpy() if lifted else np.empty_like(model_input)
 
 

@@ -8,39 +8,28 @@ from prefect.logging import get_run_logger
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from data_contracts.parameters import Objective
-from data_contracts.store.digests import Identity
-from data_contracts.store.folders import CHECKPOINT_FILE, Stage, open_stage
+from data_contracts.store.folders import CHECKPOINT_FILE, Stage
 from data_contracts.store.manifests import read_manifest
 from model.job import JOB_FILE, OUTCOME_FILE, START_FILE, Job, run, run_on_devices
 from model.learning.checkpoints import BEFORE_LAST_FILE, read_about
 from model.network.dstformer import DSTformer
 from model.training import top_file
 from tasks.mlflow_runs.registry import log_lifter
-from tasks.mlflow_runs.runs import TrackedRun, track_stage
-
-
-@contextmanager
-def open_run(
-    store: Path, identity: Identity, windows: Path, parent_run: str | None
-) -> Iterator[tuple[Stage, TrackedRun]]:
-    """A training stage on a windows folder, and its MLflow run; a killed one is taken up where its `last` stands."""
-    with (
-        open_stage(store, identity, resume=True) as stage,
-        track_stage(store, stage, parent_run) as tracked,
-    ):
-        if not stage.cached:
-            tracked.log_windows(windows, context="training")
-        yield stage, tracked
+from tasks.mlflow_runs.runs import TrackedRun
 
 
 def train_stage(stage: Stage, tracked: TrackedRun, network: DSTformer, job: Job) -> None:
-    """Fit `network` in the stage's folder; log curves, the best checkpoints, and what was trained on what."""
+    """Fit `network` in the stage's folder; log curves, the best checkpoints, and what was trained on what.
+
+    A killed run is taken up where its `last` stands.
+    """
     log, parameters = get_run_logger(), job.parameters
-    tracked.set_tags({"uplift.devices": job.runtime.devices * job.runtime.nodes, "uplift.windows": str(job.windows)})
-    logged = tracked.last_step("loss")  # a run that is taken up again reports its first epochs once more
+    tracked.log_windows(job.windows, context="training")
+    tracked.set_tags({"uplift.devices": job.runtime.devices * job.runtime.nodes, "uplift.windows": job.windows.name})
+    logged = tracked.logged_steps("loss")  # a run that is taken up again reports its first epochs once more
 
     def on_epoch(record: dict[str, float]) -> None:
-        if record["step"] <= logged:
+        if record["step"] in logged:
             return
         tracked.log_metrics({k: v for k, v in record.items() if k != "step"}, step=int(record["step"]))
         log.info(

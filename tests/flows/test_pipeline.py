@@ -17,7 +17,6 @@ from data_contracts.parameters import IngestParameters
 from flows.convert import convert
 from flows.ingest import ingest
 from flows.pipeline import pipeline
-from flows.promote import promote
 from model.learning.checkpoints import load_network
 from model.network.lifting import lift
 from model.windows.loading import load_windows
@@ -81,7 +80,9 @@ def test_mlflow_has_a_parent_run_with_a_child_per_stage(outcome, store):
     assert {"lifted.png", "joints.png"} <= pictures
 
 
-def test_the_registered_model_lifts_in_a_process_that_unpickles_nothing(outcome, store, tmp_path):
+def test_the_registered_model_lifts_as_it_was_scored_in_a_process_that_unpickles_nothing(
+    outcome, parameters, store, tmp_path
+):
     windows = load_windows(Path(outcome["stages"]["convert"]["folder"]), "test")
     np.save(tmp_path / "x.npy", windows.pose_2d[:5].numpy())
     code = (
@@ -93,49 +94,18 @@ def test_the_registered_model_lifts_in_a_process_that_unpickles_nothing(outcome,
         **os.environ,
         "MLFLOW_TRACKING_URI": mlflow.get_tracking_uri(),
         "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+        "PYTHONPATH": str(tmp_path),
     }
+    (tmp_path / "model.py").write_text("raise AssertionError('the consumer has a model.py of its own')")
+    (tmp_path / "data_contracts.py").write_text("raise AssertionError('and this')")
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, env=environment, capture_output=True)
     network = load_network(Path(outcome["stages"]["finetune"]["folder"]) / "model.safetensors")
     with torch.inference_mode():
-        expected = lift(network, windows.pose_2d[:5])
+        expected = lift(network, windows.pose_2d[:5], flip=parameters.evaluate.flip)  # as it was scored
     lifted = np.load(tmp_path / "y.npy")
     assert lifted.dtype == np.float32
     np.testing.assert_allclose(lifted, expected, atol=1e-5)
     assert (lifted[:, :, 0] == 0).all()
-
-
-def test_the_first_challenger_becomes_champion_and_then_keeps_its_place(outcome, store):
-    first = promote(store=str(store))
-    assert first["promoted"]
-    assert first["reason"] == "there was no champion"
-    second = promote(store=str(store))
-    assert not second["promoted"]
-    version = connect(store).get_model_version_by_alias("pose-uplift", "champion")
-    assert int(version.version) == outcome["model"]["version"]
-    assert float(version.tags["promotion.challenger_mpjpe_mm"]) == pytest.approx(
-        outcome["metrics"]["model"]["mpjpe_mm"], rel=1e-3
-    )
-
-
-def test_the_alias_moves_only_to_a_better_challenger_and_both_numbers_stand_in_its_tags(outcome, parameters, store):
-    champion = promote(store=str(store))["version"]
-    longer = parameters.pretrain.model_copy(update={"max_epochs": 6, "patience": 6, "learning_rate": 3e-3})
-    challenger = pipeline(parameters=parameters.model_copy(update={"pretrain": longer}), store=str(store))
-    assert challenger["model"]["version"] != champion
-    decision = promote(store=str(store))
-    better = decision["interval_mm"][1] < 0
-    assert decision["promoted"] is better
-    client = connect(store)
-    expected = challenger["model"]["version"] if better else champion
-    assert int(client.get_model_version_by_alias("pose-uplift", "champion").version) == expected
-    for version in (champion, challenger["model"]["version"]):
-        tags = client.get_model_version("pose-uplift", str(version)).tags
-        assert float(tags["promotion.champion_mpjpe_mm"]) == pytest.approx(
-            outcome["metrics"]["model"]["mpjpe_mm"], rel=1e-3
-        )
-        assert float(tags["promotion.challenger_mpjpe_mm"]) == pytest.approx(
-            challenger["metrics"]["model"]["mpjpe_mm"], rel=1e-3
-        )
 
 
 def test_a_refused_parameter_names_itself(store):

@@ -14,10 +14,9 @@ from hypothesis import strategies as st
 from data_contracts.parameters import DSTformerConfig, Runtime
 from model.learning.devices import make_fabric
 from model.network.dstformer import DSTformer
-from model.network.lifting import lift
+from model.network.lifting import lift, mirror
 from model.scoring.evaluation import Coverage, evaluate, network_lifter
 from model.training import build_network
-from model.windows.batches import mirror
 from model.windows.loading import WindowTensors, load_windows
 from tasks.views.cameras import window_starts
 
@@ -147,7 +146,10 @@ def test_single_frames_have_no_velocity_error():
 def test_flip_averaging_is_the_mean_with_the_mirror_image():
     pose_2d = torch.rand(3, 9, 17, 3, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        plain, flipped = lift(network(), pose_2d), mirror(lift(network(), mirror(pose_2d)))
+        plain, flipped = (
+            lift(network(), pose_2d, flip=False),
+            mirror(lift(network(), mirror(pose_2d), flip=False)),
+        )
     fabric = make_fabric(Runtime(accelerator="cpu"), "32-true")
     torch.testing.assert_close(network_lifter(network(), fabric, flip=False)(pose_2d), plain)
     both = network_lifter(network(), fabric, flip=True)
@@ -157,7 +159,7 @@ def test_flip_averaging_is_the_mean_with_the_mirror_image():
 
 SCRIPT = """
 import sys
-sys.path[:0] = [{root!r}, {root!r} + "/tests/model"]
+sys.path[:0] = [{root!r}, {root!r} + "/tests/model/scoring"]
 from test_evaluation import score_all
 score_all({windows!r}, {out!r})
 """

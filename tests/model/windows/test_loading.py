@@ -7,7 +7,7 @@ import torch
 from data_contracts.errors import InputError
 from data_contracts.skeleton import MIRROR
 from data_contracts.windows import to_numpy
-from model.windows.batches import mirror
+from model.network.lifting import mirror
 from model.windows.loading import WindowTensors, load_windows
 from model.windows.streaming import StreamedWindows, mirrored_of, window_bytes
 

@@ -1,0 +1,162 @@
+"""Promotion: only what was examined and is better becomes champion, whatever happens to the registry meanwhile.
+
+The contenders are networks whose order is known beforehand: one that a pipeline trained, and one with random weights.
+"""
+
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INTERNAL_ERROR
+
+import flows.promote
+from data_contracts.errors import InputError
+from data_contracts.parameters import PromoteParameters, SyntheticParameters
+from data_contracts.report import StageResult
+from data_contracts.store.digests import Identity
+from flows.promote import promote
+from model.learning.checkpoints import load_network, save_network
+from model.network.dstformer import DSTformer
+from model.training import build_network
+from tasks.mlflow_runs.registry import aliased_versions, register_challenger
+from tasks.mlflow_runs.runs import connect, track_pipeline
+from tasks.promote import Contenders, decide
+
+
+@pytest.fixture(scope="session")
+def windows(outcome) -> Path:
+    return Path(outcome["stages"]["convert"]["folder"])
+
+
+@pytest.fixture(scope="session")
+def trained(outcome) -> Path:
+    return Path(outcome["stages"]["finetune"]["folder"]) / "model.safetensors"
+
+
+@pytest.fixture(scope="session")
+def untrained(trained, tmp_path_factory) -> list[Path]:
+    """Checkpoints of the same network with random weights."""
+    config, folder = load_network(trained).config, tmp_path_factory.mktemp("untrained")
+    files = [folder / f"{seed}.safetensors" for seed in range(2)]
+    for seed, file in enumerate(files):
+        save_network(file, build_network(lambda: DSTformer(config), seed), {})
+    return files
+
+
+@pytest.fixture
+def challenge(empty_store, windows):
+    """Makes a checkpoint the challenger; returns its version."""
+
+    def register(checkpoint: Path) -> int:
+        with track_pipeline(empty_store, Identity("pipelines", "pipeline", SyntheticParameters(), {})) as tracked:
+            version = register_challenger(tracked, checkpoint, windows.name, 9, {}, flip=True)
+        return int(version.version)
+
+    return register
+
+
+@pytest.fixture
+def promoted(empty_store, windows):
+    """Runs the flow."""
+    return lambda: promote(windows=str(windows), store=str(empty_store))
+
+
+def champion(store: Path) -> int | None:
+    version = aliased_versions(connect(store)).get("champion")
+    return version and int(version.version)
+
+
+def test_a_worse_challenger_is_not_promoted_and_a_better_one_is(challenge, promoted, trained, untrained, empty_store):
+    first = challenge(untrained[0])
+    decision = promoted()
+    assert decision["promoted"]
+    assert decision["reason"] == "there was no champion"
+    assert promoted()["reason"] == "the challenger is the champion already"
+    better = challenge(trained)
+    decision = promoted()
+    assert decision["promoted"]
+    assert champion(empty_store) == better == decision["version"]
+    assert decision["interval_mm"][1] < 0
+    assert decision["challenger_mpjpe_mm"] < decision["champion_mpjpe_mm"]
+    client = connect(empty_store)
+    for version in (first, better):
+        tags = client.get_model_version("pose-uplift", str(version)).tags
+        for name in ("challenger_mpjpe_mm", "champion_mpjpe_mm"):
+            assert float(tags[f"promotion.{name}"]) == pytest.approx(decision[name], rel=1e-3)
+    challenge(untrained[1])
+    decision = promoted()
+    assert not decision["promoted"]
+    assert decision["interval_mm"][0] > 0
+    assert champion(empty_store) == better
+
+
+def test_a_registry_that_cannot_be_asked_is_not_one_without_a_champion(
+    challenge, promoted, trained, untrained, empty_store, monkeypatch
+):
+    good = challenge(trained)
+    promoted()
+    challenge(untrained[0])
+    ask, asked = MlflowClient.get_registered_model, []
+
+    def locked(self, name):
+        asked.append(name)
+        if len(asked) == refusals[0]:
+            raise MlflowException("database is locked", INTERNAL_ERROR)
+        return ask(self, name)
+
+    refusals = [1, 2, 3]  # when the contenders are found, when the champion is fetched, when it is decided
+    while refusals:
+        asked.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(MlflowClient, "get_registered_model", locked)
+            with pytest.raises(MlflowException, match="database is locked"):
+                promoted()
+        assert champion(empty_store) == good
+        refusals.pop(0)
+
+
+def test_an_alias_that_moves_meanwhile_crowns_nobody_who_was_not_examined(
+    challenge, promoted, trained, untrained, empty_store, monkeypatch
+):
+    challenge(untrained[0])
+    promoted()
+    examined = challenge(trained)
+    evaluate = flows.promote.evaluate
+
+    def moved(*arguments) -> StageResult:
+        result = evaluate(*arguments)
+        challenge(untrained[1])
+        return result
+
+    monkeypatch.setattr(flows.promote, "evaluate", moved)
+    assert promoted()["version"] == examined
+    assert champion(empty_store) == examined
+
+
+def test_a_champion_that_changes_meanwhile_ends_the_comparison(
+    challenge, promoted, trained, untrained, empty_store, monkeypatch
+):
+    challenge(untrained[0])
+    promoted()
+    other = challenge(untrained[1])
+    challenge(trained)
+    evaluate = flows.promote.evaluate
+
+    def moved(*arguments) -> StageResult:
+        connect(empty_store).set_registered_model_alias("pose-uplift", "champion", str(other))
+        return evaluate(*arguments)
+
+    monkeypatch.setattr(flows.promote, "evaluate", moved)
+    with pytest.raises(InputError, match="it was moved; promote again"):
+        promoted()
+    assert champion(empty_store) == other
+
+
+def test_a_report_about_other_weights_decides_nothing(challenge, trained, untrained, outcome, windows, empty_store):
+    version = challenge(untrained[0])
+    about_trained = Path(outcome["stages"]["evaluate"]["folder"])
+    contenders = Contenders(f"models:/pose-uplift/{version}", None, windows)
+    with pytest.raises(InputError, match="is about a checkpoint"):
+        decide.fn(empty_store, contenders, about_trained, None, PromoteParameters())
+    assert champion(empty_store) is None
