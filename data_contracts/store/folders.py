@@ -155,7 +155,7 @@ def _of_kind(folder: Path, kind: Kind | Literal["*"], reference: str | Path) -> 
     if kind not in ("*", KINDS.get(stage)):
         makers = " or ".join(f"`uplift {name}`" for name, made in KINDS.items() if made == kind)
         raise InputError(
-            f"{reference}: is what stage {stage} left in {folder}; here a {kind} folder is wanted, as {makers} leaves it"
+            f"{reference}: is what stage {stage} left in {folder}; a {kind} folder is wanted, as {makers} leaves it"
         )
     return folder
 

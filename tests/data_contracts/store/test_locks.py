@@ -24,7 +24,9 @@ HOLDER += "with hold(Path(sys.argv[1]), 'x'): print('held', flush=True); time.sl
 @pytest.fixture
 def holder(tmp_path):
     """Another process that holds `tmp_path/lock`."""
-    process = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path / "lock")], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path / "lock")], stdout=subprocess.PIPE, text=True
+    )
     assert process.stdout.readline() == "held\n"
     yield process
     process.kill()
