@@ -26,7 +26,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -62,6 +62,7 @@ def main() -> None:
     with (
         tempfile.TemporaryDirectory(dir=arguments.folder) as folder,
         ProcessPoolExecutor(2, mp_context=spawn) as pool,
+        ThreadPoolExecutor(2) as threads,
     ):
         store = write_store(clips, Path(folder))
         batches = range(count_batches(store))
@@ -72,6 +73,7 @@ def main() -> None:
             ways: dict[str, Callable[[Path], int]] = {
                 "usual, 1 process": partial(usual_chain, clips, parameters),
                 "here, 1 process": partial(convert, store, parameters, batches, map),
+                "here, 2 threads": partial(convert, store, parameters, batches, threads.map),
                 "here, 2 processes": partial(convert, store, parameters, batches, pool.map),
             }
             seconds: dict[str, list[float]] = {name: [] for name in ways}

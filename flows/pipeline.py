@@ -1,19 +1,18 @@
 """The whole chain: motion -> clips -> windows -> pretraining -> fine-tuning -> evaluation -> `@challenger`."""
 
+from pathlib import Path
 from typing import Any
 
-from prefect import Flow, flow
-from prefect.deployments import run_deployment
+from prefect import flow
 
+from data_contracts.errors import InputError
 from data_contracts.parameters import SYNTHETIC_SOURCE, PipelineParameters
 from data_contracts.report import StageResult
-from data_contracts.store.folders import default_store
-from flows.convert import convert
-from flows.evaluate import evaluate
-from flows.finetune import finetune
-from flows.ingest import ingest
+from data_contracts.store import identities
+from data_contracts.store.digests import Identity
+from data_contracts.store.folders import CHECKPOINT_FILE, default_store
 from flows.prefect_ui.artifacts import show_scores
-from flows.pretrain import pretrain
+from flows.stage_runs.dispatch import run_stage
 from tasks.pipeline import open_pipeline, register
 from tasks.synthesise import CLIP_LIST_FILE, PICKLE_FILE, synthesise_motion
 
@@ -51,16 +50,44 @@ def pipeline(
         motion = stages["synthesise"] = synthesise_motion(root, parameters.synthetic)
         source, clip_list = str(motion.path / PICKLE_FILE), str(motion.path / CLIP_LIST_FILE)
     with open_pipeline(root, source, clip_list, parameters) as tracked:
-        common: dict[str, Any] = {"store": str(root), "parent_run": tracked.run_id}
-        clips = stages["ingest"] = ingest(source, clip_list, parameters.ingest, **common)
-        windows = stages["convert"] = convert(clips.folder, parameters.convert, parameters.workers, **common)
-        common = common | {"windows": windows.folder, "runtime": parameters.runtime}
-        pretrained = stages["pretrain"] = _run(pretrain, train_on, parameters=parameters.pretrain, **common)
-        tuned = stages["finetune"] = _run(
-            finetune, train_on, pretrained=pretrained.folder, parameters=parameters.finetune, **common
+
+        def run(identity: Identity, deployment: str | None = None, **arguments: Any) -> StageResult:
+            result = stages[identity.name] = run_stage(root, identity, deployment, tracked.run_id, **arguments)
+            return result
+
+        clips = run(
+            identities.ingest(Path(source), Path(clip_list) if clip_list else None, parameters.ingest),
+            source=source,
+            clip_list=clip_list,
+            parameters=parameters.ingest,
         )
-        report = stages["evaluate"] = _run(
-            evaluate, train_on, model=tuned.folder, parameters=parameters.evaluate, **common
+        windows = run(
+            identities.convert(clips.path, parameters.convert),
+            clips=clips.folder,
+            parameters=parameters.convert,
+            workers=parameters.workers,
+        )
+        _must_hold(windows, parameters.evaluate.split)
+        trained: dict[str, Any] = {"windows": windows.folder, "runtime": parameters.runtime}
+        pretrained = run(
+            identities.pretrain(windows.path, parameters.pretrain),
+            train_on,
+            parameters=parameters.pretrain,
+            **trained,
+        )
+        tuned = run(
+            identities.finetune(windows.path, pretrained.path / CHECKPOINT_FILE, parameters.finetune),
+            train_on,
+            pretrained=pretrained.folder,
+            parameters=parameters.finetune,
+            **trained,
+        )
+        report = run(
+            identities.evaluate(windows.path, tuned.path / CHECKPOINT_FILE, parameters.evaluate),
+            train_on,
+            model=tuned.folder,
+            parameters=parameters.evaluate,
+            **trained,
         )
         version = register(tracked, tuned, windows, report, parameters.evaluate.flip)
     show_scores(report.statistics["metrics"], key="pipeline-scores")
@@ -75,14 +102,10 @@ def pipeline(
     }
 
 
-def _run(stage: Flow, train_on: str | None, **parameters: Any) -> StageResult:
-    """Run a stage here; or on the workers of its deployment, and then find it in the store."""
-    if train_on:
-        sent = {
-            key: value.model_dump(mode="json") if hasattr(value, "model_dump") else value
-            for key, value in parameters.items()
-        }
-        run: Any = run_deployment(f"{stage.name}/{train_on}", parameters=sent, poll_interval=2)
-        if run.state is None or not run.state.is_completed():
-            raise RuntimeError(f"{stage.name}/{train_on} ended {run.state}; see flow run {run.name}")
-    return stage(**parameters)
+def _must_hold(windows: StageResult, split: str) -> None:
+    """Refuses, before hours of training, windows without the split that the model is to be scored on."""
+    if not windows.counts["windows"][split]:
+        raise InputError(
+            f"{windows.folder} has no windows in split {split}, on which the pipeline scores its model; pass --set"
+            f" convert.{split}_share=... above 0, or another evaluate.split"
+        )

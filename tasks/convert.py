@@ -131,7 +131,7 @@ def finish_windows(stage: Stage, tracked: "TrackedRun", counts: list[pd.DataFram
     Raises
     ------
     InputError
-        A split that training or evaluation needs got no window.
+        A split got clips but no window.
     """
     from tasks.mlflow_runs.figures import window_sheet
 
@@ -139,8 +139,8 @@ def finish_windows(stage: Stage, tracked: "TrackedRun", counts: list[pd.DataFram
         left.unlink()
     by_group = pd.concat(counts).groupby(level=["split", "group"]).sum()
     by_split = by_group.groupby(level="split").sum().reindex(SPLITS, fill_value=0)
-    for split, windows in by_split["windows"].items():
-        if not windows:
+    for split, groups in by_group.groupby(level="split"):
+        if not groups["windows"].any():
             raise InputError(
                 f"no window in split {split}: its clips are shorter than convert.window={stage.parameters['window']};"
                 " use --set convert.short_clips=pad or a shorter window"
@@ -152,7 +152,7 @@ def finish_windows(stage: Stage, tracked: "TrackedRun", counts: list[pd.DataFram
         "frames": int(by_split["frames"].sum()),
     }
     stage.statistics |= {
-        "groups": {split: by_group.loc[split].index.tolist() for split in SPLITS},
+        "groups": {split: [group for of_split, group in by_group.index if of_split == split] for split in SPLITS},
         "per_group": by_group.reset_index("split").to_dict("index"),
     }
     with TemporaryDirectory() as folder:

@@ -100,9 +100,18 @@ class ConvertParameters(Parameters):
     )
     split_by: SplitBy = SplitBy.HASH
     val_share: Share = 0.15
-    test_share: Share = 0.15
+    test_share: Share = Field(0.15, description="0: windows to train on alone, which no score is taken on.")
     split_seed: int = Field(204, ge=0, description="Salt of the hash that puts a group into a split.")
     seed: int = Field(0, ge=0, description="Seed of the cameras.")
+
+    @field_validator("val_share")
+    @classmethod
+    def _someone_validates(cls, share: float) -> float:
+        if share == 0:
+            raise ValueError(
+                "training keeps the epoch that is best on the people of val, so val needs some; test_share may be 0"
+            )
+        return share
 
     @model_validator(mode="after")
     def _shares_leave_room_for_training(self) -> "ConvertParameters":

@@ -15,6 +15,15 @@ CONTRACT_VERSION = 3  # raised whenever the same parameters and inputs would giv
 
 Kind = Literal["synthetic", "clips", "windows", "runs", "reports", "pipelines"]
 
+KINDS: dict[str, Kind] = {  # stage -> the kind of folder that it leaves
+    "synthesise": "synthetic",
+    "ingest": "clips",
+    "convert": "windows",
+    "pretrain": "runs",
+    "finetune": "runs",
+    "evaluate": "reports",
+}
+
 
 @dataclass(frozen=True)
 class Identity:

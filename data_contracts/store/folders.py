@@ -2,8 +2,8 @@
 
 A stage is a function of its digests. It writes into `<kind>/.<digest>.partial`, its `manifest.json` last, and the
 folder is renamed when complete: a reader sees all or nothing. A lock beside it lets one process work at a digest; a
-second one waits and then finds the folder. From this follow caching, retry, and, where `resume` keeps the partial
-folder, resume.
+second one waits and then finds the folder; what is finished is found without a lock. From this follow caching, retry,
+and, where `resume` keeps the partial folder, resume.
 """
 
 import os
@@ -15,10 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from filelock import FileLock
-
 from data_contracts.errors import InputError
-from data_contracts.store.digests import CONTRACT_VERSION, Identity, Kind, file_digest
+from data_contracts.store.digests import CONTRACT_VERSION, KINDS, Identity, Kind, file_digest
+from data_contracts.store.locks import hold
 from data_contracts.store.manifests import MANIFEST, package_versions, read_manifest, write_manifest
 
 CHECKPOINT_FILE = "model.safetensors"  # of a run folder: its best network
@@ -66,35 +65,45 @@ def open_stage(store: Path, identity: Identity, resume: bool = False) -> Iterato
         The store cannot be written.
     """
     start = time.perf_counter()
-    digest = identity.digest
-    folder, partial = store / identity.kind / digest, store / identity.kind / f".{digest}.partial"
+    finished = find_stage(store, identity)
+    if finished is not None:
+        yield finished
+        return
+    folder = store / identity.kind / identity.digest
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"store {store}: cannot be written ({error.strerror}); pass another --store") from error
-    with FileLock(folder.parent / f".{digest}.lock"):
-        stage = find_stage(store, identity)
+    with hold(folder.with_name(f".{identity.digest}.lock"), what=f"{identity.name} {identity.digest}"):
+        stage = find_stage(store, identity)  # another process may have finished it meanwhile
         if stage is not None:
             yield stage
-        else:
-            resumed = partial.is_dir()
-            if not resume:
-                shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir(exist_ok=True)
-            parameters = identity.parameters.model_dump(mode="json")
-            stage = Stage(identity.name, digest, partial, False, parameters, identity.inputs, resumed=resumed)
-            try:
-                yield stage
-            except BaseException:
-                if not resume:
-                    shutil.rmtree(partial, ignore_errors=True)
-                raise
+            return
+        with _working(folder, identity, resume) as stage:
+            yield stage
             stage.seconds = time.perf_counter() - start
-            write_manifest(partial, _manifest(stage))
-            partial.replace(folder)
-            _sync(folder.parent)
-            stage.folder = folder
-        stage.seconds = time.perf_counter() - start
+            write_manifest(stage.folder, _manifest(stage))
+        stage.folder.replace(folder)
+        _sync(folder.parent)
+        stage.folder = folder
+    stage.seconds = time.perf_counter() - start
+
+
+@contextmanager
+def _working(folder: Path, identity: Identity, resume: bool) -> Iterator[Stage]:
+    """A stage in its partial folder, which an error clears away, unless the next run is to resume there."""
+    partial = folder.with_name(f".{identity.digest}.partial")
+    resumed = partial.is_dir()
+    if not resume:
+        shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(exist_ok=True)
+    parameters = identity.parameters.model_dump(mode="json")
+    try:
+        yield Stage(identity.name, identity.digest, partial, False, parameters, identity.inputs, resumed=resumed)
+    except BaseException:
+        if not resume:
+            shutil.rmtree(partial, ignore_errors=True)
+        raise
 
 
 def find_stage(store: Path, identity: Identity) -> Stage | None:
@@ -119,16 +128,36 @@ def resolve(store: Path, kind: Kind | Literal["*"], reference: str | Path) -> Pa
     """The finished stage folder that a path, or a digest (or its unambiguous beginning) in the store, stands for.
 
     A kind `*` looks among all kinds.
+
+    Raises
+    ------
+    InputError
+        There is none, there are several, or what there is is of another kind.
     """
     for candidate in (Path(reference), store / kind / str(reference)):
         if (candidate / MANIFEST).is_file():
-            return candidate.resolve()
-    matches = sorted(store.glob(f"{kind}/{reference}*/{MANIFEST}")) if str(reference).isalnum() else []
-    if len(matches) != 1:
-        found = "no" if not matches else f"{len(matches)}"
-        what = "stage" if kind == "*" else kind
-        raise InputError(f"{reference}: {found} finished {what} folder of that path or digest in {store}")
-    return matches[0].parent.resolve()
+            return _of_kind(candidate, kind, reference).resolve()
+    beginning = f"{reference}*/{MANIFEST}" if str(reference).isalnum() else None
+    matches = sorted(store.glob(f"{kind}/{beginning}")) if beginning else []
+    if len(matches) == 1:
+        return matches[0].parent.resolve()
+    if beginning and not matches:
+        for elsewhere in store.glob(f"*/{beginning}"):
+            _of_kind(elsewhere.parent, kind, reference)
+    found = "no" if not matches else f"{len(matches)}"
+    what = "stage" if kind == "*" else kind
+    raise InputError(f"{reference}: {found} finished {what} folder of that path or digest in {store}")
+
+
+def _of_kind(folder: Path, kind: Kind | Literal["*"], reference: str | Path) -> Path:
+    """The folder, if its manifest says that it is of this kind."""
+    stage = read_manifest(folder)["stage"]
+    if kind not in ("*", KINDS.get(stage)):
+        makers = " or ".join(f"`uplift {name}`" for name, made in KINDS.items() if made == kind)
+        raise InputError(
+            f"{reference}: is what stage {stage} left in {folder}; a {kind} folder is wanted, as {makers} leaves it"
+        )
+    return folder
 
 
 def resolve_checkpoint(store: Path, reference: str | Path) -> Path:

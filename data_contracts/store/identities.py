@@ -1,5 +1,7 @@
 """Which inputs each stage's result is a function of."""
 
+import time
+from functools import lru_cache
 from pathlib import Path
 
 from data_contracts.parameters import (
@@ -15,6 +17,8 @@ from data_contracts.parameters import (
 )
 from data_contracts.store.digests import Identity, file_digest
 from data_contracts.store.manifests import read_manifest
+
+_SETTLED_NANOSECONDS = 2_000_000_000  # since the last write; file systems tell time in steps of up to that
 
 
 def synthesise(parameters: SyntheticParameters) -> Identity:
@@ -59,7 +63,26 @@ def pipeline(source: Path, clip_list: Path | None, parameters: PipelineParameter
 
 
 def _source(source: Path, clip_list: Path | None) -> dict[str, str]:
-    return {"source": file_digest(source)} | ({"clip_list": file_digest(clip_list)} if clip_list else {})
+    return {"source": _motion_digest(source)} | ({"clip_list": file_digest(clip_list)} if clip_list else {})
+
+
+def _motion_digest(path: Path) -> str:
+    """Of a file that may have gigabytes and is asked for by command, pipeline and stage: read once by a process.
+
+    It is read again when its size, time or inode change, and where it is so new that a write could leave all three.
+    """
+    try:
+        now = path.stat()
+    except OSError:
+        return file_digest(path)  # which says so
+    if time.time_ns() - now.st_mtime_ns < _SETTLED_NANOSECONDS:
+        return file_digest(path)
+    return _digest_of_state(path, now.st_size, now.st_mtime_ns, now.st_ino)
+
+
+@lru_cache(maxsize=8)
+def _digest_of_state(path: Path, *_state: int) -> str:
+    return file_digest(path)
 
 
 def _digest(folder: Path) -> str:

@@ -1,5 +1,6 @@
 """What the Prefect UI shows of a stage."""
 
+import platform
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,15 +10,24 @@ from data_contracts.report import METHODS, StageResult
 
 
 def show_stage(result: StageResult) -> None:
-    """A table of a stage's folder, counts and headline statistics."""
-    rows = [{"what": "folder", "value": result.folder}, {"what": "cached", "value": str(result.cached)}]
+    """A table of a stage's folder, the machine that sees it there, counts and headline statistics."""
+    rows = [
+        {"what": "folder", "value": result.folder},
+        {"what": "host", "value": platform.node()},
+        {"what": "cached", "value": str(result.cached)},
+    ]
     rows += [{"what": key, "value": _readable(value)} for key, value in result.counts.items()]
     rows += [
         {"what": key, "value": _readable(value)}
         for key, value in result.statistics.items()
         if key not in ("history", "metrics", "per_group", "datasets")
     ]
-    create_table_artifact(table=rows, key=f"{result.stage}-result", description=f"{result.stage} {result.digest}")
+    create_table_artifact(table=rows, key=result_key(result.stage), description=f"{result.stage} {result.digest}")
+
+
+def result_key(stage: str) -> str:
+    """Key of the table that `show_stage` makes."""
+    return f"{stage}-result"
 
 
 def show_checks(result: StageResult) -> None:

@@ -51,7 +51,8 @@ class WindowFiles:
         files = split_files(folder, split)
         if not files:
             raise InputError(
-                f"{folder}: no windows in split {split!r}; is this the folder of a finished convert stage?"
+                f"{folder}: no windows in split {split!r}: it was converted without that split, or is no folder that"
+                " `uplift convert` left"
             )
         self._parts: list[tuple[Path, parquet.FileMetaData, int]] = []  # of each row group: where it lies
         windows, rows = set(), []

@@ -36,6 +36,7 @@ def test_overrides_reach_nested_parameters():
         ("pretrain.network.heads=7", "embed_dim 64 is not a multiple of heads 7"),
         ("pretrain.loss={mpjpe: 0}", "every loss weight is 0"),
         ("convert.window", r"write path\.to\.parameter=value"),
+        ("convert.val_share=0", r"convert\.val_share: .*val needs some; test_share may be 0, got 0"),
         ("convert.window.x=3", "'window' is a value"),
         ("convert.window=[", "not YAML"),
     ],

@@ -24,6 +24,7 @@ from data_contracts.errors import InputError
 from data_contracts.parameters import ConvertParameters, IngestParameters, ShortClips, Workers
 from data_contracts.skeleton import PELVIS
 from data_contracts.splits import SPLITS
+from data_contracts.store.checking import check_folder
 from data_contracts.store.digests import Identity
 from data_contracts.store.folders import open_stage
 from data_contracts.store.manifests import read_manifest
@@ -161,6 +162,21 @@ def test_short_clips_left_out_are_counted(clips, tmp_path):
     assert counts["too_short"] == BATCHES
     assert counts["clips"] == BATCHES * (CLIPS_A_BATCH - 1)
     assert counts["windows"] == len(table_of(tmp_path, ["start"]))
+
+
+def test_without_a_test_share_all_others_are_trained_and_validated_on(clips, tmp_path):
+    result = convert(str(clips), PARAMETERS.model_copy(update={"test_share": 0.0}), store=str(tmp_path))
+    assert result.counts["windows"]["test"] == result.counts["clips"]["test"] == 0
+    assert result.counts["windows"]["train"] > result.counts["windows"]["val"] > 0
+    assert result.statistics["groups"]["test"] == []
+    assert sum(result.counts["clips"].values()) == BATCHES * CLIPS_A_BATCH
+    assert check_folder(result.path).rows == sum(result.counts["windows"].values())
+
+
+def test_a_split_whose_clips_are_all_too_short_is_refused_with_what_to_do(clips, tmp_path):
+    long = PARAMETERS.model_copy(update={"window": 200, "short_clips": ShortClips.DROP})
+    with pytest.raises(InputError, match=r"no window in split test.*convert\.window=200.*short_clips=pad"):
+        convert(str(clips), long, store=str(tmp_path))
 
 
 def test_a_batch_done_twice_leaves_one_part_with_the_same_bytes(clips, alone, tmp_path):

@@ -4,9 +4,10 @@ import threading
 import pytest
 
 from data_contracts.errors import InputError
-from data_contracts.parameters import IngestParameters
-from data_contracts.store.digests import DigestedFile, Identity, file_digest
-from data_contracts.store.folders import find_stage, open_stage, resolve
+from data_contracts.parameters import IngestParameters, PipelineParameters
+from data_contracts.store import identities
+from data_contracts.store.digests import KINDS, DigestedFile, Identity, file_digest
+from data_contracts.store.folders import find_stage, open_stage, resolve, resolve_checkpoint
 from data_contracts.store.manifests import read_manifest
 
 IDENTITY = Identity("clips", "ingest", IngestParameters(), {"source": "abc"})
@@ -86,6 +87,30 @@ def test_a_folder_is_found_by_path_digest_and_beginning_of_the_digest(tmp_path):
         assert resolve(tmp_path, "clips", reference) == folder.resolve()
     with pytest.raises(InputError, match="no finished clips folder"):
         resolve(tmp_path, "clips", "ffff")
+
+
+def test_a_folder_of_another_kind_is_refused_with_what_it_is_and_what_makes_the_right_one(tmp_path):
+    folder = write(tmp_path).folder
+    for reference in (folder, IDENTITY.digest, IDENTITY.digest[:5]):
+        with pytest.raises(InputError, match=r"stage ingest left .* a windows folder is wanted, as `uplift convert`"):
+            resolve(tmp_path, "windows", reference)
+    with pytest.raises(InputError, match=r"`uplift pretrain` or `uplift finetune`"):
+        resolve_checkpoint(tmp_path, folder)
+    assert resolve(tmp_path, "*", folder) == folder.resolve()
+
+
+def test_every_stage_leaves_the_kind_of_folder_it_is_known_for(tmp_path):
+    folder, parameters = write(tmp_path).folder, PipelineParameters()
+    file = folder / "data.txt"
+    made = [
+        identities.synthesise(parameters.synthetic),
+        identities.ingest(file, None, parameters.ingest),
+        identities.convert(folder, parameters.convert),
+        identities.pretrain(folder, parameters.pretrain),
+        identities.finetune(folder, file, parameters.finetune),
+        identities.evaluate(folder, file, parameters.evaluate),
+    ]
+    assert {identity.name: identity.kind for identity in made} == KINDS
 
 
 def test_a_manifest_that_is_cut_off_is_named(tmp_path):
