@@ -21,10 +21,13 @@ from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTa
 from data_contracts.errors import InputError
 from data_contracts.parameters import ConvertParameters, Workers
 from data_contracts.report import StageResult
-from data_contracts.store.folders import default_store, resolve
+from data_contracts.store import identities
+from data_contracts.store.folders import Stage, default_store, resolve
 from flows.prefect_ui.artifacts import show_groups, show_stage
-from tasks.convert import clip_rates, count_batches, finish_windows, open_windows, window_bytes, write_windows
+from tasks.convert import clip_rates, count_batches, finish_windows, window_bytes, write_windows
+from tasks.mlflow_runs.runs import TrackedRun
 from tasks.stage_runs.progress import report_progress
+from tasks.stage_runs.tracked_stage import run_stage
 
 WORTH_A_POOL = 4 << 30  # bytes of windows; for fewer, starting processes takes longer than they save
 ATTEMPTS = 2  # at a batch whose worker dies
@@ -50,13 +53,14 @@ def convert(
     """
     root = default_store(store)
     folder = resolve(root, "clips", clips)
-    with open_windows(root, folder, parameters, parent_run) as (stage, tracked):
-        if not stage.cached:
-            _warn_of_rates(clip_rates(folder), parameters)
-            with _one_server():
-                counts = _write_batches(folder, stage.folder, parameters, workers)
-            finish_windows(stage, tracked, counts)
-    result = StageResult.of(stage)
+
+    def write_all(stage: Stage, tracked: TrackedRun) -> None:
+        _warn_of_rates(clip_rates(folder), parameters)
+        with _one_server():
+            counts = _write_batches(folder, stage.folder, parameters, workers)
+        finish_windows(stage, tracked, counts)
+
+    result = run_stage(root, identities.convert(folder, parameters), parent_run, write_all)
     show_stage(result)
     show_groups(result)
     return result

@@ -16,13 +16,14 @@ from data_contracts.errors import InputError
 from data_contracts.parameters import GroupBy, IngestParameters
 from data_contracts.report import StageResult
 from data_contracts.store import identities
-from data_contracts.store.folders import open_stage
+from data_contracts.store.folders import Stage
 from tasks.mlflow_runs.figures import clip_histograms
-from tasks.mlflow_runs.runs import track_stage
+from tasks.mlflow_runs.runs import TrackedRun
 from tasks.motion_files.clip_writer import ClipWriter
 from tasks.motion_files.plan import plan_reading
 from tasks.motion_files.reading import read_motion_file
 from tasks.stage_runs.progress import report_progress
+from tasks.stage_runs.tracked_stage import run_stage
 
 
 @task(cache_policy=NO_CACHE)
@@ -50,39 +51,37 @@ def ingest_clips(
     with ThreadPoolExecutor(1, "digest") as beside:  # of a large file, digest and plan take about as long
         identity = beside.submit(identities.ingest, source, clip_list, parameters)
         plan = plan_reading(source, clip_list, parameters)
-    with (
-        open_stage(store, identity.result()) as stage,
-        track_stage(store, stage, parent_run) as tracked,
-    ):
-        if not stage.cached:
-            log = get_run_logger()
-            for line in plan.warnings:
-                log.warning(line)
-            with (
-                report_progress(stage.name, before.st_size, "bytes") as progress,
-                ClipWriter(stage.folder, plan, parameters) as writer,
-            ):
 
-                def take(array: np.ndarray) -> None:
-                    clips, frames = writer.add(array)
-                    progress.advance(array.nbytes, clips=clips, frames=frames)
+    def write_clips(stage: Stage, tracked: TrackedRun) -> None:
+        log = get_run_logger()
+        for line in plan.warnings:
+            log.warning(line)
+        with (
+            report_progress(stage.name, before.st_size, "bytes") as progress,
+            ClipWriter(stage.folder, plan, parameters) as writer,
+        ):
 
-                read_motion_file(source, take)
-            if source.stat().st_mtime_ns != before.st_mtime_ns:
-                raise InputError(f"{source}: was written to while it was read; run again")
-            writer.finish(source)
-            statistics = writer.statistics()
-            warnings = plan.warnings + _shared_skeletons(statistics["shared_skeletons"], parameters)
-            stage.digests[CLIPS_FILE] = writer.file.digest
-            stage.counts |= writer.counts()
-            stage.statistics |= {"source": source.name, "warnings": warnings, "layout": plan.layout, **statistics}
-            for line in warnings[len(plan.warnings) :]:
-                log.warning(line)
-            table = writer.table()
-            tracked.log_artifact(stage.folder / QUARANTINE_FILE)
-            columns = (table[name].to_numpy() for name in ("stature", "speed_max", "seconds"))
-            tracked.log_figure(clip_histograms(*columns), "clips.png")
-    return StageResult.of(stage)
+            def take(array: np.ndarray) -> None:
+                clips, frames = writer.add(array)
+                progress.advance(array.nbytes, clips=clips, frames=frames)
+
+            read_motion_file(source, take)
+        if source.stat().st_mtime_ns != before.st_mtime_ns:
+            raise InputError(f"{source}: was written to while it was read; run again")
+        writer.finish(source)
+        statistics = writer.statistics()
+        warnings = plan.warnings + _shared_skeletons(statistics["shared_skeletons"], parameters)
+        stage.digests[CLIPS_FILE] = writer.file.digest
+        stage.counts |= writer.counts()
+        stage.statistics |= {"source": source.name, "warnings": warnings, "layout": plan.layout, **statistics}
+        for line in warnings[len(plan.warnings) :]:
+            log.warning(line)
+        table = writer.table()
+        tracked.log_artifact(stage.folder / QUARANTINE_FILE)
+        columns = (table[name].to_numpy() for name in ("stature", "speed_max", "seconds"))
+        tracked.log_figure(clip_histograms(*columns), "clips.png")
+
+    return run_stage(store, identity.result(), parent_run, write_clips)
 
 
 def _must_be_a_file(source: Path) -> Path:

@@ -24,7 +24,7 @@ from data_contracts.store.digests import Identity
 from data_contracts.store.folders import find_stage
 from data_contracts.store.manifests import read_manifest
 from flows.prefect_ui.artifacts import result_key, show_stage
-from tasks.mlflow_runs.runs import track_stage
+from tasks.mlflow_runs.runs import link_cached
 
 SECONDS_TO_APPEAR = 60.0  # a network file system may go on saying "not there" from its cache for so long
 
@@ -57,8 +57,8 @@ def run_stage(
     """
     finished = find_stage(store, identity)
     if finished is not None:
-        with track_stage(store, finished, parent_run):  # the pipeline's MLflow run names it, whoever made it
-            result = StageResult.of(finished)
+        link_cached(store, finished, parent_run)
+        result = StageResult.of(finished)
         get_run_logger().info(f"{result.stage}: cached, {result.folder}")
         show_stage(result)
         return result

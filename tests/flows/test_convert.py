@@ -186,7 +186,7 @@ def test_a_batch_done_twice_leaves_one_part_with_the_same_bytes(clips, alone, tm
 
 
 def test_a_batch_that_fails_leaves_no_part(clips, tmp_path, monkeypatch):
-    monkeypatch.setattr("tasks.convert.BYTES_AT_ONCE", 1 << 20)  # the first windows are on disk when it fails
+    monkeypatch.setattr("tasks.views.window_parts.BYTES_AT_ONCE", 1 << 20)  # the first windows are on disk when it fails
 
     def broken(seen, starts, out):
         cut_windows(seen, starts, out)
@@ -200,8 +200,8 @@ def test_a_batch_that_fails_leaves_no_part(clips, tmp_path, monkeypatch):
 
 def test_row_groups_have_the_size_asked_for(clips, tmp_path, monkeypatch):
     windows = write_all(clips, tmp_path / "one", PARAMETERS)["windows"].sum()
-    monkeypatch.setattr("tasks.convert.BYTES_AT_ONCE", 1 << 20)
-    monkeypatch.setattr("tasks.convert.ROW_GROUP_BYTES", 1 << 18)
+    monkeypatch.setattr("tasks.views.window_parts.BYTES_AT_ONCE", 1 << 20)
+    monkeypatch.setattr("tasks.views.window_parts.ROW_GROUP_BYTES", 1 << 18)
     write_all(clips, tmp_path / "other", PARAMETERS)
     sizes = [
         parquet.read_metadata(file).row_group(group).num_rows
