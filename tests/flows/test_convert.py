@@ -186,13 +186,15 @@ def test_a_batch_done_twice_leaves_one_part_with_the_same_bytes(clips, alone, tm
 
 
 def test_a_batch_that_fails_leaves_no_part(clips, tmp_path, monkeypatch):
-    monkeypatch.setattr("tasks.views.window_parts.BYTES_AT_ONCE", 1 << 20)  # the first windows are on disk when it fails
+    monkeypatch.setattr(
+        "tasks.views.window_parts.BYTES_AT_ONCE", 1 << 20
+    )  # the first windows are on disk when it fails
 
     def broken(seen, starts, out):
         cut_windows(seen, starts, out)
         out["pose_3d"][:, :, PELVIS] = seen.root[-1, 0] > 0
 
-    monkeypatch.setattr("tasks.convert.cut_windows", broken)
+    monkeypatch.setattr("tasks.views.window_parts.cut_windows", broken)
     with pytest.raises(InputError, match=r"part-0000.*root_max 1.0 breaks"):
         write_all(clips, tmp_path, PARAMETERS)
     assert files_of(tmp_path).keys() <= {f"{split}/part-{batch:05d}.parquet" for split in SPLITS for batch in range(8)}

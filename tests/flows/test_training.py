@@ -14,7 +14,7 @@ from flows.evaluate import evaluate
 from flows.finetune import finetune
 from flows.pretrain import pretrain
 from model import training
-from tasks.mlflow_runs.runs import connect, find_run
+from tasks.mlflow_runs.runs import connect, find_runs
 
 CURVES = ("loss", "learning_rate", "val_mpjpe_mm", "val_pck_150")
 
@@ -22,7 +22,7 @@ CURVES = ("loss", "learning_rate", "val_mpjpe_mm", "val_pck_150")
 def curves(store, digest):
     """Metric -> every (step, value) logged, in the order of the steps."""
     client = connect(store)
-    run = find_run(client, digest)
+    run, *_ = find_runs(client, digest)
     assert run.info.status == "FINISHED"
     found = {name: client.get_metric_history(run.info.run_id, name) for name in CURVES}
     return {name: sorted((entry.step, entry.value) for entry in entries) for name, entries in found.items()}
