@@ -10,14 +10,14 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-SYSTEMS = {"linux": "Linux", "darwin": "macOS"}
+SYSTEMS = ("linux", "darwin")
 CGROUPS, MEMBERSHIP, MEMINFO = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup"), Path("/proc/meminfo")
 
 
 def refuse_other_systems(platform: str = sys.platform) -> None:
     """End this process with one sentence where the signals, pipes and folder syncs that a run needs do not exist."""
     if platform not in SYSTEMS:
-        raise SystemExit(f"pose-uplift runs on {' and '.join(SYSTEMS.values())}, not on {platform}; on Windows, use WSL")
+        raise SystemExit(f"pose-uplift runs on Linux and macOS, not on {platform}; on Windows, use WSL")
 
 
 def usable_cores(cgroups: Path = CGROUPS, membership: Path = MEMBERSHIP) -> int:
@@ -83,4 +83,4 @@ def _text(path: Path) -> str:
 
 def _fields(path: Path) -> dict[str, str]:
     """First word of each line -> the second."""
-    return dict(line.split()[:2] for line in _text(path).splitlines())  # type: ignore[misc]
+    return dict(line.split()[:2] for line in _text(path).splitlines())
