@@ -61,7 +61,7 @@ def ingest_clips(
             for line in plan.warnings:
                 log.warning(line)
             with (
-                report_progress(stage.name, before.st_size, "bytes") as progress,
+                report_progress(stage.name, "bytes", before.st_size) as progress,
                 ClipWriter(stage.folder, plan, parameters) as writer,
             ):
 
