@@ -71,7 +71,7 @@ def _write_batches(clips: Path, folder: Path, parameters: ConvertParameters, wor
     missing = set(range(count_batches(clips)))
     arguments = {"clips": clips, "folder": folder, "parameters": parameters}
     counts = []
-    with report_progress("convert", len(missing), "batches") as progress:
+    with report_progress("convert", "batches", len(missing)) as progress:
         for _ in range(ATTEMPTS):
             with _task_runner(workers, len(missing), window_bytes(clips, parameters)) as runner:
                 for batch, outcome in _run(runner, sorted(missing), arguments):

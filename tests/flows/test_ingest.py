@@ -1,6 +1,7 @@
 """From pickles on disk to clips in the store: clean clips arrive to the bit, broken ones are named."""
 
 import pickle
+import time
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from data_contracts.errors import InputError
 from data_contracts.parameters import IngestParameters
 from data_contracts.skeleton import MIRROR
 from flows.ingest import ingest
+from tasks.motion_files.plan import AbandonedError
 
 
 def read_clips(folder):
@@ -166,3 +168,25 @@ def test_names_of_amass_tell_people_and_data_sets(clean, tmp_path, empty_store):
         "ACCAD_Female0General": 4, "ACCAD_Female1General": 4, "ACCAD_Female2General": 4, "HDM05_bk": 12,
     }  # fmt: skip
     assert result.statistics["datasets"]["HDM05_bk"] == "HDM05"
+
+
+def test_what_the_store_has_is_answered_before_the_file_is_read_for_its_motion(clean, tmp_path, monkeypatch):
+    source, store = tmp_path / "again.pkl", str(tmp_path / "store")
+    source.write_bytes(pickle.dumps(clean))
+    first = ingest(str(source), store=store)
+    given_up = []
+
+    def endless(path, on_array):
+        try:
+            for _ in range(600):
+                on_array(clean[0])
+                time.sleep(0.05)
+        except AbandonedError:
+            given_up.append(path)
+            raise
+
+    monkeypatch.setattr("tasks.motion_files.plan.read_motion_file", endless)
+    again = ingest(str(source), store=store)
+    assert again.cached
+    assert again.folder == first.folder
+    assert given_up == [source]

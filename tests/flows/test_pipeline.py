@@ -8,6 +8,7 @@ import mlflow
 import numpy as np
 import pytest
 import torch
+from prefect.artifacts import Artifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterParentFlowRunId
 from prefect.exceptions import ParameterTypeError
@@ -44,6 +45,14 @@ def test_prefect_shows_the_stages_as_subflows_in_order(outcome):
     ordered = [names[run.flow_id] for run in sorted(children, key=lambda run: run.start_time)]
     assert ordered == ["ingest", "convert", "pretrain", "finetune", "evaluate"]
     assert all(run.state.is_completed() for run in children)
+
+
+def test_training_shows_in_prefect_how_far_it_is(outcome):
+    for stage in ("pretrain", "finetune"):
+        progress = Artifact.get(f"{stage}-progress")
+        assert progress.data == 100.0
+        steps = int(outcome["stages"][stage]["statistics"]["history"][-1]["step"])
+        assert progress.description == f"{stage}: {steps:,} of {steps:,} steps"
 
 
 def test_the_same_pipeline_again_does_no_work_and_makes_no_new_version(outcome, parameters, store):
