@@ -53,7 +53,7 @@ def parameters(epochs: int) -> tuple:
     from data_contracts.presets import load_preset
 
     preset = load_preset("demo", [f"pretrain.max_epochs={epochs}", f"pretrain.patience={epochs}"])
-    return preset.pretrain, preset.train
+    return preset.pretrain, preset.runtime
 
 
 def with_both(windows: Path, store: Path, epochs: int) -> tuple[float, float]:

@@ -138,7 +138,7 @@ def main() -> None:
     preset = load_preset(options.preset, [f"pretrain.seed={options.seed}", *options.set])
     with TemporaryDirectory() as store:
         folder = make_windows(options.folder, Path(store), preset)
-        runtime = preset.train
+        runtime = preset.runtime
         device = make_fabric(runtime, "32-true").device
         train = load_windows(folder, "train", runtime.memory_gb, device, flip=True)
         val = load_windows(folder, "val", runtime.memory_gb, device)

@@ -1,0 +1,3 @@
+from data_contracts.machine import refuse_other_systems
+
+refuse_other_systems()

@@ -4,7 +4,6 @@ Batches of clips are converted by threads here, by a pool of processes here, or 
 the same to the bit: where it runs is a matter of speed alone.
 """
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
 
 from data_contracts.errors import InputError
+from data_contracts.machine import usable_cores
 from data_contracts.parameters import ConvertParameters, Workers
 from data_contracts.report import StageResult
 from data_contracts.store import identities
@@ -71,7 +71,7 @@ def _write_batches(clips: Path, folder: Path, parameters: ConvertParameters, wor
     missing = set(range(count_batches(clips)))
     arguments = {"clips": clips, "folder": folder, "parameters": parameters}
     counts = []
-    with report_progress("convert", len(missing), "batches") as progress:
+    with report_progress("convert", "batches", len(missing)) as progress:
         for _ in range(ATTEMPTS):
             with _task_runner(workers, len(missing), window_bytes(clips, parameters)) as runner:
                 for batch, outcome in _run(runner, sorted(missing), arguments):
@@ -110,7 +110,7 @@ def _run(
 def _task_runner(workers: Workers, batches: int, size: int) -> Iterator[TaskRunner[Any]]:
     """Threads, processes or a Dask cluster, ready to take `batches` that make `size` bytes of windows."""
     if workers.dask is None:
-        count = min(workers.processes or os.cpu_count() or 1, batches)
+        count = min(workers.processes or usable_cores(), batches)
         threads = count == 1 or (workers.processes is None and size < WORTH_A_POOL)
         with ThreadPoolTaskRunner(count) if threads else ProcessPoolTaskRunner(count) as runner:
             yield runner

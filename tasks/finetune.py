@@ -60,12 +60,14 @@ def finetune_lifter(
 def with_head(pretrained: DSTformer, parameters: FinetuneParameters) -> DSTformer:
     """The pretrained backbone under the wanted head, frozen if so wanted.
 
-    A head of the same kind that already gives 3D poses is kept; any other is new, its weights drawn from the seed.
+    A head of the same kind that already gives 3D poses is kept; any other is new, its weights drawn from the seed. A
+    token for masked joints is kept only where some will be masked: a weight that no step uses would have no gradient,
+    which several devices wait for.
     """
-    token = pretrained.config.mask_token or parameters.corruption.fill == "token"
-    config = pretrained.config.model_copy(update={"dim_out": 3, "mask_token": token})
+    config = pretrained.config.model_copy(update={"dim_out": 3, "mask_token": parameters.corruption.learns_token})
     network = build_network(lambda: DSTformer(config, parameters.head), parameters.seed)
-    network.backbone.load_state_dict(network.backbone.state_dict() | pretrained.backbone.state_dict())
+    learned, own = pretrained.backbone.state_dict(), network.backbone.state_dict()
+    network.backbone.load_state_dict({name: learned.get(name, value) for name, value in own.items()})
     network.norm.load_state_dict(pretrained.norm.state_dict())
     if parameters.head is pretrained.head_kind and pretrained.config.dim_out == 3:
         network.head.load_state_dict(pretrained.head.state_dict())

@@ -1,10 +1,12 @@
 """Motion file -> clip store: read safely, checked against the clip contract, never held in memory as a whole.
 
 The file is read twice: a plan says what moves in it, in which layout, unit and axes; then its arrays go to the store.
+Beside the plan its digest is taken, which asks the store: where that has the clips, the plan is given up.
 """
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 from prefect import task
@@ -16,11 +18,12 @@ from data_contracts.errors import InputError
 from data_contracts.parameters import GroupBy, IngestParameters
 from data_contracts.report import StageResult
 from data_contracts.store import identities
-from data_contracts.store.folders import Stage
+from data_contracts.store.digests import Identity
+from data_contracts.store.folders import Stage, find_stage
 from tasks.mlflow_runs.figures import clip_histograms
 from tasks.mlflow_runs.runs import TrackedRun
 from tasks.motion_files.clip_writer import ClipWriter
-from tasks.motion_files.plan import plan_reading
+from tasks.motion_files.plan import Plan, plan_reading
 from tasks.motion_files.reading import read_motion_file
 from tasks.stage_runs.progress import report_progress
 from tasks.stage_runs.tracked_stage import run_stage
@@ -48,16 +51,15 @@ def ingest_clips(
         break the contract.
     """
     before = _must_be_a_file(source).stat()
-    with ThreadPoolExecutor(1, "digest") as beside:  # of a large file, digest and plan take about as long
-        identity = beside.submit(identities.ingest, source, clip_list, parameters)
-        plan = plan_reading(source, clip_list, parameters)
+    identity, planned = _identify_and_plan(store, source, clip_list, parameters)
 
     def write_clips(stage: Stage, tracked: TrackedRun) -> None:
+        plan = planned or plan_reading(source, clip_list, parameters)
         log = get_run_logger()
         for line in plan.warnings:
             log.warning(line)
         with (
-            report_progress(stage.name, before.st_size, "bytes") as progress,
+            report_progress(stage.name, "bytes", before.st_size) as progress,
             ClipWriter(stage.folder, plan, parameters) as writer,
         ):
 
@@ -81,7 +83,23 @@ def ingest_clips(
         columns = (table[name].to_numpy() for name in ("stature", "speed_max", "seconds"))
         tracked.log_figure(clip_histograms(*columns), "clips.png")
 
-    return run_stage(store, identity.result(), parent_run, write_clips)
+    return run_stage(store, identity, parent_run, write_clips)
+
+
+def _identify_and_plan(
+    store: Path, source: Path, clip_list: Path | None, parameters: IngestParameters
+) -> tuple[Identity, Plan | None]:
+    """Digest and plan side by side, which take about as long of a large file; no plan where the store has its clips."""
+    abandoned = Event()
+    with ThreadPoolExecutor(1, "plan") as beside:
+        plan = beside.submit(plan_reading, source, clip_list, parameters, abandoned.is_set)
+        try:
+            identity = identities.ingest(source, clip_list, parameters)
+            if find_stage(store, identity) is None:
+                return identity, plan.result()
+        finally:
+            abandoned.set()
+    return identity, None
 
 
 def _must_be_a_file(source: Path) -> Path:

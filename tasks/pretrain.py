@@ -41,8 +41,8 @@ def pretrain_backbone(
     frames = read_manifest(windows)["parameters"]["window"]
     if windows_2d and read_manifest(windows_2d)["parameters"]["window"] != frames:
         raise InputError(f"{windows_2d}: windows of another length than {windows}, which has {frames} frames")
-    token = parameters.corruption.fill == "token"
-    config = parameters.network.model_copy(update={"max_frames": frames, "mask_token": token})
+    set_here = {"max_frames": frames, "mask_token": parameters.corruption.learns_token}
+    config = parameters.network.model_copy(update=set_here)
 
     def train(stage: Stage, tracked: TrackedRun) -> None:
         job = Job(

@@ -1,6 +1,7 @@
 """Shared inputs: real motion and reference numbers where they are present, else small synthetic motion."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import hypothesis
@@ -58,12 +59,22 @@ def _mlflow_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def empty_store(_mlflow_database: Path, tmp_path: Path) -> Path:
-    """A store in which MLflow has its database and nothing has been run."""
-    store = tmp_path / "store"
-    store.mkdir()
-    shutil.copy(_mlflow_database, store)
-    return store
+def new_store(_mlflow_database: Path, tmp_path: Path) -> Callable[[str], Path]:
+    """Makes stores by name, in which MLflow has its database and nothing has been run."""
+
+    def make(name: str) -> Path:
+        store = tmp_path / name
+        store.mkdir()
+        shutil.copy(_mlflow_database, store)
+        return store
+
+    return make
+
+
+@pytest.fixture
+def empty_store(new_store: Callable[[str], Path]) -> Path:
+    """One of these."""
+    return new_store("store")
 
 
 @pytest.fixture

@@ -1,12 +1,16 @@
 """Parameters of every stage: pydantic models with bounds, so that a bad value is refused at the door.
 
 Notable decisions:
-- what changes a result stands in a stage's own model and so in its digest; where it runs stands in
-  `Runtime` and does not;
+- what changes a result stands in a stage's own model and so in its digest, as `Parameters.identity` gives it; where it
+  runs stands in `Runtime` and does not;
+- a parameter means the same on every machine: what a machine cannot compute (fp16 on a CPU) it refuses, so that the
+  digest is known before anything is started, and wherever it is then computed;
 - a preset (`data_contracts.presets`) is one YAML of `PipelineParameters`.
 """
 
-from data_contracts.parameters.base import Parameters, Share
+from typing import Annotated
+
+from data_contracts.parameters.base import NO_RESULT, Parameters, Share
 from data_contracts.parameters.evaluation import EvaluateParameters, PromoteParameters
 from data_contracts.parameters.motion import (
     SYNTHETIC_SOURCE,
@@ -22,6 +26,7 @@ from data_contracts.parameters.motion import (
 from data_contracts.parameters.network import DSTformerConfig, HeadKind
 from data_contracts.parameters.runtime import Runtime, Workers
 from data_contracts.parameters.training import (
+    OF_2D,
     CorruptionParameters,
     DetectorNoise,
     FinetuneParameters,
@@ -32,6 +37,7 @@ from data_contracts.parameters.training import (
 )
 
 __all__ = [
+    "OF_2D",
     "SYNTHETIC_SOURCE",
     "ConvertParameters",
     "CorruptionParameters",
@@ -70,5 +76,9 @@ class PipelineParameters(Parameters):
     finetune: FinetuneParameters = FinetuneParameters()
     evaluate: EvaluateParameters = EvaluateParameters()
     promote: PromoteParameters = PromoteParameters()
-    workers: Workers = Workers()
-    runtime: Runtime = Runtime()
+    workers: Annotated[Workers, NO_RESULT] = Workers()
+    runtime: Annotated[Runtime, NO_RESULT] = Runtime()
+
+    def idle(self) -> set[str]:
+        """What no stage of a pipeline run takes; the synthetic motion is told by its bytes, as any other."""
+        return {"synthetic", "promote", *(f"pretrain.{name}" for name in OF_2D)}

@@ -1,13 +1,48 @@
-"""What all parameter models have in common."""
+"""What all parameter models have in common, and which of them a result is a function of.
 
-from typing import Annotated
+Notable decisions:
+- a field that changes no result (it saves memory, or tells when to give up) is declared `Annotated[..., NO_RESULT]`
+  where it stands, so that a reader of the model sees it;
+- a field that other fields put out of effect (`decay` of a schedule that does not decay) is named by `idle`;
+- neither stands in a stage's digest or manifest: two runs that compute the same are one result.
+"""
+
+from collections.abc import Set
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
+NO_RESULT = "changes no result"  # declares a field so: Annotated[bool, NO_RESULT]
 
 
 class Parameters(BaseModel):
     """Base of all parameter models: immutable, and a misspelt field is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def identity(self) -> dict[str, Any]:
+        """The fields that a result is a function of, as JSON: those that change it, and are in effect."""
+        fields = self.model_dump(mode="json")
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            if NO_RESULT in field.metadata:
+                del fields[name]
+            elif isinstance(value, Parameters):
+                fields[name] = value.identity()
+        return without(fields, self.idle())
+
+    def idle(self) -> set[str]:
+        """Fields (`path.to.field`) that the values of others put out of effect."""
+        return set()
+
+
+def without(fields: dict[str, Any], paths: Set[str]) -> dict[str, Any]:
+    """`fields` less those at `paths` (`path.to.field`), where they are there."""
+    for path in paths:
+        *parents, name = path.split(".")
+        inner = fields
+        for parent in parents:
+            inner = inner.get(parent, {})
+        inner.pop(name, None)
+    return fields

@@ -1,10 +1,10 @@
 """Parameters of evaluation and promotion."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from data_contracts.parameters.base import Parameters
+from data_contracts.parameters.base import NO_RESULT, Parameters
 
 
 class EvaluateParameters(Parameters):
@@ -12,8 +12,10 @@ class EvaluateParameters(Parameters):
 
     split: Literal["val", "test"] = "test"
     flip: bool = Field(True, description="Mean with what the network makes of the mirror image (flip averaging).")
-    batch_size: int = Field(256, ge=1)
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    batch_size: Annotated[int, NO_RESULT] = Field(256, ge=1)
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = Field(
+        "32-true", description="16-mixed (fp16): on CUDA only, refused elsewhere."
+    )
 
 
 class PromoteParameters(Parameters):

@@ -20,7 +20,7 @@ class DSTformerConfig(Parameters):
     mlp_ratio: float = Field(2.0, gt=0)
     rep_dim: int | None = Field(None, ge=1, description="Width of Linear+tanh before the head; none leaves it out.")
     max_frames: int = Field(243, ge=1, description="Longest window; set from the windows when training starts.")
-    mask_token: bool = Field(False, description="Learns what stands for a masked joint; set where `fill` is `token`.")
+    mask_token: bool = Field(False, description="Learns what stands for a masked joint; set where a `token` fills any.")
 
     @model_validator(mode="after")
     def _heads_divide_features(self) -> "DSTformerConfig":

@@ -10,7 +10,7 @@ from data_contracts.parameters.base import Parameters
 class Runtime(Parameters):
     """Where training runs; changes no result and stands in no digest."""
 
-    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+    accelerator: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: CUDA where there is one, else CPU.")
     devices: int = Field(1, ge=1, description="Processes of this machine that share every step, one a device.")
     nodes: int = Field(1, ge=1, description="Machines that do, each started by hand but this one (README).")
     rendezvous: str | None = Field(None, description="host:port of this machine, where the other nodes find it.")
@@ -20,15 +20,17 @@ class Runtime(Parameters):
     )
     checkpoint_minutes: float = Field(10.0, gt=0, description="Between two `last` checkpoints within an epoch.")
     threads: int | None = Field(
-        None, ge=1, description="CPU threads; none: half the cores, which leaves the other half to serve and track."
+        None,
+        ge=1,
+        description="CPU threads; none: half the usable cores, which leaves the other half to serve and track.",
     )
     memory_gb: float | None = Field(
-        None, gt=0, description="Windows larger than this are streamed; none: half of the memory that is free."
+        None, gt=0, description="Windows larger than this are streamed; none: half of the memory that is free to it."
     )
 
 
 class Workers(Parameters):
     """Where batches of clips are converted; changes no result and stands in no digest."""
 
-    processes: int | None = Field(None, ge=1, description="Processes on this machine; none: one for each core.")
+    processes: int | None = Field(None, ge=1, description="Processes on this machine; none: one for each usable core.")
     dask: str | None = Field(None, description="Address of a Dask scheduler (tcp://host:8786) to use instead.")

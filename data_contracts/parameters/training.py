@@ -5,9 +5,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from data_contracts.parameters.base import Parameters, Share
+from data_contracts.parameters.base import NO_RESULT, Parameters, Share
 from data_contracts.parameters.network import DSTformerConfig, HeadKind
 from data_contracts.skeleton import NUM_JOINTS
+
+OF_2D = {"epochs_3d", "loss.pose_2d"}  # of training: in effect only beside windows whose 2D alone is used
 
 _TRUNK_AND_LEGS_STD = (0.010, 0.015, 0.020, 0.028, 0.015, 0.020, 0.028, 0.012, 0.012)
 _HEAD_AND_ARMS_STD = (0.014, 0.014, 0.015, 0.022, 0.030, 0.015, 0.022, 0.030)
@@ -49,6 +51,10 @@ class DetectorNoise(Parameters):
             raise ValueError(f"{len(std)} standard deviations; pass one, or one for each of the {NUM_JOINTS} joints")
         return std
 
+    def idle(self) -> set[str]:
+        """The outliers' range, where there are none."""
+        return set() if self.outlier_share else {"outlier_range"}
+
 
 class CorruptionParameters(Parameters):
     """What is done to the 2D input before the network sees it. Units are the window's normalised units."""
@@ -59,6 +65,20 @@ class CorruptionParameters(Parameters):
         "normal", description="Replaced by N(0,1), by 0 with confidence 0, or by a token that is learned."
     )
     noise: DetectorNoise | None = Field(None, description="Detector noise; none: the true 2D with confidence 1.")
+
+    @property
+    def masks(self) -> bool:
+        """Whether any joint is replaced."""
+        return self.frame_share > 0 or self.joint_share > 0
+
+    @property
+    def learns_token(self) -> bool:
+        """Whether the network needs a token to put in a masked joint's place."""
+        return self.masks and self.fill == "token"
+
+    def idle(self) -> set[str]:
+        """What masked joints are filled with, where none is masked."""
+        return set() if self.masks else {"fill"}
 
 
 class LossWeights(Parameters):
@@ -80,7 +100,9 @@ class TrainingParameters(Parameters):
     """The training loop, common to pretraining and fine-tuning."""
 
     batch_size: int = Field(64, ge=1, description="Windows per micro-batch.")
-    auto_batch: bool = Field(False, description="On CUDA: grow the micro-batch to the largest that fits.")
+    auto_batch: Annotated[bool, NO_RESULT] = Field(
+        False, description="On CUDA: grow the micro-batch to the largest that fits."
+    )
     accumulate: int = Field(1, ge=1, description="Micro-batches per optimiser step.")
     max_epochs: int = Field(10, ge=1)
     patience: int = Field(10, ge=1, description="Epochs without a better validation score before stopping.")
@@ -97,21 +119,39 @@ class TrainingParameters(Parameters):
     focal_gamma: float = Field(0.0, ge=0, description="Focal weight of a joint's error; 0 turns it off.")
     corruption: CorruptionParameters = CorruptionParameters()
     flip: bool = Field(False, description="Mirror half of the windows.")
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
-    gradient_checkpointing: bool = False
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = Field(
+        "32-true", description="16-mixed (fp16): on CUDA only, refused elsewhere."
+    )
+    gradient_checkpointing: Annotated[bool, NO_RESULT] = Field(
+        False, description="Compute activations twice instead of keeping them: less memory, more time."
+    )
     checkpoint_every: int | None = Field(None, ge=1, description="Keep a checkpoint every so many epochs.")
     keep_top: int = Field(3, ge=1, le=100, description="Best checkpoints kept.")
     epochs_3d: int = Field(
         0, ge=0, description="Epochs on 3D windows alone, before windows whose 2D alone is used join them, if given."
     )
-    max_bad_steps: int = Field(20, ge=1, description="Steps in a row that are not finite, after which training stops.")
+    max_bad_steps: Annotated[int, NO_RESULT] = Field(
+        20, ge=1, description="Steps in a row that are not finite, after which training is given up."
+    )
     seed: int = Field(0, ge=0)
 
     @model_validator(mode="after")
     def _something_is_masked(self) -> "TrainingParameters":
-        if self.loss_on == "masked" and not (self.corruption.frame_share or self.corruption.joint_share):
+        if self.loss_on == "masked" and not self.corruption.masks:
             raise ValueError("loss_on masked needs a corruption.frame_share or joint_share above 0")
         return self
+
+    def idle(self) -> set[str]:
+        """`decay` of a schedule without, a rate of the LayerNorm that is the common one, patience that cannot end."""
+        return {
+            name
+            for name, idle in {
+                "decay": self.schedule != "exponential",
+                "norm_learning_rate": self.norm_learning_rate in (None, self.learning_rate),
+                "patience": self.patience >= self.max_epochs,
+            }.items()
+            if idle
+        }
 
 
 class PretrainParameters(TrainingParameters):
@@ -127,9 +167,19 @@ class PretrainParameters(TrainingParameters):
             raise ValueError(f"objective {self.objective} needs network.dim_out {wanted}, not {self.network.dim_out}")
         return self
 
+    def idle(self) -> set[str]:
+        """Also what pretraining sets itself; and the loss in the image, where the 2D is what is learned anyway."""
+        set_by_stage = {"network.max_frames", "network.mask_token"}
+        reconstructs = {"loss.pose_2d"} if self.objective is Objective.RECONSTRUCT else set()
+        return super().idle() | set_by_stage | reconstructs
+
 
 class FinetuneParameters(TrainingParameters):
     """Supervised lifting from a pretrained backbone."""
 
     head: HeadKind = HeadKind.JOINTS
     freeze_backbone: bool = True
+
+    def idle(self) -> set[str]:
+        """Also what windows whose 2D alone is used are learned by: fine-tuning takes none."""
+        return super().idle() | OF_2D

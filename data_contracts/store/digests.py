@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel
-
 from data_contracts.errors import InputError
+from data_contracts.parameters.base import Parameters, without
 
-CONTRACT_VERSION = 3  # raised whenever the same parameters and inputs would give another result
+CONTRACT_VERSION = 4  # raised whenever the same parameters and inputs would give another result, or another digest
 
 Kind = Literal["synthetic", "clips", "windows", "runs", "reports", "pipelines"]
 
@@ -27,17 +26,26 @@ KINDS: dict[str, Kind] = {  # stage -> the kind of folder that it leaves
 
 @dataclass(frozen=True)
 class Identity:
-    """What a stage's result is a function of: its name, parameters and input digests (name -> digest)."""
+    """What a stage's result is a function of: its name, parameters and input digests (name -> digest).
+
+    `idle` names parameters that these inputs put out of effect, beside those that `Parameters.identity` leaves out.
+    """
 
     kind: Kind
     name: str
-    parameters: BaseModel
+    parameters: Parameters
     inputs: dict[str, str]
+    idle: frozenset[str] = frozenset()
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The parameters that count, as JSON; what the manifest holds."""
+        return without(self.parameters.identity(), self.idle)
 
     @property
     def digest(self) -> str:
         """`stage_digest` under the contract version of this code."""
-        return stage_digest(self.name, CONTRACT_VERSION, self.parameters.model_dump(mode="json"), self.inputs)
+        return stage_digest(self.name, CONTRACT_VERSION, self.settings, self.inputs)
 
 
 def stage_digest(stage: str, contract_version: int, parameters: dict[str, Any], inputs: dict[str, str]) -> str:

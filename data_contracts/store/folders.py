@@ -97,9 +97,8 @@ def _working(folder: Path, identity: Identity, resume: bool) -> Iterator[Stage]:
     if not resume:
         shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(exist_ok=True)
-    parameters = identity.parameters.model_dump(mode="json")
     try:
-        yield Stage(identity.name, identity.digest, partial, False, parameters, identity.inputs, resumed=resumed)
+        yield Stage(identity.name, identity.digest, partial, False, identity.settings, identity.inputs, resumed=resumed)
     except BaseException:
         if not resume:
             shutil.rmtree(partial, ignore_errors=True)

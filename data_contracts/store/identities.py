@@ -5,15 +5,14 @@ from functools import lru_cache
 from pathlib import Path
 
 from data_contracts.parameters import (
+    OF_2D,
     ConvertParameters,
     EvaluateParameters,
     FinetuneParameters,
     IngestParameters,
     PipelineParameters,
     PretrainParameters,
-    Runtime,
     SyntheticParameters,
-    Workers,
 )
 from data_contracts.store.digests import Identity, file_digest
 from data_contracts.store.manifests import read_manifest
@@ -39,7 +38,7 @@ def convert(clips: Path, parameters: ConvertParameters) -> Identity:
 def pretrain(windows: Path, parameters: PretrainParameters, windows_2d: Path | None = None) -> Identity:
     """A pretrained network: the windows, and those whose 2D alone is used."""
     inputs = {"windows": _digest(windows)} | ({"windows_2d": _digest(windows_2d)} if windows_2d else {})
-    return Identity("runs", "pretrain", parameters, inputs)
+    return Identity("runs", "pretrain", parameters, inputs, frozenset() if windows_2d else frozenset(OF_2D))
 
 
 def finetune(windows: Path, checkpoint: Path, parameters: FinetuneParameters) -> Identity:
@@ -58,8 +57,7 @@ def evaluate(windows: Path, checkpoint: Path, parameters: EvaluateParameters) ->
 
 def pipeline(source: Path, clip_list: Path | None, parameters: PipelineParameters) -> Identity:
     """A pipeline run: the bytes it starts from. It has no folder of its own; its digest finds its run in MLflow."""
-    anywhere = parameters.model_copy(update={"workers": Workers(), "runtime": Runtime()})  # not where it runs
-    return Identity("pipelines", "pipeline", anywhere, _source(source, clip_list))
+    return Identity("pipelines", "pipeline", parameters, _source(source, clip_list))
 
 
 def _source(source: Path, clip_list: Path | None) -> dict[str, str]:

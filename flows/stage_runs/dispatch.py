@@ -8,11 +8,9 @@ Notable decisions:
 import json
 import platform
 import time
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from prefect import Flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterKey
 from prefect.client.schemas.objects import FlowRun
@@ -24,14 +22,10 @@ from data_contracts.store.digests import Identity
 from data_contracts.store.folders import find_stage
 from data_contracts.store.manifests import read_manifest
 from flows.prefect_ui.artifacts import result_key, show_stage
+from flows.stage_runs.loading import load_flow
 from tasks.mlflow_runs.runs import link_cached
 
 SECONDS_TO_APPEAR = 60.0  # a network file system may go on saying "not there" from its cache for so long
-
-
-def stage_flow(name: str) -> Flow[..., Any]:
-    """The flow of a stage, imported when it is needed: what trains brings PyTorch, which takes seconds."""
-    return getattr(import_module(f"flows.{name}"), name)
 
 
 def run_stage(
@@ -64,7 +58,7 @@ def run_stage(
         return result
     arguments |= {"store": str(store), "parent_run": parent_run}
     if deployment is None:
-        return stage_flow(identity.name)(**arguments)
+        return load_flow(identity.name)(**arguments)
     run = _send(f"{identity.name}/{deployment}", arguments)
     return _find(store, identity, run)
 

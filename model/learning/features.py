@@ -48,7 +48,8 @@ def kept_features(
     file
         Where they lie, if memory does not hold them, until the block ends.
     memory_gb
-        What memory may take; none: half of what is free on Fabric's device. The disk may give half of what is free.
+        What memory may take; none: half of what is free on Fabric's device. The disk may give half of what is free to
+        all processes together: each has a file of its own.
     """
     shape = (2 if mirrored else 1, len(windows), windows.window, 17, network.config.embed_dim)
     size = 4 * int(np.prod(shape))
@@ -56,7 +57,7 @@ def kept_features(
     if size <= budget:
         values = torch.empty(shape, device=fabric.device)
         where = f"memory of {fabric.device}"
-    elif size <= shutil.disk_usage(file.parent).free / 2:
+    elif size <= shutil.disk_usage(file.parent).free / (2 * fabric.world_size):
         values = torch.from_numpy(np.memmap(file, dtype=np.float32, mode="w+", shape=shape))
         where = str(file)
     else:

@@ -23,7 +23,6 @@ from model.network.attention import attend
 __all__ = ["DSTformer", "DSTformerConfig"]
 
 LAYER_NORM_EPS = 1e-6
-FUSED_TYPES = (torch.float32, torch.bfloat16) if torch.backends.mkldnn.is_available() else ()
 DEPTH_HEAD_WIDTH = 128
 
 
@@ -165,21 +164,11 @@ class AttentionMLP(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x + _linear(self.proj, attend(_linear(self.qkv, self.norm1(x)), self.heads))
-        return x + _linear(self.mlp[2], _linear(self.mlp[0], self.norm2(x), self.mlp[1]))
-
-
-def _linear(layer: nn.Module, x: Tensor, gelu: nn.Module | None = None) -> Tensor:
-    """`gelu(layer(x))`; on CPU without a gradient in one pass, by oneDNN's product that adds bias and GELU itself."""
-    assert isinstance(layer, nn.Linear)
-    learns = torch.is_grad_enabled() and (x.requires_grad or layer.weight.requires_grad)
-    if learns or x.device.type != "cpu" or x.dtype not in FUSED_TYPES or torch.compiler.is_compiling():
-        return layer(x) if gelu is None else gelu(layer(x))
-    tensors: tuple[Tensor, ...] = (x, layer.weight, layer.bias)
-    if torch.is_autocast_enabled("cpu"):
-        tensors = tuple(tensor.to(torch.get_autocast_dtype("cpu")) for tensor in tensors)
-    fused: Tensor = torch.ops.mkldnn._linear_pointwise(*tensors, "none" if gelu is None else "gelu", [], "none")
-    return fused
+        x = x + self.proj(attend(self.qkv(self.norm1(x)), self.heads))
+        hidden = self.mlp[0](self.norm2(x))
+        # without a gradient GELU overwrites its input: no second array of the network's widest features
+        hidden = self.mlp[1](hidden) if hidden.requires_grad else torch.ops.aten.gelu_(hidden)
+        return x + self.mlp[2](hidden)
 
 
 class JointsHead(nn.Module):

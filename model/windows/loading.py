@@ -1,6 +1,5 @@
 """A split of a windows folder, opened for the learner: in memory where it fits, else streamed, in the same batches."""
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from data_contracts.machine import free_memory, local_processes
 from model.windows.batches import Batch
 from model.windows.files import WindowFiles
 from model.windows.streaming import StreamedWindows, mirrored_of, order_of, window_bytes
@@ -107,11 +107,9 @@ def load_windows(
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory that can be had, on this machine (page cache counts as free) and on `device`, whichever is less."""
-    meminfo = Path("/proc/meminfo")
-    if meminfo.is_file():
-        lines = dict(line.split(":") for line in meminfo.read_text().splitlines())
-        free = 1024 * int(lines["MemAvailable"].split()[0])
-    else:  # not Linux: what there is in all
-        free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    """Memory that this process can have, on this machine and on `device`, whichever is less.
+
+    The processes of a run share what the machine has, each with windows and features of its own; a device has one.
+    """
+    free = free_memory() // local_processes()
     return min(free, torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else free

@@ -3,8 +3,11 @@
 Only shapes, names and a few frames of each clip are kept, so a file of any size is planned in the memory of one array.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from data_contracts.parameters import IngestParameters, Layout
 from tasks.motion_files.axes import decide_layout
@@ -30,18 +33,37 @@ class Plan:
         return self.labels.warnings + ([legs] if self.legs_first_left else [])
 
 
-def plan_reading(source: Path, clip_list: Path | None, parameters: IngestParameters) -> Plan:
+class AbandonedError(Exception):
+    """Nobody wants the plan any more."""
+
+
+def plan_reading(
+    source: Path, clip_list: Path | None, parameters: IngestParameters, abandoned: Callable[[], bool] = lambda: False
+) -> Plan:
     """Read a motion file once and decide how to take it.
+
+    Parameters
+    ----------
+    abandoned
+        Asked at every array: whether to give up.
 
     Raises
     ------
+    AbandonedError
+        It was to give up.
     RefusedPickle
         The file is damaged, or asks for more than arrays and plain containers.
     InputError
         Its layout cannot be told; its unit or axis is not as declared; the clip list does not fit.
     """
     survey = Survey()
-    tree = read_motion_file(source, survey.add)
+
+    def look_at(array: np.ndarray) -> object:
+        if abandoned():
+            raise AbandonedError
+        return survey.add(array)
+
+    tree = read_motion_file(source, look_at)
     motions = find_motions(source, tree)
     layout = decide_layout(source, [motion.shape for motion in motions], parameters.layout)
     evidence = survey.evidence(motions)

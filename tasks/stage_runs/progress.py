@@ -1,6 +1,6 @@
 """How far a stage is: a bar where a person watches, log lines elsewhere, and a progress artifact in the Prefect UI.
 
-with report_progress("convert", total=batches, unit="batches") as progress:
+with report_progress("convert", "batches", total=batches) as progress:
     for batch in ...:
         progress.advance(1, clips=25, frames=16_384)
 """
@@ -8,70 +8,98 @@ with report_progress("convert", total=batches, unit="batches") as progress:
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from contextvars import copy_context
 from typing import Any
 
+import httpx
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.logging import get_logger, get_run_logger
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import Progress
+
+from tasks.stage_runs.bars import progress_bar
 
 LOG_SECONDS = 10.0
-ARTIFACT_SECONDS = 2.0
+ARTIFACT_SECONDS = 5.0
 
 
 class StageProgress:
-    """What a stage has done of `total` units; `advance` shows it, no more often than is worth while."""
+    """What a stage has done of `total` units; it is shown no more often than is worth while.
 
-    def __init__(self, stage: str, total: int, unit: str, bar: Progress | None) -> None:
-        self.stage, self.total, self.unit, self.bar = stage, total, unit, bar
+    The Prefect server is told by a thread of its own: where it is slow or gone, the work neither waits nor ends.
+    """
+
+    def __init__(self, stage: str, unit: str, total: int | None, bar: Progress | None) -> None:
+        self.stage, self.unit, self.total, self.bar = stage, unit, total, bar
         self.done = self.clips = self.frames = 0
+        self.before = 0  # units that an earlier run had done
         self.started = self.logged = self.uploaded = time.monotonic()
         self.in_run = bool(FlowRunContext.get() or TaskRunContext.get())
         self.log = get_run_logger() if self.in_run else get_logger(stage)
         self.line = bar.add_task(self.describe(), total=total) if bar else None
         self.artifact: Any = None
+        self.uploading: Future[None] | None = None
+        self.uploader = ThreadPoolExecutor(1, f"{stage}-progress")
         if self.in_run:
             self.artifact = create_progress_artifact(0.0, key=f"{stage}-progress", description=self.describe())
 
-    def advance(self, done: int, clips: int = 0, frames: int = 0) -> None:
-        """`done` more units are complete, and with them so many clips and frames."""
-        self.done, self.clips, self.frames = self.done + done, self.clips + clips, self.frames + frames
-        now = time.monotonic()
-        if self.bar is not None and self.line is not None:
-            self.bar.update(self.line, completed=self.done, description=self.describe())
-        elif now - self.logged >= LOG_SECONDS:
-            self.logged = now
-            self.log.info(self.describe())
-        if now - self.uploaded >= ARTIFACT_SECONDS:
-            self.uploaded = now
-            self._upload(min(99.0, 100 * self.done / self.total))
+    def advance(self, units: int, clips: int = 0, frames: int = 0) -> None:
+        """So many more units are done, and with them so many clips and frames."""
+        self.done, self.clips, self.frames = self.done + units, self.clips + clips, self.frames + frames
+        self._show()
+
+    def reach(self, done: int, total: int) -> None:
+        """`done` units of `total` are done, for work that counts itself and may have begun in an earlier run."""
+        if self.total is None:
+            self.before, self.started = max(0, done - 1), time.monotonic()
+        self.done, self.total = done, total
+        self._show()
 
     def finish(self) -> None:
-        """All is done, whatever `total` promised."""
-        self.done = self.total
+        """There is no more to do, whatever `total` promised."""
+        self.total = self.done
         self.log.info(self.describe())
         self._upload(100.0)
 
     def describe(self) -> str:
-        """One line: units and clips done, frames per second, and how long the rest will take."""
+        """One line: units and clips done, how fast, and how long the rest will take."""
+        if self.total is None:
+            return f"{self.stage}: starting"
         seconds = max(time.monotonic() - self.started, 1e-3)
-        percent = f"{100 * self.done / self.total:.0f} %"
-        words = [f"{self.stage}: " + (f"{self.done:,} of {self.total:,} {self.unit}" if self.unit else percent)]
-        words += [f"{self.clips:,} clips", f"{self.frames / seconds:,.0f} frames/s"]
-        if 0 < self.done < self.total:
-            minutes, rest = divmod(round(seconds * (self.total / self.done - 1)), 60)
-            words.append(f"{minutes}:{rest:02d} left")
+        words = [f"{self.stage}: {self.done:,} of {self.total:,} {self.unit}"]
+        if self.frames:
+            words += [f"{self.clips:,} clips", f"{self.frames / seconds:,.0f} frames/s"]
+        here = self.done - self.before
+        if here > 0 and self.done < self.total:
+            words.append(f"{_duration(seconds / here * (self.total - self.done))} left")
         return ", ".join(words)
+
+    def _show(self) -> None:
+        now = time.monotonic()
+        if self.bar is not None and self.line is not None:
+            self.bar.update(self.line, completed=self.done, total=self.total, description=self.describe())
+        elif now - self.logged >= LOG_SECONDS:
+            self.logged = now
+            self.log.info(self.describe())
+        if now - self.uploaded >= ARTIFACT_SECONDS and (self.uploading is None or self.uploading.done()):
+            self.uploaded = now
+            self._upload(min(99.0, 100 * self.done / (self.total or 1)))
 
     def _upload(self, percent: float) -> None:
         if self.artifact is not None:
-            update_progress_artifact(self.artifact, percent, self.describe())
+            self.uploading = self.uploader.submit(copy_context().run, self._tell_prefect, percent, self.describe())
+
+    def _tell_prefect(self, percent: float, description: str) -> None:
+        try:
+            update_progress_artifact(self.artifact, percent, description)
+        except httpx.HTTPError as error:
+            self.log.warning(f"{self.stage}: its progress could not be shown in Prefect ({error!r}); the work goes on")
 
 
 @contextmanager
-def report_progress(stage: str, total: int, unit: str = "") -> Iterator[StageProgress]:
+def report_progress(stage: str, unit: str, total: int | None = None) -> Iterator[StageProgress]:
     """Show how far a stage is while the block runs.
 
     A bar where stderr is a terminal, else a log line every `LOG_SECONDS`. In a flow or task run also an artifact
@@ -81,18 +109,20 @@ def report_progress(stage: str, total: int, unit: str = "") -> Iterator[StagePro
     ----------
     stage
         Name of the stage.
-    total
-        How much there is to do.
     unit
-        What `total` counts, such as batches; without one, the share done is shown in percent.
+        What is counted, such as batches.
+    total
+        How much there is to do; none: the work says so when it begins (`StageProgress.reach`).
     """
-    if sys.stderr.isatty():
-        with Progress(
-            TextColumn("{task.description}"), BarColumn(), console=Console(stderr=True), transient=True
-        ) as bar:
-            progress = StageProgress(stage, total, unit, bar)
-            yield progress
-    else:
-        progress = StageProgress(stage, total, unit, None)
+    with ExitStack() as shown:
+        bar = shown.enter_context(progress_bar()) if sys.stderr.isatty() else None
+        progress = StageProgress(stage, unit, total, bar)
+        shown.callback(progress.uploader.shutdown)
         yield progress
-    progress.finish()
+        progress.finish()
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

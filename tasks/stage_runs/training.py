@@ -1,11 +1,8 @@
 """What pretraining and fine-tuning share: windows in, an MLflow run and a run folder out."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from prefect.logging import get_run_logger
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from data_contracts.parameters import Objective
 from data_contracts.store.folders import CHECKPOINT_FILE, Stage
@@ -16,6 +13,7 @@ from model.network.dstformer import DSTformer
 from model.training import top_file
 from tasks.mlflow_runs.registry import log_lifter
 from tasks.mlflow_runs.runs import TrackedRun
+from tasks.stage_runs.progress import report_progress
 
 
 def train_stage(stage: Stage, tracked: TrackedRun, network: DSTformer, job: Job) -> None:
@@ -38,8 +36,8 @@ def train_stage(stage: Stage, tracked: TrackedRun, network: DSTformer, job: Job)
         )
 
     train = run if job.runtime.devices == job.runtime.nodes == 1 else run_on_devices
-    with _progress_bar(stage.name) as advance:
-        progress = train(job, network, on_epoch, advance, log.info)
+    with report_progress(stage.name, "steps") as shown:
+        progress = train(job, network, on_epoch, shown.reach, log.info)
     # what a run needs only while it goes on, or a killed one left
     passing = (BEFORE_LAST_FILE, JOB_FILE, START_FILE, OUTCOME_FILE)
     for file in [*map(stage.folder.joinpath, passing), *stage.folder.glob(".*")]:
@@ -76,11 +74,3 @@ def _log_checkpoints(
             log_lifter(tracked, checkpoint, window, int(record["step"]), metrics)
         else:
             tracked.log_artifact(checkpoint, "checkpoints")
-
-
-@contextmanager
-def _progress_bar(name: str) -> Iterator:
-    columns = (TextColumn(name), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, transient=True) as bar:
-        job = bar.add_task(name)
-        yield lambda step, steps: bar.update(job, completed=step, total=steps)

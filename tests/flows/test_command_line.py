@@ -7,6 +7,9 @@ import subprocess
 import sys
 
 import pytest
+from typer.testing import CliRunner
+
+from flows.command_line import app, main
 
 
 @pytest.fixture
@@ -53,6 +56,36 @@ def test_a_refused_input_ends_in_one_line_and_exit_code_2(uplift, arguments, mes
     assert run.returncode == 2
     assert len(run.stderr.strip().splitlines()) == 1
     assert message in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("stage", "arguments", "wanted"),
+    [
+        ("ingest", ["pretrain", "{}"], "a windows folder is wanted, as `uplift convert`"),
+        ("pretrain", ["convert", "{}"], "a clips folder is wanted, as `uplift ingest`"),
+        ("ingest", ["finetune", "{windows}", "--pretrained", "{}"], "a runs folder is wanted, as `uplift pretrain`"),
+        ("evaluate", ["evaluate", "{windows}", "--model", "{}"], "a runs folder is wanted, as `uplift pretrain`"),
+        ("ingest", ["pretrain", "{windows}", "--windows-2d", "{}"], "a windows folder is wanted, as `uplift convert`"),
+        ("ingest", ["promote", "--windows", "{}"], "a windows folder is wanted, as `uplift convert`"),
+    ],
+)
+def test_a_folder_of_another_kind_is_refused_by_every_command(outcome, store, capsys, stage, arguments, wanted):
+    stages = {name: result["folder"] for name, result in outcome["stages"].items()}
+    filled = [argument.format(stages[stage], windows=stages["convert"]) for argument in arguments]
+    with pytest.raises(SystemExit) as end, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["uplift", *filled, "--store", str(store)])
+        main()
+    assert end.value.code == 2
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith("uplift: ")
+    assert wanted in last
+
+
+@pytest.mark.parametrize("name", [info.callback.__name__ for info in app.registered_commands])
+def test_every_command_takes_the_options_of_every_command(name):
+    shown = CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "200"}).output
+    for option in ("--store", "--preset", "--set", "--json"):
+        assert f" {option} " in shown
 
 
 def test_json_is_the_last_line_and_the_second_time_is_cached(outcome, store):

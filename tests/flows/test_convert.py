@@ -164,8 +164,8 @@ def test_short_clips_left_out_are_counted(clips, tmp_path):
     assert counts["windows"] == len(table_of(tmp_path, ["start"]))
 
 
-def test_without_a_test_share_all_others_are_trained_and_validated_on(clips, tmp_path):
-    result = convert(str(clips), PARAMETERS.model_copy(update={"test_share": 0.0}), store=str(tmp_path))
+def test_without_a_test_share_all_others_are_trained_and_validated_on(clips, empty_store):
+    result = convert(str(clips), PARAMETERS.model_copy(update={"test_share": 0.0}), store=str(empty_store))
     assert result.counts["windows"]["test"] == result.counts["clips"]["test"] == 0
     assert result.counts["windows"]["train"] > result.counts["windows"]["val"] > 0
     assert result.statistics["groups"]["test"] == []
@@ -173,10 +173,10 @@ def test_without_a_test_share_all_others_are_trained_and_validated_on(clips, tmp
     assert check_folder(result.path).rows == sum(result.counts["windows"].values())
 
 
-def test_a_split_whose_clips_are_all_too_short_is_refused_with_what_to_do(clips, tmp_path):
+def test_a_split_whose_clips_are_all_too_short_is_refused_with_what_to_do(clips, empty_store):
     long = PARAMETERS.model_copy(update={"window": 200, "short_clips": ShortClips.DROP})
     with pytest.raises(InputError, match=r"no window in split test.*convert\.window=200.*short_clips=pad"):
-        convert(str(clips), long, store=str(tmp_path))
+        convert(str(clips), long, store=str(empty_store))
 
 
 def test_a_batch_done_twice_leaves_one_part_with_the_same_bytes(clips, alone, tmp_path):
@@ -186,13 +186,15 @@ def test_a_batch_done_twice_leaves_one_part_with_the_same_bytes(clips, alone, tm
 
 
 def test_a_batch_that_fails_leaves_no_part(clips, tmp_path, monkeypatch):
-    monkeypatch.setattr("tasks.views.window_parts.BYTES_AT_ONCE", 1 << 20)  # the first windows are on disk when it fails
+    monkeypatch.setattr(
+        "tasks.views.window_parts.BYTES_AT_ONCE", 1 << 20
+    )  # the first windows are on disk when it fails
 
     def broken(seen, starts, out):
         cut_windows(seen, starts, out)
         out["pose_3d"][:, :, PELVIS] = seen.root[-1, 0] > 0
 
-    monkeypatch.setattr("tasks.convert.cut_windows", broken)
+    monkeypatch.setattr("tasks.views.window_parts.cut_windows", broken)
     with pytest.raises(InputError, match=r"part-0000.*root_max 1.0 breaks"):
         write_all(clips, tmp_path, PARAMETERS)
     assert files_of(tmp_path).keys() <= {f"{split}/part-{batch:05d}.parquet" for split in SPLITS for batch in range(8)}

@@ -51,6 +51,7 @@ def deployment(api, name):
 def test_every_flow_has_its_deployment_with_the_presets_parameters(api, name, pool):
     found = deployment(api, name)
     assert found["work_pool_name"] == pool
+    assert found["job_variables"]["env"]["PREFECT_LOGGING_EXTRA_LOGGERS"] == "model,data_contracts"
     preset = load_preset("demo").model_dump(mode="json")
     stage = name.split("/")[0]
     assert found["parameters"]["parameters"] == (preset if stage == "pipeline" else preset[stage])

@@ -1,6 +1,7 @@
 """From pickles on disk to clips in the store: clean clips arrive to the bit, broken ones are named."""
 
 import pickle
+import time
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from data_contracts.errors import InputError
 from data_contracts.parameters import IngestParameters
 from data_contracts.skeleton import MIRROR
 from flows.ingest import ingest
+from tasks.motion_files.plan import AbandonedError
 
 
 def read_clips(folder):
@@ -49,9 +51,9 @@ def dirty(clean, tmp_path):
     return clips, source, tmp_path / "list.csv"
 
 
-def test_broken_clips_stand_in_quarantine_and_clean_ones_arrive_to_the_bit(dirty, tmp_path):
+def test_broken_clips_stand_in_quarantine_and_clean_ones_arrive_to_the_bit(dirty, empty_store):
     clips, source, clip_list = dirty
-    result = ingest(str(source), str(clip_list), IngestParameters(max_quarantined=0.5), str(tmp_path / "store"))
+    result = ingest(str(source), str(clip_list), IngestParameters(max_quarantined=0.5), str(empty_store))
     assert result.counts["quarantined"] == 10
     quarantine = pd.read_csv(result.path / "quarantine.csv")
     assert list(quarantine.columns) == ["clip_id", "name", "check", "value", "bound"]
@@ -76,34 +78,34 @@ def test_broken_clips_stand_in_quarantine_and_clean_ones_arrive_to_the_bit(dirty
         assert clip.group == f"s{clip.clip_id % 4}"
 
 
-def test_too_many_broken_clips_fail_the_stage_with_the_report(dirty, tmp_path):
+def test_too_many_broken_clips_fail_the_stage_with_the_report(dirty, empty_store):
     _, source, clip_list = dirty
     with pytest.raises(InputError, match=r"9 of 24 clips break.*non_finite in 1 \(clip take_1"):
-        ingest(str(source), str(clip_list), store=str(tmp_path / "store"))
-    assert not list((tmp_path / "store" / "clips").glob("[!.]*"))
+        ingest(str(source), str(clip_list), store=str(empty_store))
+    assert not list((empty_store / "clips").glob("[!.]*"))
 
 
-def test_a_clip_list_of_another_pickle_is_refused_by_row(dirty, tmp_path):
+def test_a_clip_list_of_another_pickle_is_refused_by_row(dirty, empty_store):
     _, source, clip_list = dirty
     rows = pd.read_csv(clip_list)
     rows.loc[2, "clip_len"] += 1
     rows.to_csv(clip_list, index=False)
     with pytest.raises(InputError, match=r"row 2 \(take_2\)"):
-        ingest(str(source), str(clip_list), store=str(tmp_path / "store"))
+        ingest(str(source), str(clip_list), store=str(empty_store))
     rows.iloc[:3].to_csv(clip_list, index=False)
     with pytest.raises(InputError, match="belong together"):
-        ingest(str(source), str(clip_list), store=str(tmp_path / "store"))
+        ingest(str(source), str(clip_list), store=str(empty_store))
 
 
-def test_a_pickle_of_something_else_is_refused(tmp_path):
+def test_a_pickle_of_something_else_is_refused(tmp_path, empty_store):
     (tmp_path / "dict.pkl").write_bytes(pickle.dumps({"a": 1}))
     with pytest.raises(InputError, match="no motion is found"):
-        ingest(str(tmp_path / "dict.pkl"), store=str(tmp_path / "store"))
+        ingest(str(tmp_path / "dict.pkl"), store=str(empty_store))
 
 
-def test_real_motion_passes_with_nothing_quarantined(cmu_folder, tmp_path):
+def test_real_motion_passes_with_nothing_quarantined(cmu_folder, empty_store):
     source = cmu_folder / "amass_joints_h36m_60.pkl"
-    result = ingest(str(source), str(cmu_folder / "clip_list.csv"), store=str(tmp_path / "store"))
+    result = ingest(str(source), str(cmu_folder / "clip_list.csv"), store=str(empty_store))
     assert result.counts == {"clips": 117, "frames": 92_932, "quarantined": 0}
     assert result.statistics["shared_skeletons"] == [["02", "c2s"], ["60", "61", "94"]]
     published = pickle.loads(source.read_bytes())
@@ -130,9 +132,9 @@ LAYOUTS = {
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_every_layout_gives_the_same_clips(clean, tmp_path, name):
+def test_every_layout_gives_the_same_clips(clean, tmp_path, name, empty_store):
     LAYOUTS[name](tmp_path / name, clean)
-    result = ingest(str(tmp_path / name), store=str(tmp_path / "store"))
+    result = ingest(str(tmp_path / name), store=str(empty_store))
     assert result.counts == {"clips": 24, "frames": 24 * clean[0].shape[1], "quarantined": 0}
     for clip, poses in zip(read_clips(result.folder), clean, strict=True):
         np.testing.assert_array_equal(clip.poses, poses.transpose(1, 0, 2).astype(np.float32))
@@ -143,8 +145,8 @@ def test_every_layout_gives_the_same_clips(clean, tmp_path, name):
     )
 
 
-def test_millimetres_and_y_up_are_refused_until_they_are_declared(clean, tmp_path):
-    source, store = tmp_path / "other.pkl", str(tmp_path / "store")
+def test_millimetres_and_y_up_are_refused_until_they_are_declared(clean, tmp_path, empty_store):
+    source, store = tmp_path / "other.pkl", str(empty_store)
     source.write_bytes(pickle.dumps([1000 * clip[..., [0, 2, 1]] * [1, 1, -1] for clip in clean]))
     with pytest.raises(InputError, match=r"--set ingest\.unit=mm"):
         ingest(str(source), store=store)
@@ -155,14 +157,36 @@ def test_millimetres_and_y_up_are_refused_until_they_are_declared(clean, tmp_pat
         np.testing.assert_allclose(clip.poses, poses.transpose(1, 0, 2), atol=1e-6)
 
 
-def test_names_of_amass_tell_people_and_data_sets(clean, tmp_path):
+def test_names_of_amass_tell_people_and_data_sets(clean, tmp_path, empty_store):
     source, clip_list = tmp_path / "amass.pkl", tmp_path / "list.csv"
     source.write_bytes(pickle.dumps(clean))
     takes = [f"MPI_HDM05_bk_HDM_bk_{i}.npz" if i % 2 else f"ACCAD_Female{i % 3}General_c3d_A{i}.npz" for i in range(24)]
     lines = [f"{i} , {name} , {clean[0].shape[1]}" for i, name in enumerate(takes)]
     clip_list.write_text("\n".join(["clip_id, fname, clip_len", *lines]))  # with blanks, as MotionBERT writes it
-    result = ingest(str(source), str(clip_list), store=str(tmp_path / "store"))
+    result = ingest(str(source), str(clip_list), store=str(empty_store))
     assert result.statistics["groups"] == {
         "ACCAD_Female0General": 4, "ACCAD_Female1General": 4, "ACCAD_Female2General": 4, "HDM05_bk": 12,
     }  # fmt: skip
     assert result.statistics["datasets"]["HDM05_bk"] == "HDM05"
+
+
+def test_what_the_store_has_is_answered_before_the_file_is_read_for_its_motion(clean, tmp_path, monkeypatch):
+    source, store = tmp_path / "again.pkl", str(tmp_path / "store")
+    source.write_bytes(pickle.dumps(clean))
+    first = ingest(str(source), store=store)
+    given_up = []
+
+    def endless(path, on_array):
+        try:
+            for _ in range(600):
+                on_array(clean[0])
+                time.sleep(0.05)
+        except AbandonedError:
+            given_up.append(path)
+            raise
+
+    monkeypatch.setattr("tasks.motion_files.plan.read_motion_file", endless)
+    again = ingest(str(source), store=store)
+    assert again.cached
+    assert again.folder == first.folder
+    assert given_up == [source]

@@ -8,6 +8,7 @@ import mlflow
 import numpy as np
 import pytest
 import torch
+from prefect.artifacts import Artifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterParentFlowRunId
 from prefect.exceptions import ParameterTypeError
@@ -44,6 +45,14 @@ def test_prefect_shows_the_stages_as_subflows_in_order(outcome):
     ordered = [names[run.flow_id] for run in sorted(children, key=lambda run: run.start_time)]
     assert ordered == ["ingest", "convert", "pretrain", "finetune", "evaluate"]
     assert all(run.state.is_completed() for run in children)
+
+
+def test_training_shows_in_prefect_how_far_it_is(outcome):
+    for stage in ("pretrain", "finetune"):
+        progress = Artifact.get(f"{stage}-progress")
+        assert progress.data == 100.0
+        steps = int(outcome["stages"][stage]["statistics"]["history"][-1]["step"])
+        assert progress.description == f"{stage}: {steps:,} of {steps:,} steps"
 
 
 def test_the_same_pipeline_again_does_no_work_and_makes_no_new_version(outcome, parameters, store):
@@ -115,15 +124,20 @@ def test_a_refused_parameter_names_itself(store):
 
 def test_a_failing_stage_ends_the_pipeline_and_leaves_no_folder(outcome, parameters, store):
     broken = parameters.model_copy(update={"ingest": IngestParameters(min_frames=100_000)})
-    before = sorted((store / "clips").glob("[!.]*"))
+    before, failed_before = sorted((store / "clips").glob("[!.]*")), failed_runs(store)
     with pytest.raises(InputError, match="no clip is left"):
         pipeline(parameters=broken, store=str(store))
     assert sorted((store / "clips").glob("[!.]*")) == before
+    failed = {run_id: name for run_id, name in failed_runs(store).items() if run_id not in failed_before}
+    assert sorted(failed.values()) == ["ingest", "pipeline"]
+
+
+def failed_runs(store):
+    """Run id -> name."""
     client = connect(store)
-    failed = client.search_runs(
-        [client.get_run(outcome["mlflow_run"]).info.experiment_id], "attributes.status = 'FAILED'"
-    )
-    assert {run.info.run_name for run in failed} == {"pipeline", "ingest"}
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    found = client.search_runs(experiments, "attributes.status = 'FAILED'")
+    return {run.info.run_id: run.info.run_name for run in found}
 
 
 def test_a_digest_stands_for_its_folder(outcome, parameters, store):

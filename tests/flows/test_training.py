@@ -14,7 +14,7 @@ from flows.evaluate import evaluate
 from flows.finetune import finetune
 from flows.pretrain import pretrain
 from model import training
-from tasks.mlflow_runs.runs import connect, find_run
+from tasks.mlflow_runs.runs import connect, find_runs
 
 CURVES = ("loss", "learning_rate", "val_mpjpe_mm", "val_pck_150")
 
@@ -22,7 +22,7 @@ CURVES = ("loss", "learning_rate", "val_mpjpe_mm", "val_pck_150")
 def curves(store, digest):
     """Metric -> every (step, value) logged, in the order of the steps."""
     client = connect(store)
-    run = find_run(client, digest)
+    run, *_ = find_runs(client, digest)
     assert run.info.status == "FINISHED"
     found = {name: client.get_metric_history(run.info.run_id, name) for name in CURVES}
     return {name: sorted((entry.step, entry.value) for entry in entries) for name, entries in found.items()}
@@ -42,10 +42,10 @@ class Killed(BaseException):
     [(training, "_keep", 2), (training, "save_last", 2), (data_contracts.store.folders, "write_manifest", 1)],
 )
 def test_a_killed_run_goes_on_in_its_own_mlflow_run_without_a_gap_or_a_double_step(
-    windows, parameters, tmp_path, monkeypatch, module, name, call
+    windows, parameters, store, empty_store, monkeypatch, module, name, call
 ):
     longer = parameters.pretrain.model_copy(update={"max_epochs": 3, "patience": 3})
-    whole = pretrain(windows, longer, store=str(tmp_path))
+    whole = pretrain(windows, longer, store=str(store))  # the first time; then it is there
     calls, work = [], getattr(module, name)
 
     def killed_once(*arguments):
@@ -57,16 +57,16 @@ def test_a_killed_run_goes_on_in_its_own_mlflow_run_without_a_gap_or_a_double_st
     with monkeypatch.context() as patch:
         patch.setattr(module, name, killed_once)
         with pytest.raises(Killed):
-            pretrain(windows, longer, store=str(tmp_path / "again"))
-    resumed = pretrain(windows, longer, store=str(tmp_path / "again"))
+            pretrain(windows, longer, store=str(empty_store))
+    resumed = pretrain(windows, longer, store=str(empty_store))
     assert resumed.digest == whole.digest
-    client = connect(tmp_path / "again")
+    client = connect(empty_store)
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     assert len(client.search_runs(experiments, "tags.`uplift.stage` = 'pretrain'")) == 1
     assert len(client.search_logged_models(experiments)) == 3  # the epochs' checkpoints, each once
-    wanted = curves(tmp_path, whole.digest)
+    wanted = curves(store, whole.digest)
     assert [step for step, _ in wanted["loss"]] == [record["step"] for record in whole.statistics["history"]]
-    assert curves(tmp_path / "again", whole.digest) == wanted
+    assert curves(empty_store, whole.digest) == wanted
     files = [json.loads((folder.path / "manifest.json").read_text())["files"] for folder in (whole, resumed)]
     for name in ("model.safetensors", "last.safetensors"):
         assert files[0][name] == files[1][name], name
@@ -87,10 +87,12 @@ def task_log():
     logger.disabled = disabled
 
 
-def test_two_processes_train_through_the_flow_and_their_lines_reach_its_log(windows, parameters, tmp_path, task_log):
-    alone = pretrain(windows, parameters.pretrain, store=str(tmp_path / "one"))
+def test_two_processes_train_through_the_flow_and_their_lines_reach_its_log(
+    windows, parameters, store, empty_store, task_log
+):
+    alone = pretrain(windows, parameters.pretrain, store=str(store))  # as the pipeline left it
     runtime = Runtime(accelerator="cpu", devices=2, threads=1)
-    two = pretrain(windows, parameters.pretrain, runtime, store=str(tmp_path / "two"))
+    two = pretrain(windows, parameters.pretrain, runtime, store=str(empty_store))
     assert two.digest == alone.digest
     assert two.counts == alone.counts
     assert {file.name for file in two.path.iterdir()} == {file.name for file in alone.path.iterdir()}

@@ -16,6 +16,7 @@ from data_contracts.parameters import (
     CorruptionParameters,
     DetectorNoise,
     DSTformerConfig,
+    FinetuneParameters,
     LossWeights,
     Objective,
     Runtime,
@@ -25,6 +26,7 @@ from model.job import MARK, Job, distributed_command, run, run_on_devices, tell
 from model.learning.checkpoints import read_about
 from model.network.dstformer import DSTformer
 from model.training import build_network
+from tasks.finetune import with_head
 
 ROOT = Path(__file__).parent.parent.parent
 CONFIG = DSTformerConfig(embed_dim=16, heads=2, fusion_depth=1, max_frames=9)
@@ -60,6 +62,26 @@ def test_two_processes_give_the_curve_of_one(windows_folder, tmp_path):
     assert any("windows of 9 frames on 2 x cpu" in line for line in lines)
     for record, other in zip(two.history, alone.history, strict=True):
         assert record == pytest.approx(other, rel=1e-4)
+
+
+def test_a_network_that_learned_a_token_is_fine_tuned_by_two_processes_without_masks(windows_folder, tmp_path):
+    """Several devices wait for the gradient of every weight: the network may keep none that no step uses."""
+    parameters = FinetuneParameters(batch_size=34, max_epochs=1, freeze_backbone=False)
+    tuned = [with_head(network(), parameters) for _ in range(2)]
+    two = run_on_devices(job(windows_folder, tmp_path / "two", 2, parameters), tuned[0], nothing, nothing, nothing)
+    alone = run(job(windows_folder, tmp_path / "one", 1, parameters), tuned[1], nothing, nothing, nothing)
+    assert two.history[0] == pytest.approx(alone.history[0], rel=1e-4)
+
+
+def test_fine_tuning_keeps_a_token_where_it_masks_with_one_and_nowhere_else():
+    pretrained = network()
+    with torch.no_grad():
+        pretrained.backbone.mask_token += 1
+    masks = FinetuneParameters(corruption=CorruptionParameters(joint_share=0.1, fill="token"))
+    assert torch.equal(with_head(pretrained, masks).backbone.mask_token, pretrained.backbone.mask_token)
+    for corruption in ({}, {"fill": "token"}, {"joint_share": 0.1, "fill": "zero"}):
+        other = FinetuneParameters(corruption=CorruptionParameters(**corruption))
+        assert with_head(pretrained, other).backbone.mask_token is None
 
 
 def test_what_a_process_refuses_is_refused_here(windows_folder, tmp_path):
@@ -113,7 +135,7 @@ def test_the_processes_end_with_the_one_that_started_them(windows_folder, tmp_pa
 
 def test_several_nodes_need_a_place_to_meet(windows_folder, tmp_path):
     for rendezvous in (None, "somewhere"):
-        with pytest.raises(InputError, match=r"train\.rendezvous"):
+        with pytest.raises(InputError, match=r"runtime\.rendezvous"):
             distributed_command(job(windows_folder, tmp_path / "run", 2, nodes=2, rendezvous=rendezvous), 0)
 
 

@@ -61,7 +61,7 @@ def train(
 
 
 @pytest.mark.parametrize("objective", list(Objective))
-@pytest.mark.parametrize("precision", ["32-true", "16-mixed"])
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_the_loss_falls(windows, tmp_path, objective, precision):
     parameters = PARAMETERS.model_copy(update={"precision": precision})
     _, history = train(windows, tmp_path / "run", parameters, objective=objective)

@@ -5,13 +5,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as arrow
 import pyarrow.parquet as parquet
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_contracts.clips import Clip
 from tasks.convert import resample, sample_windows
-from tasks.stage_runs.progress import report_progress
 
 rates = st.sampled_from([10.0, 24.0, 25.0, 29.97, 30.0, 50.0, 59.94, 60.0, 100.0, 120.0])
 
@@ -83,21 +81,3 @@ def test_a_sample_comes_from_all_parts_and_is_the_same_again(tmp_path):
 
 def test_a_sample_of_few_windows_is_all_of_them(tmp_path):
     assert sorted(sample_windows(parts(tmp_path, [2, 3]), 12)["place"].to_pylist()) == [0, 1, 2, 3, 4]
-
-
-def test_progress_says_what_is_done_and_works_outside_a_run():
-    with report_progress("convert", total=4, unit="batches") as progress:
-        progress.advance(1, clips=3, frames=1000)
-        assert progress.describe().startswith("convert: 1 of 4 batches, 3 clips, ")
-        assert "frames/s" in progress.describe()
-        assert progress.describe().endswith(" left")
-        progress.advance(3, clips=9, frames=2000)
-    assert (progress.done, progress.clips, progress.frames) == (4, 12, 3000)
-
-
-def test_progress_without_a_unit_is_in_percent():
-    with pytest.raises(ZeroDivisionError), report_progress("ingest", total=200) as progress:
-        progress.advance(50)
-        assert progress.describe().startswith("ingest: 25 %")
-        raise ZeroDivisionError
-    assert progress.done == 50

@@ -1,4 +1,4 @@
-"""A step for `prefect.yaml`: the presets, as the default parameters of the deployments."""
+"""A step for `prefect.yaml`: the presets, as what the forms of the deployments are filled with."""
 
 from typing import Any
 

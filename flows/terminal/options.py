@@ -1,0 +1,76 @@
+"""The options that every command has, written once, and what they say.
+
+    @command(app)
+    def convert(call: Call, clips: Annotated[str, typer.Argument()]) -> None:
+        ...
+
+makes `uplift convert CLIPS` with `--store`, `--preset`, `--set` and `--json`; `call` is what these four say.
+"""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from data_contracts.parameters import PipelineParameters
+from data_contracts.presets import load_preset
+from data_contracts.store.folders import default_store
+
+_PANEL = "Options of every command"
+
+
+@dataclass(frozen=True)
+class Call:
+    """What the options of every command say."""
+
+    store: Path
+    parameters: PipelineParameters
+    as_json: bool
+
+    @property
+    def is_default_store(self) -> bool:
+        """The next command finds this store without being told."""
+        return self.store == default_store()
+
+
+def _shared(
+    store: Annotated[
+        Path | None,
+        typer.Option("--store", rich_help_panel=_PANEL, help="Root of the store; default UPLIFT_STORE, or ./store."),
+    ] = None,
+    preset: Annotated[
+        str, typer.Option("--preset", rich_help_panel=_PANEL, help="demo, seed, motionbert, or a YAML file.")
+    ] = "demo",
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", rich_help_panel=_PANEL, help="path.to.parameter=value; may be repeated."),
+    ] = None,
+    json_: Annotated[
+        bool, typer.Option("--json", rich_help_panel=_PANEL, help="Last line on stdout: one JSON object.")
+    ] = False,
+) -> Call:
+    return Call(default_store(store), load_preset(preset, set_), json_)
+
+
+def command(app: typer.Typer) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Make a function a command of `app`: what it takes beside `call`, and the options of every command."""
+
+    def register(work: Callable[..., None]) -> Callable[..., None]:
+        of_all, own = (inspect.signature(function, eval_str=True).parameters for function in (_shared, work))
+
+        @wraps(work)
+        def run(**given: Any) -> None:
+            call = _shared(**{name: given.pop(name) for name in of_all})
+            work(call, **given)
+
+        taken = [parameter for name, parameter in own.items() if name != "call"] + list(of_all.values())
+        signature = inspect.Signature([p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in taken])
+        run.__signature__ = signature  # type: ignore[attr-defined]  # what typer reads
+        app.command()(run)
+        return work
+
+    return register

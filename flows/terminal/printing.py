@@ -1,0 +1,60 @@
+"""What a command prints: tables for a person, and one JSON object for a program.
+
+Whatever is printed is shown as it is: a path, a name or a reason may hold what rich takes for markup or an emoji.
+"""
+
+import json
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from data_contracts.report import METHODS, StageResult
+
+
+def console(as_json: bool) -> Console:
+    """Where a person reads: stdout, or stderr where stdout is a program's."""
+    return Console(stderr=as_json, markup=False, emoji=False)
+
+
+def print_json(as_json: bool, outcome: dict[str, Any]) -> None:
+    """The last line on stdout, where it is asked for."""
+    if as_json:
+        print(json.dumps(outcome), flush=True)
+
+
+def print_stage(result: StageResult, as_json: bool, next_command: str) -> None:
+    """What came out of a stage, where it is, and the command that takes it further."""
+    to_person = console(as_json)
+    to_person.print(stage_table({result.stage: result.model_dump()}))
+    if "metrics" in result.statistics:
+        to_person.print(score_table(result.statistics["metrics"]))
+    to_person.print(f"{result.folder}\nnext: {next_command}", soft_wrap=True)
+    print_json(as_json, result.summary())
+
+
+def stage_table(stages: dict[str, dict[str, Any]]) -> Table:
+    """A row for each stage, by its name: a `StageResult` as a dict."""
+    table = Table("stage", "seconds", "what came out", title="stages")
+    for name, stage in stages.items():
+        counts = ", ".join(
+            f"{key} {' / '.join(map(str, value.values())) if isinstance(value, dict) else value}"
+            for key, value in stage["counts"].items()
+        )
+        if "val_mpjpe_mm" in stage["statistics"]:
+            counts += f", validation MPJPE {stage['statistics']['val_mpjpe_mm']:.1f} mm"
+        table.add_row(name, "cached" if stage["cached"] else f"{stage['seconds']:.1f}", counts)
+    return table
+
+
+def score_table(metrics: dict[str, dict[str, float]]) -> Table:
+    """A row for the model and each baseline."""
+    columns = ("MPJPE", "P-MPJPE", "PCK@150mm", "AUC", "MPJVE")
+    table = Table("on held-out people", *columns, title="scores (MPJPE, P-MPJPE in mm; MPJVE in mm per frame)")
+    for method in METHODS:
+        scores = metrics[method]
+        lengths = (f"{scores[name]:.1f}" for name in ("mpjpe_mm", "p_mpjpe_mm"))
+        shares = (f"{100 * scores[name]:.1f} %" for name in ("pck_150", "auc_150"))
+        row = (*lengths, *shares, f"{scores['mpjve_mm']:.2f}")
+        table.add_row(method.replace("_", " "), *row, style="bold" if method == "model" else None)
+    return table

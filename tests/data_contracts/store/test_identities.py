@@ -1,0 +1,162 @@
+"""What a training stage's digest covers: what changes its result and is in effect, the same on every machine."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from data_contracts.errors import InputError
+from data_contracts.parameters import (
+    EvaluateParameters,
+    FinetuneParameters,
+    IngestParameters,
+    PipelineParameters,
+    PretrainParameters,
+)
+from data_contracts.presets import load_preset
+from data_contracts.store import digests, identities
+from data_contracts.store.checking import check_folder
+from data_contracts.store.digests import Identity
+from data_contracts.store.folders import find_stage, open_stage, resolve
+from data_contracts.store.manifests import read_manifest
+
+ROOT = Path(__file__).parent.parent.parent.parent
+
+
+@pytest.fixture
+def windows(tmp_path):
+    with open_stage(tmp_path, Identity("windows", "convert", IngestParameters(), {})) as stage:
+        pass
+    return stage.folder
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(b"weights")
+    return path
+
+
+def pretrain(windows, windows_2d=None, **changed):
+    return identities.pretrain(windows, PretrainParameters(**changed), windows_2d).digest
+
+
+EXPONENTIAL = {"schedule": "exponential"}
+MASKS = {"joint_share": 0.1}
+NOISE = {"noise": {"outlier_share": 0.1}}
+
+
+@pytest.mark.parametrize(
+    ("common", "changed"),
+    [
+        ({}, {"gradient_checkpointing": True}),
+        ({}, {"auto_batch": True}),
+        ({}, {"max_bad_steps": 3}),
+        ({}, {"decay": 0.5}),
+        ({"schedule": "cosine"}, {"decay": 0.5}),
+        ({"learning_rate": 0.01}, {"norm_learning_rate": 0.01}),
+        ({"max_epochs": 10}, {"patience": 11}),
+        ({}, {"corruption": {"fill": "token"}}),
+        (
+            {"corruption": {"noise": {"outlier_share": 0}}},
+            {"corruption": {"noise": {"outlier_share": 0, "outlier_range": 1}}},
+        ),
+        ({}, {"network": {"mask_token": True, "max_frames": 9}}),
+        ({}, {"epochs_3d": 3}),
+        ({}, {"loss": {"pose_2d": 0.5}}),
+    ],
+)
+def test_what_changes_no_result_changes_no_digest(windows, common, changed):
+    assert pretrain(windows, **{**common, **changed}) == pretrain(windows, **common)
+
+
+@pytest.mark.parametrize(
+    ("common", "changed"),
+    [
+        (EXPONENTIAL, {"decay": 0.5}),
+        ({}, {"norm_learning_rate": 0.01}),
+        ({"max_epochs": 10}, {"patience": 9}),
+        ({"corruption": MASKS}, {"corruption": {**MASKS, "fill": "token"}}),
+        ({"corruption": NOISE}, {"corruption": {"noise": {"outlier_share": 0.1, "outlier_range": 1}}}),
+        ({}, {"corruption": {"noise": {}}}),
+        ({}, {"network": {"embed_dim": 32}}),
+        ({}, {"batch_size": 32}),
+        ({}, {"keep_top": 1}),
+        ({}, {"checkpoint_every": 2}),
+        ({}, {"precision": "bf16-mixed"}),
+        ({"precision": "bf16-mixed"}, {"precision": "16-mixed"}),
+    ],
+)
+def test_what_changes_the_result_changes_the_digest(windows, common, changed):
+    assert pretrain(windows, **{**common, **changed}) != pretrain(windows, **common)
+
+
+def test_what_windows_of_2d_alone_are_learned_by_counts_beside_them(windows, checkpoint):
+    for changed in ({"epochs_3d": 3}, {"loss": {"pose_2d": 0.5}}):
+        assert pretrain(windows, windows, **changed) != pretrain(windows, windows)
+        tuned = identities.finetune(windows, checkpoint, FinetuneParameters(**changed))  # takes none
+        assert tuned.digest == identities.finetune(windows, checkpoint, FinetuneParameters()).digest
+    reconstructs = {"objective": "reconstruct", "network": {"dim_out": 2}}
+    weighed = pretrain(windows, windows, **reconstructs, loss={"pose_2d": 0.5})
+    assert weighed == pretrain(windows, windows, **reconstructs)
+
+
+def test_an_evaluation_is_told_by_its_split_and_precision_not_by_its_batches(windows, checkpoint):
+    def digest(**changed):
+        return identities.evaluate(windows, checkpoint, EvaluateParameters(**changed)).digest
+
+    assert digest(batch_size=8) == digest()
+    assert len({digest(), digest(precision="bf16-mixed"), digest(split="val"), digest(flip=False)}) == 4
+
+
+def test_a_pipeline_run_is_told_by_what_its_stages_compute_not_by_where(checkpoint):
+    def digest(**changed):
+        return identities.pipeline(checkpoint, None, PipelineParameters(**changed)).digest
+
+    for idle in (
+        {"runtime": {"accelerator": "cpu"}},
+        {"workers": {"processes": 2}},
+        {"promote": {"seed": 1}},
+        {"synthetic": {"people": 3}},
+        {"finetune": {"gradient_checkpointing": True}},
+        {"pretrain": {"epochs_3d": 3}},
+    ):
+        assert digest(**idle) == digest()
+    assert digest(finetune={"precision": "bf16-mixed"}) != digest()
+
+
+def test_the_manifest_holds_the_parameters_that_count_and_no_others(tmp_path, windows):
+    parameters = load_preset("demo").pretrain
+    with open_stage(tmp_path, identities.pretrain(windows, parameters)) as stage:
+        pass
+    held = read_manifest(stage.folder)["parameters"]
+    assert held["network"]["embed_dim"] == parameters.network.embed_dim
+    assert held["learning_rate"] == parameters.learning_rate
+    assert not {"decay", "max_bad_steps", "epochs_3d"} & held.keys()
+    assert find_stage(tmp_path, identities.pretrain(windows, parameters)).parameters == held
+
+
+def test_a_digest_is_known_without_pytorch():
+    """It takes seconds to import, and would answer for this machine, not for the one that computes."""
+    script = (
+        "import sys; from data_contracts.store.digests import Identity; from data_contracts.parameters import *;"
+        "Identity('runs', 'pretrain', PretrainParameters(precision='16-mixed'), {}).digest;"
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.strip() == "False", done.stderr
+
+
+def test_a_folder_of_an_earlier_contract_is_read_by_its_path_and_not_taken_for_one_of_this(tmp_path, monkeypatch):
+    identity = Identity("synthetic", "synthesise", load_preset("demo").synthetic, {})
+    with monkeypatch.context() as patch:
+        for module in (digests, "data_contracts.store.folders"):
+            patch.setattr(f"{module if isinstance(module, str) else module.__name__}.CONTRACT_VERSION", 3)
+        with open_stage(tmp_path, identity) as stage:
+            (stage.folder / "motion.txt").write_text("walks")
+    assert find_stage(tmp_path, identity) is None  # its stage runs again
+    folder = resolve(tmp_path, "synthetic", stage.digest)
+    assert read_manifest(folder)["contract_version"] == 3
+    with pytest.raises(InputError, match=r"written under contract version 3; this is \d+; remove the folder and run"):
+        check_folder(folder)

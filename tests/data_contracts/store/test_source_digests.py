@@ -1,0 +1,55 @@
+"""What a stage's digest takes in, and how often a large file is read for it."""
+
+import os
+
+import pytest
+
+from data_contracts.errors import InputError
+from data_contracts.parameters import IngestParameters
+from data_contracts.store import identities
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """Files whose bytes were read for a digest."""
+    files, digest = [], identities.file_digest
+    monkeypatch.setattr(identities, "file_digest", lambda path: files.append(path) or digest(path))
+    identities._digest_of_state.cache_clear()
+    return files
+
+
+def digest_of(source):
+    return identities.ingest(source, None, IngestParameters()).digest
+
+
+def age(path, seconds):
+    status = path.stat()
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns - seconds * 10**9))
+
+
+def test_a_motion_file_is_read_once_for_all_who_ask_and_again_when_it_changed(tmp_path, reads):
+    source = tmp_path / "motion.pkl"
+    source.write_bytes(b"one")
+    age(source, 60)
+    first = digest_of(source)
+    assert digest_of(source) == first
+    assert reads == [source]
+    source.write_bytes(b"two")
+    age(source, 30)
+    assert digest_of(source) != first
+    assert reads == [source] * 2
+
+
+def test_a_file_written_just_now_is_read_every_time(tmp_path, reads):
+    source = tmp_path / "motion.pkl"
+    source.write_bytes(b"one")
+    state = source.stat()
+    first = digest_of(source)
+    source.write_bytes(b"two")
+    os.utime(source, ns=(state.st_atime_ns, state.st_mtime_ns))  # size, time and inode are what they were
+    assert digest_of(source) != first
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"gone\.pkl: cannot be read"):
+        digest_of(tmp_path / "gone.pkl")
