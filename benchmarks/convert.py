@@ -9,8 +9,9 @@ over. Both give one perspective view, in windows of 243 frames every 81, and of 
   and projected at once, then every window is sliced, normalised to its bounding box and pickled (protocol 4: the input
   and the target, float32) into a file of its own. Nothing is checked. One process.
 - here: `tasks.convert.write_windows`, the function that the convert stage's workers run, on every row group of the clip
-  store: reading the clips, camera, windows, ids, the window contract, Parquet. In this process, and in a pool of two as
-  the stage uses it. Left out on both sides: starting processes and importing, so Prefect's share as well.
+  store: reading the clips, camera, windows, ids, the window contract, Parquet. In this process, in a pool of two as the
+  stage uses it, and in two threads, which it does not use. Left out on both sides: starting processes and importing, so
+  Prefect's share as well.
 
 Clips shorter than the window are left out by both. They run in turn; the best of the rounds counts. Files go to
 `--folder` (page cache, nothing is synced); each run starts with an empty one. Prints motion frames per second, and the

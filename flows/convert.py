@@ -1,7 +1,8 @@
 """Clips -> H36M windows in Parquet.
 
-Batches of clips are converted by threads here, by a pool of processes here, or on a Dask cluster. The files are
-the same to the bit: where it runs is a matter of speed alone.
+Batches of clips are converted one after the other in this process where there are few, else by a pool of processes
+here, or on a Dask cluster. The files are the same to the bit: where it runs is a matter of speed alone. (Threads would
+stop at three cores: of a batch's time the interpreter is locked for a third, at 243 frames for two fifths.)
 """
 
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from prefect.client.orchestration import get_client
 from prefect.futures import as_completed
 from prefect.logging import get_run_logger
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
+from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner
 
 from data_contracts.errors import InputError
 from data_contracts.machine import usable_cores
@@ -29,7 +30,7 @@ from tasks.mlflow_runs.runs import TrackedRun
 from tasks.stage_runs.progress import report_progress
 from tasks.stage_runs.tracked_stage import run_stage
 
-WORTH_A_POOL = 4 << 30  # bytes of windows; for fewer, starting processes takes longer than they save
+WORTH_A_POOL = 2 << 30  # bytes of windows; for fewer, starting processes takes longer than they save
 ATTEMPTS = 2  # at a batch whose worker dies
 
 
@@ -73,15 +74,14 @@ def _write_batches(clips: Path, folder: Path, parameters: ConvertParameters, wor
     counts = []
     with report_progress("convert", "batches", len(missing)) as progress:
         for _ in range(ATTEMPTS):
-            with _task_runner(workers, len(missing), window_bytes(clips, parameters)) as runner:
-                for batch, outcome in _run(runner, sorted(missing), arguments):
-                    if isinstance(outcome, Exception):
-                        get_run_logger().warning(f"batch {batch} was lost with its worker: {outcome}")
-                        reason = outcome
-                        continue
-                    missing.remove(batch)
-                    counts.append(outcome)
-                    progress.advance(1, clips=int(outcome["clips"].sum()), frames=int(outcome["frames"].sum()))
+            for batch, outcome in _run(workers, sorted(missing), window_bytes(clips, parameters), arguments):
+                if isinstance(outcome, Exception):
+                    get_run_logger().warning(f"batch {batch} was lost with its worker: {outcome}")
+                    reason = outcome
+                    continue
+                missing.remove(batch)
+                counts.append(outcome)
+                progress.advance(1, clips=int(outcome["clips"].sum()), frames=int(outcome["frames"].sum()))
             if not missing:
                 return counts
     raise RuntimeError(
@@ -91,41 +91,47 @@ def _write_batches(clips: Path, folder: Path, parameters: ConvertParameters, wor
 
 
 def _run(
-    runner: TaskRunner[Any], batches: list[int], arguments: dict[str, Any]
+    workers: Workers, batches: list[int], size: int, arguments: dict[str, Any]
 ) -> Iterator[tuple[int, pd.DataFrame | Exception]]:
-    """Each batch as it ends, with its counts, or with why its worker did not live to give them."""
-    futures = {runner.submit(write_windows, {**arguments, "batch": batch}): batch for batch in batches}
-    for future in as_completed(list(futures)):
-        try:
-            outcome = future.result(raise_on_failure=False)
-        except Exception as lost:  # the pool's or the cluster's: what the task raises is returned
-            yield futures[future], lost
-            continue
-        if isinstance(outcome, BaseException) and not future.state.is_crashed():
-            raise outcome
-        yield futures[future], outcome
+    """Each batch as it ends, with its counts, or with why its worker did not live to give them.
+
+    Parameters
+    ----------
+    size
+        Bytes of windows that all batches make.
+    """
+    processes = min(workers.processes or usable_cores(), len(batches))
+    if workers.dask is None and (processes == 1 or (workers.processes is None and size < WORTH_A_POOL)):
+        for batch in batches:
+            yield batch, write_windows(**arguments, batch=batch)
+        return
+    with ProcessPoolTaskRunner(processes) if workers.dask is None else _dask(workers.dask) as runner:
+        futures = {runner.submit(write_windows, {**arguments, "batch": batch}): batch for batch in batches}
+        for future in as_completed(list(futures)):
+            try:
+                outcome = future.result(raise_on_failure=False)
+            except Exception as lost:  # the pool's or the cluster's: what the task raises is returned
+                yield futures[future], lost
+                continue
+            if isinstance(outcome, BaseException) and not future.state.is_crashed():
+                raise outcome
+            yield futures[future], outcome
 
 
 @contextmanager
-def _task_runner(workers: Workers, batches: int, size: int) -> Iterator[TaskRunner[Any]]:
-    """Threads, processes or a Dask cluster, ready to take `batches` that make `size` bytes of windows."""
-    if workers.dask is None:
-        count = min(workers.processes or usable_cores(), batches)
-        threads = count == 1 or (workers.processes is None and size < WORTH_A_POOL)
-        with ThreadPoolTaskRunner(count) if threads else ProcessPoolTaskRunner(count) as runner:
-            yield runner
-        return
+def _dask(address: str) -> Iterator[TaskRunner[Any]]:
+    """The Dask cluster of that address, if it answers."""
     try:
         from prefect_dask import DaskTaskRunner
     except ImportError as error:
         raise InputError(
             "workers.dask needs Dask, here and on the cluster's workers: pip install 'pose-uplift[dask]'"
         ) from error
-    with DaskTaskRunner(address=workers.dask, client_kwargs={"timeout": "5s"}) as runner:
+    with DaskTaskRunner(address=address, client_kwargs={"timeout": "5s"}) as runner:
         try:
             runner.client.scheduler_info()
         except OSError as error:
-            raise InputError(f"workers.dask={workers.dask}: no Dask scheduler answers at that address") from error
+            raise InputError(f"workers.dask={address}: no Dask scheduler answers at that address") from error
         yield runner
 
 

@@ -32,5 +32,7 @@ class Runtime(Parameters):
 class Workers(Parameters):
     """Where batches of clips are converted; changes no result and stands in no digest."""
 
-    processes: int | None = Field(None, ge=1, description="Processes on this machine; none: one for each usable core.")
+    processes: int | None = Field(
+        None, ge=1, description="Processes on this machine; none: one a usable core, where there is enough to convert."
+    )
     dask: str | None = Field(None, description="Address of a Dask scheduler (tcp://host:8786) to use instead.")

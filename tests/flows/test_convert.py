@@ -89,9 +89,11 @@ def killing(store: Path, pids: Callable[[], list[int]], first_part: bool = True)
 
     thread = threading.Thread(target=watch)
     thread.start()
-    yield killed
-    ended.set()
-    thread.join()
+    try:
+        yield killed
+    finally:
+        ended.set()
+        thread.join()
 
 
 def pool_pids() -> list[int]:
