@@ -68,4 +68,5 @@ def to_frames_first(array: np.ndarray, layout: Layout) -> np.ndarray:
 
 
 def is_clip(shape: tuple[int, ...]) -> bool:
+    """Whether an array of that shape may be one clip: three axes, the last of three coordinates."""
     return len(shape) == 3 and shape[2] == 3

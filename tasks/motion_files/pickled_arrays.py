@@ -53,6 +53,7 @@ class Unfinished:
 
 
 def require(holds: bool, otherwise: str) -> None:
+    """ValueError that says `otherwise`, unless it holds."""
     if not holds:
         raise ValueError(otherwise)
 
