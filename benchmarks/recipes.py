@@ -40,11 +40,11 @@ from data_contracts.parameters import (
 )
 from data_contracts.presets import load_preset
 from data_contracts.report import MethodScores
+from model.baselines.linear import fit_linear, fit_mean_depth
 from model.learning.checkpoints import load_network
 from model.learning.devices import make_fabric
 from model.network.dstformer import DSTformer
-from model.network.lifting import root_relative
-from model.scoring.baselines import Lifter, linear, mean_depth
+from model.network.lifting import Lifter, root_relative
 from model.scoring.evaluation import evaluate, network_lifter
 from model.training import build_network, fit
 from model.windows.epochs import TrainingWindows
@@ -160,8 +160,8 @@ def main() -> None:
 
 def compare(bench: Bench, config: DSTformerConfig) -> None:
     """All rows, as each is done."""
-    bench.score("mean depth", 0, mean_depth(bench.windows.train))
-    bench.score("linear", 0, linear(bench.windows.train, bench.windows.val)[0])
+    bench.score("mean depth", 0, fit_mean_depth(bench.windows.train))
+    bench.score("linear", 0, fit_linear(bench.windows.train, bench.windows.val)[0])
     lift, seed = Objective.LIFT, bench.base.seed
     clean = CorruptionParameters()
 

@@ -8,8 +8,15 @@ from pydantic import BaseModel, ConfigDict
 from data_contracts.store.folders import Stage
 
 REPORT_FILE = "report.json"
-ERRORS_FILE = "errors.parquet"  # per window: window_id, clip_id, group, action, frames, weight, mpjpe_mm, p_mpjpe_mm
-METHODS = ("model", "mean_depth", "linear")
+# per window: window_id, clip_id, group, action, frames, weight, mpjpe_mm, p_mpjpe_mm; of each baseline <name>_mpjpe_mm
+ERRORS_FILE = "errors.parquet"
+BASELINES = ("mean_depth", "linear", "mlp")
+METHODS = ("model", *BASELINES)
+
+
+def baseline_file(name: str) -> str:
+    """Name of the file that holds a fitted baseline, one of `BASELINES`."""
+    return f"{name}.safetensors"
 
 
 class StageResult(BaseModel):
@@ -52,7 +59,10 @@ class StageResult(BaseModel):
 
 
 class MethodScores(BaseModel):
-    """Scores of one method over all frames of a split; lengths in mm, MPJVE in mm per frame, PCK and AUC in [0, 1]."""
+    """Scores of one method over all frames of a split; lengths in mm, MPJVE in mm per frame, PCK and AUC in [0, 1].
+
+    `train_minutes`: what its training, or its fit, took; none where that is not known.
+    """
 
     mpjpe_mm: float
     p_mpjpe_mm: float
@@ -62,10 +72,11 @@ class MethodScores(BaseModel):
     auc_150: float
     per_joint_mm: dict[str, float]
     per_action_mm: dict[str, float]
+    train_minutes: float | None = None
 
     def headline(self) -> dict[str, float]:
-        """The scores without the tables."""
-        return self.model_dump(exclude={"per_joint_mm", "per_action_mm"})
+        """The scores without the tables, and the minutes where they are known."""
+        return self.model_dump(exclude={"per_joint_mm", "per_action_mm"}, exclude_none=True)
 
 
 class Report(BaseModel):
@@ -74,7 +85,8 @@ class Report(BaseModel):
     split: str
     windows: int
     frames: int
-    ridge_alpha: float
+    ridge_penalty: float
     model: MethodScores
     mean_depth: MethodScores
     linear: MethodScores
+    mlp: MethodScores

@@ -23,6 +23,7 @@ from data_contracts.parameters import SYNTHETIC_SOURCE
 from data_contracts.report import StageResult
 from data_contracts.store import identities
 from data_contracts.store.folders import resolve
+from data_contracts.store.lineage import baselines_digest, baselines_source
 from flows.terminal.options import Call, command
 from flows.terminal.printing import console, print_json, print_stage, score_table, stage_table
 from flows.terminal.running import local_checkpoint, run_flow, run_stage
@@ -104,18 +105,52 @@ def finetune(
 
 
 @command(app)
-def evaluate(call: Call, windows: Windows, model: Annotated[str, typer.Option("--model", help=MODEL_HELP)]) -> None:
+def baselines(call: Call, windows: Windows) -> None:
+    """What a model must beat, fitted on the windows: mean depth, linear, and an MLP."""
+    parameters = call.parameters.baselines
+    identity = identities.baselines(resolve(call.store, "windows", windows), parameters)
+    result = run_stage(
+        call.store,
+        "baselines",
+        identity,
+        windows=windows,
+        parameters=parameters,
+        runtime=call.parameters.runtime,
+    )
+    print_stage(result, call.as_json, f"uplift evaluate {windows} --model ...")
+
+
+@command(app)
+def evaluate(
+    call: Call,
+    windows: Windows,
+    model: Annotated[str, typer.Option("--model", help=MODEL_HELP)],
+    baselines: Annotated[
+        str | None,
+        typer.Option(
+            "--baselines",
+            help="Folder or digest of windows to fit the baselines on, or of a baselines stage. Default: WINDOWS, if"
+            " they have a training split, else those that the model was trained on.",
+        ),
+    ] = None,
+) -> None:
     """Evaluation on held-out people, beside the baselines."""
-    parameters = call.parameters.evaluate
+    parameters, fit = call.parameters.evaluate, call.parameters.baselines
     folder, checkpoint = resolve(call.store, "windows", windows), local_checkpoint(call.store, model)
+    identity = None
+    if checkpoint:
+        source = baselines_source(call.store, folder, checkpoint, baselines)
+        identity = identities.evaluate(folder, checkpoint, baselines_digest(source, fit), parameters)
     result = run_stage(
         call.store,
         "evaluate",
-        identities.evaluate(folder, checkpoint, parameters) if checkpoint else None,
+        identity,
         windows=windows,
         model=model,
         parameters=parameters,
         runtime=call.parameters.runtime,
+        baselines=baselines,
+        fit=fit,
     )
     print_stage(result, call.as_json, "uplift promote")
 
@@ -133,6 +168,7 @@ def promote(
         windows=windows,
         parameters=call.parameters.promote,
         evaluation=call.parameters.evaluate,
+        fit=call.parameters.baselines,
         runtime=call.parameters.runtime,
         store=str(call.store),
     )

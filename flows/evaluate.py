@@ -2,9 +2,11 @@
 
 from prefect import flow
 
-from data_contracts.parameters import EvaluateParameters, Runtime
+from data_contracts.parameters import BaselinesParameters, EvaluateParameters, Runtime
 from data_contracts.report import StageResult
 from data_contracts.store.folders import default_store, resolve
+from data_contracts.store.lineage import are_baselines, baselines_source
+from flows.baselines import baselines as fit_baselines
 from flows.prefect_ui.artifacts import show_scores, show_stage
 from tasks.evaluate import evaluate_lifter
 from tasks.mlflow_runs.registry import fetch_checkpoint
@@ -18,8 +20,10 @@ def evaluate(
     runtime: Runtime = Runtime(),
     store: str | None = None,
     parent_run: str | None = None,
+    baselines: str | None = None,
+    fit: BaselinesParameters = BaselinesParameters(),
 ) -> StageResult:
-    """Score a model beside the mean-depth and linear baselines on the same windows.
+    """Score a model beside the baselines on the same windows.
 
     Parameters
     ----------
@@ -27,10 +31,18 @@ def evaluate(
         Folder or digest of a convert stage.
     model
         Run folder or digest, `.safetensors` file, or MLflow model URI such as `models:/pose-uplift@challenger`.
+    baselines
+        Folder or digest of a baselines stage, or of the windows to fit them on; none: `windows` if they have a training
+        split, else those that the model was trained on.
+    fit
+        How baselines are fitted, where the store does not have them.
     """
     root = default_store(store)
-    checkpoint = fetch_checkpoint(root, model)
-    result = evaluate_lifter(root, resolve(root, "windows", windows), checkpoint, parameters, runtime, parent_run)
+    checkpoint, folder = fetch_checkpoint(root, model), resolve(root, "windows", windows)
+    source = baselines_source(root, folder, checkpoint, baselines)
+    if not are_baselines(source):
+        source = fit_baselines(str(source), fit, runtime, str(root), parent_run).path
+    result = evaluate_lifter(root, folder, checkpoint, source, parameters, runtime, parent_run)
     show_stage(result)
     show_scores(result.statistics["metrics"], key="scores")
     return result

@@ -36,7 +36,7 @@ def pipeline(
     store
         Root of the store; every worker must reach it.
     train_on
-        Name of the deployments that pretrain, fine-tune and evaluate (`cuda`: `pretrain/cuda` and so on); none: here.
+        Name of the deployments that train, fit and evaluate (`cuda`: `pretrain/cuda` and so on); none: here.
 
     Returns
     -------
@@ -82,10 +82,17 @@ def pipeline(
             parameters=parameters.finetune,
             **trained,
         )
+        rivals = run(
+            identities.baselines(windows.path, parameters.baselines),
+            train_on,
+            parameters=parameters.baselines,
+            **trained,
+        )
         report = run(
-            identities.evaluate(windows.path, tuned.path / CHECKPOINT_FILE, parameters.evaluate),
+            identities.evaluate(windows.path, tuned.path / CHECKPOINT_FILE, rivals.digest, parameters.evaluate),
             train_on,
             model=tuned.folder,
+            baselines=rivals.folder,
             parameters=parameters.evaluate,
             **trained,
         )

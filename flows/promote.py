@@ -6,7 +6,7 @@ from typing import Any
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
-from data_contracts.parameters import EvaluateParameters, PromoteParameters, Runtime
+from data_contracts.parameters import BaselinesParameters, EvaluateParameters, PromoteParameters, Runtime
 from data_contracts.store.folders import default_store
 from flows.evaluate import evaluate
 from tasks.promote import decide, find_contenders
@@ -19,6 +19,7 @@ def promote(
     evaluation: EvaluateParameters = EvaluateParameters(),
     runtime: Runtime = Runtime(),
     store: str | None = None,
+    fit: BaselinesParameters = BaselinesParameters(),
 ) -> dict[str, Any]:
     """Evaluate `@challenger` and `@champion` on the same windows; `@champion` moves only to the better one.
 
@@ -26,12 +27,14 @@ def promote(
     ----------
     windows
         Folder or digest of a convert stage; none: the windows that the challenger was evaluated on.
+    fit
+        How the baselines beside both are fitted, where the store does not have them.
     """
     root = default_store(store)
     contenders = find_contenders(root, windows)
 
     def report(uri: str) -> Path:
-        return evaluate(str(contenders.windows), uri, evaluation, runtime, str(root)).path
+        return evaluate(str(contenders.windows), uri, evaluation, runtime, str(root), fit=fit).path
 
     champion = report(contenders.champion) if contenders.champion else None
     decision = decide(root, contenders, report(contenders.challenger), champion, parameters)

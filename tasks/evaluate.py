@@ -1,21 +1,24 @@
-"""Evaluation on held-out people, beside the two baselines on the same windows."""
+"""Evaluation on held-out people, beside the baselines on the same windows."""
 
 from pathlib import Path
 
 import numpy as np
+from lightning_fabric import Fabric
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import EvaluateParameters, Runtime
-from data_contracts.report import ERRORS_FILE, METHODS, REPORT_FILE, Report, StageResult
+from data_contracts.report import BASELINES, ERRORS_FILE, METHODS, REPORT_FILE, Report, StageResult
 from data_contracts.store import identities
 from data_contracts.store.folders import Stage
-from data_contracts.store.manifests import write_json
+from data_contracts.store.lineage import train_minutes
+from data_contracts.store.manifests import read_manifest, write_json
+from model.baselines.files import load_baselines
 from model.learning.checkpoints import load_network
 from model.learning.devices import make_fabric
 from model.network.dstformer import DSTformer
-from model.scoring.baselines import Lifter, linear, mean_depth
+from model.network.lifting import Lifter
 from model.scoring.evaluation import evaluate, network_lifter
 from model.windows.loading import Windows, load_windows
 from tasks.mlflow_runs.figures import joint_bars, lifted_sheet
@@ -30,41 +33,62 @@ def evaluate_lifter(
     store: Path,
     windows: Path,
     checkpoint: Path,
+    baselines: Path,
     parameters: EvaluateParameters,
     runtime: Runtime,
     parent_run: str | None = None,
 ) -> StageResult:
-    """Score a checkpoint; leaves `report.json` and `errors.parquet` (per window), with pictures in MLflow.
+    """Score a checkpoint beside fitted baselines; leaves `report.json`, `errors.parquet` (per window), and pictures.
 
     Raises
     ------
     InputError
-        The checkpoint is not readable, gives back 2D poses, or was made for shorter windows.
+        The checkpoint is not readable, gives back 2D poses, or was made for shorter windows; or the baselines were
+        fitted on windows of another length.
     """
+    fitted = read_manifest(baselines)
 
     def score(stage: Stage, tracked: TrackedRun) -> None:
         tracked.log_windows(windows, context="evaluation")
-        splits = ("train", "val", parameters.split)
-        train, val, held_out = (load_windows(windows, split, runtime.memory_gb) for split in splits)
-        ridge, alpha = linear(train, val)
+        held_out = load_windows(windows, parameters.split, runtime.memory_gb)
         fabric = make_fabric(runtime, parameters.precision)
-        lifter = network_lifter(_fitting(load_network(checkpoint), checkpoint, held_out), fabric, parameters.flip)
-        methods = dict(zip(METHODS, (lifter, mean_depth(train), ridge), strict=True))
+        network = _fitting(load_network(checkpoint), checkpoint, held_out)
+        methods = _methods(network, baselines, held_out, fabric, parameters.flip)
         done = {name: evaluate(lift, held_out, parameters.batch_size, fabric) for name, lift in methods.items()}
+        minutes = {"model": train_minutes(store, checkpoint), **fitted["statistics"]["train_minutes"]}
         report = Report(
             split=parameters.split,
             windows=len(held_out),
             frames=done["model"].frames,
-            ridge_alpha=alpha,
-            **{name: evaluation.scores for name, evaluation in done.items()},
+            ridge_penalty=fitted["statistics"]["ridge_penalty"],
+            **{name: done[name].scores.model_copy(update={"train_minutes": minutes[name]}) for name in METHODS},
         )
         write_json(stage.folder / REPORT_FILE, report.model_dump())
-        done["model"].errors.to_parquet(stage.folder / ERRORS_FILE, index=False)
+        beside = {f"{name}_mpjpe_mm": done[name].errors["mpjpe_mm"] for name in BASELINES}
+        done["model"].errors.assign(**beside).to_parquet(stage.folder / ERRORS_FILE, index=False)
         stage.counts |= {"windows": report.windows, "frames": report.frames}
         stage.statistics |= {"metrics": {name: getattr(report, name).headline() for name in METHODS}}
-        _show(tracked, report, held_out, lifter)
+        _show(tracked, report, held_out, methods["model"])
 
-    return run_stage(store, identities.evaluate(windows, checkpoint, parameters), parent_run, score)
+    identity = identities.evaluate(windows, checkpoint, fitted["digest"], parameters)
+    return run_stage(store, identity, parent_run, score)
+
+
+def _methods(network: DSTformer, baselines: Path, windows: Windows, fabric: Fabric, flip: bool) -> dict[str, Lifter]:
+    """A lifter of each of `METHODS`; model and mlp, which saw mirror images, answer with flip averaging if wanted."""
+    beside = load_baselines(baselines)
+    frames = beside.mlp.shape["window"]
+    if frames != windows.window:
+        raise InputError(
+            f"{baselines}: is of windows of {frames} frames, and those to score on have {windows.window}; convert these"
+            f" with --set convert.window={frames}, or pass --baselines with windows of {windows.window} frames"
+        )
+    return {
+        "model": network_lifter(network, fabric, flip),
+        "mean_depth": beside.mean_depth,
+        "linear": beside.linear,
+        "mlp": network_lifter(beside.mlp, fabric, flip),
+    }
 
 
 def _fitting(network: DSTformer, checkpoint: Path, windows: Windows) -> DSTformer:

@@ -11,7 +11,7 @@ Notable decisions:
 from typing import Annotated
 
 from data_contracts.parameters.base import NO_RESULT, Parameters, Share
-from data_contracts.parameters.evaluation import EvaluateParameters, PromoteParameters
+from data_contracts.parameters.evaluation import BaselinesParameters, EvaluateParameters, PromoteParameters
 from data_contracts.parameters.motion import (
     SYNTHETIC_SOURCE,
     ConvertParameters,
@@ -31,6 +31,7 @@ from data_contracts.parameters.training import (
     DetectorNoise,
     FinetuneParameters,
     LossWeights,
+    MLPParameters,
     Objective,
     PretrainParameters,
     TrainingParameters,
@@ -39,6 +40,7 @@ from data_contracts.parameters.training import (
 __all__ = [
     "OF_2D",
     "SYNTHETIC_SOURCE",
+    "BaselinesParameters",
     "ConvertParameters",
     "CorruptionParameters",
     "DSTformerConfig",
@@ -50,6 +52,7 @@ __all__ = [
     "IngestParameters",
     "Layout",
     "LossWeights",
+    "MLPParameters",
     "Objective",
     "Parameters",
     "PipelineParameters",
@@ -74,6 +77,7 @@ class PipelineParameters(Parameters):
     convert: ConvertParameters = ConvertParameters()
     pretrain: PretrainParameters = PretrainParameters()
     finetune: FinetuneParameters = FinetuneParameters()
+    baselines: BaselinesParameters = BaselinesParameters()
     evaluate: EvaluateParameters = EvaluateParameters()
     promote: PromoteParameters = PromoteParameters()
     workers: Annotated[Workers, NO_RESULT] = Workers()

@@ -5,6 +5,13 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from data_contracts.parameters.base import NO_RESULT, Parameters
+from data_contracts.parameters.training import MLPParameters
+
+
+class BaselinesParameters(Parameters):
+    """What a model must beat, fitted on its training windows; mean depth and linear have nothing to choose."""
+
+    mlp: MLPParameters = MLPParameters()
 
 
 class EvaluateParameters(Parameters):

@@ -183,3 +183,21 @@ class FinetuneParameters(TrainingParameters):
     def idle(self) -> set[str]:
         """Also what windows whose 2D alone is used are learned by: fine-tuning takes none."""
         return super().idle() | OF_2D
+
+
+class MLPParameters(TrainingParameters):
+    """The baseline that learns (Martinez et al., ICCV 2017, over a window): as the model does, for so many minutes."""
+
+    minutes: float = Field(
+        4.0, gt=0, le=10_000, description="Of training: CPU time of the process; on a GPU, time of the clock."
+    )
+    width: int = Field(768, ge=1, le=65_536)
+    blocks: int = Field(2, ge=0, le=1000, description="Residual blocks: LayerNorm, Linear, GELU, Linear.")
+    batch_size: int = Field(128, ge=1, description="Windows per micro-batch.")
+    schedule: Literal["constant", "exponential", "cosine"] = "cosine"
+    flip: bool = Field(True, description="Mirror half of the windows.")
+
+    def idle(self) -> set[str]:
+        """Also what epochs and their checkpoints are told by: it has minutes, and one result."""
+        of_epochs = {"max_epochs", "patience", "keep_top", "checkpoint_every"}
+        return super().idle() | OF_2D | of_epochs | {"norm_learning_rate"}

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 
 from data_contracts.errors import InputError
-from data_contracts.report import ERRORS_FILE, REPORT_FILE, Report
+from data_contracts.report import BASELINES, ERRORS_FILE, REPORT_FILE, Report, baseline_file
 from data_contracts.store.check_tables import Faults, OnShare, check_clips, check_windows, compare
 from data_contracts.store.digests import CONTRACT_VERSION, file_digest, stage_digest
 from data_contracts.store.folders import CHECKPOINT_FILE
@@ -27,7 +27,7 @@ _HASHING_THREADS = 2
 
 @dataclass(frozen=True)
 class Checked:
-    """A folder that is as written: `rows` are those of its tables (clips, windows, errors), or a run's tensors."""
+    """A folder that is as written: `rows` are those of its tables (clips, windows, errors), else its tensors."""
 
     stage: str
     digest: str
@@ -117,7 +117,9 @@ def _check_contract(folder: Path, manifest: dict[str, Any], faults: Faults, on_s
         case "convert":
             return check_windows(folder, manifest, faults, on_share)
         case "pretrain" | "finetune":
-            return _check_run(folder, faults)
+            return _check_tensors(folder, [CHECKPOINT_FILE], faults)
+        case "baselines":
+            return _check_tensors(folder, [baseline_file(name) for name in BASELINES], faults)
         case "evaluate":
             return _check_report(folder, manifest, faults)
     return 0  # synthetic motion: ingest holds it to its contract
@@ -141,9 +143,10 @@ def _check_report(folder: Path, manifest: dict[str, Any], faults: Faults) -> int
     return len(errors)
 
 
-def _check_run(folder: Path, faults: Faults) -> int:
-    tensors = 0
-    for path in [folder / CHECKPOINT_FILE, *sorted(set(folder.glob("*.safetensors")) - {folder / CHECKPOINT_FILE})]:
+def _check_tensors(folder: Path, files: list[str], faults: Faults) -> int:
+    """Of `files`, which must be there, and of any other checkpoint."""
+    tensors, must = 0, [folder / file for file in files]
+    for path in [*must, *sorted(set(folder.glob("*.safetensors")) - set(must))]:
         try:
             with safe_open(path, framework="numpy") as checkpoint:
                 for name in checkpoint.keys():  # noqa: SIM118  it is no mapping

@@ -12,7 +12,7 @@ from data_contracts.parameters.base import Parameters, without
 
 CONTRACT_VERSION = 4  # raised whenever the same parameters and inputs would give another result, or another digest
 
-Kind = Literal["synthetic", "clips", "windows", "runs", "reports", "pipelines"]
+Kind = Literal["synthetic", "clips", "windows", "runs", "baselines", "reports", "pipelines"]
 
 KINDS: dict[str, Kind] = {  # stage -> the kind of folder that it leaves
     "synthesise": "synthetic",
@@ -20,6 +20,7 @@ KINDS: dict[str, Kind] = {  # stage -> the kind of folder that it leaves
     "convert": "windows",
     "pretrain": "runs",
     "finetune": "runs",
+    "baselines": "baselines",
     "evaluate": "reports",
 }
 

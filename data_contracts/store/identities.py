@@ -6,6 +6,7 @@ from pathlib import Path
 
 from data_contracts.parameters import (
     OF_2D,
+    BaselinesParameters,
     ConvertParameters,
     EvaluateParameters,
     FinetuneParameters,
@@ -48,11 +49,15 @@ def finetune(windows: Path, checkpoint: Path, parameters: FinetuneParameters) ->
     )
 
 
-def evaluate(windows: Path, checkpoint: Path, parameters: EvaluateParameters) -> Identity:
-    """A report: the windows and the bytes of the checkpoint."""
-    return Identity(
-        "reports", "evaluate", parameters, {"windows": _digest(windows), "checkpoint": file_digest(checkpoint)}
-    )
+def baselines(windows: Path, parameters: BaselinesParameters) -> Identity:
+    """Fitted baselines: the windows."""
+    return Identity("baselines", "baselines", parameters, {"windows": _digest(windows)})
+
+
+def evaluate(windows: Path, checkpoint: Path, baselines: str, parameters: EvaluateParameters) -> Identity:
+    """A report: the windows, the bytes of the checkpoint, and the digest of the baselines beside it."""
+    inputs = {"windows": _digest(windows), "checkpoint": file_digest(checkpoint), "baselines": baselines}
+    return Identity("reports", "evaluate", parameters, inputs)
 
 
 def pipeline(source: Path, clip_list: Path | None, parameters: PipelineParameters) -> Identity:

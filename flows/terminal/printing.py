@@ -49,12 +49,13 @@ def stage_table(stages: dict[str, dict[str, Any]]) -> Table:
 
 def score_table(metrics: dict[str, dict[str, float]]) -> Table:
     """A row for the model and each baseline."""
-    columns = ("MPJPE", "P-MPJPE", "PCK@150mm", "AUC", "MPJVE")
+    columns = ("MPJPE", "P-MPJPE", "PCK@150mm", "AUC", "MPJVE", "trained")
     table = Table("on held-out people", *columns, title="scores (MPJPE, P-MPJPE in mm; MPJVE in mm per frame)")
     for method in METHODS:
         scores = metrics[method]
         lengths = (f"{scores[name]:.1f}" for name in ("mpjpe_mm", "p_mpjpe_mm"))
         shares = (f"{100 * scores[name]:.1f} %" for name in ("pck_150", "auc_150"))
-        row = (*lengths, *shares, f"{scores['mpjve_mm']:.2f}")
+        trained = f"{scores['train_minutes']:.1f} min" if "train_minutes" in scores else "?"
+        row = (*lengths, *shares, f"{scores['mpjve_mm']:.2f}", trained)
         table.add_row(method.replace("_", " "), *row, style="bold" if method == "model" else None)
     return table

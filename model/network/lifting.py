@@ -1,10 +1,13 @@
 """From a network's output to the pose that is scored and served: relative to its pelvis, flip averaged."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
 from data_contracts.skeleton import PELVIS
 
+Lifter = Callable[[Tensor], Tensor]  # (B, T, 17, 3) normalised -> (B, T, 17, 3) relative to the pelvis, normalised
 SWAPPED_LIMBS = ((1, 4), (4, 1), (11, 14), (14, 11))  # (to, from): three joints of a leg or an arm change sides
 
 
@@ -28,7 +31,7 @@ def lift(network: nn.Module, pose_2d: Tensor, flip: bool) -> Tensor:
     Parameters
     ----------
     network
-        A DSTformer (or its Fabric wrapper) with a 3D output.
+        A network (or its Fabric wrapper) with a 3D output.
     pose_2d
         (B, T, 17, 3): x right, y down, confidence, in the window's normalised units.
     flip

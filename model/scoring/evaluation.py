@@ -11,13 +11,11 @@ import numpy as np
 import pandas as pd
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 
 from data_contracts.report import MethodScores
 from data_contracts.skeleton import JOINTS, NUM_JOINTS
-from model.network.dstformer import DSTformer
-from model.network.lifting import lift
-from model.scoring.baselines import Lifter
+from model.network.lifting import Lifter, lift
 from model.scoring.metrics import PCK_MM, auc, joint_errors, mpjpe, n_mpjpe, p_mpjpe, pck
 from model.windows.loading import Windows
 
@@ -37,7 +35,7 @@ class Evaluation:
     errors: pd.DataFrame
 
 
-def network_lifter(network: DSTformer, fabric: Fabric, flip: bool) -> Lifter:
+def network_lifter(network: nn.Module, fabric: Fabric, flip: bool) -> Lifter:
     """The network as a lifter of CPU tensors, computed on Fabric's device in its precision; `flip` as in `lift`."""
     module = fabric.setup(network.eval())
 

@@ -23,6 +23,7 @@ TINY = [
     "pretrain.max_epochs=2",
     "finetune.max_epochs=1",
     "ingest.min_frames=10",
+    "baselines.mlp.minutes=0.02",
 ]
 
 

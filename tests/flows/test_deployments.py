@@ -44,6 +44,7 @@ def deployment(api, name):
         ("convert/cpu", "cpu"),
         ("pretrain/cuda", "cuda"),
         ("finetune/cuda", "cuda"),
+        ("baselines/cuda", "cuda"),
         ("evaluate/cuda", "cuda"),
         ("promote/cpu", "cpu"),
     ],
@@ -55,6 +56,8 @@ def test_every_flow_has_its_deployment_with_the_presets_parameters(api, name, po
     preset = load_preset("demo").model_dump(mode="json")
     stage = name.split("/")[0]
     assert found["parameters"]["parameters"] == (preset if stage == "pipeline" else preset[stage])
+    if stage in ("evaluate", "promote"):  # so that they meet the baselines that the pipeline left
+        assert found["parameters"]["fit"] == preset["baselines"]
     assert found["parameter_openapi_schema"]["properties"]["parameters"]
 
 

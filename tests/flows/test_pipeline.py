@@ -23,7 +23,7 @@ from model.network.lifting import lift
 from model.windows.loading import load_windows
 from tasks.mlflow_runs.runs import connect
 
-STAGES = ["synthesise", "ingest", "convert", "pretrain", "finetune", "evaluate"]
+STAGES = ["synthesise", "ingest", "convert", "pretrain", "finetune", "baselines", "evaluate"]
 
 
 def test_every_stage_ran_once_in_order_and_left_its_folder(outcome):
@@ -43,7 +43,7 @@ def test_prefect_shows_the_stages_as_subflows_in_order(outcome):
         )
         names = {flow.id: flow.name for flow in client.read_flows()}
     ordered = [names[run.flow_id] for run in sorted(children, key=lambda run: run.start_time)]
-    assert ordered == ["ingest", "convert", "pretrain", "finetune", "evaluate"]
+    assert ordered == STAGES[1:]
     assert all(run.state.is_completed() for run in children)
 
 
@@ -63,8 +63,9 @@ def test_the_same_pipeline_again_does_no_work_and_makes_no_new_version(outcome, 
 
 
 def test_metrics_of_model_and_baselines_stand_side_by_side(outcome):
-    assert list(outcome["metrics"]) == ["model", "mean_depth", "linear"]
+    assert list(outcome["metrics"]) == ["model", "mean_depth", "linear", "mlp"]
     for scores in outcome["metrics"].values():
+        assert scores["train_minutes"] > 0
         assert 0 < scores["p_mpjpe_mm"] <= scores["mpjpe_mm"]
         assert 0 <= scores["pck_150"] <= 1
 
@@ -82,6 +83,11 @@ def test_mlflow_has_a_parent_run_with_a_child_per_stage(outcome, store):
     by_name = {run.info.run_name: run for run in children}
     tuned = by_name["finetune"]
     assert tuned.inputs.dataset_inputs[0].dataset.digest == outcome["stages"]["convert"]["digest"]
+    scored = by_name["evaluate"].data.metrics
+    assert scored["mlp.mpjpe_mm"] == pytest.approx(outcome["metrics"]["mlp"]["mpjpe_mm"])
+    minutes = [sum(outcome["stages"][name]["seconds"] for name in ("pretrain", "finetune")) / 60]
+    minutes.append(outcome["stages"]["baselines"]["statistics"]["train_minutes"]["mlp"])
+    assert [scored["train_minutes"], scored["mlp.train_minutes"]] == pytest.approx(minutes, rel=0.05)
     history = client.get_metric_history(by_name["pretrain"].info.run_id, "val_mpjpe_mm")
     steps = [metric.step for metric in history]
     assert len(steps) == len(set(steps)) == 2

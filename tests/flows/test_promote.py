@@ -3,6 +3,7 @@
 The contenders are networks whose order is known beforehand: one that a pipeline trained, and one with random weights.
 """
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -57,9 +58,11 @@ def challenge(empty_store, windows):
 
 
 @pytest.fixture
-def promoted(empty_store, windows):
-    """Runs the flow."""
-    return lambda: promote(windows=str(windows), store=str(empty_store))
+def promoted(empty_store, windows, outcome, parameters):
+    """Runs the flow, where the pipeline's baselines are."""
+    rivals = Path(outcome["stages"]["baselines"]["folder"])
+    shutil.copytree(rivals, empty_store / "baselines" / rivals.name)
+    return lambda: promote(windows=str(windows), store=str(empty_store), fit=parameters.baselines)
 
 
 def champion(store: Path) -> int | None:
@@ -124,8 +127,8 @@ def test_an_alias_that_moves_meanwhile_crowns_nobody_who_was_not_examined(
     examined = challenge(trained)
     evaluate = flows.promote.evaluate
 
-    def moved(*arguments) -> StageResult:
-        result = evaluate(*arguments)
+    def moved(*arguments, **options) -> StageResult:
+        result = evaluate(*arguments, **options)
         challenge(untrained[1])
         return result
 
@@ -143,9 +146,9 @@ def test_a_champion_that_changes_meanwhile_ends_the_comparison(
     challenge(trained)
     evaluate = flows.promote.evaluate
 
-    def moved(*arguments) -> StageResult:
+    def moved(*arguments, **options) -> StageResult:
         connect(empty_store).set_registered_model_alias("pose-uplift", "champion", str(other))
-        return evaluate(*arguments)
+        return evaluate(*arguments, **options)
 
     monkeypatch.setattr(flows.promote, "evaluate", moved)
     with pytest.raises(InputError, match="it was moved; promote again"):

@@ -103,11 +103,11 @@ def test_two_processes_train_through_the_flow_and_their_lines_reach_its_log(
 
 def test_a_published_checkpoint_is_fine_tuned_and_scored(windows, parameters, store, parity_folder):
     published = str(parity_folder / "motionbert_small.bin")
-    scored = evaluate(windows, published, parameters.evaluate, store=str(store))
+    scored = evaluate(windows, published, parameters.evaluate, store=str(store), fit=parameters.baselines)
     frozen = parameters.finetune.model_copy(update={"freeze_backbone": True})
     tuned = finetune(windows, published, frozen, store=str(store))
     assert tuned.counts["trained_parameters"] < tuned.counts["parameters"]
-    again = evaluate(windows, tuned.folder, parameters.evaluate, store=str(store))
+    again = evaluate(windows, tuned.folder, parameters.evaluate, store=str(store), fit=parameters.baselines)
     errors = [result.statistics["metrics"]["model"]["mpjpe_mm"] for result in (scored, again)]
     assert errors[1] < errors[0]  # its weights are random
 
@@ -144,4 +144,4 @@ def test_a_network_that_gives_back_2d_is_not_scored_as_a_lifter(windows, paramet
     )
     backbone = pretrain(windows, reconstruct, store=str(store))
     with pytest.raises(InputError, match="gives back 2D poses"):
-        evaluate(windows, backbone.folder, parameters.evaluate, store=str(store))
+        evaluate(windows, backbone.folder, parameters.evaluate, store=str(store), fit=parameters.baselines)

@@ -23,13 +23,14 @@ from data_contracts.clips import (
 )  # fmt: skip
 from data_contracts.errors import InputError
 from data_contracts.parameters import (
+    BaselinesParameters,
     ConvertParameters,
     EvaluateParameters,
     FinetuneParameters,
     IngestParameters,
     SyntheticParameters,
 )  # fmt: skip
-from data_contracts.report import ERRORS_FILE, METHODS, REPORT_FILE, MethodScores, Report
+from data_contracts.report import BASELINES, ERRORS_FILE, METHODS, REPORT_FILE, MethodScores, Report, baseline_file
 from data_contracts.splits import SPLITS, split_groups
 from data_contracts.store import identities
 from data_contracts.store.checking import check_folder
@@ -105,6 +106,13 @@ def write_run(store, weight=1.0):
     return stage.folder
 
 
+def write_baselines(store, weight=1.0):
+    with open_stage(store, Identity("baselines", "baselines", BaselinesParameters(), {"windows": "abc"})) as stage:
+        for name in BASELINES:
+            save_file({"w": np.full((3, 3), weight, np.float32)}, stage.folder / baseline_file(name))
+    return stage.folder
+
+
 def write_synthetic(store):
     with open_stage(store, Identity("synthetic", "synthesise", SyntheticParameters(), {})) as stage:
         (stage.folder / "motion.pkl").write_bytes(b"a pickle")
@@ -120,11 +128,12 @@ def folders(motion, tmp_path_factory):
         "windows": write_window_parts(store, clips),
         "reports": write_report(store),
         "runs": write_run(store),
+        "baselines": write_baselines(store),
         "synthetic": write_synthetic(store),
     }
 
 
-@pytest.fixture(params=["clips", "windows", "reports", "runs", "synthetic"])
+@pytest.fixture(params=["clips", "windows", "reports", "runs", "baselines", "synthetic"])
 def folder(folders, request, tmp_path):
     """A copy, under its own name, that a test may damage."""
     source = folders[request.param]
@@ -137,7 +146,7 @@ def test_a_folder_as_it_was_written_passes_and_says_what_it_held(folders, motion
     assert checked.bytes == sum((folders["clips"] / name).stat().st_size for name in (CLIPS_FILE, QUARANTINE_FILE))
     windows = sum(json.loads((folders["windows"] / "manifest.json").read_text())["counts"]["windows"].values())
     assert check_folder(folders["windows"]).rows == windows > 100
-    assert [check_folder(folders[kind]).rows for kind in ("reports", "runs", "synthetic")] == [3, 1, 0]
+    assert [check_folder(folders[kind]).rows for kind in ("reports", "runs", "baselines", "synthetic")] == [3, 1, 3, 0]
 
 
 def test_the_share_done_grows_to_one(folders):
@@ -291,6 +300,7 @@ def test_a_window_that_breaks_the_contract_is_named(folders, tmp_path):
 
 def test_a_checkpoint_that_is_not_finite_is_told(tmp_path):
     assert "tensor network.w has values that are NaN" in refused(write_run(tmp_path, np.nan))
+    assert "mlp.safetensors: tensor w has values that are NaN" in refused(write_baselines(tmp_path, np.nan))
 
 
 def test_the_command_prints_one_line_and_ends_with_2_on_a_fault(folders, tmp_path, monkeypatch, capsys):

@@ -108,7 +108,8 @@ def test_every_stage_leaves_the_kind_of_folder_it_is_known_for(tmp_path):
         identities.convert(folder, parameters.convert),
         identities.pretrain(folder, parameters.pretrain),
         identities.finetune(folder, file, parameters.finetune),
-        identities.evaluate(folder, file, parameters.evaluate),
+        identities.baselines(folder, parameters.baselines),
+        identities.evaluate(folder, file, "abc", parameters.evaluate),
     ]
     assert {identity.name: identity.kind for identity in made} == KINDS
 

@@ -104,7 +104,7 @@ def test_what_windows_of_2d_alone_are_learned_by_counts_beside_them(windows, che
 
 def test_an_evaluation_is_told_by_its_split_and_precision_not_by_its_batches(windows, checkpoint):
     def digest(**changed):
-        return identities.evaluate(windows, checkpoint, EvaluateParameters(**changed)).digest
+        return identities.evaluate(windows, checkpoint, "abc", EvaluateParameters(**changed)).digest
 
     assert digest(batch_size=8) == digest()
     assert len({digest(), digest(precision="bf16-mixed"), digest(split="val"), digest(flip=False)}) == 4

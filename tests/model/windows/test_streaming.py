@@ -14,9 +14,9 @@ from data_contracts.parameters import (
     Runtime,
     TrainingParameters,
 )
+from model.baselines.linear import fit_linear, fit_mean_depth
 from model.learning.devices import make_fabric
 from model.network.dstformer import DSTformer
-from model.scoring.baselines import linear, mean_depth
 from model.scoring.evaluation import evaluate
 from model.training import build_network, fit
 from model.windows import streaming
@@ -131,8 +131,8 @@ def test_baselines_and_scores_are_the_same_streamed_or_not(windows_folder):
     scores = []
     for memory_gb in (None, STREAM):
         train, val = (load_windows(windows_folder, split, memory_gb) for split in ("train", "val"))
-        ridge, alpha = linear(train, val)
-        evaluations = [evaluate(lifter, val, batch_size=48) for lifter in (ridge, mean_depth(train))]
+        ridge, alpha = fit_linear(train, val)
+        evaluations = [evaluate(lifter, val, batch_size=48) for lifter in (ridge, fit_mean_depth(train))]
         scores.append((alpha, [evaluation.scores.headline() for evaluation in evaluations]))
         errors = evaluations[0].errors
     assert scores[0][0] == scores[1][0]

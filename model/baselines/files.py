@@ -1,0 +1,61 @@
+"""The fitted baselines on disk: a safetensors file each, its header holding the MLP's shape. Nothing is unpickled."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from data_contracts.errors import InputError
+from data_contracts.report import BASELINES, baseline_file
+from model.baselines.linear import Linear, MeanDepth
+from model.baselines.mlp import WindowMLP
+
+_HEADER = "pose_uplift"
+
+
+@dataclass(frozen=True)
+class Baselines:
+    """The baselines of one windows folder, on the CPU; each lifts (B, T, 17, 3)."""
+
+    mean_depth: MeanDepth
+    linear: Linear
+    mlp: WindowMLP
+
+
+def save_baselines(folder: Path, fitted: Baselines) -> None:
+    """Write a file of each of `BASELINES`."""
+    for name in BASELINES:
+        shape = json.dumps(fitted.mlp.shape if name == "mlp" else {})
+        tensors = {key: value.contiguous() for key, value in getattr(fitted, name).state_dict().items()}
+        save_file(tensors, folder / baseline_file(name), metadata={_HEADER: shape})
+
+
+def load_baselines(folder: Path) -> Baselines:
+    """What `save_baselines` wrote.
+
+    Raises
+    ------
+    InputError
+        A file is missing or damaged; names it.
+    """
+    (depth, _), (linear, _), (weights, shape) = (_load(folder / baseline_file(name)) for name in BASELINES)
+    try:
+        mlp = WindowMLP(**shape)
+        mlp.load_state_dict(weights)
+        return Baselines(MeanDepth(**depth), Linear(**linear), mlp.eval())
+    except (TypeError, RuntimeError) as error:
+        raise InputError(f"{folder}: its tensors are not those of baselines ({error}); remove the folder") from error
+
+
+def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, int]]:
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
+            return tensors, json.loads(file.metadata()[_HEADER])
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path}: not a readable baseline ({error}); remove the folder and run `uplift baselines` again"
+        ) from error

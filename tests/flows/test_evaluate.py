@@ -1,0 +1,127 @@
+"""A model beside the baselines: fitted once a windows folder, and those of its training windows on a benchmark."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from data_contracts.errors import InputError
+from data_contracts.parameters import ConvertParameters
+from data_contracts.report import BASELINES, ERRORS_FILE, REPORT_FILE
+from data_contracts.store.checking import check_folder
+from data_contracts.store.digests import Identity
+from data_contracts.store.folders import open_stage
+from data_contracts.store.manifests import read_manifest
+from flows.baselines import baselines
+from flows.command_line import main
+from flows.evaluate import evaluate
+
+
+@pytest.fixture
+def windows(outcome):
+    return Path(outcome["stages"]["convert"]["folder"])
+
+
+@pytest.fixture
+def benchmark(windows, store):
+    """The test split alone, as a windows folder of its own."""
+    with open_stage(
+        store, Identity("windows", "convert", ConvertParameters(window=9), {"clips": "a benchmark"})
+    ) as stage:
+        if not stage.cached:
+            shutil.copytree(windows / "test", stage.folder / "test")
+            counts = read_manifest(windows)["counts"]["windows"]
+            stage.counts["windows"] = counts | {"train": 0, "val": 0}
+    return stage.folder
+
+
+def fitted(store):
+    return sorted((store / "baselines").glob("[!.]*"))
+
+
+def test_the_baselines_are_fitted_once_and_kept_for_every_model(outcome, windows, parameters, store):
+    before = fitted(store)
+    assert baselines(str(windows), parameters.baselines, store=str(store)).cached
+    report = evaluate(str(windows), outcome["stages"]["pretrain"]["folder"], store=str(store), fit=parameters.baselines)
+    assert not report.cached
+    assert fitted(store) == before
+    for name in BASELINES:
+        assert report.statistics["metrics"][name] == outcome["metrics"][name]
+
+
+def test_the_folder_holds_what_was_fitted_and_how(outcome):
+    stage = outcome["stages"]["baselines"]
+    folder = Path(stage["folder"])
+    assert {file.name for file in folder.iterdir()} == {"manifest.json", *(f"{name}.safetensors" for name in BASELINES)}
+    assert check_folder(folder).rows > 3
+    manifest = read_manifest(folder)
+    assert manifest["parameters"]["mlp"]["minutes"] == 0.02
+    assert not {"max_epochs", "patience", "keep_top"} & manifest["parameters"]["mlp"].keys()
+    assert manifest["counts"]["steps"] > 0
+    assert manifest["statistics"]["windows_per_second"] > 0
+    assert set(manifest["statistics"]["train_minutes"]) == set(BASELINES)
+
+
+def test_the_errors_of_every_window_stand_side_by_side(outcome):
+    folder = Path(outcome["stages"]["evaluate"]["folder"])
+    errors = pd.read_parquet(folder / ERRORS_FILE)
+    for name in BASELINES:
+        mean = (errors[f"{name}_mpjpe_mm"] * errors["weight"]).sum() / errors["weight"].sum()
+        assert mean == pytest.approx(outcome["metrics"][name]["mpjpe_mm"], rel=1e-6)
+    report = json.loads((folder / REPORT_FILE).read_text())
+    assert report["model"]["train_minutes"] > report["mlp"]["train_minutes"] > 0
+
+
+def test_a_benchmark_without_a_training_split_is_scored_with_the_models_baselines(
+    outcome, benchmark, parameters, store, capsys
+):
+    before, model = fitted(store), outcome["stages"]["finetune"]["folder"]
+    report = evaluate(str(benchmark), model, parameters.evaluate, store=str(store), fit=parameters.baselines)
+    assert fitted(store) == before
+    assert read_manifest(report.path)["inputs"]["baselines"] == outcome["stages"]["baselines"]["digest"]
+    for name in ("model", "mlp"):
+        assert report.statistics["metrics"][name]["mpjpe_mm"] == pytest.approx(outcome["metrics"][name]["mpjpe_mm"])
+    with pytest.MonkeyPatch.context() as patch:
+        options = ["--set", "baselines.mlp.minutes=0.02", "--baselines", outcome["stages"]["baselines"]["digest"]]
+        command = ["uplift", "evaluate", str(benchmark), "--model", model, "--store", str(store), "--json", *options]
+        patch.setattr(sys, "argv", command)
+        with pytest.raises(SystemExit) as end:
+            main()
+    assert end.value.code == 0
+    printed = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert printed["digest"] == report.digest
+    assert printed["cached"] is True
+    assert printed["metrics"]["mlp"]["mpjpe_mm"] == report.statistics["metrics"]["mlp"]["mpjpe_mm"]
+    assert printed["metrics"]["mlp"]["train_minutes"] > 0
+
+
+def test_a_model_in_mlflow_is_scored_on_a_benchmark_too(outcome, benchmark, parameters, store):
+    report = evaluate(
+        str(benchmark), outcome["model"]["uri"], parameters.evaluate, store=str(store), fit=parameters.baselines
+    )
+    assert read_manifest(report.path)["inputs"]["baselines"] == outcome["stages"]["baselines"]["digest"]
+    assert report.statistics["metrics"]["model"]["train_minutes"] > 0
+
+
+def test_baselines_of_windows_of_another_length_are_refused(outcome, parameters, store, tmp_path):
+    with open_stage(store, Identity("windows", "convert", ConvertParameters(window=5), {"clips": "short"})) as stage:
+        if not stage.cached:
+            stage.counts |= {"windows": {"train": 0, "val": 0, "test": 4}}
+            write_short(Path(outcome["stages"]["convert"]["folder"]) / "test", stage.folder / "test")
+    with pytest.raises(InputError, match=r"windows of 9 frames, and those to score on have 5.*convert\.window=9"):
+        evaluate(str(stage.folder), outcome["stages"]["finetune"]["folder"], store=str(store), fit=parameters.baselines)
+
+
+def write_short(source, target):
+    """The first 5 frames of some windows."""
+    import pyarrow.parquet as parquet
+
+    from data_contracts.windows import SCALARS, array_shapes, to_arrow, to_numpy
+
+    table = parquet.read_table(next(iter(sorted(source.glob("*.parquet")))), partitioning=None)[:4]
+    arrays = {name: to_numpy(table, name)[:, :5] for name in array_shapes(9)}
+    target.mkdir()
+    parquet.write_table(to_arrow(table.select(list(SCALARS)).to_pandas(), arrays), target / "part-00000.parquet")

@@ -1,0 +1,105 @@
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from data_contracts.errors import InputError
+from data_contracts.parameters import MLPParameters, Runtime
+from data_contracts.report import BASELINES, baseline_file
+from model.baselines import mlp
+from model.baselines.files import Baselines, load_baselines, save_baselines
+from model.baselines.linear import fit_linear, fit_mean_depth
+from model.baselines.mlp import fit_mlp
+from model.learning.devices import make_fabric
+from model.network.lifting import root_relative
+from model.scoring.metrics import mpjpe
+from model.windows.epochs import TrainingWindows
+
+SMALL = MLPParameters(minutes=0.02, width=64, blocks=1, batch_size=16)
+
+
+@pytest.fixture
+def fit(windows):
+    def run(parameters=SMALL, on_step=lambda done, steps: None):
+        fabric = make_fabric(Runtime(accelerator="cpu", threads=1), parameters.precision)
+        return fit_mlp(TrainingWindows(*windows), parameters, fabric, on_step)
+
+    return run
+
+
+@pytest.fixture
+def ten_steps(monkeypatch):
+    monkeypatch.setattr(mlp, "_seconds_a_step", lambda *_: 60 * SMALL.minutes / 10)
+
+
+def test_it_learns_more_than_mean_depth(fit, windows):
+    train, _ = windows
+    lifted = root_relative(fit().network(train.pose_2d))
+    errors = [mpjpe(pred, train.pose_3d).mean() for pred in (lifted, fit_mean_depth(train)(train.pose_2d))]
+    assert errors[0] < 0.7 * errors[1]
+
+
+def test_its_minutes_become_steps_and_the_cosine_ends_with_them(fit, monkeypatch):
+    shares, calls = [], []
+    set_rate = mlp.set_learning_rate
+    monkeypatch.setattr(mlp, "set_learning_rate", lambda *told: shares.append(told[2]) or set_rate(*told))
+    trained = fit(on_step=lambda done, steps: calls.append((done, steps)))
+    assert calls == [(done + 1, trained.steps) for done in range(trained.steps)]
+    probe, rates = shares[: -trained.steps], shares[-trained.steps :]
+    assert 0 < len(probe) <= mlp.PROBE_STEPS + mlp.WARM_UP_STEPS
+    assert rates == [done / trained.steps for done in range(trained.steps)]
+    assert 0.25 * SMALL.minutes < trained.minutes < 4 * SMALL.minutes  # on a machine that others use too
+    assert trained.windows_per_second == pytest.approx(trained.steps * 16 / (60 * trained.minutes))
+
+
+def test_the_same_steps_give_the_same_weights_to_the_bit(fit, ten_steps):
+    first, again = fit(), fit()
+    assert first.steps == again.steps == 10
+    for name, value in first.network.state_dict().items():
+        assert torch.equal(value, again.network.state_dict()[name]), name
+
+
+def test_another_seed_and_no_mirror_images_are_another_training(fit, ten_steps):
+    weights = [
+        fit(SMALL.model_copy(update=changes)).network.leave.weight for changes in ({}, {"seed": 1}, {"flip": False})
+    ]
+    assert not torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_a_rate_that_explodes_is_refused_by_its_name(fit, windows, ten_steps):
+    windows[0].pose_3d[:] = torch.inf
+    with pytest.raises(InputError, match=r"not finite in 10 steps; pass a smaller baselines\.mlp\.learning_rate"):
+        fit()
+
+
+@pytest.fixture
+def saved(fit, windows, ten_steps, tmp_path):
+    fitted = Baselines(fit_mean_depth(windows[0]), fit_linear(*windows)[0], fit().network)
+    save_baselines(tmp_path, fitted)
+    return fitted
+
+
+def test_what_is_saved_lifts_as_what_was_fitted(saved, windows, tmp_path):
+    loaded, pose_2d = load_baselines(tmp_path), windows[1].pose_2d
+    assert loaded.mlp.shape == {"window": 9, "width": 64, "blocks": 1}
+    assert not loaded.mlp.training
+    for name in BASELINES:
+        assert torch.equal(getattr(loaded, name)(pose_2d), getattr(saved, name)(pose_2d)), name
+
+
+def test_a_file_that_is_missing_damaged_or_of_another_shape_is_named(saved, tmp_path):
+    path = tmp_path / baseline_file("mlp")
+    tensors = load_file(path)
+    save_file(
+        tensors | {"enter.weight": torch.zeros(2, 2)},
+        path,
+        metadata={"pose_uplift": '{"window": 9, "width": 64, "blocks": 1}'},
+    )
+    with pytest.raises(InputError, match="its tensors are not those of baselines"):
+        load_baselines(tmp_path)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(InputError, match=r"mlp\.safetensors: not a readable baseline"):
+        load_baselines(tmp_path)
+    path.unlink()
+    with pytest.raises(InputError, match=r"mlp\.safetensors: not a readable baseline"):
+        load_baselines(tmp_path)
