@@ -10,6 +10,7 @@ Notable decisions:
 
 from typing import Annotated
 
+from data_contracts.parameters.augmentation import AugmentationParameters, NewBodies, NewCameras
 from data_contracts.parameters.base import NO_RESULT, Parameters, Share
 from data_contracts.parameters.evaluation import EvaluateParameters, PromoteParameters
 from data_contracts.parameters.motion import (
@@ -39,6 +40,7 @@ from data_contracts.parameters.training import (
 __all__ = [
     "OF_2D",
     "SYNTHETIC_SOURCE",
+    "AugmentationParameters",
     "ConvertParameters",
     "CorruptionParameters",
     "DSTformerConfig",
@@ -50,6 +52,8 @@ __all__ = [
     "IngestParameters",
     "Layout",
     "LossWeights",
+    "NewBodies",
+    "NewCameras",
     "Objective",
     "Parameters",
     "PipelineParameters",
