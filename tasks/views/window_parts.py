@@ -75,7 +75,7 @@ class WindowParts:
         self.filled, self.views = 0, []
 
     def _scalars(self) -> pd.DataFrame:
-        views = pd.DataFrame([_scalars_of(*view) for *view, _ in self.views])
+        views = pd.DataFrame([_scalars_of(*view[:4]) for view in self.views])
         rows = views.loc[np.repeat(views.index, [len(starts) for *_, starts in self.views])].reset_index(drop=True)
         rows["start"] = np.concatenate([starts for *_, starts in self.views])
         rows["scale"] = self.arrays["scale"][: self.filled]
