@@ -152,6 +152,7 @@ def write_windows(folder: Path, count: int, window: int = WINDOW, stride: int = 
         scale = arrays.pop("scale")
         rows = pd.DataFrame({"window_id": [f"{view}-{row}" for row in range(len(scale))], "scale": scale})
         rows[["clip_id", "group", "action", "split", "camera", "start", "fps"]] = 0, "g", "a", "train", view, 0, 60.0
+        rows[["projection", "yaw_deg", "pitch_deg"]] = "orthographic", camera.yaw_deg, camera.pitch_deg
         file = folder / "train" / f"part-{view:05d}.parquet"
         parquet.write_table(to_arrow(rows, arrays), file, compression="none", row_group_size=ROW_GROUP_WINDOWS)
         count -= len(scale)

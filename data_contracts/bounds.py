@@ -21,15 +21,18 @@ def keeps_bounds(model: type[pa.DataFrameModel], table: pd.DataFrame) -> np.ndar
 
 @cache
 def numeric_bounds(model: type[pa.DataFrameModel]) -> tuple[dict[str, float], dict[str, float]]:
-    """Lowest and highest value of each column that has a bound, in one check."""
-    low, high = {}, {}
+    """Lowest and highest value of each column that has a bound."""
+    low: dict[str, float] = {}
+    high: dict[str, float] = {}
     for name, column in model.to_schema().columns.items():
-        check = column.checks[0] if column.checks else None
-        if check is None or not {"value", "min_value", "max_value"} & set(check.statistics) or "str" in check.name:
-            continue
-        bounds = check.statistics
-        low[name] = bounds.get("min_value", bounds.get("value", -np.inf))
-        high[name] = bounds.get("max_value", bounds.get("value", np.inf))
-        if check.name == "greater_than":
-            low[name] = np.nextafter(low[name], np.inf)
+        for check in column.checks:
+            bounds = check.statistics
+            if not {"value", "min_value", "max_value"} & set(bounds) or "str" in check.name:
+                continue
+            lowest = bounds.get("min_value", bounds.get("value", -np.inf))
+            highest = bounds.get("max_value", bounds.get("value", np.inf))
+            lowest = np.nextafter(lowest, np.inf) if check.name == "greater_than" else lowest
+            highest = np.nextafter(highest, -np.inf) if check.name == "less_than" else highest
+            low[name] = max(lowest, low.get(name, -np.inf))
+            high[name] = min(highest, high.get(name, np.inf))
     return low, high

@@ -13,10 +13,14 @@ import pandera.pandas as pa
 import pyarrow as arrow
 
 from data_contracts.bounds import keeps_bounds
+from data_contracts.parameters.motion import Projection
 from data_contracts.skeleton import BONES, JOINTS, NUM_JOINTS, PELVIS
 from data_contracts.splits import SPLITS
 
-SCALARS = ("window_id", "clip_id", "group", "action", "split", "camera", "start", "fps", "scale")
+SCALARS = (
+    *("window_id", "clip_id", "group", "action", "split"),
+    *("camera", "projection", "yaw_deg", "pitch_deg", "start", "fps", "scale"),
+)
 _PARENT_AXES, _CHILD_AXES = ((3 * np.array(side)[:, None] + np.arange(3)).ravel() for side in zip(*BONES, strict=True))
 _FRAMES_AT_ONCE = 512
 
@@ -36,6 +40,9 @@ def window_schema(window: int) -> arrow.Schema:
         ("action", arrow.string()),
         ("split", arrow.string()),
         ("camera", arrow.int32()),
+        ("projection", arrow.string()),
+        ("yaw_deg", arrow.float32()),
+        ("pitch_deg", arrow.float32()),
         ("start", arrow.int32()),
         ("fps", arrow.float32()),
         ("scale", arrow.float32()),
@@ -44,6 +51,7 @@ def window_schema(window: int) -> arrow.Schema:
     metadata = {f"{name}.shape": str(shape) for name, shape in shapes.items()} | {
         "dtype": "<f4",
         "joints": ",".join(JOINTS),
+        "yaw_deg.axes": "where the upright camera looks, from world x towards world y; pitch_deg: down from level",
         "scale.unit": "normalised units per metre at the root's depth",
         "pose_2d.axes": "x right, y down, confidence",
         "pose_2d.unit": "normalised: the window's bounding box over frames and joints maps into [-1, 1], aspect kept",
@@ -61,6 +69,9 @@ class WindowSummary(pa.DataFrameModel):
     window_id: str = pa.Field(unique=True)
     group: str = pa.Field(str_length={"min_value": 1})
     split: str = pa.Field(isin=SPLITS)
+    projection: str = pa.Field(isin=list(Projection))
+    yaw_deg: float = pa.Field(ge=0, le=360)
+    pitch_deg: float = pa.Field(gt=-90, lt=90)
     start: int = pa.Field(ge=0)
     fps: float = pa.Field(gt=0)
     scale: float = pa.Field(gt=0)
@@ -93,6 +104,7 @@ def validate(scalars: pd.DataFrame, arrays: dict[str, np.ndarray]) -> None:
     """
     table = scalars.assign(**summarise(arrays))
     named = ~table["window_id"].duplicated() & table["split"].isin(SPLITS) & (table["group"].str.len() > 0)
+    named &= table["projection"].isin(list(Projection))
     if not (keeps_bounds(WindowSummary, table) & named).all():
         WindowSummary.validate(table, lazy=True)
         raise AssertionError("numpy and pandera disagree on the bounds of WindowSummary")

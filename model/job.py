@@ -55,8 +55,8 @@ class Job(BaseModel):
 def run(job: Job, network: DSTformer, on_epoch: OnEpoch, on_step: OnStep, on_line: Callable[[str], None]) -> Progress:
     """Train `network` in this process; see `model.training.fit`."""
     fabric, memory_gb = make_fabric(job.runtime, job.parameters.precision), job.runtime.memory_gb
-    flip = job.parameters.flip
-    train = load_windows(job.windows, "train", memory_gb, fabric.device, flip)
+    flip, placed = job.parameters.flip, job.parameters.augmentation.wanted
+    train = load_windows(job.windows, "train", memory_gb, fabric.device, flip, placed)
     val = load_windows(job.windows, "val", memory_gb, fabric.device)
     only_2d = load_windows(job.only_2d, "train", memory_gb, fabric.device, flip) if job.only_2d else None
     on_line(

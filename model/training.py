@@ -7,7 +7,8 @@ Notable decisions:
 - `last` is written every epoch, every `checkpoint_minutes`, and when SIGTERM asks for it; it says where in the epoch it
   stands. Metrics are reported after it, and again by a resumed run: who logs them asks what is there already;
 - a step whose loss or gradient is not finite changes nothing and is counted, on the device;
-- a backbone that is frozen and sees no random corruption is run once over all windows (`model.learning.features`).
+- a backbone that is frozen and sees windows as they are stored, neither made new nor corrupted, is run once over all of
+  them (`model.learning.features`).
 """
 
 import logging
@@ -170,7 +171,7 @@ class _Loop:
             def step(count: int) -> None:
                 windows = some.select(torch.arange(count, device=self.fabric.device) % len(some))
                 generator = generator_at(self.fabric.device, parameters.seed, 0, 0)
-                self.learner.gradients(self.learner.corrupted(windows, generator), count)
+                self.learner.gradients(self.learner.made_new(windows, generator), count)
                 self.module.zero_grad(set_to_none=True)
 
             size = largest_batch(step, size, limit=size * parameters.accumulate)
@@ -185,6 +186,7 @@ class _Loop:
             self.runtime.features == "off"
             or learns
             or parameters.corruption != CorruptionParameters()
+            or parameters.augmentation.wanted
             or parameters.max_epochs <= variants
         ):
             return stack
@@ -260,7 +262,7 @@ class _Loop:
         generator = generator_at(fabric.device, parameters.seed, progress.epoch, progress.step)
         kept = None if step.only_2d else self.features[0]
         features = kept.at(step.places, step.mirrored) if kept else None
-        loss = self._gradients(self.learner.corrupted(step.windows, generator, features, step.only_2d))
+        loss = self._gradients(self.learner.made_new(step.windows, generator, features, step.only_2d))
         norm = fabric.clip_gradients(self.module, self.wrapped, max_norm=parameters.clip_norm, error_if_nonfinite=False)
         assert isinstance(norm, Tensor)
         finite = torch.isfinite(loss) & torch.isfinite(norm)

@@ -45,7 +45,9 @@ def count_batches(clips: Path) -> int:
 
 def window_bytes(clips: Path, parameters: ConvertParameters) -> int:
     """About how many bytes of windows a clip store becomes, at its clips' own rate."""
-    frames = read_manifest(clips)["counts"]["frames"] * parameters.views * parameters.window / parameters.stride
+    held_out = parameters.val_share + parameters.test_share
+    views = held_out * parameters.views + (1 - held_out) * parameters.views_of("train")
+    frames = read_manifest(clips)["counts"]["frames"] * views * parameters.window / parameters.stride
     return int(frames * sum(array.nbytes for array in empty_windows(1, 1).values()))
 
 
@@ -78,13 +80,14 @@ def write_windows(clips: Path, folder: Path, batch: int, parameters: ConvertPara
         for clip in sorted(batch_clips, key=lambda clip: SPLITS.index(splits[clip.group])):
             split, clip = splits[clip.group], resample(clip, parameters.fps or clip.fps)
             starts = window_starts(len(clip.poses), parameters.window, parameters.stride, pad)
-            for view in range(parameters.views) if len(starts) else ():
+            views = parameters.views_of(split)
+            for view in range(views) if len(starts) else ():
                 camera = draw_camera(
                     clip.poses, clip.clip_id, view, parameters.seed, parameters.max_pitch_deg, parameters.projection
                 )
                 parts.add(clip, split, view, see_clip(clip.poses, camera), starts)
             kept = bool(len(starts))
-            counts.append((split, clip.group, kept, not kept, kept * len(clip.poses), len(starts) * parameters.views))
+            counts.append((split, clip.group, kept, not kept, kept * len(clip.poses), len(starts) * views))
     return pd.DataFrame(counts, columns=["split", "group", *COUNTS]).groupby(["split", "group"]).sum()
 
 

@@ -107,6 +107,7 @@ def _window_arrays() -> dict[str, list[dict[str, np.ndarray]]]:
         split = "val" if row["subject"] == rows[-1]["subject"] else "train"
         starts = window_starts(len(poses), 9, 9, True)
         of_clip = {"clip_id": np.full(len(starts), clip_id), "start": starts}
+        of_clip |= {name: np.full(len(starts), getattr(camera, name)) for name in ("yaw_deg", "pitch_deg")}
         arrays[split].append(see_windows(poses, starts, 9, camera) | of_clip)
     return arrays
 
@@ -131,8 +132,9 @@ def _tensors(clips: list[dict[str, np.ndarray]]) -> WindowTensors:
 
 def _table(split: str, part: int, clips: list[dict[str, np.ndarray]]) -> arrow.Table:
     arrays = _joined(clips)
-    scalars = {name: arrays.pop(name) for name in ("scale", "clip_id", "start")}
+    scalars = {name: arrays.pop(name) for name in ("scale", "clip_id", "start", "yaw_deg", "pitch_deg")}
     scalars |= {"group": "g", "action": "walking", "split": split, "camera": 0, "fps": 60.0}
+    scalars |= {"projection": "orthographic"}
     names = [f"{part}-{i}" for i in range(len(scalars["scale"]))]
     return to_arrow(pd.DataFrame({"window_id": names, **scalars}), arrays)
 

@@ -10,6 +10,7 @@ Notable decisions:
 
 from typing import Annotated
 
+from data_contracts.parameters.augmentation import AugmentationParameters, NewBodies, NewCameras
 from data_contracts.parameters.base import NO_RESULT, Parameters, Share
 from data_contracts.parameters.evaluation import BaselinesParameters, EvaluateParameters, PromoteParameters
 from data_contracts.parameters.motion import (
@@ -40,6 +41,7 @@ from data_contracts.parameters.training import (
 __all__ = [
     "OF_2D",
     "SYNTHETIC_SOURCE",
+    "AugmentationParameters",
     "BaselinesParameters",
     "ConvertParameters",
     "CorruptionParameters",
@@ -53,6 +55,8 @@ __all__ = [
     "Layout",
     "LossWeights",
     "MLPParameters",
+    "NewBodies",
+    "NewCameras",
     "Objective",
     "Parameters",
     "PipelineParameters",

@@ -93,6 +93,9 @@ class ConvertParameters(Parameters):
     window: int = Field(27, ge=1, le=4096, description="Frames of a window.")
     stride: int = Field(9, ge=1, description="Frames between the starts of two windows.")
     views: int = Field(4, ge=1, le=1024, description="Virtual cameras per clip.")
+    train_views: int | None = Field(
+        None, ge=1, le=1024, description="Of a training clip; none: as many. New cameras in training need one."
+    )
     projection: Projection = Projection.ORTHOGRAPHIC
     max_pitch_deg: float = Field(15.0, ge=0, lt=90, description="Camera pitch is uniform in [-max, max].")
     short_clips: ShortClips = Field(
@@ -103,6 +106,14 @@ class ConvertParameters(Parameters):
     test_share: Share = Field(0.15, description="0: windows to train on alone, which no score is taken on.")
     split_seed: int = Field(204, ge=0, description="Salt of the hash that puts a group into a split.")
     seed: int = Field(0, ge=0, description="Seed of the cameras.")
+
+    def views_of(self, split: str) -> int:
+        """Virtual cameras of a clip of that split."""
+        return self.train_views if split == "train" and self.train_views else self.views
+
+    def idle(self) -> set[str]:
+        """How many views training windows have, where that is as many as any."""
+        return {"train_views"} if self.train_views in (None, self.views) else set()
 
     @field_validator("val_share")
     @classmethod

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from data_contracts.parameters.augmentation import AugmentationParameters
 from data_contracts.parameters.base import NO_RESULT, Parameters, Share
 from data_contracts.parameters.network import DSTformerConfig, HeadKind
 from data_contracts.skeleton import NUM_JOINTS
@@ -117,6 +118,7 @@ class TrainingParameters(Parameters):
     loss: LossWeights = LossWeights()
     loss_on: Literal["all", "masked"] = Field("all", description="Joints that count: all, or those that were replaced.")
     focal_gamma: float = Field(0.0, ge=0, description="Focal weight of a joint's error; 0 turns it off.")
+    augmentation: AugmentationParameters = AugmentationParameters()
     corruption: CorruptionParameters = CorruptionParameters()
     flip: bool = Field(False, description="Mirror half of the windows.")
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = Field(
@@ -142,13 +144,16 @@ class TrainingParameters(Parameters):
         return self
 
     def idle(self) -> set[str]:
-        """`decay` of a schedule without, a rate of the LayerNorm that is the common one, patience that cannot end."""
+        """`decay` of a schedule without, a rate of the LayerNorm that is the common one, patience that cannot end, and
+        augmentation that makes nothing new.
+        """
         return {
             name
             for name, idle in {
                 "decay": self.schedule != "exponential",
                 "norm_learning_rate": self.norm_learning_rate in (None, self.learning_rate),
                 "patience": self.patience >= self.max_epochs,
+                "augmentation": not self.augmentation.wanted,
             }.items()
             if idle
         }

@@ -1,4 +1,4 @@
-"""What one optimiser step learns from: its windows corrupted, the network's answer, the loss and its gradients.
+"""What one optimiser step learns from: windows made new and corrupted, the network's answer, the loss, its gradients.
 
 Random numbers are drawn and totals taken over a whole step before it is cut into micro-batches and over devices; so
 neither changes the result, but for the order in which numbers are added.
@@ -20,6 +20,7 @@ from model.learning.losses import ErrorWeights, image_loss, pose_loss
 from model.network.dstformer import DSTformer
 from model.network.lifting import root_relative
 from model.scoring.metrics import PCK_MM, joint_errors
+from model.windows.augmentation import augment
 from model.windows.batches import Batch
 from model.windows.corruption import corrupt
 from model.windows.loading import Windows
@@ -62,6 +63,14 @@ class Learner:
 
     def __init__(self, module: nn.Module, parameters: TrainingParameters, objective: Objective, fabric: Fabric) -> None:
         self.module, self.parameters, self.objective, self.fabric = module, parameters, objective, fabric
+
+    def made_new(
+        self, windows: Batch, generator: torch.Generator, features: Tensor | None = None, only_2d: bool = False
+    ) -> TrainingBatch:
+        """`windows`, all those of a training step, made new (not `only_2d`: their 3D is unknown) and corrupted."""
+        if self.parameters.augmentation.wanted and not only_2d:
+            windows = augment(windows, self.parameters.augmentation, generator)
+        return self.corrupted(windows, generator, features, only_2d)
 
     def corrupted(
         self, windows: Batch, generator: torch.Generator, features: Tensor | None = None, only_2d: bool = False

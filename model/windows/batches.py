@@ -1,7 +1,10 @@
-"""Windows as the learner takes them: four tensors of one length, on one device."""
+"""Windows as the learner takes them: tensors of one length, on one device.
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+How a window's camera stands (`placed`) is carried where training sees windows anew, and nowhere else.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
 from functools import cache
 
 import numpy as np
@@ -17,34 +20,47 @@ class Batch:
     """Windows ready for the learner.
 
     pose_2d (B, T, 17, 3) normalised x, y, confidence; pose_3d (B, T, 17, 3) relative to the pelvis, normalised units;
-    frame_weight (B, T), 0 for padding; scale (B,), normalised units per metre.
+    frame_weight (B, T), 0 for padding; scale (B,), normalised units per metre. Where they are placed: root_3d
+    (B, T, 3), the pelvis in the camera's axes, metres; pitch_deg (B,), how far the camera looks down; perspective (B,)
+    bool, else orthographic.
     """
 
     pose_2d: Tensor
     pose_3d: Tensor
     frame_weight: Tensor
     scale: Tensor
+    root_3d: Tensor | None = field(default=None, kw_only=True)
+    pitch_deg: Tensor | None = field(default=None, kw_only=True)
+    perspective: Tensor | None = field(default=None, kw_only=True)
 
     @classmethod
-    def empty(cls, count: int, window: int, pin: bool = False) -> "Batch":
+    def empty(cls, count: int, window: int, pin: bool = False, placed: bool = False) -> "Batch":
         """Memory on the CPU for `count` windows, page-locked with `pin`, to be filled."""
         poses = (count, window, NUM_JOINTS, 3)
-        shapes: tuple[tuple[int, ...], ...] = (poses, poses, (count, window), (count,))
-        return cls(*(torch.empty(shape, pin_memory=pin) for shape in shapes))
+        shapes: dict[str, tuple[int, ...]] = {
+            "pose_2d": poses,
+            "pose_3d": poses,
+            "frame_weight": (count, window),
+            "scale": (count,),
+        }
+        if placed:
+            shapes |= {"root_3d": (count, window, 3), "pitch_deg": (count,), "perspective": (count,)}
+        kinds = {"perspective": torch.bool}
+        return cls(**{n: torch.empty(shape, dtype=kinds.get(n), pin_memory=pin) for n, shape in shapes.items()})
 
     @classmethod
     def join(cls, batches: Sequence["Batch"]) -> "Batch":
         """One batch after the other; a single one as it is."""
         if len(batches) == 1:
             return batches[0]
-        return cls(*(torch.cat(tensors) for tensors in zip(*map(_tensors, batches), strict=True)))
+        return cls(**{name: torch.cat([batch._tensors()[name] for batch in batches]) for name in batches[0]._tensors()})
 
     def __len__(self) -> int:
         return len(self.scale)
 
     def __getitem__(self, windows: slice) -> "Batch":
         """Views of consecutive windows."""
-        return Batch(*(tensor[windows] for tensor in _tensors(self)))
+        return self._each(lambda tensor: tensor[windows])
 
     @property
     def window(self) -> int:
@@ -53,20 +69,22 @@ class Batch:
 
     def select(self, index: Tensor) -> "Batch":
         """A copy of the windows at `index` (B,), on the same device."""
-        return Batch(*(tensor.index_select(0, index) for tensor in _tensors(self)))
+        return self._each(lambda tensor: tensor.index_select(0, index))
 
     def split(self, sizes: int | list[int]) -> list["Batch"]:
         """Views of consecutive windows, as `torch.split` cuts."""
-        return [Batch(*tensors) for tensors in zip(*(tensor.split(sizes) for tensor in _tensors(self)), strict=True)]
+        names, tensors = self._tensors().keys(), self._tensors().values()
+        pieces = zip(*(tensor.split(sizes) for tensor in tensors), strict=True)
+        return [Batch(**dict(zip(names, piece, strict=True))) for piece in pieces]
 
     def to(self, device: torch.device) -> "Batch":
         """The same windows on `device`; from page-locked memory the caller does not wait for the copy."""
-        return Batch(*(tensor.to(device, non_blocking=True) for tensor in _tensors(self)))
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
     def with_mirror_images(self) -> "Batch":
         """The windows and, after them, the mirror image of each."""
         count = len(self)
-        both = Batch(*(tensor.repeat(2, *[1] * (tensor.dim() - 1)) for tensor in _tensors(self)))
+        both = self._each(lambda tensor: tensor.repeat(2, *[1] * (tensor.dim() - 1)))
         for images in both[count:].split(1024):  # a few at a time: a copy is made of them
             images.mirror_(torch.ones(len(images), dtype=torch.bool, device=self.scale.device))
         return both
@@ -78,6 +96,17 @@ class Batch:
                 pose.copy_(torch.where(chosen.view(-1, 1, 1, 1), mirror(pose), pose))
             else:
                 _mirror_rows(pose.numpy(), chosen.nonzero()[:, 0].tolist())
+        if self.root_3d is not None:
+            self.root_3d[..., 0] *= 1 - 2 * chosen.to(self.root_3d)[:, None]
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return {name: tensor for name in _FIELDS if (tensor := getattr(self, name)) is not None}
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        return Batch(**{name: change(tensor) for name, tensor in self._tensors().items()})
+
+
+_FIELDS = tuple(of_batch.name for of_batch in fields(Batch))
 
 
 def _mirror_rows(poses: np.ndarray, rows: list[int]) -> None:
@@ -108,7 +137,3 @@ def _limbs(poses: np.ndarray) -> dict[int, np.ndarray]:
         to: np.ndarray(poses.shape[:2], np.dtype((np.void, 3 * joint)), poses, to * joint, poses.strides[:2])
         for to, _ in SWAPPED_LIMBS
     }
-
-
-def _tensors(batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    return batch.pose_2d, batch.pose_3d, batch.frame_weight, batch.scale

@@ -12,14 +12,17 @@ import pandas as pd
 import pyarrow as arrow
 import pyarrow.parquet as parquet
 import torch
+from pyarrow.compute import equal
 
 from data_contracts.errors import InputError
+from data_contracts.parameters import Projection
 from data_contracts.skeleton import NUM_JOINTS
 from data_contracts.windows import SCALARS, split_files, to_numpy
 from model.windows.batches import Batch
 
 _FRAME_BYTES = 4 * NUM_JOINTS * 3  # of a pose
 _COLUMNS = ["pose_2d", "pose_3d", "scale"]
+_PLACES = ["root_3d", "pitch_deg", "projection"]
 
 
 class WindowFiles:
@@ -31,6 +34,8 @@ class WindowFiles:
         A windows folder.
     split
         `train`, `val` or `test`.
+    placed
+        Read how each window's camera stands, too (`model.windows.batches.Batch`).
 
     Attributes
     ----------
@@ -47,7 +52,7 @@ class WindowFiles:
         The split is missing or empty, or a file is damaged or holds other columns than the window contract's.
     """
 
-    def __init__(self, folder: Path, split: str) -> None:
+    def __init__(self, folder: Path, split: str, placed: bool = False) -> None:
         files = split_files(folder, split)
         if not files:
             raise InputError(
@@ -64,7 +69,7 @@ class WindowFiles:
             self._parts += [(file, part.metadata, group) for group in range(part.num_row_groups)]
         if len(windows) > 1:
             raise InputError(f"{folder / split}: windows of {sorted(windows)} frames in one split")
-        self.window = windows.pop()
+        self.window, self.placed = windows.pop(), placed
         self.rows: pd.DataFrame = arrow.concat_tables(rows).to_pandas()
         self.row_groups = [metadata.row_group(group).num_rows for _, metadata, group in self._parts]
         if not len(self.rows):
@@ -82,7 +87,7 @@ class WindowFiles:
             A file is damaged; names it.
         """
         counts = [self.row_groups[group] for group in groups]
-        windows = Batch.empty(sum(counts), self.window, pin)
+        windows = Batch.empty(sum(counts), self.window, pin, self.placed)
         for group, out in zip(groups, windows.split(counts), strict=True):
             if stopped():
                 break
@@ -99,12 +104,17 @@ class WindowFiles:
     def _read_group(self, group: int, out: Batch) -> None:
         file, metadata, number = self._parts[group]
         with _readable(file), parquet.ParquetFile(file, metadata=metadata) as part:
-            table = part.read_row_group(number, columns=_COLUMNS, use_threads=False)
+            columns = _COLUMNS + _PLACES if self.placed else _COLUMNS
+            table = part.read_row_group(number, columns=columns, use_threads=False)
         scale, pose_2d = table.column("scale").to_numpy(), to_numpy(table, "pose_2d")
         out.scale.numpy()[:] = scale
         out.pose_2d.numpy()[:] = pose_2d
         out.frame_weight.numpy()[:] = (pose_2d[..., 2] > 0).any(axis=-1)
         np.multiply(to_numpy(table, "pose_3d"), scale[:, None, None, None], out=out.pose_3d.numpy())  # metres -> units
+        if out.root_3d is not None and out.pitch_deg is not None and out.perspective is not None:
+            out.root_3d.numpy()[:] = to_numpy(table, "root_3d")
+            out.pitch_deg.numpy()[:] = table.column("pitch_deg").to_numpy()
+            out.perspective.numpy()[:] = equal(table.column("projection"), str(Projection.PERSPECTIVE)).to_numpy()
 
 
 @contextmanager
@@ -117,7 +127,7 @@ def _readable(file: Path) -> Iterator[None]:
 
 def _window(file: Path, schema: arrow.Schema) -> int:
     """Frames of a window in a file of that schema."""
-    missing = sorted({*SCALARS, *_COLUMNS} - set(schema.names))
+    missing = sorted({*SCALARS, *_COLUMNS, *_PLACES} - set(schema.names))
     if missing:
         raise InputError(f"{file}: not a window table, it has no column {', '.join(missing)}")
     frames = set()

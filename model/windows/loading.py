@@ -73,7 +73,12 @@ Windows = WindowTensors | StreamedWindows
 
 
 def load_windows(
-    folder: Path, split: str, memory_gb: float | None = None, device: torch.device = CPU, flip: bool = False
+    folder: Path,
+    split: str,
+    memory_gb: float | None = None,
+    device: torch.device = CPU,
+    flip: bool = False,
+    placed: bool = False,
 ) -> Windows:
     """Open one split of a windows folder; its batches come on `device`.
 
@@ -88,15 +93,17 @@ def load_windows(
         `device`; none: half of the memory that is free, here and on `device`.
     flip
         `steps` will be asked for mirror images: hold those of every window too, if they fit.
+    placed
+        The windows will be seen by new cameras: read how theirs stand.
 
     Raises
     ------
     InputError
         The split is missing or empty, or a file is damaged or holds other columns than the window contract's.
     """
-    files = WindowFiles(folder, split)
+    files = WindowFiles(folder, split, placed)
     budget = free_bytes(device) / 2 if memory_gb is None else memory_gb * 1e9
-    size = len(files) * window_bytes(files.window)
+    size = len(files) * window_bytes(files.window, placed)
     if size > budget:
         return StreamedWindows(files, device)
     windows, both = files.read(range(len(files.row_groups))).to(device), None

@@ -62,9 +62,9 @@ def mirrored_of(count: int, seed: int, epoch: int) -> Tensor:
     return torch.rand(count, generator=generator_at("cpu", seed, epoch, MIRRORED)) < 0.5
 
 
-def window_bytes(window: int) -> int:
-    """Bytes of the poses of one window of `window` frames."""
-    return 2 * 4 * window * NUM_JOINTS * 3
+def window_bytes(window: int, placed: bool = False) -> int:
+    """Bytes of the poses of one window of `window` frames, and with `placed` of its pelvis in the room."""
+    return 4 * window * (2 * NUM_JOINTS * 3 + 3 * placed)
 
 
 class StreamedWindows:

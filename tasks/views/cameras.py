@@ -28,6 +28,16 @@ class Camera:
     position: np.ndarray
     projection: Projection
 
+    @property
+    def yaw_deg(self) -> float:
+        """Where it looks, from world x towards world y, in [0, 360)."""
+        return float(np.rad2deg(np.arctan2(self.rotation[2, 1], self.rotation[2, 0])) % 360)
+
+    @property
+    def pitch_deg(self) -> float:
+        """How far it looks down, in (-90, 90)."""
+        return float(np.rad2deg(np.arcsin(-self.rotation[2, 2])))
+
     def to_camera(self, points: np.ndarray) -> np.ndarray:
         """World points (..., 3) in camera axes, metres, float64; in memory all x, then all y, then all z."""
         x, y, z = (points[..., axis] - self.position[axis] for axis in range(3))

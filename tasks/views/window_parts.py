@@ -6,6 +6,7 @@ until it is complete.
 
 import uuid
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from pandera.errors import SchemaErrors
 from data_contracts.clips import Clip
 from data_contracts.errors import InputError
 from data_contracts.windows import SCALARS, to_arrow, validate, window_schema
-from tasks.views.cameras import SeenClip, cut_windows, empty_windows
+from tasks.views.cameras import Camera, SeenClip, cut_windows, empty_windows
 
 BYTES_AT_ONCE = 64 << 20
 ROW_GROUP_BYTES = 16 << 20
@@ -29,7 +30,7 @@ class WindowParts:
         self.window_bytes = sum(a.nbytes for a in empty_windows(1, window).values())
         self.arrays = empty_windows(max(1, BYTES_AT_ONCE // self.window_bytes), window)
         self.filled = 0
-        self.views: list[tuple[Clip, str, int, np.ndarray]] = []
+        self.views: list[tuple[Clip, str, int, Camera, np.ndarray]] = []
         self.writers: dict[str, parquet.ParquetWriter] = {}
         self.mark = f".{uuid.uuid4().hex}.partial"
 
@@ -53,7 +54,7 @@ class WindowParts:
             some, starts = np.split(starts, [len(self.arrays["scale"]) - self.filled])
             end = self.filled + len(some)
             cut_windows(seen, some, {name: array[self.filled : end] for name, array in self.arrays.items()})
-            self.views.append((clip, split, view, some))
+            self.views.append((clip, split, view, seen.camera, some))
             self.filled = end
             if end == len(self.arrays["scale"]):
                 self._flush()
@@ -74,8 +75,7 @@ class WindowParts:
         self.filled, self.views = 0, []
 
     def _scalars(self) -> pd.DataFrame:
-        clips = [(clip.clip_id, clip.group, clip.action, split, view, clip.fps) for clip, split, view, _ in self.views]
-        views = pd.DataFrame(clips, columns=["clip_id", "group", "action", "split", "camera", "fps"])
+        views = pd.DataFrame([_scalars_of(*view[:4]) for view in self.views])
         rows = views.loc[np.repeat(views.index, [len(starts) for *_, starts in self.views])].reset_index(drop=True)
         rows["start"] = np.concatenate([starts for *_, starts in self.views])
         rows["scale"] = self.arrays["scale"][: self.filled]
@@ -90,10 +90,25 @@ class WindowParts:
                 self.folder / split / (self.file + self.mark),
                 window_schema(self.window),
                 compression="none",
-                use_dictionary=["group", "action", "split"],
+                use_dictionary=["group", "action", "split", "projection"],
                 write_statistics=False,
             )
         return self.writers[split]
+
+
+def _scalars_of(clip: Clip, split: str, view: int, camera: Camera) -> dict[str, Any]:
+    """What all windows of one view of a clip have in common."""
+    return {
+        "clip_id": clip.clip_id,
+        "group": clip.group,
+        "action": clip.action,
+        "split": split,
+        "camera": view,
+        "projection": str(camera.projection),
+        "yaw_deg": camera.yaw_deg,
+        "pitch_deg": camera.pitch_deg,
+        "fps": clip.fps,
+    }
 
 
 def _first_failures(scalars: pd.DataFrame, error: SchemaErrors) -> str:

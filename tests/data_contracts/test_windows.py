@@ -16,7 +16,8 @@ def table(walking):
     scalars = pd.DataFrame(
         {
             "window_id": [f"0-0-{i}" for i in range(5)], "clip_id": 0, "group": "g", "action": "a", "split": "val",
-            "camera": 0, "start": range(5), "fps": 60.0, "scale": arrays.pop("scale"),
+            "camera": 0, "projection": "perspective", "yaw_deg": camera.yaw_deg, "pitch_deg": camera.pitch_deg,
+            "start": range(5), "fps": 60.0, "scale": arrays.pop("scale"),
         }
     )  # fmt: skip
     return scalars, arrays
@@ -52,3 +53,18 @@ def test_each_fault_is_caught_and_its_window_named(table, name, index, value, ch
     cases = faults.value.failure_cases
     assert set(cases["column"]) == {check}
     assert set(cases["index"]) == {2}
+
+
+@pytest.mark.parametrize(("name", "value"), [("yaw_deg", -1.0), ("yaw_deg", 361.0), ("pitch_deg", 90.0), ("fps", 0.0)])
+def test_a_scalar_beyond_either_of_its_bounds_is_caught(table, name, value):
+    scalars, arrays = table
+    scalars.loc[3, name] = value
+    with pytest.raises(SchemaErrors, match=name):
+        validate(scalars, arrays)
+
+
+def test_a_projection_that_no_camera_has_is_caught(table):
+    scalars, arrays = table
+    scalars.loc[3, "projection"] = "fisheye"
+    with pytest.raises(SchemaErrors, match="projection"):
+        validate(scalars, arrays)

@@ -166,6 +166,22 @@ def test_short_clips_left_out_are_counted(clips, tmp_path):
     assert counts["windows"] == len(table_of(tmp_path, ["start"]))
 
 
+def test_training_windows_can_be_stored_in_fewer_views_than_others(clips, alone, tmp_path):
+    write_all(clips, tmp_path, PARAMETERS.model_copy(update={"train_views": 1}))
+    one, both = table_of(tmp_path, list(SCALARS)), table_of(alone.path, list(SCALARS))
+    kept = both[(both["split"] != "train") | (both["camera"] == 0)]
+    pd.testing.assert_frame_equal(one.reset_index(drop=True), kept.reset_index(drop=True))
+
+
+def test_windows_say_how_their_camera_stands(alone):
+    written = table_of(alone.path, list(SCALARS))
+    views = written.groupby(["clip_id", "camera"])
+    assert (views[["yaw_deg", "pitch_deg"]].nunique() == 1).all(axis=None)
+    assert written["yaw_deg"].nunique() == len(views)
+    assert written["pitch_deg"].abs().max() <= PARAMETERS.max_pitch_deg
+    assert set(written["projection"]) == {"orthographic"}
+
+
 def test_without_a_test_share_all_others_are_trained_and_validated_on(clips, empty_store):
     result = convert(str(clips), PARAMETERS.model_copy(update={"test_share": 0.0}), store=str(empty_store))
     assert result.counts["windows"]["test"] == result.counts["clips"]["test"] == 0

@@ -13,11 +13,14 @@ import torch
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import (
+    AugmentationParameters,
     CorruptionParameters,
     DetectorNoise,
     DSTformerConfig,
     FinetuneParameters,
     LossWeights,
+    NewBodies,
+    NewCameras,
     Objective,
     Runtime,
     TrainingParameters,
@@ -39,6 +42,10 @@ PARAMETERS = TrainingParameters(
     corruption=CorruptionParameters(joint_share=0.1, fill="token", noise=DetectorNoise(std=(0.01,))),
 )
 
+EVERYTHING = AugmentationParameters(
+    limbs_share=0.5, bone_turn_deg=5, bodies=NewBodies(), tilt_deg=5, cameras=NewCameras(perspective_share=0.5)
+)
+
 
 def network():
     return build_network(lambda: DSTformer(CONFIG.model_copy(update={"mask_token": True})), 0)
@@ -54,10 +61,17 @@ def nothing(*_):
     pass
 
 
-def test_two_processes_give_the_curve_of_one(windows_folder, tmp_path):
-    alone = run(job(windows_folder, tmp_path / "one", 1), network(), nothing, nothing, nothing)
+@pytest.mark.parametrize("memory_gb", [None, 1e-9], ids=["in memory", "streamed"])
+@pytest.mark.parametrize("augmentation", [AugmentationParameters(), EVERYTHING], ids=["as stored", "made new"])
+def test_two_processes_give_the_curve_of_one(windows_folder, tmp_path, augmentation, memory_gb):
+    parameters = PARAMETERS.model_copy(update={"augmentation": augmentation})
+    one, other = (
+        job(windows_folder, tmp_path / name, devices, parameters, memory_gb=memory_gb)
+        for name, devices in (("one", 1), ("two", 2))
+    )
+    alone = run(one, network(), nothing, nothing, nothing)
     epochs, lines = [], []
-    two = run_on_devices(job(windows_folder, tmp_path / "two", 2), network(), epochs.append, nothing, lines.append)
+    two = run_on_devices(other, network(), epochs.append, nothing, lines.append)
     assert epochs == two.history
     assert any("windows of 9 frames on 2 x cpu" in line for line in lines)
     for record, other in zip(two.history, alone.history, strict=True):

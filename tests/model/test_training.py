@@ -12,11 +12,14 @@ from lightning_fabric.plugins import MixedPrecision
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import (
+    AugmentationParameters,
     CorruptionParameters,
     DetectorNoise,
     DSTformerConfig,
     FinetuneParameters,
     HeadKind,
+    NewBodies,
+    NewCameras,
     Objective,
     Runtime,
     TrainingParameters,
@@ -26,7 +29,7 @@ from model.learning.devices import make_fabric
 from model.network.dstformer import DSTformer
 from model.training import build_network, fit
 from model.windows.epochs import TrainingWindows
-from model.windows.loading import WindowTensors
+from model.windows.loading import WindowTensors, load_windows
 from tasks.finetune import with_head
 
 ROOT = Path(__file__).parent.parent.parent
@@ -38,6 +41,9 @@ PARAMETERS = TrainingParameters(
     flip=True,
     corruption=CorruptionParameters(joint_share=0.05, noise=DetectorNoise(std=(0.01,))),
     keep_top=2,
+)
+EVERYTHING = AugmentationParameters(
+    limbs_share=0.5, bone_turn_deg=5, bodies=NewBodies(), tilt_deg=5, cameras=NewCameras(perspective_share=0.5)
 )
 
 
@@ -73,10 +79,26 @@ class Killed(BaseException):
     """Stands for a kill: nothing of the loop may catch it."""
 
 
+@pytest.fixture
+def placed_windows(windows_folder):
+    """Train windows that can be seen anew, and val windows."""
+    return load_windows(windows_folder, "train", placed=True), load_windows(windows_folder, "val")
+
+
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "exponential"])
 @pytest.mark.parametrize("killed_at", ["epoch 2", "step 13", "step 14"])
 def test_a_run_taken_up_again_ends_with_the_same_weights_to_the_bit(windows, tmp_path, schedule, killed_at):
     parameters = PARAMETERS.model_copy(update={"schedule": schedule})
+    assert_taken_up_again(windows, tmp_path, parameters, killed_at)
+
+
+@pytest.mark.parametrize("killed_at", ["epoch 2", "step 13"])
+def test_a_run_on_windows_made_new_is_taken_up_again_to_the_bit(placed_windows, tmp_path, killed_at):
+    parameters = PARAMETERS.model_copy(update={"augmentation": EVERYTHING})
+    assert_taken_up_again(placed_windows, tmp_path, parameters, killed_at)
+
+
+def assert_taken_up_again(windows, tmp_path, parameters, killed_at):
     whole, history = train(windows, tmp_path / "whole", parameters)
 
     def kill(what, at):
@@ -105,6 +127,42 @@ def test_a_run_taken_up_again_ends_with_the_same_weights_to_the_bit(windows, tmp
 def assert_same_weights(network, other):
     for name, value in network.state_dict().items():
         assert torch.equal(other.state_dict()[name], value), name
+
+
+def test_validation_meets_its_windows_as_they_are_stored(placed_windows, tmp_path):
+    """A network that does not learn is scored the same, whatever training windows are made of."""
+    parameters = PARAMETERS.model_copy(update={"augmentation": EVERYTHING, "max_epochs": 1, "learning_rate": 1e-12})
+    _, history = train(placed_windows, tmp_path / "augmented", parameters)
+    plain = parameters.model_copy(update={"augmentation": AugmentationParameters()})
+    _, unchanged = train(placed_windows, tmp_path / "plain", plain)
+    assert history[0]["val_mpjpe_mm"] == pytest.approx(unchanged[0]["val_mpjpe_mm"], rel=1e-6)
+    assert history[0]["loss"] != pytest.approx(unchanged[0]["loss"], rel=1e-3)
+
+
+@pytest.mark.parametrize("objective", list(Objective))
+def test_the_loss_falls_on_windows_made_new(placed_windows, tmp_path, objective):
+    parameters = PARAMETERS.model_copy(update={"augmentation": EVERYTHING})
+    _, history = train(placed_windows, tmp_path / "run", parameters, objective=objective)
+    assert history[-1]["loss"] < 0.9 * history[0]["loss"]
+    assert history[-1]["val_mpjpe_mm"] < history[0]["val_mpjpe_mm"]
+
+
+def test_windows_of_2d_alone_are_not_made_new(placed_windows, tmp_path):
+    """Their 3D is unknown, and they are loaded without their places."""
+    only_2d = without_3d(placed_windows[0])
+    parameters = PARAMETERS.model_copy(update={"augmentation": EVERYTHING, "max_epochs": 1})
+    _, history = train((*placed_windows, only_2d), tmp_path / "run", parameters)
+    assert history[0]["bad_steps"] == 0
+    assert np.isfinite(history[0]["loss"])
+
+
+def test_a_frozen_backbone_s_features_are_not_kept_of_windows_made_new(placed_windows, tmp_path, caplog):
+    caplog.set_level("INFO")
+    network = build_network(lambda: DSTformer(CONFIG), 0)
+    network.backbone.requires_grad_(False)
+    parameters = FinetuneParameters(batch_size=16, max_epochs=3, augmentation=EVERYTHING)
+    train(placed_windows, tmp_path / "run", parameters, network)
+    assert "backbone features" not in caplog.text
 
 
 def test_a_damaged_last_costs_what_came_after_the_one_before(windows, tmp_path):
@@ -255,21 +313,20 @@ def test_a_token_for_masked_joints_is_learned(windows, tmp_path):
 
 def test_windows_whose_2d_alone_is_used_join_after_the_epochs_of_the_curriculum(windows, tmp_path):
     parameters = PARAMETERS.model_copy(update={"epochs_3d": 1, "max_epochs": 2})
-    only_2d = windows[0].select(torch.arange(len(windows[0])))
-    unknown = WindowTensors(
-        only_2d.pose_2d,
-        only_2d.pose_3d * torch.nan,
-        only_2d.frame_weight,
-        only_2d.scale,
-        windows[0].rows,
-        windows[0].row_groups,
-    )
+    unknown = without_3d(windows[0])
     _, plain = train(windows, tmp_path / "plain", parameters)
     _network, joined = train((*windows, unknown), tmp_path / "joined", parameters)
     assert joined[0] == plain[0]
     assert joined[1]["step"] - joined[0]["step"] == 2 * (plain[1]["step"] - plain[0]["step"])
     assert joined[1]["bad_steps"] == 0  # their 3D was not looked at
     assert joined[1] != plain[1]
+
+
+def without_3d(windows):
+    unknown = windows.pose_3d * torch.nan
+    return WindowTensors(
+        windows.pose_2d, unknown, windows.frame_weight, windows.scale, windows.rows, windows.row_groups
+    )
 
 
 @pytest.mark.parametrize("flip", [False, True])

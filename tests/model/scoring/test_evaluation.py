@@ -174,7 +174,9 @@ def score_all(windows, out):
     for size in BATCH_SIZES:
         done = evaluate(lifter, val, size, fabric)
         file = Path(out, f"{size}-of-{fabric.world_size}-{fabric.global_rank}.json")
-        file.write_text(json.dumps([done.scores.model_dump(exclude_none=True), done.frames, done.errors.to_dict("list")]))
+        file.write_text(
+            json.dumps([done.scores.model_dump(exclude_none=True), done.frames, done.errors.to_dict("list")])
+        )
 
 
 def test_two_processes_get_the_scores_of_one(windows_folder, tmp_path):

@@ -8,6 +8,7 @@ from data_contracts.errors import InputError
 from data_contracts.skeleton import MIRROR
 from data_contracts.windows import to_numpy
 from model.network.lifting import mirror
+from model.windows.batches import Batch
 from model.windows.loading import WindowTensors, load_windows
 from model.windows.streaming import StreamedWindows, mirrored_of, window_bytes
 
@@ -46,6 +47,47 @@ def test_a_split_in_memory_holds_what_its_files_hold(windows_folder):
     np.testing.assert_array_equal(loaded.frame_weight, (pose_2d[..., 2] > 0).any(axis=-1))
     assert loaded.rows["window_id"].tolist() == table["window_id"].to_pylist()
     assert sum(loaded.row_groups) == len(loaded) == len(table)
+
+
+@pytest.mark.parametrize("memory_gb", [None, 1e-9])
+def test_how_windows_are_placed_is_read_where_it_is_asked_for(windows_folder, memory_gb):
+    file = windows_folder / "train" / "part-00001.parquet"
+    table = parquet.read_table(file, partitioning=None)
+    place = table.schema.get_field_index("projection")
+    other = arrow.array(["perspective"] * len(table))
+    parquet.write_table(table.set_column(place, "projection", other), file, row_group_size=20)
+    bare = load_windows(windows_folder, "train", memory_gb)
+    placed = load_windows(windows_folder, "train", memory_gb, placed=True)
+    files = sorted((windows_folder / "train").glob("*.parquet"))
+    table = arrow.concat_tables(parquet.read_table(file, partitioning=None) for file in files)
+    batch = Batch.join(list(placed.batches(64)))
+    np.testing.assert_array_equal(batch.root_3d, to_numpy(table, "root_3d"))
+    np.testing.assert_array_equal(batch.pitch_deg, table["pitch_deg"].to_numpy())
+    np.testing.assert_array_equal(
+        batch.perspective, [name == "perspective" for name in table["projection"].to_pylist()]
+    )
+    assert batch.perspective.any()
+    assert not batch.perspective.all()
+    for some, other in zip(bare.batches(64), placed.batches(64), strict=True):
+        assert some.root_3d is some.pitch_deg is some.perspective is None
+        assert torch.equal(some.pose_2d, other.pose_2d)
+
+
+def test_a_mirror_image_stands_where_its_mirror_shows_it(windows_folder):
+    kept = load_windows(windows_folder, "train", flip=True, placed=True)
+    made = load_windows(windows_folder, "train", 1e-9, flip=True, placed=True)
+    plain = load_windows(windows_folder, "train", placed=True)
+    assert kept.both is not None
+    mirrored = mirrored_of(len(plain), 4, 2).split(16)
+    for one, other, stored, flags in zip(
+        *(windows.steps(4, 2, 16, flip=True) for windows in (kept, made)), plain.steps(4, 2, 16), mirrored, strict=True
+    ):
+        wanted = stored.root_3d.clone()
+        wanted[flags, :, 0] *= -1
+        for batch in (one, other):
+            assert torch.equal(batch.root_3d, wanted)
+            assert torch.equal(batch.pitch_deg, stored.pitch_deg)
+            assert torch.equal(batch.perspective, stored.perspective)
 
 
 def test_one_pool_is_fed_in_the_order_of_one_permutation(windows):

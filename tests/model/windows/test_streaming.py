@@ -7,9 +7,12 @@ import torch
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import (
+    AugmentationParameters,
     CorruptionParameters,
     DetectorNoise,
     DSTformerConfig,
+    NewBodies,
+    NewCameras,
     Objective,
     Runtime,
     TrainingParameters,
@@ -25,6 +28,9 @@ from model.windows.loading import load_windows
 from model.windows.streaming import pools_in_order, shuffled_pools, window_bytes
 
 STREAM = 1e-9  # gigabytes
+EVERYTHING = AugmentationParameters(
+    limbs_share=0.5, bone_turn_deg=5, bodies=NewBodies(), tilt_deg=5, cameras=NewCameras(perspective_share=0.5)
+)
 
 
 @pytest.fixture(autouse=True)
@@ -33,9 +39,10 @@ def small_pools(monkeypatch):
     monkeypatch.setattr(streaming, "POOL_BYTES", 64 * window_bytes(9))
 
 
-@pytest.fixture
-def both(windows_folder):
-    return load_windows(windows_folder, "train"), load_windows(windows_folder, "train", STREAM)
+@pytest.fixture(params=[False, True], ids=["", "placed"])
+def both(windows_folder, request):
+    placed = request.param
+    return tuple(load_windows(windows_folder, "train", memory_gb, placed=placed) for memory_gb in (None, STREAM))
 
 
 def readers():
@@ -45,7 +52,8 @@ def readers():
 def assert_same(batches, others):
     for batch, other in zip(batches, others, strict=True):
         for name, tensor in vars(batch).items():
-            assert torch.equal(tensor, getattr(other, name)), name
+            same = getattr(other, name)
+            assert tensor is same is None or torch.equal(tensor, same), name
 
 
 def test_every_window_is_in_the_pools_once_and_no_pool_is_too_large():
@@ -98,20 +106,23 @@ def test_an_epoch_can_begin_at_any_step_and_reads_no_pool_before_it(both, start_
     assert len(read) == int((ends > 16 * start_step).sum())
 
 
+@pytest.mark.parametrize("augmentation", [AugmentationParameters(), EVERYTHING])
 @pytest.mark.parametrize("accumulate", [1, 3])
-def test_training_ends_with_the_same_weights_streamed_or_not(windows_folder, tmp_path, accumulate):
+def test_training_ends_with_the_same_weights_streamed_or_not(windows_folder, tmp_path, accumulate, augmentation):
     parameters = TrainingParameters(
         batch_size=16,
         accumulate=accumulate,
         max_epochs=2,
         flip=True,
+        augmentation=augmentation,
         corruption=CorruptionParameters(joint_share=0.05, noise=DetectorNoise(std=(0.01,))),
     )
     fitted = []
     for memory_gb in (None, STREAM):
         folder = tmp_path / str(memory_gb)
         folder.mkdir()
-        splits = [load_windows(windows_folder, split, memory_gb) for split in ("train", "val")]
+        train = load_windows(windows_folder, "train", memory_gb, placed=augmentation.wanted)
+        splits = [train, load_windows(windows_folder, "val", memory_gb)]
         config = DSTformerConfig(embed_dim=16, heads=2, fusion_depth=1, max_frames=9)
         network = build_network(lambda config=config: DSTformer(config), 0)
         fabric = make_fabric(Runtime(accelerator="cpu"), "32-true")

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from data_contracts.parameters import Projection
 from data_contracts.skeleton import PELVIS
-from tasks.views.cameras import draw_camera, rotation_matrix, see_windows, window_starts
+from tasks.views.cameras import Camera, draw_camera, rotation_matrix, see_windows, window_starts
 
 projections = pytest.mark.parametrize("projection", list(Projection))
 angles = st.floats(-3.1, 3.1)
@@ -18,6 +18,14 @@ def test_a_camera_is_a_right_handed_rotation_that_stands_upright(yaw, pitch):
     assert np.linalg.det(rotation) == pytest.approx(1)
     assert rotation[0, 2] == 0  # its x axis lies level
     assert rotation[1, 2] < 0  # its y axis points down
+
+
+@given(st.floats(0, 359.9), st.floats(-89, 89))
+def test_a_camera_tells_where_it_looks(yaw, pitch):
+    camera = Camera(rotation_matrix(*np.deg2rad([yaw, pitch])), np.zeros(3), Projection.PERSPECTIVE)
+    assert camera.pitch_deg == pytest.approx(pitch, abs=1e-6)
+    assert np.cos(np.deg2rad(camera.yaw_deg - yaw)) == pytest.approx(1)
+    assert 0 <= camera.yaw_deg <= 360
 
 
 @projections
