@@ -7,7 +7,8 @@ Notable decisions:
 - `last` is written every epoch, every `checkpoint_minutes`, and when SIGTERM asks for it; it says where in the epoch it
   stands. Metrics are reported after it, and again by a resumed run: who logs them asks what is there already;
 - a step whose loss or gradient is not finite changes nothing and is counted, on the device;
-- a backbone that is frozen and sees no random corruption is run once over all windows (`model.learning.features`).
+- a backbone that is frozen and sees no random corruption is run once over all windows (`model.learning.features`),
+  unless the head reads the stem's features too: what is kept are the tokens'.
 """
 
 import logging
@@ -184,6 +185,7 @@ class _Loop:
         if (
             self.runtime.features == "off"
             or learns
+            or self.network.reads_stem
             or parameters.corruption != CorruptionParameters()
             or parameters.max_epochs <= variants
         ):
