@@ -8,7 +8,7 @@ Notable decisions:
   stands. Metrics are reported after it, and again by a resumed run: who logs them asks what is there already;
 - a step whose loss or gradient is not finite changes nothing and is counted, on the device;
 - a backbone that is frozen and sees windows as they are stored, neither made new nor corrupted, is run once over all of
-  them (`model.learning.features`).
+  them (`model.learning.features`), unless the head reads the stem's features too: what is kept are the tokens'.
 """
 
 import logging
@@ -185,6 +185,7 @@ class _Loop:
         if (
             self.runtime.features == "off"
             or learns
+            or self.network.reads_stem
             or parameters.corruption != CorruptionParameters()
             or parameters.augmentation.wanted
             or parameters.max_epochs <= variants

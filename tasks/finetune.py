@@ -6,7 +6,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from data_contracts.errors import InputError
-from data_contracts.parameters import FinetuneParameters, Objective, Runtime
+from data_contracts.parameters import FinetuneParameters, HeadKind, Objective, Runtime
 from data_contracts.report import StageResult
 from data_contracts.store import identities
 from data_contracts.store.folders import Stage
@@ -35,12 +35,14 @@ def finetune_lifter(
     Raises
     ------
     InputError
-        The checkpoint is not readable, or was made for shorter windows.
+        The checkpoint is not readable, or was made for shorter windows, or its network does not go with the head.
     """
     pretrained = load_network(checkpoint)
     frames = read_manifest(windows)["parameters"]["window"]
     if frames > pretrained.config.max_frames:
         raise InputError(f"{checkpoint} takes windows of {pretrained.config.max_frames} frames; {windows} has {frames}")
+    if parameters.head is HeadKind.DEPTH and pretrained.config.geometry != "none":
+        raise InputError(f"{checkpoint} has a geometry that head depth does not go with; pass head joints or pose")
 
     def train(stage: Stage, tracked: TrackedRun) -> None:
         job = Job(

@@ -6,7 +6,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from data_contracts.errors import InputError
-from data_contracts.parameters import HeadKind, PretrainParameters, Runtime
+from data_contracts.parameters import PretrainParameters, Runtime
 from data_contracts.report import StageResult
 from data_contracts.store import identities
 from data_contracts.store.folders import Stage
@@ -53,7 +53,7 @@ def pretrain_backbone(
             objective=parameters.objective,
             runtime=runtime,
         )
-        network = build_network(lambda: DSTformer(config, HeadKind.JOINTS), parameters.seed)
+        network = build_network(lambda: DSTformer(config, parameters.head), parameters.seed)
         train_stage(stage, tracked, network, job)
 
     identity = identities.pretrain(windows, parameters, windows_2d)

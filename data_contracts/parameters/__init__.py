@@ -10,6 +10,8 @@ Notable decisions:
 
 from typing import Annotated
 
+from pydantic import model_validator
+
 from data_contracts.parameters.augmentation import AugmentationParameters, NewBodies, NewCameras
 from data_contracts.parameters.base import NO_RESULT, Parameters, Share
 from data_contracts.parameters.evaluation import BaselinesParameters, EvaluateParameters, PromoteParameters
@@ -86,6 +88,14 @@ class PipelineParameters(Parameters):
     promote: PromoteParameters = PromoteParameters()
     workers: Annotated[Workers, NO_RESULT] = Workers()
     runtime: Annotated[Runtime, NO_RESULT] = Runtime()
+
+    @model_validator(mode="after")
+    def _head_fits_network(self) -> "PipelineParameters":
+        if self.finetune.head is HeadKind.DEPTH and self.pretrain.network.geometry != "none":
+            raise ValueError(
+                "finetune.head depth takes x and y from the image, and so does geometry; pass joints or pose"
+            )
+        return self
 
     def idle(self) -> set[str]:
         """What no stage of a pipeline run takes; the synthetic motion is told by its bytes, as any other."""

@@ -164,6 +164,7 @@ class PretrainParameters(TrainingParameters):
 
     objective: Objective = Objective.LIFT
     network: DSTformerConfig = DSTformerConfig()
+    head: Literal[HeadKind.JOINTS, HeadKind.POSE] = HeadKind.JOINTS
 
     @model_validator(mode="after")
     def _output_fits_objective(self) -> "PretrainParameters":

@@ -19,13 +19,13 @@ _LOG = logging.getLogger(__name__)
 
 
 class Features:
-    """Features (V, N, T, 17, C) of N windows, as they are and, with V = 2, mirrored; given on `device`."""
+    """Features (V, N, P, 17, C) of N windows, as they are and, with V = 2, mirrored; given on `device`."""
 
     def __init__(self, values: Tensor, device: torch.device) -> None:
         self._values, self._device = values, device
 
     def at(self, places: Tensor, mirrored: Tensor | None = None) -> Tensor:
-        """Of the windows at `places` (B,), mirrored where that is true (B,): (B, T, 17, C)."""
+        """Of the windows at `places` (B,), mirrored where that is true (B,): (B, P, 17, C)."""
         if mirrored is not None:
             places = places + self._values.shape[1] * mirrored.to(places)
         return self._values.flatten(0, 1).index_select(0, places.to(self._values.device)).to(self._device)
@@ -51,7 +51,8 @@ def kept_features(
         What memory may take; none: half of what is free on Fabric's device. The disk may give half of what is free to
         all processes together: each has a file of its own.
     """
-    shape = (2 if mirrored else 1, len(windows), windows.window, 17, network.config.embed_dim)
+    tokens = network.backbone.tokens(windows.window)
+    shape = (2 if mirrored else 1, len(windows), tokens, 17, network.config.embed_dim)
     size = 4 * int(np.prod(shape))
     budget = free_bytes(fabric.device) / 2 if memory_gb is None else memory_gb * 1e9
     if size <= budget:
@@ -79,5 +80,5 @@ def _fill(values: Tensor, network: DSTformer, windows: Windows, fabric: Fabric, 
         for variant, of_all in enumerate(values):
             pose_2d = batch.pose_2d if variant == 0 else mirror(batch.pose_2d)
             with fabric.autocast():
-                of_all[start : start + len(batch)] = network.backbone(pose_2d)
+                of_all[start : start + len(batch)] = network.see(pose_2d)
         start += len(batch)

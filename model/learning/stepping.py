@@ -35,7 +35,7 @@ class TrainingBatch:
     """Windows as the network meets them.
 
     clean: what it should give back; given (B, T, 17, 3): what it sees; masked (B, T, 17): where that was replaced;
-    features (B, T, 17, C): what a frozen backbone makes of it; error_weights, totals: what counts, here and in the
+    features (B, P, 17, C): what a frozen backbone makes of it; error_weights, totals: what counts, here and in the
     whole step; only_2d: their 3D is not known.
     """
 

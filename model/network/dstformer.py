@@ -2,10 +2,13 @@
 
 Notable decisions:
 - input joint embedding + joint position embedding + frame position embedding;
+- a token is one joint over `patch` frames: a window of T frames has 17 x ceil(T / patch) of them. A window is filled up
+  by its last frame at confidence 0, as the window contract pads, and cut again: to a multiple of `patch`, or to
+  `max_frames` where stem or head take a window whole;
 - `fusion_depth` stages, each of an ST stream (space, then time) and a TS stream (time, then space) of `attn_depth`
   pre-LayerNorm blocks, fused per joint by a softmax over Linear(2C -> 2); `attn_depth=1` is MotionBERT's network;
 - backbone = all up to the last LayerNorm; head = that LayerNorm (`norm`) and what follows (`head`), so that freezing
-  the backbone and exchanging the head are one attribute each;
+  the backbone and exchanging the head are one attribute each. Stem, geometry and heads have files of their own;
 - a block turns (B, T, J, C) so that the sequence attended over is the last but one dimension: one copy of x instead of
   strided q, k, v. `model.network.attention` says how it attends;
 - the softmax over two streams is taken as a sigmoid, without their concatenation.
@@ -19,11 +22,13 @@ from torch.utils.checkpoint import checkpoint
 from data_contracts.parameters import DSTformerConfig, HeadKind
 from data_contracts.skeleton import NUM_JOINTS
 from model.network.attention import attend
+from model.network.foreshortening import Foreshortening
+from model.network.heads import JointsHead, PoseHead, make_head
+from model.network.stem import Stem
 
 __all__ = ["DSTformer", "DSTformerConfig"]
 
 LAYER_NORM_EPS = 1e-6
-DEPTH_HEAD_WIDTH = 128
 
 
 class DSTformer(nn.Module):
@@ -34,19 +39,26 @@ class DSTformer(nn.Module):
     config
         Shape of the network.
     head
-        `joints`: (B, T, 17, dim_out). `depth`: (B, T, 17, 3) with x and y taken from the input.
+        `joints`, `pose`: (B, T, 17, dim_out). `depth`: (B, T, 17, 3) with x and y taken from the input; not under
+        geometry, which takes them from there itself.
     """
 
     def __init__(self, config: DSTformerConfig, head: HeadKind = HeadKind.JOINTS) -> None:
         super().__init__()
         self.config = config
         self.head_kind = head
-        self.backbone = Backbone(config)
+        if head is HeadKind.DEPTH and config.geometry != "none":
+            raise ValueError("head depth takes x and y from the image, and so does geometry; pass joints or pose")
+        self.backbone = Backbone(config, whole_windows=head is HeadKind.POSE)
         self.norm = nn.LayerNorm(config.embed_dim, eps=LAYER_NORM_EPS)
-        self.head = DepthHead(config) if head is HeadKind.DEPTH else JointsHead(config)
+        self.head = make_head(config, head)
         self.apply(_initialise)
         for fusion in self.backbone.fusions:  # both streams weigh the same at the start, as in MotionBERT
             fusion.apply(_initialise_fusion)
+        if self.backbone.stem is not None:
+            self.backbone.stem.initialise()
+        if isinstance(self.head, PoseHead) or (isinstance(self.head, JointsHead) and config.geometry != "none"):
+            self.head.begin_at_zero()
 
     def forward(self, pose_2d: Tensor, masked: Tensor | None = None, features: Tensor | None = None) -> Tensor:
         """Pose of every frame.
@@ -58,7 +70,7 @@ class DSTformer(nn.Module):
         masked
             (B, T, 17) bool: joints in whose place the learned token goes, where the network has one.
         features
-            (B, T, 17, C): what the backbone made of `pose_2d`, where that is known already.
+            (B, P, 17, C): what `see` made of `pose_2d`, where that is known already; not where the head reads the stem.
 
         Returns
         -------
@@ -74,41 +86,86 @@ class DSTformer(nn.Module):
             raise ValueError(f"pose_2d has shape {tuple(pose_2d.shape)}; expected (batch, frames, {NUM_JOINTS}, 3)")
         if pose_2d.shape[1] > self.config.max_frames:
             raise ValueError(f"{pose_2d.shape[1]} frames; this network takes at most {self.config.max_frames}")
+        if self.backbone.geometry is None:
+            return self._answer(pose_2d, masked, features)
+        view = self.backbone.geometry(pose_2d)
+        return self.backbone.geometry.pose(self._answer(view.given, masked, features), view)
+
+    def _answer(self, x: Tensor, masked: Tensor | None, features: Tensor | None) -> Tensor:
+        stem = None
         if features is None:
-            features = self.backbone(pose_2d, masked)
-        return self.head(self.norm(features), pose_2d)
+            features, stem = self.backbone.encode(x, masked)
+        answer: Tensor = self.head(self.norm(features), x, stem)
+        return answer
+
+    def see(self, pose_2d: Tensor) -> Tensor:
+        """The backbone's features of every token: (B, P, 17, C)."""
+        geometry = self.backbone.geometry
+        return self.backbone(pose_2d if geometry is None else geometry(pose_2d).given)
+
+    @property
+    def reads_stem(self) -> bool:
+        """Whether the head needs more than the tokens' features."""
+        return self.backbone.stem is not None and self.head_kind is HeadKind.POSE
 
 
 class Backbone(nn.Module):
-    """Everything up to the last LayerNorm: (B, T, 17, >= dim_in), masked (B, T, 17) -> features (B, T, 17, C)."""
+    """Everything up to the last LayerNorm: (B, T, 17, >= features_in), masked (B, T, 17) -> features (B, P, 17, C)."""
 
-    def __init__(self, config: DSTformerConfig) -> None:
+    def __init__(self, config: DSTformerConfig, whole_windows: bool = False) -> None:
         super().__init__()
-        self.dim_in = config.dim_in
+        self.features_in, self.patch, self.max_tokens = config.features_in, config.patch, config.max_tokens
+        self.whole_windows = whole_windows or config.stem == "window"
         self.gradient_checkpointing = False
-        self.joints_embed = nn.Linear(config.dim_in, config.embed_dim)
+        self.joints_embed = nn.Linear(config.patch * config.features_in, config.embed_dim)
         self.pos_embed = nn.Parameter(torch.empty(1, NUM_JOINTS, config.embed_dim))
-        self.temp_embed = nn.Parameter(torch.empty(1, config.max_frames, 1, config.embed_dim))
+        self.temp_embed = nn.Parameter(torch.empty(1, config.max_tokens, 1, config.embed_dim))
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
         nn.init.trunc_normal_(self.temp_embed, std=0.02)
-        self.mask_token = nn.Parameter(torch.zeros(config.dim_in)) if config.mask_token else None
+        self.mask_token = nn.Parameter(torch.zeros(config.features_in)) if config.mask_token else None
+        self.geometry = None if config.geometry == "none" else Foreshortening()
+        self.stem = None if config.stem == "none" else Stem(config)
         stages = range(config.fusion_depth)
         self.streams_st = nn.ModuleList(Stream(config, spatial_first=True) for _ in stages)
         self.streams_ts = nn.ModuleList(Stream(config, spatial_first=False) for _ in stages)
         self.fusions = nn.ModuleList(nn.Linear(2 * config.embed_dim, 2) for _ in stages)
 
-    def forward(self, pose_2d: Tensor, masked: Tensor | None = None) -> Tensor:
-        x = pose_2d[..., : self.dim_in]
+    def forward(self, x: Tensor, masked: Tensor | None = None) -> Tensor:
+        return self.encode(x, masked)[0]
+
+    def encode(self, x: Tensor, masked: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Features of all tokens, and the stem's, if there is one: (B, width)."""
+        x = x[..., : self.features_in]
         if self.mask_token is not None and masked is not None:
             x = torch.where(masked[..., None], self.mask_token.to(x.dtype), x)
-        x = self.joints_embed(x) + self.pos_embed  # (B, T, J, C)
-        x = x + self.temp_embed[:, : x.shape[1]]
+        x = self._filled_up(x)
+        y = self.joints_embed(self._patches(x)) + self.pos_embed  # (B, P, J, C)
+        y = y + self.temp_embed[:, : y.shape[1]]
+        stem = None
+        if self.stem is not None:
+            added, stem = self.stem(x)
+            y = y + added
         for stage in range(len(self.fusions)):
             if self.gradient_checkpointing and torch.is_grad_enabled():
-                x = checkpoint(self._stage, x, stage, use_reentrant=False)
+                y = checkpoint(self._stage, y, stage, use_reentrant=False)
             else:
-                x = self._stage(x, stage)
-        return x
+                y = self._stage(y, stage)
+        return y, stem
+
+    def tokens(self, frames: int) -> int:
+        """Tokens of a joint in a window of so many frames."""
+        return self.max_tokens if self.whole_windows else -(-frames // self.patch)
+
+    def _filled_up(self, x: Tensor) -> Tensor:
+        missing = self.tokens(x.shape[1]) * self.patch - x.shape[1]
+        if not missing:
+            return x
+        last = x[:, -1:].expand(-1, missing, -1, -1)
+        return torch.cat((x, torch.cat((last[..., :2], last[..., 2:3] * 0, last[..., 3:]), dim=-1)), dim=1)
+
+    def _patches(self, x: Tensor) -> Tensor:
+        """(B, P * patch, J, D) -> (B, P, J, patch * D)."""
+        return x if self.patch == 1 else x.unflatten(1, (-1, self.patch)).transpose(2, 3).flatten(3)
 
     def _stage(self, x: Tensor, stage: int) -> Tensor:
         st, ts = self.streams_st[stage](x), self.streams_ts[stage](x)
@@ -169,35 +226,6 @@ class AttentionMLP(nn.Module):
         # without a gradient GELU overwrites its input: no second array of the network's widest features
         hidden = self.mlp[1](hidden) if hidden.requires_grad else torch.ops.aten.gelu_(hidden)
         return x + self.mlp[2](hidden)
-
-
-class JointsHead(nn.Module):
-    """Optional representation (Linear + tanh), then Linear to the pose: (B, T, 17, C) -> (B, T, 17, dim_out)."""
-
-    def __init__(self, config: DSTformerConfig) -> None:
-        super().__init__()
-        width = config.rep_dim or config.embed_dim
-        self.representation = (
-            nn.Sequential(nn.Linear(config.embed_dim, width), nn.Tanh()) if config.rep_dim else nn.Identity()
-        )
-        self.joints = nn.Linear(width, config.dim_out)
-
-    def forward(self, features: Tensor, pose_2d: Tensor) -> Tensor:  # noqa: ARG002 - a head may look at its input
-        return self.joints(self.representation(features))
-
-
-class DepthHead(nn.Module):
-    """The seed's head, Linear C -> 128, ReLU, Linear 128 -> 1: z of every joint, x and y from the input."""
-
-    def __init__(self, config: DSTformerConfig) -> None:
-        super().__init__()
-        self.depth = nn.Sequential(
-            nn.Linear(config.embed_dim, DEPTH_HEAD_WIDTH), nn.ReLU(), nn.Linear(DEPTH_HEAD_WIDTH, 1)
-        )
-
-    def forward(self, features: Tensor, pose_2d: Tensor) -> Tensor:
-        depth = self.depth(features)  # (B, T, 17, 1)
-        return torch.cat((pose_2d[..., :2].to(depth.dtype), depth), dim=-1)
 
 
 def _initialise(module: nn.Module) -> None:

@@ -1,0 +1,97 @@
+"""Heads: from the features of a window's tokens to its poses.
+
+Notable decisions:
+- `joints` and `depth` look at one token and give its joint's positions in each of the token's frames;
+- `pose` looks at all tokens of the window at once, and at the stem's last features where there is a stem, and gives all
+  its poses, frame by frame or as amplitudes of the first cosines. It begins at zero;
+- under geometry every head begins at zero, which is the flat pose that the image shows.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from data_contracts.parameters import DSTformerConfig, HeadKind
+from data_contracts.skeleton import NUM_JOINTS
+from model.network.cosines import cosines
+
+DEPTH_HEAD_WIDTH = 128
+
+
+def make_head(config: DSTformerConfig, kind: HeadKind) -> nn.Module:
+    """A head; called with features (B, P, 17, C), the input (B, T, 17, >= 2) and the stem's features or None.
+
+    It gives (B, T, 17, features_out), or with `depth` (B, T, 17, 3).
+    """
+    return {HeadKind.JOINTS: JointsHead, HeadKind.DEPTH: DepthHead, HeadKind.POSE: PoseHead}[kind](config)
+
+
+class JointsHead(nn.Module):
+    """Optional representation (Linear + tanh), then Linear to the joint's positions in the token's frames."""
+
+    def __init__(self, config: DSTformerConfig) -> None:
+        super().__init__()
+        width = config.rep_dim or config.embed_dim
+        self.representation = (
+            nn.Sequential(nn.Linear(config.embed_dim, width), nn.Tanh()) if config.rep_dim else nn.Identity()
+        )
+        self.joints = nn.Linear(width, config.patch * config.features_out)
+        self.patch = config.patch
+
+    def forward(self, features: Tensor, pose_2d: Tensor, stem: Tensor | None) -> Tensor:  # noqa: ARG002
+        return _frames(self.joints(self.representation(features)), self.patch)[:, : pose_2d.shape[1]]
+
+    def begin_at_zero(self) -> None:
+        nn.init.zeros_(self.joints.weight)
+
+
+class DepthHead(nn.Module):
+    """The seed's head, Linear C -> 128, ReLU, Linear 128 -> 1: z of every joint, x and y from the input."""
+
+    def __init__(self, config: DSTformerConfig) -> None:
+        super().__init__()
+        self.depth = nn.Sequential(
+            nn.Linear(config.embed_dim, DEPTH_HEAD_WIDTH), nn.ReLU(), nn.Linear(DEPTH_HEAD_WIDTH, config.patch)
+        )
+        self.patch = config.patch
+
+    def forward(self, features: Tensor, pose_2d: Tensor, stem: Tensor | None) -> Tensor:  # noqa: ARG002
+        depth = _frames(self.depth(features), self.patch)[:, : pose_2d.shape[1]]  # (B, T, 17, 1)
+        return torch.cat((pose_2d[..., :2].to(depth.dtype), depth), dim=-1)
+
+
+class PoseHead(nn.Module):
+    """Linear from all tokens side by side, and from the stem's features, to all poses of the window."""
+
+    basis: Tensor | None
+
+    def __init__(self, config: DSTformerConfig) -> None:
+        super().__init__()
+        self.features_out = config.features_out
+        frames, numbers = config.max_tokens * config.patch, NUM_JOINTS * config.features_out
+        count = min(config.cosines or frames, frames)
+        # the inverse of the stem's: amplitudes about as large as coordinates
+        basis = cosines(frames, count).T.contiguous() * (frames / count) ** 0.5 if config.cosines else None
+        self.register_buffer("basis", basis, persistent=False)
+        self.poses = nn.Linear(config.max_tokens * NUM_JOINTS * config.embed_dim, count * numbers)
+        self.from_stem = nn.Linear(config.stem_width, count * numbers) if config.stem == "window" else None
+
+    def forward(self, features: Tensor, pose_2d: Tensor, stem: Tensor | None) -> Tensor:
+        out = self.poses(features.flatten(1))
+        if self.from_stem is not None and stem is not None:
+            out = out + self.from_stem(stem)
+        if self.basis is None:
+            poses = out.unflatten(1, (-1, NUM_JOINTS, self.features_out))
+        else:
+            out = out.unflatten(1, (-1, len(self.basis))) @ self.basis  # (B, 17 * features_out, frames)
+            poses = out.transpose(1, 2).unflatten(2, (NUM_JOINTS, -1))
+        return poses[:, : pose_2d.shape[1]]
+
+    def begin_at_zero(self) -> None:
+        nn.init.zeros_(self.poses.weight)
+        if self.from_stem is not None:
+            nn.init.zeros_(self.from_stem.weight)
+
+
+def _frames(tokens: Tensor, patch: int) -> Tensor:
+    """(B, P, 17, patch * D) -> (B, P * patch, 17, D)."""
+    return tokens.unflatten(-1, (patch, -1)).transpose(2, 3).flatten(1, 2)
