@@ -1,10 +1,10 @@
 """What it costs to make a step's windows new, as a share of a training step.
 
-    python -m benchmarks.augmentation [--presets demo motionbert] [--windows 8]
+    python -m benchmarks.augmentation [--preset demo] [--windows 128] [--frames 27]
 
-A step is windows made new, forward, backward, AdamW: `--windows` of them, else the batch of the preset, as long as the
-preset's windows; float32, one torch thread, synthetic motion. Shares are of the step with everything on; best of
-`--rounds`, in the process's own CPU time.
+A step is windows made new, forward, backward, AdamW: `--windows` of them, of `--frames`, else as the preset has it;
+float32, one torch thread, synthetic motion. Shares are of the step with everything on; best of `--rounds`, in the
+process's own CPU time.
 """
 
 import argparse
@@ -39,25 +39,22 @@ WAYS = {
 def main() -> None:
     """Run the benchmark as described above."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--presets", nargs="+", default=["demo"])
+    parser.add_argument("--preset", default="demo")
     parser.add_argument("--windows", type=int)
+    parser.add_argument("--frames", type=int)
     parser.add_argument("--rounds", type=int, default=30)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    print("preset, windows a step       step, ms   " + "   ".join(f"{way}, ms" for way in WAYS))
-    for name in options.presets:
-        preset = load_preset(name)
-        count = options.windows or preset.pretrain.batch_size
-        with TemporaryDirectory() as folder:
-            write_windows(Path(folder), count, preset.convert.window, preset.convert.stride)
-            windows = load_windows(Path(folder), "train", memory_gb=1e9, placed=True).pick(range(count))
-        step_s = best(training_step(preset, windows), options.rounds)
-        parts_s = [best(made_new(windows, way), options.rounds) for way in WAYS.values()]
-        whole_s = step_s + parts_s[-1]
-        label = f"{name}, {count} x {preset.convert.window} frames"
-        print(
-            f"{label:26} {1000 * whole_s:10.1f}   " + "   ".join(f"{1e3 * s:.2f} ({s / whole_s:.1%})" for s in parts_s)
-        )
+    preset = load_preset(options.preset)
+    count, frames = options.windows or preset.pretrain.batch_size, options.frames or preset.convert.window
+    with TemporaryDirectory() as folder:
+        write_windows(Path(folder), count, frames, frames)
+        windows = load_windows(Path(folder), "train", memory_gb=1e9, placed=True).pick(range(count))
+    parts_s = {way: best(made_new(windows, parameters), options.rounds) for way, parameters in WAYS.items()}
+    step_s = best(training_step(preset, windows), options.rounds) + parts_s["everything"]
+    print(f"{options.preset}, {count} windows of {frames} frames: a step takes {1000 * step_s:.1f} ms")
+    for way, part_s in parts_s.items():
+        print(f"  {way:16} {1000 * part_s:6.2f} ms {part_s / step_s:6.1%}")
 
 
 def training_step(preset: PipelineParameters, windows: Batch) -> Callable[[], None]:
