@@ -23,7 +23,6 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
-from torch.optim import AdamW
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import CorruptionParameters, Objective, Runtime, TrainingParameters
@@ -34,7 +33,7 @@ from model.learning.checkpoints import load_last, save_last, save_network
 from model.learning.devices import compiled
 from model.learning.features import Features, kept_features
 from model.learning.interruption import Interruption
-from model.learning.stepping import Learner, TrainingBatch, parameter_groups, set_learning_rate
+from model.learning.stepping import Learner, TrainingBatch, make_optimiser, set_learning_rate
 from model.network.dstformer import DSTformer
 from model.windows.epochs import Epochs, Step, TrainingWindows
 from model.windows.seeding import generator_at
@@ -132,13 +131,7 @@ class _Loop:
         self.network, self.windows, self.parameters, self.folder = network, windows, parameters, folder
         self.fabric, self.runtime, self.on_step = fabric, runtime, on_step
         self.scaled = getattr(fabric.strategy.precision, "scaler", None) is not None
-        self.optimiser = AdamW(
-            parameter_groups(network, parameters),
-            betas=parameters.betas,
-            eps=parameters.eps,
-            weight_decay=parameters.weight_decay,
-            fused=not self.scaled,  # Fabric does not clip what a fused optimiser would unscale itself
-        )
+        self.optimiser = make_optimiser(network, parameters, self.scaled)
         module, self.wrapped = fabric.setup(
             compiled(network, windows.train.pick([0]).pose_2d, runtime, fabric), self.optimiser
         )

@@ -92,9 +92,7 @@ class PipelineParameters(Parameters):
     @model_validator(mode="after")
     def _head_fits_network(self) -> "PipelineParameters":
         if self.finetune.head is HeadKind.DEPTH and self.pretrain.network.geometry != "none":
-            raise ValueError(
-                "finetune.head depth takes x and y from the image, and so does geometry; pass joints or pose"
-            )
+            raise ValueError("finetune.head depth does not go with a network of geometry; pass joints or pose")
         return self
 
     def idle(self) -> set[str]:

@@ -107,6 +107,9 @@ class TrainingParameters(Parameters):
     accumulate: int = Field(1, ge=1, description="Micro-batches per optimiser step.")
     max_epochs: int = Field(10, ge=1)
     patience: int = Field(10, ge=1, description="Epochs without a better validation score before stopping.")
+    optimiser: Literal["adamw", "muon"] = Field(
+        "adamw", description="`muon`: for matrices between hidden features; AdamW for the rest, at the same rate."
+    )
     learning_rate: float = Field(1e-3, gt=0, le=1)
     norm_learning_rate: float | None = Field(None, gt=0, le=1, description="For the last LayerNorm; none: the same.")
     schedule: Literal["constant", "exponential", "cosine"] = "constant"

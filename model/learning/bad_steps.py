@@ -16,7 +16,7 @@ class BadSteps:
         self._copied = torch.cuda.Event() if device.type == "cuda" else None
 
     def skip_unless(self, finite: Tensor, optimiser: Optimizer, scaled: bool) -> None:
-        """Let the next step of a fused `optimiser` change nothing unless `finite` (scalar, bool).
+        """Let the next step of a fused `optimiser`, AdamW or Muon, change nothing unless `finite` (scalar, bool).
 
         A gradient scaler (`scaled`) looks for infinities itself, and a growing scale meets them now and then.
         """

@@ -12,11 +12,12 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.optim import AdamW, Optimizer
 
 from data_contracts.parameters import Objective, TrainingParameters
 from model.learning.features import Features
 from model.learning.losses import ErrorWeights, image_loss, pose_loss
+from model.learning.muon import Muon, blocks_of
 from model.network.dstformer import DSTformer
 from model.network.lifting import root_relative
 from model.scoring.metrics import PCK_MM, joint_errors
@@ -137,13 +138,48 @@ class Learner:
         return pose_loss(pred, target, batch.error_weights, weights, self.parameters.focal_gamma, batch.totals)
 
 
+def make_optimiser(network: DSTformer, parameters: TrainingParameters, scaled: bool) -> Optimizer:
+    """The optimiser of what learns; `scaled`: a gradient scaler unscales and looks for infinities before it."""
+    groups = parameter_groups(network, parameters)
+    if parameters.optimiser == "muon":
+        return Muon(groups, parameters.betas, parameters.eps, parameters.weight_decay)
+    return AdamW(
+        groups,
+        betas=parameters.betas,
+        eps=parameters.eps,
+        weight_decay=parameters.weight_decay,
+        fused=not scaled,  # Fabric does not clip what a fused optimiser would unscale itself
+    )
+
+
 def parameter_groups(network: DSTformer, parameters: TrainingParameters) -> list[dict[str, Any]]:
-    """What learns, and how fast: the last LayerNorm has a rate of its own."""
+    """What learns, and how fast: the last LayerNorm has a rate of its own; Muon's matrices know their blocks."""
     rate = parameters.learning_rate
     norm_rate = parameters.norm_learning_rate or rate
-    rest: Iterable[nn.Parameter] = [*network.backbone.parameters(), *network.head.parameters()]
-    groups = [(rest, rate), (network.norm.parameters(), norm_rate)]
-    return [{"params": [p for p in group if p.requires_grad], "lr": lr, "base_lr": lr} for group, lr in groups]
+    blocks = hidden_matrices(network) if parameters.optimiser == "muon" else {}
+    rest = [p for p in (*network.backbone.parameters(), *network.head.parameters()) if p not in blocks]
+    groups: list[tuple[Iterable[nn.Parameter], float, dict[str, int]]]
+    groups = [(rest, rate, {}), (network.norm.parameters(), norm_rate, {})]
+    for count in sorted(set(blocks.values())):
+        groups.append(([p for p in blocks if blocks[p] == count], rate, {"blocks": count}))
+    return [
+        {"params": [p for p in group if p.requires_grad], "lr": lr, "base_lr": lr, **kind} for group, lr, kind in groups
+    ]
+
+
+def hidden_matrices(network: DSTformer) -> dict[nn.Parameter, int]:
+    """Matrices between hidden features, and into how many blocks of rows Muon takes each.
+
+    Not among them: embeddings, the layers that see coordinates or give them, and fusions, whose two rows are logits.
+    """
+    found: dict[nn.Parameter, int] = {}
+    for name, module in network.backbone.named_modules():
+        if isinstance(module, nn.Linear) and not name.startswith(("joints_embed", "fusions", "stem.enter")):
+            rows, columns = module.weight.shape
+            parts = 3 if name.endswith("qkv") else rows // network.config.embed_dim if name == "stem.tokens" else 1
+            weight: nn.Parameter = module.weight  # type: ignore[assignment]
+            found[weight] = parts * blocks_of(rows // parts, columns)
+    return found
 
 
 def set_learning_rate(optimiser: Optimizer, parameters: TrainingParameters, done_share: float, epoch: int) -> float:
