@@ -107,5 +107,5 @@ def _must_hold(windows: StageResult, split: str) -> None:
     if not windows.counts["windows"][split]:
         raise InputError(
             f"{windows.folder} has no windows in split {split}, on which the pipeline scores its model; pass --set"
-            f" convert.{split}_share=... above 0, or another evaluate.split"
+            f" convert.{split}_share=... above 0 (or name convert.{split}_groups), or another evaluate.split"
         )

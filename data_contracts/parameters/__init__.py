@@ -13,6 +13,7 @@ from typing import Annotated
 from data_contracts.parameters.base import NO_RESULT, Parameters, Share
 from data_contracts.parameters.evaluation import EvaluateParameters, PromoteParameters
 from data_contracts.parameters.motion import (
+    ALL,
     SYNTHETIC_SOURCE,
     ConvertParameters,
     GroupBy,
@@ -37,6 +38,7 @@ from data_contracts.parameters.training import (
 )
 
 __all__ = [
+    "ALL",
     "OF_2D",
     "SYNTHETIC_SOURCE",
     "ConvertParameters",
