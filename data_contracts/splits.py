@@ -9,11 +9,10 @@ from difflib import get_close_matches
 from typing import Any
 
 from data_contracts.amass import OFFICIAL_SPLIT
-from data_contracts.errors import InputError
+from data_contracts.errors import InputError, some
 from data_contracts.parameters import ALL, ConvertParameters, SplitBy
 
 SPLITS = ("train", "val", "test")
-_NAMED = 5  # groups or data sets in a message
 
 
 def split_groups(statistics: Mapping[str, Any], parameters: ConvertParameters) -> dict[str, str]:
@@ -52,7 +51,7 @@ def official_splits(datasets: Mapping[str, str | None]) -> dict[str, str]:
     unknown = [group for group, dataset in datasets.items() if dataset is None]
     if unknown:
         raise InputError(
-            f"the AMASS data set of {len(unknown)} of {len(datasets)} groups is unknown ({_some(unknown)}), so"
+            f"the AMASS data set of {len(unknown)} of {len(datasets)} groups is unknown ({some(unknown)}), so"
             " convert.split_by=amass cannot place them; pass --set convert.split_by=hash, or a clip list whose fname"
             " begins with the data set"
         )
@@ -63,7 +62,7 @@ def official_splits(datasets: Mapping[str, str | None]) -> dict[str, str]:
             raise InputError(
                 f"with convert.split_by=amass no group is in split {split}: the file has nothing of"
                 f" {', '.join(official) or 'the data sets to train on'}, only"
-                f" {_some(sorted({str(dataset) for dataset in datasets.values()}))}; pass --set convert.split_by=hash"
+                f" {some(sorted({str(dataset) for dataset in datasets.values()}))}; pass --set convert.split_by=hash"
             )
     return splits
 
@@ -87,7 +86,7 @@ def named_splits(groups: Iterable[str], named: Mapping[str, Iterable[str]]) -> d
     training = [group for group, split in splits.items() if split == "train"]
     if training and "val" not in splits.values():
         raise InputError(
-            f"groups train ({_some(training)}) and none validates: training keeps the epoch that is best on the people"
+            f"groups train ({some(training)}) and none validates: training keeps the epoch that is best on the people"
             " of val; name some of them with --set 'convert.val_groups=[...]', or test all with --set"
             f" convert.test_groups={ALL}"
         )
@@ -143,10 +142,7 @@ def _nearest(bounds: tuple[float, float], position: Mapping[str, float], splits:
 
 
 def _no_group(name: str, split: str, groups: list[str]) -> str:
-    close = get_close_matches(name, groups, n=1)
+    bare = {group.lstrip("0").lower(): group for group in groups}
+    close = [bare[name.lstrip("0").lower()]] if name.lstrip("0").lower() in bare else get_close_matches(name, groups)
     nearest = f" (did you mean {close[0]}?)" if close else ""
-    return f"convert.{split}_groups: there is no group {name} in the clips{nearest}; there are {_some(groups)}"
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+    return f"convert.{split}_groups: there is no group {name} in the clips{nearest}; there are {some(groups)}"

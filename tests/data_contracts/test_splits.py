@@ -116,3 +116,9 @@ def test_a_name_that_no_group_has_is_refused_with_the_nearest_and_those_there_ar
     message = rf"convert\.{split}_groups: there is no group S12 .*did you mean S1\?.*there are S1, S11, S5, S9"
     with pytest.raises(InputError, match=message):
         split_groups(PEOPLE, by_name(**lists))
+
+
+def test_the_nearest_name_is_the_one_without_its_zeros():
+    numbers = statistics(dict.fromkeys(["01", "10", "61"]))
+    with pytest.raises(InputError, match=r"no group 1 in the clips \(did you mean 01\?\)"):
+        split_groups(numbers, by_name(val_groups=["61"], test_groups=["1"]))

@@ -16,6 +16,7 @@ from data_contracts.parameters import (
     PretrainParameters,
 )
 from data_contracts.presets import load_preset
+from data_contracts.sources import MotionFile
 from data_contracts.store import digests, identities
 from data_contracts.store.checking import check_folder
 from data_contracts.store.digests import Identity
@@ -129,7 +130,7 @@ def test_windows_are_told_by_what_places_groups_under_their_split_and_by_nothing
 
 def test_a_pipeline_run_is_told_by_what_its_stages_compute_not_by_where(checkpoint):
     def digest(**changed):
-        return identities.pipeline(checkpoint, None, PipelineParameters(**changed)).digest
+        return identities.pipeline([MotionFile(checkpoint)], PipelineParameters(**changed)).digest
 
     for idle in (
         {"runtime": {"accelerator": "cpu"}},
