@@ -38,13 +38,14 @@ def work():
     "ingest": """
 from pathlib import Path
 from data_contracts.parameters import IngestParameters
+from data_contracts.sources import MotionFile
 from tasks.ingest import ingest_clips
 from tasks.mlflow_runs.runs import connect
 from prefect.logging import disable_run_logger
 connect(Path(store))
 def work():
     with disable_run_logger():
-        return ingest_clips.fn(Path(store), Path(source), None, IngestParameters()).counts
+        return ingest_clips.fn(Path(store), [MotionFile(Path(source))], IngestParameters()).counts
 """,
 }
 MEASURE = """

@@ -17,7 +17,7 @@ from data_contracts.skeleton import BONES, JOINTS, LIMB_BONES, NUM_JOINTS, PELVI
 
 CLIPS_FILE = "clips.parquet"
 QUARANTINE_FILE = "quarantine.csv"
-QUARANTINE_COLUMNS = ("clip_id", "name", "check", "value", "bound")  # clip_id: index of the clip in the source
+QUARANTINE_COLUMNS = ("clip_id", "file", "name", "check", "value", "bound")
 
 CLIP_SCHEMA = arrow.schema(
     [
@@ -47,7 +47,7 @@ _ORIENTED = 4  # every so many of them tells orientation
 
 @dataclass
 class Clip:
-    """One motion: `poses` float32 (frames, 17, 3) in metres, z up; `clip_id` is its index in the source."""
+    """One motion: `poses` float32 (frames, 17, 3) in metres, z up; `clip_id`: its index in the motion files."""
 
     clip_id: int
     name: str
@@ -71,7 +71,7 @@ class ClipSummary(pa.DataFrameModel):
     joints: int = pa.Field(eq=NUM_JOINTS)
     frames: int = pa.Field(ge=2)
     non_finite: int = pa.Field(eq=0, description="Coordinates that are NaN or infinite.")
-    duplicate_of: int = pa.Field(eq=-1, description="Earlier clip of the same file with the same poses; -1: none.")
+    duplicate_of: int = pa.Field(eq=-1, description="Earlier clip, of whatever file, with the same poses; -1: none.")
     stature: float = pa.Field(in_range={"min_value": 0.6, "max_value": 2.6}, description="Metres along the bones.")
     bone_min: float = pa.Field(ge=0.005, description="Shortest median bone, metres.")
     bone_max: float = pa.Field(le=1.0, description="Longest median bone, metres.")
@@ -86,7 +86,7 @@ class ClipSummary(pa.DataFrameModel):
 
 
 class SeenClips:
-    """Which clips a file has brought so far, to tell a duplicate from the first."""
+    """Which clips there have been so far, to tell a duplicate from the first."""
 
     def __init__(self) -> None:
         self._first: dict[tuple[int, int], int] = {}

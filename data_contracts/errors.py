@@ -1,5 +1,9 @@
 """Errors that name what a person can act on: what was wrong, where, and what to do."""
 
+from collections.abc import Sequence
+
+_NAMED = 5
+
 
 class InputError(ValueError):
     """An input, parameter or file given from outside is refused.
@@ -11,3 +15,8 @@ class InputError(ValueError):
 
 class RefusedPickle(InputError):
     """A pickle asked for something other than numpy arrays and plain containers, or is damaged."""
+
+
+def some(names: Sequence[object]) -> str:
+    """The first few names, and how many more there are: for a message."""
+    return ", ".join(map(str, names[:_NAMED])) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")

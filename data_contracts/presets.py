@@ -1,5 +1,6 @@
 """Presets: a YAML of `PipelineParameters` each; `--set path.to.parameter=value` writes into the same tree."""
 
+import re
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -72,8 +73,19 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
     node[name] = _read_yaml(text, where=f"--set {override}")
 
 
+class _Yaml(yaml.SafeLoader):
+    """YAML in which 06 is text, as a group's name: YAML 1.1 reads an octal number, and 12:30 in sixties."""
+
+
+_Yaml.yaml_implicit_resolvers = {
+    first: [(tag, regex) for tag, regex in resolvers if not tag.endswith(":int")]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Yaml.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?(0|[1-9][0-9_]*)$"), list("-+0123456789"))
+
+
 def _read_yaml(text: str, where: str) -> Any:
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, _Yaml)
     except yaml.YAMLError as error:
         raise InputError(f"{where}: not YAML: {' '.join(str(error).split())}") from error

@@ -1,18 +1,18 @@
 """Splits by group: a stable hash, so that no group is in two splits and adding clips moves none.
 
-Or AMASS's official split, by the data set that a group belongs to.
+Or AMASS's official split, by the data set that a group belongs to; or groups that the user names.
 """
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from typing import Any
 
 from data_contracts.amass import OFFICIAL_SPLIT
-from data_contracts.errors import InputError
-from data_contracts.parameters import ConvertParameters, SplitBy
+from data_contracts.errors import InputError, some
+from data_contracts.parameters import ALL, ConvertParameters, SplitBy
 
 SPLITS = ("train", "val", "test")
-_NAMED = 5  # groups or data sets in a message
 
 
 def split_groups(statistics: Mapping[str, Any], parameters: ConvertParameters) -> dict[str, str]:
@@ -23,13 +23,18 @@ def split_groups(statistics: Mapping[str, Any], parameters: ConvertParameters) -
     statistics
         Of the manifest of an ingest stage: `groups`, and `datasets`, the AMASS data set of each group or None.
     parameters
-        `split_by` and, for the hash, `val_share`, `test_share` and `split_seed` are read.
+        `split_by` is read; for the hash, `val_share`, `test_share` and `split_seed`; else `val_groups`, `test_groups`.
 
     Raises
     ------
     InputError
-        There are fewer groups than splits; or, by data set, a group's is unknown, or a split has none.
+        There are fewer groups than splits; or, by data set, a group's is unknown, or a split has none; or there is no
+        group of a name given, or nobody to validate those that train.
     """
+    if parameters.split_by is SplitBy.GROUPS:
+        every = sorted(statistics["groups"])
+        test = every if parameters.test_groups == ALL else parameters.test_groups
+        return named_splits(every, {"val": parameters.val_groups, "test": test})
     if parameters.split_by is SplitBy.AMASS:
         return official_splits({group: statistics["datasets"][group] for group in statistics["groups"]})
     return assign_splits(statistics["groups"], parameters.val_share, parameters.test_share, parameters.split_seed)
@@ -46,7 +51,7 @@ def official_splits(datasets: Mapping[str, str | None]) -> dict[str, str]:
     unknown = [group for group, dataset in datasets.items() if dataset is None]
     if unknown:
         raise InputError(
-            f"the AMASS data set of {len(unknown)} of {len(datasets)} groups is unknown ({_some(unknown)}), so"
+            f"the AMASS data set of {len(unknown)} of {len(datasets)} groups is unknown ({some(unknown)}), so"
             " convert.split_by=amass cannot place them; pass --set convert.split_by=hash, or a clip list whose fname"
             " begins with the data set"
         )
@@ -57,8 +62,34 @@ def official_splits(datasets: Mapping[str, str | None]) -> dict[str, str]:
             raise InputError(
                 f"with convert.split_by=amass no group is in split {split}: the file has nothing of"
                 f" {', '.join(official) or 'the data sets to train on'}, only"
-                f" {_some(sorted({str(dataset) for dataset in datasets.values()}))}; pass --set convert.split_by=hash"
+                f" {some(sorted({str(dataset) for dataset in datasets.values()}))}; pass --set convert.split_by=hash"
             )
+    return splits
+
+
+def named_splits(groups: Iterable[str], named: Mapping[str, Iterable[str]]) -> dict[str, str]:
+    """Split of each group: the one for which it is `named`, else train.
+
+    All groups may be tested: such windows are there to score models on. Who trains needs someone who validates.
+
+    Raises
+    ------
+    InputError
+        There is no group of a name given, or groups train and none validates.
+    """
+    splits = dict.fromkeys(groups, "train")
+    for split, names in named.items():
+        for name in names:
+            if name not in splits:
+                raise InputError(_no_group(name, split, list(splits)))
+            splits[name] = split
+    training = [group for group, split in splits.items() if split == "train"]
+    if training and "val" not in splits.values():
+        raise InputError(
+            f"groups train ({some(training)}) and none validates: training keeps the epoch that is best on the people"
+            " of val; name some of them with --set 'convert.val_groups=[...]', or test all with --set"
+            f" convert.test_groups={ALL}"
+        )
     return splits
 
 
@@ -110,5 +141,8 @@ def _nearest(bounds: tuple[float, float], position: Mapping[str, float], splits:
     return min(movable, key=lambda group: max(bounds[0] - position[group], position[group] - bounds[1]))
 
 
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+def _no_group(name: str, split: str, groups: list[str]) -> str:
+    bare = {group.lstrip("0").lower(): group for group in groups}
+    close = [bare[name.lstrip("0").lower()]] if name.lstrip("0").lower() in bare else get_close_matches(name, groups)
+    nearest = f" (did you mean {close[0]}?)" if close else ""
+    return f"convert.{split}_groups: there is no group {name} in the clips{nearest}; there are {some(groups)}"

@@ -21,6 +21,7 @@ import typer
 from data_contracts.errors import InputError
 from data_contracts.parameters import SYNTHETIC_SOURCE
 from data_contracts.report import StageResult
+from data_contracts.sources import find_motion_files
 from data_contracts.store import identities
 from data_contracts.store.folders import resolve
 from data_contracts.store.lineage import baselines_digest, baselines_source
@@ -30,7 +31,13 @@ from flows.terminal.running import local_checkpoint, run_flow, run_stage
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
-ClipList = Annotated[Path | None, typer.Option("--clip-list", help="Its clip_list.csv: who moves in which clip.")]
+ClipLists = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--clip-list",
+        help="CSV: who moves in which clip; one for each file, in their order. Default: that beside each.",
+    ),
+]
 Windows = Annotated[str, typer.Argument(help="Folder or digest of a convert stage.")]
 MODEL_HELP = "Run folder or digest, checkpoint (.safetensors, MotionBERT's .bin), or model URI."
 
@@ -38,15 +45,14 @@ MODEL_HELP = "Run folder or digest, checkpoint (.safetensors, MotionBERT's .bin)
 @command(app)
 def ingest(
     call: Call,
-    source: Annotated[Path, typer.Argument(help="AMASS pickle, .npz or .npy.")],
-    clip_list: ClipList = None,
+    source: Annotated[list[Path], typer.Argument(help="AMASS pickle, .npz, .npy, or a folder of them; or several.")],
+    clip_list: ClipLists = None,
 ) -> None:
-    """Motion file -> clip store."""
-    _must_exist(source, clip_list)
+    """Motion files -> clip store."""
     parameters = call.parameters.ingest
-    identity = identities.ingest(source, clip_list, parameters)
+    identity = identities.ingest(find_motion_files(source, clip_list), parameters)
     result = run_stage(
-        call.store, "ingest", identity, source=str(source), clip_list=_text(clip_list), parameters=parameters
+        call.store, "ingest", identity, source=_texts(source), clip_list=_texts(clip_list), parameters=parameters
     )
     print_stage(result, call.as_json, f"uplift convert {_reference(result, call)}")
 
@@ -180,21 +186,25 @@ def promote(
 def pipeline(
     call: Call,
     source: Annotated[
-        str, typer.Option("--source", help=f"AMASS pickle; {SYNTHETIC_SOURCE}: the embedded demo motion.")
-    ] = SYNTHETIC_SOURCE,
-    clip_list: ClipList = None,
+        list[Path] | None,
+        typer.Option(
+            "--source", help="AMASS pickle, or a folder of them; repeatable. Default: the embedded demo motion."
+        ),
+    ] = None,
+    clip_list: ClipLists = None,
     train_on: Annotated[
         str | None, typer.Option("--train-on", help="Train on this deployment's workers, e.g. cuda; default: here.")
     ] = None,
 ) -> None:
     """All stages, ending in pose-uplift@challenger in the MLflow registry."""
-    if source != SYNTHETIC_SOURCE:
-        _must_exist(Path(source), clip_list)
+    given = _texts(source) or SYNTHETIC_SOURCE
+    if given != SYNTHETIC_SOURCE:
+        find_motion_files(given, clip_list)  # what it refuses it refuses before a server is started
     start = time.perf_counter()
     outcome = run_flow(
         "pipeline",
-        source=source,
-        clip_list=_text(clip_list),
+        source=given,
+        clip_list=_texts(clip_list),
         parameters=call.parameters,
         store=str(call.store),
         train_on=train_on,
@@ -236,14 +246,10 @@ def main() -> None:
         sys.exit(2)
 
 
-def _must_exist(*paths: Path | None) -> None:
-    for path in paths:
-        if path is not None and not path.is_file():
-            raise InputError(f"{path}: no such file")
-
-
-def _text(path: Path | None) -> str | None:
-    return None if path is None else str(path)
+def _texts(paths: list[Path] | None) -> str | list[str] | None:
+    """As the flows take them: one as itself, several as a list."""
+    texts = [str(path) for path in paths or []]
+    return texts[0] if len(texts) == 1 else texts or None
 
 
 def _reference(result: StageResult, call: Call) -> str:

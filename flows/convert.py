@@ -20,10 +20,12 @@ from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner
 
 from data_contracts.errors import InputError
 from data_contracts.machine import usable_cores
-from data_contracts.parameters import ConvertParameters, Workers
+from data_contracts.parameters import ConvertParameters, SplitBy, Workers
 from data_contracts.report import StageResult
+from data_contracts.splits import split_groups
 from data_contracts.store import identities
 from data_contracts.store.folders import Stage, default_store, resolve
+from data_contracts.store.manifests import read_manifest
 from flows.prefect_ui.artifacts import show_groups, show_stage
 from tasks.convert import clip_rates, count_batches, finish_windows, window_bytes, write_windows
 from tasks.mlflow_runs.runs import TrackedRun
@@ -56,7 +58,9 @@ def convert(
     folder = resolve(root, "clips", clips)
 
     def write_all(stage: Stage, tracked: TrackedRun) -> None:
+        split_groups(read_manifest(folder)["statistics"], parameters)  # what it refuses it refuses before any worker
         _warn_of_rates(clip_rates(folder), parameters)
+        _warn_of_names(parameters)
         with _one_server():
             counts = _write_batches(folder, stage.folder, parameters, workers)
         finish_windows(stage, tracked, counts)
@@ -149,4 +153,12 @@ def _warn_of_rates(rates: list[float], parameters: ConvertParameters) -> None:
         get_run_logger().warning(
             f"clips have {len(rates)} rates, {rates[0]:g} to {rates[-1]:g} frames per second: windows of"
             f" {parameters.window} frames last differently long; --set convert.fps={rates[-1]:g} gives all one rate"
+        )
+
+
+def _warn_of_names(parameters: ConvertParameters) -> None:
+    if parameters.split_by is not SplitBy.GROUPS and (parameters.val_groups or parameters.test_groups):
+        get_run_logger().warning(
+            f"convert.val_groups and test_groups do nothing with convert.split_by={parameters.split_by}; to split by"
+            " them pass --set convert.split_by=groups"
         )

@@ -1,6 +1,5 @@
 """The whole chain: motion -> clips -> windows -> pretraining -> fine-tuning -> evaluation -> `@challenger`."""
 
-from pathlib import Path
 from typing import Any
 
 from prefect import flow
@@ -8,6 +7,7 @@ from prefect import flow
 from data_contracts.errors import InputError
 from data_contracts.parameters import SYNTHETIC_SOURCE, PipelineParameters
 from data_contracts.report import StageResult
+from data_contracts.sources import find_motion_files
 from data_contracts.store import identities
 from data_contracts.store.digests import Identity
 from data_contracts.store.folders import CHECKPOINT_FILE, default_store
@@ -19,8 +19,8 @@ from tasks.synthesise import CLIP_LIST_FILE, PICKLE_FILE, synthesise_motion
 
 @flow(name="pipeline")
 def pipeline(
-    source: str = SYNTHETIC_SOURCE,
-    clip_list: str | None = None,
+    source: str | list[str] = SYNTHETIC_SOURCE,
+    clip_list: str | list[str] | None = None,
     parameters: PipelineParameters = PipelineParameters(),
     store: str | None = None,
     train_on: str | None = None,
@@ -30,9 +30,10 @@ def pipeline(
     Parameters
     ----------
     source
-        Path of an AMASS pickle, or `synthetic` for the embedded demo motion.
+        Path of an AMASS pickle or of a folder of them, a list of such paths, or `synthetic` for the embedded demo
+        motion.
     clip_list
-        Path of its `clip_list.csv`.
+        Path of its `clip_list.csv`, or a list of one for each file in their order; none: that beside each file.
     store
         Root of the store; every worker must reach it.
     train_on
@@ -49,14 +50,15 @@ def pipeline(
     if source == SYNTHETIC_SOURCE:
         motion = stages["synthesise"] = synthesise_motion(root, parameters.synthetic)
         source, clip_list = str(motion.path / PICKLE_FILE), str(motion.path / CLIP_LIST_FILE)
-    with open_pipeline(root, source, clip_list, parameters) as tracked:
+    files = find_motion_files(source, clip_list)
+    with open_pipeline(root, files, parameters) as tracked:
 
         def run(identity: Identity, deployment: str | None = None, **arguments: Any) -> StageResult:
             result = stages[identity.name] = run_stage(root, identity, deployment, tracked.run_id, **arguments)
             return result
 
         clips = run(
-            identities.ingest(Path(source), Path(clip_list) if clip_list else None, parameters.ingest),
+            identities.ingest(files, parameters.ingest),
             source=source,
             clip_list=clip_list,
             parameters=parameters.ingest,
@@ -114,5 +116,5 @@ def _must_hold(windows: StageResult, split: str) -> None:
     if not windows.counts["windows"][split]:
         raise InputError(
             f"{windows.folder} has no windows in split {split}, on which the pipeline scores its model; pass --set"
-            f" convert.{split}_share=... above 0, or another evaluate.split"
+            f" convert.{split}_share=... above 0 (or name convert.{split}_groups), or another evaluate.split"
         )

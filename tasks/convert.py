@@ -140,7 +140,8 @@ def finish_windows(stage: Stage, tracked: "TrackedRun", counts: list[pd.DataFram
     }
     with TemporaryDirectory() as folder:
         sample = Path(folder) / "sample.parquet"
-        parquet.write_table(sample_windows(split_files(stage.folder, "train")), sample)
+        shown = next(split for split in SPLITS if by_split["windows"][split])
+        parquet.write_table(sample_windows(split_files(stage.folder, shown)), sample)
         tracked.log_figure(window_sheet(sample), "windows.png")
     tracked.set_tags({f"uplift.windows.{split}": count for split, count in by_split["windows"].items()})
 

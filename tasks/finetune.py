@@ -18,7 +18,7 @@ from model.training import build_network
 from tasks.mlflow_runs.runs import TrackedRun
 from tasks.stage_runs.retries import unless_refused
 from tasks.stage_runs.tracked_stage import run_stage
-from tasks.stage_runs.training import train_stage
+from tasks.stage_runs.training import must_hold, train_stage
 
 
 @task(cache_policy=NO_CACHE, retries=1, retry_condition_fn=unless_refused)
@@ -35,8 +35,10 @@ def finetune_lifter(
     Raises
     ------
     InputError
-        The checkpoint is not readable, or was made for shorter windows, or its network does not go with the head.
+        The windows have none to train or to validate on; or the checkpoint is not readable, or made for shorter ones;
+        or its network does not go with the head.
     """
+    must_hold(windows, "train", "val")
     pretrained = load_network(checkpoint)
     frames = read_manifest(windows)["parameters"]["window"]
     if frames > pretrained.config.max_frames:

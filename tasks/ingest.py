@@ -1,7 +1,7 @@
-"""Motion file -> clip store: read safely, checked against the clip contract, never held in memory as a whole.
+"""Motion files -> clip store: read safely, checked against the clip contract, never held in memory as a whole.
 
-The file is read twice: a plan says what moves in it, in which layout, unit and axes; then its arrays go to the store.
-Beside the plan its digest is taken, which asks the store: where that has the clips, the plan is given up.
+Each file is read twice: a plan says what moves in it, in which layout, unit and axes; then its arrays go to the store.
+Beside the plan the files' digests are taken, which ask the store: where that has the clips, the plan is given up.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -14,9 +14,10 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from data_contracts.clips import CLIPS_FILE, QUARANTINE_FILE
-from data_contracts.errors import InputError
-from data_contracts.parameters import GroupBy, IngestParameters
+from data_contracts.errors import InputError, some
+from data_contracts.parameters import IngestParameters
 from data_contracts.report import StageResult
+from data_contracts.sources import MotionFile
 from data_contracts.store import identities
 from data_contracts.store.digests import Identity
 from data_contracts.store.folders import Stage, find_stage
@@ -31,35 +32,37 @@ from tasks.stage_runs.tracked_stage import run_stage
 
 @task(cache_policy=NO_CACHE)
 def ingest_clips(
-    store: Path, source: Path, clip_list: Path | None, parameters: IngestParameters, parent_run: str | None = None
+    store: Path, files: list[MotionFile], parameters: IngestParameters, parent_run: str | None = None
 ) -> StageResult:
-    """The clips of a motion file as a clip store.
+    """The clips of motion files as one clip store.
 
     Parameters
     ----------
-    source
-        A pickle, `.npz` or `.npy` in one of the layouts of `tasks.motion_files.layouts`; never trusted.
-    clip_list
-        CSV with a row per clip, in the file's order: `fname`, and where known `subject`, `action`, `fps`, `clip_len`.
+    files
+        Each a pickle, `.npz` or `.npy` in one of the layouts of `tasks.motion_files.layouts`, never trusted; and its
+        clip list, a CSV with a row per clip, in the file's order: `fname`, and where known `subject`, `action`, `fps`,
+        `clip_len`.
 
     Raises
     ------
     RefusedPickle
-        The file is damaged or asks for more than arrays and plain containers.
+        A file is damaged or asks for more than arrays and plain containers.
     InputError
-        A file is missing; layout, unit or axis are not as declared; the clip list does not fit; or too many clips
+        A file is missing; layout, unit or axis are not as declared; a clip list does not fit; or too many clips
         break the contract.
     """
-    before = _must_be_a_file(source).stat()
-    identity, planned = _identify_and_plan(store, source, clip_list, parameters)
+    before = [file.path.stat() for file in files]
+    identity, planned = _identify_and_plan(store, files, parameters)
 
     def write_clips(stage: Stage, tracked: TrackedRun) -> None:
-        plan = planned or plan_reading(source, clip_list, parameters)
+        plan = planned or plan_reading(files, parameters)
         log = get_run_logger()
+        for file in plan.files if len(files) > 1 or files[0].clip_list else []:
+            log.info(f"{file.name}: {len(file.motions)} clips, clip list: {file.file.clip_list or 'none'}")
         for line in plan.warnings:
             log.warning(line)
         with (
-            report_progress(stage.name, "bytes", before.st_size) as progress,
+            report_progress(stage.name, "bytes", sum(status.st_size for status in before)) as progress,
             ClipWriter(stage.folder, plan, parameters) as writer,
         ):
 
@@ -67,17 +70,19 @@ def ingest_clips(
                 clips, frames = writer.add(array)
                 progress.advance(array.nbytes, clips=clips, frames=frames)
 
-            read_motion_file(source, take)
-        if source.stat().st_mtime_ns != before.st_mtime_ns:
-            raise InputError(f"{source}: was written to while it was read; run again")
-        writer.finish(source)
-        statistics = writer.statistics()
-        warnings = plan.warnings + _shared_skeletons(statistics["shared_skeletons"], parameters)
-        stage.digests[CLIPS_FILE] = writer.file.digest
-        stage.counts |= writer.counts()
-        stage.statistics |= {"source": source.name, "warnings": warnings, "layout": plan.layout, **statistics}
-        for line in warnings[len(plan.warnings) :]:
+            for file in plan.files:
+                writer.begin(file)
+                read_motion_file(file.file.path, take)
+        for file, status in zip(plan.files, before, strict=True):
+            if file.file.path.stat().st_mtime_ns != status.st_mtime_ns:
+                raise InputError(f"{file.file.path}: was written to while it was read; run again")
+        writer.finish()
+        for line in writer.warnings():
             log.warning(line)
+        stage.digests[CLIPS_FILE] = writer.output.digest
+        stage.counts |= writer.counts()
+        source, warnings = some([file.name for file in plan.files]), plan.warnings + writer.warnings()
+        stage.statistics |= {"source": source, "warnings": warnings, **writer.statistics()}
         table = writer.table()
         tracked.log_artifact(stage.folder / QUARANTINE_FILE)
         columns = (table[name].to_numpy() for name in ("stature", "speed_max", "seconds"))
@@ -87,31 +92,16 @@ def ingest_clips(
 
 
 def _identify_and_plan(
-    store: Path, source: Path, clip_list: Path | None, parameters: IngestParameters
+    store: Path, files: list[MotionFile], parameters: IngestParameters
 ) -> tuple[Identity, Plan | None]:
-    """Digest and plan side by side, which take about as long of a large file; no plan where the store has its clips."""
+    """Digests and plan side by side, which take about as long of large files; no plan where the store has the clips."""
     abandoned = Event()
     with ThreadPoolExecutor(1, "plan") as beside:
-        plan = beside.submit(plan_reading, source, clip_list, parameters, abandoned.is_set)
+        plan = beside.submit(plan_reading, files, parameters, abandoned.is_set)
         try:
-            identity = identities.ingest(source, clip_list, parameters)
+            identity = identities.ingest(files, parameters)
             if find_stage(store, identity) is None:
                 return identity, plan.result()
         finally:
             abandoned.set()
     return identity, None
-
-
-def _must_be_a_file(source: Path) -> Path:
-    if not source.is_file():
-        raise InputError(f"{source}: there is no such file")
-    return source
-
-
-def _shared_skeletons(shared: list[list[str]], parameters: IngestParameters) -> list[str]:
-    if parameters.group_by is not GroupBy.SUBJECT:
-        return []
-    return [
-        f"groups {', '.join(groups)} have the same bone lengths: they may be one person under several names"
-        for groups in shared
-    ]

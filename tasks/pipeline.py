@@ -1,6 +1,6 @@
 """What a pipeline adds to its stages: its parent run, and the registration of what came out."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -8,8 +8,10 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from data_contracts.errors import some
 from data_contracts.parameters import PipelineParameters
 from data_contracts.report import StageResult
+from data_contracts.sources import MotionFile
 from data_contracts.store import identities
 from data_contracts.store.folders import CHECKPOINT_FILE
 from data_contracts.store.manifests import read_manifest
@@ -18,13 +20,11 @@ from tasks.mlflow_runs.runs import TrackedRun, track_pipeline
 
 
 @contextmanager
-def open_pipeline(
-    store: Path, source: str, clip_list: str | None, parameters: PipelineParameters
-) -> Iterator[TrackedRun]:
+def open_pipeline(store: Path, files: Sequence[MotionFile], parameters: PipelineParameters) -> Iterator[TrackedRun]:
     """The pipeline's parent run in MLflow; one that was killed is taken up again."""
-    identity = identities.pipeline(Path(source), Path(clip_list) if clip_list else None, parameters)
+    identity = identities.pipeline(files, parameters)
     with track_pipeline(store, identity) as tracked:
-        tracked.set_tags({"uplift.source": source})
+        tracked.set_tags({"uplift.source": some([str(file.path) for file in files])})
         yield tracked
 
 

@@ -17,7 +17,7 @@ from model.training import build_network
 from tasks.mlflow_runs.runs import TrackedRun
 from tasks.stage_runs.retries import unless_refused
 from tasks.stage_runs.tracked_stage import run_stage
-from tasks.stage_runs.training import train_stage
+from tasks.stage_runs.training import must_hold, train_stage
 
 
 @task(cache_policy=NO_CACHE, retries=1, retry_condition_fn=unless_refused)
@@ -36,8 +36,11 @@ def pretrain_backbone(
     Raises
     ------
     InputError
-        The windows of the two differ in length.
+        The windows have none to train or to validate on; or those of the two differ in length.
     """
+    must_hold(windows, "train", "val")
+    if windows_2d:
+        must_hold(windows_2d, "train")
     frames = read_manifest(windows)["parameters"]["window"]
     if windows_2d and read_manifest(windows_2d)["parameters"]["window"] != frames:
         raise InputError(f"{windows_2d}: windows of another length than {windows}, which has {frames} frames")

@@ -16,6 +16,7 @@ from data_contracts.parameters.augmentation import AugmentationParameters, NewBo
 from data_contracts.parameters.base import NO_RESULT, Parameters, Share
 from data_contracts.parameters.evaluation import BaselinesParameters, EvaluateParameters, PromoteParameters
 from data_contracts.parameters.motion import (
+    ALL,
     SYNTHETIC_SOURCE,
     ConvertParameters,
     GroupBy,
@@ -41,6 +42,7 @@ from data_contracts.parameters.training import (
 )
 
 __all__ = [
+    "ALL",
     "OF_2D",
     "SYNTHETIC_SOURCE",
     "AugmentationParameters",

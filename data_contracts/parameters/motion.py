@@ -28,10 +28,14 @@ class Layout(StrEnum):
 
 
 class SplitBy(StrEnum):
-    """What decides the split of a group: a stable hash of its name, or AMASS's official split by data set."""
+    """What decides the split of a group: a stable hash of its name, AMASS's official split, or lists of names."""
 
     HASH = "hash"
     AMASS = "amass"
+    GROUPS = "groups"
+
+
+ALL = "all"  # in the place of a list of groups
 
 
 class SyntheticParameters(Parameters):
@@ -105,6 +109,10 @@ class ConvertParameters(Parameters):
     val_share: Share = 0.15
     test_share: Share = Field(0.15, description="0: windows to train on alone, which no score is taken on.")
     split_seed: int = Field(204, ge=0, description="Salt of the hash that puts a group into a split.")
+    val_groups: tuple[str, ...] = Field((), description="With split_by=groups: who validates; the others train.")
+    test_groups: tuple[str, ...] | Literal["all"] = Field(
+        (), description="With split_by=groups: who is tested; all: windows to score models on, and nothing to train on."
+    )
     seed: int = Field(0, ge=0, description="Seed of the cameras.")
 
     def views_of(self, split: str) -> int:
@@ -124,8 +132,35 @@ class ConvertParameters(Parameters):
             )
         return share
 
+    @field_validator("val_groups", "test_groups", mode="before")
+    @classmethod
+    def _as_names(cls, value: object) -> object:
+        """YAML reads a group 60 as a number; as text it is again what was typed, other than 1.50 or yes."""
+        if value == ALL:
+            return value
+        if not isinstance(value, list | tuple | set):
+            raise ValueError("write a list of groups, as [S9, S11]")
+        for name in value:
+            if not isinstance(name, str | int) or isinstance(name, bool):
+                raise ValueError(f"{name!r} is no name of a group; put what YAML takes for something else in quotes")
+        return sorted({str(name) for name in value})
+
     @model_validator(mode="after")
     def _shares_leave_room_for_training(self) -> "ConvertParameters":
         if self.val_share + self.test_share >= 1:
             raise ValueError(f"val_share + test_share is {self.val_share + self.test_share:g}; it must stay below 1")
         return self
+
+    @model_validator(mode="after")
+    def _a_group_is_in_one_list(self) -> "ConvertParameters":
+        if self.split_by is SplitBy.GROUPS and not self.val_groups and not self.test_groups:
+            raise ValueError("split_by=groups needs val_groups and test_groups: lists of names; the others train")
+        both = self.val_groups if self.test_groups == ALL else sorted({*self.val_groups} & {*self.test_groups})
+        if both:
+            raise ValueError(f"{', '.join(both)} in val_groups and in test_groups; a group stands in one split")
+        return self
+
+    def idle(self) -> set[str]:
+        """What places groups otherwise than `split_by` says."""
+        by_hash, by_name = {"val_share", "test_share", "split_seed"}, {"val_groups", "test_groups"}
+        return {SplitBy.HASH: by_name, SplitBy.AMASS: by_hash | by_name, SplitBy.GROUPS: by_hash}[self.split_by]

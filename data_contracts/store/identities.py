@@ -1,6 +1,7 @@
 """Which inputs each stage's result is a function of."""
 
 import time
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from data_contracts.parameters import (
     PretrainParameters,
     SyntheticParameters,
 )
+from data_contracts.sources import MotionFile
 from data_contracts.store.digests import Identity, file_digest
 from data_contracts.store.manifests import read_manifest
 
@@ -26,9 +28,9 @@ def synthesise(parameters: SyntheticParameters) -> Identity:
     return Identity("synthetic", "synthesise", parameters, {})
 
 
-def ingest(source: Path, clip_list: Path | None, parameters: IngestParameters) -> Identity:
-    """Clips: the bytes of the pickle and of its clip list."""
-    return Identity("clips", "ingest", parameters, _source(source, clip_list))
+def ingest(files: Sequence[MotionFile], parameters: IngestParameters) -> Identity:
+    """Clips: the bytes of every motion file and of its clip list, in their order."""
+    return Identity("clips", "ingest", parameters, _motion(files))
 
 
 def convert(clips: Path, parameters: ConvertParameters) -> Identity:
@@ -60,13 +62,20 @@ def evaluate(windows: Path, checkpoint: Path, baselines: str, parameters: Evalua
     return Identity("reports", "evaluate", parameters, inputs)
 
 
-def pipeline(source: Path, clip_list: Path | None, parameters: PipelineParameters) -> Identity:
+def pipeline(files: Sequence[MotionFile], parameters: PipelineParameters) -> Identity:
     """A pipeline run: the bytes it starts from. It has no folder of its own; its digest finds its run in MLflow."""
-    return Identity("pipelines", "pipeline", parameters, _source(source, clip_list))
+    return Identity("pipelines", "pipeline", parameters, _motion(files))
 
 
-def _source(source: Path, clip_list: Path | None) -> dict[str, str]:
-    return {"source": _motion_digest(source)} | ({"clip_list": file_digest(clip_list)} if clip_list else {})
+def _motion(files: Sequence[MotionFile]) -> dict[str, str]:
+    """`source` and, where it has one, `clip_list` of the first file; `source_2` and so on of the others."""
+    inputs = {}
+    for place, file in enumerate(files, start=1):
+        number = "" if place == 1 else f"_{place}"
+        inputs[f"source{number}"] = _motion_digest(file.path)
+        if file.clip_list:
+            inputs[f"clip_list{number}"] = file_digest(file.clip_list)
+    return inputs
 
 
 def _motion_digest(path: Path) -> str:
@@ -83,7 +92,7 @@ def _motion_digest(path: Path) -> str:
     return _digest_of_state(path, now.st_size, now.st_mtime_ns, now.st_ino)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=4096)  # files of one ingest
 def _digest_of_state(path: Path, *_state: int) -> str:
     return file_digest(path)
 

@@ -1,4 +1,4 @@
-"""The second pass over a motion file: arrays in, checked clips out, a batch at a time.
+"""The second pass over motion files: arrays in, checked clips out, a batch at a time.
 
 While a batch is read, the one before is checked and the one before that written, each by a thread of its own: three
 batches (of 27 MB) and one array are in memory.
@@ -24,13 +24,14 @@ from data_contracts.clips import (
     summarise,
     to_arrow,
 )
-from data_contracts.errors import InputError
-from data_contracts.parameters import IngestParameters
+from data_contracts.errors import InputError, some
+from data_contracts.parameters import GroupBy, IngestParameters
 from data_contracts.skeleton import BONES, NUM_JOINTS
 from data_contracts.store.digests import DigestedFile
 from tasks.motion_files.axes import to_frames_first
+from tasks.motion_files.clip_list import datasets
 from tasks.motion_files.evidence import to_world
-from tasks.motion_files.plan import Plan
+from tasks.motion_files.plan import FilePlan, Plan
 
 FRAMES_PER_ROW_GROUP = 16_384
 ROW_GROUPS_PER_BATCH = 8  # a table of summaries has a cost of its own, however few its rows
@@ -42,20 +43,17 @@ class ClipWriter:
 
     def __init__(self, folder: Path, plan: Plan, parameters: IngestParameters) -> None:
         self.folder, self.plan, self.parameters = folder, plan, parameters
-        self.arrays_seen = self.batch_values = 0
+        self.batch_values = 0
         self.batch: list[Clip] = []
         self.seen = SeenClips()
         self.faults: list[pd.DataFrame] = []
         self.kept: list[dict[str, Any]] = []
         self.skeletons: dict[tuple[int, ...], set[str]] = {}
-        self.by_array: dict[int, list[int]] = {}
-        for clip_id, motion in enumerate(plan.motions):
-            self.by_array.setdefault(motion.array, []).append(clip_id)
 
     def __enter__(self) -> "ClipWriter":
-        self.file = DigestedFile(self.folder / CLIPS_FILE)
+        self.output = DigestedFile(self.folder / CLIPS_FILE)
         self.parquet = parquet.ParquetWriter(
-            self.file, CLIP_SCHEMA, compression="none", use_dictionary=False, write_statistics=False
+            self.output, CLIP_SCHEMA, compression="none", use_dictionary=False, write_statistics=False
         )
         self.checking, self.writing = _OneBehind("check-clips"), _OneBehind("write-clips")
         return self
@@ -70,13 +68,20 @@ class ClipWriter:
             self.checking.stop()
             self.writing.stop()
             self.parquet.close()
-            self.file.close()
+            self.output.close()
+
+    def begin(self, file: FilePlan) -> None:
+        """The arrays that `add` takes from here on are those of this file."""
+        self.file, self.arrays_seen = file, 0
+        self.by_array: dict[int, list[int]] = {}
+        for row, motion in enumerate(file.motions):
+            self.by_array.setdefault(motion.array, []).append(row)
 
     def add(self, array: np.ndarray) -> tuple[int, int]:
         """Take the next array of the file; returns its clips and their frames."""
         clips = frames = 0
-        for clip_id in self.by_array.get(self.arrays_seen, ()):
-            clip = self._clip(clip_id, array)
+        for row in self.by_array.get(self.arrays_seen, ()):
+            clip = self._clip(row, array)
             clips, frames = clips + 1, frames + len(clip.poses)
             self.batch.append(clip)
             self.batch_values += clip.poses.size
@@ -85,16 +90,17 @@ class ClipWriter:
         self.arrays_seen += 1
         return clips, frames
 
-    def _clip(self, clip_id: int, array: np.ndarray) -> Clip:
-        part, label = self.plan.motions[clip_id].part, self.plan.labels.clips[clip_id]
-        poses = to_frames_first(array if part is None else array[part], self.plan.layout)
-        poses = to_world(poses, self.parameters.unit, self.parameters.up, self.plan.legs_first_left)
+    def _clip(self, row: int, array: np.ndarray) -> Clip:
+        plan = self.file
+        part, label = plan.motions[row].part, plan.labels.clips[row]
+        poses = to_frames_first(array if part is None else array[part], plan.layout)
+        poses = to_world(poses, self.parameters.unit, self.parameters.up, plan.legs_first_left)
         if label.frames not in (None, len(poses)):
             raise InputError(
-                f"clip list row {clip_id} ({label.name}) says {label.frames} frames, the file has {len(poses)}:"
-                " they do not belong together"
+                f"{plan.file.clip_list}: row {row} ({label.name}) says {label.frames} frames, {plan.file.path} has"
+                f" {len(poses)}: they do not belong together"
             )
-        return Clip(clip_id, label.name, label.group, label.action, label.fps, poses)
+        return Clip(plan.first + row, label.name, label.group, label.action, label.fps, poses)
 
     def _hand_over(self) -> None:
         batch, self.batch, self.batch_values = self.batch, [], 0
@@ -103,10 +109,11 @@ class ClipWriter:
 
     def _check(self, batch: list[Clip]) -> None:
         summaries = summarise(batch, self.seen)  # in few, long operations: each waits for the thread that reads
-        faults = pd.concat([find_faults(summaries), self._too_short(batch)])
+        faults = pd.concat([find_faults(summaries), self._too_short(batch)]).astype({"clip_id": int})
         broken = set(faults["clip_id"])
-        names = {clip.clip_id: clip.name for clip in batch}
-        self.faults.append(faults.assign(name=faults["clip_id"].map(names))[list(QUARANTINE_COLUMNS)])
+        files = [self.plan.files[self.plan.file_of(clip_id)].name for clip_id in faults["clip_id"]]
+        names = [self.plan.clips[clip_id].name for clip_id in faults["clip_id"]]
+        self.faults.append(faults.assign(file=files, name=names)[list(QUARANTINE_COLUMNS)])
         summary = {clip.clip_id: row for clip, row in zip(batch, summaries, strict=True)}
         kept = [clip for clip in batch if clip.clip_id not in broken]
         self.writing.hand(self._write, kept, summary)
@@ -115,6 +122,7 @@ class ClipWriter:
             frames = len(clip.poses)
             self.kept.append(
                 {
+                    "file": self.plan.file_of(clip.clip_id),
                     "group": clip.group,
                     "frames": frames,
                     "seconds": frames / clip.fps,
@@ -145,37 +153,69 @@ class ClipWriter:
         for clip, limbs_mm in zip(clips, np.rint(limbs * 1000).astype(int).tolist(), strict=True):
             self.skeletons.setdefault(tuple(limbs_mm), set()).add(clip.group)
 
-    def finish(self, source: Path) -> None:
-        """Write the quarantine file; refuse a file of which too many clips, or all, stand there."""
-        faults, clips = pd.concat(self.faults), len(self.plan.motions)
-        broken = faults.loc[faults["check"] != "min_frames", "clip_id"].nunique()
-        if broken > self.parameters.max_quarantined * clips:
+    def finish(self) -> None:
+        """Write the quarantine file; refuse files of which too many clips, taken together, or all stand there."""
+        faults, clips, files = pd.concat(self.faults), len(self.plan.clips), self.plan.files
+        broken = faults[faults["check"] != "min_frames"].drop_duplicates("clip_id")
+        where = str(files[0].file.path) if len(files) == 1 else some([file.name for file in files])
+        if len(broken) > self.parameters.max_quarantined * clips:
+            counts = broken["file"].value_counts()
+            of = "" if len(files) == 1 else f", {counts.iloc[0]} of them of {counts.index[0]}"
             raise InputError(
-                f"{source}: {broken} of {clips} clips break the clip contract, more than"
+                f"{where}: {len(broken)} of {clips} clips break the clip contract{of}, more than"
                 f" ingest.max_quarantined={self.parameters.max_quarantined:g} allows: {_digest_of_faults(faults)}"
             )
         if not self.kept:
-            raise InputError(f"{source}: no clip is left; {_digest_of_faults(faults)}")
+            raise InputError(f"{where}: no clip is left; {_digest_of_faults(faults)}")
         faults.to_csv(self.folder / QUARANTINE_FILE, index=False)
 
     def counts(self) -> dict[str, int]:
         """Clips and frames written, and clips that stand in the quarantine file."""
         frames = sum(row["frames"] for row in self.kept)
-        return {"clips": len(self.kept), "frames": frames, "quarantined": len(self.plan.motions) - len(self.kept)}
+        return {"clips": len(self.kept), "frames": frames, "quarantined": len(self.plan.clips) - len(self.kept)}
+
+    def warnings(self) -> list[str]:
+        """Files of which nothing is left, and groups that may be one person."""
+        gone = [file for file in self._files() if not file["clips"]]
+        lines = [f"{file['file']}: none of its {file['quarantined']} clips is left" for file in gone]
+        if self.parameters.group_by is GroupBy.SUBJECT:
+            lines += [
+                f"groups {', '.join(groups)} have the same bone lengths: they may be one person under several names"
+                for groups in self._shared_skeletons()
+            ]
+        return lines
 
     def statistics(self) -> dict[str, Any]:
-        """Groups with their clips and data sets, stature in metres, checks that clips broke, groups of one skeleton."""
+        """Files and groups with their clips, data sets, stature in metres, broken checks, groups of one skeleton."""
         table, faults = self.table(), pd.concat(self.faults)
         groups = table["group"].value_counts().sort_index().to_dict()
         stature = {name: round(float(getattr(table["stature"], name)()), 3) for name in ("min", "median", "max")}
-        datasets = self.plan.labels.datasets
+        of_group = datasets(self.plan.clips)
         return {
+            "files": self._files(),
             "groups": groups,
-            "datasets": {str(group): datasets[str(group)] for group in groups},
+            "datasets": {str(group): of_group[str(group)] for group in groups},
             "stature_m": stature,
             "checks_broken": faults.groupby("check")["clip_id"].nunique().to_dict(),
-            "shared_skeletons": [sorted(shared) for shared in self.skeletons.values() if len(shared) > 1],
+            "shared_skeletons": self._shared_skeletons(),
         }
+
+    def _files(self) -> list[dict[str, Any]]:
+        kept = np.bincount([row["file"] for row in self.kept], minlength=len(self.plan.files)).tolist()
+        return [
+            {
+                "file": plan.name,
+                "clip_list": plan.file.clip_list and plan.file.clip_list.name,
+                "layout": plan.layout,
+                "first_clip": plan.first,
+                "clips": clips,
+                "quarantined": len(plan.motions) - clips,
+            }
+            for plan, clips in zip(self.plan.files, kept, strict=True)
+        ]
+
+    def _shared_skeletons(self) -> list[list[str]]:
+        return [sorted(shared) for shared in self.skeletons.values() if len(shared) > 1]
 
     def table(self) -> pd.DataFrame:
         """One row per clip kept: group, frames, seconds, stature (m), speed_max (m/s)."""
@@ -222,5 +262,6 @@ def _digest_of_faults(faults: pd.DataFrame) -> str:
         first = rows.iloc[0]
         value = first["value"]
         value = f"{value:.4g}" if isinstance(value, float) else value
-        lines.append(f"{check} in {rows['clip_id'].nunique()} (clip {first['name']}: {value}, bound {first['bound']})")
+        place = f"clip {first['name']} of {first['file']}"
+        lines.append(f"{check} in {rows['clip_id'].nunique()} ({place}: {value}, bound {first['bound']})")
     return "; ".join(lines) or "no clips"

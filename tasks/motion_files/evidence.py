@@ -101,7 +101,7 @@ def _length(vectors: np.ndarray) -> np.ndarray:
     return np.sqrt(np.einsum("...i,...i->...", vectors, vectors))  # 9 times as fast as np.linalg.norm
 
 
-def check_evidence(source: Path, evidence: np.ndarray, parameters: IngestParameters) -> None:
+def check_evidence(source: Path, evidence: np.ndarray, parameters: IngestParameters, files: int = 1) -> None:
     """Hold the declared unit and up axis against the bodies; a file without a usable one is left to the clip contract.
 
     Parameters
@@ -112,6 +112,8 @@ def check_evidence(source: Path, evidence: np.ndarray, parameters: IngestParamet
         Of `Survey.evidence`.
     parameters
         `unit` and `up` are read.
+    files
+        How many files they are declared for, this one among them.
 
     Raises
     ------
@@ -121,6 +123,7 @@ def check_evidence(source: Path, evidence: np.ndarray, parameters: IngestParamet
     usable = evidence[np.isfinite(evidence).all(1)]
     if not len(usable):
         return
+    for_all = f"; it is declared for all {files} files, so bring this one to what the others have" if files > 1 else ""
     median = float(np.median(usable[:, 0]))
     if not BODIES[0] <= median * METRES[parameters.unit] <= BODIES[1]:
         fitting = [unit for unit, metres in METRES.items() if BODIES[0] <= median * metres <= BODIES[1]]
@@ -128,6 +131,7 @@ def check_evidence(source: Path, evidence: np.ndarray, parameters: IngestParamet
         raise InputError(
             f"{source}: bodies are {median * METRES[parameters.unit]:.4g} m tall along the bones (median of"
             f" {len(usable)} clips), with ingest.unit={parameters.unit}; {BODIES[0]} to {BODIES[1]} m is read: {remedy}"
+            f"{for_all}"
         )
     axes = _dominant_axes(usable[:, 1:4])
     share, axis = max((float(np.mean(axes == axis)), axis) for axis in AXES)
@@ -138,6 +142,7 @@ def check_evidence(source: Path, evidence: np.ndarray, parameters: IngestParamet
         )
         raise InputError(
             f"{source}: {share:.0%} of {len(usable)} clips stand along {axis}, with ingest.up={parameters.up}: {remedy}"
+            f"{for_all}"
         )
 
 

@@ -1,36 +1,63 @@
-"""The first pass over a motion file: what moves in it, who, and how its arrays become metres with z up.
+"""The first pass over motion files: what moves in them, who, and how their arrays become metres with z up.
 
-Only shapes, names and a few frames of each clip are kept, so a file of any size is planned in the memory of one array.
+Each file is judged on its own: what its own arrays say of their layout, unit, axes and legs, and its own clip list of
+who moves and how fast. One may have joints first and the next frames first; unit and up are declared once, and hold for
+all. A file that cannot be read, or contradicts what is declared, is named, and none is ingested.
+
+Only shapes, names and a few frames of each clip are kept, so files of any size are planned in the memory of one array.
 """
 
-from collections.abc import Callable
+from bisect import bisect
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cached_property
 
 import numpy as np
 
 from data_contracts.parameters import IngestParameters, Layout
+from data_contracts.sources import MotionFile, short_names
 from tasks.motion_files.axes import decide_layout
-from tasks.motion_files.clip_list import Labels, label_clips
+from tasks.motion_files.clip_list import ClipLabel, Labels, label_clips, label_warnings
 from tasks.motion_files.evidence import Survey, check_evidence, legs_first_left
 from tasks.motion_files.layouts import Motion, find_motions, is_amass_to_3dhpe
 from tasks.motion_files.reading import read_motion_file
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Clips in file order with their labels, and how to take their arrays."""
+class FilePlan:
+    """Clips of one file in its order with their labels, and how to take their arrays.
 
+    `name` is what messages and tables call the file; `first` is the clip_id of its first clip.
+    """
+
+    file: MotionFile
+    name: str
+    first: int
     motions: list[Motion]
     labels: Labels
     layout: Layout
     legs_first_left: bool
 
-    @property
-    def warnings(self) -> list[str]:
-        """What a person should know before trusting what comes out."""
-        legs = "the file has the left leg first (SPIN's regressor): the legs were exchanged"
-        return self.labels.warnings + ([legs] if self.legs_first_left else [])
+
+@dataclass(frozen=True)
+class Plan:
+    """The files in their order, at least one; clips are numbered through all of them."""
+
+    files: list[FilePlan]
+    warnings: list[str]
+
+    @cached_property
+    def clips(self) -> list[ClipLabel]:
+        """Labels of all clips; a clip's place is its clip_id."""
+        return [clip for file in self.files for clip in file.labels.clips]
+
+    def file_of(self, clip_id: int) -> int:
+        """Place among `files` of the one that has this clip."""
+        return bisect(self._firsts, clip_id) - 1
+
+    @cached_property
+    def _firsts(self) -> list[int]:
+        return [file.first for file in self.files]
 
 
 class AbandonedError(Exception):
@@ -38,9 +65,9 @@ class AbandonedError(Exception):
 
 
 def plan_reading(
-    source: Path, clip_list: Path | None, parameters: IngestParameters, abandoned: Callable[[], bool] = lambda: False
+    files: Sequence[MotionFile], parameters: IngestParameters, abandoned: Callable[[], bool] = lambda: False
 ) -> Plan:
-    """Read a motion file once and decide how to take it.
+    """Read motion files once and decide how to take each.
 
     Parameters
     ----------
@@ -52,10 +79,24 @@ def plan_reading(
     AbandonedError
         It was to give up.
     RefusedPickle
-        The file is damaged, or asks for more than arrays and plain containers.
+        A file is damaged, or asks for more than arrays and plain containers.
     InputError
-        Its layout cannot be told; its unit or axis is not as declared; the clip list does not fit.
+        A file's layout cannot be told; its unit or axis is not as declared; its clip list does not fit.
     """
+    planned: list[FilePlan] = []
+    first = 0
+    for file, name in zip(files, short_names([file.path for file in files]), strict=True):
+        planned.append(_plan_file(file, name, first, parameters, len(files), abandoned))
+        first += len(planned[-1].motions)
+    legs = [file.name for file in planned if file.legs_first_left]
+    warnings = label_warnings({file.name: file.labels for file in planned}, parameters)
+    warnings += [f"{name}: has the left leg first (SPIN's regressor): the legs were exchanged" for name in legs]
+    return Plan(planned, warnings)
+
+
+def _plan_file(
+    file: MotionFile, name: str, first: int, parameters: IngestParameters, files: int, abandoned: Callable[[], bool]
+) -> FilePlan:
     survey = Survey()
 
     def look_at(array: np.ndarray) -> object:
@@ -63,10 +104,10 @@ def plan_reading(
             raise AbandonedError
         return survey.add(array)
 
-    tree = read_motion_file(source, look_at)
-    motions = find_motions(source, tree)
-    layout = decide_layout(source, [motion.shape for motion in motions], parameters.layout)
+    tree = read_motion_file(file.path, look_at)
+    motions = find_motions(file.path, tree)
+    layout = decide_layout(file.path, [motion.shape for motion in motions], parameters.layout)
     evidence = survey.evidence(motions)
-    check_evidence(source, evidence, parameters)
-    swapped = is_amass_to_3dhpe(tree) and legs_first_left(evidence)
-    return Plan(motions, label_clips(motions, clip_list, parameters), layout, swapped)
+    check_evidence(file.path, evidence, parameters, files)
+    labels = label_clips(motions, file.clip_list, parameters, first)
+    return FilePlan(file, name, first, motions, labels, layout, is_amass_to_3dhpe(tree) and legs_first_left(evidence))

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from prefect.logging import get_run_logger
 
+from data_contracts.errors import InputError
 from data_contracts.parameters import Objective
 from data_contracts.store.folders import CHECKPOINT_FILE, Stage
 from data_contracts.store.manifests import read_manifest
@@ -14,6 +15,23 @@ from model.training import top_file
 from tasks.mlflow_runs.registry import log_lifter
 from tasks.mlflow_runs.runs import TrackedRun
 from tasks.stage_runs.progress import report_progress
+
+
+def must_hold(windows: Path, *splits: str) -> None:
+    """Refuses, before a run is begun, windows without the splits that training takes.
+
+    Raises
+    ------
+    InputError
+        A split is empty; says which, and what such windows are good for.
+    """
+    counts = read_manifest(windows)["counts"]["windows"]
+    if missing := [split for split in splits if not counts[split]]:
+        raise InputError(
+            f"{windows}: no windows in split {' and '.join(missing)}; training learns from train and keeps the epoch"
+            " that is best on val; such windows score models (`uplift evaluate`): train on others, or convert the clips"
+            " again with groups left to train and in convert.val_groups"
+        )
 
 
 def train_stage(stage: Stage, tracked: TrackedRun, network: DSTformer, job: Job) -> None:

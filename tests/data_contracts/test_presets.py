@@ -37,6 +37,11 @@ def test_overrides_reach_nested_parameters():
         ("pretrain.loss={mpjpe: 0}", "every loss weight is 0"),
         ("convert.window", r"write path\.to\.parameter=value"),
         ("convert.val_share=0", r"convert\.val_share: .*val needs some; test_share may be 0, got 0"),
+        ("convert.split_by=groups", "needs val_groups and test_groups"),
+        ("convert={val_groups: [S1, S5], test_groups: [S5]}", "S5 in val_groups and in test_groups"),
+        ("convert={val_groups: [S1], test_groups: all}", "S1 in val_groups and in test_groups"),
+        ("convert.test_groups=S9", r"convert\.test_groups: .*write a list of groups, as \[S9, S11\], got 'S9'"),
+        ("convert.test_groups=[no]", "False is no name of a group; .* in quotes"),
         ("convert.window.x=3", "'window' is a value"),
         ("convert.window=[", "not YAML"),
     ],
@@ -50,3 +55,10 @@ def test_a_bad_override_is_refused_in_one_line_that_names_it(override, message):
 def test_an_unknown_preset_names_those_there_are():
     with pytest.raises(InputError, match="demo, motionbert, seed"):
         load_preset("best")
+
+
+def test_names_of_groups_are_what_was_typed_though_they_look_like_numbers():
+    overrides = ["convert.test_groups=[S9, 06, 60, 010, S9]", "convert.val_groups=['1e3']"]
+    convert = load_preset("demo", overrides).convert
+    assert convert.test_groups == ("010", "06", "60", "S9")
+    assert convert.val_groups == ("1e3",)

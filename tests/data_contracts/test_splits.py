@@ -85,3 +85,40 @@ def test_groups_of_no_known_data_set_are_refused_by_name_with_the_way_out():
 def test_an_empty_split_is_refused_with_the_data_sets_it_needs(left, message):
     with pytest.raises(InputError, match=message):
         split_groups(statistics({group: DATASETS[group] for group in left}), OFFICIAL)
+
+
+PEOPLE = statistics(dict.fromkeys(["S1", "S5", "S9", "S11"]))
+
+
+def by_name(**lists):
+    return ConvertParameters(split_by=SplitBy.GROUPS, **lists)
+
+
+def test_named_groups_are_validated_and_tested_on_and_the_others_train():
+    splits = split_groups(PEOPLE, by_name(val_groups=["S5"], test_groups=["S9", "S11"]))
+    assert splits == {"S1": "train", "S5": "val", "S9": "test", "S11": "test"}
+
+
+def test_all_groups_may_be_tested_and_none_trained():
+    expected = dict.fromkeys(PEOPLE["groups"], "test")
+    assert split_groups(PEOPLE, by_name(test_groups="all")) == expected
+    assert split_groups(PEOPLE, by_name(test_groups=list(expected))) == expected
+
+
+def test_who_trains_needs_someone_who_validates():
+    with pytest.raises(InputError, match=r"groups train \(S1, S5\) and none validates.*convert\.val_groups"):
+        split_groups(PEOPLE, by_name(test_groups=["S9", "S11"]))
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_a_name_that_no_group_has_is_refused_with_the_nearest_and_those_there_are(split):
+    lists = {"val_groups": ["S1"], "test_groups": ["S9"]} | {f"{split}_groups": ["S12"]}
+    message = rf"convert\.{split}_groups: there is no group S12 .*did you mean S1\?.*there are S1, S11, S5, S9"
+    with pytest.raises(InputError, match=message):
+        split_groups(PEOPLE, by_name(**lists))
+
+
+def test_the_nearest_name_is_the_one_without_its_zeros():
+    numbers = statistics(dict.fromkeys(["01", "10", "61"]))
+    with pytest.raises(InputError, match=r"no group 1 in the clips \(did you mean 01\?\)"):
+        split_groups(numbers, by_name(val_groups=["61"], test_groups=["1"]))

@@ -45,6 +45,8 @@ def test_a_pickle_that_would_run_code_leaves_no_trace(uplift, tmp_path):
     ("arguments", "message"),
     [
         (["ingest", "absent.pkl"], "absent.pkl: no such file"),
+        (["ingest", "README.md", "absent.pkl"], "absent.pkl: no such file"),
+        (["pipeline", "--source", "presets", "--source", "absent.pkl"], "presets: no motion file"),
         (["convert", "abc", "--set", "convert.window=0"], "convert.window"),
         (["pipeline", "--preset", "best"], "no preset 'best'"),
         (["pretrain", "abc"], "no finished windows folder"),

@@ -21,7 +21,7 @@ from prefect.artifacts import Artifact
 
 from data_contracts.clips import CLIP_SCHEMA, CLIPS_FILE, Clip, to_arrow
 from data_contracts.errors import InputError
-from data_contracts.parameters import ConvertParameters, IngestParameters, ShortClips, Workers
+from data_contracts.parameters import ConvertParameters, IngestParameters, ShortClips, SplitBy, Workers
 from data_contracts.skeleton import PELVIS
 from data_contracts.splits import SPLITS
 from data_contracts.store.checking import check_folder
@@ -30,6 +30,7 @@ from data_contracts.store.folders import open_stage
 from data_contracts.store.manifests import read_manifest
 from data_contracts.windows import SCALARS, split_files
 from flows.convert import convert
+from flows.pretrain import pretrain
 from tasks.convert import write_windows
 from tasks.synthetic.motion import generate
 from tasks.views.cameras import cut_windows
@@ -189,6 +190,25 @@ def test_without_a_test_share_all_others_are_trained_and_validated_on(clips, emp
     assert result.statistics["groups"]["test"] == []
     assert sum(result.counts["clips"].values()) == BATCHES * CLIPS_A_BATCH
     assert check_folder(result.path).rows == sum(result.counts["windows"].values())
+
+
+def test_windows_of_people_who_are_all_tested_pass_their_check_and_are_not_trained_on(clips, empty_store):
+    people = list(read_manifest(clips)["statistics"]["groups"])
+    by_name = {"split_by": SplitBy.GROUPS, "test_groups": tuple(people)}
+    result = convert(str(clips), PARAMETERS.model_copy(update=by_name), store=str(empty_store))
+    assert result.statistics["groups"] == {"train": [], "val": [], "test": sorted(people)}
+    assert result.counts["windows"] | {"test": 0} == {"train": 0, "val": 0, "test": 0}
+    assert check_folder(result.path).rows == result.counts["windows"]["test"] > 0
+    with pytest.raises(InputError, match=r"no windows in split train and val, .*score models \(`uplift evaluate`\)"):
+        pretrain(result.folder, store=str(empty_store))
+    assert not list((empty_store / "runs").glob("*"))  # no run was begun
+
+
+def test_a_group_that_is_not_there_is_refused_before_any_worker_starts(clips, empty_store, monkeypatch):
+    monkeypatch.setattr("flows.convert._write_batches", lambda *_: pytest.fail("a worker was started"))
+    by_name = {"split_by": SplitBy.GROUPS, "test_groups": ("nobody",)}
+    with pytest.raises(InputError, match=r"convert\.test_groups: there is no group nobody"):
+        convert(str(clips), PARAMETERS.model_copy(update=by_name), store=str(empty_store))
 
 
 def test_a_split_whose_clips_are_all_too_short_is_refused_with_what_to_do(clips, empty_store):

@@ -1,19 +1,23 @@
 """From pickles on disk to clips in the store: clean clips arrive to the bit, broken ones are named."""
 
 import pickle
+import re
 import time
 
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as parquet
 import pytest
+from prefect.artifacts import Artifact
 
 from data_contracts.clips import from_arrow
 from data_contracts.errors import InputError
 from data_contracts.parameters import IngestParameters
 from data_contracts.skeleton import MIRROR
+from data_contracts.store.checking import check_folder
 from flows.ingest import ingest
 from tasks.motion_files.plan import AbandonedError
+from tasks.stage_runs.progress import report_progress
 
 
 def read_clips(folder):
@@ -56,7 +60,8 @@ def test_broken_clips_stand_in_quarantine_and_clean_ones_arrive_to_the_bit(dirty
     result = ingest(str(source), str(clip_list), IngestParameters(max_quarantined=0.5), str(empty_store))
     assert result.counts["quarantined"] == 10
     quarantine = pd.read_csv(result.path / "quarantine.csv")
-    assert list(quarantine.columns) == ["clip_id", "name", "check", "value", "bound"]
+    assert list(quarantine.columns) == ["clip_id", "file", "name", "check", "value", "bound"]
+    assert set(quarantine["file"]) == {"dirty.pkl"}
     checks = quarantine.groupby("clip_id")["check"].agg(set).to_dict()
     assert checks == {
         1: {"non_finite"},
@@ -190,3 +195,92 @@ def test_what_the_store_has_is_answered_before_the_file_is_read_for_its_motion(c
     assert again.cached
     assert again.folder == first.folder
     assert given_up == [source]
+
+
+@pytest.fixture
+def two_folders(clean, tmp_path):
+    """Files of the same name: joints first and with a clip list; frames first, and named in the file itself."""
+    folder = tmp_path / "data"
+    for name in ("a", "b"):
+        (folder / name).mkdir(parents=True)
+    first, second = clean[:10], clean[10:]
+    (folder / "a/motion.npz").write_bytes(pickle.dumps(first, protocol=4))
+    rows = [{"fname": f"take_{i}", "subject": f"s{i % 2}", "fps": 50} for i in range(len(first))]
+    pd.DataFrame(rows).to_csv(folder / "a/clip_list.csv", index=False)
+    takes = {"s1": {"run": second[0].transpose(1, 0, 2)}}
+    takes |= {f"p{i}": {"walk": clip.transpose(1, 0, 2)} for i, clip in enumerate(second[1:])}
+    np.savez(folder / "b/motion.npz", positions_3d=takes)
+    return folder, first + second
+
+
+def test_files_of_a_folder_are_one_clip_store_each_read_in_its_own_way(two_folders, empty_store):
+    folder, poses = two_folders
+    result = ingest(str(folder), store=str(empty_store))
+    clips = read_clips(result.folder)
+    assert [clip.clip_id for clip in clips] == list(range(24))
+    for clip, array in zip(clips, poses, strict=True):
+        np.testing.assert_array_equal(clip.poses, array.transpose(1, 0, 2).astype(np.float32))
+        assert clip.fps == (50 if clip.clip_id < 10 else 60)
+    about = [(file["file"], file["layout"], file["first_clip"], file["clips"]) for file in result.statistics["files"]]
+    assert about == [("a/motion.npz", "joints_first", 0, 10), ("b/motion.npz", "frames_first", 10, 14)]
+    assert check_folder(result.path).rows == 24
+    named = [str(folder / "a/motion.npz"), str(folder / "b/motion.npz")]
+    lists = [str(folder / "a/clip_list.csv")]
+    with pytest.raises(InputError, match="1 clip list"):
+        ingest(named, lists, store=str(empty_store))
+    assert ingest(named, store=str(empty_store)).cached
+
+
+def test_a_group_of_one_name_in_two_files_is_one_person_and_is_told_with_its_counts(two_folders, empty_store):
+    result = ingest(str(two_folders[0]), store=str(empty_store))
+    assert result.statistics["groups"]["s1"] == 6
+    warnings = result.statistics["warnings"]
+    said = r"1 group.* taken for one person each, with clips: s1 \(5 in a/motion\.npz, 1 in b/motion\.npz\)"
+    assert any(re.search(said, line) for line in warnings)
+    assert any("have the same bone lengths" in line and "p0" in line and "s0" in line for line in warnings)
+
+
+def test_clips_that_nothing_names_are_numbered_through_all_files(clean, tmp_path, empty_store):
+    for name, clips in (("a.pkl", clean[:4]), ("b.pkl", clean[4:9])):
+        (tmp_path / name).write_bytes(pickle.dumps(clips))
+    result = ingest([str(tmp_path / "a.pkl"), str(tmp_path / "b.pkl")], store=str(empty_store))
+    assert list(result.statistics["groups"]) == [f"clip_{i:06d}" for i in range(9)]  # or two would be one person
+    assert "9 of 9 clips (in a.pkl, b.pkl) do not say who moves" in result.statistics["warnings"][0]
+
+
+def test_a_clip_that_another_file_has_is_in_quarantine_under_its_file(clean, tmp_path, empty_store):
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps(clean[:12]))
+    (tmp_path / "b.pkl").write_bytes(pickle.dumps([clip.astype(np.float32) for clip in [*clean[12:], clean[3]]]))
+    sources = [str(tmp_path / name) for name in ("a.pkl", "b.pkl")]
+    result = ingest(sources, parameters=IngestParameters(max_quarantined=0.1), store=str(empty_store))
+    (row,) = pd.read_csv(result.path / "quarantine.csv").to_dict("records")
+    assert (row["clip_id"], row["file"], row["check"], row["value"]) == (24, "b.pkl", "duplicate_of", 3)
+    message = r"a\.pkl, b\.pkl: 1 of 25 clips break .*, 1 of them of b\.pkl, .*\(clip clip_000024 of b\.pkl: 3"
+    with pytest.raises(InputError, match=message):
+        ingest(sources, parameters=IngestParameters(max_quarantined=0), store=str(empty_store))
+
+
+def test_one_bad_file_refuses_all_by_its_name(two_folders, empty_store):
+    folder, poses = two_folders
+    bad, store = folder / "c.pkl", str(empty_store)
+    for content, message in (
+        ([1000 * clip for clip in poses], r"c\.pkl: bodies are .*ingest\.unit=mm; it is declared for all 3 files"),
+        ({"a": 1}, r"c\.pkl: no motion is found"),
+        ([poses[0], np.array(["x"])], r"c\.pkl: "),
+    ):
+        bad.write_bytes(pickle.dumps(content))
+        with pytest.raises(InputError, match=message):
+            ingest(str(folder), store=store)
+    bad.write_bytes(pickle.dumps(poses[:3]))
+    bad.with_suffix(".csv").write_text("fname, clip_len\nx, 1\ny, 2\nz, 3\n")
+    with pytest.raises(InputError, match=r"c\.csv: row 0 \(x\) says 1 frames, .*c\.pkl has"):
+        ingest(str(folder), store=store)
+    assert not list((empty_store / "clips").glob("[!.]*"))
+
+
+def test_progress_is_over_the_bytes_of_all_files(two_folders, empty_store, monkeypatch):
+    totals = []
+    monkeypatch.setattr("tasks.ingest.report_progress", lambda *about: totals.append(about) or report_progress(*about))
+    ingest(str(two_folders[0]), store=str(empty_store))
+    assert totals == [("ingest", "bytes", sum(file.stat().st_size for file in two_folders[0].glob("*/motion.npz")))]
+    assert "24 clips" in Artifact.get("ingest-progress").description

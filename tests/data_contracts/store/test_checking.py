@@ -62,7 +62,9 @@ def write_clips(store, clips, damage=lambda batch: batch, counts=None):
         with parquet.ParquetWriter(stage.folder / CLIPS_FILE, CLIP_SCHEMA, compression="none") as table:
             for some in np.array_split(np.array(clips[1:], dtype=object), 3):
                 table.write_batch(damage(to_arrow(list(some), summarise(list(some), SeenClips()))))
-        quarantine = pd.DataFrame([(0, clips[0].name, "min_frames", 12, "ge")], columns=list(QUARANTINE_COLUMNS))
+        quarantine = pd.DataFrame(
+            [(0, "motion.pkl", clips[0].name, "min_frames", 12, "ge")], columns=list(QUARANTINE_COLUMNS)
+        )
         quarantine.to_csv(stage.folder / QUARANTINE_FILE, index=False)
         frames = sum(len(clip.poses) for clip in clips[1:])
         stage.counts |= {"clips": len(clips) - 1, "frames": frames, "quarantined": 1} | (counts or {})

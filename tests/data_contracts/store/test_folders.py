@@ -5,6 +5,7 @@ import pytest
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import IngestParameters, PipelineParameters
+from data_contracts.sources import MotionFile
 from data_contracts.store import identities
 from data_contracts.store.digests import KINDS, DigestedFile, Identity, file_digest
 from data_contracts.store.folders import find_stage, open_stage, resolve, resolve_checkpoint
@@ -104,7 +105,7 @@ def test_every_stage_leaves_the_kind_of_folder_it_is_known_for(tmp_path):
     file = folder / "data.txt"
     made = [
         identities.synthesise(parameters.synthetic),
-        identities.ingest(file, None, parameters.ingest),
+        identities.ingest([MotionFile(file)], parameters.ingest),
         identities.convert(folder, parameters.convert),
         identities.pretrain(folder, parameters.pretrain),
         identities.finetune(folder, file, parameters.finetune),

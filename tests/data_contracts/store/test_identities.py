@@ -8,6 +8,7 @@ import pytest
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import (
+    ConvertParameters,
     EvaluateParameters,
     FinetuneParameters,
     IngestParameters,
@@ -15,6 +16,7 @@ from data_contracts.parameters import (
     PretrainParameters,
 )
 from data_contracts.presets import load_preset
+from data_contracts.sources import MotionFile
 from data_contracts.store import digests, identities
 from data_contracts.store.checking import check_folder
 from data_contracts.store.digests import Identity
@@ -121,9 +123,25 @@ def test_an_evaluation_is_told_by_its_split_and_precision_not_by_its_batches(win
     assert len({digest(), digest(precision="bf16-mixed"), digest(split="val"), digest(flip=False)}) == 4
 
 
+def test_windows_are_told_by_what_places_groups_under_their_split_and_by_nothing_else(windows):
+    def digest(**changed):
+        return identities.convert(windows, ConvertParameters(**changed)).digest
+
+    names = {"val_groups": ["a"], "test_groups": ["b", "c"]}
+    by_share = {"val_share": 0.3, "test_share": 0.3, "split_seed": 1}
+    by_name = {"split_by": "groups", **names}
+    assert digest(**names) == digest()
+    assert digest(split_by="amass", **names, **by_share) == digest(split_by="amass")
+    assert digest(**by_name, **by_share) == digest(**by_name)
+    assert digest(**by_name | {"test_groups": ["c", "b", "c"]}) == digest(**by_name)
+    others = [by_name, by_name | {"val_groups": []}, by_name | {"test_groups": ["b"]}, by_share]
+    others.append({"split_by": "groups", "test_groups": "all"})
+    assert len({digest(), *(digest(**other) for other in others)}) == 6
+
+
 def test_a_pipeline_run_is_told_by_what_its_stages_compute_not_by_where(checkpoint):
     def digest(**changed):
-        return identities.pipeline(checkpoint, None, PipelineParameters(**changed)).digest
+        return identities.pipeline([MotionFile(checkpoint)], PipelineParameters(**changed)).digest
 
     for idle in (
         {"runtime": {"accelerator": "cpu"}},

@@ -6,6 +6,7 @@ import pytest
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import IngestParameters
+from data_contracts.sources import MotionFile
 from data_contracts.store import identities
 
 
@@ -19,7 +20,7 @@ def reads(monkeypatch):
 
 
 def digest_of(source):
-    return identities.ingest(source, None, IngestParameters()).digest
+    return identities.ingest([MotionFile(source)], IngestParameters()).digest
 
 
 def age(path, seconds):
@@ -53,3 +54,20 @@ def test_a_file_written_just_now_is_read_every_time(tmp_path, reads):
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(InputError, match=r"gone\.pkl: cannot be read"):
         digest_of(tmp_path / "gone.pkl")
+
+
+def test_every_file_and_list_counts_and_so_does_their_order(tmp_path):
+    one, two, csv = (tmp_path / name for name in ("one.pkl", "two.pkl", "list.csv"))
+    for file in (one, two, csv):
+        file.write_text(file.name)
+    alone = identities.ingest([MotionFile(one, csv)], IngestParameters())
+    assert alone.inputs.keys() == {"source", "clip_list"}
+    told = [
+        [MotionFile(one), MotionFile(two)],
+        [MotionFile(two), MotionFile(one)],
+        [MotionFile(one, csv), MotionFile(two)],
+        [MotionFile(one), MotionFile(two, csv)],
+        [MotionFile(one)],
+    ]
+    digests = {identities.ingest(files, IngestParameters()).digest for files in told}
+    assert len(digests | {alone.digest}) == 6

@@ -1,0 +1,115 @@
+"""Which motion files a person means who names files and folders, and which clip list goes with each.
+
+A folder stands for the motion files in it and in its subfolders, by their endings and in the order of their names. A
+file's clip list is looked for beside it: FILE with the ending .csv, or else `clip_list.csv`, which says whose it is
+where no other motion file stands in its folder.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+from data_contracts.errors import InputError, some
+
+ENDINGS = (".pkl", ".pickle", ".npz", ".npy")  # in a folder; a file that is named may have any
+CLIP_LIST = "clip_list.csv"
+
+
+@dataclass(frozen=True)
+class MotionFile:
+    """A motion file, and the CSV that says who moves in which of its clips; none: the file alone says it."""
+
+    path: Path
+    clip_list: Path | None = None
+
+
+def find_motion_files(
+    sources: str | Path | Sequence[str | Path], clip_lists: str | Path | Sequence[str | Path] | None = None
+) -> list[MotionFile]:
+    """The motion files that `sources` stand for, each with its clip list.
+
+    Parameters
+    ----------
+    sources
+        A file or a folder, or several, in the order in which their clips are to come.
+    clip_lists
+        One for each file, in that order; none: each is looked for beside its file.
+
+    Raises
+    ------
+    InputError
+        There is no such file or folder, no motion file in a folder, or one file twice; the clip lists are not as many
+        as the files; or a `clip_list.csv` stands beside several motion files.
+    """
+    files = [file for source in _as_paths(sources) for file in _files_of(source)]
+    _refuse_repeated(files)
+    given = _as_paths(clip_lists or [])
+    for path in given:
+        if not path.is_file():
+            raise InputError(f"{path}: no such file")
+    if given and len(given) != len(files):
+        raise InputError(
+            f"{len(given)} clip list(s) for {len(files)} motion file(s): pass one --clip-list for each, in the order"
+            f" {some(short_names(files))}; or none, and put each beside its file as FILE.csv"
+        )
+    lists: list[Path | None] = [*given] or [_clip_list_beside(file) for file in files]
+    return [MotionFile(file, clip_list) for file, clip_list in zip(files, lists, strict=True)]
+
+
+def short_names(paths: Sequence[Path]) -> list[str]:
+    """Each path by as few of its last parts as tell all of them apart: `motion.pkl`, or `cmu/motion.pkl`."""
+    whole = [path.absolute() for path in paths]
+    for depth in count(1):
+        names = ["/".join(path.parts[-depth:]) for path in whole]
+        if len(set(names)) == len(set(whole)):
+            return names
+    raise AssertionError("a path is told by all of its parts")
+
+
+def _files_of(source: Path) -> list[Path]:
+    if source.is_file():
+        return [source]
+    if not source.is_dir():
+        raise InputError(f"{source}: no such file or folder")
+    folders = [source, *sorted(path for path in source.iterdir() if path.is_dir() and not path.name.startswith("."))]
+    files = [file for folder in folders for file in _motion_files(folder)]
+    if not files:
+        raise InputError(f"{source}: no motion file ({', '.join(ENDINGS)}) in this folder or its subfolders")
+    return files
+
+
+def _motion_files(folder: Path) -> list[Path]:
+    return sorted(
+        path for path in folder.iterdir() if path.suffix in ENDINGS and path.is_file() and not path.name.startswith(".")
+    )
+
+
+def _clip_list_beside(file: Path) -> Path | None:
+    own, shared = file.with_suffix(".csv"), file.with_name(CLIP_LIST)
+    if own.is_file():
+        return own
+    if not shared.is_file():
+        return None
+    others = [
+        other for other in _motion_files(file.parent) if other != file and not other.with_suffix(".csv").is_file()
+    ]
+    if others:
+        raise InputError(
+            f"{shared}: stands beside several motion files ({some([near.name for near in (file, *others)])}) and does"
+            f" not say whose it is: rename it to {own.name} or {others[0].with_suffix('.csv').name}, or pass it with"
+            " --clip-list"
+        )
+    return shared
+
+
+def _refuse_repeated(files: list[Path]) -> None:
+    seen: set[Path] = set()
+    for file in files:
+        if file.resolve() in seen:
+            raise InputError(f"{file}: is named twice; each motion file is ingested once")
+        seen.add(file.resolve())
+
+
+def _as_paths(given: str | Path | Sequence[str | Path]) -> list[Path]:
+    return [Path(given)] if isinstance(given, str | Path) else [Path(path) for path in given]
