@@ -119,10 +119,6 @@ class ConvertParameters(Parameters):
         """Virtual cameras of a clip of that split."""
         return self.train_views if split == "train" and self.train_views else self.views
 
-    def idle(self) -> set[str]:
-        """How many views training windows have, where that is as many as any."""
-        return {"train_views"} if self.train_views in (None, self.views) else set()
-
     @field_validator("val_share")
     @classmethod
     def _someone_validates(cls, share: float) -> float:
@@ -161,6 +157,8 @@ class ConvertParameters(Parameters):
         return self
 
     def idle(self) -> set[str]:
-        """What places groups otherwise than `split_by` says."""
+        """What places groups otherwise than `split_by` says; views of training windows that are as many as any."""
+        views = {"train_views"} if self.train_views in (None, self.views) else set()
         by_hash, by_name = {"val_share", "test_share", "split_seed"}, {"val_groups", "test_groups"}
-        return {SplitBy.HASH: by_name, SplitBy.AMASS: by_hash | by_name, SplitBy.GROUPS: by_hash}[self.split_by]
+        unread = {SplitBy.HASH: by_name, SplitBy.AMASS: by_hash | by_name, SplitBy.GROUPS: by_hash}[self.split_by]
+        return views | unread
