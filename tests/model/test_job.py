@@ -18,6 +18,7 @@ from data_contracts.parameters import (
     DetectorNoise,
     DSTformerConfig,
     FinetuneParameters,
+    HeadKind,
     LossWeights,
     NewBodies,
     NewCameras,
@@ -74,6 +75,17 @@ def test_two_processes_give_the_curve_of_one(windows_folder, tmp_path, augmentat
     two = run_on_devices(other, network(), epochs.append, nothing, lines.append)
     assert epochs == two.history
     assert any("windows of 9 frames on 2 x cpu" in line for line in lines)
+    for record, other in zip(two.history, alone.history, strict=True):
+        assert record == pytest.approx(other, rel=1e-4)
+
+
+def test_with_stem_geometry_and_muon_two_processes_give_the_curve_of_one(windows_folder, tmp_path):
+    parts = {"patch": 3, "stem": "window", "stem_width": 64, "cosines": 4, "geometry": "foreshortening"}
+    config = CONFIG.model_copy(update={**parts, "mask_token": True})
+    parameters = PARAMETERS.model_copy(update={"optimiser": "muon"})
+    networks = [build_network(lambda: DSTformer(config, HeadKind.POSE), 0) for _ in range(2)]
+    alone = run(job(windows_folder, tmp_path / "one", 1, parameters), networks[0], nothing, nothing, nothing)
+    two = run_on_devices(job(windows_folder, tmp_path / "two", 2, parameters), networks[1], nothing, nothing, nothing)
     for record, other in zip(two.history, alone.history, strict=True):
         assert record == pytest.approx(other, rel=1e-4)
 

@@ -34,6 +34,17 @@ from tasks.finetune import with_head
 
 ROOT = Path(__file__).parent.parent.parent
 CONFIG = DSTformerConfig(embed_dim=16, heads=2, fusion_depth=1, max_frames=9)
+LEARNER = DSTformerConfig(
+    embed_dim=16,
+    heads=2,
+    fusion_depth=1,
+    max_frames=9,
+    patch=3,
+    stem="window",
+    stem_width=64,
+    cosines=4,
+    geometry="foreshortening",
+)
 PARAMETERS = TrainingParameters(
     batch_size=16,
     max_epochs=4,
@@ -122,6 +133,27 @@ def assert_taken_up_again(windows, tmp_path, parameters, killed_at):
     assert_same_weights(
         load_network(tmp_path / "cut" / "model.safetensors"), load_network(tmp_path / "whole" / "model.safetensors")
     )
+
+
+def learner(seed=0):
+    return build_network(lambda: DSTformer(LEARNER, HeadKind.POSE), seed)
+
+
+def test_with_muon_too_a_run_taken_up_again_ends_with_the_same_weights_to_the_bit(windows, tmp_path):
+    parameters = PARAMETERS.model_copy(update={"optimiser": "muon", "schedule": "cosine", "max_epochs": 3})
+    whole, history = train(windows, tmp_path / "whole", parameters, learner())
+
+    def kill(step, steps):
+        if step == 9:
+            raise Killed
+
+    often = Runtime(accelerator="cpu", checkpoint_minutes=1e-9)
+    with pytest.raises(Killed):
+        train(windows, tmp_path / "cut", parameters, learner(), on_step=kill, runtime=often)
+    resumed, resumed_history = train(windows, tmp_path / "cut", parameters, learner(seed=1))
+    assert resumed_history == history
+    assert history[-1]["loss"] < history[0]["loss"]
+    assert_same_weights(resumed, whole)
 
 
 def assert_same_weights(network, other):
@@ -249,8 +281,11 @@ def test_too_many_bad_steps_in_a_row_end_the_run_with_the_windows_named(windows,
         train(windows, tmp_path / "run", parameters, failing(range(2, 100), lambda pose: pose * torch.inf))
 
 
-def test_half_precision_skips_steps_while_its_scale_is_too_large_and_takes_it_up_again(windows, tmp_path):
+@pytest.mark.parametrize("optimiser", ["adamw", "muon"])
+def test_half_precision_skips_steps_while_its_scale_is_too_large_and_takes_it_up_again(windows, tmp_path, optimiser):
     """As on CUDA, with CUDA's gradient scaler on the CPU."""
+
+    parameters = PARAMETERS.model_copy(update={"optimiser": optimiser})
 
     def fit_half(folder, on_epoch=lambda record: None):
         folder.mkdir(exist_ok=True)
@@ -258,7 +293,7 @@ def test_half_precision_skips_steps_while_its_scale_is_too_large_and_takes_it_up
         fabric = Fabric(accelerator="cpu", plugins=MixedPrecision("16-mixed", "cpu", scaler))
         network = build_network(lambda: DSTformer(CONFIG), 0)
         opened, runtime = TrainingWindows(*windows), Runtime(accelerator="cpu")
-        progress = fit(network, opened, PARAMETERS, Objective.LIFT, folder, fabric, runtime, on_epoch, lambda *_: None)
+        progress = fit(network, opened, parameters, Objective.LIFT, folder, fabric, runtime, on_epoch, lambda *_: None)
         return network, progress
 
     whole, progress = fit_half(tmp_path / "whole")
@@ -345,6 +380,33 @@ def test_kept_features_change_no_loss(windows, tmp_path, flip, kept, caplog):
         assert record["loss"] == pytest.approx(other["loss"], abs=1e-5)
         assert record["val_mpjpe_mm"] == pytest.approx(other["val_mpjpe_mm"], rel=1e-5)
     assert not list((tmp_path / "kept").glob(".features*"))
+
+
+def test_of_patches_the_features_are_kept_and_beside_a_stem_that_the_head_reads_they_are_not(windows, tmp_path, caplog):
+    caplog.set_level("INFO")
+    parameters = FinetuneParameters(batch_size=16, max_epochs=3, learning_rate=1e-2, flip=True)
+    for head, kept in ((HeadKind.JOINTS, True), (HeadKind.POSE, False)):
+        network = build_network(lambda head=head: DSTformer(LEARNER, head), 0)
+        network.backbone.requires_grad_(False)
+        caplog.clear()
+        _, history = train(windows, tmp_path / head, parameters, copy.deepcopy(network))
+        assert ("backbone features of" in caplog.text) is kept
+        off = Runtime(accelerator="cpu", features="off")
+        _, every_step = train(windows, tmp_path / f"{head}-every-step", parameters, network, runtime=off)
+        for record, other in zip(history, every_step, strict=True):
+            assert record["loss"] == pytest.approx(other["loss"], abs=1e-5)
+
+
+def test_a_pose_head_is_kept_by_fine_tuning_and_exchanged_for_another():
+    pretrained = learner()
+    with torch.no_grad():
+        for weight in pretrained.head.parameters():
+            weight += 1.0
+        same = with_head(pretrained, FinetuneParameters(head=HeadKind.POSE, freeze_backbone=False))
+        assert_same_weights(same, pretrained)
+        joints = with_head(pretrained, FinetuneParameters(head=HeadKind.JOINTS))
+    assert_same_weights(joints.backbone, pretrained.backbone)
+    assert not joints.backbone.geometry.lengths.requires_grad
 
 
 def test_a_network_that_does_not_compile_is_trained_as_it_is(windows, tmp_path, monkeypatch, caplog):
