@@ -2,7 +2,7 @@
 
     python -m benchmarks.recipes ../shared/data/cmu [--minutes 5] [--seed 0] [--preset demo] [--set convert.window=9]
 
-Rows: mean depth and linear (for what a model has to beat), the DSTformer trained from scratch, the seed's recipe (give
+Rows: mean depth, linear and mlp (for what a model has to beat, the last one in as many minutes), the DSTformer trained from scratch, the seed's recipe (give
 back masked 2D, then a depth head of 64-128-1 on the frozen backbone), the same with the whole network fine-tuned, and
 the paper's (lift from masked 2D, then the same from clean 2D) with the backbone frozen and not. A recipe of two stages
 gives each half of the minutes; recipes that begin alike share the first stage. One size of network, one batch size,
@@ -26,13 +26,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from data_contracts.parameters import (
     CorruptionParameters,
     DSTformerConfig,
     FinetuneParameters,
     HeadKind,
+    MLPParameters,
     Objective,
     PipelineParameters,
     Runtime,
@@ -41,6 +42,7 @@ from data_contracts.parameters import (
 from data_contracts.presets import load_preset
 from data_contracts.report import MethodScores
 from model.baselines.linear import fit_linear, fit_mean_depth
+from model.baselines.mlp import fit_mlp
 from model.learning.checkpoints import load_network
 from model.learning.devices import make_fabric
 from model.network.dstformer import DSTformer
@@ -91,7 +93,7 @@ class Bench:
         self.rows.append((name, minutes, evaluate(lifter, self.test, 256).scores))
         print(describe(*self.rows[-1]), flush=True)
 
-    def score_network(self, name: str, minutes: float, network: DSTformer) -> None:
+    def score_network(self, name: str, minutes: float, network: nn.Module) -> None:
         """A row of the table."""
         self.score(name, minutes, network_lifter(network, make_fabric(self.runtime, "32-true"), flip=False))
 
@@ -163,6 +165,9 @@ def compare(bench: Bench, config: DSTformerConfig) -> None:
     bench.score("mean depth", 0, fit_mean_depth(bench.windows.train))
     bench.score("linear", 0, fit_linear(bench.windows.train, bench.windows.val)[0])
     lift, seed = Objective.LIFT, bench.base.seed
+    fabric = make_fabric(bench.runtime, "32-true")
+    mlp = fit_mlp(bench.windows, MLPParameters(minutes=bench.minutes, seed=seed), fabric, _nothing)
+    bench.score_network("mlp", mlp.minutes, mlp.network)
     clean = CorruptionParameters()
 
     def new(**changes: object) -> DSTformer:
