@@ -3,7 +3,8 @@
     python -m benchmarks.recipes ../shared/data/cmu [--minutes 5] [--seed 0] [--preset demo] [--set convert.window=9]
 
 Rows: mean depth, linear and mlp (for what a model has to beat, the last one in as many minutes), the DSTformer trained
-from scratch, the seed's recipe (give back masked 2D, then a depth head of 64-128-1 on the frozen backbone), the same with the whole network fine-tuned, and
+from scratch, the seed's recipe (give back masked 2D, then a depth head of 64-128-1 on the frozen backbone), the same
+with the whole network fine-tuned, and
 the paper's (lift from masked 2D, then the same from clean 2D) with the backbone frozen and not. A recipe of two stages
 gives each half of the minutes; recipes that begin alike share the first stage. One size of network, one batch size,
 cosine schedules; the minutes become epochs at the speed measured for each stage, and the minutes it took in the end
