@@ -43,15 +43,16 @@ def fit_baselines(
     def fit(stage: Stage, tracked: TrackedRun) -> None:
         tracked.log_windows(windows, context="training")
         fabric = make_fabric(runtime, parameters.mlp.precision)
-        train = load_windows(windows, "train", runtime.memory_gb, fabric.device, parameters.mlp.flip)
-        val = load_windows(windows, "val", runtime.memory_gb, fabric.device)
+        mlp, memory_gb = parameters.mlp, runtime.memory_gb
+        train = load_windows(windows, "train", memory_gb, fabric.device, mlp.flip, placed=mlp.augmentation.wanted)
+        val = load_windows(windows, "val", memory_gb, fabric.device)
         started = perf_counter()
         depth = fit_mean_depth(train)
         averaged = perf_counter()
         regression, penalty = fit_linear(train, val)
         solved = perf_counter()
         with report_progress(stage.name, "steps") as shown:
-            trained = fit_mlp(TrainingWindows(train, val), parameters.mlp, fabric, shown.reach)
+            trained = fit_mlp(TrainingWindows(train, val), mlp, fabric, shown.reach)
         save_baselines(stage.folder, Baselines(depth, regression, trained.network))
         stage.counts |= {
             "parameters": sum(weight.numel() for weight in trained.network.parameters()),

@@ -122,7 +122,7 @@ def _train(
     for done, (epoch, number, step) in enumerate(islice(_steps(windows, parameters, fabric), steps)):
         set_learning_rate(optimiser, parameters, done / steps, epoch)
         generator = generator_at(fabric.device, parameters.seed, epoch, number)
-        learner.gradients(learner.corrupted(step.windows, generator), parameters.batch_size)
+        learner.gradients(learner.made_new(step.windows, generator), parameters.batch_size)
         fabric.clip_gradients(module, wrapped, max_norm=parameters.clip_norm, error_if_nonfinite=False)
         wrapped.step()
         wrapped.zero_grad(set_to_none=True)

@@ -9,7 +9,13 @@ import pandas as pd
 import pytest
 
 from data_contracts.errors import InputError
-from data_contracts.parameters import ConvertParameters
+from data_contracts.parameters import (
+    AugmentationParameters,
+    BaselinesParameters,
+    ConvertParameters,
+    NewBodies,
+    NewCameras,
+)
 from data_contracts.report import BASELINES, ERRORS_FILE, REPORT_FILE
 from data_contracts.store.checking import check_folder
 from data_contracts.store.digests import Identity
@@ -50,6 +56,15 @@ def test_the_baselines_are_fitted_once_and_kept_for_every_model(outcome, windows
     assert fitted(store) == before
     for name in BASELINES:
         assert report.statistics["metrics"][name] == outcome["metrics"][name]
+
+
+def test_the_mlp_meets_windows_made_new_where_that_is_asked_for(windows, parameters, store):
+    seen_anew = parameters.baselines.mlp.model_copy(
+        update={"augmentation": AugmentationParameters(cameras=NewCameras(), bodies=NewBodies())}
+    )
+    result = baselines(str(windows), BaselinesParameters(mlp=seen_anew), store=str(store))
+    assert not result.cached
+    assert read_manifest(result.path)["parameters"]["mlp"]["augmentation"]["bodies"]["longest"] == 1.15
 
 
 def test_the_folder_holds_what_was_fitted_and_how(outcome):

@@ -3,7 +3,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from data_contracts.errors import InputError
-from data_contracts.parameters import MLPParameters, Runtime
+from data_contracts.parameters import AugmentationParameters, MLPParameters, NewBodies, NewCameras, Runtime
 from data_contracts.report import BASELINES, baseline_file
 from model.baselines import mlp
 from model.baselines.files import Baselines, load_baselines, save_baselines
@@ -13,6 +13,7 @@ from model.learning.devices import make_fabric
 from model.network.lifting import root_relative
 from model.scoring.metrics import mpjpe
 from model.windows.epochs import TrainingWindows
+from model.windows.loading import load_windows
 
 SMALL = MLPParameters(minutes=0.02, width=64, blocks=1, batch_size=16)
 
@@ -58,12 +59,17 @@ def test_the_same_steps_give_the_same_weights_to_the_bit(fit, ten_steps):
         assert torch.equal(value, again.network.state_dict()[name]), name
 
 
-def test_another_seed_and_no_mirror_images_are_another_training(fit, ten_steps):
-    weights = [
-        fit(SMALL.model_copy(update=changes)).network.leave.weight for changes in ({}, {"seed": 1}, {"flip": False})
-    ]
-    assert not torch.equal(weights[0], weights[1])
-    assert not torch.equal(weights[0], weights[2])
+@pytest.mark.parametrize(
+    "changes",
+    [{"seed": 1}, {"flip": False}, {"augmentation": AugmentationParameters(cameras=NewCameras(), bodies=NewBodies())}],
+)
+def test_what_training_does_to_windows_it_does_to_the_mlps(windows, windows_folder, ten_steps, changes):
+    train = TrainingWindows(load_windows(windows_folder, "train", placed=True), windows[1])
+    fabric = make_fabric(Runtime(accelerator="cpu", threads=1), "32-true")
+    fitted = [fit_mlp(train, SMALL.model_copy(update=changed), fabric, lambda *_: None) for changed in ({}, changes)]
+    weights = [trained.network.leave.weight for trained in fitted]
+    assert torch.isfinite(weights[1]).all()
+    assert not torch.equal(*weights)
 
 
 def test_a_rate_that_explodes_is_refused_by_its_name(fit, windows, ten_steps):
