@@ -62,3 +62,9 @@ def test_names_of_groups_are_what_was_typed_though_they_look_like_numbers():
     convert = load_preset("demo", overrides).convert
     assert convert.test_groups == ("010", "06", "60", "S9")
     assert convert.val_groups == ("1e3",)
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_the_mlp_beside_a_presets_model_meets_windows_made_new_as_the_model_does(name):
+    preset = load_preset(name)
+    assert preset.baselines.mlp.augmentation == preset.finetune.augmentation
