@@ -80,7 +80,7 @@ class Foreshortening(nn.Module):
             flat = xy - xy[:, :, PELVIS : PELVIS + 1]
             path = xy[:, :, PELVIS : PELVIS + 1]
             reach = self._reach(looks / size[..., 0].square(), longest / size[..., 0].square())
-            relative = torch.cat((path - path.mean(dim=1, keepdim=True), flat[:, :, 1:]), dim=2) / size
+            relative = torch.cat((path - _mean_seen(path, seen[:, :, PELVIS]), flat[:, :, 1:]), dim=2) / size
             of_joints = nn.functional.pad(reach, (1, 0))[..., None]
             return View(torch.cat((relative, confidence, of_joints), dim=-1), flat, reach, size)
 
@@ -118,6 +118,12 @@ def _placed(xy: Tensor, seen: Tensor) -> Tensor:
     ever = seen.any(dim=1, keepdim=True)[..., None]  # (B, 1, 17, 1)
     centre = torch.where(ever, placed, 0).sum(dim=2, keepdim=True) / ever.sum(dim=2, keepdim=True).clamp_min(1)
     return torch.where(ever, placed, centre)
+
+
+def _mean_seen(path: Tensor, seen: Tensor) -> Tensor:
+    """Mean of a path (B, T, 1, 2) over the frames (B, T) in which it was seen, or over all: (B, 1, 1, 2)."""
+    counted = (seen | ~seen.any(dim=1, keepdim=True)).to(path.dtype)[..., None, None]
+    return (path * counted).sum(dim=1, keepdim=True) / counted.sum(dim=1, keepdim=True)
 
 
 def _at(xy: Tensor, frame: Tensor) -> Tensor:
