@@ -27,7 +27,7 @@ from data_contracts.store.folders import resolve
 from data_contracts.store.lineage import baselines_digest, baselines_source
 from flows.terminal.options import Call, command
 from flows.terminal.printing import console, print_json, print_stage, score_table, stage_table
-from flows.terminal.running import local_checkpoint, run_flow, run_stage
+from flows.terminal.running import find_or_run, local_checkpoint, run_flow
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
@@ -51,7 +51,7 @@ def ingest(
     """Motion files -> clip store."""
     parameters = call.parameters.ingest
     identity = identities.ingest(find_motion_files(source, clip_list), parameters)
-    result = run_stage(
+    result = find_or_run(
         call.store, "ingest", identity, source=_texts(source), clip_list=_texts(clip_list), parameters=parameters
     )
     print_stage(result, call.as_json, f"uplift convert {_reference(result, call)}")
@@ -62,7 +62,7 @@ def convert(call: Call, clips: Annotated[str, typer.Argument(help="Folder or dig
     """Clips -> H36M windows in Parquet, split by group."""
     parameters = call.parameters.convert
     identity = identities.convert(resolve(call.store, "clips", clips), parameters)
-    result = run_stage(
+    result = find_or_run(
         call.store, "convert", identity, clips=clips, parameters=parameters, workers=call.parameters.workers
     )
     print_stage(result, call.as_json, f"uplift pretrain {_reference(result, call)}")
@@ -79,7 +79,7 @@ def pretrain(
     """Masked pretraining of a DSTformer."""
     parameters = call.parameters.pretrain
     only_2d = resolve(call.store, "windows", windows_2d) if windows_2d else None
-    result = run_stage(
+    result = find_or_run(
         call.store,
         "pretrain",
         identities.pretrain(resolve(call.store, "windows", windows), parameters, only_2d),
@@ -98,7 +98,7 @@ def finetune(
     """Fine-tuning from a pretrained backbone."""
     parameters = call.parameters.finetune
     folder, checkpoint = resolve(call.store, "windows", windows), local_checkpoint(call.store, pretrained)
-    result = run_stage(
+    result = find_or_run(
         call.store,
         "finetune",
         identities.finetune(folder, checkpoint, parameters) if checkpoint else None,
@@ -115,7 +115,7 @@ def baselines(call: Call, windows: Windows) -> None:
     """What a model must beat, fitted on the windows: mean depth, linear, and an MLP."""
     parameters = call.parameters.baselines
     identity = identities.baselines(resolve(call.store, "windows", windows), parameters)
-    result = run_stage(
+    result = find_or_run(
         call.store,
         "baselines",
         identity,
@@ -147,7 +147,7 @@ def evaluate(
     if checkpoint:
         source = baselines_source(call.store, folder, checkpoint, baselines)
         identity = identities.evaluate(folder, checkpoint, baselines_digest(source, fit), parameters)
-    result = run_stage(
+    result = find_or_run(
         call.store,
         "evaluate",
         identity,

@@ -1,5 +1,6 @@
 """The whole chain: motion -> clips -> windows -> pretraining -> fine-tuning -> evaluation -> `@challenger`."""
 
+from collections.abc import Callable
 from typing import Any
 
 from prefect import flow
@@ -12,7 +13,7 @@ from data_contracts.store import identities
 from data_contracts.store.digests import Identity
 from data_contracts.store.folders import CHECKPOINT_FILE, default_store
 from flows.prefect_ui.artifacts import show_scores
-from flows.stage_runs.dispatch import run_stage
+from flows.stage_runs.dispatch import dispatch_stage
 from tasks.pipeline import open_pipeline, register
 from tasks.synthesise import CLIP_LIST_FILE, PICKLE_FILE, synthesise_motion
 
@@ -54,7 +55,7 @@ def pipeline(
     with open_pipeline(root, files, parameters) as tracked:
 
         def run(identity: Identity, deployment: str | None = None, **arguments: Any) -> StageResult:
-            result = stages[identity.name] = run_stage(root, identity, deployment, tracked.run_id, **arguments)
+            result = stages[identity.name] = dispatch_stage(root, identity, deployment, tracked.run_id, **arguments)
             return result
 
         clips = run(
@@ -70,34 +71,7 @@ def pipeline(
             workers=parameters.workers,
         )
         _must_hold(windows, parameters.evaluate.split)
-        trained: dict[str, Any] = {"windows": windows.folder, "runtime": parameters.runtime}
-        pretrained = run(
-            identities.pretrain(windows.path, parameters.pretrain),
-            train_on,
-            parameters=parameters.pretrain,
-            **trained,
-        )
-        tuned = run(
-            identities.finetune(windows.path, pretrained.path / CHECKPOINT_FILE, parameters.finetune),
-            train_on,
-            pretrained=pretrained.folder,
-            parameters=parameters.finetune,
-            **trained,
-        )
-        rivals = run(
-            identities.baselines(windows.path, parameters.baselines),
-            train_on,
-            parameters=parameters.baselines,
-            **trained,
-        )
-        report = run(
-            identities.evaluate(windows.path, tuned.path / CHECKPOINT_FILE, rivals.digest, parameters.evaluate),
-            train_on,
-            model=tuned.folder,
-            baselines=rivals.folder,
-            parameters=parameters.evaluate,
-            **trained,
-        )
+        tuned, report = _train_and_score(run, windows, parameters, train_on)
         version = register(tracked, tuned, windows, report, parameters.evaluate.flip)
     show_scores(report.statistics["metrics"], key="pipeline-scores")
     return {
@@ -109,6 +83,41 @@ def pipeline(
         "cached": all(result.cached for result in stages.values()),
         "mlflow_run": tracked.run_id,
     }
+
+
+def _train_and_score(
+    run: Callable[..., StageResult], windows: StageResult, parameters: PipelineParameters, train_on: str | None
+) -> tuple[StageResult, StageResult]:
+    """The fine-tuned model, and the report that sets it beside the baselines; where it says so, on other workers."""
+    trained: dict[str, Any] = {"windows": windows.folder, "runtime": parameters.runtime}
+    pretrained = run(
+        identities.pretrain(windows.path, parameters.pretrain),
+        train_on,
+        parameters=parameters.pretrain,
+        **trained,
+    )
+    tuned = run(
+        identities.finetune(windows.path, pretrained.path / CHECKPOINT_FILE, parameters.finetune),
+        train_on,
+        pretrained=pretrained.folder,
+        parameters=parameters.finetune,
+        **trained,
+    )
+    rivals = run(
+        identities.baselines(windows.path, parameters.baselines),
+        train_on,
+        parameters=parameters.baselines,
+        **trained,
+    )
+    report = run(
+        identities.evaluate(windows.path, tuned.path / CHECKPOINT_FILE, rivals.digest, parameters.evaluate),
+        train_on,
+        model=tuned.folder,
+        baselines=rivals.folder,
+        parameters=parameters.evaluate,
+        **trained,
+    )
+    return tuned, report
 
 
 def _must_hold(windows: StageResult, split: str) -> None:

@@ -28,7 +28,7 @@ from tasks.mlflow_runs.runs import link_cached
 SECONDS_TO_APPEAR = 60.0  # a network file system may go on saying "not there" from its cache for so long
 
 
-def run_stage(
+def dispatch_stage(
     store: Path, identity: Identity, deployment: str | None, parent_run: str, **arguments: Any
 ) -> StageResult:
     """The result of a stage within a pipeline's flow run.

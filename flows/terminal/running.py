@@ -11,7 +11,7 @@ from data_contracts.store.folders import find_stage, resolve_checkpoint
 from flows.stage_runs.loading import load_flow
 
 
-def run_stage(store: Path, name: str, identity: Identity | None, **arguments: Any) -> StageResult:
+def find_or_run(store: Path, name: str, identity: Identity | None, **arguments: Any) -> StageResult:
     """The stage's result from the store, where it is there already; else what its flow returns.
 
     Parameters
