@@ -10,7 +10,12 @@ import pytest
 import torch
 from prefect.artifacts import Artifact
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterParentFlowRunId
+from prefect.client.schemas.filters import (
+    FlowFilter,
+    FlowFilterName,
+    FlowRunFilter,
+    FlowRunFilterParentFlowRunId,
+)
 from prefect.exceptions import ParameterTypeError
 
 from data_contracts.errors import InputError
@@ -34,10 +39,11 @@ def test_every_stage_ran_once_in_order_and_left_its_folder(outcome):
         assert manifest["digest"] == stage["digest"] == Path(stage["folder"]).name
 
 
-def test_prefect_shows_the_stages_as_subflows_in_order(outcome):
+def test_prefect_shows_the_stages_as_subflows_in_order(outcome, store):
+    of_pipelines = FlowFilter(name=FlowFilterName(any_=["pipeline"]))
     with get_client(sync_client=True) as client:
-        parents = [run for run in client.read_flow_runs() if run.name and run.parent_task_run_id is None]
-        parent = next(run for run in parents if "train_on" in run.parameters)
+        runs = client.read_flow_runs(flow_filter=of_pipelines)  # other tests of this process have some, too
+        parent = min((run for run in runs if run.parameters["store"] == str(store)), key=lambda run: run.start_time)
         children = client.read_flow_runs(
             flow_run_filter=FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[parent.id]))
         )

@@ -65,7 +65,7 @@ def test_what_a_worker_leaves_in_the_store_is_taken_from_there(outcome, paramete
     identity = identities.pretrain(
         Path(outcome["stages"]["convert"]["folder"]), parameters.pretrain.model_copy(update={"seed": 8})
     )
-    result = dispatch.run_stage(
+    result = dispatch.dispatch_stage(
         store,
         identity,
         "cuda",
