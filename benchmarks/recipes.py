@@ -1,12 +1,12 @@
 """Ways to train a lifter, each given the same minutes on the same windows; scored on people that none has seen.
 
-    python -m benchmarks.recipes ../shared/data/cmu [--minutes 5] [--seed 0] [--preset demo] [--set convert.window=9]
+    python -m benchmarks.recipes ../shared/data/cmu [--minutes 5] [--seed 0] [--preset FILE.yaml] [--set convert.window=9]
 
 Rows: mean depth, linear and mlp (for what a model has to beat, the last in as many minutes), the DSTformer trained from
 scratch, the seed's recipe (give back masked 2D, then a depth head of 64-128-1 on the frozen backbone), the same with
 the whole network fine-tuned, and the paper's (lift from masked 2D, then the same from clean 2D) with the backbone
 frozen and not. A recipe of two stages gives each half of the minutes; recipes that begin alike share the first stage.
-One size of network, one batch size, cosine schedules; the minutes become epochs at the speed measured for each stage,
+One size of network (`benchmarks/small.yaml`, without stem or geometry), one batch size, cosine schedules; the minutes become epochs at the speed measured for each stage,
 and the minutes it took in the end stand in the table (on CPU the process's own, so that others on the machine count
 little). Best epoch by the validation people, scores by `model.scoring.evaluation` on the test people, without flip
 averaging.
@@ -54,6 +54,7 @@ from model.windows.epochs import TrainingWindows
 from model.windows.loading import Windows, load_windows
 from tasks.finetune import with_head
 
+SMALL = Path(__file__).with_name("small.yaml")
 STEPS_TO_MEASURE = 40
 PROBE_RIDGE = 1.0
 
@@ -135,7 +136,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="with an AMASS pickle and its clip_list.csv")
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--preset", default="demo")
+    parser.add_argument("--preset", default=str(SMALL))
     parser.add_argument("--set", action="append", default=[])
     options = parser.parse_args()
     preset = load_preset(options.preset, [f"pretrain.seed={options.seed}", *options.set])

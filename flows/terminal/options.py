@@ -43,7 +43,7 @@ def _shared(
         typer.Option("--store", rich_help_panel=_PANEL, help="Root of the store; default UPLIFT_STORE, or ./store."),
     ] = None,
     preset: Annotated[
-        str, typer.Option("--preset", rich_help_panel=_PANEL, help="demo, seed, motionbert, or a YAML file.")
+        str, typer.Option("--preset", rich_help_panel=_PANEL, help="demo, cpu, seed, motionbert, or a YAML file.")
     ] = "demo",
     set_: Annotated[
         list[str] | None,

@@ -6,7 +6,7 @@ from data_contracts.presets import load_preset, preset_names
 
 
 def test_every_preset_is_complete_and_within_bounds():
-    assert preset_names() == ["demo", "motionbert", "seed"]
+    assert preset_names() == ["cpu", "demo", "motionbert", "seed"]
     for name in preset_names():
         load_preset(name)
 
@@ -22,9 +22,9 @@ def test_the_seed_preset_says_what_the_seed_says():
 
 
 def test_overrides_reach_nested_parameters():
-    parameters = load_preset("demo", ["convert.window=27", "pretrain.network.embed_dim=32", "pretrain.flip=false"])
-    assert parameters.convert.window == 27
-    assert parameters.pretrain.network.embed_dim == 32
+    parameters = load_preset("demo", ["convert.window=9", "pretrain.network.embed_dim=16", "pretrain.flip=false"])
+    assert parameters.convert.window == 9
+    assert parameters.pretrain.network.embed_dim == 16
     assert parameters.pretrain.flip is False
 
 
@@ -33,7 +33,7 @@ def test_overrides_reach_nested_parameters():
     [
         ("convert.window=0", r"convert\.window: .*greater than or equal to 1, got 0"),
         ("convert.windw=3", r"convert\.windw: Extra inputs are not permitted"),
-        ("pretrain.network.heads=7", "embed_dim 64 is not a multiple of heads 7"),
+        ("pretrain.network.heads=7", "embed_dim 32 is not a multiple of heads 7"),
         ("pretrain.loss={mpjpe: 0}", "every loss weight is 0"),
         ("convert.window", r"write path\.to\.parameter=value"),
         ("convert.val_share=0", r"convert\.val_share: .*val needs some; test_share may be 0, got 0"),
@@ -53,7 +53,7 @@ def test_a_bad_override_is_refused_in_one_line_that_names_it(override, message):
 
 
 def test_an_unknown_preset_names_those_there_are():
-    with pytest.raises(InputError, match="demo, motionbert, seed"):
+    with pytest.raises(InputError, match="cpu, demo, motionbert, seed"):
         load_preset("best")
 
 
