@@ -4,8 +4,7 @@
 
 The same network, windows (synthetic motion), batches and mirror augmentation; frames/s of the epochs that come after
 the features have been computed, and of a whole run of `--whole` epochs with that included. Ends with an error where
-losses differ by 1e-5 or more. One torch thread. Sizes: those of `benchmarks/small.yaml` and of
-preset `seed`.
+losses differ by 1e-5 or more. One torch thread. Sizes: those of `benchmarks/small.yaml` and preset `seed`.
 """
 
 import argparse

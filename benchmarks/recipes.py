@@ -1,15 +1,15 @@
 """Ways to train a lifter, each given the same minutes on the same windows; scored on people that none has seen.
 
-    python -m benchmarks.recipes ../shared/data/cmu [--minutes 5] [--seed 0] [--preset FILE.yaml] [--set convert.window=9]
+    python -m benchmarks.recipes ../shared/data/cmu [--minutes 5] [--seed 0] [--set convert.window=9]
 
 Rows: mean depth, linear and mlp (for what a model has to beat, the last in as many minutes), the DSTformer trained from
 scratch, the seed's recipe (give back masked 2D, then a depth head of 64-128-1 on the frozen backbone), the same with
 the whole network fine-tuned, and the paper's (lift from masked 2D, then the same from clean 2D) with the backbone
 frozen and not. A recipe of two stages gives each half of the minutes; recipes that begin alike share the first stage.
-One size of network (`benchmarks/small.yaml`, without stem or geometry), one batch size, cosine schedules; the minutes become epochs at the speed measured for each stage,
-and the minutes it took in the end stand in the table (on CPU the process's own, so that others on the machine count
-little). Best epoch by the validation people, scores by `model.scoring.evaluation` on the test people, without flip
-averaging.
+One size of network (`benchmarks/small.yaml`, without stem or geometry), one batch size, cosine schedules; the minutes
+become epochs at the speed measured for each stage, and the minutes it took in the end stand in the table (on CPU the
+process's own, so that others on the machine count little). Best epoch by the validation people, scores by
+`model.scoring.evaluation` on the test people, without flip averaging.
 
 The last rows are no models but a question: do the features of the reconstruction hold depth at all? A ridge regression
 from the features of one joint, as the seed's head sees them, and of a whole frame, to depth.

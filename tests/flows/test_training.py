@@ -98,7 +98,7 @@ def test_two_processes_train_through_the_flow_and_their_lines_reach_its_log(
     assert {file.name for file in two.path.iterdir()} == {file.name for file in alone.path.iterdir()}
     for record, other in zip(two.statistics["history"], alone.statistics["history"], strict=True):
         assert record["loss"] == pytest.approx(other["loss"], rel=1e-4)
-    assert any("windows of 9 frames on 2 x cpu" in line for line in task_log)
+    assert any("windows of 27 frames on 2 x cpu" in line for line in task_log)
 
 
 def test_a_published_checkpoint_is_fine_tuned_and_scored(windows, parameters, store, parity_folder):
