@@ -60,11 +60,11 @@ def test_the_baselines_are_fitted_once_and_kept_for_every_model(outcome, windows
 
 def test_the_mlp_meets_windows_made_new_where_that_is_asked_for(windows, parameters, store):
     seen_anew = parameters.baselines.mlp.model_copy(
-        update={"augmentation": AugmentationParameters(cameras=NewCameras(), bodies=NewBodies())}
+        update={"augmentation": AugmentationParameters(cameras=NewCameras(), bodies=NewBodies(longest=1.2))}
     )
     result = baselines(str(windows), BaselinesParameters(mlp=seen_anew), store=str(store))
     assert not result.cached
-    assert read_manifest(result.path)["parameters"]["mlp"]["augmentation"]["bodies"]["longest"] == 1.15
+    assert read_manifest(result.path)["parameters"]["mlp"]["augmentation"]["bodies"]["longest"] == 1.2
 
 
 def test_the_folder_holds_what_was_fitted_and_how(outcome):

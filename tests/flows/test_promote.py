@@ -7,18 +7,20 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INTERNAL_ERROR
 
 import flows.promote
 from data_contracts.errors import InputError
-from data_contracts.parameters import PromoteParameters, SyntheticParameters
+from data_contracts.parameters import DSTformerConfig, PromoteParameters, SyntheticParameters
 from data_contracts.report import StageResult
 from data_contracts.store.digests import Identity
 from flows.promote import promote
 from model.learning.checkpoints import load_network, save_network
 from model.network.dstformer import DSTformer
+from model.network.heads import JointsHead
 from model.training import build_network
 from tasks.mlflow_runs.registry import aliased_versions, register_challenger
 from tasks.mlflow_runs.runs import connect, track_pipeline
@@ -41,8 +43,16 @@ def untrained(trained, tmp_path_factory) -> list[Path]:
     config, folder = load_network(trained).config, tmp_path_factory.mktemp("untrained")
     files = [folder / f"{seed}.safetensors" for seed in range(2)]
     for seed, file in enumerate(files):
-        save_network(file, build_network(lambda: DSTformer(config), seed), {})
+        save_network(file, build_network(lambda: with_random_head(config), seed), {})
     return files
+
+
+def with_random_head(config: DSTformerConfig) -> DSTformer:
+    """A network whose head does not begin at zero, which would be the flat pose of the image."""
+    network = DSTformer(config)
+    assert isinstance(network.head, JointsHead)
+    torch.nn.init.normal_(network.head.joints.weight)
+    return network
 
 
 @pytest.fixture
@@ -51,7 +61,7 @@ def challenge(empty_store, windows):
 
     def register(checkpoint: Path) -> int:
         with track_pipeline(empty_store, Identity("pipelines", "pipeline", SyntheticParameters(), {})) as tracked:
-            version = register_challenger(tracked, checkpoint, windows.name, 9, {}, flip=True)
+            version = register_challenger(tracked, checkpoint, windows.name, 27, {}, flip=True)
         return int(version.version)
 
     return register
