@@ -1,117 +1,169 @@
-"""Ways to train a lifter, each given the same minutes on the same windows; scored on people that none has seen.
+"""What each part of the default network and recipe is worth: each row learns from the same people for as long.
 
-    python -m benchmarks.recipes ../shared/data/cmu [--minutes 5] [--seed 0] [--set convert.window=9]
+    python -m benchmarks.recipes ../shared/data --store STORE [--minutes 10] [--split A B C]\
+        [--seed 0 1] [--row cpu mlp]
 
-Rows: mean depth, linear and mlp (for what a model has to beat, the last in as many minutes), the DSTformer trained from
-scratch, the seed's recipe (give back masked 2D, then a depth head of 64-128-1 on the frozen backbone), the same with
-the whole network fine-tuned, and the paper's (lift from masked 2D, then the same from clean 2D) with the backbone
-frozen and not. A recipe of two stages gives each half of the minutes; recipes that begin alike share the first stage.
-One size of network (`benchmarks/small.yaml`, without stem or geometry), one batch size, cosine schedules; the minutes
-become epochs at the speed measured for each stage, and the minutes it took in the end stand in the table (on CPU the
-process's own, so that others on the machine count little). Best epoch by the validation people, scores by
-`model.scoring.evaluation` on the test people, without flip averaging.
+Data: every motion file of the folder. The splits name people whose body and motions nobody else has (docs/recipes.md,
+*Both CMU sets, split honestly*); who is neither tested nor validated on trains. Rows are changes of preset `cpu`, or
+its MLP. Minutes are CPU time of training on one thread (of the clock on a GPU); they become epochs at the speed that
+steps have when measured, so that each row's schedule ends with its minutes. Validation, once an epoch, is not counted.
 
-The last rows are no models but a question: do the features of the reconstruction hold depth at all? A ridge regression
-from the features of one joint, as the seed's head sees them, and of a whole frame, to depth.
+Test people by `model.scoring.evaluation`, flip averaged, each frame once; so windows of any length compare. `train` is
+the same score on at most 2,000 training windows as they are stored. MFLOP: of a window's forward pass.
+
+Each finished row is a line of STORE/recipes.jsonl; one that stands there is not trained again, so that processes, one
+a core, can share a table. It is printed at the end, of all lines of so many minutes: mean, then least and most.
 """
 
 import argparse
 import copy
+import itertools
+import json
 import math
+import platform
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 
+import pandas as pd
 import torch
-from torch import Tensor, nn
+from lightning_fabric import Fabric
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
-from data_contracts.parameters import (
-    CorruptionParameters,
-    DSTformerConfig,
-    FinetuneParameters,
-    HeadKind,
-    MLPParameters,
-    Objective,
-    PipelineParameters,
-    Runtime,
-    TrainingParameters,
-)
+from data_contracts.parameters import Objective, PipelineParameters, TrainingParameters
 from data_contracts.presets import load_preset
-from data_contracts.report import MethodScores
-from model.baselines.linear import fit_linear, fit_mean_depth
 from model.baselines.mlp import fit_mlp
 from model.learning.checkpoints import load_network
 from model.learning.devices import make_fabric
 from model.network.dstformer import DSTformer
-from model.network.lifting import Lifter, root_relative
 from model.scoring.evaluation import evaluate, network_lifter
 from model.training import build_network, fit
 from model.windows.epochs import TrainingWindows
-from model.windows.loading import Windows, load_windows
+from model.windows.loading import CPU, Windows, WindowTensors, load_windows
 from tasks.finetune import with_head
 
-SMALL = Path(__file__).with_name("small.yaml")
+RESULTS_FILE = "recipes.jsonl"
 STEPS_TO_MEASURE = 40
-PROBE_RIDGE = 1.0
+TRAIN_WINDOWS = 2000
+SPLITS = {  # who is tested, and who is validated on
+    "A": (["01", "10", "32"], ["38", "43"]),
+    "B": (["08", "26", "55"], ["10", "32"]),
+    "C": (["38", "43"], ["08", "26"]),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """Changes of the preset; whether all minutes go into the first stage, or are shared as the preset's epochs are."""
+
+    changes: tuple[str, ...] = ()
+    one_stage: bool = True
+
+
+def windows_of(frames: int, patch: int) -> Row:
+    """Windows of another length, three of which cover a frame."""
+    lengths = (f"convert.window={frames}", f"convert.stride={frames // 3}")
+    return Row((*lengths, f"pretrain.network.patch={patch}"))
+
+
+MLP = "mlp"
+ROWS = {
+    MLP: Row(),
+    "cpu": Row(one_stage=False),
+    "one stage": Row(),
+    "no transformer": Row(("pretrain.network.fusion_depth=0", "pretrain.network.stem_width=512")),
+    "no stem": Row(("pretrain.network.stem=none",)),
+    "no geometry": Row(("pretrain.network.geometry=none",)),
+    "adamw": Row(("pretrain.optimiser=adamw", "pretrain.learning_rate=1e-3")),
+    "as stored": Row(("pretrain.augmentation=null",)),
+    "varied poses": Row(
+        (
+            "pretrain.augmentation.limbs_share=0.3",
+            "pretrain.augmentation.bone_turn_deg=5",
+            "pretrain.augmentation.tilt_deg=5",
+        )
+    ),
+    "9 frames": windows_of(9, 3),
+    "81 frames": windows_of(81, 27),
+}
 
 
 @dataclass
-class Bench:
-    """Windows, and how to train on them for so many minutes."""
+class Result:
+    """A finished row: a line of the results."""
 
-    windows: TrainingWindows
-    test: Windows
-    base: TrainingParameters
-    runtime: Runtime
-    minutes: float
-    rows: list[tuple[str, float, MethodScores]] = field(default_factory=list)
+    row: str
+    split: str
+    seed: int
+    minutes: float  # asked for
+    spent: float  # validation included
+    epochs: float
+    mpjpe_mm: float
+    p_mpjpe_mm: float
+    pck_150: float
+    mpjve_mm: float
+    train_mpjpe_mm: float
+    mflop: float  # forward, a window
+    windows_per_second: float  # of training
+    device: str
+    torch: str
 
     @property
-    def clock(self) -> Callable[[], float]:
-        """Seconds: of the process on CPU, where others disturb it; else of the wall."""
-        on_cpu = make_fabric(self.runtime, "32-true").device.type == "cpu"
-        return time.process_time if on_cpu else time.monotonic
+    def key(self) -> tuple[str, str, int, float]:
+        """What is not done twice."""
+        return self.row, self.split, self.seed, self.minutes
 
-    def train(
-        self, network: DSTformer, objective: Objective, share: float, **changes: object
-    ) -> tuple[DSTformer, float]:
-        """A trained copy of `network` after that share of the minutes, its best epoch; and the minutes it took."""
-        parameters = self.base.model_copy(update=changes)
-        seconds = self._seconds_per_epoch(network, parameters, objective)
-        epochs = max(1, round(60 * self.minutes * share / seconds))
-        parameters = parameters.model_copy(update={"max_epochs": epochs, "patience": epochs})
-        started = self.clock()
+
+class Bench:
+    """Windows of a row, and what a network learns from them in so many minutes."""
+
+    def __init__(self, folder: Path, preset: PipelineParameters) -> None:
+        self.preset, self.runtime = preset, preset.runtime
+        self.fabric = make_fabric(self.runtime, "32-true")
+        device = self.fabric.device
+        placed = preset.pretrain.augmentation.wanted
+        train = load_windows(folder, "train", self.runtime.memory_gb, device, flip=True, placed=placed)
+        self.windows = TrainingWindows(train, load_windows(folder, "val", self.runtime.memory_gb, device))
+        self.test = load_windows(folder, "test", self.runtime.memory_gb)
+        self.clock = time.process_time if device.type == "cpu" else time.monotonic
+
+    def mlp(self, minutes: float) -> tuple[nn.Module, float, float]:
+        """The trained MLP, its epochs, and the windows a second it was trained at."""
+        trained = fit_mlp(
+            self.windows, self.preset.baselines.mlp.model_copy(update={"minutes": minutes}), self.fabric, _nothing
+        )
+        seen = trained.windows_per_second * 60 * trained.minutes
+        return trained.network, seen / len(self.windows.train), trained.windows_per_second
+
+    def lifter(self, minutes: float, one_stage: bool) -> tuple[nn.Module, float, float]:
+        """The trained network, its epochs, and the windows a second it was trained at."""
+        pretrain, finetune = self.preset.pretrain, self.preset.finetune
+        config = pretrain.network.model_copy(update={"max_frames": self.windows.train.window})
+        network = build_network(lambda: DSTformer(config, pretrain.head), pretrain.seed)
+        of_second = 0.0 if one_stage else finetune.max_epochs / (pretrain.max_epochs + finetune.max_epochs)
+        network, epochs, speed = self._train(network, pretrain, minutes * (1 - of_second))
+        if one_stage:
+            return network, epochs, speed
+        network, more, speed = self._train(with_head(network, finetune), finetune, minutes * of_second)
+        return network, epochs + more, speed
+
+    def _train(
+        self, network: DSTformer, parameters: TrainingParameters, minutes: float
+    ) -> tuple[DSTformer, float, float]:
+        seconds = self._seconds_per_epoch(network, parameters)
+        epochs = max(1, round(60 * minutes / seconds))
+        print(f"  {epochs} epochs of {seconds:.1f} s", flush=True)
         with TemporaryDirectory() as folder:
-            self._fit(copy.deepcopy(network), parameters, objective, Path(folder))
-            trained = load_network(Path(folder) / "model.safetensors")
-        return trained, (self.clock() - started) / 60
+            self._fit(network, parameters, epochs, Path(folder))
+            return load_network(Path(folder) / "model.safetensors"), epochs, len(self.windows.train) / seconds
 
-    def score(self, name: str, minutes: float, lifter: Lifter) -> None:
-        """A row of the table."""
-        self.rows.append((name, minutes, evaluate(lifter, self.test, 256).scores))
-        print(describe(*self.rows[-1]), flush=True)
-
-    def score_network(self, name: str, minutes: float, network: nn.Module) -> None:
-        """A row of the table."""
-        self.score(name, minutes, network_lifter(network, make_fabric(self.runtime, "32-true"), flip=False))
-
-    def _fit(
-        self,
-        network: DSTformer,
-        parameters: TrainingParameters,
-        objective: Objective,
-        folder: Path,
-        on_step: Callable[[int, int], None] = lambda step, steps: None,  # noqa: ARG005
-    ) -> None:
-        fabric = make_fabric(self.runtime, parameters.precision)
-        fit(network, self.windows, parameters, objective, folder, fabric, self.runtime, _nothing, on_step)
-
-    def _seconds_per_epoch(self, network: DSTformer, parameters: TrainingParameters, objective: Objective) -> float:
-        """Of training alone, from some steps after the first ones."""
+    def _seconds_per_epoch(self, network: DSTformer, parameters: TrainingParameters) -> float:
         times: list[float] = []
 
         def on_step(step: int, steps: int) -> None:  # noqa: ARG001 - as `fit` calls it
@@ -119,11 +171,21 @@ class Bench:
             if len(times) > STEPS_TO_MEASURE:
                 raise Measured
 
-        endless = parameters.model_copy(update={"max_epochs": 1000, "patience": 1000})
         with TemporaryDirectory() as folder, suppress(Measured):
-            self._fit(copy.deepcopy(network), endless, objective, Path(folder), on_step)
-        middle = sorted(b - a for a, b in pairwise(times))[len(times) // 2 - 1]
-        return middle * math.ceil(len(self.windows.train) / (parameters.batch_size * parameters.accumulate))
+            self._fit(copy.deepcopy(network), parameters, 1000, Path(folder), on_step)
+        a_step = median(after - before for before, after in pairwise(times[2:]))
+        return a_step * math.ceil(len(self.windows.train) / (parameters.batch_size * parameters.accumulate))
+
+    def _fit(
+        self,
+        network: DSTformer,
+        parameters: TrainingParameters,
+        epochs: int,
+        folder: Path,
+        on_step: Callable[[int, int], None] = lambda step, steps: None,  # noqa: ARG005
+    ) -> None:
+        so_long = parameters.model_copy(update={"max_epochs": epochs, "patience": epochs})
+        fit(network, self.windows, so_long, Objective.LIFT, folder, self.fabric, self.runtime, _nothing, on_step)
 
 
 class Measured(Exception):
@@ -133,119 +195,121 @@ class Measured(Exception):
 def main() -> None:
     """Run the benchmark as described above."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="with an AMASS pickle and its clip_list.csv")
-    parser.add_argument("--minutes", type=float, default=5.0)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--preset", default=str(SMALL))
-    parser.add_argument("--set", action="append", default=[])
+    parser.add_argument("data", help="folder of AMASS pickles with their clip lists")
+    parser.add_argument("--store", type=Path, required=True, help="keeps windows and results")
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--split", nargs="+", choices=list(SPLITS), default=list(SPLITS))
+    parser.add_argument("--seed", nargs="+", type=int, default=[0, 1])
+    parser.add_argument("--row", nargs="+", choices=list(ROWS), default=[MLP, "cpu"])
     options = parser.parse_args()
-    preset = load_preset(options.preset, [f"pretrain.seed={options.seed}", *options.set])
-    with TemporaryDirectory() as store:
-        folder = make_windows(options.folder, Path(store), preset)
-        runtime = preset.runtime
-        device = make_fabric(runtime, "32-true").device
-        train = load_windows(folder, "train", runtime.memory_gb, device, flip=True)
-        val = load_windows(folder, "val", runtime.memory_gb, device)
-        test = load_windows(folder, "test", runtime.memory_gb)
-        base = TrainingParameters(
-            batch_size=preset.pretrain.batch_size,
-            accumulate=preset.pretrain.accumulate,
-            learning_rate=preset.pretrain.learning_rate,
-            precision=preset.pretrain.precision,
-            schedule="cosine",
-            flip=True,
-            seed=options.seed,
-        )
-        bench = Bench(TrainingWindows(train, val), test, base, runtime, options.minutes)
-        print(f"{len(train)}, {len(val)}, {len(test)} windows of {train.window} frames; {base.batch_size} a step")
-        print(f"{options.minutes:g} minutes a recipe on {device}, seed {options.seed}\n{HEADER}", flush=True)
-        compare(bench, preset.pretrain.network.model_copy(update={"max_frames": train.window}))
+    options.store.mkdir(parents=True, exist_ok=True)
+    wanted = list(itertools.product(options.split, options.seed, options.row))
+    folders = make_windows(options.data, options.store, {(split, row) for split, _, row in wanted})
+    for split, seed, name in wanted:
+        if (name, split, seed, options.minutes) not in {result.key for result in read_results(options.store)}:
+            print(f"{name}, split {split}, seed {seed}", flush=True)
+            result = measure(folders[split, name], name, split, seed, options.minutes)
+            with (options.store / RESULTS_FILE).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(vars(result)) + "\n")
+            print(f"  {result.mpjpe_mm:.1f} mm, train {result.train_mpjpe_mm:.1f} mm", flush=True)
+    print(table([result for result in read_results(options.store) if result.minutes == options.minutes]))
 
 
-def compare(bench: Bench, config: DSTformerConfig) -> None:
-    """All rows, as each is done."""
-    bench.score("mean depth", 0, fit_mean_depth(bench.windows.train))
-    bench.score("linear", 0, fit_linear(bench.windows.train, bench.windows.val)[0])
-    lift, seed = Objective.LIFT, bench.base.seed
-    fabric = make_fabric(bench.runtime, "32-true")
-    mlp = fit_mlp(bench.windows, MLPParameters(minutes=bench.minutes, seed=seed), fabric, _nothing)
-    bench.score_network("mlp", mlp.minutes, mlp.network)
-    clean = CorruptionParameters()
-
-    def new(**changes: object) -> DSTformer:
-        return build_network(lambda: DSTformer(config.model_copy(update=changes)), seed)
-
-    def headed(pretrained: DSTformer, head: HeadKind, freeze: bool) -> DSTformer:
-        return with_head(pretrained, FinetuneParameters(head=head, freeze_backbone=freeze, seed=seed))
-
-    scratch, minutes = bench.train(new(dim_out=3), lift, 1.0)
-    bench.score_network("from scratch", minutes, scratch)
-
-    masked = CorruptionParameters(frame_share=0.15, joint_share=0.15, fill="normal")
-    reconstructing, first = bench.train(new(dim_out=2), Objective.RECONSTRUCT, 0.5, corruption=masked, flip=False)
-    for name, freeze in (("seed: 2D, then depth head, frozen", True), ("seed: 2D, then all fine-tuned", False)):
-        tuned, second = bench.train(
-            headed(reconstructing, HeadKind.DEPTH, freeze), lift, 0.5, corruption=clean, focal_gamma=2.0, flip=False
-        )
-        bench.score_network(name, first + second, tuned)
-    masked = CorruptionParameters(joint_share=0.05, fill="zero")
-    lifting, first = bench.train(new(dim_out=3), lift, 0.5, corruption=masked)
-    bench.score_network("lift from masked 2D, half the minutes", first, lifting)
-    for name, freeze in (("lift, then frozen", True), ("lift, then all fine-tuned", False)):
-        tuned, second = bench.train(headed(lifting, HeadKind.JOINTS, freeze), lift, 0.5, corruption=clean)
-        bench.score_network(name, first + second, tuned)
-    for name, whole in (("probe: 2D features of a joint", False), ("probe: 2D features of a frame", True)):
-        bench.score(name, 0, probe(reconstructing, bench.windows.train, whole))
+def preset_of(name: str, split: str, seed: int) -> PipelineParameters:
+    """Preset `cpu` with the row's changes, the split's people and the seed."""
+    test, val = SPLITS[split]
+    people = [
+        "convert.split_by=groups",
+        f"convert.test_groups={json.dumps(test)}",
+        f"convert.val_groups={json.dumps(val)}",
+    ]
+    seeds = [f"{stage}.seed={seed}" for stage in ("pretrain", "finetune", "baselines.mlp")]
+    return load_preset("cpu", [*people, *seeds, "runtime.threads=1", *ROWS[name].changes])
 
 
-@torch.no_grad()
-def probe(network: DSTformer, train: Windows, whole_frame: bool) -> Lifter:
-    """Ridge regression from backbone features to depth; x and y from the input."""
-
-    def features(pose_2d: Tensor) -> Tensor:
-        """(17, B * T, F): of each joint, or of all joints for every joint."""
-        found = network.norm(network.backbone(pose_2d)).flatten(0, 1)  # (B * T, 17, C)
-        seen = found.flatten(1).expand(17, -1, -1) if whole_frame else found.transpose(0, 1)
-        return torch.cat((seen, seen.new_ones(*seen.shape[:2], 1)), dim=-1)
-
-    network.eval()
-    gram, moment = torch.zeros(()), torch.zeros(())
-    for batch in train.batches(256):
-        x = features(batch.pose_2d) * batch.frame_weight.flatten().view(1, -1, 1)
-        gram = gram + ((x[0].T @ x[0]).expand(17, -1, -1) if whole_frame else x.transpose(1, 2) @ x).double()
-        moment = moment + (x.transpose(1, 2) @ batch.pose_3d[..., 2].flatten(0, 1).T[..., None]).double()
-    ridge = PROBE_RIDGE * torch.eye(gram.shape[-1], dtype=torch.float64)
-    weights = torch.linalg.solve(gram + ridge, moment).float()  # (17, F, 1)
-
-    @torch.no_grad()
-    def predict(pose_2d: Tensor) -> Tensor:
-        depth = (features(pose_2d) @ weights)[..., 0].T.reshape(pose_2d.shape[:3])
-        return root_relative(torch.cat((pose_2d[..., :2], depth[..., None]), dim=-1))
-
-    return predict
-
-
-HEADER = f"{'':40} minutes   MPJPE  P-MPJPE  PCK@150  MPJVE"
-
-
-def describe(name: str, minutes: float, scores: MethodScores) -> str:
-    """A line of the table; mm, mm, %, mm per frame."""
-    return (
-        f"{name:40} {minutes:7.1f} {scores.mpjpe_mm:7.1f} {scores.p_mpjpe_mm:8.1f} {100 * scores.pck_150:7.1f}%"
-        f" {scores.mpjve_mm:6.2f}"
-    )
-
-
-def make_windows(folder: Path, store: Path, preset: PipelineParameters) -> Path:
-    """The windows folder of the motion in `folder`."""
+def make_windows(data: str, store: Path, wanted: set[tuple[str, str]]) -> dict[tuple[str, str], Path]:
+    """Windows folder of each (split, row)."""
     from benchmarks.kills import prefect_server
     from flows.convert import convert
     from flows.ingest import ingest
 
-    (source,) = folder.glob("*.pkl")
     with prefect_server(store):
-        clips = ingest(str(source), str(folder / "clip_list.csv"), preset.ingest, store=str(store))
-        return convert(clips.folder, preset.convert, preset.workers, store=str(store)).path
+        presets = {(split, row): preset_of(row, split, 0) for split, row in sorted(wanted)}
+        clips = ingest(data, parameters=next(iter(presets.values())).ingest, store=str(store)).folder
+        return {
+            key: convert(clips, preset.convert, preset.workers, store=str(store)).path
+            for key, preset in presets.items()
+        }
+
+
+def measure(folder: Path, name: str, split: str, seed: int, minutes: float) -> Result:
+    """Train a row and score it."""
+    bench = Bench(folder, preset_of(name, split, seed))
+    started = bench.clock()
+    network, epochs, speed = bench.mlp(minutes) if name == MLP else bench.lifter(minutes, ROWS[name].one_stage)
+    spent = (bench.clock() - started) / 60
+    lifter = network_lifter(network, bench.fabric, flip=True)
+    scores = evaluate(lifter, bench.test, 256).scores
+    return Result(
+        row=name,
+        split=split,
+        seed=seed,
+        minutes=minutes,
+        spent=spent,
+        epochs=epochs,
+        mpjpe_mm=scores.mpjpe_mm,
+        p_mpjpe_mm=scores.p_mpjpe_mm,
+        pck_150=scores.pck_150,
+        mpjve_mm=scores.mpjve_mm,
+        train_mpjpe_mm=evaluate(lifter, some_of(bench.windows.train), 256).scores.mpjpe_mm,
+        mflop=megaflop(network, bench.test),
+        windows_per_second=speed,
+        device=processor(bench.fabric),
+        torch=torch.__version__,
+    )
+
+
+def some_of(windows: Windows) -> Windows:
+    """At most `TRAIN_WINDOWS` of them, evenly."""
+    places = torch.arange(0, len(windows), math.ceil(len(windows) / TRAIN_WINDOWS))
+    rows = windows.rows.iloc[places.tolist()].reset_index(drop=True)
+    return WindowTensors(**vars(windows.pick(places.tolist()).to(CPU)), rows=rows, row_groups=[len(rows)])
+
+
+def megaflop(network: nn.Module, windows: Windows) -> float:
+    """Of a window's forward pass."""
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        network.cpu()(windows.pick([0]).pose_2d)
+    return counter.get_total_flops() / 1e6
+
+
+def processor(fabric: Fabric) -> str:
+    """What computed."""
+    if fabric.device.type == "cuda":
+        return torch.cuda.get_device_name(fabric.device)
+    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    return names[0].split(":")[1].strip() if names else platform.processor()
+
+
+def read_results(store: Path) -> list[Result]:
+    """What is finished."""
+    file = store / RESULTS_FILE
+    return [Result(**json.loads(line)) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def table(results: list[Result]) -> str:
+    """A line a row of the table and split: means over the seeds, and the range where there are several; mm, %."""
+    frame = pd.DataFrame([vars(result) for result in results])
+    lines = ["row | split | seeds | MPJPE | P-MPJPE | PCK@150mm | MPJVE | train | MFLOP | windows/s | epochs | minutes"]
+    for (row, split), rows in frame.groupby(["row", "split"], sort=False):
+        mean, mpjpe = rows.mean(numeric_only=True), rows["mpjpe_mm"]
+        spread = f" ({mpjpe.min():.1f}-{mpjpe.max():.1f})" if len(rows) > 1 else ""
+        lines.append(
+            f"{row} | {split} | {len(rows)} | {mean.mpjpe_mm:.1f}{spread} | {mean.p_mpjpe_mm:.1f} |"
+            f" {100 * mean.pck_150:.1f} | {mean.mpjve_mm:.2f} | {mean.train_mpjpe_mm:.1f} | {mean.mflop:.1f} |"
+            f" {mean.windows_per_second:.0f} | {mean.epochs:.0f} | {mean.spent:.1f}"
+        )
+    return "\n".join(lines)
 
 
 def _nothing(*_: object) -> None:

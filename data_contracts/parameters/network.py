@@ -18,7 +18,9 @@ class DSTformerConfig(Parameters):
     dim_out: Literal[2, 3] = Field(3, description="Output per joint: the 2D pose, or the 3D pose.")
     embed_dim: int = Field(64, ge=8, description="Features per joint.")
     heads: int = Field(8, ge=1)
-    fusion_depth: int = Field(2, ge=1, description="Stages, each fusing an ST and a TS stream.")
+    fusion_depth: int = Field(
+        2, ge=0, description="Stages, each fusing an ST and a TS stream; 0: none, stem and head alone."
+    )
     attn_depth: int = Field(1, ge=1, description="Blocks per stream in a stage; 1 is MotionBERT's network.")
     mlp_ratio: float = Field(2.0, gt=0)
     rep_dim: int | None = Field(None, ge=1, description="Width of Linear+tanh before the head; none leaves it out.")

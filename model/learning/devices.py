@@ -5,6 +5,7 @@ import os
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.strategies import DDPStrategy
 from torch import Tensor, nn
 
 from data_contracts.errors import InputError
@@ -44,7 +45,8 @@ def make_fabric(runtime: Runtime, precision: str) -> Fabric:
         accelerator=accelerator,
         devices=local,
         num_nodes=nodes,
-        strategy="ddp",
+        # buffers are constants; to send them before each forward would wait, in validation, for who has no batch left
+        strategy=DDPStrategy(broadcast_buffers=False),
         precision=precision,  # type: ignore[arg-type]
     )
     fabric.launch()
