@@ -123,15 +123,25 @@ class Result:
 class Bench:
     """Windows of a row, and what a network learns from them in so many minutes."""
 
-    def __init__(self, folder: Path, preset: PipelineParameters) -> None:
-        self.preset, self.runtime = preset, preset.runtime
+    def __init__(self, windows: TrainingWindows, test: Windows, preset: PipelineParameters) -> None:
+        self.windows, self.test, self.preset, self.runtime = windows, test, preset, preset.runtime
         self.fabric = make_fabric(self.runtime, "32-true")
-        device = self.fabric.device
+        self.clock = time.process_time if self.fabric.device.type == "cpu" else time.monotonic
+
+    @classmethod
+    def of(cls, folder: Path, preset: PipelineParameters) -> "Bench":
+        """On a windows folder."""
+        device, memory_gb = make_fabric(preset.runtime, "32-true").device, preset.runtime.memory_gb
         placed = preset.pretrain.augmentation.wanted
-        train = load_windows(folder, "train", self.runtime.memory_gb, device, flip=True, placed=placed)
-        self.windows = TrainingWindows(train, load_windows(folder, "val", self.runtime.memory_gb, device))
-        self.test = load_windows(folder, "test", self.runtime.memory_gb)
-        self.clock = time.process_time if device.type == "cpu" else time.monotonic
+        train = load_windows(folder, "train", memory_gb, device, flip=True, placed=placed)
+        val = load_windows(folder, "val", memory_gb, device)
+        return cls(TrainingWindows(train, val), load_windows(folder, "test", memory_gb), preset)
+
+    def new_network(self) -> DSTformer:
+        """The preset's, its weights drawn from its seed."""
+        pretrain = self.preset.pretrain
+        config = pretrain.network.model_copy(update={"max_frames": self.windows.train.window})
+        return build_network(lambda: DSTformer(config, pretrain.head), pretrain.seed)
 
     def mlp(self, minutes: float) -> tuple[nn.Module, float, float]:
         """The trained MLP, its epochs, and the windows a second it was trained at."""
@@ -144,18 +154,17 @@ class Bench:
     def lifter(self, minutes: float, one_stage: bool) -> tuple[nn.Module, float, float]:
         """The trained network, its epochs, and the windows a second it was trained at."""
         pretrain, finetune = self.preset.pretrain, self.preset.finetune
-        config = pretrain.network.model_copy(update={"max_frames": self.windows.train.window})
-        network = build_network(lambda: DSTformer(config, pretrain.head), pretrain.seed)
         of_second = 0.0 if one_stage else finetune.max_epochs / (pretrain.max_epochs + finetune.max_epochs)
-        network, epochs, speed = self._train(network, pretrain, minutes * (1 - of_second))
+        network, epochs, speed = self.train(self.new_network(), pretrain, minutes * (1 - of_second))
         if one_stage:
             return network, epochs, speed
-        network, more, speed = self._train(with_head(network, finetune), finetune, minutes * of_second)
+        network, more, speed = self.train(with_head(network, finetune), finetune, minutes * of_second)
         return network, epochs + more, speed
 
-    def _train(
+    def train(
         self, network: DSTformer, parameters: TrainingParameters, minutes: float
     ) -> tuple[DSTformer, float, float]:
+        """Its best epoch, how many it had, and windows a second; as `lifter` for one stage."""
         seconds = self._seconds_per_epoch(network, parameters)
         epochs = max(1, round(60 * minutes / seconds))
         print(f"  {epochs} epochs of {seconds:.1f} s", flush=True)
@@ -244,7 +253,7 @@ def make_windows(data: str, store: Path, wanted: set[tuple[str, str]]) -> dict[t
 
 def measure(folder: Path, name: str, split: str, seed: int, minutes: float) -> Result:
     """Train a row and score it."""
-    bench = Bench(folder, preset_of(name, split, seed))
+    bench = Bench.of(folder, preset_of(name, split, seed))
     started = bench.clock()
     network, epochs, speed = bench.mlp(minutes) if name == MLP else bench.lifter(minutes, ROWS[name].one_stage)
     spent = (bench.clock() - started) / 60
