@@ -7,6 +7,7 @@ Notable decisions:
 - `last` is written every epoch, every `checkpoint_minutes`, and when SIGTERM asks for it; it says where in the epoch it
   stands. Metrics are reported after it, and again by a resumed run: who logs them asks what is there already;
 - a step whose loss or gradient is not finite changes nothing and is counted, on the device;
+- with `ema` the average of the weights is what is validated and kept; `last` holds it beside the weights;
 - a backbone that is frozen and sees windows as they are stored, neither made new nor corrupted, is run once over all of
   them (`model.learning.features`), unless the head reads the stem's features too: what is kept are the tokens'.
 """
@@ -27,6 +28,7 @@ from torch import Tensor, nn
 from data_contracts.errors import InputError
 from data_contracts.parameters import CorruptionParameters, Objective, Runtime, TrainingParameters
 from data_contracts.store.folders import CHECKPOINT_FILE
+from model.learning.averaging import AveragedWeights
 from model.learning.bad_steps import BadSteps
 from model.learning.batch_size import largest_batch
 from model.learning.checkpoints import load_last, save_last, save_network
@@ -78,6 +80,7 @@ def fit(
 ) -> Progress:
     """Train `network` in place and leave `model.safetensors` (the best), `last.safetensors` and the top-k in `folder`.
 
+    With `ema` the best and the top-k are averages; `network` ends with the weights of the last step all the same.
     Parameters whose `requires_grad` is off stay as they are. Where `folder` holds a `last.safetensors`, training
     goes on from it, in the middle of an epoch too. Of several processes each calls this; the first one writes.
 
@@ -138,7 +141,8 @@ class _Loop:
         self.module: nn.Module = module
         self.learner = Learner(module, parameters, objective, fabric)
         self.epochs = Epochs(windows, parameters)
-        state = load_last(folder, network, self.optimiser)
+        self.average = AveragedWeights(network, parameters.ema)
+        state = load_last(folder, network, self.optimiser, self.average)
         fabric.barrier()  # the first process overwrites it
         self.progress = Progress() if state is None else Progress(**state)
         if self.progress.precision:
@@ -221,14 +225,16 @@ class _Loop:
             "loss": float(self.loss_sum) / max(int(self.counted), 1),
             "learning_rate": set_learning_rate(self.optimiser, self.parameters, (done - 1) / self.epochs.total, epoch),
             "bad_steps": self.bad_steps.total,
-            **self.learner.validate(self.windows.val, lambda: self._save_if_due(interruption), self.features[1]),
         }
+        with self.average.shown():
+            record |= self.learner.validate(self.windows.val, lambda: self._save_if_due(interruption), self.features[1])
         progress.epoch, progress.step = epoch + 1, 0
         self.loss_sum, self.counted = torch.zeros_like(self.loss_sum), torch.zeros_like(self.counted)
         _enter(record, progress)
         dropped = _rank(record, progress, self.parameters.keep_top)
         if self.fabric.is_global_zero:
-            _keep(self.folder, self.network, record, progress, self.parameters.checkpoint_every, dropped)
+            with self.average.shown():
+                _keep(self.folder, self.network, record, progress, self.parameters.checkpoint_every, dropped)
         self._save()
         self._save_if_due(interruption)
         return record
@@ -247,7 +253,8 @@ class _Loop:
         progress.bad_steps = self.bad_steps.total
         progress.precision = self.fabric.strategy.precision.state_dict()
         if self.fabric.is_global_zero:
-            save_last(self.folder, self.network, self.optimiser, vars(progress))
+            with self.average.shown(False):  # in the middle of validation too
+                save_last(self.folder, self.network, self.optimiser, self.average, vars(progress))
         self.saved = time.monotonic()
 
     def _step(self, step: Step) -> None:
@@ -262,6 +269,7 @@ class _Loop:
         finite = torch.isfinite(loss) & torch.isfinite(norm)
         self.bad_steps.skip_unless(finite, self.optimiser, self.scaled)
         self.wrapped.step()
+        self.average.follow(finite)
         self.optimiser.zero_grad(set_to_none=True)
         self.loss_sum += torch.where(finite, loss, 0.0) * len(step.windows)
         self.counted += finite * len(step.windows)

@@ -1,4 +1,5 @@
 import copy
+import inspect
 import signal
 import subprocess
 import sys
@@ -9,7 +10,9 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins import MixedPrecision
+from safetensors import safe_open
 
+import model.training as training
 from data_contracts.errors import InputError
 from data_contracts.parameters import (
     AugmentationParameters,
@@ -26,6 +29,7 @@ from data_contracts.parameters import (
 )
 from model.learning.checkpoints import load_network, read_about
 from model.learning.devices import make_fabric
+from model.learning.stepping import Learner
 from model.network.dstformer import DSTformer
 from model.training import build_network, fit
 from model.windows.epochs import TrainingWindows
@@ -154,6 +158,57 @@ def test_with_muon_too_a_run_taken_up_again_ends_with_the_same_weights_to_the_bi
     assert resumed_history == history
     assert history[-1]["loss"] < history[0]["loss"]
     assert_same_weights(resumed, whole)
+
+
+@pytest.mark.parametrize("killed_at", ["epoch 2", "step 13"])
+def test_with_an_average_too_a_run_is_taken_up_again_to_the_bit(windows, tmp_path, killed_at):
+    assert_taken_up_again(windows, tmp_path, PARAMETERS.model_copy(update={"ema": 0.9}), killed_at)
+
+
+def test_a_run_killed_while_it_validates_the_average_goes_on_from_what_it_learned(windows, tmp_path, monkeypatch):
+    parameters = PARAMETERS.model_copy(update={"ema": 0.9, "max_epochs": 2})
+    whole, history = train(windows, tmp_path / "whole", parameters)
+    save = training.save_last
+
+    def killed(folder, network, optimiser, average, state):
+        save(folder, network, optimiser, average, state)
+        if any(frame.function == "validate" for frame in inspect.stack()):
+            raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(training, "save_last", killed)
+        train(windows, tmp_path / "cut", parameters, runtime=Runtime(accelerator="cpu", checkpoint_minutes=1e-9))
+    assert read_about(tmp_path / "cut" / "last.safetensors")["step"] > 0
+    resumed, resumed_history = train(windows, tmp_path / "cut", parameters)
+    assert resumed_history == history
+    assert_same_weights(resumed, whole)
+
+
+def test_what_is_validated_and_kept_is_the_average_and_training_goes_on_without_it(windows, tmp_path):
+    plain, plain_history = train(windows, tmp_path / "plain", PARAMETERS)
+    parameters = PARAMETERS.model_copy(update={"ema": 0.99})
+    network, history = train(windows, tmp_path / "run", parameters)
+    assert_same_weights(network, plain)
+    last, best = history[-1], min(history, key=lambda record: record["val_mpjpe_mm"])
+    assert last["loss"] == plain_history[-1]["loss"]
+    assert last["val_mpjpe_mm"] != plain_history[-1]["val_mpjpe_mm"]
+    kept = load_network(tmp_path / "run" / "model.safetensors")
+    again = Learner(kept, parameters, Objective.LIFT, make_fabric(Runtime(accelerator="cpu"), "32-true"))
+    assert again.validate(windows[1])["val_mpjpe_mm"] == pytest.approx(best["val_mpjpe_mm"], rel=1e-6)
+    with safe_open(tmp_path / "run" / "last.safetensors", "pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    for name, value in network.named_parameters():
+        assert torch.equal(tensors[f"network.{name}"], value), name
+        assert not torch.equal(tensors[f"average.weights.{name}"], value), name
+
+
+def test_of_a_frozen_backbone_there_is_no_average(windows, tmp_path):
+    parameters = FinetuneParameters(batch_size=16, max_epochs=2, learning_rate=1e-2, ema=0.9)
+    network = with_head(build_network(lambda: DSTformer(CONFIG), 0), parameters)
+    train(windows, tmp_path / "run", parameters, network)
+    kept = load_network(tmp_path / "run" / "model.safetensors")
+    assert_same_weights(kept.backbone, network.backbone)
+    assert not torch.equal(kept.head.joints.weight, network.head.joints.weight)
 
 
 def assert_same_weights(network, other):
