@@ -89,8 +89,8 @@ def fit(
     objective
         `reconstruct` asks for the clean 2D pose, `lift` for the 3D pose.
     on_epoch
-        Called with each epoch's metrics (`epoch`, `step`, `loss`, `val_mpjpe_mm`, `val_pck_150`, `learning_rate`,
-        `bad_steps`), those before a resume included.
+        Called with each epoch's metrics (`epoch`, `step`, `loss`, `val_mpjpe_mm`, `val_pck_150`, `train_mpjpe_mm`,
+        `learning_rate`, `bad_steps`), those before a resume included.
     on_step
         Called with (steps done, steps in all) after each optimiser step.
 
@@ -141,6 +141,8 @@ class _Loop:
         self.module: nn.Module = module
         self.learner = Learner(module, parameters, objective, fabric)
         self.epochs = Epochs(windows, parameters)
+        self.sampled = windows.sampled()
+        self.sample = windows.train.pick(self.sampled.tolist())
         self.average = AveragedWeights(network, parameters.ema)
         state = load_last(folder, network, self.optimiser, self.average)
         fabric.barrier()  # the first process overwrites it
@@ -226,8 +228,7 @@ class _Loop:
             "learning_rate": set_learning_rate(self.optimiser, self.parameters, (done - 1) / self.epochs.total, epoch),
             "bad_steps": self.bad_steps.total,
         }
-        with self.average.shown():
-            record |= self.learner.validate(self.windows.val, lambda: self._save_if_due(interruption), self.features[1])
+        record |= self._scores(lambda: self._save_if_due(interruption))
         progress.epoch, progress.step = epoch + 1, 0
         self.loss_sum, self.counted = torch.zeros_like(self.loss_sum), torch.zeros_like(self.counted)
         _enter(record, progress)
@@ -238,6 +239,15 @@ class _Loop:
         self._save()
         self._save_if_due(interruption)
         return record
+
+    def _scores(self, on_batch: Callable[[], None]) -> dict[str, float]:
+        """Of the network that is kept, on people it does not learn from, and on some of what it learns from."""
+        of_train, of_val = self.features
+        of_sample = of_train.of(self.sampled) if of_train else None
+        with self.average.shown():
+            val_mpjpe_mm, val_pck_150 = self.learner.validate(self.windows.val, on_batch, of_val)
+            train_mpjpe_mm, _ = self.learner.validate(self.sample, on_batch, of_sample)
+        return {"val_mpjpe_mm": val_mpjpe_mm, "val_pck_150": val_pck_150, "train_mpjpe_mm": train_mpjpe_mm}
 
     def _save_if_due(self, interruption: Interruption) -> None:
         """Write `last` where it is time to; and end, where that is asked for."""

@@ -99,8 +99,8 @@ class Learner:
 
     @torch.no_grad()
     def validate(
-        self, val: Windows, on_batch: Callable[[], None] = lambda: None, features: Features | None = None
-    ) -> dict[str, float]:
+        self, windows: Windows | Batch, on_batch: Callable[[], None] = lambda: None, features: Features | None = None
+    ) -> tuple[float, float]:
         """MPJPE (mm) and PCK@150mm on windows corrupted as in training, the same way every time; padding left out.
 
         With `reconstruct` the errors are those of the 2D pose, in mm at the root's depth. `on_batch` is called after
@@ -109,7 +109,7 @@ class Learner:
         self.module.eval()
         fabric, size = self.fabric, 2 * self.parameters.batch_size
         sums = torch.zeros(3, device=fabric.device, dtype=torch.float64)  # errors, joints within, frames
-        for number, batch in enumerate(val.batches(size)):
+        for number, batch in enumerate(windows.batches(size)):
             if number % fabric.world_size != fabric.global_rank:
                 continue
             generator = generator_at(fabric.device, self.parameters.seed, VALIDATION_SEED, number * size)
@@ -121,7 +121,7 @@ class Learner:
             sums += (of_frames * batch.frame_weight).sum(dim=(1, 2))
             on_batch()
         error_mm, correct, frames = _sum_over_devices(sums, fabric).tolist()
-        return {"val_mpjpe_mm": error_mm / frames, "val_pck_150": correct / frames}
+        return error_mm / frames, correct / frames
 
     def _answer(self, batch: TrainingBatch) -> tuple[Tensor, Tensor]:
         """Prediction and target."""

@@ -50,7 +50,7 @@ def train_stage(stage: Stage, tracked: TrackedRun, network: DSTformer, job: Job)
         tracked.log_metrics({k: v for k, v in record.items() if k != "step"}, step=int(record["step"]))
         log.info(
             f"epoch {record['epoch']} of {parameters.max_epochs}: loss {record['loss']:.4f},"
-            f" validation MPJPE {record['val_mpjpe_mm']:.1f} mm"
+            f" validation MPJPE {record['val_mpjpe_mm']:.1f} mm, training {record['train_mpjpe_mm']:.1f} mm"
         )
 
     train = run if job.runtime.devices == job.runtime.nodes == 1 else run_on_devices
@@ -73,6 +73,7 @@ def train_stage(stage: Stage, tracked: TrackedRun, network: DSTformer, job: Job)
         "best_epoch": int(best["epoch"]),
         "val_mpjpe_mm": best["val_mpjpe_mm"],
         "val_pck_150": best["val_pck_150"],
+        "train_mpjpe_mm": best["train_mpjpe_mm"],
         "micro_batch": progress.micro_batch,
         "history": history,
     }

@@ -16,7 +16,7 @@ from flows.pretrain import pretrain
 from model import training
 from tasks.mlflow_runs.runs import connect, find_runs
 
-CURVES = ("loss", "learning_rate", "val_mpjpe_mm", "val_pck_150")
+CURVES = ("loss", "learning_rate", "val_mpjpe_mm", "val_pck_150", "train_mpjpe_mm")
 
 
 def curves(store, digest):

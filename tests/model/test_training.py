@@ -194,7 +194,9 @@ def test_what_is_validated_and_kept_is_the_average_and_training_goes_on_without_
     assert last["val_mpjpe_mm"] != plain_history[-1]["val_mpjpe_mm"]
     kept = load_network(tmp_path / "run" / "model.safetensors")
     again = Learner(kept, parameters, Objective.LIFT, make_fabric(Runtime(accelerator="cpu"), "32-true"))
-    assert again.validate(windows[1])["val_mpjpe_mm"] == pytest.approx(best["val_mpjpe_mm"], rel=1e-6)
+    sample = windows[0].pick(TrainingWindows(*windows).sampled().tolist())
+    for scored, name in ((windows[1], "val_mpjpe_mm"), (sample, "train_mpjpe_mm")):
+        assert again.validate(scored)[0] == pytest.approx(best[name], rel=1e-6)
     with safe_open(tmp_path / "run" / "last.safetensors", "pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     for name, value in network.named_parameters():
@@ -224,6 +226,17 @@ def test_validation_meets_its_windows_as_they_are_stored(placed_windows, tmp_pat
     _, unchanged = train(placed_windows, tmp_path / "plain", plain)
     assert history[0]["val_mpjpe_mm"] == pytest.approx(unchanged[0]["val_mpjpe_mm"], rel=1e-6)
     assert history[0]["loss"] != pytest.approx(unchanged[0]["loss"], rel=1e-3)
+
+
+def test_training_windows_are_scored_as_they_are_stored(placed_windows, tmp_path):
+    """A network that does not learn is scored the same, whatever training windows are made of."""
+    parameters = PARAMETERS.model_copy(update={"max_epochs": 1, "learning_rate": 1e-12, "flip": False})
+    scores = [
+        train(placed_windows, tmp_path / name, parameters.model_copy(update={"augmentation": made_new}))[1][0]
+        for name, made_new in (("plain", AugmentationParameters()), ("augmented", EVERYTHING))
+    ]
+    assert scores[0]["train_mpjpe_mm"] == pytest.approx(scores[1]["train_mpjpe_mm"], rel=1e-6)
+    assert scores[0]["train_mpjpe_mm"] != pytest.approx(scores[0]["val_mpjpe_mm"], rel=1e-6)
 
 
 @pytest.mark.parametrize("objective", list(Objective))
@@ -433,6 +446,7 @@ def test_kept_features_change_no_loss(windows, tmp_path, flip, kept, caplog):
     _, every_step = train(windows, tmp_path / "every-step", parameters, network, runtime=off)
     for record, other in zip(history, every_step, strict=True):
         assert record["loss"] == pytest.approx(other["loss"], abs=1e-5)
+        assert record["train_mpjpe_mm"] == pytest.approx(other["train_mpjpe_mm"], rel=1e-5)
         assert record["val_mpjpe_mm"] == pytest.approx(other["val_mpjpe_mm"], rel=1e-5)
     assert not list((tmp_path / "kept").glob(".features*"))
 
@@ -450,6 +464,7 @@ def test_of_patches_the_features_are_kept_and_beside_a_stem_that_the_head_reads_
         _, every_step = train(windows, tmp_path / f"{head}-every-step", parameters, network, runtime=off)
         for record, other in zip(history, every_step, strict=True):
             assert record["loss"] == pytest.approx(other["loss"], abs=1e-5)
+            assert record["train_mpjpe_mm"] == pytest.approx(other["train_mpjpe_mm"], rel=1e-5)
 
 
 def test_a_pose_head_is_kept_by_fine_tuning_and_exchanged_for_another():
