@@ -17,9 +17,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -27,37 +25,20 @@ from torch import Tensor, nn
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import CorruptionParameters, Objective, Runtime, TrainingParameters
-from data_contracts.store.folders import CHECKPOINT_FILE
 from model.learning.averaging import AveragedWeights
 from model.learning.bad_steps import BadSteps
 from model.learning.batch_size import largest_batch
-from model.learning.checkpoints import load_last, save_last, save_network
+from model.learning.checkpoints import load_last, save_last
 from model.learning.devices import compiled
 from model.learning.features import Features, kept_features
 from model.learning.interruption import Interruption
+from model.learning.progress import Progress, keep
 from model.learning.stepping import Learner, TrainingBatch, make_optimiser, set_learning_rate
 from model.network.dstformer import DSTformer
 from model.windows.epochs import Epochs, Step, TrainingWindows
 from model.windows.seeding import generator_at
 
 _LOG = logging.getLogger(__name__)
-
-
-@dataclass
-class Progress:
-    """The loop's state; JSON in `last`."""
-
-    epoch: int = 0
-    step: int = 0  # optimiser steps done of this epoch
-    loss_sum: float = 0.0  # over the windows of this epoch so far, bad steps left out
-    counted: int = 0  # these windows
-    best: float = math.inf
-    stale_epochs: int = 0
-    bad_steps: int = 0
-    micro_batch: int = 0
-    history: list[dict[str, float]] = field(default_factory=list)
-    top: list[tuple[float, int]] = field(default_factory=list)
-    precision: dict[str, Any] = field(default_factory=dict)
 
 
 def build_network(make: Callable[[], DSTformer], seed: int) -> DSTformer:
@@ -231,11 +212,10 @@ class _Loop:
         record |= self._scores(lambda: self._save_if_due(interruption))
         progress.epoch, progress.step = epoch + 1, 0
         self.loss_sum, self.counted = torch.zeros_like(self.loss_sum), torch.zeros_like(self.counted)
-        _enter(record, progress)
-        dropped = _rank(record, progress, self.parameters.keep_top)
+        dropped = progress.enter(record, self.parameters.keep_top)
         if self.fabric.is_global_zero:
             with self.average.shown():
-                _keep(self.folder, self.network, record, progress, self.parameters.checkpoint_every, dropped)
+                keep(self.folder, self.network, progress, self.parameters.checkpoint_every, dropped)
         self._save()
         self._save_if_due(interruption)
         return record
@@ -312,42 +292,3 @@ class _Loop:
             f" {self.progress.step + 1} of epoch {self.progress.epoch + 1}, on windows {shown}; try a smaller"
             " learning_rate, or precision 32-true"
         )
-
-
-def _enter(record: dict[str, float], progress: Progress) -> None:
-    """Enter an epoch into the history."""
-    progress.history.append(record)
-    progress.stale_epochs = 0 if record["val_mpjpe_mm"] < progress.best else progress.stale_epochs + 1
-    progress.best = min(progress.best, record["val_mpjpe_mm"])
-
-
-def _rank(record: dict[str, float], progress: Progress, keep_top: int) -> list[int]:
-    """Enter an epoch among the best; returns the epochs that fall out."""
-    ranked = sorted([*((best, at) for best, at in progress.top), (record["val_mpjpe_mm"], int(record["epoch"]))])
-    progress.top = ranked[:keep_top]
-    return [epoch for _, epoch in ranked[keep_top:]]
-
-
-def _keep(
-    folder: Path,
-    network: DSTformer,
-    record: dict[str, float],
-    progress: Progress,
-    checkpoint_every: int | None,
-    dropped: list[int],
-) -> None:
-    """Keep an epoch's weights if they are the best, among the best, or due, and drop what falls out."""
-    epoch = int(record["epoch"])
-    if progress.stale_epochs == 0:
-        save_network(folder / CHECKPOINT_FILE, network, record)
-    if checkpoint_every and epoch % checkpoint_every == 0:
-        save_network(folder / f"epoch-{epoch:04d}.safetensors", network, record)
-    if epoch in (at for _, at in progress.top):
-        save_network(top_file(folder, epoch), network, record)
-    for at in dropped:
-        top_file(folder, at).unlink(missing_ok=True)
-
-
-def top_file(folder: Path, epoch: int) -> Path:
-    """Where a run keeps the weights of `epoch` while they are among its best."""
-    return folder / f"top-epoch-{epoch:04d}.safetensors"

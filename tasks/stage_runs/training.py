@@ -10,8 +10,8 @@ from data_contracts.store.folders import CHECKPOINT_FILE, Stage
 from data_contracts.store.manifests import read_manifest
 from model.job import JOB_FILE, OUTCOME_FILE, START_FILE, Job, run, run_on_devices
 from model.learning.checkpoints import BEFORE_LAST_FILE, read_about
+from model.learning.progress import top_file
 from model.network.dstformer import DSTformer
-from model.training import top_file
 from tasks.mlflow_runs.registry import log_lifter
 from tasks.mlflow_runs.runs import TrackedRun
 from tasks.stage_runs.progress import report_progress

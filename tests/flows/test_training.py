@@ -39,7 +39,7 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize(
     ("module", "name", "call"),
-    [(training, "_keep", 2), (training, "save_last", 2), (data_contracts.store.folders, "write_manifest", 1)],
+    [(training, "keep", 2), (training, "save_last", 2), (data_contracts.store.folders, "write_manifest", 1)],
 )
 def test_a_killed_run_goes_on_in_its_own_mlflow_run_without_a_gap_or_a_double_step(
     windows, parameters, store, empty_store, monkeypatch, module, name, call
