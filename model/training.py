@@ -71,7 +71,8 @@ def fit(
         `reconstruct` asks for the clean 2D pose, `lift` for the 3D pose.
     on_epoch
         Called with each epoch's metrics (`epoch`, `step`, `loss`, `val_mpjpe_mm`, `val_pck_150`, `train_mpjpe_mm`,
-        `learning_rate`, `bad_steps`), those before a resume included.
+        `learning_rate`, `bad_steps`), those before a resume included; of others also with `windows_per_second` of their
+        steps, which is no part of the history: it is not the same again.
     on_step
         Called with (steps done, steps in all) after each optimiser step.
 
@@ -191,6 +192,7 @@ class _Loop:
     def run_epoch(self, interruption: Interruption) -> dict[str, float]:
         """The rest of the epoch that `progress` stands in, its validation, and a new `last`; returns its metrics."""
         progress, epoch = self.progress, self.progress.epoch
+        began, seen = time.monotonic(), 0
         self.module.train()
         for step in self.epochs.steps(epoch, progress.step, self.fabric.device):
             done = self.epochs.steps_before(epoch) + progress.step
@@ -199,13 +201,15 @@ class _Loop:
             if self.bad_steps.too_many():
                 raise self._not_finite(step)
             progress.step += 1
+            seen += len(step.windows)
             self.on_step(done + 1, self.epochs.total)
             self._save_if_due(interruption)
-        done = self.epochs.steps_before(epoch + 1)
+        done, loss = self.epochs.steps_before(epoch + 1), float(self.loss_sum) / max(int(self.counted), 1)
+        speed = {"windows_per_second": seen / (time.monotonic() - began)} if seen else {}  # the loss was waited for
         record = {
             "epoch": epoch + 1,
             "step": done,
-            "loss": float(self.loss_sum) / max(int(self.counted), 1),
+            "loss": loss,
             "learning_rate": set_learning_rate(self.optimiser, self.parameters, (done - 1) / self.epochs.total, epoch),
             "bad_steps": self.bad_steps.total,
         }
@@ -218,7 +222,7 @@ class _Loop:
                 keep(self.folder, self.network, progress, self.parameters.checkpoint_every, dropped)
         self._save()
         self._save_if_due(interruption)
-        return record
+        return record | speed
 
     def _scores(self, on_batch: Callable[[], None]) -> dict[str, float]:
         """Of the network that is kept, on people it does not learn from, and on some of what it learns from."""

@@ -73,6 +73,7 @@ def test_two_processes_give_the_curve_of_one(windows_folder, tmp_path, augmentat
     alone = run(one, network(), nothing, nothing, nothing)
     epochs, lines = [], []
     two = run_on_devices(other, network(), epochs.append, nothing, lines.append)
+    assert all(record.pop("windows_per_second") > 0 for record in epochs)
     assert epochs == two.history
     assert any("windows of 9 frames on 2 x cpu" in line for line in lines)
     for record, other in zip(two.history, alone.history, strict=True):
