@@ -64,9 +64,8 @@ def test_a_killed_run_goes_on_in_its_own_mlflow_run_without_a_gap_or_a_double_st
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     assert len(client.search_runs(experiments, "tags.`uplift.stage` = 'pretrain'")) == 1
     assert len(client.search_logged_models(experiments)) == 3  # the epochs' checkpoints, each once
-    assert resumed.statistics["gflop_per_second"] == pytest.approx(
-        3 * resumed.statistics["mflop_per_window"] / 1000 * resumed.statistics["windows_per_second"]
-    )
+    windows_per_second, mflop = (whole.statistics[name] for name in ("windows_per_second", "mflop_per_window"))
+    assert whole.statistics["gflop_per_second"] == pytest.approx(3 * mflop / 1000 * windows_per_second)
     wanted = curves(store, whole.digest)
     assert [step for step, _ in wanted["loss"]] == [record["step"] for record in whole.statistics["history"]]
     assert curves(empty_store, whole.digest) == wanted
