@@ -121,7 +121,7 @@ class _Loop:
             compiled(network, windows.train.pick([0]).pose_2d, runtime, fabric), self.optimiser
         )
         self.module: nn.Module = module
-        self.learner = Learner(module, parameters, objective, fabric)
+        self.learner = Learner(module, parameters, objective, fabric, network.draw_kept)
         self.epochs = Epochs(windows, parameters)
         self.sampled = windows.sampled()
         self.sample = windows.train.pick(self.sampled.tolist())

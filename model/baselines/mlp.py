@@ -44,6 +44,7 @@ class WindowMLP(nn.Module):
         pose_2d: Tensor,
         masked: Tensor | None = None,  # noqa: ARG002 - as the learner asks any network
         features: Tensor | None = None,  # noqa: ARG002
+        kept: Tensor | None = None,  # noqa: ARG002
     ) -> Tensor:
         """(B, T, 17, 3): x, y, confidence -> (B, T, 17, 3), normalised units."""
         hidden = self.enter(pose_2d[..., :2].flatten(1))  # (B, width)

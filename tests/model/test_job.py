@@ -80,15 +80,17 @@ def test_two_processes_give_the_curve_of_one(windows_folder, tmp_path, augmentat
         assert record == pytest.approx(other, rel=1e-4)
 
 
-def test_with_stem_geometry_muon_and_an_average_two_processes_give_the_curve_of_one(windows_folder, tmp_path):
+def test_with_stem_geometry_dropout_muon_and_an_average_two_processes_give_the_curve_of_one(windows_folder, tmp_path):
     parts = {"patch": 3, "stem": "window", "stem_width": 64, "cosines": 4, "geometry": "foreshortening"}
-    config = CONFIG.model_copy(update={**parts, "mask_token": True})
+    config = CONFIG.model_copy(update={**parts, "dropout": 0.2, "mask_token": True})
     parameters = PARAMETERS.model_copy(update={"optimiser": "muon", "ema": 0.9})
     networks = [build_network(lambda: DSTformer(config, HeadKind.POSE), 0) for _ in range(2)]
     alone = run(job(windows_folder, tmp_path / "one", 1, parameters), networks[0], nothing, nothing, nothing)
     two = run_on_devices(job(windows_folder, tmp_path / "two", 2, parameters), networks[1], nothing, nothing, nothing)
     for record, other in zip(two.history, alone.history, strict=True):
-        assert record == pytest.approx(other, rel=1e-4)
+        share = record["val_pck_150"]
+        assert share == pytest.approx(other["val_pck_150"], abs=2e-4)  # three joints of all, at the very 150 mm
+        assert record == pytest.approx(other | {"val_pck_150": share}, rel=1e-4)
 
 
 def test_a_network_that_learned_a_token_is_fine_tuned_by_two_processes_without_masks(windows_folder, tmp_path):

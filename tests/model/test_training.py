@@ -150,13 +150,22 @@ def test_every_epoch_trained_here_tells_its_speed(windows, tmp_path):
     assert min(speeds) > 0
 
 
-def learner(seed=0):
-    return build_network(lambda: DSTformer(LEARNER, HeadKind.POSE), seed)
+def learner(seed=0, dropout=0.0):
+    config = LEARNER.model_copy(update={"dropout": dropout})
+    return build_network(lambda: DSTformer(config, HeadKind.POSE), seed)
 
 
 def test_with_muon_too_a_run_taken_up_again_ends_with_the_same_weights_to_the_bit(windows, tmp_path):
     parameters = PARAMETERS.model_copy(update={"optimiser": "muon", "schedule": "cosine", "max_epochs": 3})
-    whole, history = train(windows, tmp_path / "whole", parameters, learner())
+    assert_learner_taken_up_again(windows, tmp_path, parameters)
+
+
+def test_with_dropout_too_a_run_taken_up_again_ends_with_the_same_weights_to_the_bit(windows, tmp_path):
+    assert_learner_taken_up_again(windows, tmp_path, PARAMETERS.model_copy(update={"max_epochs": 3}), dropout=0.2)
+
+
+def assert_learner_taken_up_again(windows, tmp_path, parameters, dropout=0.0):
+    whole, history = train(windows, tmp_path / "whole", parameters, learner(dropout=dropout))
 
     def kill(step, steps):
         if step == 9:
@@ -164,8 +173,8 @@ def test_with_muon_too_a_run_taken_up_again_ends_with_the_same_weights_to_the_bi
 
     often = Runtime(accelerator="cpu", checkpoint_minutes=1e-9)
     with pytest.raises(Killed):
-        train(windows, tmp_path / "cut", parameters, learner(), on_step=kill, runtime=often)
-    resumed, resumed_history = train(windows, tmp_path / "cut", parameters, learner(seed=1))
+        train(windows, tmp_path / "cut", parameters, learner(dropout=dropout), on_step=kill, runtime=often)
+    resumed, resumed_history = train(windows, tmp_path / "cut", parameters, learner(seed=1, dropout=dropout))
     assert resumed_history == history
     assert history[-1]["loss"] < history[0]["loss"]
     assert_same_weights(resumed, whole)
@@ -408,9 +417,34 @@ def test_out_of_memory_goes_on_with_smaller_micro_batches_once(windows, tmp_path
 def test_the_size_of_a_micro_batch_changes_no_result(windows, tmp_path):
     corruption = CorruptionParameters(joint_share=0.2, frame_share=0.1, noise=DetectorNoise())
     parameters = PARAMETERS.model_copy(update={"corruption": corruption, "max_epochs": 1, "loss_on": "masked"})
-    _, whole = train(windows, tmp_path / "whole", parameters.model_copy(update={"batch_size": 32}))
-    _, parts = train(windows, tmp_path / "parts", parameters.model_copy(update={"batch_size": 8, "accumulate": 4}))
-    assert parts[0]["loss"] == pytest.approx(whole[0]["loss"], rel=1e-4)
+    sizes = ({"batch_size": 32}, {"batch_size": 8, "accumulate": 4, "gradient_checkpointing": True})
+    (whole,), (parts,) = (
+        train(windows, tmp_path / f"{number}", parameters.model_copy(update=size), learner(dropout=0.3))[1]
+        for number, size in enumerate(sizes)
+    )
+    assert parts["loss"] == pytest.approx(whole["loss"], rel=1e-4)
+
+
+def test_dropout_is_of_training_alone_and_not_of_what_is_frozen(windows, tmp_path):
+    parameters = PARAMETERS.model_copy(update={"max_epochs": 1, "learning_rate": 1e-12})
+    (plain,), (dropped,) = (
+        train(windows, tmp_path / f"{share}", parameters, learner_that_answers(share))[1] for share in (0.0, 0.5)
+    )
+    assert dropped["loss"] != pytest.approx(plain["loss"], rel=1e-6)
+    for name in ("val_mpjpe_mm", "train_mpjpe_mm"):
+        assert dropped[name] == pytest.approx(plain[name], rel=1e-6)
+    frozen = learner(dropout=0.5)
+    frozen.backbone.requires_grad_(False)
+    assert frozen.draw_kept(3, torch.Generator()) is None
+
+
+def learner_that_answers(dropout):
+    """Its head moved from the zeros it begins with, so that features matter."""
+    network = learner(dropout=dropout)
+    with torch.no_grad():
+        network.head.poses.weight += 0.01
+        network.head.from_stem.weight += 0.01
+    return network
 
 
 def test_a_token_for_masked_joints_is_learned(windows, tmp_path):
