@@ -24,8 +24,9 @@ from data_contracts.errors import InputError
 from data_contracts.parameters import Objective, Runtime, TrainingParameters
 from model.learning.checkpoints import load_network, save_network
 from model.learning.devices import make_fabric
+from model.learning.progress import Progress
 from model.network.dstformer import DSTformer
-from model.training import Progress, fit
+from model.training import fit
 from model.windows.epochs import TrainingWindows
 from model.windows.loading import load_windows
 

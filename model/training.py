@@ -7,6 +7,7 @@ Notable decisions:
 - `last` is written every epoch, every `checkpoint_minutes`, and when SIGTERM asks for it; it says where in the epoch it
   stands. Metrics are reported after it, and again by a resumed run: who logs them asks what is there already;
 - a step whose loss or gradient is not finite changes nothing and is counted, on the device;
+- with `ema` the average of the weights is what is validated and kept; `last` holds it beside the weights;
 - a backbone that is frozen and sees windows as they are stored, neither made new nor corrupted, is run once over all of
   them (`model.learning.features`), unless the head reads the stem's features too: what is kept are the tokens'.
 """
@@ -16,9 +17,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -26,36 +25,20 @@ from torch import Tensor, nn
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import CorruptionParameters, Objective, Runtime, TrainingParameters
-from data_contracts.store.folders import CHECKPOINT_FILE
+from model.learning.averaging import AveragedWeights
 from model.learning.bad_steps import BadSteps
 from model.learning.batch_size import largest_batch
-from model.learning.checkpoints import load_last, save_last, save_network
+from model.learning.checkpoints import load_last, save_last
 from model.learning.devices import compiled
 from model.learning.features import Features, kept_features
 from model.learning.interruption import Interruption
+from model.learning.progress import Progress, keep
 from model.learning.stepping import Learner, TrainingBatch, make_optimiser, set_learning_rate
 from model.network.dstformer import DSTformer
 from model.windows.epochs import Epochs, Step, TrainingWindows
 from model.windows.seeding import generator_at
 
 _LOG = logging.getLogger(__name__)
-
-
-@dataclass
-class Progress:
-    """The loop's state; JSON in `last`."""
-
-    epoch: int = 0
-    step: int = 0  # optimiser steps done of this epoch
-    loss_sum: float = 0.0  # over the windows of this epoch so far, bad steps left out
-    counted: int = 0  # these windows
-    best: float = math.inf
-    stale_epochs: int = 0
-    bad_steps: int = 0
-    micro_batch: int = 0
-    history: list[dict[str, float]] = field(default_factory=list)
-    top: list[tuple[float, int]] = field(default_factory=list)
-    precision: dict[str, Any] = field(default_factory=dict)
 
 
 def build_network(make: Callable[[], DSTformer], seed: int) -> DSTformer:
@@ -78,6 +61,7 @@ def fit(
 ) -> Progress:
     """Train `network` in place and leave `model.safetensors` (the best), `last.safetensors` and the top-k in `folder`.
 
+    With `ema` the best and the top-k are averages; `network` ends with the weights of the last step all the same.
     Parameters whose `requires_grad` is off stay as they are. Where `folder` holds a `last.safetensors`, training
     goes on from it, in the middle of an epoch too. Of several processes each calls this; the first one writes.
 
@@ -86,8 +70,9 @@ def fit(
     objective
         `reconstruct` asks for the clean 2D pose, `lift` for the 3D pose.
     on_epoch
-        Called with each epoch's metrics (`epoch`, `step`, `loss`, `val_mpjpe_mm`, `val_pck_150`, `learning_rate`,
-        `bad_steps`), those before a resume included.
+        Called with each epoch's metrics (`epoch`, `step`, `loss`, `val_mpjpe_mm`, `val_pck_150`, `train_mpjpe_mm`,
+        `learning_rate`, `bad_steps`), those before a resume included; of others also with `windows_per_second` of their
+        steps, which is no part of the history: it is not the same again.
     on_step
         Called with (steps done, steps in all) after each optimiser step.
 
@@ -136,9 +121,12 @@ class _Loop:
             compiled(network, windows.train.pick([0]).pose_2d, runtime, fabric), self.optimiser
         )
         self.module: nn.Module = module
-        self.learner = Learner(module, parameters, objective, fabric)
+        self.learner = Learner(module, parameters, objective, fabric, network.draw_kept)
         self.epochs = Epochs(windows, parameters)
-        state = load_last(folder, network, self.optimiser)
+        self.sampled = windows.sampled()
+        self.sample = windows.train.pick(self.sampled.tolist())
+        self.average = AveragedWeights(network, parameters.ema)
+        state = load_last(folder, network, self.optimiser, self.average)
         fabric.barrier()  # the first process overwrites it
         self.progress = Progress() if state is None else Progress(**state)
         if self.progress.precision:
@@ -204,6 +192,7 @@ class _Loop:
     def run_epoch(self, interruption: Interruption) -> dict[str, float]:
         """The rest of the epoch that `progress` stands in, its validation, and a new `last`; returns its metrics."""
         progress, epoch = self.progress, self.progress.epoch
+        began, seen = time.monotonic(), 0
         self.module.train()
         for step in self.epochs.steps(epoch, progress.step, self.fabric.device):
             done = self.epochs.steps_before(epoch) + progress.step
@@ -212,26 +201,37 @@ class _Loop:
             if self.bad_steps.too_many():
                 raise self._not_finite(step)
             progress.step += 1
+            seen += len(step.windows)
             self.on_step(done + 1, self.epochs.total)
             self._save_if_due(interruption)
-        done = self.epochs.steps_before(epoch + 1)
+        done, loss = self.epochs.steps_before(epoch + 1), float(self.loss_sum) / max(int(self.counted), 1)
+        speed = {"windows_per_second": seen / (time.monotonic() - began)} if seen else {}  # the loss was waited for
         record = {
             "epoch": epoch + 1,
             "step": done,
-            "loss": float(self.loss_sum) / max(int(self.counted), 1),
+            "loss": loss,
             "learning_rate": set_learning_rate(self.optimiser, self.parameters, (done - 1) / self.epochs.total, epoch),
             "bad_steps": self.bad_steps.total,
-            **self.learner.validate(self.windows.val, lambda: self._save_if_due(interruption), self.features[1]),
         }
+        record |= self._scores(lambda: self._save_if_due(interruption))
         progress.epoch, progress.step = epoch + 1, 0
         self.loss_sum, self.counted = torch.zeros_like(self.loss_sum), torch.zeros_like(self.counted)
-        _enter(record, progress)
-        dropped = _rank(record, progress, self.parameters.keep_top)
+        dropped = progress.enter(record, self.parameters.keep_top)
         if self.fabric.is_global_zero:
-            _keep(self.folder, self.network, record, progress, self.parameters.checkpoint_every, dropped)
+            with self.average.shown():
+                keep(self.folder, self.network, progress, self.parameters.checkpoint_every, dropped)
         self._save()
         self._save_if_due(interruption)
-        return record
+        return record | speed
+
+    def _scores(self, on_batch: Callable[[], None]) -> dict[str, float]:
+        """Of the network that is kept, on people it does not learn from, and on some of what it learns from."""
+        of_train, of_val = self.features
+        of_sample = of_train.of(self.sampled) if of_train else None
+        with self.average.shown():
+            val_mpjpe_mm, val_pck_150 = self.learner.validate(self.windows.val, on_batch, of_val)
+            train_mpjpe_mm, _ = self.learner.validate(self.sample, on_batch, of_sample)
+        return {"val_mpjpe_mm": val_mpjpe_mm, "val_pck_150": val_pck_150, "train_mpjpe_mm": train_mpjpe_mm}
 
     def _save_if_due(self, interruption: Interruption) -> None:
         """Write `last` where it is time to; and end, where that is asked for."""
@@ -247,7 +247,8 @@ class _Loop:
         progress.bad_steps = self.bad_steps.total
         progress.precision = self.fabric.strategy.precision.state_dict()
         if self.fabric.is_global_zero:
-            save_last(self.folder, self.network, self.optimiser, vars(progress))
+            with self.average.shown(False):  # in the middle of validation too
+                save_last(self.folder, self.network, self.optimiser, self.average, vars(progress))
         self.saved = time.monotonic()
 
     def _step(self, step: Step) -> None:
@@ -262,6 +263,7 @@ class _Loop:
         finite = torch.isfinite(loss) & torch.isfinite(norm)
         self.bad_steps.skip_unless(finite, self.optimiser, self.scaled)
         self.wrapped.step()
+        self.average.follow(finite)
         self.optimiser.zero_grad(set_to_none=True)
         self.loss_sum += torch.where(finite, loss, 0.0) * len(step.windows)
         self.counted += finite * len(step.windows)
@@ -294,42 +296,3 @@ class _Loop:
             f" {self.progress.step + 1} of epoch {self.progress.epoch + 1}, on windows {shown}; try a smaller"
             " learning_rate, or precision 32-true"
         )
-
-
-def _enter(record: dict[str, float], progress: Progress) -> None:
-    """Enter an epoch into the history."""
-    progress.history.append(record)
-    progress.stale_epochs = 0 if record["val_mpjpe_mm"] < progress.best else progress.stale_epochs + 1
-    progress.best = min(progress.best, record["val_mpjpe_mm"])
-
-
-def _rank(record: dict[str, float], progress: Progress, keep_top: int) -> list[int]:
-    """Enter an epoch among the best; returns the epochs that fall out."""
-    ranked = sorted([*((best, at) for best, at in progress.top), (record["val_mpjpe_mm"], int(record["epoch"]))])
-    progress.top = ranked[:keep_top]
-    return [epoch for _, epoch in ranked[keep_top:]]
-
-
-def _keep(
-    folder: Path,
-    network: DSTformer,
-    record: dict[str, float],
-    progress: Progress,
-    checkpoint_every: int | None,
-    dropped: list[int],
-) -> None:
-    """Keep an epoch's weights if they are the best, among the best, or due, and drop what falls out."""
-    epoch = int(record["epoch"])
-    if progress.stale_epochs == 0:
-        save_network(folder / CHECKPOINT_FILE, network, record)
-    if checkpoint_every and epoch % checkpoint_every == 0:
-        save_network(folder / f"epoch-{epoch:04d}.safetensors", network, record)
-    if epoch in (at for _, at in progress.top):
-        save_network(top_file(folder, epoch), network, record)
-    for at in dropped:
-        top_file(folder, at).unlink(missing_ok=True)
-
-
-def top_file(folder: Path, epoch: int) -> Path:
-    """Where a run keeps the weights of `epoch` while they are among its best."""
-    return folder / f"top-epoch-{epoch:04d}.safetensors"

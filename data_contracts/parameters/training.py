@@ -118,6 +118,12 @@ class TrainingParameters(Parameters):
     eps: float = Field(1e-8, gt=0)
     weight_decay: float = Field(1e-4, ge=0)
     clip_norm: float = Field(1.0, gt=0, description="Gradients are clipped to this norm.")
+    ema: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Decay, a step, of an average of the weights: it is validated and kept; none: the weights are.",
+    )
     loss: LossWeights = LossWeights()
     loss_on: Literal["all", "masked"] = Field("all", description="Joints that count: all, or those that were replaced.")
     focal_gamma: float = Field(0.0, ge=0, description="Focal weight of a joint's error; 0 turns it off.")
@@ -147,14 +153,15 @@ class TrainingParameters(Parameters):
         return self
 
     def idle(self) -> set[str]:
-        """`decay` of a schedule without, a rate of the LayerNorm that is the common one, patience that cannot end, and
-        augmentation that makes nothing new.
+        """`decay` of a schedule without, a rate of the LayerNorm that is the common one, no average, patience that
+        cannot end, and augmentation that makes nothing new.
         """
         return {
             name
             for name, idle in {
                 "decay": self.schedule != "exponential",
                 "norm_learning_rate": self.norm_learning_rate in (None, self.learning_rate),
+                "ema": self.ema is None,
                 "patience": self.patience >= self.max_epochs,
                 "augmentation": not self.augmentation.wanted,
             }.items()

@@ -30,6 +30,10 @@ class Features:
             places = places + self._values.shape[1] * mirrored.to(places)
         return self._values.flatten(0, 1).index_select(0, places.to(self._values.device)).to(self._device)
 
+    def of(self, places: Tensor) -> "Features":
+        """Those of the windows at `places` (B,), as they are, in that order."""
+        return Features(self.at(places)[None], self._device)
+
 
 @contextmanager
 def kept_features(

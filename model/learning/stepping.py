@@ -37,7 +37,7 @@ class TrainingBatch:
 
     clean: what it should give back; given (B, T, 17, 3): what it sees; masked (B, T, 17): where that was replaced;
     features (B, P, 17, C): what a frozen backbone makes of it; error_weights, totals: what counts, here and in the
-    whole step; only_2d: their 3D is not known.
+    whole step; only_2d: their 3D is not known; kept (B, H): which hidden features dropout leaves.
     """
 
     clean: Batch
@@ -47,6 +47,7 @@ class TrainingBatch:
     error_weights: ErrorWeights
     totals: tuple[Tensor, Tensor]
     only_2d: bool = False
+    kept: Tensor | None = None
 
     def __getitem__(self, windows: slice) -> "TrainingBatch":
         return replace(
@@ -56,22 +57,34 @@ class TrainingBatch:
             masked=None if self.masked is None else self.masked[windows],
             features=None if self.features is None else self.features[windows],
             error_weights=self.error_weights[windows],
+            kept=None if self.kept is None else self.kept[windows],
         )
 
 
 class Learner:
-    """A network that Fabric has set up, and what it is asked for."""
+    """A network that Fabric has set up, what it is asked for, and how it draws what dropout keeps of its features."""
 
-    def __init__(self, module: nn.Module, parameters: TrainingParameters, objective: Objective, fabric: Fabric) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        parameters: TrainingParameters,
+        objective: Objective,
+        fabric: Fabric,
+        draw_kept: Callable[[int, torch.Generator], Tensor | None] = lambda *_: None,
+    ) -> None:
         self.module, self.parameters, self.objective, self.fabric = module, parameters, objective, fabric
+        self.draw_kept = draw_kept
 
     def made_new(
         self, windows: Batch, generator: torch.Generator, features: Tensor | None = None, only_2d: bool = False
     ) -> TrainingBatch:
-        """`windows`, all those of a training step, made new (not `only_2d`: their 3D is unknown) and corrupted."""
+        """`windows`, all those of a training step, made new (not `only_2d`: their 3D is unknown) and corrupted, and
+        what dropout keeps of their hidden features.
+        """
         if self.parameters.augmentation.wanted and not only_2d:
             windows = augment(windows, self.parameters.augmentation, generator)
-        return self.corrupted(windows, generator, features, only_2d)
+        batch = self.corrupted(windows, generator, features, only_2d)
+        return replace(batch, kept=self.draw_kept(len(windows), generator))
 
     def corrupted(
         self, windows: Batch, generator: torch.Generator, features: Tensor | None = None, only_2d: bool = False
@@ -99,8 +112,8 @@ class Learner:
 
     @torch.no_grad()
     def validate(
-        self, val: Windows, on_batch: Callable[[], None] = lambda: None, features: Features | None = None
-    ) -> dict[str, float]:
+        self, windows: Windows | Batch, on_batch: Callable[[], None] = lambda: None, features: Features | None = None
+    ) -> tuple[float, float]:
         """MPJPE (mm) and PCK@150mm on windows corrupted as in training, the same way every time; padding left out.
 
         With `reconstruct` the errors are those of the 2D pose, in mm at the root's depth. `on_batch` is called after
@@ -109,7 +122,7 @@ class Learner:
         self.module.eval()
         fabric, size = self.fabric, 2 * self.parameters.batch_size
         sums = torch.zeros(3, device=fabric.device, dtype=torch.float64)  # errors, joints within, frames
-        for number, batch in enumerate(val.batches(size)):
+        for number, batch in enumerate(windows.batches(size)):
             if number % fabric.world_size != fabric.global_rank:
                 continue
             generator = generator_at(fabric.device, self.parameters.seed, VALIDATION_SEED, number * size)
@@ -121,11 +134,11 @@ class Learner:
             sums += (of_frames * batch.frame_weight).sum(dim=(1, 2))
             on_batch()
         error_mm, correct, frames = _sum_over_devices(sums, fabric).tolist()
-        return {"val_mpjpe_mm": error_mm / frames, "val_pck_150": correct / frames}
+        return error_mm / frames, correct / frames
 
     def _answer(self, batch: TrainingBatch) -> tuple[Tensor, Tensor]:
         """Prediction and target."""
-        pred = self.module(batch.given, batch.masked, batch.features).float()
+        pred = self.module(batch.given, batch.masked, batch.features, batch.kept).float()
         if self.objective is Objective.RECONSTRUCT:
             return pred, batch.clean.pose_2d[..., :2]
         return root_relative(pred), batch.clean.pose_3d

@@ -3,7 +3,7 @@
 How a window's camera stands (`placed`) is carried where training sees windows anew, and nowhere else.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cache
 
@@ -76,6 +76,10 @@ class Batch:
         names, tensors = self._tensors().keys(), self._tensors().values()
         pieces = zip(*(tensor.split(sizes) for tensor in tensors), strict=True)
         return [Batch(**dict(zip(names, piece, strict=True))) for piece in pieces]
+
+    def batches(self, size: int) -> Iterator["Batch"]:
+        """All windows as they lie, `size` at a time (the last time what is left)."""
+        return iter(self.split(size))
 
     def to(self, device: torch.device) -> "Batch":
         """The same windows on `device`; from page-locked memory the caller does not wait for the copy."""

@@ -10,7 +10,10 @@ from torch import Tensor
 from data_contracts.parameters import TrainingParameters
 from model.windows.batches import Batch
 from model.windows.loading import Windows
+from model.windows.seeding import SAMPLED, generator_at
 from model.windows.streaming import mirrored_of
+
+SAMPLE = 512
 
 
 @dataclass
@@ -20,6 +23,15 @@ class TrainingWindows:
     train: Windows
     val: Windows
     only_2d: Windows | None = None
+
+    def sampled(self) -> Tensor:
+        """Places (n,) of those of `train` that training is scored on beside `val`: one from each n-th of the rows.
+
+        At most `SAMPLE`, as many as `val` has, and a twentieth of an epoch, so that they cost next to nothing.
+        """
+        count = max(1, min(SAMPLE, len(self.val), len(self.train) // 20))
+        within = torch.rand(count, generator=generator_at("cpu", 0, 0, SAMPLED), dtype=torch.float64)
+        return ((torch.arange(count) + within) * (len(self.train) / count)).long()
 
 
 @dataclass

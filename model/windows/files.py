@@ -95,11 +95,13 @@ class WindowFiles:
         return windows
 
     def pick(self, index: Sequence[int]) -> Batch:
-        """Single windows by their place in `rows`; reads a row group for each."""
+        """Single windows by their place in `rows`; reads a row group once for neighbours in `index` that lie in it."""
         ends = np.cumsum(self.row_groups)
         groups = np.searchsorted(ends, index, side="right")
-        rows = torch.tensor(index - ends[groups] + np.array(self.row_groups)[groups])
-        return Batch.join([self.read([g]).select(row) for g, row in zip(groups.tolist(), rows.split(1), strict=True)])
+        rows = index - ends[groups] + np.array(self.row_groups)[groups]
+        cuts = np.flatnonzero(np.diff(groups)) + 1
+        parts = zip(np.split(groups, cuts), np.split(rows, cuts), strict=True)
+        return Batch.join([self.read([int(group[0])]).select(torch.from_numpy(of_group)) for group, of_group in parts])
 
     def _read_group(self, group: int, out: Batch) -> None:
         file, metadata, number = self._parts[group]

@@ -55,10 +55,6 @@ class WindowTensors(Batch):
             return map(self.both.select, (places + len(self) * mirrored).split(size)[start_step:])
         return map(self._select_mirrored, places.split(size)[start_step:], mirrored.split(size)[start_step:])
 
-    def batches(self, size: int) -> Iterator[Batch]:
-        """All windows as they lie, `size` at a time (the last time what is left)."""
-        return iter(self.split(size))
-
     def pick(self, index: Sequence[int]) -> Batch:
         """Single windows, by their place in `rows`."""
         return self.select(torch.tensor(index, device=self.scale.device))

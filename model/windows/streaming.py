@@ -93,11 +93,11 @@ class StreamedWindows:
         return self._stream(pools, size, mirrored)
 
     def batches(self, size: int) -> Iterator[Batch]:
-        """As `WindowTensors.batches`."""
+        """As `Batch.batches`."""
         return self._stream(pools_in_order(self._files.row_groups, self.window), size)
 
     def pick(self, index: Sequence[int]) -> Batch:
-        """As `WindowTensors.pick`; reads a row group for each window."""
+        """As `WindowTensors.pick`; reads the row groups that hold them."""
         return self._files.pick(index).to(self._device)
 
     def _stream(self, pools: list[Pool], size: int, mirrored: Sequence[Tensor] | None = None) -> Iterator[Batch]:

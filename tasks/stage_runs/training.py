@@ -1,6 +1,7 @@
 """What pretraining and fine-tuning share: windows in, an MLflow run and a run folder out."""
 
 from pathlib import Path
+from statistics import median
 
 from prefect.logging import get_run_logger
 
@@ -10,8 +11,9 @@ from data_contracts.store.folders import CHECKPOINT_FILE, Stage
 from data_contracts.store.manifests import read_manifest
 from model.job import JOB_FILE, OUTCOME_FILE, START_FILE, Job, run, run_on_devices
 from model.learning.checkpoints import BEFORE_LAST_FILE, read_about
+from model.learning.progress import top_file
 from model.network.dstformer import DSTformer
-from model.training import top_file
+from model.network.flops import FORWARDS_A_STEP, forward_mflop
 from tasks.mlflow_runs.registry import log_lifter
 from tasks.mlflow_runs.runs import TrackedRun
 from tasks.stage_runs.progress import report_progress
@@ -43,14 +45,24 @@ def train_stage(stage: Stage, tracked: TrackedRun, network: DSTformer, job: Job)
     tracked.log_windows(job.windows, context="training")
     tracked.set_tags({"uplift.devices": job.runtime.devices * job.runtime.nodes, "uplift.windows": job.windows.name})
     logged = tracked.logged_steps("loss")  # a run that is taken up again reports its first epochs once more
+    window, speeds = int(read_manifest(job.windows)["parameters"]["window"]), list[float]()
+    mflop = forward_mflop(network, window)
+
+    def speed(windows_per_second: float) -> dict[str, float]:
+        """In windows and, where the whole network learns from each, in operations that learning asks for."""
+        gflop = {} if job.freeze_backbone else {"gflop_per_second": FORWARDS_A_STEP * mflop / 1000 * windows_per_second}
+        return {"windows_per_second": windows_per_second, **gflop}
 
     def on_epoch(record: dict[str, float]) -> None:
+        if "windows_per_second" in record:
+            speeds.append(record["windows_per_second"])
+            record = record | speed(speeds[-1])
         if record["step"] in logged:
             return
         tracked.log_metrics({k: v for k, v in record.items() if k != "step"}, step=int(record["step"]))
         log.info(
             f"epoch {record['epoch']} of {parameters.max_epochs}: loss {record['loss']:.4f},"
-            f" validation MPJPE {record['val_mpjpe_mm']:.1f} mm"
+            f" validation MPJPE {record['val_mpjpe_mm']:.1f} mm, training {record['train_mpjpe_mm']:.1f} mm"
         )
 
     train = run if job.runtime.devices == job.runtime.nodes == 1 else run_on_devices
@@ -73,11 +85,13 @@ def train_stage(stage: Stage, tracked: TrackedRun, network: DSTformer, job: Job)
         "best_epoch": int(best["epoch"]),
         "val_mpjpe_mm": best["val_mpjpe_mm"],
         "val_pck_150": best["val_pck_150"],
+        "train_mpjpe_mm": best["train_mpjpe_mm"],
         "micro_batch": progress.micro_batch,
+        "mflop_per_window": mflop,
+        **(speed(median(speeds)) if speeds else {}),
         "history": history,
     }
     tracked.set_tags({"uplift.micro_batch": progress.micro_batch})
-    window = int(read_manifest(job.windows)["parameters"]["window"])
     _log_checkpoints(stage.folder, tracked, window, parameters.keep_top, history, job.objective)
 
 

@@ -16,7 +16,7 @@ from flows.pretrain import pretrain
 from model import training
 from tasks.mlflow_runs.runs import connect, find_runs
 
-CURVES = ("loss", "learning_rate", "val_mpjpe_mm", "val_pck_150")
+CURVES = ("loss", "learning_rate", "val_mpjpe_mm", "val_pck_150", "train_mpjpe_mm")
 
 
 def curves(store, digest):
@@ -39,7 +39,7 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize(
     ("module", "name", "call"),
-    [(training, "_keep", 2), (training, "save_last", 2), (data_contracts.store.folders, "write_manifest", 1)],
+    [(training, "keep", 2), (training, "save_last", 2), (data_contracts.store.folders, "write_manifest", 1)],
 )
 def test_a_killed_run_goes_on_in_its_own_mlflow_run_without_a_gap_or_a_double_step(
     windows, parameters, store, empty_store, monkeypatch, module, name, call
@@ -64,6 +64,8 @@ def test_a_killed_run_goes_on_in_its_own_mlflow_run_without_a_gap_or_a_double_st
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     assert len(client.search_runs(experiments, "tags.`uplift.stage` = 'pretrain'")) == 1
     assert len(client.search_logged_models(experiments)) == 3  # the epochs' checkpoints, each once
+    windows_per_second, mflop = (whole.statistics[name] for name in ("windows_per_second", "mflop_per_window"))
+    assert whole.statistics["gflop_per_second"] == pytest.approx(3 * mflop / 1000 * windows_per_second)
     wanted = curves(store, whole.digest)
     assert [step for step, _ in wanted["loss"]] == [record["step"] for record in whole.statistics["history"]]
     assert curves(empty_store, whole.digest) == wanted

@@ -75,24 +75,25 @@ def test_two_processes_give_the_curve_of_one(windows_folder, tmp_path, augmentat
     alone = run(one, network(), nothing, nothing, nothing)
     epochs, lines = [], []
     two = run_on_devices(other, network(), epochs.append, nothing, lines.append)
+    assert all(record.pop("windows_per_second") > 0 for record in epochs)
     assert epochs == two.history
     assert any("windows of 9 frames on 2 x cpu" in line for line in lines)
     for record, other in zip(two.history, alone.history, strict=True):
         assert record == pytest.approx(other, rel=1e-4)
 
 
-def test_with_stem_geometry_and_muon_two_processes_give_the_curve_of_one(windows_folder, tmp_path):
+def test_with_stem_geometry_dropout_muon_and_an_average_two_processes_give_the_curve_of_one(windows_folder, tmp_path):
     parts = {"patch": 3, "stem": "window", "stem_width": 64, "cosines": 4, "geometry": "foreshortening"}
-    config = CONFIG.model_copy(update={**parts, "mask_token": True})
-    parameters = PARAMETERS.model_copy(update={"optimiser": "muon", "batch_size": 20})
+    config = CONFIG.model_copy(update={**parts, "dropout": 0.2, "mask_token": True})
+    parameters = PARAMETERS.model_copy(update={"optimiser": "muon", "ema": 0.9, "batch_size": 20})
     assert math.ceil(len(load_windows(windows_folder, "val")) / (2 * 20)) % 2  # one process validates a batch more
     networks = [build_network(lambda: DSTformer(config, HeadKind.POSE), 0) for _ in range(2)]
     alone = run(job(windows_folder, tmp_path / "one", 1, parameters), networks[0], nothing, nothing, nothing)
     two = run_on_devices(job(windows_folder, tmp_path / "two", 2, parameters), networks[1], nothing, nothing, nothing)
     for record, other in zip(two.history, alone.history, strict=True):
-        counts = record.pop("val_pck_150"), other.pop("val_pck_150")  # a joint at the threshold tips over, or not
-        assert counts[0] == pytest.approx(counts[1], abs=1e-3)
-        assert record == pytest.approx(other, rel=1e-4)
+        share = record["val_pck_150"]
+        assert share == pytest.approx(other["val_pck_150"], abs=1e-3)  # joints at the very 150 mm
+        assert record == pytest.approx(other | {"val_pck_150": share}, rel=1e-4)
 
 
 def test_a_network_that_learned_a_token_is_fine_tuned_by_two_processes_without_masks(windows_folder, tmp_path):

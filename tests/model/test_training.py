@@ -1,4 +1,5 @@
 import copy
+import inspect
 import signal
 import subprocess
 import sys
@@ -9,7 +10,9 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins import MixedPrecision
+from safetensors import safe_open
 
+import model.training as training
 from data_contracts.errors import InputError
 from data_contracts.parameters import (
     AugmentationParameters,
@@ -26,6 +29,7 @@ from data_contracts.parameters import (
 )
 from model.learning.checkpoints import load_network, read_about
 from model.learning.devices import make_fabric
+from model.learning.stepping import Learner
 from model.network.dstformer import DSTformer
 from model.training import build_network, fit
 from model.windows.epochs import TrainingWindows
@@ -128,20 +132,40 @@ def assert_taken_up_again(windows, tmp_path, parameters, killed_at):
         )
     reported = []
     resumed, resumed_history = train(windows, tmp_path / "cut", parameters, on_epoch=reported.append)
-    assert resumed_history == reported == history
+    assert resumed_history == [without_speed(record) for record in reported] == history
     assert_same_weights(resumed, whole)
     assert_same_weights(
         load_network(tmp_path / "cut" / "model.safetensors"), load_network(tmp_path / "whole" / "model.safetensors")
     )
 
 
-def learner(seed=0):
-    return build_network(lambda: DSTformer(LEARNER, HeadKind.POSE), seed)
+def without_speed(record):
+    return {name: value for name, value in record.items() if name != "windows_per_second"}
+
+
+def test_every_epoch_trained_here_tells_its_speed(windows, tmp_path):
+    speeds = []
+    train(windows, tmp_path / "run", on_epoch=lambda record: speeds.append(record["windows_per_second"]))
+    assert len(speeds) == PARAMETERS.max_epochs
+    assert min(speeds) > 0
+
+
+def learner(seed=0, dropout=0.0):
+    config = LEARNER.model_copy(update={"dropout": dropout})
+    return build_network(lambda: DSTformer(config, HeadKind.POSE), seed)
 
 
 def test_with_muon_too_a_run_taken_up_again_ends_with_the_same_weights_to_the_bit(windows, tmp_path):
     parameters = PARAMETERS.model_copy(update={"optimiser": "muon", "schedule": "cosine", "max_epochs": 3})
-    whole, history = train(windows, tmp_path / "whole", parameters, learner())
+    assert_learner_taken_up_again(windows, tmp_path, parameters)
+
+
+def test_with_dropout_too_a_run_taken_up_again_ends_with_the_same_weights_to_the_bit(windows, tmp_path):
+    assert_learner_taken_up_again(windows, tmp_path, PARAMETERS.model_copy(update={"max_epochs": 3}), dropout=0.2)
+
+
+def assert_learner_taken_up_again(windows, tmp_path, parameters, dropout=0.0):
+    whole, history = train(windows, tmp_path / "whole", parameters, learner(dropout=dropout))
 
     def kill(step, steps):
         if step == 9:
@@ -149,11 +173,64 @@ def test_with_muon_too_a_run_taken_up_again_ends_with_the_same_weights_to_the_bi
 
     often = Runtime(accelerator="cpu", checkpoint_minutes=1e-9)
     with pytest.raises(Killed):
-        train(windows, tmp_path / "cut", parameters, learner(), on_step=kill, runtime=often)
-    resumed, resumed_history = train(windows, tmp_path / "cut", parameters, learner(seed=1))
+        train(windows, tmp_path / "cut", parameters, learner(dropout=dropout), on_step=kill, runtime=often)
+    resumed, resumed_history = train(windows, tmp_path / "cut", parameters, learner(seed=1, dropout=dropout))
     assert resumed_history == history
     assert history[-1]["loss"] < history[0]["loss"]
     assert_same_weights(resumed, whole)
+
+
+@pytest.mark.parametrize("killed_at", ["epoch 2", "step 13"])
+def test_with_an_average_too_a_run_is_taken_up_again_to_the_bit(windows, tmp_path, killed_at):
+    assert_taken_up_again(windows, tmp_path, PARAMETERS.model_copy(update={"ema": 0.9}), killed_at)
+
+
+def test_a_run_killed_while_it_validates_the_average_goes_on_from_what_it_learned(windows, tmp_path, monkeypatch):
+    parameters = PARAMETERS.model_copy(update={"ema": 0.9, "max_epochs": 2})
+    whole, history = train(windows, tmp_path / "whole", parameters)
+    save = training.save_last
+
+    def killed(folder, network, optimiser, average, state):
+        save(folder, network, optimiser, average, state)
+        if any(frame.function == "validate" for frame in inspect.stack()):
+            raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(training, "save_last", killed)
+        train(windows, tmp_path / "cut", parameters, runtime=Runtime(accelerator="cpu", checkpoint_minutes=1e-9))
+    assert read_about(tmp_path / "cut" / "last.safetensors")["step"] > 0
+    resumed, resumed_history = train(windows, tmp_path / "cut", parameters)
+    assert resumed_history == history
+    assert_same_weights(resumed, whole)
+
+
+def test_what_is_validated_and_kept_is_the_average_and_training_goes_on_without_it(windows, tmp_path):
+    plain, plain_history = train(windows, tmp_path / "plain", PARAMETERS)
+    parameters = PARAMETERS.model_copy(update={"ema": 0.99})
+    network, history = train(windows, tmp_path / "run", parameters)
+    assert_same_weights(network, plain)
+    last, best = history[-1], min(history, key=lambda record: record["val_mpjpe_mm"])
+    assert last["loss"] == plain_history[-1]["loss"]
+    assert last["val_mpjpe_mm"] != plain_history[-1]["val_mpjpe_mm"]
+    kept = load_network(tmp_path / "run" / "model.safetensors")
+    again = Learner(kept, parameters, Objective.LIFT, make_fabric(Runtime(accelerator="cpu"), "32-true"))
+    sample = windows[0].pick(TrainingWindows(*windows).sampled().tolist())
+    for scored, name in ((windows[1], "val_mpjpe_mm"), (sample, "train_mpjpe_mm")):
+        assert again.validate(scored)[0] == pytest.approx(best[name], rel=1e-6)
+    with safe_open(tmp_path / "run" / "last.safetensors", "pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    for name, value in network.named_parameters():
+        assert torch.equal(tensors[f"network.{name}"], value), name
+        assert not torch.equal(tensors[f"average.weights.{name}"], value), name
+
+
+def test_of_a_frozen_backbone_there_is_no_average(windows, tmp_path):
+    parameters = FinetuneParameters(batch_size=16, max_epochs=2, learning_rate=1e-2, ema=0.9)
+    network = with_head(build_network(lambda: DSTformer(CONFIG), 0), parameters)
+    train(windows, tmp_path / "run", parameters, network)
+    kept = load_network(tmp_path / "run" / "model.safetensors")
+    assert_same_weights(kept.backbone, network.backbone)
+    assert not torch.equal(kept.head.joints.weight, network.head.joints.weight)
 
 
 def assert_same_weights(network, other):
@@ -169,6 +246,17 @@ def test_validation_meets_its_windows_as_they_are_stored(placed_windows, tmp_pat
     _, unchanged = train(placed_windows, tmp_path / "plain", plain)
     assert history[0]["val_mpjpe_mm"] == pytest.approx(unchanged[0]["val_mpjpe_mm"], rel=1e-6)
     assert history[0]["loss"] != pytest.approx(unchanged[0]["loss"], rel=1e-3)
+
+
+def test_training_windows_are_scored_as_they_are_stored(placed_windows, tmp_path):
+    """A network that does not learn is scored the same, whatever training windows are made of."""
+    parameters = PARAMETERS.model_copy(update={"max_epochs": 1, "learning_rate": 1e-12, "flip": False})
+    scores = [
+        train(placed_windows, tmp_path / name, parameters.model_copy(update={"augmentation": made_new}))[1][0]
+        for name, made_new in (("plain", AugmentationParameters()), ("augmented", EVERYTHING))
+    ]
+    assert scores[0]["train_mpjpe_mm"] == pytest.approx(scores[1]["train_mpjpe_mm"], rel=1e-6)
+    assert scores[0]["train_mpjpe_mm"] != pytest.approx(scores[0]["val_mpjpe_mm"], rel=1e-6)
 
 
 @pytest.mark.parametrize("objective", list(Objective))
@@ -329,9 +417,34 @@ def test_out_of_memory_goes_on_with_smaller_micro_batches_once(windows, tmp_path
 def test_the_size_of_a_micro_batch_changes_no_result(windows, tmp_path):
     corruption = CorruptionParameters(joint_share=0.2, frame_share=0.1, noise=DetectorNoise())
     parameters = PARAMETERS.model_copy(update={"corruption": corruption, "max_epochs": 1, "loss_on": "masked"})
-    _, whole = train(windows, tmp_path / "whole", parameters.model_copy(update={"batch_size": 32}))
-    _, parts = train(windows, tmp_path / "parts", parameters.model_copy(update={"batch_size": 8, "accumulate": 4}))
-    assert parts[0]["loss"] == pytest.approx(whole[0]["loss"], rel=1e-4)
+    sizes = ({"batch_size": 32}, {"batch_size": 8, "accumulate": 4, "gradient_checkpointing": True})
+    (whole,), (parts,) = (
+        train(windows, tmp_path / f"{number}", parameters.model_copy(update=size), learner(dropout=0.3))[1]
+        for number, size in enumerate(sizes)
+    )
+    assert parts["loss"] == pytest.approx(whole["loss"], rel=1e-4)
+
+
+def test_dropout_is_of_training_alone_and_not_of_what_is_frozen(windows, tmp_path):
+    parameters = PARAMETERS.model_copy(update={"max_epochs": 1, "learning_rate": 1e-12})
+    (plain,), (dropped,) = (
+        train(windows, tmp_path / f"{share}", parameters, learner_that_answers(share))[1] for share in (0.0, 0.5)
+    )
+    assert dropped["loss"] != pytest.approx(plain["loss"], rel=1e-6)
+    for name in ("val_mpjpe_mm", "train_mpjpe_mm"):
+        assert dropped[name] == pytest.approx(plain[name], rel=1e-6)
+    frozen = learner(dropout=0.5)
+    frozen.backbone.requires_grad_(False)
+    assert frozen.draw_kept(3, torch.Generator()) is None
+
+
+def learner_that_answers(dropout):
+    """Its head moved from the zeros it begins with, so that features matter."""
+    network = learner(dropout=dropout)
+    with torch.no_grad():
+        network.head.poses.weight += 0.01
+        network.head.from_stem.weight += 0.01
+    return network
 
 
 def test_a_token_for_masked_joints_is_learned(windows, tmp_path):
@@ -378,6 +491,7 @@ def test_kept_features_change_no_loss(windows, tmp_path, flip, kept, caplog):
     _, every_step = train(windows, tmp_path / "every-step", parameters, network, runtime=off)
     for record, other in zip(history, every_step, strict=True):
         assert record["loss"] == pytest.approx(other["loss"], abs=1e-5)
+        assert record["train_mpjpe_mm"] == pytest.approx(other["train_mpjpe_mm"], rel=1e-5)
         assert record["val_mpjpe_mm"] == pytest.approx(other["val_mpjpe_mm"], rel=1e-5)
     assert not list((tmp_path / "kept").glob(".features*"))
 
@@ -395,6 +509,7 @@ def test_of_patches_the_features_are_kept_and_beside_a_stem_that_the_head_reads_
         _, every_step = train(windows, tmp_path / f"{head}-every-step", parameters, network, runtime=off)
         for record, other in zip(history, every_step, strict=True):
             assert record["loss"] == pytest.approx(other["loss"], abs=1e-5)
+            assert record["train_mpjpe_mm"] == pytest.approx(other["train_mpjpe_mm"], rel=1e-5)
 
 
 def test_a_pose_head_is_kept_by_fine_tuning_and_exchanged_for_another():

@@ -96,6 +96,8 @@ def test_what_changes_no_result_changes_no_digest(windows, common, changed):
         ({}, {"augmentation": {"tilt_deg": 1}}),
         ({"augmentation": {"cameras": {}}}, {"augmentation": {"cameras": {"nearest_m": 2}}}),
         ({}, {"keep_top": 1}),
+        ({}, {"ema": 0.9}),
+        ({}, {"network": {"dropout": 0.1}}),
         ({}, {"checkpoint_every": 2}),
         ({}, {"precision": "bf16-mixed"}),
         ({"precision": "bf16-mixed"}, {"precision": "16-mixed"}),

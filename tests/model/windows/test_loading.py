@@ -9,6 +9,7 @@ from data_contracts.skeleton import MIRROR
 from data_contracts.windows import to_numpy
 from model.network.lifting import mirror
 from model.windows.batches import Batch
+from model.windows.epochs import TrainingWindows
 from model.windows.loading import WindowTensors, load_windows
 from model.windows.streaming import StreamedWindows, mirrored_of, window_bytes
 
@@ -177,3 +178,10 @@ def test_a_truncated_file_is_named(windows_folder, kept):
     file.write_bytes(file.read_bytes()[:kept])
     with pytest.raises(InputError, match=r"train/part-00001\.parquet: cannot be read"):
         load_windows(windows_folder, "train")
+
+
+@pytest.mark.parametrize(("train", "val", "count"), [(103, 50, 5), (4000, 60, 60), (100_000, 9000, 512), (7, 3, 1)])
+def test_training_windows_are_sampled_evenly_and_few_of_them(train, val, count):
+    places = TrainingWindows(range(train), range(val)).sampled().tolist()
+    assert len(places) == count
+    assert [place * count // train for place in places] == list(range(count))

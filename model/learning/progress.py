@@ -1,0 +1,58 @@
+"""Where a run stands, and which of its epochs' weights are kept: the best as the result, the next best beside it."""
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from data_contracts.store.folders import CHECKPOINT_FILE
+from model.learning.checkpoints import save_network
+from model.network.dstformer import DSTformer
+
+
+@dataclass
+class Progress:
+    """The loop's state; JSON in `last`."""
+
+    epoch: int = 0
+    step: int = 0  # optimiser steps done of this epoch
+    loss_sum: float = 0.0  # over the windows of this epoch so far, bad steps left out
+    counted: int = 0  # these windows
+    best: float = math.inf
+    stale_epochs: int = 0
+    bad_steps: int = 0
+    micro_batch: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+    top: list[tuple[float, int]] = field(default_factory=list)
+    precision: dict[str, Any] = field(default_factory=dict)
+
+    def enter(self, record: dict[str, float], keep_top: int) -> list[int]:
+        """Enter an epoch into the history and among the `keep_top` best; returns the epochs that fall out of them."""
+        self.history.append(record)
+        score = record["val_mpjpe_mm"]
+        self.stale_epochs = 0 if score < self.best else self.stale_epochs + 1
+        self.best = min(self.best, score)
+        ranked = sorted([*((best, at) for best, at in self.top), (score, int(record["epoch"]))])
+        self.top = ranked[:keep_top]
+        return [epoch for _, epoch in ranked[keep_top:]]
+
+
+def keep(
+    folder: Path, network: DSTformer, progress: Progress, checkpoint_every: int | None, dropped: list[int]
+) -> None:
+    """Keep the weights of the epoch entered last if it is the best, among the best, or due; drop what falls out."""
+    record = progress.history[-1]
+    epoch = int(record["epoch"])
+    if progress.stale_epochs == 0:
+        save_network(folder / CHECKPOINT_FILE, network, record)
+    if checkpoint_every and epoch % checkpoint_every == 0:
+        save_network(folder / f"epoch-{epoch:04d}.safetensors", network, record)
+    if epoch in (at for _, at in progress.top):
+        save_network(top_file(folder, epoch), network, record)
+    for at in dropped:
+        top_file(folder, at).unlink(missing_ok=True)
+
+
+def top_file(folder: Path, epoch: int) -> Path:
+    """Where a run keeps the weights of `epoch` while they are among its best."""
+    return folder / f"top-epoch-{epoch:04d}.safetensors"
