@@ -7,6 +7,7 @@ they are seen. So the window's 3D and its scale come in the units of the new box
 
 from dataclasses import replace
 from functools import cache
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -14,6 +15,8 @@ from torch import Tensor
 from data_contracts.detector_skeletons import SKELETONS, Detector
 from data_contracts.parameters import CorruptionParameters
 from model.windows.batches import Batch
+
+SomeBatch = TypeVar("SomeBatch", bound=Batch)
 
 
 def draw_detectors(
@@ -44,7 +47,7 @@ def draw_detectors(
     )
 
 
-def seen_by(windows: Batch, shown: Tensor) -> tuple[Batch, Tensor]:
+def seen_by(windows: SomeBatch, shown: Tensor) -> tuple[SomeBatch, Tensor]:
     """The windows in the boxes of what detectors show of them, and what these show; confidence stays as it is.
 
     Parameters

@@ -123,7 +123,8 @@ def test_an_evaluation_is_told_by_its_split_and_precision_not_by_its_batches(win
         return identities.evaluate(windows, checkpoint, "abc", EvaluateParameters(**changed)).digest
 
     assert digest(batch_size=8) == digest()
-    assert len({digest(), digest(precision="bf16-mixed"), digest(split="val"), digest(flip=False)}) == 4
+    changed = ({"precision": "bf16-mixed"}, {"split": "val"}, {"flip": False}, {"robustness_windows": 0})
+    assert len({digest(), *(digest(**one) for one in changed)}) == 5
 
 
 def test_windows_are_told_by_what_places_groups_under_their_split_and_by_nothing_else(windows):
