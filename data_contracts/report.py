@@ -12,6 +12,7 @@ REPORT_FILE = "report.json"
 ERRORS_FILE = "errors.parquet"
 BASELINES = ("mean_depth", "linear", "mlp")
 METHODS = ("model", *BASELINES)
+ROBUSTNESS_METHODS = ("model", "linear", "mlp")  # mean depth has nothing to lose
 
 
 def baseline_file(name: str) -> str:
@@ -46,11 +47,9 @@ class StageResult(BaseModel):
         )
 
     def summary(self) -> dict[str, Any]:
-        """What `--json` prints: folder, digest, cached, seconds, the counts, and the metrics where there are any."""
+        """What `--json` prints: folder, digest, cached, seconds, counts; metrics, robustness where there are any."""
         summary = self.model_dump(include={"stage", "folder", "digest", "cached", "seconds"}) | self.counts
-        if "metrics" in self.statistics:
-            summary["metrics"] = self.statistics["metrics"]
-        return summary
+        return summary | {name: self.statistics[name] for name in ("metrics", "robustness") if name in self.statistics}
 
     @property
     def path(self) -> Path:
@@ -79,8 +78,19 @@ class MethodScores(BaseModel):
         return self.model_dump(exclude={"per_joint_mm", "per_action_mm"}, exclude_none=True)
 
 
+class Robustness(BaseModel):
+    """MPJPE on some windows of a split as detectors would show them, beside that on the same windows as they are.
+
+    mpjpe_mm: condition -> method (`ROBUSTNESS_METHODS`) -> mm. Conditions: `clean`; `noise`, that of `DetectorNoise`;
+    `missing`, a fifth of the joints at 0 with confidence 0; and each detector, its keypoints brought to H36M's joints.
+    """
+
+    windows: int
+    mpjpe_mm: dict[str, dict[str, float]]
+
+
 class Report(BaseModel):
-    """Evaluation of a model beside the baselines, on the same windows."""
+    """Evaluation of a model beside the baselines, on the same windows; robustness: none where it was not asked for."""
 
     split: str
     windows: int
@@ -90,3 +100,4 @@ class Report(BaseModel):
     mean_depth: MethodScores
     linear: MethodScores
     mlp: MethodScores
+    robustness: Robustness | None = None

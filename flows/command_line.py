@@ -26,7 +26,7 @@ from data_contracts.store import identities
 from data_contracts.store.folders import resolve
 from data_contracts.store.lineage import baselines_digest, baselines_source
 from flows.terminal.options import Call, command
-from flows.terminal.printing import console, print_json, print_stage, score_table, stage_table
+from flows.terminal.printing import console, print_json, print_stage, score_tables, stage_table
 from flows.terminal.running import find_or_run, local_checkpoint, run_flow
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -211,7 +211,7 @@ def pipeline(
     )
     outcome["seconds"] = round(time.perf_counter() - start, 3)
     to_person, version = console(call.as_json), outcome["model"]
-    to_person.print(stage_table(outcome["stages"]), score_table(outcome["metrics"]))
+    to_person.print(stage_table(outcome["stages"]), *score_tables(outcome["stages"]["evaluate"]["statistics"]))
     to_person.print(f"registered {version['name']} version {version['version']} as {version['uri']}")
     to_person.print(
         f"\nlook at it:  .venv/bin/mlflow server --backend-store-uri sqlite:///{call.store / 'mlflow.db'}"

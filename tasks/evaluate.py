@@ -9,7 +9,16 @@ from prefect.cache_policies import NO_CACHE
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import EvaluateParameters, Runtime
-from data_contracts.report import BASELINES, ERRORS_FILE, METHODS, REPORT_FILE, Report, StageResult
+from data_contracts.report import (
+    BASELINES,
+    ERRORS_FILE,
+    METHODS,
+    REPORT_FILE,
+    ROBUSTNESS_METHODS,
+    Report,
+    Robustness,
+    StageResult,
+)
 from data_contracts.store import identities
 from data_contracts.store.folders import Stage
 from data_contracts.store.lineage import train_minutes
@@ -20,6 +29,7 @@ from model.learning.devices import make_fabric
 from model.network.dstformer import DSTformer
 from model.network.lifting import Lifter
 from model.scoring.evaluation import evaluate, network_lifter
+from model.scoring.robustness import score_robustness
 from model.windows.loading import Windows, load_windows
 from tasks.mlflow_runs.figures import joint_bars, lifted_sheet
 from tasks.mlflow_runs.runs import TrackedRun
@@ -62,12 +72,15 @@ def evaluate_lifter(
             frames=done["model"].frames,
             ridge_penalty=fitted["statistics"]["ridge_penalty"],
             **{name: done[name].scores.model_copy(update={"train_minutes": minutes[name]}) for name in METHODS},
+            robustness=_robustness(methods, held_out, fabric, parameters),
         )
         write_json(stage.folder / REPORT_FILE, report.model_dump())
         beside = {f"{name}_mpjpe_mm": done[name].errors["mpjpe_mm"] for name in BASELINES}
         done["model"].errors.assign(**beside).to_parquet(stage.folder / ERRORS_FILE, index=False)
         stage.counts |= {"windows": report.windows, "frames": report.frames}
         stage.statistics |= {"metrics": {name: getattr(report, name).headline() for name in METHODS}}
+        if report.robustness:
+            stage.statistics |= {"robustness": report.robustness.model_dump()}
         _show(tracked, report, held_out, methods["model"])
 
     identity = identities.evaluate(windows, checkpoint, fitted["digest"], parameters)
@@ -91,6 +104,15 @@ def _methods(network: DSTformer, baselines: Path, windows: Windows, fabric: Fabr
     }
 
 
+def _robustness(
+    methods: dict[str, Lifter], windows: Windows, fabric: Fabric, parameters: EvaluateParameters
+) -> Robustness | None:
+    if not parameters.robustness_windows:
+        return None
+    lifters = {name: methods[name] for name in ROBUSTNESS_METHODS}
+    return score_robustness(lifters, windows, parameters.robustness_windows, parameters.batch_size, fabric)
+
+
 def _fitting(network: DSTformer, checkpoint: Path, windows: Windows) -> DSTformer:
     """The network, if it lifts windows of this length."""
     if network.config.dim_out != 3:
@@ -102,9 +124,15 @@ def _fitting(network: DSTformer, checkpoint: Path, windows: Windows) -> DSTforme
 
 def _show(tracked: TrackedRun, report: Report, windows: Windows, lifter: Lifter) -> None:
     for name in METHODS:
-        scores = getattr(report, name)
-        prefix = "" if name == "model" else f"{name}."
-        tracked.log_metrics({f"{prefix}{key}": value for key, value in scores.headline().items()})
+        tracked.log_metrics({_named(name, key): value for key, value in getattr(report, name).headline().items()})
+    if report.robustness:
+        tracked.log_metrics(
+            {
+                _named(name, f"robustness.{condition}_mpjpe_mm"): error
+                for condition, errors in report.robustness.mpjpe_mm.items()
+                for name, error in errors.items()
+            }
+        )
     tracked.log_metrics({f"joint.{joint}_mm": value for joint, value in report.model.per_joint_mm.items()})
     tracked.client.log_dict(tracked.run_id, report.model_dump(), REPORT_FILE)
     chosen = np.linspace(0, len(windows) - 1, SHOWN).astype(int).tolist()
@@ -115,3 +143,8 @@ def _show(tracked: TrackedRun, report: Report, windows: Windows, lifter: Lifter)
     titles = [str(action)[:24] for action in windows.rows["action"].iloc[chosen]]
     tracked.log_figure(lifted_sheet(batch.pose_2d[:, middle].numpy(), pred.numpy(), true.numpy(), titles), "lifted.png")
     tracked.log_figure(joint_bars({name: getattr(report, name).per_joint_mm for name in METHODS}), "joints.png")
+
+
+def _named(method: str, score: str) -> str:
+    """A score's name in MLflow."""
+    return score if method == "model" else f"{method}.{score}"

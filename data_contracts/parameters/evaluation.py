@@ -19,6 +19,9 @@ class EvaluateParameters(Parameters):
 
     split: Literal["val", "test"] = "test"
     flip: bool = Field(True, description="Mean with what the network makes of the mirror image (flip averaging).")
+    robustness_windows: int = Field(
+        2000, ge=0, description="Windows, evenly drawn, that are scored as detectors would show them; 0: none."
+    )
     batch_size: Annotated[int, NO_RESULT] = Field(256, ge=1)
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = Field(
         "32-true", description="16-mixed (fp16): on CUDA only, refused elsewhere."

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from data_contracts.detector_skeletons import Detector
 from data_contracts.parameters.augmentation import AugmentationParameters
 from data_contracts.parameters.base import NO_RESULT, Parameters, Share
 from data_contracts.parameters.network import DSTformerConfig, HeadKind
@@ -66,6 +67,15 @@ class CorruptionParameters(Parameters):
         "normal", description="Replaced by N(0,1), by 0 with confidence 0, or by a token that is learned."
     )
     noise: DetectorNoise | None = Field(None, description="Detector noise; none: the true 2D with confidence 1.")
+    skeletons_share: Share = Field(
+        0.0,
+        description="Share of windows whose joints are derived from a detector's keypoints, before noise and masks.",
+    )
+    skeletons: tuple[Detector, ...] = Field(
+        tuple(name for name in Detector if name is not Detector.H36M17),
+        min_length=1,
+        description="The detectors: one for a whole window, drawn anew at every step.",
+    )
 
     @property
     def masks(self) -> bool:
@@ -78,8 +88,9 @@ class CorruptionParameters(Parameters):
         return self.masks and self.fill == "token"
 
     def idle(self) -> set[str]:
-        """What masked joints are filled with, where none is masked."""
-        return set() if self.masks else {"fill"}
+        """What masked joints are filled with, where none is masked; detectors, where no window is seen by one."""
+        unseen = set() if self.skeletons_share else {"skeletons_share", "skeletons"}
+        return unseen if self.masks else unseen | {"fill"}
 
 
 class LossWeights(Parameters):

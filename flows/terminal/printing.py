@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from data_contracts.report import METHODS, StageResult
+from data_contracts.report import METHODS, ROBUSTNESS_METHODS, StageResult
 
 
 def console(as_json: bool) -> Console:
@@ -28,7 +28,7 @@ def print_stage(result: StageResult, as_json: bool, next_command: str) -> None:
     to_person = console(as_json)
     to_person.print(stage_table({result.stage: result.model_dump()}))
     if "metrics" in result.statistics:
-        to_person.print(score_table(result.statistics["metrics"]))
+        to_person.print(*score_tables(result.statistics))
     to_person.print(f"{result.folder}\nnext: {next_command}", soft_wrap=True)
     print_json(as_json, result.summary())
 
@@ -47,6 +47,12 @@ def stage_table(stages: dict[str, dict[str, Any]]) -> Table:
     return table
 
 
+def score_tables(statistics: dict[str, Any]) -> list[Table]:
+    """Scores, and robustness where it was asked for: the statistics of an evaluation."""
+    tables = [score_table(statistics["metrics"])]
+    return [*tables, robustness_table(statistics["robustness"])] if "robustness" in statistics else tables
+
+
 def score_table(metrics: dict[str, dict[str, float]]) -> Table:
     """A row for the model and each baseline."""
     columns = ("MPJPE", "P-MPJPE", "PCK@150mm", "AUC", "MPJVE", "trained")
@@ -58,4 +64,17 @@ def score_table(metrics: dict[str, dict[str, float]]) -> Table:
         trained = f"{scores['train_minutes']:.1f} min" if "train_minutes" in scores else "?"
         row = (*lengths, *shares, f"{scores['mpjve_mm']:.2f}", trained)
         table.add_row(method.replace("_", " "), *row, style="bold" if method == "model" else None)
+    return table
+
+
+def robustness_table(robustness: dict[str, Any]) -> Table:
+    """A row for each condition, a `Robustness` as a dict; detectors under which all score the same share one."""
+    title = f"MPJPE in mm as detectors would show it ({robustness['windows']:,} windows)"
+    table = Table("2D as seen", *ROBUSTNESS_METHODS, title=title)
+    errors: dict[str, dict[str, float]] = robustness["mpjpe_mm"]
+    alike: dict[tuple[float, ...], list[str]] = {}
+    for condition, by_method in errors.items():
+        alike.setdefault(tuple(by_method[method] for method in ROBUSTNESS_METHODS), []).append(condition)
+    for row, conditions in alike.items():
+        table.add_row(", ".join(conditions), *(f"{error:.1f}" for error in row))
     return table

@@ -24,6 +24,7 @@ from model.scoring.metrics import PCK_MM, joint_errors
 from model.windows.augmentation import augment
 from model.windows.batches import Batch
 from model.windows.corruption import corrupt
+from model.windows.detectors import draw_detectors
 from model.windows.loading import Windows
 from model.windows.seeding import generator_at
 
@@ -90,7 +91,8 @@ class Learner:
         self, windows: Batch, generator: torch.Generator, features: Tensor | None = None, only_2d: bool = False
     ) -> TrainingBatch:
         """`windows`, all those of a step, corrupted; `features` where nothing is."""
-        given, masked = corrupt(windows.pose_2d, self.parameters.corruption, generator)
+        windows, given = draw_detectors(windows, self.parameters.corruption, generator)
+        given, masked = corrupt(given, self.parameters.corruption, generator)
         error_weights = ErrorWeights.of(windows.frame_weight, masked if self.parameters.loss_on == "masked" else None)
         shown = masked if self.parameters.corruption.fill == "token" else None
         return TrainingBatch(windows, given, shown, features, error_weights, error_weights.totals, only_2d)
@@ -127,8 +129,9 @@ class Learner:
                 continue
             generator = generator_at(fabric.device, self.parameters.seed, VALIDATION_SEED, number * size)
             places = torch.arange(number * size, number * size + len(batch), device=fabric.device)
-            pred, target = self._answer(self.corrupted(batch, generator, features.at(places) if features else None))
-            errors_mm = joint_errors(pred, target) * (1000 / batch.scale.view(-1, 1, 1))  # (B, T, 17)
+            shown = self.corrupted(batch, generator, features.at(places) if features else None)
+            pred, target = self._answer(shown)
+            errors_mm = joint_errors(pred, target) * (1000 / shown.clean.scale.view(-1, 1, 1))  # (B, T, 17)
             within = (errors_mm <= PCK_MM).float()
             of_frames = torch.stack((errors_mm.mean(dim=-1), within.mean(dim=-1), torch.ones_like(batch.frame_weight)))
             sums += (of_frames * batch.frame_weight).sum(dim=(1, 2))

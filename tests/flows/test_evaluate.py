@@ -16,7 +16,7 @@ from data_contracts.parameters import (
     NewBodies,
     NewCameras,
 )
-from data_contracts.report import BASELINES, ERRORS_FILE, REPORT_FILE
+from data_contracts.report import BASELINES, ERRORS_FILE, REPORT_FILE, ROBUSTNESS_METHODS, StageResult
 from data_contracts.store.checking import check_folder
 from data_contracts.store.digests import Identity
 from data_contracts.store.folders import open_stage
@@ -88,6 +88,29 @@ def test_the_errors_of_every_window_stand_side_by_side(outcome):
         assert mean == pytest.approx(outcome["metrics"][name]["mpjpe_mm"], rel=1e-6)
     report = json.loads((folder / REPORT_FILE).read_text())
     assert report["model"]["train_minutes"] > report["mlp"]["train_minutes"] > 0
+
+
+def test_robustness_stands_in_the_report_and_in_what_programs_read(outcome, store):
+    stage = outcome["stages"]["evaluate"]
+    report = json.loads((Path(stage["folder"]) / REPORT_FILE).read_text())["robustness"]
+    assert report == stage["statistics"]["robustness"] == StageResult(**stage).summary()["robustness"]
+    assert report["windows"] == min(2000, stage["counts"]["windows"])
+    assert {"clean", "noise", "missing", "coco17", "body25b"} <= report["mpjpe_mm"].keys()
+    for errors in report["mpjpe_mm"].values():
+        assert set(errors) == set(ROBUSTNESS_METHODS)
+    for method in ROBUSTNESS_METHODS:
+        clean = outcome["metrics"][method]["mpjpe_mm"]
+        assert report["mpjpe_mm"]["clean"][method] == pytest.approx(
+            clean, rel=1e-4 if report["windows"] < 2000 else 0.1
+        )
+
+
+def test_robustness_can_be_left_out(outcome, windows, parameters, store):
+    without = parameters.evaluate.model_copy(update={"robustness_windows": 0})
+    model = outcome["stages"]["finetune"]["folder"]
+    result = evaluate(str(windows), model, without, store=str(store), fit=parameters.baselines)
+    assert "robustness" not in result.summary()
+    assert json.loads((result.path / REPORT_FILE).read_text())["robustness"] is None
 
 
 def test_a_benchmark_without_a_training_split_is_scored_with_the_models_baselines(

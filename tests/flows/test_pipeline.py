@@ -91,6 +91,9 @@ def test_mlflow_has_a_parent_run_with_a_child_per_stage(outcome, store):
     assert tuned.inputs.dataset_inputs[0].dataset.digest == outcome["stages"]["convert"]["digest"]
     scored = by_name["evaluate"].data.metrics
     assert scored["mlp.mpjpe_mm"] == pytest.approx(outcome["metrics"]["mlp"]["mpjpe_mm"])
+    robustness = outcome["stages"]["evaluate"]["statistics"]["robustness"]["mpjpe_mm"]
+    assert scored["robustness.noise_mpjpe_mm"] == pytest.approx(robustness["noise"]["model"])
+    assert scored["linear.robustness.coco17_mpjpe_mm"] == pytest.approx(robustness["coco17"]["linear"])
     minutes = [sum(outcome["stages"][name]["seconds"] for name in ("pretrain", "finetune")) / 60]
     minutes.append(outcome["stages"]["baselines"]["statistics"]["train_minutes"]["mlp"])
     assert [scored["train_minutes"], scored["mlp.train_minutes"]] == pytest.approx(minutes, rel=0.05)

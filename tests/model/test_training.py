@@ -415,7 +415,7 @@ def test_out_of_memory_goes_on_with_smaller_micro_batches_once(windows, tmp_path
 
 
 def test_the_size_of_a_micro_batch_changes_no_result(windows, tmp_path):
-    corruption = CorruptionParameters(joint_share=0.2, frame_share=0.1, noise=DetectorNoise())
+    corruption = CorruptionParameters(joint_share=0.2, frame_share=0.1, noise=DetectorNoise(), skeletons_share=0.5)
     parameters = PARAMETERS.model_copy(update={"corruption": corruption, "max_epochs": 1, "loss_on": "masked"})
     sizes = ({"batch_size": 32}, {"batch_size": 8, "accumulate": 4, "gradient_checkpointing": True})
     (whole,), (parts,) = (

@@ -94,7 +94,7 @@ def write_report(store):
 
     scores = dict.fromkeys(METHODS, fill(MethodScores, {}))
     with open_stage(store, Identity("reports", "evaluate", EvaluateParameters(), {"windows": "abc"})) as stage:
-        report = fill(Report, {"split": "test", "windows": 3} | scores)
+        report = fill(Report, {"split": "test", "windows": 3, "robustness": None} | scores)
         write_json(stage.folder / REPORT_FILE, report.model_dump())
         errors = pd.DataFrame({"window_id": ["a", "b", "c"], "mpjpe_mm": 1.0, "p_mpjpe_mm": 1.0})
         errors.to_parquet(stage.folder / ERRORS_FILE, index=False)

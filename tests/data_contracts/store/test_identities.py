@@ -60,6 +60,7 @@ NOISE = {"noise": {"outlier_share": 0.1}}
         ({"learning_rate": 0.01}, {"norm_learning_rate": 0.01}),
         ({"max_epochs": 10}, {"patience": 11}),
         ({}, {"corruption": {"fill": "token"}}),
+        ({}, {"corruption": {"skeletons": ["coco17"]}}),
         (
             {"corruption": {"noise": {"outlier_share": 0}}},
             {"corruption": {"noise": {"outlier_share": 0, "outlier_range": 1}}},
@@ -89,6 +90,8 @@ def test_what_changes_no_result_changes_no_digest(windows, common, changed):
         ({"corruption": MASKS}, {"corruption": {**MASKS, "fill": "token"}}),
         ({"corruption": NOISE}, {"corruption": {"noise": {"outlier_share": 0.1, "outlier_range": 1}}}),
         ({}, {"corruption": {"noise": {}}}),
+        ({}, {"corruption": {"skeletons_share": 0.5}}),
+        ({"corruption": {"skeletons_share": 0.5}}, {"corruption": {"skeletons_share": 0.5, "skeletons": ["coco17"]}}),
         ({}, {"network": {"embed_dim": 32}}),
         ({}, {"batch_size": 32}),
         ({}, {"augmentation": {"cameras": {}}}),
@@ -122,7 +125,8 @@ def test_an_evaluation_is_told_by_its_split_and_precision_not_by_its_batches(win
         return identities.evaluate(windows, checkpoint, "abc", EvaluateParameters(**changed)).digest
 
     assert digest(batch_size=8) == digest()
-    assert len({digest(), digest(precision="bf16-mixed"), digest(split="val"), digest(flip=False)}) == 4
+    changed = ({"precision": "bf16-mixed"}, {"split": "val"}, {"flip": False}, {"robustness_windows": 0})
+    assert len({digest(), *(digest(**one) for one in changed)}) == 5
 
 
 def test_windows_are_told_by_what_places_groups_under_their_split_and_by_nothing_else(windows):

@@ -3,7 +3,7 @@
 import json
 
 from data_contracts.report import StageResult
-from flows.terminal.printing import console, print_stage
+from flows.terminal.printing import console, print_stage, robustness_table
 
 RESULT = StageResult(
     stage="ingest",
@@ -31,3 +31,15 @@ def test_a_program_reads_one_object_and_a_person_what_stands_beside_it(capsys):
     printed = capsys.readouterr()
     assert json.loads(printed.out)["folder"] == RESULT.folder
     assert RESULT.folder in printed.err
+
+
+def test_detectors_under_which_all_score_the_same_share_a_row(capsys):
+    errors = {"clean": (30, 70, 40), "coco17": (35, 80, 50), "halpe26": (33, 75, 45), "body25": (35, 80, 50)}
+    by_condition = {name: dict(zip(("model", "linear", "mlp"), row, strict=True)) for name, row in errors.items()}
+    console(False).print(robustness_table({"windows": 2000, "mpjpe_mm": by_condition}))
+    rows = [line.split("\u2502") for line in capsys.readouterr().out.splitlines() if line.startswith("\u2502")]
+    assert [[cell.strip() for cell in row[1:-1]] for row in rows] == [
+        ["clean", "30.0", "70.0", "40.0"],
+        ["coco17, body25", "35.0", "80.0", "50.0"],
+        ["halpe26", "33.0", "75.0", "45.0"],
+    ]

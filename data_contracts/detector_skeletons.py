@@ -1,0 +1,206 @@
+"""What 2D detectors call a body: the keypoints of each, and how the 17 joints of H36M derive from them.
+
+Notable decisions:
+- a keypoint has one name in every skeleton, `left_...` and `right_...` in pairs; so mirrors and limbs need no table;
+- a derived joint is a weighted sum of keypoints, weights summing to 1, wherever it lies: negative ones reach beyond a
+  keypoint. It is missing where one of its keypoints is: nothing is put in a keypoint's place;
+- the pelvis is the middle of the hips, as in this project's motion (to 1e-7 m), whether or not there is a keypoint;
+- thorax: the neck where there is one, else the middle of the shoulders. The spine lies half way to the pelvis;
+- a detector's nose is the tip, H36M's lies a quarter nearer to the shoulders (GAST-Net, tools/mpii_coco_h36m.py);
+- head: the top of the head where there is one, else ears and shoulders, which are seen from behind as well. With the
+  length from the middle of the shoulders to that of the hips as 1, ears are 0.35 above the shoulders (805 people of
+  AlphaPose), H36M's head 0.55 (CMU's motion), hence 1.6;
+- `PLACES` is the other direction, where a keypoint lies on an H36M body, by the same measurements: AlphaPose's neck
+  0.14 above the shoulders and top of the head 0.59, OpenPose's (BODY_25B) 0.07 and 0.61, CMU's thorax 0.08 and nose
+  0.27. A neck of COCO-18 and BODY_25 is the middle of the shoulders by OpenPose's own definition.
+
+Orders: COCO (cocodataset.org), OpenPose (doc/02_output.md and src/openpose/pose/poseParameters.cpp), Halpe-FullBody
+(README, its face as iBUG 300-W), MediaPipe (pose landmarker).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+
+import numpy as np
+
+from data_contracts.skeleton import JOINTS
+
+Weights = Mapping[str, float]  # of named points; sum 1
+
+
+class Detector(StrEnum):
+    """Names of the skeletons."""
+
+    COCO17 = "coco17"
+    COCO18 = "coco18"
+    HALPE26 = "halpe26"
+    HALPE136 = "halpe136"
+    BODY25 = "body25"
+    BODY25B = "body25b"
+    MEDIAPIPE33 = "mediapipe33"
+    H36M17 = "h36m17"
+
+
+def _sum(*terms: tuple[float, Weights]) -> dict[str, float]:
+    """Weights of a weighted sum of points."""
+    total: dict[str, float] = {}
+    for factor, weights in terms:
+        for name, weight in weights.items():
+            total[name] = total.get(name, 0.0) + factor * weight
+    return total
+
+
+def _mid(part: str) -> dict[str, float]:
+    return {f"left_{part}": 0.5, f"right_{part}": 0.5}
+
+
+_LIMBS = ("hip", "knee", "ankle", "shoulder", "elbow", "wrist")
+_OF_LIMBS = {f"{side}_{limb}": {f"{side}_{limb}": 1.0} for side in ("left", "right") for limb in _LIMBS}
+
+
+def _derivations(thorax: Weights, head: Weights) -> dict[str, Weights]:
+    """Weights over keypoints of every H36M joint."""
+    return {
+        **_OF_LIMBS,
+        "pelvis": _mid("hip"),
+        "spine": _sum((0.5, _mid("hip")), (0.5, thorax)),
+        "thorax": thorax,
+        "nose": _sum((0.75, {"nose": 1}), (0.25, _mid("shoulder"))),
+        "head": head,
+    }
+
+
+_NECK, _CROWN = {"neck": 1.0}, {"head": 1.0}
+_ABOVE_EARS = _sum((1.6, _mid("ear")), (-0.6, _mid("shoulder")))
+_EAR = {"nose": 0.1, "head": 0.6, "left_shoulder": 0.15, "right_shoulder": 0.15}
+_ASIDE = {"left_shoulder": 0.2, "right_shoulder": -0.2}
+# weights over H36M joints of each keypoint that a derivation uses; a skeleton's own `places` go before these
+PLACES: Mapping[str, Weights] = {
+    **_OF_LIMBS,
+    "nose": _sum((4 / 3, {"nose": 1}), (-1 / 3, _mid("shoulder"))),
+    "left_ear": _sum((1, _EAR), (1, _ASIDE)),
+    "right_ear": _sum((1, _EAR), (-1, _ASIDE)),
+    "head": _sum((1.1, {"head": 1}), (-0.1, _mid("shoulder"))),
+    "neck": _mid("shoulder"),
+}
+
+
+@dataclass(frozen=True)
+class DetectorSkeleton:
+    """`keypoints`: their names in order; `derivations`: weights over them of each H36M joint, by name."""
+
+    keypoints: tuple[str, ...]
+    derivations: Mapping[str, Weights]
+    places: Mapping[str, Weights] = field(default_factory=dict)  # where they are not those of `PLACES`
+
+    @cached_property
+    def mirror(self) -> tuple[int, ...]:
+        """`mirror[k]` is the keypoint that takes k's place when left and right are exchanged; x is negated."""
+        return tuple(self.keypoints.index(_other_side(name)) for name in self.keypoints)
+
+    @cached_property
+    def weights(self) -> np.ndarray:
+        """(17, K) float32: H36M's joints from keypoints; rows sum to 1."""
+        return _matrix([self.derivations[joint] for joint in JOINTS], self.keypoints)
+
+    @cached_property
+    def shown(self) -> np.ndarray:
+        """(17, 17) float32: H36M's joints as derived from this detector's keypoints on an H36M body; rows sum to 1."""
+        places = {**PLACES, **self.places}
+        used = np.flatnonzero(self.weights.any(axis=0))
+        return self.weights[:, used] @ _matrix([places[self.keypoints[index]] for index in used], JOINTS)
+
+    def to_h36m(self, keypoints: np.ndarray, confidence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """H36M's joints from what the detector gives.
+
+        Parameters
+        ----------
+        keypoints
+            (..., K, 2), x and y in any unit; not finite where missing, or anything with confidence 0.
+        confidence
+            (..., K); 0 or NaN: missing.
+
+        Returns
+        -------
+        (joints, confidence)
+            (..., 17, 2) in the same unit and (..., 17), the least confidence of the keypoints that a joint derives
+            from; both 0 where one of them is missing.
+        """
+        seen = (confidence > 0) & np.isfinite(keypoints).all(axis=-1)
+        confidence = np.where(seen, confidence, 0)
+        least = np.stack([confidence[..., used].min(axis=-1) for used in self.weights != 0], axis=-1)
+        joints = self.weights @ np.where(seen[..., None], keypoints, 0)
+        return np.where(least[..., None] > 0, joints, 0), least
+
+
+def _other_side(name: str) -> str:
+    for one, other in (("left_", "right_"), ("right_", "left_")):
+        if name.startswith(one):
+            return other + name.removeprefix(one)
+    return name
+
+
+def _matrix(rows: list[Weights], names: tuple[str, ...]) -> np.ndarray:
+    """(rows, names) float32: the weights of each row."""
+    return np.array([[row.get(name, 0.0) for name in names] for row in rows], dtype=np.float32)
+
+
+def _pairs(*parts: str) -> tuple[str, ...]:
+    return tuple(f"{side}_{part}" for part in parts for side in ("left", "right"))
+
+
+def _sided(side: str, *parts: str) -> tuple[str, ...]:
+    return tuple(f"{side}_{part}" for part in parts)
+
+
+def _numbered(part: str, *numbers: int) -> tuple[str, ...]:
+    return tuple(f"{part}_{number}" for number in numbers)
+
+
+_ARM, _LEG, _FOOT = ("shoulder", "elbow", "wrist"), ("hip", "knee", "ankle"), ("big_toe", "small_toe", "heel")
+_COCO17 = ("nose", *_pairs("eye", "ear", *_ARM, *_LEG))
+_ARMS_OPENPOSE, _LEGS_OPENPOSE = (_sided("right", *part) + _sided("left", *part) for part in (_ARM, _LEG))
+_FACE_OPENPOSE = ("right_eye", "left_eye", "right_ear", "left_ear")
+_FEET_OPENPOSE = _sided("left", *_FOOT) + _sided("right", *_FOOT)
+_HALPE26 = (*_COCO17, "head", "neck", "mid_hip", *_pairs(*_FOOT))
+_FACE_300W = (
+    *(*_numbered("right_jaw", *range(1, 9)), "chin", *_numbered("left_jaw", *range(8, 0, -1))),
+    *(*_numbered("right_brow", *range(1, 6)), *_numbered("left_brow", *range(5, 0, -1))),
+    *_numbered("nose_bridge", *range(1, 5)),
+    *(*_numbered("right_nostril", 1, 2), "nose_base", *_numbered("left_nostril", 2, 1)),
+    *(*_numbered("right_lid", *range(1, 7)), *_numbered("left_lid", 4, 3, 2, 1, 6, 5)),
+    *(*_numbered("right_lip", 1, 2, 3), "upper_lip", *_numbered("left_lip", 3, 2, 1, 4, 5)),
+    *("lower_lip", *_numbered("right_lip", 5, 4)),
+    *(*_numbered("right_inner_lip", 1, 2), "upper_inner_lip", *_numbered("left_inner_lip", 2, 1, 3)),
+    *("lower_inner_lip", "right_inner_lip_3"),
+)  # 68 points
+_HANDS = (*_numbered("left_hand", *range(1, 22)), *_numbered("right_hand", *range(1, 22)))
+_MEDIAPIPE_EYES = ("eye_inner", "eye", "eye_outer")
+_MEDIAPIPE33 = (
+    *("nose", *_sided("left", *_MEDIAPIPE_EYES), *_sided("right", *_MEDIAPIPE_EYES)),
+    *_pairs("ear", "mouth", *_ARM, "pinky", "index", "thumb", *_LEG, "heel", "foot_index"),
+)
+
+_OF_HALPE = _derivations(_NECK, _CROWN)
+_HALPE_NECK = {"neck": {"thorax": 0.75, "nose": 0.25}}
+SKELETONS: Mapping[Detector, DetectorSkeleton] = {
+    Detector.COCO17: DetectorSkeleton(_COCO17, _derivations(_mid("shoulder"), _ABOVE_EARS)),
+    Detector.COCO18: DetectorSkeleton(
+        ("nose", "neck", *_ARMS_OPENPOSE, *_LEGS_OPENPOSE, *_FACE_OPENPOSE), _derivations(_NECK, _ABOVE_EARS)
+    ),
+    Detector.HALPE26: DetectorSkeleton(_HALPE26, _OF_HALPE, _HALPE_NECK),
+    Detector.HALPE136: DetectorSkeleton((*_HALPE26, *_FACE_300W, *_HANDS), _OF_HALPE, _HALPE_NECK),
+    Detector.BODY25: DetectorSkeleton(
+        ("nose", "neck", *_ARMS_OPENPOSE, "mid_hip", *_LEGS_OPENPOSE, *_FACE_OPENPOSE, *_FEET_OPENPOSE),
+        _derivations(_NECK, _ABOVE_EARS),
+    ),
+    Detector.BODY25B: DetectorSkeleton(
+        (*_COCO17, "neck", "head", *_FEET_OPENPOSE), _derivations(_NECK, _CROWN), {"neck": {"thorax": 1.0}}
+    ),
+    Detector.MEDIAPIPE33: DetectorSkeleton(_MEDIAPIPE33, _derivations(_mid("shoulder"), _ABOVE_EARS)),
+    Detector.H36M17: DetectorSkeleton(
+        JOINTS, {name: {name: 1.0} for name in JOINTS}, {name: {name: 1.0} for name in JOINTS}
+    ),
+}

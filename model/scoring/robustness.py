@@ -1,0 +1,71 @@
+"""How lifters stand what detectors do to their input: noise, joints that are missing, another skeleton.
+
+The same windows each time, evenly drawn from a split, scored by `evaluate`; what is drawn at random is the same for
+every method and on every machine.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+
+from data_contracts.detector_skeletons import SKELETONS, Detector
+from data_contracts.parameters import CorruptionParameters, DetectorNoise
+from data_contracts.report import Robustness
+from model.network.lifting import Lifter
+from model.scoring.evaluation import evaluate
+from model.windows.batches import Batch
+from model.windows.corruption import corrupt
+from model.windows.detectors import seen_by
+from model.windows.loading import Windows, WindowTensors
+from model.windows.seeding import generator_at
+
+_CORRUPTIONS = {
+    "noise": CorruptionParameters(noise=DetectorNoise()),
+    "missing": CorruptionParameters(joint_share=0.2, fill="zero"),
+}
+_SEED = 0
+
+
+def score_robustness(
+    methods: Mapping[str, Lifter], windows: Windows, count: int, batch_size: int, fabric: Fabric
+) -> Robustness:
+    """MPJPE of each of `methods` under each condition, on at most `count` of `windows`."""
+    some = evenly_drawn(windows, count, batch_size)
+    scores: dict[str, dict[str, float]] = {}
+    for names, shown in conditions(some):
+        done = {name: evaluate(lifter, shown, batch_size, fabric) for name, lifter in methods.items()}
+        errors = {name: evaluation.scores.mpjpe_mm for name, evaluation in done.items()}
+        scores |= dict.fromkeys(names, errors)
+    return Robustness(windows=len(some), mpjpe_mm=scores)
+
+
+def conditions(windows: WindowTensors) -> Iterator[tuple[list[str], WindowTensors]]:
+    """The windows as they are and as detectors would show them; detectors that show the same stand together."""
+    yield ["clean"], windows
+    for name, corruption in _CORRUPTIONS.items():
+        generator = generator_at(windows.scale.device, _SEED, 0, 0)
+        yield [name], replace(windows, pose_2d=corrupt(windows.pose_2d, corruption, generator)[0])
+    alike: dict[bytes, list[Detector]] = {}
+    for detector in Detector:
+        if detector is not Detector.H36M17:
+            alike.setdefault(SKELETONS[detector].shown.round(5).tobytes(), []).append(detector)
+    for detectors in alike.values():
+        shown = torch.from_numpy(SKELETONS[detectors[0]].shown).to(windows.scale.device)
+        boxed, given = seen_by(windows, shown[None])
+        yield [detector.value for detector in detectors], replace(boxed, pose_2d=given)
+
+
+def evenly_drawn(windows: Windows, count: int, batch_size: int) -> WindowTensors:
+    """At most `count` of the windows, in memory, read in one pass."""
+    count = min(count, len(windows))
+    chosen = np.linspace(0, len(windows) - 1, count).round().astype(int)
+    drawn, first = [], 0
+    for batch in windows.batches(batch_size):
+        here = chosen[(chosen >= first) & (chosen < first + len(batch))] - first
+        drawn.append(batch.select(torch.from_numpy(here).to(batch.scale.device)))
+        first += len(batch)
+    rows = windows.rows.iloc[chosen].reset_index(drop=True)
+    return WindowTensors(**vars(Batch.join(drawn)), rows=rows, row_groups=[count])
