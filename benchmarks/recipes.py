@@ -1,7 +1,6 @@
 """What each part of the default network and recipe is worth: each row learns from the same people for as long.
 
-    python -m benchmarks.recipes ../shared/data --store STORE [--minutes 10] [--split A B C]\
-        [--seed 0 1] [--row cpu mlp]
+    python -m benchmarks.recipes ../shared/data --store STORE [--minutes 10] [--split A B C] [--seed 0 1]
 
 Data: every motion file of the folder. The splits name people whose body and motions nobody else has (docs/recipes.md,
 *Both CMU sets, split honestly*); who is neither tested nor validated on trains. Rows are changes of preset `cpu`, or
@@ -9,7 +8,8 @@ its MLP. Minutes are CPU time of training on one thread (of the clock on a GPU);
 steps have when measured, so that each row's schedule ends with its minutes. Validation, once an epoch, is not counted.
 
 Test people by `model.scoring.evaluation`, flip averaged, each frame once; so windows of any length compare. `train` is
-the same score on at most 2,000 training windows as they are stored. MFLOP: of a window's forward pass.
+the same score on at most 2,000 training windows as they are stored; noise, missing and
+skeleton on as many test windows, as reports have them, the skeleton that costs most. MFLOP: of a window's forward pass.
 
 Each finished row is a line of STORE/recipes.jsonl; one that stands there is not trained again, so that processes, one
 a core, can share a table. It is printed at the end, of all lines of so many minutes: mean, then least and most.
@@ -36,6 +36,7 @@ from lightning_fabric import Fabric
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from data_contracts.detector_skeletons import Detector
 from data_contracts.parameters import Objective, PipelineParameters, TrainingParameters
 from data_contracts.presets import load_preset
 from model.baselines.mlp import fit_mlp
@@ -43,14 +44,15 @@ from model.learning.checkpoints import load_network
 from model.learning.devices import make_fabric
 from model.network.dstformer import DSTformer
 from model.scoring.evaluation import evaluate, network_lifter
+from model.scoring.robustness import evenly_drawn, score_robustness
 from model.training import build_network, fit
 from model.windows.epochs import TrainingWindows
-from model.windows.loading import CPU, Windows, WindowTensors, load_windows
+from model.windows.loading import Windows, load_windows
 from tasks.finetune import with_head
 
 RESULTS_FILE = "recipes.jsonl"
 STEPS_TO_MEASURE = 40
-TRAIN_WINDOWS = 2000
+SOME = 2000
 SPLITS = {  # who is tested, and who is validated on
     "A": (["01", "10", "32"], ["38", "43"]),
     "B": (["08", "26", "55"], ["10", "32"]),
@@ -89,6 +91,9 @@ ROWS = {
             "pretrain.augmentation.tilt_deg=5",
         )
     ),
+    "average of the weights": Row(("pretrain.ema=0.999",)),
+    "dropout": Row(("pretrain.network.dropout=0.1",)),
+    "as detectors see": Row(("pretrain.corruption={noise: {}, joint_share: 0.05, fill: zero, skeletons_share: 0.5}",)),
     "9 frames": windows_of(9, 3),
     "81 frames": windows_of(81, 27),
 }
@@ -109,6 +114,9 @@ class Result:
     pck_150: float
     mpjve_mm: float
     train_mpjpe_mm: float
+    noise_mm: float
+    missing_mm: float
+    skeleton_mm: float
     mflop: float  # forward, a window
     windows_per_second: float  # of training
     device: str
@@ -259,6 +267,7 @@ def measure(folder: Path, name: str, split: str, seed: int, minutes: float) -> R
     spent = (bench.clock() - started) / 60
     lifter = network_lifter(network, bench.fabric, flip=True)
     scores = evaluate(lifter, bench.test, 256).scores
+    stood = score_robustness({name: lifter}, bench.test, SOME, 256, bench.fabric).mpjpe_mm
     return Result(
         row=name,
         split=split,
@@ -270,19 +279,15 @@ def measure(folder: Path, name: str, split: str, seed: int, minutes: float) -> R
         p_mpjpe_mm=scores.p_mpjpe_mm,
         pck_150=scores.pck_150,
         mpjve_mm=scores.mpjve_mm,
-        train_mpjpe_mm=evaluate(lifter, some_of(bench.windows.train), 256).scores.mpjpe_mm,
+        train_mpjpe_mm=evaluate(lifter, evenly_drawn(bench.windows.train, SOME, 256), 256).scores.mpjpe_mm,
+        noise_mm=stood["noise"][name],
+        missing_mm=stood["missing"][name],
+        skeleton_mm=max(errors[name] for shown, errors in stood.items() if shown in set(Detector)),
         mflop=megaflop(network, bench.test),
         windows_per_second=speed,
         device=processor(bench.fabric),
         torch=torch.__version__,
     )
-
-
-def some_of(windows: Windows) -> Windows:
-    """At most `TRAIN_WINDOWS` of them, evenly."""
-    places = torch.arange(0, len(windows), math.ceil(len(windows) / TRAIN_WINDOWS))
-    rows = windows.rows.iloc[places.tolist()].reset_index(drop=True)
-    return WindowTensors(**vars(windows.pick(places.tolist()).to(CPU)), rows=rows, row_groups=[len(rows)])
 
 
 def megaflop(network: nn.Module, windows: Windows) -> float:
@@ -306,16 +311,25 @@ def read_results(store: Path) -> list[Result]:
     return [Result(**json.loads(line)) for line in file.read_text().splitlines()] if file.exists() else []
 
 
+HEADER = (
+    "row | split | seeds | MPJPE | P-MPJPE | PCK@150mm | MPJVE | train | noise, missing, skeleton |"
+    " MFLOP | windows/s | epochs | minutes"
+)
+
+
 def table(results: list[Result]) -> str:
     """A line a row of the table and split: means over the seeds, and the range where there are several; mm, %."""
     frame = pd.DataFrame([vars(result) for result in results])
-    lines = ["row | split | seeds | MPJPE | P-MPJPE | PCK@150mm | MPJVE | train | MFLOP | windows/s | epochs | minutes"]
+    lines = [
+        "row | split | seeds | MPJPE | P-MPJPE | PCK@150mm | MPJVE | train | noise, missing, skeleton | MFLOP | windows/s | epochs | minutes"
+    ]
     for (row, split), rows in frame.groupby(["row", "split"], sort=False):
         mean, mpjpe = rows.mean(numeric_only=True), rows["mpjpe_mm"]
         spread = f" ({mpjpe.min():.1f}-{mpjpe.max():.1f})" if len(rows) > 1 else ""
         lines.append(
             f"{row} | {split} | {len(rows)} | {mean.mpjpe_mm:.1f}{spread} | {mean.p_mpjpe_mm:.1f} |"
-            f" {100 * mean.pck_150:.1f} | {mean.mpjve_mm:.2f} | {mean.train_mpjpe_mm:.1f} | {mean.mflop:.1f} |"
+            f" {100 * mean.pck_150:.1f} | {mean.mpjve_mm:.2f} | {mean.train_mpjpe_mm:.1f} |"
+            f" {mean.noise_mm:.1f}, {mean.missing_mm:.1f}, {mean.skeleton_mm:.1f} | {mean.mflop:.1f} |"
             f" {mean.windows_per_second:.0f} | {mean.epochs:.0f} | {mean.spent:.1f}"
         )
     return "\n".join(lines)

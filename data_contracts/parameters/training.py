@@ -37,7 +37,9 @@ class DetectorNoise(Parameters):
     )
     outlier_share: Share = Field(0.03, description="Joints of a key frame that are drawn from the uniform instead.")
     outlier_range: float = Field(0.3, ge=0, description="Width of that uniform distribution.")
-    key_frames: int = Field(27, ge=1, description="Errors are drawn at so many frames and interpolated between them.")
+    key_every: int = Field(
+        9, ge=1, description="One of so many frames draws errors, spread over a window; the others interpolate."
+    )
     jitter_std: float = Field(0.002, ge=0, description="Noise of each frame on top.")
     confidence_a: float = Field(
         0.05, gt=0, description="Confidence at displacement d: a / (d + a) + b d + N(mean, std)."

@@ -5,6 +5,7 @@ mixture of a Gaussian and a uniform distribution, carried over the frames betwee
 frame on top; the confidence falls with the displacement as it does for real detectors.
 """
 
+import math
 from functools import cache
 
 import torch
@@ -67,7 +68,7 @@ def add_detector_noise(pose_2d: Tensor, noise: DetectorNoise, generator: torch.G
         return torch.rand(shape, generator=generator, device=pose_2d.device, dtype=pose_2d.dtype)
 
     std = _on_device(noise.std, pose_2d.device).to(pose_2d.dtype)  # (17, 1), or (1, 1) for all joints alike
-    keys = min(noise.key_frames, frames)
+    keys = math.ceil(frames / noise.key_every)  # 27 in 243 frames, as MotionBERT has it
     inlier = normal(batch, keys, joints, 2) * std
     outlier = (uniform(batch, keys, joints, 2) - 0.5) * noise.outlier_range
     chosen = uniform(batch, keys, joints, 1) < noise.outlier_share

@@ -66,7 +66,7 @@ def test_masked_joints_hold_a_standard_normal_or_zero():
 
 def test_noise_moves_each_joint_by_its_own_spread():
     std = tuple(0.01 * (joint + 1) for joint in range(17))
-    noise = DetectorNoise(std=std, outlier_share=0.0, jitter_std=0.0, key_frames=10)
+    noise = DetectorNoise(std=std, outlier_share=0.0, jitter_std=0.0, key_every=1)
     noisy, masked = corrupt(pose_2d(3000), CorruptionParameters(noise=noise), generator())
     assert masked is None
     spread = (noisy - pose_2d(3000))[..., :2].std(dim=(0, 1, 3))
@@ -74,14 +74,14 @@ def test_noise_moves_each_joint_by_its_own_spread():
 
 
 def test_noise_is_carried_between_key_frames():
-    noise = DetectorNoise(std=(0.05,), outlier_share=0.0, jitter_std=0.0, key_frames=2)
+    noise = DetectorNoise(std=(0.05,), outlier_share=0.0, jitter_std=0.0, key_every=5)
     offset = (corrupt(pose_2d(), CorruptionParameters(noise=noise), generator())[0] - pose_2d())[..., :2]
     straight = torch.linspace(0, 1, 10).view(1, 10, 1, 1)
     torch.testing.assert_close(offset, offset[:, :1].lerp(offset[:, -1:], straight), atol=1e-6, rtol=0)
 
 
 def test_outliers_come_in_their_share_and_width():
-    noise = DetectorNoise(std=(0.0,), outlier_share=0.25, outlier_range=0.4, jitter_std=0.0, key_frames=10)
+    noise = DetectorNoise(std=(0.0,), outlier_share=0.25, outlier_range=0.4, jitter_std=0.0, key_every=1)
     offset = (corrupt(pose_2d(2000), CorruptionParameters(noise=noise), generator())[0] - pose_2d(2000))[..., :2]
     assert (offset != 0).any(dim=-1).float().mean() == pytest.approx(0.25, abs=0.01)
     assert offset.abs().max() == pytest.approx(0.2, abs=1e-3)
