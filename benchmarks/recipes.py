@@ -320,9 +320,7 @@ HEADER = (
 def table(results: list[Result]) -> str:
     """A line a row of the table and split: means over the seeds, and the range where there are several; mm, %."""
     frame = pd.DataFrame([vars(result) for result in results])
-    lines = [
-        "row | split | seeds | MPJPE | P-MPJPE | PCK@150mm | MPJVE | train | noise, missing, skeleton | MFLOP | windows/s | epochs | minutes"
-    ]
+    lines = [HEADER]
     for (row, split), rows in frame.groupby(["row", "split"], sort=False):
         mean, mpjpe = rows.mean(numeric_only=True), rows["mpjpe_mm"]
         spread = f" ({mpjpe.min():.1f}-{mpjpe.max():.1f})" if len(rows) > 1 else ""
