@@ -6,7 +6,7 @@ from data_contracts.presets import load_preset, preset_names
 
 
 def test_every_preset_is_complete_and_within_bounds():
-    assert preset_names() == ["cpu", "demo", "motionbert", "seed"]
+    assert preset_names() == ["cpu", "demo", "gpu", "motionbert", "seed"]
     for name in preset_names():
         load_preset(name)
 
