@@ -94,6 +94,9 @@ ROWS = {
     "average of the weights": Row(("pretrain.ema=0.999",)),
     "dropout": Row(("pretrain.network.dropout=0.1",)),
     "as detectors see": Row(("pretrain.corruption={noise: {}, joint_share: 0.05, fill: zero, skeletons_share: 0.5}",)),
+    "half as detectors see": Row(
+        ("pretrain.corruption={noise: {}, joint_share: 0.05, fill: zero, clean_share: 0.5, skeletons_share: 0.25}",)
+    ),
     "9 frames": windows_of(9, 3),
     "81 frames": windows_of(81, 27),
 }
