@@ -236,6 +236,20 @@ def check(call: Call, folder: Annotated[str, typer.Argument(help="Folder or dige
     print_json(call.as_json, asdict(checked))
 
 
+@command(app)
+def lineage(
+    call: Call,
+    what: Annotated[str, typer.Argument(help="Model URI, folder or digest of any finished stage, or a file.")],
+) -> None:
+    """Where a model version or a stage comes from, back to the files that were given; and what came of a stage."""
+    from flows.terminal.lineage import lineage_lines
+    from tasks.lineage.chain import trace
+
+    found = trace(call.store, what)
+    console(call.as_json).print(*lineage_lines(found), sep="\n", soft_wrap=True, highlight=False)
+    print_json(call.as_json, asdict(found))
+
+
 def main() -> None:
     """Entry point: runs the command, and turns a refused input into one line and exit code 2."""
     try:

@@ -4,6 +4,7 @@ A version is what was scored: its tags hold the digest of its checkpoint and of 
 answers with flip averaging if it was scored so.
 """
 
+import re
 import sys
 import warnings
 from collections.abc import Iterator
@@ -141,6 +142,37 @@ def aliased_versions(client: MlflowClient) -> dict[str, ModelVersion]:
             return {}
         raise
     return {alias: client.get_model_version(MODEL_NAME, version) for alias, version in aliases.items()}
+
+
+def model_versions(client: MlflowClient) -> list[ModelVersion]:
+    """All versions of `pose-uplift`, the newest first, with their aliases; none of no model."""
+    found = client.search_model_versions(f"name = '{MODEL_NAME}'")
+    aliased: dict[str, list[str]] = {}
+    for alias, version in aliased_versions(client).items():
+        aliased.setdefault(str(version.version), []).append(alias)
+    for version in found:
+        version.aliases = aliased.get(str(version.version), [])
+    return sorted(found, key=lambda version: -int(version.version))
+
+
+def find_version(client: MlflowClient, uri: str) -> ModelVersion:
+    """The version that `models:/pose-uplift@ALIAS` or `models:/pose-uplift/NUMBER` names now.
+
+    Raises
+    ------
+    InputError
+        It names none.
+    MlflowException
+        The registry could not be asked.
+    """
+    wanted = re.fullmatch(rf"models:/{MODEL_NAME}(?:@([\w-]+)|/(\d+))", uri)
+    if wanted is None:
+        raise InputError(f"{uri}: names no version; write models:/{MODEL_NAME}@{CHAMPION} or models:/{MODEL_NAME}/1")
+    alias, number = wanted.groups()
+    for version in model_versions(client):
+        if alias in version.aliases or number == str(version.version):
+            return version
+    raise InputError(f"{uri}: {MODEL_NAME} has no such version in MLflow at {mlflow.get_tracking_uri()}")
 
 
 def version_uri(version: ModelVersion) -> str:

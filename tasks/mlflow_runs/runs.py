@@ -9,6 +9,7 @@ Notable decisions:
 - metrics go to MLflow while training goes on, and are waited for before a run is called finished.
 """
 
+import json
 import logging
 import os
 import time
@@ -31,7 +32,9 @@ from mlflow.data.sources import LocalArtifactDatasetSource  # type: ignore[attr-
 from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, RunStatus
 from mlflow.exceptions import MlflowException
 from mlflow.utils.async_logging.run_operations import RunOperations
+from mlflow.utils.validation import MAX_TAG_VAL_LENGTH
 
+from data_contracts.store.code_version import code_version
 from data_contracts.store.digests import Identity
 from data_contracts.store.folders import Stage
 from data_contracts.store.manifests import read_manifest
@@ -41,7 +44,8 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "pose-uplift"
 STAGE_TAG, DIGEST_TAG, STORE_TAG = "uplift.stage", "uplift.digest", "uplift.store"
-_PARENT_TAG = "mlflow.parentRunId"
+INPUTS_TAG, CODE_TAG = "uplift.inputs", "uplift.code"  # JSON: input -> digest; what `code_version` says
+_PARENT_TAG, _COMMIT_TAG = "mlflow.parentRunId", "mlflow.source.git.commit"  # the UI shows the second as its version
 _LOCK, _ID_FILE = ".mlflow.lock", ".id"
 _own_uri: str | None = None
 _LOG = logging.getLogger(__name__)
@@ -163,6 +167,7 @@ def track_stage(store: Path, stage: Stage, parent_run: str | None) -> Iterator[T
     else:
         run = _create_run(client, store, stage.name, stage.digest, parent_run)
         log_params(client, run.info.run_id, stage.parameters)
+    _tag_origin(client, run.info.run_id, stage.inputs)
     _link(client, parent_run, stage, run.info.run_id)
     with _ending(client, run.info.run_id) as tracked:
         yield tracked
@@ -189,6 +194,7 @@ def track_pipeline(store: Path, identity: Identity) -> Iterator[TrackedRun]:
                 log_params(client, run.info.run_id, identity.parameters.model_dump(mode="json"))
             else:
                 client.update_run(run.info.run_id, status="RUNNING")
+        _tag_origin(client, run.info.run_id, identity.inputs)
         with _ending(client, run.info.run_id) as tracked:
             yield tracked
 
@@ -196,6 +202,11 @@ def track_pipeline(store: Path, identity: Identity) -> Iterator[TrackedRun]:
 def find_runs(client: MlflowClient, digest: str, store: Path | None = None) -> list[Run]:
     """Runs of that stage digest, of a store if given, the newest first."""
     wanted = f"tags.`{DIGEST_TAG}` = '{digest}'" + (f" and tags.`{STORE_TAG}` = '{_store_id(store)}'" if store else "")
+    return search_stage_runs(client, wanted)
+
+
+def search_stage_runs(client: MlflowClient, wanted: str) -> list[Run]:
+    """Runs of stages and pipelines by a filter of MLflow's, the newest first."""
     return list(client.search_runs([_experiment_id(client)], wanted, order_by=["start_time DESC"]))
 
 
@@ -246,6 +257,18 @@ def _create_run(client: MlflowClient, store: Path, name: str, digest: str, paren
     tags = {STAGE_TAG: name, DIGEST_TAG: digest, STORE_TAG: _store_id(store)}
     tags |= {_PARENT_TAG: parent_run} if parent_run else {}
     return client.create_run(_experiment_id(client), tags=tags, run_name=name)
+
+
+def _tag_origin(client: MlflowClient, run_id: str, inputs: dict[str, str]) -> None:
+    """What the run starts from, and the code that works at it; of a run that is taken up again, the code that ends it.
+
+    Of more inputs than a tag has room for nothing is said: the manifest has them.
+    """
+    code, of_inputs = code_version(), json.dumps(inputs)
+    tags = {CODE_TAG: json.dumps(code)} | ({_COMMIT_TAG: code["commit"]} if code["commit"] else {})
+    tags |= {INPUTS_TAG: of_inputs} if len(of_inputs) <= MAX_TAG_VAL_LENGTH else {}
+    for key, value in tags.items():
+        client.set_tag(run_id, key, value)
 
 
 def _link(client: MlflowClient, parent_run: str | None, stage: Stage, run_id: str | None) -> None:
