@@ -33,6 +33,7 @@ from tasks.mlflow_runs.served_code import REQUIRES, ServedCode, write_served_cod
 MODEL_NAME = "pose-uplift"
 CHALLENGER, CHAMPION = "challenger", "champion"
 CHECKPOINT_TAG, WINDOWS_TAG, FLIP_TAG = "uplift.checkpoint", "uplift.windows", "uplift.flip"
+ONNX_TAG = "uplift.onnx"
 
 # What MLflow says of a model, version or alias (the second) that it does not have; anything else: it was not asked.
 _NOT_THERE = tuple(ErrorCode.Name(code) for code in (RESOURCE_DOES_NOT_EXIST, INVALID_PARAMETER_VALUE))
