@@ -42,6 +42,7 @@ class Stage:
     digests: dict[str, str] = field(default_factory=dict)  # SHA-256 of files that were digested while they were written
     seconds: float = 0.0
     resumed: bool = False  # an earlier run began it and was killed
+    data: str = ""  # what people call the files that it starts from, where it does
     code: dict[str, Any] = field(default_factory=dict)  # as `code_version` gives it; empty: made before it was kept
 
 
@@ -101,7 +102,7 @@ def _working(folder: Path, identity: Identity, resume: bool) -> Iterator[Stage]:
     partial.mkdir(exist_ok=True)
     try:
         stage = Stage(identity.name, identity.digest, partial, False, identity.settings, identity.inputs)
-        stage.resumed, stage.code = resumed, code_version()
+        stage.resumed, stage.data, stage.code = resumed, identity.data, code_version()
         yield stage
     except BaseException:
         if not resume:

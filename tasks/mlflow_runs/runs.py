@@ -34,6 +34,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.async_logging.run_operations import RunOperations
 from mlflow.utils.validation import MAX_TAG_VAL_LENGTH
 
+from data_contracts.presets import flatten
+from data_contracts.run_names import data_behind, run_name
 from data_contracts.store.code_version import code_version
 from data_contracts.store.digests import Identity
 from data_contracts.store.folders import Stage
@@ -165,7 +167,8 @@ def track_stage(store: Path, stage: Stage, parent_run: str | None) -> Iterator[T
         run = known[0]
         client.update_run(run.info.run_id, status="RUNNING")
     else:
-        run = _create_run(client, store, stage.name, stage.digest, parent_run)
+        name = run_name(stage.name, stage.parameters, stage.data or data_behind(store, stage.inputs))
+        run = _create_run(client, store, name, stage.name, stage.digest, parent_run)
         log_params(client, run.info.run_id, stage.parameters)
     _tag_origin(client, run.info.run_id, stage.inputs)
     _link(client, parent_run, stage, run.info.run_id)
@@ -189,7 +192,8 @@ def track_pipeline(store: Path, identity: Identity) -> Iterator[TrackedRun]:
         with FileLock(store / _LOCK):  # between finding or making a run and owning it nobody else may take it up
             run = _abandoned_run(client, store, identity.digest, owned)
             if run is None:
-                run = _create_run(client, store, identity.name, identity.digest, None)
+                name = run_name(identity.name, identity.settings, identity.data)
+                run = _create_run(client, store, name, identity.name, identity.digest, None)
                 owned.enter_context(_owned(store, run.info.run_id))
                 log_params(client, run.info.run_id, identity.parameters.model_dump(mode="json"))
             else:
@@ -212,7 +216,7 @@ def search_stage_runs(client: MlflowClient, wanted: str) -> list[Run]:
 
 def log_params(client: MlflowClient, run_id: str, parameters: dict[str, Any]) -> None:
     """Nested parameters as `path.to.parameter`, in one batch."""
-    client.log_batch(run_id, params=[Param(key, str(value)) for key, value in _flatten(parameters)])
+    client.log_batch(run_id, params=[Param(key, str(value)) for key, value in flatten(parameters).items()])
 
 
 @contextmanager
@@ -253,8 +257,8 @@ def _owned(store: Path, run_id: str) -> Iterator[None]:
         file.unlink(missing_ok=True)  # it has ended well: nobody will take it up
 
 
-def _create_run(client: MlflowClient, store: Path, name: str, digest: str, parent_run: str | None) -> Run:
-    tags = {STAGE_TAG: name, DIGEST_TAG: digest, STORE_TAG: _store_id(store)}
+def _create_run(client: MlflowClient, store: Path, name: str, stage: str, digest: str, parent_run: str | None) -> Run:
+    tags = {STAGE_TAG: stage, DIGEST_TAG: digest, STORE_TAG: _store_id(store)}
     tags |= {_PARENT_TAG: parent_run} if parent_run else {}
     return client.create_run(_experiment_id(client), tags=tags, run_name=name)
 
@@ -295,11 +299,3 @@ def _name_store(store: Path) -> None:
         new = file.with_name(f"{_ID_FILE}.partial")
         new.write_text(uuid.uuid4().hex, encoding="utf-8")
         new.replace(file)
-
-
-def _flatten(parameters: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in parameters.items():
-        if isinstance(value, dict):
-            yield from _flatten(value, f"{path}{key}.")
-        else:
-            yield f"{path}{key}", value
