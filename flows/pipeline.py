@@ -73,7 +73,8 @@ def pipeline(
         )
         _must_hold(windows, parameters.evaluate.split)
         tuned, report = _train_and_score(run, windows, parameters, train_on)
-        version = register(tracked, tuned, windows, report, parameters.evaluate.flip)
+        flip, licence = parameters.evaluate.flip, parameters.ingest.licence
+        version = register(root, tracked, tuned, windows, report, flip, licence)
     show_scores(report.statistics["metrics"], key="pipeline-scores")
     return {
         "stages": {name: result.model_dump() for name, result in stages.items()},

@@ -112,6 +112,27 @@ def test_mlflow_has_a_parent_run_with_a_child_per_stage(outcome, store):
     assert {"lifted.png", "joints.png"} <= pictures
 
 
+def test_the_version_is_described_by_its_card(outcome, store):
+    client = connect(store)
+    card = client.get_model_version("pose-uplift", str(outcome["model"]["version"])).description
+    for heading in ("How to load", "Scores", "Robustness", "Data", "Limits", "Recipe", "Where it comes from"):
+        assert f"\n## {heading}\n" in card
+    assert f"| model | {outcome['metrics']['model']['mpjpe_mm']:.1f} " in card
+    assert "| `network.embed_dim` | 32 | 16 |" in card
+    assert "The motion is synthetic" in card
+    for stage in STAGES[1:5]:
+        assert outcome["stages"][stage]["digest"] in card
+    assert [file.path for file in client.list_artifacts(outcome["mlflow_run"])] == ["card.md"]
+
+
+def test_the_licence_is_that_of_who_gave_it_and_changes_no_result(outcome, parameters, store):
+    said = parameters.model_copy(update={"ingest": parameters.ingest.model_copy(update={"licence": "CC BY 4.0"})})
+    again = pipeline(parameters=said, store=str(store))
+    assert again["cached"]
+    version = connect(store).get_model_version("pose-uplift", str(again["model"]["version"]))
+    assert "Licence of the data: CC BY 4.0." in version.description
+
+
 def test_the_registered_model_lifts_as_it_was_scored_in_a_process_that_unpickles_nothing(
     outcome, parameters, store, tmp_path
 ):
