@@ -114,7 +114,9 @@ def test_mlflow_has_a_parent_run_with_a_child_per_stage(outcome, store):
 
 def test_the_version_is_described_by_its_card(outcome, store):
     client = connect(store)
-    card = client.get_model_version("pose-uplift", str(outcome["model"]["version"])).description
+    card = client.get_model_version("pose-uplift", str(outcome["model"]["version"])).description.replace(
+        "\N{EM SPACE}", ""
+    )
     for heading in ("How to load", "Scores", "Robustness", "Data", "Limits", "Recipe", "Where it comes from"):
         assert f"\n## {heading}\n" in card
     assert f"| model | {outcome['metrics']['model']['mpjpe_mm']:.1f} " in card
