@@ -8,11 +8,12 @@ from data_contracts.store.folders import default_store, resolve
 from data_contracts.store.lineage import are_baselines, baselines_source
 from flows.baselines import baselines as fit_baselines
 from flows.prefect_ui.artifacts import show_scores, show_stage
+from flows.stage_runs.naming import name_flow_run
 from tasks.evaluate import evaluate_lifter
 from tasks.mlflow_runs.registry import fetch_checkpoint
 
 
-@flow(name="evaluate")
+@flow(name="evaluate", flow_run_name=name_flow_run)
 def evaluate(
     windows: str,
     model: str,

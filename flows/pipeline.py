@@ -14,11 +14,12 @@ from data_contracts.store.digests import Identity
 from data_contracts.store.folders import CHECKPOINT_FILE, default_store
 from flows.prefect_ui.artifacts import show_scores
 from flows.stage_runs.dispatch import dispatch_stage
+from flows.stage_runs.naming import name_flow_run
 from tasks.pipeline import open_pipeline, register
 from tasks.synthesise import CLIP_LIST_FILE, PICKLE_FILE, synthesise_motion
 
 
-@flow(name="pipeline")
+@flow(name="pipeline", flow_run_name=name_flow_run)
 def pipeline(
     source: str | list[str] = SYNTHETIC_SOURCE,
     clip_list: str | list[str] | None = None,
@@ -72,7 +73,8 @@ def pipeline(
         )
         _must_hold(windows, parameters.evaluate.split)
         tuned, report = _train_and_score(run, windows, parameters, train_on)
-        version = register(tracked, tuned, windows, report, parameters.evaluate.flip)
+        flip, licence = parameters.evaluate.flip, parameters.ingest.licence
+        version = register(root, tracked, tuned, windows, report, flip, licence)
     show_scores(report.statistics["metrics"], key="pipeline-scores")
     return {
         "stages": {name: result.model_dump() for name, result in stages.items()},

@@ -82,7 +82,13 @@ def ingest_clips(
         stage.digests[CLIPS_FILE] = writer.output.digest
         stage.counts |= writer.counts()
         source, warnings = some([file.name for file in plan.files]), plan.warnings + writer.warnings()
-        stage.statistics |= {"source": source, "warnings": warnings, **writer.statistics()}
+        stage.statistics |= {
+            "source": source,
+            "data": stage.data,
+            "licence": parameters.licence,
+            "warnings": warnings,
+            **writer.statistics(),
+        }
         table = writer.table()
         tracked.log_artifact(stage.folder / QUARANTINE_FILE)
         columns = (table[name].to_numpy() for name in ("stature", "speed_max", "seconds"))

@@ -15,6 +15,7 @@ from data_contracts.sources import MotionFile
 from data_contracts.store import identities
 from data_contracts.store.folders import CHECKPOINT_FILE
 from data_contracts.store.manifests import read_manifest
+from tasks.lineage.card import CARD_FILE, description_of, write_card
 from tasks.mlflow_runs.registry import CHALLENGER, MODEL_NAME, register_challenger
 from tasks.mlflow_runs.runs import TrackedRun, track_pipeline
 
@@ -30,9 +31,15 @@ def open_pipeline(store: Path, files: Sequence[MotionFile], parameters: Pipeline
 
 @task(cache_policy=NO_CACHE)
 def register(
-    tracked: TrackedRun, tuned: StageResult, windows: StageResult, report: StageResult, flip: bool
+    store: Path,
+    tracked: TrackedRun,
+    tuned: StageResult,
+    windows: StageResult,
+    report: StageResult,
+    flip: bool,
+    licence: str | None,
 ) -> dict[str, Any]:
-    """Register the fine-tuned model as `@challenger`, and put the scores on the pipeline's own run."""
+    """Register the fine-tuned model as `@challenger`, with its card, and put the scores on the pipeline's own run."""
     metrics = report.statistics["metrics"]
     tracked.log_metrics(
         {f"{method}.{name}": value for method, scores in metrics.items() for name, value in scores.items()}
@@ -40,6 +47,9 @@ def register(
     version = register_challenger(
         tracked, tuned.path / CHECKPOINT_FILE, windows.digest, _window(windows), metrics["model"], flip
     )
+    card = write_card(store, version, report.path, licence)
+    tracked.client.update_model_version(MODEL_NAME, version.version, description_of(card))
+    tracked.client.log_text(tracked.run_id, card, CARD_FILE)
     return {"name": MODEL_NAME, "version": int(version.version), "uri": f"models:/{MODEL_NAME}@{CHALLENGER}"}
 
 
