@@ -22,6 +22,7 @@ import numpy as np
 
 from data_contracts.skeleton import BONES, LEFT_JOINTS, RIGHT_JOINTS
 
+PLAYING_PAGE = "playing.html"  # its name in MLflow
 _MISSING, _LARGEST = -32768, 32767
 _SCRIPTS = ("skeletons.js", "player.js")
 
