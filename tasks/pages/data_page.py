@@ -87,7 +87,7 @@ def compared_histograms(clips: ClipSet, champion: ClipSet | None) -> Figure:
     axes = figure.subplots(1, len(clips.numbers()))
     for ax, (name, values) in zip(axes, clips.numbers().items(), strict=True):
         both = np.concatenate([values, others.get(name, values)])
-        edges = np.linspace(both.min() - 1e-6, both.max() + 1e-6, 25)
+        edges = np.histogram_bin_edges(both, 24)
         ax.hist(values, edges, weights=np.full(len(values), 1 / len(values)), color=LEFT, label="these")
         if name in others:
             share = np.full(len(others[name]), 1 / len(others[name]))

@@ -94,7 +94,7 @@ def playing_page(title: str, scenes: Sequence[Scene]) -> str:
         An array of a track has not as many frames as its 2D, or its poses are not (T, joints, 2) and (T, joints, 3).
     """
     folder = files(__package__)
-    motion = json.dumps([_scene(scene) for scene in scenes], allow_nan=False).replace("</", "<\\/")
+    motion = json.dumps([_scene(scene) for scene in scenes], allow_nan=False).replace("<", "\\u003c")
     parts = {"{{title}}": html.escape(title), "{{motion}}": motion}
     parts["{{scripts}}"] = "\n".join((folder / script).read_text(encoding="utf-8") for script in _SCRIPTS)
     template = (folder / "playing.html").read_text(encoding="utf-8")

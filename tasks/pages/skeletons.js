@@ -18,12 +18,11 @@ function openScene(scene) {
   }));
   const names = [...new Set(tracks.flatMap((track) => Object.keys(track.poses)))];
   const box2d = box(tracks.map((track) => track.pose_2d), 2);
-  const box3d = box(tracks.flatMap((track) => Object.values(track.poses)), 3);
+  const box3d = box(tracks.map((track) => track.poses[names.at(-1)]).filter(Boolean), 3); // the truth's, if there is
   const frames = Math.max(...tracks.map((track) => track.first + track.frames));
   const tallest = Math.max(box3d.high[2] - box3d.low[2], 0.5);
-  const floor = box(tracks.map((track) => track.poses[names.at(-1)]).filter(Boolean), 3).low[2]; // truth's, if there is
   const follows = Math.max(box3d.high[0] - box3d.low[0], box3d.high[1] - box3d.low[1]) > WIDE_METRES;
-  return { ...scene, tracks, names, frames, box2d, box3d, floor, tallest, follows };
+  return { ...scene, tracks, names, frames, box2d, box3d, tallest, follows };
 }
 
 function box(arrays, axes) {
@@ -40,7 +39,7 @@ function box(arrays, axes) {
 // Points of a track in a frame of its scene, each an array of coordinates or null; none where it is not there.
 function points(track, pose, frame, axes) {
   const row = frame - track.first, found = [];
-  if (row < 0 || row >= track.frames) return found;
+  if (!pose || row < 0 || row >= track.frames) return found;
   for (let joint = 0; joint < track.joints; joint++) {
     const start = (row * track.joints + joint) * axes, point = pose.subarray(start, start + axes);
     found.push(point.some(Number.isNaN) ? null : point);
@@ -100,7 +99,7 @@ function drawImage(canvas, scene, frame) {
 function target(scene, frame) {
   const { low, high } = scene.box3d, middle = low.map((value, axis) => (value + high[axis]) / 2);
   if (scene.follows) {
-    const roots = scene.tracks.map((track) => points(track, track.poses[scene.names[0]], frame, 3)[0]).filter(Boolean);
+    const roots = scene.tracks.map((track) => points(track, track.poses[scene.names.at(-1)], frame, 3)[0]).filter(Boolean);
     if (roots.length) for (const axis of [0, 1]) middle[axis] = roots.reduce((sum, p) => sum + p[axis], 0) / roots.length;
   }
   return middle;
@@ -109,7 +108,7 @@ function target(scene, frame) {
 // view: yaw and pitch in radians, zoom. Returns a function: metres -> [x, y, depth] on the canvas, x moved by `shift`.
 function eye(view, at, tallest, width, height) {
   const [cy, sy, cp, sp] = [Math.cos(view.yaw), Math.sin(view.yaw), Math.cos(view.pitch), Math.sin(view.pitch)];
-  const distance = 4 * tallest, unit = (0.85 * view.zoom * height) / tallest;
+  const distance = 4 * tallest, unit = (0.75 * view.zoom * height) / tallest;
   return (p, shift = 0) => {
     const [x, y, z] = [p[0] - at[0], p[1] - at[1], p[2] - at[2]];
     const right = cy * x + sy * y, ahead = -sy * x + cy * y;
@@ -120,7 +119,7 @@ function eye(view, at, tallest, width, height) {
 }
 
 function drawFloor(context, scene, at, place, shift) {
-  const z = scene.floor, half = 3, [x, y] = [Math.round(at[0]), Math.round(at[1])];
+  const z = scene.box3d.low[2], half = 3, [x, y] = [Math.round(at[0]), Math.round(at[1])];
   for (let i = -half; i <= half; i++) {
     line(context, place([x + i, y - half, z], shift), place([x + i, y + half, z], shift), "#e6e6e6", 1);
     line(context, place([x - half, y + i, z], shift), place([x + half, y + i, z], shift), "#e6e6e6", 1);
@@ -148,7 +147,6 @@ function drawSpace(canvas, scene, frame, view, shown, apart) {
   names.forEach((name, order) => {
     const pale = !apart && scene.names.indexOf(name) > 0, shift = apart ? ((order + 0.5) / columns - 0.5) * width : 0;
     for (const track of scene.tracks) {
-      if (!track.poses[name]) continue;
       const placed = points(track, track.poses[name], frame, 3).map((p) => p && place(p, shift));
       for (const [parent, child, side] of scene.bones)
         if (placed[parent] && placed[child])

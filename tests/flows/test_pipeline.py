@@ -26,7 +26,9 @@ from flows.pipeline import pipeline
 from model.learning.checkpoints import load_network
 from model.network.lifting import lift
 from model.windows.loading import load_windows
-from tasks.mlflow_runs.runs import connect
+from tasks.mlflow_runs.runs import connect, find_runs
+from tasks.pages.data_page import DATA_PAGE
+from tasks.pages.playing import PLAYING_PAGE
 
 STAGES = ["synthesise", "ingest", "convert", "pretrain", "finetune", "baselines", "evaluate"]
 
@@ -102,6 +104,20 @@ def test_mlflow_has_a_parent_run_with_a_child_per_stage(outcome, store):
     assert len(steps) == len(set(steps)) == 2
     pictures = {artifact.path for artifact in client.list_artifacts(by_name["evaluate"].info.run_id)}
     assert {"lifted.png", "joints.png"} <= pictures
+
+
+def test_its_pages_are_kept_in_mlflow_and_linked_from_prefect(outcome, store):
+    client = connect(store)
+    scored = find_runs(client, outcome["stages"]["evaluate"]["digest"], store)[0].info.run_id
+    for run, file, keys in (
+        (scored, PLAYING_PAGE, ("playing", "pipeline-playing")),
+        (outcome["mlflow_run"], DATA_PAGE, ("pipeline-data",)),
+    ):
+        address = f"{client.get_run(run).info.artifact_uri}/{file}"
+        assert 10_000 < Path(address.removeprefix("file://")).stat().st_size < 2_000_000
+        for key in keys:
+            assert f"]({address})" in Artifact.get(key).data
+    assert not client.list_artifacts(find_runs(client, outcome["stages"]["ingest"]["digest"])[0].info.run_id, DATA_PAGE)
 
 
 def test_the_registered_model_lifts_as_it_was_scored_in_a_process_that_unpickles_nothing(

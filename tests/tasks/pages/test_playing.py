@@ -72,7 +72,7 @@ def test_motion_that_reaches_far_is_kept_more_coarsely(walking):
 
 
 def test_names_cannot_end_the_script_that_holds_them(walking):
-    named = scene(walking, name="</script><script>alert(1)</script>")
+    named = scene(walking, name="<!--<script></script><script>alert(1)</script>")
     page = playing_page("<b>&{{motion}}", [named])
     assert page.count("</script>") == 2
     assert motion_of(page)[0]["name"] == named.name
