@@ -12,10 +12,13 @@ from data_contracts.sources import find_motion_files
 from data_contracts.store import identities
 from data_contracts.store.digests import Identity
 from data_contracts.store.folders import CHECKPOINT_FILE, default_store
-from flows.prefect_ui.artifacts import show_scores
+from flows.prefect_ui.artifacts import PLAYING_TEXT, show_page, show_scores
 from flows.stage_runs.dispatch import dispatch_stage
 from flows.stage_runs.naming import name_flow_run
-from tasks.pipeline import open_pipeline, register
+from tasks.mlflow_runs.links import run_artifact, stage_artifact
+from tasks.pages.data_page import DATA_PAGE
+from tasks.pages.playing import PLAYING_PAGE
+from tasks.pipeline import open_pipeline, register, show_data
 from tasks.synthesise import CLIP_LIST_FILE, PICKLE_FILE, synthesise_motion
 
 
@@ -65,6 +68,8 @@ def pipeline(
             clip_list=clip_list,
             parameters=parameters.ingest,
         )
+        show_data(root, tracked, clips)
+        show_page(run_artifact(root, tracked.run_id, DATA_PAGE), "pipeline-data", "clips beside the champion's")
         windows = run(
             identities.convert(clips.path, parameters.convert),
             clips=clips.folder,
@@ -76,6 +81,7 @@ def pipeline(
         flip, licence = parameters.evaluate.flip, parameters.ingest.licence
         version = register(root, tracked, tuned, windows, report, flip, licence)
     show_scores(report.statistics["metrics"], key="pipeline-scores")
+    show_page(stage_artifact(root, report.digest, PLAYING_PAGE), "pipeline-playing", PLAYING_TEXT)
     return {
         "stages": {name: result.model_dump() for name, result in stages.items()},
         "metrics": report.statistics["metrics"],

@@ -7,6 +7,7 @@ from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from prefect.logging import get_run_logger
 
 from data_contracts.errors import some
 from data_contracts.parameters import PipelineParameters
@@ -18,6 +19,8 @@ from data_contracts.store.manifests import read_manifest
 from tasks.lineage.card import CARD_FILE, description_of, write_card
 from tasks.mlflow_runs.registry import CHALLENGER, MODEL_NAME, register_challenger
 from tasks.mlflow_runs.runs import TrackedRun, track_pipeline
+from tasks.pages.clip_sets import ClipSet
+from tasks.pages.data_page import log_data_page
 
 
 @contextmanager
@@ -27,6 +30,13 @@ def open_pipeline(store: Path, files: Sequence[MotionFile], parameters: Pipeline
     with track_pipeline(store, identity) as tracked:
         tracked.set_tags({"uplift.source": some([str(file.path) for file in files])})
         yield tracked
+
+
+@task(cache_policy=NO_CACHE)
+def show_data(store: Path, tracked: TrackedRun, clips: StageResult) -> None:
+    """Put the page of the clips beside the champion's on the pipeline's own run, and warn of what moved."""
+    for line in log_data_page(store, tracked, ClipSet.read(clips.path)):
+        get_run_logger().warning(line)
 
 
 @task(cache_policy=NO_CACHE)

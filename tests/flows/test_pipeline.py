@@ -27,7 +27,9 @@ from flows.pipeline import pipeline
 from model.learning.checkpoints import load_network
 from model.network.lifting import lift
 from model.windows.loading import load_windows
-from tasks.mlflow_runs.runs import connect
+from tasks.mlflow_runs.runs import connect, find_runs
+from tasks.pages.data_page import DATA_PAGE
+from tasks.pages.playing import PLAYING_PAGE
 
 STAGES = ["synthesise", "ingest", "convert", "pretrain", "finetune", "baselines", "evaluate"]
 DATE = r"\d{4}-\d\d-\d\d \d\d:\d\d"
@@ -124,7 +126,7 @@ def test_the_version_is_described_by_its_card(outcome, store):
     assert "The motion is synthetic" in card
     for stage in STAGES[1:5]:
         assert outcome["stages"][stage]["digest"] in card
-    assert [file.path for file in client.list_artifacts(outcome["mlflow_run"])] == ["card.md"]
+    assert [file.path for file in client.list_artifacts(outcome["mlflow_run"])] == ["card.md", "data.html"]
 
 
 def test_the_licence_is_that_of_who_gave_it_and_changes_no_result(outcome, parameters, store):
@@ -133,6 +135,20 @@ def test_the_licence_is_that_of_who_gave_it_and_changes_no_result(outcome, param
     assert again["cached"]
     version = connect(store).get_model_version("pose-uplift", str(again["model"]["version"]))
     assert "Licence of the data: CC BY 4.0." in version.description
+
+
+def test_its_pages_are_kept_in_mlflow_and_linked_from_prefect(outcome, store):
+    client = connect(store)
+    scored = find_runs(client, outcome["stages"]["evaluate"]["digest"], store)[0].info.run_id
+    for run, file, keys in (
+        (scored, PLAYING_PAGE, ("playing", "pipeline-playing")),
+        (outcome["mlflow_run"], DATA_PAGE, ("pipeline-data",)),
+    ):
+        address = f"{client.get_run(run).info.artifact_uri}/{file}"
+        assert 10_000 < Path(address.removeprefix("file://")).stat().st_size < 2_000_000
+        for key in keys:
+            assert f"]({address})" in Artifact.get(key).data
+    assert not client.list_artifacts(find_runs(client, outcome["stages"]["ingest"]["digest"])[0].info.run_id, DATA_PAGE)
 
 
 def test_the_registered_model_lifts_as_it_was_scored_in_a_process_that_unpickles_nothing(
