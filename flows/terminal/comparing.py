@@ -42,7 +42,7 @@ def _cell(name: str, metric: Metric, contender: Contender) -> Text:
 
 
 def _certain_parts(contender: Contender, comparison: Comparison) -> Table | None:
-    """Joints, actions, people and camera yaws whose MPJPE differs from the first's, the worst first; each on its own."""
+    """The parts whose MPJPE differs from the first's, the worst first; each is judged on its own."""
     if contender.difference is None:
         return None
     of_all, metric = _parts_of(contender.difference), METRICS["mpjpe_mm"]
