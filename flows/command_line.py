@@ -25,6 +25,7 @@ from data_contracts.sources import find_motion_files
 from data_contracts.store import identities
 from data_contracts.store.folders import resolve
 from data_contracts.store.lineage import baselines_digest, baselines_source
+from flows.terminal.comparing import comparison_tables
 from flows.terminal.options import Call, command
 from flows.terminal.printing import console, print_json, print_stage, score_tables, stage_table
 from flows.terminal.running import find_or_run, local_checkpoint, run_flow
@@ -219,6 +220,25 @@ def pipeline(
         soft_wrap=True,
     )
     print_json(call.as_json, outcome)
+
+
+@command(app)
+def compare(
+    call: Call,
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            help="Two or more: folder or digest of a report or a run, MLflow run id, or model URI; each is set beside"
+            " the first."
+        ),
+    ],
+) -> None:
+    """Models side by side on the same windows, each difference with its interval."""
+    from tasks.compare import compare  # what brings MLflow, which other commands need not wait for
+
+    comparison = compare(call.store, models)
+    console(call.as_json).print(*comparison_tables(comparison))
+    print_json(call.as_json, comparison.model_dump(mode="json"))
 
 
 @command(app)

@@ -67,7 +67,7 @@ def fit_baselines(
                 "mlp": trained.minutes,
             },
         }
-        tracked.log_metrics({f"{name}.train_minutes": took for name, took in stage.statistics["train_minutes"].items()})
+        tracked.log_metrics({f"{name}/train_minutes": took for name, took in stage.statistics["train_minutes"].items()})
         tracked.log_metrics({"windows_per_second": trained.windows_per_second, "ridge_penalty": penalty})
 
     return run_stage(store, identities.baselines(windows, parameters), parent_run, fit)

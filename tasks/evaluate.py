@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 from lightning_fabric import Fabric
+from matplotlib.figure import Figure
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
@@ -11,34 +12,39 @@ from prefect.logging import get_run_logger
 from data_contracts.errors import InputError
 from data_contracts.parameters import EvaluateParameters, Runtime
 from data_contracts.report import (
-    BASELINES,
-    ERRORS_FILE,
-    METHODS,
     REPORT_FILE,
     ROBUSTNESS_METHODS,
+    MethodScores,
     Report,
+    Resampling,
     Robustness,
     StageResult,
+    write_errors,
 )
 from data_contracts.store import identities
+from data_contracts.store.digests import CONTRACT_VERSION
 from data_contracts.store.folders import Stage
 from data_contracts.store.lineage import train_minutes
-from data_contracts.store.manifests import read_manifest, write_json
+from data_contracts.store.manifests import package_versions, read_manifest, write_json
 from model.baselines.files import load_baselines
 from model.learning.checkpoints import load_network
 from model.learning.devices import make_fabric
 from model.network.dstformer import DSTformer
 from model.network.lifting import Lifter
-from model.scoring.evaluation import evaluate, network_lifter
+from model.scoring.evaluation import Evaluation, evaluate, network_lifter
+from model.scoring.intervals import estimates
 from model.scoring.robustness import score_robustness
 from model.windows.loading import Windows, load_windows
-from tasks.mlflow_runs.figures import joint_bars, lifted_sheet
+from tasks.mlflow_runs.figures import lifted_sheet
+from tasks.mlflow_runs.registry import logged_uri
 from tasks.mlflow_runs.runs import TrackedRun
+from tasks.mlflow_runs.scores import log_report
 from tasks.pages.playing import PLAYING_PAGE, playing_page
 from tasks.pages.telling_clips import telling_scenes
 from tasks.stage_runs.tracked_stage import run_stage
 
 SHOWN = 6  # poses in the picture
+RESAMPLING = Resampling()
 
 
 @task(cache_policy=NO_CACHE)
@@ -69,22 +75,33 @@ def evaluate_lifter(
         methods = _methods(network, baselines, held_out, fabric, parameters.flip)
         done = {name: evaluate(lift, held_out, parameters.batch_size, fabric) for name, lift in methods.items()}
         minutes = {"model": train_minutes(store, checkpoint), **fitted["statistics"]["train_minutes"]}
+        uri = logged_uri(tracked, stage.inputs["checkpoint"], parameters.flip)
         report = Report(
             split=parameters.split,
             windows=len(held_out),
             frames=done["model"].frames,
+            people=held_out.rows["group"].nunique(),
+            clips=held_out.rows["clip_id"].nunique(),
+            digests={"report": stage.digest, **stage.inputs},
+            model_uri=uri,
+            versions={"contract": str(CONTRACT_VERSION), **package_versions()},
+            resampling=RESAMPLING,
             ridge_penalty=fitted["statistics"]["ridge_penalty"],
-            **{name: done[name].scores.model_copy(update={"train_minutes": minutes[name]}) for name in METHODS},
+            **{name: _scores(evaluation, minutes[name]) for name, evaluation in done.items()},
             robustness=_robustness(methods, held_out, fabric, parameters),
         )
-        write_json(stage.folder / REPORT_FILE, report.model_dump())
-        beside = {f"{name}_mpjpe_mm": done[name].errors["mpjpe_mm"] for name in BASELINES}
-        done["model"].errors.assign(**beside).to_parquet(stage.folder / ERRORS_FILE, index=False)
+        write_json(stage.folder / REPORT_FILE, report.model_dump(mode="json"))
+        write_errors(stage.folder, {name: evaluation.errors for name, evaluation in done.items()})
         stage.counts |= {"windows": report.windows, "frames": report.frames}
-        stage.statistics |= {"metrics": {name: getattr(report, name).headline() for name in METHODS}}
+        stage.statistics |= {
+            "metrics": {name: scores.headline() for name, scores in report.methods().items()},
+            "intervals": {name: scores.intervals() for name, scores in report.methods().items()},
+            "resampled": f"{report.model.mpjpe_mm.units} {report.model.mpjpe_mm.over}",
+        }
         if report.robustness:
             stage.statistics |= {"robustness": report.robustness.model_dump()}
-        _show(tracked, report, held_out, methods["model"])
+        log_report(tracked, report)
+        tracked.log_figure(_lifted(held_out, methods["model"]), "lifted.png")
         scenes = telling_scenes(held_out, done["model"].errors, methods["model"], parameters.batch_size)
         if scenes:
             page = playing_page(f"Clips of {windows.name}, {parameters.split}", scenes)
@@ -133,29 +150,17 @@ def _fitting(network: DSTformer, checkpoint: Path, windows: Windows) -> DSTforme
     return network
 
 
-def _show(tracked: TrackedRun, report: Report, windows: Windows, lifter: Lifter) -> None:
-    for name in METHODS:
-        tracked.log_metrics({_named(name, key): value for key, value in getattr(report, name).headline().items()})
-    if report.robustness:
-        tracked.log_metrics(
-            {
-                _named(name, f"robustness.{condition}_mpjpe_mm"): error
-                for condition, errors in report.robustness.mpjpe_mm.items()
-                for name, error in errors.items()
-            }
-        )
-    tracked.log_metrics({f"joint.{joint}_mm": value for joint, value in report.model.per_joint_mm.items()})
-    tracked.client.log_dict(tracked.run_id, report.model_dump(), REPORT_FILE)
+def _scores(evaluation: Evaluation, minutes: float | None) -> MethodScores:
+    scores = estimates(evaluation.errors, RESAMPLING)
+    return MethodScores(**dict(scores), pck_curve=evaluation.pck_curve, train_minutes=minutes)
+
+
+def _lifted(windows: Windows, lifter: Lifter) -> Figure:
+    """Some poses over the split, as the model lifts them."""
     chosen = np.linspace(0, len(windows) - 1, SHOWN).astype(int).tolist()
     batch, middle = windows.pick(chosen), windows.window // 2
     millimetres = 1000 / batch.scale.view(-1, 1, 1)
     pred = lifter(batch.pose_2d)[:, middle] * millimetres
     true = batch.pose_3d[:, middle] * millimetres
     titles = [str(action)[:24] for action in windows.rows["action"].iloc[chosen]]
-    tracked.log_figure(lifted_sheet(batch.pose_2d[:, middle].numpy(), pred.numpy(), true.numpy(), titles), "lifted.png")
-    tracked.log_figure(joint_bars({name: getattr(report, name).per_joint_mm for name in METHODS}), "joints.png")
-
-
-def _named(method: str, score: str) -> str:
-    """A score's name in MLflow."""
-    return score if method == "model" else f"{method}.{score}"
+    return lifted_sheet(batch.pose_2d[:, middle].numpy(), pred.numpy(), true.numpy(), titles)

@@ -11,7 +11,7 @@ from prefect.logging import get_run_logger
 
 from data_contracts.errors import some
 from data_contracts.parameters import PipelineParameters
-from data_contracts.report import StageResult
+from data_contracts.report import StageResult, read_report
 from data_contracts.sources import MotionFile
 from data_contracts.store import identities
 from data_contracts.store.folders import CHECKPOINT_FILE
@@ -19,6 +19,7 @@ from data_contracts.store.manifests import read_manifest
 from tasks.lineage.card import CARD_FILE, description_of, write_card
 from tasks.mlflow_runs.registry import CHALLENGER, MODEL_NAME, register_challenger
 from tasks.mlflow_runs.runs import TrackedRun, track_pipeline
+from tasks.mlflow_runs.scores import all_scores, model_scores
 from tasks.pages.clip_sets import ClipSet
 from tasks.pages.data_page import log_data_page
 
@@ -50,12 +51,11 @@ def register(
     licence: str | None,
 ) -> dict[str, Any]:
     """Register the fine-tuned model as `@challenger`, with its card, and put the scores on the pipeline's own run."""
-    metrics = report.statistics["metrics"]
-    tracked.log_metrics(
-        {f"{method}.{name}": value for method, scores in metrics.items() for name, value in scores.items()}
-    )
+    scored = read_report(report.path)
+    of_model, of_all = model_scores(scored), all_scores(scored)
+    tracked.log_metrics({name: value for name, value in of_all.items() if name not in of_model})
     version = register_challenger(
-        tracked, tuned.path / CHECKPOINT_FILE, windows.digest, _window(windows), metrics["model"], flip
+        tracked, tuned.path / CHECKPOINT_FILE, windows.digest, _window(windows), of_model, flip
     )
     card = write_card(store, version, report.path, licence)
     tracked.client.update_model_version(MODEL_NAME, version.version, description_of(card))

@@ -124,6 +124,7 @@ def _tensors(clips: list[dict[str, np.ndarray]]) -> WindowTensors:
             "group": "g",
             "action": "walking",
             "camera": 0,
+            "yaw_deg": arrays["yaw_deg"],
             "start": arrays["start"],
         }
     )

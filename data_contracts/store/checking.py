@@ -16,7 +16,19 @@ from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 
 from data_contracts.errors import InputError
-from data_contracts.report import BASELINES, ERRORS_FILE, REPORT_FILE, Report, baseline_file
+from data_contracts.report import (
+    BASELINES,
+    ERRORS_FILE,
+    METHODS,
+    REPORT_FILE,
+    SCORE_COLUMNS,
+    WEIGHT_COLUMNS,
+    WINDOW_COLUMNS,
+    Report,
+    baseline_file,
+    error_column,
+    read_errors,
+)
 from data_contracts.store.check_tables import Faults, OnShare, check_clips, check_windows, compare
 from data_contracts.store.digests import CONTRACT_VERSION, file_digest, stage_digest
 from data_contracts.store.folders import CHECKPOINT_FILE
@@ -133,13 +145,25 @@ def _check_report(folder: Path, manifest: dict[str, Any], faults: Faults) -> int
         case = f"is no report: {'.'.join(map(str, first['loc']))}: {first['msg']}"
         faults.add(REPORT_FILE, "contract", case, error.error_count())
         return 0
-    errors = parquet.read_table(folder / ERRORS_FILE).to_pandas()
+    found = set(parquet.read_schema(folder / ERRORS_FILE).names)
+    wanted = {*WINDOW_COLUMNS, *WEIGHT_COLUMNS}
+    wanted |= {error_column(method, name) for method in METHODS for name in SCORE_COLUMNS}
+    if missing := sorted(wanted - found):
+        faults.add(ERRORS_FILE, "columns", f"has no column {missing[0]}", len(missing))
+        return 0
+    errors = read_errors(folder)
     compare(REPORT_FILE, "windows", report.windows, manifest["counts"].get("windows"), faults)
     compare(ERRORS_FILE, "windows", errors["window_id"].nunique(), report.windows, faults)
-    for column in ("mpjpe_mm", "p_mpjpe_mm"):
-        wrong = errors.loc[~(np.isfinite(errors[column]) & (errors[column] >= 0)), "window_id"]
-        if len(wrong):
-            faults.add(ERRORS_FILE, column, f"window {wrong.iloc[0]}: {column} is no length", len(wrong))
+    for method, scores in report.methods().items():
+        table = read_errors(folder, method)
+        for column in SCORE_COLUMNS:
+            wrong = table.loc[~(np.isfinite(table[column]) & (table[column] >= 0)), "window_id"]
+            if len(wrong):
+                case = f"window {wrong.iloc[0]}: {column} of {method} is no length and no share"
+                faults.add(ERRORS_FILE, f"{method} {column}", case, len(wrong))
+        mean = np.average(table["mpjpe_mm"], weights=table["weight"])
+        if not np.isclose(mean, scores.mpjpe_mm.value, rtol=1e-4):
+            faults.add(ERRORS_FILE, f"{method} mean", f"its MPJPE of {method} is {mean:.4g} mm, and not the report's")
     return len(errors)
 
 

@@ -22,7 +22,7 @@ def show_stage(result: StageResult) -> None:
     rows += [
         {"what": key, "value": _readable(value)}
         for key, value in result.statistics.items()
-        if key not in ("history", "metrics", "robustness", "per_group", "datasets", "files")
+        if key not in ("history", "metrics", "intervals", "robustness", "per_group", "datasets", "files")
     ]
     create_table_artifact(table=rows, key=result_key(result.stage), description=f"{result.stage} {result.digest}")
 

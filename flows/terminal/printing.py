@@ -49,22 +49,31 @@ def stage_table(stages: dict[str, dict[str, Any]]) -> Table:
 
 def score_tables(statistics: dict[str, Any]) -> list[Table]:
     """Scores, and robustness where it was asked for: the statistics of an evaluation."""
-    tables = [score_table(statistics["metrics"])]
+    tables = [score_table(statistics["metrics"], statistics["intervals"], statistics["resampled"])]
     return [*tables, robustness_table(statistics["robustness"])] if "robustness" in statistics else tables
 
 
-def score_table(metrics: dict[str, dict[str, float]]) -> Table:
-    """A row for the model and each baseline."""
-    columns = ("MPJPE", "P-MPJPE", "PCK@150mm", "AUC", "MPJVE", "trained")
-    table = Table("on held-out people", *columns, title="scores (MPJPE, P-MPJPE in mm; MPJVE in mm per frame)")
+def score_table(
+    metrics: dict[str, dict[str, float]], intervals: dict[str, dict[str, tuple[float, float]]], resampled: str
+) -> Table:
+    """A row for the model and each baseline; `resampled`: what the intervals of the MPJPE are over, `6 people`."""
+    columns = ("MPJPE", "its 95 %", "P-MPJPE", "PCK@150mm", "AUC", "MPJVE", "trained")
+    title = f"scores (MPJPE, P-MPJPE in mm; MPJVE in mm per frame; intervals over {resampled})"
+    table = Table("on held-out people", *columns, title=title)
     for method in METHODS:
         scores = metrics[method]
         lengths = (f"{scores[name]:.1f}" for name in ("mpjpe_mm", "p_mpjpe_mm"))
         shares = (f"{100 * scores[name]:.1f} %" for name in ("pck_150", "auc_150"))
         trained = f"{scores['train_minutes']:.1f} min" if "train_minutes" in scores else "?"
-        row = (*lengths, *shares, f"{scores['mpjve_mm']:.2f}", trained)
+        error, shape = lengths
+        between = _interval(intervals[method].get("mpjpe_mm"))
+        row = (error, between, shape, *shares, f"{scores['mpjve_mm']:.2f}", trained)
         table.add_row(method.replace("_", " "), *row, style="bold" if method == "model" else None)
     return table
+
+
+def _interval(bounds: tuple[float, float] | None) -> str:
+    return f"{bounds[0]:.1f} to {bounds[1]:.1f}" if bounds else "?"
 
 
 def robustness_table(robustness: dict[str, Any]) -> Table:

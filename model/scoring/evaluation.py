@@ -13,26 +13,55 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from data_contracts.report import MethodScores
-from data_contracts.skeleton import JOINTS, NUM_JOINTS
+from data_contracts.report import (
+    JOINT_COLUMNS,
+    METRICS,
+    PCK_CURVE_MM,
+    SCORE_COLUMNS,
+    WEIGHT_COLUMNS,
+    WINDOW_COLUMNS,
+    weight_column,
+)
 from model.network.lifting import Lifter, lift
 from model.scoring.metrics import PCK_MM, auc, joint_errors, mpjpe, n_mpjpe, p_mpjpe, pck
 from model.windows.loading import Windows
 
-_OF_FRAMES = ("mpjpe_mm", "p_mpjpe_mm", "n_mpjpe_mm", "pck_150", "auc_150")
+_OF_FRAMES = ("mpjpe_mm", "p_mpjpe_mm", "n_mpjpe_mm", "pck_150", "auc_150", *JOINT_COLUMNS.values())
+_SUMS = (*_OF_FRAMES, "weight", "mpjve_mm", "pair_weight", "accel_mm", "triple_weight", "frames")
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores over all frames of a split; lengths in mm, MPJVE in mm per frame, PCK and AUC in [0, 1]."""
+
+    mpjpe_mm: float
+    p_mpjpe_mm: float
+    n_mpjpe_mm: float
+    mpjve_mm: float
+    accel_mm: float
+    pck_150: float
+    auc_150: float
+    per_joint_mm: dict[str, float]
+    per_action_mm: dict[str, float]
+
+    def headline(self) -> dict[str, float]:
+        """The scores without the tables."""
+        return {name: getattr(self, name) for name in METRICS}
 
 
 @dataclass
 class Evaluation:
-    """`scores` over the split's `frames`, each counted once; `errors`: a row per window.
+    """`scores` over the split's `frames`, each counted once; `errors`: a row per window; `pck_curve`: over all frames.
 
-    `mpjpe_mm` and `p_mpjpe_mm` of a window are means over its `frames` that are not padding, in which a frame that n
-    windows cover weighs 1/n; `weight` is the sum of these weights. So the mean of the errors by `weight` is the score.
+    A score of a window is a mean over its `frames` that are not padding, in which a frame that n windows cover weighs
+    1/n; `weight` is the sum of these weights. MPJVE is weighed by `pair_weight`, the acceleration error by
+    `triple_weight`: the same of two and three consecutive frames. So the mean of the errors by weight is the score.
     """
 
-    scores: MethodScores
+    scores: Scores
     frames: int
     errors: pd.DataFrame
+    pck_curve: tuple[float, ...]
 
 
 def network_lifter(network: nn.Module, fabric: Fabric, flip: bool) -> Lifter:
@@ -56,10 +85,9 @@ def evaluate(predict: Lifter, windows: Windows, batch_size: int, fabric: Fabric 
     """
     world, rank = (fabric.world_size, fabric.global_rank) if fabric else (1, 0)
     coverage = Coverage(windows.rows, windows.window)
-    actions, action_of = np.unique(windows.rows["action"].to_numpy(dtype=str), return_inverse=True)
-    by_action = torch.zeros(len(actions), len(_OF_FRAMES) + NUM_JOINTS + 1, dtype=torch.float64)
-    by_window = torch.zeros(len(windows), 4, dtype=torch.float64)  # sums of MPJPE and P-MPJPE, weight, frames
-    velocity = torch.zeros(2, dtype=torch.float64)  # sum over pairs of consecutive frames, pairs
+    by_window = torch.zeros(len(windows), len(_SUMS), dtype=torch.float64)
+    thresholds = torch.tensor(PCK_CURVE_MM, dtype=torch.float32)
+    within = torch.zeros(len(thresholds) + 1, dtype=torch.float64)  # joints between one threshold and the next, weighed
     for number, batch in enumerate(windows.batches(batch_size)):
         if number % world != rank:
             continue
@@ -68,19 +96,24 @@ def evaluate(predict: Lifter, windows: Windows, batch_size: int, fabric: Fabric 
         pred, target = predict(batch.pose_2d) * millimetres, batch.pose_3d * millimetres
         counting = batch.frame_weight.double()
         share = counting / coverage.of_frames(rows)  # (B, T)
-        pair_share = counting[:, :-1] * counting[:, 1:] / coverage.of_pairs(rows)  # (B, T-1)
-        sums = torch.einsum("bts,bt->bs", _of_frames(pred, target), share)
-        by_action.index_add_(0, torch.from_numpy(action_of[rows]), sums)
-        by_window[rows] = torch.cat((sums[:, [0, 1, -1]], counting.sum(dim=1, keepdim=True)), dim=1)
-        steps = mpjpe(pred.diff(dim=1), target.diff(dim=1))  # (B, T-1)
-        velocity += torch.stack(((steps * pair_share).sum(), pair_share.sum()))
+        errors = joint_errors(pred, target)  # (B, T, 17)
+        sums = [torch.einsum("bts,bt->bs", _of_frames(pred, target, errors), share), share.sum(dim=1, keepdim=True)]
+        for order, covered in ((1, coverage.of_pairs(rows)), (2, coverage.of_triples(rows))):
+            together = counting.unfold(1, order + 1, 1).prod(dim=-1) if order < windows.window else counting[:, :0]
+            weight = together / covered  # (B, T - order)
+            steps = mpjpe(pred.diff(dim=1, n=order), target.diff(dim=1, n=order))
+            sums += [(steps * weight).sum(dim=1, keepdim=True), weight.sum(dim=1, keepdim=True)]
+        by_window[rows] = torch.cat((*sums, counting.sum(dim=1, keepdim=True)), dim=1)
+        place = torch.bucketize(errors, thresholds)
+        within += torch.bincount(place.flatten(), share[..., None].expand_as(errors).flatten(), len(within))
     if fabric is not None and world > 1:
-        by_action, by_window, velocity = (_summed(sums, fabric) for sums in (by_action, by_window, velocity))
-    return _evaluation(windows.rows, dict(zip(actions, by_action, strict=True)), by_window, velocity)
+        by_window, within = _summed(by_window, fabric), _summed(within, fabric)
+    curve = (within.cumsum(dim=0) / within.sum())[:-1]
+    return _evaluation(windows.rows, by_window, tuple(curve.tolist()))
 
 
 class Coverage:
-    """How many windows cover a frame, and a pair of consecutive frames, of a clip and camera.
+    """How many windows cover a frame, and two or three consecutive frames, of a clip and camera.
 
     The rows' `start` tells: a clip shorter than the window has a single one (`window_starts` of the convert stage), so
     padding never lies over a frame of another window.
@@ -101,6 +134,10 @@ class Coverage:
         """(B, T-1) of the windows at `rows`: of each frame with the next."""
         return self._covering(rows, self._window - 1)
 
+    def of_triples(self, rows: slice) -> Tensor:
+        """(B, T-2) of the windows at `rows`: of each frame with the next two."""
+        return self._covering(rows, max(self._window - 2, 0))
+
     def _covering(self, rows: slice, length: int) -> Tensor:
         """A stretch of `length` frames covers a frame if it begins there or up to `length` - 1 before."""
         place = self._first[rows, None] + torch.arange(length)
@@ -108,33 +145,32 @@ class Coverage:
         return begun - ended
 
 
-def _of_frames(pred: Tensor, target: Tensor) -> Tensor:
-    """Poses (B, T, 17, 3) in mm -> (B, T, 5 + 17 + 1): the scores `_OF_FRAMES`, the error of each joint, and 1."""
+def _of_frames(pred: Tensor, target: Tensor, errors: Tensor) -> Tensor:
+    """Poses (B, T, 17, 3) in mm and their errors (B, T, 17) -> (B, T, 5 + 17): the scores `_OF_FRAMES`."""
     scores = (
-        mpjpe(pred, target),
+        errors.mean(dim=-1),
         p_mpjpe(pred, target),
         n_mpjpe(pred, target),
         pck(pred, target, PCK_MM),
         auc(pred, target),
     )
-    ones = torch.ones_like(pred[..., 0, :1])  # (B, T, 1)
-    return torch.cat((torch.stack(scores, dim=-1), joint_errors(pred, target), ones), dim=-1).double()
+    return torch.cat((torch.stack(scores, dim=-1), errors), dim=-1).double()
 
 
-def _evaluation(rows: pd.DataFrame, by_action: dict[str, Tensor], by_window: Tensor, velocity: Tensor) -> Evaluation:
-    *sums, frames = torch.stack(list(by_action.values())).sum(dim=0).tolist()
-    means = [value / frames for value in sums]
-    mpjpe_, p_mpjpe_, weight, count = by_window.T.numpy()
-    errors = rows[["window_id", "clip_id", "group", "action"]].assign(
-        frames=count, weight=weight, mpjpe_mm=mpjpe_ / weight, p_mpjpe_mm=p_mpjpe_ / weight
+def _evaluation(rows: pd.DataFrame, by_window: Tensor, pck_curve: tuple[float, ...]) -> Evaluation:
+    sums = pd.DataFrame(by_window.numpy(), columns=list(_SUMS))
+    weights = {name: sums[weight_column(name)] for name in SCORE_COLUMNS}
+    means = {name: sums[name] / weight.where(weight > 0, 1) for name, weight in weights.items()}  # 0 of single frames
+    table = rows[list(WINDOW_COLUMNS)].assign(**sums[list(WEIGHT_COLUMNS)], **means)
+    of_all = {name: float(sums[name].sum() / max(weight.sum(), 1)) for name, weight in weights.items()}
+    by_action = sums.groupby(rows["action"].to_numpy(dtype=str))[["mpjpe_mm", "weight"]].sum()
+    per_action = by_action["mpjpe_mm"] / by_action["weight"]
+    scores = Scores(
+        **{name: of_all[name] for name in METRICS},
+        per_joint_mm={joint: of_all[column] for joint, column in JOINT_COLUMNS.items()},
+        per_action_mm={str(action): float(error) for action, error in per_action.items()},
     )
-    scores = MethodScores(
-        **dict(zip(_OF_FRAMES, means[: len(_OF_FRAMES)], strict=True)),
-        mpjve_mm=float(velocity[0] / velocity[1].clamp_min(1)),  # 0 where windows are single frames
-        per_joint_mm=dict(zip(JOINTS, means[len(_OF_FRAMES) :], strict=True)),
-        per_action_mm={action: float(of_action[0] / of_action[-1]) for action, of_action in by_action.items()},
-    )
-    return Evaluation(scores, round(frames), errors)
+    return Evaluation(scores, round(sums["weight"].sum()), table, pck_curve)
 
 
 def _summed(values: Tensor, fabric: Fabric) -> Tensor:

@@ -73,6 +73,11 @@ def velocity_error(pred: Tensor, target: Tensor) -> Tensor:
     return joint_errors(pred.diff(dim=-3), target.diff(dim=-3)).mean()
 
 
+def acceleration_error(pred: Tensor, target: Tensor) -> Tensor:
+    """Mean distance of the joints' second differences (HMMR, CVPR 2019); (..., T, 17, 3) -> scalar, per frame²."""
+    return joint_errors(pred.diff(dim=-3, n=2), target.diff(dim=-3, n=2)).mean()
+
+
 def limb_length_variance(pred: Tensor) -> Tensor:
     """Variance over time of every bone's length, mean over the bones: a body does not stretch; scalar, unit squared."""
     return bone_lengths(pred).var(dim=-2).mean()

@@ -1,6 +1,5 @@
 """Pictures of poses: what a person would rather look at than a number."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import matplotlib
@@ -11,7 +10,7 @@ matplotlib.use("Agg")
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from data_contracts.skeleton import BONES, JOINTS, LEFT_JOINTS, RIGHT_JOINTS
+from data_contracts.skeleton import BONES, LEFT_JOINTS, RIGHT_JOINTS
 from data_contracts.windows import to_numpy
 
 LEFT, RIGHT, MIDDLE, TRUE = "#1f77b4", "#d62728", "#444444", "#b0b0b0"
@@ -66,20 +65,6 @@ def lifted_sheet(pose_2d: np.ndarray, pred: np.ndarray, true: np.ndarray, titles
             if column == 0:
                 ax.set_title(view, fontsize=8, loc="left")
     figure.suptitle("predicted (red right, blue left) over true (grey)", fontsize=9)
-    return figure
-
-
-def joint_bars(per_joint_mm: Mapping[str, Mapping[str, float]]) -> Figure:
-    """Mean error of every joint in millimetres, one bar per method."""
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    ax = figure.subplots()
-    width = 0.8 / len(per_joint_mm)
-    for place, (method, errors) in enumerate(per_joint_mm.items()):
-        ax.bar(np.arange(len(JOINTS)) + place * width, [errors[j] for j in JOINTS], width, label=method)
-    ax.set_xticks(np.arange(len(JOINTS)) + 0.4, [j.replace("_", " ") for j in JOINTS], rotation=45, ha="right")
-    ax.set_ylabel("MPJPE, mm")
-    ax.legend(frameon=False)
-    ax.spines[["top", "right"]].set_visible(False)
     return figure
 
 

@@ -97,16 +97,18 @@ def drop_other_checkpoints(tracked: TrackedRun, kept: list[Path]) -> None:
 
 
 def register_challenger(
-    tracked: TrackedRun, checkpoint: Path, windows_digest: str, window: int, metrics: dict[str, float], flip: bool
+    tracked: TrackedRun, checkpoint: Path, windows_digest: str, window: int, scores: dict[str, float], flip: bool
 ) -> ModelVersion:
     """Make a fine-tuned checkpoint the `@challenger`: a new version, or the one that already holds these weights.
 
     Parameters
     ----------
     windows_digest
-        Of the windows that `metrics` were scored on.
+        Of the windows that it was scored on.
     window
         Frames of a window.
+    scores
+        By their names in MLflow (`tasks.mlflow_runs.scores`); its tags, and metrics of its LoggedModel.
     flip
         Whether they were scored with flip averaging: so the version will answer.
     """
@@ -114,14 +116,20 @@ def register_challenger(
     digest = file_digest(checkpoint)
     version = _version_of(client, digest, flip)
     if version is None:
-        ready = [model for model in _logged_models(tracked, digest, flip) if model.status == LoggedModelStatus.READY]
-        model_uri = ready[0].model_uri if ready else log_lifter(tracked, checkpoint, window, 0, metrics, flip)
+        model_uri = logged_uri(tracked, digest, flip) or log_lifter(tracked, checkpoint, window, 0, {}, flip)
         version = mlflow.register_model(model_uri, MODEL_NAME, tags={CHECKPOINT_TAG: digest, FLIP_TAG: str(flip)})
-    tags = {name: f"{value:.4g}" for name, value in metrics.items()} | {WINDOWS_TAG: windows_digest}
+    tags = {name: f"{value:.4g}" for name, value in scores.items()} | {WINDOWS_TAG: windows_digest}
     for key, tag in tags.items():
         client.set_model_version_tag(MODEL_NAME, version.version, key, tag)
+    tracked.log_metrics(scores, model_id=logged_model_id(version))
     client.set_registered_model_alias(MODEL_NAME, CHALLENGER, version.version)
     return version
+
+
+def logged_uri(tracked: TrackedRun, digest: str, flip: bool) -> str | None:
+    """Model URI of the LoggedModel that holds the weights of that digest and answers so, where there is one."""
+    ready = [model for model in _logged_models(tracked, digest, flip) if model.status == LoggedModelStatus.READY]
+    return ready[0].model_uri if ready else None
 
 
 def fetch_checkpoint(store: Path, uri: str) -> Path:
@@ -195,6 +203,11 @@ def find_version(client: MlflowClient, uri: str) -> ModelVersion:
         if alias in version.aliases or number == str(version.version):
             return version
     raise InputError(f"{uri}: {MODEL_NAME} has no such version in MLflow at {mlflow.get_tracking_uri()}")
+
+
+def logged_model_id(version: ModelVersion) -> str:
+    """Of the LoggedModel that a version was made from; `model_id` of a version is not kept by MLflow's SQL registry."""
+    return str(version.source).rpartition("/")[2]
 
 
 def version_uri(version: ModelVersion) -> str:

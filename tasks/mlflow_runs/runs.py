@@ -61,10 +61,16 @@ class TrackedRun:
     run_id: str
     _sent: list[tuple[list[Metric], RunOperations]] = field(default_factory=list)
 
-    def log_metrics(self, metrics: dict[str, float], step: int = 0) -> None:
-        """Metrics at a step, in one batch, without waiting for the tracking store; `wait` does."""
+    def log_metrics(self, metrics: dict[str, float], step: int = 0, model_id: str | None = None) -> None:
+        """Metrics at a step, in one batch, without waiting for the tracking store; `wait` does.
+
+        Parameters
+        ----------
+        model_id
+            A LoggedModel that they are of: its page, and that of its versions, shows them too.
+        """
         now = time.time_ns() // 1_000_000
-        batch = [Metric(name, value, now, step) for name, value in metrics.items()]
+        batch = [Metric(name, value, now, step, model_id=model_id) for name, value in metrics.items()]
         operations = self.client.log_batch(self.run_id, metrics=batch, synchronous=False)
         assert operations is not None, "what is logged asynchronously can be waited for"
         self._sent.append((batch, operations))

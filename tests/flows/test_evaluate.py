@@ -16,7 +16,7 @@ from data_contracts.parameters import (
     NewBodies,
     NewCameras,
 )
-from data_contracts.report import BASELINES, ERRORS_FILE, REPORT_FILE, ROBUSTNESS_METHODS, StageResult
+from data_contracts.report import BASELINES, ERRORS_FILE, REPORT_FILE, ROBUSTNESS_METHODS, StageResult, read_report
 from data_contracts.store.checking import check_folder
 from data_contracts.store.digests import Identity
 from data_contracts.store.folders import open_stage
@@ -86,8 +86,29 @@ def test_the_errors_of_every_window_stand_side_by_side(outcome):
     for name in BASELINES:
         mean = (errors[f"{name}_mpjpe_mm"] * errors["weight"]).sum() / errors["weight"].sum()
         assert mean == pytest.approx(outcome["metrics"][name]["mpjpe_mm"], rel=1e-6)
-    report = json.loads((folder / REPORT_FILE).read_text())
-    assert report["model"]["train_minutes"] > report["mlp"]["train_minutes"] > 0
+    report = read_report(folder)
+    assert report.model.train_minutes > report.mlp.train_minutes > 0
+
+
+def test_the_report_says_how_certain_every_score_is_and_what_was_scored(outcome):
+    stage = outcome["stages"]["evaluate"]
+    report = read_report(Path(stage["folder"]))
+    tuned, windows = (outcome["stages"][name] for name in ("finetune", "convert"))
+    assert report.digests["windows"] == windows["digest"]
+    assert report.digests["checkpoint"] == read_manifest(Path(tuned["folder"]))["files"]["model.safetensors"]
+    assert report.model_uri.startswith("models:/m-")
+    assert {"contract", "python", "torch"} <= report.versions.keys()
+    assert report.people == len(report.model.per_group_mm) < 5
+    assert stage["statistics"]["resampled"] == f"{report.clips} clips"
+    for name, scores in report.methods().items():
+        for metric, found in scores.metrics().items():
+            assert found.over == "clips"
+            assert found.low <= found.value <= found.high
+            assert stage["statistics"]["metrics"][name][metric] == found.value
+            assert tuple(stage["statistics"]["intervals"][name][metric]) == found.interval
+        assert len(scores.per_joint_mm) == 17
+        assert scores.pck_curve[30] == pytest.approx(scores.pck_150.value)
+        assert sum(part.windows for part in scores.per_yaw_mm.values()) == report.windows
 
 
 def test_robustness_stands_in_the_report_and_in_what_programs_read(outcome, store):

@@ -27,6 +27,7 @@ from flows.pipeline import pipeline
 from model.learning.checkpoints import load_network
 from model.network.lifting import lift
 from model.windows.loading import load_windows
+from tasks.mlflow_runs.registry import logged_model_id
 from tasks.mlflow_runs.runs import connect, find_runs
 from tasks.pages.data_page import DATA_PAGE
 from tasks.pages.playing import PLAYING_PAGE
@@ -88,7 +89,7 @@ def test_mlflow_has_a_parent_run_with_a_child_per_stage(outcome, store):
     parent = client.get_run(outcome["mlflow_run"])
     assert parent.info.status == "FINISHED"
     assert parent.data.params["pretrain.network.embed_dim"] == "16"
-    assert parent.data.metrics["model.mpjpe_mm"] == pytest.approx(outcome["metrics"]["model"]["mpjpe_mm"])
+    assert parent.data.metrics["test/mpjpe_mm"] == pytest.approx(outcome["metrics"]["model"]["mpjpe_mm"])
     children = client.search_runs(
         [parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'", order_by=["start_time"]
     )
@@ -100,18 +101,33 @@ def test_mlflow_has_a_parent_run_with_a_child_per_stage(outcome, store):
     tuned = by_name["finetune"]
     assert tuned.inputs.dataset_inputs[0].dataset.digest == outcome["stages"]["convert"]["digest"]
     scored = by_name["evaluate"].data.metrics
-    assert scored["mlp.mpjpe_mm"] == pytest.approx(outcome["metrics"]["mlp"]["mpjpe_mm"])
+    assert scored["test/mlp/mpjpe_mm"] == pytest.approx(outcome["metrics"]["mlp"]["mpjpe_mm"])
     robustness = outcome["stages"]["evaluate"]["statistics"]["robustness"]["mpjpe_mm"]
-    assert scored["robustness.noise_mpjpe_mm"] == pytest.approx(robustness["noise"]["model"])
-    assert scored["linear.robustness.coco17_mpjpe_mm"] == pytest.approx(robustness["coco17"]["linear"])
+    assert scored["test/robustness/noise_mpjpe_mm"] == pytest.approx(robustness["noise"]["model"])
+    assert scored["test/linear/robustness/coco17_mpjpe_mm"] == pytest.approx(robustness["coco17"]["linear"])
     minutes = [sum(outcome["stages"][name]["seconds"] for name in ("pretrain", "finetune")) / 60]
     minutes.append(outcome["stages"]["baselines"]["statistics"]["train_minutes"]["mlp"])
-    assert [scored["train_minutes"], scored["mlp.train_minutes"]] == pytest.approx(minutes, rel=0.05)
+    assert [scored["train_minutes"], scored["mlp/train_minutes"]] == pytest.approx(minutes, rel=0.05)
     history = client.get_metric_history(by_name["pretrain"].info.run_id, "val_mpjpe_mm")
     steps = [metric.step for metric in history]
     assert len(steps) == len(set(steps)) == 2
     pictures = {artifact.path for artifact in client.list_artifacts(by_name["evaluate"].info.run_id)}
-    assert {"lifted.png", "joints.png"} <= pictures
+    assert {"lifted.png", "joints.png", "pck.png", "errors.png"} <= pictures
+
+
+def test_scores_have_the_same_names_on_stage_pipeline_and_version(outcome, store):
+    client = connect(store)
+    version = client.get_model_version("pose-uplift", str(outcome["model"]["version"]))
+    stage = client.get_run(client.get_run(outcome["mlflow_run"]).data.tags["uplift.evaluate.run"])
+    of_stage, of_pipeline = stage.data.metrics, client.get_run(outcome["mlflow_run"]).data.metrics
+    of_model = {metric.key: metric.value for metric in client.get_logged_model(logged_model_id(version)).metrics}
+    for name in ("mpjpe_mm", "accel_mm", "pck_150", "mpjpe_mm_low", "mpjpe_mm_high"):
+        score = of_stage[f"test/{name}"]
+        assert of_pipeline[f"test/{name}"] == of_model[f"test/{name}"] == score
+        assert version.tags[f"test/{name}"] == f"{score:.4g}"
+    assert of_stage["test/mpjpe_mm_low"] < of_stage["test/mpjpe_mm"] < of_stage["test/mpjpe_mm_high"]
+    for name in ("test/linear/mpjpe_mm", "test/mlp/robustness/noise_mpjpe_mm", "mlp/train_minutes"):
+        assert of_pipeline[name] == of_stage[name]
 
 
 def test_the_version_is_described_by_its_card(outcome, store):

@@ -3,7 +3,6 @@
 import json
 import shutil
 import sys
-import typing
 
 import numpy as np
 import pandas as pd
@@ -30,7 +29,23 @@ from data_contracts.parameters import (
     IngestParameters,
     SyntheticParameters,
 )  # fmt: skip
-from data_contracts.report import BASELINES, ERRORS_FILE, METHODS, REPORT_FILE, MethodScores, Report, baseline_file
+from data_contracts.report import (
+    BASELINES,
+    METHODS,
+    METRICS,
+    PCK_CURVE_MM,
+    REPORT_FILE,
+    SCORE_COLUMNS,
+    WEIGHT_COLUMNS,
+    WINDOW_COLUMNS,
+    Estimate,
+    Estimates,
+    MethodScores,
+    Report,
+    Resampling,
+    baseline_file,
+    write_errors,
+)  # fmt: skip
 from data_contracts.splits import SPLITS, split_groups
 from data_contracts.store import identities
 from data_contracts.store.checking import check_folder
@@ -85,19 +100,26 @@ def write_window_parts(store, clips, damage=lambda folder: None):
     return stage.folder
 
 
-def write_report(store):
-    def value(field):
-        return {"a": 1.0} if typing.get_origin(field.annotation) is dict else 1
-
-    def fill(contract, values):
-        return contract(**{name: value(field) for name, field in contract.model_fields.items()} | values)
-
-    scores = dict.fromkeys(METHODS, fill(MethodScores, {}))
+def write_report(store, damage=lambda errors: errors):
+    """Of three windows that every method misses by a millimetre; `damage` comes before the table is written."""
+    one = Estimate(value=1, low=1, high=1, over="clips", units=3, windows=3)
+    tables = {name: {"a": one} for name in Estimates.model_fields if name.startswith("per_")}
+    scores = MethodScores(**dict.fromkeys(METRICS, one), **tables, pck_curve=[1.0] * len(PCK_CURVE_MM))
+    errors = pd.DataFrame({"window_id": ["a", "b", "c"]} | dict.fromkeys((*WEIGHT_COLUMNS, *SCORE_COLUMNS), 1.0))
+    errors = errors.assign(**dict.fromkeys(WINDOW_COLUMNS[1:], 0))
     with open_stage(store, Identity("reports", "evaluate", EvaluateParameters(), {"windows": "abc"})) as stage:
-        report = fill(Report, {"split": "test", "windows": 3, "robustness": None} | scores)
-        write_json(stage.folder / REPORT_FILE, report.model_dump())
-        errors = pd.DataFrame({"window_id": ["a", "b", "c"], "mpjpe_mm": 1.0, "p_mpjpe_mm": 1.0})
-        errors.to_parquet(stage.folder / ERRORS_FILE, index=False)
+        report = Report(
+            split="test",
+            **dict.fromkeys(("windows", "frames", "people", "clips"), 3),
+            digests={"report": stage.digest},
+            model_uri=None,
+            versions={},
+            resampling=Resampling(),
+            ridge_penalty=1,
+            **dict.fromkeys(METHODS, scores),
+        )
+        write_json(stage.folder / REPORT_FILE, report.model_dump(mode="json"))
+        write_errors(stage.folder, dict.fromkeys(METHODS, errors) | {"model": damage(errors)})
         stage.counts["windows"] = 3
     return stage.folder
 
@@ -298,6 +320,13 @@ def test_a_window_that_breaks_the_contract_is_named(folders, tmp_path):
     message = refused(write_window_parts(tmp_path, folders["clips"], broken_pose))
     assert "confidence_max 7.0 breaks" in message
     assert "val/part-" in message
+
+
+def test_errors_that_are_none_or_not_those_of_the_report_are_told(tmp_path):
+    infinite = refused(write_report(tmp_path / "a", lambda errors: errors.assign(mpjve_mm=[1, -1, np.inf])))
+    assert "window b: mpjve_mm of model is no length and no share (and 1 more)" in infinite
+    other = refused(write_report(tmp_path / "b", lambda errors: errors.assign(mpjpe_mm=2)))
+    assert "its MPJPE of model is 2 mm, and not the report's" in other
 
 
 def test_a_checkpoint_that_is_not_finite_is_told(tmp_path):

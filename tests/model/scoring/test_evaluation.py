@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_contracts.parameters import DSTformerConfig, Runtime
+from data_contracts.report import PCK_CURVE_MM, weight_column
 from model.learning.devices import make_fabric
 from model.network.dstformer import DSTformer
 from model.network.lifting import lift, mirror
 from model.scoring.evaluation import Coverage, evaluate, network_lifter
+from model.scoring.metrics import acceleration_error, velocity_error
 from model.training import build_network
 from model.windows.loading import WindowTensors, load_windows
 from tasks.views.cameras import window_starts
@@ -28,6 +31,7 @@ def table(starts, clips=None, cameras=None, actions=None):
             "window_id": [f"w{number}" for number in range(count)],
             "clip_id": clips or [0] * count,
             "camera": cameras or [0] * count,
+            "yaw_deg": 0.0,
             "start": starts,
             "group": "g",
             "action": actions or ["walking"] * count,
@@ -136,11 +140,32 @@ def test_padding_counts_nothing():
     assert again.scores.per_action_mm == pytest.approx(dict.fromkeys(("run", "sit"), 10 * np.sqrt(3)), rel=1e-4)
 
 
-def test_single_frames_have_no_velocity_error():
-    target = poses(3, 1)
-    scores = evaluate(answering(target + 0.01), in_memory(target, table([0, 1, 2])), 2)
-    assert scores.frames == 3
-    assert scores.scores.mpjve_mm == 0
+def test_single_frames_have_no_velocity_error_and_pairs_no_acceleration_error():
+    for frames in (1, 2):
+        target = poses(3, frames)
+        pred = target + poses(3, frames, seed=1) / 100
+        done = evaluate(answering(pred), in_memory(target, table([0, frames, 2 * frames])), 2)
+        assert done.frames == 3 * frames
+        assert (done.scores.mpjve_mm > 0) == (frames == 2)
+        assert done.scores.accel_mm == done.errors["triple_weight"].sum() == 0
+
+
+def test_the_error_table_and_the_curve_hold_every_score():
+    target = poses(4, 7)
+    pred = target + poses(4, 7, seed=1) / 10
+    rows = table([0, 3, 6, 0], clips=[0, 0, 0, 1])
+    done = evaluate(answering(pred), in_memory(target, rows), 3)
+    for name, score in done.scores.headline().items():
+        mean = np.average(done.errors[name], weights=done.errors[weight_column(name)])
+        assert mean == pytest.approx(score, rel=1e-9), name
+    at = dict(zip(PCK_CURVE_MM, done.pck_curve, strict=True))
+    assert at[150] == pytest.approx(done.scores.pck_150)
+    assert np.mean([share for limit, share in at.items() if limit <= 150]) == pytest.approx(done.scores.auc_150)
+    assert list(at.values()) == sorted(at.values())
+    alone = evaluate(answering(pred[3:]), in_memory(target[3:], rows[3:]), 3).scores
+    millimetres = 1000 * pred[3], 1000 * target[3]
+    assert alone.mpjve_mm == pytest.approx(float(velocity_error(*millimetres)), rel=1e-5)
+    assert alone.accel_mm == pytest.approx(float(acceleration_error(*millimetres)), rel=1e-5)
 
 
 def test_flip_averaging_is_the_mean_with_the_mirror_image():
@@ -174,9 +199,7 @@ def score_all(windows, out):
     for size in BATCH_SIZES:
         done = evaluate(lifter, val, size, fabric)
         file = Path(out, f"{size}-of-{fabric.world_size}-{fabric.global_rank}.json")
-        file.write_text(
-            json.dumps([done.scores.model_dump(exclude_none=True), done.frames, done.errors.to_dict("list")])
-        )
+        file.write_text(json.dumps([asdict(done.scores), done.frames, done.errors.to_dict("list")]))
 
 
 def test_two_processes_get_the_scores_of_one(windows_folder, tmp_path):

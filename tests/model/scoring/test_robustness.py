@@ -28,6 +28,7 @@ def windows(count=50, frames=6):
             "window_id": [f"w{number}" for number in range(count)],
             "clip_id": range(count),
             "camera": 0,
+            "yaw_deg": 0.0,
             "start": 0,
             "group": "g",
             "action": "walking",
