@@ -32,7 +32,7 @@ from tasks.mlflow_runs.runs import TrackedRun, connect
 from tasks.mlflow_runs.served_code import REQUIRES, ServedCode, write_served_code
 
 MODEL_NAME = "pose-uplift"
-CHALLENGER, CHAMPION = "challenger", "champion"
+CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
 CHECKPOINT_TAG, WINDOWS_TAG, FLIP_TAG = "uplift.checkpoint", "uplift.windows", "uplift.flip"
 ONNX_TAG = "uplift.onnx"
 CHECKPOINTS = "checkpoints"  # folder of a run's artifacts

@@ -145,14 +145,6 @@ def test_the_version_is_described_by_its_card(outcome, store):
     assert [file.path for file in client.list_artifacts(outcome["mlflow_run"])] == ["card.md", "data.html"]
 
 
-def test_the_licence_is_that_of_who_gave_it_and_changes_no_result(outcome, parameters, store):
-    said = parameters.model_copy(update={"ingest": parameters.ingest.model_copy(update={"licence": "CC BY 4.0"})})
-    again = pipeline(parameters=said, store=str(store))
-    assert again["cached"]
-    version = connect(store).get_model_version("pose-uplift", str(again["model"]["version"]))
-    assert "Licence of the data: CC BY 4.0." in version.description
-
-
 def test_its_pages_are_kept_in_mlflow_and_linked_from_prefect(outcome, store):
     client = connect(store)
     scored = find_runs(client, outcome["stages"]["evaluate"]["digest"], store)[0].info.run_id
@@ -165,6 +157,14 @@ def test_its_pages_are_kept_in_mlflow_and_linked_from_prefect(outcome, store):
         for key in keys:
             assert f"]({address})" in Artifact.get(key).data
     assert not client.list_artifacts(find_runs(client, outcome["stages"]["ingest"]["digest"])[0].info.run_id, DATA_PAGE)
+
+
+def test_the_licence_is_that_of_who_gave_it_and_changes_no_result(outcome, parameters, store):
+    said = parameters.model_copy(update={"ingest": parameters.ingest.model_copy(update={"licence": "CC BY 4.0"})})
+    again = pipeline(parameters=said, store=str(store))
+    assert again["cached"]
+    version = connect(store).get_model_version("pose-uplift", str(again["model"]["version"]))
+    assert "Licence of the data: CC BY 4.0." in version.description
 
 
 def test_the_registered_model_lifts_as_it_was_scored_in_a_process_that_unpickles_nothing(
