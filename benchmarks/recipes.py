@@ -11,8 +11,9 @@ Test people by `model.scoring.evaluation`, flip averaged, each frame once; so wi
 the same score on at most 2,000 training windows as they are stored; noise, missing and
 skeleton on as many test windows, as reports have them, the skeleton that costs most. MFLOP: of a window's forward pass.
 
-Each finished row is a line of STORE/recipes.jsonl; one that stands there is not trained again, so that processes, one
-a core, can share a table. It is printed at the end, of all lines of so many minutes: mean, then least and most.
+Each finished row is a line of the results (STORE/recipes.jsonl; ours are docs/recipes.jsonl); one that stands there is
+not trained again, so that processes, one a core, can share a table. It is printed at the end, of all lines of so many
+minutes: mean, then least and most of the seeds.
 """
 
 import argparse
@@ -75,6 +76,7 @@ def windows_of(frames: int, patch: int) -> Row:
 
 
 MLP = "mlp"
+_PLAIN = "pretrain.augmentation={cameras: {}, bodies: {}}"
 ROWS = {
     MLP: Row(),
     "cpu": Row(one_stage=False),
@@ -84,16 +86,17 @@ ROWS = {
     "no geometry": Row(("pretrain.network.geometry=none",)),
     "adamw": Row(("pretrain.optimiser=adamw", "pretrain.learning_rate=1e-3")),
     "as stored": Row(("pretrain.augmentation=null",)),
-    "varied poses": Row(
-        (
-            "pretrain.augmentation.limbs_share=0.3",
-            "pretrain.augmentation.bone_turn_deg=5",
-            "pretrain.augmentation.tilt_deg=5",
-        )
+    "no varied poses": Row((_PLAIN,)),
+    "no transformer, no varied poses": Row(
+        (_PLAIN, "pretrain.network.fusion_depth=0", "pretrain.network.stem_width=512")
     ),
+    "mlp, no varied poses": Row(("baselines.mlp.augmentation={cameras: {}, bodies: {}}",)),
     "average of the weights": Row(("pretrain.ema=0.999",)),
     "dropout": Row(("pretrain.network.dropout=0.1",)),
     "as detectors see": Row(("pretrain.corruption={noise: {}, joint_share: 0.05, fill: zero, skeletons_share: 0.5}",)),
+    "half as detectors see": Row(
+        ("pretrain.corruption={noise: {}, joint_share: 0.05, fill: zero, clean_share: 0.5, skeletons_share: 0.25}",)
+    ),
     "9 frames": windows_of(9, 3),
     "81 frames": windows_of(81, 27),
 }
@@ -114,7 +117,7 @@ class Result:
     pck_150: float
     mpjve_mm: float
     train_mpjpe_mm: float
-    noise_mm: float
+    noise_mm: float  # of test people
     missing_mm: float
     skeleton_mm: float
     mflop: float  # forward, a window
@@ -218,18 +221,20 @@ def main() -> None:
     parser.add_argument("--split", nargs="+", choices=list(SPLITS), default=list(SPLITS))
     parser.add_argument("--seed", nargs="+", type=int, default=[0, 1])
     parser.add_argument("--row", nargs="+", choices=list(ROWS), default=[MLP, "cpu"])
+    parser.add_argument("--results", type=Path, help="file of finished rows; STORE/recipes.jsonl unless given")
     options = parser.parse_args()
     options.store.mkdir(parents=True, exist_ok=True)
+    results = options.results or options.store / RESULTS_FILE
     wanted = list(itertools.product(options.split, options.seed, options.row))
     folders = make_windows(options.data, options.store, {(split, row) for split, _, row in wanted})
     for split, seed, name in wanted:
-        if (name, split, seed, options.minutes) not in {result.key for result in read_results(options.store)}:
+        if (name, split, seed, options.minutes) not in {result.key for result in read_results(results)}:
             print(f"{name}, split {split}, seed {seed}", flush=True)
             result = measure(folders[split, name], name, split, seed, options.minutes)
-            with (options.store / RESULTS_FILE).open("a", encoding="utf-8") as file:
+            with results.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(vars(result)) + "\n")
             print(f"  {result.mpjpe_mm:.1f} mm, train {result.train_mpjpe_mm:.1f} mm", flush=True)
-    print(table([result for result in read_results(options.store) if result.minutes == options.minutes]))
+    print(table([result for result in read_results(results) if result.minutes == options.minutes]))
 
 
 def preset_of(name: str, split: str, seed: int) -> PipelineParameters:
@@ -263,7 +268,7 @@ def measure(folder: Path, name: str, split: str, seed: int, minutes: float) -> R
     """Train a row and score it."""
     bench = Bench.of(folder, preset_of(name, split, seed))
     started = bench.clock()
-    network, epochs, speed = bench.mlp(minutes) if name == MLP else bench.lifter(minutes, ROWS[name].one_stage)
+    network, epochs, speed = bench.mlp(minutes) if name.startswith(MLP) else bench.lifter(minutes, ROWS[name].one_stage)
     spent = (bench.clock() - started) / 60
     lifter = network_lifter(network, bench.fabric, flip=True)
     scores = evaluate(lifter, bench.test, 256).scores
@@ -305,9 +310,8 @@ def processor(fabric: Fabric) -> str:
     return names[0].split(":")[1].strip() if names else platform.processor()
 
 
-def read_results(store: Path) -> list[Result]:
+def read_results(file: Path) -> list[Result]:
     """What is finished."""
-    file = store / RESULTS_FILE
     return [Result(**json.loads(line)) for line in file.read_text().splitlines()] if file.exists() else []
 
 

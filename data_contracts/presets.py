@@ -1,6 +1,8 @@
 """Presets: a YAML of `PipelineParameters` each; `--set path.to.parameter=value` writes into the same tree."""
 
 import re
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,6 +12,8 @@ from pydantic import BaseModel, ValidationError
 from data_contracts.errors import InputError
 from data_contracts.parameters import PipelineParameters
 
+DEFAULT = "demo"
+_ABSENT = object()
 PRESETS = Path(__file__).parent.parent / "presets"
 
 
@@ -42,6 +46,37 @@ def load_preset(preset: str, overrides: list[str] | None = None) -> PipelinePara
     for override in overrides or []:
         _apply_override(tree, override)
     return parse(PipelineParameters, tree, where=preset)
+
+
+def nearest_presets(settings: Mapping[str, Any], stage: str | None = None) -> list[tuple[str, dict[str, Any]]]:
+    """The presets by how few of these settings they have otherwise, and which: `path.to.parameter` -> theirs.
+
+    Parameters
+    ----------
+    settings
+        The parameters of a stage that count, as JSON; of a pipeline without `stage`.
+    """
+    own = flatten(settings)
+    found = []
+    for name in sorted(preset_names(), key=lambda name: (name != DEFAULT, name)):
+        theirs = _settings_of(name, stage)
+        changed = {path: theirs.get(path) for path, value in own.items() if theirs.get(path, _ABSENT) != value}
+        found.append((name, changed))
+    return sorted(found, key=lambda preset: len(preset[1]))
+
+
+def flatten(settings: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """Nested settings as `path.to.parameter` -> value."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        flat |= flatten(value, f"{path}{key}.") if isinstance(value, Mapping) else {f"{path}{key}": value}
+    return flat
+
+
+@cache  # the files do not change while a process runs
+def _settings_of(name: str, stage: str | None) -> dict[str, Any]:
+    parameters = load_preset(name)
+    return flatten((getattr(parameters, stage) if stage else parameters).identity())
 
 
 P = TypeVar("P", bound=BaseModel)

@@ -14,6 +14,7 @@ from data_contracts.errors import InputError, some
 
 ENDINGS = (".pkl", ".pickle", ".npz", ".npy")  # in a folder; a file that is named may have any
 CLIP_LIST = "clip_list.csv"
+_AMASS = "_joints_h36m"
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,17 @@ def short_names(paths: Sequence[Path]) -> list[str]:
         if len(set(names)) == len(set(whole)):
             return names
     raise AssertionError("a path is told by all of its parts")
+
+
+def data_name(files: Sequence[MotionFile]) -> str:
+    """What motion files are called between people: the first one's name, and how many more there are.
+
+    Of AMASS's `DATASET_joints_h36m_60.pkl` it is the data set, and where that is `amass` as well, the file's folder.
+    """
+    first = files[0].path.absolute()
+    name = first.stem.partition(_AMASS)[0]
+    name = first.parent.name if name == "amass" else name
+    return name if len(files) == 1 else f"{name} and {len(files) - 1} more"
 
 
 def _files_of(source: Path) -> list[Path]:

@@ -6,10 +6,11 @@ from data_contracts.parameters import BaselinesParameters, Runtime
 from data_contracts.report import StageResult
 from data_contracts.store.folders import default_store, resolve
 from flows.prefect_ui.artifacts import show_stage
+from flows.stage_runs.naming import name_flow_run
 from tasks.baselines import fit_baselines
 
 
-@flow(name="baselines")
+@flow(name="baselines", flow_run_name=name_flow_run)
 def baselines(
     windows: str,
     parameters: BaselinesParameters = BaselinesParameters(),

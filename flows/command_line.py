@@ -256,6 +256,50 @@ def check(call: Call, folder: Annotated[str, typer.Argument(help="Folder or dige
     print_json(call.as_json, asdict(checked))
 
 
+@command(app)
+def lineage(
+    call: Call,
+    what: Annotated[str, typer.Argument(help="Model URI, folder or digest of any finished stage, or a file.")],
+) -> None:
+    """Where a model version or a stage comes from, back to the files that were given; and what came of a stage."""
+    from flows.terminal.lineage import lineage_lines
+    from tasks.lineage.chain import trace
+
+    found = trace(call.store, what)
+    console(call.as_json).print(*lineage_lines(found), sep="\n", soft_wrap=True, highlight=False)
+    print_json(call.as_json, asdict(found))
+
+
+@command(app)
+def export(
+    call: Call,
+    model: Annotated[str, typer.Argument(help=MODEL_HELP)],
+    onnx: Annotated[bool, typer.Option("--onnx", help="As ONNX, the one format there is.")] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Default: pose-uplift-VERSION.onnx, in the current folder.")
+    ] = None,
+    no_flip: Annotated[
+        bool, typer.Option("--no-flip", help="Without flip averaging, at half the cost. Default: as it was scored.")
+    ] = False,
+) -> None:
+    """A model as one ONNX file, checked with onnxruntime; that of a version is kept with its run."""
+    if not onnx:
+        raise InputError("export writes ONNX: pass --onnx")
+    from tasks.export import export_model
+
+    exported = export_model(call.store, model, out, False if no_flip else None, call.parameters.evaluate.flip)
+    to_person = console(call.as_json)
+    to_person.print(
+        f"{exported['file']}: {exported['bytes']:,} bytes, {'with' if exported['flip'] else 'without'} flip averaging;"
+        f" poses as PyTorch's within {exported['difference']:.1g}\nframes: {exported['frames']}",
+        soft_wrap=True,
+        highlight=False,
+    )
+    if "artifact" in exported:
+        to_person.print(f"kept as {exported['artifact']}", soft_wrap=True, highlight=False)
+    print_json(call.as_json, exported)
+
+
 def main() -> None:
     """Entry point: runs the command, and turns a refused input into one line and exit code 2."""
     try:

@@ -27,6 +27,7 @@ from data_contracts.store import identities
 from data_contracts.store.folders import Stage, default_store, resolve
 from data_contracts.store.manifests import read_manifest
 from flows.prefect_ui.artifacts import show_groups, show_stage
+from flows.stage_runs.naming import name_flow_run
 from tasks.convert import clip_rates, count_batches, finish_windows, window_bytes, write_windows
 from tasks.mlflow_runs.runs import TrackedRun
 from tasks.stage_runs.progress import report_progress
@@ -36,7 +37,7 @@ WORTH_A_POOL = 2 << 30  # bytes of windows; for fewer, starting processes takes 
 ATTEMPTS = 2  # at a batch whose worker dies
 
 
-@flow(name="convert")
+@flow(name="convert", flow_run_name=name_flow_run)
 def convert(
     clips: str,
     parameters: ConvertParameters = ConvertParameters(),

@@ -7,12 +7,15 @@ from data_contracts.report import StageResult
 from data_contracts.store.folders import default_store, resolve
 from data_contracts.store.lineage import are_baselines, baselines_source
 from flows.baselines import baselines as fit_baselines
-from flows.prefect_ui.artifacts import show_scores, show_stage
+from flows.prefect_ui.artifacts import PLAYING_TEXT, show_page, show_scores, show_stage
+from flows.stage_runs.naming import name_flow_run
 from tasks.evaluate import evaluate_lifter
+from tasks.mlflow_runs.links import stage_artifact
 from tasks.mlflow_runs.registry import fetch_checkpoint
+from tasks.pages.playing import PLAYING_PAGE
 
 
-@flow(name="evaluate")
+@flow(name="evaluate", flow_run_name=name_flow_run)
 def evaluate(
     windows: str,
     model: str,
@@ -45,4 +48,5 @@ def evaluate(
     result = evaluate_lifter(root, folder, checkpoint, source, parameters, runtime, parent_run)
     show_stage(result)
     show_scores(result.statistics["metrics"], key="scores")
+    show_page(stage_artifact(root, result.digest, PLAYING_PAGE), "playing", PLAYING_TEXT)
     return result

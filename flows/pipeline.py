@@ -12,13 +12,17 @@ from data_contracts.sources import find_motion_files
 from data_contracts.store import identities
 from data_contracts.store.digests import Identity
 from data_contracts.store.folders import CHECKPOINT_FILE, default_store
-from flows.prefect_ui.artifacts import show_scores
+from flows.prefect_ui.artifacts import PLAYING_TEXT, show_page, show_scores
 from flows.stage_runs.dispatch import dispatch_stage
-from tasks.pipeline import open_pipeline, register
+from flows.stage_runs.naming import name_flow_run
+from tasks.mlflow_runs.links import run_artifact, stage_artifact
+from tasks.pages.data_page import DATA_PAGE
+from tasks.pages.playing import PLAYING_PAGE
+from tasks.pipeline import open_pipeline, register, show_data
 from tasks.synthesise import CLIP_LIST_FILE, PICKLE_FILE, synthesise_motion
 
 
-@flow(name="pipeline")
+@flow(name="pipeline", flow_run_name=name_flow_run)
 def pipeline(
     source: str | list[str] = SYNTHETIC_SOURCE,
     clip_list: str | list[str] | None = None,
@@ -64,6 +68,8 @@ def pipeline(
             clip_list=clip_list,
             parameters=parameters.ingest,
         )
+        show_data(root, tracked, clips)
+        show_page(run_artifact(root, tracked.run_id, DATA_PAGE), "pipeline-data", "clips beside the champion's")
         windows = run(
             identities.convert(clips.path, parameters.convert),
             clips=clips.folder,
@@ -72,8 +78,10 @@ def pipeline(
         )
         _must_hold(windows, parameters.evaluate.split)
         tuned, report = _train_and_score(run, windows, parameters, train_on)
-        version = register(tracked, tuned, windows, report, parameters.evaluate.flip)
+        flip, licence = parameters.evaluate.flip, parameters.ingest.licence
+        version = register(root, tracked, tuned, windows, report, flip, licence)
     show_scores(report.statistics["metrics"], key="pipeline-scores")
+    show_page(stage_artifact(root, report.digest, PLAYING_PAGE), "pipeline-playing", PLAYING_TEXT)
     return {
         "stages": {name: result.model_dump() for name, result in stages.items()},
         "metrics": report.statistics["metrics"],

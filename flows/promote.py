@@ -9,10 +9,11 @@ from prefect.artifacts import create_markdown_artifact
 from data_contracts.parameters import BaselinesParameters, EvaluateParameters, PromoteParameters, Runtime
 from data_contracts.store.folders import default_store
 from flows.evaluate import evaluate
+from flows.stage_runs.naming import name_flow_run
 from tasks.promote import decide, find_contenders
 
 
-@flow(name="promote")
+@flow(name="promote", flow_run_name=name_flow_run)
 def promote(
     windows: str | None = None,
     parameters: PromoteParameters = PromoteParameters(),

@@ -216,10 +216,10 @@ class _Loop:
         record |= self._scores(lambda: self._save_if_due(interruption))
         progress.epoch, progress.step = epoch + 1, 0
         self.loss_sum, self.counted = torch.zeros_like(self.loss_sum), torch.zeros_like(self.counted)
-        dropped = progress.enter(record, self.parameters.keep_top)
+        progress.enter(record, self.parameters.keep_top)
         if self.fabric.is_global_zero:
             with self.average.shown():
-                keep(self.folder, self.network, progress, self.parameters.checkpoint_every, dropped)
+                keep(self.folder, self.network, progress, self.parameters.checkpoint_every)
         self._save()
         self._save_if_due(interruption)
         return record | speed

@@ -7,6 +7,7 @@ from lightning_fabric import Fabric
 from matplotlib.figure import Figure
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from prefect.logging import get_run_logger
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import EvaluateParameters, Runtime
@@ -38,6 +39,8 @@ from tasks.mlflow_runs.figures import lifted_sheet
 from tasks.mlflow_runs.registry import logged_uri
 from tasks.mlflow_runs.runs import TrackedRun
 from tasks.mlflow_runs.scores import log_report
+from tasks.pages.playing import PLAYING_PAGE, playing_page
+from tasks.pages.telling_clips import telling_scenes
 from tasks.stage_runs.tracked_stage import run_stage
 
 SHOWN = 6  # poses in the picture
@@ -99,6 +102,14 @@ def evaluate_lifter(
             stage.statistics |= {"robustness": report.robustness.model_dump()}
         log_report(tracked, report)
         tracked.log_figure(_lifted(held_out, methods["model"]), "lifted.png")
+        scenes = telling_scenes(held_out, done["model"].errors, methods["model"], parameters.batch_size)
+        if scenes:
+            page = playing_page(f"Clips of {windows.name}, {parameters.split}", scenes)
+            tracked.client.log_text(tracked.run_id, page, PLAYING_PAGE)
+        else:
+            get_run_logger().warning(
+                f"{windows}: no clip in split {parameters.split} is a window long; none is to play"
+            )
 
     identity = identities.evaluate(windows, checkpoint, fitted["digest"], parameters)
     return run_stage(store, identity, parent_run, score)

@@ -26,6 +26,8 @@ from tasks.mlflow_runs.runs import TrackedRun
 from tasks.motion_files.clip_writer import ClipWriter
 from tasks.motion_files.plan import Plan, plan_reading
 from tasks.motion_files.reading import read_motion_file
+from tasks.pages.clip_sets import ClipSet
+from tasks.pages.data_page import log_data_page
 from tasks.stage_runs.progress import report_progress
 from tasks.stage_runs.tracked_stage import run_stage
 
@@ -82,11 +84,21 @@ def ingest_clips(
         stage.digests[CLIPS_FILE] = writer.output.digest
         stage.counts |= writer.counts()
         source, warnings = some([file.name for file in plan.files]), plan.warnings + writer.warnings()
-        stage.statistics |= {"source": source, "warnings": warnings, **writer.statistics()}
+        stage.statistics |= {
+            "source": source,
+            "data": stage.data,
+            "licence": parameters.licence,
+            "warnings": warnings,
+            **writer.statistics(),
+        }
         table = writer.table()
         tracked.log_artifact(stage.folder / QUARANTINE_FILE)
         columns = (table[name].to_numpy() for name in ("stature", "speed_max", "seconds"))
         tracked.log_figure(clip_histograms(*columns), "clips.png")
+        if parent_run is None:  # a pipeline shows them on its own run, every night
+            manifest = {"digest": stage.digest, "counts": stage.counts, "statistics": stage.statistics}
+            for line in log_data_page(store, tracked, ClipSet.read(stage.folder, manifest)):
+                log.warning(line)
 
     return run_stage(store, identity, parent_run, write_clips)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from prefect.logging import get_run_logger
 
 from data_contracts.errors import some
 from data_contracts.parameters import PipelineParameters
@@ -15,9 +16,12 @@ from data_contracts.sources import MotionFile
 from data_contracts.store import identities
 from data_contracts.store.folders import CHECKPOINT_FILE
 from data_contracts.store.manifests import read_manifest
+from tasks.lineage.card import CARD_FILE, description_of, write_card
 from tasks.mlflow_runs.registry import CHALLENGER, MODEL_NAME, register_challenger
 from tasks.mlflow_runs.runs import TrackedRun, track_pipeline
 from tasks.mlflow_runs.scores import all_scores, model_scores
+from tasks.pages.clip_sets import ClipSet
+from tasks.pages.data_page import log_data_page
 
 
 @contextmanager
@@ -30,16 +34,32 @@ def open_pipeline(store: Path, files: Sequence[MotionFile], parameters: Pipeline
 
 
 @task(cache_policy=NO_CACHE)
+def show_data(store: Path, tracked: TrackedRun, clips: StageResult) -> None:
+    """Put the page of the clips beside the champion's on the pipeline's own run, and warn of what moved."""
+    for line in log_data_page(store, tracked, ClipSet.read(clips.path)):
+        get_run_logger().warning(line)
+
+
+@task(cache_policy=NO_CACHE)
 def register(
-    tracked: TrackedRun, tuned: StageResult, windows: StageResult, report: StageResult, flip: bool
+    store: Path,
+    tracked: TrackedRun,
+    tuned: StageResult,
+    windows: StageResult,
+    report: StageResult,
+    flip: bool,
+    licence: str | None,
 ) -> dict[str, Any]:
-    """Register the fine-tuned model as `@challenger`, and put the scores on the pipeline's own run."""
+    """Register the fine-tuned model as `@challenger`, with its card, and put the scores on the pipeline's own run."""
     scored = read_report(report.path)
     of_model, of_all = model_scores(scored), all_scores(scored)
     tracked.log_metrics({name: value for name, value in of_all.items() if name not in of_model})
     version = register_challenger(
         tracked, tuned.path / CHECKPOINT_FILE, windows.digest, _window(windows), of_model, flip
     )
+    card = write_card(store, version, report.path, licence)
+    tracked.client.update_model_version(MODEL_NAME, version.version, description_of(card))
+    tracked.client.log_text(tracked.run_id, card, CARD_FILE)
     return {"name": MODEL_NAME, "version": int(version.version), "uri": f"models:/{MODEL_NAME}@{CHALLENGER}"}
 
 

@@ -2,11 +2,11 @@
 
 import re
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from data_contracts.parameters.base import Parameters, Share
+from data_contracts.parameters.base import NO_RESULT, Parameters, Share
 
 SYNTHETIC_SOURCE = "synthetic"
 
@@ -62,6 +62,10 @@ class IngestParameters(Parameters):
         None,
         description="Regular expression found in a clip's name: its first group (or all of it) is the subject, where"
         " the file gives none. None: AMASS names, DATASET_SUBJECT_...",
+    )
+
+    licence: Annotated[str | None, NO_RESULT] = Field(
+        None, max_length=500, description="Licence of the data, as you know it: it stands in the model card."
     )
 
     @field_validator("group_pattern")

@@ -69,6 +69,9 @@ class CorruptionParameters(Parameters):
         "normal", description="Replaced by N(0,1), by 0 with confidence 0, or by a token that is learned."
     )
     noise: DetectorNoise | None = Field(None, description="Detector noise; none: the true 2D with confidence 1.")
+    clean_share: Share = Field(
+        0.0, description="Share of windows that noise and masks leave as they are: their confidence stays 1."
+    )
     skeletons_share: Share = Field(
         0.0,
         description="Share of windows whose joints are derived from a detector's keypoints, before noise and masks.",
@@ -90,9 +93,19 @@ class CorruptionParameters(Parameters):
         return self.masks and self.fill == "token"
 
     def idle(self) -> set[str]:
-        """What masked joints are filled with, where none is masked; detectors, where no window is seen by one."""
-        unseen = set() if self.skeletons_share else {"skeletons_share", "skeletons"}
-        return unseen if self.masks else unseen | {"fill"}
+        """What masked joints are filled with, where none is masked; who is spared, where nothing is done to any; and
+        detectors, where no window is seen by one.
+        """
+        return {
+            name
+            for name, idle in {
+                "fill": not self.masks,
+                "clean_share": not self.clean_share or not (self.masks or self.noise),
+                "skeletons_share": not self.skeletons_share,
+                "skeletons": not self.skeletons_share,
+            }.items()
+            if idle
+        }
 
 
 class LossWeights(Parameters):

@@ -30,6 +30,7 @@ class Identity:
     """What a stage's result is a function of: its name, parameters and input digests (name -> digest).
 
     `idle` names parameters that these inputs put out of effect, beside those that `Parameters.identity` leaves out.
+    `data` is what people call files that were given; it is in no digest.
     """
 
     kind: Kind
@@ -37,6 +38,7 @@ class Identity:
     parameters: Parameters
     inputs: dict[str, str]
     idle: frozenset[str] = frozenset()
+    data: str = ""
 
     @property
     def settings(self) -> dict[str, Any]:

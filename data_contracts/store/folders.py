@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from data_contracts.errors import InputError
+from data_contracts.store.code_version import code_version
 from data_contracts.store.digests import CONTRACT_VERSION, KINDS, Identity, Kind, file_digest
 from data_contracts.store.locks import hold
 from data_contracts.store.manifests import MANIFEST, package_versions, read_manifest, write_manifest
@@ -41,6 +42,8 @@ class Stage:
     digests: dict[str, str] = field(default_factory=dict)  # SHA-256 of files that were digested while they were written
     seconds: float = 0.0
     resumed: bool = False  # an earlier run began it and was killed
+    data: str = ""  # what people call the files that it starts from, where it does
+    code: dict[str, Any] = field(default_factory=dict)  # as `code_version` gives it; empty: made before it was kept
 
 
 def default_store(store: str | Path | None = None) -> Path:
@@ -98,7 +101,9 @@ def _working(folder: Path, identity: Identity, resume: bool) -> Iterator[Stage]:
         shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(exist_ok=True)
     try:
-        yield Stage(identity.name, identity.digest, partial, False, identity.settings, identity.inputs, resumed=resumed)
+        stage = Stage(identity.name, identity.digest, partial, False, identity.settings, identity.inputs)
+        stage.resumed, stage.data, stage.code = resumed, identity.data, code_version()
+        yield stage
     except BaseException:
         if not resume:
             shutil.rmtree(partial, ignore_errors=True)
@@ -120,6 +125,7 @@ def find_stage(store: Path, identity: Identity) -> Stage | None:
         identity.inputs,
         manifest["counts"],
         manifest["statistics"],
+        code=manifest.get("code", {}),
     )
 
 
@@ -178,6 +184,7 @@ def _manifest(stage: Stage) -> dict[str, Any]:
         "statistics": stage.statistics,
         "files": {name: stage.digests.get(name) or file_digest(path) for name, path in files.items()},
         "packages": package_versions(),
+        "code": stage.code | {"resumed": stage.resumed},
         "seconds": round(stage.seconds, 3),
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }

@@ -16,7 +16,8 @@ from data_contracts.parameters import (
     PretrainParameters,
     SyntheticParameters,
 )
-from data_contracts.sources import MotionFile
+from data_contracts.run_names import PIPELINE
+from data_contracts.sources import MotionFile, data_name
 from data_contracts.store.digests import Identity, file_digest
 from data_contracts.store.manifests import read_manifest
 
@@ -30,7 +31,7 @@ def synthesise(parameters: SyntheticParameters) -> Identity:
 
 def ingest(files: Sequence[MotionFile], parameters: IngestParameters) -> Identity:
     """Clips: the bytes of every motion file and of its clip list, in their order."""
-    return Identity("clips", "ingest", parameters, _motion(files))
+    return Identity("clips", "ingest", parameters, _motion(files), data=data_name(files))
 
 
 def convert(clips: Path, parameters: ConvertParameters) -> Identity:
@@ -64,7 +65,7 @@ def evaluate(windows: Path, checkpoint: Path, baselines: str, parameters: Evalua
 
 def pipeline(files: Sequence[MotionFile], parameters: PipelineParameters) -> Identity:
     """A pipeline run: the bytes it starts from. It has no folder of its own; its digest finds its run in MLflow."""
-    return Identity("pipelines", "pipeline", parameters, _motion(files))
+    return Identity("pipelines", PIPELINE, parameters, _motion(files), data=data_name(files))
 
 
 def _motion(files: Sequence[MotionFile]) -> dict[str, str]:

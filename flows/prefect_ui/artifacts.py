@@ -4,9 +4,11 @@ import platform
 from collections.abc import Mapping
 from typing import Any
 
-from prefect.artifacts import create_table_artifact
+from prefect.artifacts import create_link_artifact, create_table_artifact
 
 from data_contracts.report import METHODS, StageResult
+
+PLAYING_TEXT = "the worst, the median and the best clip, playing"
 
 
 def show_stage(result: StageResult) -> None:
@@ -56,6 +58,12 @@ def show_scores(metrics: Mapping[str, Mapping[str, float]], key: str) -> None:
     table = [{"method": name, **{k: round(v, 3) for k, v in metrics[name].items()}} for name in METHODS]
     table[0].setdefault("train_minutes", "not known")  # its first row names the columns
     create_table_artifact(table=table, key=key, description="Held-out people; mm, MPJVE in mm per frame.")
+
+
+def show_page(link: str | None, key: str, text: str) -> None:
+    """A link to a page that MLflow keeps; nothing where there is none."""
+    if link:
+        create_link_artifact(link=link, link_text=text, key=key, description=f"{text}: {link}")
 
 
 def _readable(value: Any) -> str:

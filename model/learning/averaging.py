@@ -34,10 +34,8 @@ class AveragedWeights:
             return
         self._steps += finite
         share = (1 - ((1 + self._steps) / (10 + self._steps)).clamp(max=self.decay)) * finite
-        average = list(self._average.values())
-        ahead = torch._foreach_sub(list(self._learned.values()), average)
-        torch._foreach_mul_(ahead, share)
-        torch._foreach_add_(average, ahead)
+        learned, average = list(self._learned.values()), list(self._average.values())
+        torch._foreach_lerp_(average, learned, [share] * len(average))
 
     @contextmanager
     def shown(self, wanted: bool = True) -> Iterator[None]:

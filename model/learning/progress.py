@@ -26,21 +26,20 @@ class Progress:
     top: list[tuple[float, int]] = field(default_factory=list)
     precision: dict[str, Any] = field(default_factory=dict)
 
-    def enter(self, record: dict[str, float], keep_top: int) -> list[int]:
-        """Enter an epoch into the history and among the `keep_top` best; returns the epochs that fall out of them."""
+    def enter(self, record: dict[str, float], keep_top: int) -> None:
+        """Enter an epoch into the history and, where it belongs there, among the `keep_top` best."""
         self.history.append(record)
         score = record["val_mpjpe_mm"]
         self.stale_epochs = 0 if score < self.best else self.stale_epochs + 1
         self.best = min(self.best, score)
-        ranked = sorted([*((best, at) for best, at in self.top), (score, int(record["epoch"]))])
-        self.top = ranked[:keep_top]
-        return [epoch for _, epoch in ranked[keep_top:]]
+        self.top = sorted([*((best, at) for best, at in self.top), (score, int(record["epoch"]))])[:keep_top]
 
 
-def keep(
-    folder: Path, network: DSTformer, progress: Progress, checkpoint_every: int | None, dropped: list[int]
-) -> None:
-    """Keep the weights of the epoch entered last if it is the best, among the best, or due; drop what falls out."""
+def keep(folder: Path, network: DSTformer, progress: Progress, checkpoint_every: int | None) -> None:
+    """Keep the weights of the epoch entered last if it is the best, among the best, or due.
+
+    Of the others that were among the best none stays, whichever run left it.
+    """
     record = progress.history[-1]
     epoch = int(record["epoch"])
     if progress.stale_epochs == 0:
@@ -49,8 +48,9 @@ def keep(
         save_network(folder / f"epoch-{epoch:04d}.safetensors", network, record)
     if epoch in (at for _, at in progress.top):
         save_network(top_file(folder, epoch), network, record)
-    for at in dropped:
-        top_file(folder, at).unlink(missing_ok=True)
+    kept = {top_file(folder, at) for _, at in progress.top}
+    for file in set(folder.glob("top-epoch-*.safetensors")) - kept:
+        file.unlink()
 
 
 def top_file(folder: Path, epoch: int) -> Path:

@@ -29,6 +29,7 @@ from data_contracts.skeleton import BONES, MIRROR, NUM_JOINTS, PELVIS
 # Bones of an adult in metres, in the order of BONES. Only their ratios matter: they weigh what is measured.
 _METRES = (0.10, 0.41, 0.40, 0.10, 0.41, 0.40, 0.21, 0.21, 0.14, 0.12, 0.16, 0.28, 0.23, 0.16, 0.28, 0.23)
 LEFT_OUT = 10  # of so many frames the one in which a bone looks longest does not count
+LONGEST = 4096  # frames of a window, as convert.window allows them
 _SMALLEST = 1e-2  # size of a body of which nothing was measured, and of any other at least
 _SEEN = 1e-10  # square of a length from which on it was measured
 _SOFT = 1e-5  # added to a squared reach (3 mm): the root has a slope at 0
@@ -109,8 +110,8 @@ def _placed(xy: Tensor, seen: Tensor) -> Tensor:
     """Joints that were not seen put where they may be: (B, T, 17, 2)."""
     frames = xy.shape[1]
     at = torch.arange(frames, device=xy.device).view(1, -1, 1)
-    before = torch.where(seen, at, -1).cummax(dim=1).values  # the last frame up to this one in which it was seen
-    after = torch.where(seen, at, frames).flip(1).cummin(dim=1).values.flip(1)
+    before = _latest(torch.where(seen, at, -1))  # the last frame up to this one in which it was seen
+    after = -_latest(torch.where(seen, -at, -frames).flip(1)).flip(1)
     first = torch.where(before < 0, after, before).clamp_max(frames - 1)
     last = torch.where(after == frames, before, after).clamp_min(0)
     share = (at - first) / (last - first).clamp_min(1)  # 0 where it was seen in this frame
@@ -118,6 +119,17 @@ def _placed(xy: Tensor, seen: Tensor) -> Tensor:
     ever = seen.any(dim=1, keepdim=True)[..., None]  # (B, 1, 17, 1)
     centre = torch.where(ever, placed, 0).sum(dim=2, keepdim=True) / ever.sum(dim=2, keepdim=True).clamp_min(1)
     return torch.where(ever, placed, centre)
+
+
+def _latest(frame: Tensor) -> Tensor:
+    """Maximum up to each frame: (B, T, 17). ONNX knows no such thing: there it is taken over 2, 4, 8, ... frames."""
+    if not torch.compiler.is_exporting():
+        return frame.cummax(dim=1).values
+    frames = frame.shape[1]
+    for doubling in range((frames - 1).bit_length() if isinstance(frames, int) else LONGEST.bit_length()):
+        earlier = nn.functional.pad(frame, (0, 0, 1 << doubling, 0), value=-LONGEST)[:, :frames]
+        frame = torch.maximum(frame, earlier)
+    return frame
 
 
 def _mean_seen(path: Tensor, seen: Tensor) -> Tensor:

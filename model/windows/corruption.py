@@ -22,7 +22,7 @@ def corrupt(
 
     First the noise; then each frame with probability `frame_share`, and each joint of the rest with probability
     `joint_share`, is replaced: `normal` by N(0, 1) in every channel, `zero` and `token` by 0, and the network puts
-    what it has learned in the place of a `token`.
+    what it has learned in the place of a `token`. `clean_share` of the windows stay as they are.
 
     Parameters
     ----------
@@ -42,10 +42,16 @@ def corrupt(
         return torch.rand(shape, generator=generator, device=pose_2d.device) < share
 
     corrupted = pose_2d if parameters.noise is None else add_detector_noise(pose_2d, parameters.noise, generator)
-    if not (parameters.frame_share or parameters.joint_share):
+    changed = None
+    if parameters.clean_share and (parameters.noise or parameters.masks):
+        changed = ~chosen(parameters.clean_share, batch, 1, 1, 1)
+        corrupted = torch.where(changed, corrupted, pose_2d)
+    if not parameters.masks:
         return (corrupted.clone() if corrupted is pose_2d else corrupted), None
     masked = chosen(parameters.frame_share, batch, frames, 1, 1)
     masked = masked | chosen(parameters.joint_share, batch, frames, joints, 1)
+    if changed is not None:
+        masked = masked & changed
     if parameters.fill == "normal":
         fill = torch.randn(pose_2d.shape, generator=generator, device=pose_2d.device, dtype=pose_2d.dtype)
     else:

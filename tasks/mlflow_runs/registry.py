@@ -4,6 +4,7 @@ A version is what was scored: its tags hold the digest of its checkpoint and of 
 answers with flip averaging if it was scored so.
 """
 
+import re
 import sys
 import warnings
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.types import Schema, TensorSpec
 
 from data_contracts.errors import InputError
@@ -32,6 +34,8 @@ from tasks.mlflow_runs.served_code import REQUIRES, ServedCode, write_served_cod
 MODEL_NAME = "pose-uplift"
 CHALLENGER, CHAMPION = "challenger", "champion"
 CHECKPOINT_TAG, WINDOWS_TAG, FLIP_TAG = "uplift.checkpoint", "uplift.windows", "uplift.flip"
+ONNX_TAG = "uplift.onnx"
+CHECKPOINTS = "checkpoints"  # folder of a run's artifacts
 
 # What MLflow says of a model, version or alias (the second) that it does not have; anything else: it was not asked.
 _NOT_THERE = tuple(ErrorCode.Name(code) for code in (RESOURCE_DOES_NOT_EXIST, INVALID_PARAMETER_VALUE))
@@ -51,7 +55,7 @@ def log_lifter(
         if model.source_run_id == tracked.run_id:
             if model.status == LoggedModelStatus.READY:
                 return model.model_uri
-            tracked.client.delete_logged_model(model.model_id)
+            _delete_for_good(tracked.client, model)
     shape = (-1, window, NUM_JOINTS, 3)
     tensor = Schema([TensorSpec(np.dtype(np.float32), shape)])
     versions = package_versions()
@@ -71,6 +75,25 @@ def log_lifter(
     named = {f"checkpoint.{name}": value for name, value in metrics.items()}
     mlflow.log_metrics(named, step=step, run_id=tracked.run_id, model_id=info.model_id)
     return info.model_uri
+
+
+def drop_other_checkpoints(tracked: TrackedRun, kept: list[Path]) -> None:
+    """Delete what the run has of other checkpoints than these: LoggedModels and artifacts, and the files of both.
+
+    What a version of the registered model stands on stays.
+    """
+    client = tracked.client
+    digests = {file_digest(checkpoint) for checkpoint in kept}
+    registered = {version.source for version in model_versions(client)}  # model_id is None in what a search finds
+    experiment = client.get_run(tracked.run_id).info.experiment_id
+    for model in client.search_logged_models([experiment], f"source_run_id = '{tracked.run_id}'"):
+        if model.tags.get(CHECKPOINT_TAG) not in digests and model.model_uri not in registered:
+            _delete_for_good(client, model)
+    names = {f"{CHECKPOINTS}/{checkpoint.name}" for checkpoint in kept}
+    artifacts = get_artifact_repository(client.get_run(tracked.run_id).info.artifact_uri)
+    for file in client.list_artifacts(tracked.run_id, CHECKPOINTS):
+        if file.path not in names:
+            artifacts.delete_artifacts(file.path)
 
 
 def register_challenger(
@@ -156,6 +179,37 @@ def logged_model_id(version: ModelVersion) -> str:
     return str(version.source).rpartition("/")[2]
 
 
+def model_versions(client: MlflowClient) -> list[ModelVersion]:
+    """All versions of `pose-uplift`, the newest first, with their aliases; none of no model."""
+    found = client.search_model_versions(f"name = '{MODEL_NAME}'")
+    aliased: dict[str, list[str]] = {}
+    for alias, version in aliased_versions(client).items():
+        aliased.setdefault(str(version.version), []).append(alias)
+    for version in found:
+        version.aliases = aliased.get(str(version.version), [])
+    return sorted(found, key=lambda version: -int(version.version))
+
+
+def find_version(client: MlflowClient, uri: str) -> ModelVersion:
+    """The version that `models:/pose-uplift@ALIAS` or `models:/pose-uplift/NUMBER` names now.
+
+    Raises
+    ------
+    InputError
+        It names none.
+    MlflowException
+        The registry could not be asked.
+    """
+    wanted = re.fullmatch(rf"models:/{MODEL_NAME}(?:@([\w-]+)|/(\d+))", uri)
+    if wanted is None:
+        raise InputError(f"{uri}: names no version; write models:/{MODEL_NAME}@{CHAMPION} or models:/{MODEL_NAME}/1")
+    alias, number = wanted.groups()
+    for version in model_versions(client):
+        if alias in version.aliases or number == str(version.version):
+            return version
+    raise InputError(f"{uri}: {MODEL_NAME} has no such version in MLflow at {mlflow.get_tracking_uri()}")
+
+
 def version_uri(version: ModelVersion) -> str:
     """Model URI of that version, whatever its aliases become."""
     return f"models:/{MODEL_NAME}/{version.version}"
@@ -165,6 +219,18 @@ def _version_of(client: MlflowClient, digest: str, flip: bool) -> ModelVersion |
     found = client.search_model_versions(f"name = '{MODEL_NAME}' and tags.`{CHECKPOINT_TAG}` = '{digest}'")
     same = [version for version in found if version.tags.get(FLIP_TAG) == str(flip)]
     return max(same, key=lambda version: int(version.version)) if same else None
+
+
+def _delete_for_good(client: MlflowClient, model: LoggedModel) -> None:
+    """As `mlflow gc` does, which a LoggedModel that is merely deleted waits for, with its files.
+
+    A tracking server keeps the row, marked as deleted, until somebody runs `mlflow gc` there; the files it removes.
+    """
+    client.delete_logged_model(model.model_id)
+    get_artifact_repository(model.artifact_location).delete_artifacts()
+    store = client._tracking_client.store
+    if hasattr(store, "_hard_delete_logged_model"):
+        store._hard_delete_logged_model(model.model_id)
 
 
 def _logged_models(tracked: TrackedRun, digest: str, flip: bool) -> list[LoggedModel]:

@@ -9,6 +9,7 @@ Notable decisions:
 - metrics go to MLflow while training goes on, and are waited for before a run is called finished.
 """
 
+import json
 import logging
 import os
 import time
@@ -31,7 +32,11 @@ from mlflow.data.sources import LocalArtifactDatasetSource  # type: ignore[attr-
 from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, RunStatus
 from mlflow.exceptions import MlflowException
 from mlflow.utils.async_logging.run_operations import RunOperations
+from mlflow.utils.validation import MAX_TAG_VAL_LENGTH
 
+from data_contracts.presets import flatten
+from data_contracts.run_names import data_behind, run_name
+from data_contracts.store.code_version import code_version
 from data_contracts.store.digests import Identity
 from data_contracts.store.folders import Stage
 from data_contracts.store.manifests import read_manifest
@@ -41,7 +46,8 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "pose-uplift"
 STAGE_TAG, DIGEST_TAG, STORE_TAG = "uplift.stage", "uplift.digest", "uplift.store"
-_PARENT_TAG = "mlflow.parentRunId"
+INPUTS_TAG, CODE_TAG = "uplift.inputs", "uplift.code"  # JSON: input -> digest; what `code_version` says
+_PARENT_TAG, _COMMIT_TAG = "mlflow.parentRunId", "mlflow.source.git.commit"  # the UI shows the second as its version
 _LOCK, _ID_FILE = ".mlflow.lock", ".id"
 _own_uri: str | None = None
 _LOG = logging.getLogger(__name__)
@@ -167,8 +173,10 @@ def track_stage(store: Path, stage: Stage, parent_run: str | None) -> Iterator[T
         run = known[0]
         client.update_run(run.info.run_id, status="RUNNING")
     else:
-        run = _create_run(client, store, stage.name, stage.digest, parent_run)
+        name = run_name(stage.name, stage.parameters, stage.data or data_behind(store, stage.inputs))
+        run = _create_run(client, store, name, stage.name, stage.digest, parent_run)
         log_params(client, run.info.run_id, stage.parameters)
+    _tag_origin(client, run.info.run_id, stage.inputs)
     _link(client, parent_run, stage, run.info.run_id)
     with _ending(client, run.info.run_id) as tracked:
         yield tracked
@@ -190,11 +198,13 @@ def track_pipeline(store: Path, identity: Identity) -> Iterator[TrackedRun]:
         with FileLock(store / _LOCK):  # between finding or making a run and owning it nobody else may take it up
             run = _abandoned_run(client, store, identity.digest, owned)
             if run is None:
-                run = _create_run(client, store, identity.name, identity.digest, None)
+                name = run_name(identity.name, identity.settings, identity.data)
+                run = _create_run(client, store, name, identity.name, identity.digest, None)
                 owned.enter_context(_owned(store, run.info.run_id))
                 log_params(client, run.info.run_id, identity.parameters.model_dump(mode="json"))
             else:
                 client.update_run(run.info.run_id, status="RUNNING")
+        _tag_origin(client, run.info.run_id, identity.inputs)
         with _ending(client, run.info.run_id) as tracked:
             yield tracked
 
@@ -202,12 +212,17 @@ def track_pipeline(store: Path, identity: Identity) -> Iterator[TrackedRun]:
 def find_runs(client: MlflowClient, digest: str, store: Path | None = None) -> list[Run]:
     """Runs of that stage digest, of a store if given, the newest first."""
     wanted = f"tags.`{DIGEST_TAG}` = '{digest}'" + (f" and tags.`{STORE_TAG}` = '{_store_id(store)}'" if store else "")
+    return search_stage_runs(client, wanted)
+
+
+def search_stage_runs(client: MlflowClient, wanted: str) -> list[Run]:
+    """Runs of stages and pipelines by a filter of MLflow's, the newest first."""
     return list(client.search_runs([_experiment_id(client)], wanted, order_by=["start_time DESC"]))
 
 
 def log_params(client: MlflowClient, run_id: str, parameters: dict[str, Any]) -> None:
     """Nested parameters as `path.to.parameter`, in one batch."""
-    client.log_batch(run_id, params=[Param(key, str(value)) for key, value in _flatten(parameters)])
+    client.log_batch(run_id, params=[Param(key, str(value)) for key, value in flatten(parameters).items()])
 
 
 @contextmanager
@@ -248,10 +263,22 @@ def _owned(store: Path, run_id: str) -> Iterator[None]:
         file.unlink(missing_ok=True)  # it has ended well: nobody will take it up
 
 
-def _create_run(client: MlflowClient, store: Path, name: str, digest: str, parent_run: str | None) -> Run:
-    tags = {STAGE_TAG: name, DIGEST_TAG: digest, STORE_TAG: _store_id(store)}
+def _create_run(client: MlflowClient, store: Path, name: str, stage: str, digest: str, parent_run: str | None) -> Run:
+    tags = {STAGE_TAG: stage, DIGEST_TAG: digest, STORE_TAG: _store_id(store)}
     tags |= {_PARENT_TAG: parent_run} if parent_run else {}
     return client.create_run(_experiment_id(client), tags=tags, run_name=name)
+
+
+def _tag_origin(client: MlflowClient, run_id: str, inputs: dict[str, str]) -> None:
+    """What the run starts from, and the code that works at it; of a run that is taken up again, the code that ends it.
+
+    Of more inputs than a tag has room for nothing is said: the manifest has them.
+    """
+    code, of_inputs = code_version(), json.dumps(inputs)
+    tags = {CODE_TAG: json.dumps(code)} | ({_COMMIT_TAG: code["commit"]} if code["commit"] else {})
+    tags |= {INPUTS_TAG: of_inputs} if len(of_inputs) <= MAX_TAG_VAL_LENGTH else {}
+    for key, value in tags.items():
+        client.set_tag(run_id, key, value)
 
 
 def _link(client: MlflowClient, parent_run: str | None, stage: Stage, run_id: str | None) -> None:
@@ -278,11 +305,3 @@ def _name_store(store: Path) -> None:
         new = file.with_name(f"{_ID_FILE}.partial")
         new.write_text(uuid.uuid4().hex, encoding="utf-8")
         new.replace(file)
-
-
-def _flatten(parameters: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in parameters.items():
-        if isinstance(value, dict):
-            yield from _flatten(value, f"{path}{key}.")
-        else:
-            yield f"{path}{key}", value

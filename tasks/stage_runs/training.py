@@ -7,6 +7,7 @@ from prefect.logging import get_run_logger
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import Objective
+from data_contracts.store.digests import file_digest
 from data_contracts.store.folders import CHECKPOINT_FILE, Stage
 from data_contracts.store.manifests import read_manifest
 from model.job import JOB_FILE, OUTCOME_FILE, START_FILE, Job, run, run_on_devices
@@ -14,7 +15,7 @@ from model.learning.checkpoints import BEFORE_LAST_FILE, read_about
 from model.learning.progress import top_file
 from model.network.dstformer import DSTformer
 from model.network.flops import FORWARDS_A_STEP, forward_mflop
-from tasks.mlflow_runs.registry import log_lifter
+from tasks.mlflow_runs.registry import CHECKPOINT_TAG, CHECKPOINTS, drop_other_checkpoints, log_lifter
 from tasks.mlflow_runs.runs import TrackedRun
 from tasks.stage_runs.progress import report_progress
 
@@ -91,18 +92,20 @@ def train_stage(stage: Stage, tracked: TrackedRun, network: DSTformer, job: Job)
         **(speed(median(speeds)) if speeds else {}),
         "history": history,
     }
-    tracked.set_tags({"uplift.micro_batch": progress.micro_batch})
+    digest = stage.digests[CHECKPOINT_FILE] = file_digest(stage.folder / CHECKPOINT_FILE)
+    tracked.set_tags({"uplift.micro_batch": progress.micro_batch, CHECKPOINT_TAG: digest})
     _log_checkpoints(stage.folder, tracked, window, parameters.keep_top, history, job.objective)
 
 
 def _log_checkpoints(
     folder: Path, tracked: TrackedRun, window: int, keep: int, history: list[dict[str, float]], objective: Objective
 ) -> None:
-    """The top-k: LoggedModels where they lift, plain artifacts where they give back 2D."""
-    for record in sorted(history, key=lambda r: r["val_mpjpe_mm"])[:keep]:
-        checkpoint = top_file(folder, int(record["epoch"]))
+    """The top-k and nothing else: LoggedModels where they lift, plain artifacts where they give back 2D."""
+    best = [(top_file(folder, int(r["epoch"])), r) for r in sorted(history, key=lambda r: r["val_mpjpe_mm"])[:keep]]
+    drop_other_checkpoints(tracked, [checkpoint for checkpoint, _ in best])  # a run that was killed may have left some
+    for checkpoint, record in best:
         if objective is Objective.LIFT:
             metrics = {name: record[name] for name in ("val_mpjpe_mm", "val_pck_150")}
             log_lifter(tracked, checkpoint, window, int(record["step"]), metrics)
         else:
-            tracked.log_artifact(checkpoint, "checkpoints")
+            tracked.log_artifact(checkpoint, CHECKPOINTS)

@@ -6,7 +6,7 @@ from data_contracts.presets import load_preset, preset_names
 
 
 def test_every_preset_is_complete_and_within_bounds():
-    assert preset_names() == ["cpu", "demo", "motionbert", "seed"]
+    assert preset_names() == ["cpu", "demo", "gpu", "motionbert", "seed"]
     for name in preset_names():
         load_preset(name)
 
@@ -53,7 +53,7 @@ def test_a_bad_override_is_refused_in_one_line_that_names_it(override, message):
 
 
 def test_an_unknown_preset_names_those_there_are():
-    with pytest.raises(InputError, match="cpu, demo, motionbert, seed"):
+    with pytest.raises(InputError, match="cpu, demo, gpu, motionbert, seed"):
         load_preset("best")
 
 

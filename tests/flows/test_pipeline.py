@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -27,9 +28,12 @@ from model.learning.checkpoints import load_network
 from model.network.lifting import lift
 from model.windows.loading import load_windows
 from tasks.mlflow_runs.registry import logged_model_id
-from tasks.mlflow_runs.runs import connect
+from tasks.mlflow_runs.runs import connect, find_runs
+from tasks.pages.data_page import DATA_PAGE
+from tasks.pages.playing import PLAYING_PAGE
 
 STAGES = ["synthesise", "ingest", "convert", "pretrain", "finetune", "baselines", "evaluate"]
+DATE = r"\d{4}-\d\d-\d\d \d\d:\d\d"
 
 
 def test_every_stage_ran_once_in_order_and_left_its_folder(outcome):
@@ -49,8 +53,11 @@ def test_prefect_shows_the_stages_as_subflows_in_order(outcome, store):
             flow_run_filter=FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[parent.id]))
         )
         names = {flow.id: flow.name for flow in client.read_flows()}
-    ordered = [names[run.flow_id] for run in sorted(children, key=lambda run: run.start_time)]
-    assert ordered == STAGES[1:]
+    children = sorted(children, key=lambda run: run.start_time)
+    assert [names[run.flow_id] for run in children] == STAGES[1:]
+    assert re.fullmatch(rf"demo \(\d changed\) synthetic {DATE}", parent.name)
+    for run in children:
+        assert re.fullmatch(rf"(demo )?(\(\d changed\) )?synthetic {DATE}", run.name)
     assert all(run.state.is_completed() for run in children)
 
 
@@ -86,8 +93,11 @@ def test_mlflow_has_a_parent_run_with_a_child_per_stage(outcome, store):
     children = client.search_runs(
         [parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'", order_by=["start_time"]
     )
-    assert [run.info.run_name for run in children] == STAGES[1:]
-    by_name = {run.info.run_name: run for run in children}
+    by_name = {run.data.tags["uplift.stage"]: run for run in children}
+    assert list(by_name) == STAGES[1:]
+    assert re.fullmatch(rf"demo \(6 changed\) synthetic {DATE}", parent.info.run_name)
+    assert re.fullmatch(rf"pretrain demo \(2 changed\) synthetic {DATE}", by_name["pretrain"].info.run_name)
+    assert re.fullmatch(rf"ingest \(1 changed\) synthetic {DATE}", by_name["ingest"].info.run_name)
     tuned = by_name["finetune"]
     assert tuned.inputs.dataset_inputs[0].dataset.digest == outcome["stages"]["convert"]["digest"]
     scored = by_name["evaluate"].data.metrics
@@ -118,6 +128,43 @@ def test_scores_have_the_same_names_on_stage_pipeline_and_version(outcome, store
     assert of_stage["test/mpjpe_mm_low"] < of_stage["test/mpjpe_mm"] < of_stage["test/mpjpe_mm_high"]
     for name in ("test/linear/mpjpe_mm", "test/mlp/robustness/noise_mpjpe_mm", "mlp/train_minutes"):
         assert of_pipeline[name] == of_stage[name]
+
+
+def test_the_version_is_described_by_its_card(outcome, store):
+    client = connect(store)
+    card = client.get_model_version("pose-uplift", str(outcome["model"]["version"])).description.replace(
+        "\N{EM SPACE}", ""
+    )
+    for heading in ("How to load", "Scores", "Robustness", "Data", "Limits", "Recipe", "Where it comes from"):
+        assert f"\n## {heading}\n" in card
+    assert f"| model | {outcome['metrics']['model']['mpjpe_mm']:.1f} " in card
+    assert "| `network.embed_dim` | 32 | 16 |" in card
+    assert "The motion is synthetic" in card
+    for stage in STAGES[1:5]:
+        assert outcome["stages"][stage]["digest"] in card
+    assert [file.path for file in client.list_artifacts(outcome["mlflow_run"])] == ["card.md", "data.html"]
+
+
+def test_the_licence_is_that_of_who_gave_it_and_changes_no_result(outcome, parameters, store):
+    said = parameters.model_copy(update={"ingest": parameters.ingest.model_copy(update={"licence": "CC BY 4.0"})})
+    again = pipeline(parameters=said, store=str(store))
+    assert again["cached"]
+    version = connect(store).get_model_version("pose-uplift", str(again["model"]["version"]))
+    assert "Licence of the data: CC BY 4.0." in version.description
+
+
+def test_its_pages_are_kept_in_mlflow_and_linked_from_prefect(outcome, store):
+    client = connect(store)
+    scored = find_runs(client, outcome["stages"]["evaluate"]["digest"], store)[0].info.run_id
+    for run, file, keys in (
+        (scored, PLAYING_PAGE, ("playing", "pipeline-playing")),
+        (outcome["mlflow_run"], DATA_PAGE, ("pipeline-data",)),
+    ):
+        address = f"{client.get_run(run).info.artifact_uri}/{file}"
+        assert 10_000 < Path(address.removeprefix("file://")).stat().st_size < 2_000_000
+        for key in keys:
+            assert f"]({address})" in Artifact.get(key).data
+    assert not client.list_artifacts(find_runs(client, outcome["stages"]["ingest"]["digest"])[0].info.run_id, DATA_PAGE)
 
 
 def test_the_registered_model_lifts_as_it_was_scored_in_a_process_that_unpickles_nothing(
@@ -164,11 +211,11 @@ def test_a_failing_stage_ends_the_pipeline_and_leaves_no_folder(outcome, paramet
 
 
 def failed_runs(store):
-    """Run id -> name."""
+    """Run id -> stage."""
     client = connect(store)
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     found = client.search_runs(experiments, "attributes.status = 'FAILED'")
-    return {run.info.run_id: run.info.run_name for run in found}
+    return {run.info.run_id: run.data.tags["uplift.stage"] for run in found}
 
 
 def test_a_digest_stands_for_its_folder(outcome, parameters, store):

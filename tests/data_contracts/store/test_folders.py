@@ -76,7 +76,7 @@ def test_two_at_once_do_the_work_once(tmp_path):
 
 def test_the_manifest_names_parameters_inputs_versions_and_the_bytes(tmp_path):
     manifest = read_manifest(write(tmp_path).folder)
-    assert manifest["parameters"] == IngestParameters().model_dump(mode="json")
+    assert manifest["parameters"] == IngestParameters().identity()
     assert manifest["inputs"] == {"source": "abc"}
     assert manifest["packages"]["numpy"]
     assert list(manifest["files"]) == ["data.txt"]

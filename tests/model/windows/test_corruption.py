@@ -23,6 +23,8 @@ def generator(seed=0):
         CorruptionParameters(joint_share=1.0, fill="zero"),
         CorruptionParameters(noise=DetectorNoise()),
         CorruptionParameters(noise=DetectorNoise(), joint_share=0.5, fill="token"),
+        CorruptionParameters(noise=DetectorNoise(), joint_share=0.5, fill="zero", clean_share=0.5),
+        CorruptionParameters(joint_share=0.5, fill="zero", clean_share=1.0),
     ],
 )
 def test_the_target_stays_as_it_was_to_the_bit(parameters):
@@ -54,6 +56,17 @@ def test_a_frame_share_and_a_joint_share_add_up():
     _, masked = corrupt(pose_2d(2000), parameters, generator())
     assert masked.float().mean() == pytest.approx(0.2 + 0.8 * 0.1, abs=0.005)
     assert masked.float().mean(dim=(1, 2)).std() > 0  # each sample draws its own
+
+
+def test_clean_windows_are_spared_whole_and_the_others_changed_as_without_them():
+    parameters = CorruptionParameters(noise=DetectorNoise(), joint_share=0.1, fill="zero", clean_share=0.4)
+    poses = pose_2d(2000)
+    corrupted, masked = corrupt(poses, parameters, generator())
+    spared = (corrupted == poses).all(dim=(1, 2, 3))
+    assert spared.float().mean() == pytest.approx(0.4, abs=0.03)
+    assert not masked[spared].any()
+    assert masked[~spared].float().mean() == pytest.approx(0.1, abs=0.005)
+    assert (corrupted[~spared][..., :2] != poses[~spared][..., :2]).float().mean() > 0.99
 
 
 def test_masked_joints_hold_a_standard_normal_or_zero():

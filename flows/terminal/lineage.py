@@ -1,0 +1,50 @@
+"""A chain of results as a person reads it: each below what was made from it."""
+
+from collections.abc import Iterator
+
+from data_contracts.store.code_version import describe_code
+from tasks.lineage.chain import Lineage, Link
+
+
+def lineage_lines(lineage: Lineage) -> Iterator[str]:
+    """The chain, what came of a stage, and what could not be asked."""
+    yield from _tree(lineage.chain)
+    if lineage.chain.stage != "version":
+        yield ""
+        yield "what came of it:" if lineage.came_of_it else "nothing is known that came of it"
+        yield from _branches(lineage.came_of_it)
+    for what in lineage.unasked:
+        yield f"could not be asked: {what}"
+
+
+def _tree(link: Link) -> Iterator[str]:
+    yield _name(link)
+    detail = _detail(link)
+    if detail:
+        yield f"{'│' if link.links else ' '}  {detail}"
+    yield from _branches(link.links)
+
+
+def _branches(links: list[Link]) -> Iterator[str]:
+    for place, link in enumerate(links, start=1):
+        first, others = ("└─ ", "   ") if place == len(links) else ("├─ ", "│  ")
+        for number, line in enumerate(_tree(link)):
+            yield f"{others if number else first}{line}"
+
+
+def _name(link: Link) -> str:
+    """`pretrained: pretrain 0123456789abcdef, epoch 4 of 4`; of a file all of its SHA-256."""
+    role = "" if link.role in ("stage", "version", "asked for") else f"{link.role}: "
+    stage = f"{link.stage} {link.stage_digest}" if link.stage_digest else link.stage
+    parts = [stage, link.about, None if link.digest == link.stage_digest else f"sha256 {link.digest or 'not known'}"]
+    return role + ", ".join(part for part in parts if part)
+
+
+def _detail(link: Link) -> str:
+    """When and by which code it was made, and where it is; or why no more is known."""
+    made = (link.created or "")[:16].replace("T", " ")
+    if not link.stage_digest or link.unknown == "as above":
+        return link.unknown or made
+    unknown = f"not known what it was made from: {link.unknown}" if link.unknown else ""
+    run = f"MLflow run {link.mlflow_run}" if link.mlflow_run and link.mlflow_run not in (link.where or "") else ""
+    return ", ".join(part for part in (made, describe_code(link.code), link.where, run, unknown) if part)
