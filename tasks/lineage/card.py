@@ -6,7 +6,6 @@ Notable decisions:
 - MLflow's databases give a description `ROOM` characters: what comes last in a card that is longer stands in the file.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from mlflow.entities.model_registry import ModelVersion
 from data_contracts.clips import CLIPS_FILE
 from data_contracts.parameters import SYNTHETIC_SOURCE
 from data_contracts.presets import flatten, nearest_presets
-from data_contracts.report import METHODS, REPORT_FILE, ROBUSTNESS_METHODS
+from data_contracts.report import METHODS, ROBUSTNESS_METHODS, read_report
 from data_contracts.store.code_version import describe_code
 from data_contracts.store.manifests import PACKAGES, read_manifest
 from tasks.lineage.chain import Link, of_version
@@ -112,18 +111,17 @@ def _how_to_load(version: ModelVersion) -> str:
 
 def _scores(report: Mapping[str, Any]) -> str:
     statistics, columns = report["statistics"], ("mpjpe_mm", "p_mpjpe_mm", "pck_150", "mpjve_mm")
-    intervals = statistics.get("intervals", {})
 
     def row(method: str) -> list[str]:
-        scores, bounds = statistics["metrics"][method], intervals.get(method, {})
+        scores, bounds = statistics["metrics"][method], statistics["intervals"][method]
         return [method.replace("_", " "), *(_score(name, scores, bounds) for name in columns)]
 
-    over = f"; intervals of 95 %, over {statistics['resampled']}" if "resampled" in statistics else "; no intervals"
     table = _table(
         ["", "MPJPE, mm", "P-MPJPE, mm", "PCK@150, %", "MPJVE, mm per frame"], [row(method) for method in METHODS]
     )
     split, windows = report["parameters"]["split"], report["counts"]["windows"]
-    return f"## Scores\n\nOn people it did not learn from ({split}, {windows:,} windows{over}):\n\n{table}"
+    over = f"intervals of 95 %, over {statistics['resampled']}"
+    return f"## Scores\n\nOn people it did not learn from ({split}, {windows:,} windows; {over}):\n\n{table}"
 
 
 def _score(name: str, scores: Mapping[str, float], intervals: Mapping[str, tuple[float, float]]) -> str:
@@ -195,17 +193,13 @@ def _limits(origin: _Origin, metrics: Mapping[str, Mapping[str, float]]) -> str:
         )
         people = len(origin.windows["statistics"]["groups"].get("test", []))
         limits += [f"Scored on {people} group(s): who moves otherwise may score otherwise."] if people < 5 else []
-    report = json.loads((origin.report / REPORT_FILE).read_text(encoding="utf-8"))["model"]
-    for what, table in (("action", "per_action_mm"), ("joint", "per_joint_mm")):
-        errors = {name: _value(entry) for name, entry in report[table].items()}
+    report = read_report(origin.report).model
+    for what, table in (("action", report.per_action_mm), ("joint", report.per_joint_mm)):
+        errors = {name: estimate.value for name, estimate in table.items()}
         worst = max(errors, key=lambda name: errors[name])
         limits.append(f"Worst {what}: {worst.replace('_', ' ')}, {errors[worst]:.1f} mm.")
     limits.append("Sizes are the input's: metres need the person's size, or the scale of the window.")
     return "## Limits\n\n" + "\n".join(f"- {limit}" for limit in limits)
-
-
-def _value(entry: Any) -> float:
-    return float(entry["value"] if isinstance(entry, Mapping) else entry)
 
 
 def _recipe(origin: _Origin) -> str:
