@@ -115,9 +115,9 @@ class Result:
     pck_150: float
     mpjve_mm: float
     train_mpjpe_mm: float
-    noise_mm: float  # of test people
-    missing_mm: float
-    skeleton_mm: float
+    noise_mm: float | None  # of test people; none of a row that was measured before this was
+    missing_mm: float | None
+    skeleton_mm: float | None
     mflop: float  # forward, a window
     windows_per_second: float  # of training
     device: str
@@ -321,7 +321,9 @@ HEADER = (
 
 def table(results: list[Result]) -> str:
     """A line a row of the table and split: means over the seeds, and the range where there are several; mm, %."""
-    frame = pd.DataFrame([vars(result) for result in results])
+    frame = pd.DataFrame([vars(result) for result in results]).astype(
+        {"noise_mm": float, "missing_mm": float, "skeleton_mm": float}
+    )
     lines = [HEADER]
     for (row, split), rows in frame.groupby(["row", "split"], sort=False):
         mean, mpjpe = rows.mean(numeric_only=True), rows["mpjpe_mm"]
