@@ -22,6 +22,7 @@ ERRORS_FILE = "errors.parquet"
 BASELINES = ("mean_depth", "linear", "mlp")
 METHODS = ("model", *BASELINES)
 ROBUSTNESS_METHODS = ("model", "linear", "mlp")  # mean depth has nothing to lose
+PCK_MM = 150.0  # the threshold of every reported PCK
 PCK_CURVE_MM = tuple(range(0, 201, 5))  # thresholds of `pck_curve`
 YAW_BIN_DEG = 45
 

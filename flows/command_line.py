@@ -3,6 +3,7 @@
 Exit code 0 only on success; a bad parameter, a missing file or a refused pickle ends with one line and exit code 2.
 """
 
+import getpass
 import logging
 import os
 import sys
@@ -181,6 +182,16 @@ def promote(
     )
     console(call.as_json).print(f"{'promoted' if decision['promoted'] else 'not promoted'}: {decision['reason']}")
     print_json(call.as_json, decision)
+
+
+@command(app)
+def rollback(
+    call: Call, reason: Annotated[str, typer.Option("--reason", help="Why; kept on both versions.")] = "not given"
+) -> None:
+    """@champion goes back to the version before it (@previous), and that to it."""
+    said = run_flow("rollback", reason=reason, who=getpass.getuser(), store=str(call.store))
+    console(call.as_json).print(f"pose-uplift@champion is version {said['to']} again; {said['from']} is @previous")
+    print_json(call.as_json, said)
 
 
 @command(app)

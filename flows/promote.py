@@ -40,6 +40,8 @@ def promote(
     champion = report(contenders.champion) if contenders.champion else None
     decision = decide(root, contenders, report(contenders.challenger), champion, parameters)
     create_markdown_artifact(
-        f"**{'Promoted' if decision['promoted'] else 'Not promoted'}**: {decision['reason']}.", key="promotion"
+        f"**{'Promoted' if decision['promoted'] else 'Not promoted'}**: {decision['reason']}.\n\n"
+        + "\n".join(f"- {'passed' if c['passed'] else '**failed**'}: {c['said']}" for c in decision.get("checks", [])),
+        key="promotion",
     )
     return decision

@@ -4,13 +4,12 @@ Versions are numbers from the first look at the registry to the last: an alias t
 here. What could not be asked is an error, never "there is none".
 """
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 from filelock import FileLock
 from mlflow.entities.model_registry import ModelVersion
 from prefect import task
@@ -18,7 +17,7 @@ from prefect.cache_policies import NO_CACHE
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import PromoteParameters
-from data_contracts.report import ERRORS_FILE
+from data_contracts.report import BASELINES, read_errors, read_report
 from data_contracts.store.folders import resolve
 from data_contracts.store.manifests import read_manifest
 from tasks.mlflow_runs.registry import (
@@ -26,12 +25,15 @@ from tasks.mlflow_runs.registry import (
     CHAMPION,
     CHECKPOINT_TAG,
     MODEL_NAME,
+    PREVIOUS,
     WINDOWS_TAG,
     aliased_versions,
     version_uri,
 )
 from tasks.mlflow_runs.runs import connect
+from tasks.promotion.verdict import Verdict, judge, judge_first
 
+TAG_LENGTH = 5000  # of a version's tag, in MLflow's SQL stores
 _LOCK = ".promotion.lock"
 
 
@@ -72,15 +74,15 @@ def decide(
     champion_report: Path | None,
     parameters: PromoteParameters,
 ) -> dict[str, Any]:
-    """Move `@champion` to the challenger if its error is lower on the same windows, and tag both with why.
+    """Move `@champion` to the challenger if it is better on the same windows, and tag both with why.
 
-    The paired difference is resampled by clip: windows of one clip are not independent. The alias moves when the whole
-    bootstrap interval lies below zero, or when there is no champion yet. One decision is taken at a time.
+    What is asked of it says `tasks.promotion.verdict`. The old champion becomes `@previous`. One decision is taken at a
+    time.
 
     Returns
     -------
     dict
-        `promoted`, `reason`, `challenger_mpjpe_mm`, `champion_mpjpe_mm`, `difference_mm`, `interval_mm`, `version`.
+        `version`, `champion` (numbers), `promoted`, `reason`, `checks`, and `difference`, an estimate of the MPJPE's.
 
     Raises
     ------
@@ -94,52 +96,39 @@ def decide(
         champion = aliased_versions(client).get(CHAMPION)
         challenger = _version(client, contenders.challenger)
         _must_be_about(challenger, challenger_report)
-        errors = pd.read_parquet(challenger_report / ERRORS_FILE)
-        decision: dict[str, Any] = {"version": int(challenger.version), "challenger_mpjpe_mm": _mean_error(errors)}
+        decision: dict[str, Any] = {"version": int(challenger.version)}
         if champion is not None and champion.version == challenger.version:
-            decision |= {"promoted": False, "reason": "the challenger is the champion already"}
-        elif (champion and version_uri(champion)) != contenders.champion:
+            return decision | {"promoted": False, "reason": "the challenger is the champion already"}
+        if (champion and version_uri(champion)) != contenders.champion:
             now = f"version {champion.version}" if champion else "nobody"
             was = contenders.champion or "nobody"
             raise InputError(f"{MODEL_NAME}@{CHAMPION} is {now}, and {was} was compared: it was moved; promote again")
-        elif champion is None or champion_report is None:
-            decision |= {"promoted": True, "reason": "there was no champion"}
-        else:
-            _must_be_about(champion, champion_report)
-            decision |= compare(errors, pd.read_parquet(champion_report / ERRORS_FILE), parameters)
-        if decision["promoted"]:
+        verdict = _verdict(challenger_report, champion, champion_report, parameters)
+        decision |= {
+            "champion": int(champion.version) if champion else None,
+            "promoted": verdict.promoted,
+            "reason": verdict.reason,
+            "checks": [asdict(check) for check in verdict.checks],
+            "difference": verdict.differences.mpjpe_mm.model_dump(),
+        }
+        if verdict.promoted:
+            if champion is not None:
+                client.set_registered_model_alias(MODEL_NAME, PREVIOUS, champion.version)
             client.set_registered_model_alias(MODEL_NAME, CHAMPION, challenger.version)
         _tag(client, [challenger, champion], decision)
     return decision
 
 
-def compare(challenger: pd.DataFrame, champion: pd.DataFrame, parameters: PromoteParameters) -> dict[str, Any]:
-    """Paired comparison of two error tables (`errors.parquet`) on the same windows; its errors are the reports' MPJPE.
-
-    Raises
-    ------
-    InputError
-        They are not about the same windows.
-    """
-    pairs = challenger.merge(champion, on=["window_id", "clip_id", "frames"], suffixes=("", "_champion"))
-    if not len(pairs) == len(challenger) == len(champion):
-        raise InputError("challenger and champion were not evaluated on the same windows")
-    weighted = pairs.assign(difference=(pairs["mpjpe_mm"] - pairs["mpjpe_mm_champion"]) * pairs["weight"])
-    clips = weighted.groupby("clip_id")[["difference", "weight"]].sum().to_numpy()  # (clips, 2)
-    random = np.random.default_rng(parameters.seed)
-    drawn = clips[random.integers(len(clips), size=(parameters.resamples, len(clips)))].sum(axis=1)
-    tail = (1 - parameters.confidence) / 2
-    low, high = np.quantile(drawn[:, 0] / drawn[:, 1], (tail, 1 - tail))
-    difference = clips[:, 0].sum() / clips[:, 1].sum()
-    better = bool(high < 0)
-    return {
-        "promoted": better,
-        "reason": f"the challenger is {'better' if better else 'not certainly better'}: {difference:+.2f} mm,"
-        f" {parameters.confidence:.0%} interval [{low:+.2f}, {high:+.2f}] over {len(clips)} clips",
-        "champion_mpjpe_mm": _mean_error(champion),
-        "difference_mm": float(difference),
-        "interval_mm": [float(low), float(high)],
-    }
+def _verdict(
+    challenger: Path, champion: ModelVersion | None, champion_report: Path | None, parameters: PromoteParameters
+) -> Verdict:
+    errors = read_errors(challenger)
+    if champion is None or champion_report is None:
+        return judge_first(errors, {name: read_errors(challenger, name) for name in BASELINES}, parameters)
+    _must_be_about(champion, champion_report)
+    robust = [read_report(folder).robustness for folder in (challenger, champion_report)]
+    noise = [found.mpjpe_mm["noise"]["model"] for found in robust if found]
+    return judge(errors, read_errors(champion_report), (noise[0], noise[1]) if len(noise) == 2 else None, parameters)
 
 
 def _version(client: Any, uri: str) -> ModelVersion:
@@ -156,21 +145,43 @@ def _must_be_about(version: ModelVersion, report: Path) -> None:
         )
 
 
-def _mean_error(errors: pd.DataFrame) -> float:
-    return float(np.average(errors["mpjpe_mm"], weights=errors["weight"]))
-
-
 def _tag(client: Any, versions: list[ModelVersion | None], decision: dict[str, Any]) -> None:
+    """Each comparison has a tag of its own on both versions, as `promotion.3-1`; the newest is in plain tags too."""
+    rival = decision["champion"] or "baselines"
+    said = {"at": datetime.now(UTC).isoformat(timespec="seconds"), **decision}
     tags = {
-        f"promotion.{key}": f"{value:.4g}" if isinstance(value, float) else str(value)
-        for key, value in decision.items()
-        if key != "version"
-    }
-    tags |= {
-        "promotion.at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "promotion.challenger": decision["version"],
+        f"promotion.{decision['version']}-{rival}": json.dumps(said),
+        "promotion.promoted": str(decision["promoted"]),
+        "promotion.reason": decision["reason"],
     }
     for version in versions:
         if version is not None:
             for key, value in tags.items():
-                client.set_model_version_tag(MODEL_NAME, version.version, key, value)
+                client.set_model_version_tag(MODEL_NAME, version.version, key, value[:TAG_LENGTH])
+
+
+@task(cache_policy=NO_CACHE)
+def swap_back(store: Path, reason: str, who: str) -> dict[str, Any]:
+    """`@champion` and `@previous` change places; the version that comes back is tagged with who asked for it and why.
+
+    Raises
+    ------
+    InputError
+        There is no champion, or none before it.
+    MlflowException
+        The registry could not be asked.
+    """
+    client = connect(store)
+    with FileLock(store / _LOCK):
+        versions = aliased_versions(client)
+        champion, previous = versions.get(CHAMPION), versions.get(PREVIOUS)
+        if champion is None or previous is None:
+            missing = CHAMPION if champion is None else PREVIOUS
+            raise InputError(f"no model version is {MODEL_NAME}@{missing}: there is nothing to go back to")
+        client.set_registered_model_alias(MODEL_NAME, PREVIOUS, champion.version)
+        client.set_registered_model_alias(MODEL_NAME, CHAMPION, previous.version)
+        said = {"from": int(champion.version), "to": int(previous.version), "who": who, "reason": reason}
+        at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")  # MLflow takes no + in the name of a tag
+        for version in (champion, previous):
+            client.set_model_version_tag(MODEL_NAME, version.version, f"rollback.{at}", json.dumps(said)[:TAG_LENGTH])
+    return said

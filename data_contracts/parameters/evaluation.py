@@ -32,5 +32,12 @@ class PromoteParameters(Parameters):
     """When the challenger takes the champion's place."""
 
     confidence: float = Field(0.95, gt=0.5, lt=1, description="Of the bootstrap interval of the paired difference.")
-    resamples: int = Field(2000, ge=100)
+    resamples: int = Field(5000, ge=100)
     seed: int = Field(0, ge=0)
+    min_gain_mm: float = Field(0.0, ge=0, description="The whole interval must show a gain above this.")
+    one_person_gain_mm: float = Field(
+        5.0, ge=0, description="Gain asked for beside it where a single person was tested: others may differ."
+    )
+    max_regression_mm: float = Field(5.0, ge=0, description="No joint, action or person may lose more than this.")
+    min_windows: int = Field(50, ge=1, description="Of a joint, action or person, from which on its loss counts.")
+    max_noise_loss_mm: float = Field(2.0, ge=0, description="Bound of what may be lost under a detector's noise.")

@@ -15,12 +15,13 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 from data_contracts.parameters import Objective, TrainingParameters
+from data_contracts.report import PCK_MM
 from model.learning.features import Features
 from model.learning.losses import ErrorWeights, image_loss, pose_loss
 from model.learning.muon import Muon, blocks_of
 from model.network.dstformer import DSTformer
 from model.network.lifting import root_relative
-from model.scoring.metrics import PCK_MM, joint_errors
+from model.scoring.metrics import joint_errors
 from model.windows.augmentation import augment
 from model.windows.batches import Batch
 from model.windows.corruption import corrupt

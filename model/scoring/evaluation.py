@@ -17,13 +17,14 @@ from data_contracts.report import (
     JOINT_COLUMNS,
     METRICS,
     PCK_CURVE_MM,
+    PCK_MM,
     SCORE_COLUMNS,
     WEIGHT_COLUMNS,
     WINDOW_COLUMNS,
     weight_column,
 )
 from model.network.lifting import Lifter, lift
-from model.scoring.metrics import PCK_MM, auc, joint_errors, mpjpe, n_mpjpe, p_mpjpe, pck
+from model.scoring.metrics import auc, joint_errors, mpjpe, n_mpjpe, p_mpjpe, pck
 from model.windows.loading import Windows
 
 _OF_FRAMES = ("mpjpe_mm", "p_mpjpe_mm", "n_mpjpe_mm", "pck_150", "auc_150", *JOINT_COLUMNS.values())

@@ -10,10 +10,10 @@ Nothing is fitted anew and no loop goes over the resamples: how often each unit 
 
 from collections.abc import Sequence
 from math import sqrt
-from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from data_contracts.errors import InputError
 from data_contracts.report import (
@@ -112,17 +112,19 @@ def _means(sums: np.ndarray) -> np.ndarray:
     return of_scores / np.where(weights > 0, weights, 1)
 
 
+def students_t(confidence: float, degrees: int) -> float:
+    """Half of Student's interval, in standard errors."""
+    return float(stats.t.ppf((1 + confidence) / 2, degrees))
+
+
 def _tail(units: int, confidence: float) -> float:
     """The quantile of the resamples that bounds the interval: the expanded percentile interval.
 
     A bootstrap of few units is too narrow: it takes the normal quantile for Student's, and n for n - 1 (Hesterberg,
-    What Teachers Should Know About the Bootstrap, 2015, section 4.1.3). Student's by Abramowitz and Stegun 26.7.5.
+    What Teachers Should Know About the Bootstrap, 2015, section 4.1.3).
     Of 1000 simulated data sets of 5, 10, 20 people the plain interval of 95 % held the truth in 82, 89, 94 %, this one
     in 92, 94, 95 %; with two people no interval of this kind holds it in more than half of them.
     """
-    z, n = NormalDist().inv_cdf((1 + confidence) / 2), units - 1
-    if n == 0:
+    if units == 1:
         return 0.0
-    t = z + (z**3 + z) / (4 * n) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * n**2)
-    t += (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * n**3)
-    return NormalDist().cdf(-t * sqrt(units / n))
+    return float(stats.norm.cdf(-students_t(confidence, units - 1) * sqrt(units / (units - 1))))

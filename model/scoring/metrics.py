@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from data_contracts.report import PCK_MM
 from data_contracts.skeleton import BONES
 
-PCK_MM = 150.0  # the threshold of every reported PCK
 AUC_STEPS = 31  # thresholds of the AUC: 0, 5, ..., 150 mm
 
 _PARENT, _CHILD = (list(side) for side in zip(*BONES, strict=True))

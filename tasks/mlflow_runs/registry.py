@@ -32,7 +32,7 @@ from tasks.mlflow_runs.runs import TrackedRun, connect
 from tasks.mlflow_runs.served_code import REQUIRES, ServedCode, write_served_code
 
 MODEL_NAME = "pose-uplift"
-CHALLENGER, CHAMPION = "challenger", "champion"
+CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
 CHECKPOINT_TAG, WINDOWS_TAG, FLIP_TAG = "uplift.checkpoint", "uplift.windows", "uplift.flip"
 ONNX_TAG = "uplift.onnx"
 CHECKPOINTS = "checkpoints"  # folder of a run's artifacts
@@ -174,11 +174,6 @@ def aliased_versions(client: MlflowClient) -> dict[str, ModelVersion]:
     return {alias: client.get_model_version(MODEL_NAME, version) for alias, version in aliases.items()}
 
 
-def logged_model_id(version: ModelVersion) -> str:
-    """Of the LoggedModel that a version was made from; `model_id` of a version is not kept by MLflow's SQL registry."""
-    return str(version.source).rpartition("/")[2]
-
-
 def model_versions(client: MlflowClient) -> list[ModelVersion]:
     """All versions of `pose-uplift`, the newest first, with their aliases; none of no model."""
     found = client.search_model_versions(f"name = '{MODEL_NAME}'")
@@ -208,6 +203,11 @@ def find_version(client: MlflowClient, uri: str) -> ModelVersion:
         if alias in version.aliases or number == str(version.version):
             return version
     raise InputError(f"{uri}: {MODEL_NAME} has no such version in MLflow at {mlflow.get_tracking_uri()}")
+
+
+def logged_model_id(version: ModelVersion) -> str:
+    """Of the LoggedModel that a version was made from; `model_id` of a version is not kept by MLflow's SQL registry."""
+    return str(version.source).rpartition("/")[2]
 
 
 def version_uri(version: ModelVersion) -> str:

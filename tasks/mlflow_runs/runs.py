@@ -69,6 +69,8 @@ class TrackedRun:
         model_id
             A LoggedModel that they are of: its page, and that of its versions, shows them too.
         """
+        if not metrics:
+            return
         now = time.time_ns() // 1_000_000
         batch = [Metric(name, value, now, step, model_id=model_id) for name, value in metrics.items()]
         operations = self.client.log_batch(self.run_id, metrics=batch, synchronous=False)

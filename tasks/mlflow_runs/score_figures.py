@@ -11,9 +11,8 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from data_contracts.report import PCK_CURVE_MM, Estimate, Report
+from data_contracts.report import PCK_CURVE_MM, PCK_MM, Estimate, Report
 from data_contracts.skeleton import BONES, JOINTS
-from model.scoring.metrics import PCK_MM
 
 COLOURS = {"model": "#1f77b4", "mlp": "#d62728", "linear": "#7f7f7f", "mean_depth": "#c7c7c7"}
 MOST_BARS = 30

@@ -3,6 +3,7 @@
 The contenders are networks whose order is known beforehand: one that a pipeline trained, and one with random weights.
 """
 
+import json
 import shutil
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from data_contracts.parameters import DSTformerConfig, PromoteParameters, Synthe
 from data_contracts.report import StageResult
 from data_contracts.store.digests import Identity
 from flows.promote import promote
+from flows.rollback import rollback
 from model.learning.checkpoints import load_network, save_network
 from model.network.dstformer import DSTformer
 from model.network.heads import JointsHead
@@ -75,40 +77,72 @@ def promoted(empty_store, windows, outcome, parameters):
     return lambda: promote(windows=str(windows), store=str(empty_store), fit=parameters.baselines)
 
 
+@pytest.fixture
+def crowned(empty_store):
+    """Makes a version the champion, whatever it is worth; returns it."""
+
+    def crown(version: int) -> int:
+        connect(empty_store).set_registered_model_alias("pose-uplift", "champion", str(version))
+        return version
+
+    return crown
+
+
 def champion(store: Path) -> int | None:
     version = aliased_versions(connect(store)).get("champion")
     return version and int(version.version)
 
 
-def test_a_worse_challenger_is_not_promoted_and_a_better_one_is(challenge, promoted, trained, untrained, empty_store):
-    first = challenge(untrained[0])
+def test_the_first_must_beat_every_baseline(challenge, promoted, untrained, empty_store):
+    challenge(untrained[0])
     decision = promoted()
-    assert decision["promoted"]
-    assert decision["reason"] == "there was no champion"
+    assert not decision["promoted"]
+    assert {check["name"] for check in decision["checks"] if not check["passed"]} == {
+        f"better than baseline {name}" for name in ("mean_depth", "linear", "mlp")
+    }
+    assert champion(empty_store) is None
+
+
+def test_a_better_challenger_is_promoted_a_worse_one_not_and_a_promotion_is_undone(
+    challenge, promoted, crowned, trained, untrained, empty_store
+):
+    first = crowned(challenge(untrained[0]))
     assert promoted()["reason"] == "the challenger is the champion already"
     better = challenge(trained)
     decision = promoted()
     assert decision["promoted"]
     assert champion(empty_store) == better == decision["version"]
-    assert decision["interval_mm"][1] < 0
-    assert decision["challenger_mpjpe_mm"] < decision["champion_mpjpe_mm"]
-    client = connect(empty_store)
-    for version in (first, better):
-        tags = client.get_model_version("pose-uplift", str(version)).tags
-        for name in ("challenger_mpjpe_mm", "champion_mpjpe_mm"):
-            assert float(tags[f"promotion.{name}"]) == pytest.approx(decision[name], rel=1e-3)
-    challenge(untrained[1])
-    decision = promoted()
-    assert not decision["promoted"]
-    assert decision["interval_mm"][0] > 0
+    assert decision["difference"]["high"] < 0
+    worse = challenge(untrained[1])
+    refused = promoted()
+    assert not refused["promoted"]
+    assert refused["difference"]["low"] > 0
     assert champion(empty_store) == better
+    client = connect(empty_store)
+    tags = client.get_model_version("pose-uplift", str(better)).tags
+    for version, rival, kept in ((better, first, decision), (worse, better, refused)):
+        said = json.loads(tags[f"promotion.{version}-{rival}"])
+        assert said["reason"] == kept["reason"]
+    said = rollback("seen to tremble", "somebody", str(empty_store))
+    assert said == {"from": better, "to": first, "who": "somebody", "reason": "seen to tremble"}
+    versions = aliased_versions(client)
+    assert (champion(empty_store), int(versions["previous"].version)) == (first, better)
+    (tag,) = (value for key, value in versions["champion"].tags.items() if key.startswith("rollback."))
+    assert json.loads(tag) == said
+
+
+def test_there_is_nothing_to_go_back_to_before_a_second_champion(challenge, crowned, trained, empty_store):
+    with pytest.raises(InputError, match="@champion: there is nothing to go back to"):
+        rollback("", "somebody", str(empty_store))
+    crowned(challenge(trained))
+    with pytest.raises(InputError, match="@previous: there is nothing to go back to"):
+        rollback("", "somebody", str(empty_store))
 
 
 def test_a_registry_that_cannot_be_asked_is_not_one_without_a_champion(
-    challenge, promoted, trained, untrained, empty_store, monkeypatch
+    challenge, promoted, crowned, trained, untrained, empty_store, monkeypatch
 ):
-    good = challenge(trained)
-    promoted()
+    good = crowned(challenge(trained))
     challenge(untrained[0])
     ask, asked = MlflowClient.get_registered_model, []
 
@@ -130,10 +164,9 @@ def test_a_registry_that_cannot_be_asked_is_not_one_without_a_champion(
 
 
 def test_an_alias_that_moves_meanwhile_crowns_nobody_who_was_not_examined(
-    challenge, promoted, trained, untrained, empty_store, monkeypatch
+    challenge, promoted, crowned, trained, untrained, empty_store, monkeypatch
 ):
-    challenge(untrained[0])
-    promoted()
+    crowned(challenge(untrained[0]))
     examined = challenge(trained)
     evaluate = flows.promote.evaluate
 
@@ -148,10 +181,9 @@ def test_an_alias_that_moves_meanwhile_crowns_nobody_who_was_not_examined(
 
 
 def test_a_champion_that_changes_meanwhile_ends_the_comparison(
-    challenge, promoted, trained, untrained, empty_store, monkeypatch
+    challenge, promoted, crowned, trained, untrained, empty_store, monkeypatch
 ):
-    challenge(untrained[0])
-    promoted()
+    crowned(challenge(untrained[0]))
     other = challenge(untrained[1])
     challenge(trained)
     evaluate = flows.promote.evaluate

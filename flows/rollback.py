@@ -1,0 +1,25 @@
+"""Back to the champion before."""
+
+from typing import Any
+
+from prefect import flow
+from prefect.artifacts import create_markdown_artifact
+
+from data_contracts.store.folders import default_store
+from tasks.promote import swap_back
+
+
+@flow(name="rollback")
+def rollback(reason: str, who: str, store: str | None = None) -> dict[str, Any]:
+    """`@champion` goes back to the version before it, which it changes places with.
+
+    Parameters
+    ----------
+    reason, who
+        Kept on both versions.
+    """
+    said = swap_back(default_store(store), reason, who)
+    create_markdown_artifact(
+        f"**Rolled back** from version {said['from']} to {said['to']} by {who}: {reason}.", key="rollback"
+    )
+    return said

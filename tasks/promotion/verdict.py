@@ -1,0 +1,169 @@
+"""Whether a challenger is better than the champion: what is asked of it, and what it showed, in words and numbers.
+
+Notable decisions:
+- models meet window by window, and people are drawn again, not windows: what a model does to one person it does to all
+  of that person's clips. The whole interval of the difference has to lie below the gain that is asked for;
+- with fewer than `Resampling.min_people` people, clips are drawn, which says nothing of the next person. So more is
+  asked for: half of Student's interval over the people there are, which is wide. Of one person alone nothing is known
+  of others; `one_person_gain_mm` is asked for;
+- a mean hides who pays for it: no joint, action or person that was seen in enough windows may lose much, neither the
+  share of joints that are right nor the error under a detector's noise may grow worse.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import sqrt
+
+import pandas as pd
+
+from data_contracts.parameters import PromoteParameters
+from data_contracts.report import Estimate, Estimates, Resampling
+from model.scoring.intervals import difference, estimates, students_t
+
+Errors = pd.DataFrame  # of `data_contracts.report.read_errors`
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that is asked of a challenger, and what it showed."""
+
+    name: str
+    passed: bool
+    said: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """All checks; `differences`: challenger less champion, or less the best baseline where there is no champion."""
+
+    checks: tuple[Check, ...]
+    differences: Estimates
+
+    @property
+    def promoted(self) -> bool:
+        """Whether every check is passed."""
+        return all(check.passed for check in self.checks)
+
+    @property
+    def reason(self) -> str:
+        """A sentence: what it gains, or what speaks against it."""
+        against = [check.said for check in self.checks if not check.passed]
+        return "; ".join(against or [self.checks[0].said])
+
+
+def judge(
+    challenger: Errors,
+    champion: Errors,
+    noise_mm: tuple[float, float] | None,
+    parameters: PromoteParameters,
+) -> Verdict:
+    """The challenger against the champion.
+
+    Parameters
+    ----------
+    challenger, champion
+        Error tables of the same windows.
+    noise_mm
+        MPJPE of each under a detector's noise; none where it was not scored.
+
+    Raises
+    ------
+    InputError
+        The tables are not about the same windows.
+    """
+    pairs = difference(challenger, than=champion)
+    found = estimates(pairs, resampling_of(parameters))
+    few = _asked_of_few(pairs, parameters)
+    checks = [
+        _gain(found.mpjpe_mm, parameters, "the champion", *few),
+        _no_fewer_right(found),
+        *_no_part_worse(found, parameters),
+    ]
+    if noise_mm is not None:
+        checks.append(_no_worse_in_noise(*noise_mm, parameters))
+    return Verdict(tuple(checks), found)
+
+
+def resampling_of(parameters: PromoteParameters) -> Resampling:
+    """How its intervals are made."""
+    return Resampling(confidence=parameters.confidence, resamples=parameters.resamples, seed=parameters.seed)
+
+
+def judge_first(challenger: Errors, baselines: Mapping[str, Errors], parameters: PromoteParameters) -> Verdict:
+    """A challenger without a champion, against every baseline.
+
+    The interval alone counts here, over clips where there are few people: nobody is displaced.
+    """
+    checks, closest = [], None
+    for name, errors in baselines.items():
+        pairs = difference(challenger, than=errors)
+        found = estimates(pairs, resampling_of(parameters))
+        checks.append(_gain(found.mpjpe_mm, parameters, f"baseline {name}"))
+        if closest is None or found.mpjpe_mm.value > closest.mpjpe_mm.value:
+            closest = found
+    assert closest is not None
+    return Verdict(tuple(checks), closest)
+
+
+def _gain(found: Estimate, parameters: PromoteParameters, rival: str, more: float = 0.0, why: str = "") -> Check:
+    asked = parameters.min_gain_mm + more
+    high = found.value if found.high is None else found.high
+    passed = high < -parameters.min_gain_mm and found.value < -asked
+    asks = f"; {asked:.2f} mm are asked for{why}" if asked else ""
+    interval = "" if found.low is None else f", {_percent(parameters)} interval [{found.low:+.2f}, {found.high:+.2f}]"
+    certain = "better" if passed else "not certainly better"
+    return Check(
+        f"better than {rival}",
+        passed,
+        f"{certain} than {rival}: {found.value:+.2f} mm{interval} over {found.units} {found.over}{asks}",
+    )
+
+
+def _asked_of_few(pairs: Errors, parameters: PromoteParameters) -> tuple[float, str]:
+    """What is asked for beside the interval, where there are few people, mm; and why."""
+    sums = pairs.assign(sum=pairs["mpjpe_mm"] * pairs["weight"]).groupby("group")[["sum", "weight"]].sum()
+    people = (sums["sum"] / sums["weight"]).to_numpy()
+    if len(people) >= resampling_of(parameters).min_people:
+        return 0.0, ""
+    if len(people) == 1:
+        return parameters.one_person_gain_mm, " of a single person"
+    half = students_t(parameters.confidence, len(people) - 1) * people.std(ddof=1) / sqrt(len(people))
+    return float(half), f" of {len(people)} people who differ so"
+
+
+def _no_fewer_right(found: Estimates) -> Check:
+    change = 100 * found.pck_150.value
+    return Check("no fewer joints right", change >= 0, f"PCK@150mm changes by {change:+.2f} points")
+
+
+def _no_part_worse(found: Estimates, parameters: PromoteParameters) -> list[Check]:
+    parts = {"joint": found.per_joint_mm, "action": found.per_action_mm, "person": found.per_group_mm}
+    checks = []
+    for kind, table in parts.items():
+        worse = {
+            name: part.value
+            for name, part in table.items()
+            if part.windows >= parameters.min_windows and part.value > parameters.max_regression_mm
+        }
+        named = ", ".join(
+            f"{name} {value:+.1f} mm" for name, value in sorted(worse.items(), key=lambda part: -part[1])[:5]
+        )
+        bound = f"by more than {parameters.max_regression_mm:g} mm"
+        checks.append(
+            Check(f"no {kind} worse", not worse, f"worse {bound}: {named}" if worse else f"no {kind} {bound}")
+        )
+    return checks
+
+
+def _no_worse_in_noise(challenger_mm: float, champion_mm: float, parameters: PromoteParameters) -> Check:
+    change = challenger_mm - champion_mm
+    return Check(
+        "no worse in noise",
+        change <= parameters.max_noise_loss_mm,
+        f"under a detector's noise {challenger_mm:.1f} mm against {champion_mm:.1f}: {change:+.1f} mm, and"
+        f" {parameters.max_noise_loss_mm:+g} may be",
+    )
+
+
+def _percent(parameters: PromoteParameters) -> str:
+    return f"{parameters.confidence:.0%}"
