@@ -39,7 +39,7 @@ def pck_curves(report: Report) -> Figure:
     ax.text(PCK_MM - 2, 2, f"PCK@{PCK_MM:.0f}mm", ha="right", fontsize=8, color="#444444")
     ax.set(xlabel="distance from the target, mm", ylabel="joints within it, %", xlim=(0, 200), ylim=(0, 100))
     ax.set_title(f"{report.frames:,} frames, {report.people} people, split {report.split}", fontsize=10)
-    ax.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 0.08))
+    ax.legend(loc="lower right", bbox_to_anchor=(1, 0.08), framealpha=1, edgecolor="none")  # over the line
     _open(ax)
     return figure
 
