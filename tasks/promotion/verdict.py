@@ -92,17 +92,15 @@ def resampling_of(parameters: PromoteParameters) -> Resampling:
 def judge_first(challenger: Errors, baselines: Mapping[str, Errors], parameters: PromoteParameters) -> Verdict:
     """A challenger without a champion, against every baseline.
 
-    The interval alone counts here, over clips where there are few people: nobody is displaced.
+    The closest comes first. The interval alone counts here, over clips where there are few people: nobody is displaced.
     """
-    checks, closest = [], None
-    for name, errors in baselines.items():
-        pairs = difference(challenger, than=errors)
-        found = estimates(pairs, resampling_of(parameters))
-        checks.append(_gain(found.mpjpe_mm, parameters, f"baseline {name}"))
-        if closest is None or found.mpjpe_mm.value > closest.mpjpe_mm.value:
-            closest = found
-    assert closest is not None
-    return Verdict(tuple(checks), closest)
+    found = {
+        name: estimates(difference(challenger, than=errors), resampling_of(parameters))
+        for name, errors in baselines.items()
+    }
+    by_closeness = sorted(found.items(), key=lambda named: -named[1].mpjpe_mm.value)
+    checks = tuple(_gain(each.mpjpe_mm, parameters, f"baseline {name}") for name, each in by_closeness)
+    return Verdict(checks, by_closeness[0][1])
 
 
 def _gain(found: Estimate, parameters: PromoteParameters, rival: str, more: float = 0.0, why: str = "") -> Check:

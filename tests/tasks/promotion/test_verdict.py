@@ -78,7 +78,9 @@ def test_fewer_right_joints_and_a_loss_under_noise_are_refused():
 
 def test_the_first_has_to_beat_every_baseline():
     rivals = {"linear": errors(20), "mlp": errors(2)}
-    assert judge_first(errors(), rivals, ASKED).promoted
+    first = judge_first(errors(), rivals, ASKED)
+    assert first.promoted
+    assert first.reason.startswith("better than baseline mlp: -2.00 mm")
     beaten = judge_first(errors(5), rivals, ASKED)
     assert failed(beaten) == ["better than baseline mlp"]
     assert beaten.differences.mpjpe_mm.value == pytest.approx(3)
