@@ -57,23 +57,18 @@ def score_table(
     metrics: dict[str, dict[str, float]], intervals: dict[str, dict[str, tuple[float, float]]], resampled: str
 ) -> Table:
     """A row for the model and each baseline; `resampled`: what the intervals of the MPJPE are over, `6 people`."""
-    columns = ("MPJPE", "its 95 %", "P-MPJPE", "PCK@150mm", "AUC", "MPJVE", "trained")
-    title = f"scores (MPJPE, P-MPJPE in mm; MPJVE in mm per frame; intervals over {resampled})"
-    table = Table("on held-out people", *columns, title=title)
+    columns = ("MPJPE", "P-MPJPE", "PCK@150", "AUC", "MPJVE", "trained")
+    title = f"MPJPE [95 % over {resampled}], P-MPJPE in mm; MPJVE in mm per frame; PCK at 150 mm, AUC in %"
+    table = Table("held out", *columns, title=title)
     for method in METHODS:
-        scores = metrics[method]
-        lengths = (f"{scores[name]:.1f}" for name in ("mpjpe_mm", "p_mpjpe_mm"))
-        shares = (f"{100 * scores[name]:.1f} %" for name in ("pck_150", "auc_150"))
+        scores, between = metrics[method], intervals[method].get("mpjpe_mm")
+        bounds = f" [{', '.join(f'{bound:.3g}' for bound in between)}]" if between else ""
+        shares = (f"{100 * scores[name]:.1f}" for name in ("pck_150", "auc_150"))
         trained = f"{scores['train_minutes']:.1f} min" if "train_minutes" in scores else "?"
-        error, shape = lengths
-        between = _interval(intervals[method].get("mpjpe_mm"))
-        row = (error, between, shape, *shares, f"{scores['mpjve_mm']:.2f}", trained)
-        table.add_row(method.replace("_", " "), *row, style="bold" if method == "model" else None)
+        row = (f"{scores['mpjpe_mm']:.1f}{bounds}", f"{scores['p_mpjpe_mm']:.1f}", *shares)
+        style = "bold" if method == "model" else None
+        table.add_row(method.replace("_", " "), *row, f"{scores['mpjve_mm']:.2f}", trained, style=style)
     return table
-
-
-def _interval(bounds: tuple[float, float] | None) -> str:
-    return f"{bounds[0]:.1f} to {bounds[1]:.1f}" if bounds else "?"
 
 
 def robustness_table(robustness: dict[str, Any]) -> Table:

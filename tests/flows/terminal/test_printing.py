@@ -2,8 +2,10 @@
 
 import json
 
-from data_contracts.report import StageResult
-from flows.terminal.printing import console, print_stage, robustness_table
+from rich.console import Console
+
+from data_contracts.report import METHODS, StageResult
+from flows.terminal.printing import console, print_stage, robustness_table, score_table
 
 RESULT = StageResult(
     stage="ingest",
@@ -31,6 +33,18 @@ def test_a_program_reads_one_object_and_a_person_what_stands_beside_it(capsys):
     printed = capsys.readouterr()
     assert json.loads(printed.out)["folder"] == RESULT.folder
     assert RESULT.folder in printed.err
+
+
+def test_scores_stand_in_a_line_each_with_their_intervals_on_a_terminal_of_80_columns(capsys):
+    scores = {"mpjpe_mm": 128.94, "p_mpjpe_mm": 91.5, "pck_150": 0.656, "auc_150": 0.35, "mpjve_mm": 12.34}
+    metrics = {name: scores | {"train_minutes": 12.5} for name in METHODS}
+    intervals = {name: {"mpjpe_mm": (98.76, 135.64)} for name in METHODS} | {"linear": {}}
+    Console(width=80, markup=False).print(score_table(metrics, intervals, "16 people"))
+    rows = [line.split("\u2502") for line in capsys.readouterr().out.splitlines() if line.startswith("\u2502")]
+    assert [[cell.strip() for cell in row[1:-1]] for row in rows] == [
+        [name, "128.9" if name == "linear" else "128.9 [98.8, 136]", "91.5", "65.6", "35.0", "12.34", "12.5 min"]
+        for name in ("model", "mean depth", "linear", "mlp")
+    ]
 
 
 def test_detectors_under_which_all_score_the_same_share_a_row(capsys):
