@@ -83,7 +83,7 @@ def error_bars(report: Report) -> Figure:
         _bars(ax, worst, of_mlp, COLOURS["mlp"], offset=0.19, label="mlp")
         _bars(ax, worst, of_model, COLOURS["model"], offset=-0.19, label="model")
         ax.set_yticks(range(len(worst)), [name[:32] for name in worst], fontsize=8)
-        ax.set_ylim(len(worst) - 0.4, -0.6)
+        ax.set_ylim(max(len(worst), 4) - 0.4, -0.6)  # few bars stay bars
         of_how_many = f"{len(worst)} worst of {len(of_model)}" if len(worst) < len(of_model) else f"{len(worst)}"
         ax.set_title(f"by {what} ({of_how_many})", fontsize=10)
         ax.set_xlabel(f"MPJPE, mm; lines: {report.resampling.confidence:.0%} over {_drawn(of_model)}")
