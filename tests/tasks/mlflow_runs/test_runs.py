@@ -36,7 +36,7 @@ def failing(monkeypatch, times: int):
 
 
 def test_metrics_that_mlflow_did_not_take_are_sent_again(empty_store, monkeypatch):
-    failing(monkeypatch, times=2)
+    failing(monkeypatch, times=1)  # MLflow may send several batches as one: a second refusal could be of it again
     result = run_stage(empty_store, identity(), None, log_three)
     client = connect(empty_store)
     (run,) = find_runs(client, result.digest)
