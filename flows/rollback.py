@@ -6,10 +6,11 @@ from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
 from data_contracts.store.folders import default_store
+from flows.stage_runs.naming import name_flow_run
 from tasks.promote import swap_back
 
 
-@flow(name="rollback")
+@flow(name="rollback", flow_run_name=name_flow_run)
 def rollback(reason: str, who: str, store: str | None = None) -> dict[str, Any]:
     """`@champion` goes back to the version before it, which it changes places with.
 

@@ -180,7 +180,8 @@ def swap_back(store: Path, reason: str, who: str) -> dict[str, Any]:
             raise InputError(f"no model version is {MODEL_NAME}@{missing}: there is nothing to go back to")
         client.set_registered_model_alias(MODEL_NAME, PREVIOUS, champion.version)
         client.set_registered_model_alias(MODEL_NAME, CHAMPION, previous.version)
-        said = {"from": int(champion.version), "to": int(previous.version), "who": who, "reason": reason}
+        said = {"name": MODEL_NAME, "from": int(champion.version), "to": int(previous.version)}
+        said |= {"who": who, "reason": reason}
         at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")  # MLflow takes no + in the name of a tag
         for version in (champion, previous):
             client.set_model_version_tag(MODEL_NAME, version.version, f"rollback.{at}", json.dumps(said)[:TAG_LENGTH])

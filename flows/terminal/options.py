@@ -17,9 +17,10 @@ from typing import Annotated, Any
 import typer
 
 from data_contracts.parameters import PipelineParameters
-from data_contracts.presets import load_preset
+from data_contracts.presets import load_preset, preset_names
 from data_contracts.store.folders import default_store
 
+MODEL_HELP = "Run folder or digest, checkpoint (.safetensors, MotionBERT's .bin), or model URI."
 _PANEL = "Options of every command"
 
 
@@ -43,7 +44,7 @@ def _shared(
         typer.Option("--store", rich_help_panel=_PANEL, help="Root of the store; default UPLIFT_STORE, or ./store."),
     ] = None,
     preset: Annotated[
-        str, typer.Option("--preset", rich_help_panel=_PANEL, help="demo, cpu, seed, motionbert, or a YAML file.")
+        str, typer.Option("--preset", rich_help_panel=_PANEL, help=f"{', '.join(preset_names())}, or a YAML file.")
     ] = "demo",
     set_: Annotated[
         list[str] | None,

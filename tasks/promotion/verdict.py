@@ -3,6 +3,7 @@
 Notable decisions:
 - models meet window by window, and people are drawn again, not windows: what a model does to one person it does to all
   of that person's clips. The whole interval of the difference has to lie below the gain that is asked for;
+- a single clip has no interval, and nothing is certain of it;
 - with fewer than `Resampling.min_people` people, clips are drawn, which says nothing of the next person. So more is
   asked for: half of Student's interval over the people there are, which is wide. Of one person alone nothing is known
   of others; `one_person_gain_mm` is asked for;
@@ -105,10 +106,12 @@ def judge_first(challenger: Errors, baselines: Mapping[str, Errors], parameters:
 
 def _gain(found: Estimate, parameters: PromoteParameters, rival: str, more: float = 0.0, why: str = "") -> Check:
     asked = parameters.min_gain_mm + more
-    high = found.value if found.high is None else found.high
-    passed = high < -parameters.min_gain_mm and found.value < -asked
+    passed = found.high is not None and found.high < -parameters.min_gain_mm and found.value < -asked
     asks = f"; {asked:.2f} mm are asked for{why}" if asked else ""
-    interval = "" if found.low is None else f", {_percent(parameters)} interval [{found.low:+.2f}, {found.high:+.2f}]"
+    interval = ", without an interval"
+    if found.interval is not None:
+        low, high = found.interval
+        interval = f", {parameters.confidence:.0%} interval [{low:+.2f}, {high:+.2f}]"
     certain = "better" if passed else "not certainly better"
     return Check(
         f"better than {rival}",
@@ -143,13 +146,10 @@ def _no_part_worse(found: Estimates, parameters: PromoteParameters) -> list[Chec
             for name, part in table.items()
             if part.windows >= parameters.min_windows and part.value > parameters.max_regression_mm
         }
-        named = ", ".join(
-            f"{name} {value:+.1f} mm" for name, value in sorted(worse.items(), key=lambda part: -part[1])[:5]
-        )
-        bound = f"by more than {parameters.max_regression_mm:g} mm"
-        checks.append(
-            Check(f"no {kind} worse", not worse, f"worse {bound}: {named}" if worse else f"no {kind} {bound}")
-        )
+        most = sorted(worse.items(), key=lambda part: -part[1])[:5]
+        named = ", ".join(f"{name[:40]} {value:+.1f} mm" for name, value in most)
+        bound = f"worse by more than {parameters.max_regression_mm:g} mm"
+        checks.append(Check(f"no {kind} worse", not worse, f"{bound}: {named}" if worse else f"no {kind} is {bound}"))
     return checks
 
 
@@ -161,7 +161,3 @@ def _no_worse_in_noise(challenger_mm: float, champion_mm: float, parameters: Pro
         f"under a detector's noise {challenger_mm:.1f} mm against {champion_mm:.1f}: {change:+.1f} mm, and"
         f" {parameters.max_noise_loss_mm:+g} may be",
     )
-
-
-def _percent(parameters: PromoteParameters) -> str:
-    return f"{parameters.confidence:.0%}"

@@ -124,7 +124,10 @@ def test_a_better_challenger_is_promoted_a_worse_one_not_and_a_promotion_is_undo
         said = json.loads(tags[f"promotion.{version}-{rival}"])
         assert said["reason"] == kept["reason"]
     said = rollback("seen to tremble", "somebody", str(empty_store))
-    assert said == {"from": better, "to": first, "who": "somebody", "reason": "seen to tremble"}
+    assert said == {
+        **{"name": "pose-uplift", "from": better, "to": first},
+        **{"who": "somebody", "reason": "seen to tremble"},
+    }
     versions = aliased_versions(client)
     assert (champion(empty_store), int(versions["previous"].version)) == (first, better)
     (tag,) = (value for key, value in versions["champion"].tags.items() if key.startswith("rollback."))

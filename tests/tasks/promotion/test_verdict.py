@@ -59,6 +59,14 @@ def test_more_is_asked_for_where_few_people_were_tested():
     assert "over 6 clips; 5.00 mm are asked for of a single person" in alone.reason
 
 
+def test_of_a_single_clip_nothing_is_certain():
+    of_one = {"people": 1, "clips": 1}
+    alone = judge(errors(-30, **of_one), errors(**of_one), None, ASKED)
+    assert failed(alone) == ["better than the champion"]
+    assert "-30.00 mm, without an interval over 1 clips" in alone.reason
+    assert not judge_first(errors(-30, **of_one), {"mlp": errors(**of_one)}, ASKED).promoted
+
+
 def test_nobody_may_pay_for_a_better_mean():
     one_loses = judge(errors(by_person=[-6, -6, -6, -6, -6, -6, -6, 8]), errors(), None, ASKED)
     assert failed(one_loses) == ["better than the champion", "no person worse"]

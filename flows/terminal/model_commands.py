@@ -1,0 +1,108 @@
+"""The subcommands about models in the registry: which one leads, how they differ, where one comes from, its export."""
+
+import getpass
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from data_contracts.errors import InputError
+from flows.terminal.comparing import comparison_tables
+from flows.terminal.options import MODEL_HELP, Call, command
+from flows.terminal.printing import console, print_json
+from flows.terminal.running import run_flow
+
+models = typer.Typer()
+
+
+@command(models)
+def promote(
+    call: Call,
+    windows: Annotated[
+        str | None, typer.Option("--windows", help="Default: those the challenger was scored on.")
+    ] = None,
+) -> None:
+    """Move @champion to @challenger if it is better on the same windows."""
+    decision = run_flow(
+        "promote",
+        windows=windows,
+        parameters=call.parameters.promote,
+        evaluation=call.parameters.evaluate,
+        fit=call.parameters.baselines,
+        runtime=call.parameters.runtime,
+        store=str(call.store),
+    )
+    console(call.as_json).print(f"{'promoted' if decision['promoted'] else 'not promoted'}: {decision['reason']}")
+    print_json(call.as_json, decision)
+
+
+@command(models)
+def rollback(call: Call, reason: Annotated[str, typer.Option("--reason", help="Why; kept on both versions.")]) -> None:
+    """@champion goes back to the version before it (@previous), and that to it."""
+    said = run_flow("rollback", reason=reason, who=getpass.getuser(), store=str(call.store))
+    console(call.as_json).print(f"{said['name']}@champion is version {said['to']} again; {said['from']} is @previous")
+    print_json(call.as_json, said)
+
+
+@command(models)
+def compare(
+    call: Call,
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            help="Two or more: folder or digest of a report or a run, MLflow run id, or model URI; each is set beside"
+            " the first."
+        ),
+    ],
+) -> None:
+    """Models side by side on the same windows, each difference with its interval."""
+    from tasks.compare import compare  # what brings MLflow, which other commands need not wait for
+
+    comparison = compare(call.store, models)
+    console(call.as_json).print(*comparison_tables(comparison))
+    print_json(call.as_json, comparison.model_dump(mode="json"))
+
+
+@command(models)
+def lineage(
+    call: Call,
+    what: Annotated[str, typer.Argument(help="Model URI, folder or digest of any finished stage, or a file.")],
+) -> None:
+    """Where a model version or a stage comes from, back to the files that were given; and what came of a stage."""
+    from flows.terminal.lineage import lineage_lines
+    from tasks.lineage.chain import trace
+
+    found = trace(call.store, what)
+    console(call.as_json).print(*lineage_lines(found), sep="\n", soft_wrap=True, highlight=False)
+    print_json(call.as_json, asdict(found))
+
+
+@command(models)
+def export(
+    call: Call,
+    model: Annotated[str, typer.Argument(help=MODEL_HELP)],
+    onnx: Annotated[bool, typer.Option("--onnx", help="As ONNX, the one format there is.")] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Default: pose-uplift-VERSION.onnx, in the current folder.")
+    ] = None,
+    no_flip: Annotated[
+        bool, typer.Option("--no-flip", help="Without flip averaging, at half the cost. Default: as it was scored.")
+    ] = False,
+) -> None:
+    """A model as one ONNX file, checked with onnxruntime; that of a version is kept with its run."""
+    if not onnx:
+        raise InputError("export writes ONNX: pass --onnx")
+    from tasks.export import export_model
+
+    exported = export_model(call.store, model, out, False if no_flip else None, call.parameters.evaluate.flip)
+    to_person = console(call.as_json)
+    to_person.print(
+        f"{exported['file']}: {exported['bytes']:,} bytes, {'with' if exported['flip'] else 'without'} flip averaging;"
+        f" poses as PyTorch's within {exported['difference']:.1g}\nframes: {exported['frames']}",
+        soft_wrap=True,
+        highlight=False,
+    )
+    if "artifact" in exported:
+        to_person.print(f"kept as {exported['artifact']}", soft_wrap=True, highlight=False)
+    print_json(call.as_json, exported)
