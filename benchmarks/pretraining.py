@@ -24,12 +24,12 @@ import pandas as pd
 from scipy import stats
 from torch import nn
 
-from benchmarks.recipes import Bench, make_windows, preset_of
+from benchmarks.equal_minutes import Bench, make_windows, preset_of
 from data_contracts.parameters import CorruptionParameters
 from model.network.dstformer import DSTformer
 from model.scoring.evaluation import evaluate, network_lifter
 from model.windows.epochs import TrainingWindows
-from model.windows.loading import Windows, WindowTensors
+from model.windows.loading import Windows, WindowTensors, some_of
 from tasks.finetune import with_head
 
 RESULTS_FILE = "pretraining.jsonl"
@@ -43,7 +43,7 @@ class Experiment:
     """One seed: the others pretrained on once, the few persons fine-tuned on in each way."""
 
     def __init__(self, folder: Path, seed: int, pretraining: float, minutes: float) -> None:
-        self.preset = preset_of("cpu", SPLIT, seed)
+        self.preset = preset_of((), SPLIT, seed)
         self.bench = Bench.of(folder, self.preset)
         self.seed, self.pretraining, self.minutes = seed, pretraining, minutes
         self.order = [*FEW[seed % len(FEW) :], *FEW[: seed % len(FEW)]]
@@ -82,8 +82,7 @@ class Experiment:
 def people(windows: Windows, groups: set[str], without: bool = False) -> WindowTensors:
     """The windows of these groups, or of all but these."""
     places = np.flatnonzero(windows.rows["group"].isin(groups).to_numpy() != without)
-    rows = windows.rows.iloc[places].reset_index(drop=True)
-    return WindowTensors(**vars(windows.pick(places.tolist())), rows=rows, row_groups=[len(rows)])
+    return some_of(windows, places.tolist())
 
 
 def main() -> None:
@@ -95,8 +94,7 @@ def main() -> None:
     parser.add_argument("--pretraining", type=float, default=6.0, help="minutes")
     parser.add_argument("--seed", nargs="+", type=int, default=[0, 1, 2])
     options = parser.parse_args()
-    options.store.mkdir(parents=True, exist_ok=True)
-    folder = make_windows(options.data, options.store, {(SPLIT, "cpu")})[SPLIT, "cpu"]
+    (folder,) = make_windows(options.data, options.store, [preset_of((), SPLIT, 0)])
     budget = {"minutes": options.minutes, "pretraining": options.pretraining}
     wanted = [("pretrained", 0), *((way, count) for count in (1, 2, 4) for way in WAYS)]
     for seed in options.seed:

@@ -102,14 +102,8 @@ def evaluate_lifter(
             stage.statistics |= {"robustness": report.robustness.model_dump()}
         log_report(tracked, report)
         tracked.log_figure(_lifted(held_out, methods["model"]), "lifted.png")
-        scenes = telling_scenes(held_out, done["model"].errors, methods["model"], parameters.batch_size)
-        if scenes:
-            page = playing_page(f"Clips of {windows.name}, {parameters.split}", scenes)
-            tracked.client.log_text(tracked.run_id, page, PLAYING_PAGE)
-        else:
-            get_run_logger().warning(
-                f"{windows}: no clip in split {parameters.split} is a window long; none is to play"
-            )
+        of = f"{windows.name}, {parameters.split}"
+        _log_playing(tracked, of, held_out, done["model"], methods["model"], parameters.batch_size)
 
     identity = identities.evaluate(windows, checkpoint, fitted["digest"], parameters)
     return run_stage(store, identity, parent_run, score)
@@ -148,6 +142,17 @@ def _fitting(network: DSTformer, checkpoint: Path, windows: Windows) -> DSTforme
     if windows.window > network.config.max_frames:
         raise InputError(f"{checkpoint} takes up to {network.config.max_frames} frames; windows have {windows.window}")
     return network
+
+
+def _log_playing(
+    tracked: TrackedRun, of: str, windows: Windows, evaluation: Evaluation, lifter: Lifter, batch_size: int
+) -> None:
+    """The page that plays; a warning where no clip is long enough to play."""
+    scenes = telling_scenes(windows, evaluation.errors, lifter, batch_size)
+    if scenes:
+        tracked.client.log_text(tracked.run_id, playing_page(f"Clips of {of}", scenes), PLAYING_PAGE)
+    else:
+        get_run_logger().warning(f"{of}: no clip is a window long; none is to play")
 
 
 def _scores(evaluation: Evaluation, minutes: float | None) -> MethodScores:

@@ -16,10 +16,9 @@ from data_contracts.parameters import CorruptionParameters, DetectorNoise
 from data_contracts.report import Robustness
 from model.network.lifting import Lifter
 from model.scoring.evaluation import evaluate
-from model.windows.batches import Batch
 from model.windows.corruption import corrupt
 from model.windows.detectors import seen_by
-from model.windows.loading import Windows, WindowTensors
+from model.windows.loading import Windows, WindowTensors, some_of
 from model.windows.seeding import generator_at
 
 _CORRUPTIONS = {
@@ -33,7 +32,7 @@ def score_robustness(
     methods: Mapping[str, Lifter], windows: Windows, count: int, batch_size: int, fabric: Fabric
 ) -> Robustness:
     """MPJPE of each of `methods` under each condition, on at most `count` of `windows`."""
-    some = evenly_drawn(windows, count, batch_size)
+    some = evenly_drawn(windows, count)
     scores: dict[str, dict[str, float]] = {}
     for names, shown in conditions(some):
         done = {name: evaluate(lifter, shown, batch_size, fabric) for name, lifter in methods.items()}
@@ -58,14 +57,7 @@ def conditions(windows: WindowTensors) -> Iterator[tuple[list[str], WindowTensor
         yield [detector.value for detector in detectors], replace(boxed, pose_2d=given)
 
 
-def evenly_drawn(windows: Windows, count: int, batch_size: int) -> WindowTensors:
-    """At most `count` of the windows, in memory, read in one pass."""
+def evenly_drawn(windows: Windows, count: int) -> WindowTensors:
+    """At most `count` of the windows, in memory."""
     count = min(count, len(windows))
-    chosen = np.linspace(0, len(windows) - 1, count).round().astype(int)
-    drawn, first = [], 0
-    for batch in windows.batches(batch_size):
-        here = chosen[(chosen >= first) & (chosen < first + len(batch))] - first
-        drawn.append(batch.select(torch.from_numpy(here).to(batch.scale.device)))
-        first += len(batch)
-    rows = windows.rows.iloc[chosen].reset_index(drop=True)
-    return WindowTensors(**vars(Batch.join(drawn)), rows=rows, row_groups=[count])
+    return some_of(windows, np.linspace(0, len(windows) - 1, count).round().astype(int).tolist())

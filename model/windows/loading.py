@@ -68,6 +68,12 @@ class WindowTensors(Batch):
 Windows = WindowTensors | StreamedWindows
 
 
+def some_of(windows: Windows, places: Sequence[int]) -> WindowTensors:
+    """The windows at these places in `rows`, in memory, as a split of their own."""
+    rows = windows.rows.iloc[list(places)].reset_index(drop=True)
+    return WindowTensors(**vars(windows.pick(places)), rows=rows, row_groups=[len(rows)])
+
+
 def load_windows(
     folder: Path,
     split: str,

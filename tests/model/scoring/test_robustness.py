@@ -80,7 +80,7 @@ def test_the_same_windows_are_drawn_and_shown_the_same_way_every_time():
     assert first.windows == 20
     for name, errors in first.mpjpe_mm.items():
         assert second.mpjpe_mm[name]["model"] == pytest.approx(errors["model"], rel=1e-6)
-    drawn = evenly_drawn(windows(), 20, 7)
+    drawn = evenly_drawn(windows(), 20)
     assert drawn.rows["window_id"].iloc[[0, -1]].tolist() == ["w0", "w49"]
     assert drawn.rows["clip_id"].diff().dropna().between(2, 3).all()
     places = drawn.rows["clip_id"].tolist()

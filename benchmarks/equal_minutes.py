@@ -1,0 +1,144 @@
+"""Training for so many minutes on people of a named split, for `benchmarks.recipes` and `pretraining`.
+
+Minutes are CPU time of training on one thread (of the clock on a GPU). They become epochs at the speed that steps have
+when measured, so that a schedule ends with its minutes; validation, once an epoch, is not counted.
+"""
+
+import copy
+import json
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+
+from torch import nn
+
+from data_contracts.parameters import Objective, PipelineParameters, TrainingParameters
+from data_contracts.presets import load_preset
+from model.baselines.mlp import fit_mlp
+from model.learning.checkpoints import load_network
+from model.learning.devices import make_fabric
+from model.network.dstformer import DSTformer
+from model.training import build_network, fit
+from model.windows.epochs import Epochs, TrainingWindows
+from model.windows.loading import Windows, load_windows
+from tasks.finetune import with_head
+
+STEPS_TO_MEASURE = 40
+SPLITS = {  # who is tested, and who is validated on
+    "A": (["01", "10", "32"], ["38", "43"]),
+    "B": (["08", "26", "55"], ["10", "32"]),
+    "C": (["38", "43"], ["08", "26"]),
+}
+
+
+def preset_of(changes: Sequence[str], split: str, seed: int) -> PipelineParameters:
+    """Preset `cpu` with these changes, the split's people and the seed."""
+    test, val = SPLITS[split]
+    people = [
+        "convert.split_by=groups",
+        f"convert.test_groups={json.dumps(test)}",
+        f"convert.val_groups={json.dumps(val)}",
+    ]
+    seeds = [f"{stage}.seed={seed}" for stage in ("pretrain", "finetune", "baselines.mlp")]
+    return load_preset("cpu", [*people, *seeds, "runtime.threads=1", *changes])
+
+
+def make_windows(data: str, store: Path, presets: Sequence[PipelineParameters]) -> list[Path]:
+    """The windows folder of each preset, of all motion files of a folder."""
+    from benchmarks.kills import prefect_server
+    from flows.convert import convert
+    from flows.ingest import ingest
+
+    store.mkdir(parents=True, exist_ok=True)
+    with prefect_server(store):
+        clips = ingest(data, parameters=presets[0].ingest, store=str(store)).folder
+        return [convert(clips, preset.convert, preset.workers, store=str(store)).path for preset in presets]
+
+
+class Bench:
+    """Windows of a row, and what a network learns from them in so many minutes."""
+
+    def __init__(self, windows: TrainingWindows, test: Windows, preset: PipelineParameters) -> None:
+        self.windows, self.test, self.preset, self.runtime = windows, test, preset, preset.runtime
+        self.fabric = make_fabric(self.runtime, "32-true")
+        self.clock = time.process_time if self.fabric.device.type == "cpu" else time.monotonic
+
+    @classmethod
+    def of(cls, folder: Path, preset: PipelineParameters) -> "Bench":
+        """On a windows folder."""
+        device, memory_gb = make_fabric(preset.runtime, "32-true").device, preset.runtime.memory_gb
+        placed = preset.pretrain.augmentation.wanted
+        train = load_windows(folder, "train", memory_gb, device, flip=True, placed=placed)
+        val = load_windows(folder, "val", memory_gb, device)
+        return cls(TrainingWindows(train, val), load_windows(folder, "test", memory_gb), preset)
+
+    def new_network(self) -> DSTformer:
+        """The preset's, its weights drawn from its seed."""
+        pretrain = self.preset.pretrain
+        config = pretrain.network.model_copy(update={"max_frames": self.windows.train.window})
+        return build_network(lambda: DSTformer(config, pretrain.head), pretrain.seed)
+
+    def mlp(self, minutes: float) -> tuple[nn.Module, float, float]:
+        """The trained MLP, its epochs, and the windows a second it was trained at."""
+        trained = fit_mlp(
+            self.windows, self.preset.baselines.mlp.model_copy(update={"minutes": minutes}), self.fabric, _nothing
+        )
+        seen = trained.windows_per_second * 60 * trained.minutes
+        return trained.network, seen / len(self.windows.train), trained.windows_per_second
+
+    def lifter(self, minutes: float, one_stage: bool) -> tuple[nn.Module, float, float]:
+        """The trained network, its epochs, and the windows a second it was trained at."""
+        pretrain, finetune = self.preset.pretrain, self.preset.finetune
+        of_second = 0.0 if one_stage else finetune.max_epochs / (pretrain.max_epochs + finetune.max_epochs)
+        network, epochs, speed = self.train(self.new_network(), pretrain, minutes * (1 - of_second))
+        if one_stage:
+            return network, epochs, speed
+        network, more, speed = self.train(with_head(network, finetune), finetune, minutes * of_second)
+        return network, epochs + more, speed
+
+    def train(
+        self, network: DSTformer, parameters: TrainingParameters, minutes: float
+    ) -> tuple[DSTformer, float, float]:
+        """Its best epoch, how many it had, and windows a second; as `lifter` for one stage."""
+        seconds = self._seconds_per_epoch(network, parameters)
+        epochs = max(1, round(60 * minutes / seconds))
+        print(f"  {epochs} epochs of {seconds:.1f} s", flush=True)
+        with TemporaryDirectory() as folder:
+            self._fit(network, parameters, epochs, Path(folder))
+            return load_network(Path(folder) / "model.safetensors"), epochs, len(self.windows.train) / seconds
+
+    def _seconds_per_epoch(self, network: DSTformer, parameters: TrainingParameters) -> float:
+        times: list[float] = []
+
+        def on_step(step: int, steps: int) -> None:  # noqa: ARG001 - as `fit` calls it
+            times.append(self.clock())
+            if len(times) > STEPS_TO_MEASURE:
+                raise Measured
+
+        with TemporaryDirectory() as folder, suppress(Measured):
+            self._fit(copy.deepcopy(network), parameters, 1000, Path(folder), on_step)
+        a_step = median(after - before for before, after in pairwise(times[2:]))
+        return a_step * Epochs(self.windows, parameters).steps_before(1)
+
+    def _fit(
+        self,
+        network: DSTformer,
+        parameters: TrainingParameters,
+        epochs: int,
+        folder: Path,
+        on_step: Callable[[int, int], None] = lambda step, steps: None,  # noqa: ARG005
+    ) -> None:
+        so_long = parameters.model_copy(update={"max_epochs": epochs, "patience": epochs})
+        fit(network, self.windows, so_long, Objective.LIFT, folder, self.fabric, self.runtime, _nothing, on_step)
+
+
+class Measured(Exception):
+    """Enough steps were timed."""
+
+
+def _nothing(*_: object) -> None:
+    """Shows nothing."""
