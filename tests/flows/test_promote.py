@@ -12,6 +12,9 @@ import torch
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INTERNAL_ERROR
+from prefect.client.orchestration import get_client
+from prefect.exceptions import Pause
+from prefect.flow_engine import run_flow
 
 import flows.promote
 from data_contracts.errors import InputError
@@ -312,3 +315,28 @@ def test_a_pipeline_writes_down_whom_its_version_learned_from(outcome, store, wi
     assert learned.synthetic
     assert not learned.unknown
     assert any(file.path == LEARNED_FILE for file in connect(store).list_artifacts(version.run_id))
+
+
+def test_a_person_is_asked_before_a_better_one_is_promoted(
+    challenge, promoted, crowned, trained, untrained, parameters, empty_store
+):
+    first = crowned(challenge(untrained[0]))
+    better = challenge(trained)
+    asked = {"store": str(empty_store), "fit": parameters.baselines, "require_approval": True}
+    with pytest.raises(InputError, match="suspends a run of a deployment, and this is none"):
+        promote(**asked)
+    with get_client(sync_client=True) as client:
+        deployed = client.create_deployment(flow_id=client.create_flow(promote), name="asking")
+        for approve, leader in ((False, first), (True, better)):
+            run = client.create_flow_run_from_deployment(deployed)
+            with pytest.raises(Pause):
+                run_flow(promote, flow_run=run, parameters=asked)
+            assert client.read_flow_run(run.id).state.name == "Suspended"
+            assert champion(empty_store) == first
+            said = {"approve": approve, "who": "somebody", "why": "seen on our own clips"}
+            client.resume_flow_run(run.id, run_input=said)
+            decision = run_flow(promote, flow_run=client.read_flow_run(run.id), parameters=asked)
+            assert decision["promoted"] is approve
+            assert decision["checks"][-1]["said"].startswith("somebody approved" if approve else "somebody declined")
+            assert client.read_flow_run(run.id).state.message == decision["headline"]
+            assert champion(empty_store) == leader
