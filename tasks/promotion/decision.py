@@ -56,9 +56,12 @@ class Decision(BaseModel):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def headline(self) -> str:
-        """One line: who, what came of it, and why."""
+        """One line: what came of whom, and the first reason."""
         over = f" over version {self.champion}" if self.champion not in (None, self.version) else ""
-        return f"{'promoted' if self.promoted else 'not promoted'}: version {self.version}{over}, {self.reason}"
+        failed = [check.said for check in self.checks if not check.passed]
+        why = failed[0] if failed else self.reason
+        more = f" ({len(failed) - 1} more checks failed)" if failed[1:] else ""
+        return f"{'promoted' if self.promoted else 'not promoted'}: version {self.version}{over}, {why}{more}"
 
     def markdown(self) -> str:
         """The decision as a person reads it."""

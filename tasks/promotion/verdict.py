@@ -108,7 +108,8 @@ def _gain(found: Estimate, parameters: PromoteParameters, rival: str, more: floa
     if found.interval is not None:
         low, high = found.interval
         interval = f", {parameters.confidence:.0%} interval [{low:+.2f}, {high:+.2f}]"
-    certain = "better" if passed else "not certainly better"
+    worse = found.low is not None and found.low > 0
+    certain = "better" if passed else "worse" if worse else "not certainly better"
     return Check(
         f"better than {rival}",
         passed,
@@ -145,7 +146,8 @@ def _no_part_worse(found: Estimates, parameters: PromoteParameters) -> list[Chec
         most = sorted(worse.items(), key=lambda part: -part[1])[:5]
         named = ", ".join(f"{name[:40]} {value:+.1f} mm" for name, value in most)
         bound = f"worse by more than {parameters.max_regression_mm:g} mm"
-        checks.append(Check(f"no {kind} worse", not worse, f"{bound}: {named}" if worse else f"no {kind} is {bound}"))
+        said = f"{len(worse)} {'people' if kind == 'person' else f'{kind}s'} {bound}: {named}"
+        checks.append(Check(f"no {kind} worse", not worse, said if worse else f"no {kind} is {bound}"))
     return checks
 
 

@@ -43,7 +43,7 @@ def test_a_better_challenger_is_promoted_a_worse_or_equal_one_is_not():
     assert failed(judge(pairs(errors()), [(50, 50)], ASKED)) == ["better than the champion"]
     worse = judge(pairs(errors(3)), [(50, 50)], ASKED)
     assert failed(worse) == ["better than the champion"]
-    assert "not certainly better" in worse.reason
+    assert worse.reason.startswith("worse than the champion: +3.00 mm")
 
 
 def test_a_difference_that_a_few_people_make_is_not_certain():
