@@ -11,12 +11,13 @@ from prefect.states import Completed
 from data_contracts.errors import InputError
 from data_contracts.parameters import BaselinesParameters, EvaluateParameters, PromoteParameters, Runtime
 from data_contracts.store.folders import default_store
+from data_contracts.store.manifests import read_manifest
 from flows.evaluate import evaluate
 from flows.prefect_ui.artifacts import show_page
 from flows.stage_runs.naming import name_flow_run
 from tasks.mlflow_runs.links import run_artifact
 from tasks.promote import Meeting, decide, find_contenders, weigh
-from tasks.promotion.contenders import Contenders
+from tasks.promotion.contenders import Contenders, Ground
 from tasks.promotion.decision import DECISION_PAGE, Decision
 from tasks.promotion.verdict import Check, Verdict
 
@@ -64,15 +65,9 @@ def promote(
     root = default_store(store)
     contenders = find_contenders(root, version, evaluation.split, parameters)
 
-    def meet(ground: Any) -> Meeting:
-        reports = [
-            evaluate(str(ground.windows), uri, evaluation, runtime, str(root), fit=fit).path
-            for uri in (contenders.challenger, contenders.rival)
-            if uri
-        ]
-        return Meeting(ground, reports[0], reports[-1])
-
-    verdict = weigh(root, contenders, [meet(ground) for ground in contenders.grounds], parameters)
+    asked: dict[str, Any] = {"parameters": evaluation, "runtime": runtime, "store": str(root)}
+    meetings = [_meet(ground, contenders, asked, fit) for ground in contenders.grounds]
+    verdict = weigh(root, contenders, meetings, parameters)
     approval = _ask(contenders, verdict) if require_approval and verdict.promoted else None
     decision = decide(root, contenders, verdict, parameters, approval)
     get_run_logger().info(decision.headline)
@@ -80,6 +75,16 @@ def promote(
     if decision.mlflow_run:
         show_page(run_artifact(root, decision.mlflow_run, DECISION_PAGE), "promotion-run", "the decision in MLflow")
     return Completed(message=decision.headline, data=decision.model_dump(mode="json"))
+
+
+def _meet(ground: Ground, contenders: Contenders, asked: dict[str, Any], fit: BaselinesParameters) -> Meeting:
+    """Both evaluated on the same windows, beside the same baselines: those of the rival's time may be gone."""
+    windows = str(ground.windows)
+    first = evaluate(windows, contenders.challenger, fit=fit, **asked).path
+    if contenders.rival is None:
+        return Meeting(ground, first, first)
+    beside = read_manifest(first)["inputs"]["baselines"]
+    return Meeting(ground, first, evaluate(windows, contenders.rival, baselines=beside, **asked).path)
 
 
 def _ask(contenders: Contenders, verdict: Verdict) -> Check:

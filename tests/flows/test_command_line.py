@@ -100,3 +100,18 @@ def test_json_is_the_last_line_and_the_second_time_is_cached(outcome, store):
     assert printed["cached"] is True
     assert printed["clips"] == outcome["stages"]["ingest"]["counts"]["clips"]
     assert {"digest", "seconds", "frames", "quarantined"} <= set(printed)
+
+
+def test_a_benchmark_is_named_shown_and_forgotten(outcome, store):
+    windows = outcome["stages"]["convert"]["digest"]
+
+    def benchmark(*arguments):
+        run = CliRunner().invoke(app, ["benchmark", *arguments, "--store", str(store), "--json"])
+        return json.loads(run.stdout.splitlines()[-1])["benchmark"] if run.exit_code == 0 else str(run.exception)
+
+    assert benchmark("show") is None
+    assert benchmark("set", windows[:8]) == windows
+    assert benchmark("show") == windows
+    assert "a windows folder is wanted" in benchmark("set", outcome["stages"]["ingest"]["folder"])
+    assert benchmark("show") == windows
+    assert benchmark("unset") is benchmark("show") is None
