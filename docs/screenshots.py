@@ -32,7 +32,7 @@ from mlflow.entities import Run
 from PIL import Image
 
 from data_contracts.run_names import PIPELINE
-from docs.chromium import Page, chromium, new_page, open_frame
+from docs.chromium import NoBrowserError, Page, chromium, new_page, open_frame
 from tasks.mlflow_runs.registry import CHALLENGER, MODEL_NAME
 from tasks.mlflow_runs.runs import EXPERIMENT, STAGE_TAG
 from tasks.pages.playing import PLAYING_PAGE
@@ -52,15 +52,23 @@ _BUTTON = (
 
 
 def main() -> None:
-    """Make the pictures."""
+    """Make the pictures, or say in a line why not."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--into", type=Path, default=Path(__file__).parent)
     options = parser.parse_args()
+    try:
+        make_pictures(options.store, options.into)
+    except NoBrowserError as error:
+        raise SystemExit(str(error)) from None
+
+
+def make_pictures(store: Path, into: Path) -> None:
+    """Three PNGs in that folder."""
     with (
         TemporaryDirectory(ignore_cleanup_errors=True) as profile,
-        mlflow_server(options.store) as server,
         chromium(Path(profile), WIDTH) as browser,
+        mlflow_server(store) as server,
     ):
         client = MlflowClient(server)
         before, after = last_pipelines(client)
@@ -70,13 +78,13 @@ def main() -> None:
         runs = f'runs=["{before.info.run_id}","{after.info.run_id}"]&experiments=["{after.info.experiment_id}"]'
         with mlflow_page(browser, server, height=1090) as page:
             compared(page, f"{server}/#/compare-runs?{runs}")
-            save(page, options.into / "compared.png")
-        with mlflow_page(browser, server, height=985) as page:
+            save(page, into / "compared.png")
+        with mlflow_page(browser, server, height=993) as page:
             described(page, f"{server}/#/models/{MODEL_NAME}/versions/{version.version}")
-            save(page, options.into / "version.png")
+            save(page, into / "version.png")
         with mlflow_page(browser, server, height=800) as page:
             playing(page, browser, f"{of_experiment}/runs/{evaluation}/artifacts/{PLAYING_PAGE}")
-            save(page, options.into / "playing.png")
+            save(page, into / "playing.png")
 
 
 def last_pipelines(client: MlflowClient) -> tuple[Run, Run]:
