@@ -47,11 +47,10 @@ def _night(
     group = np.repeat(np.arange(people), options.clips)
     strays = random.normal(0, options.person_mm, people)[group] + random.normal(0, options.clip_mm, len(group))
     challenger, champion = _errors(group, 50 + truth + strays), _errors(group, np.full(len(group), 50.0))
-    by_clips = estimate(
-        difference(challenger, champion), ["mpjpe_mm"], Resampling(resamples=2000, min_people=people + 1)
-    )
+    pairs = difference(challenger, than=champion)
+    by_clips = estimate(pairs, ["mpjpe_mm"], Resampling(resamples=2000, min_people=people + 1))
     high = by_clips["mpjpe_mm"].high
-    return high is not None and high < 0, judge(challenger, champion, None, parameters).promoted
+    return high is not None and high < 0, judge(pairs, [], parameters).promoted
 
 
 def _errors(group: np.ndarray, mpjpe_mm: np.ndarray) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("DO_NOT_TRACK", "1")
@@ -175,8 +175,11 @@ def pipeline(
     train_on: Annotated[
         str | None, typer.Option("--train-on", help="Train on this deployment's workers, e.g. cuda; default: here.")
     ] = None,
+    promote: Annotated[
+        Literal["never", "gate"], typer.Option("--promote", help="gate: promote the challenger, if it is better.")
+    ] = "never",
 ) -> None:
-    """All stages, ending in pose-uplift@challenger in the MLflow registry."""
+    """All stages, ending in pose-uplift@challenger in the MLflow registry, and promotion if wanted."""
     given = _texts(source) or SYNTHETIC_SOURCE
     if given != SYNTHETIC_SOURCE:
         find_motion_files(given, clip_list)  # what it refuses it refuses before a server is started
@@ -188,11 +191,14 @@ def pipeline(
         parameters=call.parameters,
         store=str(call.store),
         train_on=train_on,
+        promote=promote,
     )
     outcome["seconds"] = round(time.perf_counter() - start, 3)
     to_person, version = console(call.as_json), outcome["model"]
     to_person.print(stage_table(outcome["stages"]), *score_tables(outcome["stages"]["evaluate"]["statistics"]))
     to_person.print(f"registered {version['name']} version {version['version']} as {version['uri']}")
+    if decision := outcome["promotion"]:
+        to_person.print(decision["headline"], soft_wrap=True, highlight=False)
     to_person.print(
         f"\nlook at it:  .venv/bin/mlflow server --backend-store-uri sqlite:///{call.store / 'mlflow.db'}"
         f"\npromote it:  .venv/bin/uplift promote{'' if call.is_default_store else f' --store {call.store}'}",

@@ -1,9 +1,11 @@
-"""The whole chain: motion -> clips -> windows -> pretraining -> fine-tuning -> evaluation -> `@challenger`."""
+"""The whole chain: motion -> clips -> windows -> pretraining -> fine-tuning -> evaluation -> promotion."""
 
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 from prefect import flow
+from prefect.states import Completed
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import SYNTHETIC_SOURCE, PipelineParameters
@@ -13,6 +15,8 @@ from data_contracts.store import identities
 from data_contracts.store.digests import Identity
 from data_contracts.store.folders import CHECKPOINT_FILE, default_store
 from flows.prefect_ui.artifacts import PLAYING_TEXT, show_page, show_scores
+from flows.promote import promote as promote_challenger
+from flows.stage_runs.deployed import must_be_deployed, send
 from flows.stage_runs.dispatch import dispatch_stage
 from flows.stage_runs.naming import name_flow_run
 from tasks.mlflow_runs.links import run_artifact, stage_artifact
@@ -20,6 +24,9 @@ from tasks.pages.data_page import DATA_PAGE
 from tasks.pages.playing import PLAYING_PAGE
 from tasks.pipeline import open_pipeline, register, show_data
 from tasks.synthesise import CLIP_LIST_FILE, PICKLE_FILE, synthesise_motion
+
+Promotion = Literal["never", "gate", "approve"]
+ASKS_A_PERSON = "promote/cpu"  # the deployment that is sent a challenger to be approved
 
 
 @flow(name="pipeline", flow_run_name=name_flow_run)
@@ -29,8 +36,9 @@ def pipeline(
     parameters: PipelineParameters = PipelineParameters(),
     store: str | None = None,
     train_on: str | None = None,
-) -> dict[str, Any]:
-    """Run every stage and register the fine-tuned model as `pose-uplift@challenger`.
+    promote: Promotion = "never",
+) -> Any:
+    """Run every stage, register the fine-tuned model as `pose-uplift@challenger`, and promote it if it is better.
 
     Parameters
     ----------
@@ -43,14 +51,19 @@ def pipeline(
         Root of the store; every worker must reach it.
     train_on
         Name of the deployments that train, fit and evaluate (`cuda`: `pretrain/cuda` and so on); none: here.
+    promote
+        `gate`: as `uplift promote`; `approve`: the same by a run of deployment `promote/cpu`, which waits for a person;
+        `never`: the challenger waits for somebody to do so.
 
     Returns
     -------
     dict
         `stages` (every stage's result), `metrics` (model and baselines), `model` (name, version, URI), `folder`,
-        `digest`.
+        `digest`, `promotion` (the decision; none where none was taken). The final state's message says what came of it.
     """
     root = default_store(store)
+    if promote == "approve":
+        must_be_deployed(ASKS_A_PERSON)
     stages: dict[str, StageResult] = {}
     if source == SYNTHETIC_SOURCE:
         motion = stages["synthesise"] = synthesise_motion(root, parameters.synthetic)
@@ -82,7 +95,8 @@ def pipeline(
         version = register(root, tracked, tuned, windows, report, flip, licence)
     show_scores(report.statistics["metrics"], key="pipeline-scores")
     show_page(stage_artifact(root, report.digest, PLAYING_PAGE), "pipeline-playing", PLAYING_TEXT)
-    return {
+    headline, decision = _promote(promote, root, version["version"], parameters)
+    outcome = {
         "stages": {name: result.model_dump() for name, result in stages.items()},
         "metrics": report.statistics["metrics"],
         "model": version,
@@ -90,7 +104,30 @@ def pipeline(
         "digest": report.digest,
         "cached": all(result.cached for result in stages.values()),
         "mlflow_run": tracked.run_id,
+        "promotion": decision,
     }
+    return Completed(message=headline, data=outcome)
+
+
+def _promote(
+    how: Promotion, root: Path, version: int, parameters: PipelineParameters
+) -> tuple[str, dict[str, Any] | None]:
+    """What came of the challenger, in a line; and the decision, where one was taken here."""
+    given: dict[str, Any] = {
+        "parameters": parameters.promote,
+        "evaluation": parameters.evaluate,
+        "runtime": parameters.runtime,
+        "store": str(root),
+        "fit": parameters.baselines,
+        "version": version,
+    }
+    if how == "never":
+        return f"registered: version {version} is the challenger", None
+    if how == "approve":
+        sent = send(ASKS_A_PERSON, given | {"require_approval": True})
+        return f"not decided: version {version} is judged by {ASKS_A_PERSON}, flow run {sent.name}", None
+    decision = promote_challenger(**given)
+    return decision["headline"], decision
 
 
 def _train_and_score(

@@ -1,47 +1,92 @@
 """Promotion of the challenger."""
 
-from pathlib import Path
 from typing import Any
 
-from prefect import flow
+from prefect import flow, get_run_logger, suspend_flow_run
 from prefect.artifacts import create_markdown_artifact
+from prefect.input import RunInput
+from prefect.runtime import deployment
+from prefect.states import Completed
 
+from data_contracts.errors import InputError
 from data_contracts.parameters import BaselinesParameters, EvaluateParameters, PromoteParameters, Runtime
 from data_contracts.store.folders import default_store
 from flows.evaluate import evaluate
+from flows.prefect_ui.artifacts import show_page
 from flows.stage_runs.naming import name_flow_run
-from tasks.promote import decide, find_contenders
+from tasks.mlflow_runs.links import run_artifact
+from tasks.promote import Meeting, decide, find_contenders, weigh
+from tasks.promotion.contenders import Contenders
+from tasks.promotion.decision import DECISION_PAGE, Decision
+from tasks.promotion.verdict import Check, Verdict
+
+
+class Approval(RunInput):
+    """What a person says of a challenger that passed every check."""
+
+    approve: bool
+    who: str
+    why: str = ""
 
 
 @flow(name="promote", flow_run_name=name_flow_run)
 def promote(
-    windows: str | None = None,
     parameters: PromoteParameters = PromoteParameters(),
     evaluation: EvaluateParameters = EvaluateParameters(),
     runtime: Runtime = Runtime(),
     store: str | None = None,
     fit: BaselinesParameters = BaselinesParameters(),
-) -> dict[str, Any]:
+    version: int | None = None,
+    require_approval: bool = False,
+) -> Any:
     """Evaluate `@challenger` and `@champion` on the same windows; `@champion` moves only to the better one.
 
     Parameters
     ----------
-    windows
-        Folder or digest of a convert stage; none: the windows that the challenger was evaluated on.
     fit
         How the baselines beside both are fitted, where the store does not have them.
+    version
+        Number of the challenger's version; none: the one that bears the alias.
+    require_approval
+        Suspend the flow run, once every check is passed, until a person resumes it with an `Approval`; for a run of a
+        deployment.
+
+    Returns
+    -------
+    dict
+        A `tasks.promotion.decision.Decision` as JSON. Its headline is the final state's message.
     """
+    if require_approval and deployment.id is None:
+        raise InputError(
+            "require_approval suspends a run of a deployment, and this is none: prefect deployment run promote/cpu"
+            " --param require_approval=true"
+        )
     root = default_store(store)
-    contenders = find_contenders(root, windows)
+    contenders = find_contenders(root, version, evaluation.split, parameters)
 
-    def report(uri: str) -> Path:
-        return evaluate(str(contenders.windows), uri, evaluation, runtime, str(root), fit=fit).path
+    def meet(ground: Any) -> Meeting:
+        reports = [
+            evaluate(str(ground.windows), uri, evaluation, runtime, str(root), fit=fit).path
+            for uri in (contenders.challenger, contenders.rival)
+            if uri
+        ]
+        return Meeting(ground, reports[0], reports[-1])
 
-    champion = report(contenders.champion) if contenders.champion else None
-    decision = decide(root, contenders, report(contenders.challenger), champion, parameters)
-    create_markdown_artifact(
-        f"**{'Promoted' if decision['promoted'] else 'Not promoted'}**: {decision['reason']}.\n\n"
-        + "\n".join(f"- {'passed' if c['passed'] else '**failed**'}: {c['said']}" for c in decision.get("checks", [])),
-        key="promotion",
-    )
-    return decision
+    verdict = weigh(root, contenders, [meet(ground) for ground in contenders.grounds], parameters)
+    approval = _ask(contenders, verdict) if require_approval and verdict.promoted else None
+    decision = decide(root, contenders, verdict, parameters, approval)
+    get_run_logger().info(decision.headline)
+    create_markdown_artifact(decision.markdown(), key="promotion", description=decision.headline)
+    if decision.mlflow_run:
+        show_page(run_artifact(root, decision.mlflow_run, DECISION_PAGE), "promotion-run", "the decision in MLflow")
+    return Completed(message=decision.headline, data=decision.model_dump(mode="json"))
+
+
+def _ask(contenders: Contenders, verdict: Verdict) -> Check:
+    """What a person says of it. Asked once of two versions: should another be champion by then, it is asked again."""
+    decision = Decision.of(contenders, verdict)
+    create_markdown_artifact(decision.markdown(), key="promotion", description="A person is asked.")
+    asked = Approval.with_initial_data(description=decision.markdown())
+    said = suspend_flow_run(wait_for_input=asked, key=f"promote-{decision.version}-{decision.champion}")
+    why = f": {said.why}" if said.why else ""
+    return Check("approved by a person", said.approve, f"{said.who} {'approved' if said.approve else 'declined'}{why}")

@@ -7,7 +7,7 @@ from prefect.artifacts import create_markdown_artifact
 
 from data_contracts.store.folders import default_store
 from flows.stage_runs.naming import name_flow_run
-from tasks.promote import swap_back
+from tasks.rollback import swap_back
 
 
 @flow(name="rollback", flow_run_name=name_flow_run)

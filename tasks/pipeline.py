@@ -22,6 +22,7 @@ from tasks.mlflow_runs.runs import TrackedRun, track_pipeline
 from tasks.mlflow_runs.scores import all_scores, model_scores
 from tasks.pages.clip_sets import ClipSet
 from tasks.pages.data_page import log_data_page
+from tasks.promotion.learned import write_learned
 
 
 @contextmanager
@@ -57,6 +58,7 @@ def register(
     version = register_challenger(
         tracked, tuned.path / CHECKPOINT_FILE, windows.digest, _window(windows), of_model, flip
     )
+    write_learned(store, version)
     card = write_card(store, version, report.path, licence)
     tracked.client.update_model_version(MODEL_NAME, version.version, description_of(card))
     tracked.client.log_text(tracked.run_id, card, CARD_FILE)

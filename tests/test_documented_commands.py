@@ -209,8 +209,12 @@ def options() -> set[str]:
 
 
 def subcommands() -> dict[str, Any]:
-    """Of `uplift`, by name."""
-    return typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    """Of `uplift`, by name; those of a group by both names."""
+    found = {}
+    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+        of_group = getattr(command, "commands", None)
+        found |= {f"{name} {own}": one for own, one in of_group.items()} if of_group else {name: command}
+    return found
 
 
 def benchmarks() -> list[Path]:

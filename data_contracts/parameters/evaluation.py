@@ -31,6 +31,11 @@ class EvaluateParameters(Parameters):
 class PromoteParameters(Parameters):
     """When the challenger takes the champion's place."""
 
+    benchmark: str | None = Field(
+        None,
+        description="Folder or digest of windows to meet on; none: those of `uplift benchmark set`, or else the windows"
+        " that each was scored on.",
+    )
     confidence: float = Field(0.95, gt=0.5, lt=1, description="Of the bootstrap interval of the paired difference.")
     resamples: int = Field(5000, ge=100)
     seed: int = Field(0, ge=0)
@@ -41,3 +46,6 @@ class PromoteParameters(Parameters):
     max_regression_mm: float = Field(5.0, ge=0, description="No joint, action or person may lose more than this.")
     min_windows: int = Field(50, ge=1, description="Of a joint, action or person, from which on its loss counts.")
     max_noise_loss_mm: float = Field(2.0, ge=0, description="Bound of what may be lost under a detector's noise.")
+    allow_unknown_people: bool = Field(
+        False, description="Compare where nobody knows all whom the two learned from, as with weights of others."
+    )

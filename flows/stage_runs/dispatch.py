@@ -22,6 +22,7 @@ from data_contracts.store.digests import Identity
 from data_contracts.store.folders import find_stage
 from data_contracts.store.manifests import read_manifest
 from flows.prefect_ui.artifacts import result_key, show_stage
+from flows.stage_runs.deployed import as_json
 from flows.stage_runs.loading import load_flow
 from tasks.mlflow_runs.runs import link_cached
 
@@ -65,11 +66,7 @@ def dispatch_stage(
 
 def _send(deployment: str, arguments: dict[str, Any]) -> FlowRun:
     """The completed run of a deployment."""
-    sent = {
-        key: value.model_dump(mode="json") if hasattr(value, "model_dump") else value
-        for key, value in arguments.items()
-    }
-    run: Any = run_deployment(deployment, parameters=sent, poll_interval=2)
+    run: Any = run_deployment(deployment, parameters=as_json(arguments), poll_interval=2)
     if run.state is None or not run.state.is_completed():
         raise RuntimeError(f"{deployment} ended {run.state}; see flow run {run.name}")
     return run

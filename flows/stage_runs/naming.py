@@ -17,7 +17,9 @@ def name_flow_run() -> str:
     parameters, data = given.get("parameters"), ""
     settings = parameters.identity() if isinstance(parameters, Parameters) else {}
     with suppress(InputError):
-        if source := given.get("source"):
+        if version := given.get("version"):  # of the challenger, in a promotion
+            data = f"version {version}"
+        elif source := given.get("source"):
             data = SYNTHETIC_SOURCE if source == SYNTHETIC_SOURCE else data_name(find_motion_files(source))
         else:
             inputs = {kind: str(given[kind]) for kind in ("windows", "clips") if given.get(kind)}

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from data_contracts.store.code_version import describe_code
-from tasks.lineage.chain import Lineage, Link
+from tasks.lineage.chain import AS_ABOVE, Lineage, Link
 
 
 def lineage_lines(lineage: Lineage) -> Iterator[str]:
@@ -43,7 +43,7 @@ def _name(link: Link) -> str:
 def _detail(link: Link) -> str:
     """When and by which code it was made, and where it is; or why no more is known."""
     made = (link.created or "")[:16].replace("T", " ")
-    if not link.stage_digest or link.unknown == "as above":
+    if not link.stage_digest or link.unknown == AS_ABOVE:
         return link.unknown or made
     unknown = f"not known what it was made from: {link.unknown}" if link.unknown else ""
     run = f"MLflow run {link.mlflow_run}" if link.mlflow_run and link.mlflow_run not in (link.where or "") else ""

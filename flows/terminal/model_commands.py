@@ -14,27 +14,66 @@ from flows.terminal.printing import console, print_json
 from flows.terminal.running import run_flow
 
 models = typer.Typer()
+benchmarks = typer.Typer(no_args_is_help=True, help="The windows that challenger and champion always meet on.")
+models.add_typer(benchmarks, name="benchmark")
 
 
 @command(models)
 def promote(
     call: Call,
     windows: Annotated[
-        str | None, typer.Option("--windows", help="Default: those the challenger was scored on.")
+        str | None,
+        typer.Option(
+            "--windows", help="To meet on; as promote.benchmark. Default: the benchmark, or those each was scored on."
+        ),
     ] = None,
 ) -> None:
     """Move @champion to @challenger if it is better on the same windows."""
+    parameters = call.parameters.promote
     decision = run_flow(
         "promote",
-        windows=windows,
-        parameters=call.parameters.promote,
+        parameters=parameters.model_copy(update={"benchmark": windows}) if windows else parameters,
         evaluation=call.parameters.evaluate,
         fit=call.parameters.baselines,
         runtime=call.parameters.runtime,
         store=str(call.store),
     )
-    console(call.as_json).print(f"{'promoted' if decision['promoted'] else 'not promoted'}: {decision['reason']}")
+    to_person = console(call.as_json)
+    for line in (decision["headline"], *decision["notes"]):
+        to_person.print(line, soft_wrap=True, highlight=False)
     print_json(call.as_json, decision)
+
+
+@command(benchmarks, "set")
+def set_benchmark(call: Call, windows: Annotated[str, typer.Argument(help="Folder or digest of windows.")]) -> None:
+    """Name the windows that challenger and champion meet on from now on, by their split evaluate.split."""
+    from tasks.promotion.benchmark import name_benchmark
+
+    digest = name_benchmark(call.store, windows, call.parameters.evaluate.split)
+    console(call.as_json).print(f"from now on versions meet on windows {digest}", highlight=False)
+    print_json(call.as_json, {"benchmark": digest})
+
+
+@command(benchmarks, "show")
+def show_benchmark(call: Call) -> None:
+    """The windows that challenger and champion meet on."""
+    from tasks.mlflow_runs.runs import connect
+    from tasks.promotion.benchmark import named_benchmark
+
+    digest = named_benchmark(connect(call.store))
+    told = f"versions meet on windows {digest}" if digest else "none is named: versions meet where each was scored"
+    console(call.as_json).print(told, highlight=False)
+    print_json(call.as_json, {"benchmark": digest})
+
+
+@command(benchmarks, "unset")
+def unset_benchmark(call: Call) -> None:
+    """Name no windows any more: versions meet on those that each was scored on."""
+    from tasks.promotion.benchmark import forget_benchmark
+
+    forget_benchmark(call.store)
+    console(call.as_json).print("none is named any more")
+    print_json(call.as_json, {"benchmark": None})
 
 
 @command(models)

@@ -57,8 +57,8 @@ def _shared(
     return Call(default_store(store), load_preset(preset, set_), json_)
 
 
-def command(app: typer.Typer) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Make a function a command of `app`: what it takes beside `call`, and the options of every command."""
+def command(app: typer.Typer, name: str | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Make a function a command of `app`, named as it is: what it takes beside `call`, and the options of all."""
 
     def register(work: Callable[..., None]) -> Callable[..., None]:
         of_all, own = (inspect.signature(function, eval_str=True).parameters for function in (_shared, work))
@@ -71,7 +71,7 @@ def command(app: typer.Typer) -> Callable[[Callable[..., None]], Callable[..., N
         taken = [parameter for name, parameter in own.items() if name != "call"] + list(of_all.values())
         signature = inspect.Signature([p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in taken])
         run.__signature__ = signature  # type: ignore[attr-defined]  # what typer reads
-        app.command()(run)
+        app.command(name)(run)
         return work
 
     return register

@@ -20,6 +20,7 @@ from tasks.mlflow_runs.registry import CHECKPOINT_TAG, FLIP_TAG, WINDOWS_TAG, fi
 from tasks.mlflow_runs.runs import connect
 
 _GIVEN = re.compile(r"(source|clip_list)(_\d+)?")  # inputs that no stage need have left
+AS_ABOVE = "as above"  # of a link that stands in the chain already
 
 
 @dataclass
@@ -113,7 +114,7 @@ def _link(records: Records, role: str, digest: str, seen: set[str], record: Reco
         return Link(role, digest, unknown=_not_found(records))
     link = _stage_link(records, role, digest, record)
     if record.digest in seen:
-        link.unknown = "as above"
+        link.unknown = AS_ABOVE
         return link
     seen.add(record.digest)
     if record.inputs is None:

@@ -16,7 +16,7 @@ import mlflow
 import numpy as np
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModel, LoggedModelStatus
-from mlflow.entities.model_registry import ModelVersion
+from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode
@@ -165,13 +165,21 @@ def aliased_versions(client: MlflowClient) -> dict[str, ModelVersion]:
     MlflowException
         The registry could not be asked.
     """
-    try:
-        aliases = client.get_registered_model(MODEL_NAME).aliases
-    except MlflowException as error:
-        if error.error_code in _NOT_THERE:
-            return {}
-        raise
+    model = _registered_model(client)
+    aliases = model.aliases if model else {}
     return {alias: client.get_model_version(MODEL_NAME, version) for alias, version in aliases.items()}
+
+
+def registered_tags(client: MlflowClient) -> dict[str, str]:
+    """Tags of `pose-uplift` itself, not of a version; none of no model.
+
+    Raises
+    ------
+    MlflowException
+        The registry could not be asked.
+    """
+    model = _registered_model(client)
+    return dict(model.tags) if model else {}
 
 
 def model_versions(client: MlflowClient) -> list[ModelVersion]:
@@ -213,6 +221,15 @@ def logged_model_id(version: ModelVersion) -> str:
 def version_uri(version: ModelVersion) -> str:
     """Model URI of that version, whatever its aliases become."""
     return f"models:/{MODEL_NAME}/{version.version}"
+
+
+def _registered_model(client: MlflowClient) -> RegisteredModel | None:
+    try:
+        return client.get_registered_model(MODEL_NAME)
+    except MlflowException as error:
+        if error.error_code in _NOT_THERE:
+            return None
+        raise
 
 
 def _version_of(client: MlflowClient, digest: str, flip: bool) -> ModelVersion | None:

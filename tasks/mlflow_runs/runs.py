@@ -211,6 +211,16 @@ def track_pipeline(store: Path, identity: Identity) -> Iterator[TrackedRun]:
             yield tracked
 
 
+@contextmanager
+def track_decision(store: Path, stage: str, name: str, tags: dict[str, str]) -> Iterator[TrackedRun]:
+    """A run about models that are there already: a function of nothing, it has no digest and is not taken up again."""
+    client = connect(store)
+    tags = {STAGE_TAG: stage, STORE_TAG: _store_id(store), **tags}
+    run = client.create_run(_experiment_id(client), tags=tags, run_name=name)
+    with _ending(client, run.info.run_id) as tracked:
+        yield tracked
+
+
 def find_runs(client: MlflowClient, digest: str, store: Path | None = None) -> list[Run]:
     """Runs of that stage digest, of a store if given, the newest first."""
     wanted = f"tags.`{DIGEST_TAG}` = '{digest}'" + (f" and tags.`{STORE_TAG}` = '{_store_id(store)}'" if store else "")

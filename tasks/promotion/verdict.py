@@ -11,7 +11,7 @@ Notable decisions:
   share of joints that are right nor the error under a detector's noise may grow worse.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 
@@ -19,7 +19,7 @@ import pandas as pd
 
 from data_contracts.parameters import PromoteParameters
 from data_contracts.report import Estimate, Estimates, Resampling
-from model.scoring.intervals import difference, estimates, students_t
+from model.scoring.intervals import estimates, students_t
 
 Errors = pd.DataFrame  # of `data_contracts.report.read_errors`
 
@@ -35,10 +35,13 @@ class Check:
 
 @dataclass(frozen=True)
 class Verdict:
-    """All checks; `differences`: challenger less champion, or less the best baseline where there is no champion."""
+    """All checks; `differences`: challenger less champion, or less the best baseline where there is no champion.
+
+    Of what was not compared there are none.
+    """
 
     checks: tuple[Check, ...]
-    differences: Estimates
+    differences: Estimates | None
 
     @property
     def promoted(self) -> bool:
@@ -52,37 +55,33 @@ class Verdict:
         return "; ".join(against or [self.checks[0].said])
 
 
-def judge(
-    challenger: Errors,
-    champion: Errors,
-    noise_mm: tuple[float, float] | None,
-    parameters: PromoteParameters,
-) -> Verdict:
+def judge(pairs: Errors, noise_mm: Sequence[tuple[float, float]], parameters: PromoteParameters) -> Verdict:
     """The challenger against the champion.
 
     Parameters
     ----------
-    challenger, champion
-        Error tables of the same windows.
+    pairs
+        `difference` of the challenger's errors and the champion's.
     noise_mm
-        MPJPE of each under a detector's noise; none where it was not scored.
-
-    Raises
-    ------
-    InputError
-        The tables are not about the same windows.
+        MPJPE of each under a detector's noise, of each windows folder where it can be compared.
     """
-    pairs = difference(challenger, than=champion)
     found = estimates(pairs, resampling_of(parameters))
     few = _asked_of_few(pairs, parameters)
     checks = [
         _gain(found.mpjpe_mm, parameters, "the champion", *few),
         _no_fewer_right(found),
         *_no_part_worse(found, parameters),
+        *(_no_worse_in_noise(*of_both, parameters) for of_both in noise_mm),
     ]
-    if noise_mm is not None:
-        checks.append(_no_worse_in_noise(*noise_mm, parameters))
+    if not noise_mm:
+        said = "under a detector's noise they were not compared: not scored, or on people that one learned from"
+        checks.append(Check("no worse in noise", True, said))
     return Verdict(tuple(checks), found)
+
+
+def refused(reason: str) -> Verdict:
+    """Of a challenger that is not compared."""
+    return Verdict((Check("may compete", False, reason),), None)
 
 
 def resampling_of(parameters: PromoteParameters) -> Resampling:
@@ -90,15 +89,12 @@ def resampling_of(parameters: PromoteParameters) -> Resampling:
     return Resampling(confidence=parameters.confidence, resamples=parameters.resamples, seed=parameters.seed)
 
 
-def judge_first(challenger: Errors, baselines: Mapping[str, Errors], parameters: PromoteParameters) -> Verdict:
-    """A challenger without a champion, against every baseline.
+def judge_first(pairs: Mapping[str, Errors], parameters: PromoteParameters) -> Verdict:
+    """A challenger without a champion, against every baseline: `difference` of its errors and theirs, by name.
 
     The closest comes first. The interval alone counts here, over clips where there are few people: nobody is displaced.
     """
-    found = {
-        name: estimates(difference(challenger, than=errors), resampling_of(parameters))
-        for name, errors in baselines.items()
-    }
+    found = {name: estimates(errors, resampling_of(parameters)) for name, errors in pairs.items()}
     by_closeness = sorted(found.items(), key=lambda named: -named[1].mpjpe_mm.value)
     checks = tuple(_gain(each.mpjpe_mm, parameters, f"baseline {name}") for name, each in by_closeness)
     return Verdict(checks, by_closeness[0][1])
@@ -112,7 +108,8 @@ def _gain(found: Estimate, parameters: PromoteParameters, rival: str, more: floa
     if found.interval is not None:
         low, high = found.interval
         interval = f", {parameters.confidence:.0%} interval [{low:+.2f}, {high:+.2f}]"
-    certain = "better" if passed else "not certainly better"
+    worse = found.low is not None and found.low > 0
+    certain = "better" if passed else "worse" if worse else "not certainly better"
     return Check(
         f"better than {rival}",
         passed,
@@ -149,7 +146,8 @@ def _no_part_worse(found: Estimates, parameters: PromoteParameters) -> list[Chec
         most = sorted(worse.items(), key=lambda part: -part[1])[:5]
         named = ", ".join(f"{name[:40]} {value:+.1f} mm" for name, value in most)
         bound = f"worse by more than {parameters.max_regression_mm:g} mm"
-        checks.append(Check(f"no {kind} worse", not worse, f"{bound}: {named}" if worse else f"no {kind} is {bound}"))
+        said = f"{len(worse)} {'people' if kind == 'person' else f'{kind}s'} {bound}: {named}"
+        checks.append(Check(f"no {kind} worse", not worse, said if worse else f"no {kind} is {bound}"))
     return checks
 
 

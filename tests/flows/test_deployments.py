@@ -47,14 +47,20 @@ def deployment(api, name):
         ("baselines/cuda", "cuda"),
         ("evaluate/cuda", "cuda"),
         ("promote/cpu", "cpu"),
+        ("rollback/cpu", "cpu"),
     ],
 )
 def test_every_flow_has_its_deployment_with_the_presets_parameters(api, name, pool):
     found = deployment(api, name)
     assert found["work_pool_name"] == pool
     assert found["job_variables"]["env"]["PREFECT_LOGGING_EXTRA_LOGGERS"] == "model,data_contracts"
+    if name == "pipeline/nightly":
+        assert found["parameters"]["promote"] == "gate"
     preset = load_preset("demo").model_dump(mode="json")
     stage = name.split("/")[0]
+    if stage == "rollback":  # nothing of a preset is its own
+        assert set(found["parameter_openapi_schema"]["required"]) == {"reason", "who"}
+        return
     assert found["parameters"]["parameters"] == (preset if stage == "pipeline" else preset[stage])
     if stage in ("evaluate", "promote"):  # so that they meet the baselines that the pipeline left
         assert found["parameters"]["fit"] == preset["baselines"]

@@ -4,20 +4,25 @@ The contenders are networks whose order is known beforehand: one that a pipeline
 """
 
 import json
-import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INTERNAL_ERROR
+from prefect.client.orchestration import get_client
+from prefect.exceptions import Pause
+from prefect.flow_engine import run_flow
 
 import flows.promote
 from data_contracts.errors import InputError
-from data_contracts.parameters import DSTformerConfig, PromoteParameters, SyntheticParameters
+from data_contracts.parameters import ConvertParameters, DSTformerConfig, PromoteParameters, SyntheticParameters
 from data_contracts.report import StageResult
 from data_contracts.store.digests import Identity
+from data_contracts.store.manifests import read_manifest
+from flows.convert import convert
 from flows.promote import promote
 from flows.rollback import rollback
 from model.learning.checkpoints import load_network, save_network
@@ -26,7 +31,10 @@ from model.network.heads import JointsHead
 from model.training import build_network
 from tasks.mlflow_runs.registry import aliased_versions, register_challenger
 from tasks.mlflow_runs.runs import connect, track_pipeline
-from tasks.promote import Contenders, decide
+from tasks.promote import Meeting, weigh
+from tasks.promotion.benchmark import name_benchmark
+from tasks.promotion.contenders import Contenders, Ground
+from tasks.promotion.learned import LEARNED_FILE, learned_from
 
 
 @pytest.fixture(scope="session")
@@ -59,11 +67,13 @@ def with_random_head(config: DSTformerConfig) -> DSTformer:
 
 @pytest.fixture
 def challenge(empty_store, windows):
-    """Makes a checkpoint the challenger; returns its version."""
+    """Makes a checkpoint the challenger, that learned from so and so; returns its version."""
 
-    def register(checkpoint: Path) -> int:
+    def register(checkpoint: Path, people: tuple[str, ...] = (), scored_on: Path = windows, **learned: Any) -> int:
         with track_pipeline(empty_store, Identity("pipelines", "pipeline", SyntheticParameters(), {})) as tracked:
-            version = register_challenger(tracked, checkpoint, windows.name, 27, {}, flip=True)
+            version = register_challenger(tracked, checkpoint, scored_on.name, 27, {}, flip=True)
+        said = {"people": list(people), "synthetic": False, **learned}
+        connect(empty_store).log_dict(version.run_id, said, LEARNED_FILE)
         return int(version.version)
 
     return register
@@ -71,10 +81,12 @@ def challenge(empty_store, windows):
 
 @pytest.fixture
 def promoted(empty_store, windows, outcome, parameters):
-    """Runs the flow, where the pipeline's baselines are."""
-    rivals = Path(outcome["stages"]["baselines"]["folder"])
-    shutil.copytree(rivals, empty_store / "baselines" / rivals.name)
-    return lambda: promote(windows=str(windows), store=str(empty_store), fit=parameters.baselines)
+    """Runs the flow, where the pipeline's windows and baselines are."""
+    for stage in ("convert", "baselines"):
+        folder = Path(outcome["stages"][stage]["folder"])
+        (empty_store / folder.parent.name).mkdir()
+        (empty_store / folder.parent.name / folder.name).symlink_to(folder)
+    return lambda **asked: promote(PromoteParameters(**asked), store=str(empty_store), fit=parameters.baselines)
 
 
 @pytest.fixture
@@ -104,7 +116,7 @@ def test_the_first_must_beat_every_baseline(challenge, promoted, untrained, empt
 
 
 def test_a_better_challenger_is_promoted_a_worse_one_not_and_a_promotion_is_undone(
-    challenge, promoted, crowned, trained, untrained, empty_store
+    challenge, promoted, crowned, trained, untrained, windows, empty_store
 ):
     first = crowned(challenge(untrained[0]))
     assert promoted()["reason"] == "the challenger is the champion already"
@@ -112,17 +124,23 @@ def test_a_better_challenger_is_promoted_a_worse_one_not_and_a_promotion_is_undo
     decision = promoted()
     assert decision["promoted"]
     assert champion(empty_store) == better == decision["version"]
-    assert decision["difference"]["high"] < 0
+    assert decision["differences"]["mpjpe_mm"]["high"] < 0
+    assert decision["windows"] == {windows.name: []}
     worse = challenge(untrained[1])
     refused = promoted()
     assert not refused["promoted"]
-    assert refused["difference"]["low"] > 0
+    assert refused["differences"]["mpjpe_mm"]["low"] > 0
     assert champion(empty_store) == better
     client = connect(empty_store)
     tags = client.get_model_version("pose-uplift", str(better)).tags
     for version, rival, kept in ((better, first, decision), (worse, better, refused)):
         said = json.loads(tags[f"promotion.{version}-{rival}"])
         assert said["reason"] == kept["reason"]
+        kept_run = client.get_run(said["mlflow_run"])
+        assert kept_run.data.tags["promotion.promoted"] == str(kept["promoted"])
+        difference = kept["differences"]["mpjpe_mm"]["value"]
+        assert kept_run.data.metrics["difference/mpjpe_mm"] == pytest.approx(difference)
+        assert {file.path for file in client.list_artifacts(said["mlflow_run"])} == {"decision.json", "decision.md"}
     said = rollback("seen to tremble", "somebody", str(empty_store))
     assert said == {
         **{"name": "pose-uplift", "from": better, "to": first},
@@ -132,6 +150,10 @@ def test_a_better_challenger_is_promoted_a_worse_one_not_and_a_promotion_is_undo
     assert (champion(empty_store), int(versions["previous"].version)) == (first, better)
     (tag,) = (value for key, value in versions["champion"].tags.items() if key.startswith("rollback."))
     assert json.loads(tag) == said
+    connect(empty_store).set_registered_model_alias("pose-uplift", "challenger", str(better))
+    again = promoted()
+    assert "somebody went back from it (seen to tremble)" in again["reason"]
+    assert champion(empty_store) == first
 
 
 def test_there_is_nothing_to_go_back_to_before_a_second_champion(challenge, crowned, trained, empty_store):
@@ -204,7 +226,117 @@ def test_a_champion_that_changes_meanwhile_ends_the_comparison(
 def test_a_report_about_other_weights_decides_nothing(challenge, trained, untrained, outcome, windows, empty_store):
     version = challenge(untrained[0])
     about_trained = Path(outcome["stages"]["evaluate"]["folder"])
-    contenders = Contenders(f"models:/pose-uplift/{version}", None, windows)
+    ground = Ground(windows, frozenset())
+    contenders = Contenders(f"models:/pose-uplift/{version}", None, None, (ground,))
     with pytest.raises(InputError, match="is about a checkpoint"):
-        decide.fn(empty_store, contenders, about_trained, None, PromoteParameters())
+        weigh.fn(empty_store, contenders, [Meeting(ground, about_trained, about_trained)], PromoteParameters())
     assert champion(empty_store) is None
+
+
+@pytest.fixture
+def tested(windows) -> list[str]:
+    """The people of the windows' test split."""
+    return read_manifest(windows)["statistics"]["groups"]["test"]
+
+
+@pytest.fixture
+def others(outcome, parameters, windows, empty_store) -> Path:
+    """Windows of the same clips; those who are tested are the same and two who train in the pipeline's."""
+    groups = read_manifest(windows)["statistics"]["groups"]
+    split = {"split_by": "groups", "val_groups": groups["val"], "test_groups": groups["test"] + groups["train"][:2]}
+    asked = ConvertParameters.model_validate(parameters.convert.model_dump() | split)
+    return convert(outcome["stages"]["ingest"]["folder"], asked, store=str(empty_store)).path
+
+
+def test_they_meet_on_the_windows_of_both_less_the_people_that_either_learned_from(
+    challenge, promoted, crowned, trained, untrained, windows, others, tested, empty_store
+):
+    *same, known, unknown = read_manifest(others)["statistics"]["groups"]["test"]
+    crowned(challenge(untrained[0], people=(known,), scored_on=others))
+    challenge(trained, people=("somebody",))
+    decision = promoted()
+    assert decision["windows"] == {windows.name: [], others.name: [known]}
+    assert set(decision["differences"]["per_group_mm"]) == {*same, unknown}
+    assert f"1 people of {others.name} are left out, learned from: {known}" in decision["notes"]
+    challenge(untrained[1], people=(*same, known, unknown))
+    assert "learned from everybody" in promoted()["reason"]
+
+
+def test_on_a_benchmark_nobody_competes_who_learned_from_its_people(
+    challenge, promoted, crowned, trained, untrained, windows, others, tested, empty_store
+):
+    name_benchmark(empty_store, windows.name, "test")
+    crowned(challenge(untrained[0], scored_on=others))
+    challenge(trained, people=(tested[0], "somebody"), scored_on=others)
+    decision = promoted()
+    assert not decision["promoted"]
+    assert f"it learned from 1 of the {len(tested)} people of the benchmark: {tested[0]}" in decision["reason"]
+
+
+def test_the_benchmark_is_where_all_meet_whatever_they_were_scored_on(
+    challenge, promoted, crowned, trained, untrained, windows, others, empty_store
+):
+    name_benchmark(empty_store, windows.name, "test")
+    crowned(challenge(untrained[0], scored_on=others))
+    challenge(trained, people=("somebody",), scored_on=others)
+    decision = promoted()
+    assert decision["promoted"]
+    assert list(decision["windows"]) == [windows.name]
+
+
+def test_synthetic_motion_does_not_compete_with_real_motion_and_does_not_stand_in_its_way(
+    challenge, promoted, crowned, trained, untrained, empty_store
+):
+    real = crowned(challenge(untrained[0]))
+    synthetic = challenge(trained, synthetic=True)
+    refused = promoted()
+    assert "synthetic motion, and the champion from real motion" in refused["reason"]
+    assert (champion(empty_store), refused["windows"]) == (real, {})
+    crowned(synthetic)
+    challenge(untrained[1])
+    beaten = promoted()
+    assert any("learned from synthetic motion: it does not count, the baselines do" in note for note in beaten["notes"])
+    assert {check["name"].split()[0:3][-1] for check in beaten["checks"]} == {"baseline"}
+    assert champion(empty_store) == synthetic
+
+
+def test_people_that_nobody_knows_are_not_taken_for_none(challenge, promoted, trained, empty_store):
+    challenge(trained, unknown=["weights 0123: no finished stage of that digest"])
+    decision = promoted()
+    assert "whom they learned from is not fully known: weights 0123" in decision["reason"]
+    assert promoted(allow_unknown_people=True)["windows"]
+
+
+def test_a_pipeline_writes_down_whom_its_version_learned_from(outcome, store, windows):
+    version = connect(store).get_model_version("pose-uplift", str(outcome["model"]["version"]))
+    groups = read_manifest(windows)["statistics"]["groups"]
+    learned = learned_from(store, version)
+    assert learned.people == {*groups["train"], *groups["val"]}
+    assert learned.synthetic
+    assert not learned.unknown
+    assert any(file.path == LEARNED_FILE for file in connect(store).list_artifacts(version.run_id))
+
+
+def test_a_person_is_asked_before_a_better_one_is_promoted(
+    challenge, promoted, crowned, trained, untrained, parameters, empty_store
+):
+    first = crowned(challenge(untrained[0]))
+    better = challenge(trained)
+    asked = {"store": str(empty_store), "fit": parameters.baselines, "require_approval": True}
+    with pytest.raises(InputError, match="suspends a run of a deployment, and this is none"):
+        promote(**asked)
+    with get_client(sync_client=True) as client:
+        deployed = client.create_deployment(flow_id=client.create_flow(promote), name="asking")
+        for approve, leader in ((False, first), (True, better)):
+            run = client.create_flow_run_from_deployment(deployed)
+            with pytest.raises(Pause):
+                run_flow(promote, flow_run=run, parameters=asked)
+            assert client.read_flow_run(run.id).state.name == "Suspended"
+            assert champion(empty_store) == first
+            said = {"approve": approve, "who": "somebody", "why": "seen on our own clips"}
+            client.resume_flow_run(run.id, run_input=said)
+            decision = run_flow(promote, flow_run=client.read_flow_run(run.id), parameters=asked)
+            assert decision["promoted"] is approve
+            assert decision["checks"][-1]["said"].startswith("somebody approved" if approve else "somebody declined")
+            assert client.read_flow_run(run.id).state.message == decision["headline"]
+            assert champion(empty_store) == leader

@@ -1,0 +1,61 @@
+"""The benchmark: windows named once, on which challenger and champion always meet; a tag of the registered model."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
+
+from data_contracts.errors import InputError
+from data_contracts.store.folders import resolve
+from data_contracts.store.manifests import read_manifest
+from tasks.mlflow_runs.registry import MODEL_NAME, registered_tags
+from tasks.mlflow_runs.runs import connect
+
+BENCHMARK_TAG, SINCE_TAG = "uplift.benchmark", "uplift.benchmark_since"
+
+
+def name_benchmark(store: Path, windows: str, split: str) -> str:
+    """Make windows the benchmark from now on; returns their digest.
+
+    Raises
+    ------
+    InputError
+        There are no such windows, or none in that split.
+    MlflowException
+        The registry could not be asked.
+    """
+    folder = resolve(store, "windows", windows)
+    manifest = read_manifest(folder)
+    if not manifest["counts"]["windows"].get(split):
+        raise InputError(f"{folder}: has no windows in split {split}, on which models are scored (evaluate.split)")
+    client = connect(store)
+    try:
+        client.create_registered_model(MODEL_NAME)
+    except MlflowException as error:
+        if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
+            raise
+    digest = str(manifest["digest"])
+    client.set_registered_model_tag(MODEL_NAME, SINCE_TAG, datetime.now(UTC).isoformat(timespec="seconds"))
+    client.set_registered_model_tag(MODEL_NAME, BENCHMARK_TAG, digest)
+    return digest
+
+
+def named_benchmark(client: MlflowClient) -> str | None:
+    """Digest of the benchmark's windows, where one is named.
+
+    Raises
+    ------
+    MlflowException
+        The registry could not be asked.
+    """
+    return registered_tags(client).get(BENCHMARK_TAG)
+
+
+def forget_benchmark(store: Path) -> None:
+    """There is none from now on."""
+    client = connect(store)
+    if named_benchmark(client):
+        client.delete_registered_model_tag(MODEL_NAME, BENCHMARK_TAG)
+        client.delete_registered_model_tag(MODEL_NAME, SINCE_TAG)
