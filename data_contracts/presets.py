@@ -101,10 +101,11 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
     *path, name = dotted.strip().split(".")
     node = tree
     for step in path:
-        child = node.setdefault(step, {})
+        child = node.get(step, {})
         if not isinstance(child, dict):
             raise InputError(f"--set {override}: {step!r} is a value, it has no parameters of its own")
-        node = child
+        node[step] = dict(child)  # its own: what an anchor of YAML names is one mapping in several places
+        node = node[step]
     node[name] = _read_yaml(text, where=f"--set {override}")
 
 

@@ -21,6 +21,7 @@ from data_contracts.report import (
     StageResult,
     write_errors,
 )
+from data_contracts.run_names import data_behind
 from data_contracts.store import identities
 from data_contracts.store.digests import CONTRACT_VERSION
 from data_contracts.store.folders import Stage
@@ -102,7 +103,7 @@ def evaluate_lifter(
             stage.statistics |= {"robustness": report.robustness.model_dump()}
         log_report(tracked, report)
         tracked.log_figure(_lifted(held_out, methods["model"]), "lifted.png")
-        of = f"{windows.name}, {parameters.split}"
+        of = f"{data_behind(store, stage.inputs)}, {parameters.split}"
         _log_playing(tracked, of, held_out, done["model"], methods["model"], parameters.batch_size)
 
     identity = identities.evaluate(windows, checkpoint, fitted["digest"], parameters)

@@ -29,7 +29,7 @@ CARD_FILE = "card.md"
 ROOM = 5000
 SPLITS = ("train", "val", "test")
 NOT_KNOWN = "not known here"
-_SPACE = "\N{EM SPACE}"  # MLflow shows the cells of a table side by side without any
+_SPACE = "&emsp;"  # MLflow shows the cells of a table side by side without any, and cuts spaces that are characters
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,8 @@ def _how_to_load(version: ModelVersion) -> str:
     return (
         "## How to load\n\n```python\nimport mlflow\n"
         f'lifter = mlflow.pyfunc.load_model("{uri}")\n'
-        "pose_3d = lifter.predict(pose_2d)  # float32 (N, frames, 17, 3): x right, y down, confidence\n```\n\n"
+        "# float32 (N, frames, 17, 3), x right, y down, confidence -> x right, y down, z forward\n"
+        "pose_3d = lifter.predict(pose_2d)\n```\n\n"
         f"Nothing is unpickled. It answers {flip} flip averaging, as it was scored. "
         f"Without Python: `uplift export {uri} --onnx`."
     )

@@ -57,6 +57,13 @@ def test_an_unknown_preset_names_those_there_are():
         load_preset("best")
 
 
+def test_an_override_changes_no_other_place_that_shares_its_mapping_in_yaml():
+    before, after = load_preset("demo"), load_preset("demo", ["pretrain.augmentation.tilt_deg=8"])
+    assert after.pretrain.augmentation.tilt_deg == 8
+    assert after.finetune == before.finetune
+    assert after.baselines == before.baselines
+
+
 def test_names_of_groups_are_what_was_typed_though_they_look_like_numbers():
     overrides = ["convert.test_groups=[S9, 06, 60, 010, S9]", "convert.val_groups=['1e3']"]
     convert = load_preset("demo", overrides).convert

@@ -9,6 +9,7 @@ import time
 import numpy as np
 import pytest
 
+from docs.chromium import open_frame
 from tasks.pages.playing import Scene, Track, playing_page
 
 FRAMES = 40
@@ -180,7 +181,7 @@ def test_several_people_play_together(opened):
     assert not opened.errors
 
 
-def test_it_opens_where_mlflow_shows_it(page, walking, tmp_path):
+def test_it_opens_where_mlflow_shows_it(page, browser_address, walking, tmp_path):
     """In an iframe that may run scripts, from a blob, without an origin of its own; and nothing is asked for."""
     viewer = tmp_path / "viewer.html"
     text = json.dumps(playing_page("clips", [scene(walking)])).replace("</", "<\\/")
@@ -191,9 +192,11 @@ def test_it_opens_where_mlflow_shows_it(page, walking, tmp_path):
         encoding="utf-8",
     )
     page.open(viewer)
-    time.sleep(0.5)
-    first = page.picture()
-    time.sleep(0.3)
-    assert page.picture() != first  # it moves
+    with open_frame(browser_address) as frame:
+        first = page.picture()
+        frame.wait_for("state.time > 5")
+        assert page.picture() != first  # it moves
+        assert not frame.requests
+        assert not frame.errors
     assert {address.partition(":")[0] for address in page.requests} <= {"file", "blob"}
     assert not page.errors
