@@ -14,7 +14,7 @@ from data_contracts.store import identities
 from data_contracts.store.digests import file_digest
 from data_contracts.store.folders import CHECKPOINT_FILE
 from tasks.mlflow_runs.registry import CHECKPOINT_TAG, MODEL_NAME
-from tasks.mlflow_runs.runs import connect
+from tasks.mlflow_runs.runs import EXPERIMENT, connect
 from tasks.promotion.learned import LEARNED_FILE, Learned, learned_from, write_learned
 from tasks.stage_runs.tracked_stage import run_stage
 from tasks.synthetic.motion import PICKLE_FILE
@@ -57,7 +57,7 @@ class House:
     def version(self, weights: Path) -> ModelVersion:
         client = connect(self.store)
         client.create_registered_model(MODEL_NAME)
-        run = client.create_run("0")
+        run = client.create_run(client.get_experiment_by_name(EXPERIMENT).experiment_id)
         tags = {CHECKPOINT_TAG: file_digest(weights)}
         return client.create_model_version(MODEL_NAME, weights.as_uri(), run_id=run.info.run_id, tags=tags)
 
