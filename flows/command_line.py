@@ -200,11 +200,17 @@ def pipeline(
     if decision := outcome["promotion"]:
         to_person.print(decision["headline"], soft_wrap=True, highlight=False)
     to_person.print(
-        f"\nlook at it:  .venv/bin/mlflow server --backend-store-uri sqlite:///{call.store / 'mlflow.db'}"
+        f"\nlook at it:  {_where_to_look(call.store)}"
         f"\npromote it:  .venv/bin/uplift promote{'' if call.is_default_store else f' --store {call.store}'}",
         soft_wrap=True,
     )
     print_json(call.as_json, outcome)
+
+
+def _where_to_look(store: Path) -> str:
+    """The address of MLflow's server if it is tracked there, else the command that starts one."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{store / 'mlflow.db'}"
+    return uri if uri.startswith("http") else f".venv/bin/mlflow server --backend-store-uri {uri}"
 
 
 @command(app)

@@ -4,13 +4,15 @@ A version is what was scored: its tags hold the digest of its checkpoint and of 
 answers with flip averaging if it was scored so.
 """
 
+import atexit
 import re
+import shutil
 import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, mkdtemp
 
 import mlflow
 import numpy as np
@@ -135,6 +137,8 @@ def logged_uri(tracked: TrackedRun, digest: str, flip: bool) -> str | None:
 def fetch_checkpoint(store: Path, uri: str) -> Path:
     """The checkpoint file of a model: an MLflow model URI, a run folder or its digest, or a `.safetensors` file.
 
+    What MLflow hands out is there until this process ends.
+
     Raises
     ------
     InputError
@@ -145,7 +149,7 @@ def fetch_checkpoint(store: Path, uri: str) -> Path:
     if uri.startswith(("models:/", "runs:/")):
         connect(store)
         try:
-            folder = Path(mlflow.artifacts.download_artifacts(uri))
+            folder = Path(mlflow.artifacts.download_artifacts(uri, dst_path=_passing_folder()))
         except MlflowException as error:
             if error.error_code not in _NOT_THERE:
                 raise
@@ -221,6 +225,13 @@ def logged_model_id(version: ModelVersion) -> str:
 def version_uri(version: ModelVersion) -> str:
     """Model URI of that version, whatever its aliases become."""
     return f"models:/{MODEL_NAME}/{version.version}"
+
+
+def _passing_folder() -> str:
+    """An empty folder that is deleted when this process ends; MLflow's own, for what a server sends, stays for good."""
+    folder = mkdtemp(prefix="uplift-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def _registered_model(client: MlflowClient) -> RegisteredModel | None:

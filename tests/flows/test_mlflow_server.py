@@ -1,0 +1,240 @@
+"""Register, promote, compare, serve, roll back, delete: by an MLflow server on PostgreSQL that proxies the artifacts.
+
+No client sees the database or the artifacts' folder, as in a team. PostgreSQL, Debian's package, runs in a folder of
+its own and on a socket there. Of the two models the order is known: random weights, and those of a pipeline.
+"""
+
+import json
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from data_contracts.parameters import SyntheticParameters
+from data_contracts.store.digests import Identity
+from flows.promote import promote
+from flows.rollback import rollback
+from model.learning.checkpoints import load_network, save_network
+from model.network.dstformer import DSTformer
+from model.network.lifting import lift
+from model.training import build_network
+from model.windows.loading import load_windows
+from tasks.compare import compare
+from tasks.lineage.chain import trace
+from tasks.mlflow_runs.registry import (
+    CHECKPOINTS,
+    aliased_versions,
+    drop_other_checkpoints,
+    log_lifter,
+    register_challenger,
+)
+from tasks.mlflow_runs.runs import connect, track_pipeline
+from tasks.promotion.learned import LEARNED_FILE
+
+BIN = Path(sys.executable).parent
+OF = Identity("pipelines", "pipeline", SyntheticParameters(), {})
+
+
+def postgres_programs() -> Path:
+    """Folder of PostgreSQL's programs; Debian keeps the server's off the PATH."""
+    found = [Path(path).resolve().parent for path in [shutil.which("initdb")] if path]
+    found += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    found = [folder for folder in found if (folder / "initdb").exists() and (folder / "pg_ctl").exists()]
+    if not found:
+        pytest.skip("PostgreSQL is not installed: no initdb on the PATH or below /usr/lib/postgresql")
+    if find_spec("psycopg2") is None:
+        pytest.skip("PostgreSQL's driver is not installed: pip install 'pose-uplift[postgres]'")
+    return found[0]
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[str]:
+    """URI of an empty database in a PostgreSQL server of its own, which no root may be."""
+    programs = postgres_programs()
+    user = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
+    if user and "postgres" not in {entry.pw_name for entry in pwd.getpwall()}:
+        pytest.skip("PostgreSQL does not run as root, and there is no user postgres")
+    folder = Path(tempfile.mkdtemp(prefix="uplift-pg-", dir="/tmp"))  # a socket's path is short, pytest's are not
+
+    def run(program: str, *arguments: str) -> None:
+        command = [str(programs / program), *arguments]
+        subprocess.run(command, check=True, cwd="/", stdout=subprocess.DEVNULL, timeout=120, **user)
+
+    try:
+        if user:
+            shutil.chown(folder, "postgres", "postgres")
+        run("initdb", "-D", f"{folder}/db", "-U", "mlflow", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync")
+        options = f"-k {folder} -c listen_addresses='' -c fsync=off"
+        run("pg_ctl", "-D", f"{folder}/db", "-l", f"{folder}/log", "-o", options, "-w", "start")
+        try:
+            yield f"postgresql://mlflow@/postgres?host={folder}"
+        finally:
+            run("pg_ctl", "-D", f"{folder}/db", "-m", "immediate", "-w", "stop")
+    finally:
+        shutil.rmtree(folder)
+
+
+@contextmanager
+def serving(command: list[str], path: str, log: Path, environment: dict[str, str]) -> Iterator[str]:
+    """The address of a server once it answers at `path`; it ends with the block, and all that it started."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    address = f"http://127.0.0.1:{port}"
+    with log.open("w") as out:
+        command, environment = [*command, "--port", str(port)], environment | {"TMPDIR": str(log.parent)}
+        server = subprocess.Popen(command, stdout=out, stderr=out, env=environment, start_new_session=True)
+    try:
+        until = time.monotonic() + 120
+        while True:
+            try:
+                urllib.request.urlopen(address + path, timeout=5).close()
+                break
+            except OSError:
+                assert server.poll() is None, log.read_text()
+                assert time.monotonic() < until, log.read_text()
+                time.sleep(0.2)
+        yield address
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
+@pytest.fixture(scope="module")
+def artifacts(tmp_path_factory) -> Path:
+    """Where the server keeps them; only it is told so."""
+    return tmp_path_factory.mktemp("server") / "artifacts"
+
+
+@pytest.fixture(scope="module")
+def address(database, artifacts) -> Iterator[str]:
+    """Of an MLflow server."""
+    command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--backend-store-uri", database]
+    command += ["--artifacts-destination", str(artifacts)]
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    environment.pop("MLFLOW_TRACKING_URI", None)
+    with serving(command, "/health", artifacts.with_name("server.log"), environment) as address:
+        yield address
+
+
+@pytest.fixture
+def tracked_there(address, monkeypatch) -> None:
+    """`MLFLOW_TRACKING_URI` is this server."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+
+
+@pytest.fixture
+def checkpoints(outcome, tmp_path) -> tuple[Path, Path]:
+    """One with random weights, and a trained one."""
+    trained = Path(outcome["stages"]["finetune"]["folder"]) / "model.safetensors"
+    config = load_network(trained).config
+
+    def untrained() -> DSTformer:
+        network = DSTformer(config)
+        for weights in network.head.parameters():
+            torch.nn.init.normal_(weights)
+        return network
+
+    save_network(tmp_path / "untrained.safetensors", build_network(untrained, 0), {})
+    return tmp_path / "untrained.safetensors", trained
+
+
+@pytest.fixture
+def team_store(outcome, tmp_path) -> Path:
+    """One that has the pipeline's windows and baselines."""
+    for stage in ("convert", "baselines"):
+        folder = Path(outcome["stages"][stage]["folder"])
+        (tmp_path / "store" / folder.parent.name).mkdir(parents=True)
+        (tmp_path / "store" / folder.parent.name / folder.name).symlink_to(folder)
+    return tmp_path / "store"
+
+
+def post(address: str, body: Any) -> tuple[int, Any]:
+    request = urllib.request.Request(address, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+def test_the_better_of_two_is_promoted_served_and_rolled_back(
+    outcome, parameters, checkpoints, team_store, tracked_there, tmp_path
+):
+    windows = Path(outcome["stages"]["convert"]["folder"])
+    client = connect(team_store)
+    for number, checkpoint in enumerate(checkpoints, start=1):
+        with track_pipeline(team_store, OF) as tracked:
+            version = register_challenger(tracked, checkpoint, windows.name, 27, {"test/mpjpe_mm": 1.0}, flip=True)
+        assert int(version.version) == number
+        client.log_dict(version.run_id, {"people": [], "synthetic": False}, LEARNED_FILE)
+    client.set_registered_model_alias("pose-uplift", "champion", "1")
+
+    assert promote(store=str(team_store), fit=parameters.baselines)["promoted"]
+    compared = compare(team_store, ["models:/pose-uplift@previous", "models:/pose-uplift@champion"])
+    assert compared.contenders[1].difference.mpjpe_mm.high < 0
+    assert "@champion" in trace(team_store, "models:/pose-uplift/2").chain.about
+    (tmp_path / "temporary").mkdir()
+    code = "import sys, pathlib, tasks.mlflow_runs.registry as registry;"
+    code += "print(registry.fetch_checkpoint(pathlib.Path(sys.argv[1]), 'models:/pose-uplift@champion'))"
+    environment = {**os.environ, "TMPDIR": str(tmp_path / "temporary")}
+    command = [sys.executable, "-c", code, str(team_store)]
+    fetched = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+    assert fetched.startswith(str(tmp_path / "temporary"))
+    assert not list((tmp_path / "temporary").iterdir())  # a process takes with it what it fetched
+
+    clip = load_windows(windows, "test").pose_2d[:5]
+    command = [str(BIN / "mlflow"), "models", "serve", "-m", "models:/pose-uplift@champion", "--env-manager", "local"]
+    environment = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}  # MLflow starts uvicorn by its name
+    environment.pop("PYTHONPATH", None)
+    with serving(command, "/ping", tmp_path / "serve.log", environment) as served:
+        status, answer = post(f"{served}/invocations", {"inputs": clip.tolist()})
+        assert status == 200, answer
+        with torch.inference_mode():
+            expected = lift(load_network(checkpoints[1]), clip, flip=True)
+        np.testing.assert_allclose(answer["predictions"], expected, atol=1e-5)
+        status, answer = post(f"{served}/invocations", {"inputs": clip[:, :9].tolist()})
+        assert status == 400
+        assert "(5, 9, 17, 3) does not match expected shape (-1, 27, 17, 3)" in answer["message"]
+
+    rollback("it trembles", "somebody", str(team_store))
+    versions = aliased_versions(client)
+    assert {alias: int(version.version) for alias, version in versions.items()} == {
+        **{"champion": 1, "previous": 2, "challenger": 2}
+    }
+    assert (
+        sorted(path.name for path in team_store.glob("ml*")) == []
+    )  # neither database nor artifacts beside the server's
+
+
+def test_of_a_checkpoint_that_falls_out_the_server_keeps_no_file(checkpoints, team_store, tracked_there, artifacts):
+    def kept() -> list[str]:
+        return sorted(file.name for file in artifacts.rglob("*.safetensors"))
+
+    before = kept()
+    with track_pipeline(team_store, OF) as tracked:
+        for checkpoint in checkpoints:
+            log_lifter(tracked, checkpoint, 27, 0, {})
+            tracked.log_artifact(checkpoint, CHECKPOINTS)
+        assert kept() == sorted(before + 2 * [checkpoint.name for checkpoint in checkpoints])
+        drop_other_checkpoints(tracked, [checkpoints[1]])
+        experiment = tracked.client.get_run(tracked.run_id).info.experiment_id
+        left = tracked.client.search_logged_models([experiment], f"source_run_id = '{tracked.run_id}'")
+        assert [model.name for model in left] == [checkpoints[1].stem]
+    assert kept() == sorted(before + 2 * [checkpoints[1].name])
