@@ -26,7 +26,7 @@ import numpy as np
 import pytest
 import torch
 
-from data_contracts.parameters import SyntheticParameters
+from data_contracts.parameters import EvaluateParameters, SyntheticParameters
 from data_contracts.store.digests import Identity
 from flows.promote import promote
 from flows.rollback import rollback
@@ -186,7 +186,8 @@ def test_the_better_of_two_is_promoted_served_and_rolled_back(
         client.log_dict(version.run_id, {"people": [], "synthetic": False}, LEARNED_FILE)
     client.set_registered_model_alias("pose-uplift", "champion", "1")
 
-    assert promote(store=str(team_store), fit=parameters.baselines)["promoted"]
+    quick = EvaluateParameters(robustness_windows=0)
+    assert promote(evaluation=quick, store=str(team_store), fit=parameters.baselines)["promoted"]
     compared = compare(team_store, ["models:/pose-uplift@previous", "models:/pose-uplift@champion"])
     assert compared.contenders[1].difference.mpjpe_mm.high < 0
     assert "@champion" in trace(team_store, "models:/pose-uplift/2").chain.about
