@@ -18,7 +18,13 @@ from prefect.flow_engine import run_flow
 
 import flows.promote
 from data_contracts.errors import InputError
-from data_contracts.parameters import ConvertParameters, DSTformerConfig, PromoteParameters, SyntheticParameters
+from data_contracts.parameters import (
+    ConvertParameters,
+    DSTformerConfig,
+    EvaluateParameters,
+    PromoteParameters,
+    SyntheticParameters,
+)
 from data_contracts.report import StageResult
 from data_contracts.store.digests import Identity
 from data_contracts.store.manifests import read_manifest
@@ -35,6 +41,8 @@ from tasks.promote import Meeting, weigh
 from tasks.promotion.benchmark import name_benchmark
 from tasks.promotion.contenders import Contenders, Ground
 from tasks.promotion.learned import LEARNED_FILE, learned_from
+
+QUICK = EvaluateParameters(robustness_windows=8)
 
 
 @pytest.fixture(scope="session")
@@ -86,7 +94,7 @@ def promoted(empty_store, windows, outcome, parameters):
         folder = Path(outcome["stages"][stage]["folder"])
         (empty_store / folder.parent.name).mkdir()
         (empty_store / folder.parent.name / folder.name).symlink_to(folder)
-    return lambda **asked: promote(PromoteParameters(**asked), store=str(empty_store), fit=parameters.baselines)
+    return lambda **asked: promote(PromoteParameters(**asked), QUICK, store=str(empty_store), fit=parameters.baselines)
 
 
 @pytest.fixture
@@ -322,7 +330,7 @@ def test_a_person_is_asked_before_a_better_one_is_promoted(
 ):
     first = crowned(challenge(untrained[0]))
     better = challenge(trained)
-    asked = {"store": str(empty_store), "fit": parameters.baselines, "require_approval": True}
+    asked = {"store": str(empty_store), "evaluation": QUICK, "fit": parameters.baselines, "require_approval": True}
     with pytest.raises(InputError, match="suspends a run of a deployment, and this is none"):
         promote(**asked)
     with get_client(sync_client=True) as client:
