@@ -18,6 +18,7 @@ class KeypointFormat(StrEnum):
     MEDIAPIPE = "mediapipe"
     SKELETONS = "skeletons"  # `data` of frames with `skeleton`s: ST-GCN's Kinetics, GAST-Net
     VIDEOPOSE3D = "videopose3d"
+    TRC = "trc"  # in pixels
     ARRAYS = "arrays"  # .npy, .npz
 
 

@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 from data_contracts.errors import InputError
 from data_contracts.parameters import KeypointFormat, KeypointsParameters
 from data_contracts.sources import KeypointSource
-from tasks.keypoint_files import alphapose, arrays, instances, mediapipe, openpose
+from tasks.keypoint_files import alphapose, arrays, instances, mediapipe, openpose, trc
 from tasks.keypoint_files.detections import Detections, settle
 from tasks.keypoint_files.json_text import read_json
 
 FORMATS_READ = (
     "AlphaPose's and COCO's results, OpenPose's folders and frames, MMPose's predictions, MediaPipe's landmarks (JSON,"
-    " CSV, arrays), skeletons in `data`, VideoPose3D's custom .npz, and .npy or .npz of (frames, K, 2 or 3)"
+    " CSV, arrays), skeletons in `data`, VideoPose3D's custom .npz, TRC in px, and .npy or .npz of (frames, K, 2 or 3)"
 )
 _ARRAYS_BEGIN = (b"PK\x03\x04", b"PK\x05\x06", b"\x93NUMPY")
 
@@ -63,6 +63,9 @@ def _read(source: KeypointSource, wanted: KeypointFormat) -> list[Detections]:
         return _read_arrays(path, wanted)
     if start.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"["):
         return _read_json(path, wanted)
+    if start.removeprefix(b"\xef\xbb\xbf").startswith(trc.BEGINS):
+        _expect(path, KeypointFormat.TRC, wanted)
+        return trc.read_trc(path)
     if b"," in start.splitlines()[0] if start.strip() else False:
         _expect(path, KeypointFormat.MEDIAPIPE, wanted)
         return mediapipe.read_landmark_table(path)
