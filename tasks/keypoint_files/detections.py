@@ -11,6 +11,8 @@ Notable decisions:
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
+from typing import Any
 
 import numpy as np
 
@@ -258,7 +260,12 @@ def _numbers(values: object) -> np.ndarray | None:
         array = np.array(values)
     except (ValueError, OverflowError, RecursionError):  # ragged, or too deep
         return None
-    return array.astype(np.float64) if array.dtype.kind in "iuf" else None
+    if array.dtype.kind not in "iuf":
+        return None
+    flat: Any = values
+    for _ in range(array.ndim - 1):
+        flat = chain.from_iterable(flat)
+    return None if array.ndim and bool in set(map(type, flat)) else array.astype(np.float64)  # numpy takes true for 1
 
 
 def _shown(value: object) -> str:

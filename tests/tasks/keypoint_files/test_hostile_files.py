@@ -38,7 +38,7 @@ def mutated(tree, path, value):
     return tree
 
 
-BAD_NUMBERS = [1e7, 1e300, -1e6, "12", None, {}, [], [1, 2]]
+BAD_NUMBERS = [1e7, 1e300, -1e6, "12", True, None, {}, [], [1, 2]]
 NUMBERS = {
     "alphapose": [(1, "keypoints", 4)],
     "mmpose": [(1, "instances", 0, "keypoints", 3, 1)],
