@@ -139,6 +139,12 @@ def test_confidences_come_to_one_by_format(tmp_path):
         read(tmp_path / "d.npy")
 
 
+def test_a_whole_body_is_read_by_its_first_17_keypoints(tmp_path):
+    points = np.concatenate([seen_by(Detector.COCO17, body()), np.full((12, 116, 2), 250.0)], axis=1)
+    path = write(tmp_path / "a.json", mmpose(triples(points)))
+    np.testing.assert_allclose(joints_of(path)[..., :2], expected(Detector.COCO17), atol=2e-3)
+
+
 def test_the_skeleton_may_be_said_and_must_fit(tmp_path):
     path = write(tmp_path / "a.json", alphapose(triples(seen_by(Detector.COCO17, body()))))
     assert read(path, skeleton=Detector.H36M17).skeleton is Detector.H36M17
