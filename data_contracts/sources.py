@@ -1,4 +1,4 @@
-"""Which motion files a person means who names files and folders, and which clip list goes with each.
+"""Which files a person means who names files and folders, and which clip list goes with each.
 
 A folder stands for the motion files in it and in its subfolders, by their endings and in the order of their names. A
 file's clip list is looked for beside it: FILE with the ending .csv, or else `clip_list.csv`, which says whose it is
@@ -23,6 +23,41 @@ class MotionFile:
 
     path: Path
     clip_list: Path | None = None
+
+
+@dataclass(frozen=True)
+class KeypointSource:
+    """A file of 2D keypoints, or a folder with a JSON for each frame: `files` are what is read, by their names."""
+
+    path: Path
+    files: tuple[Path, ...]
+
+    @property
+    def is_folder(self) -> bool:
+        """One file is one frame."""
+        return self.files != (self.path,)
+
+
+def find_keypoints(source: str | Path) -> KeypointSource:
+    """The files that a file or folder of keypoints stands for.
+
+    Raises
+    ------
+    InputError
+        There is no such file or folder, or no `.json` in the folder.
+    """
+    path = Path(source)
+    if path.is_file():
+        return KeypointSource(path, (path,))
+    if not path.is_dir():
+        raise InputError(f"{path}: no such file or folder")
+    found = (entry for entry in path.iterdir() if entry.suffix == ".json" and not entry.name.startswith("."))
+    files = tuple(sorted(entry for entry in found if entry.is_file()))
+    if not files:
+        raise InputError(
+            f"{path}: no .json in this folder; a folder of keypoints has one for each frame, as OpenPose's"
+        )
+    return KeypointSource(path, files)
 
 
 def find_motion_files(

@@ -18,10 +18,11 @@ os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
 
 import typer
 
+from data_contracts.detector_skeletons import Detector
 from data_contracts.errors import InputError
 from data_contracts.parameters import SYNTHETIC_SOURCE
 from data_contracts.report import StageResult
-from data_contracts.sources import find_motion_files
+from data_contracts.sources import find_keypoints, find_motion_files
 from data_contracts.store import identities
 from data_contracts.store.folders import resolve
 from data_contracts.store.lineage import baselines_digest, baselines_source
@@ -56,6 +57,23 @@ def ingest(
         call.store, "ingest", identity, source=_texts(source), clip_list=_texts(clip_list), parameters=parameters
     )
     print_stage(result, call.as_json, f"uplift convert {_reference(result, call)}")
+
+
+@command(app)
+def keypoints(
+    call: Call,
+    source: Annotated[Path, typer.Argument(help="What a 2D detector wrote: a file, or OpenPose's folder.")],
+    skeleton: Annotated[
+        Detector | None, typer.Option("--skeleton", help="Its keypoints. Default: told by the file.")
+    ] = None,
+) -> None:
+    """2D keypoints of any detector -> tracks of people, H36M joints in pixels."""
+    parameters = call.parameters.keypoints
+    if skeleton:
+        parameters = parameters.model_copy(update={"skeleton": skeleton})
+    identity = identities.keypoints(find_keypoints(source), parameters)
+    result = find_or_run(call.store, "keypoints", identity, source=str(source), parameters=parameters)
+    print_stage(result, call.as_json, f"uplift check {_reference(result, call)}")
 
 
 @command(app)

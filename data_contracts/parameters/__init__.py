@@ -15,6 +15,7 @@ from pydantic import model_validator
 from data_contracts.parameters.augmentation import AugmentationParameters, NewBodies, NewCameras
 from data_contracts.parameters.base import NO_RESULT, Parameters, Share
 from data_contracts.parameters.evaluation import BaselinesParameters, EvaluateParameters, PromoteParameters
+from data_contracts.parameters.keypoints import KeypointFormat, KeypointsParameters
 from data_contracts.parameters.motion import (
     ALL,
     SYNTHETIC_SOURCE,
@@ -56,6 +57,8 @@ __all__ = [
     "GroupBy",
     "HeadKind",
     "IngestParameters",
+    "KeypointFormat",
+    "KeypointsParameters",
     "Layout",
     "LossWeights",
     "MLPParameters",
@@ -88,6 +91,7 @@ class PipelineParameters(Parameters):
     baselines: BaselinesParameters = BaselinesParameters()
     evaluate: EvaluateParameters = EvaluateParameters()
     promote: PromoteParameters = PromoteParameters()
+    keypoints: KeypointsParameters = KeypointsParameters()
     workers: Annotated[Workers, NO_RESULT] = Workers()
     runtime: Annotated[Runtime, NO_RESULT] = Runtime()
 
@@ -99,4 +103,4 @@ class PipelineParameters(Parameters):
 
     def idle(self) -> set[str]:
         """What no stage of a pipeline run takes; the synthetic motion is told by its bytes, as any other."""
-        return {"synthetic", "promote", *(f"pretrain.{name}" for name in OF_2D)}
+        return {"synthetic", "promote", "keypoints", *(f"pretrain.{name}" for name in OF_2D)}

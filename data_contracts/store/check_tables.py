@@ -1,4 +1,4 @@
-"""The contracts of the tables in a store: clips and windows, read a row group at a time, with every fault counted."""
+"""The contracts of the tables in a store: clips, windows, keypoints; every fault is counted."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -22,6 +22,9 @@ from data_contracts.clips import (
     from_arrow,
     summarise,
 )
+from data_contracts.keypoints import KEYPOINT_SCHEMA, KEYPOINTS_FILE, SHORT_TRACK_COLUMNS, SHORT_TRACKS_FILE
+from data_contracts.keypoints import find_faults as find_track_faults
+from data_contracts.keypoints import summarise as summarise_tracks
 from data_contracts.skeleton import NUM_JOINTS
 from data_contracts.splits import SPLITS
 from data_contracts.windows import SCALARS, array_shapes, split_files, to_numpy, validate, window_schema
@@ -100,6 +103,26 @@ def _check_quarantine(folder: Path, manifest: dict[str, Any], kept: set[int], fa
     compare(QUARANTINE_FILE, "clips", len(broken), manifest["counts"].get("quarantined"), faults)
     for clip_id in sorted(broken & kept):
         faults.add(QUARANTINE_FILE, "kept", f"clip {clip_id} is in {CLIPS_FILE} all the same")
+
+
+def check_keypoints(folder: Path, manifest: dict[str, Any], faults: Faults) -> int:
+    """Hold the tracks of a keypoints folder to their contract, its manifest and its list of short ones."""
+    file = parquet.ParquetFile(folder / KEYPOINTS_FILE)
+    if not _has_schema(file, KEYPOINT_SCHEMA, KEYPOINTS_FILE, faults):
+        return 0
+    table = file.read()
+    summaries = summarise_tracks(table)
+    for fault in find_track_faults(summaries).itertuples(index=False):
+        case = f"track {fault.track}: {fault.check} {float(str(fault.value)):g} breaks {fault.bound}"
+        faults.add(KEYPOINTS_FILE, str(fault.check), case)
+    compare(KEYPOINTS_FILE, "track numbers", int(summaries["track"].nunique()), len(summaries), faults)
+    compare(KEYPOINTS_FILE, "tracks", len(summaries), manifest["counts"].get("tracks"), faults)
+    compare(KEYPOINTS_FILE, "frames", len(table), manifest["counts"].get("frames"), faults)
+    short = pd.read_csv(folder / SHORT_TRACKS_FILE)
+    if tuple(short.columns) != SHORT_TRACK_COLUMNS:
+        faults.add(SHORT_TRACKS_FILE, "columns", f"has columns {', '.join(map(str, short.columns))}")
+    compare(SHORT_TRACKS_FILE, "tracks", len(short), manifest["counts"].get("short_tracks"), faults)
+    return len(table)
 
 
 def check_windows(folder: Path, manifest: dict[str, Any], faults: Faults, on_share: OnShare) -> int:

@@ -1,5 +1,6 @@
 """Which inputs each stage's result is a function of."""
 
+import hashlib
 import time
 from collections.abc import Sequence
 from functools import lru_cache
@@ -12,12 +13,13 @@ from data_contracts.parameters import (
     EvaluateParameters,
     FinetuneParameters,
     IngestParameters,
+    KeypointsParameters,
     PipelineParameters,
     PretrainParameters,
     SyntheticParameters,
 )
 from data_contracts.run_names import PIPELINE
-from data_contracts.sources import MotionFile, data_name
+from data_contracts.sources import KeypointSource, MotionFile, data_name
 from data_contracts.store.digests import Identity, file_digest
 from data_contracts.store.manifests import read_manifest
 
@@ -61,6 +63,16 @@ def evaluate(windows: Path, checkpoint: Path, baselines: str, parameters: Evalua
     """A report: the windows, the bytes of the checkpoint, and the digest of the baselines beside it."""
     inputs = {"windows": _digest(windows), "checkpoint": file_digest(checkpoint), "baselines": baselines}
     return Identity("reports", "evaluate", parameters, inputs)
+
+
+def keypoints(source: KeypointSource, parameters: KeypointsParameters) -> Identity:
+    """Tracks of keypoints: the bytes of the file; of a folder the names, which number the frames, as well."""
+    if not source.is_folder:
+        digest = file_digest(source.path)
+    else:
+        lines = (f"{file.name} {file_digest(file)}\n" for file in source.files)
+        digest = hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+    return Identity("keypoints", "keypoints", parameters, {"source": digest}, data=source.path.absolute().stem)
 
 
 def pipeline(files: Sequence[MotionFile], parameters: PipelineParameters) -> Identity:

@@ -1,6 +1,7 @@
 """How flow runs are called in the Prefect UI, which puts the flow's name before: as their runs in MLflow else."""
 
 from contextlib import suppress
+from pathlib import Path
 
 from prefect.runtime import flow_run
 
@@ -19,6 +20,8 @@ def name_flow_run() -> str:
     with suppress(InputError):
         if version := given.get("version"):  # of the challenger, in a promotion
             data = f"version {version}"
+        elif flow_run.get_flow_name() == "keypoints":
+            data = Path(given["source"]).absolute().stem
         elif source := given.get("source"):
             data = SYNTHETIC_SOURCE if source == SYNTHETIC_SOURCE else data_name(find_motion_files(source))
         else:

@@ -177,6 +177,8 @@ def _describe(record: Record) -> str:
             return "synthetic motion: nobody moved like this"
         case "ingest":
             return f"{counts['clips']:,} clips of {len(statistics['groups']):,} groups, {counts['frames']:,} frames"
+        case "keypoints":
+            return f"{counts['tracks']:,} tracks, {counts['frames']:,} frames, {counts['short_tracks']:,} short ones"
         case "convert":
             windows = " / ".join(f"{number:,}" for number in counts["windows"].values())
             groups = " / ".join(str(len(names)) for names in statistics["groups"].values())

@@ -41,6 +41,7 @@ def deployment(api, name):
         ("pipeline/nightly", "cpu"),
         ("pipeline/here", "cpu"),
         ("ingest/cpu", "cpu"),
+        ("keypoints/cpu", "cpu"),
         ("convert/cpu", "cpu"),
         ("pretrain/cuda", "cuda"),
         ("finetune/cuda", "cuda"),

@@ -5,7 +5,7 @@ import pytest
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import IngestParameters, PipelineParameters
-from data_contracts.sources import MotionFile
+from data_contracts.sources import MotionFile, find_keypoints
 from data_contracts.store import identities
 from data_contracts.store.digests import KINDS, DigestedFile, Identity, file_digest
 from data_contracts.store.folders import find_stage, open_stage, resolve, resolve_checkpoint
@@ -111,6 +111,7 @@ def test_every_stage_leaves_the_kind_of_folder_it_is_known_for(tmp_path):
         identities.finetune(folder, file, parameters.finetune),
         identities.baselines(folder, parameters.baselines),
         identities.evaluate(folder, file, "abc", parameters.evaluate),
+        identities.keypoints(find_keypoints(file), parameters.keypoints),
     ]
     assert {identity.name: identity.kind for identity in made} == KINDS
 

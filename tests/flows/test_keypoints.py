@@ -1,0 +1,92 @@
+"""`uplift keypoints`: from a detector's file to a stage folder, once."""
+
+import json
+import sys
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as parquet
+import pytest
+
+from data_contracts.errors import InputError
+from data_contracts.keypoints import from_arrow
+from data_contracts.parameters import KeypointsParameters
+from data_contracts.store.checking import check_folder
+from flows.command_line import main
+from flows.keypoints import keypoints
+
+
+@pytest.fixture
+def detected(tmp_path):
+    """Two people of 20 and of 3 frames as MMPose writes them, H36M's joints."""
+    shape = np.random.default_rng(7).uniform(-50, 50, (17, 2))
+    people = [
+        [
+            {"keypoints": (shape + np.array([300 * who + 100, 200])).tolist(), "keypoint_scores": [0.8] * 17}
+            for who in range(2 if frame < 3 else 1)
+        ]
+        for frame in range(20)
+    ]
+    path = tmp_path / "seen.json"
+    path.write_text(json.dumps([{"frame_id": frame, "instances": found} for frame, found in enumerate(people)]))
+    return path
+
+
+OF_H36M = KeypointsParameters(skeleton="h36m17", fps=30)
+
+
+def test_a_file_becomes_tracks_in_the_store_and_short_ones_are_listed(detected, empty_store):
+    result = keypoints(str(detected), OF_H36M, str(empty_store))
+    assert result.counts == {"tracks": 1, "frames": 20, "interpolated_frames": 0, "short_tracks": 1}
+    (track,) = from_arrow(parquet.read_table(result.path / "keypoints.parquet"))
+    assert (track.first_frame, track.fps, track.width, track.person) == (0, 30, None, -1)
+    (short,) = pd.read_csv(result.path / "short_tracks.csv").to_dict("records")
+    assert (short["first_frame"], short["last_frame"], short["frames"]) == (0, 2, 3)
+    assert check_folder(result.path).rows == 20
+    assert keypoints(str(detected), OF_H36M, str(empty_store)).cached
+    others = OF_H36M.model_copy(update={"min_frames": 2})
+    assert keypoints(str(detected), others, str(empty_store)).counts["tracks"] == 2
+
+
+def test_a_frame_under_another_name_is_another_result(tmp_path, empty_store):
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    shape = np.random.default_rng(7).uniform(100, 300, (18, 3)) * (1, 1, 0) + (0, 0, 0.7)
+    for frame in range(12):
+        tree = {"people": [{"pose_keypoints_2d": shape.ravel().tolist()}]}
+        (folder / f"{frame:03d}.json").write_text(json.dumps(tree))
+    first = keypoints(str(folder), store=str(empty_store))
+    assert first.statistics["skeleton"] == "coco18"
+    (folder / "011.json").rename(folder / "012.json")
+    second = keypoints(str(folder), store=str(empty_store))
+    assert second.digest != first.digest
+    assert (second.counts["frames"], second.counts["interpolated_frames"]) == (13, 1)
+
+
+def test_nobody_for_long_enough_is_refused_and_leaves_nothing(detected, empty_store):
+    with pytest.raises(InputError, match=r"the longest track has 20: pass --set keypoints\.min_frames=20"):
+        keypoints(str(detected), OF_H36M.model_copy(update={"min_frames": 21}), str(empty_store))
+    assert not list((empty_store / "keypoints").glob("[!.]*"))
+
+
+@pytest.mark.parametrize(("text", "message"), [("[1, 2", "is no JSON"), ("hello", "is no file of keypoints")])
+def test_the_command_refuses_in_one_line(text, message, tmp_path, empty_store, capsys, monkeypatch):
+    (tmp_path / "bad.json").write_text(text)
+    monkeypatch.setattr(sys, "argv", ["uplift", "keypoints", str(tmp_path / "bad.json"), "--store", str(empty_store)])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "bad.json" in last
+    assert message in last
+
+
+def test_the_command_takes_the_skeleton_and_prints_what_came_out(detected, empty_store, capsys, monkeypatch):
+    arguments = ["keypoints", str(detected), "--skeleton", "h36m17", "--store", str(empty_store), "--json"]
+    for is_cached in (False, True):
+        monkeypatch.setattr(sys, "argv", ["uplift", *arguments])
+        with pytest.raises(SystemExit) as end:
+            main()
+        assert not end.value.code
+        outcome = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
+        assert (outcome["tracks"], outcome["short_tracks"], outcome["cached"]) == (1, 1, is_cached)

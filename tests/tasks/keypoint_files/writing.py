@@ -1,0 +1,81 @@
+"""A person who walks, as each format writes it down: known numbers for the tests."""
+
+import json
+
+import numpy as np
+
+from data_contracts.detector_skeletons import PLACES, SKELETONS, Detector
+from data_contracts.skeleton import JOINTS
+
+STANDING = np.array(
+    [
+        *((0, 0), (-13, 2), (-14, 45), (-15, 90), (13, 2), (14, 45), (15, 90), (0, -25), (0, -50), (2, -60), (0, -72)),
+        *((17, -48), (22, -20), (24, 6), (-17, -48), (-22, -20), (-24, 6)),
+    ],
+    dtype=float,
+)  # (17, 2): an upright body seen from the front, y down
+
+
+def body(frames=12, at=(300.0, 400.0), step=2.0):
+    """(frames, 17, 2) H36M joints in pixels."""
+    moved = np.array(at) + np.arange(frames)[:, None] * (step, 0)
+    return STANDING + moved[:, None]
+
+
+def seen_by(name, h36m):
+    """(frames, K, 2) keypoints of that skeleton on H36M joints; those that no derivation uses lie on the nose."""
+    skeleton = SKELETONS[name]
+    places = {**PLACES, **skeleton.places, **{joint: {joint: 1.0} for joint in JOINTS if name is Detector.H36M17}}
+    weights = [places.get(keypoint, {"nose": 1.0}) for keypoint in skeleton.keypoints]
+    matrix = np.array([[row.get(joint, 0.0) for joint in JOINTS] for row in weights])
+    return matrix @ h36m
+
+
+def triples(points, confidence=0.9):
+    """(frames, K, 3)."""
+    return np.concatenate([points, np.full((*points.shape[:-1], 1), confidence)], axis=-1)
+
+
+def alphapose(values, people=None, names="{}.jpg"):
+    """Of (frames, K, 3), or of several such; `people`: their idx."""
+    values = values if isinstance(values, list) else [values]
+    return [
+        {
+            "image_id": names.format(frame),
+            "category_id": 1,
+            "keypoints": row.ravel().tolist(),
+            "score": 2.5,
+            **({} if people is None else {"idx": people[index]}),
+        }
+        for frame in range(len(values[0]))
+        for index, row in enumerate(person[frame] for person in values)
+    ]
+
+
+def openpose(folder, values):
+    """A JSON for each frame of (frames, K, 3), or of several such."""
+    folder.mkdir(exist_ok=True)
+    values = values if isinstance(values, list) else [values]
+    for frame in range(len(values[0])):
+        people = [{"person_id": [-1], "pose_keypoints_2d": person[frame].ravel().tolist()} for person in values]
+        (folder / f"v2_{frame:012d}_keypoints.json").write_text(json.dumps({"version": 1.3, "people": people}))
+    return folder
+
+
+def mmpose(values):
+    """Frames with instances."""
+    return [
+        {"frame_id": frame, "instances": [{"keypoints": row[:, :2].tolist(), "keypoint_scores": row[:, 2].tolist()}]}
+        for frame, row in enumerate(values)
+    ]
+
+
+def mediapipe(values, width=640, height=480):
+    """Frames with landmarks, as shares of the image."""
+    return [
+        {
+            "frame": frame,
+            "landmarks": [{"x": x / width, "y": y / height, "z": -0.1, "visibility": v} for x, y, v in row.tolist()],
+        }
+        for frame, row in enumerate(values)
+    ]
