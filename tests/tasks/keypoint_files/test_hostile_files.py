@@ -1,9 +1,7 @@
 """Damaged and hostile files of keypoints are refused with file and place, whatever is wrong in them."""
 
 import json
-import sys
 from copy import deepcopy
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,9 +11,7 @@ from data_contracts.errors import InputError
 from data_contracts.parameters import KeypointsParameters
 from data_contracts.sources import find_keypoints
 from tasks.keypoint_files.reading import read_keypoints
-
-sys.path.insert(0, str(Path(__file__).parent))  # --import-mode=importlib
-from writing import alphapose, body, mediapipe, mmpose, openpose, seen_by, triples
+from tests.tasks.keypoint_files.writing import alphapose, body, mediapipe, mmpose, openpose, seen_by, triples
 
 COCO = triples(seen_by(Detector.COCO17, body(4)))
 MEDIA = triples(seen_by(Detector.MEDIAPIPE33, body(4)))

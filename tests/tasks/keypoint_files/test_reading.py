@@ -1,7 +1,6 @@
 """Every format gives the joints that were written, missing ones stay missing, and what is no keypoints is refused."""
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +13,7 @@ from data_contracts.skeleton import JOINTS
 from data_contracts.sources import find_keypoints
 from tasks.keypoint_files.reading import read_keypoints
 from tasks.keypoint_files.tracks import tracks_of
-
-sys.path.insert(0, str(Path(__file__).parent))  # --import-mode=importlib
-from writing import alphapose, body, mediapipe, mmpose, openpose, seen_by, triples
+from tests.tasks.keypoint_files.writing import alphapose, body, mediapipe, mmpose, openpose, seen_by, triples
 
 DETECTIONS = Path(__file__).parents[4] / "shared" / "detections"
 IMAGE = {"width": 640, "height": 480}
