@@ -15,9 +15,9 @@ from data_contracts.store import identities
 from data_contracts.store.digests import Identity
 from data_contracts.store.folders import CHECKPOINT_FILE, default_store
 from flows.prefect_ui.artifacts import PLAYING_TEXT, show_page, show_scores
-from flows.promote import promote as promote_challenger
 from flows.stage_runs.deployed import must_be_deployed, send
 from flows.stage_runs.dispatch import dispatch_stage
+from flows.stage_runs.loading import load_flow
 from flows.stage_runs.naming import name_flow_run
 from tasks.mlflow_runs.links import run_artifact, stage_artifact
 from tasks.pages.data_page import DATA_PAGE
@@ -126,7 +126,7 @@ def _promote(
     if how == "approve":
         sent = send(ASKS_A_PERSON, given | {"require_approval": True})
         return f"not decided: version {version} is judged by {ASKS_A_PERSON}, flow run {sent.name}", None
-    decision = promote_challenger(**given)
+    decision = load_flow("promote")(**given)
     return decision["headline"], decision
 
 
