@@ -17,15 +17,18 @@ from prefect.client.schemas.filters import (
     FlowFilter,
     FlowFilterName,
     FlowRunFilter,
+    FlowRunFilterName,
     FlowRunFilterParentFlowRunId,
 )
 from prefect.exceptions import ParameterTypeError
 
+import flows.pipeline
 from data_contracts.errors import InputError
-from data_contracts.parameters import IngestParameters
+from data_contracts.parameters import IngestParameters, PromoteParameters
 from flows.convert import convert
 from flows.ingest import ingest
 from flows.pipeline import pipeline
+from flows.promote import promote
 from model.learning.checkpoints import load_network
 from model.network.lifting import lift
 from model.windows.loading import load_windows
@@ -230,3 +233,26 @@ def test_a_digest_stands_for_its_folder(outcome, parameters, store):
     again = convert(outcome["stages"]["ingest"]["digest"][:8], parameters.convert, store=str(store))
     assert again.cached
     assert again.folder == outcome["stages"]["convert"]["folder"]
+
+
+def test_what_came_of_a_night_is_its_final_states_first_line(outcome, parameters, store, monkeypatch):
+    version = outcome["model"]["version"]
+    asked = {"parameters": parameters, "store": str(store), "return_state": True}
+    assert pipeline(**asked).message == f"registered: version {version} is the challenger"
+    too_much = parameters.model_copy(update={"promote": PromoteParameters(min_gain_mm=1e6)})
+    state = pipeline(**asked | {"parameters": too_much}, promote="gate")
+    assert re.match(
+        rf"not promoted: version {version}, (worse|not certainly better) than baseline \w+: ", state.message
+    )
+    assert state.result()["promotion"]["promoted"] is False
+    monkeypatch.setattr(flows.pipeline, "ASKS_A_PERSON", "promote/judging")
+    with pytest.raises(InputError, match="promote/judging: this Prefect server has no such deployment"):
+        pipeline(parameters=parameters, store=str(store), promote="approve")
+    with get_client(sync_client=True) as client:
+        client.create_deployment(flow_id=client.create_flow(promote), name="judging")
+        state = pipeline(**asked, promote="approve")
+        assert state.message.startswith(f"not decided: version {version} is judged by promote/judging, flow run ")
+        name = FlowRunFilterName(any_=[state.message.split()[-1]])
+        (sent,) = client.read_flow_runs(flow_run_filter=FlowRunFilter(name=name))
+    assert (sent.parameters["version"], sent.parameters["require_approval"]) == (version, True)
+    assert sent.parent_task_run_id is None
