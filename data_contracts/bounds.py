@@ -9,6 +9,7 @@ from functools import cache
 import numpy as np
 import pandas as pd
 import pandera.pandas as pa
+from pandera.errors import SchemaErrors
 
 
 def keeps_bounds(model: type[pa.DataFrameModel], table: pd.DataFrame) -> np.ndarray:
@@ -17,6 +18,26 @@ def keeps_bounds(model: type[pa.DataFrameModel], table: pd.DataFrame) -> np.ndar
     values = table[list(low)].to_numpy(float)
     keeps = (values >= list(low.values())) & (values <= list(high.values()))
     return np.asarray(keeps.all(axis=1))
+
+
+def broken_checks(model: type[pa.DataFrameModel], table: pd.DataFrame, key: str) -> pd.DataFrame:
+    """Every check that a row breaks: columns `key` (that names the row), check, value, bound; empty where all keep."""
+    table = table[~keeps_bounds(model, table)].reset_index(drop=True)
+    if table.empty:
+        return pd.DataFrame(columns=[key, "check", "value", "bound"])
+    try:
+        model.validate(table, lazy=True)
+    except SchemaErrors as error:
+        cases = error.failure_cases
+        return pd.DataFrame(
+            {
+                key: table[key].to_numpy()[cases["index"].astype(int)],
+                "check": cases["column"].to_numpy(),
+                "value": cases["failure_case"].to_numpy(),
+                "bound": cases["check"].to_numpy(),
+            }
+        )
+    raise AssertionError(f"numpy and pandera disagree on the bounds of {model.__name__}")
 
 
 @cache

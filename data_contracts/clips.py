@@ -10,9 +10,8 @@ import numpy as np
 import pandas as pd
 import pandera.pandas as pa
 import pyarrow as arrow
-from pandera.errors import SchemaErrors
 
-from data_contracts.bounds import keeps_bounds
+from data_contracts.bounds import broken_checks
 from data_contracts.skeleton import BONES, JOINTS, LIMB_BONES, NUM_JOINTS, PELVIS
 
 CLIPS_FILE = "clips.parquet"
@@ -213,23 +212,7 @@ def stature(bones: np.ndarray) -> np.ndarray:
 
 def find_faults(summaries: list[dict[str, float | int]]) -> pd.DataFrame:
     """Every check that a clip breaks: columns clip_id, check, value, bound; empty where all clips keep the contract."""
-    table = pd.DataFrame(summaries)
-    table = table[~keeps_bounds(ClipSummary, table)].reset_index(drop=True)
-    if table.empty:
-        return pd.DataFrame(columns=["clip_id", "check", "value", "bound"])
-    try:
-        ClipSummary.validate(table, lazy=True)
-    except SchemaErrors as error:
-        cases = error.failure_cases
-        return pd.DataFrame(
-            {
-                "clip_id": table["clip_id"].to_numpy()[cases["index"].astype(int)],
-                "check": cases["column"].to_numpy(),
-                "value": cases["failure_case"].to_numpy(),
-                "bound": cases["check"].to_numpy(),
-            }
-        )
-    raise AssertionError("numpy and pandera disagree on the bounds of ClipSummary")
+    return broken_checks(ClipSummary, pd.DataFrame(summaries), "clip_id")
 
 
 def to_arrow(clips: list[Clip], summaries: list[dict[str, float | int]]) -> arrow.RecordBatch:

@@ -15,9 +15,8 @@ import numpy as np
 import pandas as pd
 import pandera.pandas as pa
 import pyarrow as arrow
-from pandera.errors import SchemaErrors
 
-from data_contracts.bounds import keeps_bounds
+from data_contracts.bounds import broken_checks
 from data_contracts.skeleton import JOINTS, NUM_JOINTS
 
 KEYPOINTS_FILE = "keypoints.parquet"
@@ -174,19 +173,4 @@ def summarise(table: arrow.Table) -> pd.DataFrame:
 
 def find_faults(summaries: pd.DataFrame) -> pd.DataFrame:
     """Every check that a track breaks: columns track, check, value, bound; empty where all keep the contract."""
-    table = summaries[~keeps_bounds(TrackSummary, summaries)].reset_index(drop=True)
-    if table.empty:
-        return pd.DataFrame(columns=["track", "check", "value", "bound"])
-    try:
-        TrackSummary.validate(table, lazy=True)
-    except SchemaErrors as error:
-        cases = error.failure_cases
-        return pd.DataFrame(
-            {
-                "track": table["track"].to_numpy()[cases["index"].astype(int)],
-                "check": cases["column"].to_numpy(),
-                "value": cases["failure_case"].to_numpy(),
-                "bound": cases["check"].to_numpy(),
-            }
-        )
-    raise AssertionError("numpy and pandera disagree on the bounds of TrackSummary")
+    return broken_checks(TrackSummary, summaries, "track")

@@ -180,7 +180,9 @@ def _on_own_windows(store: Path, sides: _Sides, split: str) -> tuple[Ground, ...
         if digest not in grounds and tested - sides.people:
             grounds[digest] = _ground(folder, tested, sides)
     if not grounds:
-        raise _Refused("of the people that they were scored on, one or the other learned from everybody")
+        raise _Refused(
+            f"of the people in their {split} splits one or the other learned from everybody, or chose its epoch by them"
+        )
     return tuple(grounds.values())
 
 
