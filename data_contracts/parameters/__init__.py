@@ -16,6 +16,7 @@ from data_contracts.parameters.augmentation import AugmentationParameters, NewBo
 from data_contracts.parameters.base import NO_RESULT, Parameters, Share
 from data_contracts.parameters.evaluation import BaselinesParameters, EvaluateParameters, PromoteParameters
 from data_contracts.parameters.keypoints import KeypointFormat, KeypointsParameters
+from data_contracts.parameters.lift import LiftParameters, SmoothingParameters
 from data_contracts.parameters.motion import (
     ALL,
     SYNTHETIC_SOURCE,
@@ -60,6 +61,7 @@ __all__ = [
     "KeypointFormat",
     "KeypointsParameters",
     "Layout",
+    "LiftParameters",
     "LossWeights",
     "MLPParameters",
     "NewBodies",
@@ -73,6 +75,7 @@ __all__ = [
     "Runtime",
     "Share",
     "ShortClips",
+    "SmoothingParameters",
     "SplitBy",
     "SyntheticParameters",
     "TrainingParameters",
@@ -92,6 +95,7 @@ class PipelineParameters(Parameters):
     evaluate: EvaluateParameters = EvaluateParameters()
     promote: PromoteParameters = PromoteParameters()
     keypoints: KeypointsParameters = KeypointsParameters()
+    lift: LiftParameters = LiftParameters()
     workers: Annotated[Workers, NO_RESULT] = Workers()
     runtime: Annotated[Runtime, NO_RESULT] = Runtime()
 
@@ -103,4 +107,4 @@ class PipelineParameters(Parameters):
 
     def idle(self) -> set[str]:
         """What no stage of a pipeline run takes; the synthetic motion is told by its bytes, as any other."""
-        return {"synthetic", "promote", "keypoints", *(f"pretrain.{name}" for name in OF_2D)}
+        return {"synthetic", "promote", "keypoints", "lift", *(f"pretrain.{name}" for name in OF_2D)}

@@ -1,0 +1,56 @@
+"""Parameters of lifting people's own keypoints."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from data_contracts.parameters.base import NO_RESULT, Parameters
+
+
+class SmoothingParameters(Parameters):
+    """A zero-lag low-pass filter over time: Butterworth, run forth and back (Winter, Biomechanics, section 3.4)."""
+
+    cutoff_hz: float = Field(6.0, gt=0, le=100, description="What is faster is taken for noise.")
+    order: int = Field(2, ge=1, le=8, description="Of the filter; run twice, it falls off as one of twice the order.")
+    root_cutoff_hz: float = Field(2.0, gt=0, le=100, description="The same of the root's way.")
+
+
+class LiftParameters(Parameters):
+    """Tracks of keypoints -> motion in metres."""
+
+    stride: int | None = Field(
+        None, ge=1, description="Frames between two windows, which are blended; none: a third of a window."
+    )
+    flip: bool | None = Field(None, description="Flip averaging; none: as the model was scored, or with it.")
+    height: float | None = Field(
+        None, gt=0.3, le=2.8, description="Of the person, metres; none: 1.70, give or take 0.10."
+    )
+    bones: dict[str, float] = Field(
+        default_factory=dict,
+        description="Lengths that were measured, metres, by the joint that a bone leads to (left_knee: the left"
+        " thigh's); they go before the height.",
+    )
+    root: bool = Field(True, description="Tell where the person is; else the pelvis stays in place.")
+    camera: Literal["auto", "perspective", "weak"] = Field(
+        "auto", description="How the root is told: auto is perspective, and weak perspective where that fails."
+    )
+    fov_deg: float = Field(60.0, gt=1, lt=170, description="Field of view over the image's longer side.")
+    focal_px: float | None = Field(None, gt=1, le=1e6, description="Focal length in pixels; goes before fov_deg.")
+    pitch_deg: float | None = Field(
+        None, ge=-89, le=89, description="How far the camera looks down; none: told by the floor and the bodies."
+    )
+    floor: bool = Field(True, description="Put the floor at z = 0; else the camera is at z = 0.")
+    rigid: bool = Field(True, description="Bones keep their length over a track, and are alike left and right.")
+    smoothing: SmoothingParameters | None = Field(
+        SmoothingParameters(), description="Low-pass filter over time; null: none."
+    )
+    person: str = Field(
+        "all", description="Who: all, longest, largest (in the image), or the number of a track of keypoints."
+    )
+    batch_size: Annotated[int, NO_RESULT] = Field(256, ge=1, description="Windows at once.")
+
+    @model_validator(mode="after")
+    def _person_is_one_of_these(self) -> "LiftParameters":
+        if self.person not in ("all", "longest", "largest") and not self.person.isdecimal():
+            raise ValueError(f"person {self.person!r}: pass all, longest, largest, or the number of a track")
+        return self
