@@ -126,6 +126,7 @@ class _Loop:
         self.sampled = windows.sampled()
         self.sample = windows.train.pick(self.sampled.tolist())
         self.average = AveragedWeights(network, parameters.ema)
+        self.learned_on = {"window": windows.train.window, "fps": float(windows.train.rows["fps"].median())}
         state = load_last(folder, network, self.optimiser, self.average)
         fabric.barrier()  # the first process overwrites it
         self.progress = Progress() if state is None else Progress(**state)
@@ -219,7 +220,7 @@ class _Loop:
         progress.enter(record, self.parameters.keep_top)
         if self.fabric.is_global_zero:
             with self.average.shown():
-                keep(self.folder, self.network, progress, self.parameters.checkpoint_every)
+                keep(self.folder, self.network, progress, self.parameters.checkpoint_every, self.learned_on)
         self._save()
         self._save_if_due(interruption)
         return record | speed

@@ -126,6 +126,7 @@ def _tensors(clips: list[dict[str, np.ndarray]]) -> WindowTensors:
             "camera": 0,
             "yaw_deg": arrays["yaw_deg"],
             "start": arrays["start"],
+            "fps": 60.0,
         }
     )
     return WindowTensors(pose_2d, pose_3d, (pose_2d[..., 2] > 0).any(-1).float(), scale, rows, [len(scale)])

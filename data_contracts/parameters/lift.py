@@ -12,7 +12,9 @@ class SmoothingParameters(Parameters):
 
     cutoff_hz: float = Field(6.0, gt=0, le=100, description="What is faster is taken for noise.")
     order: int = Field(2, ge=1, le=8, description="Of the filter; run twice, it falls off as one of twice the order.")
-    root_cutoff_hz: float = Field(2.0, gt=0, le=100, description="The same of the root's way.")
+    depth_cutoff_hz: float = Field(
+        1.0, gt=0, le=100, description="The same of the distance from the camera, which is told by far less."
+    )
 
 
 class LiftParameters(Parameters):

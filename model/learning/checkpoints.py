@@ -54,7 +54,9 @@ def load_network(path: Path) -> DSTformer:
 
 
 def read_about(path: Path) -> dict[str, Any]:
-    """What `save_network` was told about the network at `path`."""
+    """What `save_network` was told about the network at `path`; nothing of a published MotionBERT checkpoint."""
+    if path.suffix == ".bin":
+        return {}
     return _load(path)[1]["about"]
 
 

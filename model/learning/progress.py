@@ -35,12 +35,23 @@ class Progress:
         self.top = sorted([*((best, at) for best, at in self.top), (score, int(record["epoch"]))])[:keep_top]
 
 
-def keep(folder: Path, network: DSTformer, progress: Progress, checkpoint_every: int | None) -> None:
+def keep(
+    folder: Path,
+    network: DSTformer,
+    progress: Progress,
+    checkpoint_every: int | None,
+    learned_on: dict[str, float],
+) -> None:
     """Keep the weights of the epoch entered last if it is the best, among the best, or due.
 
     Of the others that were among the best none stays, whichever run left it.
+
+    Parameters
+    ----------
+    learned_on
+        What who lifts with the network must know of its windows: `window`, frames; `fps`, frames per second.
     """
-    record = progress.history[-1]
+    record = progress.history[-1] | learned_on
     epoch = int(record["epoch"])
     if progress.stale_epochs == 0:
         save_network(folder / CHECKPOINT_FILE, network, record)

@@ -559,7 +559,8 @@ def test_the_best_epochs_are_kept_and_the_best_of_them_served(windows, tmp_path)
     ranked = sorted(history, key=lambda record: record["val_mpjpe_mm"])
     kept = sorted(path.name for path in (tmp_path / "run").glob("top-*"))
     assert kept == sorted(f"top-epoch-{record['epoch']:04d}.safetensors" for record in ranked[:2])
-    assert read_about(tmp_path / "run" / "model.safetensors") == ranked[0]
+    about = read_about(tmp_path / "run" / "model.safetensors")
+    assert about == ranked[0] | {"window": 9, "fps": 60.0}
 
 
 def test_training_stops_when_validation_no_longer_improves(windows, tmp_path):

@@ -1,0 +1,58 @@
+"""From the camera to the world: z up, and the floor at 0.
+
+Notable decisions:
+- the camera does not roll. How far it looks down is told by bodies: in frames in which somebody is stretched from
+  ankles to head, standing or walking, that line is upright on average;
+- the floor is where ankles are at their lowest, less what an ankle stands above it.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from data_contracts.skeleton import JOINTS
+
+_ANKLES = [JOINTS.index("left_ankle"), JOINTS.index("right_ankle")]
+_HEAD = JOINTS.index("head")
+_STRETCHED = 0.92  # of the longest seen, to count as standing
+_STEEPEST_DEG = 60.0  # a body that leans more towards the camera or away lies or floats
+_LEAN_DEG = 3.0  # of people who walk: what remains however many frames are seen
+_UNKNOWN_DEG = 10.0
+_LOWEST_SHARE = 0.03  # of the frames
+
+
+@dataclass(frozen=True)
+class Pitch:
+    """How far the camera looks down, its standard deviation, degrees, and how it was found."""
+
+    degrees: float
+    std: float
+    found: str
+
+
+def find_pitch(poses: list[np.ndarray], stretches: list[float]) -> Pitch:
+    """By the bodies of all people of a video: poses (frames, 17, 3) in camera axes, and each one's full length."""
+    angles = []
+    for pose, stretch in zip(poses, stretches, strict=True):
+        line = pose[:, _HEAD] - pose[:, _ANKLES].mean(axis=1)
+        standing = np.linalg.norm(line, axis=-1) > _STRETCHED * stretch
+        angle = np.rad2deg(np.arctan2(-line[:, 2], -line[:, 1]))
+        angles.append(angle[standing & (np.abs(angle) < _STEEPEST_DEG)])
+    angle = np.concatenate(angles)
+    if not len(angle):
+        return Pitch(0.0, _UNKNOWN_DEG, "assumed")
+    spread = 1.4826 * float(np.median(np.abs(angle - np.median(angle))))
+    return Pitch(float(np.median(angle)), float(np.hypot(_LEAN_DEG, spread / np.sqrt(1 + len(angle) / 30))), "bodies")
+
+
+def to_world(vectors: np.ndarray, pitch_deg: float) -> np.ndarray:
+    """Vectors (..., 3) in camera axes (x right, y down, z forward) as x right, y away, z up, for a camera so pitched."""
+    cos, sin = np.cos(np.deg2rad(pitch_deg)), np.sin(np.deg2rad(pitch_deg))
+    x, y, z = np.moveaxis(vectors, -1, 0)
+    return np.stack([x, z * cos - y * sin, -y * cos - z * sin], axis=-1)
+
+
+def floor_height(pose: np.ndarray, root: np.ndarray, ankle_m: float) -> float:
+    """Height of the floor in the world of `to_world`, where an ankle stands `ankle_m` above it."""
+    ankles = (pose[:, _ANKLES, 2] + root[:, None, 2]).min(axis=1)
+    return float(np.quantile(ankles, _LOWEST_SHARE)) - ankle_m
