@@ -13,8 +13,15 @@ class SmoothingParameters(Parameters):
     cutoff_hz: float = Field(6.0, gt=0, le=100, description="What is faster is taken for noise.")
     order: int = Field(2, ge=1, le=8, description="Of the filter; run twice, it falls off as one of twice the order.")
     depth_cutoff_hz: float = Field(
-        1.0, gt=0, le=100, description="The same of the distance from the camera, which is told by far less."
+        0.5, gt=0, le=100, description="The same of the distance from the camera, which is told by far less."
     )
+
+
+class OneEuroParameters(Parameters):
+    """The one-euro filter of causal lifting (Casiez et al., CHI 2012)."""
+
+    min_cutoff_hz: float = Field(1.5, gt=0, le=100, description="Of a joint that stands still: lower trembles less.")
+    beta: float = Field(1.0, ge=0, description="How the cutoff rises with speed, Hz per m/s: higher lags less.")
 
 
 class LiftParameters(Parameters):
@@ -44,12 +51,24 @@ class LiftParameters(Parameters):
     floor: bool = Field(True, description="Put the floor at z = 0; else the camera is at z = 0.")
     rigid: bool = Field(True, description="Bones keep their length over a track, and are alike left and right.")
     smoothing: SmoothingParameters | None = Field(
-        SmoothingParameters(), description="Low-pass filter over time; null: none."
+        SmoothingParameters(), description="Low-pass filter over time; null: none. Not in effect if causal."
+    )
+    causal: bool = Field(
+        False, description="Lift each frame by what came before it alone, as it would be live; slow: one by one."
+    )
+    one_euro: OneEuroParameters | None = Field(
+        OneEuroParameters(), description="Filter over time if causal, which needs nothing of what follows; null: none."
     )
     person: str = Field(
         "all", description="Who: all, longest, largest (in the image), or the number of a track of keypoints."
     )
     batch_size: Annotated[int, NO_RESULT] = Field(256, ge=1, description="Windows at once.")
+
+    def idle(self) -> set[str]:
+        """What the other way of lifting takes."""
+        if self.causal:
+            return {"smoothing", "stride", "rigid"}
+        return {"one_euro"}
 
     @model_validator(mode="after")
     def _person_is_one_of_these(self) -> "LiftParameters":

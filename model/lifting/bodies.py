@@ -43,7 +43,12 @@ def bone_lengths(poses: np.ndarray, confidence: np.ndarray) -> np.ndarray:
     lengths = np.linalg.norm(bone_vectors(poses), axis=-1)
     weights = np.minimum(confidence[:, _PARENTS], confidence[:, _CHILDREN]) + 1e-3
     medians = _weighted_medians(lengths, weights)
-    return (medians + medians[_SIDES]) / 2
+    return alike(medians)
+
+
+def alike(lengths: np.ndarray) -> np.ndarray:
+    """Lengths (16,) with each bone as long as the mean of it and its other side's."""
+    return np.asarray((lengths + lengths[_SIDES]) / 2)
 
 
 def _weighted_medians(values: np.ndarray, weights: np.ndarray) -> np.ndarray:

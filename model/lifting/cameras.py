@@ -1,4 +1,4 @@
-"""The camera that keypoints were seen by, as far as it is known: a pinhole without distortion, upright but for its pitch.
+"""The camera that keypoints were seen by, as far as it is known: a pinhole without distortion that does not roll.
 
 Notable decisions:
 - nobody writes down a camera's focal length: it is given, or follows from a stated field of view over the longer side;

@@ -46,7 +46,7 @@ def find_pitch(poses: list[np.ndarray], stretches: list[float]) -> Pitch:
 
 
 def to_world(vectors: np.ndarray, pitch_deg: float) -> np.ndarray:
-    """Vectors (..., 3) in camera axes (x right, y down, z forward) as x right, y away, z up, for a camera so pitched."""
+    """Vectors (..., 3) in axes of a camera so pitched (x right, y down, z forward) as x right, y away, z up."""
     cos, sin = np.cos(np.deg2rad(pitch_deg)), np.sin(np.deg2rad(pitch_deg))
     x, y, z = np.moveaxis(vectors, -1, 0)
     return np.stack([x, z * cos - y * sin, -y * cos - z * sin], axis=-1)

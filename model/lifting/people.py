@@ -5,36 +5,26 @@ A track goes through the network at its rate (`track_windows`), back to the trac
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
-from torch import nn
 
 from data_contracts.keypoints import Track
 from data_contracts.motion import Motion
 from data_contracts.parameters import LiftParameters
+from data_contracts.skeleton import NUM_JOINTS
 from model.lifting.bodies import ANKLE_SHARE, bone_lengths, metres_per_unit, stature_of, stretched, with_lengths
 from model.lifting.cameras import PinholeCamera, camera_of
 from model.lifting.grounds import Pitch, find_pitch, floor_height, to_world
+from model.lifting.live import LiveLifter
 from model.lifting.roots import RootPath, find_root
-from model.lifting.smoothing import resample_back, resample_seen, smooth
-from model.lifting.track_windows import lift_track
+from model.lifting.smoothing import SAME_RATE, follow, resample_back, resample_seen, smooth_joints
+from model.lifting.track_windows import Lifting, lift_track
 
 DEFAULT_FPS = 30.0  # of keypoints of which nobody said
 DEFAULT_HEIGHT_M, HEIGHT_STD_M = 1.70, 0.10  # of adults
-_SAME_RATE = 0.02  # rates that differ by less are taken for the same: 59.94 and 60
-_LEAST_WEIGHT = 0.05  # of a joint that was not seen, beside 1
-
-
-@dataclass(frozen=True)
-class Lifting:
-    """A network and what it was trained on: frames of a window, and frames per second (none: not known)."""
-
-    network: nn.Module
-    window: int
-    fps: float | None
-    flip: bool = True
 
 
 def lift_people(
@@ -64,13 +54,26 @@ def lift_people(
         camera = _camera([tracks[number] for number in of_video], parameters)
         bodies = []
         for number in of_video:
-            bodies.append(_body(lifting, tracks[number], camera, parameters))
-            done += len(tracks[number].pose_2d)
+            length = len(tracks[number].pose_2d)
+            bodies.append(
+                _body(
+                    lifting,
+                    tracks[number],
+                    camera,
+                    parameters,
+                    partial(_part, on_share, done / frames, length / frames),
+                )
+            )
+            done += length
             on_share(done / frames)
         pitch = _pitch(bodies, parameters)
         for number, body in zip(of_video, bodies, strict=True):
             motions[number] = _motion(f"person-{number}", tracks[number], body, camera, pitch, parameters)
     return [motions[number] for number in range(len(tracks))]
+
+
+def _part(on_share: Callable[[float], None], before: float, part: float, share: float) -> None:
+    on_share(before + part * share)
 
 
 @dataclass(frozen=True)
@@ -90,46 +93,68 @@ def _camera(tracks: list[Track], parameters: LiftParameters) -> PinholeCamera:
     return camera_of(seen, tracks[0].width, tracks[0].height, parameters.fov_deg, parameters.focal_px)
 
 
-def _body(lifting: Lifting, track: Track, camera: PinholeCamera, parameters: LiftParameters) -> _Body:
+def _body(
+    lifting: Lifting,
+    track: Track,
+    camera: PinholeCamera,
+    parameters: LiftParameters,
+    on_share: Callable[[float], None],
+) -> _Body:
     fps = track.fps or DEFAULT_FPS
-    flip = lifting.flip if parameters.flip is None else parameters.flip
-    stride = min(parameters.stride or max(1, lifting.window // 3), lifting.window)
-    at_own_rate = lifting.fps is None or not track.fps or abs(fps / lifting.fps - 1) < _SAME_RATE
-    pose_2d = track.pose_2d if at_own_rate else resample_seen(track.pose_2d, fps, lifting.fps or fps)
-    lifted = lift_track(lifting.network, pose_2d, camera, lifting.window, stride, flip, parameters.batch_size)
-    pose, size = lifted.pose.astype(np.float64), lifted.size.astype(np.float64)
-    if not at_own_rate and lifting.fps:
-        pose, size = (resample_back(values, lifting.fps, fps, len(track.pose_2d)) for values in (pose, size))
     confidence = track.pose_2d[..., 2].astype(np.float64)
-    if parameters.smoothing:
-        pose = _smoothed(pose, confidence, fps, parameters)
-    lengths = bone_lengths(pose, confidence)
-    if parameters.rigid:
-        pose = with_lengths(pose, lengths)
-    metres = metres_per_unit(lengths, parameters.height or DEFAULT_HEIGHT_M, parameters.bones)
-    smoothing = parameters.smoothing
-    root = find_root(
-        pose * metres,
-        camera.rays(track.pose_2d[..., :2].astype(np.float64)),
-        confidence,
-        size / metres,
-        fps,
-        parameters.camera,
-        (smoothing.cutoff_hz, smoothing.depth_cutoff_hz) if smoothing else None,
-    )
-    lengths = lengths * metres
-    return _Body(pose * metres, root, lengths, stature_of(lengths), fps, track.fps is not None)
+    rays = camera.rays(track.pose_2d[..., :2].astype(np.float64))
+    height = parameters.height or DEFAULT_HEIGHT_M
+    if parameters.causal:
+        pose, size = _live(lifting, track, camera, fps, parameters, on_share)
+        root = find_root(pose, rays, confidence, size, fps, parameters.camera, None)
+        if parameters.one_euro:
+            root = replace(root, position=follow(root.position, fps, parameters.one_euro))
+        lengths = bone_lengths(pose, confidence)
+    else:
+        pose, size = _whole(lifting, track, camera, fps, parameters)
+        smoothing = parameters.smoothing
+        if smoothing:
+            pose = smooth_joints(pose, confidence, smoothing.cutoff_hz, fps, smoothing.order)
+        lengths = bone_lengths(pose, confidence)
+        if parameters.rigid:
+            pose = with_lengths(pose, lengths)
+        metres = metres_per_unit(lengths, height, parameters.bones)
+        pose, lengths, size = pose * metres, lengths * metres, size / metres
+        cutoffs = (smoothing.cutoff_hz, smoothing.depth_cutoff_hz) if smoothing else None
+        root = find_root(pose, rays, confidence, size, fps, parameters.camera, cutoffs)
+    return _Body(pose, root, lengths, stature_of(lengths), fps, track.fps is not None)
 
 
-def _smoothed(pose: np.ndarray, confidence: np.ndarray, fps: float, parameters: LiftParameters) -> np.ndarray:
-    smoothing = parameters.smoothing
-    assert smoothing is not None, "it is asked for"
-    weights = np.maximum(confidence, _LEAST_WEIGHT)
-    out = [
-        smooth(pose[:, joint], weights[:, joint], smoothing.cutoff_hz, fps, smoothing.order)
-        for joint in range(pose.shape[1])
-    ]
-    return np.stack(out, axis=1)
+def _whole(
+    lifting: Lifting, track: Track, camera: PinholeCamera, fps: float, parameters: LiftParameters
+) -> tuple[np.ndarray, np.ndarray]:
+    """Poses (frames, 17, 3) in units of an adult's body, and sizes (frames,), by overlapping windows."""
+    frames, rate = len(track.pose_2d), lifting.fps
+    stride = min(parameters.stride or max(1, lifting.window // 3), lifting.window)
+    if rate is None or track.fps is None or abs(fps / rate - 1) < SAME_RATE:
+        lifted = lift_track(lifting, track.pose_2d, camera, stride, parameters.batch_size)
+        return lifted.pose.astype(np.float64), lifted.size.astype(np.float64)
+    lifted = lift_track(lifting, resample_seen(track.pose_2d, fps, rate), camera, stride, parameters.batch_size)
+    pose, size = (resample_back(values, rate, fps, frames) for values in (lifted.pose, lifted.size))
+    return pose, size
+
+
+def _live(
+    lifting: Lifting,
+    track: Track,
+    camera: PinholeCamera,
+    fps: float,
+    parameters: LiftParameters,
+    on_share: Callable[[float], None],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Poses (frames, 17, 3) in metres, and sizes (frames,), each by what came before."""
+    live = LiveLifter(lifting, camera, fps, parameters.height or DEFAULT_HEIGHT_M, 0.0, parameters.one_euro)
+    pose, size = np.empty((len(track.pose_2d), NUM_JOINTS, 3)), np.empty(len(track.pose_2d))
+    for number, frame in enumerate(track.pose_2d):
+        pose[number], size[number] = live.push_in_camera(frame), live.size
+        if number % 100 == 0:
+            on_share(number / len(pose))
+    return pose, size
 
 
 def _pitch(bodies: list[_Body], parameters: LiftParameters) -> Pitch:

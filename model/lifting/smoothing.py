@@ -2,9 +2,9 @@
 
 Notable decisions:
 - the smoother is Whittaker's (Eilers, "A perfect smoother", Anal. Chem. 75, 2003): the sequence that least departs
-  from the given one, each value by its weight, and whose differences of `order` are small. Of equal weights its response
-  is 1 / (1 + (sin(w / 2) / sin(w_c / 2))^(2 order)): a Butterworth filter of that order, run forth and back, without its
-  transients at the ends. With weights it leans on what was seen well, and needs no gap filled;
+  from the given one, each value by its weight, and whose differences of `order` are small. Of equal weights its
+  response is 1 / (1 + (sin(w / 2) / sin(w_c / 2))^(2 order)): a Butterworth filter of that order, run forth and back,
+  without its transients at the ends. With weights it leans on what was seen well, and needs no gap filled;
 - it is a banded system of linear equations: time and memory grow with the frames and not faster;
 - live, where nothing that comes later is known, the one-euro filter (Casiez et al., CHI 2012).
 """
@@ -12,6 +12,10 @@ Notable decisions:
 import numpy as np
 from scipy.linalg import solveh_banded
 
+from data_contracts.parameters import OneEuroParameters
+
+SAME_RATE = 0.02  # rates that differ by a smaller share are taken for one: 59.94 and 60
+_UNSEEN = 0.05  # weight of a joint that was not seen, beside 1 of one that surely was
 _LEAST_WEIGHT = 1e-3  # of the mean one: the equations stay well-conditioned
 
 
@@ -44,6 +48,13 @@ def smooth(values: np.ndarray, weights: np.ndarray, cutoff_hz: float, fps: float
     banded[0] += weights
     flat = values.reshape(frames, -1).astype(np.float64)
     return np.asarray(solveh_banded(banded, flat * weights[:, None], lower=True)).reshape(values.shape)
+
+
+def smooth_joints(pose: np.ndarray, confidence: np.ndarray, cutoff_hz: float, fps: float, order: int) -> np.ndarray:
+    """Each joint of poses (frames, 17, 3) as `smooth` does, believed as its confidence (frames, 17) says."""
+    weights = np.maximum(confidence, _UNSEEN)
+    joints = range(pose.shape[1])
+    return np.stack([smooth(pose[:, j], weights[:, j], cutoff_hz, fps, order) for j in joints], axis=1)
 
 
 def _difference_bands(frames: int, order: int) -> np.ndarray:
@@ -90,6 +101,12 @@ class OneEuro:
     def _share(self, cutoff_hz: float | np.ndarray) -> np.ndarray:
         turn = 2 * np.pi * np.asarray(cutoff_hz) / self.fps
         return np.asarray(turn / (turn + 1))
+
+
+def follow(values: np.ndarray, fps: float, filtering: OneEuroParameters) -> np.ndarray:
+    """Values (frames, ...) through a one-euro filter, one after the other."""
+    one_euro = OneEuro(fps, filtering.min_cutoff_hz, filtering.beta)
+    return np.stack([one_euro.follow(value) for value in values])
 
 
 def resample_seen(pose_2d: np.ndarray, fps: float, wanted: float) -> np.ndarray:

@@ -5,8 +5,7 @@ Notable decisions:
   frame is where one window ends and another takes over;
 - each window is normalised by the box of what is seen in it, as in the window contract, and seen by a camera that is
   turned to the box's centre; its answer is turned back and divided by the size of the body that it shows. So windows
-  agree about a person who comes nearer, and how large the person looks is told beside;
-- `causal`: a frame is the last one of a window of what came before, as it must be live.
+  agree about a person who comes nearer, and how large the person looks is told beside.
 """
 
 from dataclasses import dataclass
@@ -25,6 +24,19 @@ _EDGE = 0.02  # weight of a window's first and last frame beside its middle's 1
 
 
 @dataclass(frozen=True)
+class Lifting:
+    """A network in evaluation mode, with a 3D output, and what it was trained on.
+
+    `window`: frames that it lifts at once; `fps`: their rate, none where it is not known; `flip`: flip averaging.
+    """
+
+    network: nn.Module
+    window: int
+    fps: float | None
+    flip: bool = True
+
+
+@dataclass(frozen=True)
 class LiftedTrack:
     """What the network makes of a track.
 
@@ -37,45 +49,33 @@ class LiftedTrack:
 
 
 def lift_track(
-    network: nn.Module,
-    pose_2d: np.ndarray,
-    camera: PinholeCamera,
-    window: int,
-    stride: int,
-    flip: bool,
-    batch_size: int,
-    causal: bool = False,
+    lifting: Lifting, pose_2d: np.ndarray, camera: PinholeCamera, stride: int, batch_size: int
 ) -> LiftedTrack:
-    """Lift a track at the network's frame rate.
+    """Lift a track at the network's frame rate, on the device that it is on.
 
     Parameters
     ----------
-    network
-        In evaluation mode, with a 3D output; it says which device is used.
     pose_2d
         (frames, 17, 3) pixels and confidence; 0 where missing.
-    window
-        Frames that the network lifts at once.
     stride
-        Frames from one window to the next; 1 if `causal`.
+        Frames from one window to the next.
+    batch_size
+        Windows at once.
     """
-    device = next(network.parameters()).device
+    window, device = lifting.window, next(lifting.network.parameters()).device
     frames = len(pose_2d)
-    starts = _causal_starts(frames, window) if causal else _starts(frames, window, stride)
+    starts, last = _starts(frames, window, stride), torch.tensor(frames - 1)
     rays = torch.from_numpy(camera.rays(pose_2d[..., :2])).to(device, torch.float32)
     confidence = torch.from_numpy(np.ascontiguousarray(pose_2d[..., 2])).to(device, torch.float32)
-    weights = _last(frames, starts, window) if causal else _raised_cosine(window).expand(len(starts), -1)
-    pose = torch.zeros(frames, 17, 3, device=device)
-    log_size, total = torch.zeros(frames, device=device), torch.zeros(frames, device=device)
+    of_window = _raised_cosine(window).to(device)
+    pose, log_size, total = (torch.zeros(frames, *shape, device=device) for shape in ((17, 3), (), ()))
     with torch.inference_mode():
-        for some in torch.arange(len(starts)).split(batch_size):
-            at = starts[some, None] + torch.arange(window)
-            last = torch.full((len(some), 1), frames - 1) if not causal else some[:, None]
-            inside = (at <= last).to(device)
-            at = at.minimum(last).to(device)
-            seen = torch.where(inside[..., None], confidence[at], 0)
-            lifted, size = _lift_windows(network, rays[at], confidence[at], seen, flip)
-            weight = weights[some].to(device) * inside
+        for some in starts.split(batch_size):
+            at = some[:, None] + torch.arange(window)
+            inside, at = (at <= last).to(device), at.minimum(last).to(device)
+            told = torch.where(inside[..., None], confidence[at], 0)
+            lifted, size = lift_windows(lifting.network, rays[at], confidence[at], told, lifting.flip)
+            weight = of_window * inside
             pose.index_add_(0, at.flatten(), (lifted * weight[..., None, None]).flatten(0, 1))
             log_size.index_add_(0, at.flatten(), (size.log()[:, None] * weight).flatten())
             total.index_add_(0, at.flatten(), weight.flatten())
@@ -83,12 +83,25 @@ def lift_track(
     return LiftedTrack(pose.cpu().numpy(), log_size.exp().cpu().numpy())
 
 
-def _lift_windows(
-    network: nn.Module, rays: Tensor, confidence: Tensor, given: Tensor, flip: bool
+def lift_windows(
+    network: nn.Module, rays: Tensor, confidence: Tensor, told: Tensor, flip: bool
 ) -> tuple[Tensor, Tensor]:
-    """Poses (B, T, 17, 3) in camera axes and units of an adult's body, and its size (B,) in focal lengths.
+    """Windows through the network.
 
-    `rays` (B, T, 17, 2); `confidence` (B, T, 17), 0 where nothing was seen; `given`: what the network is told of it.
+    Parameters
+    ----------
+    rays
+        (B, T, 17, 2): x / z and y / z of the rays through the keypoints.
+    confidence
+        (B, T, 17): 0 where nothing was seen.
+    told
+        (B, T, 17): what the network is told of it, 0 in frames that only fill a window up.
+
+    Returns
+    -------
+    (poses, size)
+        (B, T, 17, 3) relative to the pelvis, in camera axes and units of an adult's body, and how large it looks, (B,)
+        focal lengths a unit.
     """
     seen = (confidence > 0)[..., None]
     low, high = _box(rays, seen)
@@ -98,7 +111,7 @@ def _lift_windows(
     low, high = _box(image, seen)
     half = ((high - low).amax(dim=1) / 2).clamp_min(1e-6).view(-1, 1, 1, 1)
     normalised = torch.where(seen, (image - ((low + high) / 2)[:, None, None]) / half, 0)
-    lifted = lift(network, torch.cat((normalised, given[..., None]), dim=-1), flip) * half
+    lifted = lift(network, torch.cat((normalised, told[..., None]), dim=-1), flip) * half
     bones = torch.linalg.vector_norm(lifted[:, :, _CHILDREN] - lifted[:, :, _PARENTS], dim=-1)
     size = bones.mean(dim=1).sum(dim=1) / float(ADULT_BONES_M.sum())  # (B,)
     return (lifted @ turn[:, None]) / size.view(-1, 1, 1, 1), size
@@ -118,16 +131,6 @@ def _starts(frames: int, window: int, stride: int) -> Tensor:
         return torch.zeros(1, dtype=torch.int64)
     starts = torch.arange(0, frames - window + 1, stride)
     return starts if starts[-1] == frames - window else torch.cat((starts, torch.tensor([frames - window])))
-
-
-def _causal_starts(frames: int, window: int) -> Tensor:
-    """Of each frame the window that ends with it, or begins with the track."""
-    return (torch.arange(frames) - window + 1).clamp_min(0)
-
-
-def _last(frames: int, starts: Tensor, window: int) -> Tensor:
-    """(frames, window): 1 at the place of each frame in its own window."""
-    return torch.nn.functional.one_hot(torch.arange(frames) - starts, window).float()
 
 
 def _raised_cosine(window: int) -> Tensor:
