@@ -1,4 +1,4 @@
-"""The axes of animation: y up, x right, and a person who looks at the camera looks along z; right-handed, as the world."""
+"""The axes of animation: y up, x right; who looks at the camera looks along z. Right-handed, as the world is."""
 
 import numpy as np
 

@@ -65,7 +65,9 @@ def _way(begin: np.ndarray, end: np.ndarray) -> np.ndarray:
 def _hierarchy(rigged: RiggedMotion, index: int, depth: int = 0) -> list[str]:
     """Lines of a node and of all below it."""
     node, tab = NODES[index], "  " * depth
-    offset = [0.0, 0.0, 0.0] if index == 0 else _PER_METRE * rigged.offsets[index]  # the root's channels say where it is
+    offset = (
+        [0.0, 0.0, 0.0] if index == 0 else _PER_METRE * rigged.offsets[index]
+    )  # the root's channels say where it is
     turns = " ".join(f"{axis}rotation" for axis in _order(node))
     channels = f"3 {turns}" if index else f"6 Xposition Yposition Zposition {turns}"
     lines = [

@@ -19,7 +19,7 @@ _PER_METRE = 1000
 
 
 def write_c3d(motion: Motion, path: Path) -> None:
-    """Write the joints in the world: millimetres, z up, x right, y away from the camera; frames as the keypoints count."""
+    """Write the joints in the world: millimetres, z up, x right, y away from the camera."""
     points = np.ones((4, len(JOINTS), motion.frames))
     points[:3] = _PER_METRE * motion.joints.transpose(2, 1, 0)
     file = ezc3d.c3d()

@@ -14,9 +14,9 @@ _XYZ = "xyz"
 def write_csv(motion: Motion, path: Path) -> None:
     """Write the joints in the world, their confidences, and the root.
 
-    Lines that begin with # say what it is, its unit and axes. Columns: `frame` (as the file of keypoints counts), `time`
-    (seconds from the first row), `<joint>_x`, `_y`, `_z` and `<joint>_confidence` for each of the 17, `root_x`, `_y`,
-    `_z`, and `root_std_x`, `_y`, `_z`, which are empty where nothing is known.
+    Lines that begin with # say what it is, its unit and axes. Columns: `frame` (as the file of keypoints counts),
+    `time` (seconds from the first row), `<joint>_x`, `_y`, `_z` and `<joint>_confidence` for each of the 17,
+    `root_x`, `_y`, `_z`, and `root_std_x`, `_y`, `_z`, which are empty where nothing is known.
     """
     columns = ["frame", "time"]
     for joint in JOINTS:

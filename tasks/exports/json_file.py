@@ -50,7 +50,11 @@ def _known(values: np.ndarray, decimals: int) -> list[Any]:
     """Rounded, as nested lists; None where not finite."""
     rounded = np.round(values.astype(np.float64), decimals)
     finite = np.isfinite(rounded)
-    return (rounded if finite.all() else np.where(finite, rounded, None)).tolist()
+    if finite.all():
+        return rounded.tolist()
+    objects = rounded.astype(object)
+    objects[~finite] = None
+    return objects.tolist()
 
 
 def _plain(value: Any) -> Any:

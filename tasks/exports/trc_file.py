@@ -13,7 +13,16 @@ from data_contracts.motion import Motion
 from data_contracts.skeleton import JOINTS, NUM_JOINTS
 from tasks.exports.axes import y_up
 
-_FIELDS = "DataRate CameraRate NumFrames NumMarkers Units OrigDataRate OrigDataStartFrame OrigNumFrames".split()
+_FIELDS = [
+    "DataRate",
+    "CameraRate",
+    "NumFrames",
+    "NumMarkers",
+    "Units",
+    "OrigDataRate",
+    "OrigDataStartFrame",
+    "OrigNumFrames",
+]
 
 
 def write_trc(motion: Motion, path: Path) -> None:

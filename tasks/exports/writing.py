@@ -1,0 +1,96 @@
+"""A motion to files that other tools open: `motion.<format>` in a folder, whole or not at all.
+
+What each format holds, its units and axes: docs/lifting-formats.md. Each has a file of this room, with one function.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from data_contracts.errors import InputError
+from data_contracts.motion import Motion, find_faults, summarise, write_motion
+from data_contracts.parameters import ExportFormat
+
+Writer = Callable[[Motion, Path], None]
+
+
+def write_exports(motion: Motion, formats: Sequence[ExportFormat], folder: Path) -> list[Path]:
+    """Write the motion in each of the formats; what stands there is replaced.
+
+    Parameters
+    ----------
+    motion
+        One that keeps the contract of `data_contracts.motion`.
+    formats
+        Which; one that is named twice is written once.
+    folder
+        Where; made where it is missing.
+
+    Returns
+    -------
+    list of pathlib.Path
+        `motion.<format>` of each, in the order of `formats`.
+
+    Raises
+    ------
+    InputError
+        A package that a format needs is not installed, the motion breaks its contract, or the folder cannot be made.
+        Nothing is written then.
+    """
+    writers = {form: _writer(form) for form in formats}
+    for fault in find_faults(summarise([motion])).itertuples():
+        raise InputError(
+            f"{motion.name}: cannot be exported: {fault.check} is {fault.value}, and {fault.bound} is wanted"
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made ({error.strerror})") from error
+    return [_write_whole(writer, motion, folder / f"motion.{form}") for form, writer in writers.items()]
+
+
+def _write_whole(write: Writer, motion: Motion, path: Path) -> Path:
+    """The file comes to its name when it is complete; one that was there stays until then."""
+    partial = path.with_name(f".partial.{path.name}")  # np.savez and ezc3d look at the extension
+    try:
+        write(motion, partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def _writer(form: ExportFormat) -> Writer:
+    """What writes a format; imported when it is asked for, as matplotlib takes a second and ezc3d is an extra."""
+    match form:
+        case ExportFormat.NPZ:
+            return write_motion
+        case ExportFormat.JSON:
+            from tasks.exports.json_file import write_json
+
+            return write_json
+        case ExportFormat.CSV:
+            from tasks.exports.csv_file import write_csv
+
+            return write_csv
+        case ExportFormat.TRC:
+            from tasks.exports.trc_file import write_trc
+
+            return write_trc
+        case ExportFormat.BVH:
+            from tasks.exports.bvh_file import write_bvh
+
+            return write_bvh
+        case ExportFormat.GLB:
+            from tasks.exports.glb_file import write_glb
+
+            return write_glb
+        case ExportFormat.GIF:
+            from tasks.exports.gif_file import write_gif
+
+            return lambda motion, path: write_gif([motion], path)
+        case ExportFormat.C3D:
+            try:
+                from tasks.exports.c3d_file import write_c3d
+            except ImportError as error:
+                raise InputError(f"C3D needs {error.name}: pip install 'pose-uplift[exports]'") from error
+            return write_c3d
