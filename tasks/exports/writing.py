@@ -1,8 +1,10 @@
-"""A motion to files that other tools open: `motion.<format>` in a folder, whole or not at all.
+"""A motion to files that other tools open: `motion.<format>` in a folder.
 
-What each format holds, its units and axes: docs/lifting-formats.md. Each has a file of this room, with one function.
+Files are written beside their place and moved there when all are complete: what fails or is killed leaves none of them
+half written, and what stood there stays. What each format holds, its units and axes: docs/lifting-formats.md.
 """
 
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -33,8 +35,8 @@ def write_exports(motion: Motion, formats: Sequence[ExportFormat], folder: Path)
     Raises
     ------
     InputError
-        A package that a format needs is not installed, the motion breaks its contract, or the folder cannot be made.
-        Nothing is written then.
+        A package that a format needs is not installed, the motion breaks its contract or is longer than a format can
+        be, or the folder cannot be made. Nothing is written then.
     """
     writers = {form: _writer(form) for form in formats}
     for fault in find_faults(summarise([motion])).itertuples():
@@ -45,18 +47,11 @@ def write_exports(motion: Motion, formats: Sequence[ExportFormat], folder: Path)
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{folder}: cannot be made ({error.strerror})") from error
-    return [_write_whole(writer, motion, folder / f"motion.{form}") for form, writer in writers.items()]
-
-
-def _write_whole(write: Writer, motion: Motion, path: Path) -> Path:
-    """The file comes to its name when it is complete; one that was there stays until then."""
-    partial = path.with_name(f".partial.{path.name}")  # np.savez and ezc3d look at the extension
-    try:
-        write(motion, partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return path
+    with tempfile.TemporaryDirectory(prefix=".exports-", suffix=".partial", dir=folder) as partial:
+        written = [Path(partial) / f"motion.{form}" for form in writers]
+        for write, path in zip(writers.values(), written, strict=True):
+            write(motion, path)
+        return [path.replace(folder / path.name) for path in written]
 
 
 def _writer(form: ExportFormat) -> Writer:
