@@ -16,7 +16,7 @@ from data_contracts.parameters.augmentation import AugmentationParameters, NewBo
 from data_contracts.parameters.base import NO_RESULT, Parameters, Share
 from data_contracts.parameters.evaluation import BaselinesParameters, EvaluateParameters, PromoteParameters
 from data_contracts.parameters.keypoints import KeypointFormat, KeypointsParameters
-from data_contracts.parameters.lift import LiftParameters, OneEuroParameters, SmoothingParameters
+from data_contracts.parameters.lift import ExportFormat, LiftParameters, OneEuroParameters, SmoothingParameters
 from data_contracts.parameters.motion import (
     ALL,
     SYNTHETIC_SOURCE,
@@ -54,6 +54,7 @@ __all__ = [
     "DSTformerConfig",
     "DetectorNoise",
     "EvaluateParameters",
+    "ExportFormat",
     "FinetuneParameters",
     "GroupBy",
     "HeadKind",

@@ -1,10 +1,24 @@
 """Parameters of lifting people's own keypoints."""
 
+from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from data_contracts.parameters.base import NO_RESULT, Parameters
+
+
+class ExportFormat(StrEnum):
+    """A file that other tools open; its value is the file's extension. What each holds: docs/lifting-formats.md."""
+
+    NPZ = "npz"
+    JSON = "json"
+    CSV = "csv"
+    TRC = "trc"  # OpenSim's markers
+    C3D = "c3d"  # biomechanics' markers; needs the extra `exports`
+    BVH = "bvh"
+    GLB = "glb"
+    GIF = "gif"
 
 
 class SmoothingParameters(Parameters):
