@@ -5,8 +5,8 @@
 MODEL is a run folder or checkpoint, CLIPS an ingest folder. Each clip is seen by a perspective camera that stands
 somewhere before it (1920 x 1080 pixels, field of view 60 degrees, pitch within 10 degrees); keypoints of each
 detector's skeleton are put on the body, moved as a detector errs, dropped (3 % of the keypoints, and 6 frames in a row
-now and then), written in a format that the detector has, read, tracked and lifted with the person's height known. Errors are
-means over frames, weighted by clips' frames: MPJPE, P-MPJPE in mm, MPJVE in mm per frame; root: distance of the pelvis'
+now and then), written in a format that the detector has, read, tracked and lifted with the person's height known. Errors
+are means over frames, weighted by clips' frames: MPJPE, P-MPJPE in mm, MPJVE in mm per frame; root: distance of the pelvis'
 way from the true one after its mean is taken away, in mm; drift: error of the way from first to last frame, as a share
 of the way that was gone.
 

@@ -36,7 +36,7 @@ def run_name(stage: str, settings: Mapping[str, Any], data: str) -> str:
 
 def data_behind(store: Path, inputs: Mapping[str, str]) -> str:
     """Name of the data that a stage's windows or clips (folders or digests) are of; if it is not known, the digest."""
-    for kind in ("windows", "clips"):
+    for kind in ("windows", "clips", "keypoints"):
         if reference := inputs.get(kind):
             with suppress(InputError):
                 manifest = read_manifest(resolve(store, kind, reference))

@@ -14,6 +14,8 @@ from data_contracts.errors import InputError, some
 
 ENDINGS = (".pkl", ".pickle", ".npz", ".npy")  # in a folder; a file that is named may have any
 CLIP_LIST = "clip_list.csv"
+KEYPOINT_ENDINGS = (".json", ".npz", ".npy", ".csv", ".trc")  # in a folder; a file that is named may have any
+_FRAME_BYTES = 1 << 20  # of a JSON, looked through for what tells a frame
 _AMASS = "_joints_h36m"
 
 
@@ -58,6 +60,30 @@ def find_keypoints(source: str | Path) -> KeypointSource:
             f"{path}: no .json in this folder; a folder of keypoints has one for each frame, as OpenPose's"
         )
     return KeypointSource(path, files)
+
+
+def find_keypoint_files(folder: str | Path) -> dict[str, KeypointSource] | None:
+    """What a folder of keypoints holds by the names that tell them apart; none: it is one source, or no folder.
+
+    One source is a folder with a JSON for each frame, told by its first one: frames have `people`. Else every file of a
+    known ending in it is a source, and every folder of frames.
+    """
+    path = Path(folder)
+    if not path.is_dir() or _is_frames(path):
+        return None
+    entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
+    kept = [entry for entry in entries if _is_frames(entry) or (entry.is_file() and entry.suffix in KEYPOINT_ENDINGS)]
+    stems = [entry.stem if entry.is_file() else entry.name for entry in kept]
+    names = [stem if stems.count(stem) == 1 else entry.name for stem, entry in zip(stems, kept, strict=True)]
+    return {name: find_keypoints(entry) for name, entry in zip(names, kept, strict=True)} or None
+
+
+def _is_frames(folder: Path) -> bool:
+    first = min(folder.glob("[!.]*.json"), default=None) if folder.is_dir() else None
+    try:
+        return first is not None and b'"people"' in first.read_bytes()[:_FRAME_BYTES]
+    except OSError:
+        return False  # whoever reads it says so
 
 
 def find_motion_files(

@@ -20,15 +20,16 @@ import typer
 
 from data_contracts.detector_skeletons import Detector
 from data_contracts.errors import InputError
-from data_contracts.parameters import SYNTHETIC_SOURCE
+from data_contracts.parameters import SYNTHETIC_SOURCE, ExportFormat
 from data_contracts.report import StageResult
-from data_contracts.sources import find_keypoints, find_motion_files
+from data_contracts.sources import find_keypoint_files, find_keypoints, find_motion_files
 from data_contracts.store import identities
 from data_contracts.store.folders import resolve
 from data_contracts.store.lineage import baselines_digest, baselines_source
+from data_contracts.store.manifests import MANIFEST
 from flows.terminal.model_commands import models
-from flows.terminal.options import MODEL_HELP, Call, command
-from flows.terminal.printing import console, print_json, print_stage, score_tables, stage_table
+from flows.terminal.options import MODEL_HELP, Call, changed, command, export_formats
+from flows.terminal.printing import console, people_table, print_json, print_stage, score_tables, stage_table
 from flows.terminal.running import find_or_run, local_checkpoint, run_flow
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -68,12 +69,62 @@ def keypoints(
     ] = None,
 ) -> None:
     """2D keypoints of any detector -> tracks of people, H36M joints in pixels."""
-    parameters = call.parameters.keypoints
-    if skeleton:
-        parameters = parameters.model_copy(update={"skeleton": skeleton})
+    parameters = changed(call.parameters.keypoints, "keypoints", {"skeleton": skeleton})
     identity = identities.keypoints(find_keypoints(source), parameters)
     result = find_or_run(call.store, "keypoints", identity, source=str(source), parameters=parameters)
-    print_stage(result, call.as_json, f"uplift check {_reference(result, call)}")
+    print_stage(result, call.as_json, f"uplift lift {_reference(result, call)}")
+
+
+@command(app)
+def lift(
+    call: Call,
+    source: Annotated[
+        str, typer.Argument(help="What a 2D detector wrote; a folder of such files; or a keypoints stage's digest.")
+    ],
+    model: Annotated[str, typer.Option("--model", help=MODEL_HELP)] = "models:/pose-uplift@champion",
+    height: Annotated[float | None, typer.Option("--height", help="Of the person, metres. Default: 1.70.")] = None,
+    person: Annotated[
+        str | None, typer.Option("--person", help="all, longest, largest, or the number of a track. Default: all.")
+    ] = None,
+    skeleton: Annotated[
+        Detector | None, typer.Option("--skeleton", help="The keypoints. Default: told by the file.")
+    ] = None,
+    fps: Annotated[float | None, typer.Option("--fps", help="Of the video, where the file does not say.")] = None,
+    export: Annotated[
+        str, typer.Option("--export", help=f"Beside motion.npz, by commas: {', '.join(ExportFormat)}.")
+    ] = "",
+    out: Annotated[Path | None, typer.Option("--out", help="Folder to write to. Default: ./lifted/NAME.")] = None,
+    causal: Annotated[
+        bool, typer.Option("--causal", help="Each frame by what came before it alone, as it would be live.")
+    ] = False,
+) -> None:
+    """2D keypoints of any detector -> motion in metres, a folder for each person."""
+    formats = export_formats(export)
+    parameters, reading = call.parameters.lift, call.parameters.keypoints
+    wanted = {"height": height, "person": person, "causal": causal or None}
+    parameters = changed(parameters, "lift", wanted)
+    reading = changed(reading, "keypoints", {"skeleton": skeleton, "fps": fps})
+    if Path(source).exists() and find_keypoint_files(source) is None and not (Path(source) / MANIFEST).is_file():
+        find_keypoints(source)  # what it refuses it refuses before a server is started
+    outcome = run_flow(
+        "lift",
+        source=source,
+        model=model,
+        parameters=parameters,
+        keypoints=reading,
+        export=formats,
+        out=str(out) if out else None,
+        runtime=call.parameters.runtime,
+        store=str(call.store),
+    )
+    to_person = console(call.as_json)
+    to_person.print(people_table(outcome["files"]))
+    for name, why in outcome["failed"].items():
+        to_person.print(f"not lifted: {name}: {why}", soft_wrap=True)
+    to_person.print(f"lifted by {outcome['model']}; open playing.html beside the people", soft_wrap=True)
+    print_json(call.as_json, outcome)
+    if outcome["failed"]:
+        raise typer.Exit(1)
 
 
 @command(app)

@@ -3,9 +3,10 @@
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from data_contracts.parameters.base import NO_RESULT, Parameters
+from data_contracts.skeleton import JOINTS
 
 
 class ExportFormat(StrEnum):
@@ -83,6 +84,16 @@ class LiftParameters(Parameters):
         if self.causal:
             return {"smoothing", "stride", "rigid"}
         return {"one_euro"}
+
+    @field_validator("bones")
+    @classmethod
+    def _bones_have_names_and_lengths(cls, bones: dict[str, float]) -> dict[str, float]:
+        for name, length in bones.items():
+            if name not in JOINTS[1:]:
+                raise ValueError(f"bone {name!r}: a bone is called by the joint it leads to: {', '.join(JOINTS[1:])}")
+            if not 0.01 <= length <= 1.5:
+                raise ValueError(f"bone {name}: {length:g} metres; 0.01 to 1.5 are possible")
+        return bones
 
     @model_validator(mode="after")
     def _person_is_one_of_these(self) -> "LiftParameters":

@@ -22,9 +22,13 @@ from data_contracts.clips import (
     from_arrow,
     summarise,
 )
+from data_contracts.errors import InputError
 from data_contracts.keypoints import KEYPOINT_SCHEMA, KEYPOINTS_FILE, SHORT_TRACK_COLUMNS, SHORT_TRACKS_FILE
 from data_contracts.keypoints import find_faults as find_track_faults
 from data_contracts.keypoints import summarise as summarise_tracks
+from data_contracts.motion import MOTION_FILE, read_motion
+from data_contracts.motion import find_faults as find_motion_faults
+from data_contracts.motion import summarise as summarise_motions
 from data_contracts.skeleton import NUM_JOINTS
 from data_contracts.splits import SPLITS
 from data_contracts.windows import SCALARS, array_shapes, split_files, to_numpy, validate, window_schema
@@ -123,6 +127,23 @@ def check_keypoints(folder: Path, manifest: dict[str, Any], faults: Faults) -> i
         faults.add(SHORT_TRACKS_FILE, "columns", f"has columns {', '.join(map(str, short.columns))}")
     compare(SHORT_TRACKS_FILE, "tracks", len(short), manifest["counts"].get("short_tracks"), faults)
     return len(table)
+
+
+def check_motions(folder: Path, manifest: dict[str, Any], faults: Faults) -> int:
+    """Hold the motions of a lift folder to their contract and its manifest; returns their frames."""
+    motions = []
+    for file in sorted(folder.glob(f"*/{MOTION_FILE}")):
+        try:
+            motions.append(read_motion(file))
+        except InputError as error:
+            faults.add(str(file.relative_to(folder)), "unreadable", str(error).removeprefix(f"{file}: "))
+    for fault in find_motion_faults(summarise_motions(motions)).itertuples(index=False):
+        case = f"{fault.check} {float(str(fault.value)):g} breaks {fault.bound}"
+        faults.add(f"{fault.motion}/{MOTION_FILE}", str(fault.check), case)
+    frames = sum(motion.frames for motion in motions)
+    compare(MOTION_FILE, "people", len(motions), manifest["counts"].get("people"), faults)
+    compare(MOTION_FILE, "frames", frames, manifest["counts"].get("frames"), faults)
+    return frames
 
 
 def check_windows(folder: Path, manifest: dict[str, Any], faults: Faults, on_share: OnShare) -> int:

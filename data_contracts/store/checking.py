@@ -29,7 +29,15 @@ from data_contracts.report import (
     error_column,
     read_errors,
 )
-from data_contracts.store.check_tables import Faults, OnShare, check_clips, check_keypoints, check_windows, compare
+from data_contracts.store.check_tables import (
+    Faults,
+    OnShare,
+    check_clips,
+    check_keypoints,
+    check_motions,
+    check_windows,
+    compare,
+)
 from data_contracts.store.digests import CONTRACT_VERSION, file_digest, stage_digest
 from data_contracts.store.folders import CHECKPOINT_FILE
 from data_contracts.store.manifests import MANIFEST, read_manifest
@@ -128,6 +136,8 @@ def _check_contract(folder: Path, manifest: dict[str, Any], faults: Faults, on_s
             return check_clips(folder, manifest, faults, on_share)
         case "convert":
             return check_windows(folder, manifest, faults, on_share)
+        case "lift":
+            return check_motions(folder, manifest, faults)
         case "keypoints":
             return check_keypoints(folder, manifest, faults)
         case "pretrain" | "finetune":

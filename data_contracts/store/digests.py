@@ -12,7 +12,7 @@ from data_contracts.parameters.base import Parameters, without
 
 CONTRACT_VERSION = 7  # raised whenever the same parameters and inputs would give another result, or another digest
 
-Kind = Literal["synthetic", "clips", "windows", "runs", "baselines", "reports", "keypoints", "pipelines"]
+Kind = Literal["synthetic", "clips", "windows", "runs", "baselines", "reports", "keypoints", "motions", "pipelines"]
 
 KINDS: dict[str, Kind] = {  # stage -> the kind of folder that it leaves
     "synthesise": "synthetic",
@@ -23,6 +23,7 @@ KINDS: dict[str, Kind] = {  # stage -> the kind of folder that it leaves
     "baselines": "baselines",
     "evaluate": "reports",
     "keypoints": "keypoints",
+    "lift": "motions",
 }
 
 

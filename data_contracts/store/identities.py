@@ -14,6 +14,7 @@ from data_contracts.parameters import (
     FinetuneParameters,
     IngestParameters,
     KeypointsParameters,
+    LiftParameters,
     PipelineParameters,
     PretrainParameters,
     SyntheticParameters,
@@ -73,6 +74,12 @@ def keypoints(source: KeypointSource, parameters: KeypointsParameters) -> Identi
         lines = (f"{file.name} {file_digest(file)}\n" for file in source.files)
         digest = hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
     return Identity("keypoints", "keypoints", parameters, {"source": digest}, data=source.path.absolute().stem)
+
+
+def lift(keypoints: Path, checkpoint: Path, parameters: LiftParameters) -> Identity:
+    """Motion: the tracks of keypoints, and the bytes of the checkpoint."""
+    inputs = {"keypoints": _digest(keypoints), "checkpoint": file_digest(checkpoint)}
+    return Identity("motions", "lift", parameters, inputs)
 
 
 def pipeline(files: Sequence[MotionFile], parameters: PipelineParameters) -> Identity:

@@ -1,7 +1,7 @@
 """What the Prefect UI shows of a stage."""
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prefect.artifacts import create_link_artifact, create_table_artifact
@@ -9,6 +9,7 @@ from prefect.artifacts import create_link_artifact, create_table_artifact
 from data_contracts.report import METHODS, StageResult
 
 PLAYING_TEXT = "the worst, the median and the best clip, playing"
+LIFTED_TEXT = "the people, 2D beside 3D, playing"
 
 
 def show_stage(result: StageResult) -> None:
@@ -22,7 +23,7 @@ def show_stage(result: StageResult) -> None:
     rows += [
         {"what": key, "value": _readable(value)}
         for key, value in result.statistics.items()
-        if key not in ("history", "metrics", "intervals", "robustness", "per_group", "datasets", "files")
+        if key not in ("history", "metrics", "intervals", "robustness", "per_group", "datasets", "files", "people")
     ]
     create_table_artifact(table=rows, key=result_key(result.stage), description=f"{result.stage} {result.digest}")
 
@@ -58,6 +59,23 @@ def show_scores(metrics: Mapping[str, Mapping[str, float]], key: str) -> None:
     table = [{"method": name, **{k: round(v, 3) for k, v in metrics[name].items()}} for name in METHODS]
     table[0].setdefault("train_minutes", "not known")  # its first row names the columns
     create_table_artifact(table=table, key=key, description="Held-out people; mm, MPJVE in mm per frame.")
+
+
+def show_people(written: Sequence[Mapping[str, Any]], told: Sequence[Mapping[str, Any]]) -> None:
+    """A table of the people who were lifted: where they are, and how they came to their size and place."""
+    rows = [
+        {
+            "person": one["name"],
+            "frames": one["frames"],
+            "folder": one["folder"],
+            "missing": f"{about['missing_share']:.1%}",
+            "stature": f"{about['scale']['stature_m']:.2f} m ({about['scale']['from']})",
+            "root": about["root"]["from"],
+            "camera looks down": f"{about['pitch']['deg']:.1f} +- {about['pitch']['std_deg']:.1f} degrees",
+        }
+        for one, about in zip(written, told, strict=True)
+    ]
+    create_table_artifact(table=rows, key="lifted-people", description="Lifted people; metres, z up.")
 
 
 def show_page(link: str | None, key: str, text: str) -> None:

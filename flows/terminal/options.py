@@ -8,16 +8,17 @@ makes `uplift convert CLIPS` with `--store`, `--preset`, `--set` and `--json`; `
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
-from data_contracts.parameters import PipelineParameters
-from data_contracts.presets import load_preset, preset_names
+from data_contracts.errors import InputError
+from data_contracts.parameters import ExportFormat, Parameters, PipelineParameters
+from data_contracts.presets import load_preset, parse, preset_names
 from data_contracts.store.folders import default_store
 
 MODEL_HELP = "Run folder or digest, checkpoint (.safetensors, MotionBERT's .bin), or model URI."
@@ -55,6 +56,35 @@ def _shared(
     ] = False,
 ) -> Call:
     return Call(default_store(store), load_preset(preset, set_), json_)
+
+
+SomeParameters = TypeVar("SomeParameters", bound=Parameters)
+
+
+def changed(parameters: SomeParameters, name: str, options: Mapping[str, Any]) -> SomeParameters:
+    """Parameters with what options of their own say; none: not said.
+
+    Raises
+    ------
+    InputError
+        A value is out of bounds.
+    """
+    given = {field: value for field, value in options.items() if value is not None}
+    return parse(type(parameters), parameters.model_dump() | given, where=name)
+
+
+def export_formats(text: str) -> list[ExportFormat]:
+    """Formats by their names, between commas.
+
+    Raises
+    ------
+    InputError
+        One is not known.
+    """
+    names = [name for part in text.split(",") if (name := part.strip().lower())]
+    if unknown := sorted(set(names) - {*ExportFormat}):
+        raise InputError(f"--export {unknown[0]}: these are known: {', '.join(ExportFormat)}")
+    return [ExportFormat(name) for name in dict.fromkeys(names)]
 
 
 def command(app: typer.Typer, name: str | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:

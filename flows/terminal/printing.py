@@ -47,6 +47,16 @@ def stage_table(stages: dict[str, dict[str, Any]]) -> Table:
     return table
 
 
+def people_table(files: list[dict[str, Any]]) -> Table:
+    """A row for each person of each file that was lifted."""
+    table = Table("file", "person", "frames", "files", "folder", title="lifted")
+    for file in files:
+        for person in file["people"]:
+            written = " ".join(name.removeprefix("motion.") for name in person["files"])
+            table.add_row(file["name"], person["name"], f"{person['frames']:,}", written, person["folder"])
+    return table
+
+
 def score_tables(statistics: dict[str, Any]) -> list[Table]:
     """Scores, and robustness where it was asked for: the statistics of an evaluation."""
     tables = [score_table(statistics["metrics"], statistics["intervals"], statistics["resampled"])]

@@ -179,6 +179,8 @@ def _describe(record: Record) -> str:
             return f"{counts['clips']:,} clips of {len(statistics['groups']):,} groups, {counts['frames']:,} frames"
         case "keypoints":
             return f"{counts['tracks']:,} tracks, {counts['frames']:,} frames, {counts['short_tracks']:,} short ones"
+        case "lift":
+            return f"{counts['people']:,} people, {counts['frames']:,} frames"
         case "convert":
             windows = " / ".join(f"{number:,}" for number in counts["windows"].values())
             groups = " / ".join(str(len(names)) for names in statistics["groups"].values())

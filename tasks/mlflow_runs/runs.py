@@ -29,7 +29,7 @@ from filelock import FileLock, Timeout
 from mlflow import MlflowClient
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.data.sources import LocalArtifactDatasetSource  # type: ignore[attr-defined]
-from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, RunStatus
+from mlflow.entities import DatasetInput, InputTag, LoggedModelInput, Metric, Param, Run, RunStatus
 from mlflow.exceptions import MlflowException
 from mlflow.utils.async_logging.run_operations import RunOperations
 from mlflow.utils.validation import MAX_TAG_VAL_LENGTH
@@ -110,6 +110,11 @@ class TrackedRun:
         """Tags of the run."""
         for key, value in tags.items():
             self.client.set_tag(self.run_id, key, value)
+
+    def log_model_input(self, model_id: str | None) -> None:
+        """A LoggedModel as what the run used: its page lists the run, and the run's page the model."""
+        if model_id:
+            self.client.log_inputs(self.run_id, models=[LoggedModelInput(model_id)])
 
     def log_windows(self, folder: Path, context: str) -> None:
         """A windows folder as the run's input dataset."""

@@ -1,0 +1,104 @@
+"""Anyone's 2D keypoints -> motion that people can use: read, lifted, and written as what other tools open."""
+
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+from prefect.logging import get_run_logger
+from prefect.states import Completed
+
+from data_contracts.errors import InputError, some
+from data_contracts.parameters import ExportFormat, KeypointsParameters, LiftParameters, Runtime
+from data_contracts.report import StageResult
+from data_contracts.sources import KeypointSource, find_keypoint_files, find_keypoints
+from data_contracts.store.folders import default_store, resolve
+from data_contracts.store.manifests import MANIFEST
+from flows.prefect_ui.artifacts import LIFTED_TEXT, show_page, show_people, show_stage
+from flows.stage_runs.naming import name_flow_run
+from tasks.exports.folders import must_be_replaceable, write_people
+from tasks.keypoints import read_tracks
+from tasks.lift import lift_tracks
+from tasks.mlflow_runs.links import stage_artifact
+from tasks.mlflow_runs.registry import CHAMPION, MODEL_NAME, find_lifting_model
+from tasks.pages.playing import PLAYING_PAGE
+
+OUT = "lifted"
+
+
+@flow(name="lift", flow_run_name=name_flow_run)
+def lift(
+    source: str,
+    model: str = f"models:/{MODEL_NAME}@{CHAMPION}",
+    parameters: LiftParameters = LiftParameters(),
+    keypoints: KeypointsParameters = KeypointsParameters(),
+    export: list[ExportFormat] | None = None,
+    out: str | None = None,
+    runtime: Runtime = Runtime(),
+    store: str | None = None,
+    parent_run: str | None = None,
+) -> Any:
+    """Lift 2D keypoints of any detector to motion in metres, a folder for each person.
+
+    Parameters
+    ----------
+    source
+        Path of a file of keypoints or of a folder with a JSON for each frame; of a folder of such files, each of which
+        gets a folder of its own; or folder or digest of a keypoints stage.
+    model
+        MLflow model URI, run folder or digest, or checkpoint file.
+    export
+        What is written beside `motion.npz`.
+    out
+        Where to; none: `lifted/NAME` in the working directory.
+    store
+        Root of the store; none: `UPLIFT_STORE`, or `./store`.
+    parent_run
+        MLflow run that this one belongs to.
+
+    Returns
+    -------
+    dict
+        `model`: its URI; `files`: of each its `people` with their folders; `failed`: file -> why.
+    """
+    root = default_store(store)
+    several = find_keypoint_files(source)
+    found = find_lifting_model(root, model)
+    top = Path(out or Path(OUT) / (Path(source).absolute().stem if Path(source).exists() else source))
+    files: list[dict[str, Any]] = []
+    failed: dict[str, str] = {}
+    one_source: dict[str, KeypointSource | str] = {"": source}
+    for name, one in (several or one_source).items():
+        try:
+            must_be_replaceable(top / name)
+            result = lift_tracks(root, _read(root, one, keypoints, parent_run), found, parameters, runtime, parent_run)
+            people = write_people(result.path, export or [], top / name)
+        except InputError as error:
+            if several is None:
+                raise
+            failed[name] = " ".join(str(error).split())
+            get_run_logger().error("%s: %s", name, failed[name])
+            continue
+        files.append({"name": name or top.name, "lifted": result.folder, "cached": result.cached, "people": people})
+        _show(root, result, people)
+    if not files:
+        raise InputError(f"{source}: nothing of it was lifted: {'; '.join(failed.values())}")
+    said = f"{sum(len(file['people']) for file in files)} people of {len(files)} file(s), by {found.uri}"
+    not_lifted = f"; {len(failed)} not lifted: {some(list(failed))}" if failed else ""
+    outcome = {"model": found.uri, "files": files, "failed": failed}
+    return Completed(message=f"{said}{not_lifted}", data=outcome)
+
+
+def _read(store: Path, source: KeypointSource | str, parameters: KeypointsParameters, parent_run: str | None) -> Path:
+    """The keypoints folder of a source, or the one that a path or digest names already."""
+    if isinstance(source, KeypointSource):
+        return read_tracks(store, source, parameters, parent_run).path
+    if not Path(source).exists() or (Path(source) / MANIFEST).is_file():
+        return resolve(store, "keypoints", source)
+    return read_tracks(store, find_keypoints(source), parameters, parent_run).path
+
+
+def _show(store: Path, result: StageResult, people: list[dict[str, object]]) -> None:
+    """What the flow run shows of a file."""
+    show_stage(result)
+    show_people(people, result.statistics["people"])
+    show_page(stage_artifact(store, result.digest, PLAYING_PAGE), "lifted", LIFTED_TEXT)
