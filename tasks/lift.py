@@ -26,8 +26,6 @@ from tasks.pages.playing import PLAYING_PAGE, playing_page
 from tasks.stage_runs.progress import report_progress
 from tasks.stage_runs.tracked_stage import run_stage
 
-_PARTS = 1000  # that progress is told in
-
 
 @task(cache_policy=NO_CACHE)
 def lift_tracks(
@@ -57,8 +55,9 @@ def lift_tracks(
         tracked.log_model_input(model.logged_model_id)
         tracks = chosen(from_arrow(parquet.read_table(keypoints / KEYPOINTS_FILE)), parameters.person)
         lifting = open_lifting(model.checkpoint, bool(wanted.flip), runtime)
-        with report_progress(stage.name, "thousandths", total=_PARTS) as shown:
-            motions = lift_people(lifting, tracks, wanted, lambda share: shown.reach(int(_PARTS * share), _PARTS))
+        frames = sum(len(track.pose_2d) for track in tracks)
+        with report_progress(stage.name, "frames", total=frames) as shown:
+            motions = lift_people(lifting, tracks, wanted, lambda share: shown.reach(round(share * frames), frames))
         faults = find_faults(summarise(motions))
         if not faults.empty:
             fault = faults.iloc[0]

@@ -26,7 +26,7 @@ class SmoothingParameters(Parameters):
     """A zero-lag low-pass filter over time: Butterworth, run forth and back (Winter, Biomechanics, section 3.4)."""
 
     cutoff_hz: float = Field(6.0, gt=0, le=100, description="What is faster is taken for noise.")
-    order: int = Field(2, ge=1, le=8, description="Of the filter; run twice, it falls off as one of twice the order.")
+    order: int = Field(2, ge=1, le=3, description="Of the filter; run twice, it falls off as one of twice the order.")
     depth_cutoff_hz: float = Field(
         0.5, gt=0, le=100, description="The same of the distance from the camera, which is told by far less."
     )
@@ -35,7 +35,7 @@ class SmoothingParameters(Parameters):
 class OneEuroParameters(Parameters):
     """The one-euro filter of causal lifting (Casiez et al., CHI 2012)."""
 
-    min_cutoff_hz: float = Field(1.5, gt=0, le=100, description="Of a joint that stands still: lower trembles less.")
+    min_cutoff_hz: float = Field(3.0, gt=0, le=100, description="Of a joint that stands still: lower trembles less.")
     beta: float = Field(1.0, ge=0, description="How the cutoff rises with speed, Hz per m/s: higher lags less.")
 
 

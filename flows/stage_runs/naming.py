@@ -20,7 +20,7 @@ def name_flow_run() -> str:
     with suppress(InputError):
         if version := given.get("version"):  # of the challenger, in a promotion
             data = f"version {version}"
-        elif flow_run.get_flow_name() == "keypoints":
+        elif flow_run.get_flow_name() in ("keypoints", "lift"):
             data = Path(given["source"]).absolute().stem
         elif source := given.get("source"):
             data = SYNTHETIC_SOURCE if source == SYNTHETIC_SOURCE else data_name(find_motion_files(source))

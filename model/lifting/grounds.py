@@ -13,12 +13,14 @@ import numpy as np
 from data_contracts.skeleton import JOINTS
 
 _ANKLES = [JOINTS.index("left_ankle"), JOINTS.index("right_ankle")]
+_HIPS = [JOINTS.index("left_hip"), JOINTS.index("right_hip")]
 _HEAD = JOINTS.index("head")
 _STRETCHED = 0.92  # of the longest seen, to count as standing
 _STEEPEST_DEG = 60.0  # a body that leans more towards the camera or away lies or floats
+_ASIDE = 0.5  # and so does one that leans 30 degrees to a side
 _LEAN_DEG = 3.0  # of people who walk: what remains however many frames are seen
 _UNKNOWN_DEG = 10.0
-_LOWEST_SHARE = 0.03  # of the frames
+_LOWEST_SHARE = 0.02  # of what ankles were seen at
 
 
 @dataclass(frozen=True)
@@ -30,12 +32,22 @@ class Pitch:
     found: str
 
 
-def find_pitch(poses: list[np.ndarray], stretches: list[float]) -> Pitch:
-    """By the bodies of all people of a video: poses (frames, 17, 3) in camera axes, and each one's full length."""
+def find_pitch(poses: list[np.ndarray], confidences: list[np.ndarray], stretches: list[float]) -> Pitch:
+    """By the bodies of all people of a video.
+
+    Parameters
+    ----------
+    poses, confidences
+        Of each person (frames, 17, 3) in camera axes and (frames, 17).
+    stretches
+        How long each one is from ankle to head.
+    """
     angles = []
-    for pose, stretch in zip(poses, stretches, strict=True):
+    for pose, confidence, stretch in zip(poses, confidences, stretches, strict=True):
         line = pose[:, _HEAD] - pose[:, _ANKLES].mean(axis=1)
-        standing = np.linalg.norm(line, axis=-1) > _STRETCHED * stretch
+        seen = (confidence[:, [*_ANKLES, *_HIPS, _HEAD]] > 0).all(axis=1)
+        length = np.linalg.norm(line, axis=-1)
+        standing = seen & (length > _STRETCHED * stretch) & (np.abs(line[:, 0]) < _ASIDE * length)
         angle = np.rad2deg(np.arctan2(-line[:, 2], -line[:, 1]))
         angles.append(angle[standing & (np.abs(angle) < _STEEPEST_DEG)])
     angle = np.concatenate(angles)
@@ -52,7 +64,11 @@ def to_world(vectors: np.ndarray, pitch_deg: float) -> np.ndarray:
     return np.stack([x, z * cos - y * sin, -y * cos - z * sin], axis=-1)
 
 
-def floor_height(pose: np.ndarray, root: np.ndarray, ankle_m: float) -> float:
-    """Height of the floor in the world of `to_world`, where an ankle stands `ankle_m` above it."""
-    ankles = (pose[:, _ANKLES, 2] + root[:, None, 2]).min(axis=1)
-    return float(np.quantile(ankles, _LOWEST_SHARE)) - ankle_m
+def floor_height(pose: np.ndarray, root: np.ndarray, confidence: np.ndarray, ankle_m: float) -> float:
+    """Height of the floor in the world of `to_world`, where an ankle stands `ankle_m` above it.
+
+    Ankles that were seen count, or all where none was.
+    """
+    ankles = pose[:, _ANKLES, 2] + root[:, None, 2]
+    seen = confidence[:, _ANKLES] > 0
+    return float(np.quantile(ankles[seen] if seen.any() else ankles, _LOWEST_SHARE)) - ankle_m

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from data_contracts.parameters import OneEuroParameters
 from data_contracts.skeleton import NUM_JOINTS
-from model.lifting.bodies import alike, bone_vectors, metres_per_unit, with_lengths
+from model.lifting.bodies import ADULT_BONES_M, alike, bone_vectors, metres_per_unit, with_lengths
 from model.lifting.cameras import PinholeCamera
 from model.lifting.grounds import to_world
 from model.lifting.smoothing import SAME_RATE, OneEuro
@@ -55,7 +55,7 @@ class LiveLifter:
         self.frames: deque[Tensor] = deque(maxlen=int(np.ceil((lifting.window - 1) * self.step)) + 2)
         self.pushed = 0
         self.device = next(lifting.network.parameters()).device
-        self.mean_bones: np.ndarray | None = None
+        self.mean_bones, self.measured = ADULT_BONES_M, 0
         self.one_euro = OneEuro(fps, filtering.min_cutoff_hz, filtering.beta) if filtering else None
         self.size = 0.0  # focal lengths a metre of the body, in the frame pushed last
 
@@ -89,7 +89,7 @@ class LiveLifter:
                 self.lifting.network, window[None, ..., :2], window[None, ..., 2], told[None], self.lifting.flip
             )
         pose = poses[0, inside - 1].cpu().numpy().astype(np.float64)
-        return self._settled(pose, float(size))
+        return self._settled(pose, float(size), bool((frame[:, 2] > 0).any()))
 
     def _window(self) -> tuple[Tensor, int]:
         """(window, 17, 3): rays and confidence of what was pushed, at the network's rate; and how many are no filling.
@@ -109,12 +109,12 @@ class LiveLifter:
         window = torch.where(seen, torch.lerp(first, second, share), 0)
         return torch.cat((window, window[-1:].expand(length - inside, -1, -1))), inside
 
-    def _settled(self, pose: np.ndarray, size: float) -> np.ndarray:
+    def _settled(self, pose: np.ndarray, size: float, seen: bool) -> np.ndarray:
         """Metres, with bones of the lengths that they had on average so far, filtered."""
-        lengths = alike(np.linalg.norm(bone_vectors(pose), axis=-1))
-        if self.mean_bones is None:
-            self.mean_bones = lengths
-        self.mean_bones = self.mean_bones + (lengths - self.mean_bones) / min(self.pushed, _REMEMBERED)
+        if seen:
+            self.measured = min(self.measured + 1, _REMEMBERED)
+            lengths = alike(np.linalg.norm(bone_vectors(pose), axis=-1))
+            self.mean_bones = self.mean_bones + (lengths - self.mean_bones) / self.measured
         metres = metres_per_unit(self.mean_bones, self.height, {})
         self.size = size / metres
         pose = with_lengths(pose[None], self.mean_bones)[0] * metres

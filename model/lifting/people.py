@@ -81,6 +81,7 @@ class _Body:
     """Pose (frames, 17, 3) in metres and camera axes, its root, and how it came to metres."""
 
     pose: np.ndarray
+    confidence: np.ndarray
     root: RootPath
     lengths: np.ndarray
     stature: float
@@ -122,7 +123,7 @@ def _body(
         pose, lengths, size = pose * metres, lengths * metres, size / metres
         cutoffs = (smoothing.cutoff_hz, smoothing.depth_cutoff_hz) if smoothing else None
         root = find_root(pose, rays, confidence, size, fps, parameters.camera, cutoffs)
-    return _Body(pose, root, lengths, stature_of(lengths), fps, track.fps is not None)
+    return _Body(pose, confidence, root, lengths, stature_of(lengths), fps, track.fps is not None)
 
 
 def _whole(
@@ -160,7 +161,8 @@ def _live(
 def _pitch(bodies: list[_Body], parameters: LiftParameters) -> Pitch:
     if parameters.pitch_deg is not None:
         return Pitch(parameters.pitch_deg, 0.0, "given")
-    return find_pitch([body.pose for body in bodies], [stretched(body.lengths) for body in bodies])
+    confidences = [body.confidence for body in bodies]
+    return find_pitch([body.pose for body in bodies], confidences, [stretched(body.lengths) for body in bodies])
 
 
 def _motion(
@@ -170,7 +172,7 @@ def _motion(
     root, std = to_world(body.root.position, pitch.degrees), _turned_std(body.root.std, pitch.degrees)
     if not parameters.root or body.root.camera == "none":
         root, std = np.zeros_like(root), np.full_like(std, np.inf)
-    floor = floor_height(pose, root, ANKLE_SHARE * body.stature) if parameters.floor else 0.0
+    floor = floor_height(pose, root, body.confidence, ANKLE_SHARE * body.stature) if parameters.floor else 0.0
     root = root - [0, 0, floor]
     return Motion(
         name=name,

@@ -20,6 +20,7 @@ from model.lifting.cameras import PinholeCamera, turned_to
 from model.network.lifting import lift
 
 _PARENTS, _CHILDREN = (list(ends) for ends in zip(*BONES, strict=True))
+_SMALLEST = 1e-6  # focal lengths a unit: of a window in which nobody was seen
 _EDGE = 0.02  # weight of a window's first and last frame beside its middle's 1
 
 
@@ -113,7 +114,7 @@ def lift_windows(
     normalised = torch.where(seen, (image - ((low + high) / 2)[:, None, None]) / half, 0)
     lifted = lift(network, torch.cat((normalised, told[..., None]), dim=-1), flip) * half
     bones = torch.linalg.vector_norm(lifted[:, :, _CHILDREN] - lifted[:, :, _PARENTS], dim=-1)
-    size = bones.mean(dim=1).sum(dim=1) / float(ADULT_BONES_M.sum())  # (B,)
+    size = (bones.mean(dim=1).sum(dim=1) / float(ADULT_BONES_M.sum())).clamp_min(_SMALLEST)  # (B,)
     return (lifted @ turn[:, None]) / size.view(-1, 1, 1, 1), size
 
 

@@ -26,7 +26,7 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.types import Schema, TensorSpec
 
-from data_contracts.errors import InputError
+from data_contracts.errors import InputError, some
 from data_contracts.skeleton import NUM_JOINTS
 from data_contracts.store.digests import file_digest
 from data_contracts.store.folders import resolve_checkpoint
@@ -247,7 +247,9 @@ def find_version(client: MlflowClient, uri: str) -> ModelVersion:
     for version in model_versions(client):
         if alias in version.aliases or number == str(version.version):
             return version
-    raise InputError(f"{uri}: {MODEL_NAME} has no such version in MLflow at {mlflow.get_tracking_uri()}")
+    there = [f"@{name}" for name in aliased_versions(client)]
+    has = f"it has {some(there)}" if there else "it has none yet"
+    raise InputError(f"{uri}: {MODEL_NAME} has no such version in MLflow at {mlflow.get_tracking_uri()}; {has}")
 
 
 def logged_model_id(version: ModelVersion) -> str:

@@ -1,0 +1,72 @@
+"""Smoothing keeps what is slow, halves what is at the cutoff, leans on what was seen; rates change and change back."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data_contracts.parameters import OneEuroParameters
+from model.lifting.smoothing import follow, resample_back, resample_seen, smooth
+
+FPS = 60.0
+
+
+@given(order=st.integers(2, 3), cutoff=st.floats(0.5, 20), slope=st.floats(-3, 3))
+def test_what_moves_evenly_is_kept_to_the_last_frame(order, cutoff, slope):
+    line = (1.0 + slope * np.arange(50))[:, None]
+    np.testing.assert_allclose(smooth(line, np.ones(50), cutoff, FPS, order), line, atol=1e-5)
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+@pytest.mark.parametrize("cutoff", [2.0, 6.0])
+def test_half_of_the_amplitude_is_left_at_the_cutoff_and_nothing_lags(order, cutoff):
+    wave = np.sin(2 * np.pi * cutoff * np.arange(600) / FPS)
+    smoothed = smooth(wave[:, None], np.ones(600), cutoff, FPS, order)[:, 0]
+    middle = slice(200, 400)
+    assert smoothed[middle] @ wave[middle] / (wave[middle] @ wave[middle]) == pytest.approx(0.5, abs=0.01)
+    np.testing.assert_allclose(smoothed[middle], 0.5 * wave[middle], atol=0.02)
+
+
+def test_what_was_not_seen_counts_for_little():
+    wave = np.sin(np.arange(120) / 15)
+    broken, weights = wave.copy(), np.ones(120)
+    broken[60:66], weights[60:66] = 5.0, 0.0
+    smoothed = smooth(broken[:, None], weights, 6.0, FPS)[:, 0]
+    assert np.abs(smoothed - wave).max() < 0.05
+    assert np.abs(smooth(broken[:, None], np.ones(120), 6.0, FPS)[:, 0] - wave).max() > 2
+
+
+def test_a_cutoff_beyond_what_the_rate_holds_changes_nothing():
+    noise = np.random.default_rng(0).normal(size=(30, 3))
+    np.testing.assert_array_equal(smooth(noise, np.ones(30), 30.0, FPS), noise)
+    np.testing.assert_array_equal(smooth(noise[:2], np.ones(2), 6.0, FPS), noise[:2])
+
+
+def test_the_live_filter_calms_what_stands_and_follows_what_runs():
+    random = np.random.default_rng(0)
+    still = 1 + 0.01 * random.normal(size=(300, 17, 3))
+    assert follow(still, FPS, OneEuroParameters())[100:].std() < 0.6 * still.std()
+    ramp = np.linspace(0, 10, 120)[:, None]  # 5 m/s
+    assert np.abs(follow(ramp, FPS, OneEuroParameters())[30:] - ramp[30:]).max() < 0.1
+
+
+@pytest.mark.parametrize(("fps", "wanted"), [(30.0, 60.0), (25.0, 60.0), (120.0, 60.0), (50.0, 30.0)])
+def test_slow_motion_comes_back_from_another_rate(fps, wanted):
+    times = np.arange(80) / fps
+    pose = np.ones((80, 17, 3), np.float32)
+    pose[..., 0] = 100 * np.sin(2 * times)[:, None]
+    there = resample_seen(pose, fps, wanted)
+    assert len(there) == int(79 * wanted / fps) + 1
+    back = resample_back(there, wanted, fps, 80)
+    assert back.shape == pose.shape
+    inner = slice(0, 80 - int(np.ceil(fps / wanted)))
+    np.testing.assert_allclose(back[inner], pose[inner], atol=0.6)
+
+
+def test_between_a_frame_that_was_seen_and_one_that_was_not_nothing_is_put():
+    pose = np.ones((10, 17, 3), np.float32)
+    pose[4, 3] = 0
+    there = resample_seen(pose, 30.0, 60.0)
+    assert (there[7:10, 3] == 0).all()
+    assert (there[[6, 10], 3] == 1).all()
+    assert (np.delete(there, 3, axis=1) == 1).all()
