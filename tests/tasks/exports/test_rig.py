@@ -38,7 +38,9 @@ def steps(rigged: RiggedMotion) -> np.ndarray:
 def bending(angles: np.ndarray, aside: float) -> np.ndarray:
     """A body in the rest pose whose left forearm turns by `angles` (frames) in a plane, `aside` of it."""
     frames = len(angles)
-    directions = np.tile(np.stack([REST_DIRECTIONS[:, 0], -REST_DIRECTIONS[:, 2], REST_DIRECTIONS[:, 1]], 1), (frames, 1, 1))
+    directions = np.tile(
+        np.stack([REST_DIRECTIONS[:, 0], -REST_DIRECTIONS[:, 2], REST_DIRECTIONS[:, 1]], 1), (frames, 1, 1)
+    )
     bend = np.stack([np.cos(angles), np.sin(angles), np.full(frames, aside)], axis=-1)
     directions[:, ELBOW_TO_WRIST] = bend / np.linalg.norm(bend, axis=-1, keepdims=True)
     joints = np.zeros((frames, 17, 3))
@@ -65,9 +67,11 @@ def test_the_rest_pose_is_a_t_that_stands_on_the_ground_and_looks_along_z(lifted
     rigged = rig(lifted)
     rest = {node.name: place for node, place in zip(NODES, rigged.rest, strict=True)}
     assert min(rest["left_ankle"][1], rest["right_ankle"][1]) == pytest.approx(0, abs=1e-9)
-    assert rest["left_wrist"][0] > 0.4 and rest["right_wrist"][0] < -0.4
+    assert rest["left_wrist"][0] > 0.4
+    assert rest["right_wrist"][0] < -0.4
     assert rest["left_wrist"][1] == pytest.approx(rest["thorax"][1])
-    assert rest["nose"][2] > 0.02 and rest["head"][1] > rest["nose"][1] > rest["thorax"][1]
+    assert rest["nose"][2] > 0.02
+    assert rest["head"][1] > rest["nose"][1] > rest["thorax"][1]
 
 
 def test_a_person_in_the_rest_pose_has_no_rotation():
