@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from data_contracts.skeleton import JOINTS
 from tasks.exports.bvh_file import write_bvh
-from tests.tasks.exports.motions import motion_of, tumbling, y_up_by_hand
+from tests.tasks.exports.motions import motion_of, resting, tumbling, y_up_by_hand
 
 
 class Bvh:
@@ -90,6 +90,11 @@ def about(axis: int, angle: np.ndarray) -> np.ndarray:
     return matrix
 
 
+def somersaults(angle: np.ndarray) -> np.ndarray:
+    """Joints (frames, 17, 3) of the rest pose turned about x, which is the middle of the root's three angles."""
+    return np.einsum("tij,kj->tki", about(0, angle), resting(1)[0]) + np.array([0, 0, 1])
+
+
 def test_a_walking_person_comes_back_within_a_millimetre(lifted, tmp_path):
     write_bvh(lifted, tmp_path / "motion.bvh")
     read = Bvh(tmp_path / "motion.bvh")
@@ -145,6 +150,13 @@ def test_angles_go_on_over_whole_turns(tmp_path, walking):
     rows = Bvh(tmp_path / "motion.bvh").rows
     assert np.abs(np.diff(rows[:, 3:], axis=0)).max() < 5
     assert np.ptp(rows[:, 5]) == pytest.approx(6 * 180, abs=1)
+
+
+def test_angles_go_on_head_over_heels(tmp_path):
+    write_bvh(motion_of(somersaults(np.linspace(0.02, 6 * np.pi, 240))), tmp_path / "motion.bvh")
+    root = Bvh(tmp_path / "motion.bvh").rows[:, 3:6]
+    assert np.abs(np.diff(root, axis=0)).max() < 5
+    assert np.ptp(root[:, 1]) == pytest.approx(6 * 180, abs=2)
 
 
 def test_no_angle_of_a_person_jumps(lifted, tmp_path):
