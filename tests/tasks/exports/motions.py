@@ -51,7 +51,7 @@ def chained(directions: np.ndarray, lengths: np.ndarray) -> np.ndarray:
 
 
 def resting(frames: int, **bones: np.ndarray) -> np.ndarray:
-    """Joints (frames, 17, 3) of a body in the rest pose, but for `bones`: the joint that one leads to -> (frames, 3)."""
+    """Joints (frames, 17, 3) of a body in the rest pose, but for `bones`: joint that one leads to -> (frames, 3)."""
     directions = np.tile(
         np.stack([REST_DIRECTIONS[:, 0], -REST_DIRECTIONS[:, 2], REST_DIRECTIONS[:, 1]], 1), (frames, 1, 1)
     )
