@@ -16,9 +16,18 @@ _TRIANGLES = np.array([(0, 3, 2), (0, 4, 3), (0, 5, 4), (0, 2, 5), (1, 2, 3), (1
 
 @dataclass(frozen=True)
 class BoneMesh:
-    """Triangles, three vertices each: positions (vertices, 3) in metres, y up, and unit normals (vertices, 3); colors
+    """Triangles, three vertices each, in the rest pose.
 
-    (vertices, 4) uint8; nodes (vertices,), the index in `NODES` of what each vertex follows.
+    Attributes
+    ----------
+    positions
+        (vertices, 3) metres, y up.
+    normals
+        (vertices, 3) unit vectors, of the face.
+    colors
+        (vertices, 4) uint8: red, green, blue, opacity.
+    nodes
+        (vertices,): index in `NODES` of what each vertex follows.
     """
 
     positions: np.ndarray

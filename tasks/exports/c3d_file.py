@@ -1,4 +1,4 @@
-"""C3D: markers over time, as biomechanics keeps them (Mokka, Visual3D, Vicon, OpenSim, MATLAB). The markers are joints.
+"""C3D: markers over time, as biomechanics keeps them. The markers are the joints.
 
 Notable decisions:
 - millimetres and z up, as laboratories write them; POINT:UNITS and POINT:X_SCREEN, Y_SCREEN say so;

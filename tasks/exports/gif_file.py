@@ -48,9 +48,9 @@ def write_gif(motions: Sequence[Motion], path: Path) -> None:
     if not motions:
         raise ValueError("a GIF of no motion")
     numbers, pause = _shown(motions)
-    images = list(_images(motions, numbers))
-    palette = images[len(images) // 2].quantize(64, Image.Quantize.MAXCOVERAGE)
-    first, *others = (image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images)
+    images = _images(motions, numbers)
+    first = next(images).quantize(64, Image.Quantize.MAXCOVERAGE)
+    others = [image.quantize(palette=first, dither=Image.Dither.NONE) for image in images]
     first.save(path, format="GIF", save_all=True, append_images=others, duration=10 * pause, loop=0)
 
 

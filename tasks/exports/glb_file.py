@@ -1,4 +1,4 @@
-"""GLB (glTF 2.0, binary): an animated skeleton with bones to be seen, for Blender, three.js, game engines and viewers.
+"""GLB (glTF 2.0, binary): an animated skeleton with bones to be seen, for Blender, game engines and viewers.
 
 Notable decisions:
 - written with `struct` and `json`: a GLB is a JSON and a block of arrays, and less code than a library would take to be

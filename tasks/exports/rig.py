@@ -3,8 +3,8 @@
 Notable decisions:
 - every joint comes out where it was, whatever the directions of the bones, as long as these keep their lengths: pelvis
   and thorax have three bones each and cannot turn towards all, so each of those hangs on a joint of its own, of no
-  length (`pelvis_to_right_hip`), and pelvis and thorax turn with the best fit to the three (Kabsch, Acta Cryst. A32,
-  1976);
+  length (`pelvis_to_right_hip`), and pelvis and thorax turn with the best fit to all bones that meet there (Kabsch,
+  Acta Cryst. A32, 1976). Without the spine's, a thorax whose shoulders and nose lie on one line turned as it liked;
 - a length is the median over the frames; where a bone does not keep it, directions are kept and positions give way;
 - positions tell no twist about a bone: it turns from the rest pose the shortest way, as its parent sees it. Towards the
   opposite direction there is no shortest way: beyond 120 degrees the twist goes on as it was (parallel transport), and
@@ -126,8 +126,8 @@ def rig(motion: Motion) -> RiggedMotion:
         parent = world[node.parent] if node.parent >= 0 else Rotation.identity(len(joints))
         if node.bone >= 0:
             turn = _aim(REST_DIRECTIONS[node.bone], parent.inv().apply(directions[:, node.bone]))
-        elif siblings := [bone for bone, (joint, _) in enumerate(BONES) if joint == node.joint]:
-            turn = parent.inv() * _best_fit(REST_DIRECTIONS[siblings], directions[:, siblings])
+        elif len(around := [bone for bone, pair in enumerate(BONES) if node.joint in pair]) > 1:
+            turn = parent.inv() * _best_fit(REST_DIRECTIONS[around], directions[:, around])
         else:
             turn = Rotation.identity(len(joints))
         local.append(turn)

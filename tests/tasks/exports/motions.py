@@ -4,7 +4,8 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from data_contracts.motion import Motion
-from data_contracts.skeleton import BONES
+from data_contracts.skeleton import BONES, JOINTS
+from tasks.exports.rig import REST_DIRECTIONS
 
 
 def motion_of(joints: np.ndarray, fps: float = 60.0) -> Motion:
@@ -37,12 +38,27 @@ def tumbling(seed: int, frames: int = 40) -> np.ndarray:
     rng = np.random.default_rng(seed)
     directions = gaussian_filter1d(rng.normal(size=(frames, len(BONES), 3)), 10, axis=0, mode="wrap")
     directions /= np.linalg.norm(directions, axis=-1, keepdims=True)
-    lengths = rng.uniform(0.05, 0.4, len(BONES))
-    joints = np.zeros((frames, 17, 3))
-    joints[:, 0] = rng.uniform(-3, 3, 3) + np.cumsum(rng.normal(scale=0.01, size=(frames, 3)), axis=0)
+    root = rng.uniform(-3, 3, 3) + np.cumsum(rng.normal(scale=0.01, size=(frames, 3)), axis=0)
+    return chained(directions, rng.uniform(0.05, 0.4, len(BONES))) + root[:, None]
+
+
+def chained(directions: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Joints (frames, 17, 3) of bones that point along unit vectors (frames, 16, 3), the pelvis at the origin."""
+    joints = np.zeros((len(directions), 17, 3))
     for bone, (parent, child) in enumerate(BONES):
         joints[:, child] = joints[:, parent] + lengths[bone] * directions[:, bone]
     return joints
+
+
+def resting(frames: int, **bones: np.ndarray) -> np.ndarray:
+    """Joints (frames, 17, 3) of a body in the rest pose, but for `bones`: joint that one leads to -> (frames, 3)."""
+    directions = np.tile(
+        np.stack([REST_DIRECTIONS[:, 0], -REST_DIRECTIONS[:, 2], REST_DIRECTIONS[:, 1]], 1), (frames, 1, 1)
+    )
+    for joint, pointed in bones.items():
+        bone = [child for _, child in BONES].index(JOINTS.index(joint))
+        directions[:, bone] = pointed / np.linalg.norm(pointed, axis=-1, keepdims=True)
+    return chained(directions, np.full(len(BONES), 0.3))
 
 
 def y_up_by_hand(joints: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from data_contracts.skeleton import JOINTS
 from tasks.exports.bvh_file import write_bvh
-from tests.tasks.exports.motions import motion_of, tumbling, y_up_by_hand
+from tests.tasks.exports.motions import motion_of, resting, tumbling, y_up_by_hand
 
 
 class Bvh:
@@ -90,6 +90,11 @@ def about(axis: int, angle: np.ndarray) -> np.ndarray:
     return matrix
 
 
+def somersaults(angle: np.ndarray) -> np.ndarray:
+    """Joints (frames, 17, 3) of the rest pose turned about x, which is the middle of the root's three angles."""
+    return np.einsum("tij,kj->tki", about(0, angle), resting(1)[0]) + np.array([0, 0, 1])
+
+
 def test_a_walking_person_comes_back_within_a_millimetre(lifted, tmp_path):
     write_bvh(lifted, tmp_path / "motion.bvh")
     read = Bvh(tmp_path / "motion.bvh")
@@ -118,28 +123,40 @@ def test_bvhio_reads_the_same(lifted, tmp_path):
 def test_the_skeleton_is_the_one_that_the_docs_name(lifted, tmp_path):
     write_bvh(lifted, tmp_path / "motion.bvh")
     read = Bvh(tmp_path / "motion.bvh")
-    assert read.names[0] == "pelvis" and len(read.names) == 23
+    assert read.names[0] == "pelvis"
+    assert len(read.names) == 23
     positions = ["Xposition", "Yposition", "Zposition"]
     assert read.channels[0] == [*positions, "Zrotation", "Xrotation", "Yrotation"]
-    orders = {name: "".join(channel[0] for channel in channels) for name, channels in zip(read.names, read.channels)}
+    orders = {
+        name: "".join(channel[0] for channel in channels)
+        for name, channels in zip(read.names, read.channels, strict=True)
+    }
     assert {orders[name] for name in ("right_hip", "left_knee", "spine", "nose", "thorax_to_nose")} == {"ZYX"}
     assert {orders[name] for name in ("thorax", "left_shoulder", "right_elbow", "left_wrist", "head")} == {"ZXY"}
-    parents = {name: read.names[parent] for name, parent in zip(read.names[1:], read.parents[1:])}
-    assert parents["left_knee"] == "left_hip" and parents["left_hip"] == "pelvis_to_left_hip"
-    assert parents["pelvis_to_left_hip"] == "pelvis" and not read.offsets[read.names.index("pelvis_to_left_hip")].any()
-    assert {name: float(np.linalg.norm(end)) for name, end in read.ends.items()} == {
-        name: 5.0 for name in ("right_ankle", "left_ankle", "head", "left_wrist", "right_wrist")
-    }
+    parents = {name: read.names[parent] for name, parent in zip(read.names[1:], read.parents[1:], strict=True)}
+    assert parents["left_knee"] == "left_hip"
+    assert parents["left_hip"] == "pelvis_to_left_hip"
+    assert parents["pelvis_to_left_hip"] == "pelvis"
+    assert not read.offsets[read.names.index("pelvis_to_left_hip")].any()
+    assert set(read.ends) == {"right_ankle", "left_ankle", "head", "left_wrist", "right_wrist"}
+    assert {float(np.linalg.norm(end)) for end in read.ends.values()} == {5.0}
 
 
 def test_angles_go_on_over_whole_turns(tmp_path, walking):
     angle = np.linspace(0, 6 * np.pi, 240)  # three turns on the spot, 4.5 degrees a frame
     pose = walking[0] - walking[0, 0]
     turn = about(2, angle)
-    write_bvh(motion_of(np.einsum("tij,kj->tki", turn, pose) + [0, 0, 1]), tmp_path / "motion.bvh")
+    write_bvh(motion_of(np.einsum("tij,kj->tki", turn, pose) + np.array([0, 0, 1])), tmp_path / "motion.bvh")
     rows = Bvh(tmp_path / "motion.bvh").rows
     assert np.abs(np.diff(rows[:, 3:], axis=0)).max() < 5
     assert np.ptp(rows[:, 5]) == pytest.approx(6 * 180, abs=1)
+
+
+def test_angles_go_on_head_over_heels(tmp_path):
+    write_bvh(motion_of(somersaults(np.linspace(0.02, 6 * np.pi, 240))), tmp_path / "motion.bvh")
+    root = Bvh(tmp_path / "motion.bvh").rows[:, 3:6]
+    assert np.abs(np.diff(root, axis=0)).max() < 5
+    assert np.ptp(root[:, 1]) == pytest.approx(6 * 180, abs=2)
 
 
 def test_no_angle_of_a_person_jumps(lifted, tmp_path):

@@ -53,7 +53,7 @@ def test_left_and_right_are_seen_on_both_sides_and_move(walking, tmp_path):
 
 
 def test_people_come_when_their_track_begins(walking, tmp_path):
-    late = replace(motion_of(walking[:60] + [1.5, 0, 0]), first_frame=12 + 60)
+    late = replace(motion_of(walking[:60] + np.array([1.5, 0, 0])), first_frame=12 + 60)
     write_gif([motion_of(walking[:120]), late], tmp_path / "motion.gif")
     images, _ = frames_of(tmp_path / "motion.gif")
     drawn = near(images, RED).sum(axis=(1, 2))
@@ -64,7 +64,8 @@ def test_one_frame_and_no_keypoints_are_a_picture(walking, tmp_path):
     motion = motion_of(walking[:1])
     write_gif([replace(motion, pose_2d=np.full_like(motion.pose_2d, np.nan))], tmp_path / "motion.gif")
     images, _ = frames_of(tmp_path / "motion.gif")
-    assert len(images) == 1 and near(images[0, :, 320:], RED).any()
+    assert len(images) == 1
+    assert near(images[0, :, 320:], RED).any()
 
 
 def test_nobody_is_refused(tmp_path):

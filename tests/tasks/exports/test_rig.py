@@ -1,5 +1,7 @@
 """Joint rotations of a motion: they give its positions back, and do not flip."""
 
+import csv
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,8 +9,9 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from data_contracts.skeleton import BONES, JOINTS
-from tasks.exports.rig import NODES, REST_DIRECTIONS, RiggedMotion, rig
-from tests.tasks.exports.motions import motion_of, tumbling, y_up_by_hand
+from tasks.exports.rig import NODES, RiggedMotion, rig
+from tasks.motion_files.reading import read_motion_file
+from tests.tasks.exports.motions import motion_of, resting, tumbling, y_up_by_hand
 
 KNEE_TO_ANKLE, ELBOW_TO_WRIST = BONES.index((2, 3)), BONES.index((12, 13))
 
@@ -37,14 +40,8 @@ def steps(rigged: RiggedMotion) -> np.ndarray:
 
 def bending(angles: np.ndarray, aside: float) -> np.ndarray:
     """A body in the rest pose whose left forearm turns by `angles` (frames) in a plane, `aside` of it."""
-    frames = len(angles)
-    directions = np.tile(np.stack([REST_DIRECTIONS[:, 0], -REST_DIRECTIONS[:, 2], REST_DIRECTIONS[:, 1]], 1), (frames, 1, 1))
-    bend = np.stack([np.cos(angles), np.sin(angles), np.full(frames, aside)], axis=-1)
-    directions[:, ELBOW_TO_WRIST] = bend / np.linalg.norm(bend, axis=-1, keepdims=True)
-    joints = np.zeros((frames, 17, 3))
-    for bone, (parent, child) in enumerate(BONES):
-        joints[:, child] = joints[:, parent] + 0.3 * directions[:, bone]
-    return joints
+    forearm = np.stack([np.cos(angles), np.sin(angles), np.full(len(angles), aside)], axis=-1)
+    return resting(len(angles), left_wrist=forearm)
 
 
 @given(seed=st.integers(0, 2**32 - 1), frames=st.integers(1, 40))
@@ -65,9 +62,11 @@ def test_the_rest_pose_is_a_t_that_stands_on_the_ground_and_looks_along_z(lifted
     rigged = rig(lifted)
     rest = {node.name: place for node, place in zip(NODES, rigged.rest, strict=True)}
     assert min(rest["left_ankle"][1], rest["right_ankle"][1]) == pytest.approx(0, abs=1e-9)
-    assert rest["left_wrist"][0] > 0.4 and rest["right_wrist"][0] < -0.4
+    assert rest["left_wrist"][0] > 0.4
+    assert rest["right_wrist"][0] < -0.4
     assert rest["left_wrist"][1] == pytest.approx(rest["thorax"][1])
-    assert rest["nose"][2] > 0.02 and rest["head"][1] > rest["nose"][1] > rest["thorax"][1]
+    assert rest["nose"][2] > 0.02
+    assert rest["head"][1] > rest["nose"][1] > rest["thorax"][1]
 
 
 def test_a_person_in_the_rest_pose_has_no_rotation():
@@ -83,6 +82,28 @@ def test_no_node_of_a_walking_person_jumps(lifted):
 def test_an_arm_that_folds_through_the_opposite_direction_does_not_flip(aside):
     angles = np.linspace(0.2, 2 * np.pi - 0.2, 120)  # 2.8 degrees a frame
     assert steps(rig(motion_of(bending(angles, aside)))).max() < 4
+
+
+def test_no_node_of_real_motion_flips_while_its_bones_hardly_move(cmu_folder):
+    """With the shortest way alone, noses and elbows of these clips turn by up to 172 degrees in a frame."""
+    with (cmu_folder / "clip_list.csv").open(encoding="utf-8") as file:
+        wanted = [index for index, row in enumerate(csv.DictReader(file)) if row["fname"] in ("cmu_60_06", "cmu_60_07")]
+    clips = read_motion_file(cmu_folder / "amass_joints_h36m_60.pkl", lambda array: array.copy())
+    assert isinstance(clips, list)
+    begins, ends = np.array(BONES).T
+    for index in wanted:
+        motion = motion_of(clips[index].transpose(1, 0, 2))
+        bones = motion.joints[:, ends] - motion.joints[:, begins]
+        bones /= np.linalg.norm(bones, axis=-1, keepdims=True)
+        calm = np.sum(bones[1:] * bones[:-1], axis=-1).min(axis=1) > np.cos(np.deg2rad(15))
+        assert calm.sum() > 100
+        assert steps(rig(motion))[calm].max() < 60
+
+
+def test_a_thorax_stays_while_nose_and_shoulders_come_to_lie_on_one_line():
+    angles = np.linspace(-0.3, 0.3, 60)  # the nose past the left shoulder's direction, 0.6 degrees a frame
+    aside = np.stack([np.cos(angles), np.sin(angles), np.zeros(60)], axis=-1)
+    assert steps(rig(motion_of(resting(60, nose=aside)))).max() < 3
 
 
 def test_the_twist_of_a_fold_is_gone_once_the_arm_is_back():

@@ -85,7 +85,10 @@ def test_csv_says_unit_axes_and_rate(lifted, tmp_path):
     write_csv(replace(lifted, fps=29.97), tmp_path / "motion.csv")
     comments = [line for line in (tmp_path / "motion.csv").read_text("utf-8").splitlines() if line.startswith("#")]
     said = "\n".join(comments)
-    assert "unit: m" in said and "z up" in said and "29.97 frames per second" in said and "person-0" in said
+    assert "unit: m" in said
+    assert "z up" in said
+    assert "29.97 frames per second" in said
+    assert "person-0" in said
 
 
 def test_trc_has_the_header_that_opensim_reads(lifted, tmp_path):
@@ -97,9 +100,12 @@ def test_trc_has_the_header_that_opensim_reads(lifted, tmp_path):
         **{"DataRate": "60", "CameraRate": "60", "NumFrames": frames, "NumMarkers": "17", "Units": "m"},
         **{"OrigDataRate": "60", "OrigDataStartFrame": "12", "OrigNumFrames": frames},
     }
-    assert markers.split("\t")[:2] == ["Frame#", "Time"] and markers.split("\t")[2::3] == list(JOINTS)
-    assert axes.split("\t")[2:5] == ["X1", "Y1", "Z1"] and axes.split("\t")[-1] == "Z17"
-    assert blank == "" and len(rest) == lifted.frames - 1
+    assert markers.split("\t")[:2] == ["Frame#", "Time"]
+    assert markers.split("\t")[2::3] == list(JOINTS)
+    assert axes.split("\t")[2:5] == ["X1", "Y1", "Z1"]
+    assert axes.split("\t")[-1] == "Z17"
+    assert blank == ""
+    assert len(rest) == lifted.frames - 1
     assert len(first.split("\t")) == len(markers.split("\t")) == len(axes.split("\t")) == 2 + 3 * 17
 
 
