@@ -1,4 +1,4 @@
-"""Tracks become motion that keeps its contract: metres by what is known of the body, upright, on the floor, in place."""
+"""Tracks become motion that keeps its contract: metres by what is known of the body, upright, on the floor."""
 
 import numpy as np
 import pytest
@@ -79,7 +79,7 @@ def test_feet_are_on_the_floor_or_the_camera_is_at_zero(walk):
 
 
 def test_people_of_one_video_share_a_world_and_each_video_has_its_own(walk):
-    two = [track_of(walk), track_of(walk + (1.0, 0, 0.5))]
+    two = [track_of(walk), track_of(walk + np.array([1.0, 0, 0.5]))]
     other = track_of(walk, video="b.mp4", width=WIDTH * 2, height=HEIGHT * 2)
     motions = lift(*two, other)
     assert [motion.name for motion in motions] == ["person-0", "person-1", "person-2"]
