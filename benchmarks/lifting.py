@@ -3,14 +3,13 @@
     python -m benchmarks.lifting MODEL CLIPS --people 01 10 32 [--clips 12] [--seed 0]
 
 MODEL is a run folder or checkpoint, CLIPS an ingest folder. Each clip is seen by a perspective camera that stands
-somewhere before it (1920 x 1080 pixels, field of view 60 degrees, pitch within 10 degrees); keypoints of each
-detector's skeleton are put on the body, moved as a detector errs, dropped (3 % of the keypoints, and 6 frames in a row
-now and then), written in a format that the detector has, read, tracked and lifted with the person's height known. Errors
-are means over frames, weighted by clips' frames: MPJPE, P-MPJPE in mm, MPJVE in mm per frame; root: distance of the pelvis'
-way from the true one after its mean is taken away, in mm; drift: error of the way from first to last frame, as a share
-of the way that was gone.
+somewhere before it (1920 x 1080 pixels, field of view 60 degrees, pitch within 10 degrees). Keypoints of each detector's
+skeleton are put on the body, moved as a detector errs, dropped (3 % of them, and 6 frames in a row now and then),
+written in a format that the detector has, read, tracked and lifted, the person's height being known.
 
-The first rows are the reference: H36M's own joints, without an error, as the model's report scores them.
+Errors are means over frames: MPJPE, P-MPJPE in mm, MPJVE in mm per frame; root: distance of the pelvis' way from the
+true one after its mean is taken away, in mm; drift: error of the way from first to last frame, as a share of the way
+that was gone. The first row is the reference: H36M's own joints without an error, as the model's report scores them.
 """
 
 import argparse
@@ -26,8 +25,8 @@ import torch
 
 from data_contracts.clips import CLIPS_FILE, Clip, from_arrow
 from data_contracts.detector_skeletons import Detector
-from data_contracts.keypoints import Track
-from data_contracts.motion import Motion
+from data_contracts.keypoints.track import Track
+from data_contracts.motion.motion import Motion
 from data_contracts.parameters import DetectorNoise, KeypointsParameters, LiftParameters, Projection
 from data_contracts.presets import load_preset
 from data_contracts.skeleton import PELVIS

@@ -10,15 +10,15 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from data_contracts.errors import InputError
-from data_contracts.keypoints import (
+from data_contracts.keypoints.table import (
     KEYPOINTS_FILE,
     SHORT_TRACK_COLUMNS,
     SHORT_TRACKS_FILE,
-    Track,
     find_faults,
     summarise,
     to_arrow,
 )
+from data_contracts.keypoints.track import Track
 from data_contracts.parameters import KeypointsParameters
 from data_contracts.report import StageResult
 from data_contracts.skeleton import JOINTS

@@ -23,12 +23,12 @@ from data_contracts.clips import (
     summarise,
 )
 from data_contracts.errors import InputError
-from data_contracts.keypoints import KEYPOINT_SCHEMA, KEYPOINTS_FILE, SHORT_TRACK_COLUMNS, SHORT_TRACKS_FILE
-from data_contracts.keypoints import find_faults as find_track_faults
-from data_contracts.keypoints import summarise as summarise_tracks
-from data_contracts.motion import MOTION_FILE, read_motion
-from data_contracts.motion import find_faults as find_motion_faults
-from data_contracts.motion import summarise as summarise_motions
+from data_contracts.keypoints.table import KEYPOINT_SCHEMA, KEYPOINTS_FILE, SHORT_TRACK_COLUMNS, SHORT_TRACKS_FILE
+from data_contracts.keypoints.table import find_faults as find_track_faults
+from data_contracts.keypoints.table import summarise as summarise_tracks
+from data_contracts.motion.bounds import find_faults as find_motion_faults
+from data_contracts.motion.bounds import summarise as summarise_motions
+from data_contracts.motion.motion import MOTION_FILE, read_motion
 from data_contracts.skeleton import NUM_JOINTS
 from data_contracts.splits import SPLITS
 from data_contracts.windows import SCALARS, array_shapes, split_files, to_numpy, validate, window_schema

@@ -18,7 +18,7 @@ import numpy as np
 
 from data_contracts.detector_skeletons import SKELETONS, Detector
 from data_contracts.errors import InputError, some
-from data_contracts.keypoints import MOST_PIXELS
+from data_contracts.keypoints.table import MOST_PIXELS
 from data_contracts.parameters import KeypointFormat, KeypointsParameters
 from data_contracts.skeleton import BONES
 

@@ -17,7 +17,7 @@ from scipy.optimize import linear_sum_assignment
 
 from data_contracts.detector_skeletons import SKELETONS
 from data_contracts.errors import InputError
-from data_contracts.keypoints import Track
+from data_contracts.keypoints.track import Track
 from data_contracts.skeleton import NUM_JOINTS
 from tasks.keypoint_files.detections import Detections, extent
 

@@ -9,7 +9,7 @@ import pyarrow.parquet as parquet
 import pytest
 
 from data_contracts.errors import InputError
-from data_contracts.keypoints import from_arrow
+from data_contracts.keypoints.table import from_arrow
 from data_contracts.parameters import KeypointsParameters
 from data_contracts.store.checking import check_folder
 from flows.command_line import main
