@@ -3,9 +3,9 @@
     python -m benchmarks.lifting MODEL CLIPS --people 01 10 32 [--clips 12] [--seed 0]
 
 MODEL is a run folder or checkpoint, CLIPS an ingest folder. Each clip is seen by a perspective camera that stands
-somewhere before it (1920 x 1080 pixels, field of view 60 degrees, pitch within 10 degrees). Keypoints of each detector's
-skeleton are put on the body, moved as a detector errs, dropped (3 % of them, and 6 frames in a row now and then),
-written in a format that the detector has, read, tracked and lifted, the person's height being known.
+somewhere before it (1920 x 1080 pixels, field of view 60 degrees, pitch within 10 degrees). Keypoints of each
+detector's skeleton are put on the body, moved as a detector errs, dropped (3 % of them, and 6 frames in a row now and
+then), written in a format that the detector has, read, tracked and lifted, the person's height being known.
 
 Errors are means over frames: MPJPE, P-MPJPE in mm, MPJVE in mm per frame; root: distance of the pelvis' way from the
 true one after its mean is taken away, in mm; drift: error of the way from first to last frame, as a share of the way
