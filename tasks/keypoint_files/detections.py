@@ -146,7 +146,8 @@ def _check_points(given: Detections, seen: np.ndarray) -> None:
 
 def _check_joints(given: Detections) -> None:
     """Some derive from beyond a keypoint, and shares of an image become pixels: both may lead beyond the contract."""
-    joints, _ = SKELETONS[Detector(given.skeleton)].to_h36m(given.points, given.confidence)
+    assert given.skeleton is not None, "it is settled"
+    joints, _ = SKELETONS[given.skeleton].to_h36m(given.points, given.confidence)
     for row, joint in np.argwhere((np.abs(joints) > MOST_PIXELS).any(axis=-1))[:1]:
         x, y = joints[row, joint]
         raise fault(

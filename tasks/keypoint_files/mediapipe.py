@@ -69,8 +69,9 @@ def read_mediapipe(path: Path, tree: object) -> list[Detections]:
     values = as_rows(rows, str(path), numbers, "landmarks")
     found = _detections(path, np.array(numbers, dtype=np.int64), values[..., :2], values[..., 2])
     about = tree if isinstance(tree, dict) else {}
-    fps, width, height = (known_number(path, name, about.get(name)) for name in ("fps", "width", "height"))
-    return [replace(found, fps=fps, width=width and int(width), height=height and int(height))]
+    fps, *size = (known_number(path, name, about.get(name)) for name in ("fps", "width", "height"))
+    width, height = (None if side is None else int(side) for side in size)
+    return [replace(found, fps=fps, width=width, height=height)]
 
 
 def read_landmark_table(path: Path) -> list[Detections]:

@@ -332,7 +332,7 @@ def with_pose(row, place, value):
     ("damage", "message"),
     [
         (with_column("frame", lambda frames: [*frames[:6], *(frame + 1 for frame in frames[6:])]), "track 0: gaps 1"),
-        (with_column("frame", lambda frames: [*frames[:12], *(frame - 9 for frame in frames[12:])]), "track 1: first_frame -7"),
+        (with_column("frame", lambda frames: [*frames[:12], *range(-7, -2)]), "track 1: first_frame -7"),
         (with_column("track", lambda tracks: [*tracks[:12], *tracks[:4], 1]), "track 0: gaps 1"),
         (with_pose(13, 2, 1.5), "track 1: confidence_max 1.5"),
         (with_pose(13, 2, -0.5), "track 1: confidence_min -0.5"),
