@@ -3,7 +3,8 @@
 Notable decisions:
 - what a reader hands over is checked here, once for all formats: numbers that are finite and in bounds, frames that are
   numbered, confidences brought to [0, 1] by what the format is known to write (`_SCALES`), and refused beyond that;
-- a keypoint is missing where its confidence is 0 (or below `min_confidence`), or its coordinates are NaN in an array;
+- a keypoint is missing where its confidence is 0 (or below `min_confidence`), its coordinates are NaN in an array, or
+  0, 0 to the last digit, where detectors put what they did not find (Ultralytics did so, and kept its confidence);
 - an id in a file names a person, unless all of the file has one id and it stands twice in a frame: AlphaPose writes
   idx 0 for everybody when it does not track;
 - coordinates are pixels. Those that lie within [-4, 4] are shares of the image (MediaPipe), and need its size.
@@ -101,9 +102,8 @@ def settle(given: Detections, parameters: KeypointsParameters) -> tuple[Detectio
     )
     confidence, said = _confidence(given)
     warnings += said
-    seen = (
-        (np.float32(confidence) > 0) & (confidence >= parameters.min_confidence) & ~np.isnan(given.points).any(axis=-1)
-    )
+    seen = (np.float32(confidence) > 0) & (confidence >= parameters.min_confidence)
+    seen &= ~np.isnan(given.points).any(axis=-1) & (given.points != 0).any(axis=-1)
     _check_points(given, seen)
     given = replace(
         given,

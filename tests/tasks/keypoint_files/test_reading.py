@@ -228,3 +228,12 @@ def test_real_detections_are_told_and_their_people_followed(name):
     skeleton, lengths = REAL[name]
     assert found.skeleton is skeleton
     assert [len(track.pose_2d) for track in tracks_of(found, 10)] == lengths
+
+
+def test_what_stands_at_0_0_is_missing_whatever_its_confidence(tmp_path):
+    values = triples(seen_by(Detector.COCO17, body()))
+    values[4, 12, :2] = 0  # right hip, as Ultralytics up to 8.3 wrote one of confidence below 0.5
+    values[5, 12, 0] = 0  # on the image's edge
+    found = joints_of(write(tmp_path / "a.json", alphapose(values)))
+    assert (found[4, RIGHT_HIP] == 0).all()
+    assert found[5, RIGHT_HIP, 2] > 0
