@@ -30,7 +30,7 @@ mediapipe: .venv-mediapipe/installed
 
 .venv-mediapipe/installed: requirements-mediapipe.txt
 	$(PYTHON) -m venv .venv-mediapipe
-	.venv-mediapipe/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements-mediapipe.txt
+	.venv-mediapipe/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements-mediapipe.txt
 	@touch $@
 
 clean:

@@ -62,12 +62,12 @@ def ingest(
 @command(app)
 def keypoints(
     call: Call,
-    source: Annotated[Path, typer.Argument(help="What a 2D detector wrote: a file, or OpenPose's folder.")],
+    source: Annotated[Path, typer.Argument(help="What a 2D detector wrote: a file, or OpenPose's folder; or a video.")],
     skeleton: Annotated[
         Detector | None, typer.Option("--skeleton", help="Its keypoints. Default: told by the file.")
     ] = None,
 ) -> None:
-    """2D keypoints of any detector -> tracks of people, H36M joints in pixels."""
+    """2D keypoints of any detector, or of a video -> tracks of people, H36M joints in pixels."""
     parameters = call.parameters.keypoints
     if skeleton:
         parameters = parameters.model_copy(update={"skeleton": skeleton})

@@ -22,9 +22,7 @@ from data_contracts.parameters import KeypointFormat
 from tasks.keypoint_files.detections import Detections, known_number
 from tasks.motion_files.reading import read_motion_file
 
-_MOST_BYTES = (
-    512 * 2**20
-)  # of all arrays together: 12 hours of COCO-17 at 30 fps in float64; reading takes 5-9 times it
+_MOST_BYTES = 512 * 2**20  # of all arrays: 12 hours of COCO-17 at 30 fps; reading takes 5 to 10 times as much
 _COUNTS = {133, *(len(skeleton.keypoints) for skeleton in SKELETONS.values())}
 _LAYOUTS = {"coco": Detector.COCO17, "h36m": Detector.H36M17}  # VideoPose3D's names
 
