@@ -134,7 +134,8 @@ def keypoint_seeds(detections: Path) -> list[Seed]:
     seeds = [Seed("json", tree) for tree in [*_trees(), *_real_trees(detections)]]
     coco18, frames = _points(Detector.COCO18), range(4)
     folder = {f"v_{frame:012d}_keypoints.json": {"people": [_openpose_person(coco18[frame])]} for frame in frames}
-    seeds += [Seed("folder", folder), *_real_folders(detections)]
+    sep_json = {f"{frame}.json": _alphapose_frame(coco18[frame], "bodies", "joints") for frame in frames}
+    seeds += [Seed("folder", folder), Seed("folder", sep_json), *_real_folders(detections)]
     seeds += [Seed("table", text.encode()) for text in _tables()]
     return seeds + [Seed("arrays", arrays) for arrays in [*_arrays(), *_real_arrays(detections)]]
 
@@ -152,6 +153,10 @@ def _points(name: Detector, frames: int = 4) -> np.ndarray:
 
 def _openpose_person(row: np.ndarray) -> dict[str, Any]:
     return {"person_id": [-1], "pose_keypoints_2d": row.ravel().tolist()}
+
+
+def _alphapose_frame(row: np.ndarray, people: str, joints: str) -> dict[str, Any]:
+    return {"version": "AlphaPose v0.3", people: [{joints: row.ravel().tolist()}]}
 
 
 def _trees() -> list[Any]:
@@ -189,11 +194,10 @@ def _trees() -> list[Any]:
         landmarks[1],
         {"people": [_openpose_person(coco18[0]), _openpose_person(coco18[1] + (300, 0, 0))]},
         *(
-            {f"{frame}.jpg": {"version": "AlphaPose v0.3", people: [{joints: row.ravel().tolist()}]}
-             for frame, row in enumerate(coco18)}
-            for people, joints in (("people", "pose_keypoints_2d"), ("bodies", "joints"))
+            {f"{frame}.jpg": _alphapose_frame(row, *fields) for frame, row in enumerate(coco18)}
+            for fields in (("people", "pose_keypoints_2d"), ("bodies", "joints"))
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _real_trees(detections: Path) -> list[Any]:

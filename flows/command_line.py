@@ -24,12 +24,13 @@ from data_contracts.parameters import SYNTHETIC_SOURCE
 from data_contracts.report import StageResult
 from data_contracts.sources import find_keypoints, find_motion_files
 from data_contracts.store import identities
-from data_contracts.store.folders import resolve
+from data_contracts.store.folders import find_stage, resolve
 from data_contracts.store.lineage import baselines_digest, baselines_source
 from flows.terminal.model_commands import models
 from flows.terminal.options import MODEL_HELP, Call, command
 from flows.terminal.printing import console, print_json, print_stage, score_tables, stage_table
 from flows.terminal.running import find_or_run, local_checkpoint, run_flow
+from tasks.video.detecting import detector_python
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(models)
@@ -71,7 +72,10 @@ def keypoints(
     parameters = call.parameters.keypoints
     if skeleton:
         parameters = parameters.model_copy(update={"skeleton": skeleton})
-    identity = identities.keypoints(find_keypoints(source), parameters)
+    given = find_keypoints(source)
+    identity = identities.keypoints(given, parameters)
+    if given.is_video and not find_stage(call.store, identity):
+        detector_python(source)  # what it refuses it refuses before a server is started
     result = find_or_run(call.store, "keypoints", identity, source=str(source), parameters=parameters)
     print_stage(result, call.as_json, f"uplift check {_reference(result, call)}")
 

@@ -39,6 +39,8 @@ from tasks.stage_runs.bars import progress_bar
 from tasks.stage_runs.tracked_stage import run_stage
 from tasks.video.detecting import LANDMARKS_FILE, detect
 
+_SECONDS_BETWEEN_LINES = 60  # of a log that nobody watches as a bar
+
 
 @task(cache_policy=NO_CACHE)
 def read_tracks(
@@ -98,10 +100,15 @@ def _detected(
     get_run_logger().info("%s: %s looks for keypoints", source.path.name, parameters.detector)
     with progress_bar() if sys.stderr.isatty() else nullcontext() as bar:
         line = bar.add_task(source.path.name, total=1.0) if bar else None
+        told = start
 
         def show(done: int, total: int) -> None:
+            nonlocal told
             if bar and line is not None:
                 bar.update(line, completed=done / total)
+            elif time.perf_counter() - told > _SECONDS_BETWEEN_LINES:
+                told = time.perf_counter()
+                get_run_logger().info("%s: %d of %d frames", source.path.name, done, total)
 
         detect(source.path, parameters.detector, target, show)
     with np.load(target) as found:

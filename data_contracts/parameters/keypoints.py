@@ -34,7 +34,7 @@ class KeypointsParameters(Parameters):
     format: KeypointFormat = Field(KeypointFormat.AUTO, description="Who wrote the file; auto: told by its content.")
     detector: VideoDetector = Field(
         VideoDetector.MEDIAPIPE,
-        description="Who finds the keypoints, where a video is given; nothing else is up to it.",
+        description="Who finds the keypoints in a video; of no effect on a file of them.",
     )
     skeleton: Detector | None = Field(
         None, description="Names of the keypoints; none: told by how many there are, and by the bodies they make."

@@ -113,3 +113,18 @@ def test_a_video_becomes_tracks_and_keeps_what_the_detector_found(tmp_path, empt
     again = keypoints(str(result.path / "landmarks.npz"), KeypointsParameters(max_gap=0), str(empty_store))
     assert again.counts["tracks"] == 2  # read anew without looking for keypoints again
     assert "detector" not in read_manifest(again.path)["parameters"]
+
+
+def test_the_command_refuses_a_video_without_a_detector_before_anything_is_started(
+    tmp_path, empty_store, capsys, monkeypatch
+):
+    monkeypatch.setenv(PYTHON_VARIABLE, str(tmp_path / "python"))
+    monkeypatch.setattr("flows.terminal.running.run_flow", lambda *_, **__: pytest.fail("a flow was started"))
+    (tmp_path / "walk.mp4").write_bytes(b"\x00\x00\x00\x20ftypisom")
+    monkeypatch.setattr(sys, "argv", ["uplift", "keypoints", str(tmp_path / "walk.mp4"), "--store", str(empty_store)])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "walk.mp4: is a video, and" in line
+    assert "`make mediapipe`" in line

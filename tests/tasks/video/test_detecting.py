@@ -13,6 +13,7 @@ from data_contracts.parameters import KeypointsParameters, VideoDetector
 from data_contracts.sources import find_keypoints
 from tasks.keypoint_files.reading import read_keypoints
 from tasks.keypoint_files.tracks import tracks_of
+from tasks.video import detecting
 from tasks.video.detecting import PYTHON_VARIABLE, detect, detector_python
 from tests.tasks.video.drawing import STAND_IN, as_program, draw_video
 
@@ -64,7 +65,7 @@ def test_mediapipe_says_in_one_line_what_is_no_video(mediapipe_python, video, tm
 
 
 def test_another_version_of_mediapipe_is_refused(mediapipe_python, video, tmp_path):
-    script = Path("tasks/video/mediapipe_detector.py").absolute()
+    script = Path(detecting.__file__).with_name("mediapipe_detector.py")
     ended = subprocess.run(
         [mediapipe_python, "-I", script, "0.9.0", video, tmp_path / "a.npz"], capture_output=True, text=True
     )
