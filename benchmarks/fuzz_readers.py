@@ -41,7 +41,8 @@ from types import FrameType
 
 import numpy as np
 
-from benchmarks.keypoint_mutants import keypoint_seeds, random_parameters, read_tracks_of, write_mutant
+from benchmarks.keypoint_mutants import random_parameters, read_tracks_of, write_mutant
+from benchmarks.keypoint_seeds import keypoint_seeds
 from data_contracts.errors import RefusedPickle
 from tasks.motion_files.reading import read_motion_file
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from benchmarks.fuzz_readers import DETECTIONS, changed
-from benchmarks.keypoint_mutants import keypoint_seeds, random_parameters, read_tracks_of, write_mutant
+from benchmarks.keypoint_mutants import random_parameters, read_tracks_of, write_mutant
+from benchmarks.keypoint_seeds import keypoint_seeds
 from data_contracts.detector_skeletons import Detector
 from data_contracts.errors import InputError
 from data_contracts.parameters import KeypointFormat, KeypointsParameters
