@@ -118,8 +118,8 @@ def _must_be_keypoints(keypoints: np.ndarray, name: Detector) -> None:
 def _must_be_windows(windows: np.ndarray, frames: int) -> None:
     if windows.ndim != 4 or windows.shape[1:] != (frames, NUM_JOINTS, 3) or not len(windows):
         raise _refused(
-            f"windows have shape {windows.shape}; expected shape (-1, {frames}, {NUM_JOINTS}, 3). Keypoints in pixels of"
-            f" any length are lifted with the parameter skeleton: one of {', '.join(Detector)}"
+            f"windows have shape {windows.shape}; expected shape (-1, {frames}, {NUM_JOINTS}, 3). Keypoints in pixels,"
+            f" of any length, are lifted with the parameter skeleton: one of {', '.join(Detector)}"
         )
     wrong = np.argwhere(~(np.abs(windows) <= LARGEST))  # NaN compares as false
     if len(wrong):
