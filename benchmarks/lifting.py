@@ -195,7 +195,7 @@ def main() -> None:
     parser.add_argument("clips", type=Path)
     parser.add_argument("--people", nargs="+", required=True)
     parser.add_argument("--clips-of", type=int, default=12, metavar="N", help="Of all their clips, evenly drawn.")
-    parser.add_argument("--rows", nargs="+", choices=[*WRITERS], default=[*WRITERS])
+    parser.add_argument("--rows", nargs="+", choices=list(WRITERS), default=list(WRITERS))
     parser.add_argument("--set", dest="changes", action="append", default=[], metavar="lift.parameter=value")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)

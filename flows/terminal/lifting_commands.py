@@ -6,14 +6,16 @@ from typing import Annotated
 import typer
 
 from data_contracts.detector_skeletons import Detector
-from data_contracts.parameters import ExportFormat
+from data_contracts.parameters import ExportFormat, KeypointsParameters
 from data_contracts.sources import find_keypoint_files, find_keypoints
 from data_contracts.store import identities
-from data_contracts.store.folders import find_stage
+from data_contracts.store.folders import find_stage, resolve
 from data_contracts.store.manifests import MANIFEST
 from flows.terminal.options import MODEL_HELP, Call, changed, command, export_formats
 from flows.terminal.printing import console, people_table, print_json, print_stage
-from flows.terminal.running import find_or_run, run_flow
+from flows.terminal.running import find_or_run, local_checkpoint, run_flow
+from tasks.exports.folders import must_be_replaceable
+from tasks.keypoint_files.reading import read_keypoints
 from tasks.video.detecting import detector_python
 
 lifting = typer.Typer()
@@ -66,8 +68,7 @@ def lift(
     wanted = {"height": height, "person": person, "causal": causal or None}
     parameters = changed(parameters, "lift", wanted)
     reading = changed(reading, "keypoints", {"skeleton": skeleton, "fps": fps})
-    if Path(source).exists() and find_keypoint_files(source) is None and not (Path(source) / MANIFEST).is_file():
-        find_keypoints(source)  # what it refuses it refuses before a server is started
+    _refuse_early(call, source, reading, model, out)
     outcome = run_flow(
         "lift",
         source=source,
@@ -87,3 +88,23 @@ def lift(
     print_json(call.as_json, outcome)
     if outcome["failed"]:
         raise typer.Exit(1)
+
+
+def _refuse_early(call: Call, source: str, reading: KeypointsParameters, model: str, out: Path | None) -> None:
+    """What one look at the source, the model and the folder refuses, it refuses before a server is started."""
+    local_checkpoint(call.store, model)
+    path = Path(source)
+    if not path.exists() or (path / MANIFEST).is_file():
+        resolve(call.store, "keypoints", source)
+        return
+    if find_keypoint_files(path) is not None:
+        return  # each is refused on its own
+    if out is not None:
+        must_be_replaceable(out)
+    given = find_keypoints(path)
+    if find_stage(call.store, identities.keypoints(given, reading)):
+        return
+    if given.is_video:
+        detector_python(path)
+    else:
+        read_keypoints(given, reading)

@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -25,6 +26,7 @@ from data_contracts.errors import InputError
 from data_contracts.keypoints.table import KEYPOINTS_FILE, SHORT_TRACK_COLUMNS, SHORT_TRACKS_FILE
 from data_contracts.keypoints.table import to_arrow as tracks_to_arrow
 from data_contracts.keypoints.track import Track
+from data_contracts.motion.motion import MOTION_FILE, Motion, write_motion
 from data_contracts.parameters import (
     BaselinesParameters,
     ConvertParameters,
@@ -32,6 +34,7 @@ from data_contracts.parameters import (
     FinetuneParameters,
     IngestParameters,
     KeypointsParameters,
+    LiftParameters,
     SyntheticParameters,
 )  # fmt: skip
 from data_contracts.report import (
@@ -162,6 +165,23 @@ def write_keypoints(store, damage=lambda table: table, counts=None):
     return stage.folder
 
 
+def write_motions(store, **damaged):
+    """A lift folder of two people of 12 and 6 frames as its stage writes it; `damaged` are arrays of the second."""
+    pose = np.zeros((12, 17, 3), np.float32)
+    pose[:, 1:] = np.random.default_rng(3).uniform(-0.3, 0.3, (16, 3))
+    known = {"root_std": np.ones((12, 3), np.float32), "interpolated": np.zeros((12, 17), bool)}
+    known |= {"confidence": np.ones((12, 17), np.float32), "pose_2d": np.ones((12, 17, 3), np.float32)}
+    first = Motion("person-0", 30.0, pose, np.zeros((12, 3), np.float32), **known)
+    arrays = ("pose_3d", "root", "root_std", "confidence", "interpolated", "pose_2d")
+    second = replace(first, name="person-1", **{name: getattr(first, name)[:6] for name in arrays} | damaged)
+    with open_stage(store, Identity("motions", "lift", LiftParameters(), {"keypoints": "abc"})) as stage:
+        for motion in (first, second):
+            (stage.folder / motion.name).mkdir()
+            write_motion(motion, stage.folder / motion.name / MOTION_FILE)
+        stage.counts |= {"people": 2, "frames": 18}
+    return stage.folder
+
+
 @pytest.fixture(scope="module")
 def folders(motion, tmp_path_factory):
     store = tmp_path_factory.mktemp("store")
@@ -174,10 +194,11 @@ def folders(motion, tmp_path_factory):
         "baselines": write_baselines(store),
         "synthetic": write_synthetic(store),
         "keypoints": write_keypoints(store),
+        "motions": write_motions(store),
     }
 
 
-@pytest.fixture(params=["clips", "windows", "reports", "runs", "baselines", "synthetic", "keypoints"])
+@pytest.fixture(params=["clips", "windows", "reports", "runs", "baselines", "synthetic", "keypoints", "motions"])
 def folder(folders, request, tmp_path):
     """A copy, under its own name, that a test may damage."""
     source = folders[request.param]
@@ -190,8 +211,8 @@ def test_a_folder_as_it_was_written_passes_and_says_what_it_held(folders, motion
     assert checked.bytes == sum((folders["clips"] / name).stat().st_size for name in (CLIPS_FILE, QUARANTINE_FILE))
     windows = sum(json.loads((folders["windows"] / "manifest.json").read_text())["counts"]["windows"].values())
     assert check_folder(folders["windows"]).rows == windows > 100
-    others = ("reports", "runs", "baselines", "synthetic", "keypoints")
-    assert [check_folder(folders[kind]).rows for kind in others] == [3, 1, 3, 0, 17]
+    others = ("reports", "runs", "baselines", "synthetic", "keypoints", "motions")
+    assert [check_folder(folders[kind]).rows for kind in others] == [3, 1, 3, 0, 17, 18]
 
 
 def test_the_share_done_grows_to_one(folders):
@@ -358,6 +379,16 @@ def test_tracks_must_be_as_many_as_the_manifest_says_and_stand_together(tmp_path
 def test_tracks_of_another_schema_are_told(tmp_path):
     message = refused(write_keypoints(tmp_path, lambda table: table.replace_schema_metadata({"unit": "metres"})))
     assert "keypoints.parquet: its columns, or the shapes, units and axes" in message
+
+
+def test_motion_that_breaks_its_contract_is_named_by_person_and_bound(tmp_path):
+    far = np.zeros((6, 17, 3), np.float32)
+    far[:, 1] = 2.0
+    message = refused(write_motions(tmp_path, pose_3d=far))
+    assert "person-1/motion.npz: bone_max 3.4641 breaks" in message
+    assert "person-1/motion.npz: reach_max 3.4641 breaks" in message
+    cut = refused(write_motions(tmp_path / "a", root=np.zeros((5, 3), np.float32)))
+    assert "person-1/motion.npz: root has shape (5, 3), and (6, 3) is wanted" in cut
 
 
 def test_the_command_names_the_file_of_tampered_keypoints(folders, tmp_path, monkeypatch, capsys):
