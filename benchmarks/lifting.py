@@ -24,7 +24,7 @@ import pyarrow.parquet as parquet
 import torch
 
 from data_contracts.clips import CLIPS_FILE, Clip, from_arrow
-from data_contracts.detector_skeletons import Detector
+from data_contracts.detector_skeletons import SKELETONS, Detector
 from data_contracts.keypoints.track import Track
 from data_contracts.motion.motion import Motion
 from data_contracts.parameters import DetectorNoise, KeypointsParameters, LiftParameters, Projection
@@ -41,6 +41,7 @@ from model.scoring.metrics import mpjpe, p_mpjpe
 from model.windows.corruption import add_detector_noise
 from tasks.keypoint_files.reading import read_keypoints
 from tasks.keypoint_files.tracks import tracks_of
+from tasks.keypoint_files.trc import _MARKERS
 from tasks.views.cameras import Camera, rotation_matrix
 from tests.tasks.keypoint_files.writing import alphapose, mediapipe, mmpose, openpose, seen_by
 
@@ -141,6 +142,29 @@ def _arrays(folder: Path, values: np.ndarray) -> Path:
     return folder / "v.npy"
 
 
+def _skeletons(folder: Path, values: np.ndarray) -> Path:
+    frames = [
+        {"frame_index": frame, "skeleton": [{"pose": row[:, :2].tolist(), "score": row[:, 2:].tolist()}]}
+        for frame, row in enumerate(values)
+        if row.any()
+    ]
+    return _json(folder, {"data": frames})
+
+
+def _trc(folder: Path, values: np.ndarray) -> Path:
+    names = {keypoint: marker for marker, keypoint in reversed(_MARKERS.items())}
+    kept = [k for k, keypoint in enumerate(SKELETONS[Detector.HALPE26].keypoints) if keypoint in names]
+    markers = [names[SKELETONS[Detector.HALPE26].keypoints[k]] for k in kept]
+    header = "DataRate\tCameraRate\tNumFrames\tNumMarkers\tUnits"
+    lines = ["PathFileType\t4\t(X/Y/Z)\tv.trc", header, f"60\t60\t{len(values)}\t{len(kept)}\tpx"]
+    lines += ["Frame#\tTime\t" + "\t\t\t".join(markers) + "\t\t", "\t\tX1\tY1\tZ1"]
+    for frame, row in enumerate(values):
+        fields = [f"{x:.3f}\t{y:.3f}\t0" if seen else "\t\t" for x, y, seen in row[kept].tolist()]
+        lines.append("\t".join([str(frame), f"{frame / 60:.5f}", *fields]))
+    (folder / "v.trc").write_text("\n".join(lines))
+    return folder / "v.trc"
+
+
 def _json(folder: Path, tree: object) -> Path:
     (folder / "v.json").write_text(json.dumps(tree))
     return folder / "v.json"
@@ -156,6 +180,8 @@ WRITERS: dict[str, tuple[Detector, Callable[[Path, np.ndarray], Path]]] = {
     "MMPose, COCO-17": (Detector.COCO17, _mmpose),
     "MediaPipe, 33": (Detector.MEDIAPIPE33, _mediapipe),
     "VideoPose3D, COCO-17": (Detector.COCO17, _videopose3d),
+    "GAST-Net, COCO-17": (Detector.COCO17, _skeletons),
+    "TRC in pixels, Halpe-26": (Detector.HALPE26, _trc),
     ".npy, H36M-17": (Detector.H36M17, _arrays),
 }
 

@@ -45,7 +45,9 @@ def main() -> None:
     network = DSTformer(config, preset.finetune.head).eval()
     track = walk(options.frames)
     floor = best(lambda: alone(network, track, window), options.rounds)
-    print(f"preset {options.preset}, windows of {window} frames, {options.frames:,} frames, {options.threads} thread(s)\n")
+    print(
+        f"preset {options.preset}, windows of {window} frames, {options.frames:,} frames, {options.threads} thread(s)\n"
+    )
     print("| | frames/s | of the floor |\n|---|---|---|")
     print(f"| the network alone, each frame once | {options.frames / floor:,.0f} | 1.00 |")
     for name, parameters, flip in (

@@ -1,4 +1,4 @@
-"""The picture of README's first screen: somebody who walks as AlphaPose would write it down, and lifted.
+"""The picture of README's first screen: somebody who jumps as AlphaPose would write it down, and lifted.
 
     .venv/bin/python -m docs.lifted_gif --model RUN [--into docs]
 
@@ -32,8 +32,8 @@ def main() -> None:
     parser.add_argument("--into", type=Path, default=Path(__file__).parent)
     options = parser.parse_args()
     clips, rows = generate(seed=SEED, people=1, seconds=SECONDS)
-    poses = next(clip for clip, row in zip(clips, rows, strict=True) if row["action"] == "walking")
-    clip = Clip(0, "walk", "77", "walking", 60.0, poses.transpose(1, 0, 2).astype(np.float32))
+    poses = next(clip for clip, row in zip(clips, rows, strict=True) if row["action"] == "jumping")
+    clip = Clip(0, "jump", "77", "jumping", 60.0, poses.transpose(1, 0, 2).astype(np.float32))
     seen = see(clip, np.random.default_rng(SEED))
     with TemporaryDirectory() as folder:
         file = Path(folder) / "alphapose-results.json"

@@ -90,7 +90,10 @@ class ServedLifter(PythonModel):
             first = error.errors()[0]
             raise _refused(f"{first['loc'][0]}: {first['input']}: {first['msg']}") from error
         motions = lift_people(self.lifting, tracks, parameters)
-        return np.stack([motion.joints if world else motion.pose_3d for motion in motions])
+        poses = np.stack([motion.joints if world else motion.pose_3d for motion in motions])
+        for track in np.flatnonzero(~np.isfinite(poses).all(axis=(1, 2, 3)))[:1]:
+            raise _refused(f"track {track}: cannot be lifted: its keypoints are no body")
+        return poses
 
 
 def _skeleton(name: str) -> Detector:
