@@ -137,10 +137,9 @@ class TrackedRun:
 def connect(store: Path) -> MlflowClient:
     """Point MLflow at its tracking store; creates the database and the experiment once, under a lock."""
     global _own_uri  # MLflow writes what it is told into the environment, where it must not pass for a user's wish
-    store = store.resolve()
-    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    store, uri = store.resolve(), named_uri()
     store.mkdir(parents=True, exist_ok=True)
-    if not uri or uri == _own_uri:
+    if uri is None:
         database = store / "mlflow.db"
         make_database(database)
         uri = _own_uri = f"sqlite:///{database}"
@@ -159,6 +158,12 @@ def connect(store: Path) -> MlflowClient:
                 tags={"mlflow.experimentKind": "custom_model_development"},  # the UI shows training, not GenAI, pages
             )
     return client
+
+
+def named_uri() -> str | None:
+    """The MLflow that a user names by `MLFLOW_TRACKING_URI`; none: the store's own is meant."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    return uri if uri and uri != _own_uri else None
 
 
 def make_database(database: Path) -> None:
@@ -210,7 +215,7 @@ def track_pipeline(store: Path, identity: Identity) -> Iterator[TrackedRun]:
     """The parent run of a pipeline; one of the same digest that failed, or whose process died, is taken up again."""
     client = connect(store)
     with ExitStack() as owned:
-        with FileLock(store / CONNECTING_LOCK):  # until it owns the run that it finds or makes, nobody else may
+        with FileLock(store / CONNECTING_LOCK):  # nobody else may take up its run before it is owned
             run = _abandoned_run(client, store, identity.digest, owned)
             if run is None:
                 name = run_name(identity.name, identity.settings, identity.data)
