@@ -1,4 +1,4 @@
-"""The `uplift` command: one subcommand per stage flow, `pipeline`, and those of `flows.terminal.model_commands`.
+"""The `uplift` command: one subcommand per stage flow, `pipeline`, and those of `flows.terminal`'s files.
 
 Exit code 0 only on success; a bad parameter, a missing file or a refused pickle ends with one line and exit code 2.
 """
@@ -31,9 +31,11 @@ from flows.terminal.model_commands import models
 from flows.terminal.options import MODEL_HELP, Call, changed, command, export_formats
 from flows.terminal.printing import console, people_table, print_json, print_stage, score_tables, stage_table
 from flows.terminal.running import find_or_run, local_checkpoint, run_flow
+from flows.terminal.store_commands import stores
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(models)
+app.add_typer(stores)
 
 ClipLists = Annotated[
     list[Path] | None,
