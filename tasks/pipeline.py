@@ -17,7 +17,8 @@ from data_contracts.store import identities
 from data_contracts.store.folders import CHECKPOINT_FILE
 from data_contracts.store.manifests import read_manifest
 from tasks.lineage.card import CARD_FILE, description_of, write_card
-from tasks.mlflow_runs.registry import CHALLENGER, MODEL_NAME, register_challenger
+from tasks.mlflow_runs.names import CHALLENGER, MODEL_NAME, VERSION_TAG
+from tasks.mlflow_runs.registry import register_challenger
 from tasks.mlflow_runs.runs import TrackedRun, track_pipeline
 from tasks.mlflow_runs.scores import all_scores, model_scores
 from tasks.pages.clip_sets import ClipSet
@@ -58,6 +59,7 @@ def register(
     version = register_challenger(
         tracked, tuned.path / CHECKPOINT_FILE, windows.digest, _window(windows), of_model, flip
     )
+    tracked.set_tags({VERSION_TAG: version.version})
     write_learned(store, version)
     card = write_card(store, version, report.path, licence)
     tracked.client.update_model_version(MODEL_NAME, version.version, description_of(card))

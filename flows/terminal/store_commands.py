@@ -5,8 +5,9 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from data_contracts.errors import InputError
 from flows.terminal.options import Call, command
-from flows.terminal.printing import console, print_json
+from flows.terminal.printing import console, print_json, size
 
 stores = typer.Typer()
 
@@ -45,20 +46,29 @@ def gc(
     print_json(call.as_json, outcome)
 
 
+@command(stores)
+def status(
+    call: Call, nights: Annotated[int, typer.Option("--nights", min=1, help="How many of the last.")] = 5
+) -> None:
+    """The last nights, the versions with an alias, what is at work, and what the disk holds."""
+    from flows.prefect_ui.at_work import flow_runs_at_work
+    from flows.terminal.status_tables import status_lines
+    from tasks.status import read_status
+
+    found, flow_runs = read_status(call.store, nights), None
+    try:
+        flow_runs = flow_runs_at_work()
+    except InputError as error:
+        found.unasked.append(str(error))
+    to_person = console(call.as_json)
+    for line in status_lines(found, flow_runs or []):
+        to_person.print(line, soft_wrap=isinstance(line, str), highlight=False)
+    print_json(call.as_json, {**found.as_json(), "flow_runs": flow_runs})
+
+
 def _removed(outcome: dict[str, Any]) -> Table:
     table = Table("what", "how many", "size", title="would be removed" if outcome["dry_run"] else "removed")
     for kind, total in outcome["removed"].items():
         table.add_row(kind, f"{total['count']:,}", size(total["bytes"]))
     table.add_row("all", f"{len(outcome['items']):,}", size(outcome["bytes"]), style="bold")
     return table
-
-
-def size(count: float | None) -> str:
-    """Bytes as people say them; none: files of another machine."""
-    if count is None:
-        return "size not known here"
-    for unit in ("bytes", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:,.1f} GB"
