@@ -142,7 +142,7 @@ def _promotion(tags: dict[str, str]) -> str | None:
     if "promotion.promoted" not in tags:
         return None
     said = "promoted" if tags["promotion.promoted"] == "True" else "not promoted"
-    return f"{said}: {tags.get('promotion.reason', '')}"
+    return f"{said}: {tags['promotion.reason']}" if tags.get("promotion.reason") else said
 
 
 def _at_work(store: Path, run: SeenRun) -> AtWork:
@@ -173,5 +173,5 @@ def _disk(store: Path) -> dict[str, dict[str, int]]:
         else:
             for path in place.iterdir():
                 if path.is_dir():
-                    add("unfinished" if path.name.startswith(".") else place.name, path)
+                    add("unfinished" if path.name.startswith(".") else place.name, path)  # locks are empty
     return disk

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from rich.console import RenderableType
-from rich.table import Table
+from rich.table import Column, Table
 
 from data_contracts.report import METRICS
 from flows.terminal.printing import size
@@ -26,7 +26,8 @@ def status_lines(status: Status, flow_runs: list[dict[str, Any]]) -> Iterator[Re
 
 
 def _nights(status: Status) -> Table:
-    table = Table("night (UTC)", "state", "took", "MPJPE", "version", "what came of it", title="last nights")
+    columns = (Column(name, no_wrap=True) for name in ("night (UTC)", "state", "took", "MPJPE", "version"))
+    table = Table(*columns, Column("what came of it", overflow="ellipsis", no_wrap=True), title="last nights")
     for night in status.nights:
         table.add_row(
             time.strftime("%Y-%m-%d %H:%M", time.gmtime(night.began)),
@@ -34,7 +35,7 @@ def _nights(status: Status) -> Table:
             _duration(night.seconds),
             "" if night.mpjpe_mm is None else f"{night.mpjpe_mm:.1f} mm",
             night.version or "",
-            _cut(night.promotion or ""),
+            night.promotion or "",
         )
     return table
 
@@ -63,15 +64,11 @@ def _at_work(status: Status, flow_runs: list[dict[str, Any]]) -> Iterator[str]:
         yield "nothing is at work"
 
 
-def _disk(status: Status) -> Table:
-    everything = sum(entry["bytes"] for entry in status.disk.values())
-    title = f"{status.store}: {size(everything)}, {size(status.free_bytes)} free"
+def _disk(status: Status) -> str:
     kinds = sorted(status.disk.items(), key=lambda kind: -kind[1]["bytes"])
-    table = Table(*(kind for kind, _ in kinds), title=title)
-    if kinds:
-        table.add_row(*(f"{entry['count']:,}" for _, entry in kinds))
-        table.add_row(*(size(entry["bytes"]) for _, entry in kinds))
-    return table
+    shares = "; ".join(f"{entry['count']:,} {kind} {size(entry['bytes'])}" for kind, entry in kinds)
+    everything = sum(entry["bytes"] for entry in status.disk.values())
+    return f"{status.store}: {size(everything)}, and {size(status.free_bytes)} free: {shares}"
 
 
 def _score(name: str, value: float) -> str:
