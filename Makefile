@@ -5,7 +5,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
-.PHONY: install demo test check clean
+.PHONY: install demo test check mediapipe clean
 
 install: .venv/installed
 
@@ -26,5 +26,12 @@ check: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+mediapipe: .venv-mediapipe/installed
+
+.venv-mediapipe/installed: requirements-mediapipe.txt
+	$(PYTHON) -m venv .venv-mediapipe
+	.venv-mediapipe/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements-mediapipe.txt
+	@touch $@
+
 clean:
-	rm -rf store .venv
+	rm -rf store .venv .venv-mediapipe

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_contracts.motion import Motion
+from data_contracts.motion.motion import Motion
 from data_contracts.parameters import ExportFormat
 from tasks.exports.writing import write_exports
 from tasks.synthetic.motion import generate

@@ -1,12 +1,16 @@
-"""Feed mutated files to `read_motion_file`; anything but a clean tree or RefusedPickle is a finding.
+"""Feed mutated files to the readers; anything but what they promise, or a clean refusal, is a finding.
 
     python -m benchmarks.fuzz_readers --count 300000 --seed 0
     python -m benchmarks.fuzz_readers --files archives --count 20000
+    python -m benchmarks.fuzz_readers --files keypoints --count 50000
 
-Mutates pickles, or, with `--files archives`, .npy and .npz. Prints files per second, how often each outcome occurred,
-and the slowest file. A finding (another exception, a file that takes longer than `--limit` seconds, an object of a
-foreign type in the tree, recursion or 4 GB of address space run out of) is kept in `--keep` and makes the exit code 1.
-The file under test lies there too, so a crash of the interpreter leaves it.
+Mutates pickles, or, with `--files archives`, .npy and .npz, for `read_motion_file`, which promises a clean tree; with
+`--files keypoints` every format of `KeypointFormat`, for `read_keypoints` and `tracks_of`, which promise tracks that
+keep their contract (`benchmarks/keypoint_mutants.py`; real keypoints of `--detections`, if they are there, too). Prints
+files per second, how often each outcome occurred, the slowest file and the most memory. A finding (another exception,
+a file that takes longer than `--limit` seconds, an object of a foreign type in the tree, a broken contract, a refusal
+that does not name the file in one line, recursion or 4 GB of address space run out of) is kept in `--keep` and makes
+the exit code 1. The file under test lies there too, so a crash of the interpreter leaves it.
 
 2026-11-23, 2 shared CPU cores, Python 3.11.7, numpy 2.4.6, `read_pickle` alone: seeds 31 and 32 with `--count 250000`,
 both at once, no finding: 480,425 refused, 19,575 read, slowest 0.28 s, 510 files/s each (1490 files/s for one alone).
@@ -18,22 +22,32 @@ both at once, no finding: 480,425 refused, 19,575 read, slowest 0.28 s, 510 file
 import argparse
 import collections
 import io
+import itertools
 import pickle
 import pickletools
 import random
 import resource
+import shutil
 import signal
 import sys
 import time
+import traceback
 import warnings
 import zipfile
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
 import numpy as np
 
+from benchmarks.keypoint_mutants import random_parameters, read_tracks_of, write_mutant
+from benchmarks.keypoint_seeds import keypoint_seeds
 from data_contracts.errors import RefusedPickle
 from tasks.motion_files.reading import read_motion_file
+
+DETECTIONS = Path(__file__).parents[2] / "shared" / "detections"
+Attempt = Callable[[], str]  # reads the file under test, and names the outcome
 
 # Opcodes that a pickle of arrays does not contain, and arguments that lie.
 # fmt: off
@@ -66,11 +80,12 @@ class TooSlow(BaseException):
 def main() -> None:
     """Run the fuzzer as described above."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--files", choices=("pickles", "archives"), default="pickles")
+    parser.add_argument("--files", choices=("pickles", "archives", "keypoints"), default="pickles")
     parser.add_argument("--count", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--limit", type=float, default=5.0, help="seconds a file may take")
     parser.add_argument("--keep", type=Path, default=Path("/tmp/fuzz_readers"))
+    parser.add_argument("--detections", type=Path, default=DETECTIONS, help="folder of real keypoints to mutate too")
     options = parser.parse_args()
     options.keep.mkdir(parents=True, exist_ok=True)
     signal.signal(signal.SIGALRM, too_slow)
@@ -78,30 +93,50 @@ def main() -> None:
     warnings.simplefilter("ignore")  # numpy's, about headers
     resource.setrlimit(resource.RLIMIT_AS, (4 * 2**30, -1))
 
-    generator, pickles = random.Random(options.seed), valid_pickles()
-    opcodes = [piece for data in pickles for piece in pieces(data)] + HOSTILE * 20
-    literals = [piece for piece in opcodes if piece[:1] in LITERALS]
-    arrays = valid_arrays(pickles)
+    generator = random.Random(options.seed)
     path = options.keep / f"{options.files}-seed{options.seed}"
+    attempts = tracks(generator, options, path) if options.files == "keypoints" else trees(generator, options, path)
     outcomes: collections.Counter[str] = collections.Counter()
     slowest, started = 0.0, time.perf_counter()
-    for number in range(options.count):
-        if options.files == "archives":
-            data = mutant_archive(generator, arrays)
-        else:
-            data = mutant(generator, pickles, opcodes, literals)
-        path.write_bytes(data)
+    for number, attempt in zip(range(options.count), attempts, strict=False):
         begun = time.perf_counter()
-        outcome = read(path, options.limit, streaming=number % 2 == 0)
+        outcome = within(options.limit, attempt)
         slowest = max(slowest, time.perf_counter() - begun)
         outcomes[outcome] += 1
         if outcome.startswith("FINDING"):
-            path.with_name(f"finding-{path.name}-{number}").write_bytes(data)
+            kept = path.with_name(f"finding-{path.name}-{number}")
+            shutil.copytree(path, kept, dirs_exist_ok=True) if path.is_dir() else shutil.copy(path, kept)
+            print(f"{kept}: {outcome}", flush=True)
     rate = options.count / (time.perf_counter() - started)
-    print(f"{options.count} files, seed {options.seed}, {rate:.0f} files/s, slowest {slowest:.3f} s")
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    print(
+        f"{options.count} files, seed {options.seed}, {rate:.0f} files/s, slowest {slowest:.3f} s, {most} MiB at most"
+    )
     for outcome, count in outcomes.most_common():
         print(f"{count:9d}  {outcome}")
     sys.exit(any(outcome.startswith("FINDING") for outcome in outcomes))
+
+
+def trees(generator: random.Random, options: argparse.Namespace, path: Path) -> Iterator[Attempt]:
+    """Write one mutated file of motion after the other to `path`; each with what reads it."""
+    pickles = valid_pickles()
+    opcodes = [piece for data in pickles for piece in pieces(data)] + HOSTILE * 20
+    literals = [piece for piece in opcodes if piece[:1] in LITERALS]
+    arrays = valid_arrays(pickles)
+    for is_streamed in itertools.cycle((True, False)):
+        if options.files == "archives":
+            path.write_bytes(mutant_archive(generator, arrays))
+        else:
+            path.write_bytes(mutant(generator, pickles, opcodes, literals))
+        yield partial(read, path, is_streamed)
+
+
+def tracks(generator: random.Random, options: argparse.Namespace, path: Path) -> Iterator[Attempt]:
+    """Write one mutated file or folder of keypoints after the other to `path`; each with what reads it."""
+    seeds = keypoint_seeds(options.detections)
+    while True:
+        write_mutant(generator, seeds, path, changed)
+        yield partial(read_tracks_of, path, random_parameters(generator))
 
 
 def valid_pickles() -> list[bytes]:
@@ -223,9 +258,22 @@ def mutant(generator: random.Random, corpus: list[bytes], pool: list[bytes], lit
     return b"".join(opcodes) + generator.choice([b"", b"."])
 
 
-def read(path: Path, limit: float, streaming: bool) -> str:
-    """Read one file and name the outcome."""
+def within(limit: float, attempt: Attempt) -> str:
+    """What an attempt comes to, if it comes to anything within `limit` seconds."""
     signal.setitimer(signal.ITIMER_REAL, limit)
+    try:
+        return attempt()
+    except TooSlow:
+        return "FINDING: too slow"
+    except Exception as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        return f"FINDING: {type(error).__name__} of {place.name}, line {place.lineno}: {str(error)[:100]!r}"
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def read(path: Path, streaming: bool) -> str:
+    """Read one file of motion and name the outcome."""
     try:
         tree = read_motion_file(path, (lambda array: float(array.sum())) if streaming else (lambda array: array))
         foreign = foreign_type(tree)
@@ -234,12 +282,6 @@ def read(path: Path, limit: float, streaming: bool) -> str:
         cause = type(refusal.__cause__).__name__
         named = str(path) in str(refusal) and str(refusal).isprintable() and len(str(refusal)) < 1000
         return f"{'' if named and cause not in ('MemoryError', 'RecursionError') else 'FINDING: '}refused, by {cause}"
-    except TooSlow:
-        return "FINDING: too slow"
-    except Exception as error:
-        return f"FINDING: {type(error).__name__}: {error}"
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def foreign_type(tree: object) -> str | None:

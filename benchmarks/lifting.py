@@ -3,14 +3,13 @@
     python -m benchmarks.lifting MODEL CLIPS --people 01 10 32 [--clips 12] [--seed 0]
 
 MODEL is a run folder or checkpoint, CLIPS an ingest folder. Each clip is seen by a perspective camera that stands
-somewhere before it (1920 x 1080 pixels, field of view 60 degrees, pitch within 10 degrees); keypoints of each
-detector's skeleton are put on the body, moved as a detector errs, dropped (3 % of the keypoints, and 6 frames in a row
-now and then), written in a format that the detector has, read, tracked and lifted with the person's height known. Errors
-are means over frames, weighted by clips' frames: MPJPE, P-MPJPE in mm, MPJVE in mm per frame; root: distance of the pelvis'
-way from the true one after its mean is taken away, in mm; drift: error of the way from first to last frame, as a share
-of the way that was gone.
+somewhere before it (1920 x 1080 pixels, field of view 60 degrees, pitch within 10 degrees). Keypoints of each
+detector's skeleton are put on the body, moved as a detector errs, dropped (3 % of them, and 6 frames in a row now and
+then), written in a format that the detector has, read, tracked and lifted, the person's height being known.
 
-The first rows are the reference: H36M's own joints, without an error, as the model's report scores them.
+Errors are means over frames: MPJPE, P-MPJPE in mm, MPJVE in mm per frame; root: distance of the pelvis' way from the
+true one after its mean is taken away, in mm; drift: error of the way from first to last frame, as a share of the way
+that was gone. The first row is the reference: H36M's own joints without an error, as the model's report scores them.
 """
 
 import argparse
@@ -25,9 +24,9 @@ import pyarrow.parquet as parquet
 import torch
 
 from data_contracts.clips import CLIPS_FILE, Clip, from_arrow
-from data_contracts.detector_skeletons import Detector
-from data_contracts.keypoints import Track
-from data_contracts.motion import Motion
+from data_contracts.detector_skeletons import SKELETONS, Detector
+from data_contracts.keypoints.track import Track
+from data_contracts.motion.motion import Motion
 from data_contracts.parameters import DetectorNoise, KeypointsParameters, LiftParameters, Projection
 from data_contracts.presets import load_preset
 from data_contracts.skeleton import PELVIS
@@ -42,6 +41,7 @@ from model.scoring.metrics import mpjpe, p_mpjpe
 from model.windows.corruption import add_detector_noise
 from tasks.keypoint_files.reading import read_keypoints
 from tasks.keypoint_files.tracks import tracks_of
+from tasks.keypoint_files.trc import _MARKERS
 from tasks.views.cameras import Camera, rotation_matrix
 from tests.tasks.keypoint_files.writing import alphapose, mediapipe, mmpose, openpose, seen_by
 
@@ -142,6 +142,29 @@ def _arrays(folder: Path, values: np.ndarray) -> Path:
     return folder / "v.npy"
 
 
+def _skeletons(folder: Path, values: np.ndarray) -> Path:
+    frames = [
+        {"frame_index": frame, "skeleton": [{"pose": row[:, :2].tolist(), "score": row[:, 2:].tolist()}]}
+        for frame, row in enumerate(values)
+        if row.any()
+    ]
+    return _json(folder, {"data": frames})
+
+
+def _trc(folder: Path, values: np.ndarray) -> Path:
+    names = {keypoint: marker for marker, keypoint in reversed(_MARKERS.items())}
+    kept = [k for k, keypoint in enumerate(SKELETONS[Detector.HALPE26].keypoints) if keypoint in names]
+    markers = [names[SKELETONS[Detector.HALPE26].keypoints[k]] for k in kept]
+    header = "DataRate\tCameraRate\tNumFrames\tNumMarkers\tUnits"
+    lines = ["PathFileType\t4\t(X/Y/Z)\tv.trc", header, f"60\t60\t{len(values)}\t{len(kept)}\tpx"]
+    lines += ["Frame#\tTime\t" + "\t\t\t".join(markers) + "\t\t", "\t\tX1\tY1\tZ1"]
+    for frame, row in enumerate(values):
+        fields = [f"{x:.3f}\t{y:.3f}\t0" if seen else "\t\t" for x, y, seen in row[kept].tolist()]
+        lines.append("\t".join([str(frame), f"{frame / 60:.5f}", *fields]))
+    (folder / "v.trc").write_text("\n".join(lines))
+    return folder / "v.trc"
+
+
 def _json(folder: Path, tree: object) -> Path:
     (folder / "v.json").write_text(json.dumps(tree))
     return folder / "v.json"
@@ -157,6 +180,8 @@ WRITERS: dict[str, tuple[Detector, Callable[[Path, np.ndarray], Path]]] = {
     "MMPose, COCO-17": (Detector.COCO17, _mmpose),
     "MediaPipe, 33": (Detector.MEDIAPIPE33, _mediapipe),
     "VideoPose3D, COCO-17": (Detector.COCO17, _videopose3d),
+    "GAST-Net, COCO-17": (Detector.COCO17, _skeletons),
+    "TRC in pixels, Halpe-26": (Detector.HALPE26, _trc),
     ".npy, H36M-17": (Detector.H36M17, _arrays),
 }
 
@@ -196,7 +221,7 @@ def main() -> None:
     parser.add_argument("clips", type=Path)
     parser.add_argument("--people", nargs="+", required=True)
     parser.add_argument("--clips-of", type=int, default=12, metavar="N", help="Of all their clips, evenly drawn.")
-    parser.add_argument("--rows", nargs="+", choices=[*WRITERS], default=[*WRITERS])
+    parser.add_argument("--rows", nargs="+", choices=list(WRITERS), default=list(WRITERS))
     parser.add_argument("--set", dest="changes", action="append", default=[], metavar="lift.parameter=value")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)

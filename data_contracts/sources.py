@@ -17,6 +17,8 @@ CLIP_LIST = "clip_list.csv"
 KEYPOINT_ENDINGS = (".json", ".npz", ".npy", ".csv", ".trc")  # in a folder; a file that is named may have any
 _FRAME_BYTES = 1 << 20  # of a JSON, looked through for what tells a frame
 _AMASS = "_joints_h36m"
+_ISO_BOXES = (b"ftyp", b"moov", b"mdat", b"wide")  # of MP4 and QuickTime
+_VIDEO_STARTS = (b"\x1aE\xdf\xa3", b"\x00\x00\x01\xba", b"\x00\x00\x01\xb3", b"FLV\x01")
 
 
 @dataclass(frozen=True)
@@ -29,10 +31,14 @@ class MotionFile:
 
 @dataclass(frozen=True)
 class KeypointSource:
-    """A file of 2D keypoints, or a folder with a JSON for each frame: `files` are what is read, by their names."""
+    """A file of 2D keypoints, or a folder with a JSON for each frame: `files` are what is read, by their names.
+
+    Of a video the keypoints have to be found first.
+    """
 
     path: Path
     files: tuple[Path, ...]
+    is_video: bool = False
 
     @property
     def is_folder(self) -> bool:
@@ -41,7 +47,7 @@ class KeypointSource:
 
 
 def find_keypoints(source: str | Path) -> KeypointSource:
-    """The files that a file or folder of keypoints stands for.
+    """The files that a file or folder of keypoints, or a video, stands for; a video is told by its first bytes.
 
     Raises
     ------
@@ -50,7 +56,7 @@ def find_keypoints(source: str | Path) -> KeypointSource:
     """
     path = Path(source)
     if path.is_file():
-        return KeypointSource(path, (path,))
+        return KeypointSource(path, (path,), _is_video(path))
     if not path.is_dir():
         raise InputError(f"{path}: no such file or folder")
     found = (entry for entry in path.iterdir() if entry.suffix == ".json" and not entry.name.startswith("."))
@@ -84,6 +90,18 @@ def _is_frames(folder: Path) -> bool:
         return first is not None and b'"people"' in first.read_bytes()[:_FRAME_BYTES]
     except OSError:
         return False  # whoever reads it says so
+
+
+def _is_video(path: Path) -> bool:
+    """An MP4 or QuickTime, AVI, Matroska or WebM, MPEG or FLV."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(12)
+    except OSError:
+        return False  # whoever reads it says so
+    is_riff = start[:4] == b"RIFF" and start[8:] == b"AVI "
+    is_iso = start[:1] < b" " and start[4:8] in _ISO_BOXES  # a box begins with its length; text does not
+    return is_riff or is_iso or start.startswith(_VIDEO_STARTS)
 
 
 def find_motion_files(

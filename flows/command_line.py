@@ -18,23 +18,22 @@ os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
 
 import typer
 
-from data_contracts.detector_skeletons import Detector
 from data_contracts.errors import InputError
-from data_contracts.parameters import SYNTHETIC_SOURCE, ExportFormat
-from data_contracts.report import StageResult
-from data_contracts.sources import find_keypoint_files, find_keypoints, find_motion_files
+from data_contracts.parameters import SYNTHETIC_SOURCE
+from data_contracts.sources import find_motion_files
 from data_contracts.store import identities
 from data_contracts.store.folders import resolve
 from data_contracts.store.lineage import baselines_digest, baselines_source
-from data_contracts.store.manifests import MANIFEST
+from flows.terminal.lifting_commands import lifting
 from flows.terminal.model_commands import models
-from flows.terminal.options import MODEL_HELP, Call, changed, command, export_formats
-from flows.terminal.printing import console, people_table, print_json, print_stage, score_tables, stage_table
+from flows.terminal.options import MODEL_HELP, Call, command
+from flows.terminal.printing import console, print_json, print_stage, score_tables, stage_table
 from flows.terminal.running import find_or_run, local_checkpoint, run_flow
 from flows.terminal.store_commands import stores
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(models)
+app.add_typer(lifting)
 app.add_typer(stores)
 
 ClipLists = Annotated[
@@ -59,74 +58,7 @@ def ingest(
     result = find_or_run(
         call.store, "ingest", identity, source=_texts(source), clip_list=_texts(clip_list), parameters=parameters
     )
-    print_stage(result, call.as_json, f"uplift convert {_reference(result, call)}")
-
-
-@command(app)
-def keypoints(
-    call: Call,
-    source: Annotated[Path, typer.Argument(help="What a 2D detector wrote: a file, or OpenPose's folder.")],
-    skeleton: Annotated[
-        Detector | None, typer.Option("--skeleton", help="Its keypoints. Default: told by the file.")
-    ] = None,
-) -> None:
-    """2D keypoints of any detector -> tracks of people, H36M joints in pixels."""
-    parameters = changed(call.parameters.keypoints, "keypoints", {"skeleton": skeleton})
-    identity = identities.keypoints(find_keypoints(source), parameters)
-    result = find_or_run(call.store, "keypoints", identity, source=str(source), parameters=parameters)
-    print_stage(result, call.as_json, f"uplift lift {_reference(result, call)}")
-
-
-@command(app)
-def lift(
-    call: Call,
-    source: Annotated[
-        str, typer.Argument(help="What a 2D detector wrote; a folder of such files; or a keypoints stage's digest.")
-    ],
-    model: Annotated[str, typer.Option("--model", help=MODEL_HELP)] = "models:/pose-uplift@champion",
-    height: Annotated[float | None, typer.Option("--height", help="Of the person, metres. Default: 1.70.")] = None,
-    person: Annotated[
-        str | None, typer.Option("--person", help="all, longest, largest, or the number of a track. Default: all.")
-    ] = None,
-    skeleton: Annotated[
-        Detector | None, typer.Option("--skeleton", help="The keypoints. Default: told by the file.")
-    ] = None,
-    fps: Annotated[float | None, typer.Option("--fps", help="Of the video, where the file does not say.")] = None,
-    export: Annotated[
-        str, typer.Option("--export", help=f"Beside motion.npz, by commas: {', '.join(ExportFormat)}.")
-    ] = "",
-    out: Annotated[Path | None, typer.Option("--out", help="Folder to write to. Default: ./lifted/NAME.")] = None,
-    causal: Annotated[
-        bool, typer.Option("--causal", help="Each frame by what came before it alone, as it would be live.")
-    ] = False,
-) -> None:
-    """2D keypoints of any detector -> motion in metres, a folder for each person."""
-    formats = export_formats(export)
-    parameters, reading = call.parameters.lift, call.parameters.keypoints
-    wanted = {"height": height, "person": person, "causal": causal or None}
-    parameters = changed(parameters, "lift", wanted)
-    reading = changed(reading, "keypoints", {"skeleton": skeleton, "fps": fps})
-    if Path(source).exists() and find_keypoint_files(source) is None and not (Path(source) / MANIFEST).is_file():
-        find_keypoints(source)  # what it refuses it refuses before a server is started
-    outcome = run_flow(
-        "lift",
-        source=source,
-        model=model,
-        parameters=parameters,
-        keypoints=reading,
-        export=formats,
-        out=str(out) if out else None,
-        runtime=call.parameters.runtime,
-        store=str(call.store),
-    )
-    to_person = console(call.as_json)
-    to_person.print(people_table(outcome["files"]))
-    for name, why in outcome["failed"].items():
-        to_person.print(f"not lifted: {name}: {why}", soft_wrap=True)
-    to_person.print(f"lifted by {outcome['model']}; open playing.html beside the people", soft_wrap=True)
-    print_json(call.as_json, outcome)
-    if outcome["failed"]:
-        raise typer.Exit(1)
+    print_stage(result, call.as_json, f"uplift convert {call.reference(result)}")
 
 
 @command(app)
@@ -137,7 +69,7 @@ def convert(call: Call, clips: Annotated[str, typer.Argument(help="Folder or dig
     result = find_or_run(
         call.store, "convert", identity, clips=clips, parameters=parameters, workers=call.parameters.workers
     )
-    print_stage(result, call.as_json, f"uplift pretrain {_reference(result, call)}")
+    print_stage(result, call.as_json, f"uplift pretrain {call.reference(result)}")
 
 
 @command(app)
@@ -160,7 +92,7 @@ def pretrain(
         runtime=call.parameters.runtime,
         windows_2d=windows_2d,
     )
-    print_stage(result, call.as_json, f"uplift finetune {windows} --pretrained {_reference(result, call)}")
+    print_stage(result, call.as_json, f"uplift finetune {windows} --pretrained {call.reference(result)}")
 
 
 @command(app)
@@ -179,7 +111,7 @@ def finetune(
         parameters=parameters,
         runtime=call.parameters.runtime,
     )
-    print_stage(result, call.as_json, f"uplift evaluate {windows} --model {_reference(result, call)}")
+    print_stage(result, call.as_json, f"uplift evaluate {windows} --model {call.reference(result)}")
 
 
 @command(app)
@@ -313,11 +245,6 @@ def _texts(paths: list[Path] | None) -> str | list[str] | None:
     """As the flows take them: one as itself, several as a list."""
     texts = [str(path) for path in paths or []]
     return texts[0] if len(texts) == 1 else texts or None
-
-
-def _reference(result: StageResult, call: Call) -> str:
-    """How to name a stage folder in the next command: its digest, where the default store will find it."""
-    return result.digest if call.is_default_store else result.folder
 
 
 if __name__ == "__main__":

@@ -18,12 +18,12 @@ def keypoints(
     store: str | None = None,
     parent_run: str | None = None,
 ) -> StageResult:
-    """Read 2D keypoints of any detector into tracks of H36M joints, in pixels.
+    """Read 2D keypoints of any detector, or find them in a video; tracks of H36M joints, in pixels.
 
     Parameters
     ----------
     source
-        Path of a file, or of a folder with a JSON for each frame, as the worker sees it.
+        Path of a file, of a folder with a JSON for each frame, or of a video, as the worker sees it.
     store
         Root of the store; none: `UPLIFT_STORE`, or `./store`.
     parent_run

@@ -1,5 +1,11 @@
-"""A detector's 2D keypoints -> tracks of H36M joints in pixels, so that a file is read, checked and tracked once."""
+"""A detector's 2D keypoints -> tracks of H36M joints in pixels, so that a file is read, checked and tracked once.
 
+In a video they are found first; what the detector found stays beside the tracks, as a file that is read like any other.
+"""
+
+import sys
+import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +16,15 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from data_contracts.errors import InputError
-from data_contracts.keypoints import (
+from data_contracts.keypoints.table import (
     KEYPOINTS_FILE,
     SHORT_TRACK_COLUMNS,
     SHORT_TRACKS_FILE,
-    Track,
     find_faults,
     summarise,
     to_arrow,
 )
+from data_contracts.keypoints.track import Track
 from data_contracts.parameters import KeypointsParameters
 from data_contracts.report import StageResult
 from data_contracts.skeleton import JOINTS
@@ -29,7 +35,11 @@ from tasks.keypoint_files.detections import Detections
 from tasks.keypoint_files.reading import read_keypoints
 from tasks.keypoint_files.tracks import tracks_of
 from tasks.mlflow_runs.runs import TrackedRun
+from tasks.stage_runs.bars import progress_bar
 from tasks.stage_runs.tracked_stage import run_stage
+from tasks.video.detecting import LANDMARKS_FILE, detect
+
+_SECONDS_BETWEEN_LINES = 60  # of a log that nobody watches as a bar
 
 
 @task(cache_policy=NO_CACHE)
@@ -46,7 +56,9 @@ def read_tracks(
     identity = identities.keypoints(source, parameters)
 
     def write_tracks(stage: Stage, tracked: TrackedRun) -> None:
-        videos, warnings = read_keypoints(source, parameters)
+        given, cut_off = _detected(source, parameters, stage) if source.is_video else (source, [])
+        videos, warnings = read_keypoints(given, parameters)
+        warnings = cut_off + warnings
         for line in warnings:
             get_run_logger().warning(line)
         tracks = [track for video in videos for track in tracks_of(video, parameters.max_gap)]
@@ -74,8 +86,43 @@ def read_tracks(
         }
         stage.statistics |= {"source": source.path.name, "data": stage.data, "warnings": warnings}
         stage.statistics |= _statistics(videos, tracks)
+        if source.is_video:
+            stage.statistics |= {"detector": parameters.detector}
 
     return run_stage(store, identity, parent_run, write_tracks)
+
+
+def _detected(
+    source: KeypointSource, parameters: KeypointsParameters, stage: Stage
+) -> tuple[KeypointSource, list[str]]:
+    """What the detector finds in a video, in a file of the stage's folder; and warnings."""
+    target, start = stage.folder / LANDMARKS_FILE, time.perf_counter()
+    get_run_logger().info("%s: %s looks for keypoints", source.path.name, parameters.detector)
+    with progress_bar() if sys.stderr.isatty() else nullcontext() as bar:
+        line = bar.add_task(source.path.name, total=1.0) if bar else None
+        told = start
+
+        def show(done: int, total: int) -> None:
+            nonlocal told
+            if bar and line is not None:
+                bar.update(line, completed=done / total)
+            elif time.perf_counter() - told > _SECONDS_BETWEEN_LINES:
+                told = time.perf_counter()
+                get_run_logger().info("%s: %d of %d frames", source.path.name, done, total)
+
+        detect(source.path, parameters.detector, target, show)
+    with np.load(target) as found:
+        seen = np.isfinite(found["landmarks"]).all(axis=(1, 2))
+        made_by, said = str(found["made_by"]), int(found["frames_said"])
+    if not seen.any():
+        raise InputError(f"{source.path}: {parameters.detector} sees nobody in its {len(seen)} frames")
+    seconds = time.perf_counter() - start
+    get_run_logger().info("%s: a person in %d of %d frames, %.1f s", source.path.name, seen.sum(), len(seen), seconds)
+    stage.counts |= {"video_frames": len(seen), "frames_with_a_person": int(seen.sum())}
+    stage.statistics |= {"made_by": made_by, "seconds_of_detection": seconds}
+    is_cut = len(seen) < said
+    warnings = [f"{source.path}: {len(seen)} of the {said} frames that it says it has can be decoded"] if is_cut else []
+    return KeypointSource(target, (target,)), warnings
 
 
 def _unseen(track: Track) -> np.ndarray:

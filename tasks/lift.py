@@ -8,8 +8,10 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from data_contracts.errors import InputError
-from data_contracts.keypoints import KEYPOINTS_FILE, Track, from_arrow
-from data_contracts.motion import MOTION_FILE, Motion, find_faults, summarise, write_motion
+from data_contracts.keypoints.table import KEYPOINTS_FILE, from_arrow
+from data_contracts.keypoints.track import Track
+from data_contracts.motion.bounds import find_faults, summarise
+from data_contracts.motion.motion import MOTION_FILE, Motion, write_motion
 from data_contracts.parameters import LiftParameters, Runtime
 from data_contracts.report import StageResult
 from data_contracts.store import identities

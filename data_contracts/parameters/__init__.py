@@ -15,7 +15,7 @@ from pydantic import model_validator
 from data_contracts.parameters.augmentation import AugmentationParameters, NewBodies, NewCameras
 from data_contracts.parameters.base import NO_RESULT, Parameters, Share
 from data_contracts.parameters.evaluation import BaselinesParameters, EvaluateParameters, PromoteParameters
-from data_contracts.parameters.keypoints import KeypointFormat, KeypointsParameters
+from data_contracts.parameters.keypoints import KeypointFormat, KeypointsParameters, VideoDetector
 from data_contracts.parameters.lift import ExportFormat, LiftParameters, OneEuroParameters, SmoothingParameters
 from data_contracts.parameters.motion import (
     ALL,
@@ -81,6 +81,7 @@ __all__ = [
     "SplitBy",
     "SyntheticParameters",
     "TrainingParameters",
+    "VideoDetector",
     "Workers",
 ]
 

@@ -22,10 +22,20 @@ class KeypointFormat(StrEnum):
     ARRAYS = "arrays"  # .npy, .npz
 
 
+class VideoDetector(StrEnum):
+    """Who finds the keypoints in a video; the version is part of the name, and so of a result's digest."""
+
+    MEDIAPIPE = "mediapipe-0.10.14"
+
+
 class KeypointsParameters(Parameters):
     """2D keypoints of a detector -> tracks of H36M joints."""
 
     format: KeypointFormat = Field(KeypointFormat.AUTO, description="Who wrote the file; auto: told by its content.")
+    detector: VideoDetector = Field(
+        VideoDetector.MEDIAPIPE,
+        description="Who finds the keypoints in a video; of no effect on a file of them.",
+    )
     skeleton: Detector | None = Field(
         None, description="Names of the keypoints; none: told by how many there are, and by the bodies they make."
     )

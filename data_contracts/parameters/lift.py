@@ -25,7 +25,7 @@ class ExportFormat(StrEnum):
 class SmoothingParameters(Parameters):
     """A zero-lag low-pass filter over time: Butterworth, run forth and back (Winter, Biomechanics, section 3.4)."""
 
-    cutoff_hz: float = Field(6.0, gt=0, le=100, description="What is faster is taken for noise.")
+    cutoff_hz: float = Field(3.0, gt=0, le=100, description="What is faster is taken for noise.")
     order: int = Field(2, ge=1, le=3, description="Of the filter; run twice, it falls off as one of twice the order.")
     depth_cutoff_hz: float = Field(
         0.5, gt=0, le=100, description="The same of the distance from the camera, which is told by far less."

@@ -23,18 +23,19 @@ from data_contracts.clips import (
     summarise,
 )
 from data_contracts.errors import InputError
-from data_contracts.keypoints import KEYPOINT_SCHEMA, KEYPOINTS_FILE, SHORT_TRACK_COLUMNS, SHORT_TRACKS_FILE
-from data_contracts.keypoints import find_faults as find_track_faults
-from data_contracts.keypoints import summarise as summarise_tracks
-from data_contracts.motion import MOTION_FILE, read_motion
-from data_contracts.motion import find_faults as find_motion_faults
-from data_contracts.motion import summarise as summarise_motions
+from data_contracts.keypoints.table import KEYPOINT_SCHEMA, KEYPOINTS_FILE, SHORT_TRACK_COLUMNS, SHORT_TRACKS_FILE
+from data_contracts.keypoints.table import find_faults as find_track_faults
+from data_contracts.keypoints.table import summarise as summarise_tracks
+from data_contracts.motion.bounds import find_faults as find_motion_faults
+from data_contracts.motion.bounds import summarise as summarise_motions
+from data_contracts.motion.motion import MOTION_FILE, read_motion
 from data_contracts.skeleton import NUM_JOINTS
 from data_contracts.splits import SPLITS
 from data_contracts.windows import SCALARS, array_shapes, split_files, to_numpy, validate, window_schema
 
 OnShare = Callable[[float], None]  # called with the share in [0, 1] that is done
 
+_ALWAYS_KNOWN = ("track", "video", "person", "frame", "pose_2d", "interpolated")  # of keypoints
 _BYTES_OF_A_FRAME = 4 * NUM_JOINTS * 3
 
 
@@ -115,6 +116,11 @@ def check_keypoints(folder: Path, manifest: dict[str, Any], faults: Faults) -> i
     if not _has_schema(file, KEYPOINT_SCHEMA, KEYPOINTS_FILE, faults):
         return 0
     table = file.read()
+    for name in _ALWAYS_KNOWN:
+        if table[name].null_count:
+            faults.add(KEYPOINTS_FILE, f"null {name}", f"column {name}: has no value in a row", table[name].null_count)
+    if any(table[name].null_count for name in _ALWAYS_KNOWN):
+        return len(table)
     summaries = summarise_tracks(table)
     for fault in find_track_faults(summaries).itertuples(index=False):
         case = f"track {fault.track}: {fault.check} {float(str(fault.value)):g} breaks {fault.bound}"

@@ -67,13 +67,17 @@ def evaluate(windows: Path, checkpoint: Path, baselines: str, parameters: Evalua
 
 
 def keypoints(source: KeypointSource, parameters: KeypointsParameters) -> Identity:
-    """Tracks of keypoints: the bytes of the file; of a folder the names, which number the frames, as well."""
+    """Tracks of keypoints: the bytes of the file; of a folder the names, which number the frames, as well.
+
+    Of a video, its detector too, which is a parameter that nothing else depends on.
+    """
     if not source.is_folder:
         digest = file_digest(source.path)
     else:
         lines = (f"{file.name} {file_digest(file)}\n" for file in source.files)
         digest = hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
-    return Identity("keypoints", "keypoints", parameters, {"source": digest}, data=source.path.absolute().stem)
+    idle = frozenset[str]() if source.is_video else frozenset({"detector"})
+    return Identity("keypoints", "keypoints", parameters, {"source": digest}, idle, source.path.absolute().stem)
 
 
 def lift(keypoints: Path, checkpoint: Path, parameters: LiftParameters) -> Identity:

@@ -12,7 +12,8 @@ from data_contracts.errors import InputError
 
 MANIFEST = "manifest.json"
 PACKAGES = (
-    *("numpy", "pandas", "pyarrow", "pandera", "pydantic", "torch", "lightning-fabric", "safetensors", "mlflow"),
+    *("numpy", "pandas", "pyarrow", "pandera", "pydantic", "torch", "lightning-fabric", "safetensors", "scipy"),
+    "mlflow",
     "pose-uplift",
 )
 

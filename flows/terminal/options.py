@@ -19,6 +19,7 @@ import typer
 from data_contracts.errors import InputError
 from data_contracts.parameters import ExportFormat, Parameters, PipelineParameters
 from data_contracts.presets import load_preset, parse, preset_names
+from data_contracts.report import StageResult
 from data_contracts.store.folders import default_store
 
 MODEL_HELP = "Run folder or digest, checkpoint (.safetensors, MotionBERT's .bin), or model URI."
@@ -37,6 +38,10 @@ class Call:
     def is_default_store(self) -> bool:
         """The next command finds this store without being told."""
         return self.store == default_store()
+
+    def reference(self, result: StageResult) -> str:
+        """How to name a stage folder in the next command: its digest, where the default store will find it."""
+        return result.digest if self.is_default_store else result.folder
 
 
 def _shared(

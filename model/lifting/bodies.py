@@ -19,6 +19,7 @@ ADULT_BONES_M = np.array(
     [0.09, 0.40, 0.44, 0.09, 0.40, 0.44, 0.275, 0.27, 0.13, 0.158, 0.185, 0.29, 0.19, 0.185, 0.29, 0.19]
 )
 STATURE = 1.035  # stature over the chain from ankle to head
+_POINT = 1e-9  # a body that is a point has no size to be scaled by
 _STRAIGHT_NECK = 0.86  # thorax to head over the bones by way of the nose, in the median
 ANKLE_SHARE = 0.039  # of the stature: an ankle above the floor, standing
 _PARENTS, _CHILDREN = np.array(BONES).T
@@ -91,5 +92,5 @@ def metres_per_unit(lengths: np.ndarray, height: float, bones: Mapping[str, floa
     """
     if bones:
         index = [JOINTS.index(name) - 1 for name in bones]
-        return float(np.median(np.array(list(bones.values())) / lengths[index]))
-    return height / stature_of(lengths)
+        return float(np.median(np.array(list(bones.values())) / np.maximum(lengths[index], _POINT)))
+    return height / max(stature_of(lengths), _POINT)

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from data_contracts.keypoints import Track
-from data_contracts.motion import Motion
+from data_contracts.keypoints.track import Track
+from data_contracts.motion.motion import Motion
 from data_contracts.parameters import LiftParameters
 from data_contracts.skeleton import NUM_JOINTS
 from model.lifting.bodies import ANKLE_SHARE, bone_lengths, metres_per_unit, stature_of, stretched, with_lengths

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from data_contracts.motion import Motion
+from data_contracts.motion.motion import Motion
 from data_contracts.skeleton import BONES
 from tasks.exports.rig import NODES, REST_DIRECTIONS, Node, RiggedMotion, rig
 

@@ -14,7 +14,7 @@ import ezc3d
 import numpy as np
 
 from data_contracts.errors import InputError
-from data_contracts.motion import Motion
+from data_contracts.motion.motion import Motion
 from data_contracts.skeleton import JOINTS
 
 _PER_METRE = 1000

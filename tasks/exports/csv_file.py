@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from data_contracts.motion import AXES, UNIT, Motion
+from data_contracts.motion.motion import AXES, UNIT, Motion
 from data_contracts.skeleton import JOINTS
 
 _XYZ = "xyz"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from data_contracts.errors import InputError, some
-from data_contracts.motion import MOTION_FILE, read_motion
+from data_contracts.motion.motion import MOTION_FILE, read_motion
 from data_contracts.parameters import ExportFormat
 from tasks.exports.writing import write_exports
 from tasks.pages.playing import PLAYING_PAGE

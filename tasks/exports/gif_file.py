@@ -20,7 +20,7 @@ from mpl_toolkits.mplot3d.art3d import Line3DCollection
 from mpl_toolkits.mplot3d.axes3d import Axes3D
 from PIL import Image
 
-from data_contracts.motion import Motion
+from data_contracts.motion.motion import Motion
 from data_contracts.skeleton import BONES, LEFT_JOINTS, RIGHT_JOINTS
 
 MOST_FRAMES = 240

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from data_contracts.motion import Motion
+from data_contracts.motion.motion import Motion
 from tasks.exports.bone_mesh import BoneMesh, bone_mesh
 from tasks.exports.rig import NODES, RiggedMotion, rig
 

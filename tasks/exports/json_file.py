@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from data_contracts.motion import AXES, UNIT, Motion
+from data_contracts.motion.motion import AXES, UNIT, Motion
 from data_contracts.skeleton import BONES, JOINTS
 
 FORMAT = "pose-uplift motion"

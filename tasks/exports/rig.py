@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from data_contracts.motion import Motion
+from data_contracts.motion.motion import Motion
 from data_contracts.skeleton import BONES, JOINTS, PELVIS
 from tasks.exports.axes import y_up
 

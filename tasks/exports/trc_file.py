@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_contracts.motion import Motion
+from data_contracts.motion.motion import Motion
 from data_contracts.skeleton import JOINTS, NUM_JOINTS
 from tasks.exports.axes import y_up
 

@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from data_contracts.errors import InputError
-from data_contracts.motion import Motion, find_faults, summarise, write_motion
+from data_contracts.motion.bounds import find_faults, summarise
+from data_contracts.motion.motion import Motion, write_motion
 from data_contracts.parameters import ExportFormat
 
 Writer = Callable[[Motion, Path], None]

@@ -1,10 +1,10 @@
 """AlphaPose's results, and COCO's: a list with an entry for each person of each image.
 
 `{"image_id": "12.jpg", "category_id": 1, "keypoints": [x, y, score, ...], "score": ..., "idx": 3}`, of 17, 26 or 136
-keypoints (AlphaPose, docs/output.md; COCO, results of keypoints). `idx` is a number, or a list of it.
+keypoints (AlphaPose, docs/output.md; COCO, results of keypoints). `idx` is a number, or a list of it. AlphaPose's
+`--format open` and `cmu` write a dict instead, frames of people by the names of their images: `openpose.py` reads them.
 """
 
-import re
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +12,14 @@ import numpy as np
 from data_contracts.errors import InputError
 from data_contracts.parameters import KeypointFormat
 from tasks.keypoint_files.detections import Detections, as_rows
-
-_LAST_NUMBER = re.compile(r"(\d{1,18})\D*$")
+from tasks.keypoint_files.image_numbers import number_images
+from tasks.keypoint_files.openpose import is_by_image, is_frame, read_by_image
 
 
 def is_alphapose(tree: object) -> bool:
     """Told by the first entry."""
+    if isinstance(tree, dict):
+        return is_by_image(tree) or ("bodies" in tree and is_frame(tree))
     return (
         isinstance(tree, list) and bool(tree) and isinstance(tree[0], dict) and {"image_id", "keypoints"} <= {*tree[0]}
     )
@@ -25,6 +27,8 @@ def is_alphapose(tree: object) -> bool:
 
 def read_alphapose(path: Path, tree: object) -> list[Detections]:
     """The people of all images; an image's number is the last one in its name."""
+    if isinstance(tree, dict):
+        return read_by_image(path, {path.name: tree} if is_frame(tree) else tree)
     if not isinstance(tree, list):
         raise InputError(f"{path}: is no list of entries, as AlphaPose's results are")
     for place, entry in enumerate(tree):
@@ -42,33 +46,6 @@ def read_alphapose(path: Path, tree: object) -> list[Detections]:
             person=_people(path, tree),
         )
     ]
-
-
-def number_images(path: Path, images: list[object]) -> np.ndarray:
-    """Numbers of images: those that they are, else the last one in each name, else by their order.
-
-    Raises
-    ------
-    InputError
-        One is neither number nor name, or two have one number.
-    """
-    numbers: dict[str | int, int] = {}
-    for image in images:
-        if isinstance(image, bool) or not isinstance(image, int | str):
-            raise InputError(f"{path}: image_id: neither number nor name, but a {type(image).__name__}")
-        if image not in numbers:
-            found = _LAST_NUMBER.search(Path(image).stem) if isinstance(image, str) else None
-            numbers[image] = image if isinstance(image, int) else int(found.group(1)) if found else -1
-    if all(isinstance(image, str) and number == -1 for image, number in numbers.items()):
-        numbers = {image: place for place, image in enumerate(numbers)}
-    if len(set(numbers.values())) < len(numbers):
-        first = dict[int, str | int]()
-        for image, number in numbers.items():
-            if number in first:
-                told = " and ".join(ascii(str(name)[:60]) for name in (first[number], image))
-                raise InputError(f"{path}: image_id: {told} have no numbers of their own to tell their frames")
-            first[number] = image
-    return np.array([numbers[image] for image in images], dtype=np.int64)  # type: ignore[index]
 
 
 def _people(path: Path, tree: list[dict[str, object]]) -> np.ndarray | None:

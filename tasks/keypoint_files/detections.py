@@ -3,7 +3,8 @@
 Notable decisions:
 - what a reader hands over is checked here, once for all formats: numbers that are finite and in bounds, frames that are
   numbered, confidences brought to [0, 1] by what the format is known to write (`_SCALES`), and refused beyond that;
-- a keypoint is missing where its confidence is 0 (or below `min_confidence`), or its coordinates are NaN in an array;
+- a keypoint is missing where its confidence is 0 (or below `min_confidence`), its coordinates are NaN in an array, or
+  0, 0 to the last digit, where detectors put what they did not find (Ultralytics did so, and kept its confidence);
 - an id in a file names a person, unless all of the file has one id and it stands twice in a frame: AlphaPose writes
   idx 0 for everybody when it does not track;
 - coordinates are pixels. Those that lie within [-4, 4] are shares of the image (MediaPipe), and need its size.
@@ -12,15 +13,16 @@ Notable decisions:
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from data_contracts.detector_skeletons import SKELETONS, Detector
 from data_contracts.errors import InputError, some
-from data_contracts.keypoints import MOST_PIXELS
+from data_contracts.keypoints.table import MOST_PIXELS
 from data_contracts.parameters import KeypointFormat, KeypointsParameters
-from data_contracts.skeleton import BONES
+from data_contracts.skeleton import BONES, JOINTS
 
 MOST_FRAME = 10**9  # the number of a frame
 MOST_PEOPLE = 200  # in a frame
@@ -100,7 +102,8 @@ def settle(given: Detections, parameters: KeypointsParameters) -> tuple[Detectio
     )
     confidence, said = _confidence(given)
     warnings += said
-    seen = (confidence > 0) & (confidence >= parameters.min_confidence) & ~np.isnan(given.points).any(axis=-1)
+    seen = (np.float32(confidence) > 0) & (confidence >= parameters.min_confidence)
+    seen &= ~np.isnan(given.points).any(axis=-1) & (given.points != 0).any(axis=-1)
     _check_points(given, seen)
     given = replace(
         given,
@@ -114,7 +117,9 @@ def settle(given: Detections, parameters: KeypointsParameters) -> tuple[Detectio
     if given.points.shape[1] == _WHOLE_BODY:
         given = replace(given, points=given.points[:, :17], confidence=given.confidence[:, :17])
     given = _in_pixels(given)
-    return replace(given, skeleton=_skeleton(given, parameters.skeleton)), warnings
+    given = replace(given, skeleton=_skeleton(given, parameters.skeleton))
+    _check_joints(given)
+    return given, warnings
 
 
 def fault(given: Detections, row: int, what: str) -> InputError:
@@ -137,6 +142,17 @@ def _check_points(given: Detections, seen: np.ndarray) -> None:
     for row, keypoint in np.argwhere(far)[:1]:
         x, y = given.points[row, keypoint]
         raise fault(given, row, f"keypoint {keypoint}: x, y = {x:g}, {y:g}; they may reach {MOST_PIXELS:g} pixels")
+
+
+def _check_joints(given: Detections) -> None:
+    """Some derive from beyond a keypoint, and shares of an image become pixels: both may lead beyond the contract."""
+    assert given.skeleton is not None, "it is settled"
+    joints, _ = SKELETONS[given.skeleton].to_h36m(given.points, given.confidence)
+    for row, joint in np.argwhere((np.abs(joints) > MOST_PIXELS).any(axis=-1))[:1]:
+        x, y = joints[row, joint]
+        raise fault(
+            given, row, f"{JOINTS[joint]} derives to x, y = {x:g}, {y:g}; they may reach {MOST_PIXELS:g} pixels"
+        )
 
 
 def _confidence(given: Detections) -> tuple[np.ndarray, list[str]]:
@@ -222,6 +238,24 @@ def _distortions(given: Detections, names: Sequence[Detector]) -> dict[Detector,
         off = np.log(np.maximum(medians, 1e-3) / _BONES_M)[np.array(medians) > 0]
         distortions[name] = float(np.abs(off - np.median(off)).mean()) if len(off) else np.inf
     return distortions
+
+
+def known_number(path: Path, name: str, value: object) -> float | None:
+    """`fps`, `width` or `height` of a file; none where it has none.
+
+    Raises
+    ------
+    InputError
+        It is no number, or out of bounds.
+    """
+    if value is None:
+        return None
+    least, most = (1e-3, 1000) if name == "fps" else (1, 65_536)
+    array = np.asarray(value) if isinstance(value, int | float | np.ndarray | np.number) else np.empty(0)
+    number = float(array.item()) if array.size == 1 and array.dtype.kind in "iuf" else float("nan")
+    if not least <= number <= most:
+        raise InputError(f"{path}: {name}: is no number from {least:g} to {most}")
+    return number
 
 
 def extent(points: np.ndarray, confidence: np.ndarray) -> np.ndarray:

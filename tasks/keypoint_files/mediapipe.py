@@ -2,7 +2,9 @@
 
 - JSON: a list of frames (or `frames`, `landmarks`, `data` of a dict), a frame being its landmarks, a list of people's
   landmarks, or a dict with `landmarks` or `pose_landmarks` and, where known, `frame`; nobody is null, or an empty list.
-  A landmark is `{"x": ..., "y": ..., "visibility": ...}`, or [x, y, z, visibility].
+  A landmark is `{"x": ..., "y": ..., "visibility": ...}`, or [x, y, z, visibility]. `fps`, `width` and `height` of the
+  dict, where known. The landmarks of one image may stand in the place of the frames (or in `landmark`, as protobuf
+  writes them).
 - CSV, wide: a row for each frame, with a column `frame` where known, and x, y and visibility of each landmark by its
   number or name: `x0`, `x_0`, `0_x`, `nose_x`, `landmark_0_x`; numbers from 0 or 1; v or visibility.
 - CSV, long: a row for each landmark: `frame`, `landmark` (or `landmark_id`, `index`, `id`), `x`, `y`, `visibility`.
@@ -13,6 +15,7 @@ A landmark of visibility 0, or of none at all, is missing. MediaPipe: pose landm
 import csv
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +24,12 @@ import numpy as np
 from data_contracts.detector_skeletons import SKELETONS, Detector
 from data_contracts.errors import InputError
 from data_contracts.parameters import KeypointFormat
-from tasks.keypoint_files.detections import Detections, as_rows
+from tasks.keypoint_files.detections import Detections, as_rows, known_number
 
 _NAMES = SKELETONS[Detector.MEDIAPIPE33].keypoints
 _COUNT = len(_NAMES)
-_LISTS = ("frames", "landmarks", "pose_landmarks", "data")
-_LANDMARKS = ("landmarks", "pose_landmarks", "poseLandmarks", "keypoints")
+_LANDMARKS = ("landmarks", "pose_landmarks", "poseLandmarks", "landmark", "keypoints")
+_LISTS = ("frames", "data", *_LANDMARKS)
 _FRAME = ("frame", "frame_id", "frame_index", "frame_number", "frame_idx")
 _LANDMARK = ("landmark", "landmark_id", "landmark_index", "index", "id")
 _VISIBILITY = ("visibility", "v", "score", "confidence")
@@ -64,8 +67,11 @@ def read_mediapipe(path: Path, tree: object) -> list[Detections]:
     if not rows:
         raise InputError(f"{path}: nobody is seen in it: no frame has {_COUNT} landmarks")
     values = as_rows(rows, str(path), numbers, "landmarks")
-    frame_numbers = np.array(numbers, dtype=np.int64)
-    return [_detections(path, frame_numbers, values[..., :2], values[..., 2])]
+    found = _detections(path, np.array(numbers, dtype=np.int64), values[..., :2], values[..., 2])
+    about = tree if isinstance(tree, dict) else {}
+    fps, *size = (known_number(path, name, about.get(name)) for name in ("fps", "width", "height"))
+    width, height = (None if side is None else int(side) for side in size)
+    return [replace(found, fps=fps, width=width, height=height)]
 
 
 def read_landmark_table(path: Path) -> list[Detections]:
@@ -97,7 +103,9 @@ def _detections(path: Path, frame: np.ndarray, points: np.ndarray, confidence: n
 def _frames(tree: object) -> list[Any]:
     if isinstance(tree, dict):
         tree = next((tree[name] for name in _LISTS if isinstance(tree.get(name), list)), None)
-    return tree if isinstance(tree, list) else []
+    if not isinstance(tree, list):
+        return []
+    return [tree] if tree and _is_landmark(tree[0]) else tree  # of one image
 
 
 def _people(frame: list[Any] | dict[str, Any]) -> list[Any]:

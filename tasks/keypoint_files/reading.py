@@ -12,8 +12,9 @@ from tasks.keypoint_files.detections import Detections, settle
 from tasks.keypoint_files.json_text import read_json
 
 FORMATS_READ = (
-    "AlphaPose's and COCO's results, OpenPose's folders and frames, MMPose's predictions, MediaPipe's landmarks (JSON,"
-    " CSV, arrays), skeletons in `data`, VideoPose3D's custom .npz, TRC in px, and .npy or .npz of (frames, K, 2 or 3)"
+    "AlphaPose's results in its three formats, COCO's results, OpenPose's folders and frames, MMPose's predictions,"
+    " MediaPipe's landmarks (JSON, CSV, arrays), skeletons in `data`, VideoPose3D's custom .npz, TRC in px, and .npy or"
+    " .npz of (frames, K, 2 or 3)"
 )
 _ARRAYS_BEGIN = (b"PK\x03\x04", b"PK\x05\x06", b"\x93NUMPY")
 
@@ -52,8 +53,10 @@ def read_keypoints(source: KeypointSource, parameters: KeypointsParameters) -> t
 def _read(source: KeypointSource, wanted: KeypointFormat) -> list[Detections]:
     path = source.path
     if source.is_folder:
-        _expect(path, KeypointFormat.OPENPOSE, wanted)
-        return openpose.read_openpose(path, source.files)
+        if wanted is not KeypointFormat.ALPHAPOSE:
+            _expect(path, KeypointFormat.OPENPOSE, wanted)
+            wanted = KeypointFormat.OPENPOSE
+        return openpose.read_openpose(path, source.files, wanted)
     try:
         with path.open("rb") as file:
             start = file.read(512)

@@ -17,7 +17,7 @@ from scipy.optimize import linear_sum_assignment
 
 from data_contracts.detector_skeletons import SKELETONS
 from data_contracts.errors import InputError
-from data_contracts.keypoints import Track
+from data_contracts.keypoints.track import Track
 from data_contracts.skeleton import NUM_JOINTS
 from tasks.keypoint_files.detections import Detections, extent
 
@@ -40,6 +40,8 @@ def tracks_of(detections: Detections, max_gap: int) -> list[Track]:
     skeleton = SKELETONS[detections.skeleton]
     joints, confidence = skeleton.to_h36m(detections.points, detections.confidence)
     there = (confidence > 0).any(axis=1)
+    if not there.any():
+        return []
     frame, joints, confidence = detections.frame[there], joints[there], confidence[there]
     person = None if detections.person is None else detections.person[there]
     link = associate(frame, joints, confidence, max_gap) if person is None else person

@@ -24,7 +24,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-from mlflow.types import Schema, TensorSpec
+from mlflow.types import DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 
 from data_contracts.errors import InputError, some
 from data_contracts.skeleton import NUM_JOINTS
@@ -65,8 +65,6 @@ def log_lifter(
             if model.status == LoggedModelStatus.READY:
                 return model.model_uri
             delete_model(tracked.client, model)
-    shape = (-1, window, NUM_JOINTS, 3)
-    tensor = Schema([TensorSpec(np.dtype(np.float32), shape)])
     versions = package_versions()
     with _active(tracked.run_id), _served_code() as code, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*An input example was not provided")  # the signature says it all
@@ -75,8 +73,8 @@ def log_lifter(
             python_model=str(code.entry),
             artifacts={"checkpoint": str(checkpoint)},
             code_paths=[str(code.package)],
-            model_config={"flip": flip},
-            signature=ModelSignature(inputs=tensor, outputs=tensor),
+            model_config={"flip": flip, "window": window},
+            signature=_signature(),
             pip_requirements=[f"{package}=={versions[package]}" for package in REQUIRES],
             step=step,
             tags={CHECKPOINT_TAG: digest, FLIP_TAG: str(flip)},
@@ -84,6 +82,22 @@ def log_lifter(
     named = {f"checkpoint.{name}": value for name, value in metrics.items()}
     mlflow.log_metrics(named, step=step, run_id=tracked.run_id, model_id=info.model_id)
     return info.model_uri
+
+
+def _signature() -> ModelSignature:
+    """Four axes in, four axes out: windows, or keypoints of the skeleton that is named; `served_lifter` says more."""
+    told = [
+        ParamSpec("skeleton", DataType.string, ""),
+        ParamSpec("fps", DataType.double, 0.0),
+        ParamSpec("height", DataType.double, 0.0),
+        ParamSpec("image_width", DataType.long, 0),
+        ParamSpec("image_height", DataType.long, 0),
+        ParamSpec("fov_deg", DataType.double, 0.0),
+        ParamSpec("root", DataType.boolean, False),
+    ]
+    given = Schema([TensorSpec(np.dtype(np.float32), (-1, -1, -1, -1))])
+    poses = Schema([TensorSpec(np.dtype(np.float32), (-1, -1, NUM_JOINTS, 3))])
+    return ModelSignature(inputs=given, outputs=poses, params=ParamSchema(told))
 
 
 def drop_other_checkpoints(tracked: TrackedRun, kept: list[Path]) -> None:

@@ -11,7 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SERVED = Path(__file__).with_name("served_lifter.py")
-REQUIRES = ("mlflow", "numpy", "pydantic", "safetensors", "torch")  # what the served modules import besides each other
+REQUIRES = (
+    "mlflow",
+    "numpy",
+    "pydantic",
+    "safetensors",
+    "scipy",
+    "torch",
+)  # what the served modules import besides each other
 
 _ROOT = Path(__file__).parents[2]
 _FLOORS = ("model", "data_contracts")

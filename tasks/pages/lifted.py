@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from data_contracts.motion import Motion
+from data_contracts.motion.motion import Motion
 from tasks.pages.playing import Scene, Track
 
 PERSON_FRAMES = 20_000  # of a video that are played at most: 11 MB

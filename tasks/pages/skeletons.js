@@ -2,6 +2,7 @@
 
 const SIDES = { "-1": [31, 119, 180], 0: [85, 85, 85], 1: [214, 39, 40] }; // left, middle, right
 const PALE = 0.6; // of every pose but the first
+const APART = 0.6; // of how far people are apart: so much farther the eye stands back
 const WIDE_METRES = 6; // a scene that reaches further is followed
 
 function unpack({ step, data }) {
@@ -20,9 +21,29 @@ function openScene(scene) {
   const box2d = box(tracks.map((track) => track.pose_2d), 2);
   const box3d = box(tracks.map((track) => track.poses[names.at(-1)]).filter(Boolean), 3); // the truth's, if there is
   const frames = Math.max(...tracks.map((track) => track.first + track.frames));
-  const tallest = Math.max(box3d.high[2] - box3d.low[2], 0.5);
+  const apart = spread(tracks.map((track) => track.poses[names.at(-1)]).filter(Boolean).map(standsAt));
+  const tallest = Math.max(box3d.high[2] - box3d.low[2], 0.5) + APART * apart; // what the eye must hold
   const follows = Math.max(box3d.high[0] - box3d.low[0], box3d.high[1] - box3d.low[1]) > WIDE_METRES;
   return { ...scene, tracks, names, frames, box2d, box3d, tallest, follows };
+}
+
+// Where somebody is on average, by the pelvis of every frame: [x, y].
+function standsAt(pose) {
+  const joints = 17, sum = [0, 0];
+  let frames = 0;
+  for (let start = 0; start < pose.length; start += 3 * joints)
+    if (!Number.isNaN(pose[start])) {
+      frames++;
+      for (const axis of [0, 1]) sum[axis] += pose[start + axis];
+    }
+  return sum.map((total) => total / Math.max(frames, 1));
+}
+
+function spread(places) {
+  return Math.max(0, ...[0, 1].map((axis) => {
+    const along = places.map((place) => place[axis]);
+    return Math.max(...along) - Math.min(...along);
+  }));
 }
 
 function box(arrays, axes) {

@@ -3,7 +3,7 @@
 import pytest
 
 from data_contracts.errors import InputError
-from data_contracts.sources import MotionFile, find_motion_files, short_names
+from data_contracts.sources import MotionFile, find_keypoints, find_motion_files, short_names
 
 
 @pytest.fixture
@@ -65,6 +65,24 @@ def test_a_list_of_nobody_knows_which_file_is_refused_until_it_has_a_files_name(
 def test_what_cannot_be_meant_is_refused_by_its_name(folder, sources, lists, message):
     with pytest.raises(InputError, match=message):
         find_motion_files([folder / name for name in sources], [folder / name for name in lists or []])
+
+
+@pytest.mark.parametrize(
+    ("start", "is_video"),
+    [
+        (b"\x00\x00\x00\x20ftypisom", True),
+        (b"\x00\x00\x00\x14ftypqt  ", True),
+        (b"RIFF\x24\x10\x00\x00AVI LIST", True),
+        (b"\x1aE\xdf\xa3\x01\x00\x00\x00", True),
+        (b"RIFF\x24\x10\x00\x00WAVE", False),
+        (b'[{"image_id": 1}]', False),
+        (b"PK\x03\x04ftyp", False),
+        (b"", False),
+    ],
+)
+def test_a_video_is_told_by_its_first_bytes_whatever_its_name(start, is_video, tmp_path):
+    (tmp_path / "a.json").write_bytes(start)
+    assert find_keypoints(tmp_path / "a.json").is_video == is_video
 
 
 def test_files_are_told_apart_by_as_few_parts_as_it_takes(folder):

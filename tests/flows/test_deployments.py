@@ -42,6 +42,7 @@ def deployment(api, name):
         ("pipeline/here", "cpu"),
         ("ingest/cpu", "cpu"),
         ("keypoints/cpu", "cpu"),
+        ("lift/cpu", "cpu"),
         ("convert/cpu", "cpu"),
         ("pretrain/cuda", "cuda"),
         ("finetune/cuda", "cuda"),

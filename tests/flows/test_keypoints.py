@@ -9,11 +9,14 @@ import pyarrow.parquet as parquet
 import pytest
 
 from data_contracts.errors import InputError
-from data_contracts.keypoints import from_arrow
+from data_contracts.keypoints.table import from_arrow
 from data_contracts.parameters import KeypointsParameters
 from data_contracts.store.checking import check_folder
+from data_contracts.store.manifests import read_manifest
 from flows.command_line import main
 from flows.keypoints import keypoints
+from tasks.video.detecting import PYTHON_VARIABLE
+from tests.tasks.video.drawing import STAND_IN, as_program
 
 
 @pytest.fixture
@@ -90,3 +93,38 @@ def test_the_command_takes_the_skeleton_and_prints_what_came_out(detected, empty
         assert not end.value.code
         outcome = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
         assert (outcome["tracks"], outcome["short_tracks"], outcome["cached"]) == (1, 1, is_cached)
+
+
+def test_a_video_becomes_tracks_and_keeps_what_the_detector_found(tmp_path, empty_store, monkeypatch):
+    monkeypatch.setenv(PYTHON_VARIABLE, str(as_program(tmp_path, STAND_IN)))
+    video = tmp_path / "walk.mp4"
+    video.write_bytes(b"\x00\x00\x00\x20ftypisom")
+    result = keypoints(str(video), store=str(empty_store))
+    assert result.counts["video_frames"] == 30
+    assert result.counts["frames_with_a_person"] == 28
+    assert (result.counts["tracks"], result.counts["interpolated_frames"]) == (1, 2)
+    assert result.statistics["warnings"] == [f"{video}: 30 of the 36 frames that it says it has can be decoded"]
+    assert result.statistics["detector"] == "mediapipe-0.10.14"
+    assert read_manifest(result.path)["parameters"]["detector"] == "mediapipe-0.10.14"
+    check_folder(result.path)
+    assert keypoints(str(video), store=str(empty_store)).cached
+    video.write_bytes(b"\x00\x00\x00\x20ftypisom again")
+    assert not keypoints(str(video), store=str(empty_store)).cached
+    again = keypoints(str(result.path / "landmarks.npz"), KeypointsParameters(max_gap=0), str(empty_store))
+    assert again.counts["tracks"] == 2  # read anew without looking for keypoints again
+    assert "detector" not in read_manifest(again.path)["parameters"]
+
+
+def test_the_command_refuses_a_video_without_a_detector_before_anything_is_started(
+    tmp_path, empty_store, capsys, monkeypatch
+):
+    monkeypatch.setenv(PYTHON_VARIABLE, str(tmp_path / "python"))
+    monkeypatch.setattr("flows.terminal.running.run_flow", lambda *_, **__: pytest.fail("a flow was started"))
+    (tmp_path / "walk.mp4").write_bytes(b"\x00\x00\x00\x20ftypisom")
+    monkeypatch.setattr(sys, "argv", ["uplift", "keypoints", str(tmp_path / "walk.mp4"), "--store", str(empty_store)])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "walk.mp4: is a video, and" in line
+    assert "`make mediapipe`" in line

@@ -3,9 +3,11 @@
 import json
 import shutil
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+import pyarrow as arrow
 import pyarrow.parquet as parquet
 import pytest
 from safetensors.numpy import save_file
@@ -21,12 +23,18 @@ from data_contracts.clips import (
     to_arrow,
 )  # fmt: skip
 from data_contracts.errors import InputError
+from data_contracts.keypoints.table import KEYPOINTS_FILE, SHORT_TRACK_COLUMNS, SHORT_TRACKS_FILE
+from data_contracts.keypoints.table import to_arrow as tracks_to_arrow
+from data_contracts.keypoints.track import Track
+from data_contracts.motion.motion import MOTION_FILE, Motion, write_motion
 from data_contracts.parameters import (
     BaselinesParameters,
     ConvertParameters,
     EvaluateParameters,
     FinetuneParameters,
     IngestParameters,
+    KeypointsParameters,
+    LiftParameters,
     SyntheticParameters,
 )  # fmt: skip
 from data_contracts.report import (
@@ -143,6 +151,37 @@ def write_synthetic(store):
     return stage.folder
 
 
+def write_keypoints(store, damage=lambda table: table, counts=None):
+    """A keypoints folder of two tracks of 12 and 5 frames as its stage writes it; `damage` is done before that."""
+    pose_2d = np.random.default_rng(3).uniform(10, 300, (12, 17, 3)).astype(np.float32)
+    pose_2d[..., 2] = 0.9
+    unseen = np.zeros((12, 17), bool)
+    tracks = [Track("", -1, 40, pose_2d, unseen, fps=30.0), Track("", 7, 2, pose_2d[:5].copy(), unseen[:5])]
+    table = damage(tracks_to_arrow(tracks))
+    with open_stage(store, Identity("keypoints", "keypoints", KeypointsParameters(), {"source": "abc"})) as stage:
+        parquet.write_table(table, stage.folder / KEYPOINTS_FILE, compression="zstd")
+        pd.DataFrame(columns=list(SHORT_TRACK_COLUMNS)).to_csv(stage.folder / SHORT_TRACKS_FILE, index=False)
+        stage.counts |= {"tracks": 2, "frames": len(table), "short_tracks": 0} | (counts or {})
+    return stage.folder
+
+
+def write_motions(store, **damaged):
+    """A lift folder of two people of 12 and 6 frames as its stage writes it; `damaged` are arrays of the second."""
+    pose = np.zeros((12, 17, 3), np.float32)
+    pose[:, 1:] = np.random.default_rng(3).uniform(-0.3, 0.3, (16, 3))
+    known = {"root_std": np.ones((12, 3), np.float32), "interpolated": np.zeros((12, 17), bool)}
+    known |= {"confidence": np.ones((12, 17), np.float32), "pose_2d": np.ones((12, 17, 3), np.float32)}
+    first = Motion("person-0", 30.0, pose, np.zeros((12, 3), np.float32), **known)
+    arrays = ("pose_3d", "root", "root_std", "confidence", "interpolated", "pose_2d")
+    second = replace(first, name="person-1", **{name: getattr(first, name)[:6] for name in arrays} | damaged)
+    with open_stage(store, Identity("motions", "lift", LiftParameters(), {"keypoints": "abc"})) as stage:
+        for motion in (first, second):
+            (stage.folder / motion.name).mkdir()
+            write_motion(motion, stage.folder / motion.name / MOTION_FILE)
+        stage.counts |= {"people": 2, "frames": 18}
+    return stage.folder
+
+
 @pytest.fixture(scope="module")
 def folders(motion, tmp_path_factory):
     store = tmp_path_factory.mktemp("store")
@@ -154,10 +193,12 @@ def folders(motion, tmp_path_factory):
         "runs": write_run(store),
         "baselines": write_baselines(store),
         "synthetic": write_synthetic(store),
+        "keypoints": write_keypoints(store),
+        "motions": write_motions(store),
     }
 
 
-@pytest.fixture(params=["clips", "windows", "reports", "runs", "baselines", "synthetic"])
+@pytest.fixture(params=["clips", "windows", "reports", "runs", "baselines", "synthetic", "keypoints", "motions"])
 def folder(folders, request, tmp_path):
     """A copy, under its own name, that a test may damage."""
     source = folders[request.param]
@@ -170,7 +211,8 @@ def test_a_folder_as_it_was_written_passes_and_says_what_it_held(folders, motion
     assert checked.bytes == sum((folders["clips"] / name).stat().st_size for name in (CLIPS_FILE, QUARANTINE_FILE))
     windows = sum(json.loads((folders["windows"] / "manifest.json").read_text())["counts"]["windows"].values())
     assert check_folder(folders["windows"]).rows == windows > 100
-    assert [check_folder(folders[kind]).rows for kind in ("reports", "runs", "baselines", "synthetic")] == [3, 1, 3, 0]
+    others = ("reports", "runs", "baselines", "synthetic", "keypoints", "motions")
+    assert [check_folder(folders[kind]).rows for kind in others] == [3, 1, 3, 0, 17, 18]
 
 
 def test_the_share_done_grows_to_one(folders):
@@ -280,6 +322,86 @@ def test_clips_of_another_schema_are_told(motion, tmp_path):
     with open_stage(tmp_path / "b", Identity("clips", "ingest", IngestParameters(), {"source": "abc"})) as stage:
         parquet.write_table(table, stage.folder / CLIPS_FILE)
     assert "clips.parquet: its columns, or the shapes, units and axes" in refused(stage.folder)
+
+
+def with_column(name, change):
+    """The damage that puts `change(values)` in the place of a column's values."""
+
+    def damage(table):
+        column = arrow.array(change(table[name].to_pylist()), table.schema.field(name).type)
+        return table.set_column(table.column_names.index(name), table.schema.field(name), column)
+
+    return damage
+
+
+def with_pose(row, place, value):
+    """The damage that writes one float32 of a row's pose."""
+
+    def change(poses):
+        pose = np.frombuffer(poses[row], "<f4").copy()
+        pose[place] = value
+        return [*poses[:row], pose.tobytes(), *poses[row + 1 :]]
+
+    return with_column("pose_2d", change)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (with_column("frame", lambda frames: [*frames[:6], *(frame + 1 for frame in frames[6:])]), "track 0: gaps 1"),
+        (with_column("frame", lambda frames: [*frames[:12], *range(-7, -2)]), "track 1: first_frame -7"),
+        (with_column("track", lambda tracks: [*tracks[:12], *tracks[:4], 1]), "track 0: gaps 1"),
+        (with_pose(13, 2, 1.5), "track 1: confidence_max 1.5"),
+        (with_pose(13, 2, -0.5), "track 1: confidence_min -0.5"),
+        (with_pose(3, 5, 0.0), "track 0: put_in_place 1"),
+        (with_pose(3, 4, np.nan), "track 0: non_finite 1"),
+        (with_pose(3, 4, 2e5), "track 0: pixels_max 200000"),
+        (with_column("frame", lambda frames: [None, *frames[1:]]), "column frame: has no value in a row"),
+        (with_column("interpolated", lambda bits: [*bits[:2], None, *bits[3:]]), "column interpolated: has no value"),
+        (with_column("pose_2d", lambda poses: [*poses[:-1], None]), "column pose_2d: has no value"),
+    ],
+)  # fmt: skip
+def test_tracks_that_break_the_contract_are_told_though_the_manifest_fits(damage, message, tmp_path):
+    assert f"{KEYPOINTS_FILE}: {message}" in refused(write_keypoints(tmp_path, damage))
+
+
+def test_tracks_must_be_as_many_as_the_manifest_says_and_stand_together(tmp_path):
+    assert "keypoints.parquet: tracks: 2, expected 3" in refused(write_keypoints(tmp_path / "a", counts={"tracks": 3}))
+    assert "short_tracks.csv: tracks: 0, expected 1" in refused(
+        write_keypoints(tmp_path / "b", counts={"short_tracks": 1})
+    )
+    torn = with_column("track", lambda tracks: [1, *tracks[1:]])
+    assert "keypoints.parquet: track numbers: 2, expected 3" in refused(write_keypoints(tmp_path / "c", torn))
+    empty = refused(write_keypoints(tmp_path / "d", lambda table: table[:0]))
+    assert "keypoints.parquet: tracks: 0, expected 2" in empty
+
+
+def test_tracks_of_another_schema_are_told(tmp_path):
+    message = refused(write_keypoints(tmp_path, lambda table: table.replace_schema_metadata({"unit": "metres"})))
+    assert "keypoints.parquet: its columns, or the shapes, units and axes" in message
+
+
+def test_motion_that_breaks_its_contract_is_named_by_person_and_bound(tmp_path):
+    far = np.zeros((6, 17, 3), np.float32)
+    far[:, 1] = 2.0
+    message = refused(write_motions(tmp_path, pose_3d=far))
+    assert "person-1/motion.npz: bone_max 3.4641 breaks" in message
+    assert "person-1/motion.npz: reach_max 3.4641 breaks" in message
+    cut = refused(write_motions(tmp_path / "a", root=np.zeros((5, 3), np.float32)))
+    assert "person-1/motion.npz: root has shape (5, 3), and (6, 3) is wanted" in cut
+
+
+def test_the_command_names_the_file_of_tampered_keypoints(folders, tmp_path, monkeypatch, capsys):
+    folder = shutil.copytree(folders["keypoints"], tmp_path / folders["keypoints"].name)
+    data = bytearray((folder / KEYPOINTS_FILE).read_bytes())
+    data[len(data) // 2] ^= 1
+    (folder / KEYPOINTS_FILE).write_bytes(data)
+    monkeypatch.setattr(sys, "argv", ["uplift", "check", str(folder)])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith(f"uplift: {folder}: 1 kind(s) of fault; keypoints.parquet: is not as it was written")
 
 
 def copy_part(source, target):

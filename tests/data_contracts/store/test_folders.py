@@ -112,6 +112,7 @@ def test_every_stage_leaves_the_kind_of_folder_it_is_known_for(tmp_path):
         identities.baselines(folder, parameters.baselines),
         identities.evaluate(folder, file, "abc", parameters.evaluate),
         identities.keypoints(find_keypoints(file), parameters.keypoints),
+        identities.lift(folder, file, parameters.lift),
     ]
     assert {identity.name: identity.kind for identity in made} == KINDS
 

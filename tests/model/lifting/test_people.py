@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from data_contracts.motion import find_faults, read_motion, summarise, write_motion
+from data_contracts.motion.bounds import find_faults, summarise
+from data_contracts.motion.motion import read_motion, write_motion
 from data_contracts.parameters import LiftParameters
 from model.lifting.bodies import bone_lengths, stature_of
 from model.lifting.people import lift_people

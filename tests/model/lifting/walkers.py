@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from data_contracts.keypoints import Track
+from data_contracts.keypoints.track import Track
 from data_contracts.parameters import Projection
 from model.lifting.bodies import bone_lengths, stature_of
 from model.lifting.cameras import PinholeCamera

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from data_contracts.motion import Motion
+from data_contracts.motion.motion import Motion
 from tests.tasks.exports.motions import motion_of
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from data_contracts.errors import InputError
-from data_contracts.motion import read_motion
+from data_contracts.motion.motion import read_motion
 from data_contracts.parameters import ExportFormat
 from tasks.exports import json_file
 from tasks.exports.writing import write_exports

@@ -1,17 +1,31 @@
 """Damaged and hostile files of keypoints are refused with file and place, whatever is wrong in them."""
 
 import json
+import random
 from copy import deepcopy
 
 import numpy as np
 import pytest
 
+from benchmarks.fuzz_readers import DETECTIONS, changed
+from benchmarks.keypoint_mutants import random_parameters, read_tracks_of, write_mutant
+from benchmarks.keypoint_seeds import keypoint_seeds
 from data_contracts.detector_skeletons import Detector
 from data_contracts.errors import InputError
-from data_contracts.parameters import KeypointsParameters
+from data_contracts.parameters import KeypointFormat, KeypointsParameters
 from data_contracts.sources import find_keypoints
 from tasks.keypoint_files.reading import read_keypoints
-from tests.tasks.keypoint_files.writing import alphapose, body, mediapipe, mmpose, openpose, seen_by, triples
+from tasks.keypoint_files.tracks import tracks_of
+from tests.tasks.keypoint_files.writing import (
+    alphapose,
+    alphapose_by_image,
+    body,
+    mediapipe,
+    mmpose,
+    openpose,
+    seen_by,
+    triples,
+)
 
 COCO = triples(seen_by(Detector.COCO17, body(4)))
 MEDIA = triples(seen_by(Detector.MEDIAPIPE33, body(4)))
@@ -154,3 +168,84 @@ def test_arrays_that_are_no_keypoints_are_refused(tmp_path):
     ):
         np.savez(tmp_path / "f.npz", **arrays)
         refuse(tmp_path / "f.npz")
+
+
+@pytest.mark.parametrize("people", ["people", "bodies"])
+def test_an_image_of_alphapose_that_is_bad_is_named(people, tmp_path):
+    good = alphapose_by_image(COCO, people)
+    for value in (3, [], {}, {people: 3}, {people: [3]}, {people: [{}]}):
+        (tmp_path / "f.json").write_text(json.dumps(mutated(good, ("2.jpg",), value)))
+        refuse(tmp_path / "f.json", r"image '2\.jpg'")
+    (tmp_path / "f.json").write_text(json.dumps(good | {"other_2.jpg": good["2.jpg"]}))
+    refuse(tmp_path / "f.json", "have no numbers of their own")
+
+
+def test_fps_and_size_that_are_none_are_refused(tmp_path):
+    for name in ("fps", "width", "height"):
+        for value in (0, -1, 0.0001, 1e9, "30", True, [30], 10**17):
+            (tmp_path / "f.json").write_text(json.dumps({"frames": GOOD["mediapipe"], name: value}))
+            refuse(tmp_path / "f.json", f"{name}: is no number from")
+
+
+def test_people_of_whom_no_joint_is_seen_make_no_track(tmp_path):
+    unseen = mutated(COCO, ((slice(None), slice(5, None), 2),), 0)  # a face, of which no joint derives
+    np.save(tmp_path / "f.npy", unseen)
+    (found,), _ = read_keypoints(find_keypoints(tmp_path / "f.npy"), KeypointsParameters(skeleton="coco17"))
+    assert tracks_of(found, 10) == []
+
+
+def test_a_confidence_that_is_nothing_in_the_table_is_missing(tmp_path):
+    np.save(tmp_path / "f.npy", mutated(COCO, ((slice(None), slice(None), 2),), 1e-300))
+    (found,), _ = read_keypoints(
+        find_keypoints(tmp_path / "f.npy"), KeypointsParameters(skeleton="coco17", min_confidence=0)
+    )
+    assert (found.confidence == 0).all()
+    assert tracks_of(found, 10) == []
+
+
+def test_a_joint_that_lies_beyond_the_contract_is_refused_though_its_keypoints_do_not(tmp_path):
+    np.save(tmp_path / "f.npy", mutated(COCO, ((2, [3, 4], 1),), -9e4))  # ears, beyond which the head lies
+    refuse(tmp_path / "f.npy", "frame 2: head derives to")
+    tree = mutated(GOOD["mediapipe"], (1, "landmarks", 12, "x"), 3.9)  # a share of the image
+    (tmp_path / "f.json").write_text(json.dumps(tree))
+    with pytest.raises(InputError, match="frame 1: thorax derives to"):
+        read_keypoints(find_keypoints(tmp_path / "f.json"), KeypointsParameters(width=65_536, height=480))
+
+
+def test_arrays_that_would_take_the_memory_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("tasks.keypoint_files.arrays._MOST_BYTES", 4 * 2**20)
+    np.savez_compressed(tmp_path / "f.npz", a=np.zeros((20_000, 17, 3)))  # a bomb
+    refuse(tmp_path / "f.npz", "at most")
+    np.savez(tmp_path / "f.npz", a=np.zeros((20_000, 17, 3)))
+    refuse(tmp_path / "f.npz", "more than 4 MiB")
+
+
+def test_every_format_has_a_seed_that_is_read(tmp_path):
+    seen = set()
+    for number, seed in enumerate(keypoint_seeds(DETECTIONS)):
+        path = tmp_path / str(number)
+        write_unchanged(seed, path)
+        videos, _ = read_keypoints(find_keypoints(path), KeypointsParameters(width=640, height=480))
+        seen |= {video.format for video in videos}
+    assert seen == set(KeypointFormat) - {KeypointFormat.AUTO}
+
+
+def write_unchanged(seed, path):
+    if seed.kind == "folder":
+        path.mkdir()
+        for name, tree in seed.data.items():
+            (path / name).write_text(json.dumps(tree))
+    elif seed.kind == "arrays":
+        with path.open("wb") as file:
+            np.save(file, seed.data[""]) if "" in seed.data else np.savez(file, **seed.data)
+    else:
+        path.write_bytes(seed.data if seed.kind == "table" else json.dumps(seed.data).encode())
+
+
+@pytest.mark.filterwarnings("ignore")  # numpy's, about headers
+def test_a_thousand_mutants_are_refused_cleanly_or_keep_the_contract(tmp_path):
+    generator, seeds = random.Random(5), keypoint_seeds(DETECTIONS)
+    for _ in range(1000):
+        path = write_mutant(generator, seeds, tmp_path / "f", changed)
+        outcome = read_tracks_of(path, random_parameters(generator))
+        assert not outcome.startswith("FINDING"), outcome

@@ -13,7 +13,16 @@ from data_contracts.skeleton import JOINTS
 from data_contracts.sources import find_keypoints
 from tasks.keypoint_files.reading import read_keypoints
 from tasks.keypoint_files.tracks import tracks_of
-from tests.tasks.keypoint_files.writing import alphapose, body, mediapipe, mmpose, openpose, seen_by, triples
+from tests.tasks.keypoint_files.writing import (
+    alphapose,
+    alphapose_by_image,
+    body,
+    mediapipe,
+    mmpose,
+    openpose,
+    seen_by,
+    triples,
+)
 
 DETECTIONS = Path(__file__).parents[4] / "shared" / "detections"
 IMAGE = {"width": 640, "height": 480}
@@ -71,6 +80,55 @@ def test_every_format_gives_the_joints_that_were_written_untold_of_which_skeleto
         np.testing.assert_allclose(found[..., :2], expected(name), atol=2e-3, err_msg=path.name)
         np.testing.assert_allclose(found[..., 2], 0.9, atol=1e-6)
         assert read(path, **IMAGE).skeleton is name
+
+
+@pytest.mark.parametrize("people", ["people", "bodies"])
+def test_alphapose_is_read_by_image_and_by_frame_as_its_list_is(people, tmp_path):
+    values = triples(seen_by(Detector.COCO17, body()), 3.0)
+    by_image = alphapose_by_image(values, people)
+    (tmp_path / "sep-json").mkdir()
+    for name, frame in by_image.items():
+        write(tmp_path / "sep-json" / f"{name.split('.')[0]}.json", frame)
+    for path in (write(tmp_path / "alphapose-results.json", by_image), tmp_path / "sep-json"):
+        found = joints_of(path)
+        np.testing.assert_allclose(found[..., :2], expected(Detector.COCO17), atol=2e-3)
+        np.testing.assert_allclose(found[..., 2], 0.5, atol=1e-6)  # of 6: AlphaPose's scale
+        assert read(path, format="alphapose").skeleton is Detector.COCO17
+    assert len(read(tmp_path / "sep-json" / "3.json").frame) == 1
+    with pytest.raises(InputError, match="is of format openpose, and mmpose is asked for"):
+        read(tmp_path / "sep-json", format="mmpose")
+
+
+def test_the_neck_that_alphapose_takes_from_the_wrong_place_is_not_believed(tmp_path):
+    values = triples(seen_by(Detector.HALPE26, body()))  # its 18th keypoint is the top of the head
+    found = joints_of(write(tmp_path / "a.json", alphapose_by_image(values)))
+    thorax = JOINTS.index("thorax")
+    shoulders = values[:, [5, 6], :2].mean(axis=1)
+    np.testing.assert_allclose(found[:, thorax, :2], shoulders, atol=2e-3)
+
+
+def test_frames_of_alphapose_by_number_alone_take_its_scale_when_it_is_said(tmp_path):
+    values = triples(seen_by(Detector.COCO17, body()), 3.0)
+    for name, frame in alphapose_by_image(values).items():
+        write(tmp_path / f"{name.split('.')[0]}.json", {**frame, "version": 0.1})  # as its documentation has it
+    with pytest.raises(InputError, match="confidence 3"):
+        read(tmp_path)
+    assert read(tmp_path, format="alphapose").confidence.max() == 0.5
+
+
+def test_the_landmarks_of_one_image_are_one_frame(tmp_path):
+    landmarks = mediapipe(triples(seen_by(Detector.MEDIAPIPE33, body(1))))[0]["landmarks"]
+    rows = [[one["x"], one["y"], one["z"], one["visibility"]] for one in landmarks]
+    for tree in (landmarks, rows, {"landmarks": landmarks}, {"landmark": landmarks}, {"pose_landmarks": [landmarks]}):
+        found = joints_of(write(tmp_path / "m.json", tree), **IMAGE)
+        np.testing.assert_allclose(found[..., :2], expected(Detector.MEDIAPIPE33)[:1], atol=2e-3)
+
+
+def test_mediapipes_json_may_say_fps_and_the_size_of_the_image(tmp_path):
+    frames = mediapipe(triples(seen_by(Detector.MEDIAPIPE33, body())))
+    found = read(write(tmp_path / "m.json", {"fps": 29.97, "width": 640, "height": 480, "frames": frames}))
+    assert (found.fps, found.width, found.height) == (29.97, 640, 480)
+    np.testing.assert_allclose(found.points, seen_by(Detector.MEDIAPIPE33, body()), atol=2e-3)
 
 
 def test_a_table_of_mediapipe_is_read_wide_and_long(tmp_path):
@@ -170,3 +228,12 @@ def test_real_detections_are_told_and_their_people_followed(name):
     skeleton, lengths = REAL[name]
     assert found.skeleton is skeleton
     assert [len(track.pose_2d) for track in tracks_of(found, 10)] == lengths
+
+
+def test_what_stands_at_0_0_is_missing_whatever_its_confidence(tmp_path):
+    values = triples(seen_by(Detector.COCO17, body()))
+    values[4, 12, :2] = 0  # right hip, as Ultralytics up to 8.3 wrote one of confidence below 0.5
+    values[5, 12, 0] = 0  # on the image's edge
+    found = joints_of(write(tmp_path / "a.json", alphapose(values)))
+    assert (found[4, RIGHT_HIP] == 0).all()
+    assert found[5, RIGHT_HIP, 2] > 0

@@ -79,3 +79,18 @@ def mediapipe(values, width=640, height=480):
         }
         for frame, row in enumerate(values)
     ]
+
+
+def alphapose_by_image(values, people="people", shoulders=(6, 5)):
+    """AlphaPose's `--format open` of (frames, K, 3), or `cmu` with `people="bodies"`: 18 keypoints by image.
+
+    As its `write_json` does, which takes for the neck what stands in the 18th place: of COCO's 17 the middle of the
+    shoulders that it has put there.
+    """
+    order = (0, 17, 6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3)
+    field = {"people": "pose_keypoints_2d", "bodies": "joints"}[people]
+    images = {}
+    for frame, row in enumerate(values):
+        joints = np.concatenate([row, row[list(shoulders)].mean(axis=0, keepdims=True)])[list(order)]
+        images[f"{frame}.jpg"] = {"version": "AlphaPose v0.3", people: [{field: joints.ravel().tolist()}]}
+    return images

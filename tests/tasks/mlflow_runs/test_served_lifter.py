@@ -9,13 +9,18 @@ import torch
 from fastapi.testclient import TestClient
 from mlflow.pyfunc import scoring_server
 
-from data_contracts.parameters import DSTformerConfig, SyntheticParameters
+from data_contracts.detector_skeletons import SKELETONS, Detector
+from data_contracts.keypoints.track import Track
+from data_contracts.parameters import DSTformerConfig, LiftParameters, SyntheticParameters
 from data_contracts.store.digests import Identity
 from model.learning.checkpoints import save_network
+from model.lifting.people import lift_people
+from model.lifting.track_windows import Lifting
 from model.network.dstformer import DSTformer
 from model.network.lifting import lift
 from tasks.mlflow_runs.registry import register_challenger
 from tasks.mlflow_runs.runs import track_pipeline
+from tests.tasks.keypoint_files.writing import body, seen_by, triples
 
 WINDOW = 9
 
@@ -62,7 +67,8 @@ def test_any_number_of_windows_comes_back_lifted_as_it_was_scored(post, network)
 def test_what_is_no_window_is_a_400_that_says_what_is_expected_and_what_came(post):
     good = poses(1, WINDOW, 17, 3)
     for shape in ((WINDOW, 17, 3), (1, 1, WINDOW, 17, 3), (1, 8, 17, 3), (1, 10, 17, 3), (1, WINDOW, 16, 3)):
-        refused(post({"inputs": poses(*shape).tolist()}), str(shape), f"expected shape (-1, {WINDOW}, 17, 3)")
+        expected = f"expected shape (-1, {WINDOW}, 17, 3)" if len(shape) == 4 else "expected shape (-1, -1, -1, -1)"
+        refused(post({"inputs": poses(*shape).tolist()}), str(shape), expected)
     refused(post({"inputs": poses(1, WINDOW, 17, 2).tolist()}), f"(1, {WINDOW}, 17, 2)", f"(-1, {WINDOW}, 17, 3)")
     for number, shown in ((float("nan"), "nan"), (None, "nan"), (1e300, "inf"), (640.5, "640.5")):
         windows = good.tolist()
@@ -75,15 +81,60 @@ def test_what_is_no_window_is_a_400_that_says_what_is_expected_and_what_came(pos
     ragged[1].pop()
     refused(post({"inputs": ragged}), "inhomogeneous shape")
     for nothing in ([], [[]]):
-        refused(post({"inputs": nothing}), f"(-1, {WINDOW}, 17, 3)")
+        refused(post({"inputs": nothing}), "(-1, -1, -1, -1")
     for other in ({}, {"windows": good.tolist()}, good.tolist(), {"inputs": [], "instances": []}):
         refused(post(other), "exactly one of the input fields")
     for other in ({"pose": 1}, None, "windows"):
         refused(post({"inputs": other}), "Invalid input")
-    refused(post({"dataframe_split": {"columns": ["x"], "data": [[1.0]]}}), f"(-1, {WINDOW}, 17, 3)")
+    refused(post({"dataframe_split": {"columns": ["x"], "data": [[1.0]]}}), "(-1, -1, -1, -1)")
     refused(post("{"), "valid JSON")
     refused(post("x,y\n1,2\n", "text/csv"), "Failed to parse")
     assert post({"inputs": good.tolist()}).status_code == 200  # and the server goes on
+
+
+def keypoints(frames=40):
+    """(1, frames, 17, 3) of COCO-17: somebody who walks, pixels and confidence."""
+    return triples(seen_by(Detector.COCO17, body(frames)))[None]
+
+
+def test_keypoints_of_any_length_come_back_as_motion_as_it_is_lifted_here(post, network):
+    given = keypoints()
+    told = {"skeleton": "coco17", "fps": 30.0, "height": 1.8, "image_width": 640, "image_height": 480}
+    answer = post({"inputs": given.tolist(), "params": told})
+    assert answer.status_code == 200, answer.text
+    joints, confidence = SKELETONS[Detector.COCO17].to_h36m(given[0, ..., :2], given[0, ..., 2])
+    pose_2d = np.concatenate([joints, confidence[..., None]], axis=-1).astype(np.float32)
+    track = Track("0", -1, 0, pose_2d, np.zeros(pose_2d.shape[:2], bool), 30.0, 640, 480)
+    (motion,) = lift_people(Lifting(network, WINDOW, None), [track], LiftParameters(height=1.8))
+    np.testing.assert_allclose(answer.json()["predictions"], motion.pose_3d[None], atol=1e-4)
+    in_world = post({"inputs": given.tolist(), "params": told | {"root": True}})
+    np.testing.assert_allclose(in_world.json()["predictions"], motion.joints[None], atol=1e-3)
+
+
+def test_what_was_not_seen_is_null_or_without_confidence(post):
+    given = keypoints().tolist()
+    for keypoint in given[0][5]:
+        keypoint[:2] = None, None
+    for keypoint in given[0][9]:
+        keypoint[2] = 0
+    answer = post({"inputs": given, "params": {"skeleton": "coco17"}})
+    assert answer.status_code == 200, answer.text
+    assert np.isfinite(answer.json()["predictions"]).all()
+    without = [[[keypoint[:2] for keypoint in frame] for frame in given[0]]]
+    assert post({"inputs": without, "params": {"skeleton": "coco17"}}).status_code == 200
+
+
+def test_keypoints_that_are_none_are_a_400(post):
+    given = keypoints()
+    for skeleton, said in (("coco", "coco17, coco18"), ("body25", "expected (tracks, frames, 25, 3)")):
+        refused(post({"inputs": given.tolist(), "params": {"skeleton": skeleton}}), said)
+    refused(post({"inputs": given.tolist(), "params": {"skeleton": "coco17", "height": 17.0}}), "height")
+    far = given.copy()
+    far[0, 3, 4, 0] = 1e7
+    refused(
+        post({"inputs": far.tolist(), "params": {"skeleton": "coco17"}}), "track 0, frame 3, keypoint 4: x is 1e+07"
+    )
+    refused(post({"inputs": given.tolist()}), "parameter skeleton")
 
 
 def refused(answer, *said: str) -> None:

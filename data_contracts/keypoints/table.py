@@ -9,14 +9,13 @@ Notable decisions:
   decided on summaries: numpy reduces each track to a row of numbers, pandera validates the rows at once.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
 import pandera.pandas as pa
 import pyarrow as arrow
 
 from data_contracts.bounds import broken_checks
+from data_contracts.keypoints.track import Track
 from data_contracts.skeleton import JOINTS, NUM_JOINTS
 
 KEYPOINTS_FILE = "keypoints.parquet"
@@ -45,41 +44,6 @@ KEYPOINT_SCHEMA = arrow.schema(
         "person": "the detector's own id of the person, or -1",
     },
 )
-
-
-@dataclass
-class Track:
-    """One person in consecutive frames.
-
-    Attributes
-    ----------
-    video
-        Which video of the file it is of; "" where there is one.
-    person
-        The detector's id of the person; -1: the file has none.
-    first_frame
-        Number of its first frame, counted as the file counts.
-    pose_2d
-        (frames, 17, 3) float32: x right, y down, in pixels, confidence in [0, 1]; all 0 where missing.
-    interpolated
-        (frames, 17) bool: joints that were not seen, but before and after.
-    fps, width, height
-        Where they are known.
-    """
-
-    video: str
-    person: int
-    first_frame: int
-    pose_2d: np.ndarray
-    interpolated: np.ndarray
-    fps: float | None = None
-    width: int | None = None
-    height: int | None = None
-
-    @property
-    def last_frame(self) -> int:
-        """Number of its last frame."""
-        return self.first_frame + len(self.pose_2d) - 1
 
 
 class TrackSummary(pa.DataFrameModel):

@@ -15,12 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
-import pandera.pandas as pa
 
-from data_contracts.bounds import broken_checks
 from data_contracts.errors import InputError
-from data_contracts.skeleton import BONES, JOINTS, NUM_JOINTS
+from data_contracts.skeleton import JOINTS, NUM_JOINTS
 
 MOTION_FILE = "motion.npz"
 AXES = "z up, x right and y away from the camera; right-handed"
@@ -79,52 +76,6 @@ class Motion:
     def joints(self) -> np.ndarray:
         """(frames, 17, 3) metres, in the world."""
         return np.asarray(self.pose_3d + self.root[:, None])
-
-
-class MotionSummary(pa.DataFrameModel):
-    """What every motion keeps, on one row of numbers each."""
-
-    motion: str
-    frames: int = pa.Field(ge=1)
-    fps: float = pa.Field(gt=0, le=1000)
-    non_finite: int = pa.Field(eq=0, description="Numbers of pose, root and confidence.")
-    pelvis_max: float = pa.Field(eq=0, description="Largest |x|, |y| or |z| of the pose's pelvis, metres.")
-    bone_max: float = pa.Field(gt=0, le=1.5, description="Longest bone, metres.")
-    reach_max: float = pa.Field(le=3, description="Farthest joint from the pelvis, metres.")
-    root_max: float = pa.Field(le=1000, description="Largest |x|, |y| or |z| of the root, metres.")
-    confidence_min: float = pa.Field(ge=0)
-    confidence_max: float = pa.Field(le=1)
-
-    class Config:
-        coerce = True
-
-
-def summarise(motions: list[Motion]) -> pd.DataFrame:
-    """A row of `MotionSummary` for each motion."""
-    parents, children = np.array(BONES).T
-    rows = [
-        {
-            "motion": motion.name,
-            "frames": motion.frames,
-            "fps": motion.fps,
-            "non_finite": sum(
-                int((~np.isfinite(array)).sum()) for array in (motion.pose_3d, motion.root, motion.confidence)
-            ),
-            "pelvis_max": np.abs(motion.pose_3d[:, 0]).max(),
-            "bone_max": np.linalg.norm(motion.pose_3d[:, children] - motion.pose_3d[:, parents], axis=-1).max(),
-            "reach_max": np.linalg.norm(motion.pose_3d, axis=-1).max(),
-            "root_max": np.abs(motion.root).max(),
-            "confidence_min": motion.confidence.min(),
-            "confidence_max": motion.confidence.max(),
-        }
-        for motion in motions
-    ]
-    return pd.DataFrame(rows, columns=list(MotionSummary.to_schema().columns))
-
-
-def find_faults(summaries: pd.DataFrame) -> pd.DataFrame:
-    """Every check that a motion breaks: columns motion, check, value, bound; empty where all keep the contract."""
-    return broken_checks(MotionSummary, summaries, "motion")
 
 
 _ARRAYS = ("pose_3d", "root", "root_std", "confidence", "interpolated", "pose_2d")

@@ -1,0 +1,163 @@
+"""A few frames of every format of keypoints, made here and, where there are any, cut out of real detections.
+
+What `benchmarks.keypoint_mutants` changes.
+"""
+
+import json
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data_contracts.detector_skeletons import PLACES, SKELETONS, Detector
+from data_contracts.skeleton import JOINTS
+
+STANDING = np.array(
+    [
+        *((0, 0), (-13, 2), (-14, 45), (-15, 90), (13, 2), (14, 45), (15, 90), (0, -25), (0, -50), (2, -60), (0, -72)),
+        *((17, -48), (22, -20), (24, 6), (-17, -48), (-22, -20), (-24, 6)),
+    ]
+)  # (17, 2), in pixels, y down
+
+
+@dataclass
+class Seed:
+    """A file that is read: `kind` tells how it is changed, `data` is its bytes, or those of each file of a folder."""
+
+    kind: str  # json, folder, table, arrays
+    data: Any
+
+
+def keypoint_seeds(detections: Path) -> list[Seed]:
+    """Small files of every format, and cuts of those in `detections`, if it is there."""
+    seeds = [Seed("json", tree) for tree in [*_trees(), *_real_trees(detections)]]
+    coco18, frames = _points(Detector.COCO18), range(4)
+    folder = {f"v_{frame:012d}_keypoints.json": {"people": [_openpose_person(coco18[frame])]} for frame in frames}
+    sep_json = {f"{frame}.json": _alphapose_frame(coco18[frame], "bodies", "joints") for frame in frames}
+    seeds += [Seed("folder", folder), Seed("folder", sep_json), *_real_folders(detections)]
+    seeds += [Seed("table", text.encode()) for text in _tables()]
+    return seeds + [Seed("arrays", arrays) for arrays in [*_arrays(), *_real_arrays(detections)]]
+
+
+def _points(name: Detector, frames: int = 4) -> np.ndarray:
+    """(frames, K, 3) of a person who walks, seen from the front."""
+    skeleton = SKELETONS[name]
+    of_h36m = {joint: {joint: 1.0} for joint in JOINTS} if name is Detector.H36M17 else {}
+    places = {**PLACES, **skeleton.places, **of_h36m}
+    weights = [places.get(keypoint, {"nose": 1.0}) for keypoint in skeleton.keypoints]
+    still = np.array([[row.get(joint, 0.0) for joint in JOINTS] for row in weights]) @ STANDING
+    moved = still + (300, 400) + np.arange(frames)[:, None, None] * (3, 1)
+    return np.concatenate([moved, np.full((*moved.shape[:2], 1), 0.8)], axis=2).round(2)
+
+
+def _openpose_person(row: np.ndarray) -> dict[str, Any]:
+    return {"person_id": [-1], "pose_keypoints_2d": row.ravel().tolist()}
+
+
+def _alphapose_frame(row: np.ndarray, people: str, joints: str) -> dict[str, Any]:
+    return {"version": "AlphaPose v0.3", people: [{joints: row.ravel().tolist()}]}
+
+
+def _trees() -> list[Any]:
+    coco, halpe, media = (
+        _points(Detector.COCO17),
+        _points(Detector.HALPE26),
+        _points(Detector.MEDIAPIPE33) / (640, 480, 1),
+    )
+    landmarks = [[{"x": x, "y": y, "z": -0.1, "visibility": v} for x, y, v in row] for row in media.round(4).tolist()]
+    people = [
+        {"image_id": f"{frame}.jpg", "category_id": 1, "keypoints": row.ravel().tolist(), "score": 2.5, "idx": who}
+        for frame in range(4)
+        for who, row in enumerate((coco[frame], coco[frame] + (300, 0, 0)))
+    ]
+    instances = [
+        {"frame_id": frame, "instances": [{"keypoints": row[:, :2].tolist(), "keypoint_scores": row[:, 2].tolist()}]}
+        for frame, row in enumerate(coco)
+    ]
+    skeletons = [
+        {"frame_index": frame, "skeleton": [{"pose": row[:, :2].ravel().tolist(), "score": row[:, 2].tolist()}]}
+        for frame, row in enumerate(coco)
+    ]
+    coco18 = _points(Detector.COCO18)
+    return [
+        people,
+        [{"image_id": frame, "keypoints": row.ravel().tolist(), "idx": [1]} for frame, row in enumerate(halpe)],
+        instances,
+        {"meta_info": {"keypoint_id2name": {"0": "nose"}}, "instance_info": deepcopy(instances)},
+        instances[0]["instances"],
+        {"data": skeletons, "label": "walk"},
+        [{"frame": frame, "landmarks": row} for frame, row in enumerate(landmarks)],
+        {"frames": [None, *landmarks], "fps": 30, "width": 640, "height": 480},
+        [[[lm["x"], lm["y"], lm["z"], lm["visibility"]] for lm in row] for row in landmarks],
+        {"landmarks": landmarks[0]},
+        landmarks[1],
+        {"people": [_openpose_person(coco18[0]), _openpose_person(coco18[1] + (300, 0, 0))]},
+        *(
+            {f"{frame}.jpg": _alphapose_frame(row, *fields) for frame, row in enumerate(coco18)}
+            for fields in (("people", "pose_keypoints_2d"), ("bodies", "joints"))
+        ),
+    ]
+
+
+def _real_trees(detections: Path) -> list[Any]:
+    found = []
+    if (path := detections / "alphapose_halpe26" / "alphapose-results.json").exists():
+        found.append(json.loads(path.read_text())[:4])
+    if (path := detections / "hrnet_coco17" / "baseball.json").exists():
+        tree = json.loads(path.read_text())
+        found.append({**tree, "data": tree["data"][:4]})
+    return found
+
+
+def _real_folders(detections: Path) -> list[Seed]:
+    files = sorted((detections / "openpose_body25b" / "cam01_json").glob("*.json"))[:4]
+    return [Seed("folder", {file.name: json.loads(file.read_text()) for file in files})] if files else []
+
+
+def _tables() -> list[str]:
+    values = (_points(Detector.MEDIAPIPE33) / (640, 480, 1)).round(4)
+    names = SKELETONS[Detector.MEDIAPIPE33].keypoints
+    wide = ["frame," + ",".join(f"{name}_{axis}" for name in names for axis in ("x", "y", "visibility"))]
+    numbered = [",".join(f"{axis}{index + 1}" for index in range(33) for axis in "xyv")]
+    long = ["frame,landmark,x,y,visibility"]
+    for frame, row in enumerate(values):
+        wide.append(f"{frame}," + ",".join(map(str, row.ravel())))
+        numbered.append(",".join(map(str, row.ravel())))
+        long += [f"{frame},{name}," + ",".join(map(str, row[i])) for i, name in enumerate(names)]
+    return ["\n".join(lines) for lines in (wide, numbered, long, _trc())]
+
+
+def _trc() -> list[str]:
+    limbs = ("hip", "knee", "ankle", "shoulder", "elbow", "wrist")
+    markers = {"Nose": "nose", "Neck": "neck", "Head": "head"}
+    markers |= {f"{side[0].upper()}{limb.title()}": f"{side}_{limb}" for side in ("left", "right") for limb in limbs}
+    lines = ["PathFileType\t4\t(X/Y/Z)\tt.trc", "DataRate\tNumFrames\tNumMarkers\tUnits", f"30\t4\t{len(markers)}\tpx"]
+    lines.append("Frame#\tTime\t" + "\t\t\t".join(markers))
+    lines.append("\t\t" + "\t".join(f"{axis}{marker}" for marker in range(len(markers)) for axis in "XYZ"))
+    for frame, row in enumerate(_points(Detector.HALPE26)):
+        of_marker = [row[SKELETONS[Detector.HALPE26].keypoints.index(name)] for name in markers.values()]
+        lines.append(f"{frame}\t{frame / 30:.3f}\t" + "\t".join(f"{x}\t{y}\t0" for x, y, _ in of_marker))
+    return lines
+
+
+def _arrays() -> list[dict[str, Any]]:
+    coco = _points(Detector.COCO17)
+    of_video = {"v.mp4": {"custom": [coco[..., :2]]}, "w.mp4": {"custom": [coco[..., :2]]}}
+    metadata = {"layout_name": "coco", "num_joints": 17, "video_metadata": {"v.mp4": {"w": 640, "h": 480}}}
+    size = {"width": 640, "height": 480}
+    media = np.concatenate([_points(Detector.MEDIAPIPE33)[..., :2] / 640, np.ones((4, 33, 2))], axis=2)
+    scores = {"kpts": coco[None, ..., :2], "scores": coco[None, ..., 2]}
+    return [
+        {"": coco},
+        {"": np.stack([coco, coco + np.array((300, 0, 0))])},
+        {**scores, "skeleton": "coco17", "fps": 25, **size},
+        {"poses": media, **size},
+        {"positions_2d": of_video, "metadata": metadata},
+    ]
+
+
+def _real_arrays(detections: Path) -> list[dict[str, Any]]:
+    path = detections / "hrnet_h36m" / "sample_video_keypoints.npz"
+    return [{name: array[:, :30] for name, array in np.load(path).items()}] if path.exists() else []

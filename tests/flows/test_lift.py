@@ -1,0 +1,202 @@
+"""`uplift lift`: from a detector's file to a folder of motion for each person, by a checkpoint or a version."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from data_contracts.errors import InputError
+from data_contracts.motion.motion import read_motion
+from data_contracts.parameters import DSTformerConfig, ExportFormat, LiftParameters, SyntheticParameters
+from data_contracts.store.checking import check_folder
+from data_contracts.store.digests import Identity
+from flows.command_line import main
+from flows.lift import lift
+from model.learning.checkpoints import save_network
+from model.network.dstformer import DSTformer
+from tasks.mlflow_runs.registry import register_challenger
+from tasks.mlflow_runs.runs import connect, find_runs, track_pipeline
+from tests.tasks.keypoint_files.writing import alphapose, body, seen_by, triples
+
+WINDOW = 9
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    torch.manual_seed(0)
+    network = DSTformer(DSTformerConfig(embed_dim=8, heads=2, fusion_depth=1, max_frames=WINDOW)).eval()
+    torch.nn.init.normal_(network.head.joints.weight, std=0.3)
+    path = tmp_path / "model.safetensors"
+    save_network(path, network, {"window": WINDOW, "fps": 60.0})
+    return path
+
+
+def person(at, frames=30):
+    return triples(seen_by("coco17", body(frames, at)))
+
+
+@pytest.fixture
+def detected(tmp_path):
+    """Two people of 30 frames as AlphaPose writes them."""
+    path = tmp_path / "walk.json"
+    path.write_text(json.dumps(alphapose([person((300.0, 400.0)), person((900.0, 420.0))], people=[1, 2])))
+    return path
+
+
+@pytest.fixture
+def lifted(checkpoint, detected, empty_store, tmp_path):
+    def run(source=detected, out=tmp_path / "out", **changes):
+        return lift(str(source), str(checkpoint), out=str(out), store=str(empty_store), **changes)
+
+    return run
+
+
+def test_every_person_gets_a_folder_with_motion_and_the_exports_that_are_asked_for(lifted, tmp_path):
+    formats = [form for form in ExportFormat if form is not ExportFormat.GIF]
+    outcome = lifted(export=formats, parameters=LiftParameters(height=1.8))
+    (file,) = outcome["files"]
+    assert [(one["name"], one["frames"]) for one in file["people"]] == [("person-0", 30), ("person-1", 30)]
+    for number in range(2):
+        folder = tmp_path / "out" / f"person-{number}"
+        assert sorted(path.name for path in folder.iterdir()) == sorted(f"motion.{form}" for form in formats)
+        motion = read_motion(folder / "motion.npz")
+        assert motion.about["scale"]["stature_m"] == pytest.approx(1.8)
+        assert motion.person == number + 1
+    assert (tmp_path / "out" / "playing.html").is_file()
+    assert check_folder(Path(file["lifted"])).rows == 60
+
+
+def test_the_same_keypoints_are_lifted_once_and_written_as_often_as_wanted(lifted, tmp_path):
+    first = lifted()
+    again = lifted(out=tmp_path / "again", export=[ExportFormat.CSV])
+    assert not first["files"][0]["cached"]
+    assert again["files"][0]["cached"]
+    assert (tmp_path / "again" / "person-1" / "motion.csv").is_file()
+    assert not lifted(parameters=LiftParameters(height=1.5))["files"][0]["cached"]
+
+
+def test_a_second_lifting_replaces_the_first_and_nothing_else(lifted, tmp_path):
+    lifted()
+    lifted(parameters=LiftParameters(person="0"))
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["person-0", "playing.html"]
+    (tmp_path / "out" / "thesis.tex").write_text("")
+    with pytest.raises(InputError, match=r"out: holds what no lifting wrote \(thesis\.tex\)"):
+        lifted()
+    assert (tmp_path / "out" / "person-0" / "motion.npz").is_file()
+
+
+@pytest.mark.parametrize(("person_", "names"), [("longest", [1]), ("largest", [1]), ("1", [2])])
+def test_people_are_chosen_by_length_size_or_number(lifted, detected, person_, names, tmp_path):
+    big = 2 * (person((300.0, 400.0), 40) - (300, 400, 0)) + (300, 400, 0)
+    big[..., 2] = 0.9
+    entries = alphapose([big], people=[1]) + alphapose([person((900.0, 420.0))], people=[2])
+    detected.write_text(json.dumps(entries))
+    outcome = lifted(parameters=LiftParameters(person=person_))
+    (one,) = outcome["files"][0]["people"]
+    assert [read_motion(tmp_path / "out" / one["name"] / "motion.npz").person] == names
+
+
+def test_a_track_that_is_not_there_is_refused_and_leaves_nothing(lifted, tmp_path):
+    with pytest.raises(InputError, match="person 7: there are tracks 0 to 1"):
+        lifted(parameters=LiftParameters(person="7"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_of_a_folder_every_file_gets_a_folder_and_what_failed_is_named(lifted, detected, tmp_path):
+    folder = tmp_path / "files"
+    folder.mkdir()
+    (folder / "good.json").write_bytes(detected.read_bytes())
+    np.save(folder / "also.npy", person((200.0, 300.0)))
+    (folder / "bad.json").write_text("[1, 2")
+    (folder / "notes.txt").write_text("not read")
+    state = lift(
+        str(folder),
+        str(tmp_path / "model.safetensors"),
+        out=str(tmp_path / "out"),
+        store=str(tmp_path / "store"),
+        return_state=True,
+    )
+    outcome = state.result()
+    assert [file["name"] for file in outcome["files"]] == ["also", "good"]
+    assert "bad.json: is no JSON" in outcome["failed"]["bad"]
+    assert "1 not lifted: bad" in state.message
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["also", "good"]
+    assert (tmp_path / "out" / "good" / "person-1" / "motion.npz").is_file()
+
+
+def test_a_version_lifts_as_it_was_scored_and_its_run_is_linked_to_it(checkpoint, detected, empty_store, tmp_path):
+    with track_pipeline(empty_store, Identity("pipelines", "pipeline", SyntheticParameters(), {})) as tracked:
+        version = register_challenger(tracked, checkpoint, "a digest", WINDOW, {}, flip=False)
+    uri = "models:/pose-uplift@challenger"
+    outcome = lift(str(detected), uri, out=str(tmp_path / "out"), store=str(empty_store))
+    assert outcome["model"] == "models:/pose-uplift/1"
+    manifest = json.loads((tmp_path / outcome["files"][0]["lifted"] / "manifest.json").read_text())
+    assert manifest["parameters"]["flip"] is False
+    client = connect(empty_store)
+    (run,) = find_runs(client, manifest["digest"])
+    assert run.data.metrics["people"] == 2
+    assert [one.model_id for one in client.get_run(run.info.run_id).inputs.model_inputs] == [
+        version.source.rpartition("/")[2]
+    ]
+    assert "playing.html" in [file.path for file in client.list_artifacts(run.info.run_id)]
+
+
+def test_no_champion_is_refused_with_what_there_is(detected, empty_store, tmp_path):
+    with pytest.raises(InputError, match=r"pose-uplift@champion: pose-uplift has no such version .*; it has none yet"):
+        lift(str(detected), out=str(tmp_path / "out"), store=str(empty_store))
+    assert not (tmp_path / "out").exists()
+
+
+def run_command(monkeypatch, capsys, *arguments):
+    monkeypatch.setattr(sys, "argv", ["uplift", *map(str, arguments)])
+    with pytest.raises(SystemExit) as end:
+        main()
+    return end.value.code or 0, capsys.readouterr()
+
+
+def test_the_command_ends_with_one_object_that_lists_people_frames_and_folders(
+    checkpoint, detected, empty_store, tmp_path, monkeypatch, capsys
+):
+    given = ("lift", detected, "--model", checkpoint, "--store", empty_store, "--out", tmp_path / "out")
+    code, said = run_command(monkeypatch, capsys, *given, "--export", "json,bvh", "--height", "1.6", "--json")
+    assert code == 0
+    outcome = json.loads(said.out.strip().splitlines()[-1])
+    people = outcome["files"][0]["people"]
+    assert [one["folder"] for one in people] == [str(tmp_path / "out" / f"person-{n}") for n in range(2)]
+    assert people[0]["files"] == ["motion.bvh", "motion.json", "motion.npz"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--export", "fbx"], "--export fbx: these are known: npz, json"),
+        (["--height", "17"], "lift: height: Input should be less than or equal to 2.8"),
+        (["--person", "me"], "pass all, longest, largest"),
+        (["--model", "absent"], "absent: no"),
+        (["--set", "lift.bones={knee: 0.4}"], "bone 'knee'"),
+    ],
+)
+def test_what_is_wrong_is_one_line_before_anything_is_started(
+    arguments, message, checkpoint, detected, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("flows.terminal.lifting_commands.run_flow", lambda *_, **__: pytest.fail("a flow was started"))
+    code, said = run_command(monkeypatch, capsys, "lift", detected, "--model", checkpoint, *arguments)
+    assert code == 2
+    (line,) = said.err.strip().splitlines()
+    assert message in line
+    assert not (tmp_path / "lifted").exists()
+
+
+@pytest.mark.parametrize("text", ["[1, 2", "{}", '[{"image_id": "0.jpg", "keypoints": [1, 2, "x"]}]'])
+def test_a_refused_file_is_one_line_and_leaves_nothing(text, checkpoint, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bad.json").write_text(text)
+    code, said = run_command(monkeypatch, capsys, "lift", "bad.json", "--model", checkpoint)
+    assert code == 2
+    (line,) = said.err.strip().splitlines()
+    assert "bad.json" in line
+    assert not (tmp_path / "lifted").exists()
