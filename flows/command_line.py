@@ -181,6 +181,13 @@ def pipeline(
     promote: Annotated[
         Literal["never", "gate"], typer.Option("--promote", help="gate: promote the challenger, if it is better.")
     ] = "never",
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Train anew on unchanged data: seeds are today's date (UTC).")
+    ] = False,
+    start_from: Annotated[
+        Literal["nothing", "champion"],
+        typer.Option("--start-from", help="champion: fine-tune its weights; nothing: pretrain."),
+    ] = "nothing",
 ) -> None:
     """All stages, ending in pose-uplift@challenger in the MLflow registry, and promotion if wanted."""
     given = _texts(source) or SYNTHETIC_SOURCE
@@ -195,6 +202,8 @@ def pipeline(
         store=str(call.store),
         train_on=train_on,
         promote=promote,
+        fresh=fresh,
+        start_from=start_from,
     )
     outcome["seconds"] = round(time.perf_counter() - start, 3)
     to_person, version = console(call.as_json), outcome["model"]
