@@ -8,14 +8,16 @@ Notable decisions:
 """
 
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from data_contracts.errors import InputError
 from data_contracts.skeleton import JOINTS
 from data_contracts.store.folders import Stage
+
+if TYPE_CHECKING:
+    import pandas as pd  # takes a third of a second, which whoever reads no table need not wait for
 
 REPORT_FILE = "report.json"
 ERRORS_FILE = "errors.parquet"
@@ -260,15 +262,19 @@ def read_report(folder: Path) -> Report:
         ) from error
 
 
-def read_errors(folder: Path, method: str = "model") -> pd.DataFrame:
+def read_errors(folder: Path, method: str = "model") -> "pd.DataFrame":
     """The error table of one of `METHODS` in a report's folder: a row per window, its scores as `SCORE_COLUMNS`."""
+    import pandas as pd
+
     scores = {error_column(method, name): name for name in SCORE_COLUMNS}
     columns = [*WINDOW_COLUMNS, *WEIGHT_COLUMNS, *scores]
     return pd.read_parquet(folder / ERRORS_FILE, columns=columns).rename(columns=scores)
 
 
-def write_errors(folder: Path, errors: dict[str, pd.DataFrame]) -> None:
+def write_errors(folder: Path, errors: dict[str, "pd.DataFrame"]) -> None:
     """The error tables of all methods, side by side, as `errors.parquet`."""
+    import pandas as pd
+
     of_windows = errors["model"][[*WINDOW_COLUMNS, *WEIGHT_COLUMNS]]
     scores = [
         table[list(SCORE_COLUMNS)].astype("float32").rename(columns={n: error_column(method, n) for n in SCORE_COLUMNS})

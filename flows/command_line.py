@@ -1,4 +1,4 @@
-"""The `uplift` command: one subcommand per stage flow, `pipeline`, and those of `flows.terminal.model_commands`.
+"""The `uplift` command: one subcommand per stage flow, `pipeline`, and those of `flows.terminal`'s files.
 
 Exit code 0 only on success; a bad parameter, a missing file or a refused pickle ends with one line and exit code 2.
 """
@@ -29,10 +29,12 @@ from flows.terminal.model_commands import models
 from flows.terminal.options import MODEL_HELP, Call, command
 from flows.terminal.printing import console, print_json, print_stage, score_tables, stage_table
 from flows.terminal.running import find_or_run, local_checkpoint, run_flow
+from flows.terminal.store_commands import stores
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(models)
 app.add_typer(lifting)
+app.add_typer(stores)
 
 ClipLists = Annotated[
     list[Path] | None,
@@ -179,6 +181,13 @@ def pipeline(
     promote: Annotated[
         Literal["never", "gate"], typer.Option("--promote", help="gate: promote the challenger, if it is better.")
     ] = "never",
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Train anew on unchanged data: seeds are today's date (UTC).")
+    ] = False,
+    start_from: Annotated[
+        Literal["nothing", "champion"],
+        typer.Option("--start-from", help="champion: fine-tune its weights; nothing: pretrain."),
+    ] = "nothing",
 ) -> None:
     """All stages, ending in pose-uplift@challenger in the MLflow registry, and promotion if wanted."""
     given = _texts(source) or SYNTHETIC_SOURCE
@@ -193,6 +202,8 @@ def pipeline(
         store=str(call.store),
         train_on=train_on,
         promote=promote,
+        fresh=fresh,
+        start_from=start_from,
     )
     outcome["seconds"] = round(time.perf_counter() - start, 3)
     to_person, version = console(call.as_json), outcome["model"]

@@ -9,23 +9,28 @@ from prefect.states import Completed
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import SYNTHETIC_SOURCE, PipelineParameters
+from data_contracts.parameters.fresh import of_day
 from data_contracts.report import StageResult
 from data_contracts.sources import find_motion_files
 from data_contracts.store import identities
 from data_contracts.store.digests import Identity
 from data_contracts.store.folders import CHECKPOINT_FILE, default_store
 from flows.prefect_ui.artifacts import PLAYING_TEXT, show_page, show_scores
+from flows.stage_runs.day import day_of_run
 from flows.stage_runs.deployed import must_be_deployed, send
 from flows.stage_runs.dispatch import dispatch_stage
 from flows.stage_runs.loading import load_flow
 from flows.stage_runs.naming import name_flow_run
 from tasks.mlflow_runs.links import run_artifact, stage_artifact
+from tasks.mlflow_runs.registry import LiftingModel
 from tasks.pages.data_page import DATA_PAGE
 from tasks.pages.playing import PLAYING_PAGE
 from tasks.pipeline import open_pipeline, register, show_data
+from tasks.starting import champion_to_start_from
 from tasks.synthesise import CLIP_LIST_FILE, PICKLE_FILE, synthesise_motion
 
 Promotion = Literal["never", "gate", "approve"]
+Start = Literal["nothing", "champion"]
 ASKS_A_PERSON = "promote/cpu"  # the deployment that is sent a challenger to be approved
 
 
@@ -37,6 +42,8 @@ def pipeline(
     store: str | None = None,
     train_on: str | None = None,
     promote: Promotion = "never",
+    fresh: bool = False,
+    start_from: Start = "nothing",
 ) -> Any:
     """Run every stage, register the fine-tuned model as `pose-uplift@challenger`, and promote it if it is better.
 
@@ -54,6 +61,10 @@ def pipeline(
     promote
         `gate`: as `uplift promote`; `approve`: the same by a run of deployment `promote/cpu`, which waits for a person;
         `never`: the challenger waits for somebody to do so.
+    fresh
+        Train anew though nothing changed: seeds are the day of this run (UTC). The same day again is cached.
+    start_from
+        `champion`: fine-tune its weights as they are now; `nothing`: pretrain.
 
     Returns
     -------
@@ -64,12 +75,15 @@ def pipeline(
     root = default_store(store)
     if promote == "approve":
         must_be_deployed(ASKS_A_PERSON)
+    day = day_of_run() if fresh else None
+    parameters = of_day(parameters, day) if day else parameters
+    start = champion_to_start_from(root, parameters.convert.window) if start_from == "champion" else None
     stages: dict[str, StageResult] = {}
     if source == SYNTHETIC_SOURCE:
         motion = stages["synthesise"] = synthesise_motion(root, parameters.synthetic)
         source, clip_list = str(motion.path / PICKLE_FILE), str(motion.path / CLIP_LIST_FILE)
     files = find_motion_files(source, clip_list)
-    with open_pipeline(root, files, parameters) as tracked:
+    with open_pipeline(root, files, parameters, start, day) as tracked:
 
         def run(identity: Identity, deployment: str | None = None, **arguments: Any) -> StageResult:
             result = stages[identity.name] = dispatch_stage(root, identity, deployment, tracked.run_id, **arguments)
@@ -90,7 +104,7 @@ def pipeline(
             workers=parameters.workers,
         )
         _must_hold(windows, parameters.evaluate.split)
-        tuned, report = _train_and_score(run, windows, parameters, train_on)
+        tuned, report = _train_and_score(run, windows, parameters, train_on, start)
         flip, licence = parameters.evaluate.flip, parameters.ingest.licence
         version = register(root, tracked, tuned, windows, report, flip, licence)
     show_scores(report.statistics["metrics"], key="pipeline-scores")
@@ -131,20 +145,28 @@ def _promote(
 
 
 def _train_and_score(
-    run: Callable[..., StageResult], windows: StageResult, parameters: PipelineParameters, train_on: str | None
+    run: Callable[..., StageResult],
+    windows: StageResult,
+    parameters: PipelineParameters,
+    train_on: str | None,
+    start: LiftingModel | None,
 ) -> tuple[StageResult, StageResult]:
     """The fine-tuned model, and the report that sets it beside the baselines; where it says so, on other workers."""
     trained: dict[str, Any] = {"windows": windows.folder, "runtime": parameters.runtime}
-    pretrained = run(
-        identities.pretrain(windows.path, parameters.pretrain),
-        train_on,
-        parameters=parameters.pretrain,
-        **trained,
-    )
+    if start:
+        weights, reference = start.checkpoint, start.uri  # other workers fetch it from the registry themselves
+    else:
+        pretrained = run(
+            identities.pretrain(windows.path, parameters.pretrain),
+            train_on,
+            parameters=parameters.pretrain,
+            **trained,
+        )
+        weights, reference = pretrained.path / CHECKPOINT_FILE, pretrained.folder
     tuned = run(
-        identities.finetune(windows.path, pretrained.path / CHECKPOINT_FILE, parameters.finetune),
+        identities.finetune(windows.path, weights, parameters.finetune),
         train_on,
-        pretrained=pretrained.folder,
+        pretrained=reference,
         parameters=parameters.finetune,
         **trained,
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from data_contracts.store import identities
 from data_contracts.store.folders import CHECKPOINT_FILE
 from data_contracts.store.manifests import read_manifest
 from tasks.lineage.card import CARD_FILE, description_of, write_card
-from tasks.mlflow_runs.registry import CHALLENGER, MODEL_NAME, register_challenger
+from tasks.mlflow_runs.names import CHALLENGER, MODEL_NAME, VERSION_TAG
+from tasks.mlflow_runs.registry import LiftingModel, register_challenger
 from tasks.mlflow_runs.runs import TrackedRun, track_pipeline
 from tasks.mlflow_runs.scores import all_scores, model_scores
 from tasks.pages.clip_sets import ClipSet
@@ -26,11 +28,27 @@ from tasks.promotion.learned import write_learned
 
 
 @contextmanager
-def open_pipeline(store: Path, files: Sequence[MotionFile], parameters: PipelineParameters) -> Iterator[TrackedRun]:
-    """The pipeline's parent run in MLflow; one that was killed is taken up again."""
-    identity = identities.pipeline(files, parameters)
+def open_pipeline(
+    store: Path,
+    files: Sequence[MotionFile],
+    parameters: PipelineParameters,
+    start: LiftingModel | None = None,
+    day: date | None = None,
+) -> Iterator[TrackedRun]:
+    """The pipeline's parent run in MLflow; one that was killed is taken up again.
+
+    Parameters
+    ----------
+    start
+        What is fine-tuned instead of a network that is pretrained here.
+    day
+        Whose seeds the parameters have.
+    """
+    identity = identities.pipeline(files, parameters, start.checkpoint if start else None)
     with track_pipeline(store, identity) as tracked:
+        told = {"uplift.start_from": start and start.uri, "uplift.fresh": day and day.isoformat()}
         tracked.set_tags({"uplift.source": some([str(file.path) for file in files])})
+        tracked.set_tags({tag: value for tag, value in told.items() if value})
         yield tracked
 
 
@@ -58,6 +76,7 @@ def register(
     version = register_challenger(
         tracked, tuned.path / CHECKPOINT_FILE, windows.digest, _window(windows), of_model, flip
     )
+    tracked.set_tags({VERSION_TAG: version.version})
     write_learned(store, version)
     card = write_card(store, version, report.path, licence)
     tracked.client.update_model_version(MODEL_NAME, version.version, description_of(card))

@@ -20,11 +20,11 @@ from data_contracts.parameters import PromoteParameters
 from data_contracts.report import BASELINES, read_errors, read_report
 from data_contracts.store.manifests import read_manifest
 from model.scoring.intervals import difference
+from tasks.mlflow_runs.names import PREVIOUS
 from tasks.mlflow_runs.registry import (
     CHAMPION,
     CHECKPOINT_TAG,
     MODEL_NAME,
-    PREVIOUS,
     aliased_versions,
     find_version,
     version_uri,

@@ -10,7 +10,8 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from data_contracts.errors import InputError
-from tasks.mlflow_runs.registry import CHAMPION, MODEL_NAME, PREVIOUS, aliased_versions
+from tasks.mlflow_runs.names import CHAMPION, MODEL_NAME, PREVIOUS
+from tasks.mlflow_runs.registry import aliased_versions
 from tasks.mlflow_runs.runs import connect
 from tasks.promote import LOCK
 from tasks.promotion.contenders import ROLLBACK_TAG

@@ -86,9 +86,14 @@ def lift(keypoints: Path, checkpoint: Path, parameters: LiftParameters) -> Ident
     return Identity("motions", "lift", parameters, inputs)
 
 
-def pipeline(files: Sequence[MotionFile], parameters: PipelineParameters) -> Identity:
-    """A pipeline run: the bytes it starts from. It has no folder of its own; its digest finds its run in MLflow."""
-    return Identity("pipelines", PIPELINE, parameters, _motion(files), data=data_name(files))
+def pipeline(files: Sequence[MotionFile], parameters: PipelineParameters, start: Path | None = None) -> Identity:
+    """A pipeline run: the bytes it starts from. It has no folder of its own; its digest finds its run in MLflow.
+
+    `start`: a checkpoint that is fine-tuned instead of one that is pretrained here.
+    """
+    inputs = _motion(files) | ({"pretrained": file_digest(start)} if start else {})
+    idle = frozenset({"pretrain"}) if start else frozenset[str]()
+    return Identity("pipelines", PIPELINE, parameters, inputs, idle, data=data_name(files))
 
 
 def _motion(files: Sequence[MotionFile]) -> dict[str, str]:

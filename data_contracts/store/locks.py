@@ -4,6 +4,7 @@ The lock is the kernel's (`flock`), which lets go of it when its holder dies, ho
 the holder, for people alone: nothing is decided by it, so one that a killed process left does no harm.
 """
 
+import fcntl
 import json
 import logging
 import os
@@ -31,7 +32,7 @@ def hold(path: Path, what: str) -> Iterator[None]:
     what
         What is locked, as the log line names it.
     """
-    lock, note = FileLock(path), path.with_name(f"{path.name}.holder")
+    lock, note = FileLock(path), note_of(path)
     _wait(lock, note, what)
     try:
         _write(note)
@@ -39,6 +40,38 @@ def hold(path: Path, what: str) -> Iterator[None]:
     finally:
         note.unlink(missing_ok=True)
         lock.release()
+
+
+@contextmanager
+def taken(path: Path) -> Iterator[bool]:
+    """The lock file `path` if nobody holds it, while the block runs; whether it is had."""
+    lock = FileLock(path)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+def holder(path: Path) -> str | None:
+    """Who holds the lock file `path` now, in words; none where nobody does. The lock is not taken for it."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: two who look do not see each other
+    except FileNotFoundError:
+        return None
+    except BlockingIOError:
+        return _read(note_of(path))
+    return None
+
+
+def note_of(path: Path) -> Path:
+    """Where the holder of the lock file `path` writes who it is."""
+    return path.with_name(f"{path.name}.holder")
 
 
 def _wait(lock: FileLock, note: Path, what: str) -> None:

@@ -23,6 +23,17 @@ def print_json(as_json: bool, outcome: dict[str, Any]) -> None:
         print(json.dumps(outcome), flush=True)
 
 
+def size(count: float | None) -> str:
+    """Bytes as people say them; none: files of another machine."""
+    if count is None:
+        return "size not known here"
+    for unit in ("bytes", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:,.1f} GB"
+
+
 def print_stage(result: StageResult, as_json: bool, next_command: str) -> None:
     """What came out of a stage, where it is, and the command that takes it further."""
     to_person = console(as_json)

@@ -31,12 +31,18 @@ from data_contracts.skeleton import NUM_JOINTS
 from data_contracts.store.digests import file_digest
 from data_contracts.store.folders import resolve_checkpoint
 from data_contracts.store.manifests import package_versions
+from tasks.mlflow_runs.names import (
+    CHALLENGER,
+    CHAMPION,
+    CHECKPOINT_TAG,
+    FLIP_TAG,
+    MODEL_NAME,
+    WINDOWS_TAG,
+)
+from tasks.mlflow_runs.removal import delete_model
 from tasks.mlflow_runs.runs import TrackedRun, connect
 from tasks.mlflow_runs.served_code import REQUIRES, ServedCode, write_served_code
 
-MODEL_NAME = "pose-uplift"
-CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
-CHECKPOINT_TAG, WINDOWS_TAG, FLIP_TAG = "uplift.checkpoint", "uplift.windows", "uplift.flip"
 ONNX_TAG = "uplift.onnx"
 CHECKPOINTS = "checkpoints"  # folder of a run's artifacts
 
@@ -58,7 +64,7 @@ def log_lifter(
         if model.source_run_id == tracked.run_id:
             if model.status == LoggedModelStatus.READY:
                 return model.model_uri
-            _delete_for_good(tracked.client, model)
+            delete_model(tracked.client, model)
     versions = package_versions()
     with _active(tracked.run_id), _served_code() as code, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*An input example was not provided")  # the signature says it all
@@ -105,7 +111,7 @@ def drop_other_checkpoints(tracked: TrackedRun, kept: list[Path]) -> None:
     experiment = client.get_run(tracked.run_id).info.experiment_id
     for model in client.search_logged_models([experiment], f"source_run_id = '{tracked.run_id}'"):
         if model.tags.get(CHECKPOINT_TAG) not in digests and model.model_uri not in registered:
-            _delete_for_good(client, model)
+            delete_model(client, model)
     names = {f"{CHECKPOINTS}/{checkpoint.name}" for checkpoint in kept}
     artifacts = get_artifact_repository(client.get_run(tracked.run_id).info.artifact_uri)
     for file in client.list_artifacts(tracked.run_id, CHECKPOINTS):
@@ -296,18 +302,6 @@ def _version_of(client: MlflowClient, digest: str, flip: bool) -> ModelVersion |
     found = client.search_model_versions(f"name = '{MODEL_NAME}' and tags.`{CHECKPOINT_TAG}` = '{digest}'")
     same = [version for version in found if version.tags.get(FLIP_TAG) == str(flip)]
     return max(same, key=lambda version: int(version.version)) if same else None
-
-
-def _delete_for_good(client: MlflowClient, model: LoggedModel) -> None:
-    """As `mlflow gc` does, which a LoggedModel that is merely deleted waits for, with its files.
-
-    A tracking server keeps the row, marked as deleted, until somebody runs `mlflow gc` there; the files it removes.
-    """
-    client.delete_logged_model(model.model_id)
-    get_artifact_repository(model.artifact_location).delete_artifacts()
-    store = client._tracking_client.store
-    if hasattr(store, "_hard_delete_logged_model"):
-        store._hard_delete_logged_model(model.model_id)
 
 
 def _logged_models(tracked: TrackedRun, digest: str, flip: bool) -> list[LoggedModel]:

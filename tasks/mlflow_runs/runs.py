@@ -40,15 +40,23 @@ from data_contracts.store.code_version import code_version
 from data_contracts.store.digests import Identity
 from data_contracts.store.folders import Stage
 from data_contracts.store.manifests import read_manifest
+from tasks.mlflow_runs.names import (
+    CODE_TAG,
+    CONNECTING_LOCK,
+    DIGEST_TAG,
+    EXPERIMENT,
+    ID_FILE,
+    INPUTS_TAG,
+    STAGE_TAG,
+    STORE_TAG,
+    owner_lock,
+    store_id,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-EXPERIMENT = "pose-uplift"
-STAGE_TAG, DIGEST_TAG, STORE_TAG = "uplift.stage", "uplift.digest", "uplift.store"
-INPUTS_TAG, CODE_TAG = "uplift.inputs", "uplift.code"  # JSON: input -> digest; what `code_version` says
 _PARENT_TAG, _COMMIT_TAG = "mlflow.parentRunId", "mlflow.source.git.commit"  # the UI shows the second as its version
-_LOCK, _ID_FILE = ".mlflow.lock", ".id"
 _own_uri: str | None = None
 _LOG = logging.getLogger(__name__)
 
@@ -129,10 +137,9 @@ class TrackedRun:
 def connect(store: Path) -> MlflowClient:
     """Point MLflow at its tracking store; creates the database and the experiment once, under a lock."""
     global _own_uri  # MLflow writes what it is told into the environment, where it must not pass for a user's wish
-    store = store.resolve()
-    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    store, uri = store.resolve(), named_uri()
     store.mkdir(parents=True, exist_ok=True)
-    if not uri or uri == _own_uri:
+    if uri is None:
         database = store / "mlflow.db"
         make_database(database)
         uri = _own_uri = f"sqlite:///{database}"
@@ -140,7 +147,7 @@ def connect(store: Path) -> MlflowClient:
         mlflow.set_tracking_uri(uri)
     if mlflow.get_registry_uri() != uri:
         mlflow.set_registry_uri(uri)
-    with FileLock(store / _LOCK):  # the first connection migrates an older database: one process at a time
+    with FileLock(store / CONNECTING_LOCK):  # the first connection migrates an older database: one process at a time
         _name_store(store)
         client = MlflowClient()
         if client.get_experiment_by_name(EXPERIMENT) is None:
@@ -153,12 +160,18 @@ def connect(store: Path) -> MlflowClient:
     return client
 
 
+def named_uri() -> str | None:
+    """The MLflow that a user names by `MLFLOW_TRACKING_URI`; none: the store's own is meant."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    return uri if uri and uri != _own_uri else None
+
+
 def make_database(database: Path) -> None:
     """A new SQLite database with MLflow's tables, unless there is one: all of it or nothing.
 
     A process killed while MLflow creates the tables leaves a database that MLflow cannot open again.
     """
-    with FileLock(database.with_name(_LOCK)):
+    with FileLock(database.with_name(CONNECTING_LOCK)):
         if not database.exists():
             new = database.with_name(".mlflow.db.partial")
             new.unlink(missing_ok=True)
@@ -202,7 +215,7 @@ def track_pipeline(store: Path, identity: Identity) -> Iterator[TrackedRun]:
     """The parent run of a pipeline; one of the same digest that failed, or whose process died, is taken up again."""
     client = connect(store)
     with ExitStack() as owned:
-        with FileLock(store / _LOCK):  # between finding or making a run and owning it nobody else may take it up
+        with FileLock(store / CONNECTING_LOCK):  # nobody else may take up its run before it is owned
             run = _abandoned_run(client, store, identity.digest, owned)
             if run is None:
                 name = run_name(identity.name, identity.settings, identity.data)
@@ -211,7 +224,7 @@ def track_pipeline(store: Path, identity: Identity) -> Iterator[TrackedRun]:
                 log_params(client, run.info.run_id, identity.parameters.model_dump(mode="json"))
             else:
                 client.update_run(run.info.run_id, status="RUNNING")
-        _tag_origin(client, run.info.run_id, identity.inputs)
+            _tag_origin(client, run.info.run_id, identity.inputs)  # who removes folders, under this lock, looks at it
         with _ending(client, run.info.run_id) as tracked:
             yield tracked
 
@@ -220,7 +233,7 @@ def track_pipeline(store: Path, identity: Identity) -> Iterator[TrackedRun]:
 def track_decision(store: Path, stage: str, name: str, tags: dict[str, str]) -> Iterator[TrackedRun]:
     """A run about models that are there already: a function of nothing, it has no digest and is not taken up again."""
     client = connect(store)
-    tags = {STAGE_TAG: stage, STORE_TAG: _store_id(store), **tags}
+    tags = {STAGE_TAG: stage, STORE_TAG: store_id(store), **tags}
     run = client.create_run(_experiment_id(client), tags=tags, run_name=name)
     with _ending(client, run.info.run_id) as tracked:
         yield tracked
@@ -228,7 +241,7 @@ def track_decision(store: Path, stage: str, name: str, tags: dict[str, str]) -> 
 
 def find_runs(client: MlflowClient, digest: str, store: Path | None = None) -> list[Run]:
     """Runs of that stage digest, of a store if given, the newest first."""
-    wanted = f"tags.`{DIGEST_TAG}` = '{digest}'" + (f" and tags.`{STORE_TAG}` = '{_store_id(store)}'" if store else "")
+    wanted = f"tags.`{DIGEST_TAG}` = '{digest}'" + (f" and tags.`{STORE_TAG}` = '{store_id(store)}'" if store else "")
     return search_stage_runs(client, wanted)
 
 
@@ -273,7 +286,7 @@ def _abandoned_run(client: MlflowClient, store: Path, digest: str, owned: ExitSt
 @contextmanager
 def _owned(store: Path, run_id: str) -> Iterator[None]:
     """The run belongs to this process while the block lasts; raises `Timeout` where it belongs to another."""
-    file = store / "pipelines" / f".{run_id}.lock"
+    file = owner_lock(store, run_id)
     file.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(file, blocking=False):
         yield
@@ -281,7 +294,7 @@ def _owned(store: Path, run_id: str) -> Iterator[None]:
 
 
 def _create_run(client: MlflowClient, store: Path, name: str, stage: str, digest: str, parent_run: str | None) -> Run:
-    tags = {STAGE_TAG: stage, DIGEST_TAG: digest, STORE_TAG: _store_id(store)}
+    tags = {STAGE_TAG: stage, DIGEST_TAG: digest, STORE_TAG: store_id(store)}
     tags |= {_PARENT_TAG: parent_run} if parent_run else {}
     return client.create_run(_experiment_id(client), tags=tags, run_name=name)
 
@@ -311,14 +324,9 @@ def _experiment_id(client: MlflowClient) -> str:
     return str(experiment.experiment_id)
 
 
-def _store_id(store: Path) -> str:
-    """The name that a store keeps wherever it is moved to."""
-    return (store / _ID_FILE).read_text(encoding="utf-8")
-
-
 def _name_store(store: Path) -> None:
-    file = store / _ID_FILE
+    file = store / ID_FILE
     if not file.exists():
-        new = file.with_name(f"{_ID_FILE}.partial")
+        new = file.with_name(f"{ID_FILE}.partial")
         new.write_text(uuid.uuid4().hex, encoding="utf-8")
         new.replace(file)

@@ -10,10 +10,9 @@ from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
 from data_contracts.errors import InputError
 from data_contracts.store.folders import resolve
 from data_contracts.store.manifests import read_manifest
-from tasks.mlflow_runs.registry import MODEL_NAME, registered_tags
+from tasks.mlflow_runs.names import BENCHMARK_TAG, MODEL_NAME, SINCE_TAG
+from tasks.mlflow_runs.registry import registered_tags
 from tasks.mlflow_runs.runs import connect
-
-BENCHMARK_TAG, SINCE_TAG = "uplift.benchmark", "uplift.benchmark_since"
 
 
 def name_benchmark(store: Path, windows: str, split: str) -> str:

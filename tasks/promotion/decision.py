@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, computed_field
 
 from data_contracts.parameters import PromoteParameters
 from data_contracts.report import Estimates
-from tasks.mlflow_runs.registry import MODEL_NAME
+from tasks.mlflow_runs.names import MODEL_NAME, PROMOTION_TAG
 from tasks.mlflow_runs.runs import connect, log_params, track_decision
 from tasks.promotion.contenders import Contenders
 from tasks.promotion.verdict import Check, Verdict
@@ -86,7 +86,7 @@ def write_down(
     about = f"{decision.version}-{rival}"
     tags = {"promotion.promoted": str(decision.promoted), "promotion.reason": decision.reason[:TAG_LENGTH]}
     name = f"promote {decision.version} over {rival} {time.strftime('%Y-%m-%d %H:%M', time.gmtime())}"
-    with track_decision(store, "promote", name, {"uplift.promotion": about, **tags}) as tracked:
+    with track_decision(store, "promote", name, {PROMOTION_TAG: about, **tags}) as tracked:
         decision = decision.model_copy(update={"mlflow_run": tracked.run_id})
         log_params(tracked.client, tracked.run_id, {"promote": parameters.model_dump(mode="json")})
         if decision.differences:

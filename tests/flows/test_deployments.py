@@ -50,6 +50,7 @@ def deployment(api, name):
         ("evaluate/cuda", "cuda"),
         ("promote/cpu", "cpu"),
         ("rollback/cpu", "cpu"),
+        ("gc/weekly", "cpu"),
     ],
 )
 def test_every_flow_has_its_deployment_with_the_presets_parameters(api, name, pool):
@@ -62,6 +63,10 @@ def test_every_flow_has_its_deployment_with_the_presets_parameters(api, name, po
     stage = name.split("/")[0]
     if stage == "rollback":  # nothing of a preset is its own
         assert set(found["parameter_openapi_schema"]["required"]) == {"reason", "who"}
+        return
+    if stage == "gc":
+        assert found["parameters"] == {"keep_last": 14}
+        assert [one["schedule"]["cron"] for one in found["schedules"]] == ["0 12 * * 0"]
         return
     assert found["parameters"]["parameters"] == (preset if stage == "pipeline" else preset[stage])
     if stage in ("evaluate", "promote"):  # so that they meet the baselines that the pipeline left

@@ -1,0 +1,107 @@
+"""A night on unchanged data that trains anew, and one that goes on from the champion."""
+
+import json
+import shutil
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pytest
+from prefect import flow
+from typer.testing import CliRunner
+
+import flows.command_line
+import flows.pipeline
+from data_contracts.errors import InputError
+from data_contracts.store.manifests import read_manifest
+from flows.pipeline import pipeline
+from flows.stage_runs.day import day_of_run
+from tasks.lineage.chain import trace
+from tasks.mlflow_runs.names import CHAMPION, CHECKPOINT_TAG, MODEL_NAME
+from tasks.mlflow_runs.runs import connect
+from tasks.promotion.learned import learned_from
+
+TRAINED = ["pretrain", "finetune", "baselines", "evaluate"]
+
+
+@pytest.fixture
+def own_store(outcome, store, tmp_path):
+    """The store of the pipeline that was run, as it is, for this test alone."""
+    return shutil.copytree(store, tmp_path / "own")
+
+
+def made(night: dict) -> list[str]:
+    """The stages that were worked at."""
+    return [name for name, stage in night["stages"].items() if not stage["cached"]]
+
+
+def settings(night: dict, stage: str) -> dict:
+    return read_manifest(Path(night["stages"][stage]["folder"]))["parameters"]
+
+
+def test_a_fresh_night_trains_anew_on_what_is_there_and_is_cached_the_same_day(
+    outcome, parameters, own_store, monkeypatch
+):
+    monkeypatch.setattr(flows.pipeline, "day_of_run", lambda: date(2026, 11, 27))
+    asked = {"parameters": parameters, "store": str(own_store), "fresh": True}
+    fresh = pipeline(**asked)
+    assert made(fresh) == TRAINED
+    assert settings(fresh, "pretrain")["seed"] == settings(fresh, "finetune")["seed"] == 20261127
+    assert settings(fresh, "baselines")["mlp"]["seed"] == 20261127
+    assert fresh["model"]["version"] != outcome["model"]["version"]
+    assert connect(own_store).get_run(fresh["mlflow_run"]).data.tags["uplift.fresh"] == "2026-11-27"
+    again = pipeline(**asked)
+    assert again["cached"]
+    assert again["model"] == fresh["model"]
+    monkeypatch.setattr(flows.pipeline, "day_of_run", lambda: date(2026, 11, 28))
+    assert made(pipeline(**asked)) == TRAINED
+
+
+def test_the_day_of_a_run_is_that_of_its_schedule_in_utc():
+    @flow
+    def asks():
+        return day_of_run()
+
+    before = datetime.now(UTC).date()
+    assert before <= asks() <= datetime.now(UTC).date()
+
+
+def test_a_night_goes_on_from_the_champion_to_the_byte(outcome, parameters, own_store):
+    asked = {"parameters": parameters, "store": str(own_store), "start_from": "champion"}
+    client = connect(own_store)
+    with pytest.raises(InputError, match="there is no pose-uplift@champion to start from"):
+        pipeline(**asked)
+    client.set_registered_model_alias(MODEL_NAME, CHAMPION, str(outcome["model"]["version"]))
+    night = pipeline(**asked)
+    assert made(night) == ["finetune", "evaluate"]
+    assert "pretrain" not in night["stages"]
+    champion = client.get_model_version_by_alias(MODEL_NAME, CHAMPION)
+    manifest = read_manifest(Path(night["stages"]["finetune"]["folder"]))
+    assert manifest["inputs"]["pretrained"] == champion.tags[CHECKPOINT_TAG]
+    tags = client.get_run(night["mlflow_run"]).data.tags
+    assert tags["uplift.start_from"] == f"models:/{MODEL_NAME}/{champion.version}"
+    assert json.loads(tags["uplift.inputs"])["pretrained"] == champion.tags[CHECKPOINT_TAG]
+    version = client.get_model_version(MODEL_NAME, str(night["model"]["version"]))
+    assert version.version != champion.version
+    assert learned_from(own_store, version).people == learned_from(own_store, champion).people
+    chain = trace(own_store, f"models:/{MODEL_NAME}/{version.version}").chain
+    behind = chain.find("finetune").links[0]
+    assert behind.stage_digest == outcome["stages"]["finetune"]["digest"]
+    assert pipeline(**asked)["cached"]
+    longer = parameters.convert.model_copy(update={"window": 9, "stride": 9})
+    with pytest.raises(InputError, match=r"learned on windows of 27 frames, and these have 9: pass --set convert\.win"):
+        pipeline(**asked | {"parameters": parameters.model_copy(update={"convert": longer})})
+
+
+def test_the_command_asks_for_both(monkeypatch, tmp_path):
+    given = {}
+
+    def run_flow(name, **arguments):
+        given.update(arguments)
+        raise InputError("enough")
+
+    monkeypatch.setattr(flows.command_line, "run_flow", run_flow)
+    typed = ["pipeline", "--fresh", "--start-from", "champion", "--store", str(tmp_path)]
+    CliRunner().invoke(flows.command_line.app, typed)
+    assert (given["fresh"], given["start_from"]) == (True, "champion")
+    CliRunner().invoke(flows.command_line.app, ["pipeline", "--store", str(tmp_path)])
+    assert (given["fresh"], given["start_from"]) == (False, "nothing")
