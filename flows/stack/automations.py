@@ -2,8 +2,8 @@
 
 What an automation watches are events that the server emits of every run, and those of promotion and rollback
 (`flows.prefect_ui.events`). One of them acts by itself: a run whose process gave no sign of life is marked crashed, so
-that whoever waits for it (a night for a stage that it sent off) goes on to fail, and is told of. It takes up every event
-of a run, as one that is suspended for a person's approval has no process, and is not dead.
+that whoever waits for it (a night for a stage that it sent off) fails too, and somebody is told. Any event of a run ends
+its watch until the next heartbeat: one that is suspended for a person's approval has no process, and is not dead.
 """
 
 from collections.abc import Sequence

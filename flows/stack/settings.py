@@ -126,7 +126,9 @@ class StackSettings(BaseModel):
         if self.database_url is None:
             return {"PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{self.root / 'prefect.db'}"}
         return {
-            "PREFECT_SERVER_DATABASE_CONNECTION_URL": self.database_url.replace("postgresql:", "postgresql+asyncpg:", 1),
+            "PREFECT_SERVER_DATABASE_CONNECTION_URL": self.database_url.replace(
+                "postgresql:", "postgresql+asyncpg:", 1
+            ),
             "PREFECT_SERVER_DATABASE_SQLALCHEMY_CONNECT_ARGS_SEARCH_PATH": "prefect, public",
         }
 
