@@ -2,15 +2,15 @@
 
     python -m benchmarks.two_nights [--times 10] [--load 2] [--database postgresql://USER@HOST/DATABASE]
 
-`uplift up` in a store of its own, on free ports; `--load` processes that do nothing but compute keep the cores busy. Each
-time two runs of `pipeline/here`, which has no limit as the night has, are created at the same moment, with seeds that
-nobody had, so that both train; what trains goes to the cuda pool. Both must complete, and the servers go on. Ends with an
+`uplift up` in a store of its own, on free ports; `--load` processes that only compute keep the cores busy. Each time
+two runs of `pipeline/here`, which has no limit as the night has, are created at the same moment, with seeds that nobody
+had, so that both train; what trains goes to the cuda pool. Both must complete, and the servers go on. Ends with an
 error where one did not; what the servers logged of locked databases and of errors is counted.
 
     python -m benchmarks.two_nights --background
 
-shows why the servers keep a log: it starts `prefect server start --background` instead, makes it log one line (a request
-that names a flow which is not there), and says what became of the answer and of the server.
+shows why the servers keep a log: it starts `prefect server start --background` instead, makes it log one line (by a
+request that names a flow which is not there), and says what became of the answer and of the server.
 """
 
 import argparse
@@ -102,7 +102,7 @@ def stack(folder: Path, database: str) -> Iterator[tuple[str, Path]]:
         "UPLIFT_PREFECT_PORT": str(ports[0]),
         "UPLIFT_MLFLOW_PORT": str(ports[1]),
         "UPLIFT_DATABASE_URL": database,
-        "UPLIFT_PROMOTE": "never",
+        "PREFECT_SERVER_LOG_RETRYABLE_ERRORS": "true",  # to count them: what is answered 503 is asked again, unsaid
     }
     command = [sys.executable, "-m", "flows.command_line", "up"]
     shown = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)

@@ -2,8 +2,8 @@
 
 What an automation watches are events that the server emits of every run, and those of promotion and rollback
 (`flows.prefect_ui.events`). One of them acts by itself: a run whose process gave no sign of life is marked crashed, so
-that whoever waits for it (a night for a stage that it sent off) fails too, and somebody is told. Any event of a run ends
-its watch until the next heartbeat: one that is suspended for a person's approval has no process, and is not dead.
+that whoever waits for it (a night, for a stage that it sent off) fails too, and somebody is told. Any event of a run
+ends its watch until the next heartbeat: one that is suspended for approval has no process, and is not dead.
 """
 
 from collections.abc import Sequence
@@ -81,8 +81,8 @@ def _notifications(settings: StackSettings, block: UUID) -> list[AutomationCore]
                 "within": timedelta(minutes=settings.late_minutes),
             },
             "pose-uplift: a night did not start",
-            f"{{{{ flow_run.name }}}} is due for {settings.late_minutes:g} minutes and has not begun: has its work pool a"
-            f" worker?{_LINK}",
+            f"{{{{ flow_run.name }}}} is due for {settings.late_minutes:g} minutes and has not begun: has its work pool"
+            f" a worker?{_LINK}",
         ),
         told(
             "a challenger waits for a person",
@@ -120,7 +120,7 @@ def _notifications(settings: StackSettings, block: UUID) -> list[AutomationCore]
 
 
 def install(settings: StackSettings) -> list[str]:
-    """Install what is wanted on the server of `PREFECT_API_URL`, and remove what of ours is not; names of all there are.
+    """Install what is wanted on the server of `PREFECT_API_URL`, and remove what of ours is not; names of all.
 
     An automation that a person paused stays so.
 
@@ -178,6 +178,6 @@ def _block(notify: str) -> UUID:
             return client.read_block_document_by_name(name, slug).id
     except ObjectNotFound as error:
         raise InputError(
-            f"UPLIFT_NOTIFY={notify}: the server has no such block; write BLOCK-TYPE/NAME as `prefect block ls` shows it,"
-            " or the URL of a webhook"
+            f"UPLIFT_NOTIFY={notify}: the server has no such block; write BLOCK-TYPE/NAME as `prefect block ls` shows"
+            " it, or the URL of a webhook"
         ) from error

@@ -1,7 +1,7 @@
 """What must be there before a server: MLflow's SQLite file with a write-ahead log, or a schema in PostgreSQL.
 
-With SQLite both files are in the store's folder, which then must be on a disk of the servers' machine: a write-ahead log
-does not work on a network file system. The Prefect server turns its own on, and waits a minute for another writer.
+With SQLite both files are in the store's folder, which then must be on a disk of the servers' machine: a write-ahead
+log does not work on a network file system. The Prefect server turns its own on, and waits a minute for another writer.
 """
 
 import os

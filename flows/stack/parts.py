@@ -3,7 +3,8 @@
 It becomes that part: what is started is told what it needs by the environment, and by nothing else. Notable decisions:
 - the Prefect server is never started with `--background`: that leaves its output in a pipe that nobody reads, and the
   first line that it logs ends it (rich answers a broken pipe with SystemExit), with HTTP 500 to whoever was asking;
-- clients outlast a server that is busy or started anew: what it answers 503 (SQLite: another one writes) is asked again;
+- clients outlast a server that is busy or started anew: what it answers 503 (in SQLite another one writes) is asked
+  again, for nine minutes;
 - workers, and so all that trains, are nicer than the servers: with both on few cores it is the servers that get theirs.
 """
 
@@ -70,7 +71,6 @@ def _prefect(settings: StackSettings) -> tuple[list[str], dict[str, str]]:
     variables = settings.prefect_database() | {
         "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
         "PREFECT_SERVER_DATABASE_CONNECTION_TIMEOUT": "30",
-        "PREFECT_SERVER_LOG_RETRYABLE_ERRORS": "true",
         "PREFECT_UI_URL": settings.prefect_url,  # what notifications link to
     }
     if settings.prefect_password:

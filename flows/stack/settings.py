@@ -69,7 +69,7 @@ class StackSettings(BaseModel):
     def _known(cls, name: str) -> str:
         try:
             ZoneInfo(name)
-        except (ValueError, OSError) as error:
+        except (KeyError, ValueError, OSError) as error:
             raise ValueError("no such time zone") from error
         return name
 

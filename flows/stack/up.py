@@ -1,7 +1,7 @@
 """All of it in one terminal: both servers and the workers of this machine, until Ctrl-C.
 
-honcho starts what the Procfile names and ends all when one ends; what it says is here, what the parts say is in a log each
-below the store. Notable decisions:
+honcho starts what the Procfile names and ends all when one ends; what it says is here, what the parts say is in a log
+each below the store. Notable decisions:
 - a mark in the environment finds every process of ours again, wherever it was left: the worker's flow runs are no
   children of its group, and a server's processes may outlive it;
 - who works ends first, and while there still is a server to tell: a flow run says that it was ended, training writes

@@ -1,7 +1,7 @@
 """Runs of deployments: what they are sent, whether there is such a deployment, and how long is waited for them.
 
-A run that no worker takes stays scheduled for ever, and so would who waits for it: it is waited for while its pool has a
-worker (which may be busy with another run), and `runtime.wait_minutes` without one.
+A run that no worker takes stays scheduled for ever, and so would who waits for it. It is waited for while its pool has
+a worker (which may be busy with another run), and `runtime.wait_minutes` without one.
 """
 
 import time

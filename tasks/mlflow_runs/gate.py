@@ -1,7 +1,7 @@
 """MLflow's server behind a password: `mlflow server --app-name uplift-gate`.
 
-Plain HTTP basic authentication in front of all that the server answers. MLflow's own `basic-auth` is for many users with
-permissions each; it needs a database of users and Flask-WTF, and an administrator's password that is in both.
+Plain HTTP basic authentication in front of all that the server answers. MLflow's own `basic-auth` is for many users
+with permissions each, and needs a database of them and Flask-WTF.
 """
 
 import base64
