@@ -15,6 +15,7 @@ from data_contracts.store.manifests import read_manifest
 from flows.evaluate import evaluate
 from flows.prefect_ui.artifacts import show_page
 from flows.prefect_ui.events import PROMOTED, say_of_model
+from flows.prefect_ui.forms import described
 from flows.stage_runs.naming import name_flow_run
 from tasks.mlflow_runs.links import run_artifact
 from tasks.promote import Meeting, decide, find_contenders, weigh
@@ -32,6 +33,7 @@ class Approval(RunInput):
 
 
 @flow(name="promote", flow_run_name=name_flow_run)
+@described
 def promote(
     parameters: PromoteParameters = PromoteParameters(),
     evaluation: EvaluateParameters = EvaluateParameters(),

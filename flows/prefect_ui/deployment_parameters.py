@@ -1,10 +1,17 @@
 """Steps for `prefect.yaml`: what the forms of the deployments are filled with, as the stack's settings say."""
 
+import os
 from typing import Any
 
 from data_contracts.errors import InputError
 from data_contracts.presets import load_preset
-from flows.stack.settings import read_settings
+from flows.stack.settings import ROOT, read_settings
+
+
+def own_folder() -> dict[str, str]:
+    """Where a worker runs a flow: in its own copy of the project, wherever that is on its machine."""
+    os.chdir(ROOT)
+    return {"directory": str(ROOT)}
 
 
 def preset() -> dict[str, Any]:

@@ -72,6 +72,7 @@ def _prefect(settings: StackSettings) -> tuple[list[str], dict[str, str]]:
         "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
         "PREFECT_SERVER_DATABASE_CONNECTION_TIMEOUT": "30",
         "PREFECT_UI_URL": settings.prefect_url,  # what notifications link to
+        "PREFECT_UI_API_URL": "/api",  # by whatever name a browser came
     }
     if settings.prefect_password:
         variables["PREFECT_SERVER_API_AUTH_STRING"] = settings.prefect_password
@@ -121,7 +122,7 @@ def main() -> None:
         _or_exit(lambda: prepare_database(settings, name))
         os.environ.pop("MLFLOW_TRACKING_URI", None)  # where MLflow leaves it
     os.chdir(ROOT)
-    os.execvpe(command[0], command, {**os.environ, **variables})
+    os.execvpe(command[0], command, {**variables, **os.environ})  # a PREFECT_ or MLFLOW_ variable of the shell wins
 
 
 Answer = TypeVar("Answer")

@@ -1,6 +1,5 @@
 """What a server must know before a night: pools and their limits, deployments, automations; and whether it is there."""
 
-import os
 import subprocess
 import sys
 import time
@@ -54,7 +53,7 @@ def make_pools() -> list[str]:
 def deploy() -> None:
     """As `prefect deploy --all`."""
     command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
-    done = subprocess.run(command, cwd=ROOT, env={**os.environ, "PWD": str(ROOT)}, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
         said = " ".join((done.stdout + done.stderr).split())
         raise InputError(f"prefect deploy --all: {said[-600:]}")

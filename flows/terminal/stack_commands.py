@@ -25,6 +25,14 @@ def up(
     raise typer.Exit(start(settings.model_copy(update={"store": str(store)}) if store else settings))
 
 
+@stack.command()
+def register() -> None:
+    """Pools, limits, deployments and automations, on the server of PREFECT_API_URL; `uplift up` does so by itself."""
+    from flows.stack.registering import register as bring_up_to_date
+
+    bring_up_to_date(read_settings(), typer.echo)
+
+
 @automations.command("install")
 def install_automations(
     notify: Annotated[

@@ -171,7 +171,7 @@ def test_a_run_without_a_sign_of_life_crashes_and_a_night_that_does_not_start_is
     before = automations.install(quick)
     assert automations.install(quick) == before
     nightly, other = (client.read_deployment_by_name(name) for name in ("pipeline/nightly", "convert/cpu"))
-    silent = client.create_flow_run_from_deployment(other.id, state=Running())
+    silent = client.create_flow_run_from_deployment(other.id, parameters={"clips": "0000"})
     client.set_flow_run_state(silent.id, Running(), force=True)
     emit_event("prefect.flow-run.heartbeat", {"prefect.resource.id": f"prefect.flow-run.{silent.id}"})
     late = client.create_flow_run_from_deployment(nightly.id)
