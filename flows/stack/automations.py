@@ -40,7 +40,7 @@ def wanted_automations(settings: StackSettings, block: UUID | None) -> list[Auto
         trigger=EventTrigger(
             after={"prefect.flow-run.heartbeat"},
             expect={"prefect.flow-run.*"},
-            match=RUNS,  # type: ignore[arg-type]
+            match=RUNS,
             for_each=RUN_ID,
             posture=Posture.Proactive,
             within=timedelta(minutes=settings.silent_minutes),
