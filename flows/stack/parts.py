@@ -3,6 +3,8 @@
 It becomes that part: what is started is told what it needs by the environment, and by nothing else. Notable decisions:
 - the Prefect server is never started with `--background`: that leaves its output in a pipe that nobody reads, and the
   first line that it logs ends it (rich answers a broken pipe with SystemExit), with HTTP 500 to whoever was asking;
+- leases of concurrency limits are files: in memory, as they are untold, a server that is killed forgets who holds the
+  night's slot, and no later night would ever begin;
 - clients outlast a server that is busy or started anew: what it answers 503 (in SQLite another one writes) is asked
   again, for nine minutes;
 - workers, and so all that trains, are nicer than the servers: with both on few cores it is the servers that get theirs.
@@ -69,6 +71,8 @@ def part_command(name: str, settings: StackSettings) -> tuple[list[str], dict[st
 def _prefect(settings: StackSettings) -> tuple[list[str], dict[str, str]]:
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", settings.host]
     variables = settings.prefect_database() | {
+        "PREFECT_HOME": str(settings.root / "prefect"),
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
         "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
         "PREFECT_SERVER_DATABASE_CONNECTION_TIMEOUT": "30",
         "PREFECT_UI_URL": settings.prefect_url,  # what notifications link to
@@ -116,7 +120,7 @@ def main() -> None:
         os.nice(NICER)
         _await_pool(f"{reached['PREFECT_API_URL']}/work_pools/{name.removeprefix('worker-')}", reached)
     else:
-        for variable in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI"):  # a server is nobody's client
+        for variable in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "PREFECT_HOME"):  # a server is nobody's client
             os.environ.pop(variable, None)
         settings.root.mkdir(parents=True, exist_ok=True)
         _or_exit(lambda: prepare_database(settings, name))

@@ -124,12 +124,14 @@ def test_pools_limits_and_every_deployment_are_there(client):
         client.read_deployment_by_name(f"{flow}/{entry['name']}")
 
 
-def test_a_second_night_waits_for_the_first(client):
+def test_a_second_night_waits_for_the_first_and_that_outlasts_the_server(client, settings):
     nightly = client.read_deployment_by_name("pipeline/nightly")
     runs = [client.create_flow_run_from_deployment(nightly.id) for _ in range(2)]
     first, second = [client.set_flow_run_state(run.id, Pending()).state for run in runs]
     assert first.type == StateType.PENDING
     assert second.name == "AwaitingConcurrencySlot"
+    lease = first.state_details.deployment_concurrency_lease_id
+    assert (settings.root / "prefect" / "concurrency_leases" / f"{lease}.json").is_file()
     for run in runs:
         client.delete_flow_run(run.id)
 
