@@ -167,11 +167,18 @@ def healthy(api: str) -> bool:
 
 
 def ask(url: str, body: dict[str, Any] | None = None) -> Any:
-    """JSON that a server answers with; a POST where there is a body."""
+    """JSON that a server answers with; a POST where there is a body. What is answered 503 is asked again, as clients do."""
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=120) as reply:
-        return json.load(reply)
+    for attempt in range(8):
+        try:
+            with urllib.request.urlopen(request, timeout=120) as reply:
+                return json.load(reply)
+        except urllib.error.HTTPError as error:
+            if error.code != 503:
+                raise
+            time.sleep(2**attempt)
+    raise SystemExit(f"{url}: 503, eight times in a row")
 
 
 def free_ports(count: int) -> list[int]:
