@@ -167,7 +167,7 @@ def healthy(api: str) -> bool:
 
 
 def ask(url: str, body: dict[str, Any] | None = None) -> Any:
-    """JSON that a server answers with; a POST where there is a body. What is answered 503 is asked again, as clients do."""
+    """JSON that a server answers with; a POST where there is a body. After 503 it is asked again, as clients do."""
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
     for attempt in range(8):
