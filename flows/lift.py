@@ -14,6 +14,7 @@ from data_contracts.sources import KeypointSource, find_keypoint_files, find_key
 from data_contracts.store.folders import default_store, resolve
 from data_contracts.store.manifests import MANIFEST
 from flows.prefect_ui.artifacts import LIFTED_TEXT, show_page, show_people, show_stage
+from flows.prefect_ui.forms import described
 from flows.stage_runs.naming import name_flow_run
 from tasks.exports.folders import must_be_replaceable, write_people
 from tasks.keypoints import read_tracks
@@ -26,6 +27,7 @@ OUT = "lifted"
 
 
 @flow(name="lift", flow_run_name=name_flow_run)
+@described
 def lift(
     source: str,
     model: str = f"models:/{MODEL_NAME}@{CHAMPION}",
