@@ -13,7 +13,7 @@ from typing import Any, Literal
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from data_contracts.errors import InputError
 from data_contracts.presets import parse
@@ -79,6 +79,12 @@ class StackSettings(BaseModel):
         if unknown := set(names.split()) - {*POOLS}:
             raise ValueError(f"pools are {' and '.join(POOLS)}, not {', '.join(sorted(unknown))}")
         return names
+
+    @model_validator(mode="after")
+    def _artifacts_have_a_server(self) -> "StackSettings":
+        if self.artifacts and not self.database_url:
+            raise ValueError("UPLIFT_ARTIFACTS goes with UPLIFT_DATABASE_URL: with SQLite artifacts lie in the store")
+        return self
 
     @property
     def root(self) -> Path:

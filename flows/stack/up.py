@@ -4,8 +4,8 @@ honcho starts what the Procfile names and ends all when one ends; what it says i
 each below the store. Notable decisions:
 - a mark in the environment finds every process of ours again, wherever it was left: the worker's flow runs are no
   children of its group, and a server's processes may outlive it;
-- who works ends first, and while there still is a server to tell: a flow run says that it was ended, training writes
-  its `last` checkpoint; then the servers; what is left after that is killed.
+- flow runs end first, while there is a worker that sees it and a server to tell: training writes its `last` checkpoint,
+  the night is marked crashed; then workers and servers; what is left after that is killed.
 """
 
 import os
@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -29,7 +30,8 @@ from flows.stack.settings import POOLS, ROOT, StackSettings, variables
 
 MARK = "UPLIFT_UP"
 PATIENCE_SECONDS = 300.0  # until a part answers; a busy machine takes its time
-GRACE_SECONDS = 30.0  # for flow runs, to say that they were ended and to write where they are
+GRACE_SECONDS = 30.0  # for flow runs, to write where they are
+TOLD_SECONDS = 5.0  # for workers, to say that a run has ended
 honcho.manager.KILL_WAIT = 15  # seconds that a server has
 
 
@@ -71,13 +73,15 @@ class _Manager(honcho.manager.Manager):
         self.asked_to_end = self.failed = False
 
     def terminate(self) -> None:
-        """End all: flow runs and workers first."""
+        """End all: flow runs first, and a moment later, when their workers have told the server, who started them."""
         if self._terminating:
             return
         self.asked_to_end = not self.failed and not self._any_stopped()
-        groups = {process["pid"]: name for name, process in self._processes.items() if process.get("pid")}
-        servers = {pid for pid, name in groups.items() if not name.startswith("worker-")}
-        _end([process for process in _processes(self.mark) if _group(process) not in servers], GRACE_SECONDS)
+        groups = {process["pid"] for process in self._processes.values() if process.get("pid")}
+        runs = [process for process in _processes(self.mark) if _group(process) not in groups]
+        _end(runs, GRACE_SECONDS)
+        if runs:
+            time.sleep(TOLD_SECONDS)
         super().terminate()
 
     @property

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from data_contracts.errors import InputError
 from flows.stack.settings import read_settings
 
 stack = typer.Typer()
@@ -19,8 +20,10 @@ def up(
     ] = None,
 ) -> None:
     """Start both servers and the workers of this machine, as UPLIFT_ variables and .env say; Ctrl-C ends them."""
-    from flows.stack.up import up as start
-
+    try:
+        from flows.stack.up import up as start
+    except ModuleNotFoundError as error:
+        raise InputError(f"{error.name} is not installed: pip install 'pose-uplift[stack]'") from error
     settings = read_settings()
     raise typer.Exit(start(settings.model_copy(update={"store": str(store)}) if store else settings))
 

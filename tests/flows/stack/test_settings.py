@@ -15,8 +15,9 @@ from flows.stack.settings import ROOT, StackSettings, read_settings, variables
 
 
 def test_the_example_has_every_variable_with_its_default(tmp_path):
-    lines = (ROOT / ".env.example").read_text().splitlines()
-    shown = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+    command = ["sh", "-c", "set -a; . ./.env.example; env"]  # what a shell reads of it, too
+    lines = subprocess.run(command, cwd=ROOT, env={}, check=True, capture_output=True, text=True).stdout.splitlines()
+    shown = dict(line.split("=", 1) for line in lines if line.startswith("UPLIFT_"))
     assert shown == variables(StackSettings())
     assert read_settings({}, ROOT / ".env.example") == StackSettings()
 
@@ -36,6 +37,7 @@ def test_the_shell_wins_over_the_file_and_what_is_empty_is_the_default(tmp_path)
         ("UPLIFT_PREFECT_PORT=70000", "prefect_port: .*65535"),
         ("UPLIFT_WORKERS=cpu gpu", "pools are cpu and cuda, not gpu"),
         ("UPLIFT_DATABASE_URL=mysql://host/db", "database_url"),
+        ("UPLIFT_ARTIFACTS=s3://bucket", "UPLIFT_ARTIFACTS goes with UPLIFT_DATABASE_URL"),
         ("UPLIFT_SECOND_NIGHT=wait", "second_night: .*ENQUEUE"),
     ],
 )

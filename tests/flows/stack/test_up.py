@@ -21,7 +21,7 @@ import yaml
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import StateType
 from prefect.events import emit_event
-from prefect.states import Failed, Pending, Running
+from prefect.states import Failed, Pending, Running, Suspended
 
 from data_contracts.parameters import Runtime
 from flows.prefect_ui.events import PROMOTED, ROLLED_BACK, say_of_model
@@ -152,24 +152,28 @@ def test_what_a_worker_is_sent_and_fails_fails_who_waits_for_it(running, monkeyp
         deployed.run_to_its_end("baselines/cuda", {"windows": "not there"}, Runtime(wait_minutes=1))
 
 
-def test_a_failed_night_another_champion_and_a_way_back_are_told_to_the_webhook(client, webhook):
+def test_a_failed_night_a_question_another_champion_and_a_way_back_are_told_to_the_webhook(client, webhook):
     _, got = webhook
     nightly = client.read_deployment_by_name("pipeline/nightly")
     run = client.create_flow_run_from_deployment(nightly.id)
     client.set_flow_run_state(run.id, Failed(message="out of luck"), force=True)
+    asked = client.create_flow_run_from_deployment(client.read_deployment_by_name("promote/cpu").id)
+    client.set_flow_run_state(asked.id, Suspended(timeout_seconds=600), force=True)
     say_of_model(PROMOTED, "version 4 is champion over version 3")
     say_of_model(ROLLED_BACK, "rolled back from version 4 to 3")
-    wait_for(lambda: len(got) >= 3)
+    wait_for(lambda: len(got) >= 4)
     told = {message["subject"]: message["body"] for message in got}
     assert f"{run.name} is Failed: out of luck" in told["pose-uplift: a night failed"]
     assert f"/runs/flow-run/{run.id}" in told["pose-uplift: a night failed"]
+    assert asked.name in told["pose-uplift: a challenger waits for approval"]
     bodies = [message["body"] for message in got]
     assert {"version 4 is champion over version 3", "rolled back from version 4 to 3"} <= set(bodies)
 
 
 def test_a_run_without_a_sign_of_life_crashes_and_a_night_that_does_not_start_is_told(settings, client, webhook):
     _, got = webhook
-    quick = settings.model_copy(update={"silent_minutes": 0.2, "late_minutes": 0.2})  # less than a person may ask for
+    times = {"silent_minutes": 0.2, "late_minutes": 0.2, "night_hours": 0.004}  # less than a person may ask for
+    quick = settings.model_copy(update=times)
     before = automations.install(quick)
     assert automations.install(quick) == before
     nightly, other = (client.read_deployment_by_name(name) for name in ("pipeline/nightly", "convert/cpu"))
@@ -180,6 +184,7 @@ def test_a_run_without_a_sign_of_life_crashes_and_a_night_that_does_not_start_is
     wait_for(lambda: client.read_flow_run(silent.id).state.type == StateType.CRASHED)
     assert "no sign of life" in client.read_flow_run(silent.id).state.message
     wait_for(lambda: any(late.name in message["body"] and "did not start" in message["subject"] for message in got), 80)
+    wait_for(lambda: any("no night began" in message["subject"] for message in got))
 
 
 def test_who_is_told_may_be_a_block_that_is_there_and_no_other(settings, client):
