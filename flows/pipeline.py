@@ -15,7 +15,7 @@ from data_contracts.sources import find_motion_files
 from data_contracts.store import identities
 from data_contracts.store.digests import Identity
 from data_contracts.store.folders import CHECKPOINT_FILE, default_store
-from flows.prefect_ui.artifacts import PLAYING_TEXT, show_page, show_scores
+from flows.prefect_ui.artifacts import DURATIONS_TEXT, PLAYING_TEXT, show_page, show_scores
 from flows.prefect_ui.forms import described
 from flows.stage_runs.day import day_of_run
 from flows.stage_runs.deployed import must_be_deployed, send
@@ -26,7 +26,7 @@ from tasks.mlflow_runs.links import run_artifact, stage_artifact
 from tasks.mlflow_runs.registry import LiftingModel
 from tasks.pages.data_page import DATA_PAGE
 from tasks.pages.playing import PLAYING_PAGE
-from tasks.pipeline import open_pipeline, register, show_data
+from tasks.pipeline import open_pipeline, register, show_data, show_durations
 from tasks.starting import champion_to_start_from
 from tasks.synthesise import CLIP_LIST_FILE, PICKLE_FILE, synthesise_motion
 
@@ -109,6 +109,8 @@ def pipeline(
         tuned, report = _train_and_score(run, windows, parameters, train_on, start)
         flip, licence = parameters.evaluate.flip, parameters.ingest.licence
         version = register(root, tracked, tuned, windows, report, flip, licence)
+        picture = show_durations(tracked, root, stages)
+    show_page(run_artifact(root, tracked.run_id, picture), "pipeline-durations", DURATIONS_TEXT)
     show_scores(report.statistics["metrics"], key="pipeline-scores")
     show_page(stage_artifact(root, report.digest, PLAYING_PAGE), "pipeline-playing", PLAYING_TEXT)
     headline, decision = _promote(promote, root, version["version"], parameters)

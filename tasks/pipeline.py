@@ -1,6 +1,6 @@
 """What a pipeline adds to its stages: its parent run, and the registration of what came out."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
@@ -83,6 +83,21 @@ def register(
     tracked.client.update_model_version(MODEL_NAME, version.version, description_of(card))
     tracked.client.log_text(tracked.run_id, card, CARD_FILE)
     return {"name": MODEL_NAME, "version": int(version.version), "uri": f"models:/{MODEL_NAME}@{CHALLENGER}"}
+
+
+@task(cache_policy=NO_CACHE)
+def show_durations(tracked: TrackedRun, store: Path, stages: Mapping[str, StageResult]) -> str:
+    """Put on the pipeline's own run how long each stage took, and a picture of the last nights; returns its file."""
+    from tasks.mlflow_runs.duration_figure import DURATIONS_PICTURE, SECONDS, durations, durations_of, last_nights
+
+    took = {name: 0.0 if result.cached else result.seconds for name, result in stages.items()}
+    tracked.log_metrics({f"{SECONDS}{name}": seconds for name, seconds in took.items()})
+    before = [
+        (run.info.start_time / 1000, durations_of(run)) for run in last_nights(tracked.client, store, tracked.run_id)
+    ]
+    began = tracked.client.get_run(tracked.run_id).info.start_time / 1000
+    tracked.log_figure(durations([*before, (began, took)]), DURATIONS_PICTURE)
+    return DURATIONS_PICTURE
 
 
 def _window(windows: StageResult) -> int:

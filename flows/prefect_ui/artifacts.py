@@ -8,6 +8,7 @@ from prefect.artifacts import create_link_artifact, create_table_artifact
 
 from data_contracts.report import METHODS, StageResult
 
+DURATIONS_TEXT = "how long each stage took, the last nights"
 PLAYING_TEXT = "the worst, the median and the best clip, playing"
 LIFTED_TEXT = "the people, 2D beside 3D, playing"
 

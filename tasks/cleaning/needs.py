@@ -76,8 +76,8 @@ def find_needs(has: Inventory, keep_last: int, resumable: Iterable[str] = ()) ->
         follow.all(folder.digest for folder in of_kind[:keep_last])
     follow.all(resumable)
     follow.all([has.benchmark] if has.benchmark else [])
-    _versions(has, needs, follow, keep_last)
     _what_is_at_work(has, needs, follow)
+    _versions(has, needs, follow, keep_last)
     _reports_and_baselines(has, needs, follow)
     _runs(has, needs)
     return needs

@@ -32,6 +32,7 @@ from flows.promote import promote
 from model.learning.checkpoints import load_network
 from model.network.lifting import lift
 from model.windows.loading import load_windows
+from tasks.mlflow_runs.duration_figure import durations_of, last_nights
 from tasks.mlflow_runs.registry import logged_model_id
 from tasks.mlflow_runs.runs import connect, find_runs
 from tasks.pages.data_page import DATA_PAGE
@@ -146,7 +147,25 @@ def test_the_version_is_described_by_its_card(outcome, store):
     assert "The motion is synthetic" in card
     for stage in STAGES[1:5]:
         assert outcome["stages"][stage]["digest"] in card
-    assert [file.path for file in client.list_artifacts(outcome["mlflow_run"])] == ["card.md", "data.html"]
+    assert [file.path for file in client.list_artifacts(outcome["mlflow_run"])] == [
+        "card.md",
+        "data.html",
+        "durations.png",
+    ]
+
+
+def test_how_long_stages_took_is_told_for_every_night(outcome, parameters, store):
+    pipeline(parameters=parameters, store=str(store))
+    client = connect(store)
+    first = client.get_run(outcome["mlflow_run"]).data.metrics
+    assert {name: first[f"seconds/{name}"] for name in STAGES} == {
+        name: stage["seconds"] for name, stage in outcome["stages"].items()
+    }
+    nights = last_nights(client, store, outcome["mlflow_run"])
+    assert {sum(durations_of(night).values()) for night in nights} == {0.0}  # all of it was cached
+    assert [night.info.start_time for night in nights] == sorted(night.info.start_time for night in nights)
+    shown = f"{client.get_run(outcome['mlflow_run']).info.artifact_uri}/durations.png"
+    assert any(f"]({shown})" in text for text in artifacts_of("pipeline-durations"))
 
 
 def artifacts_of(key: str) -> list[str]:

@@ -203,6 +203,7 @@ def test_all_that_a_pipeline_at_work_may_ask_for_stays(history):
     with hold(history.store / "pipelines" / f".{begun}.lock", "a pipeline"):
         collect(history.store, 1)
         assert not any(map(gone, nights))
+        assert history.versions() == {night.version for night in nights}  # it may find their weights, too
         assert not other.exists()  # of another source
     collect(history.store, 1)
     assert [gone(night) for night in nights] == [True, True, False]
