@@ -65,7 +65,7 @@ def lift(
     root = default_store(store)
     several = find_keypoint_files(source)
     found = find_lifting_model(root, model)
-    top = Path(out or Path(OUT) / (Path(source).absolute().stem if Path(source).exists() else source))
+    top = Path(out or Path(OUT) / name_of(source))
     files: list[dict[str, Any]] = []
     failed: dict[str, str] = {}
     one_source: dict[str, KeypointSource | str] = {"": source}
@@ -88,6 +88,14 @@ def lift(
     not_lifted = f"; {len(failed)} not lifted: {some(list(failed))}" if failed else ""
     outcome = {"model": found.uri, "files": files, "failed": failed}
     return Completed(message=f"{said}{not_lifted}", data=outcome)
+
+
+def name_of(source: str) -> str:
+    """What a source is called: a file without its ending, a folder or a digest as it is (`run.1` is not `run.2`)."""
+    path = Path(source)
+    if path.is_file():
+        return path.stem
+    return path.resolve().name if path.name in ("", "..") else path.name
 
 
 def _read(store: Path, source: KeypointSource | str, parameters: KeypointsParameters, parent_run: str | None) -> Path:
