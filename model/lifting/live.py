@@ -5,6 +5,8 @@ and the one-euro filter takes the trembling: it lags by less the faster a joint 
 """
 
 from collections import deque
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -12,7 +14,7 @@ from torch import Tensor
 
 from data_contracts.parameters import OneEuroParameters
 from data_contracts.skeleton import NUM_JOINTS
-from model.lifting.bodies import ADULT_BONES_M, alike, bone_vectors, metres_per_unit, with_lengths
+from model.lifting.bodies import ADULT_BONES_M, bone_lengths, metres_per_unit, with_lengths
 from model.lifting.cameras import PinholeCamera
 from model.lifting.grounds import to_world
 from model.lifting.smoothing import SAME_RATE, OneEuro
@@ -38,6 +40,8 @@ class LiveLifter:
         How far the camera looks down.
     filtering
         Of the one-euro filter; none: not filtered.
+    bones
+        Lengths that were measured, metres, by the joint that a bone leads to; they go before the height.
     """
 
     def __init__(
@@ -48,8 +52,10 @@ class LiveLifter:
         height: float,
         pitch_deg: float = 0.0,
         filtering: OneEuroParameters | None = OneEuroParameters(),
+        bones: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
         self.lifting, self.camera, self.height, self.pitch_deg = lifting, camera, height, pitch_deg
+        self.bones = bones
         rate = lifting.fps or fps
         self.step = 1.0 if abs(fps / rate - 1) < SAME_RATE else fps / rate  # frames pushed for each of a window's
         self.frames: deque[Tensor] = deque(maxlen=int(np.ceil((lifting.window - 1) * self.step)) + 2)
@@ -89,7 +95,7 @@ class LiveLifter:
                 self.lifting.network, window[None, ..., :2], window[None, ..., 2], told[None], self.lifting.flip
             )
         pose = poses[0, inside - 1].cpu().numpy().astype(np.float64)
-        return self._settled(pose, float(size), bool((frame[:, 2] > 0).any()))
+        return self._settled(pose, float(size), frame[:, 2])
 
     def _window(self) -> tuple[Tensor, int]:
         """(window, 17, 3): rays and confidence of what was pushed, at the network's rate; and how many are no filling.
@@ -109,13 +115,13 @@ class LiveLifter:
         window = torch.where(seen, torch.lerp(first, second, share), 0)
         return torch.cat((window, window[-1:].expand(length - inside, -1, -1))), inside
 
-    def _settled(self, pose: np.ndarray, size: float, seen: bool) -> np.ndarray:
+    def _settled(self, pose: np.ndarray, size: float, confidence: np.ndarray) -> np.ndarray:
         """Metres, with bones of the lengths that they had on average so far, filtered."""
-        if seen:
+        if (confidence > 0).any():
             self.measured = min(self.measured + 1, _REMEMBERED)
-            lengths = alike(np.linalg.norm(bone_vectors(pose), axis=-1))
+            lengths = bone_lengths(pose[None], confidence[None])
             self.mean_bones = self.mean_bones + (lengths - self.mean_bones) / self.measured
-        metres = metres_per_unit(self.mean_bones, self.height, {})
+        metres = metres_per_unit(self.mean_bones, self.height, self.bones)
         self.size = size / metres
         pose = with_lengths(pose[None], self.mean_bones)[0] * metres
         return pose if self.one_euro is None else self.one_euro.follow(pose)

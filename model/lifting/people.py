@@ -15,16 +15,25 @@ from data_contracts.keypoints.track import Track
 from data_contracts.motion.motion import Motion
 from data_contracts.parameters import LiftParameters
 from data_contracts.skeleton import NUM_JOINTS
-from model.lifting.bodies import ANKLE_SHARE, bone_lengths, metres_per_unit, stature_of, stretched, with_lengths
+from model.lifting.bodies import (
+    ANKLE_SHARE,
+    bone_lengths,
+    is_wholly_measured,
+    metres_per_unit,
+    stature_of,
+    stretched,
+    with_lengths,
+)
 from model.lifting.cameras import PinholeCamera, camera_of
 from model.lifting.grounds import Pitch, find_pitch, floor_height, to_world
 from model.lifting.live import LiveLifter
 from model.lifting.roots import RootPath, find_root
-from model.lifting.smoothing import SAME_RATE, follow, resample_back, resample_seen, smooth_joints
+from model.lifting.smoothing import SAME_RATE, follow, resample_back, resample_seen, resampled_rate, smooth_joints
 from model.lifting.track_windows import Lifting, lift_track
 
 DEFAULT_FPS = 30.0  # of keypoints of which nobody said
 DEFAULT_HEIGHT_M, HEIGHT_STD_M = 1.70, 0.10  # of adults
+_SIZE_STD, _PARTLY_SEEN_STD = 0.02, 0.04  # of a body that is told its height, and of one of which a part is not seen
 
 
 def lift_people(
@@ -107,7 +116,7 @@ def _body(
     height = parameters.height or DEFAULT_HEIGHT_M
     if parameters.causal:
         pose, size = _live(lifting, track, camera, fps, parameters, on_share)
-        root = find_root(pose, rays, confidence, size, fps, parameters.camera, None)
+        root = find_root(pose, rays, confidence, size, fps, parameters.camera, None, causal=True)
         if parameters.one_euro:
             root = replace(root, position=follow(root.position, fps, parameters.one_euro))
         lengths = bone_lengths(pose, confidence)
@@ -130,9 +139,9 @@ def _whole(
     lifting: Lifting, track: Track, camera: PinholeCamera, fps: float, parameters: LiftParameters
 ) -> tuple[np.ndarray, np.ndarray]:
     """Poses (frames, 17, 3) in units of an adult's body, and sizes (frames,), by overlapping windows."""
-    frames, rate = len(track.pose_2d), lifting.fps
+    frames, rate = len(track.pose_2d), resampled_rate(fps, lifting.fps or fps)
     stride = min(parameters.stride or max(1, lifting.window // 3), lifting.window)
-    if rate is None or track.fps is None or abs(fps / rate - 1) < SAME_RATE:
+    if abs(fps / rate - 1) < SAME_RATE:
         lifted = lift_track(lifting, track.pose_2d, camera, stride, parameters.batch_size)
         return lifted.pose.astype(np.float64), lifted.size.astype(np.float64)
     lifted = lift_track(lifting, resample_seen(track.pose_2d, fps, rate), camera, stride, parameters.batch_size)
@@ -149,7 +158,8 @@ def _live(
     on_share: Callable[[float], None],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Poses (frames, 17, 3) in metres, and sizes (frames,), each by what came before."""
-    live = LiveLifter(lifting, camera, fps, parameters.height or DEFAULT_HEIGHT_M, 0.0, parameters.one_euro)
+    height = parameters.height or DEFAULT_HEIGHT_M
+    live = LiveLifter(lifting, camera, fps, height, 0.0, parameters.one_euro, parameters.bones)
     pose, size = np.empty((len(track.pose_2d), NUM_JOINTS, 3)), np.empty(len(track.pose_2d))
     for number, frame in enumerate(track.pose_2d):
         pose[number], size[number] = live.push_in_camera(frame), live.size
@@ -204,13 +214,15 @@ def _about(
 ) -> dict[str, Any]:
     """What was found and how sure it is; JSON."""
     by = "bones" if parameters.bones else "height" if parameters.height else "default"
-    off = HEIGHT_STD_M / DEFAULT_HEIGHT_M
+    off = HEIGHT_STD_M / DEFAULT_HEIGHT_M if by == "default" else _SIZE_STD
+    if by != "bones" and not is_wholly_measured(body.confidence):
+        off = float(np.hypot(off, _PARTLY_SEEN_STD))
     return {
         "fps": {"value": body.fps, "from": "keypoints" if body.fps_known else "default"},
         "scale": {
             "stature_m": round(body.stature, 4),
             "from": by,
-            "relative_std": round(off, 3) if by == "default" else 0.02,
+            "relative_std": round(off, 3),
         },
         "camera": {
             "focal_px": round(camera.focal, 1),
