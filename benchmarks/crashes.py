@@ -181,7 +181,7 @@ def in_finetune(stack: Stack) -> None:
 
 def in_evaluate(stack: Stack) -> None:
     """kill -9 of the evaluating process."""
-    stack.until("a report is written", lambda: (stack.store / "reports").is_dir() and stack.partial("reports", ".."))
+    stack.until("a report is written", lambda: [*(stack.store / "reports").glob(".*.partial")])
     stack.kill_flow("evaluate", "while it scores")
 
 
@@ -271,7 +271,7 @@ def replaced_source(root: Path, _: argparse.Namespace) -> tuple[str, str]:
     _, said = reading.communicate()
     if reading.returncode == 0 or finished(folder / "store", "clips"):
         raise NotAsPromised("clips of a file that was replaced meanwhile were published")
-    why = said.strip().splitlines()[-1]
+    why = said.strip().splitlines()[-1].replace(str(first), first.name)
     subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
     environment["UPLIFT_STORE"] = str(folder / "another-store")
     subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
@@ -386,7 +386,7 @@ def bring_to_its_end(stack: Stack) -> str:
     state = final_state(stack)
     if state["type"] != "COMPLETED":
         raise NotAsPromised(f"the night is {why}, and after `prefect flow-run retry` {in_a_line(state)}")
-    return f"{why} Then `prefect flow-run retry`"
+    return f"{why.partition('. ')[0]}. Then `prefect flow-run retry`"
 
 
 def final_state(stack: Stack) -> dict[str, Any]:
