@@ -329,7 +329,9 @@ def main() -> None:
     parser.add_argument("--list", action="store_true", help="the cases, and nothing is done")
     parser.add_argument("--down", type=float, default=60, help="seconds until a part that was killed starts again")
     parser.add_argument("--hours", type=float, default=0.5, help="that a case may take at most")
-    parser.add_argument("--keep", help="a folder for the stores, with the undisturbed one if it is there; else removed")
+    parser.add_argument(
+        "--keep", help="a folder for the stores, in which the undisturbed one is used again; else removed"
+    )
     options = parser.parse_args()
     if options.list:
         for name, case in [*CASES.items(), *OTHERS.items()]:
@@ -353,6 +355,7 @@ def run_case(name: str, root: Path, reference: dict[str, Any], options: argparse
     """Its line of the table; whether all was as promised."""
     started, folder, ended, verdict = time.monotonic(), root / name, "", "yes"
     stack, what = None, ""
+    shutil.rmtree(folder, ignore_errors=True)  # of a time before
     try:
         if name in OTHERS:
             what, ended = OTHERS[name](root, options)
