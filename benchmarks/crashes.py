@@ -198,7 +198,7 @@ def in_promotion(stack: Stack) -> None:
 
 
 def of_worker(stack: Stack) -> None:
-    """kill -9 of the worker that runs the training, whose process goes on."""
+    """kill -9 of the worker that runs the training; its process ends too, its output being a pipe to the worker."""
     stack.until("pretraining has a checkpoint", lambda: stack.partial("runs", "last.safetensors"))
     stack.kill_part("worker-cuda")
 
@@ -289,8 +289,8 @@ def repeated_hour(root: Path, options: argparse.Namespace) -> tuple[str, str]:
         said = []
         for day in ("2027-10-31", "2027-03-28"):
             noon = datetime.fromisoformat(f"{day}T12:00:00+00:00")
-            window = {"start_time": noon - timedelta(days=2.5), "end_time": noon + timedelta(days=2)}
-            asked = {name: moment.isoformat() for name, moment in window.items()} | {"min_runs": 1, "max_runs": 10}
+            window = {"start_time": noon - timedelta(days=2.5), "end_time": noon + timedelta(days=4)}
+            asked = {name: moment.isoformat() for name, moment in window.items()} | {"min_runs": 6, "max_runs": 6}
             ask(f"{stack.api}/deployments/{nightly}/schedule", asked)
             within = {"after_": asked["start_time"], "before_": asked["end_time"]}
             wanted_ = {"deployment_id": {"any_": [nightly]}, "expected_start_time": within}
@@ -325,7 +325,7 @@ def synthetic(store: Path, seed: int) -> Path:
 def main() -> None:
     """Run it as described above."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", choices=[*CASES, *OTHERS], metavar="CASE", default=[*CASES, *OTHERS])
+    parser.add_argument("--only", nargs="+", choices=list(CASES | OTHERS), metavar="CASE", default=list(CASES | OTHERS))
     parser.add_argument("--list", action="store_true", help="the cases, and nothing is done")
     parser.add_argument("--down", type=float, default=60, help="seconds until a part that was killed starts again")
     parser.add_argument("--hours", type=float, default=0.5, help="that a case may take at most")

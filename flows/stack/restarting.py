@@ -4,8 +4,8 @@ Notable decisions:
 - a part that ends by itself ends everything: it says why in its log, and would do it again. One that was killed (-9,
   out of memory) may be well the next time: it is started again after UPLIFT_RESTART_SECONDS, at most `AT_MOST` times
   within `WITHIN_SECONDS`. Who was told to end, by whomever, is not;
-- what is left of it is killed first, which else would hold its port. A worker's flow runs are not: they are in groups
-  of their own, and go on.
+- what is left of it is killed first, which else would hold its port. A worker's flow runs are not: each
+  is in a group of its own, and ends by itself, Crashed, at the next line that it says, to a pipe that nobody reads.
 """
 
 import os
