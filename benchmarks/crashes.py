@@ -43,6 +43,7 @@ from data_contracts.store.manifests import MANIFEST, read_manifest
 
 SILENT_MINUTES = 3
 DISK_MB = 100
+HAND_SECONDS = 20  # until somebody types the command: a worker says twice that a process died, some seconds apart
 SETTINGS = (*TINY, "pretrain.max_epochs=4", "pretrain.patience=4", "pretrain.keep_top=1", "finetune.max_epochs=2")
 WHERE = ("runtime.checkpoint_minutes=0.01", "runtime.wait_minutes=5")  # where it runs: no result
 FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
@@ -385,6 +386,7 @@ def bring_to_its_end(stack: Stack) -> str:
     why, command = in_a_line(state), ["prefect", "flow-run", "retry", stack.night]
     print(f"    the night is {why}\n    {' '.join(command)}", flush=True)
     environment = {**os.environ, "PREFECT_API_URL": stack.api}
+    time.sleep(HAND_SECONDS)
     subprocess.run([sys.executable, "-m", *command], check=True, env=environment, stdout=subprocess.DEVNULL)
     state = final_state(stack)
     if state["type"] != "COMPLETED":
