@@ -77,7 +77,8 @@ def ingest_clips(
                 writer.begin(file)
                 read_motion_file(file.file.path, take)
         for file, status in zip(plan.files, before, strict=True):
-            if file.file.path.stat().st_mtime_ns != status.st_mtime_ns:
+            now = file.file.path.stat()  # one that another was moved over may be as old: it is another file
+            if (now.st_mtime_ns, now.st_size, now.st_ino) != (status.st_mtime_ns, status.st_size, status.st_ino):
                 raise InputError(f"{file.file.path}: was written to while it was read; run again")
         writer.finish()
         for line in writer.warnings():

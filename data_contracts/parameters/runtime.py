@@ -33,6 +33,9 @@ class Runtime(Parameters):
     stage_hours: float = Field(
         48.0, gt=0, le=720, description="Of such a stage in all, its time in the pool's queue included."
     )
+    restarts: int = Field(
+        2, ge=0, le=100, description="Of such a stage whose process died: how often the night starts it again."
+    )
 
 
 class Workers(Parameters):

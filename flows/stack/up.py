@@ -1,7 +1,7 @@
 """All of it in one terminal: both servers and the workers of this machine, until Ctrl-C.
 
-honcho starts what the Procfile names and ends all when one ends; what it says is here, what the parts say is in a log
-each below the store. Notable decisions:
+honcho starts what the Procfile names and ends all when one ends; one that is killed is started again (`restarting`).
+What it says is here, what the parts say is in a log each below the store. Notable decisions:
 - a mark in the environment finds every process of ours again, wherever it was left: the worker's flow runs are no
   children of its group, and a server's processes may outlive it;
 - flow runs end first, while there is a worker that sees it and a server to tell: training writes its `last` checkpoint,
@@ -26,6 +26,7 @@ from honcho.environ import parse_procfile
 
 from data_contracts.errors import InputError
 from flows.stack.parts import LOGS, PATIENT, QUIET, answers
+from flows.stack.restarting import PART
 from flows.stack.settings import POOLS, ROOT, StackSettings, variables
 
 MARK = "UPLIFT_UP"
@@ -52,8 +53,9 @@ def up(settings: StackSettings) -> int:
             environment.pop(name, None)
         environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
         manager = _Manager(mark)
-        for name, command in parse_procfile((ROOT / "Procfile").read_text()).processes.items():
+        for name in parse_procfile((ROOT / "Procfile").read_text()).processes:
             if name.removeprefix("worker-") not in POOLS or name.removeprefix("worker-") in settings.workers.split():
+                command = f"exec python -m flows.stack.restarting {name}"  # one that is killed is started again
                 manager.add_process(name, command, env=environment, cwd=str(ROOT))
         ready = threading.Thread(target=_make_ready, args=(settings, manager), daemon=True)
         ready.start()
@@ -77,8 +79,7 @@ class _Manager(honcho.manager.Manager):
         if self._terminating:
             return
         self.asked_to_end = not self.failed and not self._any_stopped()
-        groups = {process["pid"] for process in self._processes.values() if process.get("pid")}
-        runs = [process for process in _processes(self.mark) if _group(process) not in groups]
+        runs = _flow_runs(self.mark)
         _end(runs, GRACE_SECONDS)
         if runs:
             time.sleep(TOLD_SECONDS)
@@ -132,10 +133,26 @@ def _processes(mark: str) -> list[psutil.Process]:
     return found
 
 
-def _group(process: psutil.Process) -> int:
-    with suppress(ProcessLookupError):
-        return os.getpgid(process.pid)
+def _flow_runs(mark: str) -> list[psutil.Process]:
+    """What the workers have at work, each in a process group of its own."""
+    processes = _processes(mark)
+    keepers = {process.pid for process in processes if not _part(process)}
+    of_workers = [process for process in processes if _part(process).startswith("worker-")]
+    workers = {process.pid for process in of_workers if _parent(process) in keepers}
+    return [process for process in of_workers if _group(process) not in workers]
+
+
+def _parent(process: psutil.Process) -> int:
+    with suppress(psutil.Error):
+        return int(process.ppid())
     return 0
+
+
+def _part(process: psutil.Process) -> str:
+    """Which part a process is of, or was started by; none for who keeps a part."""
+    with suppress(psutil.Error):
+        return str(process.environ().get(PART, ""))
+    return ""
 
 
 def _end(processes: list[psutil.Process], seconds: float) -> None:

@@ -16,6 +16,7 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRun
 from prefect.client.schemas.objects import FlowRun
 from prefect.logging import get_run_logger
 
+from data_contracts.errors import InputError
 from data_contracts.parameters import Runtime
 from data_contracts.report import StageResult
 from data_contracts.store.digests import Identity
@@ -47,10 +48,13 @@ def dispatch_stage(
 
     Raises
     ------
+    InputError
+        What it reads is no longer what its identity was made of: a file was replaced since the pipeline began.
     RuntimeError
         The deployment's run did not complete, found no worker, or left its result where this process cannot see it.
     """
     finished = find_stage(store, identity)
+    result: StageResult
     if finished is not None:
         link_cached(store, finished, parent_run)
         result = StageResult.of(finished)
@@ -59,7 +63,13 @@ def dispatch_stage(
         return result
     arguments |= {"store": str(store), "parent_run": parent_run}
     if deployment is None:
-        return load_flow(identity.name)(**arguments)
+        result = load_flow(identity.name)(**arguments)
+        if result.digest != identity.digest:
+            raise InputError(
+                f"{identity.name}: what it reads was written to since the night began, and is now that of"
+                f" {result.folder}; run again"
+            )
+        return result
     run = run_to_its_end(f"{identity.name}/{deployment}", arguments, arguments.get("runtime", Runtime()))
     return _find(store, identity, run)
 

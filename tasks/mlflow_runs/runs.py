@@ -231,9 +231,18 @@ def track_pipeline(store: Path, identity: Identity) -> Iterator[TrackedRun]:
 
 @contextmanager
 def track_decision(store: Path, stage: str, name: str, tags: dict[str, str]) -> Iterator[TrackedRun]:
-    """A run about models that are there already: a function of nothing, it has no digest and is not taken up again."""
+    """A run about models that are there already: a function of nothing, it has no digest and is not taken up again.
+
+    Decisions of a store are taken one at a time, under a lock that the caller holds: what still runs here was killed.
+    """
     client = connect(store)
-    tags = {STAGE_TAG: stage, STORE_TAG: store_id(store), **tags}
+    ours = {STAGE_TAG: stage, STORE_TAG: store_id(store)}
+    left = " and ".join(
+        ["attributes.status = 'RUNNING'", *(f"tags.`{tag}` = '{value}'" for tag, value in ours.items())]
+    )
+    for dead in search_stage_runs(client, left):
+        client.set_terminated(dead.info.run_id, RunStatus.to_string(RunStatus.FAILED))
+    tags = {**ours, **tags}
     run = client.create_run(_experiment_id(client), tags=tags, run_name=name)
     with _ending(client, run.info.run_id) as tracked:
         yield tracked

@@ -1,6 +1,7 @@
 """What a pipeline sends to other workers: nothing that the store has, and never done here instead."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,11 +11,13 @@ from prefect.artifacts import Artifact
 from prefect.client.orchestration import get_client
 
 from data_contracts.errors import InputError
+from data_contracts.sources import find_motion_files
 from data_contracts.store import identities
 from flows.pipeline import pipeline
 from flows.pretrain import pretrain
 from flows.stage_runs import dispatch
 from flows.stage_runs.deployed import as_json
+from tasks.synthesise import PICKLE_FILE, synthesise_motion
 
 ROOT = Path(__file__).parents[3]
 
@@ -78,6 +81,19 @@ def test_what_a_worker_leaves_in_the_store_is_taken_from_there(outcome, paramete
     assert not result.cached
     assert result.seconds > 0
     assert result.path == store / "runs" / identity.digest
+
+
+def test_a_source_that_is_replaced_after_the_night_began_fails_it(outcome, parameters, store, tmp_path):
+    source = tmp_path / PICKLE_FILE
+    shutil.copy(Path(outcome["stages"]["synthesise"]["folder"]) / PICKLE_FILE, source)
+    identity = identities.ingest(find_motion_files(str(source), None), parameters.ingest)
+    other = synthesise_motion.fn(tmp_path, parameters.synthetic.model_copy(update={"seed": 5})).path
+    (other / PICKLE_FILE).replace(source)
+    with pytest.raises(InputError, match=r"ingest: what it reads was written to since the night began"):
+        dispatch.dispatch_stage(
+            store, identity, None, outcome["mlflow_run"], source=str(source), parameters=parameters.ingest
+        )
+    assert not (store / "clips" / identity.digest).exists()
 
 
 def test_windows_without_the_split_to_score_on_are_refused_before_training(outcome, parameters, store):

@@ -9,7 +9,7 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from data_contracts.parameters import SyntheticParameters
 from data_contracts.store.digests import Identity
 from data_contracts.store.folders import find_stage
-from tasks.mlflow_runs.runs import connect, find_runs, track_pipeline
+from tasks.mlflow_runs.runs import connect, find_runs, track_decision, track_pipeline
 from tasks.stage_runs.tracked_stage import run_stage
 
 
@@ -90,6 +90,14 @@ def test_two_pipelines_of_one_digest_at_once_have_a_run_each_and_end_each_as_it_
     assert one.client.get_run(other.run_id).info.status == "FAILED"
     with track_pipeline(empty_store, of) as resumed:
         assert resumed.run_id == other.run_id  # the failed one is taken up; the finished one is not
+
+
+def test_a_decision_whose_process_was_killed_does_not_go_on_running_once_the_next_is_taken(empty_store):
+    killed = track_decision(empty_store, "promote", "promote 1 over baselines", {})
+    dead = killed.__enter__()
+    with track_decision(empty_store, "promote", "promote 1 over baselines", {}) as again:
+        assert again.client.get_run(dead.run_id).info.status == "FAILED"
+    assert again.client.get_run(again.run_id).info.status == "FINISHED"
 
 
 def test_another_store_of_the_same_mlflow_takes_up_nothing_of_this_one(empty_store, tmp_path, monkeypatch):

@@ -1,0 +1,67 @@
+"""A part of `uplift up` that is started again where it was killed: `python -m flows.stack.restarting prefect`.
+
+Notable decisions:
+- a part that ends by itself ends everything: it says why in its log, and would do it again. One that was killed (-9,
+  out of memory) may be well the next time: it is started again after UPLIFT_RESTART_SECONDS, at most `AT_MOST` times
+  within `WITHIN_SECONDS`. Who was told to end, by whomever, is not;
+- what is left of it is killed first, which else would hold its port. A worker's flow runs are not: each
+  is in a group of its own, and ends by itself, Crashed, at the next line that it says, to a pipe that nobody reads.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+
+from flows.stack.settings import read_settings
+
+PART = "UPLIFT_PART"  # which part a process is of, in its environment
+AT_MOST, WITHIN_SECONDS = 5, 3600.0
+_TOLD = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+def main() -> None:
+    """Run the part that is named until it ends by itself, or this process is told to end."""
+    sys.exit(
+        keep(sys.argv[1], [sys.executable, "-m", "flows.stack.parts", sys.argv[1]], read_settings().restart_seconds)
+    )
+
+
+def keep(part: str, command: list[str], seconds: float) -> int:
+    """Run a part's command, again after so many seconds where it is killed; its exit code in the end."""
+    told = threading.Event()
+    at_work: list[subprocess.Popen[bytes]] = []
+
+    def end(number: int, _: object) -> None:
+        told.set()
+        for process in at_work:
+            process.send_signal(number)
+
+    for number in _TOLD:
+        signal.signal(number, end)
+    deaths: list[float] = []
+    while True:
+        process = subprocess.Popen(command, env={**os.environ, PART: part}, start_new_session=True)
+        at_work[:] = [process]
+        if told.is_set():  # while it was started
+            process.terminate()
+        code = process.wait()
+        if code >= 0 or -code in _TOLD:
+            return max(code, 0)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        deaths = [one for one in deaths if time.monotonic() - one < WITHIN_SECONDS] + [time.monotonic()]
+        name = signal.Signals(-code).name
+        if len(deaths) > AT_MOST:
+            print(f"uplift: {part} was killed ({name}), {len(deaths)} times within an hour", flush=True)
+            return 128 - code
+        print(f"uplift: {part} was killed ({name}); it is started again in {seconds:g} s", flush=True)
+        if told.wait(seconds):
+            return 0
+
+
+if __name__ == "__main__":
+    main()
