@@ -1,11 +1,11 @@
-# Two commands: `make demo` sets up and runs everything on synthetic motion, `make test` passes the tests.
+# `make demo` sets up and runs everything on synthetic motion, `make up` starts what runs it every night, `make test` passes the tests.
 PYTHON ?= python3
 BIN := .venv/bin
 export MLFLOW_DISABLE_TELEMETRY := true
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
-.PHONY: install demo test check mediapipe clean
+.PHONY: install demo up test check mediapipe clean
 
 install: .venv/installed
 
@@ -16,6 +16,9 @@ install: .venv/installed
 
 demo: install
 	$(BIN)/uplift pipeline --preset demo
+
+up: install
+	@$(BIN)/uplift up
 
 test: install check
 	$(BIN)/pytest --quiet --numprocesses 2 --dist loadfile --no-loadscope-reorder

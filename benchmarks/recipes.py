@@ -181,19 +181,19 @@ HEADER = (
 
 
 def table(results: list[Result]) -> str:
-    """A line a row of the table and split: means over the seeds, and the range where there are several; mm, %."""
+    """A line a row, split and minutes given: means over the seeds, and the range where there are several; mm, %."""
     frame = pd.DataFrame([vars(result) for result in results]).astype(
         {"noise_mm": float, "missing_mm": float, "skeleton_mm": float}
     )
     lines = [HEADER]
-    for (row, split), rows in frame.groupby(["row", "split"], sort=False):
+    for (row, split, given), rows in frame.groupby(["row", "split", "minutes"], sort=False):
         mean, mpjpe = rows.mean(numeric_only=True), rows["mpjpe_mm"]
         spread = f" ({mpjpe.min():.1f}-{mpjpe.max():.1f})" if len(rows) > 1 else ""
         lines.append(
             f"{row} | {split} | {len(rows)} | {mean.mpjpe_mm:.1f}{spread} | {mean.p_mpjpe_mm:.1f} |"
             f" {100 * mean.pck_150:.1f} | {mean.mpjve_mm:.2f} | {mean.train_mpjpe_mm:.1f} |"
             f" {mean.noise_mm:.1f}, {mean.missing_mm:.1f}, {mean.skeleton_mm:.1f} | {mean.mflop:.1f} |"
-            f" {mean.windows_per_second:.0f} | {mean.epochs:.0f} | {mean.spent:.1f}"
+            f" {mean.windows_per_second:.0f} | {mean.epochs:.0f} | {mean.spent:.1f} of {given:g}"
         )
     return "\n".join(lines)
 

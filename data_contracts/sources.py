@@ -79,8 +79,11 @@ def find_keypoint_files(folder: str | Path) -> dict[str, KeypointSource] | None:
         return None
     entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
     kept = [entry for entry in entries if _is_frames(entry) or (entry.is_file() and entry.suffix in KEYPOINT_ENDINGS)]
-    stems = [entry.stem if entry.is_file() else entry.name for entry in kept]
-    names = [stem if stems.count(stem) == 1 else entry.name for stem, entry in zip(stems, kept, strict=True)]
+    stems, whole = [entry.stem if entry.is_file() else entry.name for entry in kept], {entry.name for entry in kept}
+    names = [
+        stem if stems.count(stem) == 1 and (stem == entry.name or stem not in whole) else entry.name
+        for stem, entry in zip(stems, kept, strict=True)
+    ]
     return {name: find_keypoints(entry) for name, entry in zip(names, kept, strict=True)} or None
 
 

@@ -29,12 +29,14 @@ from flows.terminal.model_commands import models
 from flows.terminal.options import MODEL_HELP, Call, command
 from flows.terminal.printing import console, print_json, print_stage, score_tables, stage_table
 from flows.terminal.running import find_or_run, local_checkpoint, run_flow
+from flows.terminal.stack_commands import stack
 from flows.terminal.store_commands import stores
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(models)
 app.add_typer(lifting)
 app.add_typer(stores)
+app.add_typer(stack)
 
 ClipLists = Annotated[
     list[Path] | None,

@@ -27,6 +27,7 @@ from data_contracts.store import identities
 from data_contracts.store.folders import Stage, default_store, resolve
 from data_contracts.store.manifests import read_manifest
 from flows.prefect_ui.artifacts import show_groups, show_stage
+from flows.prefect_ui.forms import described
 from flows.stage_runs.naming import name_flow_run
 from tasks.convert import clip_rates, count_batches, finish_windows, window_bytes, write_windows
 from tasks.mlflow_runs.runs import TrackedRun
@@ -38,6 +39,7 @@ ATTEMPTS = 2  # at a batch whose worker dies
 
 
 @flow(name="convert", flow_run_name=name_flow_run)
+@described
 def convert(
     clips: str,
     parameters: ConvertParameters = ConvertParameters(),

@@ -8,6 +8,7 @@ from data_contracts.store.folders import default_store, resolve
 from data_contracts.store.lineage import are_baselines, baselines_source
 from flows.baselines import baselines as fit_baselines
 from flows.prefect_ui.artifacts import PLAYING_TEXT, show_page, show_scores, show_stage
+from flows.prefect_ui.forms import described
 from flows.stage_runs.naming import name_flow_run
 from tasks.evaluate import evaluate_lifter
 from tasks.mlflow_runs.links import stage_artifact
@@ -16,6 +17,7 @@ from tasks.pages.playing import PLAYING_PAGE
 
 
 @flow(name="evaluate", flow_run_name=name_flow_run)
+@described
 def evaluate(
     windows: str,
     model: str,

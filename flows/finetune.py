@@ -6,12 +6,14 @@ from data_contracts.parameters import FinetuneParameters, Runtime
 from data_contracts.report import StageResult
 from data_contracts.store.folders import default_store, resolve
 from flows.prefect_ui.artifacts import show_stage
+from flows.prefect_ui.forms import described
 from flows.stage_runs.naming import name_flow_run
 from tasks.finetune import finetune_lifter
 from tasks.mlflow_runs.registry import fetch_checkpoint
 
 
 @flow(name="finetune", flow_run_name=name_flow_run)
+@described
 def finetune(
     windows: str,
     pretrained: str,

@@ -7,11 +7,13 @@ from data_contracts.report import StageResult
 from data_contracts.sources import find_motion_files
 from data_contracts.store.folders import default_store
 from flows.prefect_ui.artifacts import show_checks, show_stage
+from flows.prefect_ui.forms import described
 from flows.stage_runs.naming import name_flow_run
 from tasks.ingest import ingest_clips
 
 
 @flow(name="ingest", flow_run_name=name_flow_run)
+@described
 def ingest(
     source: str | list[str],
     clip_list: str | list[str] | None = None,

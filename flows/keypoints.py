@@ -7,11 +7,13 @@ from data_contracts.report import StageResult
 from data_contracts.sources import find_keypoints
 from data_contracts.store.folders import default_store
 from flows.prefect_ui.artifacts import show_stage
+from flows.prefect_ui.forms import described
 from flows.stage_runs.naming import name_flow_run
 from tasks.keypoints import read_tracks
 
 
 @flow(name="keypoints", flow_run_name=name_flow_run)
+@described
 def keypoints(
     source: str,
     parameters: KeypointsParameters = KeypointsParameters(),

@@ -14,6 +14,7 @@ from data_contracts.sources import KeypointSource, find_keypoint_files, find_key
 from data_contracts.store.folders import default_store, resolve
 from data_contracts.store.manifests import MANIFEST
 from flows.prefect_ui.artifacts import LIFTED_TEXT, show_page, show_people, show_stage
+from flows.prefect_ui.forms import described
 from flows.stage_runs.naming import name_flow_run
 from tasks.exports.folders import must_be_replaceable, write_people
 from tasks.keypoints import read_tracks
@@ -26,6 +27,7 @@ OUT = "lifted"
 
 
 @flow(name="lift", flow_run_name=name_flow_run)
+@described
 def lift(
     source: str,
     model: str = f"models:/{MODEL_NAME}@{CHAMPION}",
@@ -63,7 +65,7 @@ def lift(
     root = default_store(store)
     several = find_keypoint_files(source)
     found = find_lifting_model(root, model)
-    top = Path(out or Path(OUT) / (Path(source).absolute().stem if Path(source).exists() else source))
+    top = Path(out or Path(OUT) / name_of(source))
     files: list[dict[str, Any]] = []
     failed: dict[str, str] = {}
     one_source: dict[str, KeypointSource | str] = {"": source}
@@ -86,6 +88,14 @@ def lift(
     not_lifted = f"; {len(failed)} not lifted: {some(list(failed))}" if failed else ""
     outcome = {"model": found.uri, "files": files, "failed": failed}
     return Completed(message=f"{said}{not_lifted}", data=outcome)
+
+
+def name_of(source: str) -> str:
+    """What a source is called: a file without its ending, a folder or a digest as it is (`run.1` is not `run.2`)."""
+    path = Path(source)
+    if path.is_file():
+        return path.stem
+    return path.resolve().name if path.name in ("", "..") else path.name
 
 
 def _read(store: Path, source: KeypointSource | str, parameters: KeypointsParameters, parent_run: str | None) -> Path:

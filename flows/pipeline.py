@@ -16,6 +16,7 @@ from data_contracts.store import identities
 from data_contracts.store.digests import Identity
 from data_contracts.store.folders import CHECKPOINT_FILE, default_store
 from flows.prefect_ui.artifacts import DURATIONS_TEXT, PLAYING_TEXT, show_page, show_scores
+from flows.prefect_ui.forms import described
 from flows.stage_runs.day import day_of_run
 from flows.stage_runs.deployed import must_be_deployed, send
 from flows.stage_runs.dispatch import dispatch_stage
@@ -35,6 +36,7 @@ ASKS_A_PERSON = "promote/cpu"  # the deployment that is sent a challenger to be 
 
 
 @flow(name="pipeline", flow_run_name=name_flow_run)
+@described
 def pipeline(
     source: str | list[str] = SYNTHETIC_SOURCE,
     clip_list: str | list[str] | None = None,

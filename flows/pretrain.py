@@ -6,11 +6,13 @@ from data_contracts.parameters import PretrainParameters, Runtime
 from data_contracts.report import StageResult
 from data_contracts.store.folders import default_store, resolve
 from flows.prefect_ui.artifacts import show_stage
+from flows.prefect_ui.forms import described
 from flows.stage_runs.naming import name_flow_run
 from tasks.pretrain import pretrain_backbone
 
 
 @flow(name="pretrain", flow_run_name=name_flow_run)
+@described
 def pretrain(
     windows: str,
     parameters: PretrainParameters = PretrainParameters(),

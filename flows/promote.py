@@ -14,6 +14,8 @@ from data_contracts.store.folders import default_store
 from data_contracts.store.manifests import read_manifest
 from flows.evaluate import evaluate
 from flows.prefect_ui.artifacts import show_page
+from flows.prefect_ui.events import PROMOTED, say_of_model
+from flows.prefect_ui.forms import described
 from flows.stage_runs.naming import name_flow_run
 from tasks.mlflow_runs.links import run_artifact
 from tasks.promote import Meeting, decide, find_contenders, weigh
@@ -31,6 +33,7 @@ class Approval(RunInput):
 
 
 @flow(name="promote", flow_run_name=name_flow_run)
+@described
 def promote(
     parameters: PromoteParameters = PromoteParameters(),
     evaluation: EvaluateParameters = EvaluateParameters(),
@@ -72,6 +75,8 @@ def promote(
     decision = decide(root, contenders, verdict, parameters, approval)
     get_run_logger().info(decision.headline)
     create_markdown_artifact(decision.markdown(), key="promotion", description=decision.headline)
+    if decision.promoted:
+        say_of_model(PROMOTED, decision.headline)
     if decision.mlflow_run:
         show_page(run_artifact(root, decision.mlflow_run, DECISION_PAGE), "promotion-run", "the decision in MLflow")
     return Completed(message=decision.headline, data=decision.model_dump(mode="json"))

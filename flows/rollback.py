@@ -6,11 +6,14 @@ from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
 from data_contracts.store.folders import default_store
+from flows.prefect_ui.events import ROLLED_BACK, say_of_model
+from flows.prefect_ui.forms import described
 from flows.stage_runs.naming import name_flow_run
 from tasks.rollback import swap_back
 
 
 @flow(name="rollback", flow_run_name=name_flow_run)
+@described
 def rollback(reason: str, who: str, store: str | None = None) -> dict[str, Any]:
     """`@champion` goes back to the version before it, which it changes places with.
 
@@ -20,7 +23,7 @@ def rollback(reason: str, who: str, store: str | None = None) -> dict[str, Any]:
         Kept on both versions.
     """
     said = swap_back(default_store(store), reason, who)
-    create_markdown_artifact(
-        f"**Rolled back** from version {said['from']} to {said['to']} by {who}: {reason}.", key="rollback"
-    )
+    headline = f"from version {said['from']} to {said['to']} by {who}: {reason}."
+    create_markdown_artifact(f"**Rolled back** {headline}", key="rollback")
+    say_of_model(ROLLED_BACK, f"rolled back {headline}")
     return said

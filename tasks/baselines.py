@@ -18,11 +18,11 @@ from model.windows.epochs import TrainingWindows
 from model.windows.loading import load_windows
 from tasks.mlflow_runs.runs import TrackedRun
 from tasks.stage_runs.progress import report_progress
-from tasks.stage_runs.retries import unless_refused
+from tasks.stage_runs.retries import RETRIED
 from tasks.stage_runs.tracked_stage import run_stage
 
 
-@task(cache_policy=NO_CACHE, retries=1, retry_condition_fn=unless_refused)
+@task(cache_policy=NO_CACHE, **RETRIED)
 def fit_baselines(
     store: Path,
     windows: Path,

@@ -28,7 +28,7 @@ from data_contracts.splits import SPLITS, split_groups
 from data_contracts.store.folders import Stage
 from data_contracts.store.manifests import read_manifest
 from data_contracts.windows import split_files
-from tasks.stage_runs.retries import unless_refused
+from tasks.stage_runs.retries import RETRIED
 from tasks.views.cameras import draw_camera, empty_windows, see_clip, window_starts
 from tasks.views.window_parts import WindowParts
 
@@ -56,7 +56,7 @@ def clip_rates(clips: Path) -> list[float]:
     return sorted(parquet.read_table(clips / CLIPS_FILE, columns=["fps"])["fps"].unique().to_pylist())
 
 
-@task(cache_policy=NO_CACHE, task_run_name="write-windows-{batch}", retries=1, retry_condition_fn=unless_refused)
+@task(cache_policy=NO_CACHE, task_run_name="write-windows-{batch}", **RETRIED)
 def write_windows(clips: Path, folder: Path, batch: int, parameters: ConvertParameters) -> pd.DataFrame:
     """Write the windows of one batch of clips: `folder/<split>/part-<batch>.parquet`.
 

@@ -42,13 +42,14 @@ from tasks.mlflow_runs.runs import TrackedRun
 from tasks.mlflow_runs.scores import log_report
 from tasks.pages.playing import PLAYING_PAGE, playing_page
 from tasks.pages.telling_clips import telling_scenes
+from tasks.stage_runs.retries import RETRIED
 from tasks.stage_runs.tracked_stage import run_stage
 
 SHOWN = 6  # poses in the picture
 RESAMPLING = Resampling()
 
 
-@task(cache_policy=NO_CACHE)
+@task(cache_policy=NO_CACHE, **RETRIED)
 def evaluate_lifter(
     store: Path,
     windows: Path,

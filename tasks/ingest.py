@@ -29,10 +29,11 @@ from tasks.motion_files.reading import read_motion_file
 from tasks.pages.clip_sets import ClipSet
 from tasks.pages.data_page import log_data_page
 from tasks.stage_runs.progress import report_progress
+from tasks.stage_runs.retries import RETRIED
 from tasks.stage_runs.tracked_stage import run_stage
 
 
-@task(cache_policy=NO_CACHE)
+@task(cache_policy=NO_CACHE, **RETRIED)
 def ingest_clips(
     store: Path, files: list[MotionFile], parameters: IngestParameters, parent_run: str | None = None
 ) -> StageResult:

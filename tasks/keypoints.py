@@ -36,13 +36,14 @@ from tasks.keypoint_files.reading import read_keypoints
 from tasks.keypoint_files.tracks import tracks_of
 from tasks.mlflow_runs.runs import TrackedRun
 from tasks.stage_runs.bars import progress_bar
+from tasks.stage_runs.retries import RETRIED
 from tasks.stage_runs.tracked_stage import run_stage
 from tasks.video.detecting import LANDMARKS_FILE, detect
 
 _SECONDS_BETWEEN_LINES = 60  # of a log that nobody watches as a bar
 
 
-@task(cache_policy=NO_CACHE)
+@task(cache_policy=NO_CACHE, **RETRIED)
 def read_tracks(
     store: Path, source: KeypointSource, parameters: KeypointsParameters, parent_run: str | None = None
 ) -> StageResult:

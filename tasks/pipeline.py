@@ -25,6 +25,7 @@ from tasks.mlflow_runs.scores import all_scores, model_scores
 from tasks.pages.clip_sets import ClipSet
 from tasks.pages.data_page import log_data_page
 from tasks.promotion.learned import write_learned
+from tasks.stage_runs.retries import RETRIED
 
 
 @contextmanager
@@ -52,14 +53,14 @@ def open_pipeline(
         yield tracked
 
 
-@task(cache_policy=NO_CACHE)
+@task(cache_policy=NO_CACHE, **RETRIED)
 def show_data(store: Path, tracked: TrackedRun, clips: StageResult) -> None:
     """Put the page of the clips beside the champion's on the pipeline's own run, and warn of what moved."""
     for line in log_data_page(store, tracked, ClipSet.read(clips.path)):
         get_run_logger().warning(line)
 
 
-@task(cache_policy=NO_CACHE)
+@task(cache_policy=NO_CACHE, **RETRIED)
 def register(
     store: Path,
     tracked: TrackedRun,

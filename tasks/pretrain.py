@@ -15,12 +15,12 @@ from model.job import Job
 from model.network.dstformer import DSTformer
 from model.training import build_network
 from tasks.mlflow_runs.runs import TrackedRun
-from tasks.stage_runs.retries import unless_refused
+from tasks.stage_runs.retries import RETRIED
 from tasks.stage_runs.tracked_stage import run_stage
 from tasks.stage_runs.training import must_hold, train_stage
 
 
-@task(cache_policy=NO_CACHE, retries=1, retry_condition_fn=unless_refused)
+@task(cache_policy=NO_CACHE, **RETRIED)
 def pretrain_backbone(
     store: Path,
     windows: Path,

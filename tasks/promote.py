@@ -33,6 +33,7 @@ from tasks.mlflow_runs.runs import connect
 from tasks.promotion.contenders import Contenders, Ground, choose
 from tasks.promotion.decision import Decision, write_down
 from tasks.promotion.verdict import Check, Errors, Verdict, judge, judge_first, refused
+from tasks.stage_runs.retries import RETRIED
 
 LOCK = ".promotion.lock"
 
@@ -46,13 +47,13 @@ class Meeting:
     rival: Path
 
 
-@task(cache_policy=NO_CACHE)
+@task(cache_policy=NO_CACHE, **RETRIED)
 def find_contenders(store: Path, version: int | None, split: str, parameters: PromoteParameters) -> Contenders:
     """Who is compared with whom on which windows: `tasks.promotion.contenders.choose`."""
     return choose(store, version, split, parameters)
 
 
-@task(cache_policy=NO_CACHE)
+@task(cache_policy=NO_CACHE, **RETRIED)
 def weigh(store: Path, contenders: Contenders, meetings: Sequence[Meeting], parameters: PromoteParameters) -> Verdict:
     """What the reports say, all windows taken together: `tasks.promotion.verdict`.
 

@@ -45,7 +45,7 @@ class Motion:
     interpolated
         (frames, 17) bool: the keypoint was not seen, but before and after.
     pose_2d
-        (frames, 17, 3) float32: what it was lifted from, in pixels.
+        (frames, 17, 3) float32: what it was lifted from, in pixels; NaN where missing.
     first_frame
         Number of the first frame, as the file of keypoints counts.
     video, person

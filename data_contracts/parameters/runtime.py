@@ -27,6 +27,12 @@ class Runtime(Parameters):
     memory_gb: float | None = Field(
         None, gt=0, description="Windows larger than this are streamed; none: half of the memory that is free to it."
     )
+    wait_minutes: float = Field(
+        30.0, gt=0, le=10_080, description="Of a stage that was sent to a work pool, while the pool has no worker."
+    )
+    stage_hours: float = Field(
+        48.0, gt=0, le=720, description="Of such a stage in all, its time in the pool's queue included."
+    )
 
 
 class Workers(Parameters):

@@ -1,13 +1,23 @@
-"""Runs of deployments: what they are sent, and whether there is such a deployment."""
+"""Runs of deployments: what they are sent, whether there is such a deployment, and how long is waited for them.
 
+A run that no worker takes stays scheduled for ever, and so would who waits for it. It is waited for while its pool has
+a worker (which may be busy with another run), and `runtime.wait_minutes` without one.
+"""
+
+import time
 from typing import Any
 
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import FlowRun, StateType, WorkerStatus
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
+from prefect.states import Cancelling
 
 from data_contracts.errors import InputError
+from data_contracts.parameters import Runtime
+
+POLL_SECONDS = 5.0
+_WAITS = (StateType.SCHEDULED, StateType.PENDING)
 
 
 def as_json(arguments: dict[str, Any]) -> dict[str, Any]:
@@ -18,10 +28,53 @@ def as_json(arguments: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def send(deployment: str, arguments: dict[str, Any]) -> FlowRun:
-    """A run of a deployment of its own, which nobody waits for."""
-    run: Any = run_deployment(deployment, parameters=as_json(arguments), timeout=0, as_subflow=False)
+def send(deployment: str, arguments: dict[str, Any], as_subflow: bool = False) -> FlowRun:
+    """A run of a deployment, which nobody waits for; of its own, or a subflow of the run that sends it."""
+    run: Any = run_deployment(deployment, parameters=as_json(arguments), timeout=0, as_subflow=as_subflow)
     return run
+
+
+def run_to_its_end(deployment: str, arguments: dict[str, Any], runtime: Runtime) -> FlowRun:
+    """The completed run of a deployment, as a subflow of this one.
+
+    Raises
+    ------
+    RuntimeError
+        It did not complete; or its pool had no worker for `runtime.wait_minutes`, or it took longer than
+        `runtime.stage_hours` in all: then it is cancelled.
+    """
+    run = send(deployment, arguments, as_subflow=True)
+    with get_client(sync_client=True) as client:
+        pool = client.read_deployment_by_name(deployment).work_pool_name
+        sent = attended = time.monotonic()
+        while not (run.state and run.state.is_final()):
+            waits = run.state is None or run.state.type in _WAITS
+            if not waits or pool is None or _has_worker(client, pool):
+                attended = time.monotonic()
+            reason = None
+            if time.monotonic() - attended > 60 * runtime.wait_minutes:
+                reason = (
+                    f"work pool {pool} has no worker for {runtime.wait_minutes:g} minutes (runtime.wait_minutes):"
+                    f" prefect worker start --pool {pool}"
+                )
+            elif time.monotonic() - sent > 3600 * runtime.stage_hours:
+                reason = f"it has not ended after {runtime.stage_hours:g} hours (runtime.stage_hours)"
+            if reason:
+                client.set_flow_run_state(run.id, Cancelling(message=reason))
+                raise RuntimeError(f"{deployment}, flow run {run.name}: {reason}")
+            time.sleep(POLL_SECONDS)
+            run = client.read_flow_run(run.id)
+    if run.state is None or not run.state.is_completed():
+        raise RuntimeError(f"{deployment} ended {run.state}; see flow run {run.name}")
+    return run
+
+
+def _has_worker(client: SyncPrefectClient, pool: str) -> bool:
+    """Whether the server heard lately of a worker of that pool."""
+    try:
+        return any(worker.status == WorkerStatus.ONLINE for worker in client.read_workers_for_work_pool(pool))
+    except ObjectNotFound:
+        return False
 
 
 def must_be_deployed(deployment: str) -> None:

@@ -14,15 +14,15 @@ from typing import Any
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterKey
 from prefect.client.schemas.objects import FlowRun
-from prefect.deployments import run_deployment
 from prefect.logging import get_run_logger
 
+from data_contracts.parameters import Runtime
 from data_contracts.report import StageResult
 from data_contracts.store.digests import Identity
 from data_contracts.store.folders import find_stage
 from data_contracts.store.manifests import read_manifest
 from flows.prefect_ui.artifacts import result_key, show_stage
-from flows.stage_runs.deployed import as_json
+from flows.stage_runs.deployed import run_to_its_end
 from flows.stage_runs.loading import load_flow
 from tasks.mlflow_runs.runs import link_cached
 
@@ -48,7 +48,7 @@ def dispatch_stage(
     Raises
     ------
     RuntimeError
-        The deployment's run did not complete, or left its result where this process cannot see it.
+        The deployment's run did not complete, found no worker, or left its result where this process cannot see it.
     """
     finished = find_stage(store, identity)
     if finished is not None:
@@ -60,16 +60,8 @@ def dispatch_stage(
     arguments |= {"store": str(store), "parent_run": parent_run}
     if deployment is None:
         return load_flow(identity.name)(**arguments)
-    run = _send(f"{identity.name}/{deployment}", arguments)
+    run = run_to_its_end(f"{identity.name}/{deployment}", arguments, arguments.get("runtime", Runtime()))
     return _find(store, identity, run)
-
-
-def _send(deployment: str, arguments: dict[str, Any]) -> FlowRun:
-    """The completed run of a deployment."""
-    run: Any = run_deployment(deployment, parameters=as_json(arguments), poll_interval=2)
-    if run.state is None or not run.state.is_completed():
-        raise RuntimeError(f"{deployment} ended {run.state}; see flow run {run.name}")
-    return run
 
 
 def _find(store: Path, identity: Identity, run: FlowRun) -> StageResult:

@@ -96,6 +96,8 @@ def _refuse_early(call: Call, source: str, reading: KeypointsParameters, model: 
 
     local_checkpoint(call.store, model)
     path = Path(source)
+    if not path.exists() and not source.isalnum():
+        find_keypoints(path)  # says that it is not there: no digest looks like that
     if not path.exists() or (path / MANIFEST).is_file():
         resolve(call.store, "keypoints", source)
         return

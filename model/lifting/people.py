@@ -182,7 +182,7 @@ def _motion(
         root_std=std.astype(np.float32),
         confidence=track.pose_2d[..., 2].astype(np.float32),
         interpolated=track.interpolated.astype(bool),
-        pose_2d=track.pose_2d.astype(np.float32),
+        pose_2d=np.where(track.pose_2d[..., 2:] > 0, track.pose_2d, np.nan).astype(np.float32),
         first_frame=track.first_frame,
         video=track.video,
         person=track.person,

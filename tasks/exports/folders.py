@@ -1,12 +1,20 @@
 """The folder that a person asked for: `person-0/motion.npz` and the exports beside it, and the page that plays.
 
-It is filled beside its place and renamed: what fails leaves nothing, and what stood there stays until all is written. A
-folder that holds anything else is not replaced.
+Notable decisions:
+- all is written before anything is put in place: what fails leaves nothing, and what stood there stays until then;
+- a folder that is not there yet appears whole, by one rename. In one that is there what an earlier lifting wrote is
+  replaced and the folder itself stays: it may be a link, a mounted volume, or where somebody's shell stands;
+- an earlier lifting's is what it would write, file by file, and nothing that only has such a name: a folder that holds
+  anything else is refused, because it would be lost.
 """
 
+import fcntl
+import os
+import re
 import shutil
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from data_contracts.errors import InputError, some
@@ -15,7 +23,9 @@ from data_contracts.parameters import ExportFormat
 from tasks.exports.writing import write_exports
 from tasks.pages.playing import PLAYING_PAGE
 
-_PERSON = "person-*"
+_PERSON = re.compile(r"person-\d+")
+_FILES = {f"motion.{form}" for form in ExportFormat}
+_PARTIAL = re.compile(r"\.lifting-[0-9a-f]{8}\.partial")  # being written, or left by what was killed
 
 
 def write_people(
@@ -30,7 +40,7 @@ def write_people(
     formats
         Beside `motion.npz`.
     out
-        Made where it is missing, replaced where it is of an earlier lifting.
+        Made where it is missing; what an earlier lifting wrote there is replaced.
     on_person
         Called with each person's name before it is written.
 
@@ -45,7 +55,7 @@ def write_people(
         `out` holds what no lifting wrote, or cannot be written; or a package that a format needs is not installed.
     """
     must_be_replaceable(out)
-    partial = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}.partial")
+    partial = (out if out.exists() else out.parent) / f".lifting-{uuid.uuid4().hex[:8]}.partial"
     try:
         partial.mkdir(parents=True)
         people = [_write_person(folder, formats, partial, out, on_person) for folder in _people(lifted)]
@@ -65,17 +75,32 @@ def must_be_replaceable(out: Path) -> None:
     InputError
         `out` is a file, or a folder that holds what no lifting wrote.
     """
-    if not out.exists():
-        return
-    if not out.is_dir():
-        raise InputError(f"{out}: is a file; pass the folder to write to with --out")
-    own = {*out.glob(_PERSON), out / PLAYING_PAGE}
-    if others := sorted(entry.name for entry in out.iterdir() if entry not in own):
+    try:
+        if not out.exists():
+            return
+        if not out.is_dir():
+            raise InputError(f"{out}: is a file; pass the folder to write to with --out")
+        others = _others(out)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written ({error.strerror})") from error
+    if others:
         raise InputError(f"{out}: holds what no lifting wrote ({some(others)}); pass another folder with --out")
 
 
-def _people(lifted: Path) -> list[Path]:
-    return sorted(lifted.glob(_PERSON), key=lambda folder: int(folder.name.rpartition("-")[2]))
+def _people(folder: Path) -> list[Path]:
+    """The folders that a lifting wrote, or its stage, in the order of their numbers."""
+    found = (entry for entry in folder.iterdir() if _PERSON.fullmatch(entry.name) and not entry.is_symlink())
+    people = [entry for entry in found if (entry / MOTION_FILE).is_file()]
+    return sorted(people, key=lambda entry: int(entry.name.rpartition("-")[2]))
+
+
+def _others(out: Path) -> list[str]:
+    """Names of what is in a folder and is not an earlier lifting's; a page without people is none's."""
+    people = _people(out)
+    own = {*people, out / PLAYING_PAGE} if people else set()
+    around = [entry for entry in out.iterdir() if entry not in own and not _PARTIAL.fullmatch(entry.name)]
+    within = [file for person in people for file in person.iterdir() if file.name not in _FILES or not file.is_file()]
+    return sorted(str(entry.relative_to(out)) for entry in around + within)
 
 
 def _write_person(
@@ -97,8 +122,27 @@ def _write_person(
 
 
 def _put_in_place(partial: Path, out: Path) -> None:
-    before = out.with_name(f"{partial.name}.before")
-    if out.exists():
-        out.rename(before)
-    partial.rename(out)
-    shutil.rmtree(before, ignore_errors=True)
+    if not out.exists():
+        partial.rename(out)
+        return
+    with _alone(out):
+        must_be_replaceable(out)  # it may have changed since
+        new, before = sorted(partial.iterdir()), partial / "before"
+        before.mkdir()
+        for entry in [out / PLAYING_PAGE, *_people(out)]:  # who looks meanwhile sees no page without people
+            with suppress(FileNotFoundError):
+                entry.rename(before / entry.name)
+        for entry in new:
+            entry.rename(out / entry.name)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """While the block runs no other lifting puts its people into the folder."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # some network file systems lock no folder
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -25,7 +25,7 @@ def api():
             [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"],
             check=True,
             cwd=ROOT,
-            env={**os.environ, "PREFECT_API_URL": PREFECT_API_URL.value(), "PWD": str(ROOT)},
+            env={**os.environ, "PREFECT_API_URL": PREFECT_API_URL.value()},
             capture_output=True,
         )
         yield client
@@ -72,6 +72,21 @@ def test_every_flow_has_its_deployment_with_the_presets_parameters(api, name, po
     if stage in ("evaluate", "promote"):  # so that they meet the baselines that the pipeline left
         assert found["parameters"]["fit"] == preset["baselines"]
     assert found["parameter_openapi_schema"]["properties"]["parameters"]
+
+
+def test_the_forms_say_what_each_parameter_means_and_its_bounds(api):
+    schema = deployment(api, "pipeline/nightly")["parameter_openapi_schema"]
+    assert all(field["description"] for field in schema["properties"].values())
+    assert schema["properties"]["promote"]["enum"] == ["never", "gate", "approve"]
+    wait = schema["definitions"]["Runtime"]["properties"]["wait_minutes"]
+    assert wait["description"]
+    assert (wait["exclusiveMinimum"], wait["maximum"], wait["default"]) == (0, 10_080, 30)
+
+
+def test_one_night_runs_at_a_time(api):
+    nightly = deployment(api, "pipeline/nightly")
+    assert nightly["global_concurrency_limit"]["limit"] == 1
+    assert nightly["concurrency_options"]["collision_strategy"] == "ENQUEUE"
 
 
 def test_the_nightly_schedule_makes_runs_at_three(api):

@@ -11,10 +11,11 @@ import torch
 from data_contracts.errors import InputError
 from data_contracts.motion.motion import read_motion
 from data_contracts.parameters import DSTformerConfig, ExportFormat, LiftParameters, SyntheticParameters
+from data_contracts.sources import find_keypoint_files
 from data_contracts.store.checking import check_folder
 from data_contracts.store.digests import Identity
 from flows.command_line import main
-from flows.lift import lift
+from flows.lift import lift, name_of
 from model.learning.checkpoints import save_network
 from model.network.dstformer import DSTformer
 from tasks.mlflow_runs.registry import register_challenger
@@ -125,6 +126,36 @@ def test_of_a_folder_every_file_gets_a_folder_and_what_failed_is_named(lifted, d
     assert "1 not lifted: bad" in state.message
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["also", "good"]
     assert (tmp_path / "out" / "good" / "person-1" / "motion.npz").is_file()
+
+
+def test_files_of_a_folder_never_share_a_name(tmp_path):
+    for name in ("walk.json", "walk.npz", "walk.json.npz", "run.json", "run.1.json"):
+        (tmp_path / name).write_text("")
+    found = find_keypoint_files(tmp_path)
+    assert {name: source.path.name for name, source in found.items()} == {
+        "walk.json": "walk.json",
+        "walk.npz": "walk.npz",
+        "walk.json.npz": "walk.json.npz",
+        "run": "run.json",
+        "run.1": "run.1.json",
+    }
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [("a/walk.1.json", "walk.1"), ("a/take.1", "take.1"), ("a/take.1/..", "a"), (".", "here"), ("1a2b", "1a2b")],
+)
+def test_what_is_written_is_called_as_its_source(source, name, tmp_path, monkeypatch):
+    (tmp_path / "here" / "a" / "take.1").mkdir(parents=True)
+    (tmp_path / "here" / "a" / "walk.1.json").write_text("")
+    monkeypatch.chdir(tmp_path / "here")
+    assert name_of(source) == name
+
+
+def test_a_file_that_is_not_there_is_said_to_be_missing_not_to_be_no_digest(checkpoint, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    code, said = run_command(monkeypatch, capsys, "lift", "wlak.json", "--model", checkpoint)
+    assert (code, said.err.strip()) == (2, "uplift: wlak.json: no such file or folder")
 
 
 def test_a_version_lifts_as_it_was_scored_and_its_run_is_linked_to_it(checkpoint, detected, empty_store, tmp_path):

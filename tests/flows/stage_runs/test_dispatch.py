@@ -14,6 +14,7 @@ from data_contracts.store import identities
 from flows.pipeline import pipeline
 from flows.pretrain import pretrain
 from flows.stage_runs import dispatch
+from flows.stage_runs.deployed import as_json
 
 ROOT = Path(__file__).parents[3]
 
@@ -23,14 +24,14 @@ def worker(monkeypatch):
     """Stands for a worker: runs what it is sent in this process, in the store it is told, and keeps what it got."""
     runs = []
 
-    def run(deployment, parameters, **_):
+    def run(deployment, arguments, _):
         runs.append(deployment)
-        state = pretrain(**parameters | worker_sees, return_state=True)
+        state = pretrain(**as_json(arguments) | worker_sees, return_state=True)
         with get_client(sync_client=True) as client:
             return client.read_flow_run(state.state_details.flow_run_id)
 
     worker_sees = {}
-    monkeypatch.setattr(dispatch, "run_deployment", run)
+    monkeypatch.setattr(dispatch, "run_to_its_end", run)
     return runs, worker_sees
 
 

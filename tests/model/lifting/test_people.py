@@ -108,3 +108,13 @@ def test_how_far_it_is_told(walk):
     shares = []
     lift_people(flat_lifting(), [track_of(walk[:20]), track_of(walk[:60])], PARAMETERS, shares.append)
     assert shares == [0.25, 1.0]
+
+
+def test_what_was_not_seen_has_no_place_in_the_image(walk):
+    """A missing keypoint is 0, 0 in a track: drawn there, every bone that ends in it would run to the corner."""
+    keypoints = track_of(walk[:30])
+    keypoints.pose_2d[10:20, 3] = 0
+    (motion,) = lift(keypoints)
+    assert np.isnan(motion.pose_2d[10:20, 3]).all()
+    assert (motion.confidence[10:20, 3] == 0).all()
+    assert np.isfinite(np.delete(motion.pose_2d, 3, axis=1)).all()
