@@ -142,6 +142,12 @@ def _flow_runs(mark: str) -> list[psutil.Process]:
     return [process for process in of_workers if _group(process) not in workers]
 
 
+def _group(process: psutil.Process) -> int:
+    with suppress(ProcessLookupError):
+        return os.getpgid(process.pid)
+    return 0
+
+
 def _parent(process: psutil.Process) -> int:
     with suppress(psutil.Error):
         return int(process.ppid())
