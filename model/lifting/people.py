@@ -20,7 +20,7 @@ from model.lifting.cameras import PinholeCamera, camera_of
 from model.lifting.grounds import Pitch, find_pitch, floor_height, to_world
 from model.lifting.live import LiveLifter
 from model.lifting.roots import RootPath, find_root
-from model.lifting.smoothing import SAME_RATE, follow, resample_back, resample_seen, smooth_joints
+from model.lifting.smoothing import SAME_RATE, follow, resample_back, resample_seen, resampled_rate, smooth_joints
 from model.lifting.track_windows import Lifting, lift_track
 
 DEFAULT_FPS = 30.0  # of keypoints of which nobody said
@@ -130,9 +130,9 @@ def _whole(
     lifting: Lifting, track: Track, camera: PinholeCamera, fps: float, parameters: LiftParameters
 ) -> tuple[np.ndarray, np.ndarray]:
     """Poses (frames, 17, 3) in units of an adult's body, and sizes (frames,), by overlapping windows."""
-    frames, rate = len(track.pose_2d), lifting.fps
+    frames, rate = len(track.pose_2d), resampled_rate(fps, lifting.fps or fps)
     stride = min(parameters.stride or max(1, lifting.window // 3), lifting.window)
-    if rate is None or track.fps is None or abs(fps / rate - 1) < SAME_RATE:
+    if abs(fps / rate - 1) < SAME_RATE:
         lifted = lift_track(lifting, track.pose_2d, camera, stride, parameters.batch_size)
         return lifted.pose.astype(np.float64), lifted.size.astype(np.float64)
     lifted = lift_track(lifting, resample_seen(track.pose_2d, fps, rate), camera, stride, parameters.batch_size)

@@ -17,6 +17,8 @@ from data_contracts.parameters import OneEuroParameters
 SAME_RATE = 0.02  # rates that differ by a smaller share are taken for one: 59.94 and 60
 _UNSEEN = 0.05  # weight of a joint that was not seen, beside 1 of one that surely was
 _LEAST_WEIGHT = 1e-3  # of the mean one: the equations stay well-conditioned
+_STIFFEST = 1e9  # of the penalty, for the same: of order 2, 0.5 Hz at 560 frames a second
+_MOST_BETWEEN = 60  # frames put between two: of a frame a minute, memory would know no bound
 
 
 def smooth(values: np.ndarray, weights: np.ndarray, cutoff_hz: float, fps: float, order: int = 2) -> np.ndarray:
@@ -41,13 +43,15 @@ def smooth(values: np.ndarray, weights: np.ndarray, cutoff_hz: float, fps: float
     frames = len(values)
     if frames <= order or cutoff_hz >= fps / 2:
         return values.astype(np.float64)
-    penalty = (2 * np.sin(np.pi * cutoff_hz / fps)) ** (-2.0 * order)
+    penalty = min((2 * np.sin(np.pi * cutoff_hz / fps)) ** (-2.0 * order), _STIFFEST)
     weights = weights / max(float(weights.mean()), 1e-12)
     weights = np.maximum(weights, _LEAST_WEIGHT)
     banded = penalty * _difference_bands(frames, order)
     banded[0] += weights
     flat = values.reshape(frames, -1).astype(np.float64)
-    return np.asarray(solveh_banded(banded, flat * weights[:, None], lower=True)).reshape(values.shape)
+    middle = flat.mean(axis=0)  # kept as it is, whatever the rounding
+    rest = np.asarray(solveh_banded(banded, (flat - middle) * weights[:, None], lower=True))
+    return (rest + middle).reshape(values.shape)
 
 
 def smooth_joints(pose: np.ndarray, confidence: np.ndarray, cutoff_hz: float, fps: float, order: int) -> np.ndarray:
@@ -107,6 +111,11 @@ def follow(values: np.ndarray, fps: float, filtering: OneEuroParameters) -> np.n
     """Values (frames, ...) through a one-euro filter, one after the other."""
     one_euro = OneEuro(fps, filtering.min_cutoff_hz, filtering.beta)
     return np.stack([one_euro.follow(value) for value in values])
+
+
+def resampled_rate(fps: float, wanted: float) -> float:
+    """The rate nearest to `wanted` that frames at `fps` are brought to: what is far slower stays below it."""
+    return min(wanted, _MOST_BETWEEN * fps)
 
 
 def resample_seen(pose_2d: np.ndarray, fps: float, wanted: float) -> np.ndarray:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_contracts.parameters import OneEuroParameters
-from model.lifting.smoothing import follow, resample_back, resample_seen, smooth
+from model.lifting.smoothing import follow, resample_back, resample_seen, resampled_rate, smooth
 
 FPS = 60.0
 
@@ -70,3 +70,18 @@ def test_between_a_frame_that_was_seen_and_one_that_was_not_nothing_is_put():
     assert (there[7:10, 3] == 0).all()
     assert (there[[6, 10], 3] == 1).all()
     assert (np.delete(there, 3, axis=1) == 1).all()
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+@pytest.mark.parametrize("cutoff", [1e-4, 0.01, 0.5])
+def test_whatever_the_cutoff_the_equations_are_solved(order, cutoff):
+    """Cholesky's decomposition broke off below 0.02 Hz."""
+    weights = np.random.default_rng(0).uniform(size=3000)
+    weights[1000:2000] = 0
+    line = 5 + (order > 1) * np.linspace(0, 3, 3000)[:, None]
+    np.testing.assert_allclose(smooth(line, weights, cutoff, 1000.0, order), line, atol=0.01)
+
+
+def test_a_rate_is_brought_to_the_wanted_one_unless_that_is_too_far():
+    assert resampled_rate(25.0, 60.0) == resampled_rate(240.0, 60.0) == 60.0
+    assert resampled_rate(0.01, 60.0) == pytest.approx(0.6)
