@@ -5,6 +5,8 @@ and the one-euro filter takes the trembling: it lags by less the faster a joint 
 """
 
 from collections import deque
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -38,6 +40,8 @@ class LiveLifter:
         How far the camera looks down.
     filtering
         Of the one-euro filter; none: not filtered.
+    bones
+        Lengths that were measured, metres, by the joint that a bone leads to; they go before the height.
     """
 
     def __init__(
@@ -48,8 +52,10 @@ class LiveLifter:
         height: float,
         pitch_deg: float = 0.0,
         filtering: OneEuroParameters | None = OneEuroParameters(),
+        bones: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
         self.lifting, self.camera, self.height, self.pitch_deg = lifting, camera, height, pitch_deg
+        self.bones = bones
         rate = lifting.fps or fps
         self.step = 1.0 if abs(fps / rate - 1) < SAME_RATE else fps / rate  # frames pushed for each of a window's
         self.frames: deque[Tensor] = deque(maxlen=int(np.ceil((lifting.window - 1) * self.step)) + 2)
@@ -115,7 +121,7 @@ class LiveLifter:
             self.measured = min(self.measured + 1, _REMEMBERED)
             lengths = alike(np.linalg.norm(bone_vectors(pose), axis=-1))
             self.mean_bones = self.mean_bones + (lengths - self.mean_bones) / self.measured
-        metres = metres_per_unit(self.mean_bones, self.height, {})
+        metres = metres_per_unit(self.mean_bones, self.height, self.bones)
         self.size = size / metres
         pose = with_lengths(pose[None], self.mean_bones)[0] * metres
         return pose if self.one_euro is None else self.one_euro.follow(pose)

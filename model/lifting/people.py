@@ -107,7 +107,7 @@ def _body(
     height = parameters.height or DEFAULT_HEIGHT_M
     if parameters.causal:
         pose, size = _live(lifting, track, camera, fps, parameters, on_share)
-        root = find_root(pose, rays, confidence, size, fps, parameters.camera, None)
+        root = find_root(pose, rays, confidence, size, fps, parameters.camera, None, causal=True)
         if parameters.one_euro:
             root = replace(root, position=follow(root.position, fps, parameters.one_euro))
         lengths = bone_lengths(pose, confidence)
@@ -149,7 +149,8 @@ def _live(
     on_share: Callable[[float], None],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Poses (frames, 17, 3) in metres, and sizes (frames,), each by what came before."""
-    live = LiveLifter(lifting, camera, fps, parameters.height or DEFAULT_HEIGHT_M, 0.0, parameters.one_euro)
+    height = parameters.height or DEFAULT_HEIGHT_M
+    live = LiveLifter(lifting, camera, fps, height, 0.0, parameters.one_euro, parameters.bones)
     pose, size = np.empty((len(track.pose_2d), NUM_JOINTS, 3)), np.empty(len(track.pose_2d))
     for number, frame in enumerate(track.pose_2d):
         pose[number], size[number] = live.push_in_camera(frame), live.size

@@ -40,6 +40,7 @@ def find_root(
     fps: float,
     camera: str,
     cutoffs: tuple[float, float] | None,
+    causal: bool = False,
 ) -> RootPath:
     """The way of the pelvis.
 
@@ -57,6 +58,8 @@ def find_root(
         `perspective`; `weak`: distance is told by size alone; `auto`: the first, or the second where it fails.
     cutoffs
         Of smoothing, Hz: across the image, and of the distance; none: not smoothed.
+    causal
+        Where a frame tells nothing the pelvis stays where it was; else it goes on a line to where it is seen next.
     """
     weights = confidence**2
     seen = (confidence > 0).sum(axis=1) >= _LEAST_JOINTS
@@ -64,13 +67,12 @@ def find_root(
         depth, variance = _perspective_depth(pose, rays, weights)
         usable = seen & np.isfinite(depth) & (depth > NEAREST_M)
         if camera == "perspective" or usable.sum() > 0.8 * max(seen.sum(), 1):
-            return _with_depth(
-                pose, rays, weights, np.where(usable, depth, np.nan), variance, fps, cutoffs, "perspective"
-            )
+            depth = np.where(usable, depth, np.nan)
+            return _with_depth(pose, rays, weights, depth, variance, fps, cutoffs, "perspective", causal)
     depth = 1 / size
     variance = (0.1 * depth) ** 2
     usable = seen & np.isfinite(depth)
-    return _with_depth(pose, rays, weights, np.where(usable, depth, np.nan), variance, fps, cutoffs, "weak")
+    return _with_depth(pose, rays, weights, np.where(usable, depth, np.nan), variance, fps, cutoffs, "weak", causal)
 
 
 def _perspective_depth(pose: np.ndarray, rays: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -106,12 +108,12 @@ def _with_depth(
     fps: float,
     cutoffs: tuple[float, float] | None,
     camera: str,
+    causal: bool,
 ) -> RootPath:
     known = np.isfinite(depth) & np.isfinite(variance)
     if not known.any():
         return RootPath(np.zeros((len(pose), 3)), np.full((len(pose), 3), np.inf), "none")
-    frames = np.arange(len(depth))
-    depth = np.interp(frames, frames[known], depth[known])
+    depth = _filled(depth, known, causal)
     std = np.sqrt(np.where(known, variance, np.inf))
     if cutoffs is not None:
         believed = np.where(known, 1 / np.maximum(variance, 1e-9), 0)
@@ -120,12 +122,20 @@ def _with_depth(
     w = weights[..., None]
     across = _mean(rays * (pose[..., 2:] + depth[:, None, None]) - pose[..., :2], w)[:, 0]
     there = weights.sum(axis=1) > 0
-    across = np.stack([np.interp(frames, frames[there], across[there, axis]) for axis in range(2)], axis=1)
+    across = np.stack([_filled(across[:, axis], there, causal) for axis in range(2)], axis=1)
     if cutoffs is not None:
         across = smooth(across, weights.sum(axis=1), cutoffs[0], fps)
     off_axis = np.abs(across) / depth[:, None]
     across_std = np.hypot(off_axis * std[:, None], (_IMAGE_ERROR * 2 * depth)[:, None])
     return RootPath(np.column_stack([across, depth]), np.column_stack([across_std, std]), camera)
+
+
+def _filled(values: np.ndarray, known: np.ndarray, causal: bool) -> np.ndarray:
+    """Values (frames,) with those that are not known put in: the one before, or on a line to the one after as well."""
+    frames, at = np.arange(len(values)), np.flatnonzero(known)
+    if causal:
+        return np.asarray(values[at[np.maximum(np.searchsorted(at, frames, side="right") - 1, 0)]])
+    return np.interp(frames, at, values[at])
 
 
 def _mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
