@@ -2,7 +2,10 @@
 
 Notable decisions:
 - a bone is as long as the median of its lengths over the track, weighted by how well its ends were seen, and as long as
-  its other side's;
+  its other side's, each counting by how well it was seen;
+- a bone that was not seen has an adult's length beside those that were. What the network makes of it says nothing of
+  the body, and a stature would be shared out over it: of people whose legs are outside the image the distance came
+  out half as far again;
 - stature is `STATURE` times what a body stretches to from ankle to head, which both change together. The factor holds
   the ankle above the floor and the crown above H36M's head; measured on 20 people of CMU: head above ankle, standing,
   1.59 m at the median and 0.98 of the chain's length, the ankle 0.067 m above the floor.
@@ -19,9 +22,11 @@ ADULT_BONES_M = np.array(
     [0.09, 0.40, 0.44, 0.09, 0.40, 0.44, 0.275, 0.27, 0.13, 0.158, 0.185, 0.29, 0.19, 0.185, 0.29, 0.19]
 )
 STATURE = 1.035  # stature over the chain from ankle to head
+_SEEN = 0.05  # of the weight of a bone that is surely seen in every frame: with less it is not measured
 _POINT = 1e-9  # a body that is a point has no size to be scaled by
 _STRAIGHT_NECK = 0.86  # thorax to head over the bones by way of the nose, in the median
 ANKLE_SHARE = 0.039  # of the stature: an ankle above the floor, standing
+_TRUNK_AND_LEG, _NECK = [1, 2, 6, 7], [8, 9]
 _PARENTS, _CHILDREN = np.array(BONES).T
 _SIDES = np.array([MIRROR[child] - 1 for child in _CHILDREN])
 
@@ -42,14 +47,25 @@ def bone_lengths(poses: np.ndarray, confidence: np.ndarray) -> np.ndarray:
         (frames, 17).
     """
     lengths = np.linalg.norm(bone_vectors(poses), axis=-1)
-    weights = np.minimum(confidence[:, _PARENTS], confidence[:, _CHILDREN]) + 1e-3
-    medians = _weighted_medians(lengths, weights)
-    return alike(medians)
+    weights = _bone_weights(confidence) + 1e-3
+    medians, seen = _weighted_medians(lengths, weights), weights.mean(axis=0)
+    medians = (medians * seen + medians[_SIDES] * seen[_SIDES]) / (seen + seen[_SIDES])  # left as right
+    measured = are_measured(confidence)
+    if not measured.any():
+        return np.asarray(medians)
+    larger = np.median(medians[measured] / ADULT_BONES_M[measured])
+    return np.where(measured, medians, larger * ADULT_BONES_M)
 
 
-def alike(lengths: np.ndarray) -> np.ndarray:
-    """Lengths (16,) with each bone as long as the mean of it and its other side's."""
-    return np.asarray((lengths + lengths[_SIDES]) / 2)
+def are_measured(confidence: np.ndarray) -> np.ndarray:
+    """(16,) bool: which bones were seen for long enough, on one side or the other, of confidence (frames, 17)."""
+    seen = _bone_weights(confidence).mean(axis=0)
+    return np.asarray(np.maximum(seen, seen[_SIDES]) > _SEEN)
+
+
+def _bone_weights(confidence: np.ndarray) -> np.ndarray:
+    """(frames, 16): how well a bone was seen, which is how well the worse of its ends was."""
+    return np.minimum(confidence[:, _PARENTS], confidence[:, _CHILDREN])
 
 
 def _weighted_medians(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -72,7 +88,12 @@ def with_lengths(poses: np.ndarray, lengths: np.ndarray) -> np.ndarray:
 
 def stretched(lengths: np.ndarray) -> float:
     """From ankle to head of a stretched body with these bones (16,)."""
-    return float(lengths[[1, 2, 6, 7]].sum() + _STRAIGHT_NECK * lengths[[8, 9]].sum())
+    return float(lengths[_TRUNK_AND_LEG].sum() + _STRAIGHT_NECK * lengths[_NECK].sum())
+
+
+def is_wholly_measured(confidence: np.ndarray) -> bool:
+    """All bones that make a stature were seen, of confidence (frames, 17)."""
+    return bool(are_measured(confidence)[[*_TRUNK_AND_LEG, *_NECK]].all())
 
 
 def stature_of(lengths: np.ndarray) -> float:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from data_contracts.parameters import OneEuroParameters
 from data_contracts.skeleton import NUM_JOINTS
-from model.lifting.bodies import ADULT_BONES_M, alike, bone_vectors, metres_per_unit, with_lengths
+from model.lifting.bodies import ADULT_BONES_M, bone_lengths, metres_per_unit, with_lengths
 from model.lifting.cameras import PinholeCamera
 from model.lifting.grounds import to_world
 from model.lifting.smoothing import SAME_RATE, OneEuro
@@ -95,7 +95,7 @@ class LiveLifter:
                 self.lifting.network, window[None, ..., :2], window[None, ..., 2], told[None], self.lifting.flip
             )
         pose = poses[0, inside - 1].cpu().numpy().astype(np.float64)
-        return self._settled(pose, float(size), bool((frame[:, 2] > 0).any()))
+        return self._settled(pose, float(size), frame[:, 2])
 
     def _window(self) -> tuple[Tensor, int]:
         """(window, 17, 3): rays and confidence of what was pushed, at the network's rate; and how many are no filling.
@@ -115,11 +115,11 @@ class LiveLifter:
         window = torch.where(seen, torch.lerp(first, second, share), 0)
         return torch.cat((window, window[-1:].expand(length - inside, -1, -1))), inside
 
-    def _settled(self, pose: np.ndarray, size: float, seen: bool) -> np.ndarray:
+    def _settled(self, pose: np.ndarray, size: float, confidence: np.ndarray) -> np.ndarray:
         """Metres, with bones of the lengths that they had on average so far, filtered."""
-        if seen:
+        if (confidence > 0).any():
             self.measured = min(self.measured + 1, _REMEMBERED)
-            lengths = alike(np.linalg.norm(bone_vectors(pose), axis=-1))
+            lengths = bone_lengths(pose[None], confidence[None])
             self.mean_bones = self.mean_bones + (lengths - self.mean_bones) / self.measured
         metres = metres_per_unit(self.mean_bones, self.height, self.bones)
         self.size = size / metres

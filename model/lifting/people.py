@@ -15,7 +15,15 @@ from data_contracts.keypoints.track import Track
 from data_contracts.motion.motion import Motion
 from data_contracts.parameters import LiftParameters
 from data_contracts.skeleton import NUM_JOINTS
-from model.lifting.bodies import ANKLE_SHARE, bone_lengths, metres_per_unit, stature_of, stretched, with_lengths
+from model.lifting.bodies import (
+    ANKLE_SHARE,
+    bone_lengths,
+    is_wholly_measured,
+    metres_per_unit,
+    stature_of,
+    stretched,
+    with_lengths,
+)
 from model.lifting.cameras import PinholeCamera, camera_of
 from model.lifting.grounds import Pitch, find_pitch, floor_height, to_world
 from model.lifting.live import LiveLifter
@@ -25,6 +33,7 @@ from model.lifting.track_windows import Lifting, lift_track
 
 DEFAULT_FPS = 30.0  # of keypoints of which nobody said
 DEFAULT_HEIGHT_M, HEIGHT_STD_M = 1.70, 0.10  # of adults
+_SIZE_STD, _PARTLY_SEEN_STD = 0.02, 0.04  # of a body that is told its height, and of one of which a part is not seen
 
 
 def lift_people(
@@ -205,13 +214,15 @@ def _about(
 ) -> dict[str, Any]:
     """What was found and how sure it is; JSON."""
     by = "bones" if parameters.bones else "height" if parameters.height else "default"
-    off = HEIGHT_STD_M / DEFAULT_HEIGHT_M
+    off = HEIGHT_STD_M / DEFAULT_HEIGHT_M if by == "default" else _SIZE_STD
+    if by != "bones" and not is_wholly_measured(body.confidence):
+        off = float(np.hypot(off, _PARTLY_SEEN_STD))
     return {
         "fps": {"value": body.fps, "from": "keypoints" if body.fps_known else "default"},
         "scale": {
             "stature_m": round(body.stature, 4),
             "from": by,
-            "relative_std": round(off, 3) if by == "default" else 0.02,
+            "relative_std": round(off, 3),
         },
         "camera": {
             "focal_px": round(camera.focal, 1),

@@ -6,7 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_contracts.skeleton import JOINTS, MIRROR
-from model.lifting.bodies import ADULT_BONES_M, bone_lengths, bone_vectors, metres_per_unit, stature_of, with_lengths
+from model.lifting.bodies import (
+    ADULT_BONES_M,
+    bone_lengths,
+    bone_vectors,
+    is_wholly_measured,
+    metres_per_unit,
+    stature_of,
+    with_lengths,
+)
 
 ONES = np.ones((1, 17))
 
@@ -42,8 +50,8 @@ def test_a_frame_in_which_a_bone_was_not_seen_does_not_count_for_it():
     confidence = np.ones((9, 17))
     confidence[:6, wrist] = 0
     lengths = np.linalg.norm(bone_vectors(pose)[-1], axis=-1)
-    expected = (lengths[wrist - 1] + lengths[JOINTS.index("left_wrist") - 1]) / 2
-    assert bone_lengths(pose, confidence)[wrist - 1] == pytest.approx(expected)
+    expected = (3 * lengths[wrist - 1] + 9 * lengths[JOINTS.index("left_wrist") - 1]) / 12
+    assert bone_lengths(pose, confidence)[wrist - 1] == pytest.approx(expected, rel=1e-3)
 
 
 @given(height=st.floats(1.0, 2.2), unit=st.floats(0.01, 100))
@@ -55,3 +63,30 @@ def test_a_body_comes_to_its_stature_whatever_the_unit(height, unit):
 def test_a_measured_bone_goes_before_the_stature():
     factor = metres_per_unit(ADULT_BONES_M * 7, 1.5, {"left_knee": 0.44, "left_ankle": 0.484})
     assert factor * 7 == pytest.approx(1.1)
+
+
+LEGS, ARMS = ("knee", "ankle"), ("elbow", "wrist")
+
+
+@pytest.mark.parametrize("unseen", [LEGS, ARMS, ("ankle",)])
+def test_a_bone_that_was_not_seen_is_an_adults_beside_those_that_were(walking, unseen):
+    """Whatever the network puts there: else legs outside the image would make the person larger or smaller."""
+    pose = walking.astype(np.float64) - walking[:, :1]
+    confidence = np.ones(pose.shape[:2])
+    true = bone_lengths(pose, confidence)
+    hidden = [JOINTS.index(f"{side}_{joint}") for side in ("left", "right") for joint in unseen]
+    pose[:, hidden] = 0.3 * pose[:, hidden]
+    confidence[:, hidden] = 0
+    lengths = bone_lengths(pose, confidence)
+    np.testing.assert_allclose(lengths[[7, 8, 9]], true[[7, 8, 9]])
+    assert stature_of(lengths) == pytest.approx(stature_of(true), rel=0.06)
+    assert is_wholly_measured(confidence) == (unseen == ARMS)
+
+
+def test_the_side_that_was_seen_tells_the_length_of_the_other(walking):
+    pose = walking.astype(np.float64) - walking[:, :1]
+    confidence = np.ones(pose.shape[:2])
+    true = bone_lengths(pose, confidence)
+    left = [JOINTS.index(f"left_{joint}") for joint in ("hip", "knee", "ankle", "shoulder", "elbow", "wrist")]
+    pose[:, left], confidence[:, left] = 0, 0
+    np.testing.assert_allclose(bone_lengths(pose, confidence), true, rtol=0.01)

@@ -1,5 +1,7 @@
 """Tracks become motion that keeps its contract: metres by what is known of the body, upright, on the floor."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -118,3 +120,40 @@ def test_what_was_not_seen_has_no_place_in_the_image(walk):
     assert np.isnan(motion.pose_2d[10:20, 3]).all()
     assert (motion.confidence[10:20, 3] == 0).all()
     assert np.isfinite(np.delete(motion.pose_2d, 3, axis=1)).all()
+
+
+def test_a_rate_that_nobody_told_is_the_one_that_is_assumed(walk):
+    """30 frames a second, in the network's windows as in `about`; else windows would show motion twice as fast."""
+    (untold,), (told,) = lift(track_of(walk[::2], fps=None)), lift(track_of(walk[::2], fps=30.0))
+    np.testing.assert_array_equal(untold.pose_3d, told.pose_3d)
+    assert untold.about["fps"] == {"value": 30.0, "from": "default"}
+
+
+def test_a_frame_a_minute_takes_no_more_memory_than_a_frame_a_second(walk):
+    (motion,) = lift(track_of(walk[:20], fps=1 / 60))
+    assert find_faults(summarise([motion])).empty
+
+
+def test_bones_that_were_measured_count_live_as_well(walk):
+    (motion,) = lift(track_of(walk), causal=True, bones={"left_knee": 0.5})
+    assert np.linalg.norm(motion.pose_3d[-1, 5] - motion.pose_3d[-1, 4]) == pytest.approx(0.5, rel=0.05)
+
+
+def test_live_nobodys_way_is_told_by_what_comes_later(walk):
+    keypoints = track_of(walk[:60])
+    keypoints.pose_2d[40:50] = 0
+    whole, part = (
+        lift(track, causal=True, floor=False)[0]
+        for track in (keypoints, replace(keypoints, pose_2d=keypoints.pose_2d[:45]))
+    )
+    np.testing.assert_allclose(whole.root[:45], part.root, atol=1e-5)
+    (line,) = lift(keypoints, floor=False)
+    assert np.abs(np.diff(line.root[40:50], axis=0)).max() > 0
+
+
+def test_a_body_that_is_seen_in_part_is_as_tall_as_was_said_and_less_sure(walk):
+    keypoints = track_of(walk)
+    keypoints.pose_2d[:, [3, 6]] = 0
+    (whole,), (part,) = lift(track_of(walk), height=1.8), lift(keypoints, height=1.8)
+    assert height_of(part) == pytest.approx(1.8, abs=1e-3)
+    assert whole.about["scale"]["relative_std"] == 0.02 < part.about["scale"]["relative_std"]
