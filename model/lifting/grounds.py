@@ -19,6 +19,7 @@ _STRETCHED = 0.92  # of the longest seen, to count as standing
 _STEEPEST_DEG = 60.0  # a body that leans more towards the camera or away lies or floats
 _ASIDE = 0.5  # and so does one that leans 30 degrees to a side
 _LEAN_DEG = 3.0  # of people who walk: what remains however many frames are seen
+_FRAME_DEG, _TOGETHER = 6.0, 30  # between frames of walks, of which so many tell as much as one
 _UNKNOWN_DEG = 10.0
 _LOWEST_SHARE = 0.02  # of what ankles were seen at
 
@@ -53,8 +54,9 @@ def find_pitch(poses: list[np.ndarray], confidences: list[np.ndarray], stretches
     angle = np.concatenate(angles)
     if not len(angle):
         return Pitch(0.0, _UNKNOWN_DEG, "assumed")
-    spread = 1.4826 * float(np.median(np.abs(angle - np.median(angle))))
-    return Pitch(float(np.median(angle)), float(np.hypot(_LEAN_DEG, spread / np.sqrt(1 + len(angle) / 30))), "bodies")
+    found, many = 1.4826 * float(np.median(np.abs(angle - np.median(angle)))), len(angle)
+    spread = np.sqrt((_TOGETHER * _FRAME_DEG**2 + many * found**2) / (_TOGETHER + many))  # few frames tell none
+    return Pitch(float(np.median(angle)), float(np.hypot(_LEAN_DEG, spread / np.sqrt(1 + many / _TOGETHER))), "bodies")
 
 
 def to_world(vectors: np.ndarray, pitch_deg: float) -> np.ndarray:

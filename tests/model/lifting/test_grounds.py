@@ -47,3 +47,12 @@ def test_feet_stand_on_the_floor(walking):
     floor = floor_height(world - world[:, :1], world[:, 0], np.ones(world.shape[:2]), ANKLE_SHARE * stature(joints))
     true = world[..., 2].mean() - walking[..., 2].mean()  # the clip's own floor is z = 0
     assert floor == pytest.approx(true, abs=0.06)
+
+
+def test_a_single_frame_tells_less_of_the_pitch_than_many(walking):
+    pose = before_a_camera(walking)
+    confidence = np.ones(pose.shape[:2])
+    stretch = stretched(bone_lengths(pose, confidence))
+    standing = next(n for n in range(len(pose)) if find_pitch([pose[n : n + 1]], [confidence[:1]], [stretch]).std < 10)
+    one = find_pitch([pose[standing : standing + 1]], [confidence[:1]], [stretch])
+    assert one.std > 6 > find_pitch([pose], [confidence], [stretch]).std
