@@ -36,6 +36,8 @@ from model.network.lifting import lift
 BATCH = 256
 LARGEST = 10.0  # a window's box is [-1, 1]; somebody's own crop may reach beyond it, pixels go far beyond
 MOST_PIXELS = 1e5
+MOST_METRES = 1e3  # as the motion contract has it
+MOST_FPS = 1e3
 
 
 class ServedLifter(PythonModel):
@@ -79,8 +81,9 @@ class ServedLifter(PythonModel):
         confidence = keypoints[..., 2].astype(np.float64) if keypoints.shape[-1] == 3 else np.ones(points.shape[:-1])
         joints, seen = SKELETONS[name].to_h36m(points, np.clip(np.nan_to_num(confidence), 0, 1))
         pose_2d = np.concatenate([joints, seen[..., None]], axis=-1).astype(np.float32)
-        size = {"width": told.get("image_width") or None, "height": told.get("image_height") or None}
-        fps, world = told.get("fps") or None, bool(told.get("root"))
+        size = {name: _pixels(f"image_{name}", told.get(f"image_{name}") or None) for name in ("width", "height")}
+        _must_be_seen(pose_2d)
+        fps, world = _frame_rate(told.get("fps") or None), bool(told.get("root"))
         never = np.zeros(pose_2d.shape[1:3], bool)
         tracks = [Track(str(n), -1, 0, pose, never, fps, **size) for n, pose in enumerate(pose_2d)]
         known = {"height": told.get("height") or None, "fov_deg": told.get("fov_deg") or 60.0, "root": world}
@@ -91,7 +94,7 @@ class ServedLifter(PythonModel):
             raise _refused(f"{first['loc'][0]}: {first['input']}: {first['msg']}") from error
         motions = lift_people(self.lifting, tracks, parameters)
         poses = np.stack([motion.joints if world else motion.pose_3d for motion in motions])
-        for track in np.flatnonzero(~np.isfinite(poses).all(axis=(1, 2, 3)))[:1]:
+        for track in np.flatnonzero(~(np.abs(poses) < MOST_METRES).all(axis=(1, 2, 3)))[:1]:  # NaN compares as false
             raise _refused(f"track {track}: cannot be lifted: its keypoints are no body")
         return poses
 
@@ -116,6 +119,23 @@ def _must_be_keypoints(keypoints: np.ndarray, name: Detector) -> None:
             f"track {track}, frame {frame}, keypoint {keypoint}: {('x', 'y', 'confidence')[axis]} is"
             f" {keypoints[tuple(wrong[0])]:g}; coordinates are pixels, up to {MOST_PIXELS:g}"
         )
+
+
+def _must_be_seen(pose_2d: np.ndarray) -> None:
+    for track in np.flatnonzero(~(pose_2d[..., 2] > 0).any(axis=(1, 2)))[:1]:
+        raise _refused(f"track {track}: nobody is seen: every keypoint is null, or has confidence 0")
+
+
+def _frame_rate(fps: float | None) -> float | None:
+    if fps is not None and not 0 < fps <= MOST_FPS:
+        raise _refused(f"fps: {fps}: frames a second are more than 0 and at most {MOST_FPS:g}")
+    return fps
+
+
+def _pixels(name: str, length: int | None) -> int | None:
+    if length is not None and not 0 < length <= MOST_PIXELS:
+        raise _refused(f"{name}: {length}: an image has more than 0 and at most {MOST_PIXELS:g} pixels a side")
+    return length
 
 
 def _must_be_windows(windows: np.ndarray, frames: int) -> None:

@@ -137,6 +137,33 @@ def test_keypoints_that_are_none_are_a_400(post):
     refused(post({"inputs": given.tolist()}), "parameter skeleton")
 
 
+@pytest.mark.parametrize("fps", [-30.0, 1e9, float("nan"), float("inf")])
+def test_a_rate_that_no_camera_has_is_a_400(post, fps):
+    told = {"skeleton": "coco17", "fps": fps}
+    refused(post({"inputs": keypoints().tolist(), "params": told}), "fps: ", "at most 1000")
+
+
+def test_a_video_of_a_frame_an_hour_takes_no_more_memory_than_another(post):
+    told = {"skeleton": "coco17", "fps": 1 / 3600}
+    assert post({"inputs": keypoints(40).tolist(), "params": told}).status_code == 200
+
+
+@pytest.mark.parametrize("side", ["image_width", "image_height"])
+def test_an_image_that_no_camera_takes_is_a_400(post, side):
+    for length in (-5, 10**9):
+        told = {"skeleton": "coco17", side: length}
+        refused(post({"inputs": keypoints().tolist(), "params": told}), f"{side}: {length}")
+
+
+def test_a_track_in_which_nobody_is_seen_or_is_a_point_is_a_400_and_no_made_up_body(post):
+    given = keypoints()
+    nobody = [[[[None, None, 0]] * 17] * 40]
+    refused(post({"inputs": given.tolist() + nobody, "params": {"skeleton": "coco17"}}), "track 1: nobody is seen")
+    point = np.ones_like(given) * [100, 100, 1]
+    told = {"skeleton": "coco17", "root": True}
+    refused(post({"inputs": point.tolist(), "params": told}), "track 0: cannot be lifted")
+
+
 def refused(answer, *said: str) -> None:
     assert answer.status_code == 400, answer.text
     for part in said:
