@@ -63,7 +63,7 @@ def lift(
         `model`: its URI; `files`: of each its `people` with their folders; `failed`: file -> why.
     """
     root = default_store(store)
-    several = find_keypoint_files(source)
+    several = None if _is_stage(source) else find_keypoint_files(source)
     found = find_lifting_model(root, model)
     top = Path(out or Path(OUT) / name_of(source))
     files: list[dict[str, Any]] = []
@@ -102,9 +102,14 @@ def _read(store: Path, source: KeypointSource | str, parameters: KeypointsParame
     """The keypoints folder of a source, or the one that a path or digest names already."""
     if isinstance(source, KeypointSource):
         return read_tracks(store, source, parameters, parent_run).path
-    if not Path(source).exists() or (Path(source) / MANIFEST).is_file():
+    if not Path(source).exists() or _is_stage(source):
         return resolve(store, "keypoints", source)
     return read_tracks(store, find_keypoints(source), parameters, parent_run).path
+
+
+def _is_stage(source: str) -> bool:
+    """What a stage left, whose files are no sources."""
+    return (Path(source) / MANIFEST).is_file()
 
 
 def _show(store: Path, result: StageResult, people: list[dict[str, object]]) -> None:

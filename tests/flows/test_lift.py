@@ -15,6 +15,7 @@ from data_contracts.sources import find_keypoint_files
 from data_contracts.store.checking import check_folder
 from data_contracts.store.digests import Identity
 from flows.command_line import main
+from flows.keypoints import keypoints
 from flows.lift import lift, name_of
 from model.learning.checkpoints import save_network
 from model.network.dstformer import DSTformer
@@ -77,6 +78,18 @@ def test_the_same_keypoints_are_lifted_once_and_written_as_often_as_wanted(lifte
     assert again["files"][0]["cached"]
     assert (tmp_path / "again" / "person-1" / "motion.csv").is_file()
     assert not lifted(parameters=LiftParameters(height=1.5))["files"][0]["cached"]
+
+
+def test_a_keypoints_stage_is_lifted_by_its_path_by_its_digest_and_by_the_digests_beginning(
+    lifted, detected, empty_store, tmp_path
+):
+    folder = Path(keypoints(str(detected), store=str(empty_store)).folder)
+    for number, source in enumerate((folder, folder.name, folder.name[:6])):
+        (file,) = lifted(source, tmp_path / str(number))["files"]
+        assert len(file["people"]) == 2
+    (folder / "keypoints.parquet").write_bytes((folder / "keypoints.parquet").read_bytes()[:200])
+    with pytest.raises(InputError, match=r"keypoints.parquet: is damaged"):
+        lifted(folder, parameters=LiftParameters(height=1.61))
 
 
 def test_a_second_lifting_replaces_the_first_and_nothing_else(lifted, tmp_path):
