@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from prefect.events.worker import EventsWorker
 from prefect.testing.utilities import prefect_test_harness
 
 from data_contracts.parameters import PipelineParameters
@@ -37,6 +38,7 @@ TINY = [
 def _harness():
     with prefect_test_harness(server_startup_timeout=120):
         yield
+        EventsWorker.drain_all(timeout=30)  # events of a server that is gone are never sent; the harness would wait
 
 
 @pytest.fixture(scope="session")

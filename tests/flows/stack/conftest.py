@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from prefect.events.worker import EventsWorker
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
 from benchmarks.two_nights import free_ports
@@ -37,6 +38,7 @@ def stack(folder: Path, **told: str) -> Iterator[tuple[StackSettings, subprocess
         password = settings.prefect_password
         with temporary_settings({PREFECT_API_URL: f"{settings.prefect_url}/api", PREFECT_API_AUTH_STRING: password}):
             yield settings, process
+            EventsWorker.drain_all(timeout=30)  # while there is who takes them
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
