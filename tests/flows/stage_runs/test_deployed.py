@@ -12,6 +12,7 @@ from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.exceptions import ObjectAlreadyExists
+from prefect.logging import get_logger
 from prefect.states import Cancelled, Completed, Crashed, Failed, Running
 
 from data_contracts.parameters import Runtime
@@ -61,17 +62,26 @@ def worker(monkeypatch) -> Callable[..., Iterator[list[FlowRun]]]:
     return at_work
 
 
-def test_a_stage_whose_process_died_is_started_again_and_its_page_says_so(worker, caplog):
-    with worker(KILLED, KILLED, Completed()) as got, caplog.at_level(logging.WARNING):
+@pytest.fixture
+def said(caplog) -> Iterator[pytest.LogCaptureFixture]:
+    """What is logged of restarts; Prefect's loggers hand nothing on to others once a flow has run."""
+    logger = get_logger("uplift")
+    logger.addHandler(caplog.handler)
+    yield caplog
+    logger.removeHandler(caplog.handler)
+
+
+def test_a_stage_whose_process_died_is_started_again_and_its_page_says_so(worker, said):
+    with worker(KILLED, KILLED, Completed()) as got, said.at_level(logging.WARNING, get_logger("uplift").name):
         run = deployed.run_to_its_end(STAGE, {}, Runtime(restarts=2))
     assert run.id == got[2].id
     assert len({one.id for one in got}) == 3
-    said = [record.message for record in caplog.records if "started again" in record.message]
-    assert [line.partition("; ")[2] for line in said] == [
+    lines = list(dict.fromkeys(one.message for one in said.records if "started again" in one.message))
+    assert [line.partition("; ")[2] for line in lines] == [
         "it is started again (1 of 2, runtime.restarts)",
         "it is started again (2 of 2, runtime.restarts)",
     ]
-    assert got[0].name in said[0]
+    assert got[0].name in lines[0]
 
 
 def test_one_that_dies_every_time_fails_the_night_in_one_line(worker):
