@@ -169,7 +169,7 @@ def test_the_better_of_two_is_promoted_served_and_rolled_back(
         np.testing.assert_allclose(answer["predictions"], expected, atol=1e-5)
         status, answer = post(f"{served}/invocations", {"inputs": clip[:, :9].tolist()})
         assert status == 400
-        assert "(5, 9, 17, 3) does not match expected shape (-1, 27, 17, 3)" in answer["message"]
+        assert "windows have shape (5, 9, 17, 3); expected shape (-1, 27, 17, 3)" in answer["message"]
 
     rollback("it trembles", "somebody", str(team_store))
     versions = aliased_versions(client)
