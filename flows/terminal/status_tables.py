@@ -27,7 +27,7 @@ def status_lines(status: Status, flow_runs: list[dict[str, Any]]) -> Iterator[Re
 
 def _nights(status: Status) -> Table:
     columns = (Column(name, no_wrap=True) for name in ("night (UTC)", "state", "took", "MPJPE", "version"))
-    table = Table(*columns, Column("what came of it", overflow="ellipsis", no_wrap=True), title="last nights")
+    table = Table(*columns, "what came of it", title="last nights")
     for night in status.nights:
         table.add_row(
             time.strftime("%Y-%m-%d %H:%M", time.gmtime(night.began)),
