@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from textwrap import shorten
 from typing import Any
 
 from rich.console import RenderableType
@@ -12,7 +13,7 @@ from flows.terminal.printing import size
 from tasks.status import Status
 
 _SHOWN = ("mpjpe_mm", "p_mpjpe_mm", "pck_150", "mpjve_mm")
-_WIDE = 60  # characters of a reason, and of a command line
+_WIDE = 60  # characters of a reason, of what came of a night, and of a command line
 
 
 def status_lines(status: Status, flow_runs: list[dict[str, Any]]) -> Iterator[RenderableType]:
@@ -35,7 +36,7 @@ def _nights(status: Status) -> Table:
             _duration(night.seconds),
             "" if night.mpjpe_mm is None else f"{night.mpjpe_mm:.1f} mm",
             night.version or "",
-            night.promotion or "",
+            shorten(night.promotion or "", _WIDE, placeholder=" ..."),
         )
     return table
 
