@@ -99,8 +99,16 @@ def _others(out: Path) -> list[str]:
     people = _people(out)
     own = {*people, out / PLAYING_PAGE} if people else set()
     around = [entry for entry in out.iterdir() if entry not in own and not _PARTIAL.fullmatch(entry.name)]
-    within = [file for person in people for file in person.iterdir() if file.name not in _FILES or not file.is_file()]
+    within = [file for person in people for file in _entries(person) if file.name not in _FILES or file.is_dir()]
     return sorted(str(entry.relative_to(out)) for entry in around + within)
+
+
+def _entries(folder: Path) -> list[Path]:
+    """What is in it; nothing, where another lifting has replaced it meanwhile."""
+    try:
+        return list(folder.iterdir())
+    except FileNotFoundError:
+        return []
 
 
 def _write_person(
