@@ -80,10 +80,14 @@ def must_be_replaceable(out: Path) -> None:
             return
         if not out.is_dir():
             raise InputError(f"{out}: is a file; pass the folder to write to with --out")
-        others = _others(out)
+        with _alone(out):  # what another lifting is replacing is neither here nor there
+            _must_hold_no_other(out)
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror})") from error
-    if others:
+
+
+def _must_hold_no_other(out: Path) -> None:
+    if others := _others(out):
         raise InputError(f"{out}: holds what no lifting wrote ({some(others)}); pass another folder with --out")
 
 
@@ -134,7 +138,7 @@ def _put_in_place(partial: Path, out: Path) -> None:
         partial.rename(out)
         return
     with _alone(out):
-        must_be_replaceable(out)  # it may have changed since
+        _must_hold_no_other(out)  # it may have changed since
         new, before = sorted(partial.iterdir()), partial / "before"
         before.mkdir()
         for entry in [out / PLAYING_PAGE, *_people(out)]:  # who looks meanwhile sees no page without people
