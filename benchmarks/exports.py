@@ -21,6 +21,7 @@ from tasks.synthetic.motion import generate
 
 
 def main() -> None:
+    """Run the benchmark as described above."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=1000)
     parser.add_argument("--out", type=Path, default=Path("exports"))

@@ -19,6 +19,7 @@ _EVERY = 37  # frames
 
 
 def main() -> None:
+    """Run the benchmark as described above."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--exports", type=Path, default=Path("exports"))
     folder = parser.parse_args().exports

@@ -1,6 +1,6 @@
 """From a detector's file to motion, end to end: real motion of people kept back, against the truth.
 
-    python -m benchmarks.lifting MODEL CLIPS --people 01 10 32 [--clips 12] [--seed 0]
+    python -m benchmarks.lifting MODEL CLIPS --people 01 10 32 [--clips-of 12] [--seed 0]
 
 MODEL is a run folder or checkpoint, CLIPS an ingest folder. Each clip is seen by a perspective camera that stands
 somewhere before it (1920 x 1080 pixels, field of view 60 degrees, pitch within 10 degrees). Keypoints of each

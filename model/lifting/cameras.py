@@ -5,7 +5,7 @@ Notable decisions:
 - where the image's size is not known it is the smallest common video format that all keypoints fit into;
 - a person at the edge of the image is seen from another side than one in its centre. The lifter sees a box without its
   place, so it is shown what a camera would see that is turned towards the person (`turned_to`), and its answer is
-  turned back: exact for a pinhole, whatever the depth.
+  turned back. What it is shown is exact for a pinhole, whatever the depth.
 """
 
 from dataclasses import dataclass
