@@ -1,6 +1,7 @@
 """What pictures of a web page have in common: their size, what is waited for, what is clicked, how they are kept."""
 
 import io
+import time
 from pathlib import Path
 
 from PIL import Image
@@ -24,7 +25,7 @@ def go_to(page: Page, address: str, content: str) -> None:
 
 def button(name: str) -> str:
     """Script that finds a button, or a tab, by its label or text."""
-    kinds = "button, [role=button], [role=tab], li"
+    kinds = "button, [role=button], [role=tab], li, a, span"
     return f"[...document.querySelectorAll('{kinds}')].find((one) => (one.ariaLabel || one.innerText) == {name!r})"
 
 
@@ -32,6 +33,15 @@ def click(page: Page, name: str) -> None:
     """A button, once it is there."""
     page.wait_for(button(name))
     page.run(f"{button(name)}.click()")
+
+
+def settle(page: Page, seconds: float = 3.0, at_most: float = 20.0) -> None:
+    """Wait until nothing has changed for so long: what a page asks for piece by piece, and draws; some never rest."""
+    before, since, end = b"", time.monotonic(), time.monotonic() + at_most
+    while time.monotonic() < min(since + seconds, end):
+        if (now := page.picture()) != before:
+            before, since = now, time.monotonic()
+        time.sleep(0.3)
 
 
 def save(page: Page, file: Path) -> None:

@@ -12,7 +12,8 @@ one was given a source that does not exist:
 Notable decisions:
 - the stack is that of whoever asks, and nothing in it is changed: the pictures are of what a person would see;
 - the night is the last one that sent stages to workers: one that found everything in the store has no graph to show;
-- what is waited for is what the picture is of, never a time; Prefect's own class names are not relied upon.
+- what is waited for is what the picture is of, and then that nothing changes any more, as Prefect asks for pieces of
+  a row one by one; its own class names are not relied upon.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from typing import Any
 import httpx
 
 from docs.chromium import NoBrowserError, Page, chromium, new_page
-from docs.screenshots.picture import WIDTH, click, go_to, resize, save
+from docs.screenshots.picture import WIDTH, click, go_to, resize, save, settle
 
 NIGHTLY = "pipeline/nightly"
 
@@ -92,6 +93,7 @@ def make_pictures(server: Prefect, into: Path) -> None:
             with new_page(browser) as page:
                 resize(page, height)
                 yield page
+                settle(page)
                 save(page, into / f"{name}.png")
 
         with pictured("night", 1000) as page:
@@ -106,7 +108,7 @@ def make_pictures(server: Prefect, into: Path) -> None:
             with pictured("failed", 860) as page:
                 go_to(page, f"{runs}/{failed[0]['id']}", failed[0]["name"])
                 click(page, "Details")
-                page.wait_for("document.body.innerText.includes('State Message')")
+                click(page, "See More")
         with pictured("deployments", 1090) as page:
             go_to(page, f"{server.pages}/deployments?limit=25", "weekly")
         with pictured("automations", 1500) as page:

@@ -61,12 +61,7 @@ def show_groups(result: StageResult) -> None:
 
 def show_night(headline: str, stages: Mapping[str, StageResult], links: Mapping[str, str | None]) -> None:
     """What came of a night, in a line; a row for every stage; and where to look further, as far as that is known."""
-    lines = [
-        f"**{headline[0].upper()}{headline[1:]}.**",
-        "",
-        "| stage | minutes | what is there | folder |",
-        "|---|--:|---|---|",
-    ]
+    lines = ["| stage | minutes | what is there | folder |", "|---|--:|---|---|"]
     for name, result in stages.items():
         took = "cached" if result.cached else f"{result.seconds / 60:.1f}"
         lines.append(
