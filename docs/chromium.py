@@ -1,4 +1,4 @@
-"""Chromium without a window, driven over its DevTools protocol: by the tests of pages and by `docs/screenshots.py`."""
+"""Chromium without a window, driven over its DevTools protocol: by the tests of pages and by `docs/screenshots`."""
 
 import base64
 import json

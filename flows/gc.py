@@ -7,11 +7,13 @@ from prefect.artifacts import create_table_artifact
 from prefect.states import Completed
 
 from data_contracts.store.folders import default_store
+from flows.prefect_ui.forms import described
 from flows.stage_runs.naming import name_flow_run
 from tasks.gc import collect
 
 
 @flow(name="gc", flow_run_name=name_flow_run)
+@described
 def gc(keep_last: int = 14, partials: bool = False, dry_run: bool = False, store: str | None = None) -> Any:
     """Remove what neither a kept night nor a version, alias, benchmark or process at work needs.
 

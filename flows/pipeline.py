@@ -15,14 +15,14 @@ from data_contracts.sources import find_motion_files
 from data_contracts.store import identities
 from data_contracts.store.digests import Identity
 from data_contracts.store.folders import CHECKPOINT_FILE, default_store
-from flows.prefect_ui.artifacts import DURATIONS_TEXT, PLAYING_TEXT, show_page, show_scores
+from flows.prefect_ui.artifacts import DATA_TEXT, DURATIONS_TEXT, PLAYING_TEXT, show_night, show_page, show_scores
 from flows.prefect_ui.forms import described
 from flows.stage_runs.day import day_of_run
 from flows.stage_runs.deployed import must_be_deployed, send
 from flows.stage_runs.dispatch import dispatch_stage
 from flows.stage_runs.loading import load_flow
 from flows.stage_runs.naming import name_flow_run
-from tasks.mlflow_runs.links import run_artifact, stage_artifact
+from tasks.mlflow_runs.links import run_artifact, run_page, run_picture, stage_artifact, version_page
 from tasks.mlflow_runs.registry import LiftingModel
 from tasks.pages.data_page import DATA_PAGE
 from tasks.pages.playing import PLAYING_PAGE
@@ -98,7 +98,7 @@ def pipeline(
             parameters=parameters.ingest,
         )
         show_data(root, tracked, clips)
-        show_page(run_artifact(root, tracked.run_id, DATA_PAGE), "pipeline-data", "clips beside the champion's")
+        show_page(run_artifact(root, tracked.run_id, DATA_PAGE), "pipeline-data", DATA_TEXT)
         windows = run(
             identities.convert(clips.path, parameters.convert),
             clips=clips.folder,
@@ -110,10 +110,17 @@ def pipeline(
         flip, licence = parameters.evaluate.flip, parameters.ingest.licence
         version = register(root, tracked, tuned, windows, report, flip, licence)
         picture = show_durations(tracked, root, stages)
-    show_page(run_artifact(root, tracked.run_id, picture), "pipeline-durations", DURATIONS_TEXT)
+    shown = run_picture(root, tracked.run_id, picture)
+    show_page(run_artifact(root, tracked.run_id, picture), "pipeline-durations", DURATIONS_TEXT, shown)
     show_scores(report.statistics["metrics"], key="pipeline-scores")
     show_page(stage_artifact(root, report.digest, PLAYING_PAGE), "pipeline-playing", PLAYING_TEXT)
     headline, decision = _promote(promote, root, version["version"], parameters)
+    links = {
+        "its run in MLflow": run_page(root, tracked.run_id),
+        f"version {version['version']} of the model, with its card": version_page(root, version["version"]),
+        PLAYING_TEXT: stage_artifact(root, report.digest, PLAYING_PAGE),
+    }
+    show_night(headline, stages, links)
     outcome = {
         "stages": {name: result.model_dump() for name, result in stages.items()},
         "metrics": report.statistics["metrics"],

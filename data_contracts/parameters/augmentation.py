@@ -39,8 +39,8 @@ class NewCameras(Parameters):
 class NewBodies(Parameters):
     """A body of its own for every window of every step: each bone scaled by its factor, left and right alike."""
 
-    shortest: float = Field(0.85, ge=0.5, le=1)
-    longest: float = Field(1.15, ge=1, le=1.5)
+    shortest: float = Field(0.85, ge=0.5, le=1, description="Bones of a new body are at least so many times as long.")
+    longest: float = Field(1.15, ge=1, le=1.5, description="And at most so many times.")
 
 
 class AugmentationParameters(Parameters):

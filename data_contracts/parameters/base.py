@@ -4,15 +4,19 @@ Notable decisions:
 - a field that changes no result (it saves memory, or tells when to give up) is declared `Annotated[..., NO_RESULT]`
   where it stands, so that a reader of the model sees it;
 - a field that other fields put out of effect (`decay` of a schedule that does not decay) is named by `idle`;
-- neither stands in a stage's digest or manifest: two runs that compute the same are one result.
+- neither stands in a stage's digest or manifest: two runs that compute the same are one result;
+- a schema says its bounds in words too, as Prefect's forms show a field's description and not its bounds.
 """
 
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
+_BOUNDS = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
 NO_RESULT = "changes no result"  # declares a field so: Annotated[bool, NO_RESULT]
 
 
@@ -35,6 +39,24 @@ class Parameters(BaseModel):
     def idle(self) -> set[str]:
         """Fields (`path.to.field`) that the values of others put out of effect."""
         return set()
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Each bounded field's description ends with its bounds: `Length of a clip (above 1, at most 600).`"""
+        schema = handler(core)
+        for field in handler.resolve_ref_schema(schema).get("properties", {}).values():
+            if bounds := _bounds_in_words(field):
+                said = field.get("description", "").removesuffix(".")
+                field["description"] = f"{said} ({bounds}).".lstrip()
+        return schema
+
+
+def _bounds_in_words(field: Mapping[str, Any]) -> str:
+    """Of a field's schema, or of the one alternative that has some; empty where there are none."""
+    if "minimum" in field and "maximum" in field:
+        return f"{field['minimum']:,.10g} to {field['maximum']:,.10g}"
+    words = [f"{said} {field[bound]:,.10g}" for bound, said in _BOUNDS.items() if bound in field]
+    return ", ".join(words) or "".join(_bounds_in_words(one) for one in field.get("anyOf", ()))
 
 
 def without(fields: dict[str, Any], paths: Set[str]) -> dict[str, Any]:

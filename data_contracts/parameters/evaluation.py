@@ -17,12 +17,12 @@ class BaselinesParameters(Parameters):
 class EvaluateParameters(Parameters):
     """Evaluation on one split, beside the baselines."""
 
-    split: Literal["val", "test"] = "test"
+    split: Literal["val", "test"] = Field("test", description="Whose windows are scored on.")
     flip: bool = Field(True, description="Mean with what the network makes of the mirror image (flip averaging).")
     robustness_windows: int = Field(
         2000, ge=0, description="Windows, evenly drawn, that are scored as detectors would show them; 0: none."
     )
-    batch_size: Annotated[int, NO_RESULT] = Field(256, ge=1)
+    batch_size: Annotated[int, NO_RESULT] = Field(256, ge=1, description="Windows at once.")
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = Field(
         "32-true", description="16-mixed (fp16): on CUDA only, refused elsewhere."
     )
@@ -37,8 +37,8 @@ class PromoteParameters(Parameters):
         " that each was scored on.",
     )
     confidence: float = Field(0.95, gt=0.5, lt=1, description="Of the bootstrap interval of the paired difference.")
-    resamples: int = Field(5000, ge=100)
-    seed: int = Field(0, ge=0)
+    resamples: int = Field(5000, ge=100, description="Draws of people, from which an interval is told.")
+    seed: int = Field(0, ge=0, description="Of the resampling.")
     min_gain_mm: float = Field(0.0, ge=0, description="The whole interval must show a gain above this.")
     one_person_gain_mm: float = Field(
         5.0, ge=0, description="Gain asked for beside it where a single person was tested: others may differ."

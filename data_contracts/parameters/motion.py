@@ -41,7 +41,7 @@ ALL = "all"  # in the place of a list of groups
 class SyntheticParameters(Parameters):
     """The embedded demo motion: how many people move, for how long, and from which seed."""
 
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, description="Of their bodies and movements.")
     people: int = Field(24, ge=3, description="People, each with every action.")
     seconds: float = Field(8.0, gt=1.0, le=600.0, description="Length of a clip.")
 
@@ -110,8 +110,10 @@ class ConvertParameters(Parameters):
         ShortClips.PAD, description="Clips shorter than the window: padded (confidence 0) or left out."
     )
     split_by: SplitBy = SplitBy.HASH
-    val_share: Share = 0.15
-    test_share: Share = Field(0.15, description="0: windows to train on alone, which no score is taken on.")
+    val_share: Share = Field(0.15, description="Of the groups: the best epoch is chosen on them.")
+    test_share: Share = Field(
+        0.15, description="Of the groups, to score on; 0: windows to train on alone, which no score is taken on."
+    )
     split_seed: int = Field(204, ge=0, description="Salt of the hash that puts a group into a split.")
     val_groups: tuple[str, ...] = Field((), description="With split_by=groups: who validates; the others train.")
     test_groups: tuple[str, ...] | Literal["all"] = Field(

@@ -17,12 +17,12 @@ class DSTformerConfig(Parameters):
     dim_in: Literal[2, 3] = Field(3, description="Input per joint: x, y, or x, y, confidence.")
     dim_out: Literal[2, 3] = Field(3, description="Output per joint: the 2D pose, or the 3D pose.")
     embed_dim: int = Field(64, ge=8, description="Features per joint.")
-    heads: int = Field(8, ge=1)
+    heads: int = Field(8, ge=1, description="Of attention; they divide the features.")
     fusion_depth: int = Field(
         2, ge=0, description="Stages, each fusing an ST and a TS stream; 0: none, stem and head alone."
     )
     attn_depth: int = Field(1, ge=1, description="Blocks per stream in a stage; 1 is MotionBERT's network.")
-    mlp_ratio: float = Field(2.0, gt=0)
+    mlp_ratio: float = Field(2.0, gt=0, description="Hidden features of a block's MLP for each feature.")
     rep_dim: int | None = Field(None, ge=1, description="Width of Linear+tanh before the head; none leaves it out.")
     max_frames: int = Field(243, ge=1, description="Longest window; set from the windows when training starts.")
     mask_token: bool = Field(False, description="Learns what stands for a masked joint; set where a `token` fills any.")

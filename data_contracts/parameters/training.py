@@ -44,9 +44,9 @@ class DetectorNoise(Parameters):
     confidence_a: float = Field(
         0.05, gt=0, description="Confidence at displacement d: a / (d + a) + b d + N(mean, std)."
     )
-    confidence_b: float = 0.0
-    confidence_mean: float = 0.0
-    confidence_std: float = Field(0.05, ge=0)
+    confidence_b: float = Field(0.0, description="b of that.")
+    confidence_mean: float = Field(0.0, description="Mean of its noise N.")
+    confidence_std: float = Field(0.05, ge=0, description="Standard deviation of its noise N.")
 
     @field_validator("std")
     @classmethod
@@ -111,9 +111,9 @@ class CorruptionParameters(Parameters):
 class LossWeights(Parameters):
     """Weights of the loss terms (MotionBERT, section 4.2); a term with weight 0 is not computed."""
 
-    mpjpe: float = Field(1.0, ge=0)
-    n_mpjpe: float = Field(0.0, ge=0)
-    velocity: float = Field(0.0, ge=0)
+    mpjpe: float = Field(1.0, ge=0, description="Distance of a joint in 3D.")
+    n_mpjpe: float = Field(0.0, ge=0, description="The same after the best scale.")
+    velocity: float = Field(0.0, ge=0, description="Distance of a joint's step from frame to frame.")
     pose_2d: float = Field(1.0, ge=0, description="Of windows whose 2D alone is used: distance in the image.")
 
     @model_validator(mode="after")
@@ -131,18 +131,20 @@ class TrainingParameters(Parameters):
         False, description="On CUDA: grow the micro-batch to the largest that fits."
     )
     accumulate: int = Field(1, ge=1, description="Micro-batches per optimiser step.")
-    max_epochs: int = Field(10, ge=1)
+    max_epochs: int = Field(10, ge=1, description="Times that all windows are seen, at most.")
     patience: int = Field(10, ge=1, description="Epochs without a better validation score before stopping.")
     optimiser: Literal["adamw", "muon"] = Field(
         "adamw", description="`muon`: for matrices between hidden features; AdamW for the rest, at the same rate."
     )
-    learning_rate: float = Field(1e-3, gt=0, le=1)
+    learning_rate: float = Field(1e-3, gt=0, le=1, description="The highest; the schedule lowers it.")
     norm_learning_rate: float | None = Field(None, gt=0, le=1, description="For the last LayerNorm; none: the same.")
-    schedule: Literal["constant", "exponential", "cosine"] = "constant"
+    schedule: Literal["constant", "exponential", "cosine"] = Field("constant", description="Of the learning rate.")
     decay: float = Field(0.99, gt=0, le=1, description="Factor per epoch of the exponential schedule.")
-    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)
-    eps: float = Field(1e-8, gt=0)
-    weight_decay: float = Field(1e-4, ge=0)
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = Field(
+        (0.9, 0.999), description="Of the optimiser's two averages."
+    )
+    eps: float = Field(1e-8, gt=0, description="What the optimiser adds to what it divides by.")
+    weight_decay: float = Field(1e-4, ge=0, description="What a weight loses each step, for each learning rate.")
     clip_norm: float = Field(1.0, gt=0, description="Gradients are clipped to this norm.")
     ema: float | None = Field(
         None,
@@ -170,7 +172,7 @@ class TrainingParameters(Parameters):
     max_bad_steps: Annotated[int, NO_RESULT] = Field(
         20, ge=1, description="Steps in a row that are not finite, after which training is given up."
     )
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, description="Of the first weights, the order of windows, and what is drawn of them.")
 
     @model_validator(mode="after")
     def _something_is_masked(self) -> "TrainingParameters":
@@ -200,7 +202,7 @@ class PretrainParameters(TrainingParameters):
 
     objective: Objective = Objective.LIFT
     network: DSTformerConfig = DSTformerConfig()
-    head: Literal[HeadKind.JOINTS, HeadKind.POSE] = HeadKind.JOINTS
+    head: Literal[HeadKind.JOINTS, HeadKind.POSE] = Field(HeadKind.JOINTS, description="What the network ends in.")
 
     @model_validator(mode="after")
     def _output_fits_objective(self) -> "PretrainParameters":
@@ -220,7 +222,7 @@ class FinetuneParameters(TrainingParameters):
     """Supervised lifting from a pretrained backbone."""
 
     head: HeadKind = HeadKind.JOINTS
-    freeze_backbone: bool = True
+    freeze_backbone: bool = Field(True, description="Only the head learns.")
 
     def idle(self) -> set[str]:
         """Also what windows whose 2D alone is used are learned by: fine-tuning takes none."""
@@ -233,10 +235,10 @@ class MLPParameters(TrainingParameters):
     minutes: float = Field(
         4.0, gt=0, le=10_000, description="Of training: CPU time of the process; on a GPU, time of the clock."
     )
-    width: int = Field(768, ge=1, le=65_536)
+    width: int = Field(768, ge=1, le=65_536, description="Hidden features.")
     blocks: int = Field(2, ge=0, le=1000, description="Residual blocks: LayerNorm, Linear, GELU, Linear.")
     batch_size: int = Field(128, ge=1, description="Windows per micro-batch.")
-    schedule: Literal["constant", "exponential", "cosine"] = "cosine"
+    schedule: Literal["constant", "exponential", "cosine"] = Field("cosine", description="Of the learning rate.")
     flip: bool = Field(True, description="Mirror half of the windows.")
 
     def idle(self) -> set[str]:

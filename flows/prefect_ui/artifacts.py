@@ -2,15 +2,19 @@
 
 import platform
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from prefect.artifacts import create_link_artifact, create_table_artifact
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from data_contracts.report import METHODS, StageResult
 
-DURATIONS_TEXT = "how long each stage took, the last nights"
-PLAYING_TEXT = "the worst, the median and the best clip, playing"
+# what a card has room for, which is the first that one sees of an artifact
+DATA_TEXT = "clips beside the champion's"
+DURATIONS_TEXT = "minutes per stage, the last nights"
+PLAYING_TEXT = "worst, median and best clip, playing"
 LIFTED_TEXT = "the people, 2D beside 3D, playing"
+_COUNTED = ("clips", "quarantined", "windows", "epochs", "bad_steps", "steps")  # of a stage, in a night's summary
 
 
 def show_stage(result: StageResult) -> None:
@@ -55,11 +59,23 @@ def show_groups(result: StageResult) -> None:
     create_table_artifact(table=rows, key="convert-groups", description=f"Clips and windows of {result.digest}")
 
 
+def show_night(headline: str, stages: Mapping[str, StageResult], links: Mapping[str, str | None]) -> None:
+    """What came of a night, in a line; a row for every stage; and where to look further, as far as that is known."""
+    lines = ["| stage | minutes | what is there | folder |", "|---|--:|---|---|"]
+    for name, result in stages.items():
+        took = "cached" if result.cached else f"{result.seconds / 60:.1f}"
+        lines.append(
+            f"| {name} | {took} | {_in_words(result.counts)} | `{Path(result.folder).parent.name}/{result.digest}` |"
+        )
+    lines += ["", *(f"- [{text}]({link})" for text, link in links.items() if link)]
+    create_markdown_artifact("\n".join(lines) + "\n", key="pipeline-summary", description=headline)
+
+
 def show_scores(metrics: Mapping[str, Mapping[str, float]], key: str) -> None:
     """A table of the model's scores beside the baselines'."""
     table = [{"method": name, **{k: round(v, 3) for k, v in metrics[name].items()}} for name in METHODS]
     table[0].setdefault("train_minutes", "not known")  # its first row names the columns
-    create_table_artifact(table=table, key=key, description="Held-out people; mm, MPJVE in mm per frame.")
+    create_table_artifact(table=table, key=key, description="held-out people, mm; mpjve per frame")
 
 
 def show_people(written: Sequence[Mapping[str, Any]], told: Sequence[Mapping[str, Any]]) -> None:
@@ -79,13 +95,24 @@ def show_people(written: Sequence[Mapping[str, Any]], told: Sequence[Mapping[str
     create_table_artifact(table=rows, key="lifted-people", description="Lifted people; metres, z up.")
 
 
-def show_page(link: str | None, key: str, text: str) -> None:
-    """A link to a page that MLflow keeps; nothing where there is none."""
+def show_page(link: str | None, key: str, text: str, picture: str | None = None) -> None:
+    """A link to a page that MLflow keeps, as that picture, if it is one; nothing where there is none."""
     if link:
-        create_link_artifact(link=link, link_text=text, key=key, description=f"{text}: {link}")
+        shown = f"![{text}]({picture})" if picture else text
+        create_markdown_artifact(f"[{shown}]({link})", key=key, description=f"[{text}]({link})")
 
 
 def _readable(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{key}: {_readable(entry)}" for key, entry in value.items())
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _in_words(counts: Mapping[str, Any]) -> str:
+    """`84 clips, 0 quarantined`; counted by split, `windows: 1,789 train, 388 val`: as much as a cell has room for."""
+    counted = {key: counts[key] for key in _COUNTED if key in counts}
+    if isinstance(windows := counted.get("windows"), Mapping):
+        return "windows: " + ", ".join(f"{number:,} {split}" for split, number in windows.items())
+    return ", ".join(f"{number:,} {key.replace('_', ' ')}" for key, number in counted.items())

@@ -55,21 +55,23 @@ def wanted_automations(settings: StackSettings, block: UUID | None) -> list[Auto
 
 
 def _notifications(settings: StackSettings, block: UUID) -> list[AutomationCore]:
-    def told(name: str, trigger: dict[str, Any], subject: str, body: str) -> AutomationCore:
+    def told(name: str, when: str, trigger: dict[str, Any], subject: str, body: str) -> AutomationCore:
         action = SendNotification(block_document_id=block, subject=subject, body=body)
-        return AutomationCore(name=f"{OURS}{name}", trigger=EventTrigger(**trigger), actions=[action])
+        return AutomationCore(name=f"{OURS}{name}", description=when, trigger=EventTrigger(**trigger), actions=[action])
 
     said = "{{ flow_run.name }} is {{ flow_run.state.name }}: {{ flow_run.state.message }}" + _LINK
     of_night: dict[str, Any] = {"match": RUNS, "match_related": NIGHTLY, "for_each": RUN_ID}
     found = [
         told(
             "a night failed",
+            "A run of pipeline/nightly failed, crashed or timed out: says why, and links to it.",
             {**of_night, "expect": {f"prefect.flow-run.{state}" for state in ("Failed", "Crashed", "TimedOut")}},
             "pose-uplift: a night failed",
             said,
         ),
         told(
             "a night did not start",
+            f"A run of pipeline/nightly is due for {settings.late_minutes:g} minutes and has not begun.",
             {
                 **of_night,
                 "after": {"prefect.flow-run.Late", "prefect.flow-run.Pending"},
@@ -86,6 +88,7 @@ def _notifications(settings: StackSettings, block: UUID) -> list[AutomationCore]
         ),
         told(
             "a challenger waits for a person",
+            "A promotion passed every check, and its run is suspended until somebody approves or declines.",
             {
                 "match": RUNS,
                 "match_related": {"prefect.resource.role": "flow", "prefect.resource.name": "promote"},
@@ -96,6 +99,7 @@ def _notifications(settings: StackSettings, block: UUID) -> list[AutomationCore]
         ),
         told(
             "another champion",
+            "pose-uplift@champion was moved, by a promotion or a rollback: says to which version, and why.",
             {"match": {"prefect.resource.id": MODEL_RESOURCE}, "expect": {PROMOTED, ROLLED_BACK}},
             "pose-uplift: another champion",
             "{{ event.payload.headline }}",
@@ -105,6 +109,7 @@ def _notifications(settings: StackSettings, block: UUID) -> list[AutomationCore]
         found.append(
             told(
                 "no night began",
+                f"No run of pipeline/nightly has begun for {settings.night_hours:g} hours.",
                 {
                     **of_night,
                     "for_each": set(),

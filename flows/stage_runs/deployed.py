@@ -18,6 +18,7 @@ from prefect.context import FlowRunContext
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
 from prefect.logging import get_logger, get_run_logger
+from prefect.runtime import flow_run
 from prefect.states import Cancelling
 
 from data_contracts.errors import InputError
@@ -36,8 +37,13 @@ def as_json(arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def send(deployment: str, arguments: dict[str, Any], as_subflow: bool = False) -> FlowRun:
-    """A run of a deployment, which nobody waits for; of its own, or a subflow of the run that sends it."""
-    run: Any = run_deployment(deployment, parameters=as_json(arguments), timeout=0, as_subflow=as_subflow)
+    """A run of a deployment, which nobody waits for; of its own, or a subflow of the run that sends it.
+
+    Until it begins, and names itself, it is called as the run that sends it: a pool's queue says what waits there.
+    """
+    run: Any = run_deployment(
+        deployment, flow_run_name=flow_run.name, parameters=as_json(arguments), timeout=0, as_subflow=as_subflow
+    )
     return run
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from mlflow import MlflowClient
 
+from tasks.mlflow_runs.names import MODEL_NAME
 from tasks.mlflow_runs.runs import connect, find_runs
 
 
@@ -19,10 +20,35 @@ def run_artifact(store: Path, run_id: str, file: str) -> str | None:
     return _link(connect(store), run_id, file)
 
 
+def run_page(store: Path, run_id: str) -> str | None:
+    """Link to a run; none where there is no MLflow server."""
+    client = connect(store)
+    server = _server(client)
+    return f"{server}/#/experiments/{client.get_run(run_id).info.experiment_id}/runs/{run_id}" if server else None
+
+
+def version_page(store: Path, version: int) -> str | None:
+    """Link to a version of the model; none where there is no MLflow server."""
+    server = _server(connect(store))
+    return f"{server}/#/models/{MODEL_NAME}/versions/{version}" if server else None
+
+
+def run_picture(store: Path, run_id: str, file: str) -> str | None:
+    """What another page shows the picture by; none where no MLflow server could be asked for it."""
+    server = _server(connect(store))
+    return f"{server}/get-artifact?path={file}&run_uuid={run_id}" if server else None
+
+
 def _link(client: MlflowClient, run_id: str, file: str) -> str | None:
     if all(artifact.path != file for artifact in client.list_artifacts(run_id)):
         return None
-    run, server = client.get_run(run_id).info, str(client.tracking_uri)
-    if server.startswith("http"):
-        return f"{server.rstrip('/')}/#/experiments/{run.experiment_id}/runs/{run_id}/artifacts/{file}"
+    run, server = client.get_run(run_id).info, _server(client)
+    if server:
+        return f"{server}/#/experiments/{run.experiment_id}/runs/{run_id}/artifacts/{file}"
     return f"{run.artifact_uri}/{file}"
+
+
+def _server(client: MlflowClient) -> str:
+    """Its address; none where the database is read without one."""
+    address = str(client.tracking_uri).rstrip("/")
+    return address if address.startswith("http") else ""

@@ -74,12 +74,23 @@ def test_every_flow_has_its_deployment_with_the_presets_parameters(api, name, po
     assert found["parameter_openapi_schema"]["properties"]["parameters"]
 
 
+def test_every_deployment_says_what_it_does_and_what_its_parameters_mean(api):
+    found = api.post("/deployments/filter", json={}).json()
+    assert len(found) == 13
+    for one in found:
+        assert one["description"], one["name"]
+        assert "Args:" not in one["description"]  # the flow's docstring, where prefect.yaml has none
+        assert one["tags"], one["name"]
+        fields = one["parameter_openapi_schema"]["properties"]
+        assert [name for name, field in fields.items() if not field.get("description")] == []
+
+
 def test_the_forms_say_what_each_parameter_means_and_its_bounds(api):
     schema = deployment(api, "pipeline/nightly")["parameter_openapi_schema"]
     assert all(field["description"] for field in schema["properties"].values())
     assert schema["properties"]["promote"]["enum"] == ["never", "gate", "approve"]
     wait = schema["definitions"]["Runtime"]["properties"]["wait_minutes"]
-    assert wait["description"]
+    assert wait["description"].endswith("(above 0, at most 10,080).")
     assert (wait["exclusiveMinimum"], wait["maximum"], wait["default"]) == (0, 10_080, 30)
 
 

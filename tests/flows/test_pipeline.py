@@ -175,6 +175,20 @@ def artifacts_of(key: str) -> list[str]:
     return [str(artifact.data) for artifact in found]
 
 
+def test_a_night_says_what_came_of_it_in_a_table_of_its_stages(outcome):
+    digest, clips = (outcome["stages"][stage]["digest"] for stage in ("finetune", "ingest"))
+    summaries = [text for text in artifacts_of("pipeline-summary") if digest in text]
+    assert summaries
+    for summary in summaries:  # of the night, and of those that found all of it in the store
+        lines = summary.splitlines()
+        rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+        assert [row[0] for row in rows[2:]] == STAGES
+        assert {len(row) for row in rows} == {4}
+        counted, folder = rows[2 + STAGES.index("ingest")][2:]
+        assert counted.startswith(f"{outcome['stages']['ingest']['counts']['clips']} clips, ")
+        assert folder == f"`clips/{clips}`"
+
+
 def test_its_pages_are_kept_in_mlflow_and_linked_from_prefect(outcome, store):
     client = connect(store)
     scored = find_runs(client, outcome["stages"]["evaluate"]["digest"], store)[0].info.run_id

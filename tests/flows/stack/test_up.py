@@ -190,6 +190,7 @@ def test_a_run_without_a_sign_of_life_crashes_and_a_night_that_does_not_start_is
 def test_who_is_told_may_be_a_block_that_is_there_and_no_other(settings, client):
     named = settings.model_copy(update={"notify": "custom-webhook/uplift"})
     assert len(automations.install(named)) == 6
+    assert all(one.description for one in client.read_automations())  # of most the UI says "A custom trigger"
     with pytest.raises(ValueError, match="slack-webhook/nobody: the server has no such block"):
         automations.install(settings.model_copy(update={"notify": "slack-webhook/nobody"}))
     assert automations.install(settings.model_copy(update={"notify": None})) == [

@@ -107,3 +107,14 @@ def test_restarts_are_bounded():
     assert Runtime().restarts == 2
     with pytest.raises(ValueError, match="restarts"):
         Runtime(restarts=-1)
+
+
+@flow(flow_run_name="demo synthetic")
+def night() -> str:
+    """Sends a stage, and gives the name by which it waits."""
+    return deployed.send(STAGE, {}, as_subflow=True).name
+
+
+def test_a_stage_that_waits_is_called_as_the_night_that_sent_it(worker):
+    with worker():
+        assert night() == "demo synthetic"

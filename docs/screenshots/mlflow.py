@@ -1,6 +1,6 @@
 """Pictures of what MLflow shows of a store: two pipelines compared, a version with its card, the playing page.
 
-    .venv/bin/python -m docs.screenshots --store STORE [--into docs]
+    .venv/bin/python -m docs.screenshots.mlflow --store STORE [--into docs]
 
 Of the two pipelines that ended last. Those in `docs/` are of preset `demo`, cut short and whole:
 
@@ -14,7 +14,6 @@ Notable decisions:
 """
 
 import argparse
-import io
 import os
 import signal
 import socket
@@ -29,16 +28,14 @@ from tempfile import TemporaryDirectory
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from PIL import Image
 
 from data_contracts.run_names import PIPELINE
 from docs.chromium import NoBrowserError, Page, chromium, new_page, open_frame
+from docs.screenshots.picture import WIDTH, button, click, go_to, resize, save
 from tasks.mlflow_runs.registry import CHALLENGER, MODEL_NAME
 from tasks.mlflow_runs.runs import EXPERIMENT, STAGE_TAG
 from tasks.pages.playing import PLAYING_PAGE
 
-WIDTH = 1280  # pixels
-COLOURS = 128  # of a picture's palette: a quarter of the bytes
 _SETTINGS = """
 for (const [key, value] of Object.entries({
   "mlflow.assistant.panelOpen_v1": "false",
@@ -46,16 +43,13 @@ for (const [key, value] of Object.entries({
   "mlflow.workflowType_v1": '"machine_learning"',
 })) localStorage.setItem(key, value);
 """
-_BUTTON = (
-    "[...document.querySelectorAll('button, [role=button]')].find((one) => (one.ariaLabel || one.innerText) == {!r})"
-)
 
 
 def main() -> None:
     """Make the pictures, or say in a line why not."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--store", type=Path, required=True)
-    parser.add_argument("--into", type=Path, default=Path(__file__).parent)
+    parser.add_argument("--into", type=Path, default=Path(__file__).parent.parent)
     options = parser.parse_args()
     try:
         make_pictures(options.store, options.into)
@@ -168,7 +162,7 @@ def mlflow_page(browser: str, server: str, height: int) -> Iterator[Page]:
     """A page of MLflow, of that height, with the settings of somebody who has used it before."""
     with new_page(browser) as page:
         page.ask("Page.addScriptToEvaluateOnNewDocument", source=_SETTINGS)
-        page.ask("Emulation.setDeviceMetricsOverride", width=WIDTH, height=height, deviceScaleFactor=1, mobile=False)
+        resize(page, height)
         page.ask("Page.navigate", url=f"{server}/#/experiments")
         click(page, "Toggle sidebar")  # before a table takes its width
         yield page
@@ -176,23 +170,8 @@ def mlflow_page(browser: str, server: str, height: int) -> Iterator[Page]:
 
 def show(page: Page, address: str, content: str) -> None:
     """Another page of MLflow's, as soon as the text is there that it is shown for."""
-    page.ask("Page.navigate", url=address)
-    page.wait_for(f"document.body.innerText.includes({content!r})")
-    page.run(f"{_BUTTON.format('MLflow Assistant')}?.remove()")
-
-
-def click(page: Page, name: str) -> None:
-    """A button, by its label or text."""
-    button = _BUTTON.format(name)
-    page.wait_for(button)
-    page.run(f"{button}.click()")
-
-
-def save(page: Page, file: Path) -> None:
-    """The page as PNG, in a palette."""
-    picture = Image.open(io.BytesIO(page.picture())).convert("RGB")
-    picture.quantize(COLOURS, dither=Image.Dither.NONE).save(file, optimize=True)
-    print(f"{file}: {picture.width} x {picture.height}, {file.stat().st_size / 1000:.0f} kB")
+    go_to(page, address, content)
+    page.run(f"{button('MLflow Assistant')}?.remove()")
 
 
 if __name__ == "__main__":
