@@ -39,10 +39,11 @@ def as_json(arguments: dict[str, Any]) -> dict[str, Any]:
 def send(deployment: str, arguments: dict[str, Any], as_subflow: bool = False) -> FlowRun:
     """A run of a deployment, which nobody waits for; of its own, or a subflow of the run that sends it.
 
-    Until it begins, and names itself, it is called as the run that sends it: a pool's queue says what waits there.
+    Until it begins, and names itself, a subflow is called as the run that sends it: a queue says what waits there.
     """
+    name = flow_run.name if as_subflow else None
     run: Any = run_deployment(
-        deployment, flow_run_name=flow_run.name, parameters=as_json(arguments), timeout=0, as_subflow=as_subflow
+        deployment, flow_run_name=name, parameters=as_json(arguments), timeout=0, as_subflow=as_subflow
     )
     return run
 
