@@ -110,15 +110,13 @@ def pipeline(
         flip, licence = parameters.evaluate.flip, parameters.ingest.licence
         version = register(root, tracked, tuned, windows, report, flip, licence)
         picture = show_durations(tracked, root, stages)
-    shown = run_picture(root, tracked.run_id, picture)
-    show_page(run_artifact(root, tracked.run_id, picture), "pipeline-durations", DURATIONS_TEXT, shown)
-    show_scores(report.statistics["metrics"], key="pipeline-scores")
-    show_page(stage_artifact(root, report.digest, PLAYING_PAGE), "pipeline-playing", PLAYING_TEXT)
+    playing = stage_artifact(root, report.digest, PLAYING_PAGE)
+    _show_result(root, tracked.run_id, report, picture, playing)
     headline, decision = _promote(promote, root, version["version"], parameters)
     links = {
         "its run in MLflow": run_page(root, tracked.run_id),
         f"version {version['version']} of the model, with its card": version_page(root, version["version"]),
-        PLAYING_TEXT: stage_artifact(root, report.digest, PLAYING_PAGE),
+        PLAYING_TEXT: playing,
     }
     show_night(headline, stages, links)
     outcome = {
@@ -132,6 +130,14 @@ def pipeline(
         "promotion": decision,
     }
     return Completed(message=headline, data=outcome)
+
+
+def _show_result(root: Path, run_id: str, report: StageResult, picture: str, playing: str | None) -> None:
+    """Scores, the playing page, and how long the last nights took; there before the challenger is judged."""
+    shown = run_picture(root, run_id, picture)
+    show_page(run_artifact(root, run_id, picture), "pipeline-durations", DURATIONS_TEXT, shown)
+    show_scores(report.statistics["metrics"], key="pipeline-scores")
+    show_page(playing, "pipeline-playing", PLAYING_TEXT)
 
 
 def _promote(
