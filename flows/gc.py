@@ -9,7 +9,7 @@ from prefect.states import Completed
 from data_contracts.store.folders import default_store
 from flows.prefect_ui.forms import described
 from flows.stage_runs.naming import name_flow_run
-from tasks.gc import collect
+from tasks.cleaning.gc import collect
 
 
 @flow(name="gc", flow_run_name=name_flow_run)
@@ -29,7 +29,7 @@ def gc(keep_last: int = 14, partials: bool = False, dry_run: bool = False, store
     Returns
     -------
     dict
-        As `tasks.gc.collect`. Its final state's message says how much it was.
+        As `tasks.cleaning.gc.collect`. Its final state's message says how much it was.
     """
     outcome = collect(default_store(store), keep_last, partials, dry_run)
     rows = [{"what": kind, **total} for kind, total in outcome["removed"].items()]

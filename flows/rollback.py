@@ -9,7 +9,7 @@ from data_contracts.store.folders import default_store
 from flows.prefect_ui.events import ROLLED_BACK, say_of_model
 from flows.prefect_ui.forms import described
 from flows.stage_runs.naming import name_flow_run
-from tasks.rollback import swap_back
+from tasks.promotion.rollback import swap_back
 
 
 @flow(name="rollback", flow_run_name=name_flow_run)

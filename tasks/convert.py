@@ -116,7 +116,7 @@ def finish_windows(stage: Stage, tracked: "TrackedRun", counts: list[pd.DataFram
     InputError
         A split got clips but no window.
     """
-    from tasks.mlflow_runs.figures import window_sheet
+    from tasks.mlflow_runs.figures.motion import window_sheet
 
     for left in stage.folder.rglob("*.partial"):
         left.unlink()

@@ -36,7 +36,7 @@ from model.scoring.evaluation import Evaluation, evaluate, network_lifter
 from model.scoring.intervals import estimates
 from model.scoring.robustness import score_robustness
 from model.windows.loading import Windows, load_windows
-from tasks.mlflow_runs.figures import lifted_sheet
+from tasks.mlflow_runs.figures.motion import lifted_sheet
 from tasks.mlflow_runs.registry import logged_uri
 from tasks.mlflow_runs.runs import TrackedRun
 from tasks.mlflow_runs.scores import log_report

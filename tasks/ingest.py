@@ -21,7 +21,7 @@ from data_contracts.sources import MotionFile
 from data_contracts.store import identities
 from data_contracts.store.digests import Identity
 from data_contracts.store.folders import Stage, find_stage
-from tasks.mlflow_runs.figures import clip_histograms
+from tasks.mlflow_runs.figures.motion import clip_histograms
 from tasks.mlflow_runs.runs import TrackedRun
 from tasks.motion_files.clip_writer import ClipWriter
 from tasks.motion_files.plan import Plan, plan_reading

@@ -88,7 +88,7 @@ def register(
 @task(cache_policy=NO_CACHE)
 def show_durations(tracked: TrackedRun, store: Path, stages: Mapping[str, StageResult]) -> str:
     """Put on the pipeline's own run how long each stage took, and a picture of the last nights; returns its file."""
-    from tasks.mlflow_runs.duration_figure import DURATIONS_PICTURE, SECONDS, durations, durations_of, last_nights
+    from tasks.mlflow_runs.figures.durations import DURATIONS_PICTURE, SECONDS, durations, durations_of, last_nights
 
     took = {name: 0.0 if result.cached else result.seconds for name, result in stages.items()}
     tracked.log_metrics({f"{SECONDS}{name}": seconds for name, seconds in took.items()})

@@ -18,7 +18,7 @@ from data_contracts.run_names import PIPELINE
 from data_contracts.store.digests import KINDS
 from data_contracts.store.locks import holder
 from data_contracts.store.removal import locks, size_of
-from tasks.mlflow_runs.glance import Glance, look, pipelines_of, running_of
+from tasks.mlflow_runs.glance.looking import Glance, look, pipelines_of, running_of
 from tasks.mlflow_runs.names import (
     BENCHMARK_TAG,
     CHALLENGER,

@@ -24,7 +24,7 @@ def gc(
     ] = False,
 ) -> None:
     """Remove what neither a kept night nor a version, alias, benchmark or process at work needs."""
-    from tasks.gc import collect  # what brings MLflow, which other commands need not wait for
+    from tasks.cleaning.gc import collect  # what brings MLflow, which other commands need not wait for
 
     outcome = collect(call.store, keep_last, partials, dry_run)
     to_person = console(call.as_json)

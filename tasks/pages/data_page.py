@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from data_contracts.errors import InputError, some
 from data_contracts.store.folders import resolve
 from data_contracts.store.manifests import read_manifest
-from tasks.mlflow_runs.figures import LEFT, MIDDLE
+from tasks.mlflow_runs.figures.motion import LEFT, MIDDLE
 from tasks.mlflow_runs.registry import CHAMPION, MODEL_NAME, WINDOWS_TAG, aliased_versions
 from tasks.mlflow_runs.runs import TrackedRun, connect
 from tasks.pages.clip_sets import ClipSet, drifts

@@ -10,7 +10,7 @@ from data_contracts.store.checking import check_folder
 from flows.command_line import app
 from flows.gc import gc
 from flows.pipeline import pipeline
-from tasks.gc import collect
+from tasks.cleaning.gc import collect
 
 NIGHT = ("ingest", "convert", "pretrain", "finetune", "baselines", "evaluate")
 

@@ -32,7 +32,7 @@ from flows.promote import promote
 from model.learning.checkpoints import load_network
 from model.network.lifting import lift
 from model.windows.loading import load_windows
-from tasks.mlflow_runs.duration_figure import durations_of, last_nights
+from tasks.mlflow_runs.figures.durations import durations_of, last_nights
 from tasks.mlflow_runs.registry import logged_model_id
 from tasks.mlflow_runs.runs import connect, find_runs
 from tasks.pages.data_page import DATA_PAGE

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from data_contracts.store.locks import hold
 from flows.terminal.status_tables import status_lines
-from tasks.mlflow_runs.glance import look, pipelines_of, running_of
+from tasks.mlflow_runs.glance.looking import look, pipelines_of, running_of
 from tasks.mlflow_runs.names import BENCHMARK_TAG, MODEL_NAME, VERSION_TAG, owner_lock, store_id
 from tasks.status import read_status
 from tests.tasks.cleaning.history import FIRST_DAY, History
@@ -182,7 +182,7 @@ def server(history):
 
 
 def test_a_server_and_its_database_answer_alike(history, server, monkeypatch):
-    monkeypatch.setattr("tasks.mlflow_runs.glance_server.TIMEOUT_SECONDS", 30.0)  # the machine may be busy
+    monkeypatch.setattr("tasks.mlflow_runs.glance.server.TIMEOUT_SECONDS", 30.0)  # the machine may be busy
     nights = [history.night() for _ in range(2)]
     scored(history, nights[1], **{"promotion.promoted": "True"})
     history.crown(nights[0])

@@ -10,7 +10,7 @@ from data_contracts.errors import InputError
 from data_contracts.store.digests import file_digest
 from data_contracts.store.locks import hold
 from data_contracts.store.manifests import MANIFEST
-from tasks.gc import collect
+from tasks.cleaning.gc import collect
 from tasks.mlflow_runs.names import BENCHMARK_TAG, MODEL_NAME, PROMOTION_TAG
 from tests.tasks.cleaning.history import FIRST_DAY, History, files_below
 

@@ -10,17 +10,17 @@ from pathlib import Path
 
 import pytest
 
-import tasks.gc
+import tasks.cleaning.gc
 import tasks.mlflow_runs.removal
 from data_contracts.store import removal
 from data_contracts.store.digests import Identity
 from data_contracts.store.folders import open_stage
 from data_contracts.store.locks import hold, holder
 from data_contracts.store.manifests import MANIFEST, read_manifest
-from tasks.gc import collect
+from tasks.cleaning.gc import collect
 from tests.tasks.cleaning.history import FIRST_DAY
 
-CODE = "import sys, json; from pathlib import Path; from tasks.gc import collect\n"
+CODE = "import sys, json; from pathlib import Path; from tasks.cleaning.gc import collect\n"
 CODE += "print(json.dumps(collect(Path(sys.argv[1]), int(sys.argv[2]))['removed']))"
 WORKER = "import sys, time; from pathlib import Path; from data_contracts.store.locks import hold\n"
 WORKER += "with hold(Path(sys.argv[1]), 'x'): print('held', flush=True); time.sleep(600)"
@@ -60,12 +60,12 @@ def test_two_removals_at_once_remove_once_and_both_end_well(history):
 @pytest.mark.parametrize(
     ("module", "name", "call"),
     [
-        (tasks.gc, "hide", 2),
-        (tasks.gc, "delete", 1),
-        (tasks.gc, "delete_model", 2),
+        (tasks.cleaning.gc, "hide", 2),
+        (tasks.cleaning.gc, "delete", 1),
+        (tasks.cleaning.gc, "delete_model", 2),
         (tasks.mlflow_runs.removal, "_delete_files", 1),
         (tasks.mlflow_runs.removal, "_delete_files", 4),
-        (tasks.gc, "delete_run", 1),
+        (tasks.cleaning.gc, "delete_run", 1),
     ],
 )
 def test_a_removal_killed_in_the_middle_leaves_whole_things_or_hidden_ones_and_the_next_ends_it(

@@ -15,7 +15,7 @@ from data_contracts.report import (
     Robustness,
 )
 from data_contracts.skeleton import JOINTS
-from tasks.mlflow_runs.score_figures import MOST_BARS, error_bars, joint_skeletons, pck_curves
+from tasks.mlflow_runs.figures.scores import MOST_BARS, error_bars, joint_skeletons, pck_curves
 from tasks.mlflow_runs.scores import all_scores, model_scores
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from data_contracts.errors import InputError
-from tasks.mlflow_runs.glance_database import Database
+from tasks.mlflow_runs.glance.database import Database
 from tasks.mlflow_runs.names import STAGE_TAG, STORE_TAG
 from tasks.mlflow_runs.seen import SeenRun
 
@@ -53,7 +53,7 @@ def look(store: Path) -> Glance:
     """
     uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{store / 'mlflow.db'}"
     if uri.startswith(("http://", "https://")):
-        from tasks.mlflow_runs.glance_server import Server  # a tenth of a second, where there is one
+        from tasks.mlflow_runs.glance.server import Server  # a tenth of a second, where there is one
 
         return Server(uri)
     if not uri.startswith("sqlite:///"):

@@ -12,7 +12,7 @@ from tasks.mlflow_runs.seen import TIMEOUT_SECONDS, SeenRun
 
 
 class Database:
-    """As `tasks.mlflow_runs.glance.Glance` says.
+    """As `tasks.mlflow_runs.glance.looking.Glance` says.
 
     Raises
     ------

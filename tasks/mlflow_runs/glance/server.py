@@ -14,7 +14,7 @@ _REST = "api/2.0/mlflow"
 
 
 class Server:
-    """As `tasks.mlflow_runs.glance.Glance` says."""
+    """As `tasks.mlflow_runs.glance.looking.Glance` says."""
 
     def __init__(self, uri: str) -> None:
         user, password = (os.environ.get(f"MLFLOW_TRACKING_{name}") for name in ("USERNAME", "PASSWORD"))

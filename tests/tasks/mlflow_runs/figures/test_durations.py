@@ -2,7 +2,7 @@
 
 import pytest
 
-from tasks.mlflow_runs.duration_figure import durations
+from tasks.mlflow_runs.figures.durations import durations
 
 DAY = 86_400.0
 
