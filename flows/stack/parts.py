@@ -7,7 +7,7 @@ It becomes that part: what is started is told what it needs by the environment, 
   night's slot, and no later night would ever begin;
 - clients outlast a server that is busy or started anew: what it answers 503 (in SQLite another one writes) is asked
   again, for nine minutes;
-- workers, and so all that trains, are nicer than the servers: with both on few cores it is the servers that get theirs.
+- flow runs, and so all that trains, step back for servers and workers (`flows.stack.priority`).
 """
 
 import argparse
@@ -27,7 +27,6 @@ from flows.stack.databases import prepare_database
 from flows.stack.settings import POOLS, ROOT, StackSettings, read_settings
 
 LOGS = "UPLIFT_LOG_FOLDER"  # where a part writes its log; none: to the terminal
-NICER = 10
 HEARTBEAT_SECONDS = 60  # between two signs of life of a flow run
 GATE = "uplift-gate"  # entry point `mlflow.app` of pyproject.toml
 QUIET = {
@@ -117,7 +116,6 @@ def main() -> None:
     reached = {name: os.environ.get(name) or value for name, value in settings.client_environment().items()}
     if name.startswith("worker-"):
         os.environ |= reached
-        os.nice(NICER)
         _await_pool(f"{reached['PREFECT_API_URL']}/work_pools/{name.removeprefix('worker-')}", reached)
     else:
         for variable in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "PREFECT_HOME"):  # a server is nobody's client

@@ -118,7 +118,7 @@ def test_both_databases_keep_a_write_ahead_log(settings):
 
 def test_pools_limits_and_every_deployment_are_there(client):
     assert client.read_work_pool("cuda").concurrency_limit == 1
-    assert client.read_work_pool("cpu").concurrency_limit is None
+    assert client.read_work_pool("cpu").concurrency_limit == 4
     for entry in yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]:
         flow = entry["entrypoint"].partition(":")[2]
         client.read_deployment_by_name(f"{flow}/{entry['name']}")
