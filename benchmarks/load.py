@@ -222,13 +222,13 @@ def pss_mib(pid: int) -> float:
     return 0.0
 
 
-def count(servers: Servers, states: list[str]) -> int:
-    """Flow runs that are in one of these states; those of a schedule are not due yet, and left out."""
-    wanted = {
-        "state": {"type": {"any_": states}},
-        "expected_start_time": {"before_": time.strftime("%FT%TZ", time.gmtime())},
-    }
-    return int(ask(f"{servers.api}/flow_runs/count", {"flow_runs": wanted}))
+def count(servers: Servers, states: list[str]) -> int | None:
+    """Flow runs that are in one of these states and due, if the server says so."""
+    due = {"before_": time.strftime("%FT%TZ", time.gmtime())}
+    wanted = {"state": {"type": {"any_": states}}, "expected_start_time": due}
+    with suppress(OSError):
+        return int(ask(f"{servers.api}/flow_runs/count", {"flow_runs": wanted}))
+    return None
 
 
 # ---- the pages
@@ -268,21 +268,22 @@ def addresses(servers: Servers) -> dict[str, tuple[str, str]]:
     prefect, mlflow, compared = f"{servers.prefect}/v2", f"{servers.mlflow}/#", json.dumps(runs)
     return {
         "Prefect: dashboard": (f"{prefect}/dashboard", "/Flow Runs\\s+\\d+/.test(text) && text.includes('Polled')"),
-        "Prefect: runs": (f"{prefect}/runs", links("/runs/flow-run/")),
+        "Prefect: runs": (f"{prefect}/runs", links("/runs/flow-run/", 5)),
         "Prefect: a run": (f"{prefect}/runs/flow-run/{flow_run}", "text.includes('Finished in state')"),
-        "Prefect: deployments": (f"{prefect}/deployments", links("/deployments/deployment/")),
+        "Prefect: deployments": (f"{prefect}/deployments", links("/deployments/deployment/", 10)),
         "Prefect: work pools": (f"{prefect}/work-pools", "text.split('Last Polled').length > 2"),
         "Prefect: automations": (f"{prefect}/automations", "text.includes('uplift: ')"),
-        "MLflow: runs": (f"{mlflow}/experiments/1/runs", links("/runs/")),
+        "MLflow: runs": (f"{mlflow}/experiments/1/runs", links("/runs/", 10)),
         "MLflow: a run": (f"{mlflow}/experiments/1/runs/{runs[0]}", "text.includes('test/mpjpe_mm')"),
-        "MLflow: a model": (f"{mlflow}/models/pose-uplift", links("/versions/")),
+        "MLflow: a model": (f"{mlflow}/models/pose-uplift", links("/versions/", 2)),
         "MLflow: two runs": (f'{mlflow}/compare-runs?runs={compared}&experiments=["1"]', "text.includes('Show diff')"),
     }
 
 
-def links(part: str) -> str:
-    """There are ten rows, each with a link."""
-    return f"new Set([...document.querySelectorAll('a[href*=\"{part}\"]')].map((one) => one.href)).size >= 10"
+def links(part: str, rows: int) -> str:
+    """There are so many rows, each with a link; more may come with them."""
+    hrefs = f"[...document.querySelectorAll('a[href*=\"{part}\"]')].map((one) => one.href)"
+    return f"new Set({hrefs}).size >= {rows}"
 
 
 def visit(browser: str, name: str, address: str, condition: str, is_first: bool) -> Visit:
@@ -362,16 +363,17 @@ def memory_table(file: Path) -> str:
 def memory(file: Path) -> Figure:
     """Memory of each part over time, and below it how many flow runs wait and are at work."""
     rows = pd.read_csv(file)
-    figure = Figure(figsize=(9, 6), layout="constrained")
+    figure = Figure(figsize=(9, 5), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    for number, part in enumerate(PARTS):
-        above.plot(rows.minutes, rows[part], label=part, color=f"C{number}", linewidth=1.2)
+    for part in sorted(PARTS, key=lambda part: -rows[part].iloc[-1]):
+        above.plot(rows.minutes, rows[part], label=part, color=f"C{PARTS.index(part)}", linewidth=1.2)
     above.set(ylabel="MiB (PSS)", ylim=(0, None))
-    above.legend(loc="best", fontsize=8)
-    below.plot(rows.minutes, rows.waiting, label="flow runs waiting", color="C4", linewidth=1.2)
-    below.plot(rows.minutes, rows["at work"], label="at work", color="C5", linewidth=1.2)
-    below.set(xlabel="minutes", ylim=(0, None))
-    below.legend(loc="best", fontsize=8)
+    above.set_title("memory of servers and workers while a queue is worked off", fontsize=10)
+    for number, counted in enumerate(("waiting", "at work"), start=len(PARTS)):
+        below.plot(rows.minutes, rows[counted], label=counted, color=f"C{number}", linewidth=1.2)
+    below.set(xlabel="minutes", ylabel="flow runs", ylim=(0, None))
+    for axes in (above, below):
+        axes.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=8)
     return figure
 
 
