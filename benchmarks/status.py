@@ -29,6 +29,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--folder", type=Path)
     options = parser.parse_args()
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "PREFECT_"))}
     environment["PYTHONPATH"] = str(ROOT)
     with TemporaryDirectory() as folder:
@@ -68,14 +69,13 @@ def timed(command: list[str], environment: dict[str, str]) -> tuple[float, float
 
 
 def fill(store: Path, runs: int) -> None:
-    """Nights of so many runs in all."""
+    """Nights of so many runs in all, in the MLflow that MLFLOW_TRACKING_URI names, or else in the store's own."""
     from mlflow.entities import Metric, Param, RunTag
 
     from data_contracts.store.digests import KINDS
     from tasks.mlflow_runs.names import DIGEST_TAG, EXPERIMENT, MODEL_NAME, STAGE_TAG, STORE_TAG, VERSION_TAG, store_id
     from tasks.mlflow_runs.runs import connect
 
-    os.environ.pop("MLFLOW_TRACKING_URI", None)
     client = connect(store)
     experiment = client.get_experiment_by_name(EXPERIMENT).experiment_id
     client.create_registered_model(MODEL_NAME)
@@ -90,9 +90,10 @@ def fill(store: Path, runs: int) -> None:
         more = [RunTag(f"uplift.tag_{n}", json.dumps({"n": n})) for n in range(11)]
         client.log_batch(run.run_id, metrics, params, more)
         client.set_terminated(run.run_id, "FINISHED", began + 1_000_000)
-        files = Path(run.artifact_uri.removeprefix("file://"))
-        files.mkdir(parents=True)
-        (files / "playing.html").write_bytes(bytes(1000))
+        if run.artifact_uri.startswith("file://"):  # else a server has them
+            files = Path(run.artifact_uri.removeprefix("file://"))
+            files.mkdir(parents=True)
+            (files / "playing.html").write_bytes(bytes(1000))
         if stage == "pipeline":
             scores = {
                 "test/mpjpe_mm": "40.1",
@@ -100,7 +101,9 @@ def fill(store: Path, runs: int) -> None:
                 "test/pck_150": "0.97",
                 "test/mpjve_mm": "3.1",
             }
-            client.create_model_version(MODEL_NAME, str(files), run.run_id, {**scores, "promotion.promoted": "False"})
+            client.create_model_version(
+                MODEL_NAME, run.artifact_uri, run.run_id, {**scores, "promotion.promoted": "False"}
+            )
         else:
             folder = store / KINDS[stage] / digest
             folder.mkdir(parents=True)

@@ -28,7 +28,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parent.parent
 TINY = (
@@ -57,9 +57,9 @@ def main() -> None:
         if options.background:
             in_background(Path(folder))
             return
-        with stack(Path(folder), options.database) as (api, logs), busy(options.load):
-            failed = nights(api, options.times)
-            print(f"  logged: {logged(logs)}")
+        with stack(Path(folder), options.database) as servers, busy(options.load):
+            failed = nights(servers.api, options.times)
+            print(f"  logged: {logged(servers.logs)}")
         if failed:
             raise SystemExit(f"{failed} of {2 * options.times} nights did not complete")
 
@@ -92,9 +92,22 @@ def nights(api: str, times: int) -> int:
     return failed
 
 
+class Servers(NamedTuple):
+    """Addresses of both, and the folder of their logs."""
+
+    prefect: str
+    mlflow: str
+    logs: Path
+
+    @property
+    def api(self) -> str:
+        """Of Prefect."""
+        return f"{self.prefect}/api"
+
+
 @contextmanager
-def stack(folder: Path, database: str) -> Iterator[tuple[str, Path]]:
-    """The address of its Prefect API, and the folder of its logs; all of it ends with the block."""
+def stack(folder: Path, database: str) -> Iterator[Servers]:
+    """`uplift up` on the store of that folder; all of it ends with the block."""
     ports = free_ports(2)
     environment = os.environ | {
         "PREFECT_HOME": str(folder / "home"),
@@ -113,7 +126,7 @@ def stack(folder: Path, database: str) -> Iterator[tuple[str, Path]]:
                 break
         if shown.poll() is not None:
             raise SystemExit("the stack did not start")
-        yield f"http://127.0.0.1:{ports[0]}/api", folder / "store" / "logs"
+        yield Servers(*(f"http://127.0.0.1:{port}" for port in ports), logs=folder / "store" / "logs")
         if shown.poll() is not None:
             raise SystemExit("the stack ended by itself")
     finally:

@@ -5,11 +5,16 @@ from typing import Any
 
 from data_contracts.errors import InputError
 from data_contracts.presets import load_preset
+from flows.stack.priority import step_back
 from flows.stack.settings import ROOT, read_settings
 
 
 def own_folder() -> dict[str, str]:
-    """Where a worker runs a flow: in its own copy of the project, wherever that is on its machine."""
+    """Where a worker runs a flow: in its own copy of the project, wherever that is on its machine.
+
+    It is also what runs first in the session of a flow run, which steps back for the servers.
+    """
+    step_back()
     os.chdir(ROOT)
     return {"directory": str(ROOT)}
 

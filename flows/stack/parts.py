@@ -7,7 +7,9 @@ It becomes that part: what is started is told what it needs by the environment, 
   night's slot, and no later night would ever begin;
 - clients outlast a server that is busy or started anew: what it answers 503 (in SQLite another one writes) is asked
   again, for nine minutes;
-- workers, and so all that trains, are nicer than the servers: with both on few cores it is the servers that get theirs.
+- runs that wait are marked late every 30 s, not 5: that is done for ten at once, which SQLite refuses more often than
+  not; a hundred in a queue took a fifth of a core for more than a minute, and 600 errors in the log;
+- flow runs, and so all that trains, step back for servers and workers (`flows.stack.priority`).
 """
 
 import argparse
@@ -27,7 +29,6 @@ from flows.stack.databases import prepare_database
 from flows.stack.settings import POOLS, ROOT, StackSettings, read_settings
 
 LOGS = "UPLIFT_LOG_FOLDER"  # where a part writes its log; none: to the terminal
-NICER = 10
 HEARTBEAT_SECONDS = 60  # between two signs of life of a flow run
 GATE = "uplift-gate"  # entry point `mlflow.app` of pyproject.toml
 QUIET = {
@@ -75,6 +76,7 @@ def _prefect(settings: StackSettings) -> tuple[list[str], dict[str, str]]:
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
         "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
         "PREFECT_SERVER_DATABASE_CONNECTION_TIMEOUT": "30",
+        "PREFECT_SERVER_SERVICES_LATE_RUNS_LOOP_SECONDS": "30",
         "PREFECT_UI_URL": settings.prefect_url,  # what notifications link to
         "PREFECT_UI_API_URL": "/api",  # by whatever name a browser came
     }
@@ -117,7 +119,6 @@ def main() -> None:
     reached = {name: os.environ.get(name) or value for name, value in settings.client_environment().items()}
     if name.startswith("worker-"):
         os.environ |= reached
-        os.nice(NICER)
         _await_pool(f"{reached['PREFECT_API_URL']}/work_pools/{name.removeprefix('worker-')}", reached)
     else:
         for variable in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "PREFECT_HOME"):  # a server is nobody's client

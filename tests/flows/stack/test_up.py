@@ -118,7 +118,7 @@ def test_both_databases_keep_a_write_ahead_log(settings):
 
 def test_pools_limits_and_every_deployment_are_there(client):
     assert client.read_work_pool("cuda").concurrency_limit == 1
-    assert client.read_work_pool("cpu").concurrency_limit is None
+    assert client.read_work_pool("cpu").concurrency_limit == 4
     for entry in yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]:
         flow = entry["entrypoint"].partition(":")[2]
         client.read_deployment_by_name(f"{flow}/{entry['name']}")
@@ -183,7 +183,9 @@ def test_a_run_without_a_sign_of_life_crashes_and_a_night_that_does_not_start_is
     late = client.create_flow_run_from_deployment(nightly.id)
     wait_for(lambda: client.read_flow_run(silent.id).state.type == StateType.CRASHED)
     assert "no sign of life" in client.read_flow_run(silent.id).state.message
-    wait_for(lambda: any(late.name in message["body"] and "did not start" in message["subject"] for message in got), 80)
+    wait_for(
+        lambda: any(late.name in message["body"] and "did not start" in message["subject"] for message in got), 120
+    )
     wait_for(lambda: any("no night began" in message["subject"] for message in got))
 
 
