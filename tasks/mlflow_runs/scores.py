@@ -6,8 +6,8 @@ bound the model's interval; `test/robustness/noise_mpjpe_mm` is its error throug
 """
 
 from data_contracts.report import REPORT_FILE, Report
-from tasks.mlflow_runs.runs import TrackedRun
 from tasks.mlflow_runs.figures.scores import error_bars, joint_skeletons, pck_curves
+from tasks.mlflow_runs.runs import TrackedRun
 
 
 def model_scores(report: Report) -> dict[str, float]:
