@@ -10,7 +10,7 @@ from typing import Any, Literal
 from data_contracts.errors import InputError
 from data_contracts.parameters.base import Parameters, without
 
-CONTRACT_VERSION = 8  # raised whenever the same parameters and inputs would give another result, or another digest
+CONTRACT_VERSION = 9  # raised whenever the same parameters and inputs would give another result, or another digest
 
 Kind = Literal["synthetic", "clips", "windows", "runs", "baselines", "reports", "keypoints", "motions", "pipelines"]
 

@@ -45,7 +45,11 @@ class Step:
 
 
 class Epochs:
-    """Steps of epochs: windows `only_2d` from epoch `epochs_3d` on, before the others, as in MotionBERT."""
+    """Steps of epochs. Windows `only_2d` join from epoch `epochs_3d` on, spread evenly among the others.
+
+    They take at most as many steps as the others, other windows each epoch: they say nothing of depth, and where they
+    are many and come before the others, as MotionBERT has them, what was known of it is lost (docs/recipes.md).
+    """
 
     def __init__(self, windows: TrainingWindows, parameters: TrainingParameters) -> None:
         self.windows, self.seed, self.epochs_3d = windows, parameters.seed, parameters.epochs_3d
@@ -55,26 +59,41 @@ class Epochs:
 
     def steps_before(self, epoch: int) -> int:
         """Optimiser steps of all earlier epochs."""
-        joined = max(0, epoch - self.epochs_3d)
-        return epoch * self._steps(self.windows.train) + joined * self._steps(self.windows.only_2d)
+        of_3d, of_2d = self._counts
+        return epoch * of_3d + max(0, epoch - self.epochs_3d) * of_2d
 
     def steps(self, epoch: int, start_step: int, device: torch.device) -> Iterator[Step]:
         """Those of an epoch from `start_step` on, on `device`."""
-        for windows, only_2d in self._sources(epoch):
-            skipped = min(start_step, self._steps(windows))
-            start_step -= skipped
-            places = windows.order(self.seed, epoch).to(device).split(self.size)[skipped:]
-            mirrored: Sequence[Tensor | None] = [None] * len(places)
-            if self.flip:
-                mirrored = mirrored_of(len(windows), self.seed, epoch).to(device).split(self.size)[skipped:]
-            batches = windows.steps(self.seed, epoch, self.size, skipped, self.flip)
-            for batch, of_batch, flipped in zip(batches, places, mirrored, strict=True):
-                yield Step(batch, of_batch, flipped, only_2d)
+        plan = self._plan(epoch)
+        done = plan[:start_step]
+        feeds = {False: self._feed(self.windows.train, epoch, done.count(False), device, False)}
+        if self.windows.only_2d is not None:
+            feeds[True] = self._feed(self.windows.only_2d, epoch, done.count(True), device, True)
+        for only_2d in plan[start_step:]:
+            yield next(feeds[only_2d])
 
-    def _sources(self, epoch: int) -> list[tuple[Windows, bool]]:
-        train = [(self.windows.train, False)]
-        only_2d = self.windows.only_2d
-        return train if only_2d is None or epoch < self.epochs_3d else [(only_2d, True), *train]
+    def _plan(self, epoch: int) -> list[bool]:
+        """Of each step of an epoch, whether it is one of `only_2d`."""
+        of_3d, of_2d = self._counts
+        total = of_3d + (of_2d if epoch >= self.epochs_3d else 0)
+        of_2d = total - of_3d
+        return [(step + 1) * of_2d // total > step * of_2d // total for step in range(total)]
+
+    def _feed(self, windows: Windows, epoch: int, skipped: int, device: torch.device, only_2d: bool) -> Iterator[Step]:
+        """Steps of one source, without the first ones."""
+        places = windows.order(self.seed, epoch).to(device).split(self.size)[skipped:]
+        mirrored: Sequence[Tensor | None] = [None] * len(places)
+        if self.flip:
+            mirrored = mirrored_of(len(windows), self.seed, epoch).to(device).split(self.size)[skipped:]
+        batches = windows.steps(self.seed, epoch, self.size, skipped, self.flip)
+        for batch, of_batch, flipped in zip(batches, places, mirrored, strict=True):
+            yield Step(batch, of_batch, flipped, only_2d)
+
+    @property
+    def _counts(self) -> tuple[int, int]:
+        """Steps of an epoch: of the windows with 3D, and of `only_2d` once these have joined."""
+        of_3d = self._steps(self.windows.train)
+        return of_3d, min(of_3d, self._steps(self.windows.only_2d))
 
     def _steps(self, windows: Windows | None) -> int:
         return 0 if windows is None else math.ceil(len(windows) / self.size)

@@ -1,8 +1,10 @@
 import copy
 import inspect
+import math
 import signal
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -32,8 +34,8 @@ from model.learning.devices import make_fabric
 from model.learning.stepping import Learner
 from model.network.dstformer import DSTformer
 from model.training import build_network, fit
-from model.windows.epochs import TrainingWindows
-from model.windows.loading import WindowTensors, load_windows
+from model.windows.epochs import Epochs, TrainingWindows
+from model.windows.loading import WindowTensors, load_windows, some_of
 from tasks.finetune import with_head
 
 ROOT = Path(__file__).parent.parent.parent
@@ -468,6 +470,27 @@ def test_windows_whose_2d_alone_is_used_join_after_the_epochs_of_the_curriculum(
     assert joined[1]["step"] - joined[0]["step"] == 2 * (plain[1]["step"] - plain[0]["step"])
     assert joined[1]["bad_steps"] == 0  # their 3D was not looked at
     assert joined[1] != plain[1]
+
+
+@pytest.mark.parametrize("of_2d", [16, 40, 200])
+def test_steps_of_2d_alone_are_spread_among_the_others_and_no_more_than_they(windows, of_2d):
+    """From any step on they are the same, as a run that is resumed needs them."""
+    train, val = windows
+    unknown = without_3d(some_of(train, [place % len(train) for place in range(of_2d)]))
+    parameters = PARAMETERS.model_copy(update={"epochs_3d": 1, "batch_size": 8, "flip": True})
+    epochs = Epochs(TrainingWindows(train, val, unknown), parameters)
+    of_3d, device = math.ceil(len(train) / 8), torch.device("cpu")
+    whole = list(epochs.steps(1, 0, device))
+    kinds = [step.only_2d for step in whole]
+    assert kinds.count(False) == of_3d
+    assert kinds.count(True) == min(of_3d, math.ceil(of_2d / 8))
+    assert all(not (before and after) for before, after in pairwise(kinds))
+    assert epochs.steps_before(2) == of_3d + len(whole)
+    assert not any(step.only_2d for step in epochs.steps(0, 0, device))
+    for start in (1, len(whole) - 1):
+        later = list(epochs.steps(1, start, device))
+        assert [step.places.tolist() for step in later] == [step.places.tolist() for step in whole[start:]]
+        assert all(torch.equal(a.windows.pose_2d, b.windows.pose_2d) for a, b in zip(later, whole[start:], strict=True))
 
 
 def without_3d(windows):
