@@ -159,7 +159,8 @@ def _python(words: list[str], is_whole: bool) -> None:
                 _python(words[words.index("-m") :], is_whole)
             return
         case ["-m", module, *words]:
-            script = ROOT.joinpath(*module.split(".")).with_suffix(".py")
+            named = ROOT.joinpath(*module.split("."))
+            script = named / "__main__.py" if named.is_dir() else named.with_suffix(".py")
         case [file, *words]:
             script = ROOT / file
     if not script.is_file():
@@ -219,7 +220,8 @@ def subcommands() -> dict[str, Any]:
 
 def benchmarks() -> list[Path]:
     """Files of benchmarks that are commands."""
-    return [file for file in sorted((ROOT / "benchmarks").glob("*.py")) if "argparse" in file.read_text()]
+    found = [*(ROOT / "benchmarks").glob("*.py"), *(ROOT / "benchmarks").glob("*/__main__.py")]
+    return [file for file in sorted(found) if "argparse" in file.read_text()]
 
 
 @cache
@@ -278,7 +280,8 @@ def test_every_command_is_on_the_page_of_commands():
         missing = {option for one in command.params for option in one.opts if option[0] == "-"} - set(shown.split())
         assert not missing, f"uplift {name}"
     for benchmark in benchmarks():
-        assert any(re.search(rf"benchmarks[./]{benchmark.stem}\b", line) for line in lines), benchmark
+        name = benchmark.parent.name if benchmark.name == "__main__.py" else benchmark.stem
+        assert any(re.search(rf"benchmarks[./]{name}\b", line) for line in lines), benchmark
     for target in re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE):
         assert f"make {target}" in lines
     assert set(deployments()) <= set(code_spans(page))
