@@ -17,7 +17,7 @@ from benchmarks.two_nights import FINAL, ROOT, TINY, ask
 from data_contracts.presets import load_preset
 from data_contracts.store.checking import check_folder
 
-FULL_SECONDS = 300  # at most
+FULL_SECONDS = 180  # at most
 
 
 def in_ingest(stack: Stack) -> None:
@@ -104,7 +104,7 @@ def on_a_full_disk(stack: Stack) -> None:
 
 
 def on_a_disk_that_stays_full(stack: Stack) -> None:
-    """The same until the night has ended, in five minutes at the latest; then somebody makes room."""
+    """The same until the night has ended, for three minutes at most; then somebody makes room."""
     stack.until("pretraining has a checkpoint", lambda: stack.partial("runs", "last.safetensors"))
     filler, began = fill_disk(stack), time.monotonic()
     ended = False

@@ -14,7 +14,8 @@ from flows.stack import restarting
 from flows.stack.settings import ROOT
 
 KEEP = (
-    "import sys; from flows.stack.restarting import keep; sys.exit(keep('prefect', sys.argv[2:], float(sys.argv[1])))"
+    "import sys; from flows.stack import restarting; restarting.SETTLED_SECONDS = float(sys.argv[2]);"
+    " sys.exit(restarting.keep('prefect', sys.argv[3:], float(sys.argv[1])))"
 )
 
 
@@ -34,8 +35,8 @@ def began(folder: Path) -> list[list[str]]:
     return [file.read_text().split() for file in sorted(folder.glob("began-*")) if file.read_text()]
 
 
-def keep(folder: Path, ends: str, seconds: float = 0.0) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-c", KEEP, str(seconds), *part(folder, ends)]
+def keep(folder: Path, ends: str, seconds: float = 0.0, settled: float = 60.0) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-c", KEEP, str(seconds), str(settled), *part(folder, ends)]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
 
@@ -56,6 +57,14 @@ def test_one_that_ended_by_itself_or_was_told_to_is_not_started_again(tmp_path, 
     kept.communicate(timeout=120)
     assert kept.returncode == (3 if "exit" in ends else 0)
     assert len(began(tmp_path)) == 1
+
+
+def test_one_that_failed_after_it_had_been_well_is_started_again_though_it_fails_at_once_then(tmp_path):
+    kept = keep(tmp_path, "time.sleep(0 if times > 1 else 2); own.kill(); sys.exit(3 if times < 4 else 0)", settled=1.5)
+    said, _ = kept.communicate(timeout=240)
+    assert kept.returncode == 0
+    assert len(began(tmp_path)) == 4
+    assert said.count("prefect failed (exit code 3); it is started again") == 3
 
 
 def test_one_that_is_killed_again_and_again_ends_everything(tmp_path):
