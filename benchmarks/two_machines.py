@@ -166,9 +166,9 @@ def run_night(name: str, environment: dict[str, str], project: Path, logs: Seque
 
 
 def flows_of(log: Path) -> list[str]:
-    """Names of the flow runs that a worker's log tells the end of."""
-    ends = r"Flow run '([^']+)' - Finished in state Completed"
-    return list(dict.fromkeys(re.findall(ends, log.read_text(errors="replace"))))
+    """Flows that a worker's log tells of, in the order in which they began."""
+    begins = r"Beginning flow run '[^']+' for flow '([^']+)'"
+    return list(dict.fromkeys(re.findall(begins, log.read_text(errors="replace"))))
 
 
 def say_status(environment: dict[str, str], project: Path) -> None:
@@ -176,7 +176,7 @@ def say_status(environment: dict[str, str], project: Path) -> None:
     command = on(SECOND, ["flows.command_line", "status", "--json"])
     done = subprocess.run(command, cwd=project, env=environment, check=True, capture_output=True, text=True)
     status = json.loads(done.stdout.strip().splitlines()[-1])
-    print(f"uplift status there: champion {json.dumps(status.get('champion'))}")
+    print(f"uplift status there: challenger {json.dumps(status.get('challenger'))}")
 
 
 if __name__ == "__main__":
