@@ -96,10 +96,10 @@ def show_people(written: Sequence[Mapping[str, Any]], told: Sequence[Mapping[str
 
 
 def show_page(link: str | None, key: str, text: str, picture: str | None = None) -> None:
-    """A link to a page that MLflow keeps, as that picture, if it is one; nothing where there is none."""
+    """A link to a page that MLflow keeps, over its picture, if it is one; nothing where there is none."""
     if link:
-        shown = f"![{text}]({picture})" if picture else text
-        create_markdown_artifact(f"[{shown}]({link})", key=key, description=f"[{text}]({link})")
+        linked = f"[{text}]({link})"  # a card shows it; the page has it above its text, and draws no picture in a link
+        create_markdown_artifact(f"![{text}]({picture})" if picture else linked, key=key, description=linked)
 
 
 def _readable(value: Any) -> str:
