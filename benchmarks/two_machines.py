@@ -35,6 +35,7 @@ SERVERS = {
 }
 CLIENT = {"PREFECT_API_AUTH_STRING": f"uplift:{PASSWORD}", "MLFLOW_TRACKING_USERNAME": "uplift"}
 CLIENT |= {"MLFLOW_TRACKING_PASSWORD": PASSWORD}
+TRAINS = ("pretrain", "finetune", "baselines", "evaluate")
 ASKING = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=10).status)"
 
 
@@ -64,9 +65,13 @@ def main() -> None:
             logs = (worker_log, folder / "store" / "logs" / "worker-cpu.log")
             for night in ("from nothing", "again"):
                 run_night(night, second | CLIENT, project, logs)
-        print(f"ran on the second machine: {', '.join(flows_of(worker_log))}")
+        there = flows_of(worker_log)
+        print(f"ran on the second machine: {', '.join(there)}")
         print(f"ran on the first: {', '.join(flows_of(folder / 'store' / 'logs' / 'worker-cpu.log'))}")
-        say_status(second | CLIENT, project)
+        versions = aliases_of(second | CLIENT, project)
+        print(f"uplift status there: {json.dumps(versions)}")
+    if not set(TRAINS) <= set(there) or "challenger" not in versions:
+        raise SystemExit("not all of the training ran on the second machine, or no version is registered")
 
 
 def write_preset(folder: Path, name: str, changes: list[str]) -> Path:
@@ -167,16 +172,16 @@ def run_night(name: str, environment: dict[str, str], project: Path, logs: Seque
 
 def flows_of(log: Path) -> list[str]:
     """Flows that a worker's log tells of, in the order in which they began."""
-    begins = r"Beginning flow run '[^']+' for flow '([^']+)'"
+    begins = r"Beginning (?:sub)?flow run '[^']+' for flow '([^']+)'"
     return list(dict.fromkeys(re.findall(begins, log.read_text(errors="replace"))))
 
 
-def say_status(environment: dict[str, str], project: Path) -> None:
-    """What `uplift status` says on the second machine."""
+def aliases_of(environment: dict[str, str], project: Path) -> dict[str, str]:
+    """Alias -> version, as `uplift status` says on the second machine."""
     command = on(SECOND, ["flows.command_line", "status", "--json"])
     done = subprocess.run(command, cwd=project, env=environment, check=True, capture_output=True, text=True)
     status = json.loads(done.stdout.strip().splitlines()[-1])
-    print(f"uplift status there: challenger {json.dumps(status.get('challenger'))}")
+    return {alias: found["version"] for alias, found in status["versions"].items()}
 
 
 if __name__ == "__main__":

@@ -16,10 +16,8 @@ from data_contracts.errors import InputError
 from flows.stack import automations
 from flows.stack.settings import ROOT, StackSettings
 
-AT_ONCE = {
-    "cpu": 4,
-    "cuda": 1,
-}  # runs at a time, of a pool that is made anew: each takes 200 MB before it does anything
+# runs at a time, of a pool that is made anew: each takes 200 MB before it does anything
+AT_ONCE = {"cpu": 4, "cuda": 1}
 
 
 def register(settings: StackSettings, say: Callable[[str], None]) -> None:

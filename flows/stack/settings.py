@@ -64,7 +64,10 @@ class StackSettings(BaseModel):
         10, ge=3, description="A run whose process gave no sign of life for so long is marked crashed."
     )
     restart_seconds: float = Field(
-        5, ge=0, le=300, description="A server or worker of make up that was killed is started again after so long."
+        5,
+        ge=0,
+        le=300,
+        description="A server or worker of make up that was killed or failed is started again after so long.",
     )
 
     @field_validator("night_timezone")

@@ -1,4 +1,4 @@
-"""A part that is killed is started again; one that ends by itself, or was told to end, is not."""
+"""A part that is killed, or fails late, is started again; one that ends soon by itself, or was told to end, is not."""
 
 import os
 import signal
