@@ -24,7 +24,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks.postgresql import postgresql_server
-from benchmarks.two_nights import ROOT
+from benchmarks.stack import ROOT, uplift_up
 
 FIRST, SECOND = "uplift-first", "uplift-second"
 ADDRESSES = {FIRST: "10.200.0.1", SECOND: "10.200.0.2"}  # private, as MLflow wants who asks for it by number
@@ -58,7 +58,7 @@ def main() -> None:
         first = shared | {"UPLIFT_HOST": "0.0.0.0", "UPLIFT_WORKERS": "cpu", "PREFECT_HOME": str(folder / "home-1")}
         first |= {"UPLIFT_DATABASE_URL": database, "UPLIFT_PRESET": str(preset)}
         second = shared | SERVERS | {"PREFECT_HOME": str(folder / "home-2"), "PYTHONPATH": str(project)}
-        ended.enter_context(stack(first, folder / "up.log"))
+        ended.enter_context(uplift_up(first, folder / "up.log", ["ip", "netns", "exec", FIRST]))
         say_who_is_refused(second)
         worker_log = folder / "worker.log"
         with started(SECOND, ["flows.stack.parts", "worker-cuda"], second, project, worker_log):
@@ -136,17 +136,6 @@ def started(
     finally:
         process.send_signal(signal.SIGINT)
         process.wait()
-
-
-@contextmanager
-def stack(environment: dict[str, str], log: Path) -> Iterator[None]:
-    """`uplift up` on the first machine, ready."""
-    with started(FIRST, ["flows.command_line", "up"], environment, ROOT, log) as process:
-        while "Ctrl-C here" not in log.read_text():
-            if process.poll() is not None:
-                raise SystemExit(f"the stack did not start:\n{log.read_text()[-2000:]}")
-            time.sleep(0.5)
-        yield
 
 
 def say_who_is_refused(environment: dict[str, str]) -> None:

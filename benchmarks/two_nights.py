@@ -14,35 +14,19 @@ request that names a flow which is not there), and says what became of the answe
 """
 
 import argparse
-import json
 import os
 import signal
-import socket
 import statistics
 import subprocess
 import sys
 import time
 import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
 
-ROOT = Path(__file__).parent.parent
-TINY = (
-    "synthetic.people=6",
-    "synthetic.seconds=1.5",
-    "convert.views=1",
-    "ingest.min_frames=10",
-    "pretrain.network.embed_dim=16",
-    "pretrain.network.fusion_depth=1",
-    "pretrain.max_epochs=1",
-    "baselines.mlp.minutes=0.02",
-    "evaluate.robustness_windows=0",
-)
-FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+from benchmarks.stack import COUNTED, ask, free_ports, stack, start_run, tiny, until_ended
 
 
 def main() -> None:
@@ -57,7 +41,8 @@ def main() -> None:
         if options.background:
             in_background(Path(folder))
             return
-        with stack(Path(folder), options.database) as servers, busy(options.load):
+        told = COUNTED | {"UPLIFT_DATABASE_URL": options.database}
+        with stack(Path(folder), told) as servers, busy(options.load):
             failed = nights(servers.api, options.times)
             print(f"  logged: {logged(servers.logs)}")
         if failed:
@@ -66,72 +51,22 @@ def main() -> None:
 
 def nights(api: str, times: int) -> int:
     """Two at a time; how many did not complete."""
-    from data_contracts.presets import load_preset
-
-    here = ask(f"{api}/deployments/name/pipeline/here")["id"]
-    seconds, failed = [], 0
+    seconds: list[float] = []
+    failed = 0
     for number in range(times):
-        started = time.monotonic()
-        runs = []
+        started, runs = time.monotonic(), []
         for seed in (2 * number, 2 * number + 1):
-            wanted = load_preset(str(ROOT / "benchmarks/small.yaml"), [*TINY, f"pretrain.seed={seed}"])
-            given = {"parameters": wanted.model_dump(mode="json"), "train_on": "cuda"}
-            runs.append(ask(f"{api}/deployments/{here}/create_flow_run", {"parameters": given})["id"])
-        states: dict[str, str] = {}
-        while len(states) < len(runs):
-            time.sleep(2)
-            for run in set(runs) - set(states):
-                state = ask(f"{api}/flow_runs/{run}")["state"]
-                if state["type"] in FINAL:
-                    states[run] = state["type"]
-                    seconds.append(time.monotonic() - started)
-        failed += sum(state != "COMPLETED" for state in states.values())
+            given = {"parameters": tiny(f"pretrain.seed={seed}").model_dump(mode="json"), "train_on": "cuda"}
+            runs.append(start_run(api, "pipeline/here", given))
+        states = []
+        for state in until_ended(api, runs, pause=2):
+            states.append(state)
+            seconds.append(time.monotonic() - started)
+        failed += sum(state != "COMPLETED" for state in states)
         load = os.getloadavg()[0]
-        print(f"  {number + 1}: {' '.join(states.values())} after {seconds[-1]:.0f} s, load {load:.1f}", flush=True)
+        print(f"  {number + 1}: {' '.join(states)} after {seconds[-1]:.0f} s, load {load:.1f}", flush=True)
     print(f"{2 * times - failed} of {2 * times} nights completed, in {statistics.median(seconds):.0f} s at the median")
     return failed
-
-
-class Servers(NamedTuple):
-    """Addresses of both, and the folder of their logs."""
-
-    prefect: str
-    mlflow: str
-    logs: Path
-
-    @property
-    def api(self) -> str:
-        """Of Prefect."""
-        return f"{self.prefect}/api"
-
-
-@contextmanager
-def stack(folder: Path, database: str) -> Iterator[Servers]:
-    """`uplift up` on the store of that folder; all of it ends with the block."""
-    ports = free_ports(2)
-    environment = os.environ | {
-        "PREFECT_HOME": str(folder / "home"),
-        "UPLIFT_STORE": str(folder / "store"),
-        "UPLIFT_PREFECT_PORT": str(ports[0]),
-        "UPLIFT_MLFLOW_PORT": str(ports[1]),
-        "UPLIFT_DATABASE_URL": database,
-        "PREFECT_SERVER_LOG_RETRYABLE_ERRORS": "true",  # to count them: what is answered 503 is asked again, unsaid
-    }
-    command = [sys.executable, "-m", "flows.command_line", "up"]
-    shown = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
-    assert shown.stdout is not None
-    try:
-        for line in shown.stdout:
-            if line.startswith("Ctrl-C"):
-                break
-        if shown.poll() is not None:
-            raise SystemExit("the stack did not start")
-        yield Servers(*(f"http://127.0.0.1:{port}" for port in ports), logs=folder / "store" / "logs")
-        if shown.poll() is not None:
-            raise SystemExit("the stack ended by itself")
-    finally:
-        shown.send_signal(signal.SIGINT)
-        shown.communicate()
 
 
 @contextmanager
@@ -177,32 +112,6 @@ def healthy(api: str) -> bool:
     with suppress(OSError):
         return bool(ask(f"{api}/health"))
     return False
-
-
-def ask(url: str, body: dict[str, Any] | None = None) -> Any:
-    """JSON that a server answers with; a POST where there is a body. After 503 it is asked again, as clients do."""
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
-    for attempt in range(8):
-        try:
-            with urllib.request.urlopen(request, timeout=120) as reply:
-                return json.load(reply)
-        except urllib.error.HTTPError as error:
-            if error.code != 503:
-                raise
-            time.sleep(2**attempt)
-    raise SystemExit(f"{url}: 503, eight times in a row")
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody has."""
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 if __name__ == "__main__":

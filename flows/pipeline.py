@@ -15,7 +15,15 @@ from data_contracts.sources import find_motion_files
 from data_contracts.store import identities
 from data_contracts.store.digests import Identity
 from data_contracts.store.folders import CHECKPOINT_FILE, default_store
-from flows.prefect_ui.artifacts import DATA_TEXT, DURATIONS_TEXT, PLAYING_TEXT, show_night, show_page, show_scores
+from flows.prefect_ui.artifacts import (
+    DATA_TEXT,
+    DURATIONS_TEXT,
+    PLAYING_TEXT,
+    show_night,
+    show_page,
+    show_scores,
+    shown_if_it_fails,
+)
 from flows.prefect_ui.forms import described
 from flows.stage_runs.day import day_of_run
 from flows.stage_runs.deployed import must_be_deployed, send
@@ -74,45 +82,46 @@ def pipeline(
         `stages` (every stage's result), `metrics` (model and baselines), `model` (name, version, URI), `folder`,
         `digest`, `promotion` (the decision; none where none was taken). The final state's message says what came of it.
     """
-    root = default_store(store)
-    if promote == "approve":
-        must_be_deployed(ASKS_A_PERSON)
-    day = day_of_run() if fresh else None
-    parameters = of_day(parameters, day) if day else parameters
-    start = champion_to_start_from(root, parameters.convert.window) if start_from == "champion" else None
     stages: dict[str, StageResult] = {}
-    if source == SYNTHETIC_SOURCE:
-        motion = stages["synthesise"] = synthesise_motion(root, parameters.synthetic)
-        source, clip_list = str(motion.path / PICKLE_FILE), str(motion.path / CLIP_LIST_FILE)
-    files = find_motion_files(source, clip_list)
-    with open_pipeline(root, files, parameters, start, day) as tracked:
+    with shown_if_it_fails(stages):
+        root = default_store(store)
+        if promote == "approve":
+            must_be_deployed(ASKS_A_PERSON)
+        day = day_of_run() if fresh else None
+        parameters = of_day(parameters, day) if day else parameters
+        start = champion_to_start_from(root, parameters.convert.window) if start_from == "champion" else None
+        if source == SYNTHETIC_SOURCE:
+            motion = stages["synthesise"] = synthesise_motion(root, parameters.synthetic)
+            source, clip_list = str(motion.path / PICKLE_FILE), str(motion.path / CLIP_LIST_FILE)
+        files = find_motion_files(source, clip_list)
+        with open_pipeline(root, files, parameters, start, day) as tracked:
 
-        def run(identity: Identity, deployment: str | None = None, **arguments: Any) -> StageResult:
-            result = stages[identity.name] = dispatch_stage(root, identity, deployment, tracked.run_id, **arguments)
-            return result
+            def run(identity: Identity, deployment: str | None = None, **arguments: Any) -> StageResult:
+                result = stages[identity.name] = dispatch_stage(root, identity, deployment, tracked.run_id, **arguments)
+                return result
 
-        clips = run(
-            identities.ingest(files, parameters.ingest),
-            source=source,
-            clip_list=clip_list,
-            parameters=parameters.ingest,
-        )
-        show_data(root, tracked, clips)
-        show_page(run_artifact(root, tracked.run_id, DATA_PAGE), "pipeline-data", DATA_TEXT)
-        windows = run(
-            identities.convert(clips.path, parameters.convert),
-            clips=clips.folder,
-            parameters=parameters.convert,
-            workers=parameters.workers,
-        )
-        _must_hold(windows, parameters.evaluate.split)
-        tuned, report = _train_and_score(run, windows, parameters, train_on, start)
-        flip, licence = parameters.evaluate.flip, parameters.ingest.licence
-        version = register(root, tracked, tuned, windows, report, flip, licence)
-        picture = show_durations(tracked, root, stages)
-    playing = stage_artifact(root, report.digest, PLAYING_PAGE)
-    _show_result(root, tracked.run_id, report, picture, playing)
-    headline, decision = _promote(promote, root, version["version"], parameters)
+            clips = run(
+                identities.ingest(files, parameters.ingest),
+                source=source,
+                clip_list=clip_list,
+                parameters=parameters.ingest,
+            )
+            show_data(root, tracked, clips)
+            show_page(run_artifact(root, tracked.run_id, DATA_PAGE), "pipeline-data", DATA_TEXT)
+            windows = run(
+                identities.convert(clips.path, parameters.convert),
+                clips=clips.folder,
+                parameters=parameters.convert,
+                workers=parameters.workers,
+            )
+            _must_hold(windows, parameters.evaluate.split)
+            tuned, report = _train_and_score(run, windows, parameters, train_on, start)
+            flip, licence = parameters.evaluate.flip, parameters.ingest.licence
+            version = register(root, tracked, tuned, windows, report, flip, licence)
+            picture = show_durations(tracked, root, stages)
+        playing = stage_artifact(root, report.digest, PLAYING_PAGE)
+        _show_result(root, tracked.run_id, report, picture, playing)
+        headline, decision = _promote(promote, root, version["version"], parameters)
     links = {
         "its run in MLflow": run_page(root, tracked.run_id),
         f"version {version['version']} of the model, with its card": version_page(root, version["version"]),

@@ -29,8 +29,8 @@ from typing import Any
 
 from benchmarks.crashes.cases import CASES, OTHERS
 from benchmarks.crashes.nights import mlflow_runs, outcome, undisturbed
-from benchmarks.crashes.stack import SILENT_MINUTES, NotAsPromised, Stack, flow_of, in_a_line, start_stack
-from benchmarks.two_nights import FINAL, ask
+from benchmarks.crashes.target import SILENT_MINUTES, NotAsPromised, Stack, flow_of, in_a_line, start_stack
+from benchmarks.stack import FINAL, StackEnded, ask
 from data_contracts.errors import InputError
 
 HAND_SECONDS = 20  # until somebody types the command: a worker says twice that a process died, some seconds apart
@@ -84,7 +84,7 @@ def run_case(name: str, root: Path, reference: dict[str, Any], options: argparse
             seconds = time.monotonic() - started
             must_be_over(stack)
             must_be_as(reference, stack)
-    except (NotAsPromised, InputError) as error:
+    except (NotAsPromised, StackEnded, InputError) as error:
         seconds, verdict = time.monotonic() - started, f"**no**: {error}"
     what = "; ".join(stack.said) if stack else what
     print(f"| `{name}` | {what} | {ended} | {seconds:.0f} | {verdict} |", flush=True)

@@ -12,8 +12,8 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from benchmarks.crashes.nights import finished, versions
-from benchmarks.crashes.stack import DISK_MB, NotAsPromised, Stack, start_stack
-from benchmarks.two_nights import FINAL, ROOT, TINY, ask
+from benchmarks.crashes.target import DISK_MB, NotAsPromised, Stack, start_stack
+from benchmarks.stack import FINAL, ROOT, TINY, ask
 from data_contracts.presets import load_preset
 from data_contracts.store.checking import check_folder
 

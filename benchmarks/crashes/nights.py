@@ -10,20 +10,19 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from benchmarks.two_nights import ROOT, TINY, ask, free_ports
-from data_contracts.presets import load_preset
+from benchmarks.stack import ROOT, TINY, ask, free_ports, tiny
 from data_contracts.store.checking import check_folder
 from data_contracts.store.digests import KINDS
 from data_contracts.store.manifests import MANIFEST, read_manifest
 
-SETTINGS = (*TINY, "pretrain.max_epochs=4", "pretrain.patience=4", "pretrain.keep_top=1", "finetune.max_epochs=2")
+CHANGES = ("pretrain.max_epochs=4", "pretrain.patience=4", "pretrain.keep_top=1", "finetune.max_epochs=2")
 WHERE = ("runtime.checkpoint_minutes=0.01", "runtime.wait_minutes=5")  # where it runs: no result
 EXACT = ("clips", "windows", "runs")  # kinds of folders that are the same to the byte; a baseline learns for minutes
 
 
 def wanted() -> Any:
     """Parameters of the night."""
-    return load_preset(str(ROOT / "benchmarks/small.yaml"), [*SETTINGS, *WHERE])
+    return tiny(*CHANGES, *WHERE)
 
 
 def undisturbed(root: Path) -> dict[str, Any]:
@@ -34,7 +33,7 @@ def undisturbed(root: Path) -> dict[str, Any]:
     environment = {**os.environ, "PREFECT_HOME": str(root / "undisturbed-home"), "OMP_NUM_THREADS": "1"}
     for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI"):
         environment.pop(name, None)
-    settings = [f"--set={setting}" for setting in (*SETTINGS, *WHERE)]
+    settings = [f"--set={setting}" for setting in (*TINY, *CHANGES, *WHERE)]
     command = [sys.executable, "-m", "flows.command_line", "pipeline", "--promote", "gate", "--store", str(store)]
     command += ["--preset", str(ROOT / "benchmarks/small.yaml"), *settings]
     started = time.monotonic()

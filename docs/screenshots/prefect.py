@@ -107,8 +107,8 @@ def make_pictures(server: Prefect, into: Path) -> None:
         if failed:
             with pictured("failed", 860) as page:
                 go_to(page, f"{runs}/{failed[0]['id']}", failed[0]["name"])
-                click(page, "Details")
-                click(page, "See More")
+                click(page, "Artifacts")
+                page.wait_for("document.body.innerText.includes('failed: ')")
         with pictured("deployments", 1090) as page:
             go_to(page, f"{server.pages}/deployments?limit=25", "weekly")
         with pictured("automations", 1500) as page:

@@ -1,11 +1,14 @@
 """What the Prefect UI shows of a stage."""
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from prefect import runtime
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.logging import get_run_logger
 
 from data_contracts.report import METHODS, StageResult
 
@@ -59,16 +62,35 @@ def show_groups(result: StageResult) -> None:
     create_table_artifact(table=rows, key="convert-groups", description=f"Clips and windows of {result.digest}")
 
 
-def show_night(headline: str, stages: Mapping[str, StageResult], links: Mapping[str, str | None]) -> None:
+def show_night(
+    headline: str, stages: Mapping[str, StageResult], links: Mapping[str, str | None], text: str = ""
+) -> None:
     """What came of a night, in a line; a row for every stage; and where to look further, as far as that is known."""
-    lines = ["| stage | minutes | what is there | folder |", "|---|--:|---|---|"]
+    lines = [text, "", "| stage | minutes | what is there | folder |", "|---|--:|---|---|"]
     for name, result in stages.items():
         took = "cached" if result.cached else f"{result.seconds / 60:.1f}"
         lines.append(
             f"| {name} | {took} | {_in_words(result.counts)} | `{Path(result.folder).parent.name}/{result.digest}` |"
         )
     lines += ["", *(f"- [{text}]({link})" for text, link in links.items() if link)]
-    create_markdown_artifact("\n".join(lines) + "\n", key="pipeline-summary", description=headline)
+    create_markdown_artifact("\n".join(lines).lstrip() + "\n", key="pipeline-summary", description=headline)
+
+
+@contextmanager
+def shown_if_it_fails(stages: Mapping[str, StageResult]) -> Iterator[None]:
+    """Where a night fails: why, in a line, what it has done by then, and how it goes on from there."""
+    try:
+        yield
+    except Exception as error:
+        why = " ".join(f"failed: {type(error).__name__}: {error}".split())
+        again = "What is done stays in the store, and the next night goes on from it"
+        if runtime.deployment.id:
+            again += f"; so does `prefect flow-run retry {runtime.flow_run.id}`"
+        try:
+            show_night(why, stages, {}, f"{why}\n\n{again}.")
+        except Exception as unseen:  # the first one is what is to be told
+            get_run_logger().warning(f"the night's summary could not be shown: {unseen!r:.200}")
+        raise
 
 
 def show_scores(metrics: Mapping[str, Mapping[str, float]], key: str) -> None:

@@ -114,7 +114,9 @@ def test_mlflow_has_a_parent_run_with_a_child_per_stage(outcome, store):
     assert scored["test/linear/robustness/coco17_mpjpe_mm"] == pytest.approx(robustness["coco17"]["linear"])
     minutes = [sum(outcome["stages"][name]["seconds"] for name in ("pretrain", "finetune")) / 60]
     minutes.append(outcome["stages"]["baselines"]["statistics"]["train_minutes"]["mlp"])
-    assert [scored["train_minutes"], scored["mlp/train_minutes"]] == pytest.approx(minutes, rel=0.05)
+    assert [scored["train_minutes"], scored["mlp/train_minutes"]] == pytest.approx(
+        minutes, rel=0.3
+    )  # their starts apart
     history = client.get_metric_history(by_name["pretrain"].info.run_id, "val_mpjpe_mm")
     steps = [metric.step for metric in history]
     assert len(steps) == len(set(steps)) == 2
@@ -252,6 +254,10 @@ def test_a_failing_stage_ends_the_pipeline_and_leaves_no_folder(outcome, paramet
     assert sorted((store / "clips").glob("[!.]*")) == before
     failed = {run_id: name for run_id, name in failed_runs(store).items() if run_id not in failed_before}
     assert sorted(failed.values()) == ["ingest", "pipeline"]
+    (summary,) = [text for text in artifacts_of("pipeline-summary") if text.startswith("failed: InputError: ")]
+    assert re.match("failed: InputError: .*no clip is left.*\n\nWhat is done stays in the store, ", summary)
+    assert "| synthesise |" in summary
+    assert "| ingest |" not in summary
 
 
 def failed_runs(store):

@@ -15,7 +15,7 @@ import pytest
 from prefect.events.worker import EventsWorker
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
-from benchmarks.two_nights import free_ports
+from benchmarks.stack import free_ports
 from flows.stack.settings import ROOT, StackSettings
 
 PASSWORD = "correct horse"

@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -14,7 +13,7 @@ from typing import Any
 import psutil
 
 from benchmarks.crashes.nights import wanted
-from benchmarks.two_nights import FINAL, ROOT, ask, free_ports
+from benchmarks.stack import FINAL, ask, stack, start_run
 
 SILENT_MINUTES = 3
 DISK_MB = 100
@@ -39,9 +38,8 @@ class Stack:
 
     def start_night(self) -> None:
         """A run of `pipeline/nightly`."""
-        nightly = ask(f"{self.api}/deployments/name/pipeline/nightly")["id"]
         given = {"parameters": wanted().model_dump(mode="json"), "train_on": "cuda", "promote": "gate"}
-        self.night = ask(f"{self.api}/deployments/{nightly}/create_flow_run", {"parameters": given})["id"]
+        self.night = start_run(self.api, "pipeline/nightly", given)
 
     def state(self, run: str | None = None) -> dict[str, Any]:
         """Of a flow run, the night's if none is named."""
@@ -137,43 +135,15 @@ def start_stack(
     store.mkdir(parents=True, exist_ok=True)
     if on_tmpfs:
         subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m", "tmpfs", str(store)], check=True)
-    try:
-        with _start(folder, store, down, hours, told or {}) as stack:
-            yield stack
-    finally:
-        if on_tmpfs:
-            subprocess.run(["umount", "--lazy", str(store)], check=True)
-
-
-@contextmanager
-def _start(folder: Path, store: Path, down: float, hours: float, told: dict[str, str]) -> Iterator[Stack]:
-    prefect, mlflow = free_ports(2)
-    environment = os.environ | {
-        "PREFECT_HOME": str(folder / "home"),
-        "UPLIFT_STORE": str(store),
-        "UPLIFT_PREFECT_PORT": str(prefect),
-        "UPLIFT_MLFLOW_PORT": str(mlflow),
+    variables = {
         "UPLIFT_SILENT_MINUTES": str(SILENT_MINUTES),
         "UPLIFT_RESTART_SECONDS": f"{down:g}",
         "OMP_NUM_THREADS": "1",
-        **told,
+        **(told or {}),
     }
-    command = [sys.executable, "-m", "flows.command_line", "up"]
-    with (folder / "terminal").open("w") as terminal:
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=terminal, stderr=terminal, text=True)
     try:
-        for _ in range(1200):
-            if "Ctrl-C here" in (folder / "terminal").read_text() or process.poll() is not None:
-                break
-            time.sleep(0.5)
-        if process.poll() is not None:
-            raise SystemExit(f"the stack did not start: {(folder / 'terminal').read_text()[-2000:]}")
-        urls = f"http://127.0.0.1:{prefect}/api", f"http://127.0.0.1:{mlflow}"
-        stack = Stack(store, *urls, process, down, hours)
-        yield stack
-        if process.poll() is not None:
-            raise NotAsPromised(f"the stack ended by itself: {(folder / 'terminal').read_text()[-500:]}")
+        with stack(folder, variables) as servers:
+            yield Stack(store, servers.api, servers.mlflow, servers.process, down, hours)
     finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
-        process.wait()
+        if on_tmpfs:
+            subprocess.run(["umount", "--lazy", str(store)], check=True)
