@@ -34,6 +34,8 @@ class EagerDSTformer(nn.Module):
 
 
 class EagerBackbone(nn.Module):
+    """Pose (windows, frames, joints, channels) -> features of every joint, both streams fused after each block."""
+
     def __init__(self, config: DSTformerConfig) -> None:
         super().__init__()
         self.dim_in = config.dim_in
@@ -63,6 +65,8 @@ class EagerBackbone(nn.Module):
 
 
 class EagerBlock(nn.Module):
+    """Attention over space and over time, in the order of its stream, each with an MLP."""
+
     def __init__(self, config: DSTformerConfig, order: str) -> None:
         super().__init__()
         self.order = order
@@ -76,6 +80,8 @@ class EagerBlock(nn.Module):
 
 
 class EagerAttentionMLP(nn.Module):
+    """Attention, then an MLP, each normalised before and added to what it was given."""
+
     def __init__(self, config: DSTformerConfig, over_time: bool) -> None:
         super().__init__()
         dim, hidden = config.embed_dim, int(config.embed_dim * config.mlp_ratio)

@@ -41,7 +41,7 @@ from model.scoring.metrics import mpjpe, p_mpjpe
 from model.windows.corruption import add_detector_noise
 from tasks.keypoint_files.reading import read_keypoints
 from tasks.keypoint_files.tracks import tracks_of
-from tasks.keypoint_files.trc import _MARKERS
+from tasks.keypoint_files.trc import MARKERS
 from tasks.views.cameras import Camera, rotation_matrix
 from tests.tasks.keypoint_files.writing import alphapose, mediapipe, mmpose, openpose, seen_by
 
@@ -152,7 +152,7 @@ def _skeletons(folder: Path, values: np.ndarray) -> Path:
 
 
 def _trc(folder: Path, values: np.ndarray) -> Path:
-    names = {keypoint: marker for marker, keypoint in reversed(_MARKERS.items())}
+    names = {keypoint: marker for marker, keypoint in reversed(MARKERS.items())}
     kept = [k for k, keypoint in enumerate(SKELETONS[Detector.HALPE26].keypoints) if keypoint in names]
     markers = [names[SKELETONS[Detector.HALPE26].keypoints[k]] for k in kept]
     header = "DataRate\tCameraRate\tNumFrames\tNumMarkers\tUnits"

@@ -21,7 +21,7 @@ _PARTS = {
     **{part.title(): part for part in ("hip", "knee", "ankle", "shoulder", "elbow", "wrist", "eye", "ear", "heel")},
     **{"BigToe": "big_toe", "SmallToe": "small_toe"},
 }
-_MARKERS = {
+MARKERS = {
     **{f"L{marker}": f"left_{part}" for marker, part in _PARTS.items()},
     **{f"R{marker}": f"right_{part}" for marker, part in _PARTS.items()},
     **{"Nose": "nose", "Neck": "neck", "Head": "head", "Hip": "mid_hip", "CHip": "mid_hip"},
@@ -59,8 +59,8 @@ def read_trc(path: Path) -> list[Detections]:
     keypoints = SKELETONS[skeleton].keypoints
     points = np.full((len(rows), len(keypoints), 2), np.nan)
     for place, name in enumerate(names):
-        if _MARKERS.get(name) in keypoints:
-            points[:, keypoints.index(_MARKERS[name])] = xy[:, place]
+        if MARKERS.get(name) in keypoints:
+            points[:, keypoints.index(MARKERS[name])] = xy[:, place]
     seen = ~np.isnan(points).any(axis=-1) & (points != 0).any(axis=-1)
     rate = _rate(path, header.get("DataRate", ""))
     return [
@@ -90,7 +90,7 @@ def _rows(path: Path, lines: list[str], count: int) -> np.ndarray:
 
 def _skeleton(path: Path, names: list[str]) -> Detector:
     """The first whose used keypoints all have a marker."""
-    given = {_MARKERS.get(name) for name in names}
+    given = {MARKERS.get(name) for name in names}
     for skeleton in (Detector.HALPE26, Detector.COCO17, Detector.BODY25):
         used = np.flatnonzero(SKELETONS[skeleton].weights.any(axis=0))
         if {SKELETONS[skeleton].keypoints[keypoint] for keypoint in used} <= given:
