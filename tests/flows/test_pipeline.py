@@ -254,8 +254,8 @@ def test_a_failing_stage_ends_the_pipeline_and_leaves_no_folder(outcome, paramet
     assert sorted((store / "clips").glob("[!.]*")) == before
     failed = {run_id: name for run_id, name in failed_runs(store).items() if run_id not in failed_before}
     assert sorted(failed.values()) == ["ingest", "pipeline"]
-    (summary,) = [text for text in artifacts_of("pipeline-summary") if text.startswith("failed: InputError: ")]
-    assert re.match("failed: InputError: .*no clip is left.*\n\nWhat is done stays in the store, ", summary)
+    said = re.compile("failed: InputError: .*no clip is left.*\\n\\nWhat is done stays in the store, ")
+    summary = next(text for text in artifacts_of("pipeline-summary") if said.match(text))  # other tests fail, too
     assert "| synthesise |" in summary
     assert "| ingest |" not in summary
 
