@@ -105,10 +105,8 @@ def make_pictures(server: Prefect, into: Path) -> None:
                 go_to(page, server.artifact(night, f"pipeline-{key}"), f"pipeline-{key}")
                 page.wait_for("[...document.images].every((one) => one.complete && one.naturalWidth)")
         if failed:
-            with pictured("failed", 860) as page:
-                go_to(page, f"{runs}/{failed[0]['id']}", failed[0]["name"])
-                click(page, "Artifacts")
-                page.wait_for("document.body.innerText.includes('failed: ')")
+            with pictured("failed", 500) as page:
+                go_to(page, server.artifact(failed[0], "pipeline-summary"), "flow-run retry")
         with pictured("deployments", 1090) as page:
             go_to(page, f"{server.pages}/deployments?limit=25", "weekly")
         with pictured("automations", 1500) as page:

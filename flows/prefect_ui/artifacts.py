@@ -66,7 +66,9 @@ def show_night(
     headline: str, stages: Mapping[str, StageResult], links: Mapping[str, str | None], text: str = ""
 ) -> None:
     """What came of a night, in a line; a row for every stage; and where to look further, as far as that is known."""
-    lines = [text, "", "| stage | minutes | what is there | folder |", "|---|--:|---|---|"]
+    lines = [text, ""]
+    if stages:
+        lines += ["| stage | minutes | what is there | folder |", "|---|--:|---|---|"]
     for name, result in stages.items():
         took = "cached" if result.cached else f"{result.seconds / 60:.1f}"
         lines.append(
@@ -87,7 +89,7 @@ def shown_if_it_fails(stages: Mapping[str, StageResult]) -> Iterator[None]:
         if runtime.deployment.id:
             again += f"; so does `prefect flow-run retry {runtime.flow_run.id}`"
         try:
-            show_night(why, stages, {}, f"{why}\n\n{again}.")
+            show_night(why, stages, {}, f"{again}.")
         except Exception as unseen:  # the first one is what is to be told
             get_run_logger().warning(f"the night's summary could not be shown: {unseen!r:.200}")
         raise
