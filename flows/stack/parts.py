@@ -32,7 +32,7 @@ from flows.stack.settings import POOLS, ROOT, StackSettings, read_settings
 
 LOGS = "UPLIFT_LOG_FOLDER"  # where a part writes its log; none: to the terminal
 HEARTBEAT_SECONDS = 60  # between two signs of life of a flow run
-GATE = "uplift-gate"  # entry point `mlflow.app` of pyproject.toml
+MLFLOW_APP, GATE = "uplift-mlflow", "uplift-gate"  # entry points `mlflow.app` of pyproject.toml
 QUIET = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
@@ -94,8 +94,8 @@ def _mlflow(settings: StackSettings) -> tuple[list[str], dict[str, str]]:
     command += ["--artifacts-destination", settings.artifacts or str(settings.root / "mlartifacts")]
     command += ["--workers", "4" if settings.database_url else "1"]  # of SQLite one process is the writer
     variables = QUIET | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    command += ["--app-name", GATE if settings.api_password else MLFLOW_APP]
     if settings.api_password:
-        command += ["--app-name", GATE]
         variables["UPLIFT_API_PASSWORD"] = settings.api_password  # it may stand in `.env` alone
     return command, variables
 

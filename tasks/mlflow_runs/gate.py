@@ -10,6 +10,8 @@ import hmac
 import os
 from typing import Any
 
+from tasks.mlflow_runs import server
+
 HEALTH = "/health"  # says nothing but OK; Prefect's answers without a password, too
 PASSWORD, USER = "UPLIFT_API_PASSWORD", "uplift"
 
@@ -47,9 +49,7 @@ def create_app() -> Gate:
     RuntimeError
         There is no password in the environment.
     """
-    from mlflow.server.fastapi_app import app
-
     password = os.environ.get(PASSWORD)
     if not password:
         raise RuntimeError(f"{PASSWORD} is not set: an MLflow server behind a password needs one")
-    return Gate(app, password)
+    return Gate(server.create_app(), password)
