@@ -43,8 +43,14 @@ def hold(path: Path, what: str) -> Iterator[None]:
 
 
 @contextmanager
-def taken(path: Path) -> Iterator[bool]:
-    """The lock file `path` if nobody holds it, while the block runs; whether it is had."""
+def taken(path: Path, says_who: bool = False) -> Iterator[bool]:
+    """The lock file `path` if nobody holds it, while the block runs; whether it is had.
+
+    Parameters
+    ----------
+    says_who
+        Leave a note of the holder, for those who find it held.
+    """
     lock = FileLock(path)
     try:
         lock.acquire(blocking=False)
@@ -52,8 +58,12 @@ def taken(path: Path) -> Iterator[bool]:
         yield False
         return
     try:
+        if says_who:
+            _write(note_of(path))
         yield True
     finally:
+        if says_who:
+            note_of(path).unlink(missing_ok=True)
         lock.release()
 
 

@@ -21,10 +21,10 @@ from pathlib import Path
 
 import honcho.manager
 import psutil
-from filelock import FileLock, Timeout
 from honcho.environ import parse_procfile
 
 from data_contracts.errors import InputError
+from data_contracts.store.locks import holder, taken
 from flows.stack.parts import LOGS, PATIENT, QUIET, answers
 from flows.stack.restarting import PART
 from flows.stack.settings import POOLS, ROOT, StackSettings, variables
@@ -188,15 +188,11 @@ def _must_be_free(settings: StackSettings) -> None:
 def _alone(store: Path) -> Iterator[None]:
     """Refuses to start a store's servers twice."""
     store.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(store / ".up.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise InputError(f"{store}: its servers are up already, in another terminal") from error
-    try:
+    lock = store / ".up.lock"
+    with taken(lock, says_who=True) as is_ours:
+        if not is_ours:
+            raise InputError(f"{store}: its servers are up already, by {holder(lock) or 'one that just ended'}")
         yield
-    finally:
-        lock.release()
 
 
 def _say(text: str) -> None:

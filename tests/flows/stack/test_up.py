@@ -205,7 +205,7 @@ def test_a_second_stack_on_its_ports_or_its_store_is_refused(settings):
     asked = {**os.environ, "UPLIFT_PREFECT_PORT": str(settings.prefect_port), "UPLIFT_STORE": settings.store}
     for told, reason in (
         (asked, f"127.0.0.1:{settings.prefect_port}: Address already in use; UPLIFT_PREFECT_PORT names another"),
-        (asked | {"UPLIFT_PREFECT_PORT": "1", "UPLIFT_MLFLOW_PORT": "2"}, "its servers are up already"),
+        (asked | {"UPLIFT_PREFECT_PORT": "1", "UPLIFT_MLFLOW_PORT": "2"}, "its servers are up already, by process "),
     ):
         refused = subprocess.run(
             [sys.executable, "-m", "flows.command_line", "up"], env=told, cwd=ROOT, capture_output=True, text=True
