@@ -114,7 +114,7 @@ def on_a_disk_that_stays_full(stack: Stack) -> None:
             ended = stack.state()["type"] in FINAL
     filler.unlink()
     until = "the night had ended" if ended else f"{FULL_SECONDS} s later"
-    stack.said.append(f"the same, until {until}")
+    stack.said.append(f"tmpfs of {DISK_MB} MB as the store, filled to its last byte until {until}")
 
 
 def fill_disk(stack: Stack) -> Path:
