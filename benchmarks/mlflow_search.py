@@ -14,18 +14,17 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.request
 from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
 from benchmarks.stack import ask, free_ports
 from benchmarks.status import fill
-from flows.stack.parts import MLFLOW_APP
+from flows.stack.parts import MLFLOW_APP, answers
 
 SERVERS = {"as it is": [], "as `uplift up` starts it": ["--app-name", MLFLOW_APP]}
 TOGETHER = {"alone": (100,), "with another": (100, 50)}
@@ -67,7 +66,7 @@ def server(store: Path, more: list[str]) -> Iterator[str]:
     environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     process = subprocess.Popen(command, env=environment, **quiet)
     try:
-        while not is_there(f"http://127.0.0.1:{port}/health"):
+        while not answers(f"http://127.0.0.1:{port}/health"):
             if process.poll() is not None:
                 raise SystemExit(f"it did not start: {' '.join(command)}")
             time.sleep(0.2)
@@ -75,13 +74,6 @@ def server(store: Path, more: list[str]) -> Iterator[str]:
     finally:
         os.killpg(process.pid, signal.SIGTERM)
         process.wait()
-
-
-def is_there(url: str) -> bool:
-    """Whether somebody answers."""
-    with suppress(OSError), urllib.request.urlopen(url, timeout=10):
-        return True
-    return False
 
 
 def search(url: str, counts: tuple[int, ...]) -> float:

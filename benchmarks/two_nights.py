@@ -27,6 +27,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks.stack import COUNTED, ask, free_ports, stack, start_run, tiny, until_ended
+from flows.stack.parts import answers
 
 
 def main() -> None:
@@ -94,7 +95,7 @@ def in_background(folder: Path) -> None:
     environment["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
     command = [sys.executable, "-m", "prefect", "server", "start", "--background", "--port", str(port)]
     subprocess.run(command, env=environment, check=True, capture_output=True)
-    while not healthy(api):
+    while not answers(f"{api}/health"):
         time.sleep(1)
     print("a server in the background answers")
     try:
@@ -102,16 +103,9 @@ def in_background(folder: Path) -> None:
     except urllib.error.HTTPError as error:
         print(f"a request for a flow that is not there: HTTP {error.code}")
     time.sleep(5)
-    print(f"five seconds later it is {'there' if healthy(api) else 'gone'}")
+    print(f"five seconds later it is {'there' if answers(f'{api}/health') else 'gone'}")
     with suppress(ProcessLookupError):
         os.kill(int((folder / "server.pid").read_text()), signal.SIGTERM)
-
-
-def healthy(api: str) -> bool:
-    """Whether a server answers."""
-    with suppress(OSError):
-        return bool(ask(f"{api}/health"))
-    return False
 
 
 if __name__ == "__main__":

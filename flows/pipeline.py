@@ -108,13 +108,7 @@ def pipeline(
             )
             show_data(root, tracked, clips)
             show_page(run_artifact(root, tracked.run_id, DATA_PAGE), "pipeline-data", DATA_TEXT)
-            windows = run(
-                identities.convert(clips.path, parameters.convert),
-                clips=clips.folder,
-                parameters=parameters.convert,
-                workers=parameters.workers,
-            )
-            _must_hold(windows, parameters.evaluate.split)
+            windows = _convert(run, clips, parameters)
             tuned, report = _train_and_score(run, windows, parameters, train_on, start)
             flip, licence = parameters.evaluate.flip, parameters.ingest.licence
             version = register(root, tracked, tuned, windows, report, flip, licence)
@@ -211,6 +205,18 @@ def _train_and_score(
         **trained,
     )
     return tuned, report
+
+
+def _convert(run: Callable[..., StageResult], clips: StageResult, parameters: PipelineParameters) -> StageResult:
+    """The windows, which have some to score the model on."""
+    windows = run(
+        identities.convert(clips.path, parameters.convert),
+        clips=clips.folder,
+        parameters=parameters.convert,
+        workers=parameters.workers,
+    )
+    _must_hold(windows, parameters.evaluate.split)
+    return windows
 
 
 def _must_hold(windows: StageResult, split: str) -> None:

@@ -74,14 +74,14 @@ def measure(folder: Path, options: argparse.Namespace) -> tuple[Counter[str], li
         before = parts_of(store)
         if options.first:
             go_before([os.getpid(), *before["prefect"], *before["mlflow"]], FIRST)
-        began, sampler = time.monotonic(), Sampler(folder / SAMPLES, store, servers, options.every, options.first)
+        began, sampler = time.monotonic(), Sampler(folder / SAMPLES, servers, options.every, options.first)
         with sampler, (folder / PAGES).open("w") as file:
             rows = csv.DictWriter(file, ["when", *(field.name for field in fields(Visit))])
             rows.writeheader()
             queued = queue(servers, first_pipeline(servers), options.queued)
             for number, when in enumerate(WHEN):
                 time.sleep(max(0.0, began + 30 * number * options.minutes - time.monotonic()))
-                for visit in visits(servers, store, options.rounds):
+                for visit in visits(servers, options.rounds):
                     rows.writerow({"when": when, **asdict(visit)})
                     file.flush()
             states = Counter(until_ended(servers.api, queued))

@@ -46,9 +46,9 @@ def parts_of(store: Path) -> dict[str, list[int]]:
 class Sampler(threading.Thread):
     """Writes a row of `samples.csv` every so many seconds while its block lasts."""
 
-    def __init__(self, file: Path, store: Path, servers: Servers, every: float, is_first: bool) -> None:
+    def __init__(self, file: Path, servers: Servers, every: float, is_first: bool) -> None:
         super().__init__(daemon=True)
-        self.file, self.store, self.servers, self.every, self.is_first = file, store, servers, every, is_first
+        self.file, self.servers, self.every, self.is_first = file, servers, every, is_first
         self.ended = threading.Event()
 
     def __enter__(self) -> "Sampler":
@@ -67,7 +67,7 @@ class Sampler(threading.Thread):
             rows.writerow(["minutes", "load", "waiting", "at work", *(*PARTS, FLOW_RUNS, REST)])
             while not self.ended.wait(self.every):
                 counts = [count(self.servers, states) for states in (["SCHEDULED"], ["PENDING", "RUNNING"])]
-                parts = parts_of(self.store)
+                parts = parts_of(self.servers.store)
                 if self.is_first:
                     go_before(parts[FLOW_RUNS], FIRST - NICER)
                 mib = [round(sum(map(pss_mib, pids)), 1) for pids in parts.values()]

@@ -34,7 +34,7 @@ class Visit:
     load: float  # of the machine, over the last minute
 
 
-def visits(servers: Servers, store: Path, rounds: int) -> Iterator[Visit]:
+def visits(servers: Servers, rounds: int) -> Iterator[Visit]:
     """Every page with an empty cache, then all of them again and again; and the command as often."""
     pages = addresses(servers)
     with TemporaryDirectory(ignore_cleanup_errors=True) as profile, chromium(Path(profile), WIDTH, HEIGHT) as browser:
@@ -43,7 +43,7 @@ def visits(servers: Servers, store: Path, rounds: int) -> Iterator[Visit]:
         for _ in range(rounds):
             for name, (address, condition) in pages.items():
                 yield visit(browser, name, address, condition, is_first=False)
-            yield status(servers, store)
+            yield status(servers)
 
 
 def addresses(servers: Servers) -> dict[str, tuple[str, str]]:
@@ -104,9 +104,9 @@ _SLOWEST = """performance.getEntriesByType("resource")
   .sort((one, other) => other[0] - one[0])[0]"""
 
 
-def status(servers: Servers, store: Path) -> Visit:
+def status(servers: Servers) -> Visit:
     """The command, in a terminal as docs/running.md describes it; one that Prefect did not answer names it."""
-    command = [sys.executable, "-m", "flows.command_line", "status", "--store", str(store), "--json"]
+    command = [sys.executable, "-m", "flows.command_line", "status", "--store", str(servers.store), "--json"]
     told = {"PREFECT_API_URL": servers.api, "MLFLOW_TRACKING_URI": servers.mlflow, "PYTHONPATH": str(ROOT)}
     began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(command, check=True, env=os.environ | told, cwd=ROOT, capture_output=True, text=True)

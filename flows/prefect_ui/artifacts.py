@@ -63,10 +63,16 @@ def show_groups(result: StageResult) -> None:
 
 
 def show_night(
-    headline: str, stages: Mapping[str, StageResult], links: Mapping[str, str | None], text: str = ""
+    headline: str, stages: Mapping[str, StageResult], links: Mapping[str, str | None], first: str = ""
 ) -> None:
-    """What came of a night, in a line; a row for every stage; and where to look further, as far as that is known."""
-    lines = [text, ""]
+    """What came of a night, in a line; a row for every stage; and where to look further, as far as that is known.
+
+    Parameters
+    ----------
+    first
+        What is to be read before the rows.
+    """
+    lines = [first, ""] if first else []
     if stages:
         lines += ["| stage | minutes | what is there | folder |", "|---|--:|---|---|"]
     for name, result in stages.items():
@@ -75,7 +81,7 @@ def show_night(
             f"| {name} | {took} | {_in_words(result.counts)} | `{Path(result.folder).parent.name}/{result.digest}` |"
         )
     lines += ["", *(f"- [{text}]({link})" for text, link in links.items() if link)]
-    create_markdown_artifact("\n".join(lines).lstrip() + "\n", key="pipeline-summary", description=headline)
+    create_markdown_artifact("\n".join(lines) + "\n", key="pipeline-summary", description=headline)
 
 
 @contextmanager

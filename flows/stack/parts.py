@@ -10,7 +10,7 @@ It becomes that part: what is started is told what it needs by the environment, 
 - runs that wait are marked late every 30 s, not 5: that is done for ten at once, which SQLite refuses more often than
   not; a hundred in a queue took a fifth of a core for more than a minute, and 600 errors in the log;
 - Prefect's UI is the former one, to which the links that Prefect prints lead anyway; the new one, in its menu, has the
-  browser compute half as long again;
+  browser compute 1.2 to 1.8 times as long;
 - flow runs, and so all that trains, step back for servers and workers (`flows.stack.priority`).
 """
 
