@@ -23,14 +23,23 @@ hypothesis.settings.register_profile("any machine", deadline=None)  # a busy one
 hypothesis.settings.load_profile("any machine")
 torch.set_num_threads(1)  # small tensors: more threads only wait for each other
 
+DATA = Path(__file__).parent / "data"
 SHARED = Path(__file__).parent.parent.parent / "shared"
 
 
 @pytest.fixture(scope="session")
-def parity_folder() -> Path:
-    folder = SHARED / "parity"
-    if not folder.is_dir():
-        pytest.skip(f"reference numbers are absent: no {folder}")
+def reference_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with numbers of MotionBERT's own code, and its weights as a published checkpoint holds them."""
+    folder = tmp_path_factory.mktemp("reference")
+    for file in ("losses_small.npz", "motionbert_small.npz"):
+        shutil.copy(DATA / file, folder)
+    arrays = np.load(DATA / "motionbert_small.npz")
+    weights = {
+        f"module.{name.removeprefix('sd/')}": torch.from_numpy(arrays[name])
+        for name in arrays.files
+        if name.startswith("sd/")
+    }
+    torch.save({"epoch": 0, "lr": 0.0, "optimizer": {}, "model_pos": weights}, folder / "motionbert_small.bin")
     return folder
 
 

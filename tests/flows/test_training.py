@@ -103,8 +103,8 @@ def test_two_processes_train_through_the_flow_and_their_lines_reach_its_log(
     assert any("windows of 27 frames on 2 x cpu" in line for line in task_log)
 
 
-def test_a_published_checkpoint_is_fine_tuned_and_scored(windows, parameters, store, parity_folder):
-    published = str(parity_folder / "motionbert_small.bin")  # takes up to 12 frames
+def test_a_published_checkpoint_is_fine_tuned_and_scored(windows, parameters, store, reference_folder):
+    published = str(reference_folder / "motionbert_small.bin")  # takes up to 12 frames
     clips = json.loads((Path(windows) / "manifest.json").read_text())["inputs"]["clips"]
     windows = convert(clips, parameters.convert.model_copy(update={"window": 9}), store=str(store)).folder
     scored = evaluate(windows, published, parameters.evaluate, store=str(store), fit=parameters.baselines)

@@ -10,8 +10,8 @@ def poses(frames=6):
     return torch.randn(2, frames, 17, 3, generator=random), torch.randn(2, frames, 17, 3, generator=random)
 
 
-def test_terms_agree_with_the_reference(parity_folder):
-    reference = np.load(parity_folder / "losses_small.npz")
+def test_terms_agree_with_the_reference(reference_folder):
+    reference = np.load(reference_folder / "losses_small.npz")
     pred, target = torch.from_numpy(reference["pred"]), torch.from_numpy(reference["target"])
     everything = torch.ones(pred.shape[:2])
 

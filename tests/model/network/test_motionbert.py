@@ -6,9 +6,9 @@ from data_contracts.errors import InputError
 from model.network.motionbert import load_motionbert
 
 
-def test_a_published_checkpoint_gives_the_published_numbers(parity_folder):
-    network = load_motionbert(parity_folder / "motionbert_small.bin")
-    reference = np.load(parity_folder / "motionbert_small.npz")
+def test_a_published_checkpoint_gives_the_published_numbers(reference_folder):
+    network = load_motionbert(reference_folder / "motionbert_small.bin")
+    reference = np.load(reference_folder / "motionbert_small.npz")
     with torch.no_grad():
         features = network.norm(network.backbone(torch.from_numpy(reference["x"])))
         representation = network.head.representation(features)
@@ -17,12 +17,12 @@ def test_a_published_checkpoint_gives_the_published_numbers(parity_folder):
     np.testing.assert_allclose(output, reference["y"], atol=1e-5)
 
 
-def test_compiled_and_in_plain_eager_form_it_gives_the_published_numbers_too(parity_folder, monkeypatch, pytestconfig):
+def test_compiled_and_in_plain_eager_form_it_gives_the_published_numbers_too(reference_folder, monkeypatch, pytestconfig):
     monkeypatch.syspath_prepend(pytestconfig.rootpath)  # `benchmarks` is no installed package
     from benchmarks.eager_dstformer import EagerDSTformer
 
-    network = load_motionbert(parity_folder / "motionbert_small.bin")
-    reference = np.load(parity_folder / "motionbert_small.npz")
+    network = load_motionbert(reference_folder / "motionbert_small.bin")
+    reference = np.load(reference_folder / "motionbert_small.npz")
     eager = EagerDSTformer(network.config)
     eager.load_state_dict(network.state_dict())
     for run in (torch.compile(network, backend="aot_eager", fullgraph=True), eager):
@@ -30,8 +30,8 @@ def test_compiled_and_in_plain_eager_form_it_gives_the_published_numbers_too(par
             np.testing.assert_allclose(run(torch.from_numpy(reference["x"])), reference["y"], atol=1e-5)
 
 
-def test_a_checkpoint_that_does_not_fit_names_the_tensor_and_both_shapes(parity_folder, tmp_path):
-    content = torch.load(parity_folder / "motionbert_small.bin", weights_only=True)
+def test_a_checkpoint_that_does_not_fit_names_the_tensor_and_both_shapes(reference_folder, tmp_path):
+    content = torch.load(reference_folder / "motionbert_small.bin", weights_only=True)
     content["model_pos"]["module.norm.weight"] = torch.zeros(5)
     torch.save(content, tmp_path / "bad.bin")
     with pytest.raises(InputError, match=r"'norm\.weight' is \(5,\), the network's \(32,\)"):

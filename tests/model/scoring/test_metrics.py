@@ -24,16 +24,16 @@ def poses():
     return torch.randn(5, 4, 17, 3, generator=random), torch.randn(5, 4, 17, 3, generator=random)
 
 
-def test_errors_agree_with_the_reference(parity_folder):
-    reference = np.load(parity_folder / "losses_small.npz")
+def test_errors_agree_with_the_reference(reference_folder):
+    reference = np.load(reference_folder / "losses_small.npz")
     pred, target = torch.from_numpy(reference["pred"]), torch.from_numpy(reference["target"])
     np.testing.assert_allclose(mpjpe(pred, target), reference["mpjpe"], atol=1e-5)
     np.testing.assert_allclose(p_mpjpe(pred, target), reference["p_mpjpe"], atol=1e-5)
     np.testing.assert_allclose(n_mpjpe(pred, target).mean(), reference["n_mpjpe"], atol=1e-5)
 
 
-def test_errors_of_sequences_agree_with_the_reference(parity_folder):
-    reference = np.load(parity_folder / "losses_small.npz")
+def test_errors_of_sequences_agree_with_the_reference(reference_folder):
+    reference = np.load(reference_folder / "losses_small.npz")
     pred, target = torch.from_numpy(reference["pred"]), torch.from_numpy(reference["target"])
     errors = {
         "velocity": velocity_error(pred, target),
