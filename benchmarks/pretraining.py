@@ -7,7 +7,6 @@ persons are those who may be fine-tuned on, each seed beginning with another; al
 that fine-tuning does not have. Each way to use them is told from the same minutes on the few persons alone:
 
 - scratch: the few persons, nothing else;
-- 2D only: the few persons, and of all others the 2D, learned from as `uplift pretrain --windows-2d` does;
 - pretrained, then whole or frozen: masked lifting from the others, then the few persons, the whole network at half the
   rate or the head alone on a frozen backbone; `pretrained` alone is what the fine-tuning starts from.
 
@@ -36,7 +35,7 @@ RESULTS_FILE = "pretraining.jsonl"
 SPLIT = "A"
 FEW = ("35", "06", "02", "60")  # of bodies of their own but 60's; each has more than 500 training windows
 MASKED = CorruptionParameters(frame_share=0.15, joint_share=0.15, fill="zero")
-WAYS = ("scratch", "2D only", "whole", "frozen")
+WAYS = ("scratch", "whole", "frozen")
 
 
 class Experiment:
@@ -68,12 +67,12 @@ class Experiment:
             parameters = self.preset.finetune.model_copy(update={"freeze_backbone": frozen})
             network, *_ = self._bench(few).train(with_head(self.pretrained(), parameters), parameters, self.minutes)
         else:
-            bench = self._bench(few, self.others if way == "2D only" else None)
+            bench = self._bench(few)
             network, *_ = bench.train(bench.new_network(), self.preset.pretrain, self.minutes)
         return self._score(network)
 
-    def _bench(self, train: Windows, only_2d: Windows | None = None) -> Bench:
-        return Bench(TrainingWindows(train, self.bench.windows.val, only_2d), self.bench.test, self.preset)
+    def _bench(self, train: Windows) -> Bench:
+        return Bench(TrainingWindows(train, self.bench.windows.val), self.bench.test, self.preset)
 
     def _score(self, network: nn.Module) -> float:
         return evaluate(network_lifter(network, self.bench.fabric, flip=True), self.bench.test, 256).scores.mpjpe_mm

@@ -75,24 +75,16 @@ def convert(call: Call, clips: Annotated[str, typer.Argument(help="Folder or dig
 
 
 @command(app)
-def pretrain(
-    call: Call,
-    windows: Windows,
-    windows_2d: Annotated[
-        str | None, typer.Option("--windows-2d", help="Windows of which only the 2D is learned from.")
-    ] = None,
-) -> None:
+def pretrain(call: Call, windows: Windows) -> None:
     """Masked pretraining of a DSTformer."""
     parameters = call.parameters.pretrain
-    only_2d = resolve(call.store, "windows", windows_2d) if windows_2d else None
     result = find_or_run(
         call.store,
         "pretrain",
-        identities.pretrain(resolve(call.store, "windows", windows), parameters, only_2d),
+        identities.pretrain(resolve(call.store, "windows", windows), parameters),
         windows=windows,
         parameters=parameters,
         runtime=call.parameters.runtime,
-        windows_2d=windows_2d,
     )
     print_stage(result, call.as_json, f"uplift finetune {windows} --pretrained {call.reference(result)}")
 

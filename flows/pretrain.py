@@ -19,7 +19,6 @@ def pretrain(
     runtime: Runtime = Runtime(),
     store: str | None = None,
     parent_run: str | None = None,
-    windows_2d: str | None = None,
 ) -> StageResult:
     """Pretrain a backbone on windows; a killed run goes on from its last checkpoint.
 
@@ -29,11 +28,8 @@ def pretrain(
         Folder or digest of a convert stage.
     runtime
         Where it runs.
-    windows_2d
-        Folder or digest of a convert stage whose 2D alone is learned from, after `parameters.epochs_3d` epochs.
     """
     root = default_store(store)
-    only_2d = resolve(root, "windows", windows_2d) if windows_2d else None
-    result = pretrain_backbone(root, resolve(root, "windows", windows), parameters, runtime, parent_run, only_2d)
+    result = pretrain_backbone(root, resolve(root, "windows", windows), parameters, runtime, parent_run)
     show_stage(result)
     return result

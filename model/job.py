@@ -46,7 +46,6 @@ class Job(BaseModel):
 
     folder: Path
     windows: Path
-    only_2d: Path | None = None
     parameters: TrainingParameters
     objective: Objective
     runtime: Runtime
@@ -59,13 +58,12 @@ def run(job: Job, network: DSTformer, on_epoch: OnEpoch, on_step: OnStep, on_lin
     flip, placed = job.parameters.flip, job.parameters.augmentation.wanted
     train = load_windows(job.windows, "train", memory_gb, fabric.device, flip, placed)
     val = load_windows(job.windows, "val", memory_gb, fabric.device)
-    only_2d = load_windows(job.only_2d, "train", memory_gb, fabric.device, flip) if job.only_2d else None
     on_line(
         f"{len(train)} windows of {train.window} frames on {fabric.world_size} x {fabric.device.type},"
-        f" {len(val)} to validate" + (f", {len(only_2d)} of which only the 2D is used" if only_2d else "")
+        f" {len(val)} to validate"
     )
     network.backbone.requires_grad_(not job.freeze_backbone)
-    windows = TrainingWindows(train, val, only_2d)
+    windows = TrainingWindows(train, val)
     return fit(network, windows, job.parameters, job.objective, job.folder, fabric, job.runtime, on_epoch, on_step)
 
 

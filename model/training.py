@@ -7,7 +7,6 @@ Notable decisions:
 - `last` is written every epoch, every `checkpoint_minutes`, and when SIGTERM asks for it; it says where in the epoch it
   stands. Metrics are reported after it, and again by a resumed run: who logs them asks what is there already;
 - a step whose loss or gradient is not finite changes nothing and is counted, on the device;
-- with `ema` the average of the weights is what is validated and kept; `last` holds it beside the weights;
 - a backbone that is frozen and sees windows as they are stored, neither made new nor corrupted, is run once over all of
   them (`model.learning.features`), unless the head reads the stem's features too: what is kept are the tokens'.
 """
@@ -25,7 +24,6 @@ from torch import Tensor, nn
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import CorruptionParameters, Objective, Runtime, TrainingParameters
-from model.learning.averaging import AveragedWeights
 from model.learning.bad_steps import BadSteps
 from model.learning.batch_size import largest_batch
 from model.learning.checkpoints import load_last, save_last
@@ -61,7 +59,6 @@ def fit(
 ) -> Progress:
     """Train `network` in place and leave `model.safetensors` (the best), `last.safetensors` and the top-k in `folder`.
 
-    With `ema` the best and the top-k are averages; `network` ends with the weights of the last step all the same.
     Parameters whose `requires_grad` is off stay as they are. Where `folder` holds a `last.safetensors`, training
     goes on from it, in the middle of an epoch too. Of several processes each calls this; the first one writes.
 
@@ -121,13 +118,12 @@ class _Loop:
             compiled(network, windows.train.pick([0]).pose_2d, runtime, fabric), self.optimiser
         )
         self.module: nn.Module = module
-        self.learner = Learner(module, parameters, objective, fabric, network.draw_kept)
+        self.learner = Learner(module, parameters, objective, fabric)
         self.epochs = Epochs(windows, parameters)
         self.sampled = windows.sampled()
         self.sample = windows.train.pick(self.sampled.tolist())
-        self.average = AveragedWeights(network, parameters.ema)
         self.learned_on = {"window": windows.train.window, "fps": float(windows.train.rows["fps"].median())}
-        state = load_last(folder, network, self.optimiser, self.average)
+        state = load_last(folder, network, self.optimiser)
         fabric.barrier()  # the first process overwrites it
         self.progress = Progress() if state is None else Progress(**state)
         if self.progress.precision:
@@ -219,8 +215,7 @@ class _Loop:
         self.loss_sum, self.counted = torch.zeros_like(self.loss_sum), torch.zeros_like(self.counted)
         progress.enter(record, self.parameters.keep_top)
         if self.fabric.is_global_zero:
-            with self.average.shown():
-                keep(self.folder, self.network, progress, self.parameters.checkpoint_every, self.learned_on)
+            keep(self.folder, self.network, progress, self.parameters.checkpoint_every, self.learned_on)
         self._save()
         self._save_if_due(interruption)
         return record | speed
@@ -229,9 +224,8 @@ class _Loop:
         """Of the network that is kept, on people it does not learn from, and on some of what it learns from."""
         of_train, of_val = self.features
         of_sample = of_train.of(self.sampled) if of_train else None
-        with self.average.shown():
-            val_mpjpe_mm, val_pck_150 = self.learner.validate(self.windows.val, on_batch, of_val)
-            train_mpjpe_mm, _ = self.learner.validate(self.sample, on_batch, of_sample)
+        val_mpjpe_mm, val_pck_150 = self.learner.validate(self.windows.val, on_batch, of_val)
+        train_mpjpe_mm, _ = self.learner.validate(self.sample, on_batch, of_sample)
         return {"val_mpjpe_mm": val_mpjpe_mm, "val_pck_150": val_pck_150, "train_mpjpe_mm": train_mpjpe_mm}
 
     def _save_if_due(self, interruption: Interruption) -> None:
@@ -248,23 +242,20 @@ class _Loop:
         progress.bad_steps = self.bad_steps.total
         progress.precision = self.fabric.strategy.precision.state_dict()
         if self.fabric.is_global_zero:
-            with self.average.shown(False):  # in the middle of validation too
-                save_last(self.folder, self.network, self.optimiser, self.average, vars(progress))
+            save_last(self.folder, self.network, self.optimiser, vars(progress))
         self.saved = time.monotonic()
 
     def _step(self, step: Step) -> None:
         """One optimiser step."""
         parameters, fabric, progress = self.parameters, self.fabric, self.progress
         generator = generator_at(fabric.device, parameters.seed, progress.epoch, progress.step)
-        kept = None if step.only_2d else self.features[0]
-        features = kept.at(step.places, step.mirrored) if kept else None
-        loss = self._gradients(self.learner.made_new(step.windows, generator, features, step.only_2d))
+        features = self.features[0].at(step.places, step.mirrored) if self.features[0] else None
+        loss = self._gradients(self.learner.made_new(step.windows, generator, features))
         norm = fabric.clip_gradients(self.module, self.wrapped, max_norm=parameters.clip_norm, error_if_nonfinite=False)
         assert isinstance(norm, Tensor)
         finite = torch.isfinite(loss) & torch.isfinite(norm)
         self.bad_steps.skip_unless(finite, self.optimiser, self.scaled)
         self.wrapped.step()
-        self.average.follow(finite)
         self.optimiser.zero_grad(set_to_none=True)
         self.loss_sum += torch.where(finite, loss, 0.0) * len(step.windows)
         self.counted += finite * len(step.windows)
@@ -288,9 +279,7 @@ class _Loop:
         return self._gradients(batch)
 
     def _not_finite(self, step: Step) -> InputError:
-        windows = self.windows.only_2d if step.only_2d else self.windows.train
-        assert windows is not None
-        ids = windows.rows["window_id"].iloc[step.places.tolist()].tolist()
+        ids = self.windows.train.rows["window_id"].iloc[step.places.tolist()].tolist()
         shown = ", ".join(map(str, ids[:10])) + (f" and {len(ids) - 10} more" if len(ids) > 10 else "")
         return InputError(
             f"loss or gradient were not finite in {self.parameters.max_bad_steps} steps in a row, up to step"

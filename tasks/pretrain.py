@@ -5,7 +5,6 @@ from pathlib import Path
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from data_contracts.errors import InputError
 from data_contracts.parameters import PretrainParameters, Runtime
 from data_contracts.report import StageResult
 from data_contracts.store import identities
@@ -27,23 +26,16 @@ def pretrain_backbone(
     parameters: PretrainParameters,
     runtime: Runtime,
     parent_run: str | None = None,
-    windows_2d: Path | None = None,
 ) -> StageResult:
     """Pretrain on the windows' train split, watch val; leaves `model.safetensors` in the run folder.
-
-    Of `windows_2d`, from epoch `epochs_3d` on, the train split's 2D is learned from; its 3D is not looked at.
 
     Raises
     ------
     InputError
-        The windows have none to train or to validate on; or those of the two differ in length.
+        The windows have none to train or to validate on.
     """
     must_hold(windows, "train", "val")
-    if windows_2d:
-        must_hold(windows_2d, "train")
     frames = read_manifest(windows)["parameters"]["window"]
-    if windows_2d and read_manifest(windows_2d)["parameters"]["window"] != frames:
-        raise InputError(f"{windows_2d}: windows of another length than {windows}, which has {frames} frames")
     set_here = {"max_frames": frames, "mask_token": parameters.corruption.learns_token}
     config = parameters.network.model_copy(update=set_here)
 
@@ -51,7 +43,6 @@ def pretrain_backbone(
         job = Job(
             folder=stage.folder,
             windows=windows,
-            only_2d=windows_2d,
             parameters=parameters,
             objective=parameters.objective,
             runtime=runtime,
@@ -59,5 +50,5 @@ def pretrain_backbone(
         network = build_network(lambda: DSTformer(config, parameters.head), parameters.seed)
         train_stage(stage, tracked, network, job)
 
-    identity = identities.pretrain(windows, parameters, windows_2d)
+    identity = identities.pretrain(windows, parameters)
     return run_stage(store, identity, parent_run, train, resume=True)

@@ -32,7 +32,6 @@ from data_contracts.parameters.motion import (
 from data_contracts.parameters.network import DSTformerConfig, HeadKind
 from data_contracts.parameters.runtime import Runtime, Workers
 from data_contracts.parameters.training import (
-    OF_2D,
     CorruptionParameters,
     DetectorNoise,
     FinetuneParameters,
@@ -45,7 +44,6 @@ from data_contracts.parameters.training import (
 
 __all__ = [
     "ALL",
-    "OF_2D",
     "SYNTHETIC_SOURCE",
     "AugmentationParameters",
     "BaselinesParameters",
@@ -110,4 +108,4 @@ class PipelineParameters(Parameters):
 
     def idle(self) -> set[str]:
         """What no stage of a pipeline run takes; the synthetic motion is told by its bytes, as any other."""
-        return {"synthetic", "promote", "keypoints", "lift", *(f"pretrain.{name}" for name in OF_2D)}
+        return {"synthetic", "promote", "keypoints", "lift"}

@@ -40,10 +40,6 @@ class DSTformerConfig(Parameters):
         description="Poses from the pelvis in lengths of the body; how short a bone looks says how deep it reaches.",
     )
 
-    dropout: float = Field(
-        0.0, ge=0, lt=1, description="Share of hidden features of stem and MLPs that a training window lacks."
-    )
-
     @model_validator(mode="after")
     def _heads_divide_features(self) -> "DSTformerConfig":
         if self.embed_dim % self.heads:
@@ -75,8 +71,8 @@ class DSTformerConfig(Parameters):
         return -(-self.max_frames // self.patch)
 
     def idle(self) -> set[str]:
-        """The width of no stem, and no dropout."""
-        return {name for name, idle in {"stem_width": self.stem == "none", "dropout": not self.dropout}.items() if idle}
+        """Return `stem_width` where there is no stem."""
+        return {"stem_width"} if self.stem == "none" else set()
 
 
 class HeadKind(StrEnum):

@@ -11,8 +11,6 @@ from data_contracts.parameters.base import NO_RESULT, Parameters, Share
 from data_contracts.parameters.network import DSTformerConfig, HeadKind
 from data_contracts.skeleton import NUM_JOINTS
 
-OF_2D = {"epochs_3d", "loss.pose_2d"}  # of training: in effect only beside windows whose 2D alone is used
-
 _TRUNK_AND_LEGS_STD = (0.010, 0.015, 0.020, 0.028, 0.015, 0.020, 0.028, 0.012, 0.012)
 _HEAD_AND_ARMS_STD = (0.014, 0.014, 0.015, 0.022, 0.030, 0.015, 0.022, 0.030)
 
@@ -114,7 +112,6 @@ class LossWeights(Parameters):
     mpjpe: float = Field(1.0, ge=0, description="Distance of a joint in 3D.")
     n_mpjpe: float = Field(0.0, ge=0, description="The same after the best scale.")
     velocity: float = Field(0.0, ge=0, description="Distance of a joint's step from frame to frame.")
-    pose_2d: float = Field(1.0, ge=0, description="Of windows whose 2D alone is used: distance in the image.")
 
     @model_validator(mode="after")
     def _some_term_counts(self) -> "LossWeights":
@@ -146,12 +143,6 @@ class TrainingParameters(Parameters):
     eps: float = Field(1e-8, gt=0, description="What the optimiser adds to what it divides by.")
     weight_decay: float = Field(1e-4, ge=0, description="What a weight loses each step, for each learning rate.")
     clip_norm: float = Field(1.0, gt=0, description="Gradients are clipped to this norm.")
-    ema: float | None = Field(
-        None,
-        gt=0,
-        lt=1,
-        description="Decay, a step, of an average of the weights: it is validated and kept; none: the weights are.",
-    )
     loss: LossWeights = LossWeights()
     loss_on: Literal["all", "masked"] = Field("all", description="Joints that count: all, or those that were replaced.")
     focal_gamma: float = Field(0.0, ge=0, description="Focal weight of a joint's error; 0 turns it off.")
@@ -166,9 +157,6 @@ class TrainingParameters(Parameters):
     )
     checkpoint_every: int | None = Field(None, ge=1, description="Keep a checkpoint every so many epochs.")
     keep_top: int = Field(3, ge=1, le=100, description="Best checkpoints kept.")
-    epochs_3d: int = Field(
-        0, ge=0, description="Epochs on 3D windows alone, before windows whose 2D alone is used join them, if given."
-    )
     max_bad_steps: Annotated[int, NO_RESULT] = Field(
         20, ge=1, description="Steps in a row that are not finite, after which training is given up."
     )
@@ -181,15 +169,14 @@ class TrainingParameters(Parameters):
         return self
 
     def idle(self) -> set[str]:
-        """`decay` of a schedule without, a rate of the LayerNorm that is the common one, no average, patience that
-        cannot end, and augmentation that makes nothing new.
+        """Return `decay` of a schedule without it, a LayerNorm rate equal to the common one, patience that cannot end
+        training, and augmentation that changes nothing.
         """
         return {
             name
             for name, idle in {
                 "decay": self.schedule != "exponential",
                 "norm_learning_rate": self.norm_learning_rate in (None, self.learning_rate),
-                "ema": self.ema is None,
                 "patience": self.patience >= self.max_epochs,
                 "augmentation": not self.augmentation.wanted,
             }.items()
@@ -212,10 +199,8 @@ class PretrainParameters(TrainingParameters):
         return self
 
     def idle(self) -> set[str]:
-        """Also what pretraining sets itself; and the loss in the image, where the 2D is what is learned anyway."""
-        set_by_stage = {"network.max_frames", "network.mask_token"}
-        reconstructs = {"loss.pose_2d"} if self.objective is Objective.RECONSTRUCT else set()
-        return super().idle() | set_by_stage | reconstructs
+        """Add the fields that the stage itself sets."""
+        return super().idle() | {"network.max_frames", "network.mask_token"}
 
 
 class FinetuneParameters(TrainingParameters):
@@ -223,10 +208,6 @@ class FinetuneParameters(TrainingParameters):
 
     head: HeadKind = HeadKind.JOINTS
     freeze_backbone: bool = Field(True, description="Only the head learns.")
-
-    def idle(self) -> set[str]:
-        """Also what windows whose 2D alone is used are learned by: fine-tuning takes none."""
-        return super().idle() | OF_2D
 
 
 class MLPParameters(TrainingParameters):
@@ -242,6 +223,5 @@ class MLPParameters(TrainingParameters):
     flip: bool = Field(True, description="Mirror half of the windows.")
 
     def idle(self) -> set[str]:
-        """Also what epochs and their checkpoints are told by: it has minutes, and one result."""
-        of_epochs = {"max_epochs", "patience", "keep_top", "checkpoint_every"}
-        return super().idle() | OF_2D | of_epochs | {"norm_learning_rate"}
+        """Add the fields of epochs, their checkpoints and the LayerNorm: the MLP trains for minutes."""
+        return super().idle() | {"max_epochs", "patience", "keep_top", "checkpoint_every", "norm_learning_rate"}

@@ -7,7 +7,6 @@ from functools import lru_cache
 from pathlib import Path
 
 from data_contracts.parameters import (
-    OF_2D,
     BaselinesParameters,
     ConvertParameters,
     EvaluateParameters,
@@ -42,10 +41,9 @@ def convert(clips: Path, parameters: ConvertParameters) -> Identity:
     return Identity("windows", "convert", parameters, {"clips": _digest(clips)})
 
 
-def pretrain(windows: Path, parameters: PretrainParameters, windows_2d: Path | None = None) -> Identity:
-    """A pretrained network: the windows, and those whose 2D alone is used."""
-    inputs = {"windows": _digest(windows)} | ({"windows_2d": _digest(windows_2d)} if windows_2d else {})
-    return Identity("runs", "pretrain", parameters, inputs, frozenset() if windows_2d else frozenset(OF_2D))
+def pretrain(windows: Path, parameters: PretrainParameters) -> Identity:
+    """Return the identity of a pretrained network: its input is the windows."""
+    return Identity("runs", "pretrain", parameters, {"windows": _digest(windows)})
 
 
 def finetune(windows: Path, checkpoint: Path, parameters: FinetuneParameters) -> Identity:

@@ -20,7 +20,6 @@ from torch.optim import AdamW
 from data_contracts.errors import InputError
 from data_contracts.parameters import MLPParameters, Objective
 from data_contracts.skeleton import NUM_JOINTS
-from model.learning.averaging import AveragedWeights
 from model.learning.stepping import Learner, set_learning_rate
 from model.windows.epochs import Epochs, Step, TrainingWindows
 from model.windows.seeding import generator_at
@@ -44,7 +43,6 @@ class WindowMLP(nn.Module):
         pose_2d: Tensor,
         masked: Tensor | None = None,  # noqa: ARG002 - as the learner asks any network
         features: Tensor | None = None,  # noqa: ARG002
-        kept: Tensor | None = None,  # noqa: ARG002
     ) -> Tensor:
         """(B, T, 17, 3): x, y, confidence -> (B, T, 17, 3), normalised units."""
         hidden = self.enter(pose_2d[..., :2].flatten(1))  # (B, width)
@@ -73,7 +71,7 @@ class Trained:
 def fit_mlp(
     windows: TrainingWindows, parameters: MLPParameters, fabric: Fabric, on_step: Callable[[int, int], None]
 ) -> Trained:
-    """Train the MLP for `parameters.minutes`; the weights of its last step, or their average, are the result.
+    """Train the MLP for `parameters.minutes`; the weights of its last step are the result.
 
     Parameters
     ----------
@@ -119,7 +117,7 @@ def _train(
         weight_decay=parameters.weight_decay,
     )
     module, wrapped = fabric.setup(network, optimiser)
-    learner, average = Learner(module, parameters, Objective.LIFT, fabric), AveragedWeights(network, parameters.ema)
+    learner = Learner(module, parameters, Objective.LIFT, fabric)
     module.train()
     for done, (epoch, number, step) in enumerate(islice(_steps(windows, parameters, fabric), steps)):
         set_learning_rate(optimiser, parameters, done / steps, epoch)
@@ -127,10 +125,8 @@ def _train(
         learner.gradients(learner.made_new(step.windows, generator), parameters.batch_size)
         fabric.clip_gradients(module, wrapped, max_norm=parameters.clip_norm, error_if_nonfinite=False)
         wrapped.step()
-        average.follow()
         wrapped.zero_grad(set_to_none=True)
         yield done + 1
-    average.put_in_place()
 
 
 def _steps(windows: TrainingWindows, parameters: MLPParameters, fabric: Fabric) -> Iterator[tuple[int, int, Step]]:

@@ -2,8 +2,7 @@
 
 Nothing is unpickled. A file is written beside its place and renamed, so that a killed run leaves the one before, and a
 digest in its header tells a damaged one. `model.safetensors` of a run folder is its best network; `last.safetensors`
-also holds the optimiser, the average of the weights (its own are those that learn on), and the loop's state. Published
-MotionBERT checkpoints (`.bin`) are read as they are.
+also holds the optimiser and the loop's state. Published MotionBERT checkpoints (`.bin`) are read as they are.
 """
 
 import hashlib
@@ -20,14 +19,13 @@ from torch.optim import Optimizer
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import DSTformerConfig, HeadKind
-from model.learning.averaging import AveragedWeights
 from model.network.dstformer import DSTformer
 from model.network.motionbert import load_motionbert
 
 __all__ = ["load_last", "load_motionbert", "load_network", "read_about", "save_last", "save_network"]
 
 LAST_FILE, BEFORE_LAST_FILE = "last.safetensors", "before-last.safetensors"
-_NETWORK, _OPTIMISER, _AVERAGE = "network.", "optimiser.", "average."
+_NETWORK, _OPTIMISER = "network.", "optimiser."
 _HEADER = "pose_uplift"
 _LOG = logging.getLogger(__name__)
 
@@ -48,6 +46,7 @@ def load_network(path: Path) -> DSTformer:
     if path.suffix == ".bin":
         return load_motionbert(path)
     tensors, header = _load(path)
+    header["config"].pop("dropout", None)  # checkpoints of contract version 9 and before have it
     network = DSTformer(DSTformerConfig.model_validate(header["config"]), HeadKind(header["head"]))
     _fill(network, tensors, path)
     return network.eval()
@@ -60,17 +59,14 @@ def read_about(path: Path) -> dict[str, Any]:
     return _load(path)[1]["about"]
 
 
-def save_last(
-    folder: Path, network: DSTformer, optimiser: Optimizer, average: AveragedWeights, state: dict[str, Any]
-) -> None:
-    """Write all that training needs to go on: weights, optimiser tensors, their average, and the loop's `state` (JSON).
+def save_last(folder: Path, network: DSTformer, optimiser: Optimizer, state: dict[str, Any]) -> None:
+    """Write all that training needs to resume: weights, optimiser tensors and the loop's `state` (JSON).
 
     The file that was there before stays beside it, for the case that the new one is damaged.
     """
     tensors = _network_tensors(network)
     for index, entries in optimiser.state_dict()["state"].items():
         tensors |= {f"{_OPTIMISER}{index}.{name}": value.contiguous() for name, value in entries.items()}
-    tensors |= {_AVERAGE + name: value for name, value in average.state_dict().items()}
     last = folder / LAST_FILE
     written = _write(last, tensors, network, state)
     if last.is_file():
@@ -78,10 +74,8 @@ def save_last(
     written.replace(last)
 
 
-def load_last(
-    folder: Path, network: nn.Module, optimiser: Optimizer, average: AveragedWeights
-) -> dict[str, Any] | None:
-    """Restore all three from the newest whole file of `save_last`; returns the loop's state, None where there is none.
+def load_last(folder: Path, network: nn.Module, optimiser: Optimizer) -> dict[str, Any] | None:
+    """Restore network and optimiser from the newest whole file of `save_last`; returns the loop's state, None where there is none.
 
     Raises
     ------
@@ -102,7 +96,6 @@ def load_last(
             if key.startswith(_OPTIMISER):
                 index, name = key.removeprefix(_OPTIMISER).split(".", 1)
                 entries.setdefault(int(index), {})[name] = value
-        average.load_state_dict({key.removeprefix(_AVERAGE): value for key, value in tensors.items()})
         optimiser.load_state_dict({"state": entries, "param_groups": optimiser.state_dict()["param_groups"]})
         return header["about"]
     return None

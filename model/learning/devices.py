@@ -59,9 +59,8 @@ def compiled(network: DSTformer, example: Tensor, runtime: Runtime, fabric: Fabr
         return network
     try:
         faster: nn.Module = torch.compile(network.to(fabric.device))  # type: ignore[assignment]
-        kept = network.draw_kept(len(example), torch.Generator(fabric.device))
         with fabric.autocast():
-            faster(example, None, None, kept).sum().backward()
+            faster(example).sum().backward()
         network.zero_grad(set_to_none=True)
         return faster
     except Exception as error:  # whatever the compiler stumbles over, the network itself can be trained

@@ -1,12 +1,11 @@
 """Training losses on poses in normalised units; every term is a weighted mean over the frames (and joints) that count.
 
-Formulas: MotionBERT (ICCV 2023, section 4.2): MPJPE + w * N-MPJPE + w * velocity, and for windows whose 3D is not used
-the distance in the image, weighted by the input's confidence. The focal weight is Focal-R (Yang et al., Delving into
-Deep Imbalanced Regression, ICML 2021): an error e is weighted by (2 sigmoid(beta e) - 1)^gamma so that joints already
-right count little. The weight carries no gradient: it shifts attention, not an error's minimum.
+MotionBERT (ICCV 2023, section 4.2): MPJPE + w * N-MPJPE + w * velocity. The focal weight is Focal-R (Yang et al.,
+Delving into Deep Imbalanced Regression, ICML 2021): an error e is weighted by (2 sigmoid(beta e) - 1)^gamma, so small
+errors count little. The weight has no gradient, so it does not move the minimum of an error.
 
-A step's windows may be spread over micro-batches and devices. So a term is a sum over the piece divided by the total of
-the whole step, and the pieces' losses simply add up to the step's.
+A step's windows may be spread over micro-batches and devices. Each term is a sum over the piece divided by the total of
+the whole step, so the losses of the pieces add up to the loss of the step.
 """
 
 from dataclasses import dataclass
@@ -16,7 +15,6 @@ from torch import Tensor
 
 from data_contracts.parameters import LossWeights
 from data_contracts.skeleton import NUM_JOINTS
-from model.network.lifting import root_relative
 from model.scoring.metrics import joint_errors
 
 FOCAL_BETA = 20.0  # in 1/normalised units: an error of 0.1 (about a tenth of half the figure) gets 0.76^gamma
@@ -93,29 +91,6 @@ def pose_loss(
         step_errors = joint_errors(pred.diff(dim=1), target.diff(dim=1))  # (B, T-1, 17)
         loss = loss + weights.velocity * (step_errors * error_weights.steps).sum() / steps_total
     return loss
-
-
-def image_loss(
-    pred: Tensor, pose_2d: Tensor, error_weights: ErrorWeights, joints_total: Tensor | None = None
-) -> Tensor:
-    """Distance in the image, weighted by confidence, where the 3D pose is not known (MotionBERT, `loss_2d_weighted`).
-
-    Parameters
-    ----------
-    pred
-        (B, T, 17, 3), relative to the pelvis.
-    pose_2d
-        (B, T, 17, 3): the input as it was, x, y, confidence.
-    joints_total
-        Of the whole step, where these windows are a piece of it.
-
-    Returns
-    -------
-    Tensor
-        Scalar.
-    """
-    errors = joint_errors(pred[..., :2], root_relative(pose_2d[..., :2])) * pose_2d[..., 2]  # (B, T, 17)
-    return (errors * error_weights.joints).sum() / (error_weights.totals[0] if joints_total is None else joints_total)
 
 
 def focal_weight(errors: Tensor, gamma: float) -> Tensor:

@@ -17,7 +17,7 @@ from torch.optim import AdamW, Optimizer
 from data_contracts.parameters import Objective, TrainingParameters
 from data_contracts.report import PCK_MM
 from model.learning.features import Features
-from model.learning.losses import ErrorWeights, image_loss, pose_loss
+from model.learning.losses import ErrorWeights, pose_loss
 from model.learning.muon import Muon, blocks_of
 from model.network.dstformer import DSTformer
 from model.network.lifting import root_relative
@@ -39,7 +39,7 @@ class TrainingBatch:
 
     clean: what it should give back; given (B, T, 17, 3): what it sees; masked (B, T, 17): where that was replaced;
     features (B, P, 17, C): what a frozen backbone makes of it; error_weights, totals: what counts, here and in the
-    whole step; only_2d: their 3D is not known; kept (B, H): which hidden features dropout leaves.
+    whole step.
     """
 
     clean: Batch
@@ -48,8 +48,6 @@ class TrainingBatch:
     features: Tensor | None
     error_weights: ErrorWeights
     totals: tuple[Tensor, Tensor]
-    only_2d: bool = False
-    kept: Tensor | None = None
 
     def __getitem__(self, windows: slice) -> "TrainingBatch":
         return replace(
@@ -59,44 +57,28 @@ class TrainingBatch:
             masked=None if self.masked is None else self.masked[windows],
             features=None if self.features is None else self.features[windows],
             error_weights=self.error_weights[windows],
-            kept=None if self.kept is None else self.kept[windows],
         )
 
 
 class Learner:
-    """A network that Fabric has set up, what it is asked for, and how it draws what dropout keeps of its features."""
+    """A network that Fabric has set up, and the objective that it is trained for."""
 
-    def __init__(
-        self,
-        module: nn.Module,
-        parameters: TrainingParameters,
-        objective: Objective,
-        fabric: Fabric,
-        draw_kept: Callable[[int, torch.Generator], Tensor | None] = lambda *_: None,
-    ) -> None:
+    def __init__(self, module: nn.Module, parameters: TrainingParameters, objective: Objective, fabric: Fabric) -> None:
         self.module, self.parameters, self.objective, self.fabric = module, parameters, objective, fabric
-        self.draw_kept = draw_kept
 
-    def made_new(
-        self, windows: Batch, generator: torch.Generator, features: Tensor | None = None, only_2d: bool = False
-    ) -> TrainingBatch:
-        """`windows`, all those of a training step, made new (not `only_2d`: their 3D is unknown) and corrupted, and
-        what dropout keeps of their hidden features.
-        """
-        if self.parameters.augmentation.wanted and not only_2d:
+    def made_new(self, windows: Batch, generator: torch.Generator, features: Tensor | None = None) -> TrainingBatch:
+        """Return all windows of a training step, augmented and corrupted."""
+        if self.parameters.augmentation.wanted:
             windows = augment(windows, self.parameters.augmentation, generator)
-        batch = self.corrupted(windows, generator, features, only_2d)
-        return replace(batch, kept=self.draw_kept(len(windows), generator))
+        return self.corrupted(windows, generator, features)
 
-    def corrupted(
-        self, windows: Batch, generator: torch.Generator, features: Tensor | None = None, only_2d: bool = False
-    ) -> TrainingBatch:
-        """`windows`, all those of a step, corrupted; `features` where nothing is."""
+    def corrupted(self, windows: Batch, generator: torch.Generator, features: Tensor | None = None) -> TrainingBatch:
+        """Return all windows of a step, corrupted; `features` are those of uncorrupted windows."""
         windows, given = draw_detectors(windows, self.parameters.corruption, generator)
         given, masked = corrupt(given, self.parameters.corruption, generator)
         error_weights = ErrorWeights.of(windows.frame_weight, masked if self.parameters.loss_on == "masked" else None)
         shown = masked if self.parameters.corruption.fill == "token" else None
-        return TrainingBatch(windows, given, shown, features, error_weights, error_weights.totals, only_2d)
+        return TrainingBatch(windows, given, shown, features, error_weights, error_weights.totals)
 
     def gradients(self, batch: TrainingBatch, micro_batch: int) -> Tensor:
         """Adds this device's part of the step's gradients, `micro_batch` windows at a time; returns the step's loss."""
@@ -142,17 +124,15 @@ class Learner:
 
     def _answer(self, batch: TrainingBatch) -> tuple[Tensor, Tensor]:
         """Prediction and target."""
-        pred = self.module(batch.given, batch.masked, batch.features, batch.kept).float()
+        pred = self.module(batch.given, batch.masked, batch.features).float()
         if self.objective is Objective.RECONSTRUCT:
             return pred, batch.clean.pose_2d[..., :2]
         return root_relative(pred), batch.clean.pose_3d
 
     def _loss(self, batch: TrainingBatch) -> Tensor:
-        weights, (pred, target) = self.parameters.loss, self._answer(batch)
-        if batch.only_2d and self.objective is Objective.LIFT:
-            loss = image_loss(pred, batch.clean.pose_2d, batch.error_weights, batch.totals[0])
-            return weights.pose_2d * loss
-        return pose_loss(pred, target, batch.error_weights, weights, self.parameters.focal_gamma, batch.totals)
+        pred, target = self._answer(batch)
+        parameters = self.parameters
+        return pose_loss(pred, target, batch.error_weights, parameters.loss, parameters.focal_gamma, batch.totals)
 
 
 def make_optimiser(network: DSTformer, parameters: TrainingParameters, scaled: bool) -> Optimizer:

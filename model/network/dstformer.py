@@ -22,7 +22,6 @@ from torch.utils.checkpoint import checkpoint
 from data_contracts.parameters import DSTformerConfig, HeadKind
 from data_contracts.skeleton import NUM_JOINTS
 from model.network.attention import attend
-from model.network.dropout import Dropping, draw_kept, number_hidden
 from model.network.foreshortening import Foreshortening
 from model.network.heads import JointsHead, PoseHead, make_head
 from model.network.stem import Stem
@@ -66,7 +65,6 @@ class DSTformer(nn.Module):
         pose_2d: Tensor,
         masked: Tensor | None = None,
         features: Tensor | None = None,
-        kept: Tensor | None = None,
     ) -> Tensor:
         """Pose of every frame.
 
@@ -78,8 +76,6 @@ class DSTformer(nn.Module):
             (B, T, 17) bool: joints in whose place the learned token goes, where the network has one.
         features
             (B, P, 17, C): what `see` made of `pose_2d`, where that is known already; not where the head reads the stem.
-        kept
-            (B, H): of each hidden feature whether it is dropped, as `draw_kept` gives it to training.
 
         Returns
         -------
@@ -96,14 +92,14 @@ class DSTformer(nn.Module):
         if pose_2d.shape[1] > self.config.max_frames:
             raise ValueError(f"{pose_2d.shape[1]} frames; this network takes at most {self.config.max_frames}")
         if self.backbone.geometry is None:
-            return self._answer(pose_2d, masked, features, kept)
+            return self._answer(pose_2d, masked, features)
         view = self.backbone.geometry(pose_2d)
-        return self.backbone.geometry.pose(self._answer(view.given, masked, features, kept), view)
+        return self.backbone.geometry.pose(self._answer(view.given, masked, features), view)
 
-    def _answer(self, x: Tensor, masked: Tensor | None, features: Tensor | None, kept: Tensor | None) -> Tensor:
+    def _answer(self, x: Tensor, masked: Tensor | None, features: Tensor | None) -> Tensor:
         stem = None
         if features is None:
-            features, stem = self.backbone.encode(x, masked, kept)
+            features, stem = self.backbone.encode(x, masked)
         answer: Tensor = self.head(self.norm(features), x, stem)
         return answer
 
@@ -111,12 +107,6 @@ class DSTformer(nn.Module):
         """The backbone's features of every token: (B, P, 17, C)."""
         geometry = self.backbone.geometry
         return self.backbone(pose_2d if geometry is None else geometry(pose_2d).given)
-
-    def draw_kept(self, windows: int, generator: torch.Generator) -> Tensor | None:
-        """What so many training windows keep of their hidden features (B, H); none: all, or the backbone is frozen."""
-        if not self.config.dropout or not any(weight.requires_grad for weight in self.backbone.parameters()):
-            return None
-        return draw_kept(windows, self.backbone.hidden_features, self.config.dropout, generator)
 
     @property
     def reads_stem(self) -> bool:
@@ -144,14 +134,11 @@ class Backbone(nn.Module):
         self.streams_st = nn.ModuleList(Stream(config, spatial_first=True) for _ in stages)
         self.streams_ts = nn.ModuleList(Stream(config, spatial_first=False) for _ in stages)
         self.fusions = nn.ModuleList(nn.Linear(2 * config.embed_dim, 2) for _ in stages)
-        self.hidden_features = number_hidden(self)
 
     def forward(self, x: Tensor, masked: Tensor | None = None) -> Tensor:
         return self.encode(x, masked)[0]
 
-    def encode(
-        self, x: Tensor, masked: Tensor | None = None, kept: Tensor | None = None
-    ) -> tuple[Tensor, Tensor | None]:
+    def encode(self, x: Tensor, masked: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Features of all tokens, and the stem's, if there is one: (B, width)."""
         x = x[..., : self.features_in]
         if self.mask_token is not None and masked is not None:
@@ -161,13 +148,13 @@ class Backbone(nn.Module):
         y = y + self.temp_embed[:, : y.shape[1]]
         stem = None
         if self.stem is not None:
-            added, stem = self.stem(x, kept)
+            added, stem = self.stem(x)
             y = y + added
         for stage in range(len(self.fusions)):
             if self.gradient_checkpointing and torch.is_grad_enabled():
-                y = checkpoint(self._stage, y, stage, kept, use_reentrant=False)
+                y = checkpoint(self._stage, y, stage, use_reentrant=False)
             else:
-                y = self._stage(y, stage, kept)
+                y = self._stage(y, stage)
         return y, stem
 
     def tokens(self, frames: int) -> int:
@@ -185,8 +172,8 @@ class Backbone(nn.Module):
         """(B, P * patch, J, D) -> (B, P, J, patch * D)."""
         return x if self.patch == 1 else x.unflatten(1, (-1, self.patch)).transpose(2, 3).flatten(3)
 
-    def _stage(self, x: Tensor, stage: int, kept: Tensor | None) -> Tensor:
-        st, ts = self.streams_st[stage](x, kept), self.streams_ts[stage](x, kept)
+    def _stage(self, x: Tensor, stage: int) -> Tensor:
+        st, ts = self.streams_st[stage](x), self.streams_ts[stage](x)
         # softmax over two is the sigmoid of their difference: weights of st, 1 - weights of ts
         fusion = self.fusions[stage]
         assert isinstance(fusion, nn.Linear)
@@ -202,11 +189,6 @@ class Stream(nn.Sequential):
     def __init__(self, config: DSTformerConfig, spatial_first: bool) -> None:
         super().__init__(*(Block(config, spatial_first) for _ in range(config.attn_depth)))
 
-    def forward(self, x: Tensor, kept: Tensor | None = None) -> Tensor:
-        for block in self:
-            x = block(x, kept)
-        return x
-
 
 class Block(nn.Module):
     """Attention and MLP over space, and the same over time (or in the reverse order), pre-LayerNorm, residual."""
@@ -217,38 +199,38 @@ class Block(nn.Module):
         self.spatial = AttentionMLP(config)
         self.temporal = AttentionMLP(config)
 
-    def forward(self, x: Tensor, kept: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         if self.spatial_first:
-            return self._over_time(self._over_space(x, kept), kept)
-        return self._over_space(self._over_time(x, kept), kept)
+            return self._over_time(self._over_space(x))
+        return self._over_space(self._over_time(x))
 
-    def _over_space(self, x: Tensor, kept: Tensor | None) -> Tensor:
-        return self.spatial(x.flatten(0, 1), kept).view(x.shape)  # (B * T, J, C)
+    def _over_space(self, x: Tensor) -> Tensor:
+        return self.spatial(x.flatten(0, 1)).view(x.shape)  # (B * T, J, C)
 
-    def _over_time(self, x: Tensor, kept: Tensor | None) -> Tensor:
+    def _over_time(self, x: Tensor) -> Tensor:
         x = x.transpose(1, 2)
-        return self.temporal(x.flatten(0, 1), kept).view(x.shape).transpose(1, 2)  # (B * J, T, C)
+        return self.temporal(x.flatten(0, 1)).view(x.shape).transpose(1, 2)  # (B * J, T, C)
 
 
-class AttentionMLP(Dropping):
+class AttentionMLP(nn.Module):
     """x + attention(norm(x)), then x + MLP(norm(x)), of sequences (N, L, C)."""
 
     def __init__(self, config: DSTformerConfig) -> None:
         super().__init__()
         dim, hidden = config.embed_dim, int(config.embed_dim * config.mlp_ratio)
-        self.heads, self.hidden = config.heads, hidden
+        self.heads = config.heads
         self.norm1 = nn.LayerNorm(dim, eps=LAYER_NORM_EPS)
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
         self.norm2 = nn.LayerNorm(dim, eps=LAYER_NORM_EPS)
         self.mlp = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
 
-    def forward(self, x: Tensor, kept: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         x = x + self.proj(attend(self.qkv(self.norm1(x)), self.heads))
         hidden = self.mlp[0](self.norm2(x))
         # without a gradient GELU overwrites its input: no second array of the network's widest features
         hidden = self.mlp[1](hidden) if hidden.requires_grad else torch.ops.aten.gelu_(hidden)
-        return x + self.mlp[2](self.dropped(hidden, kept))
+        return x + self.mlp[2](hidden)
 
 
 def _initialise(module: nn.Module) -> None:

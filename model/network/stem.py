@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from data_contracts.parameters import DSTformerConfig
 from data_contracts.skeleton import NUM_JOINTS
 from model.network.cosines import cosines
-from model.network.dropout import Dropping
 
 
 class Stem(nn.Module):
@@ -31,11 +30,11 @@ class Stem(nn.Module):
         self.tokens = nn.Linear(width, config.max_tokens * NUM_JOINTS * config.embed_dim)
         self.per_token = (config.max_tokens, NUM_JOINTS, config.embed_dim)
 
-    def forward(self, x: Tensor, kept: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         seen = x.flatten(2)  # (B, T, 17 * features_in)
         if self.basis is not None:
             seen = seen.transpose(1, 2) @ self.basis  # (B, 17 * features_in, count)
-        features = self.block(self.enter(seen.flatten(1)), kept)
+        features = self.block(self.enter(seen.flatten(1)))
         return self.tokens(features).unflatten(1, self.per_token), features
 
     def initialise(self) -> None:
@@ -45,14 +44,12 @@ class Stem(nn.Module):
                 module.reset_parameters()
 
 
-class Residual(Dropping):
+class Residual(nn.Module):
     """x + Linear(GELU(Linear(LayerNorm(x))))."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.hidden = width
         self.body = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
 
-    def forward(self, x: Tensor, kept: Tensor | None = None) -> Tensor:
-        norm, enter, gelu, leave = self.body
-        return x + leave(self.dropped(gelu(enter(norm(x))), kept))
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x)

@@ -1,7 +1,7 @@
 """What a model version learned from: whose motion, and whether it was synthetic.
 
 A version's people are written down when it is registered (`LEARNED_FILE`, beside its weights' run), because a store may
-be cleaned of old windows; where that was not done, manifests tell, through `--pretrained` and `--windows-2d` too.
+be cleaned of old windows; where that was not done, manifests tell, through `--pretrained` too.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from tasks.mlflow_runs.runs import connect
 from tasks.synthetic.motion import PICKLE_FILE
 
 LEARNED_FILE = "learned_from.json"
-_TEACHING = ("weights", "pretrained", "windows", "windows_2d")  # behind windows whose groups are known nobody else is
+_TEACHING = ("weights", "pretrained", "windows")  # behind windows whose groups are known nobody else is
 
 
 class Learned(BaseModel):

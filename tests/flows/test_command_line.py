@@ -67,7 +67,6 @@ def test_a_refused_input_ends_in_one_line_and_exit_code_2(uplift, arguments, mes
         ("pretrain", ["convert", "{}"], "a clips folder is wanted, as `uplift ingest`"),
         ("ingest", ["finetune", "{windows}", "--pretrained", "{}"], "a runs folder is wanted, as `uplift pretrain`"),
         ("evaluate", ["evaluate", "{windows}", "--model", "{}"], "a runs folder is wanted, as `uplift pretrain`"),
-        ("ingest", ["pretrain", "{windows}", "--windows-2d", "{}"], "a windows folder is wanted, as `uplift convert`"),
         ("ingest", ["promote", "--windows", "{}"], "a windows folder is wanted, as `uplift convert`"),
     ],
 )

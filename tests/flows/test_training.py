@@ -117,21 +117,6 @@ def test_a_published_checkpoint_is_fine_tuned_and_scored(windows, parameters, st
     assert errors[1] < errors[0]  # its weights are random
 
 
-def test_windows_whose_2d_alone_is_used_are_another_input(windows, parameters, store):
-    clips = json.loads((Path(windows) / "manifest.json").read_text())["inputs"]["clips"]
-    other = convert(clips, parameters.convert.model_copy(update={"seed": 5}), store=str(store))
-    plain = parameters.pretrain.model_copy(update={"epochs_3d": 1, "schedule": "constant"})
-    joined = pretrain(windows, plain, store=str(store), windows_2d=other.folder)
-    alone = pretrain(windows, plain, store=str(store))
-    assert joined.digest != alone.digest
-    history, lone = (result.statistics["history"] for result in (joined, alone))
-    assert history[0] == lone[0]
-    assert history[1]["step"] > lone[1]["step"]
-    longer = convert(clips, parameters.convert.model_copy(update={"window": 12}), store=str(store))
-    with pytest.raises(InputError, match="windows of another length"):
-        pretrain(windows, plain, store=str(store), windows_2d=longer.folder)
-
-
 def test_a_token_is_learned_where_that_fills_masked_joints(windows, parameters, store):
     token = parameters.pretrain.model_copy(update={"corruption": CorruptionParameters(joint_share=0.1, fill="token")})
     result = pretrain(windows, token.model_copy(update={"max_epochs": 1}), store=str(store))

@@ -4,7 +4,6 @@ import math
 import signal
 import subprocess
 import sys
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,6 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins import MixedPrecision
-from safetensors import safe_open
 
 import model.training as training
 from data_contracts.errors import InputError
@@ -31,11 +29,10 @@ from data_contracts.parameters import (
 )
 from model.learning.checkpoints import load_network, read_about
 from model.learning.devices import make_fabric
-from model.learning.stepping import Learner
 from model.network.dstformer import DSTformer
 from model.training import build_network, fit
 from model.windows.epochs import Epochs, TrainingWindows
-from model.windows.loading import WindowTensors, load_windows, some_of
+from model.windows.loading import load_windows
 from tasks.finetune import with_head
 
 ROOT = Path(__file__).parent.parent.parent
@@ -152,9 +149,8 @@ def test_every_epoch_trained_here_tells_its_speed(windows, tmp_path):
     assert min(speeds) > 0
 
 
-def learner(seed=0, dropout=0.0):
-    config = LEARNER.model_copy(update={"dropout": dropout})
-    return build_network(lambda: DSTformer(config, HeadKind.POSE), seed)
+def learner(seed=0):
+    return build_network(lambda: DSTformer(LEARNER, HeadKind.POSE), seed)
 
 
 def test_with_muon_too_a_run_taken_up_again_ends_with_the_same_weights_to_the_bit(windows, tmp_path):
@@ -162,12 +158,8 @@ def test_with_muon_too_a_run_taken_up_again_ends_with_the_same_weights_to_the_bi
     assert_learner_taken_up_again(windows, tmp_path, parameters)
 
 
-def test_with_dropout_too_a_run_taken_up_again_ends_with_the_same_weights_to_the_bit(windows, tmp_path):
-    assert_learner_taken_up_again(windows, tmp_path, PARAMETERS.model_copy(update={"max_epochs": 3}), dropout=0.2)
-
-
-def assert_learner_taken_up_again(windows, tmp_path, parameters, dropout=0.0):
-    whole, history = train(windows, tmp_path / "whole", parameters, learner(dropout=dropout))
+def assert_learner_taken_up_again(windows, tmp_path, parameters):
+    whole, history = train(windows, tmp_path / "whole", parameters, learner())
 
     def kill(step, steps):
         if step == 9:
@@ -175,25 +167,20 @@ def assert_learner_taken_up_again(windows, tmp_path, parameters, dropout=0.0):
 
     often = Runtime(accelerator="cpu", checkpoint_minutes=1e-9)
     with pytest.raises(Killed):
-        train(windows, tmp_path / "cut", parameters, learner(dropout=dropout), on_step=kill, runtime=often)
-    resumed, resumed_history = train(windows, tmp_path / "cut", parameters, learner(seed=1, dropout=dropout))
+        train(windows, tmp_path / "cut", parameters, learner(), on_step=kill, runtime=often)
+    resumed, resumed_history = train(windows, tmp_path / "cut", parameters, learner(seed=1))
     assert resumed_history == history
     assert history[-1]["loss"] < history[0]["loss"]
     assert_same_weights(resumed, whole)
 
 
-@pytest.mark.parametrize("killed_at", ["epoch 2", "step 13"])
-def test_with_an_average_too_a_run_is_taken_up_again_to_the_bit(windows, tmp_path, killed_at):
-    assert_taken_up_again(windows, tmp_path, PARAMETERS.model_copy(update={"ema": 0.9}), killed_at)
-
-
-def test_a_run_killed_while_it_validates_the_average_goes_on_from_what_it_learned(windows, tmp_path, monkeypatch):
-    parameters = PARAMETERS.model_copy(update={"ema": 0.9, "max_epochs": 2})
+def test_a_run_killed_during_validation_resumes_with_the_same_result(windows, tmp_path, monkeypatch):
+    parameters = PARAMETERS.model_copy(update={"max_epochs": 2})
     whole, history = train(windows, tmp_path / "whole", parameters)
     save = training.save_last
 
-    def killed(folder, network, optimiser, average, state):
-        save(folder, network, optimiser, average, state)
+    def killed(folder, network, optimiser, state):
+        save(folder, network, optimiser, state)
         if any(frame.function == "validate" for frame in inspect.stack()):
             raise Killed
 
@@ -204,35 +191,6 @@ def test_a_run_killed_while_it_validates_the_average_goes_on_from_what_it_learne
     resumed, resumed_history = train(windows, tmp_path / "cut", parameters)
     assert resumed_history == history
     assert_same_weights(resumed, whole)
-
-
-def test_what_is_validated_and_kept_is_the_average_and_training_goes_on_without_it(windows, tmp_path):
-    plain, plain_history = train(windows, tmp_path / "plain", PARAMETERS)
-    parameters = PARAMETERS.model_copy(update={"ema": 0.99})
-    network, history = train(windows, tmp_path / "run", parameters)
-    assert_same_weights(network, plain)
-    last, best = history[-1], min(history, key=lambda record: record["val_mpjpe_mm"])
-    assert last["loss"] == plain_history[-1]["loss"]
-    assert last["val_mpjpe_mm"] != plain_history[-1]["val_mpjpe_mm"]
-    kept = load_network(tmp_path / "run" / "model.safetensors")
-    again = Learner(kept, parameters, Objective.LIFT, make_fabric(Runtime(accelerator="cpu"), "32-true"))
-    sample = windows[0].pick(TrainingWindows(*windows).sampled().tolist())
-    for scored, name in ((windows[1], "val_mpjpe_mm"), (sample, "train_mpjpe_mm")):
-        assert again.validate(scored)[0] == pytest.approx(best[name], rel=1e-6)
-    with safe_open(tmp_path / "run" / "last.safetensors", "pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    for name, value in network.named_parameters():
-        assert torch.equal(tensors[f"network.{name}"], value), name
-        assert not torch.equal(tensors[f"average.weights.{name}"], value), name
-
-
-def test_of_a_frozen_backbone_there_is_no_average(windows, tmp_path):
-    parameters = FinetuneParameters(batch_size=16, max_epochs=2, learning_rate=1e-2, ema=0.9)
-    network = with_head(build_network(lambda: DSTformer(CONFIG), 0), parameters)
-    train(windows, tmp_path / "run", parameters, network)
-    kept = load_network(tmp_path / "run" / "model.safetensors")
-    assert_same_weights(kept.backbone, network.backbone)
-    assert not torch.equal(kept.head.joints.weight, network.head.joints.weight)
 
 
 def assert_same_weights(network, other):
@@ -267,15 +225,6 @@ def test_the_loss_falls_on_windows_made_new(placed_windows, tmp_path, objective)
     _, history = train(placed_windows, tmp_path / "run", parameters, objective=objective)
     assert history[-1]["loss"] < 0.9 * history[0]["loss"]
     assert history[-1]["val_mpjpe_mm"] < history[0]["val_mpjpe_mm"]
-
-
-def test_windows_of_2d_alone_are_not_made_new(placed_windows, tmp_path):
-    """Their 3D is unknown, and they are loaded without their places."""
-    only_2d = without_3d(placed_windows[0])
-    parameters = PARAMETERS.model_copy(update={"augmentation": EVERYTHING, "max_epochs": 1})
-    _, history = train((*placed_windows, only_2d), tmp_path / "run", parameters)
-    assert history[0]["bad_steps"] == 0
-    assert np.isfinite(history[0]["loss"])
 
 
 def test_a_frozen_backbone_s_features_are_not_kept_of_windows_made_new(placed_windows, tmp_path, caplog):
@@ -421,32 +370,10 @@ def test_the_size_of_a_micro_batch_changes_no_result(windows, tmp_path):
     parameters = PARAMETERS.model_copy(update={"corruption": corruption, "max_epochs": 1, "loss_on": "masked"})
     sizes = ({"batch_size": 32}, {"batch_size": 8, "accumulate": 4, "gradient_checkpointing": True})
     (whole,), (parts,) = (
-        train(windows, tmp_path / f"{number}", parameters.model_copy(update=size), learner(dropout=0.3))[1]
+        train(windows, tmp_path / f"{number}", parameters.model_copy(update=size), learner())[1]
         for number, size in enumerate(sizes)
     )
     assert parts["loss"] == pytest.approx(whole["loss"], rel=1e-4)
-
-
-def test_dropout_is_of_training_alone_and_not_of_what_is_frozen(windows, tmp_path):
-    parameters = PARAMETERS.model_copy(update={"max_epochs": 1, "learning_rate": 1e-12})
-    (plain,), (dropped,) = (
-        train(windows, tmp_path / f"{share}", parameters, learner_that_answers(share))[1] for share in (0.0, 0.5)
-    )
-    assert dropped["loss"] != pytest.approx(plain["loss"], rel=1e-6)
-    for name in ("val_mpjpe_mm", "train_mpjpe_mm"):
-        assert dropped[name] == pytest.approx(plain[name], rel=1e-6)
-    frozen = learner(dropout=0.5)
-    frozen.backbone.requires_grad_(False)
-    assert frozen.draw_kept(3, torch.Generator()) is None
-
-
-def learner_that_answers(dropout):
-    """Its head moved from the zeros it begins with, so that features matter."""
-    network = learner(dropout=dropout)
-    with torch.no_grad():
-        network.head.poses.weight += 0.01
-        network.head.from_stem.weight += 0.01
-    return network
 
 
 def test_a_token_for_masked_joints_is_learned(windows, tmp_path):
@@ -461,43 +388,15 @@ def test_a_token_for_masked_joints_is_learned(windows, tmp_path):
     )
 
 
-def test_windows_whose_2d_alone_is_used_join_after_the_epochs_of_the_curriculum(windows, tmp_path):
-    parameters = PARAMETERS.model_copy(update={"epochs_3d": 1, "max_epochs": 2})
-    unknown = without_3d(windows[0])
-    _, plain = train(windows, tmp_path / "plain", parameters)
-    _network, joined = train((*windows, unknown), tmp_path / "joined", parameters)
-    assert joined[0] == plain[0]
-    assert joined[1]["step"] - joined[0]["step"] == 2 * (plain[1]["step"] - plain[0]["step"])
-    assert joined[1]["bad_steps"] == 0  # their 3D was not looked at
-    assert joined[1] != plain[1]
-
-
-@pytest.mark.parametrize("of_2d", [16, 40, 200])
-def test_steps_of_2d_alone_are_spread_among_the_others_and_no_more_than_they(windows, of_2d):
-    """From any step on they are the same, as a run that is resumed needs them."""
-    train, val = windows
-    unknown = without_3d(some_of(train, [place % len(train) for place in range(of_2d)]))
-    parameters = PARAMETERS.model_copy(update={"epochs_3d": 1, "batch_size": 8, "flip": True})
-    epochs = Epochs(TrainingWindows(train, val, unknown), parameters)
-    of_3d, device = math.ceil(len(train) / 8), torch.device("cpu")
+def test_an_epoch_resumed_at_any_step_has_the_same_steps(windows):
+    epochs = Epochs(TrainingWindows(*windows), PARAMETERS.model_copy(update={"batch_size": 8, "flip": True}))
+    device = torch.device("cpu")
     whole = list(epochs.steps(1, 0, device))
-    kinds = [step.only_2d for step in whole]
-    assert kinds.count(False) == of_3d
-    assert kinds.count(True) == min(of_3d, math.ceil(of_2d / 8))
-    assert all(not (before and after) for before, after in pairwise(kinds))
-    assert epochs.steps_before(2) == of_3d + len(whole)
-    assert not any(step.only_2d for step in epochs.steps(0, 0, device))
+    assert epochs.steps_before(2) == 2 * len(whole) == 2 * math.ceil(len(windows[0]) / 8)
     for start in (1, len(whole) - 1):
         later = list(epochs.steps(1, start, device))
         assert [step.places.tolist() for step in later] == [step.places.tolist() for step in whole[start:]]
         assert all(torch.equal(a.windows.pose_2d, b.windows.pose_2d) for a, b in zip(later, whole[start:], strict=True))
-
-
-def without_3d(windows):
-    unknown = windows.pose_3d * torch.nan
-    return WindowTensors(
-        windows.pose_2d, unknown, windows.frame_weight, windows.scale, windows.rows, windows.row_groups
-    )
 
 
 @pytest.mark.parametrize("flip", [False, True])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from data_contracts.parameters import OF_2D, PipelineParameters
+from data_contracts.parameters import PipelineParameters
 from data_contracts.presets import load_preset
 from data_contracts.store.digests import CONTRACT_VERSION, KINDS, Identity
 
@@ -15,11 +15,7 @@ GOLDEN = Path(__file__).parents[2] / "data" / "stage_digests.json"
 def stage_digests(parameters: PipelineParameters) -> dict[str, str]:
     """Return the digest of every stage and of the pipeline, each with the one input `input: 0`."""
     of_stage = {name: getattr(parameters, {"synthesise": "synthetic"}.get(name, name)) for name in KINDS}
-    idle = {"pretrain": frozenset(OF_2D)}
-    stages = {
-        name: Identity(KINDS[name], name, part, {"input": "0"}, idle.get(name, frozenset())).digest
-        for name, part in of_stage.items()
-    }
+    stages = {name: Identity(KINDS[name], name, part, {"input": "0"}).digest for name, part in of_stage.items()}
     return stages | {"pipeline": Identity("pipelines", "pipeline", parameters, {"input": "0"}).digest}
 
 

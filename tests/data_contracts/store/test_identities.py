@@ -10,7 +10,6 @@ from data_contracts.errors import InputError
 from data_contracts.parameters import (
     ConvertParameters,
     EvaluateParameters,
-    FinetuneParameters,
     IngestParameters,
     PipelineParameters,
     PretrainParameters,
@@ -40,8 +39,8 @@ def checkpoint(tmp_path):
     return path
 
 
-def pretrain(windows, windows_2d=None, **changed):
-    return identities.pretrain(windows, PretrainParameters(**changed), windows_2d).digest
+def pretrain(windows, **changed):
+    return identities.pretrain(windows, PretrainParameters(**changed)).digest
 
 
 EXPONENTIAL = {"schedule": "exponential"}
@@ -66,7 +65,6 @@ NOISE = {"noise": {"outlier_share": 0.1}}
             {"corruption": {"noise": {"outlier_share": 0, "outlier_range": 1}}},
         ),
         ({}, {"network": {"mask_token": True, "max_frames": 9}}),
-        ({}, {"epochs_3d": 3}),
         ({}, {"augmentation": {"bodies": None, "limbs_share": 0, "varied_share": 0.5}}),
         ({}, {"augmentation": {"varied_share": 0, "tilt_deg": 5}}),
         ({"augmentation": {"bodies": {}}}, {"augmentation": {"bodies": {}, "varied_share": 0.5}}),
@@ -74,7 +72,6 @@ NOISE = {"noise": {"outlier_share": 0.1}}
             {"augmentation": {"cameras": {"perspective_share": 0}}},
             {"augmentation": {"cameras": {"perspective_share": 0, "nearest_m": 2, "max_off_axis_deg": 0}}},
         ),
-        ({}, {"loss": {"pose_2d": 0.5}}),
     ],
 )
 def test_what_changes_no_result_changes_no_digest(windows, common, changed):
@@ -99,8 +96,6 @@ def test_what_changes_no_result_changes_no_digest(windows, common, changed):
         ({}, {"augmentation": {"tilt_deg": 1}}),
         ({"augmentation": {"cameras": {}}}, {"augmentation": {"cameras": {"nearest_m": 2}}}),
         ({}, {"keep_top": 1}),
-        ({}, {"ema": 0.9}),
-        ({}, {"network": {"dropout": 0.1}}),
         ({}, {"checkpoint_every": 2}),
         ({}, {"precision": "bf16-mixed"}),
         ({"precision": "bf16-mixed"}, {"precision": "16-mixed"}),
@@ -108,16 +103,6 @@ def test_what_changes_no_result_changes_no_digest(windows, common, changed):
 )
 def test_what_changes_the_result_changes_the_digest(windows, common, changed):
     assert pretrain(windows, **{**common, **changed}) != pretrain(windows, **common)
-
-
-def test_what_windows_of_2d_alone_are_learned_by_counts_beside_them(windows, checkpoint):
-    for changed in ({"epochs_3d": 3}, {"loss": {"pose_2d": 0.5}}):
-        assert pretrain(windows, windows, **changed) != pretrain(windows, windows)
-        tuned = identities.finetune(windows, checkpoint, FinetuneParameters(**changed))  # takes none
-        assert tuned.digest == identities.finetune(windows, checkpoint, FinetuneParameters()).digest
-    reconstructs = {"objective": "reconstruct", "network": {"dim_out": 2}}
-    weighed = pretrain(windows, windows, **reconstructs, loss={"pose_2d": 0.5})
-    assert weighed == pretrain(windows, windows, **reconstructs)
 
 
 def test_an_evaluation_is_told_by_its_split_and_precision_not_by_its_batches(windows, checkpoint):
@@ -155,7 +140,6 @@ def test_a_pipeline_run_is_told_by_what_its_stages_compute_not_by_where(checkpoi
         {"promote": {"seed": 1}},
         {"synthetic": {"people": 3}},
         {"finetune": {"gradient_checkpointing": True}},
-        {"pretrain": {"epochs_3d": 3}},
     ):
         assert digest(**idle) == digest()
     assert digest(finetune={"precision": "bf16-mixed"}) != digest()
@@ -168,7 +152,7 @@ def test_the_manifest_holds_the_parameters_that_count_and_no_others(tmp_path, wi
     held = read_manifest(stage.folder)["parameters"]
     assert held["network"]["embed_dim"] == parameters.network.embed_dim
     assert held["learning_rate"] == parameters.learning_rate
-    assert not {"decay", "max_bad_steps", "epochs_3d"} & held.keys()
+    assert not {"decay", "max_bad_steps"} & held.keys()
     assert find_stage(tmp_path, identities.pretrain(windows, parameters)).parameters == held
 
 

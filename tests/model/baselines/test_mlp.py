@@ -60,13 +60,6 @@ def test_the_same_steps_give_the_same_weights_to_the_bit(fit, ten_steps):
         assert torch.equal(value, again.network.state_dict()[name]), name
 
 
-def test_with_ema_its_result_is_the_average_of_its_weights(fit, ten_steps):
-    """With next to no decay, the weights of the last step."""
-    plain, close, far = (fit(SMALL.model_copy(update={"ema": ema})).network for ema in (None, 1e-6, 0.9))
-    assert torch.allclose(close.leave.weight, plain.leave.weight, atol=1e-6)
-    assert not torch.allclose(far.leave.weight, plain.leave.weight, atol=1e-4)
-
-
 @pytest.mark.parametrize(
     "changes",
     [{"seed": 1}, {"flip": False}, {"augmentation": AugmentationParameters(cameras=NewCameras(), bodies=NewBodies())}],

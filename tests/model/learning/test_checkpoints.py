@@ -5,7 +5,6 @@ from torch.optim import AdamW
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import DSTformerConfig, HeadKind
-from model.learning.averaging import AveragedWeights
 from model.learning.checkpoints import BEFORE_LAST_FILE, LAST_FILE, load_last, load_network, save_last, save_network
 from model.network.dstformer import DSTformer
 
@@ -58,14 +57,14 @@ def saved(folder, epoch, seed=0):
     optimiser = AdamW(network.parameters(), fused=True)
     network(torch.rand(1, 9, 17, 3)).sum().backward()
     optimiser.step()
-    save_last(folder, network, optimiser, AveragedWeights(network, None), {"epoch": epoch})
+    save_last(folder, network, optimiser, {"epoch": epoch})
     return network, optimiser
 
 
 def test_last_brings_back_network_and_optimiser(tmp_path):
     network, optimiser = saved(tmp_path, 1)
     other, other_optimiser = saved(tmp_path.parent, 9, seed=1)
-    assert load_last(tmp_path, other, other_optimiser, AveragedWeights(other, None)) == {"epoch": 1}
+    assert load_last(tmp_path, other, other_optimiser) == {"epoch": 1}
     for name, value in network.state_dict().items():
         assert torch.equal(other.state_dict()[name], value), name
     for index, entries in optimiser.state_dict()["state"].items():
@@ -76,17 +75,17 @@ def test_last_brings_back_network_and_optimiser(tmp_path):
 def test_of_a_damaged_last_the_one_before_is_used(tmp_path, caplog):
     saved(tmp_path, 1)
     network, optimiser = saved(tmp_path, 2)
-    assert load_last(tmp_path, network, optimiser, AveragedWeights(network, None)) == {"epoch": 2}
+    assert load_last(tmp_path, network, optimiser) == {"epoch": 2}
     last = tmp_path / LAST_FILE
     content = bytearray(last.read_bytes())
     content[-5] ^= 1
     last.write_bytes(content)
-    assert load_last(tmp_path, network, optimiser, AveragedWeights(network, None)) == {"epoch": 1}
+    assert load_last(tmp_path, network, optimiser) == {"epoch": 1}
     assert "going on from the one before" in caplog.text
     last.unlink()  # killed between two renames
-    assert load_last(tmp_path, network, optimiser, AveragedWeights(network, None)) == {"epoch": 1}
+    assert load_last(tmp_path, network, optimiser) == {"epoch": 1}
     (tmp_path / BEFORE_LAST_FILE).write_bytes(b"")
-    assert load_last(tmp_path, network, optimiser, AveragedWeights(network, None)) is None
+    assert load_last(tmp_path, network, optimiser) is None
 
 
 def test_a_published_checkpoint_loads_by_its_suffix(reference_folder):

@@ -2,7 +2,7 @@ import numpy as np
 import torch
 
 from data_contracts.parameters import LossWeights
-from model.learning.losses import ErrorWeights, focal_weight, image_loss, pose_loss
+from model.learning.losses import ErrorWeights, focal_weight, pose_loss
 
 
 def poses(frames=6):
@@ -80,16 +80,3 @@ def test_masked_joints_alone_count_where_that_is_asked_for():
     only = pose_loss(pred, target, ErrorWeights.of(torch.ones(2, 6), masked), LossWeights(mpjpe=0, velocity=1))
     steps = (pred.diff(dim=1) - target.diff(dim=1))[0, 2:4, 5].norm(dim=-1)
     torch.testing.assert_close(only, steps.mean())
-
-
-def test_the_image_loss_is_weighted_by_confidence_and_asks_for_no_depth():
-    pose_2d = torch.rand(2, 6, 17, 3, generator=torch.Generator().manual_seed(2))
-    pred = torch.cat((pose_2d[..., :2] - pose_2d[..., :1, :2], torch.randn(2, 6, 17, 1)), dim=-1).requires_grad_()
-    error_weights = ErrorWeights.of(torch.ones(2, 6))
-    loss = image_loss(pred, pose_2d, error_weights)
-    loss.backward()
-    assert loss == 0
-    assert (pred.grad[..., 2] == 0).all()
-    moved = pred.detach().clone()
-    moved[0, 0, 3, 0] += 1
-    torch.testing.assert_close(image_loss(moved, pose_2d, error_weights), pose_2d[0, 0, 3, 2] / (2 * 6 * 17))

@@ -5,7 +5,6 @@ import torch
 from torch.optim import AdamW
 
 from data_contracts.parameters import DSTformerConfig, HeadKind, TrainingParameters
-from model.learning.averaging import AveragedWeights
 from model.learning.bad_steps import BadSteps
 from model.learning.checkpoints import load_last, save_last
 from model.learning.muon import BLOCK_ROWS, Muon, blocks_of, orthogonal
@@ -153,13 +152,13 @@ def test_a_good_step_is_the_same_whether_or_not_it_was_looked_at():
 def test_last_brings_it_back_to_the_bit(tmp_path):
     network, optimiser = make()
     learn(network, optimiser, 1)
-    save_last(tmp_path, network, optimiser, AveragedWeights(network, None), {})
+    save_last(tmp_path, network, optimiser, {})
     again = copy.deepcopy(network)
     with torch.no_grad():
         for weight in again.parameters():
             weight.zero_()
     restored = make_optimiser(again, PARAMETERS, scaled=False)
-    load_last(tmp_path, again, restored, AveragedWeights(again, None))
+    load_last(tmp_path, again, restored)
     for pair in ((network, optimiser), (again, restored)):
         learn(*pair, seed=2)
     assert all(torch.equal(a, b) for a, b in zip(state(network, optimiser), state(again, restored), strict=True))

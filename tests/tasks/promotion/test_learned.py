@@ -69,11 +69,10 @@ def house(empty_store, tmp_path) -> House:
 
 @pytest.fixture
 def version(house) -> ModelVersion:
-    """Pretrained on the windows of a and b, and the 2D of c's; fine-tuned on those of d."""
-    first = house.windows("one.npy", train=["a"], val=["b"], test=["x"])
-    only_2d = house.windows("two.npy", train=["c"], test=["y"])
+    """Pretrained on the windows of a, b and c; fine-tuned on those of d."""
+    first = house.windows("one.npy", train=["a", "c"], val=["b"], test=["x"])
     last = house.windows("three.npy", train=["d"], test=["z"])
-    pretrained = house.trained(identities.pretrain(first.path, PretrainParameters(), only_2d.path))
+    pretrained = house.trained(identities.pretrain(first.path, PretrainParameters()))
     checkpoint = pretrained.path / CHECKPOINT_FILE
     tuned = house.trained(identities.finetune(last.path, checkpoint, FinetuneParameters()))
     return house.version(tuned.path / CHECKPOINT_FILE)
