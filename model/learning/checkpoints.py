@@ -75,7 +75,9 @@ def save_last(folder: Path, network: DSTformer, optimiser: Optimizer, state: dic
 
 
 def load_last(folder: Path, network: nn.Module, optimiser: Optimizer) -> dict[str, Any] | None:
-    """Restore network and optimiser from the newest whole file of `save_last`; returns the loop's state, None where there is none.
+    """Restore network and optimiser from the newest undamaged file of `save_last`, and return the state of the loop.
+
+    Returns None if there is no such file.
 
     Raises
     ------

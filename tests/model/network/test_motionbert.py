@@ -17,9 +17,7 @@ def test_a_published_checkpoint_gives_the_published_numbers(reference_folder):
     np.testing.assert_allclose(output, reference["y"], atol=1e-5)
 
 
-def test_compiled_and_eager_forms_give_the_published_numbers(
-    reference_folder, monkeypatch, pytestconfig
-):
+def test_compiled_and_eager_forms_give_the_published_numbers(reference_folder, monkeypatch, pytestconfig):
     monkeypatch.syspath_prepend(pytestconfig.rootpath)  # `benchmarks` is no installed package
     from benchmarks.eager_dstformer import EagerDSTformer
 
