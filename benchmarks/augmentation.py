@@ -66,7 +66,7 @@ def training_step(preset: PipelineParameters, windows: Batch) -> Callable[[], No
     learner = Learner(module, parameters, Objective.LIFT, fabric)
 
     def step() -> None:
-        learner.gradients(learner.made_new(windows, generator_at("cpu", 0, 0, 0)), len(windows))
+        learner.gradients(learner.augmented(windows, generator_at("cpu", 0, 0, 0)), len(windows))
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
 

@@ -1,10 +1,10 @@
-"""A training run as a job: one process works at it alone, or several that `torch.distributed.run` starts.
+"""Run a training job in this process, or in several processes started by `torch.distributed.run`.
 
     python -m torch.distributed.run --nproc-per-node 2 -m model.job JOB.json
 
-`run_on_devices` starts that command. What its first process prints as `MARK` and JSON is progress and read back; any
-other line is for the log. How it ended stands in a file: the processes share one pipe to print to, where only a short
-line written at once stays whole. They hold the reading end of another, and end when nobody holds the writing one.
+`run_on_devices` starts that command. Its first process prints progress as `MARK` and JSON; other lines go to the log.
+The outcome is written to a file, because only short lines stay whole in a pipe that several processes share. The
+processes read from a second pipe and end when its writer has ended.
 """
 
 import json
@@ -33,16 +33,16 @@ from model.windows.loading import load_windows
 JOB_FILE, START_FILE, OUTCOME_FILE = "job.json", "start.safetensors", "outcome.json"
 MARK = "@uplift "
 ENDS_WITH_PARENT = "UPLIFT_ENDS_WITH_PARENT"
-SECONDS_TO_SAVE = 60  # that processes get to write `last` when they are asked to end
-LINES_KEPT = 60  # of what failed processes wrote
-SECONDS_BETWEEN = 0.5  # two reports of progress
+SECONDS_TO_SAVE = 60  # for processes to write `last.safetensors` after SIGTERM
+LINES_KEPT = 60  # last lines of failed processes
+SECONDS_BETWEEN = 0.5  # between two progress reports
 
 OnEpoch = Callable[[dict[str, float]], None]
 OnStep = Callable[[int, int], None]
 
 
 class Job(BaseModel):
-    """What to train on what, and where; windows are folders of convert stages."""
+    """Description of a training run; `windows` is the folder of a convert stage."""
 
     folder: Path
     windows: Path
@@ -70,14 +70,14 @@ def run(job: Job, network: DSTformer, on_epoch: OnEpoch, on_step: OnStep, on_lin
 def run_on_devices(
     job: Job, network: DSTformer, on_epoch: OnEpoch, on_step: OnStep, on_line: Callable[[str], None]
 ) -> Progress:
-    """Train in `runtime.devices` processes of this machine, with those of other nodes; `network` stays as it is.
+    """Train in `runtime.devices` processes of this machine, and those of other nodes; `network` is not changed.
 
     Raises
     ------
     InputError
-        As `fit`.
+        See `fit`.
     RuntimeError
-        The processes failed; holds the last lines they wrote.
+        The processes failed; the message has their last lines.
     """
     save_network(job.folder / START_FILE, network, {})
     (job.folder / JOB_FILE).write_text(job.model_dump_json(), encoding="utf-8")
@@ -118,12 +118,12 @@ def run_on_devices(
 
 
 def distributed_command(job: Job, node: int) -> list[str]:
-    """The command line that starts the processes of one machine; 0 is this one.
+    """Return the command line that starts the processes of one machine; node 0 is this machine.
 
     Raises
     ------
     InputError
-        There are several, and no place where they meet.
+        There are several nodes and no valid `runtime.rendezvous`.
     """
     runtime = job.runtime
     meet = "--standalone"
@@ -137,22 +137,22 @@ def distributed_command(job: Job, node: int) -> list[str]:
 
 
 def main() -> None:
-    """One of the processes."""
+    """Run one of the processes."""
     job = Job.model_validate_json(Path(sys.argv[1]).read_text(encoding="utf-8"))
     if ENDS_WITH_PARENT in os.environ:
         threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     printed = 0.0
 
     def end(**outcome: Any) -> None:
-        beside = job.folder / f".{OUTCOME_FILE}.{os.getpid()}"
-        beside.write_text(json.dumps(outcome), encoding="utf-8")
-        beside.replace(job.folder / OUTCOME_FILE)
+        temporary = job.folder / f".{OUTCOME_FILE}.{os.getpid()}"
+        temporary.write_text(json.dumps(outcome), encoding="utf-8")
+        temporary.replace(job.folder / OUTCOME_FILE)
 
     def on_step(step: int, steps: int) -> None:
         nonlocal printed
         if time.monotonic() - printed > SECONDS_BETWEEN:
             printed = time.monotonic()
-            tell(step=step, steps=steps)
+            report(step=step, steps=steps)
 
     def on_line(line: str) -> None:
         if _first():
@@ -160,9 +160,9 @@ def main() -> None:
 
     try:
         network = load_network(job.folder / START_FILE)
-        progress = run(job, network, lambda record: tell(epoch=record), on_step, on_line)
+        progress = run(job, network, lambda record: report(epoch=record), on_step, on_line)
     except InputError as error:
-        end(refused=str(error))  # by any process: the others may be ended before they get here
+        end(refused=str(error))  # by any process, since the others may be killed first
         sys.exit(f"process {os.environ.get('RANK', 0)}: {error}")
     if _first():
         end(progress=vars(progress))
@@ -170,8 +170,8 @@ def main() -> None:
         distributed.destroy_process_group()
 
 
-def tell(**what: Any) -> None:
-    """Report progress: one write of under PIPE_BUF bytes, on a line of its own whatever another process has begun."""
+def report(**what: Any) -> None:
+    """Report progress by one write of under PIPE_BUF bytes, on its own line."""
     if _first():
         os.write(sys.stdout.fileno(), f"\n{MARK}{json.dumps(what)}\n".encode())
 
@@ -188,7 +188,7 @@ def _report(what: dict[str, Any], on_epoch: OnEpoch, on_step: OnStep) -> None:
 
 
 def _end(process: subprocess.Popen) -> None:
-    """Ask the processes to save and end; then see that they do."""
+    """Terminate the processes, which save their work; kill them after a grace period."""
     try:
         if process.poll() is None:
             process.terminate()

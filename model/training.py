@@ -1,14 +1,9 @@
 """The training loop: epochs over windows, one optimiser step per `batch_size * accumulate` windows.
 
-Notable decisions:
-- every random number is a function of (seed, epoch, step), so a resumed run draws what the killed one would have drawn;
-- neither the size of a micro-batch nor the number of devices changes the result: a step is the same windows;
-- nothing synchronises with the device inside an epoch: losses are summed there and read once at its end;
-- `last` is written every epoch, every `checkpoint_minutes`, and when SIGTERM asks for it; it says where in the epoch it
-  stands. Metrics are reported after it, and again by a resumed run: who logs them asks what is there already;
-- a step whose loss or gradient is not finite changes nothing and is counted, on the device;
-- a backbone that is frozen and sees windows as they are stored, neither made new nor corrupted, is run once over all of
-  them (`model.learning.features`), unless the head reads the stem's features too: what is kept are the tokens'.
+- Every random number is a function of (seed, epoch, step), so a resumed run draws the same numbers as an undisturbed
+  one. Micro-batch size and number of devices do not change the result.
+- Nothing synchronises with the device within an epoch; losses are summed on the device and read at its end.
+- `last.safetensors` is written every epoch, every `checkpoint_minutes` and on SIGTERM. Metrics are reported after it.
 """
 
 import logging
@@ -28,7 +23,7 @@ from model.learning.bad_steps import BadSteps
 from model.learning.batch_size import largest_batch
 from model.learning.checkpoints import load_last, save_last
 from model.learning.devices import compiled
-from model.learning.features import Features, kept_features
+from model.learning.features import Features, cached_backbone_features
 from model.learning.interruption import Interruption
 from model.learning.progress import Progress, keep
 from model.learning.stepping import Learner, TrainingBatch, make_optimiser, set_learning_rate
@@ -40,7 +35,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def build_network(make: Callable[[], DSTformer], seed: int) -> DSTformer:
-    """`make()` with weights drawn from `seed`, the global generator left as it was."""
+    """Return `make()` with weights drawn from `seed`; the global generator is not changed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return make()
@@ -59,30 +54,30 @@ def fit(
 ) -> Progress:
     """Train `network` in place and leave `model.safetensors` (the best), `last.safetensors` and the top-k in `folder`.
 
-    Parameters whose `requires_grad` is off stay as they are. Where `folder` holds a `last.safetensors`, training
-    goes on from it, in the middle of an epoch too. Of several processes each calls this; the first one writes.
+    Parameters without `requires_grad` are not changed. If `folder` has a `last.safetensors`, training resumes from it,
+    also in the middle of an epoch. With several processes each calls this function, and the first one writes.
 
     Parameters
     ----------
     objective
-        `reconstruct` asks for the clean 2D pose, `lift` for the 3D pose.
+        `reconstruct` trains for the clean 2D pose, `lift` for the 3D pose.
     on_epoch
         Called with each epoch's metrics (`epoch`, `step`, `loss`, `val_mpjpe_mm`, `val_pck_150`, `train_mpjpe_mm`,
-        `learning_rate`, `bad_steps`), those before a resume included; of others also with `windows_per_second` of their
-        steps, which is no part of the history: it is not the same again.
+        `learning_rate`, `bad_steps`), including epochs before a resume. Epochs trained here also have
+        `windows_per_second`, which is not part of the history because it differs between runs.
     on_step
-        Called with (steps done, steps in all) after each optimiser step.
+        Called with (finished steps, all steps) after each optimiser step.
 
     Returns
     -------
     Progress
-        With `history`, the metrics of every epoch, and the micro-batch chosen.
+        State with `history`, the metrics of every epoch, and the chosen micro-batch.
 
     Raises
     ------
     InputError
-        `max_bad_steps` steps in a row were not finite (names the windows of the last), or a micro-batch does not fit
-        the device, nor does one of half its size.
+        `max_bad_steps` steps in a row were not finite (the message names the windows of the last), or neither a
+        micro-batch nor half of it fits the device.
     """
     network.backbone.gradient_checkpointing = parameters.gradient_checkpointing
     loop = _Loop(network, windows, parameters, objective, folder, fabric, runtime, on_step)
@@ -90,14 +85,14 @@ def fit(
         on_epoch(record)
     loop.choose_micro_batch()
     progress = loop.progress
-    with loop.features_kept(), Interruption(heed=fabric.is_global_zero) as interruption:
+    with loop.cached_features(), Interruption(heed=fabric.is_global_zero) as interruption:
         while progress.epoch < parameters.max_epochs and progress.stale_epochs < parameters.patience:
             on_epoch(loop.run_epoch(interruption))
     return progress
 
 
 class _Loop:
-    """Network, optimiser and progress, and what moves them on."""
+    """Training state (network, optimiser, progress) and the operations on it."""
 
     def __init__(
         self,
@@ -124,7 +119,7 @@ class _Loop:
         self.sample = windows.train.pick(self.sampled.tolist())
         self.learned_on = {"window": windows.train.window, "fps": float(windows.train.rows["fps"].median())}
         state = load_last(folder, network, self.optimiser)
-        fabric.barrier()  # the first process overwrites it
+        fabric.barrier()  # the first process overwrites the file
         self.progress = Progress() if state is None else Progress(**state)
         if self.progress.precision:
             fabric.strategy.precision.load_state_dict(self.progress.precision)
@@ -136,9 +131,9 @@ class _Loop:
         self.features: tuple[Features | None, Features | None] = (None, None)  # of train and val
 
     def choose_micro_batch(self) -> None:
-        """Windows per forward pass: the batch, or on CUDA with `auto_batch` the largest doubling of it that fits.
+        """Choose the windows per forward pass: the batch, or on CUDA with `auto_batch` its largest doubling that fits.
 
-        Chosen once: a resumed run keeps what it had.
+        A resumed run keeps its first choice.
         """
         if self.progress.micro_batch:
             return
@@ -149,14 +144,14 @@ class _Loop:
             def step(count: int) -> None:
                 windows = some.select(torch.arange(count, device=self.fabric.device) % len(some))
                 generator = generator_at(self.fabric.device, parameters.seed, 0, 0)
-                self.learner.gradients(self.learner.made_new(windows, generator), count)
+                self.learner.gradients(self.learner.augmented(windows, generator), count)
                 self.module.zero_grad(set_to_none=True)
 
             size = largest_batch(step, size, limit=size * parameters.accumulate)
         self.progress.micro_batch = size
 
-    def features_kept(self) -> ExitStack:
-        """Keeps the backbone's features while the context lasts, where each would be computed again and again."""
+    def cached_features(self) -> ExitStack:
+        """Cache the features of a frozen backbone while the context lasts, if training windows never change."""
         stack, parameters = ExitStack(), self.parameters
         learns = any(weight.requires_grad for weight in self.network.backbone.parameters())
         variants = 2 if parameters.flip else 1
@@ -172,7 +167,7 @@ class _Loop:
         splits = ((self.windows.train, parameters.flip, "train"), (self.windows.val, False, "val"))
         train, val = (
             stack.enter_context(
-                kept_features(
+                cached_backbone_features(
                     self.network,
                     windows,
                     mirrored,
@@ -187,7 +182,7 @@ class _Loop:
         return stack
 
     def run_epoch(self, interruption: Interruption) -> dict[str, float]:
-        """The rest of the epoch that `progress` stands in, its validation, and a new `last`; returns its metrics."""
+        """Finish the current epoch, validate, write `last.safetensors` and return the metrics of the epoch."""
         progress, epoch = self.progress, self.progress.epoch
         began, seen = time.monotonic(), 0
         self.module.train()
@@ -202,7 +197,7 @@ class _Loop:
             self.on_step(done + 1, self.epochs.total)
             self._save_if_due(interruption)
         done, loss = self.epochs.steps_before(epoch + 1), float(self.loss_sum) / max(int(self.counted), 1)
-        speed = {"windows_per_second": seen / (time.monotonic() - began)} if seen else {}  # the loss was waited for
+        speed = {"windows_per_second": seen / (time.monotonic() - began)} if seen else {}  # the loss has synchronised
         record = {
             "epoch": epoch + 1,
             "step": done,
@@ -221,7 +216,7 @@ class _Loop:
         return record | speed
 
     def _scores(self, on_batch: Callable[[], None]) -> dict[str, float]:
-        """Of the network that is kept, on people it does not learn from, and on some of what it learns from."""
+        """Score the network on the validation split and on a sample of the training split."""
         of_train, of_val = self.features
         of_sample = of_train.of(self.sampled) if of_train else None
         val_mpjpe_mm, val_pck_150 = self.learner.validate(self.windows.val, on_batch, of_val)
@@ -229,14 +224,14 @@ class _Loop:
         return {"val_mpjpe_mm": val_mpjpe_mm, "val_pck_150": val_pck_150, "train_mpjpe_mm": train_mpjpe_mm}
 
     def _save_if_due(self, interruption: Interruption) -> None:
-        """Write `last` where it is time to; and end, where that is asked for."""
+        """Write `last.safetensors` if it is due, and end the process after SIGTERM."""
         if interruption.asked or time.monotonic() - self.saved > 60 * self.runtime.checkpoint_minutes:
             self._save()
         if interruption.asked:
             interruption.hand_on()
 
     def _save(self) -> None:
-        """Write `last`."""
+        """Write `last.safetensors`."""
         progress = self.progress
         progress.loss_sum, progress.counted = float(self.loss_sum), int(self.counted)
         progress.bad_steps = self.bad_steps.total
@@ -246,11 +241,11 @@ class _Loop:
         self.saved = time.monotonic()
 
     def _step(self, step: Step) -> None:
-        """One optimiser step."""
+        """Do one optimiser step."""
         parameters, fabric, progress = self.parameters, self.fabric, self.progress
         generator = generator_at(fabric.device, parameters.seed, progress.epoch, progress.step)
         features = self.features[0].at(step.places, step.mirrored) if self.features[0] else None
-        loss = self._gradients(self.learner.made_new(step.windows, generator, features))
+        loss = self._gradients(self.learner.augmented(step.windows, generator, features))
         norm = fabric.clip_gradients(self.module, self.wrapped, max_norm=parameters.clip_norm, error_if_nonfinite=False)
         assert isinstance(norm, Tensor)
         finite = torch.isfinite(loss) & torch.isfinite(norm)
@@ -261,18 +256,18 @@ class _Loop:
         self.counted += finite * len(step.windows)
 
     def _gradients(self, batch: TrainingBatch) -> Tensor:
-        """Gradients of a step; where memory runs out, once more with micro-batches of half the size, from then on."""
+        """Compute the gradients of a step; if memory runs out, halve the micro-batch once and continue with it."""
         progress = self.progress
         try:
             return self.learner.gradients(batch, progress.micro_batch)
         except torch.OutOfMemoryError as error:
             if self.shrunk or progress.micro_batch == 1 or self.fabric.world_size > 1:
                 raise InputError(
-                    f"out of memory on {self.fabric.device} at {progress.micro_batch} windows a micro-batch; pass a"
+                    f"out of memory on {self.fabric.device} at {progress.micro_batch} windows per micro-batch; pass a"
                     " smaller batch_size and a larger accumulate, or gradient_checkpointing=true"
                 ) from error
         self.shrunk, progress.micro_batch = True, math.ceil(progress.micro_batch / 2)
-        _LOG.warning("out of memory: %d windows a micro-batch from here on", progress.micro_batch)
+        _LOG.warning("out of memory: training continues with %d windows per micro-batch", progress.micro_batch)
         self.optimiser.zero_grad(set_to_none=True)
         if self.fabric.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -282,7 +277,7 @@ class _Loop:
         ids = self.windows.train.rows["window_id"].iloc[step.places.tolist()].tolist()
         shown = ", ".join(map(str, ids[:10])) + (f" and {len(ids) - 10} more" if len(ids) > 10 else "")
         return InputError(
-            f"loss or gradient were not finite in {self.parameters.max_bad_steps} steps in a row, up to step"
-            f" {self.progress.step + 1} of epoch {self.progress.epoch + 1}, on windows {shown}; try a smaller"
+            f"loss or gradient was not finite in {self.parameters.max_bad_steps} steps in a row, up to step"
+            f" {self.progress.step + 1} of epoch {self.progress.epoch + 1}, windows {shown}; try a smaller"
             " learning_rate, or precision 32-true"
         )

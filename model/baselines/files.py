@@ -1,4 +1,4 @@
-"""The fitted baselines on disk: a safetensors file each, its header holding the MLP's shape. Nothing is unpickled."""
+"""Read and write the fitted baselines as safetensors files, with the shape of the MLP in the header."""
 
 import json
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _HEADER = "pose_uplift"
 
 @dataclass(frozen=True)
 class Baselines:
-    """The baselines of one windows folder, on the CPU; each lifts (B, T, 17, 3)."""
+    """Baselines of one windows folder, on the CPU; each maps (B, T, 17, 3) to 3D."""
 
     mean_depth: MeanDepth
     linear: Linear
@@ -26,7 +26,7 @@ class Baselines:
 
 
 def save_baselines(folder: Path, fitted: Baselines) -> None:
-    """Write a file of each of `BASELINES`."""
+    """Write one file per baseline of `BASELINES`."""
     for name in BASELINES:
         shape = json.dumps(fitted.mlp.shape if name == "mlp" else {})
         tensors = {key: value.contiguous() for key, value in getattr(fitted, name).state_dict().items()}
@@ -34,12 +34,12 @@ def save_baselines(folder: Path, fitted: Baselines) -> None:
 
 
 def load_baselines(folder: Path) -> Baselines:
-    """What `save_baselines` wrote.
+    """Read the files of `save_baselines`.
 
     Raises
     ------
     InputError
-        A file is missing or damaged; names it.
+        A file is missing or damaged; the message names it.
     """
     (depth, _), (linear, _), (weights, shape) = (_load(folder / baseline_file(name)) for name in BASELINES)
     try:
@@ -47,7 +47,7 @@ def load_baselines(folder: Path) -> Baselines:
         mlp.load_state_dict(weights)
         return Baselines(MeanDepth(**depth), Linear(**linear), mlp.eval())
     except (TypeError, RuntimeError) as error:
-        raise InputError(f"{folder}: its tensors are not those of baselines ({error}); remove the folder") from error
+        raise InputError(f"{folder}: tensors do not fit a baseline ({error}); remove the folder") from error
 
 
 def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, int]]:

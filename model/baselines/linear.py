@@ -1,4 +1,4 @@
-"""The rivals that have a closed form: mean depth, and a ridge regression from the 2D window to the 3D window."""
+"""Baselines with a closed form: mean depth, and a ridge regression from the 2D window to the 3D window."""
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ _AT_ONCE = 1024  # windows
 
 
 class MeanDepth(nn.Module):
-    """x and y from the input, z the training mean of each joint: `depth` (17,), normalised units."""
+    """Take x and y from the input, and z from the training mean of each joint: `depth` (17,), normalised units."""
 
     depth: Tensor
 
@@ -22,13 +22,13 @@ class MeanDepth(nn.Module):
         self.register_buffer("depth", depth)
 
     def forward(self, pose_2d: Tensor) -> Tensor:
-        """(B, T, 17, 3) -> (B, T, 17, 3)."""
+        """Map (B, T, 17, 3) to (B, T, 17, 3)."""
         xy = root_relative(pose_2d[..., :2])
         return torch.cat((xy, self.depth.to(xy).expand(xy.shape[:-1]).unsqueeze(-1)), dim=-1)
 
 
 class Linear(nn.Module):
-    """Each coordinate of the 3D window is a sum over x and y of all joints and frames: `weights` (34 T + 1, 51 T)."""
+    """Map x and y of all joints and frames linearly to the 3D window: `weights` (34 T + 1, 51 T)."""
 
     weights: Tensor
 
@@ -37,12 +37,12 @@ class Linear(nn.Module):
         self.register_buffer("weights", weights)
 
     def forward(self, pose_2d: Tensor) -> Tensor:
-        """(B, T, 17, 3) -> (B, T, 17, 3)."""
+        """Map (B, T, 17, 3) to (B, T, 17, 3)."""
         return _poses(_features(pose_2d) @ self.weights)
 
 
 def fit_mean_depth(train: Windows) -> MeanDepth:
-    """The mean over the training frames that are not padding."""
+    """Return the mean over the training frames without padding."""
     total = torch.zeros(NUM_JOINTS, dtype=torch.float64)
     frames = torch.zeros((), dtype=torch.float64)
     for batch in train.batches(_AT_ONCE):
@@ -53,22 +53,22 @@ def fit_mean_depth(train: Windows) -> MeanDepth:
 
 
 def fit_linear(train: Windows, val: Windows) -> tuple[Linear, float]:
-    """Ridge regression, its penalty the one of `RIDGE_PENALTIES` with the lowest validation MPJPE.
+    """Fit a ridge regression with the penalty of `RIDGE_PENALTIES` that has the lowest validation MPJPE.
 
-    Normal equations in float64, gathered in one pass over the training windows on their device; padded windows are
-    left out. With G the Gram matrix and M the moments, G = V diag(g) V' gives the weights of a penalty a as
-    V diag(1 / (g + a)) V' M: one decomposition serves them all, and a validation window is turned into V's axes once.
+    Normal equations in float64, accumulated in one pass over the training windows on their device, without padded
+    windows. With G the Gram matrix and M the moments, G = V diag(g) V' gives the weights for penalty a as
+    V diag(1 / (g + a)) V' M. So one decomposition serves all penalties.
 
     Returns
     -------
     (regression, penalty)
-        The regression on the CPU.
+        The regression is on the CPU.
     """
     gram, moment = _normal_equations(train)
     values, axes = torch.linalg.eigh(gram)
     del gram  # 0.5 GB at 243 frames
-    moment = axes.T @ moment  # in the axes
-    values.clamp_(min=0)  # of a matrix without full rank some fall below by rounding
+    moment = axes.T @ moment  # in the eigenbasis
+    values.clamp_(min=0)  # rounding can make eigenvalues of a rank-deficient matrix negative
     errors_m = _validation_errors(values.float(), axes.float(), moment.float(), val)
     penalty = min(RIDGE_PENALTIES, key=lambda penalty: errors_m[penalty])
     moment /= (values + penalty)[:, None]
@@ -76,7 +76,7 @@ def fit_linear(train: Windows, val: Windows) -> tuple[Linear, float]:
 
 
 def _normal_equations(train: Windows) -> tuple[Tensor, Tensor]:
-    """Gram matrix (F, F) of the features and their moments (F, 51 T) with the poses."""
+    """Return the Gram matrix (F, F) of the features and their moments (F, 51 T) with the poses."""
     features, targets = 2 * train.window * NUM_JOINTS + 1, 3 * train.window * NUM_JOINTS
     device = train.pick([0]).scale.device
     gram = torch.zeros(features, features, dtype=torch.float64, device=device)
@@ -90,7 +90,7 @@ def _normal_equations(train: Windows) -> tuple[Tensor, Tensor]:
 
 
 def _validation_errors(values: Tensor, axes: Tensor, moment: Tensor, val: Windows) -> dict[float, float]:
-    """Penalty -> the sum of its errors over the frames of `val`, in metres; one pass, each window turned once."""
+    """Return for each penalty the sum of errors over the frames of `val`, in metres, in one pass."""
     errors_m = dict.fromkeys(RIDGE_PENALTIES, 0.0)
     for batch in val.batches(_AT_ONCE):
         turned = _features(batch.pose_2d) @ axes  # (B, F)
@@ -102,11 +102,11 @@ def _validation_errors(values: Tensor, axes: Tensor, moment: Tensor, val: Window
 
 
 def _features(pose_2d: Tensor) -> Tensor:
-    """(B, T, 17, 3) -> (B, 34 T + 1): x and y of the window, and 1."""
+    """Return the features (B, 34 T + 1) of (B, T, 17, 3): x and y of the window, and 1."""
     flat = pose_2d[..., :2].flatten(1)
     return torch.cat((flat, flat.new_ones(len(flat), 1)), dim=1)
 
 
 def _poses(flat: Tensor) -> Tensor:
-    """(B, 51 T) -> (B, T, 17, 3), relative to the pelvis."""
+    """Reshape (B, 51 T) to (B, T, 17, 3), relative to the pelvis."""
     return root_relative(flat.view(len(flat), -1, NUM_JOINTS, 3))

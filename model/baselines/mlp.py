@@ -1,8 +1,7 @@
-"""The rival that learns: the simple baseline of Martinez et al. (ICCV 2017, section 3.2) carried to windows.
+"""MLP baseline: the simple baseline of Martinez et al. (ICCV 2017, section 3.2), extended to windows.
 
-It meets the windows as a lifter meets them (`Learner`, `Epochs`): the same order, mirror images, augmentation,
-corruption and loss. What it is given is minutes, not epochs. They become a number of steps at the speed that the first
-steps of a copy have, so that its cosine ends where its minutes do, and the steps it had can be had again.
+It is trained like the lifter (`Learner`, `Epochs`): same order, mirroring, augmentation, corruption and loss. Its
+budget is in minutes. The speed of a copy's first steps converts them to steps, so that the cosine schedule ends with them.
 """
 
 import copy
@@ -24,12 +23,12 @@ from model.learning.stepping import Learner, set_learning_rate
 from model.windows.epochs import Epochs, Step, TrainingWindows
 from model.windows.seeding import generator_at
 
-PROBE_STEPS = 20  # that tell the speed; fewer, where they would take more than a tenth of the minutes
+PROBE_STEPS = 20  # to measure the speed; fewer if they would take more than a tenth of the minutes
 WARM_UP_STEPS = 2  # not timed
 
 
 class WindowMLP(nn.Module):
-    """x and y of the whole window -> Linear, residual blocks, Linear -> the whole 3D window of `window` frames."""
+    """Linear, residual blocks, Linear: from x and y of a whole window to the 3D poses of its `window` frames."""
 
     def __init__(self, window: int, width: int, blocks: int) -> None:
         super().__init__()
@@ -41,10 +40,10 @@ class WindowMLP(nn.Module):
     def forward(
         self,
         pose_2d: Tensor,
-        masked: Tensor | None = None,  # noqa: ARG002 - as the learner asks any network
+        masked: Tensor | None = None,  # noqa: ARG002 - signature of every network
         features: Tensor | None = None,  # noqa: ARG002
     ) -> Tensor:
-        """(B, T, 17, 3): x, y, confidence -> (B, T, 17, 3), normalised units."""
+        """Map (B, T, 17, 3) x, y, confidence to (B, T, 17, 3), normalised units."""
         hidden = self.enter(pose_2d[..., :2].flatten(1))  # (B, width)
         return self.leave(self.blocks(hidden)).view(*pose_2d.shape[:3], 3)
 
@@ -60,7 +59,7 @@ class _Residual(nn.Module):
 
 @dataclass(frozen=True)
 class Trained:
-    """The MLP on the CPU, and what it was trained with; minutes as `MLPParameters.minutes` counts them."""
+    """The trained MLP on the CPU, with its cost; minutes as in `MLPParameters.minutes`."""
 
     network: WindowMLP
     steps: int
@@ -71,19 +70,19 @@ class Trained:
 def fit_mlp(
     windows: TrainingWindows, parameters: MLPParameters, fabric: Fabric, on_step: Callable[[int, int], None]
 ) -> Trained:
-    """Train the MLP for `parameters.minutes`; the weights of its last step are the result.
+    """Train the MLP for `parameters.minutes`; return the weights of the last step.
 
     Parameters
     ----------
     windows
-        On Fabric's device.
+        Windows on Fabric's device.
     on_step
-        Called with (steps done, steps in all) after each step.
+        Called with (finished steps, all steps) after each step.
 
     Raises
     ------
     InputError
-        It came to weights that are not finite.
+        The weights are not finite after training.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(parameters.seed)
@@ -98,7 +97,7 @@ def fit_mlp(
     network = network.cpu().eval()
     if not all(bool(torch.isfinite(weight).all()) for weight in network.parameters()):
         raise InputError(
-            f"the mlp baseline came to weights that are not finite in {steps} steps; pass a smaller"
+            f"the weights of the mlp baseline are not finite after {steps} steps; pass a smaller"
             " baselines.mlp.learning_rate"
         )
     seen = steps * parameters.batch_size * parameters.accumulate
@@ -108,7 +107,7 @@ def fit_mlp(
 def _train(
     network: WindowMLP, windows: TrainingWindows, parameters: MLPParameters, fabric: Fabric, steps: int
 ) -> Iterator[int]:
-    """So many optimiser steps; yields the number that are done after each. `network` ends with what is the result."""
+    """Do `steps` optimiser steps on `network` and yield the number of finished steps after each."""
     optimiser = AdamW(
         [{"params": list(network.parameters()), "base_lr": parameters.learning_rate}],
         lr=parameters.learning_rate,
@@ -122,7 +121,7 @@ def _train(
     for done, (epoch, number, step) in enumerate(islice(_steps(windows, parameters, fabric), steps)):
         set_learning_rate(optimiser, parameters, done / steps, epoch)
         generator = generator_at(fabric.device, parameters.seed, epoch, number)
-        learner.gradients(learner.made_new(step.windows, generator), parameters.batch_size)
+        learner.gradients(learner.augmented(step.windows, generator), parameters.batch_size)
         fabric.clip_gradients(module, wrapped, max_norm=parameters.clip_norm, error_if_nonfinite=False)
         wrapped.step()
         wrapped.zero_grad(set_to_none=True)
@@ -130,7 +129,7 @@ def _train(
 
 
 def _steps(windows: TrainingWindows, parameters: MLPParameters, fabric: Fabric) -> Iterator[tuple[int, int, Step]]:
-    """Epoch, number in it, and windows of step after step, without end."""
+    """Yield epoch, number within it, and windows of each step, without end."""
     epochs = Epochs(windows, parameters)
     for epoch in count():
         for number, step in enumerate(epochs.steps(epoch, 0, fabric.device)):
@@ -138,7 +137,7 @@ def _steps(windows: TrainingWindows, parameters: MLPParameters, fabric: Fabric) 
 
 
 def _seconds_a_step(network: WindowMLP, windows: TrainingWindows, parameters: MLPParameters, fabric: Fabric) -> float:
-    """The median of some steps, by the clock that counts the minutes; `network` is not to be used afterwards."""
+    """Return the median duration of some steps, by the clock of the budget; `network` is changed."""
     clock = _clock(fabric)
     started, times = clock(), []
     for done in _train(network, windows, parameters, fabric, WARM_UP_STEPS + PROBE_STEPS):
@@ -149,7 +148,7 @@ def _seconds_a_step(network: WindowMLP, windows: TrainingWindows, parameters: ML
 
 
 def _clock(fabric: Fabric) -> Callable[[], float]:
-    """Seconds: of this process where the CPU computes, whatever else it is busy with; else of the device's work."""
+    """Return the clock of the budget: CPU time of this process, or wall time after synchronisation on a GPU."""
     if fabric.device.type == "cpu":
         return time.process_time
 

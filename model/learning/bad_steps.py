@@ -1,4 +1,4 @@
-"""Steps whose loss or gradient is not finite: skipped and counted on the device, without waiting for it."""
+"""Skip and count optimiser steps whose loss or gradient is not finite, without synchronising with the device."""
 
 import torch
 from torch import Tensor
@@ -6,7 +6,7 @@ from torch.optim import Optimizer
 
 
 class BadSteps:
-    """Counts of one run; `limit` of them in a row are too many."""
+    """Counter of the non-finite steps of one run; training ends after `limit` such steps in a row."""
 
     def __init__(self, device: torch.device, limit: int, total: int = 0) -> None:
         self.limit = limit
@@ -16,9 +16,10 @@ class BadSteps:
         self._copied = torch.cuda.Event() if device.type == "cuda" else None
 
     def skip_unless(self, finite: Tensor, optimiser: Optimizer, scaled: bool) -> None:
-        """Let the next step of a fused `optimiser`, AdamW or Muon, change nothing unless `finite` (scalar, bool).
+        """Disable the next step of a fused `optimiser` (AdamW or Muon) unless `finite` (scalar, bool) is true.
 
-        A gradient scaler (`scaled`) looks for infinities itself, and a growing scale meets them now and then.
+        With a gradient scaler (`scaled`) the scaler itself skips steps with infinities, which a growing scale causes
+        from time to time.
         """
         self._total += ~finite
         self._in_a_row = torch.where(finite, 0, self._in_a_row + 1)
@@ -27,7 +28,7 @@ class BadSteps:
             optimiser.grad_scale = None  # type: ignore[attr-defined]
 
     def too_many(self) -> bool:
-        """Whether the limit was reached; on CUDA known some steps late, since nobody waits for the device."""
+        """Return whether the limit was reached; on CUDA the answer is some steps late, to avoid synchronisation."""
         if self._copied is None:
             return int(self._in_a_row) >= self.limit
         late = self._copied.query() and int(self._worst) >= self.limit
@@ -37,5 +38,5 @@ class BadSteps:
 
     @property
     def total(self) -> int:
-        """Bad steps so far; waits for the device."""
+        """Number of bad steps so far; synchronises with the device."""
         return int(self._total)

@@ -1,4 +1,4 @@
-"""The largest micro-batch that fits the device: doubled until memory runs out."""
+"""Find the largest micro-batch that fits the device by doubling it until memory runs out."""
 
 from collections.abc import Callable
 
@@ -6,16 +6,16 @@ import torch
 
 
 def largest_batch(step: Callable[[int], None], start: int, limit: int) -> int:
-    """The largest of `start`, 2 `start`, 4 `start`, ... up to `limit` for which `step(size)` fits in memory.
+    """Return the largest of `start`, 2 `start`, 4 `start`, ... up to `limit` for which `step(size)` fits in memory.
 
     Parameters
     ----------
     step
-        One forward and backward pass of that many windows.
+        Runs one forward and backward pass of that many windows.
     start
-        Tried first; halved until it fits.
+        First size to try; it is halved until it fits.
     limit
-        No larger size is tried.
+        Largest size to try.
 
     Raises
     ------

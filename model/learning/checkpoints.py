@@ -1,7 +1,7 @@
-"""Checkpoints: one safetensors file each, its header holding the JSON that says what the tensors are.
+"""Checkpoints: safetensors files with the network's configuration as JSON in the header.
 
-Nothing is unpickled. A file is written beside its place and renamed, so that a killed run leaves the one before, and a
-digest in its header tells a damaged one. `model.safetensors` of a run folder is its best network; `last.safetensors`
+Nothing is unpickled. A file is written under a temporary name and renamed, so a killed run leaves the previous file. A
+digest in the header detects damage. `model.safetensors` of a run folder is its best network; `last.safetensors`
 also holds the optimiser and the loop's state. Published MotionBERT checkpoints (`.bin`) are read as they are.
 """
 
@@ -31,17 +31,17 @@ _LOG = logging.getLogger(__name__)
 
 
 def save_network(path: Path, network: DSTformer, about: dict[str, Any]) -> None:
-    """Write the network's weights, configuration and `about` (epoch, metrics, ...: any JSON) to `path`, atomically."""
+    """Write weights, configuration and `about` (epoch, metrics, ...: any JSON) to `path`, atomically."""
     _save(path, _network_tensors(network), network, about)
 
 
 def load_network(path: Path) -> DSTformer:
-    """The network of a checkpoint file, on the CPU, in evaluation mode; `.bin` is a published MotionBERT checkpoint.
+    """Return the network of a checkpoint file, on the CPU, in eval mode; `.bin` is a published MotionBERT checkpoint.
 
     Raises
     ------
     InputError
-        The file is missing, damaged, or its tensors do not fit its configuration (names the tensor and both shapes).
+        The file is missing or damaged, or a tensor does not fit (the message names it and both shapes).
     """
     if path.suffix == ".bin":
         return load_motionbert(path)
@@ -53,7 +53,7 @@ def load_network(path: Path) -> DSTformer:
 
 
 def read_about(path: Path) -> dict[str, Any]:
-    """What `save_network` was told about the network at `path`; nothing of a published MotionBERT checkpoint."""
+    """Return the `about` of a checkpoint; empty for a published MotionBERT checkpoint."""
     if path.suffix == ".bin":
         return {}
     return _load(path)[1]["about"]
@@ -62,7 +62,7 @@ def read_about(path: Path) -> dict[str, Any]:
 def save_last(folder: Path, network: DSTformer, optimiser: Optimizer, state: dict[str, Any]) -> None:
     """Write all that training needs to resume: weights, optimiser tensors and the loop's `state` (JSON).
 
-    The file that was there before stays beside it, for the case that the new one is damaged.
+    The previous file is kept as `before-last.safetensors`, in case the new one is damaged.
     """
     tensors = _network_tensors(network)
     for index, entries in optimiser.state_dict()["state"].items():
@@ -77,7 +77,7 @@ def save_last(folder: Path, network: DSTformer, optimiser: Optimizer, state: dic
 def load_last(folder: Path, network: nn.Module, optimiser: Optimizer) -> dict[str, Any] | None:
     """Restore network and optimiser from the newest undamaged file of `save_last`, and return the state of the loop.
 
-    Returns None if there is no such file.
+    Without such a file the result is None.
 
     Raises
     ------
@@ -90,7 +90,7 @@ def load_last(folder: Path, network: nn.Module, optimiser: Optimizer) -> dict[st
         try:
             tensors, header = _load(path)
         except InputError as error:
-            _LOG.warning("%s; going on from the one before", error)
+            _LOG.warning("%s; resuming from the file before it", error)
             continue
         _fill(network, tensors, path)
         entries: dict[int, dict[str, Tensor]] = {}
@@ -115,12 +115,12 @@ def _write(path: Path, tensors: dict[str, Tensor], network: DSTformer, about: di
     header = {"config": network.config.model_dump(mode="json"), "head": network.head_kind, "about": about}
     header["digest"] = _digest(tensors, json.dumps(header))
     temporary = path.with_name(f".{path.name}.tmp")
-    save_file(tensors, temporary, metadata={_HEADER: json.dumps(header)})  # of two entries the order would vary
+    save_file(tensors, temporary, metadata={_HEADER: json.dumps(header)})  # one entry: the order of two varies
     return temporary
 
 
 def _digest(tensors: dict[str, Tensor], header: str) -> str:
-    """SHA-256 of the header and, by name, of every tensor's bytes."""
+    """Return the SHA-256 of the header and, sorted by name, of every tensor's bytes."""
     digest = hashlib.sha256(header.encode())
     for name in sorted(tensors):
         digest.update(name.encode())
@@ -134,7 +134,7 @@ def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             header = json.loads(file.metadata()[_HEADER])
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
         if header.pop("digest") != _digest(tensors, json.dumps(header)):
-            raise ValueError("its bytes are not those that were written")
+            raise ValueError("the digest does not match")
         return tensors, header
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: not a readable checkpoint of this project ({error})") from error
@@ -144,10 +144,10 @@ def _fill(network: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
     weights = {key.removeprefix(_NETWORK): value for key, value in tensors.items() if key.startswith(_NETWORK)}
     for name, value in network.state_dict().items():
         if name not in weights:
-            raise InputError(f"{path}: has no tensor {name!r}")
+            raise InputError(f"{path}: tensor {name!r} is missing")
         if weights[name].shape != value.shape:
             raise InputError(
-                f"{path}: tensor {name!r} has shape {tuple(weights[name].shape)}, the network {tuple(value.shape)}"
+                f"{path}: tensor {name!r} has shape {tuple(weights[name].shape)}, expected {tuple(value.shape)}"
             )
     with torch.no_grad():
         network.load_state_dict(weights)

@@ -1,4 +1,4 @@
-"""What computes: Fabric for this machine or among processes of `torch.distributed.run`, and `torch.compile`."""
+"""Set up Fabric for one process or for the processes of `torch.distributed.run`, and `torch.compile`."""
 
 import logging
 import os
@@ -17,26 +17,28 @@ _LOG = logging.getLogger(__name__)
 
 
 def make_fabric(runtime: Runtime, precision: str) -> Fabric:
-    """Fabric for this machine: on CUDA where there is one, else on the CPU; computes in `precision` and no other.
+    """Return Fabric for this machine, on CUDA if available, else on the CPU, with exactly this `precision`.
 
-    In a process that `torch.distributed.run` started it joins the others; elsewhere it takes one device. Apple's MPS is
-    never taken: it has no float64, in which scores are summed.
+    A process started by `torch.distributed.run` joins the other processes; any other process uses one device. Apple's
+    MPS is not used, because it has no float64, and scores are summed in float64.
 
-    The threads of a small network meet hundreds of times a step: with every core taken, each waits for whatever else
-    runs. Measured on 2 cores beside one busy process: 25 windows/s with 2 threads, 110 with 1.
+    Half of the cores are used: the threads of a small network synchronise hundreds of times per step, so one busy core
+    delays all of them. Measured on 2 cores with one other busy process: 25 windows/s with 2 threads, 110 with 1.
 
     Raises
     ------
     InputError
-        CUDA is asked for, by `accelerator` or by a precision that only CUDA computes, and this process has none.
+        `accelerator` or `precision` requires CUDA, and this process has no CUDA device.
     """
     local = local_processes()
     torch.set_num_threads(runtime.threads or max(1, usable_cores() // (2 * local)))
     cuda = runtime.accelerator != "cpu" and torch.cuda.is_available()
     if runtime.accelerator == "cuda" and not cuda:
-        raise InputError("runtime.accelerator is cuda, and PyTorch finds no CUDA device here; pass auto or cpu")
+        raise InputError(
+            "runtime.accelerator is cuda, but PyTorch finds no CUDA device on this machine; pass auto or cpu"
+        )
     if precision == "16-mixed" and not cuda:
-        raise InputError("precision 16-mixed (fp16) is computed on CUDA only; pass bf16-mixed here, or run it on CUDA")
+        raise InputError("precision 16-mixed (fp16) works on CUDA only; pass bf16-mixed, or run on a CUDA machine")
     accelerator = "cuda" if cuda else "cpu"
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         return Fabric(accelerator=accelerator, devices=1, precision=precision)  # type: ignore[arg-type]
@@ -45,7 +47,7 @@ def make_fabric(runtime: Runtime, precision: str) -> Fabric:
         accelerator=accelerator,
         devices=local,
         num_nodes=nodes,
-        # buffers are constants; to send them before each forward would wait, in validation, for who has no batch left
+        # Buffers are constants. Broadcasting them would deadlock in validation, where ranks have unequal batch counts.
         strategy=DDPStrategy(broadcast_buffers=False),
         precision=precision,  # type: ignore[arg-type]
     )
@@ -54,7 +56,7 @@ def make_fabric(runtime: Runtime, precision: str) -> Fabric:
 
 
 def compiled(network: DSTformer, example: Tensor, runtime: Runtime, fabric: Fabric) -> nn.Module:
-    """The network compiled, where that is wanted and succeeds for an `example` (B, T, 17, 3)."""
+    """Return the compiled network, or the network itself if compilation is off or fails for `example` (B, T, 17, 3)."""
     if runtime.compile == "off" or (runtime.compile == "auto" and fabric.device.type != "cuda"):
         return network
     try:
@@ -63,6 +65,6 @@ def compiled(network: DSTformer, example: Tensor, runtime: Runtime, fabric: Fabr
             faster(example).sum().backward()
         network.zero_grad(set_to_none=True)
         return faster
-    except Exception as error:  # whatever the compiler stumbles over, the network itself can be trained
-        _LOG.warning("torch.compile failed, training goes on without it: %s", str(error).strip().partition("\n")[0])
+    except Exception as error:  # the uncompiled network can be trained after any compiler error
+        _LOG.warning("torch.compile failed, training continues without it: %s", str(error).strip().partition("\n")[0])
         return network

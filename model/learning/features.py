@@ -1,4 +1,4 @@
-"""What a frozen backbone makes of every window, computed once and kept: in memory, else on disk, as they have room."""
+"""Cache the features that a frozen backbone computes for every window, in memory or, if they do not fit, on disk."""
 
 import logging
 import shutil
@@ -19,24 +19,24 @@ _LOG = logging.getLogger(__name__)
 
 
 class Features:
-    """Features (V, N, P, 17, C) of N windows, as they are and, with V = 2, mirrored; given on `device`."""
+    """Features (V, N, P, 17, C) of N windows, and with V = 2 also of their mirror images; returned on `device`."""
 
     def __init__(self, values: Tensor, device: torch.device) -> None:
         self._values, self._device = values, device
 
     def at(self, places: Tensor, mirrored: Tensor | None = None) -> Tensor:
-        """Of the windows at `places` (B,), mirrored where that is true (B,): (B, P, 17, C)."""
+        """Return the features (B, P, 17, C) of the windows at `places` (B,), mirrored where `mirrored` (B,) is true."""
         if mirrored is not None:
             places = places + self._values.shape[1] * mirrored.to(places)
         return self._values.flatten(0, 1).index_select(0, places.to(self._values.device)).to(self._device)
 
     def of(self, places: Tensor) -> "Features":
-        """Those of the windows at `places` (B,), as they are, in that order."""
+        """Return the features of the windows at `places` (B,), not mirrored, in that order."""
         return Features(self.at(places)[None], self._device)
 
 
 @contextmanager
-def kept_features(
+def cached_backbone_features(
     network: DSTformer,
     windows: Windows,
     mirrored: bool,
@@ -45,15 +45,15 @@ def kept_features(
     memory_gb: float | None = None,
     batch_size: int = 256,
 ) -> Iterator[Features | None]:
-    """Features of all `windows`, and with `mirrored` of their mirror images; none where they fit nowhere.
+    """Yield the features of all `windows`, and with `mirrored` of their mirror images; None if they fit nowhere.
 
     Parameters
     ----------
     file
-        Where they lie, if memory does not hold them, until the block ends.
+        Temporary file for features that do not fit in memory; deleted when the block ends.
     memory_gb
-        What memory may take; none: half of what is free on Fabric's device. The disk may give half of what is free to
-        all processes together: each has a file of its own.
+        Memory limit in gigabytes. Default: half of the free memory of Fabric's device. On disk all processes together
+        use at most half of the free space; each process has its own file.
     """
     tokens = network.backbone.tokens(windows.window)
     shape = (2 if mirrored else 1, len(windows), tokens, 17, network.config.embed_dim)
@@ -66,7 +66,10 @@ def kept_features(
         values = torch.from_numpy(np.memmap(file, dtype=np.float32, mode="w+", shape=shape))
         where = str(file)
     else:
-        _LOG.info("backbone features take %.1f GB, which fits nowhere: the backbone runs in every step", size / 1e9)
+        _LOG.info(
+            "backbone features (%.1f GB) fit neither in memory nor on disk: the backbone runs in every step",
+            size / 1e9,
+        )
         yield None
         return
     try:
@@ -84,5 +87,5 @@ def _fill(values: Tensor, network: DSTformer, windows: Windows, fabric: Fabric, 
         for variant, of_all in enumerate(values):
             pose_2d = batch.pose_2d if variant == 0 else mirror(batch.pose_2d)
             with fabric.autocast():
-                of_all[start : start + len(batch)] = network.see(pose_2d)
+                of_all[start : start + len(batch)] = network.encode(pose_2d)
         start += len(batch)

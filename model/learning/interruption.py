@@ -1,4 +1,4 @@
-"""A training run that is asked to end: at its next step, with its work saved."""
+"""Let a training run that receives SIGTERM save its work and end at its next step."""
 
 import os
 import signal
@@ -8,10 +8,10 @@ from typing import Any
 
 
 class Interruption:
-    """While the block runs, SIGTERM only takes note; `hand_on` gives it to whoever would have had it.
+    """Context manager that records SIGTERM in `asked`; `hand_on` then passes the signal to the previous handler.
 
-    Signals reach the main thread alone: elsewhere the block changes nothing. Of several processes one saves: the others
-    (`heed` false) go on with it until it has.
+    Signals reach the main thread only, so in other threads the block changes nothing. If there are several processes,
+    only one saves; the others (`heed` false) continue until it has saved.
     """
 
     def __init__(self, heed: bool = True) -> None:
@@ -32,10 +32,10 @@ class Interruption:
             signal.signal(signal.SIGTERM, self._before or signal.SIG_DFL)
 
     def hand_on(self) -> None:
-        """End as SIGTERM would have ended it."""
+        """End the process as SIGTERM would have ended it."""
         signal.signal(signal.SIGTERM, self._before or signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTERM)
-        raise SystemExit(128 + signal.SIGTERM)  # where that was ignored
+        raise SystemExit(128 + signal.SIGTERM)  # if the previous handler ignored the signal
 
     def _note(self, _number: int, _frame: FrameType | None) -> None:
         self.asked = self._heed

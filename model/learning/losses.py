@@ -22,17 +22,14 @@ FOCAL_BETA = 20.0  # in 1/normalised units: an error of 0.1 (about a tenth of ha
 
 @dataclass
 class ErrorWeights:
-    """How much each error counts.
-
-    joints (B, T, 17): in the mean over poses; steps (B, T-1, 17): in the mean over steps from frame to frame.
-    """
+    """Weights of the errors: joints (B, T, 17) in the mean over poses, steps (B, T-1, 17) in the mean over steps."""
 
     joints: Tensor
     steps: Tensor
 
     @classmethod
     def of(cls, frame_weight: Tensor, masked: Tensor | None = None) -> "ErrorWeights":
-        """Frames that are not padding (B, T), and of them, if given, the masked joints (B, T, 17) alone."""
+        """Return weights of frames that are not padding (B, T); with `masked` (B, T, 17) only masked joints count."""
         pairs = frame_weight[:, 1:] * frame_weight[:, :-1]
         if masked is None:
             return cls(*(weight[..., None].expand(*weight.shape, NUM_JOINTS) for weight in (frame_weight, pairs)))
@@ -43,12 +40,12 @@ class ErrorWeights:
         return ErrorWeights(self.joints[windows], self.steps[windows])
 
     def of_nothing(self) -> "ErrorWeights":
-        """The same with every weight 0."""
+        """Return the same shapes with every weight 0."""
         return ErrorWeights(torch.zeros_like(self.joints), torch.zeros_like(self.steps))
 
     @property
     def totals(self) -> tuple[Tensor, Tensor]:
-        """Sums over the whole step, to divide its pieces' sums by."""
+        """Sums over the whole step, by which the sums of its pieces are divided."""
         return self.joints.sum().clamp_min(1), self.steps.sum().clamp_min(1)
 
 
@@ -60,21 +57,21 @@ def pose_loss(
     focal_gamma: float = 0.0,
     totals: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
-    """Weighted sum of the loss terms.
+    """Return the weighted sum of the loss terms.
 
     Parameters
     ----------
     pred, target
         (B, T, 17, D), normalised units.
     error_weights
-        What counts of them.
+        Weights of the errors.
     totals
-        Of the whole step, where these windows are a piece of it; none: they are all of it.
+        Totals of the whole step. Default: the totals of these windows.
 
     Returns
     -------
     Tensor
-        Scalar. Terms whose weight is 0 are not computed.
+        Scalar. Terms of weight 0 are not computed.
     """
     joints_total, steps_total = totals or error_weights.totals
     loss = pred.new_zeros(())
@@ -94,5 +91,5 @@ def pose_loss(
 
 
 def focal_weight(errors: Tensor, gamma: float) -> Tensor:
-    """Focal-R weight in [0, 1) of each error, without gradient; any shape."""
+    """Return the Focal-R weight in [0, 1) of each error, without gradient; any shape."""
     return (2 * torch.sigmoid(FOCAL_BETA * errors.detach()) - 1) ** gamma

@@ -1,19 +1,13 @@
-"""Muon: momentum made orthogonal before it is a step; for the matrices between hidden features, AdamW for the rest.
+"""Muon for the matrices between hidden features (orthogonalised momentum), and AdamW for all other weights.
 
 Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024, kellerjordan.github.io/posts/muon), with
 Nesterov momentum, the same quintic Newton-Schulz as torch.optim.Muon, and steps as large as AdamW's (Liu et al., "Muon
-is scalable for LLM training", 2025: 0.2 sqrt(max(rows, columns))), so that one rate and weight decay serve both.
+is scalable for LLM training", 2025: 0.2 sqrt(max(rows, columns))), so one rate and weight decay serve both.
 
-Notable decisions:
-- a matrix is taken in blocks of at most 48 rows, each made orthogonal by itself: q, k and v apart, each token's rows
-  of the stem's last layer. torch.optim.Muon takes matrices whole: of a step with a stem of 384, batch 128, T = 27, one
-  thread, that was 57 of 157 ms;
-- Newton-Schulz is a polynomial in X X^T times X, so it is iterated on X X^T alone, which is small for a block of few
-  rows, and X is multiplied once: a third of the time of the loop over X;
-- float32 everywhere. bfloat16, the original's choice, is off by 2-3 %, twice as slow in these blocks, slower yet on
-  processors without it, and would make of two devices' rounding a difference that shows;
-- one optimiser with groups of two kinds, so that a checkpoint holds one state and Fabric sets up one;
-- as a fused AdamW it changes nothing where `found_inf` is set on the device, and never asks for it.
+- Each block of at most 48 rows is orthogonalised separately: q, k, v, and each token's rows of the stem's last layer.
+  torch.optim.Muon processes whole matrices, which took 57 of the 157 ms of a step (stem 384, batch 128, T = 27).
+- Newton-Schulz is iterated on X X^T, which is small, and X is multiplied once: a third of the time of iterating on X.
+- float32 everywhere: bfloat16 is off by 2-3 %, twice as slow in these blocks, and makes rounding differ by device.
 """
 
 from collections.abc import Callable, Iterable
@@ -31,12 +25,12 @@ BLOCK_ROWS = 48
 
 
 class Muon(Optimizer):
-    """Muon for groups that have `blocks`, fused AdamW for those that have none.
+    """Muon for groups with `blocks`, fused AdamW for groups without; one state, so a checkpoint holds one optimiser.
 
     Parameters
     ----------
     groups
-        {"params": [...], "lr": ...}; with "blocks" the params are matrices, and their rows that many blocks.
+        {"params": [...], "lr": ...}; with "blocks" the params are matrices whose rows form that many blocks.
     """
 
     found_inf: Tensor | None = None
@@ -63,9 +57,9 @@ class Muon(Optimizer):
                 self._muon(group, alike)
 
     def _muon(self, group: dict[str, Any], learning: list[tuple[Tensor, Tensor]]) -> None:
-        """One step of matrices of the same shape, together."""
+        """Step several matrices of the same shape together."""
         weights, bad = [weight for weight, _ in learning], self.found_inf
-        good = 1.0 if bad is None else 1.0 - bad.to(weights[0].device)  # as a factor: no look at it from here
+        good = 1.0 if bad is None else 1.0 - bad.to(weights[0].device)  # as a factor, which needs no synchronisation
         directions = []
         for weight, gradient in learning:
             if not self.state[weight]:
@@ -112,7 +106,7 @@ class Muon(Optimizer):
 
 
 def orthogonal(matrices: Tensor) -> Tensor:
-    """(N, R, C): for each about the orthogonal matrix U V^T nearest to it, its singular values in 0.7-1.2; float32."""
+    """Return for each matrix of (N, R, C) roughly the nearest orthogonal U V^T, singular values 0.7-1.2, float32."""
     x = matrices.float()
     tall = x.shape[1] > x.shape[2]
     if tall:
@@ -120,7 +114,7 @@ def orthogonal(matrices: Tensor) -> Tensor:
     x = x / x.norm(dim=(1, 2), keepdim=True).clamp_min(1e-7)
     a, b, c = COEFFICIENTS
     gram = x @ x.transpose(1, 2)
-    factor = None  # the polynomial so far: what x is multiplied by
+    factor = None  # product of the polynomials so far
     for step in range(STEPS):
         polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
         polynomial.diagonal(dim1=1, dim2=2).add_(a)
@@ -133,7 +127,7 @@ def orthogonal(matrices: Tensor) -> Tensor:
 
 
 def blocks_of(rows: int, columns: int) -> int:
-    """How many blocks of rows a matrix is: the fewest equal ones of at most `BLOCK_ROWS`; one, where it is narrow."""
+    """Return the smallest number of equal blocks of at most `BLOCK_ROWS` rows; 1 for a narrow matrix."""
     if columns <= BLOCK_ROWS:
         return 1
     return next(blocks for blocks in range(-(-rows // BLOCK_ROWS), rows + 1) if rows % blocks == 0)

@@ -1,4 +1,4 @@
-"""Where a run stands, and which of its epochs' weights are kept: the best as the result, the next best beside it."""
+"""State of a training run, and the checkpoints it keeps: the best epoch as the result, and the top-k epochs."""
 
 import math
 from dataclasses import dataclass, field
@@ -12,12 +12,12 @@ from model.network.dstformer import DSTformer
 
 @dataclass
 class Progress:
-    """The loop's state; JSON in `last`."""
+    """State of the training loop, stored as JSON in `last.safetensors`."""
 
     epoch: int = 0
-    step: int = 0  # optimiser steps done of this epoch
-    loss_sum: float = 0.0  # over the windows of this epoch so far, bad steps left out
-    counted: int = 0  # these windows
+    step: int = 0  # finished optimiser steps of this epoch
+    loss_sum: float = 0.0  # over the windows of this epoch so far, without bad steps
+    counted: int = 0  # number of these windows
     best: float = math.inf
     stale_epochs: int = 0
     bad_steps: int = 0
@@ -27,7 +27,7 @@ class Progress:
     precision: dict[str, Any] = field(default_factory=dict)
 
     def enter(self, record: dict[str, float], keep_top: int) -> None:
-        """Enter an epoch into the history and, where it belongs there, among the `keep_top` best."""
+        """Add an epoch to the history and, if it is among the `keep_top` best, to `top`."""
         self.history.append(record)
         score = record["val_mpjpe_mm"]
         self.stale_epochs = 0 if score < self.best else self.stale_epochs + 1
@@ -42,14 +42,14 @@ def keep(
     checkpoint_every: int | None,
     learned_on: dict[str, float],
 ) -> None:
-    """Keep the weights of the epoch entered last if it is the best, among the best, or due.
+    """Save the weights of the last epoch if it is the best, among the best, or due by `checkpoint_every`.
 
-    Of the others that were among the best none stays, whichever run left it.
+    Top-k files of other epochs are deleted, also those of an earlier, killed run.
 
     Parameters
     ----------
     learned_on
-        What who lifts with the network must know of its windows: `window`, frames; `fps`, frames per second.
+        Facts about the training windows that lifting needs: `window` (frames) and `fps` (frames per second).
     """
     record = progress.history[-1] | learned_on
     epoch = int(record["epoch"])
@@ -65,5 +65,5 @@ def keep(
 
 
 def top_file(folder: Path, epoch: int) -> Path:
-    """Where a run keeps the weights of `epoch` while they are among its best."""
+    """Return the file for the weights of `epoch` while the epoch is among the best."""
     return folder / f"top-epoch-{epoch:04d}.safetensors"

@@ -1,7 +1,7 @@
-"""What one optimiser step learns from: windows made new and corrupted, the network's answer, the loss, its gradients.
+"""One optimiser step: augment and corrupt windows, run the network, compute the loss and its gradients.
 
-Random numbers are drawn and totals taken over a whole step before it is cut into micro-batches and over devices; so
-neither changes the result, but for the order in which numbers are added.
+Random numbers are drawn, and totals computed, for a whole step before it is split into micro-batches and over devices.
+So the split changes the result only by the order of additions.
 """
 
 import math
@@ -35,15 +35,14 @@ VALIDATION_SEED = 2**31 - 1
 
 @dataclass
 class TrainingBatch:
-    """Windows as the network meets them.
+    """Windows of a step with their network inputs.
 
-    clean: what it should give back; given (B, T, 17, 3): what it sees; masked (B, T, 17): where that was replaced;
-    features (B, P, 17, C): what a frozen backbone makes of it; error_weights, totals: what counts, here and in the
-    whole step.
+    clean: targets; inputs (B, T, 17, 3): corrupted 2D; masked (B, T, 17): replaced joints; features (B, P, 17, C):
+    cached output of a frozen backbone; error_weights: weights of the errors; totals: their sums over the whole step.
     """
 
     clean: Batch
-    given: Tensor
+    inputs: Tensor
     masked: Tensor | None
     features: Tensor | None
     error_weights: ErrorWeights
@@ -53,7 +52,7 @@ class TrainingBatch:
         return replace(
             self,
             clean=self.clean[windows],
-            given=self.given[windows],
+            inputs=self.inputs[windows],
             masked=None if self.masked is None else self.masked[windows],
             features=None if self.features is None else self.features[windows],
             error_weights=self.error_weights[windows],
@@ -66,7 +65,7 @@ class Learner:
     def __init__(self, module: nn.Module, parameters: TrainingParameters, objective: Objective, fabric: Fabric) -> None:
         self.module, self.parameters, self.objective, self.fabric = module, parameters, objective, fabric
 
-    def made_new(self, windows: Batch, generator: torch.Generator, features: Tensor | None = None) -> TrainingBatch:
+    def augmented(self, windows: Batch, generator: torch.Generator, features: Tensor | None = None) -> TrainingBatch:
         """Return all windows of a training step, augmented and corrupted."""
         if self.parameters.augmentation.wanted:
             windows = augment(windows, self.parameters.augmentation, generator)
@@ -74,24 +73,24 @@ class Learner:
 
     def corrupted(self, windows: Batch, generator: torch.Generator, features: Tensor | None = None) -> TrainingBatch:
         """Return all windows of a step, corrupted; `features` are those of uncorrupted windows."""
-        windows, given = draw_detectors(windows, self.parameters.corruption, generator)
-        given, masked = corrupt(given, self.parameters.corruption, generator)
+        windows, inputs = draw_detectors(windows, self.parameters.corruption, generator)
+        inputs, masked = corrupt(inputs, self.parameters.corruption, generator)
         error_weights = ErrorWeights.of(windows.frame_weight, masked if self.parameters.loss_on == "masked" else None)
-        shown = masked if self.parameters.corruption.fill == "token" else None
-        return TrainingBatch(windows, given, shown, features, error_weights, error_weights.totals)
+        tokens = masked if self.parameters.corruption.fill == "token" else None
+        return TrainingBatch(windows, inputs, tokens, features, error_weights, error_weights.totals)
 
     def gradients(self, batch: TrainingBatch, micro_batch: int) -> Tensor:
-        """Adds this device's part of the step's gradients, `micro_batch` windows at a time; returns the step's loss."""
+        """Add this device's part of the step's gradients, `micro_batch` windows at a time; return the step's loss."""
         fabric, count, losses = self.fabric, len(batch.clean), []
         start, stop = (count * rank // fabric.world_size for rank in (fabric.global_rank, fabric.global_rank + 1))
-        if start == stop:  # fewer windows than devices: this one only takes part in what they exchange
+        if start == stop:  # fewer windows than devices: this device only takes part in the exchange
             batch = replace(batch, error_weights=batch.error_weights.of_nothing())
             start, stop = 0, 1
         for first in range(start, stop, micro_batch):
             last = min(first + micro_batch, stop)
             with fabric.no_backward_sync(self.module, enabled=last < stop):  # type: ignore[arg-type]
                 loss = self._loss(batch[first:last])
-                fabric.backward(loss * fabric.world_size)  # devices exchange the mean of their gradients
+                fabric.backward(loss * fabric.world_size)  # devices average their gradients
             losses.append(loss.detach())
         return _sum_over_devices(torch.stack(losses).sum(), fabric)
 
@@ -99,7 +98,7 @@ class Learner:
     def validate(
         self, windows: Windows | Batch, on_batch: Callable[[], None] = lambda: None, features: Features | None = None
     ) -> tuple[float, float]:
-        """MPJPE (mm) and PCK@150mm on windows corrupted as in training, the same way every time; padding left out.
+        """Return MPJPE (mm) and PCK@150mm on windows corrupted as in training, with fixed seeds, without padding.
 
         With `reconstruct` the errors are those of the 2D pose, in mm at the root's depth. `on_batch` is called after
         each batch.
@@ -112,9 +111,9 @@ class Learner:
                 continue
             generator = generator_at(fabric.device, self.parameters.seed, VALIDATION_SEED, number * size)
             places = torch.arange(number * size, number * size + len(batch), device=fabric.device)
-            shown = self.corrupted(batch, generator, features.at(places) if features else None)
-            pred, target = self._answer(shown)
-            errors_mm = joint_errors(pred, target) * (1000 / shown.clean.scale.view(-1, 1, 1))  # (B, T, 17)
+            corrupted = self.corrupted(batch, generator, features.at(places) if features else None)
+            pred, target = self._answer(corrupted)
+            errors_mm = joint_errors(pred, target) * (1000 / corrupted.clean.scale.view(-1, 1, 1))  # (B, T, 17)
             within = (errors_mm <= PCK_MM).float()
             of_frames = torch.stack((errors_mm.mean(dim=-1), within.mean(dim=-1), torch.ones_like(batch.frame_weight)))
             sums += (of_frames * batch.frame_weight).sum(dim=(1, 2))
@@ -123,8 +122,8 @@ class Learner:
         return error_mm / frames, correct / frames
 
     def _answer(self, batch: TrainingBatch) -> tuple[Tensor, Tensor]:
-        """Prediction and target."""
-        pred = self.module(batch.given, batch.masked, batch.features).float()
+        """Return prediction and target."""
+        pred = self.module(batch.inputs, batch.masked, batch.features).float()
         if self.objective is Objective.RECONSTRUCT:
             return pred, batch.clean.pose_2d[..., :2]
         return root_relative(pred), batch.clean.pose_3d
@@ -136,7 +135,7 @@ class Learner:
 
 
 def make_optimiser(network: DSTformer, parameters: TrainingParameters, scaled: bool) -> Optimizer:
-    """The optimiser of what learns; `scaled`: a gradient scaler unscales and looks for infinities before it."""
+    """Return the optimiser of all trainable weights; `scaled`: a gradient scaler unscales the gradients before it."""
     groups = parameter_groups(network, parameters)
     if parameters.optimiser == "muon":
         return Muon(groups, parameters.betas, parameters.eps, parameters.weight_decay)
@@ -145,12 +144,12 @@ def make_optimiser(network: DSTformer, parameters: TrainingParameters, scaled: b
         betas=parameters.betas,
         eps=parameters.eps,
         weight_decay=parameters.weight_decay,
-        fused=not scaled,  # Fabric does not clip what a fused optimiser would unscale itself
+        fused=not scaled,  # Fabric does not clip gradients that a fused optimiser would unscale itself
     )
 
 
 def parameter_groups(network: DSTformer, parameters: TrainingParameters) -> list[dict[str, Any]]:
-    """What learns, and how fast: the last LayerNorm has a rate of its own; Muon's matrices know their blocks."""
+    """Return parameter groups: the last LayerNorm has its own learning rate, and Muon's matrices their blocks."""
     rate = parameters.learning_rate
     norm_rate = parameters.norm_learning_rate or rate
     blocks = hidden_matrices(network) if parameters.optimiser == "muon" else {}
@@ -165,9 +164,9 @@ def parameter_groups(network: DSTformer, parameters: TrainingParameters) -> list
 
 
 def hidden_matrices(network: DSTformer) -> dict[nn.Parameter, int]:
-    """Matrices between hidden features, and into how many blocks of rows Muon takes each.
+    """Return the matrices between hidden features, and the number of row blocks that Muon uses for each.
 
-    Not among them: embeddings, the layers that see coordinates or give them, and fusions, whose two rows are logits.
+    Excluded are embeddings, the layers that read or write coordinates, and fusions, whose two rows are logits.
     """
     found: dict[nn.Parameter, int] = {}
     for name, module in network.backbone.named_modules():
@@ -180,7 +179,7 @@ def hidden_matrices(network: DSTformer) -> dict[nn.Parameter, int]:
 
 
 def set_learning_rate(optimiser: Optimizer, parameters: TrainingParameters, done_share: float, epoch: int) -> float:
-    """Set every group's rate for the step after `done_share` of all steps; returns the first group's."""
+    """Set the rate of every group for the step after `done_share` of all steps; return the rate of the first group."""
     if parameters.schedule == "cosine":
         warmup = min(1.0, (done_share + 1e-3) / WARMUP_SHARE)
         factor = warmup * 0.5 * (1 + math.cos(math.pi * done_share))

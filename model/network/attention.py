@@ -1,12 +1,9 @@
-"""Multi-head self-attention of a sequence with itself: from the output of one `qkv` Linear to the heads side by side.
+"""Multi-head self-attention from the output of one `qkv` Linear to the concatenated heads.
 
-Notable decisions (`benchmarks.network` prints what they amount to):
-- one sequence dimension, so q, k and v are 4-D: with 5-D ones scaled_dot_product_attention leaves its fused kernels, on
-  CPU and CUDA alike, for the one that holds every weight in memory;
-- on CPU, sequences of up to `SHORT_MAX` (the joints of a frame, a few frames) go through `ShortAttention`: the fused
-  kernel works head by head and softmax row by row, and for rows of 10 to 27 either costs more than all else together;
-- on CPU attention is computed in float32 under autocast too: the fused kernel's bfloat16 backward takes 3-10 times
-  as long, small bfloat16 matrix products gain nothing, and the exponential is more exact.
+- q, k and v are 4-D: with 5-D inputs scaled_dot_product_attention falls back to its unfused kernel on CPU and CUDA.
+- On CPU, sequences of up to `SHORT_MAX` elements use `ShortAttention`: for rows of 10 to 27 the fused kernel and the
+  row-wise softmax each cost more than everything else (`benchmarks.network`).
+- On CPU attention is computed in float32 under autocast too: the bfloat16 backward takes 3-10 times as long.
 """
 
 from typing import Any
@@ -24,17 +21,17 @@ SAFE_SUM = (1e-26, 1e34)
 
 
 def attend(qkv: Tensor, heads: int) -> Tensor:
-    """softmax(q k^T / sqrt(D)) v for every head.
+    """Return softmax(q k^T / sqrt(D)) v for every head.
 
     Parameters
     ----------
     qkv
-        (N, L, 3 * C): q, k and v side by side, each of `heads` times D = C / heads features.
+        (N, L, 3 * C): q, k and v concatenated, each with `heads` times D = C / heads features.
 
     Returns
     -------
     Tensor
-        (N, L, C), of qkv's type.
+        (N, L, C), dtype of qkv.
     """
     if qkv.device.type != "cpu" or torch.compiler.is_compiling():
         return _fused(qkv, heads)
@@ -56,11 +53,11 @@ def _float(x: Tensor) -> Tensor:
 
 
 class ShortAttention(torch.autograd.Function):
-    """Attention over few elements by batched matrix products over (N * H, L, D), with its gradient.
+    """Attention over short sequences by batched matrix products over (N * H, L, D), with its gradient.
 
-    The exponentials are taken without subtracting each row's maximum, which costs as much as softmax itself. Where
-    their sums leave `SAFE_SUM` (logits beyond about +-60: not seen in training) they are taken again with it. Weights
-    are never divided by their sums: the output, L / D times smaller, is.
+    Exponentials are computed without subtracting each row's maximum, which would cost as much as the softmax. If their
+    sums leave `SAFE_SUM` (logits beyond about ±60, never seen in training), they are computed again with the maximum
+    subtracted. The output is divided by the sums instead of the weights, because it is L / D times smaller.
     """
 
     @staticmethod
@@ -100,26 +97,26 @@ def _matmul(a: Tensor, b: Tensor, scale: float, out: Tensor | None = None) -> Te
 
 
 def _row_sums(weights: Tensor, size: int) -> Tensor:
-    """Sum over keys, repeated for each of a head's features: (M, L, L) -> (M, L, D). A product with ones is fastest."""
+    """Return sums over keys, repeated per feature of a head: (M, L, L) -> (M, L, D). A product with ones is fastest."""
     length = weights.shape[-1]
     return (weights.view(-1, length) @ weights.new_ones(length, size)).view(-1, length, size)
 
 
 def _heads_first(x: Tensor, parts: int, heads: int) -> Tensor:
-    """(N, L, parts * H * D) -> (parts, N * H, L, D), contiguous."""
+    """Reshape (N, L, parts * H * D) to contiguous (parts, N * H, L, D)."""
     n, length, width = x.shape
     wide = _wide(x.view(n, length, parts, heads, -1)).permute(2, 0, 3, 1, 4).contiguous()
     return wide.view(x.dtype).view(parts, n * heads, length, width // (parts * heads))
 
 
 def _features_last(x: Tensor, heads: int) -> Tensor:
-    """The inverse of `_heads_first`."""
+    """Invert `_heads_first`."""
     parts, sequences, length, size = x.shape
     wide = _wide(x.view(parts, -1, heads, length, size)).permute(1, 3, 0, 2, 4).contiguous()
     return wide.view(x.dtype).view(sequences // heads, length, parts * heads * size)
 
 
 def _wide(x: Tensor) -> Tensor:
-    """The same memory in elements of 16 bytes where they fit: copying them around is 2 (float32) to 5 times faster."""
+    """View the memory as 16-byte elements if possible: copies are 2 (float32) to 5 times as fast."""
     fits = (x.shape[-1] * x.element_size()) % 16 == 0 and (x.storage_offset() * x.element_size()) % 16 == 0
     return x.view(torch.complex128) if fits else x

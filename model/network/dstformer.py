@@ -1,17 +1,14 @@
 """DSTformer: the dual-stream spatio-temporal transformer of MotionBERT (Zhu et al., ICCV 2023, section 4.1).
 
-Notable decisions:
-- input joint embedding + joint position embedding + frame position embedding;
-- a token is one joint over `patch` frames: a window of T frames has 17 x ceil(T / patch) of them. A window is filled up
-  by its last frame at confidence 0, as the window contract pads, and cut again: to a multiple of `patch`, or to
-  `max_frames` where stem or head take a window whole;
-- `fusion_depth` stages, each of an ST stream (space, then time) and a TS stream (time, then space) of `attn_depth`
-  pre-LayerNorm blocks, fused per joint by a softmax over Linear(2C -> 2); `attn_depth=1` is MotionBERT's network;
-- backbone = all up to the last LayerNorm; head = that LayerNorm (`norm`) and what follows (`head`), so that freezing
-  the backbone and exchanging the head are one attribute each. Stem, geometry and heads have files of their own;
-- a block turns (B, T, J, C) so that the sequence attended over is the last but one dimension: one copy of x instead of
-  strided q, k, v. `model.network.attention` says how it attends;
-- the softmax over two streams is taken as a sigmoid, without their concatenation.
+Joint embedding + joint position embedding + frame position embedding, then `fusion_depth` stages. A stage has an ST
+stream (space, then time) and a TS stream (time, then space) of `attn_depth` pre-LayerNorm blocks, fused per joint by a
+softmax over Linear(2C -> 2). `attn_depth=1` without stem is MotionBERT's network.
+
+- A token is one joint over `patch` frames: a window of T frames has 17 x ceil(T / patch) tokens. A window is padded by
+  its last frame at confidence 0 to a multiple of `patch`, or to `max_frames` if stem or head need whole windows.
+- The backbone ends before the last LayerNorm, so that freezing it and replacing the head are one attribute each.
+- A block transposes (B, T, J, C) so that attention runs over the last but one dimension: one copy instead of strided
+  q, k, v. The softmax over two streams is a sigmoid, which needs no concatenation.
 """
 
 import torch
@@ -32,15 +29,15 @@ LAYER_NORM_EPS = 1e-6
 
 
 class DSTformer(nn.Module):
-    """Poses in, poses out, in the window's normalised units.
+    """Network from 2D poses to 2D or 3D poses, in the window's normalised units.
 
     Parameters
     ----------
     config
         Shape of the network.
     head
-        `joints`, `pose`: (B, T, 17, dim_out). `depth`: (B, T, 17, 3) with x and y taken from the input; not under
-        geometry, which takes them from there itself.
+        `joints` and `pose` return (B, T, 17, dim_out). `depth` returns (B, T, 17, 3) with x and y of the input, and
+        cannot be combined with geometry, which also takes x and y from the input.
     """
 
     def __init__(self, config: DSTformerConfig, head: HeadKind = HeadKind.JOINTS) -> None:
@@ -48,12 +45,14 @@ class DSTformer(nn.Module):
         self.config = config
         self.head_kind = head
         if head is HeadKind.DEPTH and config.geometry != "none":
-            raise ValueError("head depth takes x and y from the image, and so does geometry; pass joints or pose")
+            raise ValueError(
+                "head depth cannot be combined with geometry: both take x and y from the input; pass joints or pose"
+            )
         self.backbone = Backbone(config, whole_windows=head is HeadKind.POSE)
         self.norm = nn.LayerNorm(config.embed_dim, eps=LAYER_NORM_EPS)
         self.head = make_head(config, head)
         self.apply(_initialise)
-        for fusion in self.backbone.fusions:  # both streams weigh the same at the start, as in MotionBERT
+        for fusion in self.backbone.fusions:  # equal weights at the start, as in MotionBERT
             fusion.apply(_initialise_fusion)
         if self.backbone.stem is not None:
             self.backbone.stem.initialise()
@@ -66,26 +65,26 @@ class DSTformer(nn.Module):
         masked: Tensor | None = None,
         features: Tensor | None = None,
     ) -> Tensor:
-        """Pose of every frame.
+        """Return the pose of every frame.
 
         Parameters
         ----------
         pose_2d
             (B, T, 17, 3): x right, y down, confidence. T is at most `config.max_frames`.
         masked
-            (B, T, 17) bool: joints in whose place the learned token goes, where the network has one.
+            (B, T, 17) bool: joints to replace by the learned mask token, if the network has one.
         features
-            (B, P, 17, C): what `see` made of `pose_2d`, where that is known already; not where the head reads the stem.
+            (B, P, 17, C): cached output of `encode` for `pose_2d`; not with a head that reads the stem.
 
         Returns
         -------
         Tensor
-            (B, T, 17, 2 or 3), not yet relative to the pelvis; see `model.network.lifting.lift`.
+            (B, T, 17, 2 or 3), not relative to the pelvis; see `model.network.lifting.lift`.
 
         Raises
         ------
         ValueError
-            The shape is not (B, T, 17, >= dim_in), or T is longer than the network was made for.
+            The shape is not (B, T, 17, >= dim_in), or T exceeds `config.max_frames`.
         """
         if pose_2d.ndim != 4 or pose_2d.shape[2] != NUM_JOINTS or pose_2d.shape[3] < self.config.dim_in:
             raise ValueError(f"pose_2d has shape {tuple(pose_2d.shape)}; expected (batch, frames, {NUM_JOINTS}, 3)")
@@ -94,7 +93,7 @@ class DSTformer(nn.Module):
         if self.backbone.geometry is None:
             return self._answer(pose_2d, masked, features)
         view = self.backbone.geometry(pose_2d)
-        return self.backbone.geometry.pose(self._answer(view.given, masked, features), view)
+        return self.backbone.geometry.pose(self._answer(view.inputs, masked, features), view)
 
     def _answer(self, x: Tensor, masked: Tensor | None, features: Tensor | None) -> Tensor:
         stem = None
@@ -103,14 +102,14 @@ class DSTformer(nn.Module):
         answer: Tensor = self.head(self.norm(features), x, stem)
         return answer
 
-    def see(self, pose_2d: Tensor) -> Tensor:
-        """The backbone's features of every token: (B, P, 17, C)."""
+    def encode(self, pose_2d: Tensor) -> Tensor:
+        """Return the backbone's features of every token: (B, P, 17, C)."""
         geometry = self.backbone.geometry
-        return self.backbone(pose_2d if geometry is None else geometry(pose_2d).given)
+        return self.backbone(pose_2d if geometry is None else geometry(pose_2d).inputs)
 
     @property
     def reads_stem(self) -> bool:
-        """Whether the head needs more than the tokens' features."""
+        """Whether the head reads the features of the stem in addition to those of the tokens."""
         return self.backbone.stem is not None and self.head_kind is HeadKind.POSE
 
 
@@ -139,11 +138,11 @@ class Backbone(nn.Module):
         return self.encode(x, masked)[0]
 
     def encode(self, x: Tensor, masked: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Features of all tokens, and the stem's, if there is one: (B, width)."""
+        """Return the features of all tokens and, if there is a stem, its features (B, width)."""
         x = x[..., : self.features_in]
         if self.mask_token is not None and masked is not None:
             x = torch.where(masked[..., None], self.mask_token.to(x.dtype), x)
-        x = self._filled_up(x)
+        x = self._padded(x)
         y = self.joints_embed(self._patches(x)) + self.pos_embed  # (B, P, J, C)
         y = y + self.temp_embed[:, : y.shape[1]]
         stem = None
@@ -158,10 +157,10 @@ class Backbone(nn.Module):
         return y, stem
 
     def tokens(self, frames: int) -> int:
-        """Tokens of a joint in a window of so many frames."""
+        """Return the number of tokens per joint for a window of `frames` frames."""
         return self.max_tokens if self.whole_windows else -(-frames // self.patch)
 
-    def _filled_up(self, x: Tensor) -> Tensor:
+    def _padded(self, x: Tensor) -> Tensor:
         missing = self.tokens(x.shape[1]) * self.patch - x.shape[1]
         if not missing:
             return x
@@ -184,14 +183,14 @@ class Backbone(nn.Module):
 
 
 class Stream(nn.Sequential):
-    """`attn_depth` blocks, each over space and time in the stream's order."""
+    """Sequence of `attn_depth` blocks, each over space and time in the stream's order."""
 
     def __init__(self, config: DSTformerConfig, spatial_first: bool) -> None:
         super().__init__(*(Block(config, spatial_first) for _ in range(config.attn_depth)))
 
 
 class Block(nn.Module):
-    """Attention and MLP over space, and the same over time (or in the reverse order), pre-LayerNorm, residual."""
+    """Attention and MLP over space and over time, in either order; pre-LayerNorm, residual."""
 
     def __init__(self, config: DSTformerConfig, spatial_first: bool) -> None:
         super().__init__()
@@ -213,7 +212,7 @@ class Block(nn.Module):
 
 
 class AttentionMLP(nn.Module):
-    """x + attention(norm(x)), then x + MLP(norm(x)), of sequences (N, L, C)."""
+    """Compute x + attention(norm(x)), then x + MLP(norm(x)), of sequences (N, L, C)."""
 
     def __init__(self, config: DSTformerConfig) -> None:
         super().__init__()
@@ -228,7 +227,7 @@ class AttentionMLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.proj(attend(self.qkv(self.norm1(x)), self.heads))
         hidden = self.mlp[0](self.norm2(x))
-        # without a gradient GELU overwrites its input: no second array of the network's widest features
+        # without gradients GELU works in place, which saves an array of the widest features
         hidden = self.mlp[1](hidden) if hidden.requires_grad else torch.ops.aten.gelu_(hidden)
         return x + self.mlp[2](hidden)
 

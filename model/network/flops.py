@@ -1,7 +1,7 @@
-"""What a network computes for a window, counted from shapes: nothing is computed, and every device gives the same.
+"""Count the floating point operations of a network for one window, from shapes only.
 
-Products of matrices count, a multiplication and an addition as two. Geometry, a few products of joints, is left out: it
-asks for autocast, which the device without numbers does not know.
+Matrix products count, with a multiplication and an addition as two operations. Geometry is left out: it is cheap, and
+it uses autocast, which the meta device does not support.
 """
 
 import copy
@@ -13,11 +13,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from data_contracts.skeleton import NUM_JOINTS
 from model.network.dstformer import DSTformer
 
-FORWARDS_A_STEP = 3  # a training step takes the gradients of both factors of every product
+FORWARDS_A_STEP = 3  # a training step also computes the gradients of both factors of every product
 
 
 def forward_mflop(network: nn.Module, window: int) -> float:
-    """Millions of floating point operations for one window of `window` frames, from 2D to 3D."""
+    """Return the millions of floating point operations for one window of `window` frames."""
     shapes = copy.deepcopy(network).to("meta").eval()
     features = 3
     if isinstance(shapes, DSTformer):

@@ -1,22 +1,17 @@
-"""What the image tells of depth: a bone that looks shorter than it is reaches towards the camera, or away from it.
+"""Depth from foreshortening: a bone that appears shorter than its length reaches towards or away from the camera.
 
 Taylor, "Reconstruction of articulated objects from point correspondences in a single uncalibrated image", CVIU 80
-(2000): under a scaled orthographic camera a bone of length l that looks s long reaches sqrt(l^2 - s^2) along the axis;
-only the sign is open. So the size is geometry here and the sign is learned.
+(2000): under a scaled orthographic camera a bone of length l with apparent length s reaches sqrt(l^2 - s^2) along the
+axis; only the sign is unknown. So geometry gives the size of the reach and the network learns the sign.
 
-Notable decisions:
-- a window is seen from its pelvis, in lengths of its body: neither the place in the image nor the size in it matters;
-- a bone is as long as it looks at its longest, a tenth of the window's frames left out, or its other side's, and at
-  least as long as people's times a factor that is learned. The tenth costs little where 2D is true and much less than
-  the extreme where it is not: error of the reach, CMU's person 01, T = 27: 34 mm against 33, with the noise of
-  `DetectorNoise` 66 against 115;
-- the body's size is how long its bones are so, against how long they are in people;
-- a joint of confidence 0 was not seen: its bones measure nothing. It stands where it was seen before and after,
-  interpolated, and where it never was, at the centre of those that were. Its confidence stays 0;
-- the head gives x, y, z and, per bone, the signed share of its reach; a joint's depth is the sum along its chain. With
-  all of these zero the answer is the flat pose of the image: exact in x and y for an orthographic camera, nearly so for
-  a perspective one;
-- left and right are treated alike; all is computed in float32 under autocast too.
+- A window is relative to its pelvis and in units of the body, so place and size in the image do not matter.
+- The length of a bone is its largest apparent length, a tenth of the frames left out, on either side, and at least an
+  adult's length times a learned factor. Error of the reach (CMU subject 01, T = 27): 34 mm against 33 without leaving
+  frames out; with `DetectorNoise` 66 against 115.
+- A joint of confidence 0 is missing: its bones are not measured, and its position is interpolated over time or, if it
+  was never seen, the centre of the other joints.
+- The head returns x, y, z and, per bone, the signed share of its reach. If all are zero, the pose is flat: x and y are
+  exact for an orthographic camera.
 """
 
 from typing import NamedTuple
@@ -26,31 +21,31 @@ from torch import Tensor, nn
 
 from data_contracts.skeleton import BONES, MIRROR, NUM_JOINTS, PELVIS
 
-# Bones of an adult in metres, in the order of BONES. Only their ratios matter: they weigh what is measured.
+# Bone lengths of an adult in metres, in the order of BONES. Only their ratios matter.
 _METRES = (0.10, 0.41, 0.40, 0.10, 0.41, 0.40, 0.21, 0.21, 0.14, 0.12, 0.16, 0.28, 0.23, 0.16, 0.28, 0.23)
-LEFT_OUT = 10  # of so many frames the one in which a bone looks longest does not count
-LONGEST = 4096  # frames of a window, as convert.window allows them
-_SMALLEST = 1e-2  # size of a body of which nothing was measured, and of any other at least
-_SEEN = 1e-10  # square of a length from which on it was measured
-_SOFT = 1e-5  # added to a squared reach (3 mm): the root has a slope at 0
+LEFT_OUT = 10  # one of so many frames is left out: the frame with the largest apparent length
+LONGEST = 4096  # largest convert.window, frames
+_SMALLEST = 1e-2  # smallest body size, used if nothing was measured
+_SEEN = 1e-10  # smallest squared length that counts as measured
+_SOFT = 1e-5  # added to a squared reach (3 mm), so that the root has a gradient at 0
 
 
 class View(NamedTuple):
-    """A window as the network meets it.
+    """Network inputs of a window.
 
-    given (B, T, 17, 4): x, y from the pelvis, confidence, reach of the joint's bone, all but confidence in lengths of
-    the body; in the pelvis' place its path less its mean. flat (B, T, 17, 2): x, y from the pelvis in the window's
-    units. reach (B, T, 16). size (B, 1, 1, 1): the window's units a length.
+    inputs (B, T, 17, 4): x, y relative to the pelvis, confidence, reach of the joint's bone; lengths in units of the
+    body; the pelvis row has its path minus the mean. flat (B, T, 17, 2): x, y relative to the pelvis in the window's
+    units. reach (B, T, 16). size (B, 1, 1, 1): window units per body unit.
     """
 
-    given: Tensor
+    inputs: Tensor
     flat: Tensor
     reach: Tensor
     size: Tensor
 
 
 class Foreshortening(nn.Module):
-    """`forward` sees a window; `pose` turns what a head says of it into poses."""
+    """`forward` computes the network inputs of a window; `pose` converts the output of a head to poses."""
 
     parents: Tensor
     other_side: Tensor
@@ -67,11 +62,11 @@ class Foreshortening(nn.Module):
         self.register_buffer("chain", _chain(), persistent=False)
 
     def forward(self, pose_2d: Tensor) -> View:
-        """(B, T, 17, 3): x, y, confidence, in any units."""
+        """Return the network inputs of a window (B, T, 17, 3): x, y, confidence, in any units."""
         with torch.autocast(pose_2d.device.type, enabled=False):
             xy, confidence = pose_2d.float()[..., :2], pose_2d.float()[..., 2:3]
             seen = confidence[..., 0] > 0  # (B, T, 17)
-            xy = _placed(xy, seen)
+            xy = _interpolated(xy, seen)
             bones = xy[:, :, 1:] - xy.index_select(2, self.parents)
             looks = bones[..., 0].square() + bones[..., 1].square()  # (B, T, 16); vector_norm takes 4 times as long
             measured = seen[:, :, 1:] & seen.index_select(2, self.parents)
@@ -86,7 +81,7 @@ class Foreshortening(nn.Module):
             return View(torch.cat((relative, confidence, of_joints), dim=-1), flat, reach, size)
 
     def pose(self, out: Tensor, view: View) -> Tensor:
-        """Poses (B, T, 17, 3) in the window's units; `out` (B, T, 17, 4): x, y, z in lengths of the body, shares."""
+        """Return poses (B, T, 17, 3) in window units; `out` (B, T, 17, 4): x, y, z in body units, reach share."""
         with torch.autocast(out.device.type, enabled=False):
             out = out.float()
             depth = (out[:, :, 1:, 3] * view.reach) @ self.chain  # (B, T, 17)
@@ -106,15 +101,15 @@ class Foreshortening(nn.Module):
         return ((length - looks).clamp_min(0) + _SOFT).sqrt()
 
 
-def _placed(xy: Tensor, seen: Tensor) -> Tensor:
-    """Joints that were not seen put where they may be: (B, T, 17, 2)."""
+def _interpolated(xy: Tensor, seen: Tensor) -> Tensor:
+    """Return joints (B, T, 17, 2) with missing ones interpolated over time."""
     frames = xy.shape[1]
     at = torch.arange(frames, device=xy.device).view(1, -1, 1)
-    before = _latest(torch.where(seen, at, -1))  # the last frame up to this one in which it was seen
+    before = _latest(torch.where(seen, at, -1))  # last frame up to this one in which the joint was seen
     after = -_latest(torch.where(seen, -at, -frames).flip(1)).flip(1)
     first = torch.where(before < 0, after, before).clamp_max(frames - 1)
     last = torch.where(after == frames, before, after).clamp_min(0)
-    share = (at - first) / (last - first).clamp_min(1)  # 0 where it was seen in this frame
+    share = (at - first) / (last - first).clamp_min(1)  # 0 if the joint was seen in this frame
     placed = torch.lerp(_at(xy, first), _at(xy, last), share[..., None])
     ever = seen.any(dim=1, keepdim=True)[..., None]  # (B, 1, 17, 1)
     centre = torch.where(ever, placed, 0).sum(dim=2, keepdim=True) / ever.sum(dim=2, keepdim=True).clamp_min(1)
@@ -122,7 +117,7 @@ def _placed(xy: Tensor, seen: Tensor) -> Tensor:
 
 
 def _latest(frame: Tensor) -> Tensor:
-    """Maximum up to each frame: (B, T, 17). ONNX knows no such thing: there it is taken over 2, 4, 8, ... frames."""
+    """Return the running maximum over frames (B, T, 17); ONNX has no cummax, so doubling steps are used there."""
     if not torch.compiler.is_exporting():
         return frame.cummax(dim=1).values
     frames = frame.shape[1]
@@ -133,7 +128,7 @@ def _latest(frame: Tensor) -> Tensor:
 
 
 def _mean_seen(path: Tensor, seen: Tensor) -> Tensor:
-    """Mean of a path (B, T, 1, 2) over the frames (B, T) in which it was seen, or over all: (B, 1, 1, 2)."""
+    """Return the mean (B, 1, 1, 2) of a path (B, T, 1, 2) over the seen frames (B, T), or over all if none was seen."""
     counted = (seen | ~seen.any(dim=1, keepdim=True)).to(path.dtype)[..., None, None]
     return (path * counted).sum(dim=1, keepdim=True) / counted.sum(dim=1, keepdim=True)
 
@@ -143,7 +138,7 @@ def _at(xy: Tensor, frame: Tensor) -> Tensor:
 
 
 def _chain() -> Tensor:
-    """(16, 17): 1 where a bone lies between the pelvis and a joint."""
+    """Return (16, 17): 1 where a bone is on the chain from the pelvis to a joint."""
     chain = torch.zeros(len(BONES), NUM_JOINTS)
     for bone, (parent, joint) in enumerate(BONES):
         if parent != PELVIS:

@@ -1,10 +1,9 @@
 """Heads: from the features of a window's tokens to its poses.
 
-Notable decisions:
-- `joints` and `depth` look at one token and give its joint's positions in each of the token's frames;
-- `pose` looks at all tokens of the window at once, and at the stem's last features where there is a stem, and gives all
-  its poses, frame by frame or as amplitudes of the first cosines. It begins at zero;
-- under geometry every head begins at zero, which is the flat pose that the image shows.
+- `joints` and `depth` map one token to the positions of its joint in the token's frames.
+- `pose` maps all tokens of the window, and the features of the stem if there is one, to all poses, per frame or as
+  amplitudes of the first cosines. It is initialised to zero.
+- With geometry every head is initialised to zero, which is the flat pose of the image.
 """
 
 import torch
@@ -18,9 +17,9 @@ DEPTH_HEAD_WIDTH = 128
 
 
 def make_head(config: DSTformerConfig, kind: HeadKind) -> nn.Module:
-    """A head; called with features (B, P, 17, C), the input (B, T, 17, >= 2) and the stem's features or None.
+    """Return a head, called with features (B, P, 17, C), the input (B, T, 17, >= 2) and the stem's features or None.
 
-    It gives (B, T, 17, features_out), or with `depth` (B, T, 17, 3).
+    A head returns (B, T, 17, features_out), or (B, T, 17, 3) for `depth`.
     """
     return {HeadKind.JOINTS: JointsHead, HeadKind.DEPTH: DepthHead, HeadKind.POSE: PoseHead}[kind](config)
 
@@ -60,7 +59,7 @@ class DepthHead(nn.Module):
 
 
 class PoseHead(nn.Module):
-    """Linear from all tokens side by side, and from the stem's features, to all poses of the window."""
+    """Linear from all concatenated tokens, and from the stem's features, to all poses of the window."""
 
     basis: Tensor | None
 
@@ -69,7 +68,7 @@ class PoseHead(nn.Module):
         self.features_out = config.features_out
         frames, numbers = config.max_tokens * config.patch, NUM_JOINTS * config.features_out
         count = min(config.cosines or frames, frames)
-        # the inverse of the stem's: amplitudes about as large as coordinates
+        # inverse of the stem's basis: amplitudes about as large as coordinates
         basis = cosines(frames, count).T.contiguous() * (frames / count) ** 0.5 if config.cosines else None
         self.register_buffer("basis", basis, persistent=False)
         self.poses = nn.Linear(config.max_tokens * NUM_JOINTS * config.embed_dim, count * numbers)
@@ -93,5 +92,5 @@ class PoseHead(nn.Module):
 
 
 def _frames(tokens: Tensor, patch: int) -> Tensor:
-    """(B, P, 17, patch * D) -> (B, P * patch, 17, D)."""
+    """Reshape (B, P, 17, patch * D) to (B, P * patch, 17, D)."""
     return tokens.unflatten(-1, (patch, -1)).transpose(2, 3).flatten(1, 2)

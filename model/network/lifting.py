@@ -1,4 +1,4 @@
-"""From a network's output to the pose that is scored and served: relative to its pelvis, flip averaged."""
+"""Lift 2D windows by a network: poses relative to the pelvis, with optional flip averaging."""
 
 from collections.abc import Callable
 
@@ -12,12 +12,12 @@ SWAPPED_LIMBS = ((1, 4), (4, 1), (11, 14), (14, 11))  # (to, from): three joints
 
 
 def root_relative(pose: Tensor) -> Tensor:
-    """Each frame relative to its pelvis: (..., 17, D)."""
+    """Return poses (..., 17, D) relative to the pelvis of each frame."""
     return pose - pose[..., PELVIS : PELVIS + 1, :]
 
 
 def mirror(pose: Tensor) -> Tensor:
-    """Left and right exchanged and x negated: (..., 17, D) in image or camera axes."""
+    """Return mirrored poses (..., 17, D) in image or camera axes: left and right exchanged, x negated."""
     flipped = pose.clone()
     for to, source in SWAPPED_LIMBS:
         flipped[..., to : to + 3, :] = pose[..., source : source + 3, :]
@@ -26,7 +26,7 @@ def mirror(pose: Tensor) -> Tensor:
 
 
 def lift(network: nn.Module, pose_2d: Tensor, flip: bool) -> Tensor:
-    """3D poses from 2D windows.
+    """Return 3D poses of 2D windows.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ def lift(network: nn.Module, pose_2d: Tensor, flip: bool) -> Tensor:
     pose_2d
         (B, T, 17, 3): x right, y down, confidence, in the window's normalised units.
     flip
-        Flip averaging: the mean of what the network makes of a window and, mirrored back, of its mirror image.
+        Average the network's output with the mirrored output for the mirrored window.
 
     Returns
     -------

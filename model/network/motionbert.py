@@ -1,4 +1,4 @@
-"""Published MotionBERT checkpoints (github.com/Walter0807/MotionBERT) as this project's DSTformer."""
+"""Load published MotionBERT checkpoints (github.com/Walter0807/MotionBERT) into this project's DSTformer."""
 
 import pickle
 import re
@@ -11,7 +11,7 @@ from data_contracts.errors import InputError
 from data_contracts.parameters import DSTformerConfig
 from model.network.dstformer import DSTformer
 
-HEADS = 8  # of every published model; shapes do not tell
+HEADS = 8  # in every published model; not visible in the shapes
 _RENAMED = (
     (r"^(joints_embed|pos_embed|temp_embed)", r"backbone.\1"),
     (r"^ts_attn\.", "backbone.fusions."),
@@ -29,14 +29,14 @@ _STREAM = {"s": "spatial", "t": "temporal"}
 
 
 def load_motionbert(path: Path) -> DSTformer:
-    """The network of a published checkpoint (key `model_pos`, `module.` prefix), on the CPU, in evaluation mode.
+    """Return the network of a published checkpoint (key `model_pos`, `module.` prefix), on the CPU, in eval mode.
 
-    Widths and depth are read off the tensors' shapes. Nothing but tensors is unpickled.
+    Widths and depth come from the tensor shapes. Only tensors are unpickled.
 
     Raises
     ------
     InputError
-        The file is no such checkpoint, or a tensor does not fit (names it and both shapes).
+        The file is not such a checkpoint, or a tensor does not fit (the message names it and both shapes).
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -46,12 +46,12 @@ def load_motionbert(path: Path) -> DSTformer:
         ) from error
     published = content.get("model_pos") if isinstance(content, dict) else None
     if not isinstance(published, dict):
-        raise InputError(f"{path}: has no state dict under 'model_pos'; it is no MotionBERT checkpoint")
+        raise InputError(f"{path}: not a MotionBERT checkpoint (no state dict under 'model_pos')")
     weights = {_rename(name.removeprefix("module.")): value for name, value in published.items()}
     try:
         network = DSTformer(_config(weights))
     except KeyError as error:
-        raise InputError(f"{path}: has no tensor {error}") from error
+        raise InputError(f"{path}: tensor {error} is missing") from error
     for name, value in network.state_dict().items():
         if name not in weights or weights[name].shape != value.shape:
             found = tuple(weights[name].shape) if name in weights else "missing"

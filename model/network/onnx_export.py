@@ -1,9 +1,8 @@
-"""The network as it is served, as one ONNX file: relative to the pelvis, with flip averaging where it is wanted.
+"""Export a network to one ONNX file: poses relative to the pelvis, with optional flip averaging.
 
-Notable decisions:
-- the batch is free; the length too, up to `max_frames`, unless stem, head or patches take a window whole;
-- what was written is run with onnxruntime on drawn windows, some joints unseen, before it takes its place;
-- the file says of itself what it takes and gives, in `metadata_props`.
+- The batch size is dynamic; the length too, up to `max_frames`, unless stem, head or patches need whole windows.
+- The written file is run with onnxruntime on random windows, some joints missing, before it gets its final name.
+- `metadata_props` of the file describe inputs and outputs.
 """
 
 import logging
@@ -20,8 +19,8 @@ from model.network.lifting import lift
 
 INPUT, OUTPUT = "pose_2d", "pose_3d"
 TOLERANCE = 1e-4  # in the window's units, in which a body is about 1 long
-_UNSEEN = 0.1  # share of the joints of a drawn window
-_EXAMPLE = 3  # windows to trace with: sizes 0 and 1 would be taken for fixed
+_UNSEEN = 0.1  # share of missing joints in a random window
+_EXAMPLE = 3  # batch size for tracing: sizes 0 and 1 would become constants
 
 
 class _Served(nn.Module):
@@ -34,21 +33,21 @@ class _Served(nn.Module):
 
 
 def export_onnx(network: DSTformer, flip: bool, file: Path, about: dict[str, str]) -> float:
-    """Write the network to `file`; returns by how much onnxruntime's answers differ from PyTorch's, at most.
+    """Write the network to `file`; return the largest difference between onnxruntime and PyTorch.
 
     Parameters
     ----------
     network
         On the CPU, in evaluation mode, with a 3D output.
     about
-        Entries of its metadata beside `input`, `output`, `frames`, `joints` and `flip`.
+        Metadata entries in addition to `input`, `output`, `frames`, `joints` and `flip`.
 
     Raises
     ------
     InputError
-        The packages for it are not installed.
+        The ONNX packages are not installed.
     RuntimeError
-        The answers differ by more than `TOLERANCE`; nothing is left.
+        Outputs differ by more than `TOLERANCE`; no file is written.
     """
     try:
         import onnxruntime
@@ -60,9 +59,9 @@ def export_onnx(network: DSTformer, flip: bool, file: Path, about: dict[str, str
     free: dict[int, object] = {0: torch.export.Dim("batch")}
     if not fixed:
         free[1] = torch.export.Dim("frames", max=longest)
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # operators of packages that nobody asked for
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it logs operators of unrelated packages
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # torch's, of itself
+        warnings.simplefilter("ignore", FutureWarning)  # raised by torch itself
         program = torch.onnx.export(
             served,
             (_draw(_EXAMPLE, longest),),
@@ -72,7 +71,7 @@ def export_onnx(network: DSTformer, flip: bool, file: Path, about: dict[str, str
             output_names=[OUTPUT],
             verbose=False,
         )
-    assert program is not None, "dynamo gives back a program"
+    assert program is not None, "dynamo export returns a program"
     program.model.metadata_props.update(describe(network, flip) | about)
     partial = file.with_name(f".{file.name}.partial")
     try:
@@ -81,7 +80,7 @@ def export_onnx(network: DSTformer, flip: bool, file: Path, about: dict[str, str
         lengths = {longest} if fixed else {1, 2, longest}
         difference = max(_difference(served, session, _draw(n, frames)) for n in (1, 5) for frames in sorted(lengths))
         if not difference <= TOLERANCE:
-            raise RuntimeError(f"onnxruntime's poses differ from PyTorch's by {difference:.2g}; at most {TOLERANCE:g}")
+            raise RuntimeError(f"poses of onnxruntime and PyTorch differ by {difference:.2g}; at most {TOLERANCE:g}")
         partial.replace(file)
     finally:
         partial.unlink(missing_ok=True)
@@ -89,16 +88,16 @@ def export_onnx(network: DSTformer, flip: bool, file: Path, about: dict[str, str
 
 
 def has_fixed_length(network: DSTformer) -> bool:
-    """Whether the exported network takes windows of `max_frames` alone."""
+    """Return whether the exported network accepts windows of `max_frames` only."""
     return network.backbone.whole_windows or network.config.patch > 1
 
 
 def describe(network: DSTformer, flip: bool) -> dict[str, str]:
-    """What the file says it takes and gives."""
+    """Return the metadata that describe inputs and outputs."""
     longest = network.config.max_frames
     whole = (
-        f"{longest}, no more and no fewer: the network takes a window whole; fill a shorter one up with its last frame"
-        " at confidence 0, and leave what is answered there"
+        f"exactly {longest}: pad a shorter window with its last frame at confidence 0, and ignore the output for the"
+        " padding"
     )
     return {
         "input": f"{INPUT} float32 (batch, frames, {NUM_JOINTS}, 3): x right, y down, confidence 0 to 1; coordinates"

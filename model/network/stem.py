@@ -1,9 +1,8 @@
-"""Stem: an MLP over the whole window, by which joints and frames see each other before attention has learned to look.
+"""Stem: an MLP over the whole window that mixes joints and frames before attention.
 
-Notable decisions:
-- it sees every number of the window at once, frame by frame or as the first cosines, and adds to every token;
-- one residual block; head `pose` reads its last features beside the tokens (`model.network.pose_head`);
-- its layers are wide, and begin as PyTorch's Linear does, by fan-in; std 0.02 would be too little for them.
+- Its input is the whole window, as frames or as the first cosines; its output is added to every token.
+- Head `pose` also reads the features of its last residual block.
+- Its layers are wide and keep the fan-in initialisation of `nn.Linear`; std 0.02 would be too small.
 """
 
 from torch import Tensor, nn
@@ -14,7 +13,7 @@ from model.network.cosines import cosines
 
 
 class Stem(nn.Module):
-    """(B, T, 17, features_in) of a whole window -> to be added to its tokens (B, P, 17, C), and features (B, width)."""
+    """MLP from a window (B, T, 17, features_in) to additions to its tokens (B, P, 17, C) and features (B, width)."""
 
     basis: Tensor | None
 
@@ -38,14 +37,14 @@ class Stem(nn.Module):
         return self.tokens(features).unflatten(1, self.per_token), features
 
     def initialise(self) -> None:
-        """Weights as Linear draws them."""
+        """Initialise the weights as `nn.Linear` does."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 module.reset_parameters()
 
 
 class Residual(nn.Module):
-    """x + Linear(GELU(Linear(LayerNorm(x))))."""
+    """Compute x + Linear(GELU(Linear(LayerNorm(x))))."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -1,8 +1,8 @@
-"""Evaluation of a lifter on one split: scores over all its frames, and errors per window for paired comparisons.
+"""Evaluate a lifter on one split: scores over all frames, and errors per window for paired comparisons.
 
-Windows overlap. As in the literature (MotionBERT's train.py, VideoPose3D) a frame's error is the mean over the windows
-that cover it, and every frame of a clip and camera counts once. So an error in a window is weighted by one over the
-number of windows that cover its frame, which the table of windows tells beforehand, and one pass adds everything up.
+Windows overlap. As in the literature (MotionBERT's train.py, VideoPose3D), the error of a frame is the mean over the
+windows that cover it, and every frame of a clip and camera counts once. So an error in a window is weighted by one over
+the number of windows that cover its frame. This number is known from the table of windows, so one pass suffices.
 """
 
 from dataclasses import dataclass
@@ -46,17 +46,17 @@ class Scores:
     per_action_mm: dict[str, float]
 
     def headline(self) -> dict[str, float]:
-        """The scores without the tables."""
+        """Return the scores without the tables per joint and action."""
         return {name: getattr(self, name) for name in METRICS}
 
 
 @dataclass
 class Evaluation:
-    """`scores` over the split's `frames`, each counted once; `errors`: a row per window; `pck_curve`: over all frames.
+    """`scores` over the split's `frames`, each counted once; `errors`: one row per window; `pck_curve`: over all frames.
 
-    A score of a window is a mean over its `frames` that are not padding, in which a frame that n windows cover weighs
-    1/n; `weight` is the sum of these weights. MPJVE is weighed by `pair_weight`, the acceleration error by
-    `triple_weight`: the same of two and three consecutive frames. So the mean of the errors by weight is the score.
+    The score of a window is a mean over its frames without padding, in which a frame covered by n windows has weight
+    1/n; `weight` is the sum of these weights. `pair_weight` and `triple_weight` are the weights of two and three
+    consecutive frames, for MPJVE and the acceleration error. So the weighted mean of the errors is the score.
     """
 
     scores: Scores
@@ -66,7 +66,7 @@ class Evaluation:
 
 
 def network_lifter(network: nn.Module, fabric: Fabric, flip: bool) -> Lifter:
-    """The network as a lifter of CPU tensors, computed on Fabric's device in its precision; `flip` as in `lift`."""
+    """Return the network as a lifter of CPU tensors, computed on Fabric's device and precision; `flip` as in `lift`."""
     module = fabric.setup(network.eval())
 
     @torch.inference_mode()
@@ -77,18 +77,18 @@ def network_lifter(network: nn.Module, fabric: Fabric, flip: bool) -> Lifter:
 
 
 def evaluate(predict: Lifter, windows: Windows, batch_size: int, fabric: Fabric | None = None) -> Evaluation:
-    """Scores of `predict` on every frame of `windows` that is not padding.
+    """Score `predict` on every frame of `windows` that is not padding.
 
     Parameters
     ----------
     fabric
-        Of several processes, each of which calls this and gets the scores of all: they share the batches.
+        Fabric of several processes. Each process calls this function with its share of the batches and gets all scores.
     """
     world, rank = (fabric.world_size, fabric.global_rank) if fabric else (1, 0)
     coverage = Coverage(windows.rows, windows.window)
     by_window = torch.zeros(len(windows), len(_SUMS), dtype=torch.float64)
     thresholds = torch.tensor(PCK_CURVE_MM, dtype=torch.float32)
-    within = torch.zeros(len(thresholds) + 1, dtype=torch.float64)  # joints between one threshold and the next, weighed
+    within = torch.zeros(len(thresholds) + 1, dtype=torch.float64)  # weighted joints between consecutive thresholds
     for number, batch in enumerate(windows.batches(batch_size)):
         if number % world != rank:
             continue
@@ -114,40 +114,42 @@ def evaluate(predict: Lifter, windows: Windows, batch_size: int, fabric: Fabric 
 
 
 class Coverage:
-    """How many windows cover a frame, and two or three consecutive frames, of a clip and camera.
+    """Number of windows that cover a frame, and two or three consecutive frames, of a clip and camera.
 
-    The rows' `start` tells: a clip shorter than the window has a single one (`window_starts` of the convert stage), so
-    padding never lies over a frame of another window.
+    It follows from `start` of the rows. A clip shorter than the window has one window (`window_starts` of the convert
+    stage), so padding never overlaps a frame of another window.
     """
 
     def __init__(self, rows: pd.DataFrame, window: int) -> None:
         starts = rows["start"].to_numpy(dtype=np.int64)
         views = rows.groupby(["clip_id", "camera"]).ngroup().to_numpy()
-        self._first = torch.from_numpy(views * (starts.max() + window) + starts)  # views one after the other on a line
+        self._first = torch.from_numpy(
+            views * (starts.max() + window) + starts
+        )  # views one after the other on one axis
         self._sorted = self._first.sort().values
         self._window = window
 
     def of_frames(self, rows: slice) -> Tensor:
-        """(B, T) of the windows at `rows`."""
+        """Return (B, T): windows that cover each frame of the windows at `rows`."""
         return self._covering(rows, self._window)
 
     def of_pairs(self, rows: slice) -> Tensor:
-        """(B, T-1) of the windows at `rows`: of each frame with the next."""
+        """Return (B, T-1): windows that cover each frame and the next one."""
         return self._covering(rows, self._window - 1)
 
     def of_triples(self, rows: slice) -> Tensor:
-        """(B, T-2) of the windows at `rows`: of each frame with the next two."""
+        """Return (B, T-2): windows that cover each frame and the next two."""
         return self._covering(rows, max(self._window - 2, 0))
 
     def _covering(self, rows: slice, length: int) -> Tensor:
-        """A stretch of `length` frames covers a frame if it begins there or up to `length` - 1 before."""
+        """Count ranges of `length` frames that start at a frame or up to `length` - 1 frames before it."""
         place = self._first[rows, None] + torch.arange(length)
         begun, ended = (torch.searchsorted(self._sorted, at, right=True) for at in (place, place - length))
         return begun - ended
 
 
 def _of_frames(pred: Tensor, target: Tensor, errors: Tensor) -> Tensor:
-    """Poses (B, T, 17, 3) in mm and their errors (B, T, 17) -> (B, T, 5 + 17): the scores `_OF_FRAMES`."""
+    """Return the scores `_OF_FRAMES` (B, T, 5 + 17) of poses (B, T, 17, 3) in mm with errors (B, T, 17)."""
     scores = (
         errors.mean(dim=-1),
         p_mpjpe(pred, target),
@@ -161,7 +163,7 @@ def _of_frames(pred: Tensor, target: Tensor, errors: Tensor) -> Tensor:
 def _evaluation(rows: pd.DataFrame, by_window: Tensor, pck_curve: tuple[float, ...]) -> Evaluation:
     sums = pd.DataFrame(by_window.numpy(), columns=list(_SUMS))
     weights = {name: sums[weight_column(name)] for name in SCORE_COLUMNS}
-    means = {name: sums[name] / weight.where(weight > 0, 1) for name, weight in weights.items()}  # 0 of single frames
+    means = {name: sums[name] / weight.where(weight > 0, 1) for name, weight in weights.items()}  # 0 for single frames
     table = rows[list(WINDOW_COLUMNS)].assign(**sums[list(WEIGHT_COLUMNS)], **means)
     of_all = {name: float(sums[name].sum() / max(weight.sum(), 1)) for name, weight in weights.items()}
     by_action = sums.groupby(rows["action"].to_numpy(dtype=str))[["mpjpe_mm", "weight"]].sum()

@@ -1,7 +1,6 @@
-"""How lifters stand what detectors do to their input: noise, joints that are missing, another skeleton.
+"""Score lifters under the errors of detectors: noise, missing joints, another skeleton.
 
-The same windows each time, evenly drawn from a split, scored by `evaluate`; what is drawn at random is the same for
-every method and on every machine.
+Windows are evenly drawn from a split and scored by `evaluate`. Random numbers are the same for every method and machine.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,7 +16,7 @@ from data_contracts.report import Robustness
 from model.network.lifting import Lifter
 from model.scoring.evaluation import evaluate
 from model.windows.corruption import corrupt
-from model.windows.detectors import seen_by
+from model.windows.detectors import derived_joints
 from model.windows.loading import Windows, WindowTensors, some_of
 from model.windows.seeding import generator_at
 
@@ -31,18 +30,18 @@ _SEED = 0
 def score_robustness(
     methods: Mapping[str, Lifter], windows: Windows, count: int, batch_size: int, fabric: Fabric
 ) -> Robustness:
-    """MPJPE of each of `methods` under each condition, on at most `count` of `windows`."""
+    """Return the MPJPE of each of `methods` under each condition, on at most `count` of `windows`."""
     some = evenly_drawn(windows, count)
     scores: dict[str, dict[str, float]] = {}
-    for names, shown in conditions(some):
-        done = {name: evaluate(lifter, shown, batch_size, fabric) for name, lifter in methods.items()}
+    for names, corrupted in conditions(some):
+        done = {name: evaluate(lifter, corrupted, batch_size, fabric) for name, lifter in methods.items()}
         errors = {name: evaluation.scores.mpjpe_mm for name, evaluation in done.items()}
         scores |= dict.fromkeys(names, errors)
     return Robustness(windows=len(some), mpjpe_mm=scores)
 
 
 def conditions(windows: WindowTensors) -> Iterator[tuple[list[str], WindowTensors]]:
-    """The windows as they are and as detectors would show them; detectors that show the same stand together."""
+    """Yield the clean windows, then corrupted ones; detectors with the same joints share one condition."""
     yield ["clean"], windows
     for name, corruption in _CORRUPTIONS.items():
         generator = generator_at(windows.scale.device, _SEED, 0, 0)
@@ -53,11 +52,11 @@ def conditions(windows: WindowTensors) -> Iterator[tuple[list[str], WindowTensor
             alike.setdefault(SKELETONS[detector].shown.round(5).tobytes(), []).append(detector)
     for detectors in alike.values():
         shown = torch.from_numpy(SKELETONS[detectors[0]].shown).to(windows.scale.device)
-        boxed, given = seen_by(windows, shown[None])
-        yield [detector.value for detector in detectors], replace(boxed, pose_2d=given)
+        boxed, inputs = derived_joints(windows, shown[None])
+        yield [detector.value for detector in detectors], replace(boxed, pose_2d=inputs)
 
 
 def evenly_drawn(windows: Windows, count: int) -> WindowTensors:
-    """At most `count` of the windows, in memory."""
+    """Return at most `count` of the windows, evenly drawn, in memory."""
     count = min(count, len(windows))
     return some_of(windows, np.linspace(0, len(windows) - 1, count).round().astype(int).tolist())

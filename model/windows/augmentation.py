@@ -1,14 +1,10 @@
-"""Training windows made new at every step: other limbs, bones, bodies, a lean, another camera.
+"""Augment training windows at every step: other limbs, turned bones, body proportions, a lean, another camera.
 
-Notable decisions:
-- a stored window is metric (pose / scale, pelvis, the camera's pitch), so it can be turned level and seen by any other
-  camera; its 2D, its box and its scale are then made as `tasks.views.cameras` makes them, in the same words;
-- what changes a body works on bones and keeps the pelvis where it is; bones do not care how a camera stands, so one
-  product turns a window level, leans it and brings it before its new camera;
-- poses lie as (B, 3, T, 17) here: all x, all y, all z of a window. So a rotation and a chain of bones are each one
-  product of matrices, and a bounding box is found in memory that is contiguous: 2-4 times as fast on a CPU;
-- nothing asks the device for a value, and the numbers drawn are a function of the generator and of how many windows a
-  step has: a step is made new before it is cut into micro-batches or over devices.
+- A stored window is metric (pose / scale, pelvis, camera pitch), so any other camera can project it. The projection,
+  the box and the scale are computed as in `tasks.views.cameras`.
+- Poses have the shape (B, 3, T, 17), so that a rotation or a chain of bones is one matrix product and a bounding box is
+  found in contiguous memory: 2-4 times as fast on a CPU.
+- Nothing synchronises with the device. A whole step is augmented before it is split into micro-batches or devices.
 """
 
 import math
@@ -23,14 +19,14 @@ from data_contracts.parameters import AugmentationParameters, NewBodies, NewCame
 from data_contracts.skeleton import BONES, NUM_JOINTS
 from model.windows.batches import Batch
 
-NEAREST_JOINT_M = 0.1  # before a perspective camera: what the network sees stays finite
-_LEGS, _ARMS = ((1, 3), (4, 6)), ((11, 13), (14, 16))  # bones below hips and shoulders, of one side and of the other
+NEAREST_JOINT_M = 0.1  # in front of a perspective camera, so that projections stay finite
+_LEGS, _ARMS = ((1, 3), (4, 6)), ((11, 13), (14, 16))  # bones below the hips and the shoulders, right and left
 _HIPS, _TRUNK, _SHOULDERS = (0, 3), (6, 7), (13, 10)  # bones: right, left; lower, upper; right, left
 
 
 @dataclass(frozen=True)
 class Cameras:
-    """One for each window. A point p of a level window, from its mean pelvis, lies at `rotation @ p + centre`.
+    """One camera per window: a point p of a level window, relative to its mean pelvis, is at `rotation @ p + centre`.
 
     rotation (B, 3, 3): rows are the camera's x (right), y (down), z (forward) axes; centre (B, 3): the window's mean
     pelvis in these axes, metres; perspective (B,) bool, else orthographic.
@@ -42,24 +38,24 @@ class Cameras:
 
 
 def augment(windows: Batch, parameters: AugmentationParameters, generator: torch.Generator) -> Batch:
-    """New windows of the same people and motion, all those of a step; confidence and padding stay as they are.
+    """Return augmented copies of all windows of a step; confidence and padding do not change.
 
     Parameters
     ----------
     windows
-        Placed (`Batch.root_3d`, `pitch_deg`, `perspective`); they stay as they are.
+        Windows with their cameras (`Batch.root_3d`, `pitch_deg`, `perspective`); not modified.
     generator
-        Random numbers on the windows' device.
+        Generator on the windows' device.
 
     Raises
     ------
     ValueError
-        The windows were loaded without their places.
+        The windows were loaded without their cameras.
     """
     if windows.root_3d is None or windows.pitch_deg is None:
-        raise ValueError("windows to be made new must be loaded with placed=True")
+        raise ValueError("windows to augment must be loaded with placed=True")
     metres = windows.pose_3d / windows.scale.view(-1, 1, 1, 1)
-    joints = new_people(metres.permute(0, 3, 1, 2).contiguous(), parameters, generator)
+    joints = augmented_joints(metres.permute(0, 3, 1, 2).contiguous(), parameters, generator)
     pelvis = (windows.root_3d - windows.root_3d.mean(dim=1, keepdim=True)).transpose(1, 2)
     level = rotation_matrix(torch.zeros_like(windows.pitch_deg), windows.pitch_deg.deg2rad()).transpose(1, 2)
     varied = varied_of(windows, parameters)
@@ -69,11 +65,11 @@ def augment(windows: Batch, parameters: AugmentationParameters, generator: torch
     joints, pelvis = torch.bmm(level, joints.flatten(2)).view_as(joints), torch.bmm(level, pelvis)
     stored = stored_cameras(windows)
     cameras = draw_cameras(pelvis, stored.perspective, parameters.cameras, generator) if parameters.cameras else stored
-    return see(joints, pelvis, cameras, windows)
+    return project(joints, pelvis, cameras, windows)
 
 
 def stored_cameras(windows: Batch) -> Cameras:
-    """Those that see the (placed) windows now."""
+    """Return the cameras of the stored windows."""
     assert windows.root_3d is not None
     assert windows.pitch_deg is not None
     assert windows.perspective is not None
@@ -82,14 +78,14 @@ def stored_cameras(windows: Batch) -> Cameras:
 
 
 def draw_cameras(pelvis: Tensor, perspective: Tensor, parameters: NewCameras, generator: torch.Generator) -> Cameras:
-    """A new camera for each window.
+    """Draw a new camera for each window.
 
     Parameters
     ----------
     pelvis
-        (B, 3, T), level, from its mean, metres.
+        (B, 3, T), level, relative to its mean, metres.
     perspective
-        (B,) bool, of the stored windows.
+        (B,) bool: projection of the stored windows.
     """
     count = len(pelvis)
 
@@ -106,15 +102,15 @@ def draw_cameras(pelvis: Tensor, perspective: Tensor, parameters: NewCameras, ge
     return Cameras(rotation, centre, perspective)
 
 
-def see(joints: Tensor, pelvis: Tensor, cameras: Cameras, windows: Batch) -> Batch:
-    """Level windows as their cameras see them, in normalised units; `windows` give confidence and padding.
+def project(joints: Tensor, pelvis: Tensor, cameras: Cameras, windows: Batch) -> Batch:
+    """Project level windows by their cameras, in normalised units; `windows` provide confidence and padding.
 
     Parameters
     ----------
     joints
-        (B, 3, T, 17) from the frame's pelvis, metres.
+        (B, 3, T, 17) relative to the frame's pelvis, metres.
     pelvis
-        (B, 3, T) from the window's mean pelvis, metres.
+        (B, 3, T) relative to the window's mean pelvis, metres.
     """
     seen = torch.bmm(cameras.rotation, joints.flatten(2)).view_as(joints)
     root = torch.baddbmm(cameras.centre[:, :, None], cameras.rotation, pelvis)  # (B, 3, T)
@@ -132,14 +128,14 @@ def see(joints: Tensor, pelvis: Tensor, cameras: Cameras, windows: Batch) -> Bat
 
 
 def rotation_matrix(yaw: Tensor, pitch: Tensor) -> Tensor:
-    """(B, 3, 3): `tasks.views.cameras.rotation_matrix` of yaw and pitch (B,), radians."""
+    """Return (B, 3, 3) rotations of yaw and pitch (B,), radians, as `tasks.views.cameras.rotation_matrix`."""
     cy, sy, cp, sp, zero = yaw.cos(), yaw.sin(), pitch.cos(), pitch.sin(), torch.zeros_like(yaw)
     rows = (sy, -cy, zero, -cy * sp, -sy * sp, -cp, cy * cp, sy * cp, -sp)
     return torch.stack(rows, dim=1).view(-1, 3, 3)
 
 
 def leans(like: Tensor, degrees: float, generator: torch.Generator) -> Tensor:
-    """Rotations (B, 3, 3) about level axes, one for each of `like`: normal, s.d. `degrees` about x and about y."""
+    """Draw rotations (B, 3, 3) about level axes, one per element of `like`: normal, s.d. `degrees` about x and y."""
     vector = torch.randn(len(like), 2, generator=generator, device=like.device) * math.radians(degrees)
     angle = _length(vector).clamp_min(1e-6)
     (x, y), (cos, sin) = (vector / angle).unbind(1), (angle[:, 0].cos(), angle[:, 0].sin())
@@ -148,8 +144,8 @@ def leans(like: Tensor, degrees: float, generator: torch.Generator) -> Tensor:
     return torch.stack((*rows, -y * sin, x * sin, cos), dim=1).view(-1, 3, 3)
 
 
-def new_people(joints: Tensor, parameters: AugmentationParameters, generator: torch.Generator) -> Tensor:
-    """Joints (B, 3, T, 17) from the frame's pelvis, metres, after all that changes bones; in any axes."""
+def augmented_joints(joints: Tensor, parameters: AugmentationParameters, generator: torch.Generator) -> Tensor:
+    """Return joints (B, 3, T, 17) relative to the frame's pelvis, metres, after all changes of bones; in any axes."""
     if not (parameters.limbs_share or parameters.bone_turn_deg or parameters.bodies):
         return joints
     to_bones, from_bones = _chains(joints.device)
@@ -168,21 +164,21 @@ def new_people(joints: Tensor, parameters: AugmentationParameters, generator: to
 
 
 def varied_of(windows: Sized, parameters: AugmentationParameters) -> int:
-    """How many of a step's windows get new poses: the first ones, as they come in random order."""
+    """Return how many of a step's windows get new poses: the first ones, since their order is random."""
     return round(parameters.varied_share * len(windows))
 
 
 def new_bodies(bones: Tensor, parameters: NewBodies, generator: torch.Generator) -> Tensor:
-    """Bones (B, 3, T, 16), each scaled by a factor of its own for all frames of a window, left and right alike."""
+    """Scale bones (B, 3, T, 16), each by its own factor for all frames of a window, equal for left and right."""
     factor = torch.rand(len(bones), 1, 1, 10, generator=generator, device=bones.device)
     leg, trunk, arm = (parameters.shortest + (parameters.longest - parameters.shortest) * factor).split((3, 4, 3), -1)
     return bones * torch.cat((leg, leg, trunk, arm, arm), dim=-1)
 
 
 def turn_bones(bones: Tensor, degrees: float, generator: torch.Generator) -> Tensor:
-    """Bones (B, 3, T, 16), each turned by a small rotation of its own, the same in all frames; the hips' stay.
+    """Turn bones (B, 3, T, 16), each by its own small rotation, the same in all frames; hip bones do not turn.
 
-    The pelvis lies between the hips: turned one by one, these would break it. A bone's children keep their direction.
+    The pelvis is the midpoint of the hips, so it would move if a hip bone turned. Child bones keep their direction.
     """
     vector = torch.randn(len(bones), 3, 1, len(BONES), generator=generator, device=bones.device) * math.radians(degrees)
     for hip in _HIPS:
@@ -194,10 +190,10 @@ def turn_bones(bones: Tensor, degrees: float, generator: torch.Generator) -> Ten
 
 
 def swap_limbs(bones: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """Bones (B, 3, T, 16): both arms of a `share` of windows, and both legs of another, move as another window's.
+    """Replace the limb directions of bones (B, 3, T, 16): both arms of a `share` of windows, both legs of another.
 
-    They keep their length and take the other window's direction, as seen from the trunk and the line of the hips (legs)
-    or of the shoulders (arms). Where these lie in one line there is no such view, and a limb stays as it is.
+    A limb keeps its length and takes its direction from another window, relative to the trunk and the line of the hips
+    (legs) or of the shoulders (arms). If trunk and line are parallel, the limb does not change.
     """
     count = len(bones)
     other = torch.rand(count, generator=generator, device=bones.device).argsort()
@@ -217,7 +213,7 @@ def swap_limbs(bones: Tensor, share: float, generator: torch.Generator) -> Tenso
 
 
 def _body_axes(right: Tensor, up: Tensor) -> Tensor:
-    """(B, 3, 3, T): axis, coordinate, frame; axes to the right, forward and up of `right` and `up` (B, 3, T)."""
+    """Return (B, 3, 3, T) (axis, coordinate, frame): axes right, forward and up, from `right` and `up` (B, 3, T)."""
     x = right / _length(right).clamp_min(1e-6)
     upright = up - (up * x).sum(dim=1, keepdim=True) * x
     z = upright / _length(upright).clamp_min(1e-6)
@@ -225,13 +221,13 @@ def _body_axes(right: Tensor, up: Tensor) -> Tensor:
 
 
 def _length(vectors: Tensor) -> Tensor:
-    """(B, 1, ...) of (B, 3, ...). On a CPU `vector_norm` takes many times as long over three numbers."""
+    """Return lengths (B, 1, ...) of (B, 3, ...). On a CPU `vector_norm` is many times slower for three numbers."""
     return (vectors * vectors).sum(dim=1, keepdim=True).sqrt()
 
 
 @cache
 def _chains(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Joints to bones (17, 16), and bones to joints from the pelvis (16, 17); on the device once a run."""
+    """Return the matrices from joints to bones (17, 16) and from bones to joints (16, 17), cached per device."""
     to_bones, from_bones = torch.zeros(NUM_JOINTS, len(BONES)), torch.zeros(len(BONES), NUM_JOINTS)
     for bone, (parent, child) in enumerate(BONES):
         to_bones[parent, bone], to_bones[child, bone] = -1, 1

@@ -1,6 +1,6 @@
-"""Windows as the learner takes them: tensors of one length, on one device.
+"""Batches of windows: tensors of equal length on one device.
 
-How a window's camera stands (`placed`) is carried where training sees windows anew, and nowhere else.
+The camera of each window (`placed`) is included only for augmentation, which projects windows again.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,9 +20,9 @@ class Batch:
     """Windows ready for the learner.
 
     pose_2d (B, T, 17, 3) normalised x, y, confidence; pose_3d (B, T, 17, 3) relative to the pelvis, normalised units;
-    frame_weight (B, T), 0 for padding; scale (B,), normalised units per metre. Where they are placed: root_3d
-    (B, T, 3), the pelvis in the camera's axes, metres; pitch_deg (B,), how far the camera looks down; perspective (B,)
-    bool, else orthographic.
+    frame_weight (B, T), 0 for padding; scale (B,), normalised units per metre. With cameras: root_3d (B, T, 3), the
+    pelvis in camera axes, metres; pitch_deg (B,), downward pitch of the camera; perspective (B,) bool, else
+    orthographic.
     """
 
     pose_2d: Tensor
@@ -35,7 +35,7 @@ class Batch:
 
     @classmethod
     def empty(cls, count: int, window: int, pin: bool = False, placed: bool = False) -> "Batch":
-        """Memory on the CPU for `count` windows, page-locked with `pin`, to be filled."""
+        """Allocate memory on the CPU for `count` windows, page-locked with `pin`."""
         poses = (count, window, NUM_JOINTS, 3)
         shapes: dict[str, tuple[int, ...]] = {
             "pose_2d": poses,
@@ -50,7 +50,7 @@ class Batch:
 
     @classmethod
     def join(cls, batches: Sequence["Batch"]) -> "Batch":
-        """One batch after the other; a single one as it is."""
+        """Concatenate batches; a single batch is returned unchanged."""
         if len(batches) == 1:
             return batches[0]
         return cls(**{name: torch.cat([batch._tensors()[name] for batch in batches]) for name in batches[0]._tensors()})
@@ -59,7 +59,7 @@ class Batch:
         return len(self.scale)
 
     def __getitem__(self, windows: slice) -> "Batch":
-        """Views of consecutive windows."""
+        """Return views of consecutive windows."""
         return self._each(lambda tensor: tensor[windows])
 
     @property
@@ -68,35 +68,35 @@ class Batch:
         return self.pose_2d.shape[1]
 
     def select(self, index: Tensor) -> "Batch":
-        """A copy of the windows at `index` (B,), on the same device."""
+        """Return a copy of the windows at `index` (B,), on the same device."""
         return self._each(lambda tensor: tensor.index_select(0, index))
 
     def split(self, sizes: int | list[int]) -> list["Batch"]:
-        """Views of consecutive windows, as `torch.split` cuts."""
+        """Return views of consecutive windows, split as by `torch.split`."""
         names, tensors = self._tensors().keys(), self._tensors().values()
         pieces = zip(*(tensor.split(sizes) for tensor in tensors), strict=True)
         return [Batch(**dict(zip(names, piece, strict=True))) for piece in pieces]
 
     def batches(self, size: int) -> Iterator["Batch"]:
-        """All windows as they lie, `size` at a time (the last time what is left)."""
+        """Iterate over all windows in stored order, `size` at a time (the last batch may be smaller)."""
         return iter(self.split(size))
 
     def to(self, device: torch.device) -> "Batch":
-        """The same windows on `device`; from page-locked memory the caller does not wait for the copy."""
+        """Return the windows on `device`; copies from page-locked memory are asynchronous."""
         return self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
     def with_mirror_images(self) -> "Batch":
-        """The windows and, after them, the mirror image of each."""
+        """Return the windows followed by the mirror image of each."""
         count = len(self)
         both = self._each(lambda tensor: tensor.repeat(2, *[1] * (tensor.dim() - 1)))
-        for images in both[count:].split(1024):  # a few at a time: a copy is made of them
+        for images in both[count:].split(1024):  # in parts, because each part is copied
             images.mirror_(torch.ones(len(images), dtype=torch.bool, device=self.scale.device))
         return both
 
     def mirror_(self, chosen: Tensor) -> None:
-        """Exchange left and right, in place, of the windows where `chosen` (B,) is true."""
+        """Mirror the windows where `chosen` (B,) is true, in place."""
         for pose in (self.pose_2d, self.pose_3d):
-            if pose.is_cuda:  # to ask which are chosen would wait for the device
+            if pose.is_cuda:  # reading `chosen` would synchronise with the device
                 pose.copy_(torch.where(chosen.view(-1, 1, 1, 1), mirror(pose), pose))
             else:
                 _mirror_rows(pose.numpy(), chosen.nonzero()[:, 0].tolist())
@@ -114,7 +114,7 @@ _FIELDS = tuple(of_batch.name for of_batch in fields(Batch))
 
 
 def _mirror_rows(poses: np.ndarray, rows: list[int]) -> None:
-    """`mirror` in place of some rows of (B, T, 17, 3), each in turn, so that it stays in the processor's cache.
+    """Mirror some rows of (B, T, 17, 3) in place, one after the other, so that each stays in the processor's cache.
 
     A leg or an arm of a frame (three joints, 36 bytes) moves as one element: 1.5 times as fast as slices of floats.
     """
@@ -135,7 +135,7 @@ def _sign_of_mirror(frames: int) -> np.ndarray:
 
 
 def _limbs(poses: np.ndarray) -> dict[int, np.ndarray]:
-    """First joint -> the limbs (B, T) that begin with it, in the memory of contiguous `poses` (B, T, 17, 3)."""
+    """Map the first joint of each limb to views (B, T) of that limb in contiguous `poses` (B, T, 17, 3)."""
     joint = poses.strides[2]
     return {
         to: np.ndarray(poses.shape[:2], np.dtype((np.void, 3 * joint)), poses, to * joint, poses.strides[:2])

@@ -1,8 +1,8 @@
-"""What pretraining does to the 2D input: detector noise, masked joints, masked frames (MotionBERT, section 4.2).
+"""Corrupt the 2D input: detector noise, masked joints and masked frames (MotionBERT, section 4.2).
 
-The noise is that of MotionBERT's synthetic 2D (lib/data/augmentation.py): an error drawn at a few key frames from a
-mixture of a Gaussian and a uniform distribution, carried over the frames between by interpolation, with a jitter per
-frame on top; the confidence falls with the displacement as it does for real detectors.
+The noise follows MotionBERT's synthetic 2D (lib/data/augmentation.py). Errors are drawn at key frames from a mixture
+of a Gaussian and a uniform distribution, interpolated between key frames, and get a jitter per frame. Confidence falls
+with the displacement, as it does for real detectors.
 """
 
 import math
@@ -18,23 +18,23 @@ from data_contracts.parameters import CorruptionParameters, DetectorNoise
 def corrupt(
     pose_2d: Tensor, parameters: CorruptionParameters, generator: torch.Generator
 ) -> tuple[Tensor, Tensor | None]:
-    """A corrupted copy of the input; the input itself stays as it is.
+    """Return a corrupted copy of the input.
 
-    First the noise; then each frame with probability `frame_share`, and each joint of the rest with probability
-    `joint_share`, is replaced: `normal` by N(0, 1) in every channel, `zero` and `token` by 0, and the network puts
-    what it has learned in the place of a `token`. `clean_share` of the windows stay as they are.
+    Noise is added first. Then each frame with probability `frame_share`, and each remaining joint with probability
+    `joint_share`, is replaced: `normal` by N(0, 1) in every channel, `zero` and `token` by 0. The network replaces a
+    `token` by a learned vector. `clean_share` of the windows are not changed.
 
     Parameters
     ----------
     pose_2d
         (B, T, 17, 3): x, y, confidence, normalised units.
     generator
-        Random numbers on the input's device.
+        Generator on the input's device.
 
     Returns
     -------
     (corrupted, masked)
-        (B, T, 17, 3), a new tensor; and (B, T, 17) bool, the joints replaced, or None where nothing is masked.
+        (B, T, 17, 3), a new tensor; and (B, T, 17) bool, the replaced joints, or None without masking.
     """
     batch, frames, joints, _ = pose_2d.shape
 
@@ -60,10 +60,10 @@ def corrupt(
 
 
 def add_detector_noise(pose_2d: Tensor, noise: DetectorNoise, generator: torch.Generator) -> Tensor:
-    """Joints moved as a detector errs, their confidence lowered by the displacement: (B, T, 17, 3), a new tensor.
+    """Return joints (B, T, 17, 3) with detector errors, and confidences lowered by the displacement.
 
     With displacement d, the confidence is multiplied by a / (d + a) + b d + N(mean, std), clipped to [0, 1]
-    (MotionBERT, `dis2conf`); padding, whose confidence is 0, keeps it.
+    (MotionBERT, `dis2conf`); the confidence of padding stays 0.
     """
     batch, frames, joints, _ = pose_2d.shape
 
@@ -73,8 +73,8 @@ def add_detector_noise(pose_2d: Tensor, noise: DetectorNoise, generator: torch.G
     def uniform(*shape: int) -> Tensor:
         return torch.rand(shape, generator=generator, device=pose_2d.device, dtype=pose_2d.dtype)
 
-    std = _on_device(noise.std, pose_2d.device).to(pose_2d.dtype)  # (17, 1), or (1, 1) for all joints alike
-    keys = math.ceil(frames / noise.key_every)  # 27 in 243 frames, as MotionBERT has it
+    std = _on_device(noise.std, pose_2d.device).to(pose_2d.dtype)  # (17, 1), or (1, 1) if equal for all joints
+    keys = math.ceil(frames / noise.key_every)  # 27 in 243 frames, as in MotionBERT
     inlier = normal(batch, keys, joints, 2) * std
     outlier = (uniform(batch, keys, joints, 2) - 0.5) * noise.outlier_range
     chosen = uniform(batch, keys, joints, 1) < noise.outlier_share
@@ -89,5 +89,5 @@ def add_detector_noise(pose_2d: Tensor, noise: DetectorNoise, generator: torch.G
 
 @cache
 def _on_device(std: tuple[float, ...], device: torch.device) -> Tensor:
-    """Once a run: to copy numbers to a device waits for it."""
+    """Return the numbers on `device`, cached, because copying them synchronises with the device."""
     return torch.tensor(std, device=device).view(-1, 1)

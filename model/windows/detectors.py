@@ -1,8 +1,8 @@
-"""Windows as a detector would show them whose keypoints are not H36M's joints.
+"""Windows whose 2D joints are derived from the keypoints of a detector with another skeleton.
 
-What lifting a stranger's keypoints does is done here to known motion: the joints are those derived from the detector's
-keypoints (`data_contracts.detector_skeletons`), and the box that a window is normalised by is that of the joints as
-they are seen. So the window's 3D and its scale come in the units of the new box; in metres they stay as they were.
+Lifting a keypoint file derives H36M joints from the detector's keypoints (`data_contracts.detector_skeletons`) and
+normalises the window by the box of the derived joints. This module does the same to training windows. 3D and scale are
+converted to the units of the new box; in metres they do not change.
 """
 
 from dataclasses import replace
@@ -22,19 +22,19 @@ SomeBatch = TypeVar("SomeBatch", bound=Batch)
 def draw_detectors(
     windows: Batch, parameters: CorruptionParameters, generator: torch.Generator
 ) -> tuple[Batch, Tensor]:
-    """`seen_by` a detector drawn for each window of the share that is wanted; the others as they are.
+    """Apply `derived_joints` with a random detector to `skeletons_share` of the windows.
 
     Parameters
     ----------
     generator
-        Random numbers on the windows' device; untouched where no window is wanted.
+        Generator on the windows' device; not used if `skeletons_share` is 0.
     """
     if not parameters.skeletons_share:
         return windows, windows.pose_2d
     count, device = len(windows), windows.scale.device
     chosen = torch.rand(count, generator=generator, device=device) < parameters.skeletons_share
     drawn = torch.randint(len(parameters.skeletons), (count,), generator=generator, device=device)
-    boxed, given = seen_by(windows, _matrices(parameters.skeletons, device).index_select(0, drawn))
+    boxed, inputs = derived_joints(windows, _matrices(parameters.skeletons, device).index_select(0, drawn))
     as_it_is = ~chosen.view(-1, 1, 1, 1)
     return (
         replace(
@@ -43,12 +43,12 @@ def draw_detectors(
             pose_3d=torch.where(as_it_is, windows.pose_3d, boxed.pose_3d),
             scale=torch.where(chosen, boxed.scale, windows.scale),
         ),
-        torch.where(as_it_is, windows.pose_2d, given),
+        torch.where(as_it_is, windows.pose_2d, inputs),
     )
 
 
-def seen_by(windows: SomeBatch, shown: Tensor) -> tuple[SomeBatch, Tensor]:
-    """The windows in the boxes of what detectors show of them, and what these show; confidence stays as it is.
+def derived_joints(windows: SomeBatch, shown: Tensor) -> tuple[SomeBatch, Tensor]:
+    """Return the windows normalised by the box of the detector's joints, and these joints; confidence is unchanged.
 
     Parameters
     ----------
@@ -57,8 +57,8 @@ def seen_by(windows: SomeBatch, shown: Tensor) -> tuple[SomeBatch, Tensor]:
 
     Returns
     -------
-    (windows, given)
-        H36M's joints, 2D and 3D, and the detector's (B, T, 17, 3): all normalised by the box of the detector's.
+    (windows, inputs)
+        H36M joints in 2D and 3D, and the derived joints (B, T, 17, 3), all normalised by the box of the derived joints.
     """
     xy, confidence = windows.pose_2d[..., :2], windows.pose_2d[..., 2:]
     joints = torch.einsum("bjk,btkc->btjc", shown.expand(len(windows), -1, -1), xy)
@@ -76,5 +76,5 @@ def seen_by(windows: SomeBatch, shown: Tensor) -> tuple[SomeBatch, Tensor]:
 
 @cache
 def _matrices(names: tuple[Detector, ...], device: torch.device) -> Tensor:
-    """(detectors, 17, 17); once a run: to copy numbers to a device waits for it."""
+    """Return (detectors, 17, 17), cached, because copying numbers synchronises with the device."""
     return torch.stack([torch.from_numpy(SKELETONS[name].shown) for name in names]).to(device)

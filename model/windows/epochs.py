@@ -1,4 +1,4 @@
-"""Which windows training meets when."""
+"""Order of the training windows over steps and epochs."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -24,9 +24,9 @@ class TrainingWindows:
     val: Windows
 
     def sampled(self) -> Tensor:
-        """Places (n,) of those of `train` that training is scored on beside `val`: one from each n-th of the rows.
+        """Return places (n,) of `train` windows that are scored in addition to `val`, evenly spread over the rows.
 
-        At most `SAMPLE`, as many as `val` has, and a twentieth of an epoch, so that they cost next to nothing.
+        Their number is at most `SAMPLE`, the size of `val`, and a twentieth of an epoch, so that they are cheap.
         """
         count = max(1, min(SAMPLE, len(self.val), len(self.train) // 20))
         within = torch.rand(count, generator=generator_at("cpu", 0, 0, SAMPLED), dtype=torch.float64)

@@ -1,6 +1,6 @@
-"""The Parquet files of one split: what they hold, and row groups of them as tensors.
+"""Read the Parquet files of one split: scalar columns of all windows, and row groups as tensors.
 
-A pose column is fixed-size binary, so a row group of it is one block of memory: it is copied, never decoded row by row.
+A pose column is fixed-size binary, so a row group is one block of memory and is copied as a whole.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +26,7 @@ _PLACES = ["root_3d", "pitch_deg", "projection"]
 
 
 class WindowFiles:
-    """The windows of one split on disk.
+    """Windows of one split on disk.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ class WindowFiles:
     split
         `train`, `val` or `test`.
     placed
-        Read how each window's camera stands, too (`model.windows.batches.Batch`).
+        Also read the camera of each window (`model.windows.batches.Batch`).
 
     Attributes
     ----------
@@ -56,10 +56,10 @@ class WindowFiles:
         files = split_files(folder, split)
         if not files:
             raise InputError(
-                f"{folder}: no windows in split {split!r}: it was converted without that split, or is no folder that"
-                " `uplift convert` left"
+                f"{folder}: no windows in split {split!r}: it was converted without that split, or it is not an output"
+                " of `uplift convert`"
             )
-        self._parts: list[tuple[Path, parquet.FileMetaData, int]] = []  # of each row group: where it lies
+        self._parts: list[tuple[Path, parquet.FileMetaData, int]] = []  # location of each row group
         windows, rows = set(), []
         for file in files:
             with _readable(file):
@@ -79,12 +79,12 @@ class WindowFiles:
         return len(self.rows)
 
     def read(self, groups: Sequence[int], pin: bool = False, stopped: Callable[[], bool] = lambda: False) -> Batch:
-        """Row groups one after the other, in memory of the CPU; gives up, with the rest unfilled, once `stopped`.
+        """Return row groups, concatenated, in CPU memory; stops early, with the rest not filled, once `stopped`.
 
         Raises
         ------
         InputError
-            A file is damaged; names it.
+            A file is damaged; the message names it.
         """
         counts = [self.row_groups[group] for group in groups]
         windows = Batch.empty(sum(counts), self.window, pin, self.placed)
@@ -95,7 +95,7 @@ class WindowFiles:
         return windows
 
     def pick(self, index: Sequence[int]) -> Batch:
-        """Single windows by their place in `rows`; reads a row group once for neighbours in `index` that lie in it."""
+        """Return single windows by their place in `rows`; neighbours of one row group are read together."""
         ends = np.cumsum(self.row_groups)
         groups = np.searchsorted(ends, index, side="right")
         rows = index - ends[groups] + np.array(self.row_groups)[groups]
@@ -124,20 +124,20 @@ def _readable(file: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, arrow.ArrowException) as error:
-        raise InputError(f"{file}: cannot be read as windows, it is cut off or damaged ({error})") from error
+        raise InputError(f"{file}: cannot be read as windows; the file is truncated or damaged ({error})") from error
 
 
 def _window(file: Path, schema: arrow.Schema) -> int:
-    """Frames of a window in a file of that schema."""
+    """Return the window length in frames of a file with that schema."""
     missing = sorted({*SCALARS, *_COLUMNS, *_PLACES} - set(schema.names))
     if missing:
-        raise InputError(f"{file}: not a window table, it has no column {', '.join(missing)}")
+        raise InputError(f"{file}: not a window table; missing columns: {', '.join(missing)}")
     frames = set()
     for name in ("pose_2d", "pose_3d"):
         kind = schema.field(name).type
         if not arrow.types.is_fixed_size_binary(kind) or kind.byte_width % _FRAME_BYTES:
             raise InputError(
-                f"{file}: column {name} is {kind}; wanted: fixed-size binary of {_FRAME_BYTES} bytes a frame"
+                f"{file}: column {name} is {kind}; expected fixed-size binary of {_FRAME_BYTES} bytes a frame"
             )
         frames.add(kind.byte_width // _FRAME_BYTES)
     if len(frames) > 1:

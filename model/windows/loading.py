@@ -1,4 +1,4 @@
-"""A split of a windows folder, opened for the learner: in memory where it fits, else streamed, in the same batches."""
+"""Open a split of a windows folder: in memory if it fits, else streamed, with identical batches."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,8 +20,8 @@ CPU = torch.device("cpu")
 class WindowTensors(Batch):
     """One split in memory, on one device.
 
-    `rows` keeps the scalar columns (window_id, clip_id, group, action, ...), `row_groups` the windows of each row group
-    of its files; `both`, if there is room for them: the windows and, after them, their mirror images.
+    `rows` has the scalar columns (window_id, clip_id, group, action, ...), `row_groups` the number of windows in each
+    row group of the files. `both`, if it fits in memory, has the windows followed by their mirror images.
     """
 
     rows: pd.DataFrame
@@ -29,22 +29,22 @@ class WindowTensors(Batch):
     both: Batch | None = None
 
     def order(self, seed: int, epoch: int) -> Tensor:
-        """Places in `rows` (N,) of an epoch's windows, in the order that `steps` feeds them; on the CPU."""
+        """Return the places in `rows` (N,) of an epoch's windows, in the order of `steps`; on the CPU."""
         return order_of(self.row_groups, self.window, seed, epoch)
 
     def steps(self, seed: int, epoch: int, size: int, start_step: int = 0, flip: bool = False) -> Iterator[Batch]:
-        """The windows of an epoch, each once, `size` at a time (the last time what is left), as copies.
+        """Iterate over copies of an epoch's windows, each once, `size` at a time (the last step may be smaller).
 
         Parameters
         ----------
         seed, epoch
-            The order depends on them (`model.windows.streaming.shuffled_pools`).
+            Determine the order (`model.windows.streaming.shuffled_pools`).
         size
             Windows of an optimiser step.
         start_step
-            Steps to leave out at the beginning.
+            Number of steps to skip.
         flip
-            Half of the windows come as their mirror images (`model.windows.streaming.mirrored_of`).
+            Mirror half of the windows (`model.windows.streaming.mirrored_of`).
         """
         device = self.scale.device
         places = self.order(seed, epoch).to(device)
@@ -56,7 +56,7 @@ class WindowTensors(Batch):
         return map(self._select_mirrored, places.split(size)[start_step:], mirrored.split(size)[start_step:])
 
     def pick(self, index: Sequence[int]) -> Batch:
-        """Single windows, by their place in `rows`."""
+        """Return single windows by their place in `rows`."""
         return self.select(torch.tensor(index, device=self.scale.device))
 
     def _select_mirrored(self, index: Tensor, mirrored: Tensor) -> Batch:
@@ -69,7 +69,7 @@ Windows = WindowTensors | StreamedWindows
 
 
 def some_of(windows: Windows, places: Sequence[int]) -> WindowTensors:
-    """The windows at these places in `rows`, in memory, as a split of their own."""
+    """Return the windows at these places in `rows`, in memory, as a separate split."""
     rows = windows.rows.iloc[list(places)].reset_index(drop=True)
     return WindowTensors(**vars(windows.pick(places)), rows=rows, row_groups=[len(rows)])
 
@@ -82,7 +82,7 @@ def load_windows(
     flip: bool = False,
     placed: bool = False,
 ) -> Windows:
-    """Open one split of a windows folder; its batches come on `device`.
+    """Open one split of a windows folder; batches are on `device`.
 
     Parameters
     ----------
@@ -91,12 +91,12 @@ def load_windows(
     split
         `train`, `val` or `test`.
     memory_gb
-        A larger split is streamed (two pools of `streaming.POOL_BYTES` in memory), a smaller one is held on
-        `device`; none: half of the memory that is free, here and on `device`.
+        Memory limit. A larger split is streamed (two pools of `streaming.POOL_BYTES` in memory); a smaller split is
+        loaded to `device`. Default: half of the free memory of this machine and of `device`.
     flip
-        `steps` will be asked for mirror images: hold those of every window too, if they fit.
+        Also hold the mirror image of every window, if it fits.
     placed
-        The windows will be seen by new cameras: read how theirs stand.
+        Also read the cameras of the windows, for augmentation.
 
     Raises
     ------
@@ -116,9 +116,9 @@ def load_windows(
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory that this process can have, on this machine and on `device`, whichever is less.
+    """Return the free memory for this process: the lesser of this machine's and that of `device`.
 
-    The processes of a run share what the machine has, each with windows and features of its own; a device has one.
+    All processes of a run share the memory of the machine; each device has one process.
     """
     free = free_memory() // local_processes()
     return min(free, torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else free

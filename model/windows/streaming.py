@@ -1,10 +1,8 @@
-"""Windows that do not fit in memory: read pool by pool, the next one by a thread while the learner works on the last.
+"""Stream windows that do not fit in memory: a thread reads the next pool while the current one is in use.
 
-Notable decisions:
-- a pool is the unit of shuffling, in memory too (`loading`): row groups in random order, cut into pools of up to
-  `POOL_BYTES`, the rows of a pool in random order. So memory changes no result; to change `POOL_BYTES` does;
-- one pool is shuffled as a whole: windows of less than `POOL_BYTES` are fed in an order that is uniform;
-- at most two pools are in memory: the thread reads the next when the last one has been taken.
+- A pool is the unit of shuffling, also for windows in memory (`loading`): row groups in random order, cut into pools of
+  up to `POOL_BYTES`, and the rows of each pool in random order. So the memory limit does not change results.
+- At most two pools are in memory.
 """
 
 import queue
@@ -27,14 +25,14 @@ POOL_BYTES = 512 << 20
 
 @dataclass(frozen=True)
 class Pool:
-    """Row groups in memory together, and the order (n,) in which their rows, one group after the other, are fed."""
+    """Row groups that are in memory together, and the order (n,) in which their concatenated rows are used."""
 
     groups: list[int]
     order: Tensor
 
 
 def pools_in_order(row_groups: Sequence[int], window: int) -> list[Pool]:
-    """Every row as it lies; `row_groups` are the rows of each, `window` the frames of a row."""
+    """Return pools of all rows in stored order; `row_groups`: rows of each group; `window`: frames of a row."""
     return [
         Pool(groups, torch.arange(sum(row_groups[group] for group in groups)))
         for groups in _cut(range(len(row_groups)), row_groups, window)
@@ -42,7 +40,7 @@ def pools_in_order(row_groups: Sequence[int], window: int) -> list[Pool]:
 
 
 def shuffled_pools(row_groups: Sequence[int], window: int, seed: int, epoch: int) -> list[Pool]:
-    """Every row once, in an order that depends on (seed, epoch), the row groups and `POOL_BYTES` alone."""
+    """Return pools with every row once, in an order determined by (seed, epoch), the row groups and `POOL_BYTES`."""
     draws = generator_at("cpu", seed, epoch, ORDER)
     cut = _cut(range(len(row_groups)), row_groups, window)
     if len(cut) > 1:
@@ -51,19 +49,19 @@ def shuffled_pools(row_groups: Sequence[int], window: int, seed: int, epoch: int
 
 
 def order_of(row_groups: Sequence[int], window: int, seed: int, epoch: int) -> Tensor:
-    """Places of all rows in the order of `shuffled_pools`."""
+    """Return the places of all rows in the order of `shuffled_pools`."""
     rows = torch.arange(sum(row_groups)).split(list(row_groups))
     pools = shuffled_pools(row_groups, window, seed, epoch)
     return torch.cat([torch.cat([rows[group] for group in pool.groups])[pool.order] for pool in pools])
 
 
 def mirrored_of(count: int, seed: int, epoch: int) -> Tensor:
-    """Of each of `count` windows, in the order they are fed, whether it comes as its mirror image: half of them do."""
+    """Draw for each of `count` windows, in the order of use, whether it is mirrored: half of them are."""
     return torch.rand(count, generator=generator_at("cpu", seed, epoch, MIRRORED)) < 0.5
 
 
 def window_bytes(window: int, placed: bool = False) -> int:
-    """Bytes of the poses of one window of `window` frames, and with `placed` of its pelvis in the room."""
+    """Return the bytes of the poses of one window of `window` frames, and with `placed` of its root trajectory."""
     return 4 * window * (2 * NUM_JOINTS * 3 + 3 * placed)
 
 
@@ -93,15 +91,15 @@ class StreamedWindows:
         return self._stream(pools, size, mirrored)
 
     def batches(self, size: int) -> Iterator[Batch]:
-        """As `Batch.batches`."""
+        """Iterate like `Batch.batches`."""
         return self._stream(pools_in_order(self._files.row_groups, self.window), size)
 
     def pick(self, index: Sequence[int]) -> Batch:
-        """As `WindowTensors.pick`; reads the row groups that hold them."""
+        """Return windows like `WindowTensors.pick`; reads only the row groups of these windows."""
         return self._files.pick(index).to(self._device)
 
     def _stream(self, pools: list[Pool], size: int, mirrored: Sequence[Tensor] | None = None) -> Iterator[Batch]:
-        """Batches of `size` windows across the borders of pools; the last one may be smaller."""
+        """Yield batches of `size` windows across the borders of pools; the last batch may be smaller."""
         begun: list[Batch] = []
         chosen = iter(mirrored or ())
 
@@ -128,7 +126,7 @@ class StreamedWindows:
 
 
 def _read_ahead(pools: list[Pool], read: Callable[[Pool, Callable[[], bool]], Batch]) -> Generator[Batch, None, None]:
-    """What `read` makes of each pool, in a thread that is one pool ahead and ends with this generator."""
+    """Yield `read` of each pool, computed by a thread that is one pool ahead and ends with this generator."""
     wanted, stopped = threading.Semaphore(), threading.Event()
     ready: queue.SimpleQueue[Batch | BaseException] = queue.SimpleQueue()
 
@@ -139,7 +137,7 @@ def _read_ahead(pools: list[Pool], read: Callable[[Pool, Callable[[], bool]], Ba
                 if stopped.is_set():
                     return
                 ready.put(read(pool, stopped.is_set))
-        except BaseException as error:  # whatever it is, it is raised where the pool is waited for
+        except BaseException as error:  # raised again in the consumer
             ready.put(error)
 
     thread = threading.Thread(target=work, name="read-windows", daemon=True)
@@ -158,7 +156,7 @@ def _read_ahead(pools: list[Pool], read: Callable[[Pool, Callable[[], bool]], Ba
 
 
 def _cut(groups: Iterable[int], row_groups: Sequence[int], window: int) -> list[list[int]]:
-    """`groups` in their order, cut wherever one more would pass `POOL_BYTES`."""
+    """Split `groups`, in their order, into pools of at most `POOL_BYTES`."""
     cut: list[list[int]] = []
     room = 0
     for group in groups:

@@ -26,7 +26,7 @@ from data_contracts.parameters import (
     Runtime,
     TrainingParameters,
 )
-from model.job import MARK, Job, distributed_command, run, run_on_devices, tell
+from model.job import MARK, Job, distributed_command, report, run, run_on_devices
 from model.learning.checkpoints import read_about
 from model.network.dstformer import DSTformer
 from model.training import build_network
@@ -123,7 +123,7 @@ def test_what_a_process_refuses_is_refused_here(windows_folder, tmp_path):
 
 def test_a_report_stands_on_a_line_of_its_own(capfd):
     os.write(1, b"what another process has begun")
-    tell(step=1, steps=2)
+    report(step=1, steps=2)
     os.write(1, b"and ends\n")
     lines = capfd.readouterr().out.splitlines()
     assert MARK + '{"step": 1, "steps": 2}' in lines

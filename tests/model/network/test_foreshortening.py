@@ -73,7 +73,7 @@ def test_left_and_right_are_seen_alike(geometry, pose_2d):
     bones = [MIRROR[joint] - 1 for _, joint in BONES]
     torch.testing.assert_close(mirrored.size, view.size)
     torch.testing.assert_close(mirrored.reach, view.reach[..., bones], rtol=0, atol=1e-5)
-    torch.testing.assert_close(mirrored.given, mirror(view.given))
+    torch.testing.assert_close(mirrored.inputs, mirror(view.inputs))
 
 
 def test_mirrored_input_gives_mirrored_output_with_flip_averaging(pose_2d):
@@ -119,7 +119,7 @@ def test_what_was_not_seen_measures_nothing_and_stands_between_where_it_was(geom
     torch.testing.assert_close(
         view.reach[:, :, 6:], whole.reach[:, :, 6:], rtol=0.05, atol=0.01
     )  # the trunk's, the arms'
-    assert not view.given[:, 3:6, 6, 2].any()
+    assert not view.inputs[:, 3:6, 6, 2].any()
     hidden[:, :, 6, 2] = 0.0
     never = geometry(hidden)
     torch.testing.assert_close(never.size, whole.size, rtol=0.1, atol=0)

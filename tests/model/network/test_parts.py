@@ -81,7 +81,7 @@ def test_features_that_are_known_already_give_the_same_poses():
     for config, head in ((PATCHES, HeadKind.POSE), (STEM, HeadKind.JOINTS), (ALL, HeadKind.JOINTS)):
         network, pose_2d = learned(config, head), windows(7)
         assert not network.reads_stem
-        features = network.see(pose_2d)
+        features = network.encode(pose_2d)
         assert features.shape == (2, network.backbone.tokens(7), 17, 16)
         assert torch.equal(network(pose_2d, None, features), network(pose_2d))
     assert learned(STEM, HeadKind.POSE).reads_stem

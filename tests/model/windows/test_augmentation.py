@@ -13,11 +13,11 @@ from data_contracts.parameters import AugmentationParameters, NewBodies, NewCame
 from data_contracts.skeleton import BONES, MIRROR
 from model.windows.augmentation import (
     augment,
+    augmented_joints,
     draw_cameras,
     leans,
-    new_people,
+    project,
     rotation_matrix,
-    see,
     stored_cameras,
     swap_limbs,
     turn_bones,
@@ -109,7 +109,7 @@ def test_a_new_camera_sees_what_convert_would_have_stored(walking, projection, s
     camera = stored_cameras(wanted)
     turned = torch.tensor([math.radians(other.yaw_deg - one.yaw_deg)], dtype=torch.float32)
     camera = type(camera)(rotation_matrix(turned, wanted.pitch_deg.deg2rad()), camera.centre, camera.perspective)
-    seen = see((level @ joints.flatten(2)).view_as(joints), level @ root.mT, camera, windows)
+    seen = project((level @ joints.flatten(2)).view_as(joints), level @ root.mT, camera, windows)
     assert_same(seen, wanted, atol=1e-4)
 
 
@@ -201,7 +201,7 @@ def test_every_window_of_a_step_draws_its_own(batch):
     assert len({window.numpy().tobytes() for window in seen.pose_2d}) == 8
 
 
-# Bodies: new_people on (B, 3, T, 17) in any axes.
+# Bodies: augmented_joints on (B, 3, T, 17) in any axes.
 
 
 def people(batch: Batch) -> Tensor:
@@ -216,7 +216,7 @@ def as_joints(planes: Tensor) -> Tensor:
 @given(seed=seeds, shortest=st.floats(0.5, 1), longest=st.floats(1, 1.5))
 def test_new_bodies_keep_directions_and_the_likeness_of_left_and_right(batch, seed, shortest, longest):
     parameters = AugmentationParameters(bodies=NewBodies(shortest=shortest, longest=longest))
-    made = as_joints(new_people(people(batch), parameters, generator(seed)))
+    made = as_joints(augmented_joints(people(batch), parameters, generator(seed)))
     before, after = bones_of(metres(batch)), bones_of(made)
     torch.testing.assert_close(
         torch.nn.functional.normalize(after, dim=-1), torch.nn.functional.normalize(before, dim=-1), atol=1e-4, rtol=0
@@ -232,7 +232,7 @@ def test_new_bodies_keep_directions_and_the_likeness_of_left_and_right(batch, se
 
 def test_new_bodies_differ_from_window_to_window_and_fill_their_range(batch):
     many = batch.select(torch.zeros(500, dtype=torch.long))
-    made = as_joints(new_people(people(many), AugmentationParameters(bodies=NewBodies()), generator()))
+    made = as_joints(augmented_joints(people(many), AugmentationParameters(bodies=NewBodies()), generator()))
     factor = (bones_of(made).norm(dim=-1) / bones_of(metres(many)).norm(dim=-1))[:, 0]
     assert factor.std(dim=0).min() == pytest.approx(0.3 / math.sqrt(12), rel=0.15)
     assert factor.mean() == pytest.approx(1, abs=0.01)
@@ -241,7 +241,7 @@ def test_new_bodies_differ_from_window_to_window_and_fill_their_range(batch):
 @settings(max_examples=20)
 @given(seed=seeds)
 def test_turned_bones_keep_their_length_and_the_pelvis_lies_between_the_hips(batch, seed):
-    made = as_joints(new_people(people(batch), AugmentationParameters(bone_turn_deg=20), generator(seed)))
+    made = as_joints(augmented_joints(people(batch), AugmentationParameters(bone_turn_deg=20), generator(seed)))
     torch.testing.assert_close(bones_of(made).norm(dim=-1), bones_of(metres(batch)).norm(dim=-1))
     torch.testing.assert_close(made[..., [1, 4], :], metres(batch)[..., [1, 4], :], atol=1e-5, rtol=0)
 
@@ -258,7 +258,7 @@ def test_bones_turn_as_far_as_asked_and_the_same_in_all_frames():
 @settings(max_examples=20)
 @given(seed=seeds)
 def test_swapped_limbs_keep_the_trunk_and_all_lengths(batch, seed):
-    made = as_joints(new_people(people(batch), AugmentationParameters(limbs_share=1), generator(seed)))
+    made = as_joints(augmented_joints(people(batch), AugmentationParameters(limbs_share=1), generator(seed)))
     torch.testing.assert_close(bones_of(made).norm(dim=-1), bones_of(metres(batch)).norm(dim=-1), atol=1e-4, rtol=0)
     trunk = [0, 1, 4, 7, 8, 9, 10, 11, 14]
     torch.testing.assert_close(made[..., trunk, :], metres(batch)[..., trunk, :], atol=1e-5, rtol=0)
@@ -276,7 +276,7 @@ def test_swapped_limbs_are_those_of_another_window_however_it_stands(batch):
 
 def test_limbs_are_swapped_in_their_share(batch):
     many = people(batch.select(torch.arange(2000) % len(batch)))
-    made = new_people(many, AugmentationParameters(limbs_share=0.3), generator())
+    made = augmented_joints(many, AugmentationParameters(limbs_share=0.3), generator())
     moved = (made - many).abs().amax(dim=(1, 2)) > 1e-3
     assert moved[:, [2, 3, 5, 6]].any(dim=1).float().mean() == pytest.approx(0.3, abs=0.05)
     assert moved[:, [12, 13, 15, 16]].any(dim=1).float().mean() == pytest.approx(0.3, abs=0.05)
@@ -295,7 +295,7 @@ def test_poses_are_varied_in_their_share_and_all_windows_seen_anew(batch):
 
 def test_a_body_without_extent_stays_finite():
     nothing = torch.zeros(4, 3, 5, 17)
-    assert new_people(nothing, EVERYTHING, generator()).isfinite().all()
+    assert augmented_joints(nothing, EVERYTHING, generator()).isfinite().all()
 
 
 def test_leans_are_rotations_about_level_axes_of_the_size_asked_for():

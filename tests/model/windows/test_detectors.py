@@ -6,7 +6,7 @@ import torch
 from data_contracts.detector_skeletons import SKELETONS, Detector
 from data_contracts.parameters import CorruptionParameters
 from model.windows.batches import Batch
-from model.windows.detectors import draw_detectors, seen_by
+from model.windows.detectors import derived_joints, draw_detectors
 
 HALF = CorruptionParameters(skeletons_share=0.5)
 ALWAYS = CorruptionParameters(skeletons_share=1.0)
@@ -57,7 +57,7 @@ def test_one_detector_shows_a_whole_window_and_all_of_them_come_up():
     before = windows(300)
     names = (Detector.COCO17, Detector.HALPE26, Detector.BODY25B)
     _, shown = draw_detectors(before, CorruptionParameters(skeletons_share=1.0, skeletons=names), generator())
-    candidates = torch.stack([seen_by(before, matrix(name))[1] for name in names])
+    candidates = torch.stack([derived_joints(before, matrix(name))[1] for name in names])
     distance = (candidates - shown).abs().flatten(2).amax(dim=2)  # (detectors, B)
     assert distance.amin(dim=0).max() < 1e-5
     assert distance.argmin(dim=0).bincount().min() > 50
@@ -70,7 +70,7 @@ def matrix(name):
 @pytest.mark.parametrize("name", list(Detector))
 def test_what_is_shown_is_what_the_detectors_table_says_in_a_box_of_its_own(name):
     before = windows()
-    _, shown = seen_by(before, matrix(name))
+    _, shown = derived_joints(before, matrix(name))
     joints = SKELETONS[name].shown @ before.pose_2d[..., :2].numpy()  # (B, T, 17, 2)
     low, high = joints.min(axis=(1, 2), keepdims=True), joints.max(axis=(1, 2), keepdims=True)
     expected = (joints - (low + high) / 2) * 2 / (high - low).max(axis=-1, keepdims=True)
@@ -90,7 +90,7 @@ def test_the_target_stays_h36ms_to_the_millimetre_and_fits_the_image():
 
 def test_h36ms_own_skeleton_changes_nothing():
     before = windows()
-    after, shown = seen_by(before, matrix(Detector.H36M17))
+    after, shown = derived_joints(before, matrix(Detector.H36M17))
     torch.testing.assert_close(shown, before.pose_2d, atol=1e-5, rtol=0)
     torch.testing.assert_close(after.scale, before.scale)
 
