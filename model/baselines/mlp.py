@@ -1,7 +1,7 @@
 """MLP baseline: the simple baseline of Martinez et al. (ICCV 2017, section 3.2), extended to windows.
 
 It is trained like the lifter (`Learner`, `Epochs`): same order, mirroring, augmentation, corruption and loss. Its
-budget is in minutes. The speed of a copy's first steps converts them to steps, so that the cosine schedule ends with them.
+budget is in minutes. The speed of a copy's first steps converts them to steps, so the cosine schedule ends with them.
 """
 
 import copy

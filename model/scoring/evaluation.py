@@ -52,7 +52,7 @@ class Scores:
 
 @dataclass
 class Evaluation:
-    """`scores` over the split's `frames`, each counted once; `errors`: one row per window; `pck_curve`: over all frames.
+    """`scores` over the split's `frames`, each counted once; `errors`: a row per window; `pck_curve`: over all frames.
 
     The score of a window is a mean over its frames without padding, in which a frame covered by n windows has weight
     1/n; `weight` is the sum of these weights. `pair_weight` and `triple_weight` are the weights of two and three

@@ -7,20 +7,10 @@ their pelvis. Values and gradients are finite, also for degenerate poses and zer
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from data_contracts.report import PCK_MM
-from data_contracts.skeleton import BONES
 
 AUC_STEPS = 31  # thresholds of the AUC: 0, 5, ..., 150 mm
-
-_PARENT, _CHILD = (list(side) for side in zip(*BONES, strict=True))
-_ANGLES = (
-    *((0, 3), (0, 6), (3, 6), (0, 1), (1, 2), (3, 4), (4, 5), (6, 7), (7, 10)),
-    *((7, 13), (8, 13), (10, 13), (7, 8), (8, 9), (10, 11), (11, 12), (13, 14), (14, 15)),
-)  # pairs of bones of MotionBERT's angle loss
-_FIRST, _SECOND = (list(side) for side in zip(*_ANGLES, strict=True))
-_COSINE_MARGIN = 1e-7  # as MotionBERT: the arc cosine has no gradient at +-1
 
 
 def joint_errors(pred: Tensor, target: Tensor) -> Tensor:
@@ -75,35 +65,3 @@ def velocity_error(pred: Tensor, target: Tensor) -> Tensor:
 def acceleration_error(pred: Tensor, target: Tensor) -> Tensor:
     """Return the mean distance of second differences (HMMR, CVPR 2019): (..., T, 17, 3) -> scalar, per frame²."""
     return joint_errors(pred.diff(dim=-3, n=2), target.diff(dim=-3, n=2)).mean()
-
-
-def limb_length_variance(pred: Tensor) -> Tensor:
-    """Return the variance of bone lengths over time, mean over bones; scalar, unit squared."""
-    return bone_lengths(pred).var(dim=-2).mean()
-
-
-def limb_length_error(pred: Tensor, target: Tensor) -> Tensor:
-    """Return the mean absolute difference of bone lengths; scalar."""
-    return (bone_lengths(pred) - bone_lengths(target)).abs().mean()
-
-
-def angle_error(pred: Tensor, target: Tensor) -> Tensor:
-    """Return the mean absolute difference of angles between bones, radians; scalar."""
-    return (bone_angles(pred) - bone_angles(target)).abs().mean()
-
-
-def angle_velocity_error(pred: Tensor, target: Tensor) -> Tensor:
-    """Return the mean absolute difference of angle steps between frames, radians per frame; scalar."""
-    return (bone_angles(pred).diff(dim=-2) - bone_angles(target).diff(dim=-2)).abs().mean()
-
-
-def bone_lengths(poses: Tensor) -> Tensor:
-    """Return bone lengths in the order of `BONES`: (..., 17, 3) -> (..., 16)."""
-    return torch.linalg.vector_norm(poses[..., _PARENT, :] - poses[..., _CHILD, :], dim=-1)
-
-
-def bone_angles(poses: Tensor) -> Tensor:
-    """Return angles between pairs of bones, radians: (..., 17, 3) -> (..., 18)."""
-    bones = poses[..., _PARENT, :] - poses[..., _CHILD, :]
-    cosine = F.cosine_similarity(bones[..., _FIRST, :], bones[..., _SECOND, :], dim=-1)
-    return torch.acos(cosine.clamp(-1 + _COSINE_MARGIN, 1 - _COSINE_MARGIN))

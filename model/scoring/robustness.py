@@ -1,6 +1,6 @@
 """Score lifters under the errors of detectors: noise, missing joints, another skeleton.
 
-Windows are evenly drawn from a split and scored by `evaluate`. Random numbers are the same for every method and machine.
+Windows are evenly drawn from a split and scored by `evaluate`. All methods and machines get the same random numbers.
 """
 
 from collections.abc import Iterator, Mapping
