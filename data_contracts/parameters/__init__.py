@@ -1,11 +1,8 @@
-"""Parameters of every stage: pydantic models with bounds, so that a bad value is refused at the door.
+"""Parameters of every stage: pydantic models with bounds.
 
-Notable decisions:
-- what changes a result stands in a stage's own model and so in its digest, as `Parameters.identity` gives it; where it
-  runs stands in `Runtime` and does not;
-- a parameter means the same on every machine: what a machine cannot compute (fp16 on a CPU) it refuses, so that the
-  digest is known before anything is started, and wherever it is then computed;
-- a preset (`data_contracts.presets`) is one YAML of `PipelineParameters`.
+- Fields that change a result are part of a stage's digest (`Parameters.identity`); `Runtime` is not.
+- A parameter means the same on every machine. A machine that cannot compute it (fp16 on a CPU) raises an error.
+- A preset (`data_contracts.presets`) is one YAML file of `PipelineParameters`.
 """
 
 from typing import Annotated
@@ -85,7 +82,7 @@ __all__ = [
 
 
 class PipelineParameters(Parameters):
-    """Everything a pipeline run takes; a preset is one of these as YAML."""
+    """Parameters of a pipeline run."""
 
     synthetic: SyntheticParameters = SyntheticParameters()
     ingest: IngestParameters = IngestParameters()
@@ -103,9 +100,11 @@ class PipelineParameters(Parameters):
     @model_validator(mode="after")
     def _head_fits_network(self) -> "PipelineParameters":
         if self.finetune.head is HeadKind.DEPTH and self.pretrain.network.geometry != "none":
-            raise ValueError("finetune.head depth does not go with a network of geometry; pass joints or pose")
+            raise ValueError(
+                "finetune.head depth cannot be combined with pretrain.network.geometry; pass joints or pose"
+            )
         return self
 
     def idle(self) -> set[str]:
-        """What no stage of a pipeline run takes; the synthetic motion is told by its bytes, as any other."""
+        """Return the parameters of stages that are not part of a pipeline run's digest."""
         return {"synthetic", "promote", "keypoints", "lift"}

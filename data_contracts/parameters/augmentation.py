@@ -1,7 +1,6 @@
-"""Parameters of what makes training windows new at every step; everything is off unless asked for.
+"""Parameters of the augmentation of training windows at every step; everything is off by default.
 
-A window is metric, so it can be turned level and stood before another camera, and a body can be given other bones,
-before its 2D is made again. Validation and test windows are never touched.
+Validation and test windows are never augmented.
 """
 
 from pydantic import Field, model_validator
@@ -10,19 +9,25 @@ from data_contracts.parameters.base import Parameters, Share
 
 
 class NewCameras(Parameters):
-    """A camera of its own for every window of every step: upright, any yaw, aimed at the window's pelvis or beside it.
+    """A new camera for every window at every step: upright, any yaw, aimed near the window's pelvis.
 
-    Orthographic or perspective as the stored window is, unless `perspective_share` draws it.
+    The projection is that of the stored window, unless `perspective_share` is set.
     """
 
-    max_pitch_deg: float = Field(15.0, ge=0, lt=90, description="Pitch is uniform in [-max, max].")
-    perspective_share: Share | None = Field(
-        None, description="Share of windows in perspective, the rest orthographic; none: each as it is stored."
+    max_pitch_deg: float = Field(
+        15.0, ge=0, lt=90, description="Largest pitch of a new camera; pitch is uniform in [-max, max]."
     )
-    nearest_m: float = Field(3.0, ge=2, le=100, description="Distance, along its axis, of a perspective camera and the")
-    farthest_m: float = Field(6.0, ge=2, le=100, description="nearest pelvis of the window: uniform between the two.")
+    perspective_share: Share | None = Field(
+        None, description="Share of windows with a perspective camera. Default: the projection of each stored window."
+    )
+    nearest_m: float = Field(
+        3.0, ge=2, le=100, description="Smallest distance of a perspective camera from the window's nearest pelvis."
+    )
+    farthest_m: float = Field(
+        6.0, ge=2, le=100, description="Largest distance of a perspective camera from the window's nearest pelvis."
+    )
     max_off_axis_deg: float = Field(
-        10.0, ge=0, le=45, description="Angle, each way, between a perspective camera's axis and the window's pelvis."
+        10.0, ge=0, le=45, description="Largest angle between a perspective camera's axis and the window's pelvis."
     )
 
     @model_validator(mode="after")
@@ -32,52 +37,53 @@ class NewCameras(Parameters):
         return self
 
     def idle(self) -> set[str]:
-        """Where a perspective camera stands, where there is none."""
+        """Return the fields of perspective cameras if `perspective_share` is 0."""
         return {"nearest_m", "farthest_m", "max_off_axis_deg"} if self.perspective_share == 0 else set()
 
 
 class NewBodies(Parameters):
-    """A body of its own for every window of every step: each bone scaled by its factor, left and right alike."""
+    """New body proportions for every window at every step: one factor per bone, equal for left and right."""
 
-    shortest: float = Field(0.85, ge=0.5, le=1, description="Bones of a new body are at least so many times as long.")
-    longest: float = Field(1.15, ge=1, le=1.5, description="And at most so many times.")
+    shortest: float = Field(0.85, ge=0.5, le=1, description="Smallest factor of a bone's length.")
+    longest: float = Field(1.15, ge=1, le=1.5, description="Largest factor of a bone's length.")
 
 
 class AugmentationParameters(Parameters):
-    """How training windows are made new at every step, before they are corrupted.
+    """Augmentation of training windows at every step, before corruption.
 
-    In this order: limbs, turned bones, new bodies, leaning, new cameras. Bodies and cameras are for every window.
+    The order is limbs, turned bones, bodies, lean, cameras. Bodies and cameras apply to every window.
     """
 
     varied_share: Share = Field(
         1.0,
-        description="Share of windows that limbs_share, bone_turn_deg and tilt_deg are for; the rest moves as it did.",
+        description="Share of windows to which limbs_share, bone_turn_deg and tilt_deg apply.",
     )
     limbs_share: Share = Field(
-        0.0, description="Share of windows whose arms, and share whose legs, move as another window's of the step."
+        0.0,
+        description="Share of windows that take the arm motion, and share that take the leg motion, of another window.",
     )
     bone_turn_deg: float = Field(
         0.0,
         ge=0,
         le=45,
-        description="Bones but the hips' are turned by an angle of this size about each axis (s.d.).",
+        description="Standard deviation of the angle by which bones, except hip bones, are turned about each axis.",
     )
-    bodies: NewBodies | None = Field(None, description="New bone lengths; none: the person's own.")
+    bodies: NewBodies | None = Field(None, description="New body proportions. Default: the subject's own.")
     tilt_deg: float = Field(
-        0.0, ge=0, le=45, description="Windows lean by an angle of this size about each level axis (s.d., normal)."
+        0.0, ge=0, le=45, description="Standard deviation of the angle by which windows lean about each level axis."
     )
-    cameras: NewCameras | None = Field(None, description="New cameras; none: the window's own sees it again.")
+    cameras: NewCameras | None = Field(None, description="New cameras. Default: the camera of the stored window.")
 
     @property
     def wanted(self) -> bool:
-        """Whether anything is made new."""
+        """Whether any augmentation is on."""
         return bool(self.cameras or self.bodies or self._poses)
 
     @property
     def _poses(self) -> bool:
-        """Whether any pose is made new."""
+        """Whether any pose is augmented."""
         return self.varied_share > 0 and bool(self.limbs_share or self.bone_turn_deg or self.tilt_deg)
 
     def idle(self) -> set[str]:
-        """What makes poses new, where none is: for no window, or by nothing."""
+        """Return the fields of pose augmentation if no pose is augmented."""
         return set() if self._poses else {"varied_share", "limbs_share", "bone_turn_deg", "tilt_deg"}

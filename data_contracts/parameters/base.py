@@ -1,11 +1,8 @@
-"""What all parameter models have in common, and which of them a result is a function of.
+"""Base of all parameter models, and the selection of fields that determine a result.
 
-Notable decisions:
-- a field that changes no result (it saves memory, or tells when to give up) is declared `Annotated[..., NO_RESULT]`
-  where it stands, so that a reader of the model sees it;
-- a field that other fields put out of effect (`decay` of a schedule that does not decay) is named by `idle`;
-- neither stands in a stage's digest or manifest: two runs that compute the same are one result;
-- a schema says its bounds in words too, as Prefect's forms show a field's description and not its bounds.
+- A field that changes no result (it saves memory, or limits retries) is declared `Annotated[..., NO_RESULT]`.
+- `idle` returns the fields that have no effect because of other fields (`decay` of a schedule without decay).
+- Both are left out of digests and manifests, so that two runs with equal results have one digest.
 """
 
 from collections.abc import Mapping, Set
@@ -17,16 +14,16 @@ from pydantic_core import CoreSchema
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 _BOUNDS = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
-NO_RESULT = "changes no result"  # declares a field so: Annotated[bool, NO_RESULT]
+NO_RESULT = "changes no result"  # use as Annotated[bool, NO_RESULT]
 
 
 class Parameters(BaseModel):
-    """Base of all parameter models: immutable, and a misspelt field is an error."""
+    """Base of all parameter models: immutable, and unknown fields are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     def identity(self) -> dict[str, Any]:
-        """The fields that a result is a function of, as JSON: those that change it, and are in effect."""
+        """Return the fields that determine a result, as JSON."""
         fields = self.model_dump(mode="json")
         for name, field in type(self).model_fields.items():
             value = getattr(self, name)
@@ -37,12 +34,12 @@ class Parameters(BaseModel):
         return without(fields, self.idle())
 
     def idle(self) -> set[str]:
-        """Fields (`path.to.field`) that the values of others put out of effect."""
+        """Return the fields (`path.to.field`) without effect because of the values of other fields."""
         return set()
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """Each bounded field's description ends with its bounds: `Length of a clip (above 1, at most 600).`"""
+        """Append the bounds to the description of each bounded field, since Prefect's forms show only descriptions."""
         schema = handler(core)
         for field in handler.resolve_ref_schema(schema).get("properties", {}).values():
             if bounds := _bounds_in_words(field):
@@ -52,7 +49,7 @@ class Parameters(BaseModel):
 
 
 def _bounds_in_words(field: Mapping[str, Any]) -> str:
-    """Of a field's schema, or of the one alternative that has some; empty where there are none."""
+    """Return the bounds of a field's schema, or of the alternative that has some; empty without bounds."""
     if "minimum" in field and "maximum" in field:
         return f"{field['minimum']:,.10g} to {field['maximum']:,.10g}"
     words = [f"{said} {field[bound]:,.10g}" for bound, said in _BOUNDS.items() if bound in field]
@@ -60,7 +57,7 @@ def _bounds_in_words(field: Mapping[str, Any]) -> str:
 
 
 def without(fields: dict[str, Any], paths: Set[str]) -> dict[str, Any]:
-    """`fields` less those at `paths` (`path.to.field`), where they are there."""
+    """Return `fields` without the entries at `paths` (`path.to.field`); missing paths are ignored."""
     for path in paths:
         *parents, name = path.split(".")
         inner = fields

@@ -1,7 +1,7 @@
-"""Parameters of a night that is to train anew though nothing changed: seeds that are the date.
+"""Seeds for a pipeline run that trains again although nothing changed.
 
-A stage is a function of its digests, so unchanged data and parameters are answered from the store. Another seed is
-another stage; one that the date tells makes each night's its own, and the same night's, begun again, the same.
+Unchanged inputs and parameters are found in the store. With the date as seed, the stages of each day are new, and a run
+that is repeated on the same day finds its stages again.
 """
 
 from datetime import date
@@ -10,7 +10,7 @@ from data_contracts.parameters import PipelineParameters
 
 
 def of_day(parameters: PipelineParameters, day: date) -> PipelineParameters:
-    """The same with the seeds of pretraining, fine-tuning and the MLP beside them set to the day: 20261127."""
+    """Return the parameters with the day (such as 20261127) as seed of pretraining, fine-tuning and the MLP."""
     seed = {"seed": int(f"{day:%Y%m%d}")}
     mlp = parameters.baselines.mlp.model_copy(update=seed)
     return parameters.model_copy(

@@ -1,4 +1,4 @@
-"""Parameters of lifting people's own keypoints."""
+"""Parameters for lifting tracks of keypoints to 3D motion."""
 
 from enum import StrEnum
 from typing import Annotated, Literal
@@ -10,7 +10,7 @@ from data_contracts.skeleton import JOINTS
 
 
 class ExportFormat(StrEnum):
-    """A file that other tools open; its value is the file's extension. What each holds: docs/lifting-formats.md."""
+    """Export format; the value is the file extension. docs/lifting-formats.md describes the contents."""
 
     NPZ = "npz"
     JSON = "json"
@@ -23,64 +23,70 @@ class ExportFormat(StrEnum):
 
 
 class SmoothingParameters(Parameters):
-    """A zero-lag low-pass filter over time: Butterworth, run forth and back (Winter, Biomechanics, section 3.4)."""
+    """Zero-lag low-pass filter over time: Butterworth, forward and backward (Winter, Biomechanics, section 3.4)."""
 
-    cutoff_hz: float = Field(3.0, gt=0, le=100, description="What is faster is taken for noise.")
-    order: int = Field(2, ge=1, le=3, description="Of the filter; run twice, it falls off as one of twice the order.")
+    cutoff_hz: float = Field(
+        3.0, gt=0, le=100, description="Cutoff frequency of the poses; faster motion counts as noise."
+    )
+    order: int = Field(2, ge=1, le=3, description="Order of the filter; two passes double the roll-off.")
     depth_cutoff_hz: float = Field(
-        0.5, gt=0, le=100, description="The same of the distance from the camera, which is told by far less."
+        0.5, gt=0, le=100, description="Cutoff frequency of the distance from the camera, which is less certain."
     )
 
 
 class OneEuroParameters(Parameters):
-    """The one-euro filter of causal lifting (Casiez et al., CHI 2012)."""
+    """One-euro filter of causal lifting (Casiez et al., CHI 2012)."""
 
-    min_cutoff_hz: float = Field(3.0, gt=0, le=100, description="Of a joint that stands still: lower trembles less.")
-    beta: float = Field(1.0, ge=0, description="How the cutoff rises with speed, Hz per m/s: higher lags less.")
+    min_cutoff_hz: float = Field(
+        3.0, gt=0, le=100, description="Cutoff frequency of a joint at rest; lower values reduce jitter."
+    )
+    beta: float = Field(
+        1.0, ge=0, description="Increase of the cutoff with speed, Hz per m/s; higher values reduce lag."
+    )
 
 
 class LiftParameters(Parameters):
-    """Tracks of keypoints -> motion in metres."""
+    """Parameters from tracks of keypoints to motion in metres."""
 
     stride: int | None = Field(
-        None, ge=1, description="Frames between two windows, which are blended; none: a third of a window."
+        None,
+        ge=1,
+        description="Frames between the starts of two windows, which are blended. Default: a third of a window.",
     )
-    flip: bool | None = Field(None, description="Flip averaging; none: as the model was scored, or with it.")
-    height: float | None = Field(
-        None, gt=0.3, le=2.8, description="Of the person, metres; none: 1.70, give or take 0.10."
+    flip: bool | None = Field(
+        None, description="Average with the mirrored window. Default: the setting of the model's evaluation."
     )
+    height: float | None = Field(None, gt=0.3, le=2.8, description="Body height in metres. Default: 1.70 ± 0.10.")
     bones: dict[str, float] = Field(
         default_factory=dict,
-        description="Lengths that were measured, metres, by the joint that a bone leads to (left_knee: the left"
-        " thigh's); they go before the height.",
+        description="Measured bone lengths in metres, by the joint at the far end of the bone (left_knee: left thigh);"
+        " these override the height.",
     )
-    root: bool = Field(True, description="Tell where the person is; else the pelvis stays in place.")
+    root: bool = Field(True, description="Estimate the path of the person; otherwise the pelvis stays in place.")
     camera: Literal["auto", "perspective", "weak"] = Field(
-        "auto", description="How the root is told: auto is perspective, and weak perspective where that fails."
+        "auto", description="Camera model of the root; auto tries perspective, then weak perspective."
     )
-    fov_deg: float = Field(60.0, gt=1, lt=170, description="Field of view over the image's longer side.")
-    focal_px: float | None = Field(None, gt=1, le=1e6, description="Focal length in pixels; goes before fov_deg.")
+    fov_deg: float = Field(60.0, gt=1, lt=170, description="Field of view along the longer side of the image.")
+    focal_px: float | None = Field(None, gt=1, le=1e6, description="Focal length in pixels; overrides fov_deg.")
     pitch_deg: float | None = Field(
-        None, ge=-89, le=89, description="How far the camera looks down; none: told by the floor and the bodies."
+        None, ge=-89, le=89, description="Downward pitch of the camera. Default: estimated from the bodies."
     )
-    floor: bool = Field(True, description="Put the floor at z = 0; else the camera is at z = 0.")
-    rigid: bool = Field(True, description="Bones keep their length over a track, and are alike left and right.")
+    floor: bool = Field(True, description="Put the floor at z = 0; otherwise the camera is at z = 0.")
+    rigid: bool = Field(True, description="Keep bone lengths constant over a track, and equal left and right.")
     smoothing: SmoothingParameters | None = Field(
-        SmoothingParameters(), description="Low-pass filter over time; null: none. Not in effect if causal."
+        SmoothingParameters(), description="Low-pass filter over time; null turns it off. No effect if causal."
     )
-    causal: bool = Field(
-        False, description="Lift each frame by what came before it alone, as it would be live; slow: one by one."
-    )
+    causal: bool = Field(False, description="Lift each frame from earlier frames only, as in live use; slower.")
     one_euro: OneEuroParameters | None = Field(
-        OneEuroParameters(), description="Filter over time if causal, which needs nothing of what follows; null: none."
+        OneEuroParameters(), description="Causal filter over time, used if causal; null turns it off."
     )
     person: str = Field(
-        "all", description="Who: all, longest, largest (in the image), or the number of a track of keypoints."
+        "all", description="People to lift: all, longest, largest (in the image), or the number of a track."
     )
-    batch_size: Annotated[int, NO_RESULT] = Field(256, ge=1, description="Windows at once.")
+    batch_size: Annotated[int, NO_RESULT] = Field(256, ge=1, description="Windows per batch.")
 
     def idle(self) -> set[str]:
-        """What the other way of lifting takes."""
+        """Return the fields of the other mode (causal or not)."""
         if self.causal:
             return {"smoothing", "stride", "rigid"}
         return {"one_euro"}
@@ -90,9 +96,11 @@ class LiftParameters(Parameters):
     def _bones_have_names_and_lengths(cls, bones: dict[str, float]) -> dict[str, float]:
         for name, length in bones.items():
             if name not in JOINTS[1:]:
-                raise ValueError(f"bone {name!r}: a bone is called by the joint it leads to: {', '.join(JOINTS[1:])}")
+                raise ValueError(
+                    f"bone {name!r}: bones are named by the joint at their far end: {', '.join(JOINTS[1:])}"
+                )
             if not 0.01 <= length <= 1.5:
-                raise ValueError(f"bone {name}: {length:g} metres; 0.01 to 1.5 are possible")
+                raise ValueError(f"bone {name}: {length:g} metres is outside 0.01 to 1.5")
         return bones
 
     @model_validator(mode="after")

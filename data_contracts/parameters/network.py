@@ -9,35 +9,37 @@ from data_contracts.parameters.base import Parameters
 
 
 class DSTformerConfig(Parameters):
-    """Shape of the DSTformer (MotionBERT, Zhu et al., ICCV 2023, section 4.1), and what was added to it.
+    """Shape of the DSTformer (MotionBERT, Zhu et al., ICCV 2023, section 4.1) and its extensions.
 
-    With `stem`, `patch`, `cosines` and `geometry` left as they are, and `attn_depth` 1, it is MotionBERT's network.
+    With default `stem`, `patch`, `cosines` and `geometry`, and `attn_depth` 1, it is MotionBERT's network.
     """
 
-    dim_in: Literal[2, 3] = Field(3, description="Input per joint: x, y, or x, y, confidence.")
-    dim_out: Literal[2, 3] = Field(3, description="Output per joint: the 2D pose, or the 3D pose.")
-    embed_dim: int = Field(64, ge=8, description="Features per joint.")
-    heads: int = Field(8, ge=1, description="Of attention; they divide the features.")
+    dim_in: Literal[2, 3] = Field(3, description="Inputs per joint: x, y, or x, y, confidence.")
+    dim_out: Literal[2, 3] = Field(3, description="Outputs per joint: 2D or 3D pose.")
+    embed_dim: int = Field(64, ge=8, description="Number of features per token.")
+    heads: int = Field(8, ge=1, description="Number of attention heads; must divide embed_dim.")
     fusion_depth: int = Field(
-        2, ge=0, description="Stages, each fusing an ST and a TS stream; 0: none, stem and head alone."
+        2, ge=0, description="Number of stages, each with an ST and a TS stream; 0 leaves only stem and head."
     )
-    attn_depth: int = Field(1, ge=1, description="Blocks per stream in a stage; 1 is MotionBERT's network.")
-    mlp_ratio: float = Field(2.0, gt=0, description="Hidden features of a block's MLP for each feature.")
-    rep_dim: int | None = Field(None, ge=1, description="Width of Linear+tanh before the head; none leaves it out.")
-    max_frames: int = Field(243, ge=1, description="Longest window; set from the windows when training starts.")
-    mask_token: bool = Field(False, description="Learns what stands for a masked joint; set where a `token` fills any.")
+    attn_depth: int = Field(1, ge=1, description="Number of blocks per stream in a stage; MotionBERT has 1.")
+    mlp_ratio: float = Field(2.0, gt=0, description="Hidden features of a block's MLP, as a multiple of embed_dim.")
+    rep_dim: int | None = Field(None, ge=1, description="Width of Linear+tanh before the head. Default: no such layer.")
+    max_frames: int = Field(
+        243, ge=1, description="Longest window in frames; set from the windows when training starts."
+    )
+    mask_token: bool = Field(False, description="Learn a token for masked joints; set if corruption.fill is token.")
     stem: Literal["none", "window"] = Field(
         "none",
-        description="An MLP from all joints of the window to every token, before attention; head `pose` too.",
+        description="MLP from all joints of the window to every token before attention; head pose reads it too.",
     )
-    stem_width: int = Field(384, ge=8, le=8192, description="Features of that MLP.")
-    patch: int = Field(1, ge=1, le=243, description="Frames of a joint that make one token.")
+    stem_width: int = Field(384, ge=8, le=8192, description="Number of features of the stem.")
+    patch: int = Field(1, ge=1, le=243, description="Number of frames per token.")
     cosines: int | None = Field(
-        None, ge=1, description="Stem and head `pose` see a window as its first cosines; none: frame by frame."
+        None, ge=1, description="Number of cosines by which stem and head pose represent a window. Default: frames."
     )
     geometry: Literal["none", "foreshortening"] = Field(
         "none",
-        description="Poses from the pelvis in lengths of the body; how short a bone looks says how deep it reaches.",
+        description="Input poses in units of the body, and depth of each bone from its foreshortening.",
     )
 
     @model_validator(mode="after")
@@ -50,24 +52,24 @@ class DSTformerConfig(Parameters):
     def _geometry_lifts_what_was_seen(self) -> "DSTformerConfig":
         if self.geometry != "none" and (self.dim_in, self.dim_out) != (3, 3):
             raise ValueError(
-                f"geometry {self.geometry} needs dim_in 3, whose confidence says what was seen, and dim_out 3, a 3D"
-                f" pose; got {self.dim_in} and {self.dim_out}"
+                f"geometry {self.geometry} needs dim_in 3 (with confidence) and dim_out 3; got {self.dim_in} and"
+                f" {self.dim_out}"
             )
         return self
 
     @property
     def features_in(self) -> int:
-        """Numbers per joint and frame that the backbone sees: geometry adds how deep the joint's bone reaches."""
+        """Inputs of the backbone per joint and frame; geometry adds the reach of the joint's bone."""
         return self.dim_in + (self.geometry != "none")
 
     @property
     def features_out(self) -> int:
-        """Numbers per joint and frame that the head gives: geometry adds the share of that reach."""
+        """Outputs of the head per joint and frame; geometry adds the share of the reach."""
         return self.dim_out + (self.geometry != "none")
 
     @property
     def max_tokens(self) -> int:
-        """Tokens of a joint in the longest window."""
+        """Number of tokens per joint in the longest window."""
         return -(-self.max_frames // self.patch)
 
     def idle(self) -> set[str]:
@@ -76,10 +78,10 @@ class DSTformerConfig(Parameters):
 
 
 class HeadKind(StrEnum):
-    """From features to poses.
+    """Head of the network.
 
-    `joints`: a linear map from each token to its joint's positions. `depth`: the seed's 64-128-1, z only, with x and y
-    taken from the input. `pose`: a linear map from all tokens of the window, and the stem, to all its poses.
+    `joints`: linear from each token to the positions of its joint. `depth`: the seed's 64-128-1, z only, with x and y
+    of the input. `pose`: linear from all tokens of the window, and the stem, to all poses.
     """
 
     JOINTS = "joints"

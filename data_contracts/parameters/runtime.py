@@ -1,4 +1,4 @@
-"""Where work is done; changes no result and stands in no digest."""
+"""Parameters of where work runs; they change no result and are not part of digests."""
 
 from typing import Literal
 
@@ -8,40 +8,48 @@ from data_contracts.parameters.base import Parameters
 
 
 class Runtime(Parameters):
-    """Where training runs; changes no result and stands in no digest."""
+    """Parameters of where training runs; they change no result and are not part of digests."""
 
-    accelerator: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: CUDA where there is one, else CPU.")
-    devices: int = Field(1, ge=1, description="Processes of this machine that share every step, one a device.")
-    nodes: int = Field(1, ge=1, description="Machines that do, each started by hand but this one (README).")
-    rendezvous: str | None = Field(None, description="host:port of this machine, where the other nodes find it.")
-    compile: Literal["auto", "on", "off"] = Field("auto", description="torch.compile; auto: on CUDA.")
-    features: Literal["auto", "off"] = Field(
-        "auto", description="What a frozen backbone makes of the windows is kept: in memory, else on disk."
+    accelerator: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="Device type; auto selects CUDA if available, else CPU."
     )
-    checkpoint_minutes: float = Field(10.0, gt=0, description="Between two `last` checkpoints within an epoch.")
+    devices: int = Field(1, ge=1, description="Training processes on this machine, one per device.")
+    nodes: int = Field(
+        1, ge=1, description="Machines that train together; the other machines are started by hand (README)."
+    )
+    rendezvous: str | None = Field(None, description="host:port of this machine for the other nodes.")
+    compile: Literal["auto", "on", "off"] = Field(
+        "auto", description="Use of torch.compile; auto compiles on CUDA only."
+    )
+    features: Literal["auto", "off"] = Field(
+        "auto", description="Cache the features of a frozen backbone, in memory or on disk."
+    )
+    checkpoint_minutes: float = Field(10.0, gt=0, description="Minutes between two `last` checkpoints within an epoch.")
     threads: int | None = Field(
         None,
         ge=1,
-        description="CPU threads; none: half the usable cores, which leaves the other half to serve and track.",
+        description="CPU threads. Default: half of the usable cores; the servers get the other half.",
     )
     memory_gb: float | None = Field(
-        None, gt=0, description="Windows larger than this are streamed; none: half of the memory that is free to it."
+        None, gt=0, description="Memory for windows; larger splits are streamed. Default: half of the free memory."
     )
     wait_minutes: float = Field(
-        30.0, gt=0, le=10_080, description="Of a stage that was sent to a work pool, while the pool has no worker."
+        30.0, gt=0, le=10_080, description="Minutes that a dispatched stage may wait for a worker in its work pool."
     )
     stage_hours: float = Field(
-        48.0, gt=0, le=720, description="Of such a stage in all, its time in the pool's queue included."
+        48.0, gt=0, le=720, description="Hours that a dispatched stage may take, including the time in the queue."
     )
     restarts: int = Field(
-        2, ge=0, le=100, description="Of such a stage whose process died: how often the night starts it again."
+        2, ge=0, le=100, description="Number of times that a dispatched stage is started again after its process died."
     )
 
 
 class Workers(Parameters):
-    """Where batches of clips are converted; changes no result and stands in no digest."""
+    """Parameters of where clips are converted; they change no result and are not part of digests."""
 
     processes: int | None = Field(
-        None, ge=1, description="Processes on this machine; none: one a usable core, where there is enough to convert."
+        None, ge=1, description="Processes on this machine. Default: one per usable core for large inputs."
     )
-    dask: str | None = Field(None, description="Address of a Dask scheduler (tcp://host:8786) to use instead.")
+    dask: str | None = Field(
+        None, description="Address of a Dask scheduler (tcp://host:8786) to use instead of local processes."
+    )

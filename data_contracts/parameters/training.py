@@ -1,4 +1,4 @@
-"""Parameters of pretraining and fine-tuning: what is learned, from what input, by which loss and schedule."""
+"""Parameters of pretraining and fine-tuning: objective, input, loss and schedule."""
 
 from enum import StrEnum
 from typing import Annotated, Literal
@@ -16,84 +16,82 @@ _HEAD_AND_ARMS_STD = (0.014, 0.014, 0.015, 0.022, 0.030, 0.015, 0.022, 0.030)
 
 
 class Objective(StrEnum):
-    """What pretraining asks for, given the corrupted 2D: the clean 2D, or the 3D."""
+    """Target of pretraining from corrupted 2D: the clean 2D pose or the 3D pose."""
 
     RECONSTRUCT = "reconstruct"
     LIFT = "lift"
 
 
 class DetectorNoise(Parameters):
-    """How a 2D detector errs (MotionBERT's synthetic 2D, lib/data/augmentation.py), in normalised units.
+    """Error model of a 2D detector (MotionBERT's synthetic 2D, lib/data/augmentation.py), in normalised units.
 
-    MotionBERT's own figures are tensors learned from a detector, not numbers in print; these are of the size that
-    detectors show: some hundredths of half the figure, least at the trunk and most at wrists and ankles.
+    MotionBERT's own values are unpublished tensors. These have the size of real detector errors: some hundredths of
+    half the figure, smallest at the trunk and largest at wrists and ankles.
     """
 
     std: tuple[Annotated[float, Field(ge=0)], ...] = Field(
         (*_TRUNK_AND_LEGS_STD, *_HEAD_AND_ARMS_STD),
-        description="Standard deviation of x and y: one for all joints, or one for each of the 17.",
+        description="Standard deviation of x and y: one value, or one for each of the 17 joints.",
     )
-    outlier_share: Share = Field(0.03, description="Joints of a key frame that are drawn from the uniform instead.")
-    outlier_range: float = Field(0.3, ge=0, description="Width of that uniform distribution.")
+    outlier_share: Share = Field(
+        0.03, description="Share of joints of a key frame whose error is uniform (an outlier)."
+    )
+    outlier_range: float = Field(0.3, ge=0, description="Width of the uniform distribution of outliers.")
     key_every: int = Field(
-        9, ge=1, description="One of so many frames draws errors, spread over a window; the others interpolate."
+        9, ge=1, description="Frames per key frame; errors are drawn at key frames and interpolated between."
     )
-    jitter_std: float = Field(0.002, ge=0, description="Noise of each frame on top.")
+    jitter_std: float = Field(0.002, ge=0, description="Standard deviation of additional noise in each frame.")
     confidence_a: float = Field(
-        0.05, gt=0, description="Confidence at displacement d: a / (d + a) + b d + N(mean, std)."
+        0.05, gt=0, description="Coefficient a of the confidence at displacement d: a / (d + a) + b d + N(mean, std)."
     )
-    confidence_b: float = Field(0.0, description="b of that.")
-    confidence_mean: float = Field(0.0, description="Mean of its noise N.")
-    confidence_std: float = Field(0.05, ge=0, description="Standard deviation of its noise N.")
+    confidence_b: float = Field(0.0, description="Coefficient b of the confidence.")
+    confidence_mean: float = Field(0.0, description="Mean of the noise of the confidence.")
+    confidence_std: float = Field(0.05, ge=0, description="Standard deviation of the noise of the confidence.")
 
     @field_validator("std")
     @classmethod
     def _one_or_all(cls, std: tuple[float, ...]) -> tuple[float, ...]:
         if len(std) not in (1, NUM_JOINTS):
-            raise ValueError(f"{len(std)} standard deviations; pass one, or one for each of the {NUM_JOINTS} joints")
+            raise ValueError(f"{len(std)} standard deviations; pass one, or {NUM_JOINTS} (one per joint)")
         return std
 
     def idle(self) -> set[str]:
-        """The outliers' range, where there are none."""
+        """Return the range of outliers if there are no outliers."""
         return set() if self.outlier_share else {"outlier_range"}
 
 
 class CorruptionParameters(Parameters):
-    """What is done to the 2D input before the network sees it. Units are the window's normalised units."""
+    """Corruption of the 2D input of the network, in the window's normalised units."""
 
-    frame_share: Share = Field(0.0, description="Share of frames whose joints are all replaced.")
-    joint_share: Share = Field(0.0, description="Share of single joints replaced.")
+    frame_share: Share = Field(0.0, description="Share of frames in which all joints are replaced.")
+    joint_share: Share = Field(0.0, description="Share of single joints that are replaced.")
     fill: Literal["normal", "zero", "token"] = Field(
-        "normal", description="Replaced by N(0,1), by 0 with confidence 0, or by a token that is learned."
+        "normal", description="Replacement of masked joints: N(0,1), 0 with confidence 0, or a learned token."
     )
-    noise: DetectorNoise | None = Field(None, description="Detector noise; none: the true 2D with confidence 1.")
-    clean_share: Share = Field(
-        0.0, description="Share of windows that noise and masks leave as they are: their confidence stays 1."
-    )
+    noise: DetectorNoise | None = Field(None, description="Detector noise. Default: exact 2D with confidence 1.")
+    clean_share: Share = Field(0.0, description="Share of windows without noise and masks; their confidence stays 1.")
     skeletons_share: Share = Field(
         0.0,
-        description="Share of windows whose joints are derived from a detector's keypoints, before noise and masks.",
+        description="Share of windows whose joints are derived from the keypoints of a detector's skeleton.",
     )
     skeletons: tuple[Detector, ...] = Field(
         tuple(name for name in Detector if name is not Detector.H36M17),
         min_length=1,
-        description="The detectors: one for a whole window, drawn anew at every step.",
+        description="Detector skeletons, one drawn per window and step.",
     )
 
     @property
     def masks(self) -> bool:
-        """Whether any joint is replaced."""
+        """Whether joints are replaced."""
         return self.frame_share > 0 or self.joint_share > 0
 
     @property
     def learns_token(self) -> bool:
-        """Whether the network needs a token to put in a masked joint's place."""
+        """Whether the network needs a learned token for masked joints."""
         return self.masks and self.fill == "token"
 
     def idle(self) -> set[str]:
-        """What masked joints are filled with, where none is masked; who is spared, where nothing is done to any; and
-        detectors, where no window is seen by one.
-        """
+        """Return `fill` without masks, `clean_share` without corruption, and the skeletons if their share is 0."""
         return {
             name
             for name, idle in {
@@ -107,60 +105,66 @@ class CorruptionParameters(Parameters):
 
 
 class LossWeights(Parameters):
-    """Weights of the loss terms (MotionBERT, section 4.2); a term with weight 0 is not computed."""
+    """Weights of the loss terms (MotionBERT, section 4.2); terms of weight 0 are not computed."""
 
-    mpjpe: float = Field(1.0, ge=0, description="Distance of a joint in 3D.")
-    n_mpjpe: float = Field(0.0, ge=0, description="The same after the best scale.")
-    velocity: float = Field(0.0, ge=0, description="Distance of a joint's step from frame to frame.")
+    mpjpe: float = Field(1.0, ge=0, description="Weight of the distance of joints in 3D.")
+    n_mpjpe: float = Field(0.0, ge=0, description="Weight of the distance of joints after the best scale.")
+    velocity: float = Field(0.0, ge=0, description="Weight of the distance of joint steps between frames.")
 
     @model_validator(mode="after")
     def _some_term_counts(self) -> "LossWeights":
         if self.mpjpe + self.n_mpjpe + self.velocity == 0:
-            raise ValueError("every loss weight is 0: nothing would be learned")
+            raise ValueError("every loss weight is 0: training would have no effect")
         return self
 
 
 class TrainingParameters(Parameters):
-    """The training loop, common to pretraining and fine-tuning."""
+    """Parameters of the training loop, shared by pretraining and fine-tuning."""
 
     batch_size: int = Field(64, ge=1, description="Windows per micro-batch.")
     auto_batch: Annotated[bool, NO_RESULT] = Field(
-        False, description="On CUDA: grow the micro-batch to the largest that fits."
+        False, description="Increase the micro-batch to the largest that fits (CUDA only)."
     )
     accumulate: int = Field(1, ge=1, description="Micro-batches per optimiser step.")
-    max_epochs: int = Field(10, ge=1, description="Times that all windows are seen, at most.")
+    max_epochs: int = Field(10, ge=1, description="Largest number of epochs.")
     patience: int = Field(10, ge=1, description="Epochs without a better validation score before stopping.")
     optimiser: Literal["adamw", "muon"] = Field(
-        "adamw", description="`muon`: for matrices between hidden features; AdamW for the rest, at the same rate."
+        "adamw", description="Optimiser; muon applies to matrices between hidden features, AdamW to the rest."
     )
-    learning_rate: float = Field(1e-3, gt=0, le=1, description="The highest; the schedule lowers it.")
-    norm_learning_rate: float | None = Field(None, gt=0, le=1, description="For the last LayerNorm; none: the same.")
-    schedule: Literal["constant", "exponential", "cosine"] = Field("constant", description="Of the learning rate.")
+    learning_rate: float = Field(1e-3, gt=0, le=1, description="Highest learning rate of the schedule.")
+    norm_learning_rate: float | None = Field(
+        None, gt=0, le=1, description="Learning rate of the last LayerNorm. Default: learning_rate."
+    )
+    schedule: Literal["constant", "exponential", "cosine"] = Field(
+        "constant", description="Schedule of the learning rate."
+    )
     decay: float = Field(0.99, gt=0, le=1, description="Factor per epoch of the exponential schedule.")
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = Field(
-        (0.9, 0.999), description="Of the optimiser's two averages."
+        (0.9, 0.999), description="Decay of the optimiser's two moving averages."
     )
-    eps: float = Field(1e-8, gt=0, description="What the optimiser adds to what it divides by.")
-    weight_decay: float = Field(1e-4, ge=0, description="What a weight loses each step, for each learning rate.")
-    clip_norm: float = Field(1.0, gt=0, description="Gradients are clipped to this norm.")
+    eps: float = Field(1e-8, gt=0, description="Constant added to the denominator of the optimiser.")
+    weight_decay: float = Field(1e-4, ge=0, description="Weight decay per step, multiplied by the learning rate.")
+    clip_norm: float = Field(1.0, gt=0, description="Largest norm of the gradients.")
     loss: LossWeights = LossWeights()
-    loss_on: Literal["all", "masked"] = Field("all", description="Joints that count: all, or those that were replaced.")
-    focal_gamma: float = Field(0.0, ge=0, description="Focal weight of a joint's error; 0 turns it off.")
+    loss_on: Literal["all", "masked"] = Field("all", description="Joints in the loss: all, or the masked ones.")
+    focal_gamma: float = Field(0.0, ge=0, description="Exponent of the focal weight of errors; 0 turns it off.")
     augmentation: AugmentationParameters = AugmentationParameters()
     corruption: CorruptionParameters = CorruptionParameters()
     flip: bool = Field(False, description="Mirror half of the windows.")
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = Field(
-        "32-true", description="16-mixed (fp16): on CUDA only, refused elsewhere."
+        "32-true", description="Numeric precision; 16-mixed (fp16) works on CUDA only."
     )
     gradient_checkpointing: Annotated[bool, NO_RESULT] = Field(
-        False, description="Compute activations twice instead of keeping them: less memory, more time."
+        False, description="Recompute activations in the backward pass: less memory, more time."
     )
-    checkpoint_every: int | None = Field(None, ge=1, description="Keep a checkpoint every so many epochs.")
-    keep_top: int = Field(3, ge=1, le=100, description="Best checkpoints kept.")
+    checkpoint_every: int | None = Field(
+        None, ge=1, description="Epochs between kept checkpoints. Default: only the best are kept."
+    )
+    keep_top: int = Field(3, ge=1, le=100, description="Number of best checkpoints to keep.")
     max_bad_steps: Annotated[int, NO_RESULT] = Field(
-        20, ge=1, description="Steps in a row that are not finite, after which training is given up."
+        20, ge=1, description="Consecutive steps with a non-finite loss after which training fails."
     )
-    seed: int = Field(0, ge=0, description="Of the first weights, the order of windows, and what is drawn of them.")
+    seed: int = Field(0, ge=0, description="Seed of the initial weights, the order of windows and their augmentation.")
 
     @model_validator(mode="after")
     def _something_is_masked(self) -> "TrainingParameters":
@@ -189,7 +193,7 @@ class PretrainParameters(TrainingParameters):
 
     objective: Objective = Objective.LIFT
     network: DSTformerConfig = DSTformerConfig()
-    head: Literal[HeadKind.JOINTS, HeadKind.POSE] = Field(HeadKind.JOINTS, description="What the network ends in.")
+    head: Literal[HeadKind.JOINTS, HeadKind.POSE] = Field(HeadKind.JOINTS, description="Head of the network.")
 
     @model_validator(mode="after")
     def _output_fits_objective(self) -> "PretrainParameters":
@@ -207,19 +211,21 @@ class FinetuneParameters(TrainingParameters):
     """Supervised lifting from a pretrained backbone."""
 
     head: HeadKind = HeadKind.JOINTS
-    freeze_backbone: bool = Field(True, description="Only the head learns.")
+    freeze_backbone: bool = Field(True, description="Train only the head.")
 
 
 class MLPParameters(TrainingParameters):
-    """The baseline that learns (Martinez et al., ICCV 2017, over a window): as the model does, for so many minutes."""
+    """MLP baseline (Martinez et al., ICCV 2017, over a window), trained like the model for a number of minutes."""
 
     minutes: float = Field(
-        4.0, gt=0, le=10_000, description="Of training: CPU time of the process; on a GPU, time of the clock."
+        4.0, gt=0, le=10_000, description="Training minutes: CPU time of the process, or wall time on a GPU."
     )
-    width: int = Field(768, ge=1, le=65_536, description="Hidden features.")
-    blocks: int = Field(2, ge=0, le=1000, description="Residual blocks: LayerNorm, Linear, GELU, Linear.")
+    width: int = Field(768, ge=1, le=65_536, description="Number of hidden features.")
+    blocks: int = Field(2, ge=0, le=1000, description="Number of residual blocks (LayerNorm, Linear, GELU, Linear).")
     batch_size: int = Field(128, ge=1, description="Windows per micro-batch.")
-    schedule: Literal["constant", "exponential", "cosine"] = Field("cosine", description="Of the learning rate.")
+    schedule: Literal["constant", "exponential", "cosine"] = Field(
+        "cosine", description="Schedule of the learning rate."
+    )
     flip: bool = Field(True, description="Mirror half of the windows.")
 
     def idle(self) -> set[str]:

@@ -115,7 +115,7 @@ def test_an_old_checkpoint_s_configuration_is_that_of_the_plain_network():
         (
             PipelineParameters,
             {"pretrain": {"network": {"geometry": "foreshortening"}}, "finetune": {"head": "depth"}},
-            "finetune.head depth does not go with",
+            "finetune.head depth cannot be combined with",
         ),
     ],
 )
