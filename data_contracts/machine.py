@@ -3,8 +3,6 @@
 import os
 import sys
 
-import psutil
-
 SYSTEMS = ("linux", "darwin")
 
 
@@ -21,6 +19,8 @@ def usable_cores() -> int:
 
 def free_memory() -> int:
     """Return the bytes that are available without swapping; container limits are not considered."""
+    import psutil  # its import fails on systems that `refuse_other_systems` refuses
+
     return int(psutil.virtual_memory().available)
 
 

@@ -25,9 +25,9 @@ def test_every_field_says_what_it_is():
 @pytest.mark.parametrize(
     ("model", "field", "end"),
     [
-        ("SyntheticParameters", "seconds", "Length of a clip (above 1, at most 600)."),
+        ("SyntheticParameters", "seconds", "Length of a clip in seconds (above 1, at most 600)."),
         ("IngestParameters", "max_quarantined", "fails (0 to 1)."),
-        ("PretrainParameters", "norm_learning_rate", "none: the same (above 0, at most 1)."),
+        ("PretrainParameters", "norm_learning_rate", "Default: learning_rate (above 0, at most 1)."),
         ("Runtime", "wait_minutes", "(above 0, at most 10,080)."),
         ("IngestParameters", "unit", "coordinates."),
     ],
