@@ -1,4 +1,4 @@
-"""AMASS names: which data set a clip comes from, who moves in it, and the official split by data set.
+"""AMASS names: data set and subject of a clip, and the official split by data set.
 
 Clip names are paths with `_` for `/`: DATASET_SUBJECT_take, such as `ACCAD_Female1General_c3d_A1 - Stand_poses.npz`.
 """
@@ -40,33 +40,33 @@ OFFICIAL_SPLIT = {
 }  # fmt: skip
 
 _PREFIX = re.compile(r"^(?:amass_(?:\d+_)?)*", re.IGNORECASE)  # MotionBERT's clip list: AMASS_amass_202203_ACCAD_...
-_LONGEST = 3  # tokens of a data set's name
+_LONGEST = 3  # tokens in the name of a data set
 _SPELLINGS = {spelling: name for name, spellings in DATASETS.items() for spelling in spellings}
 
 
 def dataset_of(name: str) -> str | None:
-    """Canonical AMASS data set that a clip's name begins with; None where it begins with none."""
+    """Return the canonical AMASS data set at the start of a clip's name, or None."""
     return _begin(name)[0]
 
 
 def subject_of(name: str, pattern: str | None = None) -> str:
-    """Who moves in a clip, by its name.
+    """Return the subject of a clip from its name.
 
     Parameters
     ----------
     pattern
-        Regular expression found in the name: its first group, or all of it. None: the AMASS rule, DATASET_SUBJECT; of
-        a name that begins with no AMASS data set, what stands before its second `_`.
+        Regular expression to search in the name; its first group, or the whole match, is the subject. Default: the
+        AMASS rule DATASET_SUBJECT, or the text before the second `_` of a name without an AMASS data set.
 
     Raises
     ------
     InputError
-        The pattern is not found in the name.
+        The pattern does not match.
     """
     if pattern is not None:
         found = re.search(pattern, name)
         if found is None:
-            raise InputError(f"clip {name}: ingest.group_pattern {pattern!r} is not found in its name")
+            raise InputError(f"clip {name}: ingest.group_pattern {pattern!r} does not match the name")
         return found[1] if found.re.groups and found[1] else found[0]
     dataset, rest = _begin(name)
     if dataset is None:

@@ -1,7 +1,7 @@
 """The clip contract: one motion, metres, z up, world frame, float32 (frames, 17, 3).
 
-A clip table is Parquet: scalars beside the poses as bytes (little-endian float32, C order). Whether a clip is a body
-that moves is decided on summaries: numpy reduces each clip to a row of numbers, pandera validates the rows at once.
+A clip table is Parquet with scalar columns and the poses as bytes (little-endian float32, C order). Clips are checked
+by summaries: numpy reduces each clip to a row of numbers, and pandera validates all rows at once.
 """
 
 from dataclasses import dataclass
@@ -40,8 +40,8 @@ CLIP_SCHEMA = arrow.schema(
 )
 
 _LIMBS = np.array([bone in LIMB_BONES for bone in BONES])
-_SAMPLED_FRAMES = 65  # of a clip, evenly spread: for medians of bones
-_ORIENTED = 4  # every so many of them tells orientation
+_SAMPLED_FRAMES = 65  # evenly spread frames of a clip for bone medians
+_ORIENTED = 4  # every n-th of them is used for orientation
 
 
 @dataclass
@@ -57,27 +57,29 @@ class Clip:
 
 
 class ClipSummary(pa.DataFrameModel):
-    """Bounds that a body in motion keeps, on one row of numbers per clip; a check's name is what quarantine reports.
+    """Bounds of a moving human body on one row of numbers per clip; the quarantine file names the failed checks.
 
-    The bounds are wide: children and giants pass, millimetres, teleports and point clouds do not. Over 117 CMU clips
-    `speed_max` reaches 18.6 m/s, `facing` lies in 0.077-0.30 m and `trunk_twist` above 0.94; with left and right
-    exchanged `facing` changes its sign, with the legs alone exchanged `trunk_twist` does.
+    The bounds are wide: they accept children and giants, and reject millimetres, teleports and point clouds. Over 117
+    CMU clips `speed_max` is at most 18.6 m/s, `facing` is 0.077-0.30 m and `trunk_twist` is above 0.94. If left and
+    right are exchanged, `facing` changes its sign; if only the legs are exchanged, `trunk_twist` does.
     """
 
     clip_id: int
-    dimensions: int = pa.Field(eq=3, description="Axes of the array.")
+    dimensions: int = pa.Field(eq=3, description="Number of axes of the array.")
     coordinates: int = pa.Field(eq=3, description="Length of its last axis.")
     joints: int = pa.Field(eq=NUM_JOINTS)
     frames: int = pa.Field(ge=2)
-    non_finite: int = pa.Field(eq=0, description="Coordinates that are NaN or infinite.")
-    duplicate_of: int = pa.Field(eq=-1, description="Earlier clip, of whatever file, with the same poses; -1: none.")
-    stature: float = pa.Field(in_range={"min_value": 0.6, "max_value": 2.6}, description="Metres along the bones.")
+    non_finite: int = pa.Field(eq=0, description="Number of coordinates that are NaN or infinite.")
+    duplicate_of: int = pa.Field(eq=-1, description="Index of an earlier clip with the same poses, or -1.")
+    stature: float = pa.Field(
+        in_range={"min_value": 0.6, "max_value": 2.6}, description="Body height along the bones, metres."
+    )
     bone_min: float = pa.Field(ge=0.005, description="Shortest median bone, metres.")
     bone_max: float = pa.Field(le=1.0, description="Longest median bone, metres.")
     limb_stretch: float = pa.Field(le=0.35, description="Largest change of a limb bone, relative to its median.")
-    facing: float = pa.Field(ge=-0.03, description="How far knees and nose stand before the body, metres.")
+    facing: float = pa.Field(ge=-0.03, description="Distance of knees and nose in front of the body, metres.")
     trunk_twist: float = pa.Field(ge=-0.2, description="Median cosine between hip line and shoulder line.")
-    frozen_share: float = pa.Field(le=0.5, description="Share of the frames in which nothing moves at all.")
+    frozen_share: float = pa.Field(le=0.5, description="Share of frames without any motion.")
     speed_max: float = pa.Field(le=30.0, description="Fastest joint, m/s.")
 
     class Config:
@@ -85,30 +87,30 @@ class ClipSummary(pa.DataFrameModel):
 
 
 class SeenClips:
-    """Which clips there have been so far, to tell a duplicate from the first."""
+    """Record of the clips so far, to detect duplicates."""
 
     def __init__(self) -> None:
         self._first: dict[tuple[int, int], int] = {}
 
     def first_with(self, clip_id: int, poses: np.ndarray) -> int:
-        """The earlier clip with the same bytes, or -1.
+        """Return the earlier clip with the same bytes, or -1.
 
-        Told by length and Python's hash of all bytes, a keyed 64-bit SipHash: of 20,000 clips two that differ are taken
-        for one with a chance of 1e-11. It takes 1.7 GB/s where SHA-256 takes 0.9 and BLAKE2b 0.4.
+        Clips are compared by length and Python's hash of all bytes, a keyed 64-bit SipHash. Among 20,000 clips a false
+        match has a probability of 1e-11. Speed: 1.7 GB/s; SHA-256 0.9, BLAKE2b 0.4.
         """
         first = self._first.setdefault((len(poses), hash(poses.tobytes())), clip_id)
         return -1 if first == clip_id else first
 
 
 def summarise(clips: list[Clip], seen: SeenClips) -> list[dict[str, float | int]]:
-    """A row of `ClipSummary` for each clip: what it lets one measure; the rest stands at values that pass.
+    """Return a row of `ClipSummary` for each clip; numbers that cannot be measured have values that pass.
 
     Parameters
     ----------
     clips
-        `poses` float32, C order: (frames, 17, 3) in metres, z up, or whatever stands for a clip in the file.
+        `poses` float32, C order: (frames, 17, 3) in metres, z up, or another shape if the file is invalid.
     seen
-        The clips before these.
+        Record of the earlier clips.
     """
     rows = [_describe(clip) for clip in clips]
     bodies = [(clip, row) for clip, row in zip(clips, rows, strict=True) if _is_measurable(clip, row)]
@@ -135,13 +137,15 @@ def _is_measurable(clip: Clip, row: dict[str, float | int]) -> bool:
     if clip.poses.ndim != 3 or clip.poses.shape[1:] != (NUM_JOINTS, 3) or len(clip.poses) < 2:
         return False
     is_finite = np.isfinite(clip.poses)
-    row["non_finite"] = 0 if is_finite.all() else int(clip.poses.size - is_finite.sum())  # a sum takes 3 times as long
+    row["non_finite"] = (
+        0 if is_finite.all() else int(clip.poses.size - is_finite.sum())
+    )  # a sum alone takes 3 times as long
     return not row["non_finite"]
 
 
-@np.errstate(over="ignore", invalid="ignore")  # what is too far away to be squared breaks the bounds as infinity
+@np.errstate(over="ignore", invalid="ignore")  # squares that overflow to infinity exceed the bounds
 def _measure(clips: list[np.ndarray], fps: list[float]) -> dict[str, np.ndarray]:
-    """Numbers of clips (frames, 17, 3), all at once and joint by joint: numpy is fast along long, contiguous axes."""
+    """Measure clips (frames, 17, 3), all at once and joint by joint, since numpy is fast along long axes."""
     frames = np.array([len(poses) for poses in clips])
     starts = np.cumsum(frames) - frames
     rows = np.empty((NUM_JOINTS * 3, frames.sum()), np.float32)
@@ -169,7 +173,7 @@ def _measure(clips: list[np.ndarray], fps: list[float]) -> dict[str, np.ndarray]
 
 
 def _squared(vectors: np.ndarray) -> np.ndarray:
-    """Squared lengths (n,) of vectors (3, n); overwrites them."""
+    """Return squared lengths (n,) of vectors (3, n); overwrites the vectors."""
     np.square(vectors, out=vectors)
     vectors[0] += vectors[1]
     vectors[0] += vectors[2]
@@ -177,16 +181,17 @@ def _squared(vectors: np.ndarray) -> np.ndarray:
 
 
 def _median(values: np.ndarray) -> np.ndarray:
-    """Of an odd number of values on the last axis: 4 times as fast as np.median."""
+    """Return the median of an odd number of values on the last axis, 4 times as fast as np.median."""
     middle = values.shape[-1] // 2
     return np.partition(values, middle, axis=-1)[..., middle]
 
 
 def _orientation(joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of (17, 3, clips, frames): how far knees and nose stand before the body, metres; cosine of hips and shoulders.
+    """Return the distance of knees and nose in front of the body, metres, and the cosine of hip and shoulder lines.
 
-    Before is up (pelvis to thorax) x right, right being told by the hips for the knees and by the shoulders for the
-    nose: where left and right are exchanged, knees bend and noses point backwards. Mean and median over the frames.
+    The input is (17, 3, clips, frames). Front is up (pelvis to thorax) x right, with right from the hips for the knees
+    and from the shoulders for the nose. If left and right are exchanged, knees and noses point backwards. The results
+    are mean and median over the frames.
     """
     up = _unit(joints[8] - joints[PELVIS])
     hips, shoulders = _unit(joints[1] - joints[4]), _unit(joints[14] - joints[11])
@@ -205,18 +210,18 @@ def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def stature(bones: np.ndarray) -> np.ndarray:
-    """Metres along the bones from ankle to head: mean leg, trunk and head, (..., 16) bone lengths in `BONES` order."""
+    """Return the height along the bones from ankle to head, from (..., 16) bone lengths in `BONES` order."""
     leg = (bones[..., 1] + bones[..., 2] + bones[..., 4] + bones[..., 5]) / 2
     return leg + bones[..., 6] + bones[..., 7] + bones[..., 8] + bones[..., 9]
 
 
 def find_faults(summaries: list[dict[str, float | int]]) -> pd.DataFrame:
-    """Every check that a clip breaks: columns clip_id, check, value, bound; empty where all clips keep the contract."""
+    """Return failed checks with columns clip_id, check, value, bound; empty if all clips pass."""
     return broken_checks(ClipSummary, pd.DataFrame(summaries), "clip_id")
 
 
 def to_arrow(clips: list[Clip], summaries: list[dict[str, float | int]]) -> arrow.RecordBatch:
-    """Clips that passed, with their summaries, as rows of `CLIP_SCHEMA`."""
+    """Return valid clips with their summaries as rows of `CLIP_SCHEMA`."""
     columns = {
         "clip_id": [c.clip_id for c in clips],
         "name": [c.name for c in clips],
@@ -232,7 +237,7 @@ def to_arrow(clips: list[Clip], summaries: list[dict[str, float | int]]) -> arro
 
 
 def _poses_column(clips: list[np.ndarray]) -> arrow.Array:
-    # from one block of bytes: built of memoryviews, pyarrow 25 never lets go of them
+    # from one block of bytes: pyarrow 25 never releases memoryviews
     ends = np.cumsum([0] + [poses.size * 4 for poses in clips], dtype=np.int64)
     block = np.concatenate([poses.reshape(-1) for poses in clips], dtype="<f4")
     return arrow.Array.from_buffers(
@@ -241,7 +246,7 @@ def _poses_column(clips: list[np.ndarray]) -> arrow.Array:
 
 
 def from_arrow(batch: arrow.RecordBatch) -> list[Clip]:
-    """Rows of a clip table as clips; `poses` are read-only views of the batch."""
+    """Return the rows of a clip table as clips; `poses` are read-only views of the batch."""
     rows = batch.select(["clip_id", "name", "group", "action", "fps"]).to_pylist()
     poses = (np.frombuffer(p.as_buffer(), dtype="<f4").reshape(-1, NUM_JOINTS, 3) for p in batch.column("poses"))
     return [Clip(poses=pose, **row) for row, pose in zip(rows, poses, strict=True)]

@@ -1,21 +1,21 @@
-"""Models beside each other on the same windows; what `uplift compare --json` prints."""
+"""Comparison of models on the same windows, as printed by `uplift compare --json`."""
 
 from data_contracts.report import METRICS, Estimate, Estimates, Frozen, MethodScores, Resampling
 
 
-class Contender(Frozen):
-    """A model that is compared.
+class ComparedModel(Frozen):
+    """One model of a comparison.
 
     Attributes
     ----------
     name
-        As it was asked for.
+        Reference given by the user.
     report
-        Digest of the report that its scores are from.
+        Digest of the report with its scores.
     checkpoint
         SHA-256 of its weights.
     difference
-        How much larger its scores are than the first one's, window by window; none of the first itself.
+        Scores minus those of the first model, window by window; None for the first model.
     """
 
     name: str
@@ -26,16 +26,16 @@ class Contender(Frozen):
 
 
 class Comparison(Frozen):
-    """Models on the windows of one split, in the order they were asked for."""
+    """Models on the windows of one split, in the given order."""
 
     windows: str
     split: str
     resampling: Resampling
-    contenders: tuple[Contender, ...]
+    models: tuple[ComparedModel, ...]
 
 
 def verdict(metric: str, difference: Estimate) -> str:
-    """Whether a difference in one of `METRICS` is for the better or the worse, as far as its interval tells."""
+    """Return whether a difference in one of `METRICS` is `better`, `worse` or, by its interval, `not certain`."""
     if difference.interval is None or difference.interval[0] <= 0 <= difference.interval[1]:
         return "not certain"
     return "better" if (difference.value < 0) == METRICS[metric].lower_is_better else "worse"

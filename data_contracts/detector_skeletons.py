@@ -1,18 +1,14 @@
-"""What 2D detectors call a body: the keypoints of each, and how the 17 joints of H36M derive from them.
+"""Keypoint skeletons of 2D detectors, and the weights by which the 17 H36M joints derive from them.
 
-Notable decisions:
-- a keypoint has one name in every skeleton, `left_...` and `right_...` in pairs; so mirrors and limbs need no table;
-- a derived joint is a weighted sum of keypoints, weights summing to 1, wherever it lies: negative ones reach beyond a
-  keypoint. It is missing where one of its keypoints is: nothing is put in a keypoint's place;
-- the pelvis is the middle of the hips, as in this project's motion (to 1e-7 m), whether or not there is a keypoint;
-- thorax: the neck where there is one, else the middle of the shoulders. The spine lies half way to the pelvis;
-- a detector's nose is the tip, H36M's lies a quarter nearer to the shoulders (GAST-Net, tools/mpii_coco_h36m.py);
-- head: the top of the head where there is one, else ears and shoulders, which are seen from behind as well. With the
-  length from the middle of the shoulders to that of the hips as 1, ears are 0.35 above the shoulders (805 people of
-  AlphaPose), H36M's head 0.55 (CMU's motion), hence 1.6;
-- `PLACES` is the other direction, where a keypoint lies on an H36M body, by the same measurements: AlphaPose's neck
-  0.14 above the shoulders and top of the head 0.59, OpenPose's (BODY_25B) 0.07 and 0.61, CMU's thorax 0.08 and nose
-  0.27. A neck of COCO-18 and BODY_25 is the middle of the shoulders by OpenPose's own definition.
+- A keypoint has one name in all skeletons, with `left_` and `right_` in pairs.
+- A derived joint is a weighted sum of keypoints with weights that sum to 1; it is missing if a keypoint is missing.
+- Pelvis: midpoint of the hips. Thorax: the neck, or the midpoint of the shoulders. Spine: halfway between both. Nose: a
+  quarter of the way from the detector's nose tip to the shoulders (GAST-Net, tools/mpii_coco_h36m.py).
+- Head: the top of the head, or from ears and shoulders. With the trunk length as 1, ears are 0.35 above the shoulders
+  (805 people, AlphaPose) and H36M's head 0.55 (CMU), hence the factor 1.6.
+- `PLACES` maps H36M joints to keypoints by the same measurements: AlphaPose's neck is 0.14 above the shoulders and its
+  top of the head 0.59, OpenPose's (BODY_25B) 0.07 and 0.61, CMU's thorax 0.08 and nose 0.27. The neck of COCO-18 and
+  BODY_25 is the midpoint of the shoulders by OpenPose's definition.
 
 Orders: COCO (cocodataset.org), OpenPose (doc/02_output.md and src/openpose/pose/poseParameters.cpp), Halpe-FullBody
 (README, its face as iBUG 300-W), MediaPipe (pose landmarker).
@@ -31,7 +27,7 @@ Weights = Mapping[str, float]  # of named points; sum 1
 
 
 class Detector(StrEnum):
-    """Names of the skeletons."""
+    """Names of the keypoint skeletons."""
 
     COCO17 = "coco17"
     COCO18 = "coco18"
@@ -44,7 +40,7 @@ class Detector(StrEnum):
 
 
 def _sum(*terms: tuple[float, Weights]) -> dict[str, float]:
-    """Weights of a weighted sum of points."""
+    """Return the weights of a weighted sum of points."""
     total: dict[str, float] = {}
     for factor, weights in terms:
         for name, weight in weights.items():
@@ -61,7 +57,7 @@ _OF_LIMBS = {f"{side}_{limb}": {f"{side}_{limb}": 1.0} for side in ("left", "rig
 
 
 def _derivations(thorax: Weights, head: Weights) -> dict[str, Weights]:
-    """Weights over keypoints of every H36M joint."""
+    """Return the weights over keypoints of every H36M joint."""
     return {
         **_OF_LIMBS,
         "pelvis": _mid("hip"),
@@ -76,7 +72,7 @@ _NECK, _CROWN = {"neck": 1.0}, {"head": 1.0}
 _ABOVE_EARS = _sum((1.6, _mid("ear")), (-0.6, _mid("shoulder")))
 _EAR = {"nose": 0.1, "head": 0.6, "left_shoulder": 0.15, "right_shoulder": 0.15}
 _ASIDE = {"left_shoulder": 0.2, "right_shoulder": -0.2}
-# weights over H36M joints of each keypoint that a derivation uses; a skeleton's own `places` go before these
+# weights over H36M joints of each keypoint that a derivation uses; `places` of a skeleton override these
 PLACES: Mapping[str, Weights] = {
     **_OF_LIMBS,
     "nose": _sum((4 / 3, {"nose": 1}), (-1 / 3, _mid("shoulder"))),
@@ -93,21 +89,21 @@ class DetectorSkeleton:
 
     keypoints: tuple[str, ...]
     derivations: Mapping[str, Weights]
-    places: Mapping[str, Weights] = field(default_factory=dict)  # where they are not those of `PLACES`
+    places: Mapping[str, Weights] = field(default_factory=dict)  # overrides of `PLACES`
 
     @cached_property
     def mirror(self) -> tuple[int, ...]:
-        """`mirror[k]` is the keypoint that takes k's place when left and right are exchanged; x is negated."""
+        """`mirror[k]` replaces keypoint k when left and right are exchanged; x is negated."""
         return tuple(self.keypoints.index(_other_side(name)) for name in self.keypoints)
 
     @cached_property
     def weights(self) -> np.ndarray:
-        """(17, K) float32: H36M's joints from keypoints; rows sum to 1."""
+        """Matrix (17, K) float32 from keypoints to H36M joints; rows sum to 1."""
         return _matrix([self.derivations[joint] for joint in JOINTS], self.keypoints)
 
     @cached_property
     def shown(self) -> np.ndarray:
-        """(17, 17) float32: H36M's joints as derived from this detector's keypoints on an H36M body; rows sum to 1."""
+        """Matrix (17, 17) float32 from H36M joints to the joints derived from this detector; rows sum to 1."""
         places = {**PLACES, **self.places}
         used = np.flatnonzero(self.weights.any(axis=0))
         return self.weights[:, used] @ _matrix([places[self.keypoints[index]] for index in used], JOINTS)
@@ -143,7 +139,7 @@ def _other_side(name: str) -> str:
 
 
 def _matrix(rows: list[Weights], names: tuple[str, ...]) -> np.ndarray:
-    """(rows, names) float32: the weights of each row."""
+    """Return the weights of each row as (rows, names) float32."""
     return np.array([[row.get(name, 0.0) for name in names] for row in rows], dtype=np.float32)
 
 

@@ -1,4 +1,4 @@
-"""Errors that name what a person can act on: what was wrong, where, and what to do."""
+"""Errors for the user: the message states the fault, the place and the remedy."""
 
 from collections.abc import Sequence
 
@@ -6,17 +6,17 @@ _NAMED = 5
 
 
 class InputError(ValueError):
-    """An input, parameter or file given from outside is refused.
+    """Invalid input, parameter or file.
 
-    The message stands alone: it names the file, clip or field, the value, and the bound or the remedy. The command
-    line prints it as its one line and ends with exit code 2.
+    The message names the file, clip or field, the value, and the bound or the remedy. The command line prints it as
+    one line and ends with exit code 2.
     """
 
 
 class RefusedPickle(InputError):
-    """A pickle asked for something other than numpy arrays and plain containers, or is damaged."""
+    """A pickle is damaged, or contains something other than numpy arrays and plain containers."""
 
 
 def some(names: Sequence[object]) -> str:
-    """The first few names, and how many more there are: for a message."""
+    """Return the first few names and the number of others, for a message."""
     return ", ".join(map(str, names[:_NAMED])) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")

@@ -1,10 +1,9 @@
-"""What stages hand over: the result of any stage, and the evaluation report.
+"""Results of stages, and the evaluation report.
 
-Notable decisions:
-- every score stands with its interval, and every interval says whether people or clips were drawn again, and how many;
-- a report is frozen and has a version of its own: a reader of another version is told so, and not misled;
-- `errors.parquet` has, of every window and method, what each score is a weighted mean of. So whatever is asked of a
-  report afterwards (another group, another model on the same windows) is answered without a network.
+- Every score has an interval, with the resampled unit (subjects or clips) and their number.
+- The report has a version; reading another version raises an error.
+- `errors.parquet` has for every window and method the values of which each score is a weighted mean. So other groups
+  and other models on the same windows can be scored later without a network.
 """
 
 from pathlib import Path
@@ -17,20 +16,20 @@ from data_contracts.skeleton import JOINTS
 from data_contracts.store.folders import Stage
 
 if TYPE_CHECKING:
-    import pandas as pd  # takes a third of a second, which whoever reads no table need not wait for
+    import pandas as pd  # its import takes a third of a second
 
 REPORT_FILE = "report.json"
 ERRORS_FILE = "errors.parquet"
 BASELINES = ("mean_depth", "linear", "mlp")
 METHODS = ("model", *BASELINES)
-ROBUSTNESS_METHODS = ("model", "linear", "mlp")  # mean depth has nothing to lose
+ROBUSTNESS_METHODS = ("model", "linear", "mlp")  # mean depth does not depend on the corrupted input
 PCK_MM = 150.0  # the threshold of every reported PCK
 PCK_CURVE_MM = tuple(range(0, 201, 5))  # thresholds of `pck_curve`
 YAW_BIN_DEG = 45
 
 
 class Metric(NamedTuple):
-    """What people call a score, its unit (a share has none), and the column that weighs a window in its mean."""
+    """Label and unit of a score (shares have none), and the column with the weight of a window in its mean."""
 
     label: str
     unit: str
@@ -38,7 +37,7 @@ class Metric(NamedTuple):
 
     @property
     def lower_is_better(self) -> bool:
-        """Errors are lengths; shares are of joints that are right."""
+        """Whether the score is an error (a length) and not a share of correct joints."""
         return bool(self.unit)
 
 
@@ -53,37 +52,37 @@ METRICS = {
 }
 JOINT_COLUMNS = {joint: f"{joint}_mm" for joint in JOINTS}
 
-# Columns of errors.parquet, a row per window. What a window is; frames that are not padding; the weights of the window
-# in a mean over frames, pairs and triples of consecutive frames (one that n windows cover weighs 1/n in each).
+# Columns of errors.parquet, one row per window: description of the window, frames without padding, and weights of the
+# window in means over frames, pairs and triples of frames (a frame covered by n windows has weight 1/n in each).
 WINDOW_COLUMNS = ("window_id", "clip_id", "group", "action", "camera", "yaw_deg")
 WEIGHT_COLUMNS = ("frames", "weight", "pair_weight", "triple_weight")
-# Its means of the model; those of a baseline are called <baseline>_<column>.
+# Means of the model; columns of a baseline are named <baseline>_<column>.
 SCORE_COLUMNS = (*METRICS, *JOINT_COLUMNS.values())
 
 
 def baseline_file(name: str) -> str:
-    """Name of the file that holds a fitted baseline, one of `BASELINES`."""
+    """Return the file name of a fitted baseline, one of `BASELINES`."""
     return f"{name}.safetensors"
 
 
 def weight_column(column: str) -> str:
-    """The column that weighs a window in the mean of one of `SCORE_COLUMNS`."""
+    """Return the column with the weight of a window in the mean of one of `SCORE_COLUMNS`."""
     return METRICS[column].weight if column in METRICS else "weight"
 
 
 def error_column(method: str, column: str) -> str:
-    """The column of errors.parquet that holds one of `SCORE_COLUMNS` of one of `METHODS`."""
+    """Return the column of errors.parquet with one of `SCORE_COLUMNS` of one of `METHODS`."""
     return column if method == "model" else f"{method}_{column}"
 
 
 class Frozen(BaseModel):
-    """Base of what is handed over: immutable, and nothing in it that the contract does not name."""
+    """Base of result models: immutable, without unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class StageResult(BaseModel):
-    """What every stage flow returns: where its folder is, and what came out."""
+    """Result of a stage: its folder, counts and statistics."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -97,7 +96,7 @@ class StageResult(BaseModel):
 
     @classmethod
     def of(cls, stage: Stage) -> "StageResult":
-        """The result of a stage whose `open_stage` block has ended."""
+        """Return the result of a stage whose `open_stage` block has ended."""
         return cls(
             stage=stage.name,
             folder=str(stage.folder),
@@ -109,7 +108,7 @@ class StageResult(BaseModel):
         )
 
     def summary(self) -> dict[str, Any]:
-        """What `--json` prints: folder, digest, cached, seconds, counts; of an evaluation, its scores as well."""
+        """Return the content of `--json`: folder, digest, cached, seconds, counts and, for evaluations, scores."""
         summary = self.model_dump(include={"stage", "folder", "digest", "cached", "seconds"}) | self.counts
         scores = ("metrics", "intervals", "robustness")
         return summary | {name: self.statistics[name] for name in scores if name in self.statistics}
@@ -121,9 +120,10 @@ class StageResult(BaseModel):
 
 
 class Resampling(Frozen):
-    """How intervals are made: what was seen is drawn again, with replacement, `resamples` times.
+    """Bootstrap of the intervals: units are drawn with replacement, `resamples` times.
 
-    People are drawn where there are `min_people`, else clips: windows of one clip, and clips of one person, are alike.
+    Units are subjects if there are at least `min_people`, else clips, since windows of a clip, and clips of a subject,
+    are correlated.
     """
 
     confidence: float = Field(0.95, gt=0.5, lt=1)
@@ -133,7 +133,7 @@ class Resampling(Frozen):
 
 
 class Estimate(Frozen):
-    """A score of some windows; `low` to `high`: its interval over their `units` people or clips, none of one alone."""
+    """Score of some windows, with its interval `low` to `high` over `units`; a single unit has no interval."""
 
     value: float
     low: float | None
@@ -144,15 +144,15 @@ class Estimate(Frozen):
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """Its bounds, where there are any."""
+        """Bounds of the interval, or None."""
         return None if self.low is None or self.high is None else (self.low, self.high)
 
 
 class Estimates(Frozen):
-    """Scores over all frames of some windows, or how two methods differ there; the tables are of the MPJPE, in mm.
+    """Scores over all frames of some windows, or differences of two methods; the tables contain MPJPE in mm.
 
-    MPJVE is in mm per frame, the acceleration error in mm per frame², PCK and AUC are in [0, 1]. `per_group_mm`: by
-    person; `per_yaw_mm`: by where the camera looks, in bins of `YAW_BIN_DEG` degrees.
+    MPJVE is in mm per frame, the acceleration error in mm per frame², PCK and AUC in [0, 1]. `per_group_mm` is by
+    subject, `per_yaw_mm` by camera direction in bins of `YAW_BIN_DEG` degrees.
     """
 
     mpjpe_mm: Estimate
@@ -168,35 +168,35 @@ class Estimates(Frozen):
     per_yaw_mm: dict[str, Estimate]
 
     def metrics(self) -> dict[str, Estimate]:
-        """`METRICS`, by name."""
+        """Return the estimates of `METRICS` by name."""
         return {name: getattr(self, name) for name in METRICS}
 
 
 class MethodScores(Estimates):
     """Scores of one method.
 
-    pck_curve: shares of joints within each of `PCK_CURVE_MM`, in [0, 1]. train_minutes: what its training, or its fit,
-    took; none where that is not known.
+    pck_curve: shares of joints within each of `PCK_CURVE_MM`, in [0, 1]. train_minutes: duration of training or fit, or
+    None if unknown.
     """
 
     pck_curve: tuple[float, ...]
     train_minutes: float | None = None
 
     def headline(self) -> dict[str, float]:
-        """The metrics without intervals, and the minutes where they are known."""
+        """Return the metrics without intervals, and the training minutes if known."""
         values = {name: estimate.value for name, estimate in self.metrics().items()}
         return values if self.train_minutes is None else values | {"train_minutes": self.train_minutes}
 
     def intervals(self) -> dict[str, tuple[float, float]]:
-        """The intervals of the metrics, where there are any."""
+        """Return the intervals of the metrics that have one."""
         return {name: estimate.interval for name, estimate in self.metrics().items() if estimate.interval}
 
 
 class Robustness(Frozen):
-    """MPJPE on some windows of a split as detectors would show them, beside that on the same windows as they are.
+    """MPJPE on some windows of a split under detector errors, and on the same windows without them.
 
     mpjpe_mm: condition -> method (`ROBUSTNESS_METHODS`) -> mm. Conditions: `clean`; `noise`, that of `DetectorNoise`;
-    `missing`, a fifth of the joints at 0 with confidence 0; and each detector, its keypoints brought to H36M's joints.
+    `missing`, a fifth of the joints at 0 with confidence 0; and each detector skeleton, mapped to H36M joints.
     """
 
     windows: int
@@ -204,20 +204,20 @@ class Robustness(Frozen):
 
 
 class Report(Frozen):
-    """Evaluation of a model beside the baselines, on the same windows; `report.json`.
+    """Evaluation of a model and the baselines on the same windows; `report.json`.
 
     Attributes
     ----------
     digests
-        Of the report itself, and of what it is a function of: windows, checkpoint, baselines.
+        Digests of the report and of its inputs: windows, checkpoint, baselines.
     model_uri
-        The LoggedModel in MLflow that holds these weights; none where there was none.
+        URI of the LoggedModel in MLflow with these weights, or None.
     versions
-        Of the contracts, Python, and what computed.
+        Versions of the contract, Python and packages.
     resampling
-        How the intervals were made.
+        Bootstrap settings of the intervals.
     robustness
-        None where it was not asked for.
+        Scores under detector errors, or None if they were not requested.
     """
 
     report_version: Literal[2] = 2
@@ -238,17 +238,17 @@ class Report(Frozen):
     robustness: Robustness | None = None
 
     def methods(self) -> dict[str, MethodScores]:
-        """The model and the baselines, by name."""
+        """Return the scores of the model and the baselines by name."""
         return {name: getattr(self, name) for name in METHODS}
 
 
 def read_report(folder: Path) -> Report:
-    """The report of an evaluate stage.
+    """Read the report of an evaluate stage.
 
     Raises
     ------
     InputError
-        There is none, or it is of another version.
+        The report is missing or has another version.
     """
     try:
         return Report.model_validate_json((folder / REPORT_FILE).read_bytes())
@@ -257,13 +257,13 @@ def read_report(folder: Path) -> Report:
     except ValidationError as error:
         first = error.errors()[0]
         raise InputError(
-            f"{folder / REPORT_FILE}: is no report as this version writes it ({'.'.join(map(str, first['loc']))}:"
+            f"{folder / REPORT_FILE}: not a report of this version ({'.'.join(map(str, first['loc']))}:"
             f" {first['msg']}); evaluate the model again"
         ) from error
 
 
 def read_errors(folder: Path, method: str = "model") -> "pd.DataFrame":
-    """The error table of one of `METHODS` in a report's folder: a row per window, its scores as `SCORE_COLUMNS`."""
+    """Read the error table of one of `METHODS`: one row per window, with `SCORE_COLUMNS`."""
     import pandas as pd
 
     scores = {error_column(method, name): name for name in SCORE_COLUMNS}
@@ -272,7 +272,7 @@ def read_errors(folder: Path, method: str = "model") -> "pd.DataFrame":
 
 
 def write_errors(folder: Path, errors: dict[str, "pd.DataFrame"]) -> None:
-    """The error tables of all methods, side by side, as `errors.parquet`."""
+    """Write the error tables of all methods into one `errors.parquet`."""
     import pandas as pd
 
     of_windows = errors["model"][[*WINDOW_COLUMNS, *WEIGHT_COLUMNS]]

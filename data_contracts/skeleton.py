@@ -25,7 +25,7 @@ JOINTS = (
 NUM_JOINTS = len(JOINTS)
 PELVIS = 0
 
-# (parent, child) index pairs, from the pelvis outward: a parent's bone stands before its children's.
+# (parent, child) index pairs, from the pelvis outward: a parent's bone comes before its children's.
 BONES = (
     (0, 1), (1, 2), (2, 3),
     (0, 4), (4, 5), (5, 6),

@@ -1,8 +1,7 @@
-"""Which files a person means who names files and folders, and which clip list goes with each.
+"""Find motion files with their clip lists, and keypoint files, from paths given by the user.
 
-A folder stands for the motion files in it and in its subfolders, by their endings and in the order of their names. A
-file's clip list is looked for beside it: FILE with the ending .csv, or else `clip_list.csv`, which says whose it is
-where no other motion file stands in its folder.
+A folder means the motion files in it and its subfolders, by extension, sorted by name. The clip list of a file is
+FILE.csv or, if there is no other motion file in the folder, `clip_list.csv`.
 """
 
 from collections.abc import Sequence
@@ -12,18 +11,18 @@ from pathlib import Path
 
 from data_contracts.errors import InputError, some
 
-ENDINGS = (".pkl", ".pickle", ".npz", ".npy")  # in a folder; a file that is named may have any
+ENDINGS = (".pkl", ".pickle", ".npz", ".npy")  # in a folder; a file given by name may have any extension
 CLIP_LIST = "clip_list.csv"
-KEYPOINT_ENDINGS = (".json", ".npz", ".npy", ".csv", ".trc")  # in a folder; a file that is named may have any
-_FRAME_BYTES = 1 << 20  # of a JSON, looked through for what tells a frame
+KEYPOINT_ENDINGS = (".json", ".npz", ".npy", ".csv", ".trc")  # in a folder; a file given by name may have any extension
+_FRAME_BYTES = 1 << 20  # bytes of a JSON file that are searched for keys of a frame
 _AMASS = "_joints_h36m"
-_ISO_BOXES = (b"ftyp", b"moov", b"mdat", b"wide")  # of MP4 and QuickTime
+_ISO_BOXES = (b"ftyp", b"moov", b"mdat", b"wide")  # MP4 and QuickTime
 _VIDEO_STARTS = (b"\x1aE\xdf\xa3", b"\x00\x00\x01\xba", b"\x00\x00\x01\xb3", b"FLV\x01")
 
 
 @dataclass(frozen=True)
 class MotionFile:
-    """A motion file, and the CSV that says who moves in which of its clips; none: the file alone says it."""
+    """A motion file, with the CSV of its clip metadata if there is one."""
 
     path: Path
     clip_list: Path | None = None
@@ -31,10 +30,7 @@ class MotionFile:
 
 @dataclass(frozen=True)
 class KeypointSource:
-    """A file of 2D keypoints, or a folder with a JSON for each frame: `files` are what is read, by their names.
-
-    Of a video the keypoints have to be found first.
-    """
+    """A file of 2D keypoints, a folder with one JSON per frame (`files`, sorted by name), or a video."""
 
     path: Path
     files: tuple[Path, ...]
@@ -42,17 +38,17 @@ class KeypointSource:
 
     @property
     def is_folder(self) -> bool:
-        """One file is one frame."""
+        """Whether the source is a folder with one file per frame."""
         return self.files != (self.path,)
 
 
 def find_keypoints(source: str | Path) -> KeypointSource:
-    """The files that a file or folder of keypoints, or a video, stands for; a video is told by its first bytes.
+    """Return the files of a keypoint file, a keypoint folder or a video; videos are detected by their first bytes.
 
     Raises
     ------
     InputError
-        There is no such file or folder, or no `.json` in the folder.
+        The path does not exist, or the folder has no `.json` file.
     """
     path = Path(source)
     if path.is_file():
@@ -63,16 +59,16 @@ def find_keypoints(source: str | Path) -> KeypointSource:
     files = tuple(sorted(entry for entry in found if entry.is_file()))
     if not files:
         raise InputError(
-            f"{path}: no .json in this folder; a folder of keypoints has one for each frame, as OpenPose's"
+            f"{path}: no .json file in this folder; a keypoint folder has one per frame, as OpenPose writes them"
         )
     return KeypointSource(path, files)
 
 
 def find_keypoint_files(folder: str | Path) -> dict[str, KeypointSource] | None:
-    """What a folder of keypoints holds by the names that tell them apart; none: it is one source, or no folder.
+    """Return the sources in a folder by unique names, or None if the path is one source or not a folder.
 
-    One source is a folder with a JSON for each frame, told by its first one: frames have `people`. Else every file of a
-    known ending in it is a source, and every folder of frames.
+    A folder is one source if its first JSON has `people`, the key of a frame. Otherwise every file with a known
+    extension, and every folder of frames, is a source.
     """
     path = Path(folder)
     if not path.is_dir() or _is_frames(path):
@@ -92,38 +88,38 @@ def _is_frames(folder: Path) -> bool:
     try:
         return first is not None and b'"people"' in first.read_bytes()[:_FRAME_BYTES]
     except OSError:
-        return False  # whoever reads it says so
+        return False  # the reader reports the error
 
 
 def _is_video(path: Path) -> bool:
-    """An MP4 or QuickTime, AVI, Matroska or WebM, MPEG or FLV."""
+    """Return whether a file is MP4, QuickTime, AVI, Matroska, WebM, MPEG or FLV."""
     try:
         with path.open("rb") as file:
             start = file.read(12)
     except OSError:
-        return False  # whoever reads it says so
+        return False  # the reader reports the error
     is_riff = start[:4] == b"RIFF" and start[8:] == b"AVI "
-    is_iso = start[:1] < b" " and start[4:8] in _ISO_BOXES  # a box begins with its length; text does not
+    is_iso = start[:1] < b" " and start[4:8] in _ISO_BOXES  # a box starts with its length, unlike text
     return is_riff or is_iso or start.startswith(_VIDEO_STARTS)
 
 
 def find_motion_files(
     sources: str | Path | Sequence[str | Path], clip_lists: str | Path | Sequence[str | Path] | None = None
 ) -> list[MotionFile]:
-    """The motion files that `sources` stand for, each with its clip list.
+    """Return the motion files of `sources`, each with its clip list.
 
     Parameters
     ----------
     sources
-        A file or a folder, or several, in the order in which their clips are to come.
+        File or folder, or several; their order is the order of the clips.
     clip_lists
-        One for each file, in that order; none: each is looked for beside its file.
+        One per file, in the same order. Default: searched next to each file.
 
     Raises
     ------
     InputError
-        There is no such file or folder, no motion file in a folder, or one file twice; the clip lists are not as many
-        as the files; or a `clip_list.csv` stands beside several motion files.
+        A path does not exist, a folder has no motion file, a file is given twice, the number of clip lists differs from
+        the number of files, or a `clip_list.csv` is next to several motion files.
     """
     files = [file for source in _as_paths(sources) for file in _files_of(source)]
     _refuse_repeated(files)
@@ -133,27 +129,27 @@ def find_motion_files(
             raise InputError(f"{path}: no such file")
     if given and len(given) != len(files):
         raise InputError(
-            f"{len(given)} clip list(s) for {len(files)} motion file(s): pass one --clip-list for each, in the order"
-            f" {some(short_names(files))}; or none, and put each beside its file as FILE.csv"
+            f"{len(given)} clip list(s) for {len(files)} motion file(s): pass one --clip-list per file, in the order"
+            f" {some(short_names(files))}; or pass none and name the lists FILE.csv"
         )
     lists: list[Path | None] = [*given] or [_clip_list_beside(file) for file in files]
     return [MotionFile(file, clip_list) for file, clip_list in zip(files, lists, strict=True)]
 
 
 def short_names(paths: Sequence[Path]) -> list[str]:
-    """Each path by as few of its last parts as tell all of them apart: `motion.pkl`, or `cmu/motion.pkl`."""
+    """Return each path by its fewest last parts that are unique: `motion.pkl`, or `cmu/motion.pkl`."""
     whole = [path.absolute() for path in paths]
     for depth in count(1):
         names = ["/".join(path.parts[-depth:]) for path in whole]
         if len(set(names)) == len(set(whole)):
             return names
-    raise AssertionError("a path is told by all of its parts")
+    raise AssertionError("paths are unique by all of their parts")
 
 
 def data_name(files: Sequence[MotionFile]) -> str:
-    """What motion files are called between people: the first one's name, and how many more there are.
+    """Return a display name of motion files: the name of the first file and the number of others.
 
-    Of AMASS's `DATASET_joints_h36m_60.pkl` it is the data set, and where that is `amass` as well, the file's folder.
+    For AMASS's `DATASET_joints_h36m_60.pkl` it is the data set, or the folder name if the data set is `amass`.
     """
     first = files[0].path.absolute()
     name = first.stem.partition(_AMASS)[0]
@@ -190,9 +186,9 @@ def _clip_list_beside(file: Path) -> Path | None:
     ]
     if others:
         raise InputError(
-            f"{shared}: stands beside several motion files ({some([near.name for near in (file, *others)])}) and does"
-            f" not say whose it is: rename it to {own.name} or {others[0].with_suffix('.csv').name}, or pass it with"
-            " --clip-list"
+            f"{shared}: there are several motion files in its folder"
+            f" ({some([near.name for near in (file, *others)])}); rename it to {own.name} or"
+            f" {others[0].with_suffix('.csv').name}, or pass it with --clip-list"
         )
     return shared
 
@@ -201,7 +197,7 @@ def _refuse_repeated(files: list[Path]) -> None:
     seen: set[Path] = set()
     for file in files:
         if file.resolve() in seen:
-            raise InputError(f"{file}: is named twice; each motion file is ingested once")
+            raise InputError(f"{file}: given twice; pass each motion file once")
         seen.add(file.resolve())
 
 

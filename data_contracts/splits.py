@@ -1,6 +1,6 @@
-"""Splits by group: a stable hash, so that no group is in two splits and adding clips moves none.
+"""Assign groups to splits: by a stable hash, by AMASS's official split, or by names given by the user.
 
-Or AMASS's official split, by the data set that a group belongs to; or groups that the user names.
+The hash depends on the group name only, so additional clips do not change the split of a group.
 """
 
 import hashlib
@@ -16,20 +16,20 @@ SPLITS = ("train", "val", "test")
 
 
 def split_groups(statistics: Mapping[str, Any], parameters: ConvertParameters) -> dict[str, str]:
-    """Split of each group of a clip store.
+    """Return the split of each group of a clip store.
 
     Parameters
     ----------
     statistics
-        Of the manifest of an ingest stage: `groups`, and `datasets`, the AMASS data set of each group or None.
+        Statistics of an ingest manifest: `groups`, and `datasets`, the AMASS data set of each group or None.
     parameters
-        `split_by` is read; for the hash, `val_share`, `test_share` and `split_seed`; else `val_groups`, `test_groups`.
+        `split_by`, with `val_share`, `test_share` and `split_seed` for the hash, else `val_groups`, `test_groups`.
 
     Raises
     ------
     InputError
-        There are fewer groups than splits; or, by data set, a group's is unknown, or a split has none; or there is no
-        group of a name given, or nobody to validate those that train.
+        There are fewer groups than splits, a data set is unknown, a split is empty, a named group does not exist, or
+        there are training groups without validation groups.
     """
     if parameters.split_by is SplitBy.GROUPS:
         every = sorted(statistics["groups"])
@@ -41,7 +41,7 @@ def split_groups(statistics: Mapping[str, Any], parameters: ConvertParameters) -
 
 
 def official_splits(datasets: Mapping[str, str | None]) -> dict[str, str]:
-    """AMASS's official split of each group, from its data set.
+    """Return AMASS's official split of each group, from its data set.
 
     Raises
     ------
@@ -51,31 +51,30 @@ def official_splits(datasets: Mapping[str, str | None]) -> dict[str, str]:
     unknown = [group for group, dataset in datasets.items() if dataset is None]
     if unknown:
         raise InputError(
-            f"the AMASS data set of {len(unknown)} of {len(datasets)} groups is unknown ({some(unknown)}), so"
-            " convert.split_by=amass cannot place them; pass --set convert.split_by=hash, or a clip list whose fname"
-            " begins with the data set"
+            f"convert.split_by=amass: the AMASS data set of {len(unknown)} of {len(datasets)} groups is unknown"
+            f" ({some(unknown)}); pass --set convert.split_by=hash, or a clip list whose fname begins with the data set"
         )
     splits = {group: OFFICIAL_SPLIT.get(str(dataset), "train") for group, dataset in datasets.items()}
     for split in SPLITS:
         if split not in splits.values():
             official = [dataset for dataset, its_split in OFFICIAL_SPLIT.items() if its_split == split]
             raise InputError(
-                f"with convert.split_by=amass no group is in split {split}: the file has nothing of"
-                f" {', '.join(official) or 'the data sets to train on'}, only"
-                f" {some(sorted({str(dataset) for dataset in datasets.values()}))}; pass --set convert.split_by=hash"
+                f"convert.split_by=amass: split {split} is empty; it needs {', '.join(official) or 'training data'},"
+                f" the file has {some(sorted({str(dataset) for dataset in datasets.values()}))}; pass --set"
+                " convert.split_by=hash"
             )
     return splits
 
 
 def named_splits(groups: Iterable[str], named: Mapping[str, Iterable[str]]) -> dict[str, str]:
-    """Split of each group: the one for which it is `named`, else train.
+    """Return the split of each group: the split that names it, else train.
 
-    All groups may be tested: such windows are there to score models on. Who trains needs someone who validates.
+    All groups may be test groups, for windows that only score models. Training groups need a validation group.
 
     Raises
     ------
     InputError
-        There is no group of a name given, or groups train and none validates.
+        A named group does not exist, or there are training groups without validation groups.
     """
     splits = dict.fromkeys(groups, "train")
     for split, names in named.items():
@@ -86,24 +85,22 @@ def named_splits(groups: Iterable[str], named: Mapping[str, Iterable[str]]) -> d
     training = [group for group, split in splits.items() if split == "train"]
     if training and "val" not in splits.values():
         raise InputError(
-            f"groups train ({some(training)}) and none validates: training keeps the epoch that is best on the people"
-            " of val; name some of them with --set 'convert.val_groups=[...]', or test all with --set"
-            f" convert.test_groups={ALL}"
+            f"no validation group for the training groups ({some(training)}): training selects its best epoch on val;"
+            f" pass --set 'convert.val_groups=[...]', or --set convert.test_groups={ALL} to test all"
         )
     return splits
 
 
 def assign_splits(groups: Iterable[str], val_share: float, test_share: float, seed: int = 0) -> dict[str, str]:
-    """Split of each group.
+    """Return the split of each group.
 
-    A group's hash is a number in [0, 1): below `test_share` it is test, below `test_share + val_share` val, else train.
-    Where few groups leave val, test or train empty, the group whose hash is nearest to that split's range goes there,
-    taken from a split that has more than one.
+    The hash of a group is a number in [0, 1): below `test_share` is test, below `test_share + val_share` is val, else
+    train. An empty split gets the group with the nearest hash from a split that has several groups.
 
     Parameters
     ----------
     groups
-        Group of every clip; repetitions do not matter.
+        Group of every clip; repetitions have no effect.
     val_share, test_share
         Expected shares of the groups.
     seed
@@ -120,8 +117,8 @@ def assign_splits(groups: Iterable[str], val_share: float, test_share: float, se
     wanted = [split for split, (low, high) in ranges.items() if high > low]
     if len(position) < len(wanted):
         raise InputError(
-            f"{len(position)} group(s) ({', '.join(position)}) cannot fill the splits {', '.join(wanted)} without one"
-            " group standing in two; give a clip list with more subjects, or pass --set ingest.group_by=recording"
+            f"{len(position)} group(s) ({', '.join(position)}) cannot fill the splits {', '.join(wanted)}; pass a"
+            " clip list with more subjects, or --set ingest.group_by=recording"
         )
     splits = {g: next(s for s, (low, high) in ranges.items() if low <= p < high) for g, p in position.items()}
     for split in sorted(wanted, key=lambda s: ranges[s]):
@@ -131,7 +128,7 @@ def assign_splits(groups: Iterable[str], val_share: float, test_share: float, se
 
 
 def group_position(group: str, seed: int) -> float:
-    """The group's place in [0, 1): the first 8 bytes of SHA-256 of `seed:group`, as a fraction of 53 bits."""
+    """Return the hash of a group in [0, 1): the first 8 bytes of SHA-256 of `seed:group`, as a 53-bit fraction."""
     return (int.from_bytes(hashlib.sha256(f"{seed}:{group}".encode()).digest()[:8], "big") >> 11) / 2**53
 
 
@@ -145,4 +142,4 @@ def _no_group(name: str, split: str, groups: list[str]) -> str:
     bare = {group.lstrip("0").lower(): group for group in groups}
     close = [bare[name.lstrip("0").lower()]] if name.lstrip("0").lower() in bare else get_close_matches(name, groups)
     nearest = f" (did you mean {close[0]}?)" if close else ""
-    return f"convert.{split}_groups: there is no group {name} in the clips{nearest}; there are {some(groups)}"
+    return f"convert.{split}_groups: group {name} is not in the clips{nearest}; the clips have {some(groups)}"

@@ -1,8 +1,8 @@
 """The window contract: `window` frames of one clip seen by one virtual camera.
 
 A window table is Parquet, one folder per split. Arrays are little-endian float32 in fixed-size-binary columns,
-uncompressed, so that a column is one block of memory: reading it is a copy, not a decoding. pandera validates the
-scalars and per-window summaries made by numpy.
+uncompressed, so a column is one block of memory that is copied as a whole. pandera validates the scalars and per-window
+summaries computed by numpy.
 """
 
 from pathlib import Path
@@ -26,12 +26,12 @@ _FRAMES_AT_ONCE = 512
 
 
 def array_shapes(window: int) -> dict[str, tuple[int, ...]]:
-    """Shape of each array column for windows of that many frames."""
+    """Return the shape of each array column for windows of `window` frames."""
     return {"pose_2d": (window, NUM_JOINTS, 3), "pose_3d": (window, NUM_JOINTS, 3), "root_3d": (window, 3)}
 
 
 def window_schema(window: int) -> arrow.Schema:
-    """Arrow schema of a window table; shape, axes, units and joint order stand in its metadata."""
+    """Return the Arrow schema of a window table; its metadata has shapes, axes, units and joint order."""
     shapes = array_shapes(window)
     scalars = [
         ("window_id", arrow.string()),
@@ -64,7 +64,7 @@ def window_schema(window: int) -> arrow.Schema:
 
 
 class WindowSummary(pa.DataFrameModel):
-    """What every window keeps: its scalars, and its arrays reduced to one number each."""
+    """Bounds of a window: its scalars, and its arrays reduced to numbers."""
 
     window_id: str = pa.Field(unique=True)
     group: str = pa.Field(str_length={"min_value": 1})
@@ -88,7 +88,7 @@ class WindowSummary(pa.DataFrameModel):
 
 
 def validate(scalars: pd.DataFrame, arrays: dict[str, np.ndarray]) -> None:
-    """Check windows against the contract, all faults at once.
+    """Check windows against the contract and report all faults together.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def validate(scalars: pd.DataFrame, arrays: dict[str, np.ndarray]) -> None:
     Raises
     ------
     pandera.errors.SchemaErrors
-        With every failing window, check and value.
+        Contains every failed window, check and value.
     """
     table = scalars.assign(**summarise(arrays))
     named = ~table["window_id"].duplicated() & table["split"].isin(SPLITS) & (table["group"].str.len() > 0)
@@ -111,7 +111,7 @@ def validate(scalars: pd.DataFrame, arrays: dict[str, np.ndarray]) -> None:
 
 
 def summarise(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The array columns of `WindowSummary`, each (n,); a few windows at a time, so that they stay in the cache."""
+    """Return the array columns of `WindowSummary`, each (n,), computed in parts that fit the processor's cache."""
     count, window = arrays["root_3d"].shape[:2]
     step = max(1, _FRAMES_AT_ONCE // window)
     pieces = [
@@ -146,7 +146,7 @@ def _count_non_finite(array: np.ndarray) -> np.ndarray:
 
 
 def to_arrow(scalars: pd.DataFrame, arrays: dict[str, np.ndarray]) -> arrow.Table:
-    """Validated windows as a table of `window_schema`; the arrays become fixed-size-binary columns without a copy."""
+    """Return validated windows as a table of `window_schema`; arrays become columns without a copy."""
     schema = window_schema(arrays["pose_2d"].shape[1])
     columns = [arrow.array(scalars[name], type=schema.field(name).type, from_pandas=True) for name in SCALARS]
     for name in ("pose_2d", "pose_3d", "root_3d"):
@@ -158,7 +158,7 @@ def to_arrow(scalars: pd.DataFrame, arrays: dict[str, np.ndarray]) -> arrow.Tabl
 
 
 def to_numpy(table: arrow.Table, name: str) -> np.ndarray:
-    """Array column `name` of a window table as float32 (n, ...): a view where the column is one chunk."""
+    """Return array column `name` of a window table as float32 (n, ...); a view if the column is one chunk."""
     frame_bytes = 4 * int(np.prod(array_shapes(1)[name]))
     shape = array_shapes(table.schema.field(name).type.byte_width // frame_bytes)[name]
     chunks = [
@@ -171,5 +171,5 @@ def to_numpy(table: arrow.Table, name: str) -> np.ndarray:
 
 
 def split_files(folder: Path, split: str) -> list[Path]:
-    """Parquet files of one split, in writing order."""
+    """Return the Parquet files of one split, in writing order."""
     return sorted((folder / split).glob("*.parquet"))

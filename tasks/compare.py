@@ -11,7 +11,7 @@ from typing import Any
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 
-from data_contracts.comparison import Comparison, Contender
+from data_contracts.comparison import ComparedModel, Comparison
 from data_contracts.errors import InputError
 from data_contracts.report import Resampling, read_errors, read_report
 from data_contracts.store.digests import CONTRACT_VERSION, file_digest
@@ -40,19 +40,19 @@ def compare(store: Path, references: Sequence[str], resampling: Resampling = Res
     """
     folders = find_reports(store, references)
     first = read_errors(folders[0])
-    compared: list[Contender] = []
+    compared: list[ComparedModel] = []
     for name, folder in zip(references, folders, strict=True):
         report, is_first = read_report(folder), not compared
-        contender = Contender(
+        compared_model = ComparedModel(
             name=name,
             report=report.digests["report"],
             checkpoint=report.digests["checkpoint"],
             scores=report.model,
             difference=None if is_first else estimates(difference(read_errors(folder), than=first), resampling),
         )
-        compared.append(contender)
+        compared.append(compared_model)
     return Comparison(
-        windows=report.digests["windows"], split=report.split, resampling=resampling, contenders=tuple(compared)
+        windows=report.digests["windows"], split=report.split, resampling=resampling, models=tuple(compared)
     )
 
 

@@ -1,12 +1,8 @@
 """The keypoints contract: tracks of people in 2D, H36M's joints in pixels, one row for each frame of a track.
 
-Notable decisions:
-- the frames of a track follow each other without a gap: a longer one would begin another track. What was interpolated
-  is marked, joint by joint;
-- a joint that is missing has confidence 0 and stands at 0, 0: nothing is put in its place;
-- one file may hold several videos; a track is of one of them. fps and image size are null where they are not known;
-- joints are little-endian float32 bytes of a fixed size, as arrays of windows are. Whether tracks keep the contract is
-  decided on summaries: numpy reduces each track to a row of numbers, pandera validates the rows at once.
+- The frames of a track are consecutive; interpolated joints are marked. A missing joint is 0, 0 with confidence 0.
+- A file may contain several videos; a track belongs to one. fps and image size are null if unknown.
+- Tracks are checked by summaries: numpy reduces each track to a row of numbers, and pandera validates all rows at once.
 """
 
 import numpy as np
@@ -21,7 +17,7 @@ from data_contracts.skeleton import JOINTS, NUM_JOINTS
 KEYPOINTS_FILE = "keypoints.parquet"
 SHORT_TRACKS_FILE = "short_tracks.csv"
 SHORT_TRACK_COLUMNS = ("video", "person", "first_frame", "last_frame", "frames", "confidence")
-MOST_PIXELS = 1e5  # how far from the origin a keypoint may lie
+MOST_PIXELS = 1e5  # largest coordinate of a keypoint
 
 KEYPOINT_SCHEMA = arrow.schema(
     [
@@ -47,24 +43,24 @@ KEYPOINT_SCHEMA = arrow.schema(
 
 
 class TrackSummary(pa.DataFrameModel):
-    """What every track keeps, on one row of numbers each."""
+    """Bounds of a track on one row of numbers."""
 
     track: int = pa.Field(ge=0)
     first_frame: int = pa.Field(ge=0)
     frames: int = pa.Field(ge=1)
-    gaps: int = pa.Field(eq=0, description="Frames that do not follow the one before.")
+    gaps: int = pa.Field(eq=0, description="Number of frames that do not follow the previous one.")
     non_finite: int = pa.Field(eq=0)
     pixels_max: float = pa.Field(le=MOST_PIXELS, description="Largest |x| or |y|.")
     confidence_min: float = pa.Field(ge=0)
     confidence_max: float = pa.Field(gt=0, le=1)
-    put_in_place: int = pa.Field(eq=0, description="Missing joints that stand elsewhere than at 0, 0, or are marked.")
+    put_in_place: int = pa.Field(eq=0, description="Number of missing joints that are not at 0, 0, or are marked.")
 
     class Config:
         coerce = True
 
 
 def to_arrow(tracks: list[Track]) -> arrow.Table:
-    """Tracks as a table of `KEYPOINT_SCHEMA`, numbered in their order."""
+    """Return tracks as a table of `KEYPOINT_SCHEMA`, numbered in their order."""
     lengths = [len(track.pose_2d) for track in tracks]
     of_track = {name: np.repeat([getattr(track, name) for track in tracks], lengths) for name in ("video", "person")}
     known = {
@@ -86,7 +82,7 @@ def to_arrow(tracks: list[Track]) -> arrow.Table:
 
 
 def from_arrow(table: arrow.Table) -> list[Track]:
-    """The tracks of a table of `KEYPOINT_SCHEMA`, in its order; `pose_2d` is read-only."""
+    """Return the tracks of a table of `KEYPOINT_SCHEMA`, in its order; `pose_2d` is read-only."""
     number = table["track"].to_numpy()
     starts = np.flatnonzero(np.diff(number, prepend=number[0] - 1)) if len(number) else np.empty(0, int)
     poses, interpolated = poses_of(table), interpolated_of(table)
@@ -99,7 +95,7 @@ def from_arrow(table: arrow.Table) -> list[Track]:
 
 
 def poses_of(table: arrow.Table) -> np.ndarray:
-    """Column `pose_2d` as (rows, 17, 3) float32."""
+    """Return column `pose_2d` as (rows, 17, 3) float32."""
     column = table["pose_2d"].combine_chunks()
     chunks = column.chunks if isinstance(column, arrow.ChunkedArray) else [column]
     data = b"".join(memoryview(c.buffers()[1])[204 * c.offset : 204 * (c.offset + len(c))] for c in chunks if len(c))
@@ -107,12 +103,12 @@ def poses_of(table: arrow.Table) -> np.ndarray:
 
 
 def interpolated_of(table: arrow.Table) -> np.ndarray:
-    """Column `interpolated` as (rows, 17) bool."""
+    """Return column `interpolated` as (rows, 17) bool."""
     return (table["interpolated"].to_numpy()[:, None] >> np.arange(NUM_JOINTS)) & 1 > 0
 
 
 def summarise(table: arrow.Table) -> pd.DataFrame:
-    """A row of `TrackSummary` for each track of a table of `KEYPOINT_SCHEMA` that is sorted by track and frame."""
+    """Return a row of `TrackSummary` per track of a `KEYPOINT_SCHEMA` table sorted by track and frame."""
     if not len(table):
         return pd.DataFrame(columns=list(TrackSummary.to_schema().columns))
     number, frame, poses = table["track"].to_numpy(), table["frame"].to_numpy(), poses_of(table)
@@ -136,5 +132,5 @@ def summarise(table: arrow.Table) -> pd.DataFrame:
 
 
 def find_faults(summaries: pd.DataFrame) -> pd.DataFrame:
-    """Every check that a track breaks: columns track, check, value, bound; empty where all keep the contract."""
+    """Return failed checks with columns track, check, value, bound; empty if all tracks pass."""
     return broken_checks(TrackSummary, summaries, "track")

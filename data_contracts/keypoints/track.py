@@ -1,4 +1,4 @@
-"""One person in 2D, over consecutive frames: what reading keypoints gives and lifting takes."""
+"""Track: 2D keypoints of one person in consecutive frames."""
 
 from dataclasses import dataclass
 
@@ -7,22 +7,22 @@ import numpy as np
 
 @dataclass
 class Track:
-    """One person in consecutive frames.
+    """2D keypoints of one person in consecutive frames.
 
     Attributes
     ----------
     video
-        Which video of the file it is of; "" where there is one.
+        Name of the video in the file; "" if there is only one.
     person
-        The detector's id of the person; -1: the file has none.
+        The detector's id of the person, or -1.
     first_frame
-        Number of its first frame, counted as the file counts.
+        Number of the first frame in the file.
     pose_2d
         (frames, 17, 3) float32: x right, y down, in pixels, confidence in [0, 1]; all 0 where missing.
     interpolated
-        (frames, 17) bool: joints that were not seen, but before and after.
+        (frames, 17) bool: missing joints interpolated between earlier and later frames.
     fps, width, height
-        Where they are known.
+        Frame rate and image size in pixels, or None.
     """
 
     video: str
@@ -36,5 +36,5 @@ class Track:
 
     @property
     def last_frame(self) -> int:
-        """Number of its last frame."""
+        """Number of the last frame."""
         return self.first_frame + len(self.pose_2d) - 1

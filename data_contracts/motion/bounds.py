@@ -1,4 +1,4 @@
-"""What every motion keeps: numpy reduces each to a row of numbers, pandera validates the rows at once."""
+"""Bounds of a motion: numpy reduces each motion to a row of numbers, pandera validates all rows at once."""
 
 import numpy as np
 import pandas as pd
@@ -10,12 +10,12 @@ from data_contracts.skeleton import BONES
 
 
 class MotionSummary(pa.DataFrameModel):
-    """What every motion keeps, on one row of numbers each."""
+    """Bounds of a motion on one row of numbers."""
 
     motion: str
     frames: int = pa.Field(ge=1)
     fps: float = pa.Field(gt=0, le=1000)
-    non_finite: int = pa.Field(eq=0, description="Numbers of pose, root and confidence.")
+    non_finite: int = pa.Field(eq=0, description="Number of non-finite values in pose, root and confidence.")
     pelvis_max: float = pa.Field(eq=0, description="Largest |x|, |y| or |z| of the pose's pelvis, metres.")
     bone_max: float = pa.Field(gt=0, le=1.5, description="Longest bone, metres.")
     reach_max: float = pa.Field(le=3, description="Farthest joint from the pelvis, metres.")
@@ -28,7 +28,7 @@ class MotionSummary(pa.DataFrameModel):
 
 
 def summarise(motions: list[Motion]) -> pd.DataFrame:
-    """A row of `MotionSummary` for each motion."""
+    """Return a row of `MotionSummary` per motion."""
     parents, children = np.array(BONES).T
     rows = [
         {
@@ -51,5 +51,5 @@ def summarise(motions: list[Motion]) -> pd.DataFrame:
 
 
 def find_faults(summaries: pd.DataFrame) -> pd.DataFrame:
-    """Every check that a motion breaks: columns motion, check, value, bound; empty where all keep the contract."""
+    """Return failed checks with columns motion, check, value, bound; empty if all motions pass."""
     return broken_checks(MotionSummary, summaries, "motion")

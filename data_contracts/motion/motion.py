@@ -1,11 +1,10 @@
-"""The motion contract: what lifting returns, one person's pose in 3D in consecutive frames, and how it came about.
+"""The motion contract: the 3D pose of one person in consecutive frames, as returned by lifting.
 
-Notable decisions:
-- world axes are z up, x right and y away from the camera, so that they are right-handed; metres; the floor is z = 0;
-- the pose is relative to the pelvis and the pelvis' way stands beside it: who wants no way leaves it out, and where it
-  could not be told it is 0 with an uncertainty that is not finite;
-- `motion.npz` is what every export is made of: plain arrays, no pickle, one JSON text (`about`) for what is no array.
-  Its dates are constant, so that the same motion is the same bytes.
+- World axes: z up, x right, y away from the camera (right-handed); metres; the floor is z = 0.
+- The pose is relative to the pelvis, and the root has the path of the pelvis. An unknown root is 0 with an infinite
+  standard deviation.
+- `motion.npz` is the source of every export: arrays without pickle, and one JSON text (`about`). Its dates are
+  constant, so equal motions have equal bytes.
 """
 
 import json
@@ -26,32 +25,32 @@ UNIT = "m"
 
 @dataclass(frozen=True)
 class Motion:
-    """One person, lifted.
+    """3D motion of one person.
 
     Attributes
     ----------
     name
-        Of its folder: `person-0`.
+        Name of the folder, such as `person-0`.
     fps
-        Frames per second, as the keypoints had them.
+        Frames per second of the keypoints.
     pose_3d
         (frames, 17, 3) float32, metres, z up, relative to the pelvis.
     root
         (frames, 3) float32, metres: the pelvis in the world; the floor is z = 0.
     root_std
-        (frames, 3) float32, metres: its standard deviation along each axis; not finite where nothing is known.
+        (frames, 3) float32, metres: standard deviation of the root per axis; infinite if the root is unknown.
     confidence
-        (frames, 17) float32 in [0, 1]; 0: the joint was not seen, and the model put it there.
+        (frames, 17) float32 in [0, 1]; 0 for missing joints, whose position comes from the model alone.
     interpolated
-        (frames, 17) bool: the keypoint was not seen, but before and after.
+        (frames, 17) bool: missing keypoints interpolated between earlier and later frames.
     pose_2d
-        (frames, 17, 3) float32: what it was lifted from, in pixels; NaN where missing.
+        (frames, 17, 3) float32: input keypoints in pixels; NaN if missing.
     first_frame
-        Number of the first frame, as the file of keypoints counts.
+        Number of the first frame in the keypoint file.
     video, person
-        Which video of the file it is of ("" where there is one), and the detector's id of the person (-1: none).
+        Name of the video in the file ("" if there is only one), and the detector's id of the person, or -1.
     about
-        JSON of what was found and how: the model, scale, camera, floor and their uncertainty.
+        Estimated quantities as JSON: model, scale, camera, floor and their uncertainty.
     """
 
     name: str
@@ -69,12 +68,12 @@ class Motion:
 
     @property
     def frames(self) -> int:
-        """How many there are."""
+        """Number of frames."""
         return len(self.pose_3d)
 
     @property
     def joints(self) -> np.ndarray:
-        """(frames, 17, 3) metres, in the world."""
+        """Joints (frames, 17, 3) in world coordinates, metres."""
         return np.asarray(self.pose_3d + self.root[:, None])
 
 
@@ -108,12 +107,12 @@ def write_motion(motion: Motion, path: Path) -> None:
 
 
 def read_motion(path: Path) -> Motion:
-    """What `write_motion` wrote.
+    """Read a file of `write_motion`.
 
     Raises
     ------
     InputError
-        The file is missing or damaged, or an array is not there or of another shape.
+        The file is missing or damaged, or an array is missing or has another shape.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -125,5 +124,5 @@ def read_motion(path: Path) -> Motion:
     for name, array in arrays.items():
         wanted = (len(arrays["pose_3d"]), *_SHAPES[name])
         if array.shape != wanted:
-            raise InputError(f"{path}: {name} has shape {array.shape}, and {wanted} is wanted")
+            raise InputError(f"{path}: {name} has shape {array.shape}, expected {wanted}")
     return Motion(**arrays, **scalars, about=about)

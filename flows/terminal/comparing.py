@@ -3,7 +3,7 @@
 from rich.table import Table
 from rich.text import Text
 
-from data_contracts.comparison import Comparison, Contender, verdict
+from data_contracts.comparison import ComparedModel, Comparison, verdict
 from data_contracts.report import METRICS, Estimate, Estimates, Metric
 
 _STYLES = {"better": "green", "worse": "red", "not certain": "dim"}
@@ -12,45 +12,45 @@ _MOST_PARTS = 10
 
 
 def comparison_tables(comparison: Comparison) -> list[Table]:
-    """Every metric of every contender with its difference from the first; then where they differ with certainty."""
-    certain = [_certain_parts(one, comparison) for one in comparison.contenders]
+    """Return a table of all metrics with differences from the first model, and tables of the certain differences."""
+    certain = [_certain_parts(one, comparison) for one in comparison.models]
     return [_metrics(comparison), *(table for table in certain if table is not None)]
 
 
 def _metrics(comparison: Comparison) -> Table:
-    first, confidence = comparison.contenders[0].scores.mpjpe_mm, comparison.resampling.confidence
+    first, confidence = comparison.models[0].scores.mpjpe_mm, comparison.resampling.confidence
     table = Table(
         "score",
-        *(contender.name for contender in comparison.contenders),
+        *(compared_model.name for compared_model in comparison.models),
         title=f"{first.windows:,} windows of {comparison.windows}, split {comparison.split}: scores, and below them"
         f" their difference from the first with its {confidence:.0%} interval over {first.units} {first.over}",
         show_lines=True,
     )
     for name, metric in METRICS.items():
         unit = metric.unit or "%"
-        table.add_row(f"{metric.label}, {unit}", *(_cell(name, metric, one) for one in comparison.contenders))
+        table.add_row(f"{metric.label}, {unit}", *(_cell(name, metric, one) for one in comparison.models))
     return table
 
 
-def _cell(name: str, metric: Metric, contender: Contender) -> Text:
-    score = _number(contender.scores.metrics()[name].value, metric)
-    if contender.difference is None:
+def _cell(name: str, metric: Metric, compared_model: ComparedModel) -> Text:
+    score = _number(compared_model.scores.metrics()[name].value, metric)
+    if compared_model.difference is None:
         return Text(score)
-    difference = contender.difference.metrics()[name]
+    difference = compared_model.difference.metrics()[name]
     said = verdict(name, difference)
     return Text.assemble(score, "\n", (f"{_difference(difference, metric)} {said}", _STYLES[said]))
 
 
-def _certain_parts(contender: Contender, comparison: Comparison) -> Table | None:
+def _certain_parts(compared_model: ComparedModel, comparison: Comparison) -> Table | None:
     """The parts whose MPJPE differs from the first's, the worst first; each is judged on its own."""
-    if contender.difference is None:
+    if compared_model.difference is None:
         return None
-    of_all, metric = _parts_of(contender.difference), METRICS["mpjpe_mm"]
+    of_all, metric = _parts_of(compared_model.difference), METRICS["mpjpe_mm"]
     certain = {part: one for part, one in of_all.items() if verdict("mpjpe_mm", one) != "not certain"}
     if not certain:
         return None
     title = (
-        f"MPJPE of {contender.name} less that of {comparison.contenders[0].name}, in mm: the {len(certain)} of"
+        f"MPJPE of {compared_model.name} less that of {comparison.models[0].name}, in mm: the {len(certain)} of"
         f" {len(of_all)} parts whose interval leaves out 0"
     )
     table = Table("part", "difference", "windows", "over", title=title)

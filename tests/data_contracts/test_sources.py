@@ -45,7 +45,7 @@ def test_a_file_beside_which_no_list_stands_has_none(folder):
 def test_a_list_of_nobody_knows_which_file_is_refused_until_it_has_a_files_name(folder):
     (folder / "cmu/more.pkl").touch()
     for sources in (folder, folder / "cmu/motion.pkl"):
-        with pytest.raises(InputError, match=r"cmu/clip_list\.csv: stands beside several .*motion\.pkl.*rename it"):
+        with pytest.raises(InputError, match=r"cmu/clip_list\.csv: there are several .*motion\.pkl.*rename it"):
             find_motion_files(sources)
     (folder / "cmu/more.csv").touch()
     lists = {file.path.name: file.clip_list.name for file in find_motion_files(folder / "cmu")}
@@ -58,7 +58,7 @@ def test_a_list_of_nobody_knows_which_file_is_refused_until_it_has_a_files_name(
         (["gone.pkl"], None, r"gone\.pkl: no such file or folder"),
         (["z.npy"], ["gone.csv"], r"gone\.csv: no such file"),
         (["deep"], None, r"deep: no motion file \(\.pkl, .*\) in this folder"),
-        ([".", "cmu/motion.pkl"], None, r"cmu/motion\.pkl: is named twice"),
+        ([".", "cmu/motion.pkl"], None, r"cmu/motion\.pkl: given twice"),
         (["people", "z.npy"], ["z.csv"], r"1 clip list\(s\) for 2 motion file\(s\): .* order motion\.npz, z\.npy"),
     ],
 )

@@ -207,7 +207,7 @@ def test_windows_of_people_who_are_all_tested_pass_their_check_and_are_not_train
 def test_a_group_that_is_not_there_is_refused_before_any_worker_starts(clips, empty_store, monkeypatch):
     monkeypatch.setattr("flows.convert._write_batches", lambda *_: pytest.fail("a worker was started"))
     by_name = {"split_by": SplitBy.GROUPS, "test_groups": ("nobody",)}
-    with pytest.raises(InputError, match=r"convert\.test_groups: there is no group nobody"):
+    with pytest.raises(InputError, match=r"convert\.test_groups: group nobody is not in the clips"):
         convert(str(clips), PARAMETERS.model_copy(update=by_name), store=str(empty_store))
 
 

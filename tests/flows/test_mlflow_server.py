@@ -146,7 +146,7 @@ def test_the_better_of_two_is_promoted_served_and_rolled_back(
     quick = EvaluateParameters(robustness_windows=0)
     assert promote(evaluation=quick, store=str(team_store), fit=parameters.baselines)["promoted"]
     compared = compare(team_store, ["models:/pose-uplift@previous", "models:/pose-uplift@champion"])
-    assert compared.contenders[1].difference.mpjpe_mm.high < 0
+    assert compared.models[1].difference.mpjpe_mm.high < 0
     assert "@champion" in trace(team_store, "models:/pose-uplift/2").chain.about
     (tmp_path / "temporary").mkdir()
     code = "import sys, pathlib, tasks.mlflow_runs.registry as registry;"

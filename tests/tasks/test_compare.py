@@ -76,7 +76,7 @@ def test_a_small_difference_shared_by_people_is_certain_and_one_of_few_people_is
     second = write_report(tmp_path, "second", table().assign(mpjpe_mm=lambda errors: errors["mpjpe_mm"] - 0.3))
     third = write_report(tmp_path, "third", table(better_mm=2))
     beside = compare(tmp_path, [first.name, second.name, str(third)])
-    one, two, three = beside.contenders
+    one, two, three = beside.models
     assert one.difference is None
     assert two.difference.mpjpe_mm.value == pytest.approx(-0.3, abs=1e-3)
     assert (two.difference.mpjpe_mm.over, two.difference.mpjpe_mm.units) == ("people", 6)

@@ -49,14 +49,14 @@ def test_a_network_that_takes_windows_whole_says_so(tmp_path):
     session, pose_2d, answer = run(tmp_path / "x.onnx", 2, 12)
     with torch.inference_mode():
         np.testing.assert_allclose(answer, lift(network, pose_2d, flip=False), atol=1e-5)
-    assert session.get_modelmeta().custom_metadata_map["frames"].startswith("12, no more and no fewer")
+    assert session.get_modelmeta().custom_metadata_map["frames"].startswith("exactly 12")
     assert session.get_inputs()[0].shape == ["batch", 12, 17, 3]
 
 
 def test_a_file_that_answers_otherwise_is_not_left(tmp_path, monkeypatch):
     pytest.importorskip("onnxruntime")
     monkeypatch.setattr(model.network.onnx_export, "_difference", lambda *_: float("nan"))
-    with pytest.raises(RuntimeError, match="differ from PyTorch's by nan"):
+    with pytest.raises(RuntimeError, match="onnxruntime and PyTorch differ by nan"):
         export_onnx(make(), False, tmp_path / "x.onnx", {})
     assert not list(tmp_path.iterdir())
 
