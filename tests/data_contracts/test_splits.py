@@ -77,9 +77,9 @@ def test_groups_of_no_known_data_set_are_refused_by_name_with_the_way_out():
 @pytest.mark.parametrize(
     ("left", "message"),
     [
-        (("CMU_01", "SSM_1"), "split val: the file has nothing of HumanEva, HDM05, SFU, MoSh, only CMU, SSM"),
-        (("CMU_01", "SFU_5"), "split test: the file has nothing of Transitions, SSM, only CMU, SFU"),
-        (("SFU_5", "SSM_1"), "split train: the file has nothing of the data sets to train on, only SFU, SSM"),
+        (("CMU_01", "SSM_1"), "split val is empty; it needs HumanEva, HDM05, SFU, MoSh, the file has CMU, SSM"),
+        (("CMU_01", "SFU_5"), "split test is empty; it needs Transitions, SSM, the file has CMU, SFU"),
+        (("SFU_5", "SSM_1"), "split train is empty; it needs training data, the file has SFU, SSM"),
     ],
 )
 def test_an_empty_split_is_refused_with_the_data_sets_it_needs(left, message):
@@ -115,7 +115,7 @@ def test_who_trains_needs_someone_who_validates():
 @pytest.mark.parametrize("split", ["val", "test"])
 def test_a_name_that_no_group_has_is_refused_with_the_nearest_and_those_there_are(split):
     lists = {"val_groups": ["S1"], "test_groups": ["S9"]} | {f"{split}_groups": ["S12"]}
-    message = rf"convert\.{split}_groups: there is no group S12 .*did you mean S1\?.*there are S1, S11, S5, S9"
+    message = rf"convert\.{split}_groups: group S12 is not in the clips .*did you mean S1\?.*the clips have S1, S11, S5, S9"
     with pytest.raises(InputError, match=message):
         split_groups(PEOPLE, by_name(**lists))
 

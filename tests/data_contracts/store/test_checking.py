@@ -388,7 +388,7 @@ def test_motion_that_breaks_its_contract_is_named_by_person_and_bound(tmp_path):
     assert "person-1/motion.npz: bone_max 3.4641 breaks" in message
     assert "person-1/motion.npz: reach_max 3.4641 breaks" in message
     cut = refused(write_motions(tmp_path / "a", root=np.zeros((5, 3), np.float32)))
-    assert "person-1/motion.npz: root has shape (5, 3), and (6, 3) is wanted" in cut
+    assert "person-1/motion.npz: root has shape (5, 3), expected (6, 3)" in cut
 
 
 def test_the_command_names_the_file_of_tampered_keypoints(folders, tmp_path, monkeypatch, capsys):
