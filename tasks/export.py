@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from data_contracts.errors import InputError
+from data_contracts.store.checking import verify_input
 from data_contracts.store.code_version import code_version
 from data_contracts.store.digests import file_digest
 from model.learning.checkpoints import load_network
@@ -40,6 +41,7 @@ def export_model(store: Path, model: str, out: Path | None, flip: bool | None, f
     checkpoint = fetch_checkpoint(store, version_uri(version) if version else model)
     if flip is None:
         flip = version.tags.get(FLIP_TAG) == "True" if version else flip_untold
+    verify_input(checkpoint)
     network = load_network(checkpoint)
     if network.config.dim_out != 3:
         raise InputError(f"{model}: gives back 2D poses: it is pretrained only; fine-tune it first")

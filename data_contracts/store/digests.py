@@ -3,14 +3,14 @@
 import hashlib
 import io
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from data_contracts.errors import InputError
 from data_contracts.parameters.base import Parameters, without
 
-CONTRACT_VERSION = 9  # raised whenever the same parameters and inputs would give another result, or another digest
+CONTRACT_VERSION = 10  # raised whenever the same parameters and inputs would give another result, or another digest
 
 Kind = Literal["synthetic", "clips", "windows", "runs", "baselines", "reports", "keypoints", "motions", "pipelines"]
 
@@ -33,6 +33,8 @@ class Identity:
 
     `idle` names parameters that these inputs put out of effect, beside those that `Parameters.identity` leaves out.
     `data` is what people call files that were given; it is in no digest.
+    `paths` are the files and stage folders that the stage reads. They are in no digest either: `open_stage` verifies
+    those that a stage wrote.
     """
 
     kind: Kind
@@ -41,6 +43,7 @@ class Identity:
     inputs: dict[str, str]
     idle: frozenset[str] = frozenset()
     data: str = ""
+    paths: tuple[Path, ...] = field(default=(), compare=False)
 
     @property
     def settings(self) -> dict[str, Any]:

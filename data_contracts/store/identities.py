@@ -34,36 +34,46 @@ def synthesise(parameters: SyntheticParameters) -> Identity:
 
 def ingest(files: Sequence[MotionFile], parameters: IngestParameters) -> Identity:
     """Clips: the bytes of every motion file and of its clip list, in their order."""
-    return Identity("clips", "ingest", parameters, _motion(files), data=data_name(files))
+    paths = [path for file in files for path in (file.path, file.clip_list) if path]
+    return Identity("clips", "ingest", parameters, _motion(files), data=data_name(files), paths=tuple(paths))
 
 
 def convert(clips: Path, parameters: ConvertParameters) -> Identity:
     """Windows: the clip store."""
-    return Identity("windows", "convert", parameters, {"clips": _digest(clips)})
+    return Identity("windows", "convert", parameters, {"clips": _digest(clips)}, paths=(clips,))
 
 
 def pretrain(windows: Path, parameters: PretrainParameters, windows_2d: Path | None = None) -> Identity:
     """A pretrained network: the windows, and those whose 2D alone is used."""
     inputs = {"windows": _digest(windows)} | ({"windows_2d": _digest(windows_2d)} if windows_2d else {})
-    return Identity("runs", "pretrain", parameters, inputs, frozenset() if windows_2d else frozenset(OF_2D))
+    idle = frozenset[str]() if windows_2d else frozenset(OF_2D)
+    paths = (windows, windows_2d) if windows_2d else (windows,)
+    return Identity("runs", "pretrain", parameters, inputs, idle, paths=paths)
 
 
 def finetune(windows: Path, checkpoint: Path, parameters: FinetuneParameters) -> Identity:
     """A fine-tuned network: the windows and the bytes of the pretrained checkpoint."""
-    return Identity(
-        "runs", "finetune", parameters, {"windows": _digest(windows), "pretrained": file_digest(checkpoint)}
-    )
+    inputs = {"windows": _digest(windows), "pretrained": file_digest(checkpoint)}
+    return Identity("runs", "finetune", parameters, inputs, paths=(windows, checkpoint))
 
 
 def baselines(windows: Path, parameters: BaselinesParameters) -> Identity:
     """Fitted baselines: the windows."""
-    return Identity("baselines", "baselines", parameters, {"windows": _digest(windows)})
+    return Identity("baselines", "baselines", parameters, {"windows": _digest(windows)}, paths=(windows,))
 
 
-def evaluate(windows: Path, checkpoint: Path, baselines: str, parameters: EvaluateParameters) -> Identity:
-    """A report: the windows, the bytes of the checkpoint, and the digest of the baselines beside it."""
-    inputs = {"windows": _digest(windows), "checkpoint": file_digest(checkpoint), "baselines": baselines}
-    return Identity("reports", "evaluate", parameters, inputs)
+def evaluate(windows: Path, checkpoint: Path, baselines: str | Path, parameters: EvaluateParameters) -> Identity:
+    """Return the identity of a report: the windows, the bytes of the checkpoint, and the digest of the baselines.
+
+    Parameters
+    ----------
+    baselines
+        Folder of fitted baselines, or the digest of baselines that are not fitted yet. The stage itself needs a folder:
+        only a folder is verified before it is read.
+    """
+    fitted, folders = (_digest(baselines), (baselines,)) if isinstance(baselines, Path) else (baselines, ())
+    inputs = {"windows": _digest(windows), "checkpoint": file_digest(checkpoint), "baselines": fitted}
+    return Identity("reports", "evaluate", parameters, inputs, paths=(windows, checkpoint, *folders))
 
 
 def keypoints(source: KeypointSource, parameters: KeypointsParameters) -> Identity:
@@ -83,7 +93,7 @@ def keypoints(source: KeypointSource, parameters: KeypointsParameters) -> Identi
 def lift(keypoints: Path, checkpoint: Path, parameters: LiftParameters) -> Identity:
     """Motion: the tracks of keypoints, and the bytes of the checkpoint."""
     inputs = {"keypoints": _digest(keypoints), "checkpoint": file_digest(checkpoint)}
-    return Identity("motions", "lift", parameters, inputs)
+    return Identity("motions", "lift", parameters, inputs, paths=(keypoints, checkpoint))
 
 
 def pipeline(files: Sequence[MotionFile], parameters: PipelineParameters, start: Path | None = None) -> Identity:

@@ -15,7 +15,7 @@ import os
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,6 +39,7 @@ from data_contracts.run_names import data_behind, run_name
 from data_contracts.store.code_version import code_version
 from data_contracts.store.digests import Identity
 from data_contracts.store.folders import Stage
+from data_contracts.store.locks import hold, taken
 from data_contracts.store.manifests import read_manifest
 from tasks.mlflow_runs.names import (
     CODE_TAG,
@@ -147,7 +148,9 @@ def connect(store: Path) -> MlflowClient:
         mlflow.set_tracking_uri(uri)
     if mlflow.get_registry_uri() != uri:
         mlflow.set_registry_uri(uri)
-    with FileLock(store / CONNECTING_LOCK):  # the first connection migrates an older database: one process at a time
+    # the first connection migrates an older database: one process at a time; a read-only store is used as it is
+    alone = FileLock(store / CONNECTING_LOCK) if os.access(store, os.W_OK) else nullcontext()
+    with alone:
         _name_store(store)
         client = MlflowClient()
         if client.get_experiment_by_name(EXPERIMENT) is None:
@@ -171,7 +174,9 @@ def make_database(database: Path) -> None:
 
     A process killed while MLflow creates the tables leaves a database that MLflow cannot open again.
     """
-    with FileLock(database.with_name(CONNECTING_LOCK)):
+    if database.exists():
+        return
+    with hold(database.with_name(CONNECTING_LOCK), f"{database}"):
         if not database.exists():
             new = database.with_name(".mlflow.db.partial")
             new.unlink(missing_ok=True)
@@ -187,7 +192,7 @@ def track_stage(store: Path, stage: Stage, parent_run: str | None) -> Iterator[T
     """
     client = connect(store)
     known = find_runs(client, stage.digest, store)
-    if not stage.resumed:  # a resumed one may have called its run finished before it was killed
+    if not stage.interrupted:  # an interrupted one may have called its run finished before it was killed
         known = [run for run in known if run.info.status != "FINISHED"]
     if known:
         run = known[0]
@@ -215,7 +220,7 @@ def track_pipeline(store: Path, identity: Identity) -> Iterator[TrackedRun]:
     """The parent run of a pipeline; one of the same digest that failed, or whose process died, is taken up again."""
     client = connect(store)
     with ExitStack() as owned:
-        with FileLock(store / CONNECTING_LOCK):  # nobody else may take up its run before it is owned
+        with hold(store / CONNECTING_LOCK, "the runs of the store"):  # nobody else may take it up before it is owned
             run = _abandoned_run(client, store, identity.digest, owned)
             if run is None:
                 name = run_name(identity.name, identity.settings, identity.data)
@@ -297,7 +302,9 @@ def _owned(store: Path, run_id: str) -> Iterator[None]:
     """The run belongs to this process while the block lasts; raises `Timeout` where it belongs to another."""
     file = owner_lock(store, run_id)
     file.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(file, blocking=False):
+    with taken(file, says_who=True) as ours:
+        if not ours:
+            raise Timeout(str(file))
         yield
         file.unlink(missing_ok=True)  # it has ended well: nobody will take it up
 
