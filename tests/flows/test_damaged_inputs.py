@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import PromoteParameters
@@ -15,9 +16,9 @@ from tasks.mlflow_runs.registry import model_versions
 from tasks.mlflow_runs.runs import connect, search_stage_runs
 from tasks.promote import Meeting, weigh
 from tasks.promotion.contenders import Contenders, Ground
-from tests.flows.conftest import TINY
 
-OPTIONS = [argument for option in TINY for argument in ("--set", option)]
+PART = "train/part-00000.parquet"
+WEIGHTS = "model.safetensors"
 
 
 @pytest.fixture
@@ -38,53 +39,42 @@ def folder_of(outcome, stage, store):
     return next(store.glob(f"*/{outcome['stages'][stage]['digest']}"))
 
 
-def uplift(store, monkeypatch, capsys, *arguments):
-    monkeypatch.setattr(sys, "argv", ["uplift", *map(str, arguments), "--store", str(store), *OPTIONS])
-    with pytest.raises(SystemExit) as end:
-        main()
-    return end.value.code, capsys.readouterr().err.strip().splitlines()[-1]
+@pytest.fixture
+def uplift(copied, parameters, tmp_path, monkeypatch, capsys):
+    """Run a command on `copied` with the parameters of the pipeline; returns exit code and last line."""
+    preset = tmp_path / "tiny.yaml"
+    preset.write_text(yaml.safe_dump(parameters.model_dump(mode="json")))
+
+    def run(*arguments):
+        options = ("--store", copied, "--preset", preset)
+        monkeypatch.setattr(sys, "argv", ["uplift", *map(str, arguments), *map(str, options)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        return end.value.code, capsys.readouterr().err.strip().splitlines()[-1]
+
+    return run
 
 
 @pytest.mark.parametrize(
-    ("damaged", "file", "command", "arguments"),
+    ("damaged", "file", "rebuilt_by", "command"),
     [
-        ("ingest", "clips.parquet", "ingest SOURCE", ("convert", "{ingest}", "--set", "convert.seed=9")),
-        ("convert", "train/part-00000.parquet", "convert {ingest}", ("pretrain", "{convert}", "--set", "pretrain.seed=9")),
-        (
-            "convert",
-            "train/part-00000.parquet",
-            "convert {ingest}",
-            ("baselines", "{convert}", "--set", "baselines.mlp.seed=9"),
-        ),
-        ("convert", "train/part-00000.parquet", "convert {ingest}", ("pipeline", "--set", "pretrain.seed=9")),
-        (
-            "pretrain",
-            "model.safetensors",
-            "pretrain {convert}",
-            ("finetune", "{convert}", "--pretrained", "{pretrain}"),
-        ),
-        (
-            "finetune",
-            "model.safetensors",
-            "finetune {convert} --pretrained RUN",
-            ("evaluate", "{convert}", "--model", "{finetune}"),
-        ),
-        (
-            "baselines",
-            "mlp.safetensors",
-            "baselines {convert}",
-            ("evaluate", "{convert}", "--model", "{finetune}", "--set", "evaluate.robustness_windows=0"),
-        ),
+        ("ingest", "clips.parquet", "ingest SOURCE", "convert {ingest} --set convert.seed=9"),
+        ("convert", PART, "convert {ingest}", "pretrain {convert} --set pretrain.seed=9"),
+        ("convert", PART, "convert {ingest}", "baselines {convert} --set baselines.mlp.seed=9"),
+        ("convert", PART, "convert {ingest}", "pipeline --set pretrain.seed=9"),
+        ("pretrain", WEIGHTS, "pretrain {convert}", "finetune {convert} --pretrained {pretrain}"),
+        ("finetune", WEIGHTS, "finetune {convert} --pretrained RUN", "evaluate {convert} --model {finetune}"),
+        ("baselines", "mlp.safetensors", "baselines {convert}", "evaluate {convert} --model {finetune}"),
     ],
-)  # fmt: skip
-def test_a_command_does_not_use_a_damaged_file(damaged, file, command, arguments, outcome, copied, monkeypatch, capsys):
+)
+def test_a_command_does_not_use_a_damaged_file(damaged, file, rebuilt_by, command, outcome, copied, uplift):
     digests = {stage: result["digest"] for stage, result in outcome["stages"].items()}
     folder = folder_of(outcome, damaged, copied)
     flip_one_bit(folder / file)
-    code, line = uplift(copied, monkeypatch, capsys, *(argument.format(**digests) for argument in arguments))
+    code, line = uplift(*command.format(**digests).split())
     assert code == 2
     assert line.startswith(f"uplift: {folder}: the result is damaged: {file}: its SHA-256 is not the one in")
-    assert f"remove the folder {folder} and run `uplift {command.format(**digests)}` again" in line
+    assert f"remove the folder {folder} and run `uplift {rebuilt_by.format(**digests)}` again" in line
     client = connect(copied)
     assert model_versions(client) == []
     stages = {run.data.tags["uplift.stage"] for run in search_stage_runs(client, "")}
@@ -107,16 +97,16 @@ def test_a_worker_in_another_process_does_not_use_a_damaged_file(outcome, copied
     assert "train/part-00000.parquet: its SHA-256 is not the one in manifest.json" in done.stderr
 
 
-def test_a_half_deleted_result_is_named_with_the_command_that_rebuilds_it(outcome, copied, monkeypatch, capsys):
+def test_a_half_deleted_result_is_named_with_the_command_that_rebuilds_it(outcome, copied, uplift):
     folder = folder_of(outcome, "ingest", copied)
     (folder / "clips.parquet").unlink()
-    code, line = uplift(copied, monkeypatch, capsys, "pipeline")
+    code, line = uplift("pipeline")
     assert code == 2
     assert "the result is incomplete, missing clips.parquet" in line
     assert f"remove the folder {folder} and run `uplift ingest SOURCE` again" in line
     shutil.copy(copied / "clips" / folder.name / "quarantine.csv", folder / "clips.parquet")
     (folder / "manifest.json").write_text("")
-    code, line = uplift(copied, monkeypatch, capsys, "convert", folder)
+    code, line = uplift("convert", folder)
     assert code == 2
     assert f"{folder / 'manifest.json'}: the manifest is empty, damaged" in line
 

@@ -112,7 +112,7 @@ def test_no_byte_of_a_manifest_can_change(clips):
 )
 def test_an_empty_damaged_or_nested_manifest_is_refused_with_the_command(clips, text):
     (clips / MANIFEST).write_bytes(text.encode(errors="surrogateescape"))
-    with pytest.raises(InputError, match="the manifest is empty, damaged, edited, .* run `uplift ingest SOURCE` again"):
+    with pytest.raises(InputError, match=r"manifest is empty, damaged, edited, .* run `uplift ingest SOURCE` again"):
         read_manifest(clips)
 
 
@@ -153,9 +153,9 @@ def test_a_stage_with_a_damaged_input_is_not_computed_and_a_cached_one_does_not_
         pass
     other = identities.pretrain(windows, PretrainParameters(seed=5))
     flip(windows / "train/part-00000.parquet")
-    with pytest.raises(InputError, match=r"train/part-00000\.parquet: its SHA-256 .* run `uplift convert"):
-        with open_stage(tmp_path, other):
-            raise AssertionError("the stage was computed")
+    refusal = pytest.raises(InputError, match=r"train/part-00000\.parquet: its SHA-256 .* run `uplift convert")
+    with refusal, open_stage(tmp_path, other):
+        raise AssertionError("the stage was computed")
     assert sorted(path.name for path in (tmp_path / "runs").iterdir() if path.is_dir()) == [cached.digest]
     with open_stage(tmp_path, cached) as stage:
         assert stage.cached
@@ -243,6 +243,6 @@ def test_the_command_prints_one_line_and_ends_with_2_on_a_fault(clips, tmp_path,
         err.strip()
         .splitlines()[-1]
         .startswith(
-            f"uplift: {clips}: the result is damaged: clips.parquet: its SHA-256 is not the one in manifest.json; remove"
+            f"uplift: {clips}: the result is damaged: clips.parquet: its SHA-256 is not the one in manifest.json"
         )
     )

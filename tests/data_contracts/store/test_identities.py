@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from data_contracts.errors import InputError
 from data_contracts.parameters import (
     ConvertParameters,
     EvaluateParameters,
