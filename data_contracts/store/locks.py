@@ -13,7 +13,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -71,6 +71,23 @@ def taken(path: Path, says_who: bool = False) -> Iterator[bool]:
         yield True
 
 
+def held_if_writable(path: Path, what: str) -> AbstractContextManager[None]:
+    """Return `hold`, or an empty context for a read-only folder, in which no process can change anything."""
+    return hold(path, what) if os.access(path.parent, os.W_OK) else nullcontext()
+
+
+def must_be_writable(store: Path) -> None:
+    """Refuse a read-only store.
+
+    Raises
+    ------
+    InputError
+        The store cannot be written.
+    """
+    if not os.access(store, os.W_OK):
+        raise _not_writable(store, "it is read-only")
+
+
 def holder(path: Path) -> str | None:
     """Return a description of the process that holds the lock file `path`, or None if no process does.
 
@@ -98,9 +115,11 @@ def _refused_if_not_writable(path: Path) -> Iterator[None]:
     except Timeout:  # an OSError too
         raise
     except OSError as error:
-        raise InputError(
-            f"{path.parent}: cannot be written ({error.strerror}); make it writable or pass another --store"
-        ) from error
+        raise _not_writable(path.parent, error.strerror) from error
+
+
+def _not_writable(folder: Path, reason: str | None) -> InputError:
+    return InputError(f"{folder}: cannot be written ({reason}); make it writable or pass another --store")
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import os
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,7 @@ os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 import mlflow
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from mlflow import MlflowClient
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.data.sources import LocalArtifactDatasetSource  # type: ignore[attr-defined]
@@ -34,12 +34,13 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.async_logging.run_operations import RunOperations
 from mlflow.utils.validation import MAX_TAG_VAL_LENGTH
 
+from data_contracts.errors import InputError
 from data_contracts.presets import flatten
 from data_contracts.run_names import data_behind, run_name
 from data_contracts.store.code_version import code_version
 from data_contracts.store.digests import Identity
 from data_contracts.store.folders import Stage
-from data_contracts.store.locks import hold, taken
+from data_contracts.store.locks import held_if_writable, hold, must_be_writable, taken
 from data_contracts.store.manifests import read_manifest
 from tasks.mlflow_runs.names import (
     CODE_TAG,
@@ -139,7 +140,10 @@ def connect(store: Path) -> MlflowClient:
     """Point MLflow at its tracking store; creates the database and the experiment once, under a lock."""
     global _own_uri  # MLflow writes what it is told into the environment, where it must not pass for a user's wish
     store, uri = store.resolve(), named_uri()
-    store.mkdir(parents=True, exist_ok=True)
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{store}: cannot be written ({error.strerror}); pass another --store") from error
     if uri is None:
         database = store / "mlflow.db"
         make_database(database)
@@ -148,9 +152,8 @@ def connect(store: Path) -> MlflowClient:
         mlflow.set_tracking_uri(uri)
     if mlflow.get_registry_uri() != uri:
         mlflow.set_registry_uri(uri)
-    # the first connection migrates an older database: one process at a time; a read-only store is used as it is
-    alone = FileLock(store / CONNECTING_LOCK) if os.access(store, os.W_OK) else nullcontext()
-    with alone:
+    # the first connection migrates an older database: one process at a time
+    with held_if_writable(store / CONNECTING_LOCK, "the MLflow database"):
         _name_store(store)
         client = MlflowClient()
         if client.get_experiment_by_name(EXPERIMENT) is None:
@@ -174,10 +177,9 @@ def make_database(database: Path) -> None:
 
     A process killed while MLflow creates the tables leaves a database that MLflow cannot open again.
     """
-    if database.exists():
-        return
-    with hold(database.with_name(CONNECTING_LOCK), f"{database}"):
+    with held_if_writable(database.with_name(CONNECTING_LOCK), "the MLflow database"):
         if not database.exists():
+            must_be_writable(database.parent)
             new = database.with_name(".mlflow.db.partial")
             new.unlink(missing_ok=True)
             MlflowClient(tracking_uri=f"sqlite:///{new}").search_experiments(max_results=1)
