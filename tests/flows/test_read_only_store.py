@@ -112,7 +112,7 @@ def test_commands_that_must_write_print_one_line(read_only, detected, tmp_path):
         ("pipeline",),
         ("gc", "--keep-last", "1"),
         ("rollback", "--reason", "test"),
-        ("benchmark", "clear"),
+        ("benchmark", "unset"),
         ("export", MODEL, "--onnx", "--out", tmp_path / "model.onnx"),
     ]
     for command, (code, last) in zip(
