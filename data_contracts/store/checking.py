@@ -3,11 +3,9 @@
 `open_stage` verifies the inputs of each stage that it computes, and `uplift check` verifies any folder. Both call
 `check_folder`. The contracts of tables are not checked here: a stage checks them before it writes.
 
-A process hashes a file once: later calls compare size, times and inode. A file that changed less than two seconds
-before it was hashed is hashed again, because file systems store times in steps of up to two seconds.
+A process hashes a file once (`known_digest`), so the stages of one pipeline do not hash the same windows again.
 """
 
-import hashlib
 import logging
 import re
 import time
@@ -18,18 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from data_contracts.errors import InputError, some
-from data_contracts.store.digests import KINDS
+from data_contracts.store.digests import KINDS, known_digest
 from data_contracts.store.manifests import MANIFEST, read_manifest, rebuild
 
 OnShare = Callable[[float], None]  # called with the completed share in [0, 1]
 
 _HASHING_THREADS = 2
-_SETTLED_NANOSECONDS = 2_000_000_000
 _WORTH_A_LINE = 1.0  # seconds
 _DIGEST = re.compile("[0-9a-f]{16}")
 _LOG = logging.getLogger(__name__)
-_State = tuple[int, int, int, int]  # size, time of the last write, time of the last change, inode
-_digests: dict[Path, tuple[_State, str]] = {}  # SHA-256 of the files that this process hashed, each with its state
 
 
 @dataclass(frozen=True)
@@ -67,8 +62,10 @@ def check_folder(folder: Path, on_share: OnShare = lambda _: None) -> Checked:
         command that rebuilds the folder.
     """
     manifest = read_manifest(folder)
-    found = {str(path.relative_to(folder)) for path in folder.rglob("[!.]*") if not path.is_dir()} - {MANIFEST}
-    extra = [f"{name}: is not listed in {MANIFEST}" for name in sorted(found - manifest["files"].keys())]
+    found = [path.relative_to(folder) for path in sorted(folder.rglob("*")) if not path.is_dir()]
+    visible = [str(path) for path in found if not any(part.startswith(".") for part in path.parts)]
+    listed = {MANIFEST, *manifest["files"]}
+    extra = [f"{name}: is not listed in {MANIFEST}" for name in visible if name not in listed]
     return _check(folder, manifest, manifest["files"], extra, on_share)
 
 
@@ -91,12 +88,6 @@ def verify_input(path: Path) -> None:
     manifest = _manifest_around(folder)
     if manifest and path.name in manifest["files"]:
         _check(folder, manifest, {path.name: manifest["files"][path.name]})
-
-
-def remember(folder: Path, digests: dict[str, str]) -> None:
-    """Record the SHA-256 of files that this process has just written, so that it does not hash them again."""
-    for name, digest in digests.items():
-        _keep(folder.absolute() / name, digest, _state(folder / name))
 
 
 def _check(
@@ -123,31 +114,9 @@ def _check(
 
 def _fault(path: Path, expected: str) -> str | None:
     try:
-        return None if _digest(path.absolute()) == expected else f"its SHA-256 is not the one in {MANIFEST}"
-    except OSError as error:
-        return f"cannot be read ({error.strerror})"
-
-
-def _digest(path: Path) -> str:
-    """Return the SHA-256 of a file; the file is read if this process has not hashed it in its present state."""
-    state, known = _state(path), _digests.get(path)
-    if known and known[0] == state:
-        return known[1]
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if state == _state(path):
-        _keep(path, digest, state)
-    return digest
-
-
-def _keep(path: Path, digest: str, state: _State) -> None:
-    if time.time_ns() - max(state[1:3]) > _SETTLED_NANOSECONDS:
-        _digests[path] = state, digest
-
-
-def _state(path: Path) -> _State:
-    now = path.stat()
-    return now.st_size, now.st_mtime_ns, now.st_ctime_ns, now.st_ino
+        return None if known_digest(path) == expected else f"its SHA-256 is not the one in {MANIFEST}"
+    except InputError as error:
+        return str(error).removeprefix(f"{path.absolute()}: ")
 
 
 def _manifest_around(folder: Path) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +26,11 @@ KINDS: dict[str, Kind] = {  # stage -> the kind of folder that it leaves
     "keypoints": "keypoints",
     "lift": "motions",
 }
+
+
+_State = tuple[int, int, int, int]  # size, time of the last write, time of the last change, inode
+_SETTLED_NANOSECONDS = 2_000_000_000  # since the last write
+_known: dict[Path, tuple[_State, str]] = {}  # SHA-256 of the files that this process has read
 
 
 @dataclass(frozen=True)
@@ -80,6 +86,45 @@ def file_digest(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def known_digest(path: Path) -> str:
+    """Return the SHA-256 of a file, as hex; a process reads the file once, and again if it may have changed.
+
+    The file has changed if its size, times or inode differ. A file that was written less than two seconds before it was
+    read is read again, because file systems store times in steps of up to two seconds.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read.
+    """
+    path = path.absolute()
+    try:
+        state = _state(path)
+    except OSError:
+        return file_digest(path)  # raises
+    known = _known.get(path)
+    if known and known[0] == state:
+        return known[1]
+    digest = file_digest(path)
+    _keep(path, state, digest)
+    return digest
+
+
+def remember_digest(path: Path, digest: str) -> None:
+    """Record the SHA-256 of a file that this process has just written, so that `known_digest` does not read it."""
+    _keep(path.absolute(), _state(path), digest)
+
+
+def _keep(path: Path, state: _State, digest: str) -> None:
+    if time.time_ns() - state[1] > _SETTLED_NANOSECONDS:
+        _known[path] = state, digest
+
+
+def _state(path: Path) -> _State:
+    now = path.stat()
+    return now.st_size, now.st_mtime_ns, now.st_ctime_ns, now.st_ino
 
 
 class DigestedFile(io.FileIO):

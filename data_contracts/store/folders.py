@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from data_contracts.errors import InputError, some
-from data_contracts.store.checking import remember, verify_input
+from data_contracts.store.checking import verify_input
 from data_contracts.store.code_version import code_version
-from data_contracts.store.digests import CONTRACT_VERSION, KINDS, Identity, Kind, file_digest
+from data_contracts.store.digests import CONTRACT_VERSION, KINDS, Identity, Kind, file_digest, remember_digest
 from data_contracts.store.locks import hold
 from data_contracts.store.manifests import MANIFEST, package_versions, read_manifest, rebuild, write_manifest
 
@@ -96,7 +96,8 @@ def open_stage(store: Path, identity: Identity, resume: bool = False) -> Iterato
         stage.folder.replace(folder)
         _sync(folder.parent)
         stage.folder = folder
-        remember(folder, manifest["files"])
+        for name, digest in manifest["files"].items():
+            remember_digest(folder / name, digest)
     stage.seconds = time.perf_counter() - start
 
 

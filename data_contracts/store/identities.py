@@ -1,9 +1,7 @@
 """Which inputs each stage's result is a function of."""
 
 import hashlib
-import time
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 
 from data_contracts.parameters import (
@@ -21,10 +19,8 @@ from data_contracts.parameters import (
 )
 from data_contracts.run_names import PIPELINE
 from data_contracts.sources import KeypointSource, MotionFile, data_name
-from data_contracts.store.digests import Identity, file_digest
+from data_contracts.store.digests import Identity, file_digest, known_digest
 from data_contracts.store.manifests import read_manifest
-
-_SETTLED_NANOSECONDS = 2_000_000_000  # since the last write; file systems tell time in steps of up to that
 
 
 def synthesise(parameters: SyntheticParameters) -> Identity:
@@ -111,29 +107,10 @@ def _motion(files: Sequence[MotionFile]) -> dict[str, str]:
     inputs = {}
     for place, file in enumerate(files, start=1):
         number = "" if place == 1 else f"_{place}"
-        inputs[f"source{number}"] = _motion_digest(file.path)
+        inputs[f"source{number}"] = known_digest(file.path)  # it may have gigabytes
         if file.clip_list:
             inputs[f"clip_list{number}"] = file_digest(file.clip_list)
     return inputs
-
-
-def _motion_digest(path: Path) -> str:
-    """Of a file that may have gigabytes and is asked for by command, pipeline and stage: read once by a process.
-
-    It is read again when its size, time or inode change, and where it is so new that a write could leave all three.
-    """
-    try:
-        now = path.stat()
-    except OSError:
-        return file_digest(path)  # which says so
-    if time.time_ns() - now.st_mtime_ns < _SETTLED_NANOSECONDS:
-        return file_digest(path)
-    return _digest_of_state(path, now.st_size, now.st_mtime_ns, now.st_ino)
-
-
-@lru_cache(maxsize=4096)  # files of one ingest
-def _digest_of_state(path: Path, *_state: int) -> str:
-    return file_digest(path)
 
 
 def _digest(folder: Path) -> str:

@@ -51,12 +51,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         The folder has no manifest, or the manifest differs from the one that the stage wrote.
     """
     try:
-        text = (folder / MANIFEST).read_bytes().decode(errors="replace")
+        data = (folder / MANIFEST).read_bytes()
     except OSError as error:
-        raise InputError(
-            f"{folder}: not a finished stage folder ({MANIFEST} cannot be read: {error.strerror})"
-        ) from error
+        raise InputError(f"{folder}: not a finished stage folder ({MANIFEST}: {error.strerror})") from error
     try:
+        text = data.decode()
         manifest = json.loads(text) if text == _sealed(text.rpartition(_SEAL)[0]) else None
     except (ValueError, RecursionError):
         manifest = None

@@ -11,7 +11,7 @@ import pytest
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import ConvertParameters, IngestParameters, PretrainParameters
-from data_contracts.store import checking, identities
+from data_contracts.store import digests, identities
 from data_contracts.store.checking import check_folder, verify_input
 from data_contracts.store.digests import Identity
 from data_contracts.store.folders import CHECKPOINT_FILE, find_stage, open_stage
@@ -176,26 +176,20 @@ def test_a_damaged_checkpoint_of_a_run_stops_a_stage_and_other_checkpoints_are_a
 
 
 def test_a_process_hashes_a_folder_once_and_not_at_all_after_it_wrote_the_folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(checking, "_SETTLED_NANOSECONDS", -1)  # every state is old enough
-    opened = []
-
-    def counted(file, name):
-        opened.append(file.name)
-        return digest(file, name)
-
-    digest = checking.hashlib.file_digest
+    monkeypatch.setattr(digests, "_SETTLED_NANOSECONDS", -1)  # every state is old enough
+    hashed, digest = [], digests.file_digest
     written = write_clips(tmp_path / "a")
-    monkeypatch.setattr(checking.hashlib, "file_digest", counted)
+    monkeypatch.setattr(digests, "file_digest", lambda path: hashed.append(path) or digest(path))
     verify_input(written)
-    assert opened == []
-    other = shutil.copytree(written, tmp_path / "b" / "clips" / written.name)
+    assert hashed == []
+    other = Path(shutil.copytree(written, tmp_path / "b" / "clips" / written.name))
     for _ in range(3):
         verify_input(other)
-    assert sorted(opened) == [str(other / "clips.parquet"), str(other / "quarantine.csv")]
+    assert sorted(hashed) == [other / "clips.parquet", other / "quarantine.csv"]
     flip(other / "clips.parquet")
     with pytest.raises(InputError):
         verify_input(other)
-    assert opened[2:] == [str(other / "clips.parquet")]
+    assert hashed[2:] == [other / "clips.parquet"]
 
 
 def test_a_file_that_was_just_written_is_hashed_again(tmp_path):
