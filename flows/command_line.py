@@ -22,6 +22,7 @@ from data_contracts.errors import InputError
 from data_contracts.parameters import SYNTHETIC_SOURCE
 from data_contracts.sources import find_motion_files
 from data_contracts.store import identities
+from data_contracts.store.checking import check_folder
 from data_contracts.store.folders import resolve
 from data_contracts.store.lineage import baselines_digest, baselines_source
 from flows.terminal.lifting_commands import lifting
@@ -221,9 +222,7 @@ def _where_to_look(store: Path) -> str:
 
 @command(app)
 def check(call: Call, folder: Annotated[str, typer.Argument(help="Folder or digest of any finished stage.")]) -> None:
-    """Check that a stage folder is as it was written: its manifest, every byte, and the contract of its kind."""
-    # what brings pandera and Arrow, which other commands need not wait for
-    from data_contracts.store.checking import check_folder
+    """Verify the manifest of a stage folder and the SHA-256 of each of its files."""
     from tasks.stage_runs.bars import progress_bar
 
     path = resolve(call.store, "*", folder)

@@ -11,6 +11,7 @@ from data_contracts.errors import InputError, some
 from data_contracts.parameters import ExportFormat, KeypointsParameters, LiftParameters, Runtime
 from data_contracts.report import StageResult
 from data_contracts.sources import KeypointSource, find_keypoint_files, find_keypoints
+from data_contracts.store.checking import verify_input
 from data_contracts.store.folders import default_store, resolve
 from data_contracts.store.manifests import MANIFEST
 from flows.prefect_ui.artifacts import LIFTED_TEXT, show_page, show_people, show_stage
@@ -73,6 +74,7 @@ def lift(
         try:
             must_be_replaceable(top / name)
             result = lift_tracks(root, _read(root, one, keypoints, parent_run), found, parameters, runtime, parent_run)
+            verify_input(result.path)
             people = write_people(result.path, export or [], top / name)
         except InputError as error:
             if several is None:

@@ -14,6 +14,7 @@ from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 from data_contracts.comparison import ComparedModel, Comparison
 from data_contracts.errors import InputError
 from data_contracts.report import Resampling, read_errors, read_report
+from data_contracts.store.checking import verify_input
 from data_contracts.store.digests import CONTRACT_VERSION, file_digest
 from data_contracts.store.folders import CHECKPOINT_FILE, resolve
 from data_contracts.store.manifests import read_manifest
@@ -39,6 +40,8 @@ def compare(store: Path, references: Sequence[str], resampling: Resampling = Res
         There is no such model, or no report of it; or they were not evaluated on the same windows.
     """
     folders = find_reports(store, references)
+    for folder in folders:
+        verify_input(folder)
     first = read_errors(folders[0])
     compared: list[ComparedModel] = []
     for name, folder in zip(references, folders, strict=True):

@@ -107,7 +107,7 @@ def evaluate_lifter(
         of = f"{data_behind(store, stage.inputs)}, {parameters.split}"
         _log_playing(tracked, of, held_out, done["model"], methods["model"], parameters.batch_size)
 
-    identity = identities.evaluate(windows, checkpoint, fitted["digest"], parameters)
+    identity = identities.evaluate(windows, checkpoint, baselines, parameters)
     return run_stage(store, identity, parent_run, score)
 
 

@@ -4,12 +4,14 @@ from pathlib import Path
 from typing import Any
 
 from data_contracts.errors import InputError
+from data_contracts.store.checking import verify_input
 from data_contracts.store.code_version import code_version
 from data_contracts.store.digests import file_digest
+from data_contracts.store.locks import must_be_writable
 from model.learning.checkpoints import load_network
 from model.network.onnx_export import describe, export_onnx
 from tasks.mlflow_runs.registry import FLIP_TAG, ONNX_TAG, fetch_checkpoint, find_version, version_uri
-from tasks.mlflow_runs.runs import connect
+from tasks.mlflow_runs.runs import connect, named_uri
 
 _FOLDER = "onnx"  # of the run's artifacts
 
@@ -40,7 +42,10 @@ def export_model(store: Path, model: str, out: Path | None, flip: bool | None, f
     checkpoint = fetch_checkpoint(store, version_uri(version) if version else model)
     if flip is None:
         flip = version.tags.get(FLIP_TAG) == "True" if version else flip_untold
+    verify_input(checkpoint)
     network = load_network(checkpoint)
+    if version and named_uri() is None:
+        must_be_writable(store)  # the file becomes an artifact of the version's run
     if network.config.dim_out != 3:
         raise InputError(f"{model}: gives back 2D poses: it is pretrained only; fine-tune it first")
     name = f"{version.name}-{version.version}" if version else checkpoint.stem

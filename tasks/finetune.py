@@ -9,6 +9,7 @@ from data_contracts.errors import InputError
 from data_contracts.parameters import FinetuneParameters, HeadKind, Objective, Runtime
 from data_contracts.report import StageResult
 from data_contracts.store import identities
+from data_contracts.store.checking import verify_input
 from data_contracts.store.folders import Stage
 from data_contracts.store.manifests import read_manifest
 from model.job import Job
@@ -39,6 +40,7 @@ def finetune_lifter(
         or its network does not go with the head.
     """
     must_hold(windows, "train", "val")
+    verify_input(checkpoint)  # before its network is read
     pretrained = load_network(checkpoint)
     frames = read_manifest(windows)["parameters"]["window"]
     if frames > pretrained.config.max_frames:

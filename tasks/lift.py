@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-import pyarrow as arrow
 import pyarrow.parquet as parquet
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -56,7 +55,7 @@ def lift_tracks(
 
     def lift(stage: Stage, tracked: TrackedRun) -> None:
         tracked.log_model_input(model.logged_model_id)
-        tracks = chosen(_tracks(keypoints / KEYPOINTS_FILE), parameters.person)
+        tracks = chosen(from_arrow(parquet.read_table(keypoints / KEYPOINTS_FILE)), parameters.person)
         lifting = open_lifting(model.checkpoint, bool(wanted.flip), runtime)
         frames = sum(len(track.pose_2d) for track in tracks)
         with report_progress(stage.name, "frames", total=frames) as shown:
@@ -121,13 +120,6 @@ def open_lifting(checkpoint: Path, flip: bool, runtime: Runtime) -> Lifting:
         raise InputError(f"{checkpoint}: gives back 2D poses: it is pretrained only; fine-tune it first")
     device = make_fabric(runtime, "32-true").device
     return Lifting(network.to(device), int(about.get("window", network.config.max_frames)), about.get("fps"), flip)
-
-
-def _tracks(path: Path) -> list[Track]:
-    try:
-        return from_arrow(parquet.read_table(path))
-    except (arrow.ArrowException, OSError) as error:
-        raise InputError(f"{path}: is damaged ({error}); make it again with uplift keypoints") from error
 
 
 def _height_px(track: Track) -> float:

@@ -15,6 +15,7 @@ from data_contracts.parameters import PipelineParameters
 from data_contracts.report import StageResult, read_report
 from data_contracts.sources import MotionFile
 from data_contracts.store import identities
+from data_contracts.store.checking import verify_input
 from data_contracts.store.folders import CHECKPOINT_FILE
 from data_contracts.store.manifests import read_manifest
 from tasks.lineage.card import CARD_FILE, description_of, write_card
@@ -71,6 +72,7 @@ def register(
     licence: str | None,
 ) -> dict[str, Any]:
     """Register the fine-tuned model as `@challenger`, with its card, and put the scores on the pipeline's own run."""
+    verify_input(report.path)
     scored = read_report(report.path)
     of_model, of_all = model_scores(scored), all_scores(scored)
     tracked.log_metrics({name: value for name, value in of_all.items() if name not in of_model})

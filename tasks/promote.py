@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
-from filelock import FileLock
 from mlflow.entities.model_registry import ModelVersion
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -18,6 +17,8 @@ from prefect.cache_policies import NO_CACHE
 from data_contracts.errors import InputError
 from data_contracts.parameters import PromoteParameters
 from data_contracts.report import BASELINES, read_errors, read_report
+from data_contracts.store.checking import verify_input
+from data_contracts.store.locks import hold
 from data_contracts.store.manifests import read_manifest
 from model.scoring.intervals import difference
 from tasks.mlflow_runs.names import PREVIOUS
@@ -100,7 +101,7 @@ def decide(
     client = connect(store)
     if approval:
         verdict = replace(verdict, checks=(*verdict.checks, approval))
-    with FileLock(store / LOCK):
+    with hold(store / LOCK, "promotion"):
         champion = aliased_versions(client).get(CHAMPION)
         if (champion and version_uri(champion)) != contenders.champion:
             now, was = version_uri(champion) if champion else "nobody", contenders.champion or "nobody"
@@ -143,6 +144,7 @@ def _noise(meeting: Meeting) -> tuple[float, float] | None:
 
 def _must_be_about(version: ModelVersion, report: Path) -> None:
     """The report's checkpoint is the version's, to the byte."""
+    verify_input(report)
     examined, registered = read_manifest(report)["inputs"]["checkpoint"], version.tags.get(CHECKPOINT_TAG)
     if examined != registered:
         raise InputError(

@@ -1,194 +1,131 @@
-"""Is a finished stage folder what was written: its manifest, the bytes of its files, and the contract of its tables.
+"""Verification of stage folders: the seal of the manifest and the SHA-256 of every file.
 
-All faults are found and told at once. Tables are read a row group at a time, and only when every byte is as written.
+`open_stage` verifies the inputs of each stage that it computes, and `uplift check` verifies any folder. Both call
+`check_folder`. The contracts of tables are not checked here: a stage checks them before it writes.
+
+A process hashes a file once (`known_digest`), so the stages of one pipeline do not hash the same windows again.
 """
 
+import logging
+import re
 import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as arrow
-import pyarrow.parquet as parquet
-from pydantic import ValidationError
-from safetensors import SafetensorError, safe_open
+from data_contracts.errors import InputError, some
+from data_contracts.store.digests import KINDS, known_digest
+from data_contracts.store.manifests import MANIFEST, read_manifest, rebuild
 
-from data_contracts.errors import InputError
-from data_contracts.report import (
-    BASELINES,
-    ERRORS_FILE,
-    METHODS,
-    REPORT_FILE,
-    SCORE_COLUMNS,
-    WEIGHT_COLUMNS,
-    WINDOW_COLUMNS,
-    Report,
-    baseline_file,
-    error_column,
-    read_errors,
-)
-from data_contracts.store.check_tables import (
-    Faults,
-    OnShare,
-    check_clips,
-    check_keypoints,
-    check_motions,
-    check_windows,
-    compare,
-)
-from data_contracts.store.digests import CONTRACT_VERSION, file_digest, stage_digest
-from data_contracts.store.folders import CHECKPOINT_FILE
-from data_contracts.store.manifests import MANIFEST, read_manifest
+OnShare = Callable[[float], None]  # called with the completed share in [0, 1]
 
 _HASHING_THREADS = 2
+_WORTH_A_LINE = 1.0  # seconds
+_DIGEST = re.compile("[0-9a-f]{16}")
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Checked:
-    """A folder that is as written: `rows` are those of its tables (clips, windows, errors), else its tensors."""
+    """Result of a check without faults: stage and digest of the folder, its files and bytes, and the duration."""
 
     stage: str
     digest: str
     files: int
     bytes: int
-    rows: int
     seconds: float
 
     def describe(self) -> str:
-        """One line: what was checked, and how fast."""
-        megabytes = self.bytes / 1e6
+        """Return one line for the terminal."""
         return (
-            f"{self.stage} {self.digest}: {self.files} files, {megabytes:.1f} MB, {self.rows:,} rows are as written and"
-            f" keep the contract ({self.seconds:.1f} s, {megabytes / self.seconds:.0f} MB/s)"
+            f"{self.stage} {self.digest}: {self.files} files, {self.bytes / 1e6:.1f} MB match the manifest"
+            f" ({self.seconds:.1f} s)"
         )
 
 
 def check_folder(folder: Path, on_share: OnShare = lambda _: None) -> Checked:
-    """Check a finished stage folder of any kind.
+    """Check that a stage folder holds exactly the files of its manifest, each with its SHA-256.
+
+    Hidden files that the manifest does not list are ignored, because no stage reads them.
 
     Parameters
     ----------
     on_share
-        Called with the share in [0, 1] that is done.
+        Called with the share of the bytes in [0, 1] that is hashed.
 
     Raises
     ------
     InputError
-        The folder is not as its stage wrote it, or breaks the contract: names each file, what is wrong and where.
+        The manifest is damaged, or a file is missing, damaged or not listed. The message names the files and the
+        command that rebuilds the folder.
     """
-    start = time.perf_counter()
     manifest = read_manifest(folder)
-    faults = Faults()
-    _check_identity(folder, manifest, faults)
-    size = _check_files(folder, manifest["files"], faults, lambda share: on_share(share / 2))
-    rows = 0
-    if size is not None:
-        try:
-            rows = _check_contract(folder, manifest, faults, lambda share: on_share((1 + share) / 2))
-        except (OSError, arrow.ArrowException) as error:  # OSError: no such file, or no Parquet in it
-            faults.add(manifest["stage"], "unreadable", f"its tables cannot be read ({' '.join(str(error).split())})")
-    lines = faults.lines()
-    if lines:
-        raise InputError(
-            f"{folder}: {len(lines)} kind(s) of fault; {'; '.join(lines)}; remove the folder and run its stage again"
-        )
-    digest, seconds = manifest["digest"], time.perf_counter() - start
-    return Checked(manifest["stage"], digest, len(manifest["files"]), size or 0, rows, seconds)
+    found = [path.relative_to(folder) for path in sorted(folder.rglob("*")) if not path.is_dir()]
+    visible = [str(path) for path in found if not any(part.startswith(".") for part in path.parts)]
+    listed = {MANIFEST, *manifest["files"]}
+    extra = [f"{name}: is not listed in {MANIFEST}" for name in visible if name not in listed]
+    return _check(folder, manifest, manifest["files"], extra, on_share)
 
 
-def _check_identity(folder: Path, manifest: dict[str, Any], faults: Faults) -> None:
-    version = manifest["contract_version"]
-    if version != CONTRACT_VERSION:
-        faults.add(MANIFEST, "version", f"was written under contract version {version}; this is {CONTRACT_VERSION}")
-    of_inputs = stage_digest(manifest["stage"], version, manifest["parameters"], manifest["inputs"])
-    if of_inputs != manifest["digest"]:
-        faults.add(MANIFEST, "digest", f"digest is {manifest['digest']}; its parameters and inputs have {of_inputs}")
-    name = folder.resolve().name
-    if name != manifest["digest"]:
-        faults.add(MANIFEST, "name", f"digest is {manifest['digest']}, but the folder is named {name}")
+def verify_input(path: Path) -> None:
+    """Verify a stage folder, or one file in a stage folder, before a stage reads it.
+
+    A file that no stage wrote has no recorded SHA-256 and is accepted as it is.
+
+    Raises
+    ------
+    InputError
+        As `check_folder`.
+    """
+    if path.is_dir():
+        checked = check_folder(path)
+        if checked.seconds > _WORTH_A_LINE:
+            _LOG.info("verified %s", checked.describe())
+        return
+    folder = path.absolute().parent
+    manifest = _manifest_around(folder)
+    if manifest and path.name in manifest["files"]:
+        _check(folder, manifest, {path.name: manifest["files"][path.name]})
 
 
-def _check_files(folder: Path, digests: dict[str, str], faults: Faults, on_share: OnShare) -> int | None:
-    """Bytes of all files; None where they are not those that were written."""
-    found = {str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir()} - {MANIFEST}
-    for name in sorted(digests.keys() - found):
-        faults.add(name, "missing", "is missing")
-    for name in sorted(found - digests.keys()):
-        faults.add(name, "extra", "is not of this folder: the manifest does not list it")
-    names = sorted(digests.keys() & found)
-    sizes = {name: (folder / name).stat().st_size for name in names}
-    hashed = damaged = 0
+def _check(
+    folder: Path,
+    manifest: dict[str, Any],
+    files: dict[str, str],
+    extra: Sequence[str] = (),
+    on_share: OnShare = lambda _: None,
+) -> Checked:
+    """Hash `files` (name -> SHA-256), and raise if one of them has a fault or if there are `extra` faults."""
+    start, done = time.perf_counter(), 0
+    sizes = {name: (folder / name).stat().st_size for name in files if (folder / name).is_file()}
+    faults = [f"{name}: is missing" for name in sorted(files.keys() - sizes.keys())]
+    total = sum(sizes.values())
     with ThreadPoolExecutor(_HASHING_THREADS) as pool:
-        for name, digest in zip(names, pool.map(lambda name: file_digest(folder / name), names), strict=True):
-            if digest != digests[name]:
-                damaged += 1
-                faults.add(name, "bytes", "is not as it was written: its SHA-256 is not the one in the manifest")
-            hashed += sizes[name]
-            on_share(hashed / sum(sizes.values()))
-    return None if damaged or found != digests.keys() else sum(sizes.values())
+        for name, fault in zip(sizes, pool.map(lambda name: _fault(folder / name, files[name]), sizes), strict=True):
+            faults += [f"{name}: {fault}"] if fault else []
+            done += sizes[name]
+            on_share(done / total if total else 1.0)
+    if faults or extra:
+        raise InputError(f"{folder}: the result is damaged: {some([*faults, *extra])}; {rebuild(folder, manifest)}")
+    return Checked(manifest["stage"], manifest["digest"], len(sizes), total, time.perf_counter() - start)
 
 
-def _check_contract(folder: Path, manifest: dict[str, Any], faults: Faults, on_share: OnShare) -> int:
-    match manifest["stage"]:
-        case "ingest":
-            return check_clips(folder, manifest, faults, on_share)
-        case "convert":
-            return check_windows(folder, manifest, faults, on_share)
-        case "lift":
-            return check_motions(folder, manifest, faults)
-        case "keypoints":
-            return check_keypoints(folder, manifest, faults)
-        case "pretrain" | "finetune":
-            return _check_tensors(folder, [CHECKPOINT_FILE], faults)
-        case "baselines":
-            return _check_tensors(folder, [baseline_file(name) for name in BASELINES], faults)
-        case "evaluate":
-            return _check_report(folder, manifest, faults)
-    return 0  # synthetic motion: ingest holds it to its contract
-
-
-def _check_report(folder: Path, manifest: dict[str, Any], faults: Faults) -> int:
+def _fault(path: Path, expected: str) -> str | None:
     try:
-        report = Report.model_validate_json((folder / REPORT_FILE).read_bytes())
-    except ValidationError as error:
-        first = error.errors()[0]
-        case = f"is no report: {'.'.join(map(str, first['loc']))}: {first['msg']}"
-        faults.add(REPORT_FILE, "contract", case, error.error_count())
-        return 0
-    found = set(parquet.read_schema(folder / ERRORS_FILE).names)
-    wanted = {*WINDOW_COLUMNS, *WEIGHT_COLUMNS}
-    wanted |= {error_column(method, name) for method in METHODS for name in SCORE_COLUMNS}
-    if missing := sorted(wanted - found):
-        faults.add(ERRORS_FILE, "columns", f"has no column {missing[0]}", len(missing))
-        return 0
-    errors = read_errors(folder)
-    compare(REPORT_FILE, "windows", report.windows, manifest["counts"].get("windows"), faults)
-    compare(ERRORS_FILE, "windows", errors["window_id"].nunique(), report.windows, faults)
-    for method, scores in report.methods().items():
-        table = read_errors(folder, method)
-        for column in SCORE_COLUMNS:
-            wrong = table.loc[~(np.isfinite(table[column]) & (table[column] >= 0)), "window_id"]
-            if len(wrong):
-                case = f"window {wrong.iloc[0]}: {column} of {method} is no length and no share"
-                faults.add(ERRORS_FILE, f"{method} {column}", case, len(wrong))
-        mean = np.average(table["mpjpe_mm"], weights=table["weight"])
-        if not np.isclose(mean, scores.mpjpe_mm.value, rtol=1e-4):
-            faults.add(ERRORS_FILE, f"{method} mean", f"its MPJPE of {method} is {mean:.4g} mm, and not the report's")
-    return len(errors)
+        return None if known_digest(path) == expected else f"its SHA-256 is not the one in {MANIFEST}"
+    except InputError as error:
+        return str(error).removeprefix(f"{path.absolute()}: ")
 
 
-def _check_tensors(folder: Path, files: list[str], faults: Faults) -> int:
-    """Of `files`, which must be there, and of any other checkpoint."""
-    tensors, must = 0, [folder / file for file in files]
-    for path in [*must, *sorted(set(folder.glob("*.safetensors")) - set(must))]:
-        try:
-            with safe_open(path, framework="numpy") as checkpoint:
-                for name in checkpoint.keys():  # noqa: SIM118  it is no mapping
-                    tensors += 1
-                    if not np.isfinite(checkpoint.get_tensor(name)).all():
-                        faults.add(path.name, "finite", f"tensor {name} has values that are NaN or infinite")
-        except (OSError, SafetensorError) as error:
-            faults.add(path.name, "unreadable", f"is no safetensors file ({error})")
-    return tensors
+def _manifest_around(folder: Path) -> dict[str, Any] | None:
+    """Return the manifest of the stage folder that a file is in; None if no stage wrote the folder."""
+    if not (folder / MANIFEST).is_file():
+        return None
+    try:
+        return read_manifest(folder)
+    except InputError:  # another program's manifest.json, unless the folder has the name of a stage folder
+        if folder.parent.name in KINDS.values() and _DIGEST.fullmatch(folder.name):
+            raise
+        return None

@@ -15,11 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from data_contracts.errors import InputError
+from data_contracts.errors import InputError, some
+from data_contracts.store.checking import verify_input
 from data_contracts.store.code_version import code_version
-from data_contracts.store.digests import CONTRACT_VERSION, KINDS, Identity, Kind, file_digest
+from data_contracts.store.digests import CONTRACT_VERSION, KINDS, Identity, Kind, file_digest, remember_digest
 from data_contracts.store.locks import hold
-from data_contracts.store.manifests import MANIFEST, package_versions, read_manifest, write_manifest
+from data_contracts.store.manifests import MANIFEST, package_versions, read_manifest, rebuild, write_manifest
 
 CHECKPOINT_FILE = "model.safetensors"  # of a run folder: its best network
 
@@ -41,7 +42,8 @@ class Stage:
     statistics: dict[str, Any] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)  # SHA-256 of files that were digested while they were written
     seconds: float = 0.0
-    resumed: bool = False  # an earlier run began it and was killed
+    interrupted: bool = False  # an earlier run was killed or failed and left its partial folder
+    resumed: bool = False  # the work continues from files of that run; the work sets it
     data: str = ""  # what people call the files that it starts from, where it does
     code: dict[str, Any] = field(default_factory=dict)  # as `code_version` gives it; empty: made before it was kept
 
@@ -55,6 +57,8 @@ def default_store(store: str | Path | None = None) -> Path:
 def open_stage(store: Path, identity: Identity, resume: bool = False) -> Iterator[Stage]:
     """Run one stage: yields a `Stage` to write into, and completes its folder when the block ends without an error.
 
+    The files that the stage reads are verified first, unless the store has the result: a cached stage reads nothing.
+
     Parameters
     ----------
     store
@@ -65,7 +69,7 @@ def open_stage(store: Path, identity: Identity, resume: bool = False) -> Iterato
     Raises
     ------
     InputError
-        The store cannot be written.
+        The store cannot be written, or a file that the stage reads is damaged.
     """
     start = time.perf_counter()
     finished = find_stage(store, identity)
@@ -82,13 +86,18 @@ def open_stage(store: Path, identity: Identity, resume: bool = False) -> Iterato
         if stage is not None:
             yield stage
             return
+        for path in identity.paths:
+            verify_input(path)
         with _working(folder, identity, resume) as stage:
             yield stage
             stage.seconds = time.perf_counter() - start
-            write_manifest(stage.folder, _manifest(stage))
+            manifest = _manifest(stage)
+            write_manifest(stage.folder, manifest)
         stage.folder.replace(folder)
         _sync(folder.parent)
         stage.folder = folder
+        for name, digest in manifest["files"].items():
+            remember_digest(folder / name, digest)
     stage.seconds = time.perf_counter() - start
 
 
@@ -96,13 +105,13 @@ def open_stage(store: Path, identity: Identity, resume: bool = False) -> Iterato
 def _working(folder: Path, identity: Identity, resume: bool) -> Iterator[Stage]:
     """A stage in its partial folder, which an error clears away, unless the next run is to resume there."""
     partial = folder.with_name(f".{identity.digest}.partial")
-    resumed = partial.is_dir()
+    interrupted = partial.is_dir()
     if not resume:
         shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(exist_ok=True)
     try:
         stage = Stage(identity.name, identity.digest, partial, False, identity.settings, identity.inputs)
-        stage.resumed, stage.data, stage.code = resumed, identity.data, code_version()
+        stage.interrupted, stage.data, stage.code = interrupted, identity.data, code_version()
         yield stage
     except BaseException:
         if not resume:
@@ -111,11 +120,23 @@ def _working(folder: Path, identity: Identity, resume: bool) -> Iterator[Stage]:
 
 
 def find_stage(store: Path, identity: Identity) -> Stage | None:
-    """The finished stage of that identity, if the store has it."""
+    """Return the finished stage of that identity, or None if the store does not have it.
+
+    Raises
+    ------
+    InputError
+        The manifest is damaged or of another stage, or one of its files is missing. The content of the files is not
+        read.
+    """
     folder = store / identity.kind / identity.digest
     if not (folder / MANIFEST).is_file():
         return None
     manifest = read_manifest(folder)
+    if manifest["digest"] != identity.digest:
+        fault = f"{MANIFEST} is of {manifest['stage']} {manifest['digest']}"
+        raise InputError(f"{folder}: {fault}; {rebuild(folder)}")
+    if missing := [name for name in manifest["files"] if not (folder / name).is_file()]:
+        raise InputError(f"{folder}: the result is incomplete, missing {some(missing)}; {rebuild(folder, manifest)}")
     return Stage(
         identity.name,
         identity.digest,

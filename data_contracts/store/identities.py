@@ -1,9 +1,7 @@
 """Which inputs each stage's result is a function of."""
 
 import hashlib
-import time
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 
 from data_contracts.parameters import (
@@ -20,10 +18,8 @@ from data_contracts.parameters import (
 )
 from data_contracts.run_names import PIPELINE
 from data_contracts.sources import KeypointSource, MotionFile, data_name
-from data_contracts.store.digests import Identity, file_digest
+from data_contracts.store.digests import Identity, file_digest, known_digest
 from data_contracts.store.manifests import read_manifest
-
-_SETTLED_NANOSECONDS = 2_000_000_000  # since the last write; file systems tell time in steps of up to that
 
 
 def synthesise(parameters: SyntheticParameters) -> Identity:
@@ -33,35 +29,43 @@ def synthesise(parameters: SyntheticParameters) -> Identity:
 
 def ingest(files: Sequence[MotionFile], parameters: IngestParameters) -> Identity:
     """Clips: the bytes of every motion file and of its clip list, in their order."""
-    return Identity("clips", "ingest", parameters, _motion(files), data=data_name(files))
+    paths = [path for file in files for path in (file.path, file.clip_list) if path]
+    return Identity("clips", "ingest", parameters, _motion(files), data=data_name(files), paths=tuple(paths))
 
 
 def convert(clips: Path, parameters: ConvertParameters) -> Identity:
     """Windows: the clip store."""
-    return Identity("windows", "convert", parameters, {"clips": _digest(clips)})
+    return Identity("windows", "convert", parameters, {"clips": _digest(clips)}, paths=(clips,))
 
 
 def pretrain(windows: Path, parameters: PretrainParameters) -> Identity:
     """Return the identity of a pretrained network: its input is the windows."""
-    return Identity("runs", "pretrain", parameters, {"windows": _digest(windows)})
+    return Identity("runs", "pretrain", parameters, {"windows": _digest(windows)}, paths=(windows,))
 
 
 def finetune(windows: Path, checkpoint: Path, parameters: FinetuneParameters) -> Identity:
     """A fine-tuned network: the windows and the bytes of the pretrained checkpoint."""
-    return Identity(
-        "runs", "finetune", parameters, {"windows": _digest(windows), "pretrained": file_digest(checkpoint)}
-    )
+    inputs = {"windows": _digest(windows), "pretrained": file_digest(checkpoint)}
+    return Identity("runs", "finetune", parameters, inputs, paths=(windows, checkpoint))
 
 
 def baselines(windows: Path, parameters: BaselinesParameters) -> Identity:
     """Fitted baselines: the windows."""
-    return Identity("baselines", "baselines", parameters, {"windows": _digest(windows)})
+    return Identity("baselines", "baselines", parameters, {"windows": _digest(windows)}, paths=(windows,))
 
 
-def evaluate(windows: Path, checkpoint: Path, baselines: str, parameters: EvaluateParameters) -> Identity:
-    """A report: the windows, the bytes of the checkpoint, and the digest of the baselines beside it."""
-    inputs = {"windows": _digest(windows), "checkpoint": file_digest(checkpoint), "baselines": baselines}
-    return Identity("reports", "evaluate", parameters, inputs)
+def evaluate(windows: Path, checkpoint: Path, baselines: str | Path, parameters: EvaluateParameters) -> Identity:
+    """Return the identity of a report: the windows, the bytes of the checkpoint, and the digest of the baselines.
+
+    Parameters
+    ----------
+    baselines
+        Folder of fitted baselines, or the digest of baselines that are not fitted yet. The stage itself needs a folder:
+        only a folder is verified before it is read.
+    """
+    fitted, folders = (_digest(baselines), (baselines,)) if isinstance(baselines, Path) else (baselines, ())
+    inputs = {"windows": _digest(windows), "checkpoint": file_digest(checkpoint), "baselines": fitted}
+    return Identity("reports", "evaluate", parameters, inputs, paths=(windows, checkpoint, *folders))
 
 
 def keypoints(source: KeypointSource, parameters: KeypointsParameters) -> Identity:
@@ -81,7 +85,7 @@ def keypoints(source: KeypointSource, parameters: KeypointsParameters) -> Identi
 def lift(keypoints: Path, checkpoint: Path, parameters: LiftParameters) -> Identity:
     """Motion: the tracks of keypoints, and the bytes of the checkpoint."""
     inputs = {"keypoints": _digest(keypoints), "checkpoint": file_digest(checkpoint)}
-    return Identity("motions", "lift", parameters, inputs)
+    return Identity("motions", "lift", parameters, inputs, paths=(keypoints, checkpoint))
 
 
 def pipeline(files: Sequence[MotionFile], parameters: PipelineParameters, start: Path | None = None) -> Identity:
@@ -99,29 +103,10 @@ def _motion(files: Sequence[MotionFile]) -> dict[str, str]:
     inputs = {}
     for place, file in enumerate(files, start=1):
         number = "" if place == 1 else f"_{place}"
-        inputs[f"source{number}"] = _motion_digest(file.path)
+        inputs[f"source{number}"] = known_digest(file.path)  # it may have gigabytes
         if file.clip_list:
             inputs[f"clip_list{number}"] = file_digest(file.clip_list)
     return inputs
-
-
-def _motion_digest(path: Path) -> str:
-    """Of a file that may have gigabytes and is asked for by command, pipeline and stage: read once by a process.
-
-    It is read again when its size, time or inode change, and where it is so new that a write could leave all three.
-    """
-    try:
-        now = path.stat()
-    except OSError:
-        return file_digest(path)  # which says so
-    if time.time_ns() - now.st_mtime_ns < _SETTLED_NANOSECONDS:
-        return file_digest(path)
-    return _digest_of_state(path, now.st_size, now.st_mtime_ns, now.st_ino)
-
-
-@lru_cache(maxsize=4096)  # files of one ingest
-def _digest_of_state(path: Path, *_state: int) -> str:
-    return file_digest(path)
 
 
 def _digest(folder: Path) -> str:

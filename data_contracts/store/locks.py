@@ -1,7 +1,8 @@
-"""Locks of the store: one process works at a digest, and whoever waits is told for whom.
+"""Locks of the store: one process works on a digest, and a waiting process logs which process it waits for.
 
-The lock is the kernel's (`flock`), which lets go of it when its holder dies, however it dies. Beside it lies a note of
-the holder, for people alone: nothing is decided by it, so one that a killed process left does no harm.
+The kernel holds the lock (`flock`) and releases it when its owner dies. Each owner also locks a note next to the lock
+file. `holder` tests the lock of the note and never touches the lock file, so it cannot make an attempt on a free lock
+fail. The text of the note is for people only: no decision depends on it.
 """
 
 import fcntl
@@ -12,10 +13,12 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+
+from data_contracts.errors import InputError
 
 FIRST_WORD_SECONDS = 3.0  # of waiting in silence: most waits are over by then
 NEXT_WORD_SECONDS = 60.0
@@ -25,53 +28,74 @@ _LOG = logging.getLogger(__name__)
 
 @contextmanager
 def hold(path: Path, what: str) -> Iterator[None]:
-    """Hold the lock file `path` while the block runs; a wait of some seconds is logged, with who holds it.
+    """Hold the lock file `path` while the block runs; a wait of some seconds is logged with the process that holds it.
 
     Parameters
     ----------
     what
-        What is locked, as the log line names it.
+        Name of the locked object in the log line.
+
+    Raises
+    ------
+    InputError
+        The lock file cannot be written.
     """
-    lock, note = FileLock(path), note_of(path)
-    _wait(lock, note, what)
-    try:
-        _write(note)
+    lock = FileLock(path)
+    with _refused_if_not_writable(path):
+        _wait(lock, note_of(path), what)
+    with _released(lock), _noted(note_of(path)):
         yield
-    finally:
-        note.unlink(missing_ok=True)
-        lock.release()
 
 
 @contextmanager
 def taken(path: Path, says_who: bool = False) -> Iterator[bool]:
-    """The lock file `path` if nobody holds it, while the block runs; whether it is had.
+    """Yield whether this process got the lock file `path`, without waiting, and hold it while the block runs.
 
     Parameters
     ----------
     says_who
-        Leave a note of the holder, for those who find it held.
+        Leave a note, so that `holder` sees this process.
+
+    Raises
+    ------
+    InputError
+        The lock file cannot be written.
     """
     lock = FileLock(path)
-    try:
+    with _refused_if_not_writable(path), suppress(Timeout):
         lock.acquire(blocking=False)
-    except Timeout:
+    if not lock.is_locked:
         yield False
         return
-    try:
-        if says_who:
-            _write(note_of(path))
+    with _released(lock), _noted(note_of(path)) if says_who else nullcontext():
         yield True
-    finally:
-        if says_who:
-            note_of(path).unlink(missing_ok=True)
-        lock.release()
+
+
+def held_if_writable(path: Path, what: str) -> AbstractContextManager[None]:
+    """Return `hold`, or an empty context for a read-only folder, in which no process can change anything."""
+    return hold(path, what) if os.access(path.parent, os.W_OK) else nullcontext()
+
+
+def must_be_writable(store: Path) -> None:
+    """Refuse a read-only store.
+
+    Raises
+    ------
+    InputError
+        The store cannot be written.
+    """
+    if not os.access(store, os.W_OK):
+        raise _not_writable(store, "it is read-only")
 
 
 def holder(path: Path) -> str | None:
-    """Who holds the lock file `path` now, in words; none where nobody does. The lock is not taken for it."""
+    """Return a description of the process that holds the lock file `path`, or None if no process does.
+
+    Processes that took the lock without a note are not seen: they hold it for a moment only.
+    """
     try:
-        with path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: two who look do not see each other
+        with note_of(path).open("rb") as note:
+            fcntl.flock(note, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: concurrent calls do not see each other
     except FileNotFoundError:
         return None
     except BlockingIOError:
@@ -80,8 +104,47 @@ def holder(path: Path) -> str | None:
 
 
 def note_of(path: Path) -> Path:
-    """Where the holder of the lock file `path` writes who it is."""
+    """Return the path of the note that the owner of the lock file `path` holds locked."""
     return path.with_name(f"{path.name}.holder")
+
+
+@contextmanager
+def _refused_if_not_writable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except Timeout:  # an OSError too
+        raise
+    except OSError as error:
+        raise _not_writable(path.parent, error.strerror) from error
+
+
+def _not_writable(folder: Path, reason: str | None) -> InputError:
+    return InputError(f"{folder}: cannot be written ({reason}); make it writable or pass another --store")
+
+
+@contextmanager
+def _released(lock: FileLock) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _noted(note: Path) -> Iterator[None]:
+    """Hold the locked note while the block runs; the note appears under its name when it is locked and complete."""
+    text = {"pid": os.getpid(), "host": socket.gethostname(), "command": " ".join(sys.argv), "since": time.time()}
+    new = note.with_name(f"{note.name}.new")
+    with ExitStack() as stack:
+        with suppress(OSError):  # the work reports a full disk
+            file = stack.enter_context(new.open("wb", buffering=0))
+            fcntl.flock(file, fcntl.LOCK_EX)
+            file.write(json.dumps(text).encode())
+            new.replace(note)
+        try:
+            yield
+        finally:
+            note.unlink(missing_ok=True)
 
 
 def _wait(lock: FileLock, note: Path, what: str) -> None:
@@ -96,16 +159,10 @@ def _wait(lock: FileLock, note: Path, what: str) -> None:
             patience = NEXT_WORD_SECONDS
 
 
-def _write(note: Path) -> None:
-    holder = {"pid": os.getpid(), "host": socket.gethostname(), "command": " ".join(sys.argv), "since": time.time()}
-    with suppress(OSError):  # a full disk is for the work to report
-        note.write_text(json.dumps(holder), encoding="utf-8")
-
-
 def _read(note: Path) -> str:
     try:
         holder = json.loads(note.read_text(encoding="utf-8"))
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(holder["since"]))
         return f"process {holder['pid']} on {holder['host']} since {since}: {holder['command']:.200}"
-    except (OSError, ValueError, KeyError, TypeError):  # let go of this moment, or half written
-        return f"a process that left no word of itself in {note}"
+    except (OSError, ValueError, KeyError, TypeError):  # released at this moment, or half written
+        return f"an unknown process ({note} is empty)"

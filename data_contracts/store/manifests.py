@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from data_contracts.errors import InputError
+from data_contracts.store.digests import KINDS
 
 MANIFEST = "manifest.json"
 PACKAGES = (
@@ -18,28 +19,67 @@ PACKAGES = (
 )
 
 _SEAL = ',\n "manifest_digest": '  # the last entry of a manifest: SHA-256 of the text before it
+_TYPES = {
+    "stage": str,
+    "digest": str,
+    "contract_version": int,
+    "parameters": dict,
+    "inputs": dict,
+    "counts": dict,
+    "statistics": dict,
+    "files": dict,
+}  # entries that every manifest has
+_COMMANDS = {
+    "synthesise": "uplift pipeline",
+    "ingest": "uplift ingest SOURCE",
+    "convert": "uplift convert {clips}",
+    "pretrain": "uplift pretrain {windows}",
+    "finetune": "uplift finetune {windows} --pretrained RUN",
+    "baselines": "uplift baselines {windows}",
+    "evaluate": "uplift evaluate {windows} --model MODEL",
+    "keypoints": "uplift keypoints SOURCE",
+    "lift": "uplift lift {keypoints} --model MODEL",
+}
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a finished stage folder.
+    """Return the manifest of a finished stage folder.
 
     Raises
     ------
     InputError
-        The folder has no readable manifest: it is no stage result, or not a finished one. Or the manifest is not, to
-        the byte, the one that was written.
+        The folder has no manifest, or the manifest differs from the one that the stage wrote.
     """
     try:
-        text = (folder / MANIFEST).read_bytes().decode()
-        manifest = json.loads(text)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{folder}: not a finished stage folder (no readable {MANIFEST})") from error
-    if text != _sealed(text.rpartition(_SEAL)[0]):
-        raise InputError(
-            f"{folder / MANIFEST}: is not as it was written: its manifest_digest is missing or of other text; it is"
-            " damaged, was edited, or comes from an earlier version: remove the folder and run the stage again"
-        )
-    return manifest
+        data = (folder / MANIFEST).read_bytes()
+    except OSError as error:
+        raise InputError(f"{folder}: not a finished stage folder ({MANIFEST}: {error.strerror})") from error
+    try:
+        text = data.decode()
+        manifest = json.loads(text) if text == _sealed(text.rpartition(_SEAL)[0]) else None
+    except (ValueError, RecursionError):
+        manifest = None
+    if isinstance(manifest, dict) and all(isinstance(manifest.get(name), kind) for name, kind in _TYPES.items()):
+        return manifest
+    raise InputError(
+        f"{folder / MANIFEST}: the manifest is empty, damaged, edited, or from an earlier version; {rebuild(folder)}"
+    )
+
+
+def rebuild(folder: Path, manifest: dict[str, Any] | None = None) -> str:
+    """Return the instruction that replaces a damaged stage folder.
+
+    Parameters
+    ----------
+    manifest
+        Manifest of the folder. If None, the stage is inferred from the name of the parent folder.
+    """
+    stages = [manifest["stage"]] if manifest else [name for name, kind in KINDS.items() if kind == folder.parent.name]
+    inputs = {name: name.upper() for name in ("clips", "windows", "keypoints")} | (
+        manifest["inputs"] if manifest else {}
+    )
+    commands = " or ".join(f"`{_COMMANDS[stage].format_map(inputs)}`" for stage in stages if stage in _COMMANDS)
+    return f"remove the folder {folder} and run {commands or 'its stage'} again with the options it had"
 
 
 def package_versions() -> dict[str, str]:

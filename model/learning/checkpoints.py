@@ -22,7 +22,7 @@ from data_contracts.parameters import DSTformerConfig, HeadKind
 from model.network.dstformer import DSTformer
 from model.network.motionbert import load_motionbert
 
-__all__ = ["load_last", "load_motionbert", "load_network", "read_about", "save_last", "save_network"]
+__all__ = ["can_resume", "load_last", "load_motionbert", "load_network", "read_about", "save_last", "save_network"]
 
 LAST_FILE, BEFORE_LAST_FILE = "last.safetensors", "before-last.safetensors"
 _NETWORK, _OPTIMISER = "network.", "optimiser."
@@ -84,22 +84,32 @@ def load_last(folder: Path, network: nn.Module, optimiser: Optimizer) -> dict[st
     InputError
         The file belongs to another network.
     """
+    last = _load_newest_last(folder)
+    if last is None:
+        return None
+    path, tensors, header = last
+    _fill(network, tensors, path)
+    entries: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        if key.startswith(_OPTIMISER):
+            index, name = key.removeprefix(_OPTIMISER).split(".", 1)
+            entries.setdefault(int(index), {})[name] = value
+    optimiser.load_state_dict({"state": entries, "param_groups": optimiser.state_dict()["param_groups"]})
+    return header["about"]
+
+
+def can_resume(folder: Path) -> bool:
+    """Return whether `load_last` finds a whole file of `save_last` in the folder."""
+    return _load_newest_last(folder) is not None
+
+
+def _load_newest_last(folder: Path) -> tuple[Path, dict[str, Tensor], dict[str, Any]] | None:
     for path in (folder / LAST_FILE, folder / BEFORE_LAST_FILE):
-        if not path.is_file():
-            continue
-        try:
-            tensors, header = _load(path)
-        except InputError as error:
-            _LOG.warning("%s; resuming from the file before it", error)
-            continue
-        _fill(network, tensors, path)
-        entries: dict[int, dict[str, Tensor]] = {}
-        for key, value in tensors.items():
-            if key.startswith(_OPTIMISER):
-                index, name = key.removeprefix(_OPTIMISER).split(".", 1)
-                entries.setdefault(int(index), {})[name] = value
-        optimiser.load_state_dict({"state": entries, "param_groups": optimiser.state_dict()["param_groups"]})
-        return header["about"]
+        if path.is_file():
+            try:
+                return path, *_load(path)
+            except InputError as error:
+                _LOG.warning("%s; resuming from the file before it", error)
     return None
 
 

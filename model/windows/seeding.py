@@ -1,11 +1,22 @@
-"""Random numbers that depend on where training stands, not on how it got there."""
+"""Random numbers that depend on the position in training (seed, epoch, step), not on how training reached it."""
+
+import hashlib
 
 import torch
 
-ORDER, MIRRORED, SAMPLED = -1, -3, -4  # in place of a step; Python gives -1 and -2 the same hash
+ORDER, MIRRORED, SAMPLED = -1, -3, -4  # used in place of a step
 
 
 def generator_at(device: torch.device | str, seed: int, epoch: int, step: int) -> torch.Generator:
-    """A generator on `device` that depends on (seed, epoch, step) alone; step: also `ORDER` and the like."""
-    mixed = hash((seed, epoch, step)) & 0x7FFF_FFFF_FFFF_FFFF  # hash of ints does not vary between processes
-    return torch.Generator(device=device).manual_seed(mixed)
+    """Return a generator on `device` that depends only on (seed, epoch, step).
+
+    The generator is seeded with 63 bits of the SHA-256 of the three numbers, so the stream is the same in every version
+    of Python.
+
+    Parameters
+    ----------
+    step
+        Number of a step, or one of `ORDER`, `MIRRORED` and `SAMPLED`.
+    """
+    digest = hashlib.sha256(f"{seed} {epoch} {step}".encode()).digest()
+    return torch.Generator(device=device).manual_seed(int.from_bytes(digest[:8], "little") >> 1)

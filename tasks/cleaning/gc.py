@@ -60,11 +60,11 @@ def collect(store: Path, keep_last: int, every_partial: bool = False, dry_run: b
     if not store.is_dir():
         raise InputError(f"{store}: no such store")
     client = client_of(store)
-    with hold(store / LOCK, what=f"removal from {store}"):
-        if dry_run:
-            plan = make_plan(store, take_inventory(store, client), keep_last, every_partial)
-            items = list(plan.items())
-        else:
+    if dry_run:  # without the lock: a read-only store has none
+        plan = make_plan(store, take_inventory(store, client), keep_last, every_partial)
+        items = list(plan.items())
+    else:
+        with hold(store / LOCK, what=f"removal from {store}"):
             with FileLock(store / CONNECTING_LOCK), _said_if_mlflow_fails():
                 plan = make_plan(store, take_inventory(store, client), keep_last, every_partial)
                 items = list(plan.items())

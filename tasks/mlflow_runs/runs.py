@@ -25,7 +25,7 @@ os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 import mlflow
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from mlflow import MlflowClient
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.data.sources import LocalArtifactDatasetSource  # type: ignore[attr-defined]
@@ -34,11 +34,13 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.async_logging.run_operations import RunOperations
 from mlflow.utils.validation import MAX_TAG_VAL_LENGTH
 
+from data_contracts.errors import InputError
 from data_contracts.presets import flatten
 from data_contracts.run_names import data_behind, run_name
 from data_contracts.store.code_version import code_version
 from data_contracts.store.digests import Identity
 from data_contracts.store.folders import Stage
+from data_contracts.store.locks import held_if_writable, hold, must_be_writable, taken
 from data_contracts.store.manifests import read_manifest
 from tasks.mlflow_runs.names import (
     CODE_TAG,
@@ -138,7 +140,10 @@ def connect(store: Path) -> MlflowClient:
     """Point MLflow at its tracking store; creates the database and the experiment once, under a lock."""
     global _own_uri  # MLflow writes what it is told into the environment, where it must not pass for a user's wish
     store, uri = store.resolve(), named_uri()
-    store.mkdir(parents=True, exist_ok=True)
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{store}: cannot be written ({error.strerror}); pass another --store") from error
     if uri is None:
         database = store / "mlflow.db"
         make_database(database)
@@ -147,7 +152,8 @@ def connect(store: Path) -> MlflowClient:
         mlflow.set_tracking_uri(uri)
     if mlflow.get_registry_uri() != uri:
         mlflow.set_registry_uri(uri)
-    with FileLock(store / CONNECTING_LOCK):  # the first connection migrates an older database: one process at a time
+    # the first connection migrates an older database: one process at a time
+    with held_if_writable(store / CONNECTING_LOCK, "the MLflow database"):
         _name_store(store)
         client = MlflowClient()
         if client.get_experiment_by_name(EXPERIMENT) is None:
@@ -171,8 +177,9 @@ def make_database(database: Path) -> None:
 
     A process killed while MLflow creates the tables leaves a database that MLflow cannot open again.
     """
-    with FileLock(database.with_name(CONNECTING_LOCK)):
+    with held_if_writable(database.with_name(CONNECTING_LOCK), "the MLflow database"):
         if not database.exists():
+            must_be_writable(database.parent)
             new = database.with_name(".mlflow.db.partial")
             new.unlink(missing_ok=True)
             MlflowClient(tracking_uri=f"sqlite:///{new}").search_experiments(max_results=1)
@@ -187,7 +194,7 @@ def track_stage(store: Path, stage: Stage, parent_run: str | None) -> Iterator[T
     """
     client = connect(store)
     known = find_runs(client, stage.digest, store)
-    if not stage.resumed:  # a resumed one may have called its run finished before it was killed
+    if not stage.interrupted:  # an interrupted one may have called its run finished before it was killed
         known = [run for run in known if run.info.status != "FINISHED"]
     if known:
         run = known[0]
@@ -215,7 +222,7 @@ def track_pipeline(store: Path, identity: Identity) -> Iterator[TrackedRun]:
     """The parent run of a pipeline; one of the same digest that failed, or whose process died, is taken up again."""
     client = connect(store)
     with ExitStack() as owned:
-        with FileLock(store / CONNECTING_LOCK):  # nobody else may take up its run before it is owned
+        with hold(store / CONNECTING_LOCK, "the runs of the store"):  # nobody else may take it up before it is owned
             run = _abandoned_run(client, store, identity.digest, owned)
             if run is None:
                 name = run_name(identity.name, identity.settings, identity.data)
@@ -297,7 +304,9 @@ def _owned(store: Path, run_id: str) -> Iterator[None]:
     """The run belongs to this process while the block lasts; raises `Timeout` where it belongs to another."""
     file = owner_lock(store, run_id)
     file.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(file, blocking=False):
+    with taken(file, says_who=True) as ours:
+        if not ours:
+            raise Timeout(str(file))
         yield
         file.unlink(missing_ok=True)  # it has ended well: nobody will take it up
 

@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as arrow
 import pyarrow.parquet as parquet
 
 from data_contracts.clips import CLIPS_FILE
-from data_contracts.store.manifests import read_manifest
+from data_contracts.store.checking import verify_input
+from data_contracts.store.manifests import MANIFEST, read_manifest
 from tasks.pages import drift
 
 _COLUMNS = ["name", "group", "action", "fps", "frames", "stature", "speed_max"]
@@ -36,7 +38,12 @@ class ClipSet:
     def read(cls, folder: Path, manifest: Mapping[str, Any] | None = None) -> "ClipSet":
         """Clips of a folder; `manifest`: its `digest`, `counts` and `statistics` while it has none yet."""
         manifest = manifest or read_manifest(folder)
-        table = parquet.read_table(folder / CLIPS_FILE, columns=_COLUMNS).to_pandas()
+        try:
+            table = parquet.read_table(folder / CLIPS_FILE, columns=_COLUMNS).to_pandas()
+        except (arrow.ArrowException, OSError):
+            if (folder / MANIFEST).is_file():
+                verify_input(folder)  # names the damaged file and the command that rebuilds it
+            raise
         statistics = manifest["statistics"]
         return cls(
             manifest["digest"],

@@ -9,10 +9,11 @@ from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
 
 from data_contracts.errors import InputError
 from data_contracts.store.folders import resolve
+from data_contracts.store.locks import must_be_writable
 from data_contracts.store.manifests import read_manifest
 from tasks.mlflow_runs.names import BENCHMARK_TAG, MODEL_NAME, SINCE_TAG
 from tasks.mlflow_runs.registry import registered_tags
-from tasks.mlflow_runs.runs import connect
+from tasks.mlflow_runs.runs import connect, named_uri
 
 
 def name_benchmark(store: Path, windows: str, split: str) -> str:
@@ -29,7 +30,7 @@ def name_benchmark(store: Path, windows: str, split: str) -> str:
     manifest = read_manifest(folder)
     if not manifest["counts"]["windows"].get(split):
         raise InputError(f"{folder}: has no windows in split {split}, on which models are scored (evaluate.split)")
-    client = connect(store)
+    client = _connect_to_write(store)
     try:
         client.create_registered_model(MODEL_NAME)
     except MlflowException as error:
@@ -54,7 +55,13 @@ def named_benchmark(client: MlflowClient) -> str | None:
 
 def forget_benchmark(store: Path) -> None:
     """There is none from now on."""
-    client = connect(store)
+    client = _connect_to_write(store)
     if named_benchmark(client):
         client.delete_registered_model_tag(MODEL_NAME, BENCHMARK_TAG)
         client.delete_registered_model_tag(MODEL_NAME, SINCE_TAG)
+
+
+def _connect_to_write(store: Path) -> MlflowClient:
+    if named_uri() is None:
+        must_be_writable(store)
+    return connect(store)

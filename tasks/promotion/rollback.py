@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from data_contracts.errors import InputError
+from data_contracts.store.locks import hold
 from tasks.mlflow_runs.names import CHAMPION, MODEL_NAME, PREVIOUS
 from tasks.mlflow_runs.registry import aliased_versions
 from tasks.mlflow_runs.runs import connect
@@ -32,7 +32,7 @@ def swap_back(store: Path, reason: str, who: str) -> dict[str, Any]:
         The registry could not be asked.
     """
     client = connect(store)
-    with FileLock(store / LOCK):
+    with hold(store / LOCK, "rollback"):
         versions = aliased_versions(client)
         champion, previous = versions.get(CHAMPION), versions.get(PREVIOUS)
         if champion is None or previous is None or champion.version == previous.version:

@@ -11,7 +11,7 @@ from data_contracts.store.digests import file_digest
 from data_contracts.store.folders import CHECKPOINT_FILE, Stage
 from data_contracts.store.manifests import read_manifest
 from model.job import JOB_FILE, OUTCOME_FILE, START_FILE, Job, run, run_on_devices
-from model.learning.checkpoints import BEFORE_LAST_FILE, read_about
+from model.learning.checkpoints import BEFORE_LAST_FILE, can_resume, read_about
 from model.learning.progress import top_file
 from model.network.dstformer import DSTformer
 from model.network.flops import FORWARDS_A_STEP, forward_mflop
@@ -66,6 +66,7 @@ def train_stage(stage: Stage, tracked: TrackedRun, network: DSTformer, job: Job)
             f" validation MPJPE {record['val_mpjpe_mm']:.1f} mm, training {record['train_mpjpe_mm']:.1f} mm"
         )
 
+    stage.resumed = can_resume(stage.folder)
     train = run if job.runtime.devices == job.runtime.nodes == 1 else run_on_devices
     with report_progress(stage.name, "steps") as shown:
         progress = train(job, network, on_epoch, shown.reach, log.info)

@@ -71,7 +71,7 @@ def test_the_folder_holds_what_was_fitted_and_how(outcome):
     stage = outcome["stages"]["baselines"]
     folder = Path(stage["folder"])
     assert {file.name for file in folder.iterdir()} == {"manifest.json", *(f"{name}.safetensors" for name in BASELINES)}
-    assert check_folder(folder).rows > 3
+    check_folder(folder)
     manifest = read_manifest(folder)
     assert manifest["parameters"]["mlp"]["minutes"] == 0.02
     assert not {"max_epochs", "patience", "keep_top"} & manifest["parameters"]["mlp"].keys()

@@ -314,9 +314,7 @@ def test_too_many_bad_steps_in_a_row_end_the_run_with_the_windows_named(windows,
     parameters = PARAMETERS.model_copy(update={"max_bad_steps": 3})
     order = windows[0].order(parameters.seed, 0)[3 * 16 : 4 * 16]
     first = windows[0].rows["window_id"].iloc[int(order[0])]
-    with pytest.raises(
-        InputError, match=rf"3 steps in a row, up to step 4 of epoch 1, windows {first}, .* and 6 more"
-    ):
+    with pytest.raises(InputError, match=rf"3 steps in a row, up to step 4 of epoch 1, windows {first}, .* and 6 more"):
         train(windows, tmp_path / "run", parameters, failing(range(2, 100), lambda pose: pose * torch.inf))
 
 
@@ -361,7 +359,9 @@ def test_out_of_memory_goes_on_with_smaller_micro_batches_once(windows, tmp_path
     _network, history = train(windows, tmp_path / "run", parameters, failing({3}, out_of_memory))
     assert history[0]["loss"] == pytest.approx(whole[0]["loss"], rel=1e-4)
     assert read_about(tmp_path / "run" / "last.safetensors")["micro_batch"] == 8
-    with pytest.raises(InputError, match="out of memory on cpu at 8 windows per micro-batch; pass a smaller batch_size"):
+    with pytest.raises(
+        InputError, match="out of memory on cpu at 8 windows per micro-batch; pass a smaller batch_size"
+    ):
         train(windows, tmp_path / "twice", parameters, failing({3, 9}, out_of_memory))
 
 

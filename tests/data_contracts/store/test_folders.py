@@ -49,6 +49,23 @@ def test_what_a_killed_run_left_is_kept_only_for_a_stage_that_resumes(tmp_path):
             raise RuntimeError
 
 
+def test_a_stage_is_resumed_only_if_its_work_says_so_and_interrupted_only_if_a_partial_folder_was_left(tmp_path):
+    def run(identity, resume, resumed=False):
+        with open_stage(tmp_path, identity, resume) as stage:
+            stage.resumed = resumed
+        return stage.interrupted, read_manifest(stage.folder)["code"]["resumed"]
+
+    for number, resume in enumerate((False, True)):
+        identity = Identity("clips", "ingest", IngestParameters(), {"source": f"{number}"})
+        (tmp_path / "clips" / f".{identity.digest}.partial").mkdir(parents=True)
+        assert run(identity, resume) == (True, False)  # nothing in the partial folder was used
+    identity = Identity("clips", "ingest", IngestParameters(), {"source": "fresh"})
+    assert run(identity, True) == (False, False)
+    identity = Identity("clips", "ingest", IngestParameters(), {"source": "continued"})
+    (tmp_path / "clips" / f".{identity.digest}.partial").mkdir(parents=True)
+    assert run(identity, True, resumed=True) == (True, True)
+
+
 def test_the_digest_covers_parameters_and_inputs():
     others = [
         Identity("clips", "ingest", IngestParameters(min_frames=31), {"source": "abc"}),
@@ -120,7 +137,7 @@ def test_every_stage_leaves_the_kind_of_folder_it_is_known_for(tmp_path):
 def test_a_manifest_that_is_cut_off_is_named(tmp_path):
     folder = write(tmp_path).folder
     (folder / "manifest.json").write_text(json.dumps({})[:1])
-    with pytest.raises(InputError, match="not a finished stage folder"):
+    with pytest.raises(InputError, match=r"manifest\.json: the manifest is empty, damaged"):
         read_manifest(folder)
 
 

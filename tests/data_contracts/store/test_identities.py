@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from data_contracts.errors import InputError
 from data_contracts.parameters import (
     ConvertParameters,
     EvaluateParameters,
@@ -177,5 +176,4 @@ def test_a_folder_of_an_earlier_contract_is_read_by_its_path_and_not_taken_for_o
     assert find_stage(tmp_path, identity) is None  # its stage runs again
     folder = resolve(tmp_path, "synthetic", stage.digest)
     assert read_manifest(folder)["contract_version"] == 3
-    with pytest.raises(InputError, match=r"written under contract version 3; this is \d+; remove the folder and run"):
-        check_folder(folder)
+    assert check_folder(folder).files == 1

@@ -1,4 +1,4 @@
-"""Who waits for whom: a held lock is told, a finished result asks for none."""
+"""Locks: a waiting process logs the owner, a look at a lock does not lock it, and a finished result needs no lock."""
 
 import logging
 import os
@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from data_contracts.errors import InputError
 from data_contracts.parameters import IngestParameters
 from data_contracts.store import locks
 from data_contracts.store.digests import Identity
@@ -58,13 +59,15 @@ def test_a_holder_that_is_killed_leaves_a_note_that_stops_nobody(holder, tmp_pat
 
 
 @pytest.mark.parametrize("note", [None, "", "{", "{}", "[1]", '{"pid": 1, "host": "h", "command": 3, "since": "then"}'])
-def test_a_note_that_says_nothing_is_no_error(tmp_path, monkeypatch, caplog, note):
+def test_a_damaged_note_of_the_owner_is_not_an_error(tmp_path, monkeypatch, caplog, note):
     monkeypatch.setattr(locks, "FIRST_WORD_SECONDS", 0.05)
-    monkeypatch.setattr(locks, "_write", lambda path: path.write_text(note) if note is not None else None)
     released = threading.Event()
 
     def keep():
         with hold(tmp_path / "lock", "x"):
+            (tmp_path / "lock.holder").unlink()
+            if note is not None:
+                (tmp_path / "lock.holder").write_text(note)
             released.set()
             time.sleep(0.3)
 
@@ -73,7 +76,49 @@ def test_a_note_that_says_nothing_is_no_error(tmp_path, monkeypatch, caplog, not
     released.wait()
     with hold(tmp_path / "lock", "x"):
         thread.join()
-    assert "left no word" in caplog.text
+    assert "held by an unknown process" in caplog.text
+
+
+def test_the_owner_of_a_lock_is_seen_as_long_as_it_lives(holder, tmp_path):
+    assert f"process {holder.pid} on" in locks.holder(tmp_path / "lock")
+    holder.kill()
+    holder.wait()
+    assert (tmp_path / "lock.holder").is_file()  # the killed process left its note
+    assert locks.holder(tmp_path / "lock") is None
+    assert locks.holder(tmp_path / "other") is None
+    with locks.taken(tmp_path / "lock", says_who=True) as ours:
+        assert ours
+        assert f"process {os.getpid()} on" in locks.holder(tmp_path / "lock")
+    assert locks.holder(tmp_path / "lock") is None
+
+
+def test_an_attempt_on_a_free_lock_never_fails_while_other_processes_look_at_it(tmp_path):
+    look = "import sys; from pathlib import Path; from data_contracts.store.locks import holder\n"
+    look += "print('looks', flush=True)\nwhile True: holder(Path(sys.argv[1]))"
+    lookers = [
+        subprocess.Popen([sys.executable, "-c", look, str(tmp_path / "lock")], stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    try:
+        assert [looker.stdout.readline() for looker in lookers] == ["looks\n", "looks\n"]
+        refused, until = 0, time.monotonic() + 2
+        while time.monotonic() < until:
+            for says_who in (False, True):
+                with locks.taken(tmp_path / "lock", says_who) as ours:
+                    refused += not ours
+    finally:
+        for looker in lookers:
+            looker.kill()
+            looker.wait()
+            looker.stdout.close()
+    assert refused == 0
+
+
+def test_a_lock_that_cannot_be_written_is_refused_in_one_line(tmp_path):
+    (tmp_path / "lock").mkdir()
+    for attempt in (hold(tmp_path / "lock", "x"), locks.taken(tmp_path / "lock")):
+        with pytest.raises(InputError, match="cannot be written"), attempt:
+            pass
 
 
 def test_a_finished_result_is_answered_while_another_holds_its_lock(tmp_path):

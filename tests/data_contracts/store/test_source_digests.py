@@ -7,15 +7,14 @@ import pytest
 from data_contracts.errors import InputError
 from data_contracts.parameters import IngestParameters
 from data_contracts.sources import MotionFile
-from data_contracts.store import identities
+from data_contracts.store import digests, identities
 
 
 @pytest.fixture
 def reads(monkeypatch):
     """Files whose bytes were read for a digest."""
-    files, digest = [], identities.file_digest
-    monkeypatch.setattr(identities, "file_digest", lambda path: files.append(path) or digest(path))
-    identities._digest_of_state.cache_clear()
+    files, digest = [], digests.file_digest
+    monkeypatch.setattr(digests, "file_digest", lambda path: files.append(path) or digest(path))
     return files
 
 

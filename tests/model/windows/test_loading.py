@@ -11,6 +11,7 @@ from model.network.lifting import mirror
 from model.windows.batches import Batch
 from model.windows.epochs import TrainingWindows
 from model.windows.loading import WindowTensors, load_windows
+from model.windows.seeding import ORDER, generator_at
 from model.windows.streaming import StreamedWindows, mirrored_of, window_bytes
 
 
@@ -94,7 +95,7 @@ def test_a_mirror_image_stands_where_its_mirror_shows_it(windows_folder):
 def test_one_pool_is_fed_in_the_order_of_one_permutation(windows):
     train, _ = windows
     fed = torch.cat([batch.pose_2d for batch in train.steps(seed=4, epoch=2, size=16)])
-    generator = torch.Generator().manual_seed(hash((4, 2, -1)) & 0x7FFF_FFFF_FFFF_FFFF)
+    generator = generator_at("cpu", 4, 2, ORDER)
     assert torch.equal(fed, train.pose_2d[torch.randperm(len(train), generator=generator)])
 
 
