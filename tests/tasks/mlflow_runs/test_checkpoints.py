@@ -8,7 +8,8 @@ from data_contracts.parameters import DSTformerConfig, SyntheticParameters
 from data_contracts.store.digests import Identity
 from model.learning.checkpoints import save_network
 from model.network.dstformer import DSTformer
-from tasks.mlflow_runs.registry import CHECKPOINTS, drop_other_checkpoints, log_lifter, register_challenger
+from tasks.mlflow_runs.lifters import log_lifter
+from tasks.mlflow_runs.registry import CHECKPOINTS, drop_other_checkpoints, register_challenger
 from tasks.mlflow_runs.runs import track_pipeline
 
 OF = Identity("pipelines", "pipeline", SyntheticParameters(), {})
