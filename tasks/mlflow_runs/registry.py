@@ -116,13 +116,10 @@ def fetch_checkpoint(store: Path, uri: str) -> Path:
                 raise
             raise InputError(f"{uri}: no such model ({error})") from error
         except OSError as error:
-            raise InputError(
-                f"{uri}: its files are missing in MLflow ({error:.200}); run the pipeline that registered it again,"
-                " which logs them from the store's runs/"
-            ) from error
+            raise _lost(uri) from error
         found = sorted((folder / "artifacts").glob("*.safetensors"))
         if not found:
-            raise InputError(f"{uri}: holds no safetensors checkpoint; it is no model of this project")
+            raise _lost(uri)
         return found[0]
     return resolve_checkpoint(store, uri)
 
@@ -229,6 +226,13 @@ def logged_model_id(version: ModelVersion) -> str:
 def version_uri(version: ModelVersion) -> str:
     """Model URI of that version, whatever its aliases become."""
     return f"models:/{MODEL_NAME}/{version.version}"
+
+
+def _lost(uri: str) -> InputError:
+    return InputError(
+        f"{uri}: its files in MLflow have no safetensors checkpoint: it is not a model of this project, or the files"
+        " were lost; running the pipeline that registered it logs them again from the store's runs"
+    )
 
 
 def _passing_folder() -> str:

@@ -5,12 +5,13 @@ name next to the SQLite database that this process is connected to. With a track
 through the server. A store can therefore be moved or copied, and no URI leads out of it.
 """
 
+import errno
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from mlflow.exceptions import MlflowException
@@ -170,9 +171,12 @@ def _must_serve_its_store(server: str) -> None:
 
 
 @contextmanager
-def _write_errors(folder: Any) -> Iterator[None]:
+def _write_errors(folder: str) -> Iterator[None]:
+    """Turn what only a person can repair into an InputError; a stage is tried again after any other error."""
     try:
         yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise InputError(f"{folder}: artifacts cannot be written ({reason:.300}); run the command again") from error
+    except OSError as error:  # MLflow's copy of a folder raises one without a number
+        for reason in map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)):
+            if reason in str(error):
+                raise InputError(f"{folder}: artifacts cannot be written ({reason})") from error
+        raise
