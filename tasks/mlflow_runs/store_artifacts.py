@@ -36,7 +36,8 @@ def follow(tracking_uri: str) -> None:
     MLflow's client caches repositories by run id, and a copy of a store has the run ids of the original.
     """
     global _connected
-    _connected = _place(tracking_uri)
+    database = sqlite_file(tracking_uri)
+    _connected = database.parent if database else tracking_uri
 
 
 def open_repository(
@@ -75,7 +76,9 @@ class StoreArtifactRepository(LocalArtifactRepository):
     def _root(self) -> Path:
         root = self._own_root or _connected
         if not isinstance(root, Path):
-            raise MlflowException.invalid_parameter_value(f"{self._path}: {root} has the artifacts, not this machine")
+            raise MlflowException.invalid_parameter_value(
+                f"{self._path}: the artifacts are not in a folder of this machine"
+            )
         return root
 
     def log_artifact(self, local_file: str, artifact_path: str | None = None) -> None:

@@ -15,7 +15,7 @@ from data_contracts.errors import InputError
 from tasks.mlflow_runs.names import EXPERIMENT
 from tasks.mlflow_runs.removal import delete_files
 from tasks.mlflow_runs.runs import connect
-from tasks.mlflow_runs.store_artifacts import LOCATION, local_folder
+from tasks.mlflow_runs.store_artifacts import LOCATION, follow, local_folder
 
 
 def new_run(store: Path) -> str:
@@ -50,6 +50,18 @@ def test_a_uri_that_leads_out_is_refused(path, empty_store):
     connect(empty_store)
     with pytest.raises(MlflowException, match="expected uplift-store:/mlartifacts"):
         get_artifact_repository(f"uplift-store:{path}")
+
+
+def test_a_database_that_is_no_file_has_no_folder(empty_store):
+    uri = f"{LOCATION}/{new_run(empty_store)}/artifacts"
+    local = get_artifact_repository(uri)
+    follow("postgresql:///mlflow")
+    with pytest.raises(MlflowException, match="not in a folder of this machine"):
+        local.list_artifacts()
+    with pytest.raises(MlflowException, match="must be a SQLite file or an MLflow server, not postgresql"):
+        get_artifact_repository(uri, tracking_uri="postgresql:///mlflow")
+    connect(empty_store)
+    assert [file.path for file in local.list_artifacts()] == ["notes.txt"]
 
 
 def test_a_symbolic_link_is_removed_and_not_followed(empty_store, tmp_path):
