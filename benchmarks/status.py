@@ -75,6 +75,7 @@ def fill(store: Path, runs: int) -> None:
     from data_contracts.store.digests import KINDS
     from tasks.mlflow_runs.names import DIGEST_TAG, EXPERIMENT, MODEL_NAME, STAGE_TAG, STORE_TAG, VERSION_TAG, store_id
     from tasks.mlflow_runs.runs import connect
+    from tasks.mlflow_runs.store_artifacts import local_folder
 
     client = connect(store)
     experiment = client.get_experiment_by_name(EXPERIMENT).experiment_id
@@ -90,8 +91,8 @@ def fill(store: Path, runs: int) -> None:
         more = [RunTag(f"uplift.tag_{n}", json.dumps({"n": n})) for n in range(11)]
         client.log_batch(run.run_id, metrics, params, more)
         client.set_terminated(run.run_id, "FINISHED", began + 1_000_000)
-        if run.artifact_uri.startswith("file://"):  # else a server has them
-            files = Path(run.artifact_uri.removeprefix("file://"))
+        files = local_folder(run.artifact_uri, client.tracking_uri)
+        if files:  # else a server has them
             files.mkdir(parents=True)
             (files / "playing.html").write_bytes(bytes(1000))
         if stage == "pipeline":

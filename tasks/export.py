@@ -10,8 +10,8 @@ from data_contracts.store.digests import file_digest
 from data_contracts.store.locks import must_be_writable
 from model.learning.checkpoints import load_network
 from model.network.onnx_export import describe, export_onnx
-from tasks.mlflow_runs.registry import FLIP_TAG, ONNX_TAG, fetch_checkpoint, find_version, version_uri
-from tasks.mlflow_runs.runs import connect, named_uri
+from tasks.mlflow_runs.connection import connect, named_uri
+from tasks.mlflow_runs.registry import ONNX_TAG, fetch_checkpoint, find_version, uses_flip, version_uri
 
 _FOLDER = "onnx"  # of the run's artifacts
 
@@ -41,7 +41,7 @@ def export_model(store: Path, model: str, out: Path | None, flip: bool | None, f
     version = find_version(connect(store), model) if model.startswith("models:/") else None
     checkpoint = fetch_checkpoint(store, version_uri(version) if version else model)
     if flip is None:
-        flip = version.tags.get(FLIP_TAG) == "True" if version else flip_untold
+        flip = uses_flip(version) if version else flip_untold
     verify_input(checkpoint)
     network = load_network(checkpoint)
     if version and named_uri() is None:

@@ -13,7 +13,7 @@ from data_contracts.store.removal import hidden, last_written, locks, partials, 
 from tasks.cleaning.inventory import Inventory
 from tasks.cleaning.needs import Needs, find_needs
 from tasks.mlflow_runs.registry import MODEL_NAME
-from tasks.mlflow_runs.removal import local_files
+from tasks.mlflow_runs.store_artifacts import local_folder
 
 RESUME_KIND = "runs"  # of whose partial folders a training goes on; any other stage begins anew
 
@@ -122,7 +122,7 @@ def _kept(has: Inventory, needs: Needs) -> dict[str, int]:
 
 
 def _bytes_at(uri: str) -> int | None:
-    folder = local_files(uri)
+    folder = local_folder(uri)
     return None if folder is None else size_of(folder)
 
 

@@ -5,13 +5,13 @@ whoever removes again finds it: a LoggedModel is FAILED first; of a run that is 
 because what a person deleted in MLflow's UI is theirs to restore.
 """
 
-import shutil
-from pathlib import Path
-from urllib.parse import unquote, urlparse
-
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModel, LoggedModelStatus, Run
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+from data_contracts.errors import InputError
+from data_contracts.store.sqlite import sqlite_file
+from tasks.mlflow_runs.store_artifacts import delete_inside, local_folder
 
 REMOVING_TAG = "uplift.removing"
 
@@ -23,7 +23,7 @@ def delete_model(client: MlflowClient, model: LoggedModel) -> None:
     """
     if model.status == LoggedModelStatus.READY:
         client.finalize_logged_model(model.model_id, LoggedModelStatus.FAILED)
-    _delete_files(model.artifact_location)
+    delete_files(client, model.artifact_location)
     client.delete_logged_model(model.model_id)
     store = client._tracking_client.store
     if hasattr(store, "_hard_delete_logged_model"):
@@ -36,25 +36,24 @@ def delete_run(client: MlflowClient, run: Run) -> None:
     if run.info.lifecycle_stage == "active":
         client.set_tag(run_id, REMOVING_TAG, "uplift gc")
         client.delete_run(run_id)
-    _delete_files(str(run.info.artifact_uri))
+    delete_files(client, str(run.info.artifact_uri))
     store = client._tracking_client.store
     if hasattr(store, "_hard_delete_run"):
         store._hard_delete_run(run_id)
 
 
-def local_files(uri: str) -> Path | None:
-    """The folder behind an artifact URI, where it is one of this machine's."""
-    parts = urlparse(uri)
-    return Path(unquote(parts.path)) if parts.scheme in ("", "file") else None
+def delete_files(client: MlflowClient, uri: str) -> None:
+    """Delete all artifacts at a URI. A `file:` URI comes from an earlier version and must be in the store connected.
 
-
-def _delete_files(uri: str) -> None:
-    """All artifacts at a URI; of a folder of this machine the empty one around it too, which bears the id."""
-    folder = local_files(uri)
+    Raises
+    ------
+    InputError
+        The files are outside the store; nothing is deleted.
+    """
+    folder, database = local_folder(uri, client.tracking_uri), sqlite_file(client.tracking_uri)
     if folder is None:
-        get_artifact_repository(uri).delete_artifacts()
-        return
-    if folder.exists():
-        shutil.rmtree(folder)
-    if folder.parent.is_dir() and not any(folder.parent.iterdir()):
-        folder.parent.rmdir()
+        get_artifact_repository(uri, tracking_uri=client.tracking_uri).delete_artifacts()
+    elif database is None:
+        raise InputError(f"{folder}: is not deleted through a server: run the command without MLFLOW_TRACKING_URI")
+    else:
+        delete_inside(folder, database.parent)

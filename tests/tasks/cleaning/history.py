@@ -23,6 +23,7 @@ from tasks.mlflow_runs.names import (
     store_id,
 )
 from tasks.mlflow_runs.runs import connect
+from tasks.mlflow_runs.store_artifacts import local_folder
 
 FIRST_DAY = datetime(2026, 1, 1, 3, tzinfo=UTC)
 
@@ -106,7 +107,7 @@ class History:
             night.version, night.model = same[0].version, same[0].model
             return
         model = self.client.create_logged_model(self.experiment, f"best-{day}", night.runs["finetune"])
-        files = Path(model.artifact_location.removeprefix("file://"))
+        files = local_folder(model.artifact_location, self.client.tracking_uri)
         files.mkdir(parents=True)
         (files / "model.safetensors").write_text(checkpoint)
         self.client.finalize_logged_model(model.model_id, "READY")

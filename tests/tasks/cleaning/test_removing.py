@@ -18,6 +18,7 @@ from data_contracts.store.folders import open_stage
 from data_contracts.store.locks import hold, holder
 from data_contracts.store.manifests import MANIFEST, read_manifest
 from tasks.cleaning.gc import collect
+from tasks.mlflow_runs.store_artifacts import local_folder
 from tests.tasks.cleaning.history import FIRST_DAY
 
 CODE = "import sys, json; from pathlib import Path; from tasks.cleaning.gc import collect\n"
@@ -63,8 +64,8 @@ def test_two_removals_at_once_remove_once_and_both_end_well(history):
         (tasks.cleaning.gc, "hide", 2),
         (tasks.cleaning.gc, "delete", 1),
         (tasks.cleaning.gc, "delete_model", 2),
-        (tasks.mlflow_runs.removal, "_delete_files", 1),
-        (tasks.mlflow_runs.removal, "_delete_files", 4),
+        (tasks.mlflow_runs.removal, "delete_files", 1),
+        (tasks.mlflow_runs.removal, "delete_files", 4),
         (tasks.cleaning.gc, "delete_run", 1),
     ],
 )
@@ -89,7 +90,7 @@ def test_a_removal_killed_in_the_middle_leaves_whole_things_or_hidden_ones_and_t
             manifest = read_manifest(folder)
             assert set(manifest["files"]) == {path.name for path in folder.iterdir()} - {MANIFEST}
     for model in history.client.search_logged_models([history.experiment]):
-        files = Path(model.artifact_location.removeprefix("file://"))
+        files = local_folder(model.artifact_location, history.client.tracking_uri)
         assert str(model.status) != "READY" or (files / "model.safetensors").is_file()
     collect(history.store, 1)
     assert [history.whole(night) for night in nights] == [False, False, False, True]
