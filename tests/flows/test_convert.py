@@ -4,6 +4,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -64,12 +65,15 @@ def clips(tmp_path_factory) -> Path:
     return stage.folder
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_tracking_database(tmp_path_factory):
-    """Every test has a store of its own; a database of its own would take seconds to make."""
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}")
-        yield
+@pytest.fixture(scope="module")
+def tracking_uri(mlflow_database, tmp_path_factory) -> str:
+    """Every test has a store of its own; one tracking database serves all of them."""
+    return f"sqlite:///{shutil.copy(mlflow_database, tmp_path_factory.mktemp('mlflow'))}"
+
+
+@pytest.fixture(autouse=True)
+def _one_tracking_database(tracking_uri, monkeypatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_uri)
 
 
 @contextmanager
@@ -125,9 +129,11 @@ def dask_cluster(folder: Path, workers: int) -> Iterator[tuple[str, list[int]]]:
 
 
 @pytest.fixture(scope="module")
-def alone(clips, tmp_path_factory):
+def alone(clips, tracking_uri, tmp_path_factory):
     """What one worker in this process makes of the clips."""
-    return convert(str(clips), PARAMETERS, Workers(processes=1), str(tmp_path_factory.mktemp("alone")))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", tracking_uri)
+        return convert(str(clips), PARAMETERS, Workers(processes=1), str(tmp_path_factory.mktemp("alone")))
 
 
 def files_of(folder: Path) -> dict[str, str]:

@@ -5,7 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import mlflow
 import numpy as np
 import pytest
 import torch
@@ -230,7 +229,7 @@ def test_the_registered_model_lifts_as_it_was_scored_in_a_process_that_unpickles
     )
     environment = {
         **os.environ,
-        "MLFLOW_TRACKING_URI": mlflow.get_tracking_uri(),
+        "MLFLOW_TRACKING_URI": f"sqlite:///{store / 'mlflow.db'}",
         "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
         "PYTHONPATH": str(tmp_path),
     }

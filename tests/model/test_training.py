@@ -83,6 +83,25 @@ def train(
     return network, progress.history
 
 
+@pytest.fixture(scope="module")
+def _runs():
+    return {}
+
+
+@pytest.fixture
+def uninterrupted(_runs, tmp_path_factory):
+    """Train without a stop, once for each set of parameters; return the network, its history and its folder."""
+
+    def run(windows, parameters=PARAMETERS):
+        key = parameters.model_dump_json()
+        if key not in _runs:
+            folder = tmp_path_factory.mktemp("uninterrupted")
+            _runs[key] = (*train(windows, folder, parameters), folder)
+        return _runs[key]
+
+    return run
+
+
 @pytest.mark.parametrize("objective", list(Objective))
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_the_loss_falls(windows, tmp_path, objective, precision):
@@ -104,19 +123,21 @@ def placed_windows(windows_folder):
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "exponential"])
 @pytest.mark.parametrize("killed_at", ["epoch 2", "step 13", "step 14"])
-def test_a_run_taken_up_again_ends_with_the_same_weights_to_the_bit(windows, tmp_path, schedule, killed_at):
+def test_a_run_taken_up_again_ends_with_the_same_weights_to_the_bit(
+    windows, tmp_path, uninterrupted, schedule, killed_at
+):
     parameters = PARAMETERS.model_copy(update={"schedule": schedule})
-    assert_taken_up_again(windows, tmp_path, parameters, killed_at)
+    assert_taken_up_again(windows, tmp_path, parameters, killed_at, uninterrupted)
 
 
 @pytest.mark.parametrize("killed_at", ["epoch 2", "step 13"])
-def test_a_run_on_windows_made_new_is_taken_up_again_to_the_bit(placed_windows, tmp_path, killed_at):
+def test_a_run_on_windows_made_new_is_taken_up_again_to_the_bit(placed_windows, tmp_path, uninterrupted, killed_at):
     parameters = PARAMETERS.model_copy(update={"augmentation": EVERYTHING})
-    assert_taken_up_again(placed_windows, tmp_path, parameters, killed_at)
+    assert_taken_up_again(placed_windows, tmp_path, parameters, killed_at, uninterrupted)
 
 
-def assert_taken_up_again(windows, tmp_path, parameters, killed_at):
-    whole, history = train(windows, tmp_path / "whole", parameters)
+def assert_taken_up_again(windows, tmp_path, parameters, killed_at, uninterrupted):
+    whole, history, whole_folder = uninterrupted(windows, parameters)
 
     def kill(what, at):
         if f"{what} {at}" == killed_at:
@@ -137,7 +158,7 @@ def assert_taken_up_again(windows, tmp_path, parameters, killed_at):
     assert resumed_history == [without_speed(record) for record in reported] == history
     assert_same_weights(resumed, whole)
     assert_same_weights(
-        load_network(tmp_path / "cut" / "model.safetensors"), load_network(tmp_path / "whole" / "model.safetensors")
+        load_network(tmp_path / "cut" / "model.safetensors"), load_network(whole_folder / "model.safetensors")
     )
 
 
@@ -183,8 +204,8 @@ def assert_learner_taken_up_again(windows, tmp_path, parameters, dropout=0.0):
 
 
 @pytest.mark.parametrize("killed_at", ["epoch 2", "step 13"])
-def test_with_an_average_too_a_run_is_taken_up_again_to_the_bit(windows, tmp_path, killed_at):
-    assert_taken_up_again(windows, tmp_path, PARAMETERS.model_copy(update={"ema": 0.9}), killed_at)
+def test_with_an_average_too_a_run_is_taken_up_again_to_the_bit(windows, tmp_path, uninterrupted, killed_at):
+    assert_taken_up_again(windows, tmp_path, PARAMETERS.model_copy(update={"ema": 0.9}), killed_at, uninterrupted)
 
 
 def test_a_run_killed_while_it_validates_the_average_goes_on_from_what_it_learned(windows, tmp_path, monkeypatch):
@@ -206,8 +227,8 @@ def test_a_run_killed_while_it_validates_the_average_goes_on_from_what_it_learne
     assert_same_weights(resumed, whole)
 
 
-def test_what_is_validated_and_kept_is_the_average_and_training_goes_on_without_it(windows, tmp_path):
-    plain, plain_history = train(windows, tmp_path / "plain", PARAMETERS)
+def test_what_is_validated_and_kept_is_the_average_and_training_goes_on_without_it(windows, tmp_path, uninterrupted):
+    plain, plain_history, _ = uninterrupted(windows)
     parameters = PARAMETERS.model_copy(update={"ema": 0.99})
     network, history = train(windows, tmp_path / "run", parameters)
     assert_same_weights(network, plain)
@@ -287,8 +308,8 @@ def test_a_frozen_backbone_s_features_are_not_kept_of_windows_made_new(placed_wi
     assert "backbone features" not in caplog.text
 
 
-def test_a_damaged_last_costs_what_came_after_the_one_before(windows, tmp_path):
-    whole, history = train(windows, tmp_path / "whole")
+def test_a_damaged_last_costs_what_came_after_the_one_before(windows, tmp_path, uninterrupted):
+    whole, history, _ = uninterrupted(windows)
 
     def kill(record):
         if record["epoch"] == 3:
@@ -303,8 +324,8 @@ def test_a_damaged_last_costs_what_came_after_the_one_before(windows, tmp_path):
     assert_same_weights(resumed, whole)
 
 
-def test_sigterm_saves_and_ends_the_process(windows, windows_folder, tmp_path):
-    whole, history = train(windows, tmp_path / "whole")
+def test_sigterm_saves_and_ends_the_process(windows, windows_folder, tmp_path, uninterrupted):
+    whole, history, _ = uninterrupted(windows)
     (tmp_path / "cut").mkdir()
     script = tmp_path / "train.py"
     script.write_text(
@@ -577,12 +598,12 @@ def test_the_frozen_backbone_is_identical_before_and_after_fine_tuning(windows, 
         assert torch.equal(value, before[name]) is name.startswith("backbone."), name
 
 
-def test_the_best_epochs_are_kept_and_the_best_of_them_served(windows, tmp_path):
-    _, history = train(windows, tmp_path / "run")
+def test_the_best_epochs_are_kept_and_the_best_of_them_served(windows, uninterrupted):
+    _, history, folder = uninterrupted(windows)
     ranked = sorted(history, key=lambda record: record["val_mpjpe_mm"])
-    kept = sorted(path.name for path in (tmp_path / "run").glob("top-*"))
+    kept = sorted(path.name for path in folder.glob("top-*"))
     assert kept == sorted(f"top-epoch-{record['epoch']:04d}.safetensors" for record in ranked[:2])
-    about = read_about(tmp_path / "run" / "model.safetensors")
+    about = read_about(folder / "model.safetensors")
     assert about == ranked[0] | {"window": 9, "fps": 60.0}
 
 
