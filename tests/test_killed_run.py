@@ -1,43 +1,56 @@
 """A test run that receives SIGKILL leaves no process."""
 
 import os
-import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
 import pytest
 
 ROOT = Path(__file__).parent.parent
-WAITING = """
-import os, pathlib, time
-
-pytest_plugins = ["tests.flows.conftest"]
-
+FLOW_TEST = """
 def test_waits(prefect_api):
-    pathlib.Path("waiting").write_text(str(os.getpid()))
+    pathlib.Path("waiting").touch()
     time.sleep(600)
+"""
+TEST = """
+def test_waits(tmp_path):
+    port = free_port()
+    command = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", str(port)]
+    with serving(command, port, "/", tmp_path / "server.log", os.environ):
+        pathlib.Path("waiting").touch()
+        time.sleep(600)
+"""
+IMPORTS = """
+import os, pathlib, sys, time
+from tests.ports import free_port
+from tests.servers import serving
 """
 
 
-@pytest.mark.parametrize("killed", ["pytest", "worker"])
-def test_a_killed_run_leaves_no_server(tmp_path, killed):
-    """The run has one worker of xdist, which starts the Prefect server of the flow tests."""
-    (tmp_path / "test_waiting.py").write_text(WAITING)
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--numprocesses", "1"]
-    command += ["--max-worker-restart", "0", "--basetemp", str(tmp_path / "temporary"), "test_waiting.py"]
+@pytest.mark.parametrize(
+    ("test", "options"),
+    [(FLOW_TEST, ["-p", "tests.conftest", "-p", "tests.flows.conftest"]), (TEST, ["--numprocesses", "1"])],
+    ids=["Prefect server", "server of an xdist worker"],
+)
+def test_a_killed_run_leaves_no_server(tmp_path, test, options):
+    (tmp_path / "test_waiting.py").write_text(IMPORTS + test)
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options, "test_waiting.py"]
+    command += ["--basetemp", str(tmp_path / "temporary")]
     variables = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    variables["PYTHONPATH"] = str(ROOT)
+    variables |= {"PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
     with (tmp_path / "output").open("w") as output:
         run = subprocess.Popen(command, cwd=tmp_path, env=variables, stdout=output, stderr=output)
-        while not (tmp_path / "waiting").exists():
-            assert run.poll() is None, (tmp_path / "output").read_text()
-            psutil.wait_procs([psutil.Process(run.pid)], timeout=0.2)
-        processes = psutil.Process(run.pid).children(recursive=True)
-        assert any("server" in process.cmdline() for process in processes)
-        worker = int((tmp_path / "waiting").read_text())
-        os.kill(run.pid if killed == "pytest" else worker, signal.SIGKILL)
-        run.wait(120)
+    deadline = time.monotonic() + 180
+    while not (tmp_path / "waiting").exists():
+        assert run.poll() is None, (tmp_path / "output").read_text()
+        assert time.monotonic() < deadline, (tmp_path / "output").read_text()
+        time.sleep(0.2)
+    processes = psutil.Process(run.pid).children(recursive=True)
+    assert len(processes) >= 2  # the server and its guard
+    run.kill()
+    run.wait(30)
     _, alive = psutil.wait_procs(processes, timeout=60)
     assert alive == []
