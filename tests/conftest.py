@@ -40,6 +40,7 @@ atexit.register(shutil.rmtree, os.environ["PREFECT_HOME"], ignore_errors=True)
 for name in [name for name in os.environ if name.startswith(("UPLIFT_", "MLFLOW_TRACKING_"))]:
     del os.environ[name]  # servers and settings of the user
 
+LONGEST = {"stack", "test_job.py", "test_promote.py", "test_resuming.py"}  # folders and files
 SHARED = Path(__file__).parent.parent.parent / "shared"
 
 
@@ -48,14 +49,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Change the random order in two ways.
 
     - A test with the marker `runs_last` is the last one of its file.
-    - Files of the stack are first: they take longest, and a worker that begins one at the end keeps the others waiting.
+    - The files that take longest are first: a worker that starts one of them at the end makes the others wait.
     """
     first_of_file: dict[Path, int] = {}
     for place, item in enumerate(items):
         first_of_file.setdefault(item.path, place)
     items.sort(
         key=lambda item: (
-            "stack" not in item.path.parts,
+            LONGEST.isdisjoint(item.path.parts),
             first_of_file[item.path],
             item.get_closest_marker("runs_last") is not None,
         )
