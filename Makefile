@@ -20,7 +20,7 @@ demo: install
 up: install
 	@$(BIN)/uplift up
 
-# Tests run in random order; the header prints the seed, and `pytest -p randomly --randomly-seed=SEED` repeats the order.
+# Tests run in random order; the header prints the seed, and `pytest --randomly-seed=SEED` repeats the order.
 test: install check
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
