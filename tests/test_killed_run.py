@@ -12,30 +12,36 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FLOW_TEST = """
 def test_waits(prefect_api):
-    pathlib.Path("waiting").touch()
-    time.sleep(600)
+    wait()
 """
 TEST = """
 def test_waits(tmp_path):
     port = free_port()
     command = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", str(port)]
     with serving(command, port, "/", tmp_path / "server.log", os.environ):
-        pathlib.Path("waiting").touch()
-        time.sleep(600)
+        wait()
 """
 IMPORTS = """
 import os, pathlib, sys, time
 from tests.ports import free_port
 from tests.servers import serving
+
+def wait():
+    pathlib.Path("new").write_text(str(os.getpid()))
+    pathlib.Path("new").rename("waiting")
+    time.sleep(600)
 """
 
 
 @pytest.mark.parametrize(
     ("test", "options"),
-    [(FLOW_TEST, ["-p", "tests.conftest", "-p", "tests.flows.conftest"]), (TEST, ["--numprocesses", "1"])],
-    ids=["Prefect server", "server of an xdist worker"],
+    [
+        (FLOW_TEST, ["-p", "tests.conftest", "-p", "tests.flows.conftest"]),
+        (TEST, ["--numprocesses", "1", "--max-worker-restart", "0"]),
+    ],
+    ids=["pytest with a Prefect server", "xdist worker"],
 )
-def test_a_killed_run_leaves_no_server(tmp_path, test, options):
+def test_a_killed_process_of_a_run_leaves_no_server(tmp_path, test, options):
     (tmp_path / "test_waiting.py").write_text(IMPORTS + test)
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options, "test_waiting.py"]
     command += ["--basetemp", str(tmp_path / "temporary")]
@@ -48,9 +54,10 @@ def test_a_killed_run_leaves_no_server(tmp_path, test, options):
         assert run.poll() is None, (tmp_path / "output").read_text()
         assert time.monotonic() < deadline, (tmp_path / "output").read_text()
         time.sleep(0.2)
-    processes = psutil.Process(run.pid).children(recursive=True)
+    starter = psutil.Process(int((tmp_path / "waiting").read_text()))
+    processes = starter.children(recursive=True)
     assert len(processes) >= 2  # the server and its guard
-    run.kill()
-    run.wait(30)
+    starter.kill()
+    run.wait(60)
     _, alive = psutil.wait_procs(processes, timeout=60)
     assert alive == []

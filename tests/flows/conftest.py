@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogHandler
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
 from benchmarks.postgresql import NoPostgresError, postgresql_server
 from data_contracts.parameters import PipelineParameters
@@ -43,7 +44,10 @@ def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     assert port is not None
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     environment = os.environ | {"PREFECT_HOME": str(home), "PREFECT_SERVER_UI_ENABLED": "false"}
-    with serving([*command, "--no-services"], port, "/api/health", home / "server.log", environment):
+    no_heartbeats = temporary_settings(
+        {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
+    )  # each flow waits 0.5 s for the thread
+    with serving([*command, "--no-services"], port, "/api/health", home / "server.log", environment), no_heartbeats:
         yield api
         APILogHandler().flush()
         EventsWorker.drain_all(timeout=30)

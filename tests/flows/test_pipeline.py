@@ -68,7 +68,7 @@ def test_prefect_shows_the_stages_as_subflows_in_order(outcome, store):
 def test_training_shows_in_prefect_how_far_it_is(outcome):
     for stage in ("pretrain", "finetune"):
         steps = int(outcome["stages"][stage]["statistics"]["history"][-1]["step"])
-        assert (f"{stage}: {steps:,} of {steps:,} steps", "100.0") in shown_as(f"{stage}-progress")
+        assert (f"{stage}: {steps:,} of {steps:,} steps", "100") in shown_as(f"{stage}-progress")
 
 
 def test_the_same_pipeline_again_does_no_work_and_makes_no_new_version(outcome, parameters, store):
