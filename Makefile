@@ -20,8 +20,9 @@ demo: install
 up: install
 	@$(BIN)/uplift up
 
+# Tests run in random order; the header prints the seed, and `pytest --randomly-seed=SEED` repeats the order.
 test: install check
-	$(BIN)/pytest --quiet --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 check: install
 	$(BIN)/ruff check .

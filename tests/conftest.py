@@ -1,7 +1,20 @@
-"""Shared inputs: real motion and reference numbers where they are present, else small synthetic motion."""
+"""Environment of every test, and inputs that tests share: real motion where it is present, else synthetic motion."""
 
+import os
+import tempfile
+
+from tests.ports import free_port
+
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
+os.environ["DO_NOT_TRACK"] = "1"
+os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="uplift-tests-")  # the user's own has profiles and a database
+os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{free_port()}/api"  # Prefect reads it on import; see tests/flows
+os.environ.pop("PREFECT_API_AUTH_STRING", None)
+
+import atexit
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -23,8 +36,47 @@ hypothesis.settings.register_profile("any machine", deadline=None)  # a busy one
 hypothesis.settings.load_profile("any machine")
 torch.set_num_threads(1)  # small tensors: more threads only wait for each other
 
+atexit.register(shutil.rmtree, os.environ["PREFECT_HOME"], ignore_errors=True)
+for name in [name for name in os.environ if name.startswith(("UPLIFT_", "MLFLOW_TRACKING_"))]:
+    del os.environ[name]  # servers and settings of the user
+
+LONGEST = {"stack", "test_job.py", "test_promote.py", "test_resuming.py"}  # folders and files
 DATA = Path(__file__).parent / "data"
 SHARED = Path(__file__).parent.parent.parent / "shared"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Change the random order in two ways.
+
+    - A test with the marker `runs_last` is the last one of its file.
+    - The files that take longest are first: a worker that starts one of them at the end makes the others wait.
+    """
+    first_of_file: dict[Path, int] = {}
+    for place, item in enumerate(items):
+        first_of_file.setdefault(item.path, place)
+    items.sort(
+        key=lambda item: (
+            LONGEST.isdisjoint(item.path.parts),
+            first_of_file[item.path],
+            item.get_closest_marker("runs_last") is not None,
+        )
+    )
+
+
+@pytest.fixture(autouse=True)
+def _own_environment() -> Iterator[None]:
+    """Give each test the same environment variables and the same random numbers of PyTorch in any order of tests.
+
+    MLflow writes its tracking URI into the environment, where the next test would read it as the user's choice.
+    """
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    before = dict(os.environ)
+    torch.manual_seed(0)
+    yield
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    os.environ.update(before)
 
 
 @pytest.fixture(scope="session")
@@ -60,21 +112,23 @@ def walking() -> np.ndarray:
 
 
 @pytest.fixture(scope="session")
-def _mlflow_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """MLflow's tables, which take it five seconds to make."""
-    database = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    make_database(database)
+def mlflow_database(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """Return an empty MLflow database, to be copied. MLflow takes 5 s to create it: all xdist workers share it."""
+    folder = tmp_path_factory.getbasetemp()
+    database = (folder if worker_id == "master" else folder.parent) / "mlflow" / "mlflow.db"
+    database.parent.mkdir(exist_ok=True)
+    make_database(database)  # one process creates it, the others wait
     return database
 
 
 @pytest.fixture
-def new_store(_mlflow_database: Path, tmp_path: Path) -> Callable[[str], Path]:
+def new_store(mlflow_database: Path, tmp_path: Path) -> Callable[[str], Path]:
     """Makes stores by name, in which MLflow has its database and nothing has been run."""
 
     def make(name: str) -> Path:
         store = tmp_path / name
         store.mkdir()
-        shutil.copy(_mlflow_database, store)
+        shutil.copy(mlflow_database, store)
         return store
 
     return make

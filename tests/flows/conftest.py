@@ -1,22 +1,23 @@
-"""One Prefect test harness for all flow tests, and a pipeline run small enough for seconds."""
+"""One Prefect server for all flow tests of a worker, and a pipeline run that takes seconds."""
 
 import os
-
-os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
-
+import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from prefect.events.worker import EventsWorker
-from prefect.testing.utilities import prefect_test_harness
+from prefect.logging.handlers import APILogHandler
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
 from benchmarks.postgresql import NoPostgresError, postgresql_server
 from data_contracts.parameters import PipelineParameters
 from data_contracts.presets import load_preset
 from flows.pipeline import pipeline
+from tests.servers import guarded, serving
 
 TINY = [
     "synthetic.people=6",
@@ -32,10 +33,24 @@ TINY = [
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _harness():
-    with prefect_test_harness(server_startup_timeout=120):
-        yield
-        EventsWorker.drain_all(timeout=30)  # events of a server that is gone are never sent; the harness would wait
+def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Start the Prefect server at the `PREFECT_API_URL` of this worker; flows and commands of its tests use it.
+
+    The server runs without background services. They would take time from the tests, and `uplift up` is tested with
+    all of them.
+    """
+    home, api = tmp_path_factory.mktemp("prefect"), os.environ["PREFECT_API_URL"]
+    port = urlsplit(api).port
+    assert port is not None
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    environment = os.environ | {"PREFECT_HOME": str(home), "PREFECT_SERVER_UI_ENABLED": "false"}
+    no_heartbeats = temporary_settings(
+        {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
+    )  # each flow waits 0.5 s for the thread
+    with serving([*command, "--no-services"], port, "/api/health", home / "server.log", environment), no_heartbeats:
+        yield api
+        APILogHandler().flush()
+        EventsWorker.drain_all(timeout=30)
 
 
 @pytest.fixture(scope="session")
@@ -44,8 +59,10 @@ def parameters() -> PipelineParameters:
 
 
 @pytest.fixture(scope="session")
-def store(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("store")
+def store(tmp_path_factory, mlflow_database) -> Path:
+    store = tmp_path_factory.mktemp("store")
+    shutil.copy(mlflow_database, store)
+    return store
 
 
 @pytest.fixture(scope="session")
@@ -62,4 +79,6 @@ def database() -> Iterator[str]:
             uri = stack.enter_context(postgresql_server())
         except NoPostgresError as error:
             pytest.skip(str(error))
+        process_id = Path(uri.partition("host=")[2], "db", "postmaster.pid").read_text().split()[0]
+        stack.enter_context(guarded(int(process_id)))
         yield uri

@@ -4,6 +4,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,6 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as parquet
 import pytest
-from prefect.artifacts import Artifact
 
 from data_contracts.clips import CLIP_SCHEMA, CLIPS_FILE, Clip, to_arrow
 from data_contracts.errors import InputError
@@ -34,6 +34,7 @@ from flows.pretrain import pretrain
 from tasks.convert import write_windows
 from tasks.synthetic.motion import generate
 from tasks.views.cameras import cut_windows
+from tests.flows.artifacts import artifacts_of, shown_as
 
 BATCHES, CLIPS_A_BATCH = 8, 3
 PARAMETERS = ConvertParameters(window=27, stride=9, views=2)
@@ -64,12 +65,15 @@ def clips(tmp_path_factory) -> Path:
     return stage.folder
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_tracking_database(tmp_path_factory):
-    """Every test has a store of its own; a database of its own would take seconds to make."""
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}")
-        yield
+@pytest.fixture(scope="module")
+def tracking_uri(mlflow_database, tmp_path_factory) -> str:
+    """Every test has a store of its own; one tracking database serves all of them."""
+    return f"sqlite:///{shutil.copy(mlflow_database, tmp_path_factory.mktemp('mlflow'))}"
+
+
+@pytest.fixture(autouse=True)
+def _one_tracking_database(tracking_uri, monkeypatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_uri)
 
 
 @contextmanager
@@ -125,9 +129,11 @@ def dask_cluster(folder: Path, workers: int) -> Iterator[tuple[str, list[int]]]:
 
 
 @pytest.fixture(scope="module")
-def alone(clips, tmp_path_factory):
+def alone(clips, tracking_uri, tmp_path_factory):
     """What one worker in this process makes of the clips."""
-    return convert(str(clips), PARAMETERS, Workers(processes=1), str(tmp_path_factory.mktemp("alone")))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", tracking_uri)
+        return convert(str(clips), PARAMETERS, Workers(processes=1), str(tmp_path_factory.mktemp("alone")))
 
 
 def files_of(folder: Path) -> dict[str, str]:
@@ -266,11 +272,9 @@ def test_windows_at_one_rate_say_so_and_last_the_same(clips, tmp_path):
 
 
 def test_progress_and_counts_show_in_prefect(alone):
-    progress = Artifact.get("convert-progress")
-    assert progress.data == 100.0
-    assert f"{BATCHES} of {BATCHES} batches" in progress.description
-    table = Artifact.get("convert-groups")
-    assert "all " in str(table.data)
+    finished = [description for description, percent in shown_as("convert-progress") if percent == "100"]
+    assert any(f"{BATCHES} of {BATCHES} batches" in str(description) for description in finished)
+    assert any("all " in table for table in artifacts_of("convert-groups"))
 
 
 def test_a_pool_whose_process_is_killed_writes_the_same_bytes(clips, alone, tmp_path):

@@ -1,6 +1,5 @@
 """`prefect deploy --all`, as typed, against a server."""
 
-import os
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import yaml
 from prefect.settings import PREFECT_API_URL
 
 from data_contracts.presets import load_preset
@@ -15,19 +15,32 @@ from data_contracts.presets import load_preset
 ROOT = Path(__file__).parent.parent.parent
 
 
+POOLS = {
+    "pipeline/nightly": "cpu",
+    "pipeline/here": "cpu",
+    "ingest/cpu": "cpu",
+    "keypoints/cpu": "cpu",
+    "lift/cpu": "cpu",
+    "convert/cpu": "cpu",
+    "pretrain/cuda": "cuda",
+    "finetune/cuda": "cuda",
+    "baselines/cuda": "cuda",
+    "evaluate/cuda": "cuda",
+    "promote/cpu": "cpu",
+    "rollback/cpu": "cpu",
+    "gc/weekly": "cpu",
+}
+
+
 @pytest.fixture(scope="module")
 def api():
-    """Client of a server to which everything is deployed."""
+    """Client of a server to which everything is deployed; other tests may have deployed to the same server."""
     with httpx.Client(base_url=PREFECT_API_URL.value(), timeout=60) as client:
         for pool in ("cpu", "cuda"):
-            client.post("/work_pools/", json={"name": pool, "type": "process"}).raise_for_status()
-        subprocess.run(
-            [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"],
-            check=True,
-            cwd=ROOT,
-            env={**os.environ, "PREFECT_API_URL": PREFECT_API_URL.value()},
-            capture_output=True,
-        )
+            client.post("/work_pools/", json={"name": pool, "type": "process"})
+            client.get(f"/work_pools/{pool}").raise_for_status()
+        command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
+        subprocess.run(command, check=True, cwd=ROOT, capture_output=True)
         yield client
 
 
@@ -35,24 +48,7 @@ def deployment(api, name):
     return api.get(f"/deployments/name/{name}").raise_for_status().json()
 
 
-@pytest.mark.parametrize(
-    ("name", "pool"),
-    [
-        ("pipeline/nightly", "cpu"),
-        ("pipeline/here", "cpu"),
-        ("ingest/cpu", "cpu"),
-        ("keypoints/cpu", "cpu"),
-        ("lift/cpu", "cpu"),
-        ("convert/cpu", "cpu"),
-        ("pretrain/cuda", "cuda"),
-        ("finetune/cuda", "cuda"),
-        ("baselines/cuda", "cuda"),
-        ("evaluate/cuda", "cuda"),
-        ("promote/cpu", "cpu"),
-        ("rollback/cpu", "cpu"),
-        ("gc/weekly", "cpu"),
-    ],
-)
+@pytest.mark.parametrize(("name", "pool"), POOLS.items())
 def test_every_flow_has_its_deployment_with_the_presets_parameters(api, name, pool):
     found = deployment(api, name)
     assert found["work_pool_name"] == pool
@@ -74,13 +70,17 @@ def test_every_flow_has_its_deployment_with_the_presets_parameters(api, name, po
     assert found["parameter_openapi_schema"]["properties"]["parameters"]
 
 
+def test_prefect_yaml_has_these_deployments_and_no_others():
+    entries = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+    assert {f"{entry['entrypoint'].partition(':')[2]}/{entry['name']}" for entry in entries} == POOLS.keys()
+
+
 def test_every_deployment_says_what_it_does_and_what_its_parameters_mean(api):
-    found = api.post("/deployments/filter", json={}).json()
-    assert len(found) == 13
-    for one in found:
-        assert one["description"], one["name"]
+    for name in POOLS:
+        one = deployment(api, name)
+        assert one["description"], name
         assert "Args:" not in one["description"]  # the flow's docstring, where prefect.yaml has none
-        assert one["tags"], one["name"]
+        assert one["tags"], name
         fields = one["parameter_openapi_schema"]["properties"]
         assert [name for name, field in fields.items() if not field.get("description")] == []
 

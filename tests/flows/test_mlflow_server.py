@@ -6,15 +6,11 @@ its own and on a socket there. Of the two models the order is known: random weig
 
 import json
 import os
-import signal
-import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,35 +38,11 @@ from tasks.mlflow_runs.registry import (
 )
 from tasks.mlflow_runs.runs import connect, track_pipeline
 from tasks.promotion.learned import LEARNED_FILE
+from tests.ports import free_port
+from tests.servers import serving
 
 BIN = Path(sys.executable).parent
 OF = Identity("pipelines", "pipeline", SyntheticParameters(), {})
-
-
-@contextmanager
-def serving(command: list[str], path: str, log: Path, environment: dict[str, str]) -> Iterator[str]:
-    """The address of a server once it answers at `path`; it ends with the block, and all that it started."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    address = f"http://127.0.0.1:{port}"
-    with log.open("w") as out:
-        command, environment = [*command, "--port", str(port)], environment | {"TMPDIR": str(log.parent)}
-        server = subprocess.Popen(command, stdout=out, stderr=out, env=environment, start_new_session=True)
-    try:
-        until = time.monotonic() + 120
-        while True:
-            try:
-                urllib.request.urlopen(address + path, timeout=5).close()
-                break
-            except OSError:
-                assert server.poll() is None, log.read_text()
-                assert time.monotonic() < until, log.read_text()
-                time.sleep(0.2)
-        yield address
-    finally:
-        os.killpg(server.pid, signal.SIGKILL)
-        server.wait()
 
 
 @pytest.fixture(scope="module")
@@ -82,11 +54,13 @@ def artifacts(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def address(database, artifacts) -> Iterator[str]:
     """Of an MLflow server."""
+    port = free_port()
     command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--backend-store-uri", database]
-    command += ["--artifacts-destination", str(artifacts)]
-    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    command += ["--artifacts-destination", str(artifacts), "--port", str(port)]
+    folder = artifacts.parent
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "TMPDIR": str(folder)}
     environment.pop("MLFLOW_TRACKING_URI", None)
-    with serving(command, "/health", artifacts.with_name("server.log"), environment) as address:
+    with serving(command, port, "/health", folder / "server.log", environment) as address:
         yield address
 
 
@@ -158,10 +132,13 @@ def test_the_better_of_two_is_promoted_served_and_rolled_back(
     assert not list((tmp_path / "temporary").iterdir())  # a process takes with it what it fetched
 
     clip = load_windows(windows, "test").pose_2d[:5]
+    port = free_port()
     command = [str(BIN / "mlflow"), "models", "serve", "-m", "models:/pose-uplift@champion", "--env-manager", "local"]
+    command += ["--port", str(port)]
     environment = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}  # MLflow starts uvicorn by its name
+    environment |= {"TMPDIR": str(tmp_path)}
     environment.pop("PYTHONPATH", None)
-    with serving(command, "/ping", tmp_path / "serve.log", environment) as served:
+    with serving(command, port, "/ping", tmp_path / "serve.log", environment) as served:
         status, answer = post(f"{served}/invocations", {"inputs": clip.tolist()})
         assert status == 200, answer
         with torch.inference_mode():

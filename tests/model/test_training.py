@@ -1,83 +1,24 @@
-import copy
-import inspect
+"""Training: loss, windows, bad steps, memory, compilation and what is stored."""
+
 import math
-import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.plugins import MixedPrecision
 
-import model.training as training
 from data_contracts.errors import InputError
 from data_contracts.parameters import (
     AugmentationParameters,
     CorruptionParameters,
     DetectorNoise,
-    DSTformerConfig,
-    FinetuneParameters,
-    HeadKind,
-    NewBodies,
-    NewCameras,
     Objective,
     Runtime,
-    TrainingParameters,
 )
 from model.learning.checkpoints import load_network, read_about
-from model.learning.devices import make_fabric
 from model.network.dstformer import DSTformer
-from model.training import build_network, fit
+from model.training import build_network
 from model.windows.epochs import Epochs, TrainingWindows
-from model.windows.loading import load_windows
-from tasks.finetune import with_head
-
-ROOT = Path(__file__).parent.parent.parent
-CONFIG = DSTformerConfig(embed_dim=16, heads=2, fusion_depth=1, max_frames=9)
-LEARNER = DSTformerConfig(
-    embed_dim=16,
-    heads=2,
-    fusion_depth=1,
-    max_frames=9,
-    patch=3,
-    stem="window",
-    stem_width=64,
-    cosines=4,
-    geometry="foreshortening",
-)
-PARAMETERS = TrainingParameters(
-    batch_size=16,
-    max_epochs=4,
-    learning_rate=3e-3,
-    flip=True,
-    corruption=CorruptionParameters(joint_share=0.05, noise=DetectorNoise(std=(0.01,))),
-    keep_top=2,
-)
-EVERYTHING = AugmentationParameters(
-    limbs_share=0.5, bone_turn_deg=5, bodies=NewBodies(), tilt_deg=5, cameras=NewCameras(perspective_share=0.5)
-)
-
-
-def train(
-    windows,
-    folder,
-    parameters=PARAMETERS,
-    network=None,
-    objective=Objective.LIFT,
-    on_epoch=lambda record: None,
-    on_step=lambda step, steps: None,
-    runtime=Runtime(accelerator="cpu"),
-):
-    folder.mkdir(exist_ok=True)
-    config = CONFIG if objective is Objective.LIFT else CONFIG.model_copy(update={"dim_out": 2})
-    network = network or build_network(lambda: DSTformer(config), 0)
-    fabric = make_fabric(runtime, parameters.precision)
-    opened = TrainingWindows(*windows)
-    progress = fit(network, opened, parameters, objective, folder, fabric, runtime, on_epoch, on_step)
-    return network, progress.history
+from tests.model.small_runs import CONFIG, EVERYTHING, PARAMETERS, learner, train
 
 
 @pytest.mark.parametrize("objective", list(Objective))
@@ -89,113 +30,11 @@ def test_the_loss_falls(windows, tmp_path, objective, precision):
     assert history[-1]["val_mpjpe_mm"] < history[0]["val_mpjpe_mm"]
 
 
-class Killed(BaseException):
-    """Stands for a kill: nothing of the loop may catch it."""
-
-
-@pytest.fixture
-def placed_windows(windows_folder):
-    """Train windows that can be seen anew, and val windows."""
-    return load_windows(windows_folder, "train", placed=True), load_windows(windows_folder, "val")
-
-
-@pytest.mark.parametrize("schedule", ["constant", "cosine", "exponential"])
-@pytest.mark.parametrize("killed_at", ["epoch 2", "step 13", "step 14"])
-def test_a_run_taken_up_again_ends_with_the_same_weights_to_the_bit(windows, tmp_path, schedule, killed_at):
-    parameters = PARAMETERS.model_copy(update={"schedule": schedule})
-    assert_taken_up_again(windows, tmp_path, parameters, killed_at)
-
-
-@pytest.mark.parametrize("killed_at", ["epoch 2", "step 13"])
-def test_a_run_on_windows_made_new_is_taken_up_again_to_the_bit(placed_windows, tmp_path, killed_at):
-    parameters = PARAMETERS.model_copy(update={"augmentation": EVERYTHING})
-    assert_taken_up_again(placed_windows, tmp_path, parameters, killed_at)
-
-
-def assert_taken_up_again(windows, tmp_path, parameters, killed_at):
-    whole, history = train(windows, tmp_path / "whole", parameters)
-
-    def kill(what, at):
-        if f"{what} {at}" == killed_at:
-            raise Killed
-
-    often = Runtime(accelerator="cpu", checkpoint_minutes=1e-9)
-    with pytest.raises(Killed):
-        train(
-            windows,
-            tmp_path / "cut",
-            parameters,
-            on_epoch=lambda record: kill("epoch", record["epoch"]),
-            on_step=lambda step, steps: kill("step", step),
-            runtime=often,
-        )
-    reported = []
-    resumed, resumed_history = train(windows, tmp_path / "cut", parameters, on_epoch=reported.append)
-    assert resumed_history == [without_speed(record) for record in reported] == history
-    assert_same_weights(resumed, whole)
-    assert_same_weights(
-        load_network(tmp_path / "cut" / "model.safetensors"), load_network(tmp_path / "whole" / "model.safetensors")
-    )
-
-
-def without_speed(record):
-    return {name: value for name, value in record.items() if name != "windows_per_second"}
-
-
 def test_every_epoch_trained_here_tells_its_speed(windows, tmp_path):
     speeds = []
     train(windows, tmp_path / "run", on_epoch=lambda record: speeds.append(record["windows_per_second"]))
     assert len(speeds) == PARAMETERS.max_epochs
     assert min(speeds) > 0
-
-
-def learner(seed=0):
-    return build_network(lambda: DSTformer(LEARNER, HeadKind.POSE), seed)
-
-
-def test_with_muon_too_a_run_taken_up_again_ends_with_the_same_weights_to_the_bit(windows, tmp_path):
-    parameters = PARAMETERS.model_copy(update={"optimiser": "muon", "schedule": "cosine", "max_epochs": 3})
-    assert_learner_taken_up_again(windows, tmp_path, parameters)
-
-
-def assert_learner_taken_up_again(windows, tmp_path, parameters):
-    whole, history = train(windows, tmp_path / "whole", parameters, learner())
-
-    def kill(step, steps):
-        if step == 9:
-            raise Killed
-
-    often = Runtime(accelerator="cpu", checkpoint_minutes=1e-9)
-    with pytest.raises(Killed):
-        train(windows, tmp_path / "cut", parameters, learner(), on_step=kill, runtime=often)
-    resumed, resumed_history = train(windows, tmp_path / "cut", parameters, learner(seed=1))
-    assert resumed_history == history
-    assert history[-1]["loss"] < history[0]["loss"]
-    assert_same_weights(resumed, whole)
-
-
-def test_a_run_killed_during_validation_resumes_with_the_same_result(windows, tmp_path, monkeypatch):
-    parameters = PARAMETERS.model_copy(update={"max_epochs": 2})
-    whole, history = train(windows, tmp_path / "whole", parameters)
-    save = training.save_last
-
-    def killed(folder, network, optimiser, state):
-        save(folder, network, optimiser, state)
-        if any(frame.function == "validate" for frame in inspect.stack()):
-            raise Killed
-
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(training, "save_last", killed)
-        train(windows, tmp_path / "cut", parameters, runtime=Runtime(accelerator="cpu", checkpoint_minutes=1e-9))
-    assert read_about(tmp_path / "cut" / "last.safetensors")["step"] > 0
-    resumed, resumed_history = train(windows, tmp_path / "cut", parameters)
-    assert resumed_history == history
-    assert_same_weights(resumed, whole)
-
-
-def assert_same_weights(network, other):
-    for name, value in network.state_dict().items():
-        assert torch.equal(other.state_dict()[name], value), name
 
 
 def test_validation_meets_its_windows_as_they_are_stored(placed_windows, tmp_path):
@@ -212,77 +51,19 @@ def test_training_windows_are_scored_as_they_are_stored(placed_windows, tmp_path
     """A network that does not learn is scored the same, whatever training windows are made of."""
     parameters = PARAMETERS.model_copy(update={"max_epochs": 1, "learning_rate": 1e-12, "flip": False})
     scores = [
-        train(placed_windows, tmp_path / name, parameters.model_copy(update={"augmentation": made_new}))[1][0]
-        for name, made_new in (("plain", AugmentationParameters()), ("augmented", EVERYTHING))
+        train(placed_windows, tmp_path / name, parameters.model_copy(update={"augmentation": augmentation}))[1][0]
+        for name, augmentation in (("plain", AugmentationParameters()), ("augmented", EVERYTHING))
     ]
     assert scores[0]["train_mpjpe_mm"] == pytest.approx(scores[1]["train_mpjpe_mm"], rel=1e-6)
     assert scores[0]["train_mpjpe_mm"] != pytest.approx(scores[0]["val_mpjpe_mm"], rel=1e-6)
 
 
 @pytest.mark.parametrize("objective", list(Objective))
-def test_the_loss_falls_on_windows_made_new(placed_windows, tmp_path, objective):
+def test_the_loss_falls_on_augmented_windows(placed_windows, tmp_path, objective):
     parameters = PARAMETERS.model_copy(update={"augmentation": EVERYTHING})
     _, history = train(placed_windows, tmp_path / "run", parameters, objective=objective)
     assert history[-1]["loss"] < 0.9 * history[0]["loss"]
     assert history[-1]["val_mpjpe_mm"] < history[0]["val_mpjpe_mm"]
-
-
-def test_a_frozen_backbone_s_features_are_not_kept_of_windows_made_new(placed_windows, tmp_path, caplog):
-    caplog.set_level("INFO")
-    network = build_network(lambda: DSTformer(CONFIG), 0)
-    network.backbone.requires_grad_(False)
-    parameters = FinetuneParameters(batch_size=16, max_epochs=3, augmentation=EVERYTHING)
-    train(placed_windows, tmp_path / "run", parameters, network)
-    assert "backbone features" not in caplog.text
-
-
-def test_a_damaged_last_costs_what_came_after_the_one_before(windows, tmp_path):
-    whole, history = train(windows, tmp_path / "whole")
-
-    def kill(record):
-        if record["epoch"] == 3:
-            raise Killed
-
-    with pytest.raises(Killed):
-        train(windows, tmp_path / "cut", on_epoch=kill)
-    last = tmp_path / "cut" / "last.safetensors"
-    last.write_bytes(last.read_bytes()[:-1] + b"?")
-    resumed, resumed_history = train(windows, tmp_path / "cut")
-    assert resumed_history == history
-    assert_same_weights(resumed, whole)
-
-
-def test_sigterm_saves_and_ends_the_process(windows, windows_folder, tmp_path):
-    whole, history = train(windows, tmp_path / "whole")
-    (tmp_path / "cut").mkdir()
-    script = tmp_path / "train.py"
-    script.write_text(
-        TRAIN_AND_SEND_SIGTERM.format(root=str(ROOT), folder=str(tmp_path / "cut"), windows=str(windows_folder))
-    )
-    ended = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
-    assert ended.returncode == -signal.SIGTERM, ended.stderr
-    assert read_about(tmp_path / "cut" / "last.safetensors")["step"] == 2
-    resumed, resumed_history = train(windows, tmp_path / "cut")
-    assert resumed_history == history
-    assert_same_weights(resumed, whole)
-
-
-TRAIN_AND_SEND_SIGTERM = """
-import os, signal, sys
-from pathlib import Path
-sys.path[:0] = [{root!r}, {root!r} + "/tests/model"]
-import torch
-torch.set_num_threads(1)
-from model.windows.loading import load_windows
-from test_training import train
-
-def on_step(step, steps):
-    if step == 2:
-        os.kill(os.getpid(), signal.SIGTERM)
-
-windows = [load_windows(Path({windows!r}), split) for split in ("train", "val")]
-train(windows, Path({folder!r}), on_step=on_step)
-"""
 
 
 class Failing(DSTformer):
@@ -318,37 +99,6 @@ def test_too_many_bad_steps_in_a_row_end_the_run_with_the_windows_named(windows,
         train(windows, tmp_path / "run", parameters, failing(range(2, 100), lambda pose: pose * torch.inf))
 
 
-@pytest.mark.parametrize("optimiser", ["adamw", "muon"])
-def test_half_precision_skips_steps_while_its_scale_is_too_large_and_takes_it_up_again(windows, tmp_path, optimiser):
-    """As on CUDA, with CUDA's gradient scaler on the CPU."""
-
-    parameters = PARAMETERS.model_copy(update={"optimiser": optimiser})
-
-    def fit_half(folder, on_epoch=lambda record: None):
-        folder.mkdir(exist_ok=True)
-        scaler = torch.amp.GradScaler("cpu", init_scale=2.0**28, growth_interval=1000)
-        fabric = Fabric(accelerator="cpu", plugins=MixedPrecision("16-mixed", "cpu", scaler))
-        network = build_network(lambda: DSTformer(CONFIG), 0)
-        opened, runtime = TrainingWindows(*windows), Runtime(accelerator="cpu")
-        progress = fit(network, opened, parameters, Objective.LIFT, folder, fabric, runtime, on_epoch, lambda *_: None)
-        return network, progress
-
-    whole, progress = fit_half(tmp_path / "whole")
-    assert progress.bad_steps > 3
-    assert progress.precision["scale"] < 2.0**28
-    assert progress.history[-1]["loss"] < progress.history[0]["loss"]
-
-    def kill(record):
-        if record["epoch"] == 2:
-            raise Killed
-
-    with pytest.raises(Killed):
-        fit_half(tmp_path / "cut", kill)
-    resumed, again = fit_half(tmp_path / "cut")
-    assert again == progress
-    assert_same_weights(resumed, whole)
-
-
 def out_of_memory(_):
     raise torch.OutOfMemoryError("no memory")
 
@@ -359,9 +109,7 @@ def test_out_of_memory_goes_on_with_smaller_micro_batches_once(windows, tmp_path
     _network, history = train(windows, tmp_path / "run", parameters, failing({3}, out_of_memory))
     assert history[0]["loss"] == pytest.approx(whole[0]["loss"], rel=1e-4)
     assert read_about(tmp_path / "run" / "last.safetensors")["micro_batch"] == 8
-    with pytest.raises(
-        InputError, match="out of memory on cpu at 8 windows per micro-batch; pass a smaller batch_size"
-    ):
+    with pytest.raises(InputError, match="out of memory on cpu at 8 windows per micro-batch; pass a smaller"):
         train(windows, tmp_path / "twice", parameters, failing({3, 9}, out_of_memory))
 
 
@@ -399,53 +147,6 @@ def test_an_epoch_resumed_at_any_step_has_the_same_steps(windows):
         assert all(torch.equal(a.windows.pose_2d, b.windows.pose_2d) for a, b in zip(later, whole[start:], strict=True))
 
 
-@pytest.mark.parametrize("flip", [False, True])
-@pytest.mark.parametrize("kept", ["memory", "disk"])
-def test_kept_features_change_no_loss(windows, tmp_path, flip, kept, caplog):
-    caplog.set_level("INFO")
-    network = build_network(lambda: DSTformer(CONFIG), 0)
-    network.backbone.requires_grad_(False)
-    parameters = FinetuneParameters(batch_size=16, max_epochs=3, learning_rate=1e-2, flip=flip)
-    runtime = Runtime(accelerator="cpu", memory_gb=None if kept == "memory" else 1e-6)
-    _, history = train(windows, tmp_path / "kept", parameters, copy.deepcopy(network), runtime=runtime)
-    assert ("in memory" if kept == "memory" else ".features-train-0") in caplog.text
-    off = Runtime(accelerator="cpu", features="off")
-    _, every_step = train(windows, tmp_path / "every-step", parameters, network, runtime=off)
-    for record, other in zip(history, every_step, strict=True):
-        assert record["loss"] == pytest.approx(other["loss"], abs=1e-5)
-        assert record["train_mpjpe_mm"] == pytest.approx(other["train_mpjpe_mm"], rel=1e-5)
-        assert record["val_mpjpe_mm"] == pytest.approx(other["val_mpjpe_mm"], rel=1e-5)
-    assert not list((tmp_path / "kept").glob(".features*"))
-
-
-def test_of_patches_the_features_are_kept_and_beside_a_stem_that_the_head_reads_they_are_not(windows, tmp_path, caplog):
-    caplog.set_level("INFO")
-    parameters = FinetuneParameters(batch_size=16, max_epochs=3, learning_rate=1e-2, flip=True)
-    for head, kept in ((HeadKind.JOINTS, True), (HeadKind.POSE, False)):
-        network = build_network(lambda head=head: DSTformer(LEARNER, head), 0)
-        network.backbone.requires_grad_(False)
-        caplog.clear()
-        _, history = train(windows, tmp_path / head, parameters, copy.deepcopy(network))
-        assert ("backbone features of" in caplog.text) is kept
-        off = Runtime(accelerator="cpu", features="off")
-        _, every_step = train(windows, tmp_path / f"{head}-every-step", parameters, network, runtime=off)
-        for record, other in zip(history, every_step, strict=True):
-            assert record["loss"] == pytest.approx(other["loss"], abs=1e-5)
-            assert record["train_mpjpe_mm"] == pytest.approx(other["train_mpjpe_mm"], rel=1e-5)
-
-
-def test_a_pose_head_is_kept_by_fine_tuning_and_exchanged_for_another():
-    pretrained = learner()
-    with torch.no_grad():
-        for weight in pretrained.head.parameters():
-            weight += 1.0
-        same = with_head(pretrained, FinetuneParameters(head=HeadKind.POSE, freeze_backbone=False))
-        assert_same_weights(same, pretrained)
-        joints = with_head(pretrained, FinetuneParameters(head=HeadKind.JOINTS))
-    assert_same_weights(joints.backbone, pretrained.backbone)
-    assert not joints.backbone.geometry.lengths.requires_grad
-
-
 def test_a_network_that_does_not_compile_is_trained_as_it_is(windows, tmp_path, monkeypatch, caplog):
     def broken(network):
         raise RuntimeError("no compiler\nmore about that")
@@ -465,23 +166,12 @@ def test_a_compiled_network_learns_the_same(windows, tmp_path):
     assert history[0]["loss"] == pytest.approx(plain[0]["loss"], rel=1e-4)
 
 
-@pytest.mark.parametrize("head", list(HeadKind))
-def test_the_frozen_backbone_is_identical_before_and_after_fine_tuning(windows, tmp_path, head):
-    pretrained, _ = train(windows, tmp_path / "pre", PARAMETERS.model_copy(update={"max_epochs": 1}))
-    parameters = FinetuneParameters(head=head, batch_size=16, max_epochs=2, learning_rate=1e-2)
-    network = with_head(pretrained, parameters)
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    tuned, _ = train(windows, tmp_path / "tuned", parameters, network)
-    for name, value in tuned.state_dict().items():
-        assert torch.equal(value, before[name]) is name.startswith("backbone."), name
-
-
-def test_the_best_epochs_are_kept_and_the_best_of_them_served(windows, tmp_path):
-    _, history = train(windows, tmp_path / "run")
+def test_the_best_epochs_are_kept_and_the_best_of_them_served(windows, uninterrupted):
+    _, history, folder = uninterrupted(windows)
     ranked = sorted(history, key=lambda record: record["val_mpjpe_mm"])
-    kept = sorted(path.name for path in (tmp_path / "run").glob("top-*"))
+    kept = sorted(path.name for path in folder.glob("top-*"))
     assert kept == sorted(f"top-epoch-{record['epoch']:04d}.safetensors" for record in ranked[:2])
-    about = read_about(tmp_path / "run" / "model.safetensors")
+    about = read_about(folder / "model.safetensors")
     assert about == ranked[0] | {"window": 9, "fps": 60.0}
 
 

@@ -6,8 +6,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -20,6 +18,8 @@ from flows.terminal.status_tables import status_lines
 from tasks.mlflow_runs.glance.looking import look, pipelines_of, running_of
 from tasks.mlflow_runs.names import BENCHMARK_TAG, MODEL_NAME, VERSION_TAG, owner_lock, store_id
 from tasks.status import read_status
+from tests.ports import free_port
+from tests.servers import serving
 from tests.tasks.cleaning.history import FIRST_DAY, History
 
 
@@ -158,27 +158,13 @@ def test_it_fits_one_screen(history, capsys):
 @pytest.fixture
 def server(history):
     """MLflow's tracking server before the same database."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    uri = f"sqlite:///{history.store / 'mlflow.db'}"
-    program = Path(sys.executable).parent / "mlflow"
-    command = [program, "server", "--backend-store-uri", uri, "--port", str(port), "--workers", "1"]
+    port, uri, program = free_port(), f"sqlite:///{history.store / 'mlflow.db'}", Path(sys.executable).parent / "mlflow"
+    command = [str(program), "server", "--backend-store-uri", uri, "--port", str(port), "--workers", "1"]
     environment = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
     environment["PATH"] = f"{program.parent}:{environment['PATH']}"
-    process = subprocess.Popen(
-        command, env=environment, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    address, deadline = f"http://127.0.0.1:{port}", time.monotonic() + 180
-    while time.monotonic() < deadline:
-        try:
-            urllib.request.urlopen(f"{address}/health", timeout=2).close()
-            break
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.3)
-    yield address
-    os.killpg(process.pid, 15)
-    process.wait(timeout=60)
+    environment["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # 8 more processes
+    with serving(command, port, "/health", history.store.with_name("server.log"), environment) as address:
+        yield address
 
 
 def test_a_server_and_its_database_answer_alike(history, server, monkeypatch):

@@ -17,6 +17,7 @@ from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary
 
 from benchmarks.stack import free_ports
 from flows.stack.settings import ROOT, StackSettings
+from tests.servers import guarded
 
 PASSWORD = "correct horse"
 
@@ -31,18 +32,21 @@ def stack(folder: Path, **told: str) -> Iterator[tuple[StackSettings, subprocess
     environment["PREFECT_HOME"] = str(folder / "home")
     command = [sys.executable, "-m", "flows.command_line", "up"]
     with (folder / "terminal").open("w") as terminal:
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=terminal, stderr=terminal)
-    try:
-        wait_for(lambda: "Ctrl-C here" in said(folder) or process.poll() is not None, 240)
-        assert process.poll() is None, said(folder)
-        password = settings.prefect_password
-        with temporary_settings({PREFECT_API_URL: f"{settings.prefect_url}/api", PREFECT_API_AUTH_STRING: password}):
-            yield settings, process
-            EventsWorker.drain_all(timeout=30)  # while there is who takes them
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
-        process.wait(120)
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=terminal, stderr=terminal, start_new_session=True
+        )
+    with guarded(process.pid):
+        try:
+            wait_for(lambda: "Ctrl-C here" in said(folder) or process.poll() is not None, 240)
+            assert process.poll() is None, said(folder)
+            api = {PREFECT_API_URL: f"{settings.prefect_url}/api", PREFECT_API_AUTH_STRING: settings.prefect_password}
+            with temporary_settings(api):
+                yield settings, process
+                EventsWorker.drain_all(timeout=30)  # while there is who takes them
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+            process.wait(120)
 
 
 def said(folder: Path) -> str:

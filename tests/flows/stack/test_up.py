@@ -214,6 +214,7 @@ def test_a_second_stack_on_its_ports_or_its_store_is_refused(settings):
         assert reason in refused.stderr
 
 
+@pytest.mark.runs_last
 def test_ctrl_c_leaves_no_process(running):
     settings, process = running
     left = ours(process)
