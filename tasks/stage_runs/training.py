@@ -17,6 +17,7 @@ from model.network.dstformer import DSTformer
 from model.network.flops import FORWARDS_A_STEP, forward_mflop
 from tasks.mlflow_runs.registry import CHECKPOINT_TAG, CHECKPOINTS, drop_other_checkpoints, log_lifter
 from tasks.mlflow_runs.runs import TrackedRun
+from tasks.stage_runs.cancellation import never_crashed_if_cancelled
 from tasks.stage_runs.progress import report_progress
 
 
@@ -67,7 +68,7 @@ def train_stage(stage: Stage, tracked: TrackedRun, network: DSTformer, job: Job)
         )
 
     train = run if job.runtime.devices == job.runtime.nodes == 1 else run_on_devices
-    with report_progress(stage.name, "steps") as shown:
+    with report_progress(stage.name, "steps") as shown, never_crashed_if_cancelled():
         progress = train(job, network, on_epoch, shown.reach, log.info)
     # what a run needs only while it goes on, or a killed one left
     passing = (BEFORE_LAST_FILE, JOB_FILE, START_FILE, OUTCOME_FILE)

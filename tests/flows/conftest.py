@@ -13,10 +13,10 @@ import pytest
 from prefect.events.worker import EventsWorker
 from prefect.testing.utilities import prefect_test_harness
 
-from benchmarks.postgresql import NoPostgresError, postgresql_server
 from data_contracts.parameters import PipelineParameters
 from data_contracts.presets import load_preset
 from flows.pipeline import pipeline
+from tests.postgresql import NoPostgresError, postgresql_server
 
 TINY = [
     "synthetic.people=6",
