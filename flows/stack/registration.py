@@ -42,9 +42,7 @@ def prefect_client() -> Iterator[SyncPrefectClient]:
     except PrefectHTTPStatusError as error:
         if error.response.status_code != 401:
             raise
-        raise InputError(
-            f"{url} refuses the password: set UPLIFT_API_PASSWORD or UPLIFT_STORE"
-        ) from error
+        raise InputError(f"{url} refuses the password: set UPLIFT_API_PASSWORD or UPLIFT_STORE") from error
     except httpx.TransportError as error:
         raise InputError(f"{url} does not answer ({error}): start `make up`, or set PREFECT_API_URL") from error
 

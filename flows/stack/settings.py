@@ -18,7 +18,7 @@ from data_contracts.store.folders import default_store
 ROOT = Path(__file__).parent.parent.parent
 USER = "uplift"  # both servers ask for this user name next to the password
 POOLS = ("cpu", "cuda")
-PASSWORD_FILE, PASSWORD_CHARACTERS = "api_password", 12  # MLflow's minimum
+PASSWORD_FILE = "api_password"
 
 
 class StackSettings(BaseSettings):
@@ -82,11 +82,11 @@ class StackSettings(BaseSettings):
 
     @field_validator("api_password")
     @classmethod
-    def _password_fits_both_servers(cls, password: SecretStr) -> SecretStr:
-        text = password.get_secret_value()
-        if len(text) < PASSWORD_CHARACTERS or not (text.isascii() and text.isprintable() and text == text.strip()):
-            raise ValueError(f"at least {PASSWORD_CHARACTERS} printable ASCII characters, no space at the ends")
-        return password
+    def _password_fits_both_servers(cls, password: SecretStr | None) -> SecretStr | None:
+        text = password.get_secret_value() if password else None
+        if text is None or (text.isascii() and text.isprintable() and text == text.strip() and len(text) >= 12):
+            return password
+        raise ValueError("at least 12 printable ASCII characters, no space at the ends")  # 12: MLflow's minimum
 
     @model_validator(mode="after")
     def _artifacts_need_postgresql(self) -> "StackSettings":
@@ -150,7 +150,7 @@ def read_settings(file: Path = ROOT / ".env", **values: Any) -> StackSettings:
         The file has an unknown variable, or a value is not allowed. The message never contains a password.
     """
     try:
-        return StackSettings(_env_file=file, **values)  # type: ignore[call-arg]
+        return StackSettings(_env_file=file, **values)
     except ValidationError as error:
         faults = []
         for fault in error.errors(include_url=False):

@@ -7,7 +7,7 @@ from uuid import UUID
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.exceptions import Abort, TerminationSignal
 from prefect.runtime import flow_run, task_run
-from prefect.states import Cancelled
+from prefect.states import Cancelled, State
 
 
 @contextmanager
@@ -32,7 +32,7 @@ def _is_cancelled() -> bool:
         own, parent = str(flow_run.id), flow_run.parent_flow_run_id
         if not (_is_cancelling(client, own) or (parent and _is_cancelling(client, parent))):
             return False
-        reason = Cancelled(message="cancelled by a person")
+        reason: State[None] = Cancelled(message="cancelled by a person")
         if not _is_cancelling(client, own):
             client.set_flow_run_state(UUID(own), reason, force=True)
         if task_run.id:

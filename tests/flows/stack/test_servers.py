@@ -150,9 +150,7 @@ def test_no_secret_is_on_a_command_line(running, password):
 
 
 def test_a_second_terminal_uses_the_servers(settings, password):
-    exported = dict(
-        shlex.split(line)[1].split("=", 1) for line in uplift(settings, "env").stdout.splitlines() if line
-    )
+    exported = dict(shlex.split(line)[1].split("=", 1) for line in uplift(settings, "env").stdout.splitlines() if line)
     assert exported["PREFECT_API_AUTH_STRING"] == f"uplift:{password}"
     assert exported["MLFLOW_TRACKING_URI"] == settings.mlflow_url
     listed = subprocess.run(
