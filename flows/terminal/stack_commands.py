@@ -29,7 +29,10 @@ def up(store: Store = None) -> None:
 @stack.command()
 def env(store: Store = None) -> None:
     """Print the variables, password included, that clients of a running stack need: eval "$(uplift env)"."""
-    for name, value in _settings(store=store).client_environment().items():
+    settings = _settings(store=store)
+    if settings.password() is None:
+        raise InputError(f"{settings.root}: no stack was started on this store; start `make up`, or pass --store")
+    for name, value in settings.client_environment().items():
         typer.echo(f"export {name}={shlex.quote(value)}")
 
 
