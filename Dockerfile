@@ -1,11 +1,11 @@
-# An image for workers and for both servers: what it runs is a part of the stack (flows/stack/parts.py), worker-cpu untold.
+# Image for workers and both servers. Its command is the name of a service (flows/stack/services.py).
 #   docker build -t pose-uplift .
 #   docker build -t pose-uplift:cuda --build-arg BASE=nvidia/cuda:12.8.1-runtime-ubuntu24.04 .
-# PyTorch's wheel brings CUDA's libraries; the machine has to have the driver and the NVIDIA container toolkit.
+# PyTorch's wheel contains CUDA's libraries. The machine needs the driver and the NVIDIA container toolkit.
 ARG BASE=python:3.11-slim-bookworm
 FROM ${BASE}
 
-# git: manifests say which commit computed them; a base that is no Python image has no Python
+# git: manifests record the commit. Python: NVIDIA's base images do not have it.
 # hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends git \
@@ -23,5 +23,5 @@ RUN python3 -m venv .venv \
 USER 10001
 VOLUME /store
 
-ENTRYPOINT ["python", "-m", "flows.stack.parts"]
+ENTRYPOINT ["python", "-m", "flows.stack.services"]
 CMD ["worker-cpu"]

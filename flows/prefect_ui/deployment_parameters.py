@@ -5,16 +5,11 @@ from typing import Any
 
 from data_contracts.errors import InputError
 from data_contracts.presets import load_preset
-from flows.stack.priority import step_back
 from flows.stack.settings import ROOT, read_settings
 
 
 def own_folder() -> dict[str, str]:
-    """Where a worker runs a flow: in its own copy of the project, wherever that is on its machine.
-
-    It is also what runs first in the session of a flow run, which steps back for the servers.
-    """
-    step_back()
+    """Change to the worker's own copy of the project, wherever it is on the worker's machine."""
     os.chdir(ROOT)
     return {"directory": str(ROOT)}
 
@@ -31,19 +26,19 @@ def night() -> dict[str, Any]:
     Raises
     ------
     InputError
-        `UPLIFT_NIGHT_CRON` is no time.
+        `UPLIFT_SCHEDULE_CRON` is not a cron expression.
     """
     from prefect.client.schemas.schedules import CronSchedule
 
     settings = read_settings()
     try:
-        CronSchedule(cron=settings.night_cron, timezone=settings.night_timezone)
+        CronSchedule(cron=settings.schedule_cron, timezone=settings.schedule_timezone)
     except ValueError as error:
-        raise InputError(f"UPLIFT_NIGHT_CRON={settings.night_cron}: no time in cron's five fields") from error
+        raise InputError(f"UPLIFT_SCHEDULE_CRON={settings.schedule_cron}: not a time in cron's five fields") from error
     return {
-        "cron": settings.night_cron,
-        "timezone": settings.night_timezone,
-        "second": settings.second_night,
+        "cron": settings.schedule_cron,
+        "timezone": settings.schedule_timezone,
+        "second": settings.second_run,
         "source": settings.source,
         "clip_list": settings.clip_list,
         "promote": settings.promote,

@@ -1,78 +1,72 @@
-"""What the stack is told: `UPLIFT_...` variables, of the shell or of `.env` in the project's folder.
-
-Notable decisions:
-- one model with bounds: a misspelt variable of `.env` or a bad value is refused in one line before anything is started;
-- the shell wins over `.env`; `.env.example` has every variable with its default, which a test holds it to;
-- an empty value is the default's: a line of `.env` may be left as it is in the example.
-"""
+"""Settings of the stack: `UPLIFT_...` variables of the shell or of `.env`; the shell has priority over the file."""
 
 import os
-from collections.abc import Mapping
+import secrets
+import socket
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from dotenv import dotenv_values
+from filelock import FileLock
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from data_contracts.errors import InputError
-from data_contracts.presets import parse
 from data_contracts.store.folders import default_store
 
 ROOT = Path(__file__).parent.parent.parent
-PREFIX = "UPLIFT_"
-USER = "uplift"  # who knows the password; both servers ask for a name beside it
+USER = "uplift"  # both servers ask for this user name next to the password
 POOLS = ("cpu", "cuda")
-EVERYWHERE = ("0.0.0.0", "::")
+PASSWORD_FILE = "api_password"
 
 
-class StackSettings(BaseModel):
-    """Each field is the variable `UPLIFT_<FIELD>`."""
+class StackSettings(BaseSettings):
+    """Each field is the variable `UPLIFT_<FIELD>`; an empty variable means the default."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    store: str = Field("store", description="Root of the store; workers on other machines reach it by the same path.")
-    preset: str = Field("demo", description="Parameters of the deployments: a name of presets/, or a YAML file.")
-
-    source: str = Field("synthetic", description="Motion of the night: a path as the workers see it, or synthetic.")
-    clip_list: str | None = Field(None, description="Its clip_list.csv; empty: that beside the source.")
-    promote: Literal["gate", "approve", "never"] = Field("gate", description="gate, approve or never: how it ends.")
-    night_cron: str = Field("0 3 * * *", description="When a night starts.")
-    night_timezone: str = Field("UTC", description="Of that, such as Europe/Berlin.")
-    second_night: Literal["ENQUEUE", "CANCEL_NEW"] = Field(
-        "ENQUEUE", description="A night that is due while another runs: ENQUEUE waits for it, CANCEL_NEW is cancelled."
+    model_config = SettingsConfigDict(
+        env_prefix="UPLIFT_", env_ignore_empty=True, dotenv_filtering="match_prefix", extra="forbid", frozen=True
     )
 
-    host: str = Field("127.0.0.1", description="Address that both servers listen on; 0.0.0.0: all of this machine.")
-    prefect_port: int = Field(4200, ge=1, le=65535, description="Of the Prefect server.")
-    mlflow_port: int = Field(5000, ge=1, le=65535, description="Of the MLflow server.")
-    workers: str = Field("cpu cuda", description="Pools that have a worker on this machine.")
+    store: str = Field("store", description="Root of the store. Workers on other machines need the same path.")
+    preset: str = Field("demo", description="Preset of the deployments: a name in presets/ or a YAML file.")
+
+    source: str = Field("synthetic", description="Motion of the nightly pipeline run: a path or `synthetic`.")
+    clip_list: str | None = Field(None, description="Clip list (CSV). Default: the one next to the source.")
+    promote: Literal["gate", "approve", "never"] = Field(
+        "gate", description="Promotion after a nightly run: gate (automatic), approve (by a person) or never."
+    )
+    schedule_cron: str = Field("0 3 * * *", description="Start of the nightly run, in cron's five fields.")
+    schedule_timezone: str = Field("UTC", description="Time zone of the schedule, e.g. Europe/Berlin.")
+    second_run: Literal["ENQUEUE", "CANCEL_NEW"] = Field(
+        "ENQUEUE", description="If the previous nightly run is active: ENQUEUE (wait) or CANCEL_NEW (skip)."
+    )
+
+    host: str = Field("127.0.0.1", description="Address that both servers listen on. 0.0.0.0: all addresses.")
+    prefect_port: int = Field(4200, ge=1, le=65535, description="Port of the Prefect server.")
+    mlflow_port: int = Field(5000, ge=1, le=65535, description="Port of the MLflow server.")
+    allowed_hosts: str = Field("", description="More host names, without port, that clients use for the servers.")
+    workers: str = Field("cpu cuda", description="Work pools for which `uplift up` starts a worker.")
     database_url: str | None = Field(
-        None, pattern="^postgresql://", description="postgresql://USER@HOST/DATABASE; empty: SQLite files in the store."
+        None, pattern="^postgresql://", description="postgresql://USER@HOST/DATABASE. Default: SQLite in the store."
     )
     artifacts: str | None = Field(
-        None, description="Where MLflow keeps artifacts, such as s3://BUCKET/PATH; empty: mlartifacts in the store."
+        None, description="MLflow's artifact location, e.g. s3://BUCKET/PATH. Default: mlartifacts in the store."
     )
-    api_password: str | None = Field(None, description="Both servers ask for it (user uplift); empty: for none.")
+    api_password: SecretStr | None = Field(
+        None, description="Password of both servers. Default: generated, in the file api_password of the store."
+    )
 
     notify: str | None = Field(
-        None, description="Who is told: a notification block (slack-webhook/NAME), or a webhook's URL; empty: nobody."
+        None, description="Receiver of notifications: a Prefect block (slack-webhook/NAME) or a webhook's URL."
     )
-    night_hours: float = Field(25, ge=0, description="Told when no night began for so many hours; 0: never.")
-    late_minutes: float = Field(15, ge=1, description="Told when a night that is due has not begun for so long.")
-    silent_minutes: float = Field(
-        10, ge=3, description="A run whose process gave no sign of life for so long is marked crashed."
-    )
-    restart_seconds: float = Field(
-        5,
-        ge=0,
-        le=300,
-        description="A server or worker of make up that was killed or failed is started again after so long.",
-    )
+    missing_hours: float = Field(25, ge=0, description="Notify if no nightly run began for so many hours. 0: never.")
+    late_minutes: float = Field(15, ge=1, description="Notify if a nightly run is late by so many minutes.")
+    silent_minutes: float = Field(10, ge=3, description="Minutes without a heartbeat until a run is marked as crashed.")
 
-    @field_validator("night_timezone")
+    @field_validator("schedule_timezone")
     @classmethod
-    def _known(cls, name: str) -> str:
+    def _time_zone_exists(cls, name: str) -> str:
         try:
             ZoneInfo(name)
         except (KeyError, ValueError, OSError) as error:
@@ -81,108 +75,102 @@ class StackSettings(BaseModel):
 
     @field_validator("workers")
     @classmethod
-    def _pools(cls, names: str) -> str:
+    def _pools_exist(cls, names: str) -> str:
         if unknown := set(names.split()) - {*POOLS}:
             raise ValueError(f"pools are {' and '.join(POOLS)}, not {', '.join(sorted(unknown))}")
         return names
 
+    @field_validator("api_password")
+    @classmethod
+    def _password_fits_both_servers(cls, password: SecretStr | None) -> SecretStr | None:
+        text = password.get_secret_value() if password else None
+        if text is None or (text.isascii() and text.isprintable() and text == text.strip() and len(text) >= 12):
+            return password
+        raise ValueError("at least 12 printable ASCII characters, no space at the ends")  # 12: MLflow's minimum
+
     @model_validator(mode="after")
-    def _artifacts_have_a_server(self) -> "StackSettings":
+    def _artifacts_need_postgresql(self) -> "StackSettings":
         if self.artifacts and not self.database_url:
-            raise ValueError("UPLIFT_ARTIFACTS goes with UPLIFT_DATABASE_URL: with SQLite artifacts lie in the store")
+            raise ValueError("UPLIFT_ARTIFACTS needs UPLIFT_DATABASE_URL: with SQLite, artifacts are in the store")
         return self
 
     @property
     def root(self) -> Path:
-        """Of the store, absolute."""
+        """Absolute path of the store."""
         return default_store(self.store)
 
     @property
-    def logs(self) -> Path:
-        """Folder with a log of each part."""
-        return self.root / "logs"
-
-    @property
     def prefect_url(self) -> str:
-        """Of the Prefect server, as this machine reaches it."""
-        return f"http://{self._reached}:{self.prefect_port}"
+        """URL of the Prefect server on this machine."""
+        return f"http://{'127.0.0.1' if self.host == '0.0.0.0' else self.host}:{self.prefect_port}"
 
     @property
     def mlflow_url(self) -> str:
-        """Of the MLflow server, as this machine reaches it."""
-        return f"http://{self._reached}:{self.mlflow_port}"
+        """URL of the MLflow server on this machine."""
+        return f"http://{'127.0.0.1' if self.host == '0.0.0.0' else self.host}:{self.mlflow_port}"
 
     @property
-    def prefect_password(self) -> str | None:
-        """As Prefect takes it: `user:password`."""
-        return f"{USER}:{self.api_password}" if self.api_password else None
+    def host_names(self) -> list[str]:
+        """Host names, without port, that both servers answer to."""
+        own = socket.gethostname() if self.host == "0.0.0.0" else self.host
+        return list(dict.fromkeys(["127.0.0.1", "localhost", own, *self.allowed_hosts.split()]))
 
-    @property
-    def _reached(self) -> str:
-        return "127.0.0.1" if self.host in EVERYWHERE else self.host
+    def password(self) -> str | None:
+        """Return UPLIFT_API_PASSWORD, else the content of the store's password file, else None."""
+        file = self.root / PASSWORD_FILE
+        if self.api_password:
+            return self.api_password.get_secret_value()
+        return (file.read_text(encoding="ascii").strip() or None) if file.is_file() else None
+
+    def make_password(self) -> str:
+        """Return the password, and generate it if there is none; only the owner can read its file."""
+        file = self.root / PASSWORD_FILE
+        self.root.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.root / f".{PASSWORD_FILE}.lock"):
+            if (password := self.password()) is None:
+                file.touch(mode=0o600)
+                file.write_text(password := secrets.token_urlsafe(24))
+        return password
 
     def client_environment(self) -> dict[str, str]:
-        """What a process needs to reach both servers."""
-        variables = {
-            "PREFECT_API_URL": f"{self.prefect_url}/api",
-            "MLFLOW_TRACKING_URI": self.mlflow_url,
-            "UPLIFT_STORE": str(self.root),
-        }
-        if self.api_password:
-            variables |= {"MLFLOW_TRACKING_USERNAME": USER, "MLFLOW_TRACKING_PASSWORD": self.api_password}
-            variables["PREFECT_API_AUTH_STRING"] = str(self.prefect_password)
-        return variables
-
-    def prefect_database(self) -> dict[str, str]:
-        """Where the Prefect server keeps what it knows; in PostgreSQL, in a schema of its own."""
-        if self.database_url is None:
-            return {"PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{self.root / 'prefect.db'}"}
-        return {
-            "PREFECT_SERVER_DATABASE_CONNECTION_URL": self.database_url.replace(
-                "postgresql:", "postgresql+asyncpg:", 1
-            ),
-            "PREFECT_SERVER_DATABASE_SQLALCHEMY_CONNECT_ARGS_SEARCH_PATH": "prefect, public",
-        }
-
-    def mlflow_database(self) -> str:
-        """Where the MLflow server does; a writer waits a minute for another one."""
-        if self.database_url is None:
-            return f"sqlite:///{self.root / 'mlflow.db'}?timeout=60"
-        joint = "&" if "?" in self.database_url else "?"
-        return f"{self.database_url}{joint}options={quote('-csearch_path=mlflow')}"
+        """Return the variables that a client of both servers needs."""
+        variables = {"PREFECT_API_URL": f"{self.prefect_url}/api", "MLFLOW_TRACKING_URI": self.mlflow_url}
+        if password := self.password():
+            variables |= {"MLFLOW_TRACKING_USERNAME": USER, "MLFLOW_TRACKING_PASSWORD": password}
+            variables["PREFECT_API_AUTH_STRING"] = f"{USER}:{password}"
+        return variables | {"UPLIFT_STORE": str(self.root)}
 
 
-def read_settings(environment: Mapping[str, str] | None = None, file: Path = ROOT / ".env") -> StackSettings:
-    """Settings of the shell's variables, and of `.env` where the shell does not say.
+def read_settings(file: Path = ROOT / ".env", **values: Any) -> StackSettings:
+    """Return the settings of the shell and of the file; `values` have priority over both.
 
     Raises
     ------
     InputError
-        A variable of the file is unknown, or a value is not allowed.
+        The file has an unknown variable, or a value is not allowed. The message never contains a password.
     """
-    fields = StackSettings.model_fields
-    of_file = {name: value for name, value in _read_file(file).items() if name.startswith(PREFIX)}
-    of_shell = os.environ if environment is None else environment
-    if unknown := sorted(name for name in of_file if name.removeprefix(PREFIX).lower() not in fields):
-        raise InputError(f"{file}: {unknown[0]} is no variable of the stack; .env.example has all of them")
-    named = {f"{PREFIX}{field.upper()}": field for field in fields}
-    told: dict[str, Any] = {named[name]: value for name, value in of_file.items() if value}
-    told |= {named[name]: value for name, value in of_shell.items() if name in named and value}
-    return parse(StackSettings, told, where="UPLIFT_ variables")
+    try:
+        return StackSettings(_env_file=file, **values)
+    except ValidationError as error:
+        faults = []
+        for fault in error.errors(include_url=False):
+            field = "_".join(map(str, fault["loc"]))
+            text = f"UPLIFT_{field.upper()}: {fault['msg']}".removeprefix("UPLIFT_: ").replace("Value error, ", "")
+            if fault["type"] == "extra_forbidden":
+                text = f"{file}: unknown variable UPLIFT_{field.upper()}; .env.example lists all variables"
+            elif field not in ("", "api_password", "database_url"):
+                text += f", got {fault['input']!r:.80}"
+            faults.append(text)
+        raise InputError("; ".join(faults)) from None
 
 
-def variables(settings: StackSettings) -> dict[str, str]:
-    """Settings as variables, for the parts of the stack."""
-    return {f"{PREFIX}{field.upper()}": "" if value is None else str(value) for field, value in settings}
+def use_servers(settings: StackSettings) -> None:
+    """Make this process a client of the stack's servers; variables that the shell sets keep their values."""
+    os.environ |= {name: os.environ.get(name) or text for name, text in settings.client_environment().items()}
 
 
-def _read_file(file: Path) -> dict[str, str]:
-    """Variables of a `.env` file: NAME=value a line, the value as it is or in quotes."""
-    if not file.is_file():
-        return {}
-    found = {}
-    for line in file.read_text(encoding="utf-8").splitlines():
-        name, equals, value = line.strip().partition("=")
-        if equals and not name.startswith("#"):
-            found[name.strip()] = value.strip().strip("'\"")
-    return found
+def exposes_password(file: Path = ROOT / ".env") -> bool:
+    """Return whether the file has a password and other users can read it."""
+    if not file.is_file() or not file.stat().st_mode & 0o077:
+        return False
+    return bool(dotenv_values(file).get("UPLIFT_API_PASSWORD"))

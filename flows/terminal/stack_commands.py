@@ -1,60 +1,80 @@
-"""The subcommands that run the stack: everything in one terminal, and who is told of what."""
+"""Subcommands of the stack: start it, register on its Prefect server, and use it from another terminal."""
 
+import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from data_contracts.errors import InputError
-from flows.stack.settings import read_settings
+from flows.stack.settings import ROOT, StackSettings, exposes_password, read_settings, use_servers
 
 stack = typer.Typer()
-automations = typer.Typer(no_args_is_help=True, help="Who is told of what happens at night, on a Prefect server.")
+automations = typer.Typer(no_args_is_help=True, help="Install or remove notifications on a Prefect server.")
 stack.add_typer(automations, name="automations")
+
+Store = Annotated[Path | None, typer.Option("--store", help="Root of the store. Default: UPLIFT_STORE, or ./store.")]
 
 
 @stack.command()
-def up(
-    store: Annotated[
-        Path | None, typer.Option("--store", help="Root of the store; default UPLIFT_STORE, or ./store.")
-    ] = None,
-) -> None:
-    """Start both servers and the workers of this machine, as UPLIFT_ variables and .env say; Ctrl-C ends them."""
+def up(store: Store = None) -> None:
+    """Start both servers and the workers of this machine, with the settings of UPLIFT_ variables and .env."""
     try:
         from flows.stack.up import up as start
     except ModuleNotFoundError as error:
         raise InputError(f"{error.name} is not installed: pip install 'pose-uplift[stack]'") from error
-    settings = read_settings()
-    raise typer.Exit(start(settings.model_copy(update={"store": str(store)}) if store else settings))
+    raise typer.Exit(start(_settings(store=store)))
+
+
+@stack.command()
+def env(store: Store = None) -> None:
+    """Print the variables, password included, that clients of a running stack need: eval "$(uplift env)"."""
+    settings = _settings(store=store)
+    if settings.password() is None:
+        raise InputError(f"{settings.root}: no stack was started on this store; start `make up`, or pass --store")
+    for name, value in settings.client_environment().items():
+        typer.echo(f"export {name}={shlex.quote(value)}")
 
 
 @stack.command()
 def register() -> None:
-    """Pools, limits, deployments and automations, on the server of PREFECT_API_URL; `uplift up` does so by itself."""
-    from flows.stack.registering import register as bring_up_to_date
+    """Create or update pools, deployments and automations on a Prefect server; `uplift up` does so at each start."""
+    use_servers(settings := _settings())
+    from flows.stack.registration import register as create_or_update
 
-    bring_up_to_date(read_settings(), typer.echo)
+    create_or_update(settings)
 
 
 @automations.command("install")
 def install_automations(
     notify: Annotated[
         str | None,
-        typer.Option("--notify", help="Notification block (slack-webhook/NAME) or URL. Default: UPLIFT_NOTIFY."),
+        typer.Option("--notify", help="Prefect block (slack-webhook/NAME) or webhook URL. Default: UPLIFT_NOTIFY."),
     ] = None,
 ) -> None:
-    """Install them on the server of PREFECT_API_URL; those of before are brought up to date."""
+    """Install or update the automations."""
+    use_servers(settings := _settings(notify=notify))
     from flows.stack.automations import install
+    from flows.stack.registration import prefect_client
 
-    settings = read_settings()
-    for name in install(settings.model_copy(update={"notify": notify}) if notify else settings):
-        typer.echo(name)
+    with prefect_client() as client:
+        typer.echo("\n".join(install(client, settings)))
 
 
 @automations.command("remove")
 def remove_automations() -> None:
-    """Remove them from the server of PREFECT_API_URL."""
+    """Remove the automations."""
+    use_servers(_settings())
     from flows.stack.automations import remove
+    from flows.stack.registration import prefect_client
 
-    for name in remove():
-        typer.echo(name)
+    with prefect_client() as client:
+        typer.echo("\n".join(remove(client)))
+
+
+def _settings(**values: Any) -> StackSettings:
+    """Return the settings, with those of the command line that are not None."""
+    if exposes_password():
+        typer.echo(f"uplift: other users can read the password in {ROOT / '.env'}: chmod 600 {ROOT / '.env'}", err=True)
+    given: dict[str, Any] = {name: str(value) for name, value in values.items() if value is not None}
+    return read_settings(**given)

@@ -19,6 +19,7 @@ from tasks.mlflow_runs.lifters import log_lifter
 from tasks.mlflow_runs.names import CHECKPOINT_TAG
 from tasks.mlflow_runs.registry import CHECKPOINTS, drop_other_checkpoints
 from tasks.mlflow_runs.runs import TrackedRun
+from tasks.stage_runs.cancellation import never_crashed_if_cancelled
 from tasks.stage_runs.progress import report_progress
 
 
@@ -70,7 +71,7 @@ def train_stage(stage: Stage, tracked: TrackedRun, network: DSTformer, job: Job)
 
     stage.resumed = can_resume(stage.folder)
     train = run if job.runtime.devices == job.runtime.nodes == 1 else run_on_devices
-    with report_progress(stage.name, "steps") as shown:
+    with report_progress(stage.name, "steps") as shown, never_crashed_if_cancelled():
         progress = train(job, network, on_epoch, shown.reach, log.info)
     # what a run needs only while it goes on, or a killed one left
     passing = (BEFORE_LAST_FILE, JOB_FILE, START_FILE, OUTCOME_FILE)

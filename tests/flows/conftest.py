@@ -13,10 +13,10 @@ from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogHandler
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-from benchmarks.postgresql import NoPostgresError, postgresql_server
 from data_contracts.parameters import PipelineParameters
 from data_contracts.presets import load_preset
 from flows.pipeline import pipeline
+from tests.postgresql import NoPostgresError, postgresql_server
 from tests.servers import guarded, serving
 
 TINY = [

@@ -22,6 +22,8 @@ from data_contracts.parameters import EvaluateParameters, SyntheticParameters
 from data_contracts.store.digests import Identity
 from flows.promote import promote
 from flows.rollback import rollback
+from flows.stack.services import prepare, service_command
+from flows.stack.settings import StackSettings
 from model.learning.checkpoints import load_network, save_network
 from model.network.dstformer import DSTformer
 from model.network.lifting import lift
@@ -52,21 +54,30 @@ def artifacts(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def address(database, artifacts) -> Iterator[str]:
-    """Of an MLflow server."""
-    port = free_port()
-    command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--backend-store-uri", database]
-    command += ["--artifacts-destination", str(artifacts), "--port", str(port)]
+def server(database, artifacts) -> StackSettings:
+    """Settings of a stack with this database."""
+    store = str(artifacts.with_name("store"))
+    return StackSettings(store=store, database_url=database, artifacts=str(artifacts), mlflow_port=free_port())
+
+
+@pytest.fixture(scope="module")
+def address(server, artifacts) -> Iterator[str]:
+    """Address of an MLflow server as the stack starts it, password included."""
+    prepare("mlflow", server)
+    command, variables = service_command("mlflow", server)
     folder = artifacts.parent
-    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "TMPDIR": str(folder)}
+    environment = {**os.environ, **variables, "TMPDIR": str(folder)}
     environment.pop("MLFLOW_TRACKING_URI", None)
-    with serving(command, port, "/health", folder / "server.log", environment) as address:
+    with serving(command, server.mlflow_port, "/health", folder / "server.log", environment) as address:
         yield address
 
 
 @pytest.fixture
-def tracked_there(address, monkeypatch) -> None:
-    """`MLFLOW_TRACKING_URI` is this server."""
+def tracked_there(address, server, monkeypatch) -> None:
+    """Make this test a client of the server."""
+    for name, value in server.client_environment().items():
+        if name.startswith("MLFLOW"):
+            monkeypatch.setenv(name, value)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
 
 

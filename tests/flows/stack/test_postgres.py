@@ -1,4 +1,4 @@
-"""The stack on a real PostgreSQL: both servers in one database, a schema each, and what a night needs in it."""
+"""The stack on a real PostgreSQL: both servers in one database, each with its schema."""
 
 from contextlib import closing
 
@@ -6,18 +6,19 @@ import yaml
 from prefect.client.orchestration import get_client
 
 from flows.stack.settings import ROOT
-from tests.flows.stack.conftest import stack
-from tests.flows.stack.test_up import status
+from tests.flows.stack.conftest import request, stack
 
 
-def test_both_servers_keep_what_they_know_in_postgresql(database, tmp_path):
+def test_both_servers_store_everything_in_postgresql_and_mlflow_requires_the_password(database, tmp_path):
     import psycopg2
 
     with stack(tmp_path, database_url=database, workers="cuda") as (settings, _):
         with get_client(sync_client=True) as client:
             for entry in yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]:
                 client.read_deployment_by_name(f"{entry['entrypoint'].partition(':')[2]}/{entry['name']}")
-        assert status(f"{settings.mlflow_url}/health") == 200
+        for url, status in ((f"{settings.mlflow_url}/version", 401), (f"{settings.mlflow_url}/health", 200)):
+            assert [request(url)[0] for _ in range(8)] == 8 * [status]  # four processes answer
+        assert [request(f"{settings.mlflow_url}/version", settings.password())[0] for _ in range(8)] == 8 * [200]
         with closing(psycopg2.connect(database)) as connection, connection.cursor() as cursor:
             cursor.execute("SELECT table_schema FROM information_schema.tables WHERE table_name = 'alembic_version'")
             assert {row[0] for row in cursor.fetchall()} == {"prefect", "mlflow"}
@@ -25,4 +26,4 @@ def test_both_servers_keep_what_they_know_in_postgresql(database, tmp_path):
             assert cursor.fetchone()[0] >= 11
             cursor.execute("SELECT count(*) FROM mlflow.experiments")
             assert cursor.fetchone()[0] >= 1
-    assert not list(settings.root.glob("*.db"))
+    assert [file.name for file in settings.root.glob("*.db")] == ["mlflow-auth.db"]

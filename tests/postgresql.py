@@ -1,37 +1,31 @@
-"""A PostgreSQL server of one's own, for benchmarks and tests: Debian's programs, a socket in a folder, no port.
-
-    python -m benchmarks.postgresql
-
-says its URI and keeps it until Ctrl-C.
-"""
+"""A temporary PostgreSQL server for tests: Debian's programs, a socket in a folder, no port."""
 
 import os
 import pwd
 import shutil
-import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
-USER = "postgres"  # Debian's, where who asks is root: a server refuses to be root's
+USER = "postgres"  # PostgreSQL refuses to run as root
 
 
 class NoPostgresError(Exception):
-    """It is not installed, or cannot run here."""
+    """PostgreSQL is not installed, or cannot run here."""
 
 
 @contextmanager
 def postgresql_server() -> Iterator[str]:
-    """URI of an empty database; server and folder end with the block.
+    """Yield the URI of an empty database; server and folder end with the block.
 
     Raises
     ------
     NoPostgresError
-        Programs, driver or a user for it are missing.
+        The programs, the driver or a user for PostgreSQL are missing.
     """
     programs, user = _programs(), _user()
     folder = Path(mkdtemp(prefix="uplift-pg-", dir="/tmp"))  # a socket's path must be short
@@ -55,7 +49,7 @@ def postgresql_server() -> Iterator[str]:
 
 
 def _programs() -> Path:
-    """Their folder; Debian keeps the server's off the PATH."""
+    """Return the folder of the programs, which Debian does not put on the PATH."""
     found = [Path(path).resolve().parent for path in [shutil.which("initdb")] if path]
     found += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     found = [folder for folder in found if (folder / "initdb").exists() and (folder / "pg_ctl").exists()]
@@ -67,20 +61,9 @@ def _programs() -> Path:
 
 
 def _user() -> dict[str, Any]:
-    """As whom its programs run, for `subprocess.run`; nothing: as who asks."""
+    """Return the arguments of `subprocess.run` for the user of the programs."""
     if os.geteuid() != 0:
         return {}
     if USER not in {entry.pw_name for entry in pwd.getpwall()}:
         raise NoPostgresError(f"PostgreSQL does not run as root, and there is no user {USER}")
     return {"user": USER, "group": USER, "extra_groups": []}
-
-
-def main() -> None:
-    """Keep one."""
-    with postgresql_server() as uri, suppress(KeyboardInterrupt):
-        print(uri, flush=True)
-        signal.pause()
-
-
-if __name__ == "__main__":
-    main()
