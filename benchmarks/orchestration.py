@@ -48,34 +48,32 @@ def main() -> None:
     print(f"Prefect and MLflow add {100 * wall:.1f} % of wall time, {100 * cpu:.1f} % of CPU time (bound 5 %)")
 
 
-def parameters(epochs: int) -> tuple:
-    """Of the training, and where it runs."""
-    from data_contracts.presets import load_preset
-
-    preset = load_preset("demo", [f"pretrain.max_epochs={epochs}", f"pretrain.patience={epochs}"])
-    return preset.pretrain, preset.runtime
+def overrides(epochs: int) -> list[str]:
+    """Of the preset `demo`, for a training of so many epochs."""
+    return [f"pretrain.max_epochs={epochs}", f"pretrain.patience={epochs}"]
 
 
 def with_both(windows: Path, store: Path, epochs: int) -> tuple[float, float]:
     """Seconds (wall, CPU) of the flow."""
-    from flows.pretrain import pretrain
+    from flows.stage_flows import pretrain
     from tasks.mlflow_runs.runs import connect
 
-    training, runtime = parameters(epochs)
     connect(store)
     started, cpu = time.monotonic(), time.process_time()
-    pretrain(str(windows), training, runtime, str(store))
+    pretrain(str(windows), preset="demo", overrides=overrides(epochs), store=str(store))
     return time.monotonic() - started, time.process_time() - cpu
 
 
 def without(windows: Path, folder: Path, epochs: int) -> tuple[float, float]:
     """Seconds (wall, CPU) of the learner alone."""
+    from data_contracts.presets import load_preset
     from data_contracts.store.folders import read_manifest
     from model.job import Job, run
     from model.network.dstformer import DSTformer
     from model.training import build_network
 
-    training, runtime = parameters(epochs)
+    preset = load_preset("demo", overrides(epochs))
+    training, runtime = preset.pretrain, preset.runtime
     folder.mkdir(parents=True)
     job = Job(folder=folder, windows=windows, parameters=training, objective=training.objective, runtime=runtime)
     frames = read_manifest(windows)["parameters"]["window"]

@@ -116,6 +116,13 @@ def tiny(*changes: str) -> Any:
     return load_preset(str(ROOT / "benchmarks/small.yaml"), [*TINY, *changes])
 
 
+def sent(parameters: Any) -> dict[str, Any]:
+    """Return parameters as a deployment takes them: `preset` and `overrides`."""
+    from data_contracts.presets import preset_and_overrides
+
+    return preset_and_overrides(parameters)
+
+
 def start_run(api: str, deployment: str, parameters: dict[str, Any]) -> str:
     """A run of a deployment (`pipeline/here`); its id."""
     found = ask(f"{api}/deployments/name/{deployment}")["id"]

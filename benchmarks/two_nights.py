@@ -26,7 +26,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.stack import COUNTED, ask, free_ports, stack, start_run, tiny, until_ended
+from benchmarks.stack import COUNTED, ask, free_ports, sent, stack, start_run, tiny, until_ended
 from flows.stack.parts import answers
 
 
@@ -57,7 +57,7 @@ def nights(api: str, times: int) -> int:
     for number in range(times):
         started, runs = time.monotonic(), []
         for seed in (2 * number, 2 * number + 1):
-            given = {"parameters": tiny(f"pretrain.seed={seed}").model_dump(mode="json"), "train_on": "cuda"}
+            given = sent(tiny(f"pretrain.seed={seed}")) | {"train_on": "cuda"}
             runs.append(start_run(api, "pipeline/here", given))
         states = []
         for state in until_ended(api, runs, pause=2):

@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 
 from benchmarks.crashes.nights import wanted
-from benchmarks.stack import FINAL, ask, stack, start_run
+from benchmarks.stack import FINAL, ask, sent, stack, start_run
 
 SILENT_MINUTES = 3
 DISK_MB = 100
@@ -38,7 +38,7 @@ class Stack:
 
     def start_night(self) -> None:
         """A run of `pipeline/nightly`."""
-        given = {"parameters": wanted().model_dump(mode="json"), "train_on": "cuda", "promote": "gate"}
+        given = sent(wanted()) | {"train_on": "cuda", "promote": "gate"}
         self.night = start_run(self.api, "pipeline/nightly", given)
 
     def state(self, run: str | None = None) -> dict[str, Any]:

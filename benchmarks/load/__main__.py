@@ -29,7 +29,7 @@ from tempfile import TemporaryDirectory
 
 from benchmarks.load.memory import FIRST, PARTS, Sampler, go_before, memory, memory_table, parts_of
 from benchmarks.load.pages import WHEN, Visit, pages_table, visits
-from benchmarks.stack import COUNTED, Servers, stack, start_run, tiny, until_ended
+from benchmarks.stack import COUNTED, Servers, sent, stack, start_run, tiny, until_ended
 from benchmarks.status import fill
 
 SAMPLES, PAGES = "samples.csv", "pages.csv"
@@ -91,9 +91,9 @@ def measure(folder: Path, options: argparse.Namespace) -> tuple[Counter[str], li
 
 def first_pipeline(servers: Servers) -> str:
     """Run one to its end; the digest of its windows."""
-    given, folder = {"parameters": tiny().model_dump(mode="json")}, servers.store / "windows"
+    folder = servers.store / "windows"
     before = set(folder.iterdir())
-    states = list(until_ended(servers.api, [start_run(servers.api, "pipeline/here", given)]))
+    states = list(until_ended(servers.api, [start_run(servers.api, "pipeline/here", sent(tiny()))]))
     made = [found for found in set(folder.iterdir()) - before if found.is_dir()]
     if states != ["COMPLETED"] or len(made) != 1:
         raise SystemExit(f"the first pipeline: {states}, {len(made)} folders of windows; see {servers.logs}")
@@ -102,10 +102,10 @@ def first_pipeline(servers: Servers) -> str:
 
 def queue(servers: Servers, windows: str, count: int) -> list[str]:
     """Flow runs for both pools, in turn; their ids."""
-    found, there = [], tiny().model_dump(mode="json")
+    found = []
     for number in range(count // 2):
-        found.append(start_run(servers.api, "pipeline/here", {"parameters": there, "train_on": "cuda"}))
-        given = {"windows": windows, "parameters": tiny(f"pretrain.seed={1 + number}").pretrain.model_dump(mode="json")}
+        found.append(start_run(servers.api, "pipeline/here", sent(tiny()) | {"train_on": "cuda"}))
+        given = {"windows": windows, **sent(tiny(f"pretrain.seed={1 + number}"))}
         found.append(start_run(servers.api, "pretrain/cuda", given))
     print(f"{len(found)} flow runs are queued", flush=True)
     return found

@@ -16,7 +16,7 @@ from prefect.testing.utilities import prefect_test_harness
 from benchmarks.postgresql import NoPostgresError, postgresql_server
 from data_contracts.parameters import PipelineParameters
 from data_contracts.presets import load_preset
-from flows.pipeline import pipeline
+from tests.flows.typed import pipeline
 
 TINY = [
     "synthetic.people=6",

@@ -24,7 +24,6 @@ import torch
 
 from data_contracts.parameters import EvaluateParameters, SyntheticParameters
 from data_contracts.store.digests import Identity
-from flows.promote import promote
 from flows.rollback import rollback
 from model.learning.checkpoints import load_network, save_network
 from model.network.dstformer import DSTformer
@@ -42,6 +41,7 @@ from tasks.mlflow_runs.registry import (
 )
 from tasks.mlflow_runs.runs import connect, track_pipeline
 from tasks.promotion.learned import LEARNED_FILE
+from tests.flows.typed import promote
 
 BIN = Path(sys.executable).parent
 OF = Identity("pipelines", "pipeline", SyntheticParameters(), {})
