@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 from torch import nn
 
 from data_contracts.parameters import Objective, PipelineParameters, TrainingParameters
-from data_contracts.presets import load_preset
+from data_contracts.presets import load_preset, preset_and_overrides
 from model.baselines.mlp import fit_mlp
 from model.learning.checkpoints import load_network
 from model.learning.devices import make_fabric
@@ -50,13 +50,12 @@ def preset_of(changes: Sequence[str], split: str, seed: int) -> PipelineParamete
 def make_windows(data: str, store: Path, presets: Sequence[PipelineParameters]) -> list[Path]:
     """The windows folder of each preset, of all motion files of a folder."""
     from benchmarks.kills import prefect_server
-    from flows.convert import convert
-    from flows.ingest import ingest
+    from flows.stage_flows import convert, ingest
 
     store.mkdir(parents=True, exist_ok=True)
     with prefect_server(store):
-        clips = ingest(data, parameters=presets[0].ingest, store=str(store)).folder
-        return [convert(clips, preset.convert, preset.workers, store=str(store)).path for preset in presets]
+        clips = ingest(data, store=str(store), **preset_and_overrides(presets[0])).folder
+        return [convert(clips, store=str(store), **preset_and_overrides(preset)).path for preset in presets]
 
 
 class Bench:

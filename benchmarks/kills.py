@@ -100,14 +100,14 @@ def prefect_server(folder: Path) -> Iterator[None]:
 def make_windows(store: Path, *overrides: str) -> Path:
     """A windows folder of synthetic motion."""
     from data_contracts.presets import load_preset
-    from flows.convert import convert
-    from flows.ingest import ingest
+    from flows.stage_flows import convert, ingest
     from tasks.synthesise import CLIP_LIST_FILE, PICKLE_FILE, synthesise_motion
 
     parameters = load_preset("demo", list(overrides))
     motion = synthesise_motion.fn(store, parameters.synthetic).path
-    clips = ingest(str(motion / PICKLE_FILE), str(motion / CLIP_LIST_FILE), parameters.ingest, store=str(store))
-    return convert(clips.folder, parameters.convert, parameters.workers, store=str(store)).path
+    shared = {"store": str(store), "overrides": overrides}
+    clips = ingest(str(motion / PICKLE_FILE), str(motion / CLIP_LIST_FILE), **shared)
+    return convert(clips.folder, **shared).path
 
 
 def uplift(*arguments: str, settings: list[str]) -> list[str]:

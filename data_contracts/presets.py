@@ -1,7 +1,7 @@
 """Presets: a YAML of `PipelineParameters` each; `--set path.to.parameter=value` writes into the same tree."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,7 +22,7 @@ def preset_names() -> list[str]:
     return sorted(path.stem for path in PRESETS.glob("*.yaml"))
 
 
-def load_preset(preset: str, overrides: list[str] | None = None) -> PipelineParameters:
+def load_preset(preset: str, overrides: Sequence[str] | None = None) -> PipelineParameters:
     """Parameters of a preset with `path.to.parameter=value` overrides applied.
 
     Parameters
@@ -46,6 +46,40 @@ def load_preset(preset: str, overrides: list[str] | None = None) -> PipelinePara
     for override in overrides or []:
         _apply_override(tree, override)
     return parse(PipelineParameters, tree, where=preset)
+
+
+def preset_and_overrides(parameters: PipelineParameters) -> dict[str, Any]:
+    """Return `preset` and `overrides` for which `load_preset` returns exactly these parameters.
+
+    The preset is the one of this project that needs the fewest overrides, so a process on another machine needs no
+    preset file of the user's.
+
+    Returns
+    -------
+    dict
+        `preset`: a name; `overrides`: a list of `path.to.parameter=value`.
+    """
+    wanted = parameters.model_dump(mode="json")
+    names = sorted(preset_names(), key=lambda name: (name != DEFAULT, name))
+    found = [(name, list(_overrides(_values_of(name), wanted))) for name in names]
+    preset, overrides = min(found, key=lambda one: len(one[1]))
+    return {"preset": preset, "overrides": overrides}
+
+
+def _overrides(values: Mapping[str, Any], wanted: Mapping[str, Any], path: str = "") -> Iterator[str]:
+    """Yield an override for every field of `wanted` that differs in `values`."""
+    for name, value in wanted.items():
+        old = values[name]
+        if isinstance(old, Mapping) and isinstance(value, Mapping) and old.keys() == value.keys():
+            yield from _overrides(old, value, f"{path}{name}.")
+        elif old != value:
+            text = yaml.safe_dump(value, default_flow_style=True, width=float("inf"), allow_unicode=True)
+            yield f"{path}{name}={text.strip().removesuffix('...').strip()}"
+
+
+@cache  # the files do not change while a process runs
+def _values_of(name: str) -> dict[str, Any]:
+    return load_preset(name).model_dump(mode="json")
 
 
 def nearest_presets(settings: Mapping[str, Any], stage: str | None = None) -> list[tuple[str, dict[str, Any]]]:

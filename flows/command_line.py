@@ -1,4 +1,4 @@
-"""The `uplift` command: one subcommand per stage flow, `pipeline`, and those of `flows.terminal`'s files.
+"""The `uplift` command: one subcommand per stage of `flows.stages`, `pipeline`, and the commands of `flows.terminal`.
 
 Exit code 0 only on success; a bad parameter, a missing file or a refused pickle ends with one line and exit code 2.
 """
@@ -21,18 +21,18 @@ import typer
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import SYNTHETIC_SOURCE
+from data_contracts.presets import preset_and_overrides
 from data_contracts.sources import find_motion_files
-from data_contracts.store import identities
 from data_contracts.store.checking import check_folder
 from data_contracts.store.folders import resolve
-from data_contracts.store.lineage import baselines_digest, baselines_source
 from data_contracts.store.sqlite import sqlite_uri
 from flows.terminal.lifting_commands import lifting
 from flows.terminal.model_commands import models
-from flows.terminal.options import MODEL_HELP, Call, command
-from flows.terminal.printing import console, print_json, print_stage, score_tables, stage_table
-from flows.terminal.running import find_or_run, local_checkpoint, run_flow
+from flows.terminal.options import Call, command
+from flows.terminal.printing import console, print_json, score_tables, stage_table
+from flows.terminal.running import run_flow
 from flows.terminal.stack_commands import stack
+from flows.terminal.stage_commands import add_stage_commands, texts
 from flows.terminal.store_commands import stores
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -45,121 +45,11 @@ ClipLists = Annotated[
     list[Path] | None,
     typer.Option(
         "--clip-list",
-        help="CSV: who moves in which clip; one for each file, in their order. Default: that beside each.",
+        help="CSV with clip metadata (subject, action, fps), one per motion file in the same order. Default: FILE.csv"
+        " or clip_list.csv next to the file.",
     ),
 ]
-Windows = Annotated[str, typer.Argument(help="Folder or digest of a convert stage.")]
-
-
-@command(app)
-def ingest(
-    call: Call,
-    source: Annotated[list[Path], typer.Argument(help="AMASS pickle, .npz, .npy, or a folder of them; or several.")],
-    clip_list: ClipLists = None,
-) -> None:
-    """Motion files -> clip store."""
-    parameters = call.parameters.ingest
-    identity = identities.ingest(find_motion_files(source, clip_list), parameters)
-    result = find_or_run(
-        call.store, "ingest", identity, source=_texts(source), clip_list=_texts(clip_list), parameters=parameters
-    )
-    print_stage(result, call.as_json, f"uplift convert {call.reference(result)}")
-
-
-@command(app)
-def convert(call: Call, clips: Annotated[str, typer.Argument(help="Folder or digest of an ingest stage.")]) -> None:
-    """Clips -> H36M windows in Parquet, split by group."""
-    parameters = call.parameters.convert
-    identity = identities.convert(resolve(call.store, "clips", clips), parameters)
-    result = find_or_run(
-        call.store, "convert", identity, clips=clips, parameters=parameters, workers=call.parameters.workers
-    )
-    print_stage(result, call.as_json, f"uplift pretrain {call.reference(result)}")
-
-
-@command(app)
-def pretrain(call: Call, windows: Windows) -> None:
-    """Masked pretraining of a DSTformer."""
-    parameters = call.parameters.pretrain
-    result = find_or_run(
-        call.store,
-        "pretrain",
-        identities.pretrain(resolve(call.store, "windows", windows), parameters),
-        windows=windows,
-        parameters=parameters,
-        runtime=call.parameters.runtime,
-    )
-    print_stage(result, call.as_json, f"uplift finetune {windows} --pretrained {call.reference(result)}")
-
-
-@command(app)
-def finetune(
-    call: Call, windows: Windows, pretrained: Annotated[str, typer.Option("--pretrained", help=MODEL_HELP)]
-) -> None:
-    """Fine-tuning from a pretrained backbone."""
-    parameters = call.parameters.finetune
-    folder, checkpoint = resolve(call.store, "windows", windows), local_checkpoint(call.store, pretrained)
-    result = find_or_run(
-        call.store,
-        "finetune",
-        identities.finetune(folder, checkpoint, parameters) if checkpoint else None,
-        windows=windows,
-        pretrained=pretrained,
-        parameters=parameters,
-        runtime=call.parameters.runtime,
-    )
-    print_stage(result, call.as_json, f"uplift evaluate {windows} --model {call.reference(result)}")
-
-
-@command(app)
-def baselines(call: Call, windows: Windows) -> None:
-    """What a model must beat, fitted on the windows: mean depth, linear, and an MLP."""
-    parameters = call.parameters.baselines
-    identity = identities.baselines(resolve(call.store, "windows", windows), parameters)
-    result = find_or_run(
-        call.store,
-        "baselines",
-        identity,
-        windows=windows,
-        parameters=parameters,
-        runtime=call.parameters.runtime,
-    )
-    print_stage(result, call.as_json, f"uplift evaluate {windows} --model ...")
-
-
-@command(app)
-def evaluate(
-    call: Call,
-    windows: Windows,
-    model: Annotated[str, typer.Option("--model", help=MODEL_HELP)],
-    baselines: Annotated[
-        str | None,
-        typer.Option(
-            "--baselines",
-            help="Folder or digest of windows to fit the baselines on, or of a baselines stage. Default: WINDOWS, if"
-            " they have a training split, else those that the model was trained on.",
-        ),
-    ] = None,
-) -> None:
-    """Evaluation on held-out people, beside the baselines."""
-    parameters, fit = call.parameters.evaluate, call.parameters.baselines
-    folder, checkpoint = resolve(call.store, "windows", windows), local_checkpoint(call.store, model)
-    identity = None
-    if checkpoint:
-        source = baselines_source(call.store, folder, checkpoint, baselines)
-        identity = identities.evaluate(folder, checkpoint, baselines_digest(source, fit), parameters)
-    result = find_or_run(
-        call.store,
-        "evaluate",
-        identity,
-        windows=windows,
-        model=model,
-        parameters=parameters,
-        runtime=call.parameters.runtime,
-        baselines=baselines,
-        fit=fit,
-    )
-    print_stage(result, call.as_json, "uplift promote")
+add_stage_commands(app)
 
 
 @command(app)
@@ -187,20 +77,20 @@ def pipeline(
     ] = "nothing",
 ) -> None:
     """All stages, ending in pose-uplift@challenger in the MLflow registry, and promotion if wanted."""
-    given = _texts(source) or SYNTHETIC_SOURCE
+    given = texts(source) or SYNTHETIC_SOURCE
     if given != SYNTHETIC_SOURCE:
         find_motion_files(given, clip_list)  # what it refuses it refuses before a server is started
     start = time.perf_counter()
     outcome = run_flow(
         "pipeline",
         source=given,
-        clip_list=_texts(clip_list),
-        parameters=call.parameters,
+        clip_list=texts(clip_list),
         store=str(call.store),
         train_on=train_on,
         promote=promote,
         fresh=fresh,
         start_from=start_from,
+        **preset_and_overrides(call.parameters),
     )
     outcome["seconds"] = round(time.perf_counter() - start, 3)
     to_person, version = console(call.as_json), outcome["model"]
@@ -243,12 +133,6 @@ def main() -> None:
         logging.getLogger("prefect").setLevel(logging.ERROR)  # the refusal is the last line
         print(f"uplift: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
-
-
-def _texts(paths: list[Path] | None) -> str | list[str] | None:
-    """As the flows take them: one as itself, several as a list."""
-    texts = [str(path) for path in paths or []]
-    return texts[0] if len(texts) == 1 else texts or None
 
 
 if __name__ == "__main__":

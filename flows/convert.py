@@ -1,8 +1,8 @@
-"""Clips -> H36M windows in Parquet.
+"""Conversion of clips to H36M windows, in this process, in a pool of processes, or on a Dask cluster.
 
-Batches of clips are converted one after the other in this process where there are few, else by a pool of processes
-here, or on a Dask cluster. The files are the same to the bit: where it runs is a matter of speed alone. (Threads would
-stop at three cores: of a batch's time the interpreter is locked for a third, at 243 frames for two fifths.)
+Few batches of clips are converted one after the other in this process. The place changes the speed, and not one bit of
+the files. (Threads would stop at three cores: the interpreter is locked for a third of a batch's time, at 243 frames
+for two fifths.)
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.futures import as_completed
 from prefect.logging import get_run_logger
@@ -24,11 +23,8 @@ from data_contracts.parameters import ConvertParameters, SplitBy, Workers
 from data_contracts.report import StageResult
 from data_contracts.splits import split_groups
 from data_contracts.store import identities
-from data_contracts.store.folders import Stage, default_store, resolve
+from data_contracts.store.folders import Stage
 from data_contracts.store.manifests import read_manifest
-from flows.prefect_ui.artifacts import show_groups, show_stage
-from flows.prefect_ui.forms import described
-from flows.stage_runs.naming import name_flow_run
 from tasks.convert import clip_rates, count_batches, finish_windows, window_bytes, write_windows
 from tasks.mlflow_runs.runs import TrackedRun
 from tasks.stage_runs.progress import report_progress
@@ -38,40 +34,29 @@ WORTH_A_POOL = 2 << 30  # bytes of windows; for fewer, starting processes takes 
 ATTEMPTS = 2  # at a batch whose worker dies
 
 
-@flow(name="convert", flow_run_name=name_flow_run)
-@described
-def convert(
-    clips: str,
-    parameters: ConvertParameters = ConvertParameters(),
-    workers: Workers = Workers(),
-    store: str | None = None,
-    parent_run: str | None = None,
+def convert_clips(
+    store: Path, clips: Path, parameters: ConvertParameters, workers: Workers, parent_run: str | None = None
 ) -> StageResult:
-    """See every clip through virtual cameras, cut it into windows, and split them by group.
+    """Convert every clip of a clip store to windows, and split the windows by group.
 
     Parameters
     ----------
     clips
-        Folder or digest of a clip store.
+        Folder of an ingest stage.
     workers
         Where batches of clips are converted. The workers of a Dask cluster must reach the store and the Prefect server,
         and have this package installed.
     """
-    root = default_store(store)
-    folder = resolve(root, "clips", clips)
 
     def write_all(stage: Stage, tracked: TrackedRun) -> None:
-        split_groups(read_manifest(folder)["statistics"], parameters)  # what it refuses it refuses before any worker
-        _warn_of_rates(clip_rates(folder), parameters)
+        split_groups(read_manifest(clips)["statistics"], parameters)  # refuses bad groups before any worker starts
+        _warn_of_rates(clip_rates(clips), parameters)
         _warn_of_names(parameters)
         with _one_server():
-            counts = _write_batches(folder, stage.folder, parameters, workers)
+            counts = _write_batches(clips, stage.folder, parameters, workers)
         finish_windows(stage, tracked, counts)
 
-    result = run_stage(root, identities.convert(folder, parameters), parent_run, write_all)
-    show_stage(result)
-    show_groups(result)
-    return result
+    return run_stage(store, identities.convert(clips, parameters), parent_run, write_all)
 
 
 def _write_batches(clips: Path, folder: Path, parameters: ConvertParameters, workers: Workers) -> list[pd.DataFrame]:

@@ -20,11 +20,11 @@ def gc(keep_last: int = 14, partials: bool = False, dry_run: bool = False, store
     Parameters
     ----------
     keep_last
-        Nights, versions and lifted folders that are kept.
+        Number of the latest pipeline runs, versions and lifted folders to keep.
     partials
-        Also what trainings that were killed would go on from.
+        Also remove the unfinished folders from which killed trainings would continue.
     dry_run
-        Only say what would be removed.
+        Report the files that would be removed, and remove nothing.
 
     Returns
     -------

@@ -1,5 +1,6 @@
 """Anyone's 2D keypoints -> motion that people can use: read, lifted, and written as what other tools open."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,8 @@ from prefect.logging import get_run_logger
 from prefect.states import Completed
 
 from data_contracts.errors import InputError, some
-from data_contracts.parameters import ExportFormat, KeypointsParameters, LiftParameters, Runtime
+from data_contracts.parameters import ExportFormat, KeypointsParameters
+from data_contracts.presets import DEFAULT, load_preset
 from data_contracts.report import StageResult
 from data_contracts.sources import KeypointSource, find_keypoint_files, find_keypoints
 from data_contracts.store.checking import verify_input
@@ -32,38 +34,32 @@ OUT = "lifted"
 def lift(
     source: str,
     model: str = f"models:/{MODEL_NAME}@{CHAMPION}",
-    parameters: LiftParameters = LiftParameters(),
-    keypoints: KeypointsParameters = KeypointsParameters(),
     export: list[ExportFormat] | None = None,
     out: str | None = None,
-    runtime: Runtime = Runtime(),
+    preset: str = DEFAULT,
+    overrides: Sequence[str] = (),
     store: str | None = None,
-    parent_run: str | None = None,
 ) -> Any:
     """Lift 2D keypoints of any detector to motion in metres, a folder for each person.
 
     Parameters
     ----------
     source
-        Path of a file of keypoints or of a folder with a JSON for each frame; of a folder of such files, each of which
-        gets a folder of its own; or folder or digest of a keypoints stage.
+        Path of a keypoint file, of a folder with one JSON file per frame, or of a folder of keypoint files, each of
+        which gets its own folder; or folder or digest of a keypoints stage.
     model
         MLflow model URI, run folder or digest, or checkpoint file.
     export
-        What is written beside `motion.npz`.
+        Formats to write in addition to motion.npz.
     out
-        Where to; none: `lifted/NAME` in the working directory.
-    store
-        Root of the store; none: `UPLIFT_STORE`, or `./store`.
-    parent_run
-        MLflow run that this one belongs to.
+        Folder to write to. Default: lifted/NAME in the working directory.
 
     Returns
     -------
     dict
         `model`: its URI; `files`: of each its `people` with their folders; `failed`: file -> why.
     """
-    root = default_store(store)
+    root, parameters = default_store(store), load_preset(preset, overrides)
     several = None if _is_stage(source) else find_keypoint_files(source)
     found = find_lifting_model(root, model)
     top = Path(out or Path(OUT) / name_of(source))
@@ -73,7 +69,9 @@ def lift(
     for name, one in (several or one_source).items():
         try:
             must_be_replaceable(top / name)
-            result = lift_tracks(root, _read(root, one, keypoints, parent_run), found, parameters, runtime, parent_run)
+            result = lift_tracks(
+                root, _read(root, one, parameters.keypoints), found, parameters.lift, parameters.runtime
+            )
             verify_input(result.path)
             people = write_people(result.path, export or [], top / name)
         except InputError as error:
@@ -100,13 +98,13 @@ def name_of(source: str) -> str:
     return path.resolve().name if path.name in ("", "..") else path.name
 
 
-def _read(store: Path, source: KeypointSource | str, parameters: KeypointsParameters, parent_run: str | None) -> Path:
+def _read(store: Path, source: KeypointSource | str, parameters: KeypointsParameters) -> Path:
     """The keypoints folder of a source, or the one that a path or digest names already."""
     if isinstance(source, KeypointSource):
-        return read_tracks(store, source, parameters, parent_run).path
+        return read_tracks(store, source, parameters).path
     if not Path(source).exists() or _is_stage(source):
         return resolve(store, "keypoints", source)
-    return read_tracks(store, find_keypoints(source), parameters, parent_run).path
+    return read_tracks(store, find_keypoints(source), parameters).path
 
 
 def _is_stage(source: str) -> bool:

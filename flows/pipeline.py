@@ -1,6 +1,6 @@
 """The whole chain: motion -> clips -> windows -> pretraining -> fine-tuning -> evaluation -> promotion."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,11 +10,10 @@ from prefect.states import Completed
 from data_contracts.errors import InputError
 from data_contracts.parameters import SYNTHETIC_SOURCE, PipelineParameters
 from data_contracts.parameters.fresh import of_day
+from data_contracts.presets import DEFAULT, load_preset, preset_and_overrides
 from data_contracts.report import StageResult
 from data_contracts.sources import find_motion_files
-from data_contracts.store import identities
-from data_contracts.store.digests import Identity
-from data_contracts.store.folders import CHECKPOINT_FILE, default_store
+from data_contracts.store.folders import default_store
 from flows.prefect_ui.artifacts import (
     DATA_TEXT,
     DURATIONS_TEXT,
@@ -28,8 +27,8 @@ from flows.prefect_ui.forms import described
 from flows.stage_runs.day import day_of_run
 from flows.stage_runs.deployed import must_be_deployed, send
 from flows.stage_runs.dispatch import dispatch_stage
-from flows.stage_runs.loading import load_flow
 from flows.stage_runs.naming import name_flow_run
+from flows.stages import Context
 from tasks.mlflow_runs.links import run_artifact, run_page, run_picture, stage_artifact, version_page
 from tasks.mlflow_runs.registry import LiftingModel
 from tasks.pages.data_page import DATA_PAGE
@@ -48,7 +47,8 @@ ASKS_A_PERSON = "promote/cpu"  # the deployment that is sent a challenger to be 
 def pipeline(
     source: str | list[str] = SYNTHETIC_SOURCE,
     clip_list: str | list[str] | None = None,
-    parameters: PipelineParameters = PipelineParameters(),
+    preset: str = DEFAULT,
+    overrides: Sequence[str] = (),
     store: str | None = None,
     train_on: str | None = None,
     promote: Promotion = "never",
@@ -60,21 +60,24 @@ def pipeline(
     Parameters
     ----------
     source
-        Path of an AMASS pickle or of a folder of them, a list of such paths, or `synthetic` for the embedded demo
-        motion.
+        Path of an AMASS pickle, an .npz or an .npy file, or of a folder with such files; or several paths; or
+        "synthetic" for the embedded demo motion. Paths are those of the worker.
     clip_list
-        Path of its `clip_list.csv`, or a list of one for each file in their order; none: that beside each file.
+        CSV with clip metadata (subject, action, fps), one per motion file in the same order. Default: FILE.csv or
+        clip_list.csv next to the motion file.
     store
-        Root of the store; every worker must reach it.
+        Root of the store, which every worker must reach by the same path. Default: UPLIFT_STORE, or ./store.
     train_on
-        Name of the deployments that train, fit and evaluate (`cuda`: `pretrain/cuda` and so on); none: here.
+        Name of the deployments that train, fit and evaluate, e.g. cuda for pretrain/cuda, finetune/cuda and so on.
+        Default: this process.
     promote
-        `gate`: as `uplift promote`; `approve`: the same by a run of deployment `promote/cpu`, which waits for a person;
-        `never`: the challenger waits for somebody to do so.
+        Promotion of the new version. gate: promote it if it is better; approve: a run of promote/cpu also waits for a
+        person's approval; never: leave it as the challenger.
     fresh
-        Train anew though nothing changed: seeds are the day of this run (UTC). The same day again is cached.
+        Train again although nothing changed, with the day of this run (UTC) as seed. A second run on that day is
+        cached.
     start_from
-        `champion`: fine-tune its weights as they are now; `nothing`: pretrain.
+        Weights to fine-tune. champion: the weights of the current champion; nothing: pretrain a new network.
 
     Returns
     -------
@@ -84,7 +87,7 @@ def pipeline(
     """
     stages: dict[str, StageResult] = {}
     with shown_if_it_fails(stages):
-        root = default_store(store)
+        root, parameters = default_store(store), load_preset(preset, overrides)
         if promote == "approve":
             must_be_deployed(ASKS_A_PERSON)
         day = day_of_run() if fresh else None
@@ -95,21 +98,18 @@ def pipeline(
             source, clip_list = str(motion.path / PICKLE_FILE), str(motion.path / CLIP_LIST_FILE)
         files = find_motion_files(source, clip_list)
         with open_pipeline(root, files, parameters, start, day) as tracked:
+            context = Context(root, parameters, tracked.run_id)
 
-            def run(identity: Identity, deployment: str | None = None, **arguments: Any) -> StageResult:
-                result = stages[identity.name] = dispatch_stage(root, identity, deployment, tracked.run_id, **arguments)
+            def run(name: str, deployment: str | None = None, **inputs: Any) -> StageResult:
+                result = stages[name] = dispatch_stage(name, context, deployment, **inputs)
                 return result
 
-            clips = run(
-                identities.ingest(files, parameters.ingest),
-                source=source,
-                clip_list=clip_list,
-                parameters=parameters.ingest,
-            )
+            clips = run("ingest", source=source, clip_list=clip_list)
             show_data(root, tracked, clips)
             show_page(run_artifact(root, tracked.run_id, DATA_PAGE), "pipeline-data", DATA_TEXT)
-            windows = _convert(run, clips, parameters)
-            tuned, report = _train_and_score(run, windows, parameters, train_on, start)
+            windows = run("convert", clips=clips.folder)
+            _must_hold(windows, parameters.evaluate.split)
+            tuned, report = _train_and_score(run, windows.folder, train_on, start)
             flip, licence = parameters.evaluate.flip, parameters.ingest.licence
             version = register(root, tracked, tuned, windows, report, flip, licence)
             picture = show_durations(tracked, root, stages)
@@ -146,77 +146,28 @@ def _show_result(root: Path, run_id: str, report: StageResult, picture: str, pla
 def _promote(
     how: Promotion, root: Path, version: int, parameters: PipelineParameters
 ) -> tuple[str, dict[str, Any] | None]:
-    """What came of the challenger, in a line; and the decision, where one was taken here."""
-    given: dict[str, Any] = {
-        "parameters": parameters.promote,
-        "evaluation": parameters.evaluate,
-        "runtime": parameters.runtime,
-        "store": str(root),
-        "fit": parameters.baselines,
-        "version": version,
-    }
+    """Return a line about the promotion of the challenger, and the decision if one was taken here."""
     if how == "never":
         return f"registered: version {version} is the challenger", None
+    arguments = {"version": version, "store": str(root), **preset_and_overrides(parameters)}
     if how == "approve":
-        sent = send(ASKS_A_PERSON, given | {"require_approval": True})
+        sent = send(ASKS_A_PERSON, arguments | {"require_approval": True})
         return f"not decided: version {version} is judged by {ASKS_A_PERSON}, flow run {sent.name}", None
-    decision = load_flow("promote")(**given)
+    from flows.promote import promote  # a run that promotes nothing need not wait for its imports
+
+    decision = promote(**arguments)
     return decision["headline"], decision
 
 
 def _train_and_score(
-    run: Callable[..., StageResult],
-    windows: StageResult,
-    parameters: PipelineParameters,
-    train_on: str | None,
-    start: LiftingModel | None,
+    run: Callable[..., StageResult], windows: str, train_on: str | None, start: LiftingModel | None
 ) -> tuple[StageResult, StageResult]:
-    """The fine-tuned model, and the report that sets it beside the baselines; where it says so, on other workers."""
-    trained: dict[str, Any] = {"windows": windows.folder, "runtime": parameters.runtime}
-    if start:
-        weights, reference = start.checkpoint, start.uri  # other workers fetch it from the registry themselves
-    else:
-        pretrained = run(
-            identities.pretrain(windows.path, parameters.pretrain),
-            train_on,
-            parameters=parameters.pretrain,
-            **trained,
-        )
-        weights, reference = pretrained.path / CHECKPOINT_FILE, pretrained.folder
-    tuned = run(
-        identities.finetune(windows.path, weights, parameters.finetune),
-        train_on,
-        pretrained=reference,
-        parameters=parameters.finetune,
-        **trained,
-    )
-    rivals = run(
-        identities.baselines(windows.path, parameters.baselines),
-        train_on,
-        parameters=parameters.baselines,
-        **trained,
-    )
-    report = run(
-        identities.evaluate(windows.path, tuned.path / CHECKPOINT_FILE, rivals.digest, parameters.evaluate),
-        train_on,
-        model=tuned.folder,
-        baselines=rivals.folder,
-        parameters=parameters.evaluate,
-        **trained,
-    )
+    """Return the fine-tuned model and its report; `train_on` names the deployments that compute both."""
+    pretrained = start.uri if start else run("pretrain", train_on, windows=windows).folder
+    tuned = run("finetune", train_on, windows=windows, pretrained=pretrained)
+    fitted = run("baselines", train_on, windows=windows)
+    report = run("evaluate", train_on, windows=windows, model=tuned.folder, baselines=fitted.folder)
     return tuned, report
-
-
-def _convert(run: Callable[..., StageResult], clips: StageResult, parameters: PipelineParameters) -> StageResult:
-    """The windows, which have some to score the model on."""
-    windows = run(
-        identities.convert(clips.path, parameters.convert),
-        clips=clips.folder,
-        parameters=parameters.convert,
-        workers=parameters.workers,
-    )
-    _must_hold(windows, parameters.evaluate.split)
-    return windows
 
 
 def _must_hold(windows: StageResult, split: str) -> None:

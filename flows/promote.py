@@ -1,5 +1,6 @@
 """Promotion of the challenger."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from prefect import flow, get_run_logger, suspend_flow_run
@@ -9,13 +10,13 @@ from prefect.runtime import deployment
 from prefect.states import Completed
 
 from data_contracts.errors import InputError
-from data_contracts.parameters import BaselinesParameters, EvaluateParameters, PromoteParameters, Runtime
+from data_contracts.presets import DEFAULT, load_preset
 from data_contracts.store.folders import default_store
 from data_contracts.store.manifests import read_manifest
-from flows.evaluate import evaluate
 from flows.prefect_ui.artifacts import show_page
 from flows.prefect_ui.events import PROMOTED, say_of_model
 from flows.prefect_ui.forms import described
+from flows.stage_flows import evaluate
 from flows.stage_runs.naming import name_flow_run
 from tasks.mlflow_runs.links import run_artifact
 from tasks.promote import Meeting, decide, find_contenders, weigh
@@ -35,44 +36,40 @@ class Approval(RunInput):
 @flow(name="promote", flow_run_name=name_flow_run)
 @described
 def promote(
-    parameters: PromoteParameters = PromoteParameters(),
-    evaluation: EvaluateParameters = EvaluateParameters(),
-    runtime: Runtime = Runtime(),
-    store: str | None = None,
-    fit: BaselinesParameters = BaselinesParameters(),
     version: int | None = None,
     require_approval: bool = False,
+    preset: str = DEFAULT,
+    overrides: Sequence[str] = (),
+    store: str | None = None,
 ) -> Any:
     """Evaluate `@challenger` and `@champion` on the same windows; `@champion` moves only to the better one.
 
     Parameters
     ----------
-    fit
-        How the baselines beside both are fitted, where the store does not have them.
     version
-        Number of the challenger's version; none: the one that bears the alias.
+        Number of the challenger's version. Default: the version with the alias challenger.
     require_approval
-        Suspend the flow run, once every check is passed, until a person resumes it with an `Approval`; for a run of a
-        deployment.
+        Suspend the flow run after all checks passed, until a person resumes it with an approval. Only a run of a
+        deployment can be suspended.
 
     Returns
     -------
     dict
         A `tasks.promotion.decision.Decision` as JSON. Its headline is the final state's message.
     """
+    parameters = load_preset(preset, overrides)
     if require_approval and deployment.id is None:
         raise InputError(
             "require_approval suspends a run of a deployment, and this is none: prefect deployment run promote/cpu"
             " --param require_approval=true"
         )
     root = default_store(store)
-    contenders = find_contenders(root, version, evaluation.split, parameters)
-
-    asked: dict[str, Any] = {"parameters": evaluation, "runtime": runtime, "store": str(root)}
-    meetings = [_meet(ground, contenders, asked, fit) for ground in contenders.grounds]
-    verdict = weigh(root, contenders, meetings, parameters)
+    contenders = find_contenders(root, version, parameters.evaluate.split, parameters.promote)
+    shared: dict[str, Any] = {"preset": preset, "overrides": overrides, "store": str(root)}
+    meetings = [_meet(ground, contenders, shared) for ground in contenders.grounds]
+    verdict = weigh(root, contenders, meetings, parameters.promote)
     approval = _ask(contenders, verdict) if require_approval and verdict.promoted else None
-    decision = decide(root, contenders, verdict, parameters, approval)
+    decision = decide(root, contenders, verdict, parameters.promote, approval)
     get_run_logger().info(decision.headline)
     create_markdown_artifact(decision.markdown(), key="promotion", description=decision.headline)
     if decision.promoted:
@@ -82,14 +79,14 @@ def promote(
     return Completed(message=decision.headline, data=decision.model_dump(mode="json"))
 
 
-def _meet(ground: Ground, contenders: Contenders, asked: dict[str, Any], fit: BaselinesParameters) -> Meeting:
+def _meet(ground: Ground, contenders: Contenders, shared: dict[str, Any]) -> Meeting:
     """Both evaluated on the same windows, beside the same baselines: those of the rival's time may be gone."""
     windows = str(ground.windows)
-    first = evaluate(windows, contenders.challenger, fit=fit, **asked).path
+    first = evaluate(windows, contenders.challenger, **shared).path
     if contenders.rival is None:
         return Meeting(ground, first, first)
     beside = read_manifest(first)["inputs"]["baselines"]
-    return Meeting(ground, first, evaluate(windows, contenders.rival, baselines=beside, **asked).path)
+    return Meeting(ground, first, evaluate(windows, contenders.rival, baselines=beside, **shared).path)
 
 
 def _ask(contenders: Contenders, verdict: Verdict) -> Check:

@@ -19,8 +19,10 @@ def rollback(reason: str, who: str, store: str | None = None) -> dict[str, Any]:
 
     Parameters
     ----------
-    reason, who
-        Kept on both versions.
+    reason
+        Reason of the rollback, which both versions keep as a tag.
+    who
+        Person who asks for the rollback; both versions keep the name as a tag.
     """
     said = swap_back(default_store(store), reason, who)
     headline = f"from version {said['from']} to {said['to']} by {who}: {reason}."

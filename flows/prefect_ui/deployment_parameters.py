@@ -15,9 +15,16 @@ def own_folder() -> dict[str, str]:
 
 
 def preset() -> dict[str, Any]:
-    """Parameters of `UPLIFT_PRESET`: one entry per stage, and `all` of them together."""
-    parameters = load_preset(read_settings().preset).model_dump(mode="json")
-    return {**parameters, "all": parameters}
+    """Return the preset of all deployments, `UPLIFT_PRESET`, which a run may replace.
+
+    Raises
+    ------
+    InputError
+        There is no such preset, or one of its values is refused.
+    """
+    name = read_settings().preset
+    load_preset(name)
+    return {"name": name}
 
 
 def night() -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""What a flow's parameters mean, in its form in the Prefect UI: told in the style of docstring that Prefect reads.
+"""Descriptions of a flow's parameters in the Prefect UI, from docstrings in the numpy layout.
 
 @flow(...)
 @described
-def pretrain(windows: str, store: str | None = None) -> StageResult:
+def pipeline(source: str, preset: str = DEFAULT) -> Any:
     ...
 """
 
@@ -12,27 +12,27 @@ from collections.abc import Callable
 from typing import TypeVar
 
 Function = TypeVar("Function", bound=Callable[..., object])
-OF_ALL = {  # where a docstring does not say
-    "parameters": "What changes the result; each field with its bounds.",
-    "runtime": "Where it runs, and how long it waits.",
-    "workers": "Processes, or Dask, that convert.",
-    "store": "Root of the store; none: UPLIFT_STORE, or ./store.",
-    "parent_run": "MLflow run of the pipeline that it belongs to.",
-    "evaluation": "How models are scored.",
-    "keypoints": "How a detector's file is read.",
+OF_ALL = {  # descriptions of parameters that several flows share; a docstring may replace them
+    "preset": "Preset with the parameters of all stages: a name from presets/, or the path of a YAML file.",
+    "overrides": "Parameters that differ from the preset, as path.to.parameter=value, e.g. pretrain.max_epochs=1.",
+    "store": "Root of the store, as the worker sees it. Default: UPLIFT_STORE, or ./store.",
+    "parent_run": "MLflow run of the pipeline that this stage belongs to. A pipeline run sets it; leave it empty.",
+    "digest": "Digest that the result must have, else the run fails. A pipeline run sets it; leave it empty.",
 }
 _SECTION = re.compile(r"^Parameters\n-+\n(.*?)(?=^\w+\n-+\n|\Z)", re.MULTILINE | re.DOTALL)
-_ENTRY = re.compile(r"^(\w+(?:, \w+)*)\n((?: +.*\n?|\n)+)", re.MULTILINE)
+_ENTRY = re.compile(r"^(\w+)\n((?: +.*\n?|\n)+)", re.MULTILINE)
 
 
 def described(function: Function) -> Function:
-    """The same function, its docstring's parameters in the style that Prefect reads, those of every flow added."""
-    text = inspect.getdoc(function) or ""
-    found = _SECTION.search(text)
-    said = dict(OF_ALL)
-    for names, meaning in _ENTRY.findall(found[1] if found else ""):
-        said |= dict.fromkeys(names.split(", "), " ".join(meaning.split()))
-    lines = [f"    {name}: {said[name]}" for name in inspect.signature(function).parameters if name in said]
-    rest = _SECTION.sub("", text).rstrip()
+    """Rewrite the docstring of a function in the style that Prefect reads, and add the shared descriptions."""
+    texts = OF_ALL | parameter_texts(function)
+    lines = [f"    {name}: {texts[name]}" for name in inspect.signature(function).parameters if name in texts]
+    rest = _SECTION.sub("", inspect.getdoc(function) or "").rstrip()
     function.__doc__ = "\n".join([rest, "", "Args:", *lines, ""])
     return function
+
+
+def parameter_texts(function: Callable[..., object]) -> dict[str, str]:
+    """Return the description of each parameter in the docstring of a function."""
+    found = _SECTION.search(inspect.getdoc(function) or "")
+    return {name: " ".join(text.split()) for name, text in _ENTRY.findall(found[1] if found else "")}

@@ -28,23 +28,13 @@ POLL_SECONDS = 5.0
 _WAITS = (StateType.SCHEDULED, StateType.PENDING)
 
 
-def as_json(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Arguments of a flow as a deployment takes them."""
-    return {
-        key: value.model_dump(mode="json") if hasattr(value, "model_dump") else value
-        for key, value in arguments.items()
-    }
-
-
 def send(deployment: str, arguments: dict[str, Any], as_subflow: bool = False) -> FlowRun:
     """A run of a deployment, which nobody waits for; of its own, or a subflow of the run that sends it.
 
     Until it begins, and names itself, a subflow is called as the run that sends it: a queue says what waits there.
     """
     name = flow_run.name if as_subflow else None
-    run: Any = run_deployment(
-        deployment, flow_run_name=name, parameters=as_json(arguments), timeout=0, as_subflow=as_subflow
-    )
+    run: Any = run_deployment(deployment, flow_run_name=name, parameters=arguments, timeout=0, as_subflow=as_subflow)
     return run
 
 

@@ -1,8 +1,10 @@
-"""A stage of a pipeline: from the store where it is there already, else run here, or on the workers of a deployment.
+"""Dispatch of a pipeline's stage: result from the store, else a flow run here or on the workers of a deployment.
 
 Notable decisions:
-- the store is asked first: a stage that is there starts no flow run and imports neither PyTorch nor the stage's code;
-- what a deployment was sent is found in the store afterwards, or the pipeline fails: it is never done here instead.
+- A stage that is in the store starts no flow run and imports neither PyTorch nor the task of the stage.
+- The flow of the stage gets a preset of the project, the overrides that differ from it, and the digest that its result
+  must have. A worker with other presets, inputs or code therefore fails before it computes anything.
+- The result of a deployment is read from the store. If it is absent, the pipeline fails; nothing is computed here.
 """
 
 import json
@@ -16,62 +18,54 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRun
 from prefect.client.schemas.objects import FlowRun
 from prefect.logging import get_run_logger
 
-from data_contracts.errors import InputError
-from data_contracts.parameters import Runtime
 from data_contracts.report import StageResult
 from data_contracts.store.digests import Identity
 from data_contracts.store.folders import find_stage
 from data_contracts.store.manifests import read_manifest
 from flows.prefect_ui.artifacts import result_key, show_stage
 from flows.stage_runs.deployed import run_to_its_end
-from flows.stage_runs.loading import load_flow
+from flows.stages import STAGES, Context
 from tasks.mlflow_runs.runs import link_cached
 
 SECONDS_TO_APPEAR = 60.0  # a network file system may go on saying "not there" from its cache for so long
 
 
-def dispatch_stage(
-    store: Path, identity: Identity, deployment: str | None, parent_run: str, **arguments: Any
-) -> StageResult:
-    """The result of a stage within a pipeline's flow run.
+def dispatch_stage(name: str, context: Context, deployment: str | None = None, **inputs: Any) -> StageResult:
+    """Return the result of a stage of a pipeline: from the store, else from a flow run here or on workers.
 
     Parameters
     ----------
-    identity
-        Of the stage: its name, and what its result is a function of.
+    name
+        Name of the stage in the table of `flows.stages`.
+    context
+        Its `parent_run` is the MLflow run of the pipeline.
     deployment
-        Name of the stage's deployment whose workers run it (`cuda`: `pretrain/cuda`); none: it runs here.
-    parent_run
-        MLflow run of the pipeline.
-    arguments
-        Of the stage's flow, `store` and `parent_run` apart.
+        Deployment of the stage whose workers compute it (`cuda`: `pretrain/cuda`). If None, it is computed here.
+    inputs
+        Inputs of the stage, as in the table.
 
     Raises
     ------
     InputError
-        What it reads is no longer what its identity was made of: a file was replaced since the pipeline began.
+        An input was changed after the pipeline run began.
     RuntimeError
-        The deployment's run did not complete, found no worker, or left its result where this process cannot see it.
+        The run of the deployment failed, found no worker, or left its result where this process cannot see it.
     """
-    finished = find_stage(store, identity)
-    result: StageResult
+    work = STAGES[name].plan(context, **inputs)
+    finished = find_stage(context.store, work.identity)
     if finished is not None:
-        link_cached(store, finished, parent_run)
+        link_cached(context.store, finished, context.parent_run)
         result = StageResult.of(finished)
         get_run_logger().info(f"{result.stage}: cached, {result.folder}")
         show_stage(result)
         return result
-    arguments |= {"store": str(store), "parent_run": parent_run}
+    arguments = {**inputs, **context.arguments(), "digest": work.identity.digest}
     if deployment is None:
-        result = load_flow(identity.name)(**arguments)
-        if result.digest != identity.digest:
-            raise InputError(
-                f"{identity.name}: what it reads was written to since the night began, and is now that of"
-                f" {result.folder}; run again"
-            )
-        return result
-    run = run_to_its_end(f"{identity.name}/{deployment}", arguments, arguments.get("runtime", Runtime()))
-    return _find(store, identity, run)
+        from flows.stage_flows import FLOWS
+
+        return FLOWS[name](**arguments)
+    run = run_to_its_end(f"{name}/{deployment}", arguments, context.parameters.runtime)
+    return _find(context.store, work.identity, run)
 
 
 def _find(store: Path, identity: Identity, run: FlowRun) -> StageResult:

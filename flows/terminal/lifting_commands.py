@@ -7,10 +7,12 @@ import typer
 
 from data_contracts.detector_skeletons import Detector
 from data_contracts.parameters import ExportFormat, KeypointsParameters
+from data_contracts.presets import preset_and_overrides
 from data_contracts.sources import find_keypoint_files, find_keypoints
 from data_contracts.store import identities
 from data_contracts.store.folders import find_stage, resolve
 from data_contracts.store.manifests import MANIFEST
+from flows.stages import Context
 from flows.terminal.options import MODEL_HELP, Call, changed, command, export_formats
 from flows.terminal.printing import console, people_table, print_json, print_stage
 from flows.terminal.running import find_or_run, local_checkpoint, run_flow
@@ -29,11 +31,11 @@ def keypoints(
 ) -> None:
     """2D keypoints of any detector, or of a video -> tracks of people, H36M joints in pixels."""
     parameters = changed(call.parameters.keypoints, "keypoints", {"skeleton": skeleton})
+    context = Context(call.store, call.parameters.model_copy(update={"keypoints": parameters}))
     given = find_keypoints(source)
-    identity = identities.keypoints(given, parameters)
-    if given.is_video and not find_stage(call.store, identity):
-        detector_python(source)  # what it refuses it refuses before a server is started
-    result = find_or_run(call.store, "keypoints", identity, source=str(source), parameters=parameters)
+    if given.is_video and not find_stage(call.store, identities.keypoints(given, parameters)):
+        detector_python(source)  # refuses a missing detector before a server starts
+    result = find_or_run(context, "keypoints", source=str(source))
     print_stage(result, call.as_json, f"uplift lift {call.reference(result)}")
 
 
@@ -71,12 +73,10 @@ def lift(
         "lift",
         source=source,
         model=model,
-        parameters=parameters,
-        keypoints=reading,
         export=formats,
         out=str(out) if out else None,
-        runtime=call.parameters.runtime,
         store=str(call.store),
+        **preset_and_overrides(call.parameters.model_copy(update={"lift": parameters, "keypoints": reading})),
     )
     to_person = console(call.as_json)
     to_person.print(people_table(outcome["files"]))

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from data_contracts.errors import InputError
+from data_contracts.presets import preset_and_overrides
 from flows.terminal.comparing import comparison_tables
-from flows.terminal.options import MODEL_HELP, Call, command
+from flows.terminal.options import MODEL_HELP, Call, changed, command
 from flows.terminal.printing import console, print_json
 from flows.terminal.running import run_flow
 
@@ -29,15 +30,9 @@ def promote(
     ] = None,
 ) -> None:
     """Move @champion to @challenger if it is better on the same windows."""
-    parameters = call.parameters.promote
-    decision = run_flow(
-        "promote",
-        parameters=parameters.model_copy(update={"benchmark": windows}) if windows else parameters,
-        evaluation=call.parameters.evaluate,
-        fit=call.parameters.baselines,
-        runtime=call.parameters.runtime,
-        store=str(call.store),
-    )
+    rules = changed(call.parameters.promote, "promote", {"benchmark": windows})
+    parameters = call.parameters.model_copy(update={"promote": rules})
+    decision = run_flow("promote", store=str(call.store), **preset_and_overrides(parameters))
     to_person = console(call.as_json)
     for line in (decision["headline"], *decision["notes"]):
         to_person.print(line, soft_wrap=True, highlight=False)

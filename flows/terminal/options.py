@@ -21,6 +21,7 @@ from data_contracts.parameters import ExportFormat, Parameters, PipelineParamete
 from data_contracts.presets import load_preset, parse, preset_names
 from data_contracts.report import StageResult
 from data_contracts.store.folders import default_store
+from flows.stages import Context
 
 MODEL_HELP = "Run folder or digest, checkpoint (.safetensors, MotionBERT's .bin), or model URI."
 _PANEL = "Options of every command"
@@ -33,6 +34,11 @@ class Call:
     store: Path
     parameters: PipelineParameters
     as_json: bool
+
+    @property
+    def context(self) -> Context:
+        """Store and parameters, as the table of stages takes them."""
+        return Context(self.store, self.parameters)
 
     @property
     def is_default_store(self) -> bool:

@@ -1,35 +1,30 @@
-"""From a command to a result: the store's, where it is there already, else that of a flow run here."""
+"""Results of commands: from the store, else from a flow that runs in this process."""
 
 import logging
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from data_contracts.errors import InputError
 from data_contracts.report import StageResult
-from data_contracts.store.digests import Identity
-from data_contracts.store.folders import find_stage, resolve_checkpoint
-from flows.stage_runs.loading import load_flow
+from data_contracts.store.folders import resolve_checkpoint
+from flows.stages import STAGES, Context
 
 
-def find_or_run(store: Path, name: str, identity: Identity | None, **arguments: Any) -> StageResult:
-    """The stage's result from the store, where it is there already; else what its flow returns.
-
-    Parameters
-    ----------
-    identity
-        What its result is a function of; none: only its flow can tell, as of a model in MLflow.
-    """
-    found = find_stage(store, identity) if identity else None
-    return StageResult.of(found) if found else run_flow(name, store=str(store), **arguments)
+def find_or_run(context: Context, name: str, **inputs: Any) -> StageResult:
+    """Return the result of a stage: from the store, else from its flow, run in this process."""
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    found = STAGES[name].plan(context, **inputs).find(context.store)
+    return found or run_flow(name, **inputs, **context.arguments())
 
 
 def run_flow(name: str, **arguments: Any) -> Any:
-    """What the flow of that name returns; what it refuses is left to the command to say, in one line."""
+    """Run a flow in this process; the command prints a refused input in one line."""
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    flow = load_flow(name)
+    module = import_module("flows.stage_flows" if name in STAGES else f"flows.{name}")
     for handler in logging.getLogger().handlers:  # Prefect's console handler
         handler.addFilter(_Refusals())
-    return flow(**arguments)
+    return getattr(module, name)(**arguments)
 
 
 def local_checkpoint(store: Path, model: str) -> Path | None:

@@ -2,7 +2,7 @@ import pytest
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import HeadKind, Objective
-from data_contracts.presets import load_preset, preset_names
+from data_contracts.presets import load_preset, preset_and_overrides, preset_names
 
 
 def test_every_preset_is_complete_and_within_bounds():
@@ -75,3 +75,32 @@ def test_names_of_groups_are_what_was_typed_though_they_look_like_numbers():
 def test_the_mlp_beside_a_presets_model_meets_windows_made_new_as_the_model_does(name):
     preset = load_preset(name)
     assert preset.baselines.mlp.augmentation == preset.finetune.augmentation
+
+
+@pytest.mark.parametrize(
+    ("preset", "overrides"),
+    [
+        *((name, []) for name in preset_names()),
+        ("gpu", ["convert.views=3", "pretrain.network.embed_dim=96", "pretrain.patience=7"]),
+        ("demo", ["pretrain.augmentation.cameras=null", "runtime.memory_gb=1000.0"]),
+        ("seed", ["pretrain.augmentation.cameras={max_pitch_deg: 20}", "finetune.learning_rate=0.00000123"]),
+        ("cpu", ["convert.split_by=groups", "convert.test_groups=['06', '12:30', 'no', '1_0', '0x1', 'a: b']"]),
+        ("demo", ["ingest.licence='CC BY: [4.0] # \u00e9'", "lift.bones={left_knee: 0.4}"]),
+        ("demo", ['ingest.licence="two\\nlines"']),
+    ],
+)
+def test_parameters_are_written_as_a_preset_and_overrides_that_give_them_again(preset, overrides):
+    parameters = load_preset(preset, overrides)
+    written = preset_and_overrides(parameters)
+    assert load_preset(**written) == parameters
+    assert written["preset"] == preset
+    assert len(written["overrides"]) <= 3 * len(overrides)
+
+
+def test_a_preset_file_is_written_as_a_preset_of_the_project_with_overrides(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("convert: {views: 3}\npretrain: {max_epochs: 1}\n")
+    parameters = load_preset(str(file), ["pretrain.seed=4"])
+    written = preset_and_overrides(parameters)
+    assert written["preset"] in preset_names()
+    assert load_preset(**written) == parameters

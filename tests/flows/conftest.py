@@ -15,7 +15,7 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settin
 
 from data_contracts.parameters import PipelineParameters
 from data_contracts.presets import load_preset
-from flows.pipeline import pipeline
+from tests.flows.typed import pipeline
 from tests.postgresql import NoPostgresError, postgresql_server
 from tests.servers import guarded, serving
 

@@ -29,12 +29,11 @@ from data_contracts.store.digests import Identity
 from data_contracts.store.folders import open_stage
 from data_contracts.store.manifests import read_manifest
 from data_contracts.windows import SCALARS, split_files
-from flows.convert import convert
-from flows.pretrain import pretrain
 from tasks.convert import write_windows
 from tasks.synthetic.motion import generate
 from tasks.views.cameras import cut_windows
 from tests.flows.artifacts import artifacts_of, shown_as
+from tests.flows.typed import convert, pretrain
 
 BATCHES, CLIPS_A_BATCH = 8, 3
 PARAMETERS = ConvertParameters(window=27, stride=9, views=2)

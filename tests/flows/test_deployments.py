@@ -1,5 +1,7 @@
 """`prefect deploy --all`, as typed, against a server."""
 
+import json
+import os
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -10,7 +12,10 @@ import pytest
 import yaml
 from prefect.settings import PREFECT_API_URL
 
-from data_contracts.presets import load_preset
+from data_contracts.presets import flatten, load_preset
+from data_contracts.store import identities
+from data_contracts.store.manifests import read_manifest
+from tasks.mlflow_runs.runs import connect, find_runs
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -49,13 +54,12 @@ def deployment(api, name):
 
 
 @pytest.mark.parametrize(("name", "pool"), POOLS.items())
-def test_every_flow_has_its_deployment_with_the_presets_parameters(api, name, pool):
+def test_every_flow_has_a_deployment_with_the_preset_of_the_settings(api, name, pool):
     found = deployment(api, name)
     assert found["work_pool_name"] == pool
     assert found["job_variables"]["env"]["PREFECT_LOGGING_EXTRA_LOGGERS"] == "model,data_contracts"
     if name == "pipeline/nightly":
         assert found["parameters"]["promote"] == "gate"
-    preset = load_preset("demo").model_dump(mode="json")
     stage = name.split("/")[0]
     if stage == "rollback":  # nothing of a preset is its own
         assert set(found["parameter_openapi_schema"]["required"]) == {"reason", "who"}
@@ -64,10 +68,13 @@ def test_every_flow_has_its_deployment_with_the_presets_parameters(api, name, po
         assert found["parameters"] == {"keep_last": 14}
         assert [one["schedule"]["cron"] for one in found["schedules"]] == ["0 12 * * 0"]
         return
-    assert found["parameters"]["parameters"] == (preset if stage == "pipeline" else preset[stage])
-    if stage in ("evaluate", "promote"):  # so that they meet the baselines that the pipeline left
-        assert found["parameters"]["fit"] == preset["baselines"]
-    assert found["parameter_openapi_schema"]["properties"]["parameters"]
+    assert found["parameters"]["preset"] == "demo"
+    fields = found["parameter_openapi_schema"]["properties"]
+    assert fields["overrides"]["type"] == "array"
+    assert fields["overrides"]["items"] == {"type": "string"}
+    assert fields["preset"]["type"] == "string"
+    assert "parameters" not in fields
+    assert found["enforce_parameter_schema"]
 
 
 def test_prefect_yaml_has_these_deployments_and_no_others():
@@ -85,13 +92,61 @@ def test_every_deployment_says_what_it_does_and_what_its_parameters_mean(api):
         assert [name for name, field in fields.items() if not field.get("description")] == []
 
 
-def test_the_forms_say_what_each_parameter_means_and_its_bounds(api):
+def test_the_form_of_the_nightly_run_has_nine_fields_and_describes_each(api):
     schema = deployment(api, "pipeline/nightly")["parameter_openapi_schema"]
-    assert all(field["description"] for field in schema["properties"].values())
+    order = ["source", "clip_list", "preset", "overrides", "store", "train_on", "promote", "fresh", "start_from"]
+    assert sorted(schema["properties"], key=lambda name: schema["properties"][name]["position"]) == order
+    assert not schema["definitions"]
+    assert all(len(field["description"]) > 20 for field in schema["properties"].values())
     assert schema["properties"]["promote"]["enum"] == ["never", "gate", "approve"]
-    wait = schema["definitions"]["Runtime"]["properties"]["wait_minutes"]
-    assert wait["description"].endswith("(above 0, at most 10,080).")
-    assert (wait["exclusiveMinimum"], wait["maximum"], wait["default"]) == (0, 10_080, 30)
+
+
+def start_run(api, name, parameters):
+    """Create a run of a deployment, and execute it in its own process as a worker does; return the run."""
+    path = f"/deployments/{deployment(api, name)['id']}/create_flow_run"
+    run = api.post(path, json={"parameters": parameters}).raise_for_status().json()["id"]
+    command = [sys.executable, "-m", "prefect", "flow-run", "execute", run]
+    environment = {**os.environ, "PREFECT_API_URL": PREFECT_API_URL.value()}
+    subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, timeout=300)
+    return api.get(f"/flow_runs/{run}").raise_for_status().json()
+
+
+def test_a_deployment_run_with_overrides_takes_all_other_parameters_from_the_preset(api, outcome, store):
+    overrides = ["pretrain.max_epochs=1", "pretrain.seed=22"]
+    inputs = {"windows": outcome["stages"]["convert"]["folder"], "store": str(store)}
+    run = start_run(api, "pretrain/cuda", {**inputs, "overrides": overrides})
+    assert run["state"]["type"] == "COMPLETED", run["state"]["message"]
+    client, expected = connect(store), load_preset("demo", overrides).pretrain
+    identity = identities.pretrain(Path(inputs["windows"]), expected)
+    (found,) = find_runs(client, identity.digest)
+    assert read_manifest(store / "runs" / identity.digest)["parameters"] == identity.settings
+    logged = {name: value for name, value in found.data.params.items() if not name.startswith("inputs.")}
+    assert logged == {name: str(value) for name, value in flatten(identity.settings).items()}
+    assert logged["network.embed_dim"] == "32"  # 512 by default of the class
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"overrides": ["pretrain.max_epoch=1"]}, "max_epoch: Extra inputs are not permitted"),
+        ({"preset": "best"}, "no preset 'best'"),
+        ({"parameters": {"pretrain": {"max_epochs": 1}}}, "was provided with parameters"),
+    ],
+)
+def test_a_deployment_run_with_a_bad_parameter_fails_and_names_it(api, parameters, message, tmp_path):
+    run = start_run(api, "pipeline/here", {**parameters, "store": str(tmp_path / "store")})
+    assert run["state"]["type"] == "FAILED"
+    assert message in run["state"]["message"]
+    assert not (tmp_path / "store").exists()
+
+
+def test_parameters_as_a_tree_are_refused_by_the_command_line_of_prefect(api):
+    command = [sys.executable, "-m", "prefect", "deployment", "run", "pipeline/nightly", "--params"]
+    environment = {**os.environ, "PREFECT_API_URL": PREFECT_API_URL.value(), "COLUMNS": "500"}
+    asked = json.dumps({"parameters": {"pretrain": {"max_epochs": 1}}})
+    done = subprocess.run([*command, asked], env=environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "specified but not found on the deployment: 'parameters'" in done.stdout + done.stderr
 
 
 def test_one_night_runs_at_a_time(api):

@@ -21,9 +21,8 @@ from data_contracts.store.checking import check_folder
 from data_contracts.store.digests import Identity
 from data_contracts.store.folders import open_stage
 from data_contracts.store.manifests import read_manifest
-from flows.baselines import baselines
 from flows.command_line import main
-from flows.evaluate import evaluate
+from tests.flows.typed import baselines, evaluate
 
 
 @pytest.fixture

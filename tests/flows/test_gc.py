@@ -9,8 +9,8 @@ import flows.pipeline
 from data_contracts.store.checking import check_folder
 from flows.command_line import app
 from flows.gc import gc
-from flows.pipeline import pipeline
 from tasks.cleaning.gc import collect
+from tests.flows.typed import pipeline
 
 NIGHT = ("ingest", "convert", "pretrain", "finetune", "baselines", "evaluate")
 

@@ -15,9 +15,9 @@ from data_contracts.errors import InputError
 from data_contracts.parameters import IngestParameters
 from data_contracts.skeleton import MIRROR
 from data_contracts.store.checking import check_folder
-from flows.ingest import ingest
 from tasks.motion_files.plan import AbandonedError
 from tasks.stage_runs.progress import report_progress
+from tests.flows.typed import ingest
 
 
 def read_clips(folder):

@@ -14,8 +14,8 @@ from data_contracts.parameters import KeypointsParameters
 from data_contracts.store.checking import check_folder
 from data_contracts.store.manifests import read_manifest
 from flows.command_line import main
-from flows.keypoints import keypoints
 from tasks.video.detecting import PYTHON_VARIABLE
+from tests.flows.typed import keypoints
 from tests.tasks.video.drawing import STAND_IN, as_program
 
 

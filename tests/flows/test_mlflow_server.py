@@ -20,7 +20,6 @@ import torch
 
 from data_contracts.parameters import EvaluateParameters, SyntheticParameters
 from data_contracts.store.digests import Identity
-from flows.promote import promote
 from flows.rollback import rollback
 from flows.stack.services import prepare, service_command
 from flows.stack.settings import StackSettings
@@ -40,6 +39,7 @@ from tasks.mlflow_runs.registry import (
 )
 from tasks.mlflow_runs.runs import connect, track_pipeline
 from tasks.promotion.learned import LEARNED_FILE
+from tests.flows.typed import promote
 from tests.ports import free_port
 from tests.servers import serving
 

@@ -16,15 +16,13 @@ from prefect.client.schemas.filters import (
     FlowRunFilterName,
     FlowRunFilterParentFlowRunId,
 )
-from prefect.exceptions import ParameterTypeError
 
 import flows.pipeline
+import flows.promote
+import flows.stage_flows
 from data_contracts.errors import InputError
 from data_contracts.parameters import IngestParameters, PromoteParameters
-from flows.convert import convert
-from flows.ingest import ingest
-from flows.pipeline import pipeline
-from flows.promote import promote
+from data_contracts.presets import load_preset
 from model.learning.checkpoints import load_network
 from model.network.lifting import lift
 from model.windows.loading import load_windows
@@ -34,6 +32,7 @@ from tasks.mlflow_runs.runs import connect, find_runs
 from tasks.pages.data_page import DATA_PAGE
 from tasks.pages.playing import PLAYING_PAGE
 from tests.flows.artifacts import artifacts_of, shown_as
+from tests.flows.typed import convert, pipeline
 
 STAGES = ["synthesise", "ingest", "convert", "pretrain", "finetune", "baselines", "evaluate"]
 DATE = r"\d{4}-\d\d-\d\d \d\d:\d\d"
@@ -229,9 +228,24 @@ def test_the_registered_model_lifts_as_it_was_scored_in_a_process_that_unpickles
     assert (lifted[:, :, 0] == 0).all()
 
 
-def test_a_refused_parameter_names_itself(store):
-    with pytest.raises(ParameterTypeError, match="min_frames"):
-        ingest(source="x.pkl", parameters={"min_frames": 0}, store=str(store))
+@pytest.mark.parametrize(
+    ("preset", "overrides"),
+    [
+        ("best", []),
+        ("demo", ["pretrain.max_epoch=1"]),
+        ("demo", ["pretrain.max_epochs=0", "convert.window=no"]),
+        ("demo", ["pretrain.max_epochs"]),
+    ],
+)
+@pytest.mark.parametrize("run", [flows.pipeline.pipeline, flows.promote.promote, flows.stage_flows.pretrain])
+def test_a_bad_preset_or_override_fails_with_the_message_of_the_command_line(run, preset, overrides, tmp_path):
+    with pytest.raises(InputError) as expected:
+        load_preset(preset, overrides)
+    inputs = {"windows": "absent"} if run.name == "pretrain" else {}
+    state = run(**inputs, preset=preset, overrides=overrides, store=str(tmp_path / "store"), return_state=True)
+    assert state.is_failed()
+    assert str(expected.value) in state.message
+    assert not (tmp_path / "store").exists()
 
 
 def test_a_failing_stage_ends_the_pipeline_and_leaves_no_folder(outcome, parameters, store):
@@ -277,7 +291,7 @@ def test_what_came_of_a_night_is_its_final_states_first_line(outcome, parameters
     with pytest.raises(InputError, match="promote/judging: this Prefect server has no such deployment"):
         pipeline(parameters=parameters, store=str(store), promote="approve")
     with get_client(sync_client=True) as client:
-        client.create_deployment(flow_id=client.create_flow(promote), name="judging")
+        client.create_deployment(flow_id=client.create_flow(flows.promote.promote), name="judging")
         state = pipeline(**asked, promote="approve")
         assert state.message.startswith(f"not decided: version {version} is judged by promote/judging, flow run ")
         name = FlowRunFilterName(any_=[state.message.split()[-1]])

@@ -29,8 +29,6 @@ from data_contracts.parameters import (
 from data_contracts.report import StageResult
 from data_contracts.store.digests import Identity
 from data_contracts.store.manifests import read_manifest
-from flows.convert import convert
-from flows.promote import promote
 from flows.rollback import rollback
 from model.learning.checkpoints import load_network, save_network
 from model.network.dstformer import DSTformer
@@ -42,6 +40,7 @@ from tasks.promote import Meeting, weigh
 from tasks.promotion.benchmark import name_benchmark
 from tasks.promotion.contenders import Contenders, Ground
 from tasks.promotion.learned import LEARNED_FILE, learned_from
+from tests.flows.typed import convert, promote, sent
 
 QUICK = EvaluateParameters(robustness_windows=8)
 
@@ -332,20 +331,21 @@ def test_a_person_is_asked_before_a_better_one_is_promoted(
 ):
     first = crowned(challenge(untrained[0]))
     better = challenge(trained)
-    asked = {"store": str(empty_store), "evaluation": QUICK, "fit": parameters.baselines, "require_approval": True}
+    asked = {"store": str(empty_store), "require_approval": True} | sent(evaluate=QUICK, baselines=parameters.baselines)
+    flow = flows.promote.promote
     with pytest.raises(InputError, match="suspends a run of a deployment, and this is none"):
-        promote(**asked)
+        flow(**asked)
     with get_client(sync_client=True) as client:
-        deployed = client.create_deployment(flow_id=client.create_flow(promote), name="asking")
+        deployed = client.create_deployment(flow_id=client.create_flow(flow), name="asking")
         for approve, leader in ((False, first), (True, better)):
             run = client.create_flow_run_from_deployment(deployed)
             with pytest.raises(Pause):
-                run_flow(promote, flow_run=run, parameters=asked)
+                run_flow(flow, flow_run=run, parameters=asked)
             assert client.read_flow_run(run.id).state.name == "Suspended"
             assert champion(empty_store) == first
             said = {"approve": approve, "who": "somebody", "why": "seen on our own clips"}
             client.resume_flow_run(run.id, run_input=said)
-            decision = run_flow(promote, flow_run=client.read_flow_run(run.id), parameters=asked)
+            decision = run_flow(flow, flow_run=client.read_flow_run(run.id), parameters=asked)
             assert decision["promoted"] is approve
             assert decision["checks"][-1]["said"].startswith("somebody approved" if approve else "somebody declined")
             assert client.read_flow_run(run.id).state.message == decision["headline"]

@@ -13,12 +13,12 @@ import flows.command_line
 import flows.pipeline
 from data_contracts.errors import InputError
 from data_contracts.store.manifests import read_manifest
-from flows.pipeline import pipeline
 from flows.stage_runs.day import day_of_run
 from tasks.lineage.chain import trace
 from tasks.mlflow_runs.names import CHAMPION, CHECKPOINT_TAG, MODEL_NAME
 from tasks.mlflow_runs.runs import connect
 from tasks.promotion.learned import learned_from
+from tests.flows.typed import pipeline
 
 TRAINED = ["pretrain", "finetune", "baselines", "evaluate"]
 

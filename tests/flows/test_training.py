@@ -9,12 +9,9 @@ import pytest
 import data_contracts.store.folders
 from data_contracts.errors import InputError
 from data_contracts.parameters import CorruptionParameters, HeadKind, Objective, Runtime
-from flows.convert import convert
-from flows.evaluate import evaluate
-from flows.finetune import finetune
-from flows.pretrain import pretrain
 from model import training
 from tasks.mlflow_runs.runs import connect, find_runs
+from tests.flows.typed import convert, evaluate, finetune, pretrain
 
 CURVES = ("loss", "learning_rate", "val_mpjpe_mm", "val_pck_150", "train_mpjpe_mm")
 

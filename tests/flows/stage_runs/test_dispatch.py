@@ -1,5 +1,6 @@
 """What a pipeline sends to other workers: nothing that the store has, and never done here instead."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -13,29 +14,29 @@ from prefect.client.orchestration import get_client
 from data_contracts.errors import InputError
 from data_contracts.sources import find_motion_files
 from data_contracts.store import identities
-from flows.pipeline import pipeline
-from flows.pretrain import pretrain
+from flows import stage_flows
 from flows.stage_runs import dispatch
-from flows.stage_runs.deployed import as_json
+from flows.stages import Context
 from tasks.synthesise import PICKLE_FILE, synthesise_motion
+from tests.flows.typed import pipeline
 
 ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
 def worker(monkeypatch):
-    """Stands for a worker: runs what it is sent in this process, in the store it is told, and keeps what it got."""
-    runs = []
+    """Run in this process what a pipeline sends to a deployment, with some arguments replaced; keep the names."""
+    runs, replaced = [], {}
 
     def run(deployment, arguments, _):
         runs.append(deployment)
-        state = pretrain(**as_json(arguments) | worker_sees, return_state=True)
+        state = stage_flows.pretrain(**json.loads(json.dumps(arguments)) | replaced, return_state=True)
+        state.result()
         with get_client(sync_client=True) as client:
             return client.read_flow_run(state.state_details.flow_run_id)
 
-    worker_sees = {}
     monkeypatch.setattr(dispatch, "run_to_its_end", run)
-    return runs, worker_sees
+    return runs, replaced
 
 
 def test_what_is_in_the_store_is_not_sent_to_any_worker(outcome, parameters, store, worker):
@@ -51,8 +52,8 @@ def test_what_a_worker_left_in_another_store_fails_the_pipeline_naming_both(
     outcome, parameters, store, worker, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(dispatch, "SECONDS_TO_APPEAR", 0.0)
-    runs, worker_sees = worker
-    worker_sees["store"], worker_sees["parent_run"] = str(tmp_path / "other"), None
+    runs, replaced = worker
+    replaced |= {"store": str(tmp_path / "other"), "parent_run": None}
     other = parameters.model_copy(update={"pretrain": parameters.pretrain.model_copy(update={"seed": 7})})
     wanted = identities.pretrain(Path(outcome["stages"]["convert"]["folder"]), other.pretrain)
     with pytest.raises(RuntimeError) as failure:
@@ -64,36 +65,48 @@ def test_what_a_worker_left_in_another_store_fails_the_pipeline_naming_both(
 
 
 def test_what_a_worker_leaves_in_the_store_is_taken_from_there(outcome, parameters, store, worker):
-    runs, worker_sees = worker
-    worker_sees["parent_run"] = None
-    identity = identities.pretrain(
-        Path(outcome["stages"]["convert"]["folder"]), parameters.pretrain.model_copy(update={"seed": 8})
-    )
-    result = dispatch.dispatch_stage(
-        store,
-        identity,
-        "cuda",
-        outcome["mlflow_run"],
-        windows=outcome["stages"]["convert"]["folder"],
-        parameters=identity.parameters,
-    )
+    runs, replaced = worker
+    replaced["parent_run"] = None
+    pretraining = parameters.pretrain.model_copy(update={"seed": 8})
+    context = Context(store, parameters.model_copy(update={"pretrain": pretraining}), outcome["mlflow_run"])
+    windows = outcome["stages"]["convert"]["folder"]
+    result = dispatch.dispatch_stage("pretrain", context, "cuda", windows=windows)
     assert runs == ["pretrain/cuda"]
     assert not result.cached
     assert result.seconds > 0
-    assert result.path == store / "runs" / identity.digest
+    assert result.path == store / "runs" / identities.pretrain(Path(windows), pretraining).digest
 
 
-def test_a_source_that_is_replaced_after_the_night_began_fails_it(outcome, parameters, store, tmp_path):
+def test_a_worker_with_another_preset_refuses_the_stage_before_it_computes(outcome, parameters, store, worker):
+    runs, replaced = worker
+    replaced["preset"] = "cpu"
+    pretraining = parameters.pretrain.model_copy(update={"seed": 9})
+    context = Context(store, parameters.model_copy(update={"pretrain": pretraining}), outcome["mlflow_run"])
+    before = sorted((store / "runs").iterdir())
+    with pytest.raises(InputError, match=r"pretrain: the pipeline run expects digest \w+, but .* have digest \w+ on"):
+        dispatch.dispatch_stage("pretrain", context, "cuda", windows=outcome["stages"]["convert"]["folder"])
+    assert runs == ["pretrain/cuda"]
+    assert sorted((store / "runs").iterdir()) == before
+
+
+def test_a_source_that_is_replaced_after_the_pipeline_began_fails_it(outcome, parameters, store, tmp_path, monkeypatch):
     source = tmp_path / PICKLE_FILE
     shutil.copy(Path(outcome["stages"]["synthesise"]["folder"]) / PICKLE_FILE, source)
-    identity = identities.ingest(find_motion_files(str(source), None), parameters.ingest)
     other = synthesise_motion.fn(tmp_path, parameters.synthetic.model_copy(update={"seed": 5})).path
-    (other / PICKLE_FILE).replace(source)
-    with pytest.raises(InputError, match=r"ingest: what it reads was written to since the night began"):
-        dispatch.dispatch_stage(
-            store, identity, None, outcome["mlflow_run"], source=str(source), parameters=parameters.ingest
-        )
-    assert not (store / "clips" / identity.digest).exists()
+    find = dispatch.find_stage
+
+    def replace_and_find(root, identity):
+        (other / PICKLE_FILE).replace(source)
+        return find(root, identity)
+
+    monkeypatch.setattr(dispatch, "find_stage", replace_and_find)
+    context = Context(store, parameters, outcome["mlflow_run"])
+    expected = identities.ingest(find_motion_files(str(source), None), parameters.ingest).digest
+    with pytest.raises(
+        InputError, match=f"ingest: the pipeline run expects digest {expected}, .* an input was changed"
+    ):
+        dispatch.dispatch_stage("ingest", context, source=str(source))
+    assert not (store / "clips" / expected).exists()
 
 
 def test_windows_without_the_split_to_score_on_are_refused_before_training(outcome, parameters, store):

@@ -1,0 +1,57 @@
+"""Commands of the stages, made from the table in `flows.stages`: `uplift pretrain WINDOWS --windows-2d OTHER`.
+
+The first input is an argument; the other inputs are options. The docstring of the stage describes them.
+"""
+
+import inspect
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from flows.prefect_ui.forms import parameter_texts
+from flows.stages import STAGES, Stage
+from flows.terminal.options import Call, command
+from flows.terminal.printing import print_stage
+from flows.terminal.running import find_or_run
+
+OWN_COMMAND = ("keypoints",)  # in flows.terminal.lifting_commands, with an option of its own
+
+
+def add_stage_commands(app: typer.Typer) -> None:
+    """Add a command to `app` for every stage of the table."""
+    for stage in STAGES.values():
+        if stage.name not in OWN_COMMAND:
+            _add(app, stage)
+
+
+def texts(paths: list[Path] | None) -> str | list[str] | None:
+    """Return paths as the flows take them: one path as itself, several as a list."""
+    found = [str(path) for path in paths or []]
+    return found[0] if len(found) == 1 else found or None
+
+
+def _add(app: typer.Typer, stage: Stage) -> None:
+    helps = parameter_texts(stage.plan)
+
+    def work(call: Call, **given: Any) -> None:
+        inputs = {name: texts(value) if isinstance(value, list) else value for name, value in given.items()}
+        result = find_or_run(call.context, stage.name, **inputs)
+        print_stage(result, call.as_json, stage.next_command.format(result=call.reference(result), **inputs))
+
+    _, first, *others = inspect.signature(stage.plan).parameters.values()
+    taken = [_typed(first, typer.Argument(help=helps[first.name]))]
+    for other in others:
+        taken.append(_typed(other, typer.Option(f"--{other.name.replace('_', '-')}", help=helps[other.name])))
+    call_parameter = inspect.Parameter("call", inspect.Parameter.KEYWORD_ONLY, annotation=Call)
+    work.__name__, work.__doc__ = stage.name, (inspect.getdoc(stage.plan) or "").partition("\n\n")[0]
+    work.__signature__ = inspect.Signature([call_parameter, *taken])  # type: ignore[attr-defined]  # what typer reads
+    command(app)(work)
+
+
+def _typed(parameter: inspect.Parameter, metadata: Any) -> inspect.Parameter:
+    """Return an input as typer takes it; an input of one or several paths becomes a list."""
+    kind: Any = list[Path] if parameter.annotation == str | list[str] else parameter.annotation
+    if parameter.annotation == str | list[str] | None:
+        kind = list[Path] | None
+    return parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[kind, metadata])
