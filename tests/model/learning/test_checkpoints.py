@@ -82,7 +82,7 @@ def test_of_a_damaged_last_the_one_before_is_used(tmp_path, caplog):
     content[-5] ^= 1
     last.write_bytes(content)
     assert load_last(tmp_path, network, optimiser, AveragedWeights(network, None)) == {"epoch": 1}
-    assert "going on from the one before" in caplog.text
+    assert "trying the one before" in caplog.text
     last.unlink()  # killed between two renames
     assert load_last(tmp_path, network, optimiser, AveragedWeights(network, None)) == {"epoch": 1}
     (tmp_path / BEFORE_LAST_FILE).write_bytes(b"")
