@@ -71,13 +71,14 @@ def read_only(detected, empty_store, tmp_path):
 
 def run_commands(*commands):
     """Exit code (or a traceback) and last line of each command, run by a process to which file modes apply."""
+    environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}  # set by MLflow
     done = subprocess.run(
         [sys.executable, "-c", AS_USER, RUN_COMMANDS],
         input=json.dumps([list(map(str, command)) for command in commands]),
         capture_output=True,
         text=True,
         cwd=Path(__file__).parents[2],
-        env=os.environ | {"PREFECT_API_URL": str(PREFECT_API_URL.value())},
+        env=environment | {"PREFECT_API_URL": str(PREFECT_API_URL.value())},
         check=False,
     )
     results = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]

@@ -35,11 +35,16 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize(
-    ("module", "name", "call"),
-    [(training, "keep", 2), (training, "save_last", 2), (data_contracts.store.folders, "write_manifest", 1)],
+    ("module", "name", "call", "resumes"),
+    [
+        (training, "save_last", 1, False),  # killed before there was anything to continue from
+        (training, "keep", 2, True),
+        (training, "save_last", 2, True),
+        (data_contracts.store.folders, "write_manifest", 1, True),
+    ],
 )
 def test_a_killed_run_goes_on_in_its_own_mlflow_run_without_a_gap_or_a_double_step(
-    windows, parameters, store, empty_store, monkeypatch, module, name, call
+    windows, parameters, store, empty_store, monkeypatch, module, name, call, resumes
 ):
     longer = parameters.pretrain.model_copy(update={"max_epochs": 3, "patience": 3})
     whole = pretrain(windows, longer, store=str(store))  # the first time; then it is there
@@ -66,7 +71,9 @@ def test_a_killed_run_goes_on_in_its_own_mlflow_run_without_a_gap_or_a_double_st
     wanted = curves(store, whole.digest)
     assert [step for step, _ in wanted["loss"]] == [record["step"] for record in whole.statistics["history"]]
     assert curves(empty_store, whole.digest) == wanted
-    files = [json.loads((folder.path / "manifest.json").read_text())["files"] for folder in (whole, resumed)]
+    manifests = [json.loads((folder.path / "manifest.json").read_text()) for folder in (whole, resumed)]
+    assert [manifest["code"]["resumed"] for manifest in manifests] == [False, resumes]
+    files = [manifest["files"] for manifest in manifests]
     for name in ("model.safetensors", "last.safetensors"):
         assert files[0][name] == files[1][name], name
 
