@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from data_contracts.text import printable
+
 _NAMED = 5
 
 
@@ -9,8 +11,12 @@ class InputError(ValueError):
     """An input, parameter or file given from outside is refused.
 
     The message stands alone: it names the file, clip or field, the value, and the bound or the remedy. The command
-    line prints it as its one line and ends with exit code 2.
+    line prints it as its one line and ends with exit code 2. Control characters, which a file's name may contain, are
+    shown escaped.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
 
 
 class RefusedPickle(InputError):

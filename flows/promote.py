@@ -74,7 +74,7 @@ def promote(
     approval = _ask(contenders, verdict) if require_approval and verdict.promoted else None
     decision = decide(root, contenders, verdict, parameters, approval)
     get_run_logger().info(decision.headline)
-    create_markdown_artifact(decision.markdown(), key="promotion", description=decision.headline)
+    create_markdown_artifact(decision.markdown(), key="promotion", description=markdown_text(decision.headline))
     if decision.promoted:
         say_of_model(PROMOTED, decision.headline)
     if decision.mlflow_run:
