@@ -12,6 +12,7 @@ from data_contracts.errors import InputError
 from data_contracts.parameters import BaselinesParameters, EvaluateParameters, PromoteParameters, Runtime
 from data_contracts.store.folders import default_store
 from data_contracts.store.manifests import read_manifest
+from data_contracts.text import markdown_text
 from flows.evaluate import evaluate
 from flows.prefect_ui.artifacts import show_page
 from flows.prefect_ui.events import PROMOTED, say_of_model

@@ -32,7 +32,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     try:
         text = (folder / MANIFEST).read_bytes().decode()
         manifest = json.loads(text)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{folder}: not a finished stage folder (no readable {MANIFEST})") from error
     if text != _sealed(text.rpartition(_SEAL)[0]):
         raise InputError(

@@ -228,7 +228,9 @@ def _where_from(origin: _Origin, records: Records) -> str:
     for stage in ("finetune", "pretrain", "convert", "ingest"):
         link = origin.chain.find(stage)
         lines.append(
-            f"- {stage} `{link.stage_digest}`, {markdown_text(describe_code(link.code))}" if link else f"- {stage}: {NOT_KNOWN}"
+            f"- {stage} `{link.stage_digest}`, {markdown_text(describe_code(link.code))}"
+            if link
+            else f"- {stage}: {NOT_KNOWN}"
         )
     ingest = origin.chain.find("ingest")
     lines += [f"- {markdown_text(link.role)} `{link.digest}`" for link in (ingest.links if ingest else [])]

@@ -68,10 +68,9 @@ class Decision(BaseModel):
         """The decision as a person reads it."""
         lines = [f"# {markdown_text(self.headline[0].upper() + self.headline[1:])}", ""]
         lines += ["| check | | what it showed |", "|---|---|---|"]
-        lines += [
-            f"| {markdown_text(check.name)} | {'passed' if check.passed else '**failed**'} | {markdown_text(check.said)} |"
-            for check in self.checks
-        ]
+        for check in self.checks:
+            passed = "passed" if check.passed else "**failed**"
+            lines.append(f"| {markdown_text(check.name)} | {passed} | {markdown_text(check.said)} |")
         lines += ["", *(f"- {markdown_text(note)}" for note in self.notes)]
         lines += [f"- they met on windows `{digest}`" for digest in self.windows]
         return "\n".join(lines) + "\n"
