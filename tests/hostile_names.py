@@ -1,4 +1,4 @@
-"""Names that mean something to a format: mathematics, markdown, HTML, a table, a terminal, a spreadsheet, a template."""
+"""Names with a meaning in some format: mathematics, markdown, HTML, tables, terminals, spreadsheets, templates."""
 
 NAMES = [
     "$a$",
@@ -16,7 +16,7 @@ NAMES = [
     "+1",
     "-1",
     "@sum",
-    "＝cmd()",
+    "\uff1dcmd()",
     "%s%d",
     "{}{0}{{title}}",
     "x" * 3000,
