@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from data_contracts.text import printable
+
 _NAMED = 5
 
 
@@ -9,8 +11,11 @@ class InputError(ValueError):
     """Invalid input, parameter or file.
 
     The message names the file, clip or field, the value, and the bound or the remedy. The command line prints it as
-    one line and ends with exit code 2.
+    one line and ends with exit code 2. Control characters, which a file name may contain, are escaped.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
 
 
 class RefusedPickle(InputError):

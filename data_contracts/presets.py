@@ -1,6 +1,5 @@
 """Presets: a YAML of `PipelineParameters` each; `--set path.to.parameter=value` writes into the same tree."""
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -11,9 +10,11 @@ from pydantic import BaseModel, ValidationError
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import PipelineParameters
+from data_contracts.yaml_text import MOST_CHARACTERS, MOST_DEPTH, read_yaml
 
 DEFAULT = "demo"
 _ABSENT = object()
+_NAMED = 20  # faults of a preset
 PRESETS = Path(__file__).parent.parent / "presets"
 
 
@@ -35,12 +36,12 @@ def load_preset(preset: str, overrides: Sequence[str] | None = None) -> Pipeline
     Raises
     ------
     InputError
-        Unknown preset, unreadable YAML, unknown parameter, or a value outside its bounds: names each of them.
+        Unknown preset, unreadable or too large YAML, unknown parameter, or a value outside its bounds: names each.
     """
     path = Path(preset) if preset.endswith((".yaml", ".yml")) else PRESETS / f"{preset}.yaml"
     if not path.is_file():
         raise InputError(f"no preset {preset!r}: pass one of {', '.join(preset_names())}, or a YAML file")
-    tree = _read_yaml(path.read_text(encoding="utf-8"), where=str(path)) or {}
+    tree = read_yaml(_beginning(path), where=str(path)) or {}
     if not isinstance(tree, dict):
         raise InputError(f"{path}: a preset is a mapping of stages, not {type(tree).__name__}")
     for override in overrides or []:
@@ -117,45 +118,39 @@ P = TypeVar("P", bound=BaseModel)
 
 
 def parse(model: type[P], values: Any, where: str) -> P:
-    """`values` as `model`, or an InputError of one line that names each field, its value and its bound."""
+    """`values` as `model`, or an InputError of one line that names the fields, their values and their bounds."""
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        faults = "; ".join(
+        faults = [
             f"{'.'.join(map(str, fault['loc'])) or where}: {fault['msg']}, got {fault['input']!r:.80}"
             for fault in error.errors(include_url=False)
-        )
-        raise InputError(f"bad parameter in {where}: {faults}") from error
+        ]
+        rest = f"; and {len(faults) - _NAMED} more" if len(faults) > _NAMED else ""
+        raise InputError(f"bad parameter in {where}: {'; '.join(faults[:_NAMED])}{rest}") from error
+
+
+def _beginning(path: Path) -> str:
+    """As much of a file as may be read; one character more than a preset may have."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            return file.read(MOST_CHARACTERS + 1)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({error})") from error
 
 
 def _apply_override(tree: dict[str, Any], override: str) -> None:
     dotted, equals, text = override.partition("=")
     if not equals or not dotted.strip():
-        raise InputError(f"--set {override}: write path.to.parameter=value, for example convert.window=27")
+        raise InputError(f"--set {override:.200}: write path.to.parameter=value, for example convert.window=27")
     *path, name = dotted.strip().split(".")
+    if len(path) > MOST_DEPTH:
+        raise InputError(f"--set {override:.200}: a parameter has at most {MOST_DEPTH} names before its own")
     node = tree
     for step in path:
         child = node.get(step, {})
         if not isinstance(child, dict):
-            raise InputError(f"--set {override}: {step!r} is a value, it has no parameters of its own")
+            raise InputError(f"--set {override:.200}: {step!r} is a value, it has no parameters of its own")
         node[step] = dict(child)  # its own: what an anchor of YAML names is one mapping in several places
         node = node[step]
-    node[name] = _read_yaml(text, where=f"--set {override}")
-
-
-class _Yaml(yaml.SafeLoader):
-    """YAML in which 06 is text, as a group's name: YAML 1.1 reads an octal number, and 12:30 in sixties."""
-
-
-_Yaml.yaml_implicit_resolvers = {
-    first: [(tag, regex) for tag, regex in resolvers if not tag.endswith(":int")]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Yaml.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?(0|[1-9][0-9_]*)$"), list("-+0123456789"))
-
-
-def _read_yaml(text: str, where: str) -> Any:
-    try:
-        return yaml.load(text, _Yaml)
-    except yaml.YAMLError as error:
-        raise InputError(f"{where}: not YAML: {' '.join(str(error).split())}") from error
+    node[name] = read_yaml(text, where=f"--set {override:.200}")

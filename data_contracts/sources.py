@@ -86,7 +86,10 @@ def find_keypoint_files(folder: str | Path) -> dict[str, KeypointSource] | None:
 def _is_frames(folder: Path) -> bool:
     first = min(folder.glob("[!.]*.json"), default=None) if folder.is_dir() else None
     try:
-        return first is not None and b'"people"' in first.read_bytes()[:_FRAME_BYTES]
+        if first is None:
+            return False
+        with first.open("rb") as file:
+            return b'"people"' in file.read(_FRAME_BYTES)
     except OSError:
         return False  # the reader reports the error
 

@@ -15,6 +15,8 @@ from typing import Annotated, Literal
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "model,data_contracts")  # the learner, and who holds a lock
+os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_CLASS", "flows.terminal.logs.ConsoleHandler")
+os.environ.setdefault("PREFECT_LOGGING_HANDLERS_API_CLASS", "flows.terminal.logs.ApiHandler")
 os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")  # a busy machine takes its time
 
 import typer

@@ -13,6 +13,7 @@ from data_contracts.errors import InputError
 from data_contracts.presets import DEFAULT, load_preset
 from data_contracts.store.folders import default_store
 from data_contracts.store.manifests import read_manifest
+from data_contracts.text import markdown_text
 from flows.prefect_ui.artifacts import show_page
 from flows.prefect_ui.events import PROMOTED, say_of_model
 from flows.prefect_ui.forms import described
@@ -71,7 +72,7 @@ def promote(
     approval = _ask(contenders, verdict) if require_approval and verdict.promoted else None
     decision = decide(root, contenders, verdict, parameters.promote, approval)
     get_run_logger().info(decision.headline)
-    create_markdown_artifact(decision.markdown(), key="promotion", description=decision.headline)
+    create_markdown_artifact(decision.markdown(), key="promotion", description=markdown_text(decision.headline))
     if decision.promoted:
         say_of_model(PROMOTED, decision.headline)
     if decision.mlflow_run:

@@ -6,6 +6,7 @@ from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
 from data_contracts.store.folders import default_store
+from data_contracts.text import markdown_text
 from flows.prefect_ui.events import ROLLED_BACK, say_of_model
 from flows.prefect_ui.forms import described
 from flows.stage_runs.naming import name_flow_run
@@ -26,6 +27,6 @@ def rollback(reason: str, who: str, store: str | None = None) -> dict[str, Any]:
     """
     said = swap_back(default_store(store), reason, who)
     headline = f"from version {said['from']} to {said['to']} by {who}: {reason}."
-    create_markdown_artifact(f"**Rolled back** {headline}", key="rollback")
+    create_markdown_artifact(f"**Rolled back** {markdown_text(headline)}", key="rollback")
     say_of_model(ROLLED_BACK, f"rolled back {headline}")
     return said

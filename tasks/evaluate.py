@@ -169,5 +169,5 @@ def _lifted(windows: Windows, lifter: Lifter) -> Figure:
     millimetres = 1000 / batch.scale.view(-1, 1, 1)
     pred = lifter(batch.pose_2d)[:, middle] * millimetres
     true = batch.pose_3d[:, middle] * millimetres
-    titles = [str(action)[:24] for action in windows.rows["action"].iloc[chosen]]
+    titles = [str(action) for action in windows.rows["action"].iloc[chosen]]
     return lifted_sheet(batch.pose_2d[:, middle].numpy(), pred.numpy(), true.numpy(), titles)

@@ -31,6 +31,7 @@ from data_contracts.skeleton import JOINTS
 from data_contracts.sources import KeypointSource
 from data_contracts.store import identities
 from data_contracts.store.folders import Stage
+from data_contracts.text import csv_text
 from tasks.keypoint_files.detections import Detections
 from tasks.keypoint_files.reading import read_keypoints
 from tasks.keypoint_files.tracks import tracks_of
@@ -153,7 +154,7 @@ def _statistics(videos: list[Detections], tracks: list[Track]) -> dict[str, obje
 def _table_of(tracks: list[Track]) -> pd.DataFrame:
     rows = [
         (
-            track.video,
+            csv_text(track.video),
             track.person,
             track.first_frame,
             track.last_frame,

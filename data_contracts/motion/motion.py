@@ -119,7 +119,7 @@ def read_motion(path: Path) -> Motion:
             arrays = {name: file[name] for name in _ARRAYS}
             scalars = {name: file[name].item() for name in ("fps", "first_frame", "person", "video", "name")}
             about = json.loads(file["about"].item())
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, EOFError, RecursionError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: cannot be read as a motion ({error})") from error
     for name, array in arrays.items():
         wanted = (len(arrays["pose_3d"]), *_SHAPES[name])

@@ -11,6 +11,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.logging import get_run_logger
 
 from data_contracts.report import METHODS, StageResult
+from data_contracts.text import markdown_text, printable
 
 # what a card has room for, which is the first that one sees of an artifact
 DATA_TEXT = "clips beside the champion's"
@@ -23,7 +24,7 @@ _COUNTED = ("clips", "quarantined", "windows", "epochs", "bad_steps", "steps")  
 def show_stage(result: StageResult) -> None:
     """A table of a stage's folder, the machine that sees it there, counts and headline statistics."""
     rows = [
-        {"what": "folder", "value": result.folder},
+        {"what": "folder", "value": printable(result.folder)},
         {"what": "host", "value": platform.node()},
         {"what": "cached", "value": str(result.cached)},
     ]
@@ -44,9 +45,9 @@ def result_key(stage: str) -> str:
 def show_checks(result: StageResult) -> None:
     """A table of the checks that clips broke, and how many clips broke each; the clips stand in the quarantine file."""
     rows = [{"check": "all kept", "clips": result.counts["clips"]}]
-    rows += [{"check": check, "clips": clips} for check, clips in result.statistics["checks_broken"].items()]
+    rows += [{"check": printable(check), "clips": clips} for check, clips in result.statistics["checks_broken"].items()]
     create_table_artifact(
-        table=rows, key="ingest-checks", description=f"{result.folder}/quarantine.csv names each clip"
+        table=rows, key="ingest-checks", description=f"{markdown_text(result.folder)}/quarantine.csv names each clip"
     )
 
 
@@ -58,7 +59,7 @@ def show_groups(result: StageResult) -> None:
             result.statistics["groups"].items(), result.counts["windows"].values(), strict=True
         )
     ]
-    rows += [{"group": group, **counts} for group, counts in result.statistics["per_group"].items()]
+    rows += [{"group": printable(group), **counts} for group, counts in result.statistics["per_group"].items()]
     create_table_artifact(table=rows, key="convert-groups", description=f"Clips and windows of {result.digest}")
 
 
@@ -81,7 +82,7 @@ def show_night(
             f"| {name} | {took} | {_in_words(result.counts)} | `{Path(result.folder).parent.name}/{result.digest}` |"
         )
     lines += ["", *(f"- [{text}]({link})" for text, link in links.items() if link)]
-    create_markdown_artifact("\n".join(lines) + "\n", key="pipeline-summary", description=headline)
+    create_markdown_artifact("\n".join(lines) + "\n", key="pipeline-summary", description=markdown_text(headline))
 
 
 @contextmanager
@@ -112,9 +113,9 @@ def show_people(written: Sequence[Mapping[str, Any]], told: Sequence[Mapping[str
     """A table of the people who were lifted: where they are, and how they came to their size and place."""
     rows = [
         {
-            "person": one["name"],
+            "person": printable(one["name"]),
             "frames": one["frames"],
-            "folder": one["folder"],
+            "folder": printable(one["folder"]),
             "missing": f"{about['missing_share']:.1%}",
             "stature": f"{about['scale']['stature_m']:.2f} m ({about['scale']['from']})",
             "root": about["root"]["from"],
@@ -134,10 +135,10 @@ def show_page(link: str | None, key: str, text: str, picture: str | None = None)
 
 def _readable(value: Any) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{key}: {_readable(entry)}" for key, entry in value.items())
+        return ", ".join(f"{printable(key)}: {_readable(entry)}" for key, entry in value.items())
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else printable(value)
 
 
 def _in_words(counts: Mapping[str, Any]) -> str:

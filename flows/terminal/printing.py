@@ -1,6 +1,6 @@
 """What a command prints: tables for a person, and one JSON object for a program.
 
-Whatever is printed is shown as it is: a path, a name or a reason may hold what rich takes for markup or an emoji.
+A path, a name or a reason is shown as it is, even if it contains rich markup; control characters are shown escaped.
 """
 
 import json
@@ -8,13 +8,23 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from data_contracts.report import METHODS, ROBUSTNESS_METHODS, StageResult
+from data_contracts.text import printable
 
 
 def console(as_json: bool) -> Console:
     """Where a person reads: stdout, or stderr where stdout is a program's."""
-    return Console(stderr=as_json, markup=False, emoji=False)
+    return _Terminal(stderr=as_json, markup=False, emoji=False)
+
+
+class _Terminal(Console):
+    """A console that shows control characters escaped, in lines and in cells of tables."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Return the text that rich prints for a string."""
+        return super().render_str(printable(text, keep="\n\t"), **options)
 
 
 def print_json(as_json: bool, outcome: dict[str, Any]) -> None:

@@ -55,7 +55,7 @@ def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, int]]:
         with safe_open(path, framework="pt", device="cpu") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
             return tensors, json.loads(file.metadata()[_HEADER])
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise InputError(
             f"{path}: not a readable baseline ({error}); remove the folder and run `uplift baselines` again"
         ) from error

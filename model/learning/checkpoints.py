@@ -146,7 +146,7 @@ def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         if header.pop("digest") != _digest(tensors, json.dumps(header)):
             raise ValueError("the digest does not match")
         return tensors, header
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not a readable checkpoint of this project ({error})") from error
 
 

@@ -5,6 +5,7 @@ Notable decisions:
 - residual 0 throughout, which is C3D's mark of a point that was computed. -1 would mean that there is no point, and
   readers drop it; a joint that was not seen has a position, where the model put it. Which these are, CSV and JSON tell;
 - frames count from 1, whichever frame of the video the first is: C3D counts with 16 bits;
+- text is ASCII of at most 127 characters: C3D has one byte for a length, and some readers take it as signed;
 - ezc3d writes it: MIT, of the field, from compiled code that takes arrays.
 """
 
@@ -16,9 +17,11 @@ import numpy as np
 from data_contracts.errors import InputError
 from data_contracts.motion.motion import Motion
 from data_contracts.skeleton import JOINTS
+from data_contracts.text import printable
 
 _PER_METRE = 1000
 _MOST_FRAMES = 65_535  # 16 bits
+_MOST_CHARACTERS = 127
 
 
 def write_c3d(motion: Motion, path: Path) -> None:
@@ -41,7 +44,11 @@ def write_c3d(motion: Motion, path: Path) -> None:
     file["parameters"]["POINT"]["UNITS"]["value"] = ["mm"]
     file.add_parameter("POINT", "X_SCREEN", ["+X"])
     file.add_parameter("POINT", "Y_SCREEN", ["+Z"])
-    file.add_parameter("SUBJECTS", "NAMES", [motion.name])
+    file.add_parameter("SUBJECTS", "NAMES", [_text(motion.name)])
     file["data"]["points"] = points
     file["data"]["meta_points"]["residuals"] = np.zeros((1, len(JOINTS), motion.frames))
     file.write(str(path))
+
+
+def _text(text: str) -> str:
+    return printable(text).encode("ascii", "backslashreplace").decode("ascii")[:_MOST_CHARACTERS]

@@ -7,6 +7,7 @@ import pandas as pd
 
 from data_contracts.motion.motion import AXES, UNIT, Motion
 from data_contracts.skeleton import JOINTS
+from data_contracts.text import printable
 
 _XYZ = "xyz"
 
@@ -30,7 +31,7 @@ def write_csv(motion: Motion, path: Path) -> None:
     table = pd.DataFrame(np.where(np.isfinite(values), values, np.nan), columns=columns[1:]).round(6)
     table.insert(0, "frame", motion.first_frame + np.arange(motion.frames))
     header = [
-        f"pose-uplift motion: {motion.name}",
+        f"pose-uplift motion: {printable(motion.name)}",
         f"unit: {UNIT}; time: s; {motion.fps:.10g} frames per second",
         f"axes: {AXES}",
         "joints: in the world; root: the pelvis, root_std: its standard deviation, empty where it is not known",

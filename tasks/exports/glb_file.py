@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from data_contracts.motion.motion import Motion
+from data_contracts.text import printable
 from tasks.exports.bone_mesh import BoneMesh, bone_mesh
 from tasks.exports.rig import NODES, RiggedMotion, rig
 
@@ -122,7 +123,7 @@ def _animation(motion: Motion, rigged: RiggedMotion, arrays: _Arrays) -> dict[st
     tracks = [(0, "translation", rigged.root.astype(np.float32))]
     tracks += [(node, "rotation", rigged.rotations[:, node].astype(np.float32)) for node in range(len(NODES))]
     return {
-        "name": motion.name,
+        "name": printable(motion.name),
         "samplers": [{"input": times, "output": arrays.add(values)} for _, _, values in tracks],
         "channels": [
             {"sampler": sampler, "target": {"node": node, "path": path}}

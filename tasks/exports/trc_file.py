@@ -11,6 +11,7 @@ import numpy as np
 
 from data_contracts.motion.motion import Motion
 from data_contracts.skeleton import JOINTS, NUM_JOINTS
+from data_contracts.text import printable
 from tasks.exports.axes import y_up
 
 _FIELDS = [
@@ -30,7 +31,7 @@ def write_trc(motion: Motion, path: Path) -> None:
     rate = f"{motion.fps:.10g}"
     values = (rate, rate, motion.frames, NUM_JOINTS, "m", rate, motion.first_frame, motion.frames)
     header = [
-        ["PathFileType", "4", "(X/Y/Z)", f"{motion.name}.trc"],
+        ["PathFileType", "4", "(X/Y/Z)", f"{printable(motion.name)}.trc"],
         _FIELDS,
         map(str, values),
         ["Frame#", "Time", *(field for joint in JOINTS for field in (joint, "", ""))],

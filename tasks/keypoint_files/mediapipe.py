@@ -13,8 +13,9 @@ A landmark of visibility 0, or of none at all, is missing. MediaPipe: pose landm
 """
 
 import csv
-import io
 import re
+from array import array
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from tasks.keypoint_files.detections import Detections, as_rows, known_number
 
 _NAMES = SKELETONS[Detector.MEDIAPIPE33].keypoints
 _COUNT = len(_NAMES)
+_NUMBERED = {name: str(place) for place, name in enumerate(_NAMES)}
 _LANDMARKS = ("landmarks", "pose_landmarks", "poseLandmarks", "landmark", "keypoints")
 _LISTS = ("frames", "data", *_LANDMARKS)
 _FRAME = ("frame", "frame_id", "frame_index", "frame_number", "frame_idx")
@@ -133,26 +135,31 @@ def _read_csv(path: Path) -> tuple[list[str], np.ndarray]:
     if path.stat().st_size > _MOST_CSV:
         raise InputError(f"{path}: is larger than {_MOST_CSV >> 20} MiB; cut it into parts")
     try:
-        rows = list(csv.reader(io.StringIO(path.read_text("utf-8-sig"))))
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = (row for row in csv.reader(file) if row)
+            names = next(rows, [])
+            if not 0 < len(names) <= _MOST_COLUMNS:
+                raise InputError(f"{path}: is no CSV with a line of names and up to {_MOST_COLUMNS} columns")
+            values = array("d")  # 8 bytes a number, where its text takes 60
+            for line, row in enumerate(rows, start=2):
+                values.extend(_row(path, line, row, names))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: is no CSV ({ascii(str(error)[:200])[1:-1]})") from error
-    rows = [row for row in rows if row]
-    if len(rows) < 2 or len(rows[0]) > _MOST_COLUMNS:
-        raise InputError(f"{path}: is no CSV with a line of names and up to {_MOST_COLUMNS} columns")
-    names = rows[0]
-    numbered = {name: str(place) for place, name in enumerate(_NAMES)}
-    values = np.empty((len(rows) - 1, len(names)))
-    for place, row in enumerate(rows[1:]):
-        if len(row) != len(names):
-            raise InputError(f"{path}: line {place + 2}: has {len(row)} fields, and {len(names)} columns have names")
-        for column, field in enumerate(row):
-            text = field.strip()
-            try:
-                values[place, column] = float(numbered.get(text.lower(), text) or "nan")
-            except ValueError as error:
-                shown = ascii(text[:50])
-                raise InputError(f"{path}: line {place + 2}: {names[column][:50]}: {shown} is no number") from error
-    return names, values
+    if not values:
+        raise InputError(f"{path}: is no CSV with a line of names and a row of numbers")
+    return names, np.frombuffer(values).reshape(-1, len(names))
+
+
+def _row(path: Path, line: int, row: list[str], names: list[str]) -> Iterator[float]:
+    if len(row) != len(names):
+        raise InputError(f"{path}: line {line}: has {len(row)} fields, and {len(names)} columns have names")
+    for name, field in zip(names, row, strict=True):
+        text = field.strip()
+        try:
+            yield float(_NUMBERED.get(text.lower(), text) or "nan")
+        except ValueError as error:
+            shown = ascii(text[:50])
+            raise InputError(f"{path}: line {line}: {name[:50]}: {shown} is no number") from error
 
 
 def _wide_columns(names: list[str]) -> dict[tuple[int, str], int]:

@@ -21,7 +21,7 @@ from data_contracts.errors import InputError
 from data_contracts.parameters import KeypointFormat
 from tasks.keypoint_files.detections import Detections, as_rows
 from tasks.keypoint_files.image_numbers import number_images
-from tasks.keypoint_files.json_text import MOST_BYTES, read_json
+from tasks.keypoint_files.json_text import read_jsons
 
 _FIELDS = {"people": "pose_keypoints_2d", "bodies": "joints"}
 _COCO18, _COCO17 = (SKELETONS[name].keypoints for name in (Detector.COCO18, Detector.COCO17))
@@ -55,9 +55,8 @@ def read_openpose(
     path: Path, files: Sequence[Path], format: KeypointFormat = KeypointFormat.OPENPOSE
 ) -> list[Detections]:
     """The people of all frames of a folder, or of the one that a file is; AlphaPose's if it is said, or says so."""
-    if sum(file.stat().st_size for file in files) > MOST_BYTES:
-        raise InputError(f"{path}: its frames have more than {MOST_BYTES >> 20} MiB; cut it into parts")
-    return _read(path, [_Frame(file.name, str(file), read_json(file)) for file in files], format)
+    trees = read_jsons(files, path)
+    return _read(path, [_Frame(file.name, str(file), tree) for file, tree in zip(files, trees, strict=True)], format)
 
 
 def read_by_image(path: Path, images: Mapping[str, object]) -> list[Detections]:

@@ -5,6 +5,9 @@ each marker's name above its three columns; X1 Y1 Z1 ...; then a row for each fr
 that is empty or nan is missing, and so is 0, 0. Units other than px are 3D motion, and refused.
 """
 
+from array import array
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -33,21 +36,26 @@ def read_trc(path: Path) -> list[Detections]:
     if path.stat().st_size > _MOST_BYTES:
         raise InputError(f"{path}: is larger than {_MOST_BYTES >> 20} MiB; cut it into parts")
     try:
-        lines = path.read_text("utf-8-sig").splitlines()
+        with path.open(encoding="utf-8-sig") as file:
+            return _read(path, (line.rstrip("\n") for line in file))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read ({ascii(str(error)[:200])[1:-1]})") from error
-    if len(lines) < 6:
+
+
+def _read(path: Path, lines: Iterator[str]) -> list[Detections]:
+    beginning = list(islice(lines, 5))
+    if len(beginning) < 5:
         raise InputError(f"{path}: is cut off: a TRC has five lines before its frames")
-    header = dict(zip(lines[1].split("\t"), lines[2].split("\t"), strict=False))
+    header = dict(zip(beginning[1].split("\t"), beginning[2].split("\t"), strict=False))
     unit = header.get("Units", "").strip().lower()
     if unit not in ("px", "pixel", "pixels"):
         raise InputError(f"{path}: Units: {unit[:20]!a}: a TRC in px is keypoints; in metres it is motion in 3D")
-    names = [name.strip() for name in lines[3].split("\t")[2::3]]
+    names = [name.strip() for name in beginning[3].split("\t")[2::3]]
     while names and not names[-1]:
         names.pop()
     if not names or len(names) > _MOST_MARKERS or len(set(names)) < len(names):
         raise InputError(f"{path}: line 4: has no names of markers, or one of them twice")
-    rows = _rows(path, lines[5:], 2 + 3 * len(names))
+    rows = _rows(path, lines, 2 + 3 * len(names))
     frame = rows[:, 0]
     if not (np.isfinite(frame) & (frame == np.round(frame)) & (np.abs(frame) < 2**53)).all():
         raise InputError(f"{path}: Frame#: a frame is no integer")
@@ -72,20 +80,22 @@ def read_trc(path: Path) -> list[Detections]:
     ]
 
 
-def _rows(path: Path, lines: list[str], count: int) -> np.ndarray:
-    rows = [(place, line.split("\t")) for place, line in enumerate(lines, start=6) if line.strip()]
-    if not rows:
-        raise InputError(f"{path}: is cut off: it has no frames")
-    values = np.full((len(rows), count), np.nan)
-    for row, (place, fields) in enumerate(rows):
+def _rows(path: Path, lines: Iterator[str], count: int) -> np.ndarray:
+    values = array("d")  # 8 bytes a number, where its text takes 60
+    for place, line in enumerate(lines, start=6):
+        if not line.strip():
+            continue
+        fields = line.split("\t")
         fields = fields[:-1] if len(fields) == count + 1 and not fields[-1].strip() else fields
         if len(fields) != count:
             raise InputError(f"{path}: line {place}: has {len(fields)} fields, and its markers take {count}")
         try:
-            values[row] = [float(field.strip() or "nan") for field in fields]
+            values.extend([float(field.strip() or "nan") for field in fields])
         except ValueError as error:
             raise InputError(f"{path}: line {place}: {ascii(str(error)[:100])[1:-1]}") from error
-    return values
+    if not values:
+        raise InputError(f"{path}: is cut off: it has no frames")
+    return np.frombuffer(values).reshape(-1, count)
 
 
 def _skeleton(path: Path, names: list[str]) -> Detector:

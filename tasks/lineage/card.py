@@ -3,7 +3,8 @@
 Notable decisions:
 - nothing is written by hand: a sentence stands there because a manifest says so; what is not known is said to be so;
 - limits are those that the numbers show: baselines that are ahead, the worst action, what was never seen in training;
-- MLflow's databases give a description `ROOM` characters: what comes last in a card that is longer stands in the file.
+- MLflow's databases give a description `ROOM` characters: what comes last in a card that is longer stands in the file;
+- text of users (files, actions, parameters, the licence) passes through `markdown_text`, and is in no code span.
 """
 
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ from data_contracts.presets import flatten, nearest_presets
 from data_contracts.report import METHODS, ROBUSTNESS_METHODS, read_report
 from data_contracts.store.code_version import describe_code
 from data_contracts.store.manifests import PACKAGES, read_manifest
+from data_contracts.text import markdown_text
 from tasks.lineage.chain import Link, of_version
 from tasks.lineage.records import Record, Records
 from tasks.mlflow_runs.registry import uses_flip, version_uri
@@ -162,8 +164,9 @@ def _data(origin: _Origin, licence: str | None) -> str:
         licence = licence or statistics.get("licence")
         stature = statistics.get("stature_m")
         tall = f", {stature['min']:.2f} to {stature['max']:.2f} m along their bones" if stature else ""
-        lines.append(f"Motion of `{statistics['source']}`; a group is a {clips['parameters']['group_by']}{tall}.")
-    lines.append(f"Licence of the data: {licence or 'not given (`ingest.licence`)'}.")
+        source = markdown_text(statistics["source"])
+        lines.append(f"Motion of {source}; a group is a {clips['parameters']['group_by']}{tall}.")
+    lines.append(f"Licence of the data: {markdown_text(licence) if licence else 'not given (`ingest.licence`)'}.")
     return "## Data\n\n" + "\n\n".join(lines)
 
 
@@ -198,7 +201,7 @@ def _limits(origin: _Origin, metrics: Mapping[str, Mapping[str, float]]) -> str:
     for what, table in (("action", report.per_action_mm), ("joint", report.per_joint_mm)):
         errors = {name: estimate.value for name, estimate in table.items()}
         worst = max(errors, key=lambda name: errors[name])
-        limits.append(f"Worst {what}: {worst.replace('_', ' ')}, {errors[worst]:.1f} mm.")
+        limits.append(f"Worst {what}: {markdown_text(worst.replace('_', ' '))}, {errors[worst]:.1f} mm.")
     limits.append("Sizes are the input's: metres need the person's size, or the scale of the window.")
     return "## Limits\n\n" + "\n".join(f"- {limit}" for limit in limits)
 
@@ -215,7 +218,7 @@ def _recipe(origin: _Origin) -> str:
         lines.append(f"**{stage}**: preset `{preset}`; {trained}.{' Other than the preset:' if changed else ''}")
         if changed:
             own = flatten(manifest["parameters"])
-            rows = [[f"`{path}`", str(theirs), str(own[path])] for path, theirs in changed.items()]
+            rows = [[f"`{path}`", markdown_text(theirs), markdown_text(own[path])] for path, theirs in changed.items()]
             lines.append(_table(["parameter", "preset", "here"], rows))
     return "## Recipe\n\n" + "\n\n".join(lines)
 
@@ -225,13 +228,15 @@ def _where_from(origin: _Origin, records: Records) -> str:
     for stage in ("finetune", "pretrain", "convert", "ingest"):
         link = origin.chain.find(stage)
         lines.append(
-            f"- {stage} `{link.stage_digest}`, {describe_code(link.code)}" if link else f"- {stage}: {NOT_KNOWN}"
+            f"- {stage} `{link.stage_digest}`, {markdown_text(describe_code(link.code))}"
+            if link
+            else f"- {stage}: {NOT_KNOWN}"
         )
     ingest = origin.chain.find("ingest")
-    lines += [f"- {link.role} `{link.digest}`" for link in (ingest.links if ingest else [])]
+    lines += [f"- {markdown_text(link.role)} `{link.digest}`" for link in (ingest.links if ingest else [])]
     packages = (origin.tuned or {}).get("packages", {})
     versions = ", ".join(f"{name} {packages[name]}" for name in ("python", *PACKAGES) if name in packages)
-    lines += [f"- could not be asked: {what}" for what in records.unasked]
+    lines += [f"- could not be asked: {markdown_text(what)}" for what in records.unasked]
     return "## Where it comes from\n\n" + "\n".join(lines) + (f"\n\n{versions}" if versions else "")
 
 
@@ -239,4 +244,4 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
     rule = ["---", *["---:"] * (len(head) - 1)]
     spaced = [[row[0], *(f"{_SPACE}{cell}" for cell in row[1:])] for row in (head, *rows)]
     spaced.insert(1, rule)
-    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in spaced)
+    return "\n".join(f"| {' | '.join(row)} |" for row in spaced)

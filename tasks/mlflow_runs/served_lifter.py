@@ -11,7 +11,8 @@
   17, 3) metres, z up, relative to the pelvis, or in the world (`root`), as `uplift lift` makes them. `fps`, `height`
   (of the person, metres), `image_width`, `image_height` and `fov_deg` are told where they are known; 0: not.
 
-What is neither is refused by an `MlflowException`, which a scoring server answers with 400.
+What is neither is refused by an `MlflowException`, which a scoring server answers with 400. A request has at most
+`MOST_POSES` poses. MLflow parses the whole body before `predict` is called, so that only a proxy can bound the body.
 """
 
 from pathlib import Path
@@ -38,6 +39,8 @@ LARGEST = 10.0  # a window's box is [-1, 1]; somebody's own crop may reach beyon
 MOST_PIXELS = 1e5
 MOST_METRES = 1e3  # as the motion contract has it
 MOST_FPS = 1e3
+MOST_POSES = 50_000  # of a request, frames of all windows or tracks: 28 minutes of one person at 30 fps
+MOST_TRACKS = 200  # of a request
 
 
 class ServedLifter(PythonModel):
@@ -112,13 +115,22 @@ def _must_be_keypoints(keypoints: np.ndarray, name: Detector) -> None:
             f"keypoints have shape {keypoints.shape}; expected (tracks, frames, {count}, 3) of {name}: x, y in pixels,"
             " confidence in [0, 1]"
         )
-    wrong = np.argwhere(np.isinf(keypoints) | (np.abs(keypoints) > MOST_PIXELS))
-    if len(wrong):
-        track, frame, keypoint, axis = wrong[0]
+    _must_be_few(keypoints)
+    if len(keypoints) > MOST_TRACKS:
+        raise _refused(f"{len(keypoints):,} tracks; a request has at most {MOST_TRACKS}: send several requests")
+    wrong = np.abs(keypoints) > MOST_PIXELS  # false for NaN, which is missing
+    if wrong.any():
+        track, frame, keypoint, axis = first = np.unravel_index(wrong.argmax(), wrong.shape)
         raise _refused(
             f"track {track}, frame {frame}, keypoint {keypoint}: {('x', 'y', 'confidence')[axis]} is"
-            f" {keypoints[tuple(wrong[0])]:g}; coordinates are pixels, up to {MOST_PIXELS:g}"
+            f" {keypoints[first]:g}; coordinates are pixels, up to {MOST_PIXELS:g}"
         )
+
+
+def _must_be_few(poses: np.ndarray) -> None:
+    count = poses.shape[0] * poses.shape[1]
+    if count > MOST_POSES:
+        raise _refused(f"{count:,} poses; a request has at most {MOST_POSES:,}: send several requests")
 
 
 def _must_be_seen(pose_2d: np.ndarray) -> None:
@@ -144,12 +156,13 @@ def _must_be_windows(windows: np.ndarray, frames: int) -> None:
             f"windows have shape {windows.shape}; expected shape (-1, {frames}, {NUM_JOINTS}, 3). Keypoints in pixels,"
             f" of any length, are lifted with the parameter skeleton: one of {', '.join(Detector)}"
         )
-    wrong = np.argwhere(~(np.abs(windows) <= LARGEST))  # NaN compares as false
-    if len(wrong):
-        window, frame, joint, axis = wrong[0]
+    _must_be_few(windows)
+    wrong = ~(np.abs(windows) <= LARGEST)  # NaN compares as false
+    if wrong.any():
+        window, frame, joint, axis = first = np.unravel_index(wrong.argmax(), wrong.shape)
         raise _refused(
             f"window {window}, frame {frame}, {JOINTS[joint]}: {('x', 'y', 'confidence')[axis]} is"
-            f" {windows[tuple(wrong[0])]:g}, and {len(wrong) - 1} more such numbers. A window is x, y, the box of its"
+            f" {windows[first]:g}, and {int(wrong.sum()) - 1} more such numbers. A window is x, y, the box of its"
             " joints mapped into [-1, 1], and confidence in [0, 1]; a joint that was not seen is 0, 0 with confidence"
             " 0. Keypoints in pixels are lifted with the parameter skeleton"
         )

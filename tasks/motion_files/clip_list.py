@@ -20,6 +20,7 @@ from data_contracts.parameters import GroupBy, IngestParameters
 from tasks.motion_files.layouts import Motion
 
 _COLUMNS = ("subject", "action", "fps", "clip_len")
+_MOST_BYTES = 64 * 2**20  # 500,000 clips
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,8 @@ def _in(some_files: Mapping[str, int], files: Mapping[str, Labels]) -> str:
 
 
 def _read(path: Path) -> pd.DataFrame:
+    if path.stat().st_size > _MOST_BYTES:
+        raise InputError(f"{path}: a clip list has at most {_MOST_BYTES >> 20} MiB")
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True)
     except (OSError, ValueError) as error:

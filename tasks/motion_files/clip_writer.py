@@ -28,6 +28,7 @@ from data_contracts.errors import InputError, some
 from data_contracts.parameters import GroupBy, IngestParameters
 from data_contracts.skeleton import BONES, NUM_JOINTS
 from data_contracts.store.digests import DigestedFile
+from data_contracts.text import csv_text
 from tasks.motion_files.axes import to_frames_first
 from tasks.motion_files.clip_list import datasets
 from tasks.motion_files.evidence import to_world
@@ -167,7 +168,8 @@ class ClipWriter:
             )
         if not self.kept:
             raise InputError(f"{where}: no clip is left; {_digest_of_faults(faults)}")
-        faults.to_csv(self.folder / QUARANTINE_FILE, index=False)
+        written = faults.assign(**{column: faults[column].map(csv_text) for column in ("file", "name")})
+        written.to_csv(self.folder / QUARANTINE_FILE, index=False)
 
     def counts(self) -> dict[str, int]:
         """Clips and frames written, and clips that stand in the quarantine file."""

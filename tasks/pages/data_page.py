@@ -4,7 +4,6 @@ Of clip stores the manifests and the Parquet columns beside the poses are read, 
 clips are gone, the page says so and shows what the clips are.
 """
 
-import html
 import io
 import re
 from collections.abc import Iterable, Sequence
@@ -19,6 +18,7 @@ from matplotlib.figure import Figure
 from data_contracts.errors import InputError, some
 from data_contracts.store.folders import resolve
 from data_contracts.store.manifests import read_manifest
+from data_contracts.text import html_text
 from tasks.mlflow_runs.figures.motion import LEFT, MIDDLE
 from tasks.mlflow_runs.registry import CHAMPION, MODEL_NAME, WINDOWS_TAG, aliased_versions
 from tasks.mlflow_runs.runs import TrackedRun, connect
@@ -73,8 +73,8 @@ def data_page(clips: ClipSet, champion: ClipSet | None, beside: str, found: Sequ
     if clips.checks_broken:
         broken = [[check, number] for check, number in clips.checks_broken.items()]
         sections.append(_section("Quarantine", _table(["check broken", "clips"], broken)))
-    lines = "".join(f'<p class="moved">{html.escape(line)}</p>' for line in warnings_of(found))
-    parts = {"title": html.escape(f"Clips {clips.digest}"), "beside": html.escape(beside), "warnings": lines}
+    lines = "".join(f'<p class="moved">{html_text(line)}</p>' for line in warnings_of(found))
+    parts = {"title": html_text(f"Clips {clips.digest}"), "beside": html_text(beside), "warnings": lines}
     parts["sections"] = "\n".join(sections)
     template = (files(__package__) / "data.html").read_text(encoding="utf-8")
     return re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place.group(1)], template)
@@ -178,7 +178,7 @@ def _news(name: object, before: pd.Index | None) -> str:
 
 def _gone(now: pd.DataFrame, before: pd.Index | None) -> str:
     names = [] if before is None else before.difference(now.index).tolist()
-    return f"<p>Gone since the champion's: {html.escape(some(names))}.</p>" if names else ""
+    return f"<p>Gone since the champion's: {html_text(some(names))}.</p>" if names else ""
 
 
 def _first(head: list[str], rows: list[list[object]], what: str) -> str:
@@ -202,8 +202,8 @@ def _section(title: str, *content: str) -> str:
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
-    lines = [[f"<th>{html.escape(name)}</th>" for name in head]]
-    lines += [[f"<td>{html.escape(str(value))}</td>" for value in row] for row in rows]
+    lines = [[f"<th>{html_text(name)}</th>" for name in head]]
+    lines += [[f"<td>{html_text(value)}</td>" for value in row] for row in rows]
     return "<table>" + "\n".join(f"<tr>{''.join(line)}</tr>" for line in lines) + "</table>"
 
 

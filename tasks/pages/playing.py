@@ -10,7 +10,6 @@ Notable decisions:
 """
 
 import base64
-import html
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -21,6 +20,7 @@ from typing import Any, Literal
 import numpy as np
 
 from data_contracts.skeleton import BONES, LEFT_JOINTS, RIGHT_JOINTS
+from data_contracts.text import html_text, printable
 
 PLAYING_PAGE = "playing.html"  # its name in MLflow
 _MISSING, _LARGEST = -32768, 32767
@@ -95,7 +95,7 @@ def playing_page(title: str, scenes: Sequence[Scene]) -> str:
     """
     folder = files(__package__)
     motion = json.dumps([_scene(scene) for scene in scenes], allow_nan=False).replace("<", "\\u003c")
-    parts = {"{{title}}": html.escape(title), "{{motion}}": motion}
+    parts = {"{{title}}": html_text(title), "{{motion}}": motion}
     parts["{{scripts}}"] = "\n".join((folder / script).read_text(encoding="utf-8") for script in _SCRIPTS)
     template = (folder / "playing.html").read_text(encoding="utf-8")
     return re.sub(r"\{\{\w+\}\}", lambda place: parts[place.group()], template)  # in one go: parts are not searched
@@ -104,8 +104,8 @@ def playing_page(title: str, scenes: Sequence[Scene]) -> str:
 def _scene(scene: Scene) -> dict[str, Any]:
     skeleton = scene.skeleton
     return {
-        "name": scene.name,
-        "title": scene.title,
+        "name": printable(scene.name),
+        "title": printable(scene.title),
         "fps": scene.fps,
         "bones": [[parent, child, _side(child, skeleton)] for parent, child in skeleton.bones],
         "tracks": [_track(track, scene.axes) for track in scene.tracks],
@@ -126,12 +126,12 @@ def _track(track: Track, axes: str) -> dict[str, Any]:
     if track.error_mm is not None and track.error_mm.shape != (frames,):
         raise ValueError(f"track {track.name}: error_mm has shape {track.error_mm.shape}, and ({frames},) is wanted")
     return {
-        "name": track.name,
+        "name": printable(track.name),
         "first": track.first,
         "frames": frames,
         "joints": joints,
         "pose_2d": _packed(track.pose_2d, 0.0),
-        "poses": {name: _packed(_upright(pose, axes), 1e-3) for name, pose in track.poses.items()},
+        "poses": {printable(name): _packed(_upright(pose, axes), 1e-3) for name, pose in track.poses.items()},
         "error_mm": None if track.error_mm is None else _packed(track.error_mm, 0.1),
     }
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, computed_field
 
 from data_contracts.parameters import PromoteParameters
 from data_contracts.report import Estimates
+from data_contracts.text import markdown_text
 from tasks.mlflow_runs.names import MODEL_NAME, PROMOTION_TAG
 from tasks.mlflow_runs.runs import connect, log_params, track_decision
 from tasks.promotion.contenders import Contenders
@@ -65,12 +66,12 @@ class Decision(BaseModel):
 
     def markdown(self) -> str:
         """The decision as a person reads it."""
-        lines = [f"# {self.headline[0].upper()}{self.headline[1:]}", ""]
+        lines = [f"# {markdown_text(self.headline[0].upper() + self.headline[1:])}", ""]
         lines += ["| check | | what it showed |", "|---|---|---|"]
-        lines += [
-            f"| {check.name} | {'passed' if check.passed else '**failed**'} | {check.said} |" for check in self.checks
-        ]
-        lines += ["", *(f"- {note}" for note in self.notes)]
+        for check in self.checks:
+            passed = "passed" if check.passed else "**failed**"
+            lines.append(f"| {markdown_text(check.name)} | {passed} | {markdown_text(check.said)} |")
+        lines += ["", *(f"- {markdown_text(note)}" for note in self.notes)]
         lines += [f"- they met on windows `{digest}`" for digest in self.windows]
         return "\n".join(lines) + "\n"
 

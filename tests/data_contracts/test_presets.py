@@ -1,8 +1,12 @@
+import time
+from pathlib import Path
+
 import pytest
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import HeadKind, Objective
-from data_contracts.presets import load_preset, preset_and_overrides, preset_names
+from data_contracts.presets import PRESETS, load_preset, preset_and_overrides, preset_names
+from data_contracts.yaml_text import MOST_CHARACTERS, MOST_VALUES
 
 
 def test_every_preset_is_complete_and_within_bounds():
@@ -104,3 +108,59 @@ def test_a_preset_file_is_written_as_a_preset_of_the_project_with_overrides(tmp_
     written = preset_and_overrides(parameters)
     assert written["preset"] in preset_names()
     assert load_preset(**written) == parameters
+
+
+ANCHORS = "a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
+    f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (ANCHORS, "more than 20,000 values, with the aliases written out"),
+        (ANCHORS + "pretrain: {<<: *i}", "more than 20,000 values"),
+        ("a: [" + "1, " * MOST_VALUES + "]", "more than 20,000 values"),
+        ("[" * 5000 + "]" * 5000, "nested deeper than 20 levels"),
+        ("{" * 200_000, "nested deeper than 20 levels"),
+        ("".join(f"{' ' * depth}a:\n" for depth in range(600)), "nested deeper than 20 levels"),
+        ("- " * 100_000, "nested deeper than 20 levels"),
+        ("a: &a [*a]", r"\*a names a value that contains it"),
+        ("#" * (MOST_CHARACTERS + 1), "longer than 262,144 characters"),
+        ("pretrain: {seed: " + "9" * 5000 + "}", "not YAML: Exceeds the limit"),
+        ("pretrain: {seed: 2001-99-99}", "not YAML: month must be in"),
+        ("a: 1" + ":59" * 80_000 + ".5", "not YAML: int too large"),
+        ("\x00", "not YAML: unacceptable character"),
+        ("{" + "a: 1, b: 2, c: 3" + "".join(f", k{place}: 1" for place in range(100)) + "}", "and 83 more"),
+    ],
+)
+def test_a_hostile_preset_is_refused_in_seconds(text, message, tmp_path):
+    path = tmp_path / "preset.yaml"
+    path.write_text(text)
+    started = time.monotonic()
+    with pytest.raises(InputError, match=message) as refusal:
+        load_preset(str(path))
+    assert time.monotonic() - started < 20
+    assert "\n" not in str(refusal.value)
+    assert len(str(refusal.value)) < 5000
+
+
+def test_a_preset_that_is_no_text_is_refused(tmp_path):
+    (tmp_path / "preset.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="cannot be read"):
+        load_preset(str(tmp_path / "preset.yaml"))
+
+
+@pytest.mark.parametrize(
+    "override", ["ingest." + "a." * 5000 + "b=1", "ingest=" + "[" * 5000, f"ingest={{{ANCHORS}}}", "a" * 10**6]
+)
+def test_a_hostile_override_is_refused_in_one_short_line(override):
+    with pytest.raises(InputError) as refusal:
+        load_preset("demo", [override])
+    assert "\n" not in str(refusal.value)
+    assert len(str(refusal.value)) < 1000
+
+
+def test_every_preset_of_the_project_is_far_within_the_bounds():
+    for file in Path(PRESETS).glob("*.yaml"):
+        assert len(file.read_text("utf-8")) < MOST_CHARACTERS / 10

@@ -2,15 +2,13 @@
 
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import pyarrow.parquet as parquet
-
-matplotlib.use("Agg")
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from data_contracts.skeleton import BONES, LEFT_JOINTS, RIGHT_JOINTS
+from data_contracts.text import printable
 from data_contracts.windows import to_numpy
 
 LEFT, RIGHT, MIDDLE, TRUE = "#1f77b4", "#d62728", "#444444", "#b0b0b0"
@@ -30,7 +28,7 @@ def window_sheet(file: Path, count: int = 12, seed: int = 0) -> Figure:
         row, column = 2 * (place // 6), place % 6
         draw_pose(axes[row, column], pose_2d[index, middle, :, :2])
         draw_pose(axes[row + 1, column], pose_3d[index, middle][:, [2, 1]])
-        axes[row, column].set_title(table["action"][int(index)].as_py()[:24], fontsize=8)
+        axes[row, column].set_title(printable(table["action"][int(index)].as_py())[:24], fontsize=8)
         axes[row + 1, column].set_title("truth from the side", fontsize=7)
     return figure
 
@@ -57,7 +55,7 @@ def lifted_sheet(pose_2d: np.ndarray, pred: np.ndarray, true: np.ndarray, titles
             ax.set_axis_off()
             if channels is None:
                 draw_pose(ax, pose_2d[column, :, :2])
-                ax.set_title(title, fontsize=9)
+                ax.set_title(printable(title)[:24], fontsize=9)
                 continue
             draw_pose(ax, true[column][:, channels], colour=TRUE)
             draw_pose(ax, pred[column][:, channels])

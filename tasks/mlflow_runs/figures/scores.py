@@ -2,10 +2,7 @@
 
 from collections.abc import Mapping
 
-import matplotlib
 import numpy as np
-
-matplotlib.use("Agg")
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
@@ -13,6 +10,7 @@ from matplotlib.figure import Figure
 
 from data_contracts.report import PCK_CURVE_MM, PCK_MM, Estimate, Report
 from data_contracts.skeleton import BONES, JOINTS
+from data_contracts.text import printable
 
 COLOURS = {"model": "#1f77b4", "mlp": "#d62728", "linear": "#7f7f7f", "mean_depth": "#c7c7c7"}
 MOST_BARS = 30
@@ -82,7 +80,7 @@ def error_bars(report: Report) -> Figure:
         worst = sorted(of_model, key=lambda name: -of_model[name].value)[: shown[what]]
         _bars(ax, worst, of_mlp, COLOURS["mlp"], offset=0.19, label="mlp")
         _bars(ax, worst, of_model, COLOURS["model"], offset=-0.19, label="model")
-        ax.set_yticks(range(len(worst)), [name[:32] for name in worst], fontsize=8)
+        ax.set_yticks(range(len(worst)), [printable(name)[:32] for name in worst], fontsize=8)
         ax.set_ylim(max(len(worst), 4) - 0.4, -0.6)  # few bars stay bars
         of_how_many = f"{len(worst)} worst of {len(of_model)}" if len(worst) < len(of_model) else f"{len(worst)}"
         ax.set_title(f"by {what} ({of_how_many})", fontsize=10)

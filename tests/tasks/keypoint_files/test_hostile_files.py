@@ -2,6 +2,8 @@
 
 import json
 import random
+import time
+import tracemalloc
 from copy import deepcopy
 
 import numpy as np
@@ -119,6 +121,66 @@ def test_json_that_is_made_to_take_memory_or_depth_is_refused(tmp_path):
     for data in (b"", b"\x00" * 100, b"\xff\xfe{", b"a,b\n1,2\n", b"frame,landmark,x,y\n0,99,1,1\n", b"\n\n,\n"):
         (tmp_path / "f.json").write_bytes(data)
         refuse(tmp_path / "f.json")
+
+
+DENSE = {
+    "dicts": b'{"a":1},',
+    "lists": b"[],",
+    "keys": b'{"a":{"b":{"c":1}}},',
+    "strings": b'"ab",',
+}
+
+
+@pytest.mark.parametrize("unit", DENSE.values(), ids=list(DENSE))
+def test_small_values_that_would_take_the_memory_are_refused_before_they_are_made(unit, tmp_path):
+    path = tmp_path / "f.json"
+    with path.open("wb") as file:
+        file.write(b"[" + unit * (64 * 10**6 // len(unit)) + b"0]")
+    tracemalloc.start()
+    try:
+        started = time.monotonic()
+        refuse(path, "MiB of memory; cut it into parts")
+        assert time.monotonic() - started < 20
+        assert tracemalloc.get_traced_memory()[1] < 3 * path.stat().st_size
+    finally:
+        tracemalloc.stop()
+
+
+def test_the_frames_of_a_folder_share_the_bounds(tmp_path, monkeypatch):
+    folder = openpose(tmp_path / "f", triples(seen_by(Detector.BODY25, body(4))))
+    monkeypatch.setattr("tasks.keypoint_files.json_text.MOST_MEMORY", 10_000)  # a frame takes 3,500
+    with pytest.raises(InputError, match="f: would take more than"):
+        read_keypoints(find_keypoints(folder), KeypointsParameters())
+
+
+@pytest.mark.parametrize("deep", ["[" * 5000 + "]" * 5000, '{"a":' * 5000 + "1" + "}" * 5000, "[" * 900 + "]" * 900])
+def test_nesting_is_refused_wherever_it_is(deep, tmp_path):
+    for text in (deep, f'[{{"image_id": {deep}, "keypoints": [1, 2, 3]}}]', f'{{"people": [], "version": {deep}}}'):
+        (tmp_path / "f.json").write_text(text)
+        refuse(tmp_path / "f.json", "nested too deeply for keypoints")
+
+
+def test_brackets_in_strings_are_no_nesting(tmp_path):
+    entries = [entry | {"image_id": f'[[{{\\"{place}.jpg'} for place, entry in enumerate(GOOD["alphapose"] * 40)]
+    (tmp_path / "f.json").write_text(json.dumps(entries))
+    assert read_keypoints(find_keypoints(tmp_path / "f.json"), KeypointsParameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("f.csv", "a,b\n" + "11,22\n" * 2_000_000),
+        ("f.trc", "PathFileType\n\n\n\tTime\tX\n\n" + "1\t2\t3\t4\t5\n" * 2_000_000),
+    ],
+)
+def test_a_table_takes_no_more_memory_than_its_numbers(name, text, tmp_path):
+    (tmp_path / name).write_text(text.replace("\n\n\n\tTime\tX", "\nUnits\npx\nFrame#\tTime\tX\t\t"))
+    tracemalloc.start()
+    try:
+        refuse(tmp_path / name)
+        assert tracemalloc.get_traced_memory()[1] < 150 * 2**20
+    finally:
+        tracemalloc.stop()
 
 
 def test_too_large_a_file_is_refused_before_it_is_read(tmp_path, monkeypatch):

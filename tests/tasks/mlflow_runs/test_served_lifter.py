@@ -20,6 +20,7 @@ from model.network.dstformer import DSTformer
 from model.network.lifting import lift
 from tasks.mlflow_runs.registry import register_challenger
 from tasks.mlflow_runs.runs import track_pipeline
+from tasks.mlflow_runs.served_lifter import MOST_POSES, MOST_TRACKS
 from tests.tasks.keypoint_files.writing import body, seen_by, triples
 
 WINDOW = 9
@@ -162,6 +163,18 @@ def test_a_track_in_which_nobody_is_seen_or_is_a_point_is_a_400_and_no_made_up_b
     point = np.ones_like(given) * [100, 100, 1]
     told = {"skeleton": "coco17", "root": True}
     refused(post({"inputs": point.tolist(), "params": told}), "track 0: cannot be lifted")
+
+
+def test_more_poses_or_tracks_than_a_request_may_have_are_a_400(post):
+    window = json.dumps(np.zeros((WINDOW, 17, 3), int).tolist())
+    count = MOST_POSES // WINDOW + 1
+    body = f'{{"inputs": [{", ".join([window] * count)}]}}'
+    refused(post(body), f"{count * WINDOW:,} poses", f"at most {MOST_POSES:,}", "send several requests")
+    told = {"skeleton": "coco17"}
+    tracks = np.zeros((MOST_TRACKS + 1, 1, 17, 3), int)
+    refused(post({"inputs": tracks.tolist(), "params": told}), f"{MOST_TRACKS + 1} tracks", f"at most {MOST_TRACKS}")
+    frames = np.zeros((1, MOST_POSES + 1, 17, 2), int)
+    refused(post({"inputs": frames.tolist(), "params": told}), f"{MOST_POSES + 1:,} poses")
 
 
 def refused(answer, *said: str) -> None:
