@@ -91,6 +91,7 @@ def collect(store: Path, keep_last: int, every_partial: bool = False, dry_run: b
         return _report(store, has, needed, garbage, keep_last) | {"dry_run": True}
     with mlflow_errors("gc has removed nothing"):
         client = connect(store)
+        (store / _GC_LOCK).touch()
     with hold(store / _GC_LOCK, what=f"gc of {store}"):
         with FileLock(store / CONNECTING_LOCK):  # no pipeline or stage can create its run while gc decides
             has, needed, garbage = _mark(store, client, keep_last, every_partial)
@@ -120,9 +121,10 @@ def _mark(store: Path, client: MlflowClient, keep_last: int, every_partial: bool
     garbage = _Garbage([], versions, [], [])
     garbage.folders = [path for path in folders if _is_safe(store, path, garbage.skipped)]
     garbage.models = [one for one in models if _is_safe(store, local_files(one.artifact_location), garbage.skipped)]
-    garbage.runs = [
-        one for one in runs.values() if _is_safe(store, local_files(str(one.info.artifact_uri)), garbage.skipped)
-    ]
+    unsafe = {one.source_run_id for one in models if one not in garbage.models}  # the next gc reports them again
+    for run in runs.values():
+        if _is_safe(store, local_files(str(run.info.artifact_uri)), garbage.skipped) and run.info.run_id not in unsafe:
+            garbage.runs.append(run)
     return has, needed, garbage
 
 

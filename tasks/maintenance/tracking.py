@@ -40,4 +40,5 @@ def mlflow_errors(consequence: str = "") -> Iterator[None]:
         yield
     except _ERRORS as error:
         reason = next((line for line in str(error).splitlines() if line.strip()), repr(error))
-        raise InputError(f"MLflow failed: {reason:.300}{f'; {consequence}' if consequence else ''}") from error
+        cause = "" if isinstance(error, OSError) else "MLflow failed: "
+        raise InputError(f"{cause}{reason:.300}{f'; {consequence}' if consequence else ''}") from error

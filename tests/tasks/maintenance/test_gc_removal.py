@@ -71,7 +71,7 @@ def test_of_two_gcs_at_once_one_removes_and_both_succeed(history):
         (MlflowClient, "delete_run", 2),
         (shutil, "rmtree", 1),
         (shutil, "rmtree", 20),
-        (shutil, "rmtree", 26),
+        (shutil, "rmtree", 11),
         (tasks.maintenance.gc, "_delete_rows", 1),
     ],
 )
