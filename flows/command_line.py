@@ -5,6 +5,7 @@ Exit code 0 only on success; a bad parameter, a missing file or a refused pickle
 
 import logging
 import os
+import shlex
 import sys
 import time
 from dataclasses import asdict
@@ -24,6 +25,7 @@ from data_contracts.sources import find_motion_files
 from data_contracts.store import identities
 from data_contracts.store.folders import resolve
 from data_contracts.store.lineage import baselines_digest, baselines_source
+from data_contracts.store.sqlite import sqlite_uri
 from flows.terminal.lifting_commands import lifting
 from flows.terminal.model_commands import models
 from flows.terminal.options import MODEL_HELP, Call, command
@@ -223,8 +225,8 @@ def pipeline(
 
 def _where_to_look(store: Path) -> str:
     """The address of MLflow's server if it is tracked there, else the command that starts one."""
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{store / 'mlflow.db'}"
-    return uri if uri.startswith("http") else f".venv/bin/mlflow server --backend-store-uri {uri}"
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or sqlite_uri(store / "mlflow.db")
+    return uri if uri.startswith("http") else f".venv/bin/mlflow server --backend-store-uri {shlex.quote(uri)}"
 
 
 @command(app)

@@ -8,7 +8,7 @@ from data_contracts.store.code_version import code_version
 from data_contracts.store.digests import file_digest
 from model.learning.checkpoints import load_network
 from model.network.onnx_export import describe, export_onnx
-from tasks.mlflow_runs.registry import FLIP_TAG, ONNX_TAG, fetch_checkpoint, find_version, version_uri
+from tasks.mlflow_runs.registry import ONNX_TAG, fetch_checkpoint, find_version, uses_flip, version_uri
 from tasks.mlflow_runs.runs import connect
 
 _FOLDER = "onnx"  # of the run's artifacts
@@ -39,7 +39,7 @@ def export_model(store: Path, model: str, out: Path | None, flip: bool | None, f
     version = find_version(connect(store), model) if model.startswith("models:/") else None
     checkpoint = fetch_checkpoint(store, version_uri(version) if version else model)
     if flip is None:
-        flip = version.tags.get(FLIP_TAG) == "True" if version else flip_untold
+        flip = uses_flip(version) if version else flip_untold
     network = load_network(checkpoint)
     if network.config.dim_out != 3:
         raise InputError(f"{model}: gives back 2D poses: it is pretrained only; fine-tune it first")

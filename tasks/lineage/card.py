@@ -23,7 +23,7 @@ from data_contracts.store.code_version import describe_code
 from data_contracts.store.manifests import PACKAGES, read_manifest
 from tasks.lineage.chain import Link, of_version
 from tasks.lineage.records import Record, Records
-from tasks.mlflow_runs.registry import FLIP_TAG, version_uri
+from tasks.mlflow_runs.registry import uses_flip, version_uri
 
 CARD_FILE = "card.md"
 ROOM = 5000
@@ -98,7 +98,7 @@ def _what_it_is(version: ModelVersion, origin: _Origin) -> str:
 
 
 def _how_to_load(version: ModelVersion) -> str:
-    flip = "with" if version.tags.get(FLIP_TAG) == "True" else "without"
+    flip = "with" if uses_flip(version) else "without"
     uri = version_uri(version)
     return (
         "## How to load\n\n```python\nimport mlflow\n"

@@ -22,11 +22,6 @@ def digest_in(path: Path) -> str:
     return path.name.removeprefix(".").rpartition(".")[0]
 
 
-def leads_out(path: Path, store: Path) -> bool:
-    """Return whether a path is not below the store (an absolute path without links), or contains a symbolic link."""
-    return store not in path.parents or path.resolve() != path
-
-
 def hide(folder: Path) -> Path | None:
     """Rename a finished or partial folder to `.<digest>.removed`; return None if a process holds the stage's lock.
 

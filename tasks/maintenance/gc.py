@@ -21,12 +21,12 @@ from mlflow import MlflowClient
 from mlflow.entities import LoggedModel, Run, ViewType
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
-from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from data_contracts.errors import InputError
 from data_contracts.store.locks import hold, holder
 from data_contracts.store.manifests import write_json
-from tasks.maintenance.files import LOCK, PARTIAL, REMOVED, digest_in, hidden_names, hide, leads_out, size_of
+from data_contracts.store.sqlite import sqlite_file
+from tasks.maintenance.files import LOCK, PARTIAL, REMOVED, digest_in, hidden_names, hide, size_of
 from tasks.maintenance.needed import Inventory, Needed, mark, pages, read_inventory, sequence_of
 from tasks.maintenance.tracking import mlflow_errors, tracking_client
 from tasks.mlflow_runs.names import (
@@ -37,8 +37,9 @@ from tasks.mlflow_runs.names import (
     MODEL_NAME,
     owner_lock,
 )
-from tasks.mlflow_runs.removal import local_files
+from tasks.mlflow_runs.removal import delete_files
 from tasks.mlflow_runs.runs import connect
+from tasks.mlflow_runs.store_artifacts import local_folder
 
 _GC_LOCK, _JOURNAL = ".gc.lock", ".gc.json"
 _LOG = logging.getLogger(__name__)
@@ -88,14 +89,14 @@ def collect(store: Path, keep_last: int, every_partial: bool = False, dry_run: b
     client = tracking_client(store)  # creates nothing
     if dry_run:
         has, needed, garbage = _mark(store, client, keep_last, every_partial)
-        return _report(store, has, needed, garbage, keep_last) | {"dry_run": True}
+        return _report(store, client, has, needed, garbage, keep_last) | {"dry_run": True}
     with mlflow_errors("gc has removed nothing"):
         client = connect(store)
         (store / _GC_LOCK).touch()
     with hold(store / _GC_LOCK, what=f"gc of {store}"):
         with FileLock(store / CONNECTING_LOCK):  # no pipeline or stage can create its run while gc decides
             has, needed, garbage = _mark(store, client, keep_last, every_partial)
-            outcome = _report(store, has, needed, garbage, keep_last) | {"dry_run": False}
+            outcome = _report(store, client, has, needed, garbage, keep_last) | {"dry_run": False}
             _hide(store, client, has, garbage)
         _delete(store, client, garbage.skipped)
     return outcome
@@ -119,18 +120,19 @@ def _mark(store: Path, client: MlflowClient, keep_last: int, every_partial: bool
     runs = {run.info.run_id: run for run in has.runs if run.info.run_id not in needed.runs}
     models = [one for one in has.models if one.source_run_id in runs and one.model_uri not in sources]
     garbage = _Garbage([], versions, [], [])
-    garbage.folders = [path for path in folders if _is_safe(store, path, garbage.skipped)]
-    garbage.models = [one for one in models if _is_safe(store, local_files(one.artifact_location), garbage.skipped)]
+    garbage.folders = [path for path in folders if _is_safe(path, store, garbage.skipped)]
+    garbage.models = [one for one in models if _can_delete(client, one.artifact_location, garbage.skipped)]
     unsafe = {one.source_run_id for one in models if one not in garbage.models}  # the next gc reports them again
-    for run in runs.values():
-        if _is_safe(store, local_files(str(run.info.artifact_uri)), garbage.skipped) and run.info.run_id not in unsafe:
-            garbage.runs.append(run)
+    garbage.runs = [run for run_id, run in runs.items() if run_id not in unsafe]
+    garbage.runs = [run for run in garbage.runs if _can_delete(client, str(run.info.artifact_uri), garbage.skipped)]
     return has, needed, garbage
 
 
-def _report(store: Path, has: Inventory, needed: Needed, garbage: _Garbage, keep_last: int) -> dict[str, Any]:
+def _report(
+    store: Path, client: MlflowClient, has: Inventory, needed: Needed, garbage: _Garbage, keep_last: int
+) -> dict[str, Any]:
     def size(uri: str) -> int | None:
-        folder = local_files(uri)
+        folder = local_folder(uri, client.tracking_uri)
         return None if folder is None else size_of(folder)
 
     items: list[tuple[str, str, int | None]] = []
@@ -183,33 +185,21 @@ def _hide(store: Path, client: MlflowClient, has: Inventory, garbage: _Garbage) 
 def _delete(store: Path, client: MlflowClient, skipped: list[str]) -> None:
     """Delete the files of everything that is out of sight, then its rows in MLflow."""
     for path in hidden_names(store, REMOVED):
-        _remove(store, path, skipped)
+        if _is_safe(path, store, skipped):
+            shutil.rmtree(path, onerror=lambda _, file, error: skipped.append(f"{file}: {error[1]}"))
     locations, left = _read_journal(store), dict[str, str]()
     with mlflow_errors(_INTERRUPTED):
         for name, uri in locations.items():
-            folder = local_files(uri)
-            if folder is None:
-                get_artifact_repository(uri, tracking_uri=client.tracking_uri).delete_artifacts()
-            elif not _remove(store, folder, skipped):
-                left[name] = uri
-            elif folder.parent.is_dir() and not any(folder.parent.iterdir()):  # named after the run or LoggedModel
-                folder.parent.rmdir()
-            owner_lock(store, name).unlink(missing_ok=True)
-        _delete_rows(client, {name for name in locations if name not in left})
+            try:
+                if _can_delete(client, uri, skipped):
+                    delete_files(client, uri)
+                    owner_lock(store, name).unlink(missing_ok=True)
+                    continue
+            except OSError as error:
+                skipped.append(f"{uri}: {error}")
+            left[name] = uri  # for the next gc
+        _delete_rows(client, locations.keys() - left.keys())
     write_json(store / _JOURNAL, left)
-
-
-def _remove(store: Path, folder: Path, skipped: list[str]) -> bool:
-    """Delete a folder of the store; return False, and report it, if it is still there."""
-    try:
-        if not _is_safe(store, folder, skipped):
-            return False
-        if folder.exists():
-            shutil.rmtree(folder)
-    except OSError as error:
-        skipped.append(f"{folder}: {error.strerror}")
-        return False
-    return True
 
 
 def _delete_rows(client: MlflowClient, names: set[str]) -> None:
@@ -237,11 +227,17 @@ def _delete_rows(client: MlflowClient, names: set[str]) -> None:
             _LOG.info("mlflow gc: %s", error)
 
 
-def _is_safe(store: Path, folder: Path | None, skipped: list[str]) -> bool:
-    """Return whether a folder is in the store and not reached through a symbolic link; if not, report it."""
-    if folder is None or not leads_out(folder, store):
+def _can_delete(client: MlflowClient, uri: str, skipped: list[str]) -> bool:
+    """Return whether artifacts are next to the database, on a server or in a bucket; if not, report it."""
+    folder, database = local_folder(uri, client.tracking_uri), sqlite_file(client.tracking_uri)
+    return folder is None or _is_safe(folder, database and database.parent, skipped)
+
+
+def _is_safe(folder: Path, root: Path | None, skipped: list[str]) -> bool:
+    """Return whether a folder is below the root and not reached through a symbolic link; if not, report it."""
+    if root in folder.parents and folder.resolve() == folder:
         return True
-    reason = f"{folder}: kept, because it is outside {store} or is reached through a symbolic link"
+    reason = f"{folder}: kept, because it is outside {root or 'the store'} or is reached through a symbolic link"
     if reason not in skipped:
         skipped.append(reason)
     return False

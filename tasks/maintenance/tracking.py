@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from data_contracts.errors import InputError
 from data_contracts.store.sqlite import check_database, sqlite_file, sqlite_uri
-from tasks.mlflow_runs.runs import named_uri
+from tasks.mlflow_runs.connection import DATABASE, named_uri
 
 _ERRORS = (MlflowException, SQLAlchemyError, ImportError, OSError)  # ImportError: a database without its driver
 
@@ -23,7 +23,7 @@ def tracking_client(store: Path) -> MlflowClient:
     InputError
         The store has no MLflow database, the database is damaged, or MLflow cannot be reached.
     """
-    uri = named_uri() or sqlite_uri(store / "mlflow.db")
+    uri = named_uri() or sqlite_uri(store / DATABASE)
     database = sqlite_file(uri)
     if database:
         if not database.is_file():

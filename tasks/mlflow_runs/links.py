@@ -6,6 +6,7 @@ from mlflow import MlflowClient
 
 from tasks.mlflow_runs.names import MODEL_NAME
 from tasks.mlflow_runs.runs import connect, find_runs
+from tasks.mlflow_runs.store_artifacts import local_folder
 
 
 def stage_artifact(store: Path, digest: str, file: str) -> str | None:
@@ -45,7 +46,8 @@ def _link(client: MlflowClient, run_id: str, file: str) -> str | None:
     run, server = client.get_run(run_id).info, _server(client)
     if server:
         return f"{server}/#/experiments/{run.experiment_id}/runs/{run_id}/artifacts/{file}"
-    return f"{run.artifact_uri}/{file}"
+    folder = local_folder(str(run.artifact_uri), client.tracking_uri)
+    return (folder / file).as_uri() if folder else f"{run.artifact_uri}/{file}"
 
 
 def _server(client: MlflowClient) -> str:

@@ -5,6 +5,8 @@ It imports nothing of MLflow, which takes seconds: whoever only looks for a name
 
 from pathlib import Path
 
+from data_contracts.errors import InputError
+
 EXPERIMENT = "pose-uplift"
 STAGE_TAG, DIGEST_TAG, STORE_TAG = "uplift.stage", "uplift.digest", "uplift.store"
 SEQUENCE_TAG = "uplift.sequence"  # number of a run, see `data_contracts.store.sequence`
@@ -21,8 +23,17 @@ CONNECTING_LOCK, ID_FILE = ".mlflow.lock", ".id"
 
 
 def store_id(store: Path) -> str:
-    """The name that a store keeps wherever it is moved to."""
-    return (store / ID_FILE).read_text(encoding="utf-8")
+    """Return the id of a store, which it keeps when it is moved; `store_identity` writes it.
+
+    Raises
+    ------
+    InputError
+        The file with the id is empty.
+    """
+    name = (store / ID_FILE).read_text(encoding="utf-8").partition("\n")[0]
+    if not name:
+        raise InputError(f"{store / ID_FILE}: is empty; remove it to give the store a new id")
+    return name
 
 
 def owner_lock(store: Path, run_id: str) -> Path:

@@ -1,4 +1,4 @@
-"""Models in MLflow: checkpoints as LoggedModels, the registered model `pose-uplift`, and its aliases.
+"""The registered model `pose-uplift` in MLflow: its versions, their aliases and tags, and the files of a model.
 
 A version is what was scored: its tags hold the digest of its checkpoint and of the windows it was scored on, and it
 answers with flip averaging if it was scored so.
@@ -7,30 +7,21 @@ answers with flip averaging if it was scored so.
 import atexit
 import re
 import shutil
-import sys
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory, mkdtemp
+from tempfile import mkdtemp
 
 import mlflow
-import numpy as np
 from mlflow import MlflowClient
-from mlflow.entities import LoggedModel, LoggedModelStatus
 from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.exceptions import MlflowException
-from mlflow.models import ModelSignature
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-from mlflow.types import DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 
 from data_contracts.errors import InputError, some
-from data_contracts.skeleton import NUM_JOINTS
 from data_contracts.store.digests import file_digest
 from data_contracts.store.folders import resolve_checkpoint
-from data_contracts.store.manifests import package_versions
+from tasks.mlflow_runs.lifters import log_lifter, logged_uri, restore_files
 from tasks.mlflow_runs.names import (
     CHALLENGER,
     CHAMPION,
@@ -41,63 +32,12 @@ from tasks.mlflow_runs.names import (
 )
 from tasks.mlflow_runs.removal import delete_model
 from tasks.mlflow_runs.runs import TrackedRun, connect
-from tasks.mlflow_runs.served_code import REQUIRES, ServedCode, write_served_code
 
 ONNX_TAG = "uplift.onnx"
 CHECKPOINTS = "checkpoints"  # folder of a run's artifacts
 
 # What MLflow says of a model, version or alias (the second) that it does not have; anything else: it was not asked.
 _NOT_THERE = tuple(ErrorCode.Name(code) for code in (RESOURCE_DOES_NOT_EXIST, INVALID_PARAMETER_VALUE))
-
-
-def log_lifter(
-    tracked: TrackedRun, checkpoint: Path, window: int, step: int, metrics: dict[str, float], flip: bool = True
-) -> str:
-    """Log a 3D checkpoint as a LoggedModel of a run, with its metrics and step; returns its model URI.
-
-    Its artifact is the safetensors file and the code that reads it. One that the run has already is not logged again;
-    of one that a killed run did not finish, nothing is left. Its metrics are named `checkpoint.*`: under the names of
-    the run's curves they would be second values of the same steps.
-    """
-    digest = file_digest(checkpoint)
-    for model in _logged_models(tracked, digest, flip):
-        if model.source_run_id == tracked.run_id:
-            if model.status == LoggedModelStatus.READY:
-                return model.model_uri
-            delete_model(tracked.client, model)
-    versions = package_versions()
-    with _active(tracked.run_id), _served_code() as code, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*An input example was not provided")  # the signature says it all
-        info = mlflow.pyfunc.log_model(
-            name=checkpoint.stem,
-            python_model=str(code.entry),
-            artifacts={"checkpoint": str(checkpoint)},
-            code_paths=[str(code.package)],
-            model_config={"flip": flip, "window": window},
-            signature=_signature(),
-            pip_requirements=[f"{package}=={versions[package]}" for package in REQUIRES],
-            step=step,
-            tags={CHECKPOINT_TAG: digest, FLIP_TAG: str(flip)},
-        )
-    named = {f"checkpoint.{name}": value for name, value in metrics.items()}
-    mlflow.log_metrics(named, step=step, run_id=tracked.run_id, model_id=info.model_id)
-    return info.model_uri
-
-
-def _signature() -> ModelSignature:
-    """Four axes in, four axes out: windows, or keypoints of the skeleton that is named; `served_lifter` says more."""
-    told = [
-        ParamSpec("skeleton", DataType.string, ""),
-        ParamSpec("fps", DataType.double, 0.0),
-        ParamSpec("height", DataType.double, 0.0),
-        ParamSpec("image_width", DataType.long, 0),
-        ParamSpec("image_height", DataType.long, 0),
-        ParamSpec("fov_deg", DataType.double, 0.0),
-        ParamSpec("root", DataType.boolean, False),
-    ]
-    given = Schema([TensorSpec(np.dtype(np.float32), (-1, -1, -1, -1))])
-    poses = Schema([TensorSpec(np.dtype(np.float32), (-1, -1, NUM_JOINTS, 3))])
-    return ModelSignature(inputs=given, outputs=poses, params=ParamSchema(told))
 
 
 def drop_other_checkpoints(tracked: TrackedRun, kept: list[Path]) -> None:
@@ -113,7 +53,8 @@ def drop_other_checkpoints(tracked: TrackedRun, kept: list[Path]) -> None:
         if model.tags.get(CHECKPOINT_TAG) not in digests and model.model_uri not in registered:
             delete_model(client, model)
     names = {f"{CHECKPOINTS}/{checkpoint.name}" for checkpoint in kept}
-    artifacts = get_artifact_repository(client.get_run(tracked.run_id).info.artifact_uri)
+    uri = client.get_run(tracked.run_id).info.artifact_uri
+    artifacts = get_artifact_repository(str(uri), tracking_uri=client.tracking_uri)
     for file in client.list_artifacts(tracked.run_id, CHECKPOINTS):
         if file.path not in names:
             artifacts.delete_artifacts(file.path)
@@ -123,6 +64,8 @@ def register_challenger(
     tracked: TrackedRun, checkpoint: Path, windows_digest: str, window: int, scores: dict[str, float], flip: bool
 ) -> ModelVersion:
     """Make a fine-tuned checkpoint the `@challenger`: a new version, or the one that already holds these weights.
+
+    Files of the model that are missing in MLflow are logged again from `checkpoint` first.
 
     Parameters
     ----------
@@ -140,19 +83,16 @@ def register_challenger(
     version = _version_of(client, digest, flip)
     if version is None:
         model_uri = logged_uri(tracked, digest, flip) or log_lifter(tracked, checkpoint, window, 0, {}, flip)
+        restore_files(client, model_uri.rpartition("/")[2], checkpoint, window, flip)
         version = mlflow.register_model(model_uri, MODEL_NAME, tags={CHECKPOINT_TAG: digest, FLIP_TAG: str(flip)})
+    else:
+        restore_files(client, logged_model_id(version), checkpoint, window, flip)
     tags = {name: f"{value:.4g}" for name, value in scores.items()} | {WINDOWS_TAG: windows_digest}
     for key, tag in tags.items():
         client.set_model_version_tag(MODEL_NAME, version.version, key, tag)
     tracked.log_metrics(scores, model_id=logged_model_id(version))
     client.set_registered_model_alias(MODEL_NAME, CHALLENGER, version.version)
     return version
-
-
-def logged_uri(tracked: TrackedRun, digest: str, flip: bool) -> str | None:
-    """Model URI of the LoggedModel that holds the weights of that digest and answers so, where there is one."""
-    ready = [model for model in _logged_models(tracked, digest, flip) if model.status == LoggedModelStatus.READY]
-    return ready[0].model_uri if ready else None
 
 
 def fetch_checkpoint(store: Path, uri: str) -> Path:
@@ -175,9 +115,11 @@ def fetch_checkpoint(store: Path, uri: str) -> Path:
             if error.error_code not in _NOT_THERE:
                 raise
             raise InputError(f"{uri}: no such model ({error})") from error
+        except OSError as error:
+            raise _lost(uri) from error
         found = sorted((folder / "artifacts").glob("*.safetensors"))
         if not found:
-            raise InputError(f"{uri}: holds no safetensors checkpoint; it is no model of this project")
+            raise _lost(uri)
         return found[0]
     return resolve_checkpoint(store, uri)
 
@@ -210,8 +152,12 @@ def find_lifting_model(store: Path, reference: str) -> LiftingModel:
         return LiftingModel(fetch_checkpoint(store, reference), reference)
     version = find_version(connect(store), reference)
     uri = version_uri(version)
-    flip = version.tags.get(FLIP_TAG) != "False"
-    return LiftingModel(fetch_checkpoint(store, uri), uri, flip, logged_model_id(version))
+    return LiftingModel(fetch_checkpoint(store, uri), uri, uses_flip(version), logged_model_id(version))
+
+
+def uses_flip(version: ModelVersion) -> bool:
+    """Return whether a version answers with flip averaging: as it was scored, and with it if no tag records that."""
+    return version.tags.get(FLIP_TAG) != "False"
 
 
 def aliased_versions(client: MlflowClient) -> dict[str, ModelVersion]:
@@ -282,6 +228,13 @@ def version_uri(version: ModelVersion) -> str:
     return f"models:/{MODEL_NAME}/{version.version}"
 
 
+def _lost(uri: str) -> InputError:
+    return InputError(
+        f"{uri}: its files in MLflow have no safetensors checkpoint: it is not a model of this project, or the files"
+        " were lost; running the pipeline that registered it logs them again from the store's runs"
+    )
+
+
 def _passing_folder() -> str:
     """An empty folder that is deleted when this process ends; MLflow's own, for what a server sends, stays for good."""
     folder = mkdtemp(prefix="uplift-")
@@ -302,31 +255,3 @@ def _version_of(client: MlflowClient, digest: str, flip: bool) -> ModelVersion |
     found = client.search_model_versions(f"name = '{MODEL_NAME}' and tags.`{CHECKPOINT_TAG}` = '{digest}'")
     same = [version for version in found if version.tags.get(FLIP_TAG) == str(flip)]
     return max(same, key=lambda version: int(version.version)) if same else None
-
-
-def _logged_models(tracked: TrackedRun, digest: str, flip: bool) -> list[LoggedModel]:
-    """The experiment's LoggedModels of these weights that answer so."""
-    experiment = tracked.client.get_run(tracked.run_id).info.experiment_id
-    wanted = f"tags.`{CHECKPOINT_TAG}` = '{digest}' and tags.`{FLIP_TAG}` = '{flip}'"
-    return list(tracked.client.search_logged_models([experiment], wanted))
-
-
-@contextmanager
-def _served_code() -> Iterator[ServedCode]:
-    """The served code where Python finds it: MLflow runs a model's code once before it takes it."""
-    with TemporaryDirectory() as folder:
-        sys.path.insert(0, folder)
-        try:
-            yield write_served_code(Path(folder))
-        finally:
-            sys.path.remove(folder)
-
-
-@contextmanager
-def _active(run_id: str) -> Iterator[None]:
-    """The run as MLflow's active one, for calls that take no run id; it is left running afterwards."""
-    mlflow.start_run(run_id=run_id, nested=True)
-    try:
-        yield
-    finally:
-        mlflow.end_run(status="RUNNING")

@@ -1,12 +1,12 @@
-"""Deletion of a LoggedModel by MLflow's public API."""
-
-import shutil
-from pathlib import Path
-from urllib.parse import unquote, urlparse
+"""Deletion of a LoggedModel and of artifacts by MLflow's public API."""
 
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModel, LoggedModelStatus
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+from data_contracts.errors import InputError
+from data_contracts.store.sqlite import sqlite_file
+from tasks.mlflow_runs.store_artifacts import delete_inside, local_folder
 
 
 def delete_model(client: MlflowClient, model: LoggedModel) -> None:
@@ -16,23 +16,22 @@ def delete_model(client: MlflowClient, model: LoggedModel) -> None:
     """
     if model.status == LoggedModelStatus.READY:
         client.finalize_logged_model(model.model_id, LoggedModelStatus.FAILED)
-    _delete_files(model.artifact_location)
+    delete_files(client, model.artifact_location)
     client.delete_logged_model(model.model_id)
 
 
-def local_files(uri: str) -> Path | None:
-    """Return the folder of an artifact URI, or None if a server or a bucket has the artifacts."""
-    parts = urlparse(uri)
-    return Path(unquote(parts.path)) if parts.scheme in ("", "file") else None
+def delete_files(client: MlflowClient, uri: str) -> None:
+    """Delete all artifacts at a URI. A `file:` URI comes from an earlier version and must be in the store connected.
 
-
-def _delete_files(uri: str) -> None:
-    """Delete all artifacts at a URI, and on this machine also the parent folder if it is empty then."""
-    folder = local_files(uri)
+    Raises
+    ------
+    InputError
+        The files are outside the store; nothing is deleted.
+    """
+    folder, database = local_folder(uri, client.tracking_uri), sqlite_file(client.tracking_uri)
     if folder is None:
-        get_artifact_repository(uri).delete_artifacts()
-        return
-    if folder.exists():
-        shutil.rmtree(folder)
-    if folder.parent.is_dir() and not any(folder.parent.iterdir()):
-        folder.parent.rmdir()
+        get_artifact_repository(uri, tracking_uri=client.tracking_uri).delete_artifacts()
+    elif database is None:
+        raise InputError(f"{folder}: is not deleted through a server: run the command without MLFLOW_TRACKING_URI")
+    else:
+        delete_inside(folder, database.parent)

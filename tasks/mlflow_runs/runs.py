@@ -1,7 +1,6 @@
 """Tracking: one MLflow experiment, a parent run per pipeline run, a child run per stage found again by its digest.
 
 Notable decisions:
-- the default tracking store is SQLite and files below the pose-uplift store; `MLFLOW_TRACKING_URI` names another one;
 - several stores may share one MLflow: a run bears the id of its store, and only that store's work goes on in it;
 - a run has one owner. Of a stage it is who holds the stage's lock; of a pipeline, who holds the lock named after the
   run, so that two pipelines of one digest have a run each, and what a dead one left is taken up;
@@ -11,20 +10,13 @@ Notable decisions:
 
 import json
 import logging
-import os
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("DO_NOT_TRACK", "1")
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-
-import mlflow
 from filelock import FileLock, Timeout
 from mlflow import MlflowClient
 from mlflow.data.meta_dataset import MetaDataset
@@ -41,12 +33,14 @@ from data_contracts.store.digests import Identity
 from data_contracts.store.folders import Stage
 from data_contracts.store.manifests import read_manifest
 from data_contracts.store.sequence import next_sequence
+from tasks.mlflow_runs.connection import connect
+from tasks.mlflow_runs.connection import make_database as make_database  # re-exported
+from tasks.mlflow_runs.connection import named_uri as named_uri
 from tasks.mlflow_runs.names import (
     CODE_TAG,
     CONNECTING_LOCK,
     DIGEST_TAG,
     EXPERIMENT,
-    ID_FILE,
     INPUTS_TAG,
     SEQUENCE_TAG,
     STAGE_TAG,
@@ -59,7 +53,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _PARENT_TAG, _COMMIT_TAG = "mlflow.parentRunId", "mlflow.source.git.commit"  # the UI shows the second as its version
-_own_uri: str | None = None
 _LOG = logging.getLogger(__name__)
 
 
@@ -134,51 +127,6 @@ class TrackedRun:
         )
         tags = [InputTag("mlflow.data.context", context)]
         self.client.log_inputs(self.run_id, datasets=[DatasetInput(dataset._to_mlflow_entity(), tags)])
-
-
-def connect(store: Path) -> MlflowClient:
-    """Point MLflow at its tracking store; creates the database and the experiment once, under a lock."""
-    global _own_uri  # MLflow writes what it is told into the environment, where it must not pass for a user's wish
-    store, uri = store.resolve(), named_uri()
-    store.mkdir(parents=True, exist_ok=True)
-    if uri is None:
-        database = store / "mlflow.db"
-        make_database(database)
-        uri = _own_uri = f"sqlite:///{database}"
-    if mlflow.get_tracking_uri() != uri:
-        mlflow.set_tracking_uri(uri)
-    if mlflow.get_registry_uri() != uri:
-        mlflow.set_registry_uri(uri)
-    with FileLock(store / CONNECTING_LOCK):  # the first connection migrates an older database: one process at a time
-        _name_store(store)
-        client = MlflowClient()
-        if client.get_experiment_by_name(EXPERIMENT) is None:
-            local = uri.startswith("sqlite:")
-            client.create_experiment(
-                EXPERIMENT,
-                (store / "mlartifacts").as_uri() if local else None,
-                tags={"mlflow.experimentKind": "custom_model_development"},  # the UI shows training, not GenAI, pages
-            )
-    return client
-
-
-def named_uri() -> str | None:
-    """The MLflow that a user names by `MLFLOW_TRACKING_URI`; none: the store's own is meant."""
-    uri = os.environ.get("MLFLOW_TRACKING_URI")
-    return uri if uri and uri != _own_uri else None
-
-
-def make_database(database: Path) -> None:
-    """A new SQLite database with MLflow's tables, unless there is one: all of it or nothing.
-
-    A process killed while MLflow creates the tables leaves a database that MLflow cannot open again.
-    """
-    with FileLock(database.with_name(CONNECTING_LOCK)):
-        if not database.exists():
-            new = database.with_name(".mlflow.db.partial")
-            new.unlink(missing_ok=True)
-            MlflowClient(tracking_uri=f"sqlite:///{new}").search_experiments(max_results=1)
-            new.replace(database)
 
 
 @contextmanager
@@ -283,14 +231,19 @@ def _ending(client: MlflowClient, run_id: str) -> Iterator[TrackedRun]:
 
 
 def _abandoned_run(client: MlflowClient, store: Path, digest: str, owned: ExitStack) -> Run | None:
-    """The newest unfinished run of a pipeline that no process is at work in; this one's until `owned` ends."""
-    for run in find_runs(client, digest, store):
-        if run.info.status != "FINISHED":
+    """Return the newest unfinished run of a pipeline whose owner is gone; this process owns it until `owned` ends."""
+    for found in find_runs(client, digest, store):
+        if found.info.status == "FINISHED":
+            continue
+        with ExitStack() as attempt:
             try:
-                owned.enter_context(_owned(store, run.info.run_id))
+                attempt.enter_context(_owned(store, found.info.run_id))
             except Timeout:
                 continue
-            return run
+            run = client.get_run(found.info.run_id)  # its owner may have finished it since the search
+            if run.info.status != "FINISHED":
+                owned.push(attempt.pop_all())
+                return run
     return None
 
 
@@ -334,11 +287,3 @@ def _experiment_id(client: MlflowClient) -> str:
     experiment = client.get_experiment_by_name(EXPERIMENT)
     assert experiment is not None, "connect() creates the experiment"
     return str(experiment.experiment_id)
-
-
-def _name_store(store: Path) -> None:
-    file = store / ID_FILE
-    if not file.exists():
-        new = file.with_name(f"{ID_FILE}.partial")
-        new.write_text(uuid.uuid4().hex, encoding="utf-8")
-        new.replace(file)

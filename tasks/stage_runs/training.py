@@ -15,7 +15,9 @@ from model.learning.checkpoints import BEFORE_LAST_FILE, read_about
 from model.learning.progress import top_file
 from model.network.dstformer import DSTformer
 from model.network.flops import FORWARDS_A_STEP, forward_mflop
-from tasks.mlflow_runs.registry import CHECKPOINT_TAG, CHECKPOINTS, drop_other_checkpoints, log_lifter
+from tasks.mlflow_runs.lifters import log_lifter
+from tasks.mlflow_runs.names import CHECKPOINT_TAG
+from tasks.mlflow_runs.registry import CHECKPOINTS, drop_other_checkpoints
 from tasks.mlflow_runs.runs import TrackedRun
 from tasks.stage_runs.progress import report_progress
 

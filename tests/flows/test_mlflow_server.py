@@ -33,11 +33,11 @@ from model.training import build_network
 from model.windows.loading import load_windows
 from tasks.compare import compare
 from tasks.lineage.chain import trace
+from tasks.mlflow_runs.lifters import log_lifter
 from tasks.mlflow_runs.registry import (
     CHECKPOINTS,
     aliased_versions,
     drop_other_checkpoints,
-    log_lifter,
     register_challenger,
 )
 from tasks.mlflow_runs.runs import connect, track_pipeline

@@ -5,9 +5,11 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -212,10 +214,28 @@ def test_gc_in_a_copy_of_a_store_removes_nothing_of_the_original(history, new_st
     process = start_gc(copy, 1)  # a process uses one store
     out, err = process.communicate(timeout=300)
     assert files_below(history.store) == before
-    if process.returncode == 0:
-        assert json.loads(out.splitlines()[-1])["removed"]["runs"]["count"] == 2
-    else:
-        assert "InputError" in err
+    assert process.returncode == 0, err
+    outcome = json.loads(out.splitlines()[-1])
+    assert outcome["removed"]["runs"]["count"] == 2
+    assert outcome["skipped"] == []
+    left = [str(path) for path in copy.rglob("*")]
+    assert not [path for path in left if history.pipelines[1].run in path or history.pipelines[1].model in path]
+
+
+def test_gc_in_a_copy_of_a_store_with_absolute_artifact_uris_removes_nothing_of_the_original(history):
+    old = f"file://{history.store}/mlartifacts"  # as an earlier version wrote them
+    runs = [history.pipeline() for _ in range(2)]
+    database, copy = history.store / "mlflow.db", history.store.with_name("copy")
+    with closing(sqlite3.connect(database)) as connection, connection:
+        for table, column in (("runs", "artifact_uri"), ("logged_models", "artifact_location")):
+            connection.execute(f"UPDATE {table} SET {column} = replace({column}, 'uplift-store:/mlartifacts', '{old}')")
+    before = files_below(history.store)
+    shutil.copytree(history.store, copy)
+    out, err = start_gc(copy, 1).communicate(timeout=300)
+    assert files_below(history.store) == before
+    outcome = json.loads(out.splitlines()[-1])
+    assert any(runs[0].run in line and "outside" in line for line in outcome["skipped"])
+    assert outcome["removed"]["runs"]["count"] == 2
 
 
 @pytest.mark.parametrize("of_model", [False, True])

@@ -8,8 +8,10 @@ from data_contracts.parameters import DSTformerConfig, SyntheticParameters
 from data_contracts.store.digests import Identity
 from model.learning.checkpoints import save_network
 from model.network.dstformer import DSTformer
-from tasks.mlflow_runs.registry import CHECKPOINTS, drop_other_checkpoints, log_lifter, register_challenger
+from tasks.mlflow_runs.lifters import log_lifter
+from tasks.mlflow_runs.registry import CHECKPOINTS, drop_other_checkpoints, register_challenger
 from tasks.mlflow_runs.runs import track_pipeline
+from tasks.mlflow_runs.store_artifacts import local_folder
 
 OF = Identity("pipelines", "pipeline", SyntheticParameters(), {})
 
@@ -34,7 +36,8 @@ def test_what_falls_out_leaves_neither_model_nor_files(empty_store, checkpoints)
             tracked.log_artifact(checkpoint, CHECKPOINTS)
         register_challenger(tracked, checkpoints[0], "a digest", 9, {}, flip=True)
         places = {
-            name: Path(model.artifact_location.removeprefix("file://")) for name, model in models(tracked).items()
+            name: local_folder(model.artifact_location, tracked.client.tracking_uri)
+            for name, model in models(tracked).items()
         }
         assert all(list(place.rglob("*.safetensors")) for place in places.values())
         drop_other_checkpoints(tracked, [checkpoints[2]])

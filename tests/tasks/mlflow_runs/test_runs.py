@@ -6,6 +6,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
+import tasks.mlflow_runs.runs
 from data_contracts.parameters import SyntheticParameters
 from data_contracts.store.digests import Identity
 from data_contracts.store.folders import find_stage
@@ -90,6 +91,23 @@ def test_two_pipelines_of_one_digest_at_once_have_a_run_each_and_end_each_as_it_
     assert one.client.get_run(other.run_id).info.status == "FAILED"
     with track_pipeline(empty_store, of) as resumed:
         assert resumed.run_id == other.run_id  # the failed one is taken up; the finished one is not
+
+
+def test_a_run_that_its_owner_finishes_while_another_pipeline_looks_for_one_stays_finished(empty_store, monkeypatch):
+    of, search = identity(kind="pipelines"), find_runs
+    owner = track_pipeline(empty_store, of)
+    first = owner.__enter__()
+
+    def search_and_then_it_ends(*arguments):
+        found = search(*arguments)
+        assert found[0].info.status == "RUNNING"
+        owner.__exit__(None, None, None)
+        return found
+
+    monkeypatch.setattr(tasks.mlflow_runs.runs, "find_runs", search_and_then_it_ends)
+    with track_pipeline(empty_store, of) as second:
+        assert second.run_id != first.run_id
+        assert first.client.get_run(first.run_id).info.status == "FINISHED"
 
 
 def test_a_decision_whose_process_was_killed_does_not_go_on_running_once_the_next_is_taken(empty_store):

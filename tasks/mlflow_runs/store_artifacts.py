@@ -1,0 +1,185 @@
+"""MLflow artifacts of a store, at URIs that hold no absolute path: `uplift-store:/mlartifacts/...`.
+
+MLflow loads `open_repository` as a plugin (entry point `mlflow.artifact_repository`). The URI means the folder of that
+name next to the SQLite database that this process is connected to. With a tracking server the same folder is reached
+through the server. A store can therefore be moved or copied, and no URI leads out of it.
+"""
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlsplit
+
+from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repo import ArtifactRepository
+from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
+from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository
+
+from data_contracts.errors import InputError
+from data_contracts.store.sqlite import sqlite_file
+
+FOLDER = "mlartifacts"
+SCHEME = "uplift-store"
+LOCATION = f"{SCHEME}:/{FOLDER}"
+MARKER = ".uplift-store"  # a server that does not list this file serves another folder
+
+_connected: Path | str | None = None
+
+
+def follow(tracking_uri: str) -> None:
+    """Resolve the URIs of this process in another store from now on.
+
+    MLflow's client caches repositories by run id, and a copy of a store has the run ids of the original.
+    """
+    global _connected
+    database = sqlite_file(tracking_uri)
+    _connected = database.parent if database else tracking_uri
+
+
+def open_repository(
+    artifact_uri: str, tracking_uri: str | None = None, registry_uri: str | None = None
+) -> ArtifactRepository:
+    """Open the repository behind a `uplift-store:` URI.
+
+    Raises
+    ------
+    MlflowException
+        The URI leads out of the store, or no store is connected.
+    """
+    place, path = _place(tracking_uri or _current_uri()), _path_of(artifact_uri)
+    if isinstance(place, Path):
+        return StoreArtifactRepository(place, path)
+    _must_serve_its_store(place)
+    return MlflowArtifactsRepository(f"mlflow-artifacts:/{path}", place, registry_uri)
+
+
+class StoreArtifactRepository(LocalArtifactRepository):
+    """Artifacts in a folder of a store on this machine."""
+
+    def __init__(self, root: Path, path: PurePosixPath) -> None:
+        self._own_root = None if root == _connected else root  # else a client of another store than the connected one
+        self._path = path
+        super().__init__((root / FOLDER / path).as_uri())
+
+    @property
+    def artifact_dir(self) -> str:
+        """The folder, checked to be in the store."""
+        folder = self._root / FOLDER / self._path
+        _must_be_inside(folder, self._root)
+        return str(folder)
+
+    @property
+    def _root(self) -> Path:
+        root = self._own_root or _connected
+        if not isinstance(root, Path):
+            raise MlflowException.invalid_parameter_value(
+                f"{self._path}: the artifacts are not in a folder of this machine"
+            )
+        return root
+
+    def log_artifact(self, local_file: str, artifact_path: str | None = None) -> None:
+        """Copy a file into the folder."""
+        with _write_errors(self.artifact_dir):
+            super().log_artifact(local_file, artifact_path)
+
+    def log_artifacts(self, local_dir: str, artifact_path: str | None = None) -> None:
+        """Copy the files of a folder into the folder."""
+        with _write_errors(self.artifact_dir):
+            super().log_artifacts(local_dir, artifact_path)
+
+    def delete_artifacts(self, artifact_path: str | None = None) -> None:
+        """Delete a file, a folder, or all artifacts together with the parent folder named after the run or model."""
+        folder = self._root / FOLDER / self._path
+        if artifact_path:
+            delete_inside(folder / artifact_path, folder)
+        else:
+            delete_inside(folder, self._root)
+
+
+def local_folder(artifact_uri: str, tracking_uri: str | None = None) -> Path | None:
+    """Return the folder of this machine behind an artifact URI, or None if a server or a bucket has the artifacts."""
+    parts = urlsplit(artifact_uri)
+    if parts.scheme == SCHEME:
+        place = _place(tracking_uri or _current_uri())
+        return place / FOLDER / _path_of(artifact_uri) if isinstance(place, Path) else None
+    return Path(unquote(parts.path)) if parts.scheme in ("", "file") else None
+
+
+def delete_inside(path: Path, root: Path) -> None:
+    """Delete a file or folder below `root` and its parent if that is empty then; a symlink is removed, not followed.
+
+    Raises
+    ------
+    InputError
+        The path is not below `root`.
+    """
+    if ".." in path.parts or path.absolute() == root.absolute():
+        raise InputError(f"{path}: is not inside the store {root}; not deleted")
+    _must_be_inside(path.parent, root)
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+    with suppress(OSError):  # other artifacts are in it
+        path.parent.rmdir()
+
+
+def _must_be_inside(folder: Path, root: Path) -> None:
+    if not folder.resolve().is_relative_to(root.resolve()):
+        raise InputError(f"{folder}: is outside the store {root} (a symbolic link?); not touched")
+
+
+def _path_of(artifact_uri: str) -> PurePosixPath:
+    """The path below `mlartifacts`."""
+    parts = urlsplit(artifact_uri)
+    path = PurePosixPath(parts.path)
+    if parts.netloc or parts.query or parts.fragment or ".." in path.parts or path.parts[:2] != ("/", FOLDER):
+        raise MlflowException.invalid_parameter_value(f"{artifact_uri}: expected {LOCATION}/...")
+    return path.relative_to(f"/{FOLDER}")
+
+
+def _place(tracking_uri: str) -> Path | str:
+    """The folder of the SQLite database, or the address of the server."""
+    if tracking_uri.startswith(("http://", "https://")):
+        return tracking_uri
+    database = sqlite_file(tracking_uri)
+    if database is None:
+        raise MlflowException.invalid_parameter_value(
+            f"{LOCATION}: the tracking URI must be a SQLite file or an MLflow server, not"
+            f" {tracking_uri.partition(':')[0] or 'empty'}"
+        )
+    return database.parent
+
+
+def _current_uri() -> str:
+    import mlflow  # this module is loaded while MLflow itself is
+
+    if not mlflow.is_tracking_uri_set():
+        raise MlflowException.invalid_parameter_value(f"{LOCATION}: set MLFLOW_TRACKING_URI to the store's database")
+    return str(mlflow.get_tracking_uri())
+
+
+@lru_cache
+def _must_serve_its_store(server: str) -> None:
+    listed = MlflowArtifactsRepository("mlflow-artifacts:/", server).list_artifacts()
+    if all(file.path != MARKER for file in listed):
+        raise MlflowException.invalid_parameter_value(
+            f"the MLflow server {server} does not serve the artifacts of its store: start it with"
+            f" --artifacts-destination STORE/{FOLDER}, STORE being the folder of its mlflow.db"
+        )
+
+
+@contextmanager
+def _write_errors(folder: str) -> Iterator[None]:
+    """Turn what only a person can repair into an InputError; a stage is tried again after any other error."""
+    try:
+        yield
+    except OSError as error:  # MLflow's copy of a folder raises one without a number
+        for reason in map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)):
+            if reason in str(error):
+                raise InputError(f"{folder}: artifacts cannot be written ({reason})") from error
+        raise

@@ -1,0 +1,155 @@
+"""A store is moved or copied as a whole: every command works on the new place and nothing touches the old one."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from prefect.settings import PREFECT_API_URL
+
+from data_contracts.store.sqlite import sqlite_uri
+from tasks.mlflow_runs.names import EXPERIMENT, MODEL_NAME, store_id
+from tests.flows.conftest import TINY
+from tests.flows.test_mlflow_server import serving
+from tests.tasks.keypoint_files.writing import alphapose, body, seen_by, triples
+
+CHAMPION = f"models:/{MODEL_NAME}@champion"
+SETTINGS = [word for setting in TINY for word in ("--set", setting)]
+
+
+def uplift(store: Path, *commands: list[str]) -> str:
+    """Output of commands on a store, in one process of their own."""
+    words = [[*command, "--store", str(store)] for command in commands]
+    code = "import json, sys; from flows.command_line import app\n"
+    code += "for words in json.loads(sys.argv[1]): app(words, standalone_mode=False)"
+    environment = {**os.environ, "PREFECT_API_URL": PREFECT_API_URL.value() or ""}
+    environment.pop("MLFLOW_TRACKING_URI", None)
+    command = [sys.executable, "-c", code, json.dumps(words)]
+    done = subprocess.run(command, env=environment, cwd=store.parent, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def copy(store: Path, to: Path) -> Path:
+    subprocess.run(["cp", "-a", str(store), str(to)], check=True)
+    return to
+
+
+def files(folder: Path) -> dict[str, str]:
+    """Path -> SHA-256 of every file."""
+    found = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in found}
+
+
+def client_of(store: Path) -> MlflowClient:
+    uri = sqlite_uri(store / "mlflow.db")
+    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def use_everything(store: Path, keypoints: Path, windows: str, out: Path) -> None:
+    """Every command that reads or writes a model or a run in MLflow."""
+    uplift(
+        store,
+        ["lift", str(keypoints), "--model", CHAMPION, "--out", str(out / "lifted")],
+        ["export", CHAMPION, "--onnx", "--out", str(out / "model.onnx")],
+        ["evaluate", windows, "--model", CHAMPION, *SETTINGS],
+        ["pipeline", "--start-from", "champion", *SETTINGS],
+        ["compare", f"models:/{MODEL_NAME}/1", f"models:/{MODEL_NAME}/2"],
+        ["promote", *SETTINGS],
+    )
+    assert (out / "lifted" / "motion.npz").is_file()
+    client = client_of(store)
+    for alias, version in (("previous", "1"), ("champion", "2")):  # whatever the promotion decided
+        client.set_registered_model_alias(MODEL_NAME, alias, version)
+    lineage = uplift(store, ["rollback", "--reason", "a test"], ["lineage", CHAMPION])
+    assert str(client.get_model_version_by_alias(MODEL_NAME, "champion").version) == "1"
+    assert "finetune" in lineage
+
+
+@pytest.fixture
+def original(outcome, store, tmp_path) -> Path:
+    """A store with a pipeline run whose model is the champion."""
+    copied = copy(store, tmp_path / "original")
+    uplift(copied, ["lineage", f"models:/{MODEL_NAME}/1"])  # it gets an id of its own
+    client_of(copied).set_registered_model_alias(MODEL_NAME, "champion", "1")
+    return copied
+
+
+@pytest.fixture
+def keypoints(tmp_path) -> Path:
+    file = tmp_path / "walk.json"
+    file.write_text(json.dumps(alphapose([triples(seen_by("coco17", body(40, (300.0, 400.0))))], people=[1])))
+    return file
+
+
+def test_a_copy_and_a_moved_store_work_and_do_not_touch_each_other(original, outcome, keypoints, tmp_path):
+    windows, before, name = Path(outcome["stages"]["convert"]["folder"]).name, files(original), store_id(original)
+    other = copy(original, tmp_path / "other")
+    removed = json.loads(uplift(other, ["pipeline", *SETTINGS], ["gc", "--keep-last", "1", "--json"]).splitlines()[-1])[
+        "removed"
+    ]
+    assert removed["MLflow runs"]["count"] >= 1
+    assert files(original) == before
+    assert store_id(other) != name
+
+    moved = original.rename(tmp_path / "moved")
+    use_everything(other, keypoints, windows, tmp_path / "of-other")
+    assert files(moved) == before
+    before = files(other)
+    use_everything(moved, keypoints, windows, tmp_path / "of-moved")
+    assert store_id(moved) == name
+    assert files(other) == before
+    assert not original.exists()
+
+
+def get(address: str) -> bytes:
+    with urllib.request.urlopen(address, timeout=60) as answer:
+        return bytes(answer.read())
+
+
+def test_a_server_on_a_copy_shows_and_stores_the_artifacts_of_the_copy(original, outcome, tmp_path):
+    other, run = copy(original, tmp_path / "other"), outcome["mlflow_run"]
+    before, folder = files(original), other / "mlartifacts" / run / "artifacts"
+    (folder / "note.txt").write_text("the copy's")
+    command = [sys.executable, "-m", "mlflow", "server", "--workers", "1"]
+    command += ["--backend-store-uri", sqlite_uri(other / "mlflow.db")]
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    environment.pop("MLFLOW_TRACKING_URI", None)
+    served = [*command, "--artifacts-destination", str(other / "mlartifacts")]
+    uplift(other, ["lineage", f"models:/{MODEL_NAME}/1"])
+    with serving(served, "/health", tmp_path / "server.log", environment) as address:
+        assert get(f"{address}/get-artifact?path=note.txt&run_uuid={run}") == b"the copy's"
+        listed = json.loads(get(f"{address}/api/2.0/mlflow/artifacts/list?run_id={run}"))
+        assert "note.txt" in [file["path"] for file in listed["files"]]
+        client = MlflowClient(tracking_uri=address, registry_uri=address)
+        model = client.get_model_version(MODEL_NAME, "1").source.rpartition("/")[2]
+        pages = f"{address}/ajax-api/2.0/mlflow/logged-models/{model}/artifacts"
+        assert "MLmodel" in get(f"{pages}/directories").decode()
+        assert b"python_function" in get(f"{pages}/files?artifact_file_path={urllib.parse.quote('MLmodel')}")
+        client.log_text(run, "through the server", "more.txt")
+        assert (folder / "more.txt").read_text() == "through the server"
+        assert Path(client.download_artifacts(run, "note.txt", str(tmp_path))).read_text() == "the copy's"
+        experiment = client.get_experiment_by_name(EXPERIMENT).experiment_id
+        assert client.create_run(experiment).info.artifact_uri.startswith("uplift-store:/mlartifacts/")
+    with serving(command, "/health", tmp_path / "other-server.log", environment) as address:
+        assert get(f"{address}/get-artifact?path=note.txt&run_uuid={run}") == b"the copy's"
+        with pytest.raises(MlflowException, match="start it with --artifacts-destination STORE/mlartifacts"):
+            MlflowClient(tracking_uri=address).list_logged_model_artifacts(model)
+    assert files(original) == before
+
+
+def test_mlflow_gc_in_a_copy_deletes_the_files_of_the_copy(original, outcome, tmp_path):
+    other, run = copy(original, tmp_path / "other"), outcome["mlflow_run"]
+    before = files(original)
+    client_of(other).delete_run(run)
+    command = [sys.executable, "-m", "mlflow", "gc", "--backend-store-uri", sqlite_uri(other / "mlflow.db")]
+    subprocess.run([*command, "--tracking-uri", sqlite_uri(other / "mlflow.db"), "--run-ids", run], check=True)
+    assert not (other / "mlartifacts" / run / "artifacts").exists()
+    assert files(original) == before
