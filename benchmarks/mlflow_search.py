@@ -22,9 +22,8 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
-from benchmarks.status import fill
-
 from benchmarks.stack import ask, free_ports
+from benchmarks.status import fill
 from flows.stack.parts import MLFLOW_APP, answers
 
 SERVERS = {"as it is": [], "as `uplift up` starts it": ["--app-name", MLFLOW_APP]}

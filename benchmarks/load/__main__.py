@@ -27,11 +27,10 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.status import fill
-
 from benchmarks.load.memory import FIRST, PARTS, Sampler, go_before, memory, memory_table, parts_of
 from benchmarks.load.pages import WHEN, Visit, pages_table, visits
 from benchmarks.stack import COUNTED, Servers, stack, start_run, tiny, until_ended
+from benchmarks.status import fill
 
 SAMPLES, PAGES = "samples.csv", "pages.csv"
 

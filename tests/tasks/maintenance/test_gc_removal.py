@@ -139,7 +139,7 @@ def test_a_run_that_a_person_deleted_in_mlflow_can_be_restored(history):
 
 def test_an_experiment_that_a_person_deleted_in_mlflow_can_be_restored(history):
     [history.pipeline() for _ in range(2)]
-    other = history.client.create_experiment("other")
+    other = history.client.create_experiment("other", (history.store / "other").as_uri())
     run_id = history.client.create_run(other).info.run_id
     history.client.log_text(run_id, "text", "file.txt")
     history.client.delete_experiment(other)
@@ -231,7 +231,8 @@ def test_gc_in_a_copy_of_a_store_with_absolute_artifact_uris_removes_nothing_of_
             connection.execute(f"UPDATE {table} SET {column} = replace({column}, 'uplift-store:/mlartifacts', '{old}')")
     before = files_below(history.store)
     shutil.copytree(history.store, copy)
-    out, err = start_gc(copy, 1).communicate(timeout=300)
+    out, errors = start_gc(copy, 1).communicate(timeout=300)
+    assert out, errors
     assert files_below(history.store) == before
     outcome = json.loads(out.splitlines()[-1])
     assert any(runs[0].run in line and "outside" in line for line in outcome["skipped"])
