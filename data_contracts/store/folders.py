@@ -21,6 +21,7 @@ from data_contracts.store.code_version import code_version
 from data_contracts.store.digests import CONTRACT_VERSION, KINDS, Identity, Kind, file_digest, remember_digest
 from data_contracts.store.locks import hold
 from data_contracts.store.manifests import MANIFEST, package_versions, read_manifest, rebuild, write_manifest
+from data_contracts.store.sequence import SEQUENCE, next_sequence
 
 CHECKPOINT_FILE = "model.safetensors"  # of a run folder: its best network
 
@@ -91,7 +92,7 @@ def open_stage(store: Path, identity: Identity, resume: bool = False) -> Iterato
         with _working(folder, identity, resume) as stage:
             yield stage
             stage.seconds = time.perf_counter() - start
-            manifest = _manifest(stage)
+            manifest = _manifest(stage) | {SEQUENCE: next_sequence(store)}
             write_manifest(stage.folder, manifest)
         stage.folder.replace(folder)
         _sync(folder.parent)

@@ -1,42 +1,41 @@
-"""A store's state as a person reads it, on one screen."""
+"""Tables and lines of `uplift status`; they fit one screen."""
 
 import time
 from collections.abc import Iterator
 from textwrap import shorten
-from typing import Any
 
 from rich.console import RenderableType
 from rich.table import Column, Table
 
 from data_contracts.report import METRICS
 from flows.terminal.printing import size
-from tasks.status import Status
+from tasks.maintenance.status import Status
 
 _SHOWN = ("mpjpe_mm", "p_mpjpe_mm", "pck_150", "mpjve_mm")
-_WIDE = 60  # characters of a reason, of what came of a night, and of a command line
+_WIDE = 60  # characters of a reason and of a command line
 
 
-def status_lines(status: Status, flow_runs: list[dict[str, Any]]) -> Iterator[RenderableType]:
-    """Nights, versions, what is at work, the disk, and what could not be asked."""
-    yield _nights(status)
+def status_lines(status: Status) -> Iterator[RenderableType]:
+    """Yield the pipeline runs, versions, work in progress, disk usage and errors."""
+    yield _pipeline_runs(status)
     yield _versions(status)
-    yield from _at_work(status, flow_runs)
+    yield from _work(status)
     yield _disk(status)
-    for what in status.unasked:
-        yield f"could not be asked: {what}"
+    for error in status.errors:
+        yield f"no answer: {error}"
 
 
-def _nights(status: Status) -> Table:
-    columns = (Column(name, no_wrap=True) for name in ("night (UTC)", "state", "took", "MPJPE", "version"))
-    table = Table(*columns, "what came of it", title="last nights")
-    for night in status.nights:
+def _pipeline_runs(status: Status) -> Table:
+    columns = (Column(name, no_wrap=True) for name in ("began (UTC)", "state", "took", "MPJPE", "version"))
+    table = Table(*columns, "promotion", title="last pipeline runs")
+    for run in status.pipeline_runs:
         table.add_row(
-            time.strftime("%Y-%m-%d %H:%M", time.gmtime(night.began)),
-            night.state.lower(),
-            _duration(night.seconds),
-            "" if night.mpjpe_mm is None else f"{night.mpjpe_mm:.1f} mm",
-            night.version or "",
-            shorten(night.promotion or "", _WIDE, placeholder=" ..."),
+            time.strftime("%Y-%m-%d %H:%M", time.gmtime(run.began)),
+            run.state.lower(),
+            _duration(run.seconds),
+            "" if run.mpjpe_mm is None else f"{run.mpjpe_mm:.1f} mm",
+            run.version or "",
+            shorten(run.promotion or "", _WIDE, placeholder=" ..."),
         )
     return table
 
@@ -50,19 +49,21 @@ def _versions(status: Status) -> Table:
     return table
 
 
-def _at_work(status: Status, flow_runs: list[dict[str, Any]]) -> Iterator[str]:
+def _work(status: Status) -> Iterator[str]:
     if status.benchmark:
-        yield f"versions meet on windows {status.benchmark}"
+        yield f"benchmark: windows {status.benchmark}"
     for run in status.running:
-        whose = _cut(run.holder) if run.holder else "nobody holds its lock: its process is dead, or on another machine"
-        yield f"at work: {run.name}, for {_duration(run.seconds)}; {whose}"
-    for lock, who in status.locks.items():
-        yield f"held: {lock}, by {_cut(who)}"
-    for flow in flow_runs:
+        owner = (
+            _cut(run.lock_owner) if run.lock_owner else "no process holds its lock: it is dead, or on another machine"
+        )
+        yield f"running: {run.name}, for {_duration(run.seconds)}; {owner}"
+    for lock, owner in status.locks.items():
+        yield f"locked: {lock}, by {_cut(owner)}"
+    for flow in status.flow_runs or []:
         since = f" since {flow['since'][:16].replace('T', ' ')}" if flow["since"] else ""
-        yield f"Prefect: {flow['flow']} {flow['name']}, {flow['state'].lower()}{since}"
-    if not (status.running or status.locks or flow_runs):
-        yield "nothing is at work"
+        yield f"Prefect: {flow['flow']} {flow['name']}, {(flow['state'] or '').lower()}{since}"
+    if not (status.running or status.locks or status.flow_runs):
+        yield "nothing is running"
 
 
 def _disk(status: Status) -> str:

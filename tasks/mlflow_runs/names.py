@@ -9,6 +9,7 @@ from data_contracts.errors import InputError
 
 EXPERIMENT = "pose-uplift"
 STAGE_TAG, DIGEST_TAG, STORE_TAG = "uplift.stage", "uplift.digest", "uplift.store"
+SEQUENCE_TAG = "uplift.sequence"  # number of a run, see `data_contracts.store.sequence`
 INPUTS_TAG, CODE_TAG = "uplift.inputs", "uplift.code"  # JSON: input -> digest; what `code_version` says
 VERSION_TAG = "uplift.version"  # of a pipeline: the number of the version that it registered
 PROMOTION_TAG = "uplift.promotion"  # of a decision: CHALLENGER-RIVAL, by their numbers

@@ -1,45 +1,23 @@
-"""What is taken out of MLflow for good: versions, LoggedModels and runs, rows and files.
-
-Each looks unfinished or deleted before its files go, so that a kill in the middle leaves nothing that seems whole, and
-whoever removes again finds it: a LoggedModel is FAILED first; of a run that is marked as deleted a tag says who did it,
-because what a person deleted in MLflow's UI is theirs to restore.
-"""
+"""Deletion of a LoggedModel and of artifacts by MLflow's public API."""
 
 from mlflow import MlflowClient
-from mlflow.entities import LoggedModel, LoggedModelStatus, Run
+from mlflow.entities import LoggedModel, LoggedModelStatus
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from data_contracts.errors import InputError
 from data_contracts.store.sqlite import sqlite_file
 from tasks.mlflow_runs.store_artifacts import delete_inside, local_folder
 
-REMOVING_TAG = "uplift.removing"
-
 
 def delete_model(client: MlflowClient, model: LoggedModel) -> None:
-    """As `mlflow gc` does, which a LoggedModel that is merely deleted waits for, with its files.
+    """Delete a LoggedModel and its files; MLflow keeps the row, marked as deleted, until `mlflow gc` is run.
 
-    A tracking server keeps the row, marked as deleted, until somebody runs `mlflow gc` there; the files it removes.
+    The model becomes FAILED first, so that an interrupted deletion leaves no model that looks complete.
     """
     if model.status == LoggedModelStatus.READY:
         client.finalize_logged_model(model.model_id, LoggedModelStatus.FAILED)
     delete_files(client, model.artifact_location)
     client.delete_logged_model(model.model_id)
-    store = client._tracking_client.store
-    if hasattr(store, "_hard_delete_logged_model"):
-        store._hard_delete_logged_model(model.model_id)
-
-
-def delete_run(client: MlflowClient, run: Run) -> None:
-    """The same of a run, whose LoggedModels are gone already."""
-    run_id = run.info.run_id
-    if run.info.lifecycle_stage == "active":
-        client.set_tag(run_id, REMOVING_TAG, "uplift gc")
-        client.delete_run(run_id)
-    delete_files(client, str(run.info.artifact_uri))
-    store = client._tracking_client.store
-    if hasattr(store, "_hard_delete_run"):
-        store._hard_delete_run(run_id)
 
 
 def delete_files(client: MlflowClient, uri: str) -> None:

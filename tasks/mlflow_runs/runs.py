@@ -33,6 +33,7 @@ from data_contracts.store.digests import Identity
 from data_contracts.store.folders import Stage
 from data_contracts.store.locks import hold, taken
 from data_contracts.store.manifests import read_manifest
+from data_contracts.store.sequence import next_sequence
 from tasks.mlflow_runs.connection import connect
 from tasks.mlflow_runs.connection import make_database as make_database  # re-exported
 from tasks.mlflow_runs.connection import named_uri as named_uri
@@ -42,6 +43,7 @@ from tasks.mlflow_runs.names import (
     DIGEST_TAG,
     EXPERIMENT,
     INPUTS_TAG,
+    SEQUENCE_TAG,
     STAGE_TAG,
     STORE_TAG,
     owner_lock,
@@ -191,7 +193,7 @@ def track_decision(store: Path, stage: str, name: str, tags: dict[str, str]) -> 
     )
     for dead in search_stage_runs(client, left):
         client.set_terminated(dead.info.run_id, RunStatus.to_string(RunStatus.FAILED))
-    tags = {**ours, **tags}
+    tags = {**ours, SEQUENCE_TAG: str(next_sequence(store)), **tags}
     run = client.create_run(_experiment_id(client), tags=tags, run_name=name)
     with _ending(client, run.info.run_id) as tracked:
         yield tracked
@@ -259,7 +261,8 @@ def _owned(store: Path, run_id: str) -> Iterator[None]:
 
 
 def _create_run(client: MlflowClient, store: Path, name: str, stage: str, digest: str, parent_run: str | None) -> Run:
-    tags = {STAGE_TAG: stage, DIGEST_TAG: digest, STORE_TAG: store_id(store)}
+    number = str(next_sequence(store))
+    tags = {STAGE_TAG: stage, DIGEST_TAG: digest, STORE_TAG: store_id(store), SEQUENCE_TAG: number}
     tags |= {_PARENT_TAG: parent_run} if parent_run else {}
     return client.create_run(_experiment_id(client), tags=tags, run_name=name)
 

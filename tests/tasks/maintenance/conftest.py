@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.tasks.cleaning.history import History
+from tests.tasks.maintenance.history import History
 
 
 @pytest.fixture
 def history(empty_store: Path) -> History:
-    """Of a store in which nothing has been run."""
+    """History of an empty store."""
     return History(empty_store)

@@ -1,0 +1,1 @@
+"""Maintenance of a store: its status, and garbage collection."""

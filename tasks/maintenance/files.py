@@ -1,0 +1,62 @@
+"""Files of a store: sizes, lock files, and the removal of folders."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from data_contracts.store.digests import KINDS
+from data_contracts.store.locks import note_of, taken
+
+REMOVED, PARTIAL, LOCK = ".removed", ".partial", ".lock"  # endings of hidden names: `.<digest><ending>`
+_PLACES = (*dict.fromkeys(KINDS.values()), "pipelines")  # folders with the locks of stages and pipelines
+
+
+def hidden_names(store: Path, ending: str) -> list[Path]:
+    """Return all lock files, partial folders or removed folders of stages and pipelines."""
+    return [path for place in _PLACES for path in sorted((store / place).glob(f".*{ending}"))]
+
+
+def digest_in(path: Path) -> str:
+    """Return the digest in a hidden name."""
+    return path.name.removeprefix(".").rpartition(".")[0]
+
+
+def hide(folder: Path) -> Path | None:
+    """Rename a finished or partial folder to `.<digest>.removed`; return None if a process holds the stage's lock.
+
+    No reader looks for the new name, so a deletion that is interrupted never leaves part of a result under its name.
+    """
+    digest = folder.name.removeprefix(".").removesuffix(PARTIAL)
+    lock, removed = folder.with_name(f".{digest}{LOCK}"), folder.with_name(f".{digest}{REMOVED}")
+    with taken(lock) as ours:
+        if not ours:
+            return None
+        if removed.exists():
+            shutil.rmtree(removed)
+        folder.replace(removed)
+        note_of(lock).unlink(missing_ok=True)
+        lock.unlink(missing_ok=True)  # a process that waits for the lock then opens a new file
+    return removed
+
+
+def size_of(path: Path) -> int:
+    """Return the bytes of a file, or of all files below a folder; links are not followed."""
+    try:
+        if not path.is_dir() or path.is_symlink():
+            return path.lstat().st_size
+        return sum(_sizes(str(path)))
+    except OSError:
+        return 0
+
+
+def _sizes(folder: str) -> Iterator[int]:
+    with os.scandir(folder) as entries:  # faster than Path.rglob
+        for entry in entries:
+            try:
+                if entry.is_dir(follow_symlinks=False):
+                    yield from _sizes(entry.path)
+                else:
+                    yield entry.stat(follow_symlinks=False).st_size
+            except OSError:  # the file was deleted in the meantime
+                continue

@@ -1,0 +1,240 @@
+"""Status of a store: its last pipeline runs, the versions with an alias, work in progress, and disk usage.
+
+MLflow and Prefect are asked through their clients. A question that fails becomes a line of `errors`.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from shutil import disk_usage
+from time import time
+from typing import Any, TypeVar
+
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.entities.model_registry import ModelVersion
+
+from data_contracts.errors import InputError
+from data_contracts.report import METRICS
+from data_contracts.run_names import PIPELINE
+from data_contracts.store.digests import KINDS
+from data_contracts.store.locks import holder
+from tasks.maintenance.files import LOCK, hidden_names, size_of
+from tasks.maintenance.tracking import mlflow_errors, tracking_client
+from tasks.mlflow_runs.names import (
+    BENCHMARK_TAG,
+    CHALLENGER,
+    CHAMPION,
+    DIGEST_TAG,
+    EXPERIMENT,
+    ID_FILE,
+    PREVIOUS,
+    SEQUENCE_TAG,
+    STAGE_TAG,
+    STORE_TAG,
+    VERSION_TAG,
+    owner_lock,
+    store_id,
+)
+from tasks.mlflow_runs.registry import model_versions, registered_tags
+
+T = TypeVar("T")
+SCORES = tuple(f"test/{name}" for name in METRICS)
+MLFLOW_SECONDS, PREFECT_SECONDS = 3, 2.0  # longest wait for an answer of a server
+_RUNNING_LIMIT = 20
+_FLOW_STATES = ("RUNNING", "PENDING", "PAUSED", "CANCELLING")
+
+
+@dataclass(frozen=True)
+class PipelineRun:
+    """A pipeline run. `seconds`: until now if it is running; `promotion`: decision about its version, if known."""
+
+    began: float
+    name: str
+    state: str
+    seconds: float
+    mpjpe_mm: float | None
+    version: str | None
+    promotion: str | None
+    run_id: str
+
+
+@dataclass(frozen=True)
+class RunningRun:
+    """An MLflow run that has not ended. `lock_owner`: the process with its lock; None if that process is dead."""
+
+    stage: str
+    name: str
+    seconds: float
+    run_id: str
+    lock_owner: str | None
+
+
+@dataclass
+class Status:
+    """Status of a store. `versions`: alias -> number and scores; `locks`: lock file -> process that holds it.
+
+    `flow_runs`: None if Prefect did not answer. `errors`: questions that MLflow or Prefect did not answer.
+    """
+
+    store: str
+    pipeline_runs: list[PipelineRun] = field(default_factory=list)
+    versions: dict[str, dict[str, Any]] = field(default_factory=dict)
+    benchmark: str | None = None
+    running: list[RunningRun] = field(default_factory=list)
+    flow_runs: list[dict[str, str | None]] | None = None
+    locks: dict[str, str] = field(default_factory=dict)
+    disk: dict[str, dict[str, int]] = field(default_factory=dict)
+    free_bytes: int = 0
+    errors: list[str] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the status as `--json` prints it."""
+        return asdict(self)
+
+
+def read_status(store: Path, last: int = 5) -> Status:
+    """Return the status with the last `last` pipeline runs; it changes nothing in the store, MLflow or Prefect.
+
+    Raises
+    ------
+    InputError
+        The store does not exist.
+    """
+    if not store.is_dir():
+        raise InputError(f"{store}: no such store")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(MLFLOW_SECONDS))
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    status = Status(str(store), free_bytes=disk_usage(store).free, disk=_disk(store))
+    locks = [*hidden_names(store, LOCK), *sorted(store.glob(".*.lock"))]
+    status.locks = {str(path.relative_to(store)): owner for path in locks if (owner := holder(path))}
+    _ask(status, partial(_read_mlflow, status, store, last))
+    status.flow_runs = _ask(status, running_flow_runs)
+    return status
+
+
+def running_flow_runs(limit: int = 20) -> list[dict[str, str | None]]:
+    """Return `flow`, `name`, `state` and `since` (ISO 8601) of the flow runs that run or wait, the newest first.
+
+    Raises
+    ------
+    InputError
+        `PREFECT_API_URL` is not set, or the server does not answer.
+    """
+    import httpx
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowFilter, FlowFilterId, FlowRunFilter
+    from prefect.client.schemas.sorting import FlowRunSort
+    from prefect.settings import get_current_settings
+
+    url = get_current_settings().api.url
+    if not url:
+        raise InputError("Prefect: PREFECT_API_URL is not set")
+    wanted = FlowRunFilter.model_validate({"state": {"type": {"any_": _FLOW_STATES}}})
+    try:
+        with get_client(httpx_settings={"timeout": PREFECT_SECONDS}, sync_client=True) as client:
+            runs = client.read_flow_runs(flow_run_filter=wanted, sort=FlowRunSort.START_TIME_DESC, limit=limit)
+            ids = FlowFilter(id=FlowFilterId(any_=sorted({run.flow_id for run in runs})))
+            flows = {flow.id: flow.name for flow in client.read_flows(flow_filter=ids)} if runs else {}
+    except (httpx.HTTPError, httpx.InvalidURL, RuntimeError, ValueError) as error:
+        raise InputError(f"Prefect: {url} does not answer ({error!r:.200})") from error
+    return [
+        {
+            "flow": flows.get(run.flow_id, "?"),
+            "name": run.name,
+            "state": run.state_name,
+            "since": run.start_time.isoformat() if run.start_time else None,
+        }
+        for run in runs
+    ]
+
+
+def _ask(status: Status, question: Callable[[], T]) -> T | None:
+    try:
+        return question()
+    except InputError as error:
+        status.errors.append(str(error))
+        return None
+
+
+def _read_mlflow(status: Status, store: Path, last: int) -> None:
+    client = tracking_client(store)
+    with mlflow_errors():
+        versions = {str(version.version): version for version in model_versions(client)}
+        aliases = {alias: version for version in versions.values() for alias in version.aliases}
+        order = [CHAMPION, CHALLENGER, PREVIOUS]
+        for alias in sorted(aliases, key=lambda alias: order.index(alias) if alias in order else len(order)):
+            status.versions[alias] = _scores(aliases[alias])
+        status.benchmark = registered_tags(client).get(BENCHMARK_TAG)
+        if (store / ID_FILE).is_file():
+            runs = _runs(client, store, f"tags.`{STAGE_TAG}` = '{PIPELINE}'", last)
+            status.pipeline_runs = [_pipeline_run(run, versions) for run in runs]
+            running = _runs(client, store, "attributes.status = 'RUNNING'", _RUNNING_LIMIT)
+            status.running = [_running_run(store, run) for run in running]
+
+
+def _runs(client: MlflowClient, store: Path, condition: str, limit: int) -> list[Run]:
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    if experiment is None:
+        return []
+    own = f"{condition} and tags.`{STORE_TAG}` = '{store_id(store)}'"
+    order = [f"tags.`{SEQUENCE_TAG}` DESC", "start_time DESC"]
+    return list(client.search_runs([experiment.experiment_id], own, max_results=limit, order_by=order))
+
+
+def _pipeline_run(run: Run, versions: dict[str, ModelVersion]) -> PipelineRun:
+    version = run.data.tags.get(VERSION_TAG)
+    began = run.info.start_time / 1000
+    return PipelineRun(
+        began=began,
+        name=run.info.run_name or "",
+        state=run.info.status,
+        seconds=round((run.info.end_time / 1000 if run.info.end_time else time()) - began, 1),
+        mpjpe_mm=run.data.metrics.get("test/mpjpe_mm"),
+        version=version,
+        promotion=_promotion(versions[version]) if version in versions else None,
+        run_id=run.info.run_id,
+    )
+
+
+def _running_run(store: Path, run: Run) -> RunningRun:
+    stage, digest = run.data.tags.get(STAGE_TAG, ""), run.data.tags.get(DIGEST_TAG, "")
+    of_stage = store / KINDS.get(stage, stage) / f".{digest}{LOCK}"
+    lock = owner_lock(store, run.info.run_id) if stage == PIPELINE else of_stage
+    seconds = round(time() - run.info.start_time / 1000, 1)
+    return RunningRun(stage, run.info.run_name or "", seconds, run.info.run_id, holder(lock))
+
+
+def _scores(version: ModelVersion) -> dict[str, Any]:
+    scores = {key.removeprefix("test/"): float(version.tags[key]) for key in SCORES if key in version.tags}
+    return {"version": str(version.version), "scores": scores, "promotion": _promotion(version)}
+
+
+def _promotion(version: ModelVersion) -> str | None:
+    if "promotion.promoted" not in version.tags:
+        return None
+    decision = "promoted" if version.tags["promotion.promoted"] == "True" else "not promoted"
+    reason = version.tags.get("promotion.reason")
+    return f"{decision}: {reason}" if reason else decision
+
+
+def _disk(store: Path) -> dict[str, dict[str, int]]:
+    """Return number and bytes of folders by kind: stages, MLflow's artifacts and database, unfinished folders."""
+    disk: dict[str, dict[str, int]] = {}
+
+    def add(kind: str, path: Path) -> None:
+        entry = disk.setdefault(kind, {"count": 0, "bytes": 0})
+        entry["count"] += 1
+        entry["bytes"] += size_of(path)
+
+    for place in sorted(store.iterdir()):
+        if not place.is_dir():
+            add("mlflow.db" if place.name.startswith("mlflow.db") else "other", place)
+        elif place.name not in KINDS.values():
+            add(place.name, place)
+        else:
+            for path in filter(Path.is_dir, place.iterdir()):
+                add("unfinished" if path.name.startswith(".") else place.name, path)
+    return disk

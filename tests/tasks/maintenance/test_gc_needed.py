@@ -1,0 +1,256 @@
+"""gc keeps everything that is needed and removes the rest from the store and from MLflow."""
+
+import json
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from data_contracts.errors import InputError
+from data_contracts.store.digests import file_digest
+from data_contracts.store.locks import hold
+from data_contracts.store.manifests import MANIFEST
+from tasks.maintenance.gc import collect
+from tasks.mlflow_runs.names import BENCHMARK_TAG, MODEL_NAME, PROMOTION_TAG
+from tests.tasks.maintenance.history import History, files_below, milliseconds
+
+TRAINED = ("pretrain", "finetune", "evaluate")  # stages that each pipeline run computes; the others are cached
+
+
+def removed(run) -> bool:
+    """Return whether all folders that only this pipeline run has made are gone."""
+    return not any(run.folders[stage].exists() for stage in TRAINED)
+
+
+def test_the_last_pipeline_runs_are_kept_and_nothing_is_left_of_the_others(history):
+    runs = [history.pipeline() for _ in range(5)]
+    assert all(map(history.whole, runs))
+    outcome = collect(history.store, 2, dry_run=False)
+    assert [history.whole(run) for run in runs] == [False, False, False, True, True]
+    assert all(map(removed, runs[:3]))
+    assert runs[0].folders["convert"].is_dir()  # the later runs use it
+    assert history.versions() == {run.version for run in runs[3:]}
+    assert history.model_ids() == {run.model for run in runs[3:]}
+    for run in runs[:3]:
+        assert not {run.run, *(run.runs[stage] for stage in TRAINED)} & history.run_ids()
+    left = [str(path) for path in history.store.rglob("*")]
+    assert not [path for run in runs[:3] for path in left if run.model in path or run.run in path]
+    assert outcome["since"] == milliseconds(3)
+    assert outcome["removed"]["runs"]["count"] == 6
+    assert outcome["skipped"] == []
+    assert collect(history.store, 2, dry_run=False)["items"] == []
+
+
+def test_mlflow_has_no_rows_of_what_gc_removed(history):
+    runs = [history.pipeline() for _ in range(3)]
+    collect(history.store, 1, dry_run=False)
+    for run_id in (runs[0].run, runs[0].runs["finetune"]):
+        with pytest.raises(MlflowException, match="not found"):
+            history.client.get_run(run_id)
+
+
+def test_a_dry_run_is_the_default_and_lists_what_gc_then_removes(history):
+    [history.pipeline() for _ in range(3)]
+    before = files_below(history.store)
+    listed = collect(history.store, 1)
+    assert files_below(history.store) == before
+    assert listed["dry_run"]
+    assert listed["removed"]["runs"]["bytes"] > 100
+    assert listed["removed"]["MLflow models"]["bytes"] == 2 * 64
+    assert listed["bytes"] == sum(item["bytes"] or 0 for item in listed["items"])
+    done = collect(history.store, 1, dry_run=False)
+    assert done["items"] == listed["items"]
+
+
+@pytest.mark.parametrize("clock_days", [-2.0, -400.0])
+def test_results_made_while_the_clock_was_back_are_newer_than_those_before(history, clock_days):
+    runs = [history.pipeline() for _ in range(2)]
+    history.clock_days = clock_days
+    tracks = [history.stage(None, "keypoints", "keypoints", {"source": str(n)}, 2 + n / 10, 0) for n in range(2)]
+    runs.append(history.pipeline())
+    history.clock_days = 0
+    tracks.append(history.stage(None, "keypoints", "keypoints", {"source": "9"}, 1.5, 0))
+    collect(history.store, 1, dry_run=False)
+    assert [history.whole(run) for run in runs] == [False, False, True]
+    assert [folder.is_dir() for folder in tracks] == [True, True, False]
+
+
+def test_a_version_with_an_alias_is_kept_with_everything_it_comes_from_and_was_scored_on(history):
+    runs = [history.pipeline(windows_seed=day) for day in range(5)]
+    history.crown(runs[0])
+    history.crown(runs[2], "previous")
+    collect(history.store, 1, dry_run=False)
+    for run, kept in zip(runs, (True, False, True, False, True), strict=True):
+        assert (run.version in history.versions()) == (run.model in history.model_ids()) == kept
+        for stage in ("convert", "pretrain", "finetune", "baselines", "evaluate"):
+            assert (run.folders[stage] / MANIFEST).is_file() == kept, stage
+            assert (run.runs[stage] in history.run_ids()) == kept, stage
+        assert (run.folders["ingest"] / MANIFEST).is_file()
+
+
+def test_a_cached_pipeline_run_keeps_the_results_of_an_old_one(history):
+    first = history.pipeline(seed=7)
+    others = [history.pipeline() for _ in range(3)]
+    again = history.pipeline(seed=7)
+    collect(history.store, 1, dry_run=False)
+    assert again.folders["finetune"] == first.folders["finetune"]
+    assert history.whole(again)
+    assert [removed(run) for run in others] == [True, True, False]  # the third has the last version
+    assert first.run not in history.run_ids()
+
+
+def test_the_windows_of_the_benchmark_are_kept(history):
+    runs = [history.pipeline(windows_seed=day) for day in range(3)]
+    history.client.set_registered_model_tag(MODEL_NAME, BENCHMARK_TAG, runs[0].digests["convert"])
+    collect(history.store, 1, dry_run=False)
+    assert [run.folders["convert"].is_dir() for run in runs] == [True, False, True]
+    assert runs[0].folders["baselines"].is_dir()
+    assert removed(runs[0])
+
+
+def test_everything_since_the_start_of_the_oldest_kept_pipeline_run_is_kept(history):
+    old, *_ = [history.pipeline(windows_seed=day) for day in range(3)]
+    by_hand = history.stage(None, "runs", "pretrain", {"windows": old.digests["convert"]}, 2.2, 99)
+    failed = history.run("pretrain", "0" * 16, {"windows": old.digests["convert"]}, 2.5, "FAILED")
+    older = history.run("pretrain", "1" * 16, {}, 1.5, "FAILED")
+    collect(history.store, 1, dry_run=False)
+    assert by_hand.is_dir()
+    assert old.folders["convert"].is_dir()  # the stage run by hand was trained on it
+    assert failed in history.run_ids()
+    assert older not in history.run_ids()
+
+
+def test_a_store_with_fewer_pipeline_runs_keeps_everything(history):
+    runs = [history.pipeline() for _ in range(3)]
+    assert collect(history.store, 4, dry_run=False)["items"] == []
+    assert all(map(history.whole, runs))
+
+
+def test_a_decision_about_a_kept_version_is_kept(history):
+    runs = [history.pipeline() for _ in range(4)]
+    about = [
+        history.run("promote", "", {}, 0.5, **{PROMOTION_TAG: f"{challenger.version}-{rival}"})
+        for challenger, rival in ((runs[0], "baselines"), (runs[1], runs[0].version), (runs[3], "baselines"))
+    ]
+    collect(history.store, 1, dry_run=False)
+    assert [run in history.run_ids() for run in about] == [False, False, True]
+
+
+def test_the_last_keypoints_and_motions_are_kept_without_the_models_that_lifted_them(history):
+    old = history.pipeline()
+    weights = file_digest(old.folders["finetune"] / "model.safetensors")
+    lifted = []
+    for number in range(4):
+        tracks = history.stage(None, "keypoints", "keypoints", {"source": str(number)}, number / 10, 0)
+        lifted.append(
+            history.stage(None, "motions", "lift", {"keypoints": tracks.name, "checkpoint": weights}, number / 10, 0)
+        )
+    [history.pipeline() for _ in range(2)]
+    collect(history.store, 2, dry_run=False)
+    assert [folder.is_dir() for folder in lifted] == [False, False, True, True]
+    assert len(list((history.store / "keypoints").glob("[!.]*"))) == 2
+    assert removed(old)
+
+
+def test_a_store_without_pipeline_runs_keeps_its_last_keypoints(history):
+    folders = [history.stage(None, "keypoints", "keypoints", {"source": str(n)}, n, 0) for n in range(4)]
+    collect(history.store, 3, dry_run=False)
+    assert [folder.is_dir() for folder in folders] == [False, True, True, True]
+    assert len(history.run_ids()) == 3
+
+
+def test_runs_and_versions_of_another_store_in_the_same_mlflow_are_kept(new_store, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{new_store('mlflow') / 'mlflow.db'}")
+    here, there = History(new_store("here")), History(new_store("there"))
+    of_here = [here.pipeline() for _ in range(3)]
+    there.source = "6" * 64
+    of_there = [there.pipeline() for _ in range(3)]
+    collect(here.store, 1, dry_run=False)
+    assert all(map(there.whole, of_there))
+    assert [here.whole(run) for run in of_here] == [False, False, True]
+    assert all(map(removed, of_here[:2]))
+
+
+def test_another_mlflow_than_that_of_the_pipeline_runs_is_refused(history, new_store, monkeypatch):
+    runs = [history.pipeline() for _ in range(3)]
+    elsewhere = f"sqlite:///{new_store('elsewhere') / 'mlflow.db'}"
+    History(new_store("third"))  # has the experiment
+    for dry_run in (True, False):
+        with monkeypatch.context() as patch:
+            patch.setenv("MLFLOW_TRACKING_URI", elsewhere)
+            with pytest.raises(InputError, match=r"has no run of|has no experiment"):
+                collect(history.store, 1, dry_run=dry_run)
+        with pytest.raises(InputError, match="not a store"):
+            collect(history.store / "absent", 1, dry_run=dry_run)
+        database = history.store / "mlflow.db"
+        database.rename(history.store / "away.db")
+        with pytest.raises(InputError, match="does not exist; set MLFLOW_TRACKING_URI"):
+            collect(history.store, 1, dry_run=dry_run)
+        database.with_name("away.db").rename(database)
+    assert all(map(history.whole, runs))
+
+
+def test_gc_removes_nothing_if_mlflow_cannot_be_read(history, monkeypatch):
+    runs = [history.pipeline() for _ in range(3)]
+
+    def locked(*_, **__):
+        raise MlflowException("database is locked")
+
+    for method in (
+        "search_runs",
+        "search_logged_models",
+        "search_model_versions",
+        "get_registered_model",
+        "get_experiment_by_name",
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(MlflowClient, method, locked)
+            with pytest.raises(InputError, match="database is locked; gc has removed nothing"):
+                collect(history.store, 1, dry_run=False)
+    assert all(map(history.whole, runs))
+
+
+def test_a_needed_folder_with_a_damaged_manifest_and_unknown_inputs_is_named_and_nothing_is_removed(history):
+    runs = [history.pipeline() for _ in range(3)]
+    manifest = runs[2].folders["finetune"] / MANIFEST
+    manifest.write_text(manifest.read_text().replace("finetune", "finetuned"))
+    assert collect(history.store, 1)["items"]  # the run in MLflow has the inputs
+    history.client.delete_tag(runs[2].runs["finetune"], "uplift.inputs")
+    with pytest.raises(InputError, match=str(runs[2].folders["finetune"])):
+        collect(history.store, 1, dry_run=False)
+    assert runs[0].folders["finetune"].is_dir()
+
+
+def test_everything_that_a_running_pipeline_may_use_is_kept(history):
+    runs = [history.pipeline(windows_seed=day) for day in range(3)]
+    other = history.folder("clips", "ingest", {"source": "6" * 64}, 0)
+    begun = history.run("pipeline", "f" * 16, {"source": history.source}, 5, "RUNNING")
+    (history.store / "pipelines").mkdir(exist_ok=True)
+    with hold(history.store / "pipelines" / f".{begun}.lock", "a pipeline"):
+        collect(history.store, 1, dry_run=False)
+        assert not any(map(removed, runs))
+        assert history.versions() == {run.version for run in runs}  # it may register their weights again
+        assert not other.exists()  # it comes from another source
+    collect(history.store, 1, dry_run=False)
+    assert [removed(run) for run in runs] == [True, True, False]
+
+
+def test_a_running_lift_keeps_the_model_it_reads(history):
+    runs = [history.pipeline() for _ in range(3)]
+    weights = file_digest(runs[0].folders["finetune"] / "model.safetensors")
+    history.run("lift", "e" * 16, {"checkpoint": weights}, 0.5, "RUNNING")
+    (history.store / "motions").mkdir(exist_ok=True)
+    with hold(history.store / "motions" / f".{'e' * 16}.lock", "a lift"):
+        collect(history.store, 1, dry_run=False)
+    assert runs[0].folders["finetune"].is_dir()
+    assert removed(runs[1])
+
+
+def test_no_folder_is_removed_while_the_inputs_of_a_running_stage_are_unknown(history):
+    runs = [history.pipeline() for _ in range(3)]
+    with hold(history.store / "runs" / f".{'e' * 16}.lock", "a stage"):
+        assert collect(history.store, 1, dry_run=False)["unknown_work"]
+        assert not any(map(removed, runs))
+        assert json.loads((runs[0].folders["pretrain"] / MANIFEST).read_text())
+    assert not collect(history.store, 1, dry_run=False)["unknown_work"]
+    assert removed(runs[0])

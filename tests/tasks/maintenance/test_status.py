@@ -1,0 +1,228 @@
+"""Status of a store: its contents, how fast the command answers, and what it reports if a server does not answer."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+from rich.console import Console
+
+from data_contracts.store.locks import hold
+from flows.terminal.status_tables import status_lines
+from tasks.maintenance.status import read_status
+from tasks.mlflow_runs.names import BENCHMARK_TAG, MODEL_NAME, VERSION_TAG, owner_lock
+from tests.tasks.maintenance.history import History, PipelineRun, files_below, milliseconds
+
+
+@pytest.fixture
+def history(empty_store, monkeypatch) -> History:
+    history = History(empty_store)
+    for name in ("MLFLOW_TRACKING_URI", "PREFECT_API_URL"):
+        monkeypatch.delenv(name, raising=False)
+    return history
+
+
+def score(history: History, run: PipelineRun, **promotion: str) -> None:
+    """Write what a pipeline run and a promotion write about a version."""
+    client = history.client
+    client.log_metric(run.run, "test/mpjpe_mm", 41.25)
+    client.set_tag(run.run, VERSION_TAG, run.version)
+    for key, value in {"test/mpjpe_mm": "41.25", "test/pck_150": "0.934", **promotion}.items():
+        client.set_model_version_tag(MODEL_NAME, run.version, key, value)
+
+
+def mlflow_errors(status) -> list[str]:
+    return [error for error in status.errors if not error.startswith("Prefect")]
+
+
+def test_pipeline_runs_and_versions_are_listed_newest_first(history):
+    runs = [history.pipeline() for _ in range(2)]
+    history.clock_days = -5
+    runs.append(history.pipeline())
+    score(history, runs[2], **{"promotion.promoted": "False", "promotion.reason": "worse by 3 mm"})
+    history.crown(runs[0])
+    history.crown(runs[2], "challenger")
+    history.client.set_registered_model_tag(MODEL_NAME, BENCHMARK_TAG, "abc")
+    before = files_below(history.store)
+    status = read_status(history.store, last=2)
+    assert files_below(history.store) == before
+    newest, previous = status.pipeline_runs
+    assert newest.run_id == runs[2].run
+    assert newest.began == milliseconds(-3) / 1000
+    assert (newest.state, newest.seconds, newest.mpjpe_mm) == ("FINISHED", 1.0, 41.25)
+    assert (newest.version, newest.promotion) == (runs[2].version, "not promoted: worse by 3 mm")
+    assert (previous.run_id, previous.mpjpe_mm, previous.promotion) == (runs[1].run, None, None)
+    assert list(status.versions) == ["champion", "challenger"]
+    assert status.versions["champion"]["version"] == runs[0].version
+    assert status.versions["challenger"]["scores"] == {"mpjpe_mm": 41.25, "pck_150": 0.934}
+    assert status.benchmark == "abc"
+    assert mlflow_errors(status) == status.running == []
+    assert status.disk["runs"]["count"] == 6
+    assert status.disk["mlartifacts"]["bytes"] > 0
+    json.dumps(status.as_json())
+
+
+def test_running_runs_are_listed_with_their_process_and_dead_ones_without(history):
+    history.pipeline()
+    living, dead = (history.run("pipeline", digit * 16, {}, 3, "RUNNING") for digit in "ab")
+    training = history.run("pretrain", "c" * 16, {}, 4, "RUNNING")
+    (history.store / "pipelines").mkdir(exist_ok=True)
+    with (
+        hold(owner_lock(history.store, living), "a pipeline"),
+        hold(history.store / "runs" / f".{'c' * 16}.lock", "pretrain"),
+        hold(history.store / ".promotion.lock", "a promotion"),
+    ):
+        status = read_status(history.store)
+    owners = {run.run_id: run.lock_owner for run in status.running}
+    assert f"process {os.getpid()} " in owners[living]
+    assert f"process {os.getpid()} " in owners[training]
+    assert owners[dead] is None
+    assert set(status.locks) == {f"pipelines/.{living}.lock", f"runs/.{'c' * 16}.lock", ".promotion.lock"}
+    assert not read_status(history.store).locks
+
+
+@pytest.mark.parametrize("size", [0, 5_000, 200_000])
+def test_a_truncated_database_is_reported_in_one_line_next_to_the_rest(history, size):
+    history.pipeline()
+    database = history.store / "mlflow.db"
+    database.write_bytes(database.read_bytes()[:size])
+    began = time.monotonic()
+    status = read_status(history.store)
+    assert time.monotonic() - began < 30
+    (error,) = mlflow_errors(status)
+    assert "mlflow.db" in error
+    assert "\n" not in error
+    assert status.disk["runs"]["count"] == 2
+    assert database.stat().st_size == size
+
+
+def test_an_mlflow_that_cannot_be_read_is_reported_in_one_line_next_to_the_rest(history, monkeypatch):
+    history.pipeline()
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{unused.getsockname()[1]}")
+    status = read_status(history.store)
+    assert not status.pipeline_runs
+    assert len(mlflow_errors(status)) == 1
+    assert status.disk["runs"]["count"] == 2
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://127.0.0.1:1/mlflow")
+    assert "MLflow failed" in mlflow_errors(read_status(history.store))[0]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///nowhere/mlflow.db")
+    assert "does not exist" in mlflow_errors(read_status(history.store))[0]
+
+
+def test_a_relative_database_uri_is_read(history, monkeypatch):
+    history.pipeline()
+    monkeypatch.chdir(history.store.parent)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{history.store.name}/mlflow.db")
+    status = read_status(history.store)
+    assert len(status.pipeline_runs) == 1
+    assert mlflow_errors(status) == []
+
+
+class Silent(BaseHTTPRequestHandler):
+    """A server that accepts requests and does not answer in time."""
+
+    def do_POST(self):
+        time.sleep(20)
+
+    do_GET = do_POST
+
+    def log_message(self, *_):
+        """Log nothing."""
+
+
+@pytest.fixture
+def silent_server():
+    server = HTTPServer(("127.0.0.1", 0), Silent)
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    Thread(target=server.shutdown, daemon=True).start()
+
+
+def test_the_command_does_not_wait_for_a_silent_server_and_does_not_import_torch(history, silent_server):
+    score(history, history.pipeline())
+    code = (
+        "import sys; from flows.command_line import main; sys.argv[1:] = ['status', '--json', '--store', sys.argv[1]]\n"
+        "import atexit; atexit.register(lambda: print('torch' in sys.modules, file=sys.stderr))\nmain()"
+    )
+    environment = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
+    environment["PREFECT_API_URL"] = f"{silent_server}/api"
+    command = [sys.executable, "-c", code, str(history.store)]
+    run = subprocess.run(command, capture_output=True, text=True, check=True, env=environment, timeout=120)
+    assert run.stderr.splitlines()[-1] == "False"
+    printed = json.loads(run.stdout.splitlines()[-1])
+    assert printed["pipeline_runs"][0]["mpjpe_mm"] == 41.25
+    assert printed["flow_runs"] is None
+    assert f"Prefect: {silent_server}/api does not answer" in printed["errors"][0]
+    environment["MLFLOW_TRACKING_URI"] = silent_server
+    began = time.monotonic()
+    run = subprocess.run(command, capture_output=True, text=True, check=True, env=environment, timeout=120)
+    assert time.monotonic() - began < 60  # MLflow's own limit is 120 s for each of 8 attempts
+    printed = json.loads(run.stdout.splitlines()[-1])
+    assert len(printed["errors"]) == 2
+    assert printed["disk"]["runs"]["count"] == 2
+
+
+def test_the_status_fits_one_screen(history, capsys):
+    for _ in range(6):
+        score(history, history.pipeline(), **{"promotion.promoted": "False", "promotion.reason": "worse " * 60})
+    history.crown(history.pipelines[0])
+    history.run("pipeline", "a" * 16, {}, 9, "RUNNING")
+    status = read_status(history.store)
+    status.flow_runs = [{"flow": "promote", "name": "version 3", "state": "Suspended", "since": "2026-11-27T03:10:00Z"}]
+    console = Console(width=100, markup=False, emoji=False)
+    for line in status_lines(status):
+        console.print(line)
+    printed = capsys.readouterr().out
+    assert len(printed.splitlines()) <= 40
+    assert "41.2 mm" in printed
+    assert "no process holds its lock" in printed
+    assert "Prefect: promote version 3, suspended since 2026-11-27 03:10" in printed
+
+
+@pytest.fixture
+def server(history):
+    """Start MLflow's tracking server with the same database."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    uri = f"sqlite:///{history.store / 'mlflow.db'}"
+    program = Path(sys.executable).parent / "mlflow"
+    command = [program, "server", "--backend-store-uri", uri, "--port", str(port), "--workers", "1"]
+    environment = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
+    environment["PATH"] = f"{program.parent}:{environment['PATH']}"
+    process = subprocess.Popen(
+        command, env=environment, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    address, deadline = f"http://127.0.0.1:{port}", time.monotonic() + 180
+    while time.monotonic() < deadline:
+        try:
+            urllib.request.urlopen(f"{address}/health", timeout=2).close()
+            break
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.3)
+    yield address
+    os.killpg(process.pid, 15)
+    process.wait(timeout=60)
+
+
+def test_a_server_and_its_database_give_the_same_status(history, server, monkeypatch):
+    runs = [history.pipeline() for _ in range(2)]
+    score(history, runs[1], **{"promotion.promoted": "True"})
+    history.crown(runs[0])
+    own = read_status(history.store, 2)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")  # the machine may be busy
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
+    asked = read_status(history.store, 2)
+    assert asked.pipeline_runs == own.pipeline_runs
+    assert asked.versions == own.versions
+    assert len(asked.pipeline_runs) == 2
