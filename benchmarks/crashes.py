@@ -129,7 +129,7 @@ def survive(stack: Stack) -> None:
         stack.kill(victim)
         if victim != "flow run":
             wait_for("the end of the stack", lambda: not stack.is_up())
-            print([line for line in stack.terminal.read_text().splitlines() if "ended" in line], flush=True)
+            print([line for line in stack.terminal.read_text().splitlines() if "uplift: " in line], flush=True)
             stack.end()
             stack.start()
     wait_for("the pipeline run", lambda: stack.run.poll() is not None)

@@ -36,12 +36,20 @@ def run_service(name: str, command: list[str], log: Path) -> int:
         else:
             service = subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True)
         while service.poll() is None or (registers and service.returncode == 0):
-            if stop.wait(0.5) or not up.is_running():
+            if stop.wait(0.5) or not _is_alive(up):
                 _end(service, None if is_worker else workers.fileno())
                 return 0
     if not registers:
-        print(f"uplift: {name} ended with exit code {service.returncode}: {_reason(log)}; log: {log}", flush=True)
+        code = service.returncode
+        how = f"ended with exit code {code}: {_reason(log)}" if code >= 0 else f"got {signal.Signals(-code).name}"
+        print(f"uplift: {name} {how}; log: {log}", flush=True)
     return max(service.returncode, 1)
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    with suppress(psutil.Error):
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    return False
 
 
 def _open_private(log: Path) -> TextIO:
@@ -88,6 +96,6 @@ def _reason(log: Path) -> str:
 
 if __name__ == "__main__":
     service = sys.argv[1]
-    module = ["registration"] if service == "register" else ["services", service]
-    command = [sys.executable, "-m", f"flows.stack.{module[0]}", *module[1:]]
+    words = ["flows.command_line", "register", "--wait"] if service == "register" else ["flows.stack.services", service]
+    command = [sys.executable, "-m", *words]
     sys.exit(run_service(service, command, Path(os.environ["UPLIFT_STORE"]) / "logs" / f"{service}.log"))

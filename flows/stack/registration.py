@@ -1,6 +1,6 @@
 """Registration of work pools, deployments and automations on a Prefect server.
 
-`python -m flows.stack.registration`, a service of `uplift up`, also waits for the other services.
+Prefect reads `PREFECT_API_URL` when it is imported: call `use_servers` before an import of this module.
 """
 
 import subprocess
@@ -20,7 +20,7 @@ from prefect.workers.process import ProcessWorker
 from data_contracts.errors import InputError
 from flows.stack import automations
 from flows.stack.services import answers
-from flows.stack.settings import PASSWORD_FILE, ROOT, USER, StackSettings, read_settings, use_servers
+from flows.stack.settings import PASSWORD_FILE, ROOT, USER, StackSettings
 
 CONCURRENT_RUNS = {"cpu": 4, "cuda": 1}  # limits of new pools; a flow run needs 200 MB before it computes anything
 WAIT_SECONDS = 300.0
@@ -96,10 +96,8 @@ def _wait_for(service: str, is_ready: Callable[[], bool], settings: StackSetting
         time.sleep(0.5)
 
 
-def main() -> None:
+def register_when_ready(settings: StackSettings) -> None:
     """Register everything when Prefect answers, wait for the other services, and report how to use them."""
-    settings = read_settings()
-    use_servers(settings)
     _wait_for("prefect", lambda: answers(f"{settings.prefect_url}/api/health"), settings)
     register(settings)
     _wait_for("mlflow", lambda: answers(f"{settings.mlflow_url}/health"), settings)
@@ -114,10 +112,3 @@ def main() -> None:
         "\n    .venv/bin/prefect deployment run 'pipeline/nightly' --watch\n\nCtrl-C here ends everything.\n",
         flush=True,
     )
-
-
-if __name__ == "__main__":
-    try:
-        main()
-    except InputError as error:
-        sys.exit(f"uplift: {' '.join(str(error).split())}")

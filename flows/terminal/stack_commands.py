@@ -37,12 +37,16 @@ def env(store: Store = None) -> None:
 
 
 @stack.command()
-def register() -> None:
+def register(
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait until both servers and the workers of this machine are ready.")
+    ] = False,
+) -> None:
     """Create or update pools, deployments and automations on a Prefect server; `uplift up` does so at each start."""
     use_servers(settings := _settings())
-    from flows.stack.registration import register as create_or_update
+    from flows.stack import registration
 
-    create_or_update(settings)
+    (registration.register_when_ready if wait else registration.register)(settings)
 
 
 @automations.command("install")
