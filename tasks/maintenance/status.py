@@ -127,14 +127,17 @@ def running_flow_runs(limit: int = 20) -> list[dict[str, str | None]]:
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import FlowFilter, FlowFilterId, FlowRunFilter
     from prefect.client.schemas.sorting import FlowRunSort
-    from prefect.settings import get_current_settings
+    from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, get_current_settings, temporary_settings
 
     url = get_current_settings().api.url
     if not url:
         raise InputError("Prefect: PREFECT_API_URL is not set")
     wanted = FlowRunFilter.model_validate({"state": {"type": {"any_": _FLOW_STATES}}})
     try:
-        with get_client(httpx_settings={"timeout": PREFECT_SECONDS}, sync_client=True) as client:
+        with (
+            temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
+            get_client(httpx_settings={"timeout": PREFECT_SECONDS}, sync_client=True) as client,
+        ):
             runs = client.read_flow_runs(flow_run_filter=wanted, sort=FlowRunSort.START_TIME_DESC, limit=limit)
             ids = FlowFilter(id=FlowFilterId(any_=sorted({run.flow_id for run in runs})))
             flows = {flow.id: flow.name for flow in client.read_flows(flow_filter=ids)} if runs else {}
