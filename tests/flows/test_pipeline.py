@@ -19,10 +19,8 @@ from prefect.client.schemas.filters import (
 
 import flows.pipeline
 import flows.promote
-import flows.stage_flows
 from data_contracts.errors import InputError
 from data_contracts.parameters import IngestParameters, PromoteParameters
-from data_contracts.presets import load_preset
 from model.learning.checkpoints import load_network
 from model.network.lifting import lift
 from model.windows.loading import load_windows
@@ -226,26 +224,6 @@ def test_the_registered_model_lifts_as_it_was_scored_in_a_process_that_unpickles
     assert lifted.dtype == np.float32
     np.testing.assert_allclose(lifted, expected, atol=1e-5)
     assert (lifted[:, :, 0] == 0).all()
-
-
-@pytest.mark.parametrize(
-    ("preset", "overrides"),
-    [
-        ("best", []),
-        ("demo", ["pretrain.max_epoch=1"]),
-        ("demo", ["pretrain.max_epochs=0", "convert.window=no"]),
-        ("demo", ["pretrain.max_epochs"]),
-    ],
-)
-@pytest.mark.parametrize("run", [flows.pipeline.pipeline, flows.promote.promote, flows.stage_flows.pretrain])
-def test_a_bad_preset_or_override_fails_with_the_message_of_the_command_line(run, preset, overrides, tmp_path):
-    with pytest.raises(InputError) as expected:
-        load_preset(preset, overrides)
-    inputs = {"windows": "absent"} if run.name == "pretrain" else {}
-    state = run(**inputs, preset=preset, overrides=overrides, store=str(tmp_path / "store"), return_state=True)
-    assert state.is_failed()
-    assert str(expected.value) in state.message
-    assert not (tmp_path / "store").exists()
 
 
 def test_a_failing_stage_ends_the_pipeline_and_leaves_no_folder(outcome, parameters, store):
