@@ -45,18 +45,24 @@ class KeypointSource:
 def find_keypoints(source: str | Path) -> KeypointSource:
     """Return the files of a keypoint file, a keypoint folder or a video; videos are detected by their first bytes.
 
-    Raises
-    ------
-    InputError
-        The path does not exist, or the folder has no `.json` file.
+        Raises
+        ------
+        InputError
+    <<<<<<< ours
+            The path does not exist, or the folder has no `.json` file.
+    =======
+            There is no such file or folder, no `.json` in the folder, or a name that is not UTF-8.
+    >>>>>>> theirs
     """
     path = Path(source)
+    _must_be_utf8(path)
     if path.is_file():
         return KeypointSource(path, (path,), _is_video(path))
     if not path.is_dir():
         raise InputError(f"{path}: no such file or folder")
     found = (entry for entry in path.iterdir() if entry.suffix == ".json" and not entry.name.startswith("."))
     files = tuple(sorted(entry for entry in found if entry.is_file()))
+    _must_be_utf8(*files)
     if not files:
         raise InputError(
             f"{path}: no .json file in this folder; a keypoint folder has one per frame, as OpenPose writes them"
@@ -125,6 +131,7 @@ def find_motion_files(
         the number of files, or a `clip_list.csv` is next to several motion files.
     """
     files = [file for source in _as_paths(sources) for file in _files_of(source)]
+    _must_be_utf8(*files)
     _refuse_repeated(files)
     given = _as_paths(clip_lists or [])
     for path in given:
@@ -194,6 +201,14 @@ def _clip_list_beside(file: Path) -> Path | None:
             f" {others[0].with_suffix('.csv').name}, or pass it with --clip-list"
         )
     return shared
+
+
+def _must_be_utf8(*paths: Path) -> None:
+    for path in paths:
+        try:
+            str(path).encode()
+        except UnicodeEncodeError as error:
+            raise InputError(f"{path}: its name is not UTF-8, which servers and databases need; rename it") from error
 
 
 def _refuse_repeated(files: list[Path]) -> None:

@@ -66,10 +66,10 @@ def _fault(text: str) -> str | None:
             open_nodes.append((event.anchor, values))
             values += 1
         elif isinstance(event, yaml.AliasEvent):
-            name = str(event.anchor)
-            if any(anchor == name for anchor, _ in open_nodes):
-                return f"*{name[:50]} names a value that contains it"
-            values += sizes.get(name, 1)
+            alias = str(event.anchor)
+            if any(anchor == alias for anchor, _ in open_nodes):
+                return f"*{alias[:50]} names a value that contains it"
+            values += sizes.get(alias, 1)
         elif isinstance(event, yaml.ScalarEvent):
             if event.anchor:
                 sizes[event.anchor] = 1

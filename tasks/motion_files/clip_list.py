@@ -73,9 +73,9 @@ def label_clips(motions: list[Motion], clip_list: Path | None, parameters: Inges
     rows = [{}] * len(motions) if table is None else table.to_dict("records")
     clips, unknown, told = [], 0, 0
     for index, (motion, row) in enumerate(zip(motions, rows, strict=True)):
-        name = row.get("fname") or motion.name or f"clip_{first + index:06d}"
+        name = _valid(row.get("fname") or motion.name or f"clip_{first + index:06d}")
         dataset = dataset_of(name)
-        subject = row.get("subject") or motion.subject
+        subject = _valid(row.get("subject") or motion.subject or "")
         if not subject and (table is not None or parameters.group_pattern or dataset):
             subject = subject_of(name, parameters.group_pattern)
             told += 1
@@ -92,7 +92,7 @@ def label_clips(motions: list[Motion], clip_list: Path | None, parameters: Inges
             ClipLabel(
                 name=name,
                 group=group,
-                action=row.get("action") or motion.action or "unknown",
+                action=_valid(row.get("action") or motion.action or "unknown"),
                 fps=_number(rate, where, "fps"),
                 frames=int(_number(frames, where, "clip_len")) if frames else None,
                 dataset=dataset,
@@ -159,6 +159,11 @@ def _read(path: Path) -> pd.DataFrame:
     if "fname" not in table:
         raise InputError(f"{path}: a clip list needs a column fname; found {', '.join(table.columns)}")
     return table.reindex(columns=["fname", *_COLUMNS], fill_value="")
+
+
+def _valid(text: str) -> str:
+    """A text that can be stored; lone surrogates, which numpy and pickle allow, are escaped."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _number(value: object, where: str, column: str) -> float:

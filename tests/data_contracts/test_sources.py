@@ -1,9 +1,17 @@
 """Which files are meant by files and folders that are named, and which clip list goes with each."""
 
+import os
+
 import pytest
 
 from data_contracts.errors import InputError
-from data_contracts.sources import MotionFile, find_keypoints, find_motion_files, short_names
+from data_contracts.sources import (
+    MotionFile,
+    find_keypoint_files,
+    find_keypoints,
+    find_motion_files,
+    short_names,
+)
 
 
 @pytest.fixture
@@ -89,3 +97,21 @@ def test_files_are_told_apart_by_as_few_parts_as_it_takes(folder):
     same = [folder / "cmu/motion.pkl", folder / "people/motion.pkl"]
     assert short_names(same) == ["cmu/motion.pkl", "people/motion.pkl"]
     assert short_names(same[:1]) == ["motion.pkl"]
+
+
+@pytest.mark.skipif(os.uname().sysname == "Darwin", reason="macOS has no such names")
+@pytest.mark.parametrize("place", [b"caf\xe9.npz", b"caf\xe9/motion.npz", b"caf\xe9/1.json"])
+def test_a_name_that_is_not_utf8_is_refused_and_shown(place, tmp_path):
+    path = tmp_path / os.fsdecode(place)
+    path.parent.mkdir(exist_ok=True)
+    path.touch()
+    find = find_keypoints if path.suffix == ".json" else find_motion_files
+    for source in (path, path.parent):
+        with pytest.raises(InputError, match=r"caf\\udce9.*rename it"):
+            find(source)
+
+
+def test_of_a_first_frame_only_its_beginning_is_read(tmp_path):
+    with (tmp_path / "1.json").open("wb") as file:
+        file.truncate(2**40)  # a terabyte, all of it a hole
+    assert find_keypoint_files(tmp_path) == {"1": find_keypoints(tmp_path / "1.json")}

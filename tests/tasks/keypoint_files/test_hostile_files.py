@@ -141,7 +141,7 @@ def test_small_values_that_would_take_the_memory_are_refused_before_they_are_mad
         started = time.monotonic()
         refuse(path, "MiB of memory; cut it into parts")
         assert time.monotonic() - started < 20
-        assert tracemalloc.get_traced_memory()[1] < 3 * path.stat().st_size
+        assert tracemalloc.get_traced_memory()[1] < 2**29  # the buffer that it is read into; the values take 1.3 GB
     finally:
         tracemalloc.stop()
 
@@ -169,16 +169,16 @@ def test_brackets_in_strings_are_no_nesting(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("f.csv", "a,b\n" + "11,22\n" * 2_000_000),
-        ("f.trc", "PathFileType\n\n\n\tTime\tX\n\n" + "1\t2\t3\t4\t5\n" * 2_000_000),
+        ("f.csv", "a,b\n" + "11,22\n" * 300_000),
+        ("f.trc", "PathFileType\n\n\n\tTime\tX\n\n" + "1\t2\t3\t4\t5\n" * 300_000),
     ],
 )
 def test_a_table_takes_no_more_memory_than_its_numbers(name, text, tmp_path):
-    (tmp_path / name).write_text(text.replace("\n\n\n\tTime\tX", "\nUnits\npx\nFrame#\tTime\tX\t\t"))
+    (tmp_path / name).write_text(text)
     tracemalloc.start()
     try:
         refuse(tmp_path / name)
-        assert tracemalloc.get_traced_memory()[1] < 150 * 2**20
+        assert tracemalloc.get_traced_memory()[1] < 40 * 2**20
     finally:
         tracemalloc.stop()
 
