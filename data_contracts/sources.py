@@ -48,11 +48,7 @@ def find_keypoints(source: str | Path) -> KeypointSource:
         Raises
         ------
         InputError
-    <<<<<<< ours
-            The path does not exist, or the folder has no `.json` file.
-    =======
-            There is no such file or folder, no `.json` in the folder, or a name that is not UTF-8.
-    >>>>>>> theirs
+            The path does not exist or is not UTF-8, or the folder has no `.json` file.
     """
     path = Path(source)
     _must_be_utf8(path)
