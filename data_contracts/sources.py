@@ -45,10 +45,10 @@ class KeypointSource:
 def find_keypoints(source: str | Path) -> KeypointSource:
     """Return the files of a keypoint file, a keypoint folder or a video; videos are detected by their first bytes.
 
-        Raises
-        ------
-        InputError
-            The path does not exist or is not UTF-8, or the folder has no `.json` file.
+    Raises
+    ------
+    InputError
+        The path does not exist or is not UTF-8, or the folder has no `.json` file.
     """
     path = Path(source)
     _must_be_utf8(path)
