@@ -31,6 +31,7 @@ from data_contracts.skeleton import NUM_JOINTS
 from data_contracts.store.digests import file_digest
 from data_contracts.store.folders import resolve_checkpoint
 from data_contracts.store.manifests import package_versions
+from tasks.mlflow_runs.alias_moves import current_aliases
 from tasks.mlflow_runs.names import (
     CHALLENGER,
     CHAMPION,
@@ -215,7 +216,9 @@ def find_lifting_model(store: Path, reference: str) -> LiftingModel:
 
 
 def aliased_versions(client: MlflowClient) -> dict[str, ModelVersion]:
-    """The versions of `pose-uplift` that bear an alias, by alias, as they stood at one moment; none of no model.
+    """Return the versions of `pose-uplift` that have an alias, by alias, at one moment. Empty without a model.
+
+    An interrupted move of `@champion` and `@previous` counts as completed.
 
     Raises
     ------
@@ -223,7 +226,7 @@ def aliased_versions(client: MlflowClient) -> dict[str, ModelVersion]:
         The registry could not be asked.
     """
     model = _registered_model(client)
-    aliases = model.aliases if model else {}
+    aliases = current_aliases(model) if model else {}
     return {alias: client.get_model_version(MODEL_NAME, version) for alias, version in aliases.items()}
 
 
