@@ -1,8 +1,8 @@
-"""Promotion: challenger against champion on the same windows; the alias moves only to the better one.
+"""Promotion: compare challenger and champion on the same windows, and move the alias only to the better one.
 
-Versions are numbers from the first look at the registry to the last: an alias that is moved in between moves nothing
-here. What could not be asked is an error, never "there is none". A decision is written down before it is carried out:
-one that was killed in between is taken again, and ends the same.
+Versions are compared by number, so an alias that moves meanwhile changes nothing here. If the registry does not answer,
+the task raises; it never assumes that there is no champion. A decision is written before the aliases move, and the next
+call completes a move that was interrupted (`tasks.mlflow_runs.alias_moves`).
 """
 
 from collections.abc import Sequence

@@ -36,7 +36,9 @@ class PromoteParameters(Parameters):
         description="Folder or digest of the windows to compare on. Default: those of `uplift benchmark set`, else the"
         " windows that each version was scored on.",
     )
-    confidence: float = Field(0.95, gt=0.5, lt=1, description="Confidence of every interval of a difference.")
+    confidence: float = Field(
+        0.9, gt=0.5, lt=1, description="Confidence of every interval of a difference; 0.9 has 5 % beyond each end."
+    )
     min_gain_mm: float = Field(0.0, ge=0, description="The whole interval of the MPJPE must show a gain above this.")
     one_person_gain_mm: float = Field(
         5.0, ge=0, description="Gain of the MPJPE that is required in addition if a single subject was tested."

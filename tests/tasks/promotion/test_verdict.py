@@ -39,7 +39,7 @@ def failed(verdict):
 def test_a_better_challenger_is_promoted_a_worse_or_equal_one_is_not():
     better = judge(pairs(errors(-3)), [(50, 50)], ASKED)
     assert better.promoted
-    assert "better than the champion: -3.00 mm, 95% interval [-3.00, -3.00] over 8 people" in better.reason
+    assert "better than the champion: -3.00 mm, 90% interval [-3.00, -3.00] over 8 people" in better.reason
     assert failed(judge(pairs(errors()), [(50, 50)], ASKED)) == ["better than the champion"]
     worse = judge(pairs(errors(3)), [(50, 50)], ASKED)
     assert failed(worse) == ["better than the champion"]
@@ -70,9 +70,9 @@ def test_of_a_single_clip_nothing_is_certain():
 
 
 def test_nobody_may_pay_for_a_better_mean():
-    one_loses = judge(pairs(errors(by_person=[-6, -6, -6, -6, -6, -6, -6, 8])), [], ASKED)
+    one_loses = judge(pairs(errors(by_person=[-6, -6, -6, -6, -6, -6, -6, 12])), [], ASKED)
     assert failed(one_loses) == ["better than the champion", "no subject worse"]
-    assert "7 +8.0 mm" in one_loses.reason
+    assert "7 +12.0 mm" in one_loses.reason
     hand = errors(-3, left_wrist_mm=100.0)
     assert failed(judge(pairs(hand, errors(left_wrist_mm=90.0)), [], ASKED)) == ["no joint worse"]
 
