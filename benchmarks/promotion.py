@@ -1,6 +1,6 @@
 """Simulate promotions: how often a challenger without a gain is promoted, and how often a better one is refused.
 
-    python -m benchmarks.promotion [--reports 1000] [--subjects 2 5 10 20] [--seed 0] [--processes 2]
+    python -m benchmarks.promotion [--reports 400] [--subjects 2 5 10 20] [--seed 0] [--processes 2]
     python -m benchmarks.promotion --measure REPORT REPORT ...
 
 A simulated report contains the errors of 16 joints of two models in each window. The logarithm of an error is a sum of
@@ -152,7 +152,7 @@ def measure(pairs: pd.DataFrame) -> dict[str, float]:
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--reports", type=int, default=1000, help="Simulated reports per cell.")
+    parser.add_argument("--reports", type=int, default=400, help="Simulated reports per cell.")
     parser.add_argument("--subjects", type=int, nargs="+", default=[2, 5, 10, 20], help="Numbers of test subjects.")
     parser.add_argument("--seed", type=int, default=0, help="Seed of the simulation.")
     parser.add_argument("--processes", type=int, default=2, help="Cells that are computed at once.")

@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special, stats
 
 from data_contracts.errors import InputError
 from data_contracts.report import (
@@ -124,8 +124,10 @@ def students_interval(errors: pd.DataFrame, column: str, confidence: float, min_
     errors
         An error table, or the means of its clips with the sum of their weights (`clip_means`).
     """
-    over: Literal["people", "clips"] = "people" if errors["group"].nunique() >= min_subjects else "clips"
-    unit_of, units = pd.factorize(errors["group" if over == "people" else "clip_id"])
+    over: Literal["people", "clips"] = "people"
+    unit_of, units = pd.factorize(errors["group"])
+    if len(units) < min_subjects:
+        over, (unit_of, units) = "clips", pd.factorize(errors["clip_id"])
     row_weights = errors["weight"].to_numpy(dtype=np.float64)
     weights = np.bincount(unit_of, row_weights)  # (U,)
     means = np.bincount(unit_of, row_weights * errors[column].to_numpy(dtype=np.float64)) / weights
@@ -156,7 +158,7 @@ def clip_means(errors: pd.DataFrame) -> pd.DataFrame:
 
 def students_t(confidence: float, degrees: float) -> float:
     """Half of Student's interval, in standard errors."""
-    return float(stats.t.ppf((1 + confidence) / 2, degrees))
+    return float(special.stdtrit(degrees, (1 + confidence) / 2))
 
 
 def _tail(units: int, confidence: float) -> float:
