@@ -109,7 +109,10 @@ def simulate(subjects: int, challenger: Challenger, random: np.random.Generator)
     pair = challenger.pair
     on_all, on_joint = _effects(pair.share, group[clip], clip, random)
     of_joint, of_action = random.normal(0, pair.joint_mm, len(JOINTS)), random.normal(0, pair.action_mm, ACTIONS)
-    of_joint[JOINTS.index("left_wrist_mm")] += challenger.wrist_loss_mm
+    if challenger.wrist_loss_mm:
+        wrist = JOINTS.index("left_wrist_mm")
+        loss_mm = challenger.wrist_loss_mm + challenger.gain_mm * JOINT_MM[wrist] / CHAMPION_MM
+        of_joint[wrist] += loss_mm * len(JOINTS) / (len(JOINTS) - 1)  # the other joints gain what the wrist loses
     of_joint, of_action = of_joint - of_joint.mean(), of_action - np.average(of_action, weights=shares)
     change = error * (on_all - challenger.gain_mm / CHAMPION_MM) + of_joint + of_action[action][:, None]
     change += CHAMPION_MM * (error / CHAMPION_MM) ** JOINT_POWER * on_joint

@@ -37,7 +37,7 @@ class PromoteParameters(Parameters):
         " windows that each version was scored on.",
     )
     confidence: float = Field(
-        0.9, gt=0.5, lt=1, description="Confidence of every interval of a difference; 0.9 has 5 % beyond each end."
+        0.93, gt=0.5, lt=1, description="Confidence of every interval of a difference; 0.93 has 3.5 % beyond each end."
     )
     min_gain_mm: float = Field(0.0, ge=0, description="The whole interval of the MPJPE must show a gain above this.")
     one_person_gain_mm: float = Field(

@@ -39,7 +39,7 @@ def failed(verdict):
 def test_a_better_challenger_is_promoted_a_worse_or_equal_one_is_not():
     better = judge(pairs(errors(-3)), [(50, 50)], ASKED)
     assert better.promoted
-    assert "better than the champion: -3.00 mm, 90% interval [-3.00, -3.00] over 8 people" in better.reason
+    assert "better than the champion: -3.00 mm, 93% interval [-3.00, -3.00] over 8 people" in better.reason
     assert failed(judge(pairs(errors()), [(50, 50)], ASKED)) == ["better than the champion"]
     worse = judge(pairs(errors(3)), [(50, 50)], ASKED)
     assert failed(worse) == ["better than the champion"]
