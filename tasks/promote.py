@@ -1,8 +1,8 @@
-"""Promotion: challenger against champion on the same windows; the alias moves only to the better one.
+"""Promotion: compare challenger and champion on the same windows, and move the alias only to the better one.
 
-Versions are numbers from the first look at the registry to the last: an alias that is moved in between moves nothing
-here. What could not be asked is an error, never "there is none". A decision is written down before it is carried out:
-one that was killed in between is taken again, and ends the same.
+Versions are compared by number, so an alias that moves meanwhile changes nothing here. If the registry does not answer,
+the task raises; it never assumes that there is no champion. A decision is written before the aliases move, and the next
+call completes a move that was interrupted (`tasks.mlflow_runs.alias_moves`).
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from data_contracts.store.checking import verify_input
 from data_contracts.store.locks import hold
 from data_contracts.store.manifests import read_manifest
 from model.scoring.intervals import difference
-from tasks.mlflow_runs.names import PREVIOUS
+from tasks.mlflow_runs.alias_moves import complete_move, move_aliases
 from tasks.mlflow_runs.registry import (
     CHAMPION,
     CHECKPOINT_TAG,
@@ -32,7 +32,7 @@ from tasks.mlflow_runs.registry import (
 )
 from tasks.mlflow_runs.runs import connect
 from tasks.promotion.contenders import Contenders, Ground, choose
-from tasks.promotion.decision import Decision, write_down
+from tasks.promotion.decision import Decision, read_decision, write_down
 from tasks.promotion.verdict import Check, Errors, Verdict, judge, judge_first, refused
 from tasks.stage_runs.retries import RETRIED
 
@@ -82,9 +82,10 @@ def weigh(store: Path, contenders: Contenders, meetings: Sequence[Meeting], para
 def decide(
     store: Path, contenders: Contenders, verdict: Verdict, parameters: PromoteParameters, approval: Check | None = None
 ) -> Decision:
-    """Write the decision down (an MLflow run, tags of both versions), and move `@champion` if every check is passed.
+    """Write the decision (an MLflow run, tags of both versions), and move `@champion` if every check is passed.
 
-    The old champion becomes `@previous`. One decision is taken at a time.
+    The old champion becomes `@previous`. A lock admits one decision at a time. If an earlier call was killed while it
+    moved the aliases to this challenger, this call completes the move and returns the decision of the earlier call.
 
     Parameters
     ----------
@@ -107,14 +108,16 @@ def decide(
             now, was = version_uri(champion) if champion else "nobody", contenders.champion or "nobody"
             raise InputError(f"{MODEL_NAME}@{CHAMPION} is {now}, and {was} was compared: it was moved; promote again")
         challenger = find_version(client, contenders.challenger)
+        interrupted = complete_move(client)
         decision = Decision.of(contenders, verdict)
         if champion is not None and champion.version == challenger.version:
+            if interrupted is not None and interrupted.kind == "promotion":
+                return read_decision(store, interrupted.record)
             return decision
         decision = write_down(store, decision, [challenger, *([champion] if champion else [])], parameters)
         if decision.promoted:
-            if champion is not None:
-                client.set_registered_model_alias(MODEL_NAME, PREVIOUS, champion.version)
-            client.set_registered_model_alias(MODEL_NAME, CHAMPION, challenger.version)
+            previous = str(champion.version) if champion else None
+            move_aliases(client, "promotion", str(decision.mlflow_run), str(challenger.version), previous)
     return decision
 
 

@@ -29,23 +29,29 @@ class EvaluateParameters(Parameters):
 
 
 class PromoteParameters(Parameters):
-    """When the challenger takes the champion's place."""
+    """Rules by which the challenger replaces the champion."""
 
     benchmark: str | None = Field(
         None,
-        description="Folder or digest of windows to meet on; none: those of `uplift benchmark set`, or else the windows"
-        " that each was scored on.",
+        description="Folder or digest of the windows to compare on. Default: those of `uplift benchmark set`, else the"
+        " windows that each version was scored on.",
     )
-    confidence: float = Field(0.95, gt=0.5, lt=1, description="Of the bootstrap interval of the paired difference.")
-    resamples: int = Field(5000, ge=100, description="Draws of people, from which an interval is told.")
-    seed: int = Field(0, ge=0, description="Of the resampling.")
-    min_gain_mm: float = Field(0.0, ge=0, description="The whole interval must show a gain above this.")
+    confidence: float = Field(
+        0.93, gt=0.5, lt=1, description="Confidence of every interval of a difference; 0.93 has 3.5 % beyond each end."
+    )
+    min_gain_mm: float = Field(0.0, ge=0, description="The whole interval of the MPJPE must show a gain above this.")
     one_person_gain_mm: float = Field(
-        5.0, ge=0, description="Gain asked for beside it where a single person was tested: others may differ."
+        5.0, ge=0, description="Gain of the MPJPE that is required in addition if a single subject was tested."
     )
-    max_regression_mm: float = Field(5.0, ge=0, description="No joint, action or person may lose more than this.")
-    min_windows: int = Field(50, ge=1, description="Of a joint, action or person, from which on its loss counts.")
-    max_noise_loss_mm: float = Field(2.0, ge=0, description="Bound of what may be lost under a detector's noise.")
+    max_regression_mm: float = Field(
+        5.0, ge=0, description="A joint, action or subject is worse if the whole interval of its loss is above this."
+    )
+    max_pck_loss: float = Field(
+        0.5, ge=0, description="PCK@150mm is lower if the whole interval of its loss, in points, is above this."
+    )
+    max_noise_loss: float = Field(
+        0.1, ge=0, description="Largest increase of the MPJPE under detector noise, as a share of the champion's."
+    )
     allow_unknown_people: bool = Field(
-        False, description="Compare where nobody knows all whom the two learned from, as with weights of others."
+        False, description="Compare versions whose training subjects are not fully known, e.g. others' weights."
     )

@@ -10,10 +10,11 @@ Nothing is fitted anew and no loop goes over the resamples: how often each unit 
 
 from collections.abc import Sequence
 from math import sqrt
+from typing import Literal
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special, stats
 
 from data_contracts.errors import InputError
 from data_contracts.report import (
@@ -112,9 +113,52 @@ def _means(sums: np.ndarray) -> np.ndarray:
     return of_scores / np.where(weights > 0, weights, 1)
 
 
-def students_t(confidence: float, degrees: int) -> float:
+def students_interval(errors: pd.DataFrame, column: str, confidence: float, min_subjects: int = 2) -> Estimate:
+    """Weighted mean of a column with Student's interval over subjects, or over clips below `min_subjects` subjects.
+
+    The standard error is the delete-one jackknife's, and the degrees of freedom are those of the effective number of
+    units, (sum of weights)^2 / sum of squared weights (Kish, Survey Sampling, 1965), because units differ in weight.
+
+    Parameters
+    ----------
+    errors
+        An error table, or the means of its clips with the sum of their weights (`clip_means`).
+    """
+    over: Literal["people", "clips"] = "people"
+    unit_of, units = pd.factorize(errors["group"])
+    if len(units) < min_subjects:
+        over, (unit_of, units) = "clips", pd.factorize(errors["clip_id"])
+    row_weights = errors["weight"].to_numpy(dtype=np.float64)
+    weights = np.bincount(unit_of, row_weights)  # (U,)
+    means = np.bincount(unit_of, row_weights * errors[column].to_numpy(dtype=np.float64)) / weights
+    value, number = float(np.average(means, weights=weights)), len(units)
+    low, high = None, None
+    if number > 1:
+        without = value - weights * (means - value) / (weights.sum() - weights)  # (U,): the mean without each unit
+        effective = weights.sum() ** 2 / np.square(weights).sum()
+        half = students_t(confidence, effective - 1) * sqrt((number - 1) * without.var())
+        low, high = value - half, value + half
+    windows = int(errors["windows"].sum()) if "windows" in errors else len(errors)
+    return Estimate(value=value, low=low, high=high, over=over, units=number, windows=windows)
+
+
+def clip_means(errors: pd.DataFrame) -> pd.DataFrame:
+    """Return a row per clip: its subject and action, its windows, their weight, and the weighted means of the scores.
+
+    Only scores that are weighted by `weight` are kept.
+    """
+    columns = [name for name in SCORE_COLUMNS if name in errors and weight_column(name) == "weight"]
+    by_clip = errors["clip_id"]
+    sums = errors[columns].mul(errors["weight"], axis=0).groupby(by_clip).sum()
+    weights = errors["weight"].groupby(by_clip).agg(["sum", "size"])
+    first = errors[["group", "action"]].groupby(by_clip).first()
+    table = first.assign(weight=weights["sum"], windows=weights["size"])
+    return table.join(sums.div(weights["sum"], axis=0)).reset_index()
+
+
+def students_t(confidence: float, degrees: float) -> float:
     """Half of Student's interval, in standard errors."""
-    return float(stats.t.ppf((1 + confidence) / 2, degrees))
+    return float(special.stdtrit(degrees, (1 + confidence) / 2))
 
 
 def _tail(units: int, confidence: float) -> float:

@@ -21,6 +21,7 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from data_contracts.errors import InputError, some
 from data_contracts.store.digests import file_digest
 from data_contracts.store.folders import resolve_checkpoint
+from tasks.mlflow_runs.alias_moves import current_aliases
 from tasks.mlflow_runs.lifters import log_lifter, logged_uri, restore_files
 from tasks.mlflow_runs.names import (
     CHALLENGER,
@@ -161,7 +162,9 @@ def uses_flip(version: ModelVersion) -> bool:
 
 
 def aliased_versions(client: MlflowClient) -> dict[str, ModelVersion]:
-    """The versions of `pose-uplift` that bear an alias, by alias, as they stood at one moment; none of no model.
+    """Return the versions of `pose-uplift` that have an alias, by alias, at one moment. Empty without a model.
+
+    An interrupted move of `@champion` and `@previous` counts as completed.
 
     Raises
     ------
@@ -169,7 +172,7 @@ def aliased_versions(client: MlflowClient) -> dict[str, ModelVersion]:
         The registry could not be asked.
     """
     model = _registered_model(client)
-    aliases = model.aliases if model else {}
+    aliases = current_aliases(model) if model else {}
     return {alias: client.get_model_version(MODEL_NAME, version) for alias, version in aliases.items()}
 
 

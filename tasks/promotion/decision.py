@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import mlflow
 from mlflow.entities.model_registry import ModelVersion
 from pydantic import BaseModel, ConfigDict, computed_field
 
@@ -100,6 +101,18 @@ def write_down(
         for key, value in {f"promotion.{about}": json.dumps(said), **tags}.items():
             client.set_model_version_tag(MODEL_NAME, version.version, key, value)
     return decision
+
+
+def read_decision(store: Path, mlflow_run: str) -> Decision:
+    """Return the decision that `write_down` kept in an MLflow run.
+
+    Raises
+    ------
+    MlflowException
+        The tracking store did not answer, or the run has no decision.
+    """
+    connect(store)
+    return Decision.model_validate(mlflow.artifacts.load_dict(f"runs:/{mlflow_run}/{DECISION_FILE}"))
 
 
 def _brief(decision: Decision) -> dict[str, Any]:

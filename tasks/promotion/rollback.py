@@ -1,15 +1,18 @@
-"""The way back: `@champion` and `@previous` change places, and who asked for it and why is kept."""
+"""Rollback: `@champion` and `@previous` change places, and both versions keep the reason."""
 
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from mlflow.entities.model_registry import ModelVersion
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from data_contracts.errors import InputError
 from data_contracts.store.locks import hold
+from tasks.mlflow_runs.alias_moves import complete_move, move_aliases
 from tasks.mlflow_runs.names import CHAMPION, MODEL_NAME, PREVIOUS
 from tasks.mlflow_runs.registry import aliased_versions
 from tasks.mlflow_runs.runs import connect
@@ -20,29 +23,59 @@ from tasks.promotion.decision import TAG_LENGTH
 
 @task(cache_policy=NO_CACHE)
 def swap_back(store: Path, reason: str, who: str) -> dict[str, Any]:
-    """`@champion` and `@previous` change places; both versions are tagged with who asked for it and why.
+    """Swap `@champion` and `@previous`, and tag both versions with the person and the reason.
 
-    The version that is left does not compete again until that tag is deleted.
+    The version that was champion does not compete again until its tag is deleted. If an earlier rollback was killed
+    after its decision, this call completes it and returns its record instead of swapping again.
 
     Raises
     ------
     InputError
-        There is no champion, or none before it.
+        There is no champion, or no version before it.
     MlflowException
-        The registry could not be asked.
+        The registry did not answer.
     """
     client = connect(store)
     with hold(store / LOCK, "rollback"):
         versions = aliased_versions(client)
-        champion, previous = versions.get(CHAMPION), versions.get(PREVIOUS)
-        if champion is None or previous is None or champion.version == previous.version:
-            missing = CHAMPION if champion is None else PREVIOUS
-            raise InputError(f"no model version is {MODEL_NAME}@{missing}: there is nothing to go back to")
+        if CHAMPION not in versions:
+            raise InputError(f"no model version is {MODEL_NAME}@{CHAMPION}: there is nothing to roll back")
+        champion, interrupted = versions[CHAMPION], complete_move(client)
+        if interrupted is not None and interrupted.kind == "rollback":
+            return dict(json.loads(champion.tags[interrupted.record]))
+        previous = versions.get(PREVIOUS)
+        if previous is None:
+            raise InputError(f"no model version is {MODEL_NAME}@{PREVIOUS}: there is nothing to roll back to")
+        if previous.version == champion.version:  # an older release was killed between the two aliases
+            replaced, record = _replaced_by(champion)
+            previous = client.get_model_version(MODEL_NAME, replaced)
+            if record:
+                move_aliases(client, "rollback", record, str(champion.version), replaced)
+                return dict(json.loads(champion.tags[record]))
         said = {"name": MODEL_NAME, "from": int(champion.version), "to": int(previous.version)}
         said |= {"who": who, "reason": reason[: TAG_LENGTH // 2]}
-        at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")  # MLflow takes no + in the name of a tag
+        record = f"{ROLLBACK_TAG}{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"  # MLflow takes no + in the name of a tag
         for version in (champion, previous):
-            client.set_model_version_tag(MODEL_NAME, version.version, f"{ROLLBACK_TAG}{at}", json.dumps(said))
-        client.set_registered_model_alias(MODEL_NAME, CHAMPION, previous.version)  # first: this is what was asked for
-        client.set_registered_model_alias(MODEL_NAME, PREVIOUS, champion.version)
+            client.set_model_version_tag(MODEL_NAME, version.version, record, json.dumps(said))
+        move_aliases(client, "rollback", record, str(previous.version), str(champion.version))
     return said
+
+
+def _replaced_by(champion: ModelVersion) -> tuple[str, str | None]:
+    """Return the version that the champion replaced last, and the tag of the rollback if a rollback did it."""
+    moves: list[tuple[str, str, str | None]] = []
+    for key, value in champion.tags.items():
+        if key.startswith(ROLLBACK_TAG):
+            said = json.loads(value)
+            if str(said["to"]) == str(champion.version):
+                moves.append((key.removeprefix(ROLLBACK_TAG)[:19], str(said["from"]), key))
+        elif re.fullmatch(rf"promotion\.{champion.version}-\d+", key):
+            said = json.loads(value)
+            if said["promoted"]:
+                moves.append((said["at"][:19], str(said["champion"]), None))
+    if not moves:
+        raise InputError(
+            f"{MODEL_NAME}@{CHAMPION} and @{PREVIOUS} are both version {champion.version}, and no tag of that version"
+            f" contains the version before it: set @{PREVIOUS} in MLflow"
+        )
+    return max(moves, key=lambda move: move[0])[1:]

@@ -29,7 +29,7 @@ def test_what_was_changed_is_counted_and_can_be_listed():
 def test_what_is_alike_in_all_presets_names_none():
     settings = load_preset("demo").promote.identity()
     assert run_name("promote", settings, "")[:-17] == "promote"
-    assert run_name("promote", settings | {"seed": 9}, "")[:-17] == "promote (1 changed)"
+    assert run_name("promote", settings | {"min_gain_mm": 9}, "")[:-17] == "promote (1 changed)"
 
 
 @pytest.mark.parametrize(

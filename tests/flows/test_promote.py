@@ -165,11 +165,34 @@ def test_a_better_challenger_is_promoted_a_worse_one_not_and_a_promotion_is_undo
 
 
 def test_there_is_nothing_to_go_back_to_before_a_second_champion(challenge, crowned, trained, empty_store):
-    with pytest.raises(InputError, match="@champion: there is nothing to go back to"):
+    with pytest.raises(InputError, match="@champion: there is nothing to roll back"):
         rollback("", "somebody", str(empty_store))
     crowned(challenge(trained))
-    with pytest.raises(InputError, match="@previous: there is nothing to go back to"):
+    with pytest.raises(InputError, match="@previous: there is nothing to roll back to"):
         rollback("", "somebody", str(empty_store))
+
+
+def test_a_promotion_that_ends_between_its_aliases_is_completed_by_the_next_call(
+    challenge, promoted, crowned, trained, untrained, empty_store, monkeypatch
+):
+    first, better = crowned(challenge(untrained[0])), challenge(trained)
+    set_alias, written = MlflowClient.set_registered_model_alias, []
+
+    def fail_at_second(self, name, alias, version):
+        written.append(alias)
+        if len(written) == 2:
+            raise MlflowException("the connection is lost", INTERNAL_ERROR)
+        set_alias(self, name, alias, version)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "set_registered_model_alias", fail_at_second)
+        with pytest.raises(MlflowException, match="the connection is lost"):
+            promoted()
+    decision = promoted()
+    assert decision["promoted"]
+    assert (decision["version"], decision["champion"]) == (better, first)
+    aliases = connect(empty_store).get_registered_model("pose-uplift").aliases
+    assert (int(aliases["champion"]), int(aliases["previous"])) == (better, first)
 
 
 def test_a_registry_that_cannot_be_asked_is_not_one_without_a_champion(

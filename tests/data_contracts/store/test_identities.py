@@ -136,7 +136,7 @@ def test_a_pipeline_run_is_told_by_what_its_stages_compute_not_by_where(checkpoi
     for idle in (
         {"runtime": {"accelerator": "cpu"}},
         {"workers": {"processes": 2}},
-        {"promote": {"seed": 1}},
+        {"promote": {"min_gain_mm": 1}},
         {"synthetic": {"people": 3}},
         {"finetune": {"gradient_checkpointing": True}},
     ):

@@ -1,10 +1,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from data_contracts.errors import InputError
 from data_contracts.report import METRICS, SCORE_COLUMNS, Resampling
-from model.scoring.intervals import difference, estimate, estimates
+from model.scoring.intervals import clip_means, difference, estimate, estimates, students_interval
 
 
 def table(people=6, clips=4, windows=5, of_people=5.0, seed=0):
@@ -105,3 +106,35 @@ def test_many_clips_are_drawn_in_parts_with_bounded_memory(monkeypatch):
     monkeypatch.undo()
     whole = estimate(errors, ["mpjpe_mm"])["mpjpe_mm"]
     assert found.interval == pytest.approx(whole.interval, rel=0.01)
+
+
+def test_with_equal_weights_the_interval_of_student_is_that_of_the_subjects_means():
+    errors = table().assign(weight=9.0)
+    means = errors.groupby("group")["mpjpe_mm"].mean()
+    expected = stats.t.interval(0.95, len(means) - 1, means.mean(), stats.sem(means))
+    assert students_interval(errors, "mpjpe_mm", 0.95).interval == pytest.approx(expected)
+
+
+def test_means_of_clips_give_the_interval_of_their_windows():
+    errors = table()
+    assert students_interval(clip_means(errors), "head_mm", 0.9).interval == pytest.approx(
+        students_interval(errors, "head_mm", 0.9).interval
+    )
+
+
+def test_students_interval_is_over_clips_with_one_subject_and_absent_with_one_clip():
+    one = table(people=1)
+    assert (students_interval(one, "mpjpe_mm", 0.95).over, students_interval(one, "mpjpe_mm", 0.95).units) == (
+        "clips",
+        4,
+    )
+    assert students_interval(table(people=1, clips=1), "mpjpe_mm", 0.95).interval is None
+
+
+def test_students_interval_contains_the_truth_although_the_subjects_have_unequal_weights():
+    random, inside = np.random.default_rng(0), 0
+    for _ in range(1000):
+        subjects = {"group": np.arange(6), "clip_id": np.arange(6), "weight": [1, 1, 2, 10, 20, 30]}
+        found = students_interval(pd.DataFrame(subjects | {"mpjpe_mm": random.normal(size=6)}), "mpjpe_mm", 0.95)
+        inside += found.low < 0 < found.high
+    assert inside >= 930

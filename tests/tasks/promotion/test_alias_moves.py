@@ -1,0 +1,196 @@
+"""A promotion or rollback that is killed at any write to the registry ends the same when it is called again."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from data_contracts.errors import InputError
+from data_contracts.parameters import PromoteParameters
+from tasks.mlflow_runs.alias_moves import MOVE_TAG, AliasMove
+from tasks.mlflow_runs.registry import MODEL_NAME, aliased_versions
+from tasks.mlflow_runs.runs import EXPERIMENT, connect
+from tasks.promote import decide
+from tasks.promotion.contenders import choose
+from tasks.promotion.decision import Decision
+from tasks.promotion.rollback import swap_back
+from tasks.promotion.verdict import Check, Verdict, refused
+
+# Writes that both commands make after their record: the move, two aliases, the removal of the move.
+KILLED_BEFORE = {"the move": 0, "the first alias": 1, "the second alias": 2, "the removal of the move": 3}
+CASES = [(command, write) for command in ("rollback", "promotion") for write in KILLED_BEFORE]
+# Runs each case in a fork that kills itself with SIGKILL before the given write.
+RUN_AND_KILL = """
+import json, os, signal, sys
+from pathlib import Path
+from mlflow import MlflowClient
+from data_contracts.parameters import PromoteParameters
+from tasks.promote import decide
+from tasks.promotion.contenders import Contenders
+from tasks.promotion.rollback import swap_back
+from tasks.promotion.verdict import Check, Verdict
+
+def killed_at(write, left):
+    def write_or_die(*arguments, **named):
+        if not left[0]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        left[0] -= 1
+        return write(*arguments, **named)
+    return write_or_die
+
+for store, command, writes in json.loads(sys.argv[1]):
+    if child := os.fork():
+        if os.waitpid(child, 0)[1] != signal.SIGKILL:
+            sys.exit(f"{command} was not killed before write {writes}")
+        continue
+    left = [writes]
+    for name in ("set_registered_model_tag", "set_registered_model_alias", "delete_registered_model_tag"):
+        setattr(MlflowClient, name, killed_at(getattr(MlflowClient, name), left))
+    if command == "rollback":
+        swap_back.fn(Path(store), "it trembles", "somebody")
+    else:
+        third, second = (f"models:/pose-uplift/{number}" for number in (3, 2))
+        verdict = Verdict((Check("better", True, "better by 4 mm"),), None)
+        decide.fn(Path(store), Contenders(third, second, second), verdict, PromoteParameters())
+    os._exit(0)
+"""
+
+
+def add_versions(store: Path, **aliases: str) -> MlflowClient:
+    """Register three versions, which no command reads the weights of, and set aliases."""
+    client = connect(store)
+    client.create_registered_model(MODEL_NAME)
+    run = client.create_run(client.get_experiment_by_name(EXPERIMENT).experiment_id)
+    for _ in range(3):
+        client.create_model_version(MODEL_NAME, store.as_uri(), run_id=run.info.run_id)
+    for alias, version in aliases.items():
+        client.set_registered_model_alias(MODEL_NAME, alias, version)
+    return client
+
+
+@pytest.fixture(scope="module")
+def killed(_mlflow_database, tmp_path_factory) -> dict[tuple[str, str], Path]:
+    """Stores by command and write: champion 2, previous 1, challenger 3, and then the killed command."""
+    stores = {case: tmp_path_factory.mktemp("killed") for case in CASES}
+    for store in stores.values():
+        shutil.copy(_mlflow_database, store)
+        add_versions(store, champion="2", previous="1", challenger="3")
+    cases = json.dumps([(str(store), command, KILLED_BEFORE[write]) for (command, write), store in stores.items()])
+    # MLflow writes the URI of the last store into the environment.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+    environment |= {"MLFLOW_DISABLE_TELEMETRY": "true", "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", RUN_AND_KILL, cases], check=True, env=environment, timeout=300)
+    return stores
+
+
+def aliases(client: MlflowClient) -> tuple[str | None, str | None]:
+    """Return champion and previous as MLflow has them."""
+    found = client.get_registered_model(MODEL_NAME).aliases
+    return tuple(None if found.get(alias) is None else str(found[alias]) for alias in ("champion", "previous"))
+
+
+def seen(client: MlflowClient) -> tuple[str, str]:
+    """Return champion and previous as every stage reads them."""
+    versions = aliased_versions(client)
+    return str(versions["champion"].version), str(versions["previous"].version)
+
+
+def promote_again(store: Path) -> Decision:
+    parameters = PromoteParameters()
+    contenders = choose(store, 3, "test", parameters)
+    return decide.fn(store, contenders, refused(str(contenders.refusal)), parameters)
+
+
+def interrupt_promotion(client: MlflowClient) -> None:
+    """Leave the move of a promotion of version 3, with neither alias set."""
+    before = client.get_registered_model(MODEL_NAME).aliases
+    after = {"champion": "3", "previous": str(before["champion"])}
+    move = AliasMove(kind="promotion", record="a run", before={k: str(v) for k, v in before.items()}, after=after)
+    client.set_registered_model_tag(MODEL_NAME, MOVE_TAG, move.model_dump_json())
+
+
+@pytest.mark.parametrize("write", KILLED_BEFORE)
+def test_a_killed_rollback_is_completed_by_the_same_command(killed, write):
+    store = killed["rollback", write]
+    client = connect(store)
+    assert seen(client) == (("2", "1") if write == "the move" else ("1", "2"))
+    said = swap_back.fn(store, "it trembles", "somebody")
+    assert (said["from"], said["to"]) == (2, 1)
+    assert aliases(client) == ("1", "2")
+    assert MOVE_TAG not in client.get_registered_model(MODEL_NAME).tags
+
+
+@pytest.mark.parametrize("write", [write for write in KILLED_BEFORE if write != "the move"])
+def test_a_killed_promotion_is_completed_with_its_own_decision(killed, write):
+    store = killed["promotion", write]
+    client = connect(store)
+    assert seen(client) == ("3", "2")
+    decision = promote_again(store)
+    assert decision.promoted
+    assert (decision.version, decision.champion) == (3, 2)
+    assert "better by 4 mm" in decision.headline
+    tag = json.loads(client.get_model_version(MODEL_NAME, "3").tags["promotion.3-2"])
+    assert decision.mlflow_run == tag["mlflow_run"]
+    assert aliases(client) == ("3", "2")
+    assert promote_again(store).reason == "the challenger is the champion already"
+
+
+def test_a_promotion_killed_before_its_move_has_moved_nothing(killed):
+    client = connect(killed["promotion", "the move"])
+    assert seen(client) == aliases(client) == ("2", "1")
+
+
+def test_a_rollback_after_a_killed_promotion_returns_to_the_champion_before(empty_store):
+    client = add_versions(empty_store, champion="2", previous="1")
+    interrupt_promotion(client)
+    said = swap_back.fn(empty_store, "it trembles", "somebody")
+    assert (said["from"], said["to"]) == (3, 2)
+    assert aliases(client) == ("2", "3")
+
+
+def test_a_promotion_after_a_killed_one_keeps_its_champion_as_previous(empty_store):
+    client = add_versions(empty_store, champion="2", previous="1", challenger="1")
+    interrupt_promotion(client)
+    contenders = choose(empty_store, None, "test", PromoteParameters())
+    decide.fn(empty_store, contenders, Verdict((Check("better", True, "better"),), None), PromoteParameters())
+    assert aliases(client) == ("1", "3")
+
+
+def test_an_alias_that_a_person_sets_after_a_killed_move_is_kept(empty_store):
+    client = add_versions(empty_store, champion="2")
+    interrupt_promotion(client)
+    client.set_registered_model_alias(MODEL_NAME, "champion", "1")
+    assert str(aliased_versions(client)["champion"].version) == "1"
+    with pytest.raises(InputError, match="@previous: there is nothing to roll back to"):
+        swap_back.fn(empty_store, "it trembles", "somebody")
+    assert aliases(client) == ("1", None)
+    assert MOVE_TAG not in client.get_registered_model(MODEL_NAME).tags
+
+
+def test_equal_aliases_after_a_rollback_of_an_older_release_are_repaired(empty_store):
+    client = add_versions(empty_store, champion="1", previous="1")
+    said = {"name": MODEL_NAME, "from": 2, "to": 1, "who": "somebody", "reason": "it trembles"}
+    for version in ("1", "2"):
+        client.set_model_version_tag(MODEL_NAME, version, "rollback.2026-11-01T00:00:00Z", json.dumps(said))
+    assert swap_back.fn(empty_store, "again", "somebody") == said
+    assert aliases(client) == ("1", "2")
+    assert swap_back.fn(empty_store, "better after all", "somebody")["to"] == 2
+
+
+def test_equal_aliases_after_a_promotion_of_an_older_release_are_repaired(empty_store):
+    client = add_versions(empty_store, champion="2", previous="2")
+    kept = {"at": "2026-11-01T00:00:00+00:00", "version": 2, "champion": 1, "promoted": True}
+    client.set_model_version_tag(MODEL_NAME, "2", "promotion.2-1", json.dumps(kept))
+    assert swap_back.fn(empty_store, "it trembles", "somebody")["to"] == 1
+    assert aliases(client) == ("1", "2")
+
+
+def test_equal_aliases_without_a_record_are_named(empty_store):
+    add_versions(empty_store, champion="2", previous="2")
+    with pytest.raises(InputError, match="@champion and @previous are both version 2"):
+        swap_back.fn(empty_store, "it trembles", "somebody")
