@@ -1,4 +1,4 @@
-# Image for workers and both servers. Its command is the name of a service (flows/stack/services.py).
+# Image for workers and both servers. Its command is the name of a service (flows/deployment/services.py).
 #   docker build -t pose-uplift .
 #   docker build -t pose-uplift:cuda --build-arg BASE=nvidia/cuda:12.8.1-runtime-ubuntu24.04 .
 # PyTorch's wheel contains CUDA's libraries. The machine needs the driver and the NVIDIA container toolkit.
@@ -23,5 +23,5 @@ RUN python3 -m venv .venv \
 USER 10001
 VOLUME /store
 
-ENTRYPOINT ["python", "-m", "flows.stack.services"]
+ENTRYPOINT ["python", "-m", "flows.deployment.services"]
 CMD ["worker-cpu"]

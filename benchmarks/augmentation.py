@@ -20,12 +20,12 @@ from torch.optim import AdamW
 from benchmarks.feeding import write_windows
 from data_contracts.parameters import AugmentationParameters, NewBodies, NewCameras, Objective, PipelineParameters
 from data_contracts.presets import load_preset
-from model.learning.stepping import Learner, parameter_groups
+from model.data.augmentation import augment
+from model.data.batches import Batch
+from model.data.loading import load_windows
+from model.data.seeding import generator_at
 from model.network.dstformer import DSTformer
-from model.windows.augmentation import augment
-from model.windows.batches import Batch
-from model.windows.loading import load_windows
-from model.windows.seeding import generator_at
+from model.training.step import Learner, parameter_groups
 
 WAYS = {
     "cameras": AugmentationParameters(cameras=NewCameras()),

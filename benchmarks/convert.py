@@ -8,10 +8,9 @@ over. Both give one perspective view, in windows of 243 frames every 81, and of 
 - usual: what MotionBERT's `tools/convert_*.py` do, well written. The clips are in memory; each is moved into the camera
   and projected at once, then every window is sliced, normalised to its bounding box and pickled (protocol 4: the input
   and the target, float32) into a file of its own. Nothing is checked. One process.
-- here: `tasks.convert.write_windows`, the function that the convert stage's workers run, on every row group of the clip
-  store: reading the clips, camera, windows, ids, the window contract, Parquet. In this process, in a pool of two as the
-  stage uses it, and in two threads, which it does not use. Left out on both sides: starting processes and importing, so
-  Prefect's share as well.
+- here: `tasks.convert.convert.write_windows`, the function of the convert stage's workers, on every row group of the
+  clip store: reading the clips, cameras, windows, ids, the window contract, Parquet. It runs in this process, in a pool
+  of two processes as in the stage, and in two threads. Start-up, imports and Prefect are left out on both sides.
 
 Clips shorter than the window are left out by both. They run in turn; the best of the rounds counts. Files go to
 `--folder` (page cache, nothing is synced); each run starts with an empty one. Prints motion frames per second, and the
@@ -41,8 +40,8 @@ from data_contracts.parameters import ConvertParameters, IngestParameters, Proje
 from data_contracts.skeleton import PELVIS
 from data_contracts.store.digests import Identity
 from data_contracts.store.folders import open_stage
-from tasks.convert import count_batches, write_windows
-from tasks.views.cameras import draw_camera, window_starts
+from tasks.convert.cameras import draw_camera, window_starts
+from tasks.convert.convert import count_batches, write_windows
 
 CMU = Path(__file__).parent.parent.parent / "shared" / "data" / "cmu"
 FRAMES_PER_ROW_GROUP = 16_384  # as the ingest stage writes them

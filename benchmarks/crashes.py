@@ -24,7 +24,7 @@ import psutil
 import yaml
 
 from data_contracts.presets import load_preset
-from flows.stack.settings import StackSettings
+from flows.deployment.settings import StackSettings
 
 ROOT = Path(__file__).parent.parent
 VICTIMS = ("flow run", "worker-cuda", "mlflow", "prefect")
@@ -64,7 +64,7 @@ class Stack:
     def start(self) -> None:
         """Start the stack and the pipeline run."""
         with self.terminal.open("w") as out:
-            command = [sys.executable, "-m", "flows.command_line", "up"]
+            command = [sys.executable, "-m", "flows.cli", "up"]
             self.stack = subprocess.Popen(command, cwd=ROOT, env=self.environment, stdout=out, stderr=out)
         wait_for("uplift up", lambda: "Ctrl-C here" in self.terminal.read_text() or not self.is_up())
         command = [sys.executable, "-m", "prefect", "deployment", "run", "pipeline/here", "--watch"]
@@ -90,7 +90,7 @@ class Stack:
         launcher = next(
             one
             for one in psutil.Process(self.stack.pid).children(recursive=True)
-            if one.cmdline()[-2:] == ["flows.stack.launcher", name]
+            if one.cmdline()[-2:] == ["flows.deployment.launcher", name]
         )
         service = launcher.children()[0]
         (service.children()[0] if victim == "flow run" else service).kill()
@@ -148,7 +148,7 @@ def main() -> None:
         preset, reference, stack = folder / "tiny.yaml", folder / "reference", Stack(folder, folder / "tiny.yaml")
         parameters = load_preset("demo", [*TINY, f"pretrain.max_epochs={options.epochs}"])
         preset.write_text(yaml.safe_dump(parameters.model_dump(mode="json")))
-        command = [sys.executable, "-m", "flows.command_line", "pipeline", "--preset", str(preset)]
+        command = [sys.executable, "-m", "flows.cli", "pipeline", "--preset", str(preset)]
         one_thread = os.environ | {"OMP_NUM_THREADS": "1"}
         subprocess.run([*command, "--store", str(reference)], cwd=ROOT, env=one_thread, check=True, capture_output=True)
         began = time.monotonic()

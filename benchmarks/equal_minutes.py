@@ -19,13 +19,13 @@ from torch import nn
 from data_contracts.parameters import Objective, PipelineParameters, TrainingParameters
 from data_contracts.presets import load_preset, preset_and_overrides
 from model.baselines.mlp import fit_mlp
-from model.learning.checkpoints import load_network
-from model.learning.devices import make_fabric
+from model.data.epochs import Epochs, TrainingWindows
+from model.data.loading import Windows, load_windows
 from model.network.dstformer import DSTformer
-from model.training import build_network, fit
-from model.windows.epochs import Epochs, TrainingWindows
-from model.windows.loading import Windows, load_windows
-from tasks.finetune import with_head
+from model.training.checkpoints import load_network
+from model.training.devices import make_fabric
+from model.training.loop import build_network, fit
+from tasks.train.finetune import with_head
 
 STEPS_TO_MEASURE = 40
 SPLITS = {  # who is tested, and who is validated on

@@ -16,7 +16,7 @@ import numpy as np
 
 from data_contracts.motion.motion import Motion
 from data_contracts.parameters import ExportFormat
-from tasks.exports.writing import write_exports
+from tasks.lifting.exports.writing import write_exports
 from tasks.synthetic.motion import generate
 
 

@@ -1,4 +1,4 @@
-"""Windows a second of `model.windows.loading` against a torch DataLoader over one pickle per window.
+"""Windows a second of `model.data.loading` against a torch DataLoader over one pickle per window.
 
     python -m benchmarks.feeding
 
@@ -8,7 +8,7 @@ cores unless told. Each round runs one epoch of every way, one after the other; 
 
 - pickles, 0 and 2 workers: `Dataset.__getitem__` opens `{"input", "target"}` (float32 arrays), mirrors as MotionBERT's
   `flip_data` does, and wraps both without a copy; default collate, persistent workers;
-- in memory, streamed: `steps`, as `model.training.fit` is fed; where memory is short of room for mirror images, those
+- in memory, streamed: `steps`, as `model.training.loop.fit` is fed; if memory is short of room for mirror images, those
   of a batch are made when it is fed; `--pool-mib` is the size of a pool;
 - the floor: as many bytes copied in the order they lie, 32 windows at a time, into memory that is there already.
 
@@ -41,13 +41,13 @@ from torch.utils.data import DataLoader, Dataset
 from data_contracts.parameters import Projection
 from data_contracts.skeleton import LEFT_JOINTS, RIGHT_JOINTS
 from data_contracts.windows import to_arrow
-from model.windows import streaming
-from model.windows.loading import Windows, WindowTensors, load_windows
+from model.data import streaming
+from model.data.loading import Windows, WindowTensors, load_windows
+from tasks.convert.cameras import draw_camera, see_windows, window_starts
 from tasks.synthetic.motion import generate
-from tasks.views.cameras import draw_camera, see_windows, window_starts
 
 WINDOW, STRIDE, BATCH = 243, 81, 32
-ROW_GROUP_WINDOWS = 167  # as `tasks.convert` writes them: 16 MiB
+ROW_GROUP_WINDOWS = 167  # as `tasks.convert.convert` writes them: 16 MiB
 
 
 class Pickles(Dataset):
@@ -119,7 +119,7 @@ def main() -> None:
 
 
 def ours(windows: Windows, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """An epoch as `model.training.fit` is fed."""
+    """An epoch as `model.training.loop.fit` is fed."""
     for batch in windows.steps(0, epoch, BATCH, flip=True):
         yield batch.pose_2d, batch.pose_3d
 

@@ -19,10 +19,10 @@ from lightning_fabric import Fabric
 from benchmarks.feeding import write_windows
 from data_contracts.parameters import DSTformerConfig, FinetuneParameters, HeadKind, Objective, Runtime
 from data_contracts.presets import load_preset
+from model.data.epochs import TrainingWindows
+from model.data.loading import WindowTensors, load_windows
 from model.network.dstformer import DSTformer
-from model.training import build_network, fit
-from model.windows.epochs import TrainingWindows
-from model.windows.loading import WindowTensors, load_windows
+from model.training.loop import build_network, fit
 
 SMALL = Path(__file__).with_name("small.yaml")
 

@@ -44,7 +44,7 @@ import numpy as np
 from benchmarks.keypoint_mutants import random_parameters, read_tracks_of, write_mutant
 from benchmarks.keypoint_seeds import keypoint_seeds
 from data_contracts.errors import RefusedPickle
-from tasks.motion_files.reading import read_motion_file
+from tasks.ingest.reading import read_motion_file
 
 DETECTIONS = Path(__file__).parents[2] / "shared" / "detections"
 Attempt = Callable[[], str]  # reads the file under test, and names the outcome

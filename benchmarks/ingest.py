@@ -39,8 +39,8 @@ def work():
 from pathlib import Path
 from data_contracts.parameters import IngestParameters
 from data_contracts.sources import MotionFile
-from tasks.ingest import ingest_clips
-from tasks.mlflow_runs.runs import connect
+from tasks.ingest.ingest import ingest_clips
+from tasks.tracking.runs import connect
 from prefect.logging import disable_run_logger
 connect(Path(store))
 def work():
@@ -134,7 +134,7 @@ def measure(setup: str, source: Path) -> tuple[float, float, object]:
 
 def largest_clip_mb(source: Path) -> float:
     """Largest array of the file, in MB as float64."""
-    from tasks.motion_files.safe_pickle import read_pickle
+    from tasks.ingest.safe_pickle import read_pickle
 
     sizes: list[int] = []
     read_pickle(source, lambda array: sizes.append(array.nbytes))

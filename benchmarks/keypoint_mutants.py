@@ -20,11 +20,11 @@ import numpy as np
 from benchmarks.keypoint_seeds import Seed
 from data_contracts.detector_skeletons import Detector
 from data_contracts.errors import InputError
-from data_contracts.keypoints.table import find_faults, from_arrow, summarise, to_arrow
 from data_contracts.parameters import KeypointFormat, KeypointsParameters
 from data_contracts.sources import find_keypoints
-from tasks.keypoint_files.reading import read_keypoints
-from tasks.keypoint_files.tracks import tracks_of
+from data_contracts.tracks.table import find_faults, from_arrow, summarise, to_arrow
+from tasks.lifting.formats.reading import read_keypoints
+from tasks.lifting.formats.tracks import tracks_of
 
 Changed = Callable[[random.Random, bytes, list[bytes]], bytes]  # of an archive: `fuzz_readers.changed`
 

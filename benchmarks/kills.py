@@ -101,7 +101,7 @@ def make_windows(store: Path, *overrides: str) -> Path:
     """A windows folder of synthetic motion."""
     from data_contracts.presets import load_preset
     from flows.stage_flows import convert, ingest
-    from tasks.synthesise import CLIP_LIST_FILE, PICKLE_FILE, synthesise_motion
+    from tasks.synthetic.synthesise import CLIP_LIST_FILE, PICKLE_FILE, synthesise_motion
 
     parameters = load_preset("demo", list(overrides))
     motion = synthesise_motion.fn(store, parameters.synthetic).path
@@ -112,7 +112,7 @@ def make_windows(store: Path, *overrides: str) -> Path:
 
 def uplift(*arguments: str, settings: list[str]) -> list[str]:
     """A command line of `uplift`."""
-    return [sys.executable, "-m", "flows.command_line", *arguments, *(f"--set={setting}" for setting in settings)]
+    return [sys.executable, "-m", "flows.cli", *arguments, *(f"--set={setting}" for setting in settings)]
 
 
 def train_with_kills(
@@ -163,7 +163,7 @@ def curves(store: Path) -> dict[str, list[tuple[int, float]]]:
     """Metric -> (step, value) of every logged value, in the order of the steps."""
     from mlflow import MlflowClient
 
-    from tasks.mlflow_runs.runs import connect
+    from tasks.tracking.runs import connect
 
     client: MlflowClient = connect(store)
     os.environ.pop("MLFLOW_TRACKING_URI", None)  # where MLflow leaves it, and the next command would find it

@@ -25,25 +25,25 @@ import torch
 
 from data_contracts.clips import CLIPS_FILE, Clip, from_arrow
 from data_contracts.detector_skeletons import SKELETONS, Detector
-from data_contracts.keypoints.track import Track
 from data_contracts.motion.motion import Motion
 from data_contracts.parameters import DetectorNoise, KeypointsParameters, LiftParameters, Projection
 from data_contracts.presets import load_preset
 from data_contracts.skeleton import PELVIS
 from data_contracts.sources import find_keypoints
 from data_contracts.store.folders import resolve_checkpoint
-from model.learning.checkpoints import load_network, read_about
-from model.lifting.bodies import bone_lengths, stature_of
-from model.lifting.grounds import to_world
-from model.lifting.people import lift_people
+from data_contracts.tracks.track import Track
+from model.data.corruption import add_detector_noise
+from model.lifting.gravity import to_world
+from model.lifting.lift import lift_people
+from model.lifting.skeleton_fit import bone_lengths, stature_of
 from model.lifting.track_windows import Lifting
 from model.scoring.metrics import mpjpe, p_mpjpe
-from model.windows.corruption import add_detector_noise
-from tasks.keypoint_files.reading import read_keypoints
-from tasks.keypoint_files.tracks import tracks_of
-from tasks.keypoint_files.trc import MARKERS
-from tasks.views.cameras import Camera, rotation_matrix
-from tests.tasks.keypoint_files.writing import alphapose, mediapipe, mmpose, openpose, seen_by
+from model.training.checkpoints import load_network, read_about
+from tasks.convert.cameras import Camera, rotation_matrix
+from tasks.lifting.formats.reading import read_keypoints
+from tasks.lifting.formats.tracks import tracks_of
+from tasks.lifting.formats.trc import MARKERS
+from tests.tasks.lifting.formats.writing import alphapose, mediapipe, mmpose, openpose, seen_by
 
 WIDTH, HEIGHT, FOV_DEG = 1920, 1080, 60.0
 FOCAL = WIDTH / 2 / np.tan(np.deg2rad(FOV_DEG) / 2)

@@ -14,16 +14,16 @@ import time
 import numpy as np
 import torch
 
-from data_contracts.keypoints.track import Track
 from data_contracts.parameters import LiftParameters, Projection
 from data_contracts.presets import load_preset
+from data_contracts.tracks.track import Track
 from model.lifting.cameras import PinholeCamera
+from model.lifting.lift import lift_people
 from model.lifting.live import LiveLifter
-from model.lifting.people import lift_people
 from model.lifting.track_windows import Lifting
 from model.network.dstformer import DSTformer
+from tasks.convert.cameras import Camera, rotation_matrix
 from tasks.synthetic.motion import generate
-from tasks.views.cameras import Camera, rotation_matrix
 
 WIDTH, HEIGHT, FOCAL = 1280, 720, 1100.0
 LIVE_FRAMES = 300

@@ -25,11 +25,11 @@ from torch import nn
 
 from benchmarks.equal_minutes import Bench, make_windows, preset_of
 from data_contracts.parameters import CorruptionParameters
+from model.data.epochs import TrainingWindows
+from model.data.loading import Windows, WindowTensors, some_of
 from model.network.dstformer import DSTformer
 from model.scoring.evaluation import evaluate, network_lifter
-from model.windows.epochs import TrainingWindows
-from model.windows.loading import Windows, WindowTensors, some_of
-from tasks.finetune import with_head
+from tasks.train.finetune import with_head
 
 RESULTS_FILE = "pretraining.jsonl"
 SPLIT = "A"

@@ -7,7 +7,7 @@ A simulated report contains the errors of 16 joints of two models in each window
 normal effects of subject, clip and window, and of their effects on single joints. The difference of the models is a sum
 of the same kinds of effects, in proportion to the error, and of effects of joints and actions on all subjects. MPJPE,
 PCK and the scores of joints, actions and subjects follow from the joint errors. The difference under detector noise is
-the difference without noise plus an effect of the two models. All checks of `tasks.promotion.verdict` decide.
+the difference without noise plus an effect of the two models. All checks of `tasks.promotion.rules` decide.
 
 `--measure` prints the standard deviations of pairs of real reports (folders of `uplift evaluate` on the same windows)
 and of simulated ones. The constants below were chosen so that both agree.
@@ -27,7 +27,7 @@ import pandas as pd
 from data_contracts.parameters import PromoteParameters
 from data_contracts.report import JOINT_COLUMNS, PCK_MM, SCORE_COLUMNS, WEIGHT_COLUMNS, read_errors, read_report
 from model.scoring.intervals import difference
-from tasks.promotion.verdict import checks
+from tasks.promotion.rules import checks
 
 JOINTS = [column for column in JOINT_COLUMNS.values() if column != "pelvis_mm"]  # the pelvis has no error
 CHAMPION_MM, CHAMPION_NOISE_MM = 50.0, 105.0

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from model.baselines.linear import RIDGE_PENALTIES, Linear, _normal_equations, fit_linear
+from model.data.loading import WindowTensors
 from model.scoring.metrics import mpjpe
-from model.windows.loading import WindowTensors
 
 
 def main() -> None:

@@ -17,10 +17,10 @@ import numpy as np
 from torch import nn
 
 from benchmarks.equal_minutes import Bench, make_windows, preset_of
+from model.data.epochs import TrainingWindows
+from model.data.loading import some_of
 from model.network.dstformer import DSTformer
 from model.scoring.evaluation import evaluate, network_lifter
-from model.windows.epochs import TrainingWindows
-from model.windows.loading import some_of
 
 RESULTS_FILE = "start_from.jsonl"
 SPLIT = "A"

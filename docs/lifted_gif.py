@@ -17,10 +17,10 @@ from benchmarks.lifting import keypoints_of, open_model, read_back, see
 from data_contracts.clips import Clip
 from data_contracts.detector_skeletons import Detector
 from data_contracts.parameters import LiftParameters
-from model.lifting.people import lift_people
-from tasks.exports.gif_file import write_gif
+from model.lifting.lift import lift_people
+from tasks.lifting.exports.gif_file import write_gif
 from tasks.synthetic.motion import generate
-from tests.tasks.keypoint_files.writing import alphapose
+from tests.tasks.lifting.formats.writing import alphapose
 
 SEED, SECONDS = 77, 4.0
 

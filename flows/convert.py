@@ -25,10 +25,10 @@ from data_contracts.splits import split_groups
 from data_contracts.store import identities
 from data_contracts.store.folders import Stage
 from data_contracts.store.manifests import read_manifest
-from tasks.convert import clip_rates, count_batches, finish_windows, window_bytes, write_windows
-from tasks.mlflow_runs.runs import TrackedRun
+from tasks.convert.convert import clip_rates, count_batches, finish_windows, window_bytes, write_windows
 from tasks.stage_runs.progress import report_progress
 from tasks.stage_runs.tracked_stage import run_stage
+from tasks.tracking.runs import TrackedRun
 
 WORTH_A_POOL = 2 << 30  # bytes of windows; for fewer, starting processes takes longer than they save
 ATTEMPTS = 2  # at a batch whose worker dies

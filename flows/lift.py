@@ -19,12 +19,12 @@ from data_contracts.store.manifests import MANIFEST
 from flows.prefect_ui.artifacts import LIFTED_TEXT, show_page, show_people, show_stage
 from flows.prefect_ui.forms import described
 from flows.stage_runs.naming import name_flow_run
-from tasks.exports.folders import must_be_replaceable, write_people
-from tasks.keypoints import read_tracks
-from tasks.lift import lift_tracks
-from tasks.mlflow_runs.links import stage_artifact
-from tasks.mlflow_runs.registry import CHAMPION, MODEL_NAME, find_lifting_model
-from tasks.pages.playing import PLAYING_PAGE
+from tasks.lifting.exports.folders import must_be_replaceable, write_people
+from tasks.lifting.keypoints import read_tracks
+from tasks.lifting.lift import lift_tracks
+from tasks.tracking.links import stage_artifact
+from tasks.tracking.registry import CHAMPION, MODEL_NAME, find_lifting_model
+from tasks.viewer.evaluation_viewer import PLAYING_PAGE
 
 OUT = "lifted"
 

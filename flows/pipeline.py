@@ -29,13 +29,13 @@ from flows.stage_runs.deployed import must_be_deployed, send
 from flows.stage_runs.dispatch import dispatch_stage
 from flows.stage_runs.naming import name_flow_run
 from flows.stages import Context
-from tasks.mlflow_runs.links import run_artifact, run_page, run_picture, stage_artifact, version_page
-from tasks.mlflow_runs.registry import LiftingModel
-from tasks.pages.data_page import DATA_PAGE
-from tasks.pages.playing import PLAYING_PAGE
 from tasks.pipeline import open_pipeline, register, show_data, show_durations
-from tasks.starting import champion_to_start_from
-from tasks.synthesise import CLIP_LIST_FILE, PICKLE_FILE, synthesise_motion
+from tasks.synthetic.synthesise import CLIP_LIST_FILE, PICKLE_FILE, synthesise_motion
+from tasks.tracking.links import run_artifact, run_page, run_picture, stage_artifact, version_page
+from tasks.tracking.registry import LiftingModel
+from tasks.train.starting import champion_to_start_from
+from tasks.viewer.data_page import DATA_PAGE
+from tasks.viewer.evaluation_viewer import PLAYING_PAGE
 
 Promotion = Literal["never", "gate", "approve"]
 Start = Literal["nothing", "champion"]

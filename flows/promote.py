@@ -19,11 +19,11 @@ from flows.prefect_ui.events import PROMOTED, say_of_model
 from flows.prefect_ui.forms import described
 from flows.stage_flows import evaluate
 from flows.stage_runs.naming import name_flow_run
-from tasks.mlflow_runs.links import run_artifact
-from tasks.promote import Meeting, decide, find_contenders, weigh
-from tasks.promotion.contenders import Contenders, Ground
+from tasks.promotion.comparison import Contenders, Ground
 from tasks.promotion.decision import DECISION_PAGE, Decision
-from tasks.promotion.verdict import Check, Verdict
+from tasks.promotion.promote import Meeting, decide, find_contenders, weigh
+from tasks.promotion.rules import Check, Verdict
+from tasks.tracking.links import run_artifact
 
 
 class Approval(RunInput):

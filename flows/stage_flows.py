@@ -16,8 +16,8 @@ from flows.prefect_ui.artifacts import PLAYING_TEXT, show_checks, show_groups, s
 from flows.prefect_ui.forms import described
 from flows.stage_runs.naming import name_flow_run
 from flows.stages import STAGES, Context, Stage
-from tasks.mlflow_runs.links import stage_artifact
-from tasks.pages.playing import PLAYING_PAGE
+from tasks.tracking.links import stage_artifact
+from tasks.viewer.evaluation_viewer import PLAYING_PAGE
 
 
 def _show_report(store: Path, result: StageResult) -> None:

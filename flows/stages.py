@@ -39,7 +39,7 @@ class Context:
         """Return the checkpoint file of a model; a model in MLflow is downloaded."""
         if not reference.startswith(("models:/", "runs:/")):
             return resolve_checkpoint(self.store, reference)
-        from tasks.mlflow_runs.registry import fetch_checkpoint  # MLflow takes seconds to import
+        from tasks.tracking.registry import fetch_checkpoint  # MLflow takes seconds to import
 
         return fetch_checkpoint(self.store, reference)
 
@@ -98,7 +98,7 @@ def ingest(context: Context, source: str | list[str], clip_list: str | list[str]
     files, parameters = find_motion_files(source, clip_list), context.parameters.ingest
 
     def compute() -> StageResult:
-        from tasks.ingest import ingest_clips
+        from tasks.ingest.ingest import ingest_clips
 
         return ingest_clips(context.store, files, parameters, context.parent_run)
 
@@ -136,7 +136,7 @@ def pretrain(context: Context, windows: str) -> Work:
     folder, parameters = context.folder("windows", windows), context.parameters
 
     def compute() -> StageResult:
-        from tasks.pretrain import pretrain_backbone
+        from tasks.train.pretrain import pretrain_backbone
 
         return pretrain_backbone(context.store, folder, parameters.pretrain, parameters.runtime, context.parent_run)
 
@@ -158,7 +158,7 @@ def finetune(context: Context, windows: str, pretrained: str) -> Work:
     parameters = context.parameters
 
     def compute() -> StageResult:
-        from tasks.finetune import finetune_lifter
+        from tasks.train.finetune import finetune_lifter
 
         return finetune_lifter(
             context.store, folder, checkpoint, parameters.finetune, parameters.runtime, context.parent_run
@@ -199,7 +199,7 @@ def evaluate(context: Context, windows: str, model: str, baselines: str | None =
     source = baselines_source(context.store, folder, checkpoint, baselines)
 
     def compute() -> StageResult:
-        from tasks.evaluate import evaluate_lifter
+        from tasks.evaluate.evaluate import evaluate_lifter
 
         fitted = source if are_baselines(source) else _fit(context, source).path
         return evaluate_lifter(
@@ -222,7 +222,7 @@ def keypoints(context: Context, source: str) -> Work:
     found, parameters = find_keypoints(source), context.parameters.keypoints
 
     def compute() -> StageResult:
-        from tasks.keypoints import read_tracks
+        from tasks.lifting.keypoints import read_tracks
 
         return read_tracks(context.store, found, parameters, context.parent_run)
 
@@ -230,7 +230,7 @@ def keypoints(context: Context, source: str) -> Work:
 
 
 def _fit(context: Context, windows: Path) -> StageResult:
-    from tasks.baselines import fit_baselines
+    from tasks.train.baselines import fit_baselines
 
     parameters = context.parameters
     return fit_baselines(context.store, windows, parameters.baselines, parameters.runtime, context.parent_run)

@@ -18,15 +18,15 @@ from data_contracts.store import identities
 from data_contracts.store.checking import verify_input
 from data_contracts.store.folders import CHECKPOINT_FILE
 from data_contracts.store.manifests import read_manifest
-from tasks.lineage.card import CARD_FILE, description_of, write_card
-from tasks.mlflow_runs.names import CHALLENGER, MODEL_NAME, VERSION_TAG
-from tasks.mlflow_runs.registry import LiftingModel, register_challenger
-from tasks.mlflow_runs.runs import TrackedRun, track_pipeline
-from tasks.mlflow_runs.scores import all_scores, model_scores
-from tasks.pages.clip_sets import ClipSet
-from tasks.pages.data_page import log_data_page
-from tasks.promotion.learned import write_learned
+from tasks.promotion.training_subjects import write_learned
 from tasks.stage_runs.retries import RETRIED
+from tasks.tracking.card import CARD_FILE, description_of, write_card
+from tasks.tracking.names import CHALLENGER, MODEL_NAME, VERSION_TAG
+from tasks.tracking.registry import LiftingModel, register_challenger
+from tasks.tracking.runs import TrackedRun, track_pipeline
+from tasks.tracking.scores import all_scores, model_scores
+from tasks.viewer.clip_sets import ClipSet
+from tasks.viewer.data_page import log_data_page
 
 
 @contextmanager
@@ -90,7 +90,7 @@ def register(
 @task(cache_policy=NO_CACHE)
 def show_durations(tracked: TrackedRun, store: Path, stages: Mapping[str, StageResult]) -> str:
     """Put on the pipeline's own run how long each stage took, and a picture of the last nights; returns its file."""
-    from tasks.mlflow_runs.figures.durations import DURATIONS_PICTURE, SECONDS, durations, durations_of, last_nights
+    from tasks.figures.durations import DURATIONS_PICTURE, SECONDS, durations, durations_of, last_nights
 
     took = {name: 0.0 if result.cached else result.seconds for name, result in stages.items()}
     tracked.log_metrics({f"{SECONDS}{name}": seconds for name, seconds in took.items()})

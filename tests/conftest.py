@@ -27,10 +27,10 @@ import torch
 
 from data_contracts.parameters import Projection
 from data_contracts.windows import to_arrow
-from model.windows.loading import WindowTensors
-from tasks.mlflow_runs.runs import make_database
+from model.data.loading import WindowTensors
+from tasks.convert.cameras import draw_camera, see_windows, window_starts
 from tasks.synthetic.motion import generate
-from tasks.views.cameras import draw_camera, see_windows, window_starts
+from tasks.tracking.runs import make_database
 
 hypothesis.settings.register_profile("any machine", deadline=None)  # a busy one takes its time
 hypothesis.settings.load_profile("any machine")

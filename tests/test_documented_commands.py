@@ -24,7 +24,7 @@ import yaml
 from data_contracts.errors import InputError
 from data_contracts.parameters import PipelineParameters
 from data_contracts.presets import load_preset, preset_names
-from flows.command_line import app
+from flows.cli import app
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -260,7 +260,7 @@ def test_a_documented_command_exists_with_these_options(page, command):
         ("python -m benchmarks.kills --kill 2", "--kill"),
         ("python benchmarks/convrt.py", "no benchmarks/convrt.py"),
         ("python -m torch.distributed.run --nproc-per-node 2 -m model.jobs JOB.json", "no model/jobs.py"),
-        ("python -m model.training JOB.json", "no command"),
+        ("python -m model.training.loop JOB.json", "no command"),
         (".venv/bin/pytest tests/test_nothing.py", "test_nothing"),
     ],
 )

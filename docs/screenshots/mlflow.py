@@ -32,9 +32,9 @@ from mlflow.entities import Run
 from data_contracts.run_names import PIPELINE
 from docs.chromium import NoBrowserError, Page, chromium, new_page, open_frame
 from docs.screenshots.picture import WIDTH, button, click, go_to, resize, save
-from tasks.mlflow_runs.registry import CHALLENGER, MODEL_NAME
-from tasks.mlflow_runs.runs import EXPERIMENT, STAGE_TAG
-from tasks.pages.playing import PLAYING_PAGE
+from tasks.tracking.registry import CHALLENGER, MODEL_NAME
+from tasks.tracking.runs import EXPERIMENT, STAGE_TAG
+from tasks.viewer.evaluation_viewer import PLAYING_PAGE
 
 _SETTINGS = """
 for (const [key, value] of Object.entries({

@@ -5,7 +5,7 @@ from typing import Any
 
 from data_contracts.errors import InputError
 from data_contracts.presets import load_preset
-from flows.stack.settings import ROOT, read_settings
+from flows.deployment.settings import ROOT, read_settings
 
 
 def own_folder() -> dict[str, str]:

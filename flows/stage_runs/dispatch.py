@@ -25,7 +25,7 @@ from data_contracts.store.manifests import read_manifest
 from flows.prefect_ui.artifacts import result_key, show_stage
 from flows.stage_runs.deployed import run_to_its_end
 from flows.stages import STAGES, Context
-from tasks.mlflow_runs.runs import link_cached
+from tasks.tracking.runs import link_cached
 
 SECONDS_TO_APPEAR = 60.0  # a network file system may go on saying "not there" from its cache for so long
 

@@ -16,7 +16,7 @@ from flows.stages import Context
 from flows.terminal.options import MODEL_HELP, Call, changed, command, export_formats
 from flows.terminal.printing import console, people_table, print_json, print_stage
 from flows.terminal.running import find_or_run, local_checkpoint, run_flow
-from tasks.video.detecting import detector_python
+from tasks.lifting.video.detecting import detector_python
 
 lifting = typer.Typer()
 
@@ -91,8 +91,8 @@ def lift(
 def _refuse_early(call: Call, source: str, reading: KeypointsParameters, model: str, out: Path | None) -> None:
     """What one look at the source, the model and the folder refuses, it refuses before a server is started."""
     # what brings pandas and Arrow, which other commands need not wait for
-    from tasks.exports.folders import must_be_replaceable
-    from tasks.keypoint_files.reading import read_keypoints
+    from tasks.lifting.exports.folders import must_be_replaceable
+    from tasks.lifting.formats.reading import read_keypoints
 
     local_checkpoint(call.store, model)
     path = Path(source)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from data_contracts.store.code_version import describe_code
-from tasks.lineage.chain import AS_ABOVE, Lineage, Link
+from tasks.maintenance.lineage import AS_ABOVE, Lineage, Link
 
 
 def lineage_lines(lineage: Lineage) -> Iterator[str]:

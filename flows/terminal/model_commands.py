@@ -52,8 +52,8 @@ def set_benchmark(call: Call, windows: Annotated[str, typer.Argument(help="Folde
 @command(benchmarks, "show")
 def show_benchmark(call: Call) -> None:
     """The windows that challenger and champion meet on."""
-    from tasks.mlflow_runs.runs import connect
     from tasks.promotion.benchmark import named_benchmark
+    from tasks.tracking.runs import connect
 
     digest = named_benchmark(connect(call.store))
     told = f"versions meet on windows {digest}" if digest else "none is named: versions meet where each was scored"
@@ -91,7 +91,7 @@ def compare(
     ],
 ) -> None:
     """Models side by side on the same windows, each difference with its interval."""
-    from tasks.compare import compare  # what brings MLflow, which other commands need not wait for
+    from tasks.evaluate.compare import compare  # what brings MLflow, which other commands need not wait for
 
     comparison = compare(call.store, models)
     console(call.as_json).print(*comparison_tables(comparison))
@@ -105,7 +105,7 @@ def lineage(
 ) -> None:
     """Where a model version or a stage comes from, back to the files that were given; and what came of a stage."""
     from flows.terminal.lineage import lineage_lines
-    from tasks.lineage.chain import trace
+    from tasks.maintenance.lineage import trace
 
     found = trace(call.store, what)
     console(call.as_json).print(*lineage_lines(found), sep="\n", soft_wrap=True, highlight=False)
@@ -127,7 +127,7 @@ def export(
     """A model as one ONNX file, checked with onnxruntime; that of a version is kept with its run."""
     if not onnx:
         raise InputError("export writes ONNX: pass --onnx")
-    from tasks.export import export_model
+    from tasks.serving.onnx import export_model
 
     exported = export_model(call.store, model, out, False if no_flip else None, call.parameters.evaluate.flip)
     to_person = console(call.as_json)

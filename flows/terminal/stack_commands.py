@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from data_contracts.errors import InputError
-from flows.stack.settings import ROOT, StackSettings, exposes_password, read_settings, use_servers
+from flows.deployment.settings import ROOT, StackSettings, exposes_password, read_settings, use_servers
 
 stack = typer.Typer()
 automations = typer.Typer(no_args_is_help=True, help="Install or remove notifications on a Prefect server.")
@@ -20,7 +20,7 @@ Store = Annotated[Path | None, typer.Option("--store", help="Root of the store. 
 def up(store: Store = None) -> None:
     """Start both servers and the workers of this machine, with the settings of UPLIFT_ variables and .env."""
     try:
-        from flows.stack.up import up as start
+        from flows.deployment.up import up as start
     except ModuleNotFoundError as error:
         raise InputError(f"{error.name} is not installed: pip install 'pose-uplift[stack]'") from error
     raise typer.Exit(start(_settings(store=store)))
@@ -44,7 +44,7 @@ def register(
 ) -> None:
     """Create or update pools, deployments and automations on a Prefect server; `uplift up` does so at each start."""
     use_servers(settings := _settings())
-    from flows.stack import registration
+    from flows.deployment import registration
 
     (registration.register_when_ready if wait else registration.register)(settings)
 
@@ -58,8 +58,8 @@ def install_automations(
 ) -> None:
     """Install or update the automations."""
     use_servers(settings := _settings(notify=notify))
-    from flows.stack.automations import install
-    from flows.stack.registration import prefect_client
+    from flows.deployment.automations import install
+    from flows.deployment.registration import prefect_client
 
     with prefect_client() as client:
         typer.echo("\n".join(install(client, settings)))
@@ -69,8 +69,8 @@ def install_automations(
 def remove_automations() -> None:
     """Remove the automations."""
     use_servers(_settings())
-    from flows.stack.automations import remove
-    from flows.stack.registration import prefect_client
+    from flows.deployment.automations import remove
+    from flows.deployment.registration import prefect_client
 
     with prefect_client() as client:
         typer.echo("\n".join(remove(client)))

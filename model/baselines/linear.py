@@ -4,9 +4,9 @@ import torch
 from torch import Tensor, nn
 
 from data_contracts.skeleton import NUM_JOINTS
+from model.data.loading import Windows
 from model.network.lifting import root_relative
 from model.scoring.metrics import mpjpe
-from model.windows.loading import Windows
 
 RIDGE_PENALTIES = (1e0, 1e1, 1e2, 1e3, 1e4)
 _AT_ONCE = 1024  # windows

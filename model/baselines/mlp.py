@@ -19,9 +19,9 @@ from torch.optim import AdamW
 from data_contracts.errors import InputError
 from data_contracts.parameters import MLPParameters, Objective
 from data_contracts.skeleton import NUM_JOINTS
-from model.learning.stepping import Learner, set_learning_rate
-from model.windows.epochs import Epochs, Step, TrainingWindows
-from model.windows.seeding import generator_at
+from model.data.epochs import Epochs, Step, TrainingWindows
+from model.data.seeding import generator_at
+from model.training.step import Learner, set_learning_rate
 
 PROBE_STEPS = 20  # to measure the speed; fewer if they would take more than a tenth of the minutes
 WARM_UP_STEPS = 2  # not timed

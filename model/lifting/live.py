@@ -14,9 +14,9 @@ from torch import Tensor
 
 from data_contracts.parameters import OneEuroParameters
 from data_contracts.skeleton import NUM_JOINTS
-from model.lifting.bodies import ADULT_BONES_M, bone_lengths, metres_per_unit, with_lengths
 from model.lifting.cameras import PinholeCamera
-from model.lifting.grounds import to_world
+from model.lifting.gravity import to_world
+from model.lifting.skeleton_fit import ADULT_BONES_M, bone_lengths, metres_per_unit, with_lengths
 from model.lifting.smoothing import SAME_RATE, OneEuro
 from model.lifting.track_windows import Lifting, lift_windows
 

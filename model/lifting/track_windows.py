@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from data_contracts.skeleton import BONES
-from model.lifting.bodies import ADULT_BONES_M
 from model.lifting.cameras import PinholeCamera, turned_to
+from model.lifting.skeleton_fit import ADULT_BONES_M
 from model.network.lifting import lift
 
 _PARENTS, _CHILDREN = (list(ends) for ends in zip(*BONES, strict=True))

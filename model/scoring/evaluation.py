@@ -23,9 +23,9 @@ from data_contracts.report import (
     WINDOW_COLUMNS,
     weight_column,
 )
+from model.data.loading import Windows
 from model.network.lifting import Lifter, lift
 from model.scoring.metrics import auc, joint_errors, mpjpe, n_mpjpe, p_mpjpe, pck
-from model.windows.loading import Windows
 
 _OF_FRAMES = ("mpjpe_mm", "p_mpjpe_mm", "n_mpjpe_mm", "pck_150", "auc_150", *JOINT_COLUMNS.values())
 _SUMS = (*_OF_FRAMES, "weight", "mpjve_mm", "pair_weight", "accel_mm", "triple_weight", "frames")

@@ -13,12 +13,12 @@ from lightning_fabric import Fabric
 from data_contracts.detector_skeletons import SKELETONS, Detector
 from data_contracts.parameters import CorruptionParameters, DetectorNoise
 from data_contracts.report import Robustness
+from model.data.corruption import corrupt
+from model.data.detectors import derived_joints
+from model.data.loading import Windows, WindowTensors, some_of
+from model.data.seeding import generator_at
 from model.network.lifting import Lifter
 from model.scoring.evaluation import evaluate
-from model.windows.corruption import corrupt
-from model.windows.detectors import derived_joints
-from model.windows.loading import Windows, WindowTensors, some_of
-from model.windows.seeding import generator_at
 
 _CORRUPTIONS = {
     "noise": CorruptionParameters(noise=DetectorNoise()),

@@ -29,7 +29,7 @@ from data_contracts.store.sqlite import sqlite_file
 from tasks.maintenance.files import LOCK, PARTIAL, REMOVED, digest_in, hidden_names, hide, size_of
 from tasks.maintenance.needed import Inventory, Needed, mark, pages, read_inventory, sequence_of
 from tasks.maintenance.tracking import mlflow_errors, tracking_client
-from tasks.mlflow_runs.names import (
+from tasks.tracking.names import (
     CONNECTING_LOCK,
     DIGEST_TAG,
     EXPERIMENT,
@@ -37,9 +37,9 @@ from tasks.mlflow_runs.names import (
     MODEL_NAME,
     owner_lock,
 )
-from tasks.mlflow_runs.removal import delete_files
-from tasks.mlflow_runs.runs import connect
-from tasks.mlflow_runs.store_artifacts import local_folder
+from tasks.tracking.removal import delete_files
+from tasks.tracking.runs import connect
+from tasks.tracking.store_artifacts import local_folder
 
 _GC_LOCK, _JOURNAL = ".gc.lock", ".gc.json"
 _LOG = logging.getLogger(__name__)

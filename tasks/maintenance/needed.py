@@ -20,7 +20,8 @@ from data_contracts.store.locks import holder
 from data_contracts.store.manifests import read_manifest
 from data_contracts.store.sequence import manifest_sequence
 from tasks.maintenance.files import LOCK, digest_in, hidden_names
-from tasks.mlflow_runs.names import (
+from tasks.promotion.benchmark import named_benchmark
+from tasks.tracking.names import (
     CHECKPOINT_TAG,
     DIGEST_TAG,
     EXPERIMENT,
@@ -32,8 +33,7 @@ from tasks.mlflow_runs.names import (
     WINDOWS_TAG,
     store_id,
 )
-from tasks.mlflow_runs.registry import model_versions
-from tasks.promotion.benchmark import named_benchmark
+from tasks.tracking.registry import model_versions
 
 LIFTED = {"keypoints": "keypoints", "lift": "motions"}  # stage -> kind of folder
 _STAYS_WITH = {"reports": ("windows", "checkpoint"), "baselines": ("windows",)}  # kind -> inputs

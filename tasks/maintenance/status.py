@@ -23,7 +23,7 @@ from data_contracts.store.digests import KINDS
 from data_contracts.store.locks import holder
 from tasks.maintenance.files import LOCK, hidden_names, size_of
 from tasks.maintenance.tracking import mlflow_errors, tracking_client
-from tasks.mlflow_runs.names import (
+from tasks.tracking.names import (
     BENCHMARK_TAG,
     CHALLENGER,
     CHAMPION,
@@ -38,7 +38,7 @@ from tasks.mlflow_runs.names import (
     owner_lock,
     store_id,
 )
-from tasks.mlflow_runs.registry import model_versions, registered_tags
+from tasks.tracking.registry import model_versions, registered_tags
 
 T = TypeVar("T")
 SCORES = tuple(f"test/{name}" for name in METRICS)

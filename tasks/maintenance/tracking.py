@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from data_contracts.errors import InputError
 from data_contracts.store.sqlite import check_database, sqlite_file, sqlite_uri
-from tasks.mlflow_runs.connection import DATABASE, named_uri
+from tasks.tracking.connection import DATABASE, named_uri
 
 _ERRORS = (MlflowException, SQLAlchemyError, ImportError, OSError)  # ImportError: a database without its driver
 

@@ -13,10 +13,10 @@ from pydantic import BaseModel, ConfigDict, computed_field
 from data_contracts.parameters import PromoteParameters
 from data_contracts.report import Estimates
 from data_contracts.text import markdown_text
-from tasks.mlflow_runs.names import MODEL_NAME, PROMOTION_TAG
-from tasks.mlflow_runs.runs import connect, log_params, track_decision
-from tasks.promotion.contenders import Contenders
-from tasks.promotion.verdict import Check, Verdict
+from tasks.promotion.comparison import Contenders
+from tasks.promotion.rules import Check, Verdict
+from tasks.tracking.names import MODEL_NAME, PROMOTION_TAG
+from tasks.tracking.runs import connect, log_params, track_decision
 
 DECISION_PAGE, DECISION_FILE = "decision.md", "decision.json"
 TAG_LENGTH = 5000  # of a version's tag, in MLflow's SQL stores

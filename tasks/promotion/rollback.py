@@ -12,13 +12,13 @@ from prefect.cache_policies import NO_CACHE
 
 from data_contracts.errors import InputError
 from data_contracts.store.locks import hold
-from tasks.mlflow_runs.alias_moves import complete_move, move_aliases
-from tasks.mlflow_runs.names import CHAMPION, MODEL_NAME, PREVIOUS
-from tasks.mlflow_runs.registry import aliased_versions
-from tasks.mlflow_runs.runs import connect
-from tasks.promote import LOCK
-from tasks.promotion.contenders import ROLLBACK_TAG
+from tasks.promotion.comparison import ROLLBACK_TAG
 from tasks.promotion.decision import TAG_LENGTH
+from tasks.promotion.promote import LOCK
+from tasks.tracking.alias_moves import complete_move, move_aliases
+from tasks.tracking.names import CHAMPION, MODEL_NAME, PREVIOUS
+from tasks.tracking.registry import aliased_versions
+from tasks.tracking.runs import connect
 
 
 @task(cache_policy=NO_CACHE)

@@ -6,7 +6,7 @@ from pathlib import Path
 from data_contracts.report import StageResult
 from data_contracts.store.digests import Identity
 from data_contracts.store.folders import Stage, find_stage, open_stage
-from tasks.mlflow_runs.runs import TrackedRun, link_cached, track_stage
+from tasks.tracking.runs import TrackedRun, link_cached, track_stage
 
 __all__ = ["run_stage"]
 

@@ -6,7 +6,7 @@ import pytest
 
 from data_contracts.clips import Clip, SeenClips, find_faults, from_arrow, summarise, to_arrow
 from data_contracts.skeleton import MIRROR
-from tasks.motion_files.safe_pickle import read_pickle
+from tasks.ingest.safe_pickle import read_pickle
 from tasks.synthetic.motion import generate
 
 

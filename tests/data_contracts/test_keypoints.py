@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from data_contracts.keypoints.table import find_faults, from_arrow, summarise, to_arrow
-from data_contracts.keypoints.track import Track
+from data_contracts.tracks.table import find_faults, from_arrow, summarise, to_arrow
+from data_contracts.tracks.track import Track
 
 
 def tracks():

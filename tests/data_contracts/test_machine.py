@@ -32,7 +32,7 @@ def test_processes_of_torch_distributed_run_are_counted_and_no_others(monkeypatc
     assert local_processes() == 4
 
 
-@pytest.mark.parametrize("module", ["flows.command_line", "flows.pipeline"])
+@pytest.mark.parametrize("module", ["flows.cli", "flows.pipeline"])
 def test_another_system_is_refused_in_one_sentence(module):
     script = f"import sys; sys.platform = 'win32'; import {module}"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)

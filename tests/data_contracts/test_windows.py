@@ -6,7 +6,7 @@ from pandera.errors import SchemaErrors
 
 from data_contracts.parameters import Projection
 from data_contracts.windows import SCALARS, to_arrow, to_numpy, validate
-from tasks.views.cameras import draw_camera, see_windows
+from tasks.convert.cameras import draw_camera, see_windows
 
 
 @pytest.fixture

@@ -29,9 +29,9 @@ from data_contracts.store.digests import Identity
 from data_contracts.store.folders import open_stage
 from data_contracts.store.manifests import read_manifest
 from data_contracts.windows import SCALARS, split_files
-from tasks.convert import write_windows
+from tasks.convert.cameras import cut_windows
+from tasks.convert.convert import write_windows
 from tasks.synthetic.motion import generate
-from tasks.views.cameras import cut_windows
 from tests.flows.artifacts import artifacts_of, shown_as
 from tests.flows.typed import convert, pretrain
 
@@ -230,14 +230,14 @@ def test_a_batch_done_twice_leaves_one_part_with_the_same_bytes(clips, alone, tm
 
 def test_a_batch_that_fails_leaves_no_part(clips, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "tasks.views.window_parts.BYTES_AT_ONCE", 1 << 20
+        "tasks.convert.window_parts.BYTES_AT_ONCE", 1 << 20
     )  # the first windows are on disk when it fails
 
     def broken(seen, starts, out):
         cut_windows(seen, starts, out)
         out["pose_3d"][:, :, PELVIS] = seen.root[-1, 0] > 0
 
-    monkeypatch.setattr("tasks.views.window_parts.cut_windows", broken)
+    monkeypatch.setattr("tasks.convert.window_parts.cut_windows", broken)
     with pytest.raises(InputError, match=r"part-0000.*root_max 1.0 breaks"):
         write_all(clips, tmp_path, PARAMETERS)
     assert files_of(tmp_path).keys() <= {f"{split}/part-{batch:05d}.parquet" for split in SPLITS for batch in range(8)}
@@ -245,8 +245,8 @@ def test_a_batch_that_fails_leaves_no_part(clips, tmp_path, monkeypatch):
 
 def test_row_groups_have_the_size_asked_for(clips, tmp_path, monkeypatch):
     windows = write_all(clips, tmp_path / "one", PARAMETERS)["windows"].sum()
-    monkeypatch.setattr("tasks.views.window_parts.BYTES_AT_ONCE", 1 << 20)
-    monkeypatch.setattr("tasks.views.window_parts.ROW_GROUP_BYTES", 1 << 18)
+    monkeypatch.setattr("tasks.convert.window_parts.BYTES_AT_ONCE", 1 << 20)
+    monkeypatch.setattr("tasks.convert.window_parts.ROW_GROUP_BYTES", 1 << 18)
     write_all(clips, tmp_path / "other", PARAMETERS)
     sizes = [
         parquet.read_metadata(file).row_group(group).num_rows

@@ -10,12 +10,12 @@ import yaml
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import PromoteParameters
-from flows.command_line import main
-from tasks.compare import compare
-from tasks.mlflow_runs.registry import model_versions
-from tasks.mlflow_runs.runs import connect, search_stage_runs
-from tasks.promote import Meeting, weigh
-from tasks.promotion.contenders import Contenders, Ground
+from flows.cli import main
+from tasks.evaluate.compare import compare
+from tasks.promotion.comparison import Contenders, Ground
+from tasks.promotion.promote import Meeting, weigh
+from tasks.tracking.registry import model_versions
+from tasks.tracking.runs import connect, search_stage_runs
 
 PART = "train/part-00000.parquet"
 WEIGHTS = "model.safetensors"
@@ -86,7 +86,7 @@ def test_a_worker_in_another_process_does_not_use_a_damaged_file(outcome, copied
     flip_one_bit(folder / "train/part-00000.parquet")
     worker = (
         "import sys; from pathlib import Path; from data_contracts.parameters import PretrainParameters, Runtime\n"
-        "from tasks.pretrain import pretrain_backbone\n"
+        "from tasks.train.pretrain import pretrain_backbone\n"
         "pretrain_backbone.fn(Path(sys.argv[1]), Path(sys.argv[2]), PretrainParameters(), Runtime())"
     )
     done = subprocess.run(

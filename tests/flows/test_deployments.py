@@ -15,7 +15,7 @@ from prefect.settings import PREFECT_API_URL
 from data_contracts.presets import flatten, load_preset
 from data_contracts.store import identities
 from data_contracts.store.manifests import read_manifest
-from tasks.mlflow_runs.runs import connect, find_runs
+from tasks.tracking.runs import connect, find_runs
 
 ROOT = Path(__file__).parent.parent.parent
 

@@ -21,7 +21,7 @@ from data_contracts.store.checking import check_folder
 from data_contracts.store.digests import Identity
 from data_contracts.store.folders import open_stage
 from data_contracts.store.manifests import read_manifest
-from flows.command_line import main
+from flows.cli import main
 from tests.flows.typed import baselines, evaluate
 
 

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 import flows.pipeline
 from data_contracts.store.checking import check_folder
-from flows.command_line import app
+from flows.cli import app
 from flows.gc import gc
 from tasks.maintenance.gc import collect
 from tasks.maintenance.status import running_flow_runs

@@ -17,10 +17,10 @@ from data_contracts.presets import load_preset
 from data_contracts.text import csv_text, printable
 from flows.pipeline import pipeline
 from flows.prefect_ui.artifacts import shown_if_it_fails
-from tasks.mlflow_runs.runs import connect
-from tasks.pages.data_page import DATA_PAGE
-from tasks.pages.playing import PLAYING_PAGE
 from tasks.synthetic.motion import generate
+from tasks.tracking.runs import connect
+from tasks.viewer.data_page import DATA_PAGE
+from tasks.viewer.evaluation_viewer import PLAYING_PAGE
 from tests.flows.conftest import TINY
 from tests.hostile_names import NAMES
 

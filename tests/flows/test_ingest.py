@@ -15,7 +15,7 @@ from data_contracts.errors import InputError
 from data_contracts.parameters import IngestParameters
 from data_contracts.skeleton import MIRROR
 from data_contracts.store.checking import check_folder
-from tasks.motion_files.plan import AbandonedError
+from tasks.ingest.plan import AbandonedError
 from tasks.stage_runs.progress import report_progress
 from tests.flows.typed import ingest
 
@@ -190,7 +190,7 @@ def test_what_the_store_has_is_answered_before_the_file_is_read_for_its_motion(c
             given_up.append(path)
             raise
 
-    monkeypatch.setattr("tasks.motion_files.plan.read_motion_file", endless)
+    monkeypatch.setattr("tasks.ingest.plan.read_motion_file", endless)
     again = ingest(str(source), store=store)
     assert again.cached
     assert again.folder == first.folder
@@ -280,7 +280,9 @@ def test_one_bad_file_refuses_all_by_its_name(two_folders, empty_store):
 
 def test_progress_is_over_the_bytes_of_all_files(two_folders, empty_store, monkeypatch):
     totals = []
-    monkeypatch.setattr("tasks.ingest.report_progress", lambda *about: totals.append(about) or report_progress(*about))
+    monkeypatch.setattr(
+        "tasks.ingest.ingest.report_progress", lambda *about: totals.append(about) or report_progress(*about)
+    )
     ingest(str(two_folders[0]), store=str(empty_store))
     assert totals == [("ingest", "bytes", sum(file.stat().st_size for file in two_folders[0].glob("*/motion.npz")))]
     assert "24 clips" in Artifact.get("ingest-progress").description

@@ -9,14 +9,14 @@ import pyarrow.parquet as parquet
 import pytest
 
 from data_contracts.errors import InputError
-from data_contracts.keypoints.table import from_arrow
 from data_contracts.parameters import KeypointsParameters
 from data_contracts.store.checking import check_folder
 from data_contracts.store.manifests import read_manifest
-from flows.command_line import main
-from tasks.video.detecting import PYTHON_VARIABLE
+from data_contracts.tracks.table import from_arrow
+from flows.cli import main
+from tasks.lifting.video.detecting import PYTHON_VARIABLE
 from tests.flows.typed import keypoints
-from tests.tasks.video.drawing import STAND_IN, as_program
+from tests.tasks.lifting.video.drawing import STAND_IN, as_program
 
 
 @pytest.fixture

@@ -14,14 +14,14 @@ from data_contracts.parameters import DSTformerConfig, ExportFormat, LiftParamet
 from data_contracts.sources import find_keypoint_files
 from data_contracts.store.checking import check_folder
 from data_contracts.store.digests import Identity
-from flows.command_line import main
+from flows.cli import main
 from flows.lift import name_of
-from model.learning.checkpoints import save_network
 from model.network.dstformer import DSTformer
-from tasks.mlflow_runs.registry import register_challenger
-from tasks.mlflow_runs.runs import connect, find_runs, track_pipeline
+from model.training.checkpoints import save_network
+from tasks.tracking.registry import register_challenger
+from tasks.tracking.runs import connect, find_runs, track_pipeline
 from tests.flows.typed import keypoints, lift
-from tests.tasks.keypoint_files.writing import alphapose, body, seen_by, triples
+from tests.tasks.lifting.formats.writing import alphapose, body, seen_by, triples
 
 WINDOW = 9
 

@@ -20,25 +20,25 @@ import torch
 
 from data_contracts.parameters import EvaluateParameters, SyntheticParameters
 from data_contracts.store.digests import Identity
+from flows.deployment.services import prepare, service_command
+from flows.deployment.settings import StackSettings
 from flows.rollback import rollback
-from flows.stack.services import prepare, service_command
-from flows.stack.settings import StackSettings
-from model.learning.checkpoints import load_network, save_network
+from model.data.loading import load_windows
 from model.network.dstformer import DSTformer
 from model.network.lifting import lift
-from model.training import build_network
-from model.windows.loading import load_windows
-from tasks.compare import compare
-from tasks.lineage.chain import trace
-from tasks.mlflow_runs.lifters import log_lifter
-from tasks.mlflow_runs.registry import (
+from model.training.checkpoints import load_network, save_network
+from model.training.loop import build_network
+from tasks.evaluate.compare import compare
+from tasks.maintenance.lineage import trace
+from tasks.promotion.training_subjects import LEARNED_FILE
+from tasks.tracking.logged_models import log_lifter
+from tasks.tracking.registry import (
     CHECKPOINTS,
     aliased_versions,
     drop_other_checkpoints,
     register_challenger,
 )
-from tasks.mlflow_runs.runs import connect, track_pipeline
-from tasks.promotion.learned import LEARNED_FILE
+from tasks.tracking.runs import connect, track_pipeline
 from tests.flows.typed import promote
 from tests.ports import free_port
 from tests.servers import serving
@@ -134,7 +134,7 @@ def test_the_better_of_two_is_promoted_served_and_rolled_back(
     assert compared.models[1].difference.mpjpe_mm.high < 0
     assert "@champion" in trace(team_store, "models:/pose-uplift/2").chain.about
     (tmp_path / "temporary").mkdir()
-    code = "import sys, pathlib, tasks.mlflow_runs.registry as registry;"
+    code = "import sys, pathlib, tasks.tracking.registry as registry;"
     code += "print(registry.fetch_checkpoint(pathlib.Path(sys.argv[1]), 'models:/pose-uplift@champion'))"
     environment = {**os.environ, "TMPDIR": str(tmp_path / "temporary")}
     command = [sys.executable, "-c", code, str(team_store)]

@@ -15,10 +15,10 @@ from mlflow.exceptions import MlflowException
 from prefect.settings import PREFECT_API_URL
 
 from data_contracts.store.sqlite import sqlite_uri
-from tasks.mlflow_runs.names import EXPERIMENT, MODEL_NAME, store_id
+from tasks.tracking.names import EXPERIMENT, MODEL_NAME, store_id
 from tests.flows.conftest import TINY
 from tests.flows.test_mlflow_server import serving
-from tests.tasks.keypoint_files.writing import alphapose, body, seen_by, triples
+from tests.tasks.lifting.formats.writing import alphapose, body, seen_by, triples
 
 CHAMPION = f"models:/{MODEL_NAME}@champion"
 SETTINGS = [word for setting in TINY for word in ("--set", setting)]
@@ -27,7 +27,7 @@ SETTINGS = [word for setting in TINY for word in ("--set", setting)]
 def uplift(store: Path, *commands: list[str]) -> str:
     """Output of commands on a store, in one process of their own."""
     words = [[*command, "--store", str(store)] for command in commands]
-    code = "import json, sys; from flows.command_line import app\n"
+    code = "import json, sys; from flows.cli import app\n"
     code += "for words in json.loads(sys.argv[1]): app(words, standalone_mode=False)"
     environment = {**os.environ, "PREFECT_API_URL": PREFECT_API_URL.value() or ""}
     environment.pop("MLFLOW_TRACKING_URI", None)

@@ -21,14 +21,14 @@ import flows.pipeline
 import flows.promote
 from data_contracts.errors import InputError
 from data_contracts.parameters import IngestParameters, PromoteParameters
-from model.learning.checkpoints import load_network
+from model.data.loading import load_windows
 from model.network.lifting import lift
-from model.windows.loading import load_windows
-from tasks.mlflow_runs.figures.durations import durations_of, last_nights
-from tasks.mlflow_runs.registry import logged_model_id
-from tasks.mlflow_runs.runs import connect, find_runs
-from tasks.pages.data_page import DATA_PAGE
-from tasks.pages.playing import PLAYING_PAGE
+from model.training.checkpoints import load_network
+from tasks.figures.durations import durations_of, last_nights
+from tasks.tracking.registry import logged_model_id
+from tasks.tracking.runs import connect, find_runs
+from tasks.viewer.data_page import DATA_PAGE
+from tasks.viewer.evaluation_viewer import PLAYING_PAGE
 from tests.flows.artifacts import artifacts_of, shown_as
 from tests.flows.typed import convert, pipeline
 

@@ -30,16 +30,16 @@ from data_contracts.report import StageResult
 from data_contracts.store.digests import Identity
 from data_contracts.store.manifests import read_manifest
 from flows.rollback import rollback
-from model.learning.checkpoints import load_network, save_network
 from model.network.dstformer import DSTformer
 from model.network.heads import JointsHead
-from model.training import build_network
-from tasks.mlflow_runs.registry import aliased_versions, register_challenger
-from tasks.mlflow_runs.runs import connect, track_pipeline
-from tasks.promote import Meeting, weigh
+from model.training.checkpoints import load_network, save_network
+from model.training.loop import build_network
 from tasks.promotion.benchmark import name_benchmark
-from tasks.promotion.contenders import Contenders, Ground
-from tasks.promotion.learned import LEARNED_FILE, learned_from
+from tasks.promotion.comparison import Contenders, Ground
+from tasks.promotion.promote import Meeting, weigh
+from tasks.promotion.training_subjects import LEARNED_FILE, learned_from
+from tasks.tracking.registry import aliased_versions, register_challenger
+from tasks.tracking.runs import connect, track_pipeline
 from tests.flows.typed import convert, promote, sent
 
 QUICK = EvaluateParameters(robustness_windows=8)

@@ -13,11 +13,11 @@ from prefect.settings import PREFECT_API_URL
 from data_contracts.parameters import DSTformerConfig, SyntheticParameters
 from data_contracts.store.digests import Identity
 from flows.lift import lift
-from model.learning.checkpoints import save_network
 from model.network.dstformer import DSTformer
-from tasks.mlflow_runs.registry import register_challenger
-from tasks.mlflow_runs.runs import connect, track_pipeline
-from tests.tasks.keypoint_files.writing import alphapose, body, seen_by, triples
+from model.training.checkpoints import save_network
+from tasks.tracking.registry import register_challenger
+from tasks.tracking.runs import connect, track_pipeline
+from tests.tasks.lifting.formats.writing import alphapose, body, seen_by, triples
 
 WINDOW = 9
 MODEL = "models:/pose-uplift@challenger"
@@ -29,7 +29,7 @@ os.execv(sys.executable, [sys.executable, "-c", sys.argv[1]])
 """
 RUN_COMMANDS = """
 import contextlib, io, json, sys, traceback
-from flows.command_line import main
+from flows.cli import main
 for command in json.load(sys.stdin):
     sys.argv, out, err = ["uplift", *command], io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):

@@ -9,15 +9,15 @@ import pytest
 from prefect import flow
 from typer.testing import CliRunner
 
-import flows.command_line
+import flows.cli
 import flows.pipeline
 from data_contracts.errors import InputError
 from data_contracts.store.manifests import read_manifest
 from flows.stage_runs.day import day_of_run
-from tasks.lineage.chain import trace
-from tasks.mlflow_runs.names import CHAMPION, CHECKPOINT_TAG, MODEL_NAME
-from tasks.mlflow_runs.runs import connect
-from tasks.promotion.learned import learned_from
+from tasks.maintenance.lineage import trace
+from tasks.promotion.training_subjects import learned_from
+from tasks.tracking.names import CHAMPION, CHECKPOINT_TAG, MODEL_NAME
+from tasks.tracking.runs import connect
 from tests.flows.typed import pipeline
 
 TRAINED = ["pretrain", "finetune", "baselines", "evaluate"]
@@ -99,9 +99,9 @@ def test_the_command_asks_for_both(monkeypatch, tmp_path):
         given.update(arguments)
         raise InputError("enough")
 
-    monkeypatch.setattr(flows.command_line, "run_flow", run_flow)
+    monkeypatch.setattr(flows.cli, "run_flow", run_flow)
     typed = ["pipeline", "--fresh", "--start-from", "champion", "--store", str(tmp_path)]
-    CliRunner().invoke(flows.command_line.app, typed)
+    CliRunner().invoke(flows.cli.app, typed)
     assert (given["fresh"], given["start_from"]) == (True, "champion")
-    CliRunner().invoke(flows.command_line.app, ["pipeline", "--store", str(tmp_path)])
+    CliRunner().invoke(flows.cli.app, ["pipeline", "--store", str(tmp_path)])
     assert (given["fresh"], given["start_from"]) == (False, "nothing")

@@ -10,7 +10,7 @@ import data_contracts.store.folders
 from data_contracts.errors import InputError
 from data_contracts.parameters import CorruptionParameters, HeadKind, Objective, Runtime
 from model import training
-from tasks.mlflow_runs.runs import connect, find_runs
+from tasks.tracking.runs import connect, find_runs
 from tests.flows.typed import convert, evaluate, finetune, pretrain
 
 CURVES = ("loss", "learning_rate", "val_mpjpe_mm", "val_pck_150", "train_mpjpe_mm")

@@ -16,7 +16,7 @@ from data_contracts.store.checking import check_folder, verify_input
 from data_contracts.store.digests import Identity
 from data_contracts.store.folders import CHECKPOINT_FILE, find_stage, open_stage
 from data_contracts.store.manifests import MANIFEST, read_manifest, write_manifest
-from flows.command_line import main
+from flows.cli import main
 
 INGEST = Identity("clips", "ingest", IngestParameters(), {"source": "abc"})
 

@@ -17,7 +17,7 @@ from data_contracts.store import identities
 from flows import stage_flows
 from flows.stage_runs import dispatch
 from flows.stages import Context
-from tasks.synthesise import PICKLE_FILE, synthesise_motion
+from tasks.synthetic.synthesise import PICKLE_FILE, synthesise_motion
 from tests.flows.typed import pipeline
 
 ROOT = Path(__file__).parents[3]

@@ -61,7 +61,7 @@ def run(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_logs_show_the_name():
     code = (
-        "import flows.command_line, logging, sys; from prefect.logging import get_logger;"
+        "import flows.cli, logging, sys; from prefect.logging import get_logger;"
         "from prefect.logging.configuration import setup_logging; setup_logging();"
         "name = sys.argv[1]; get_logger('flow_runs').warning('%s: lost', name);"
         "logging.getLogger('other').warning(name);"
@@ -78,7 +78,7 @@ def test_logs_show_the_name():
 def test_a_refusal_shows_the_name(tmp_path):
     source = tmp_path / f"{ESCAPE}\nuplift: done.json"
     source.write_text("[]")
-    done = run("from flows.command_line import main; main()", "keypoints", str(source), "--store", str(tmp_path / "s"))
+    done = run("from flows.cli import main; main()", "keypoints", str(source), "--store", str(tmp_path / "s"))
     assert done.returncode == 2
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("uplift: ")]
     assert f"{SHOWN}\\nuplift: done.json: is no file of keypoints" in line

@@ -9,11 +9,11 @@ from model.baselines import mlp
 from model.baselines.files import Baselines, load_baselines, save_baselines
 from model.baselines.linear import fit_linear, fit_mean_depth
 from model.baselines.mlp import fit_mlp
-from model.learning.devices import make_fabric
+from model.data.epochs import TrainingWindows
+from model.data.loading import load_windows
 from model.network.lifting import root_relative
 from model.scoring.metrics import mpjpe
-from model.windows.epochs import TrainingWindows
-from model.windows.loading import load_windows
+from model.training.devices import make_fabric
 
 SMALL = MLPParameters(minutes=0.02, width=64, blocks=1, batch_size=16)
 

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from data_contracts.parameters import LiftParameters
+from model.lifting.lift import lift_people
 from model.lifting.live import LiveLifter
-from model.lifting.people import lift_people
 from model.lifting.track_windows import Lifting
 from tests.model.lifting.walkers import CAMERA, before_a_camera, flat_lifting, seen, track_of
 

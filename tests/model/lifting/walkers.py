@@ -4,12 +4,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from data_contracts.keypoints.track import Track
 from data_contracts.parameters import Projection
-from model.lifting.bodies import bone_lengths, stature_of
+from data_contracts.tracks.track import Track
 from model.lifting.cameras import PinholeCamera
+from model.lifting.skeleton_fit import bone_lengths, stature_of
 from model.lifting.track_windows import Lifting
-from tasks.views.cameras import Camera, rotation_matrix
+from tasks.convert.cameras import Camera, rotation_matrix
 
 WIDTH, HEIGHT, FOV_DEG = 1280, 720, 60.0
 FOCAL = WIDTH / 2 / np.tan(np.deg2rad(FOV_DEG) / 2)

@@ -5,7 +5,7 @@ from data_contracts.parameters import HeadKind
 from data_contracts.presets import load_preset
 from model.network.attention import SHORT_MAX, attend
 from model.network.dstformer import DSTformer, DSTformerConfig
-from model.training import build_network
+from model.training.loop import build_network
 
 SMALL = DSTformerConfig(embed_dim=16, heads=4, fusion_depth=2, attn_depth=2, max_frames=12)
 

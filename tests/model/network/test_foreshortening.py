@@ -10,7 +10,7 @@ from data_contracts.skeleton import BONES, MIRROR
 from model.network.dstformer import DSTformer
 from model.network.foreshortening import Foreshortening
 from model.network.lifting import lift, mirror, root_relative
-from model.training import build_network
+from model.training.loop import build_network
 
 CONFIG = DSTformerConfig(
     embed_dim=16, heads=2, fusion_depth=1, max_frames=9, patch=3, stem="window", stem_width=32, cosines=4,

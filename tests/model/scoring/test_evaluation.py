@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 
 from data_contracts.parameters import DSTformerConfig, Runtime
 from data_contracts.report import PCK_CURVE_MM, weight_column
-from model.learning.devices import make_fabric
+from model.data.loading import WindowTensors, load_windows
 from model.network.dstformer import DSTformer
 from model.network.lifting import lift, mirror
 from model.scoring.evaluation import Coverage, evaluate, network_lifter
 from model.scoring.metrics import acceleration_error, velocity_error
-from model.training import build_network
-from model.windows.loading import WindowTensors, load_windows
-from tasks.views.cameras import window_starts
+from model.training.devices import make_fabric
+from model.training.loop import build_network
+from tasks.convert.cameras import window_starts
 
 
 def table(starts, clips=None, cameras=None, actions=None):

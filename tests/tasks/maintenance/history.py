@@ -13,7 +13,7 @@ from data_contracts.store.digests import Identity, file_digest
 from data_contracts.store.folders import open_stage
 from data_contracts.store.manifests import read_manifest, write_manifest
 from data_contracts.store.sequence import SEQUENCE
-from tasks.mlflow_runs.names import (
+from tasks.tracking.names import (
     CHECKPOINT_TAG,
     DIGEST_TAG,
     EXPERIMENT,
@@ -25,7 +25,7 @@ from tasks.mlflow_runs.names import (
     WINDOWS_TAG,
     store_id,
 )
-from tasks.mlflow_runs.runs import connect
+from tasks.tracking.runs import connect
 
 FIRST_DAY = datetime(2026, 1, 1, 3, tzinfo=UTC)
 

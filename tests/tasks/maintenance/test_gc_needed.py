@@ -11,7 +11,7 @@ from data_contracts.store.digests import file_digest
 from data_contracts.store.locks import hold
 from data_contracts.store.manifests import MANIFEST
 from tasks.maintenance.gc import collect
-from tasks.mlflow_runs.names import BENCHMARK_TAG, MODEL_NAME, PROMOTION_TAG
+from tasks.tracking.names import BENCHMARK_TAG, MODEL_NAME, PROMOTION_TAG
 from tests.tasks.maintenance.history import History, files_below, milliseconds
 
 TRAINED = ("pretrain", "finetune", "evaluate")  # stages that each pipeline run computes; the others are cached

@@ -18,7 +18,7 @@ from rich.console import Console
 from data_contracts.store.locks import hold
 from flows.terminal.status_tables import status_lines
 from tasks.maintenance.status import read_status
-from tasks.mlflow_runs.names import BENCHMARK_TAG, MODEL_NAME, VERSION_TAG, owner_lock
+from tasks.tracking.names import BENCHMARK_TAG, MODEL_NAME, VERSION_TAG, owner_lock
 from tests.tasks.maintenance.history import History, PipelineRun, files_below, milliseconds
 
 
@@ -151,7 +151,7 @@ def silent_server():
 def test_the_command_does_not_wait_for_a_silent_server_and_does_not_import_torch(history, silent_server):
     score(history, history.pipeline())
     code = (
-        "import sys; from flows.command_line import main; sys.argv[1:] = ['status', '--json', '--store', sys.argv[1]]\n"
+        "import sys; from flows.cli import main; sys.argv[1:] = ['status', '--json', '--store', sys.argv[1]]\n"
         "import atexit; atexit.register(lambda: print('torch' in sys.modules, file=sys.stderr))\nmain()"
     )
     environment = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}

@@ -12,14 +12,14 @@ from mlflow import MlflowClient
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import PromoteParameters
-from tasks.mlflow_runs.alias_moves import MOVE_TAG, AliasMove
-from tasks.mlflow_runs.registry import MODEL_NAME, aliased_versions
-from tasks.mlflow_runs.runs import EXPERIMENT, connect
-from tasks.promote import decide
-from tasks.promotion.contenders import choose
+from tasks.promotion.comparison import choose
 from tasks.promotion.decision import Decision
+from tasks.promotion.promote import decide
 from tasks.promotion.rollback import swap_back
-from tasks.promotion.verdict import Check, Verdict, refused
+from tasks.promotion.rules import Check, Verdict, refused
+from tasks.tracking.alias_moves import MOVE_TAG, AliasMove
+from tasks.tracking.registry import MODEL_NAME, aliased_versions
+from tasks.tracking.runs import EXPERIMENT, connect
 
 # Writes that both commands make after their record: the move, two aliases, the removal of the move.
 KILLED_BEFORE = {"the move": 0, "the first alias": 1, "the second alias": 2, "the removal of the move": 3}
@@ -30,10 +30,10 @@ import json, os, signal, sys
 from pathlib import Path
 from mlflow import MlflowClient
 from data_contracts.parameters import PromoteParameters
-from tasks.promote import decide
-from tasks.promotion.contenders import Contenders
+from tasks.promotion.promote import decide
+from tasks.promotion.comparison import Contenders
 from tasks.promotion.rollback import swap_back
-from tasks.promotion.verdict import Check, Verdict
+from tasks.promotion.rules import Check, Verdict
 
 def killed_at(write, left):
     def write_or_die(*arguments, **named):

@@ -1,0 +1,151 @@
+"""Prefect automations: notifications, and one that marks a run without a heartbeat as crashed.
+
+The triggers are events that the Prefect server emits for each run, and those of promotion and rollback
+(`flows.prefect_ui.events`). A pipeline run that waits for a crashed stage can so start the stage again. Any event of a
+run ends the watch until its next heartbeat, so that a run that waits for approval is not marked.
+"""
+
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from prefect.blocks.notifications import CustomWebhookNotificationBlock
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.objects import StateType
+from prefect.events.actions import ChangeFlowRunState, SendNotification
+from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
+from prefect.exceptions import ObjectNotFound
+
+from data_contracts.errors import InputError
+from flows.deployment.settings import StackSettings
+from flows.prefect_ui.events import MODEL_RESOURCE, PROMOTED, ROLLED_BACK
+
+PREFIX = "uplift: "  # of the names of all automations that this module installs
+RUN: dict[str, Any] = {"match": {"prefect.resource.id": "prefect.flow-run.*"}, "for_each": {"prefect.resource.id"}}
+NIGHTLY = {"match_related": {"prefect.resource.role": "deployment", "prefect.resource.name": "nightly"}}
+PROMOTE = {"match_related": {"prefect.resource.role": "flow", "prefect.resource.name": "promote"}}
+STATE = "{{ flow_run.name }} is {{ flow_run.state.name }}: {{ flow_run.state.message }}\n{{ flow_run|ui_url }}"
+
+
+def wanted_automations(settings: StackSettings, block: UUID | None) -> list[AutomationCore]:
+    """Return the automations to install; without a notification block only the one for missing heartbeats."""
+    silence = f"no heartbeat for {settings.silent_minutes:g} minutes"
+    heartbeat = {"after": {"prefect.flow-run.heartbeat"}, "expect": {"prefect.flow-run.*"}}
+    trigger = EventTrigger(**RUN, **heartbeat, **_within(minutes=settings.silent_minutes))
+    action = ChangeFlowRunState(state=StateType.CRASHED, message=silence)
+    crashed = AutomationCore(
+        name=f"{PREFIX}run without a heartbeat", description=f"Crashed: {silence}.", trigger=trigger, actions=[action]
+    )
+    if block is None:
+        return [crashed]
+    return [crashed, *(_notification(block, *columns) for columns in _notifications(settings))]
+
+
+def _notifications(settings: StackSettings) -> list[tuple[str, str, dict[str, Any], str]]:
+    """Return name, description, trigger and text of each notification."""
+    late, missing = f"{settings.late_minutes:g} minutes", f"{settings.missing_hours:g} hours"
+    begun = ("Running", "AwaitingConcurrencySlot", "Cancelled", "Failed", "Crashed", "Completed")
+    is_late = {"after": _events("Late", "Pending"), "expect": _events(*begun), **_within(minutes=settings.late_minutes)}
+    is_missing = {"for_each": set(), "expect": _events("Running"), **_within(hours=settings.missing_hours or 1)}
+    moved = {"match": {"prefect.resource.id": MODEL_RESOURCE}, "expect": {PROMOTED, ROLLED_BACK}}
+    rows: list[tuple[str, str, dict[str, Any], str]] = [
+        (
+            "nightly run failed",
+            "A run of pipeline/nightly failed, crashed or timed out.",
+            {**RUN, **NIGHTLY, "expect": _events("Failed", "Crashed", "TimedOut")},
+            STATE,
+        ),
+        (
+            "nightly run did not start",
+            f"A run of pipeline/nightly is late by {late}.",
+            {**RUN, **NIGHTLY, **is_late},
+            f"{{{{ flow_run.name }}}} is late by {late}. Does its work pool have a worker?\n{{{{ flow_run|ui_url }}}}",
+        ),
+        (
+            "challenger waits for approval",
+            "A promotion passed all checks; its run is suspended until a person approves or declines.",
+            {**RUN, **PROMOTE, "expect": _events("Suspended")},
+            "{{ flow_run.name }} passed all checks. Resume the run to approve or decline.\n{{ flow_run|ui_url }}",
+        ),
+        ("new champion", "A promotion or rollback moved the champion.", moved, "{{ event.payload.headline }}"),
+        (
+            "no nightly run",
+            f"No run of pipeline/nightly began for {missing}.",
+            {**RUN, **NIGHTLY, **is_missing},
+            f"No run of pipeline/nightly began for {missing}. Is its schedule active?",
+        ),
+    ]
+    return rows if settings.missing_hours else rows[:-1]
+
+
+def _notification(block: UUID, name: str, description: str, trigger: dict[str, Any], text: str) -> AutomationCore:
+    action = SendNotification(block_document_id=block, subject=f"pose-uplift: {name}", body=text)
+    return AutomationCore(
+        name=f"{PREFIX}{name}", description=description, trigger=EventTrigger(**trigger), actions=[action]
+    )
+
+
+def _events(*states: str) -> set[str]:
+    return {f"prefect.flow-run.{state}" for state in states}
+
+
+def _within(**time: float) -> dict[str, Any]:
+    return {"posture": Posture.Proactive, "within": timedelta(**time)}
+
+
+def install(client: SyncPrefectClient, settings: StackSettings) -> list[str]:
+    """Install the automations, replace changed ones and remove obsolete ones; return the names.
+
+    An automation that a person paused stays paused.
+
+    Raises
+    ------
+    InputError
+        The server does not have the notification block.
+    """
+    wanted = wanted_automations(settings, _block(client, settings.notify) if settings.notify else None)
+    present = {automation.name: automation for automation in _installed(client)}
+    for automation in wanted:
+        old = present.pop(automation.name, None)
+        if old is None or _content(old) != _content(automation):
+            if old:
+                client.delete_automation(old.id)
+            enabled = old.enabled if old else True
+            client.create_automation(automation.model_copy(update={"enabled": enabled}))
+    for obsolete in present.values():
+        client.delete_automation(obsolete.id)
+    return [automation.name for automation in wanted]
+
+
+def remove(client: SyncPrefectClient) -> list[str]:
+    """Remove all automations of this module; return their names."""
+    installed = _installed(client)
+    for automation in installed:
+        client.delete_automation(automation.id)
+    return [automation.name for automation in installed]
+
+
+def _installed(client: SyncPrefectClient) -> list[Any]:
+    return [automation for automation in client.read_automations(limit=200) if automation.name.startswith(PREFIX)]
+
+
+def _content(automation: AutomationCore) -> dict[str, Any]:
+    """Return what an automation does, in the same form for the server's copy and a local one."""
+    core = AutomationCore.model_validate(automation.model_dump())
+    return core.model_dump(mode="python", include={"description", "trigger", "actions"})
+
+
+def _block(client: SyncPrefectClient, notify: str) -> UUID:
+    if notify.startswith(("http://", "https://")):
+        fields = {"subject": "{{subject}}", "body": "{{body}}", "text": "{{subject}}\n{{body}}"}  # chats show `text`
+        block: Any = CustomWebhookNotificationBlock(name="uplift", url=notify, json_data=fields)
+        saved: Any = block.save("uplift", overwrite=True)
+        return UUID(str(saved))
+    slug, _, name = notify.partition("/")
+    try:
+        return client.read_block_document_by_name(name, slug).id
+    except ObjectNotFound as error:
+        raise InputError(
+            f"UPLIFT_NOTIFY={notify}: the server does not have this block. Write BLOCK-TYPE/NAME as in `prefect block"
+            " ls`, or the URL of a webhook"
+        ) from error

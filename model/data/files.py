@@ -1,0 +1,145 @@
+"""Read the Parquet files of one split: scalar columns of all windows, and row groups as tensors.
+
+A pose column is fixed-size binary, so a row group is one block of memory and is copied as a whole.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as arrow
+import pyarrow.parquet as parquet
+import torch
+from pyarrow.compute import equal
+
+from data_contracts.errors import InputError
+from data_contracts.parameters import Projection
+from data_contracts.skeleton import NUM_JOINTS
+from data_contracts.windows import SCALARS, split_files, to_numpy
+from model.data.batches import Batch
+
+_FRAME_BYTES = 4 * NUM_JOINTS * 3  # of a pose
+_COLUMNS = ["pose_2d", "pose_3d", "scale"]
+_PLACES = ["root_3d", "pitch_deg", "projection"]
+
+
+class WindowFiles:
+    """Windows of one split on disk.
+
+    Parameters
+    ----------
+    folder
+        A windows folder.
+    split
+        `train`, `val` or `test`.
+    placed
+        Also read the camera of each window (`model.data.batches.Batch`).
+
+    Attributes
+    ----------
+    window
+        Frames of a window.
+    rows
+        One row per window, columns `SCALARS`.
+    row_groups
+        Windows of each row group, in the order of the files.
+
+    Raises
+    ------
+    InputError
+        The split is missing or empty, or a file is damaged or holds other columns than the window contract's.
+    """
+
+    def __init__(self, folder: Path, split: str, placed: bool = False) -> None:
+        files = split_files(folder, split)
+        if not files:
+            raise InputError(
+                f"{folder}: no windows in split {split!r}: it was converted without that split, or it is not an output"
+                " of `uplift convert`"
+            )
+        self._parts: list[tuple[Path, parquet.FileMetaData, int]] = []  # location of each row group
+        windows, rows = set(), []
+        for file in files:
+            with _readable(file):
+                part = parquet.ParquetFile(file)
+                windows.add(_window(file, part.schema_arrow))
+                rows.append(part.read(columns=list(SCALARS)))
+            self._parts += [(file, part.metadata, group) for group in range(part.num_row_groups)]
+        if len(windows) > 1:
+            raise InputError(f"{folder / split}: windows of {sorted(windows)} frames in one split")
+        self.window, self.placed = windows.pop(), placed
+        self.rows: pd.DataFrame = arrow.concat_tables(rows).to_pandas()
+        self.row_groups = [metadata.row_group(group).num_rows for _, metadata, group in self._parts]
+        if not len(self.rows):
+            raise InputError(f"{folder}: split {split!r} is empty")
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def read(self, groups: Sequence[int], pin: bool = False, stopped: Callable[[], bool] = lambda: False) -> Batch:
+        """Return row groups, concatenated, in CPU memory; stops early, with the rest not filled, once `stopped`.
+
+        Raises
+        ------
+        InputError
+            A file is damaged; the message names it.
+        """
+        counts = [self.row_groups[group] for group in groups]
+        windows = Batch.empty(sum(counts), self.window, pin, self.placed)
+        for group, out in zip(groups, windows.split(counts), strict=True):
+            if stopped():
+                break
+            self._read_group(group, out)
+        return windows
+
+    def pick(self, index: Sequence[int]) -> Batch:
+        """Return single windows by their place in `rows`; neighbours of one row group are read together."""
+        ends = np.cumsum(self.row_groups)
+        groups = np.searchsorted(ends, index, side="right")
+        rows = index - ends[groups] + np.array(self.row_groups)[groups]
+        cuts = np.flatnonzero(np.diff(groups)) + 1
+        parts = zip(np.split(groups, cuts), np.split(rows, cuts), strict=True)
+        return Batch.join([self.read([int(group[0])]).select(torch.from_numpy(of_group)) for group, of_group in parts])
+
+    def _read_group(self, group: int, out: Batch) -> None:
+        file, metadata, number = self._parts[group]
+        with _readable(file), parquet.ParquetFile(file, metadata=metadata) as part:
+            columns = _COLUMNS + _PLACES if self.placed else _COLUMNS
+            table = part.read_row_group(number, columns=columns, use_threads=False)
+        scale, pose_2d = table.column("scale").to_numpy(), to_numpy(table, "pose_2d")
+        out.scale.numpy()[:] = scale
+        out.pose_2d.numpy()[:] = pose_2d
+        out.frame_weight.numpy()[:] = (pose_2d[..., 2] > 0).any(axis=-1)
+        np.multiply(to_numpy(table, "pose_3d"), scale[:, None, None, None], out=out.pose_3d.numpy())  # metres -> units
+        if out.root_3d is not None and out.pitch_deg is not None and out.perspective is not None:
+            out.root_3d.numpy()[:] = to_numpy(table, "root_3d")
+            out.pitch_deg.numpy()[:] = table.column("pitch_deg").to_numpy()
+            out.perspective.numpy()[:] = equal(table.column("projection"), str(Projection.PERSPECTIVE)).to_numpy()
+
+
+@contextmanager
+def _readable(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, arrow.ArrowException) as error:
+        raise InputError(f"{file}: cannot be read as windows; the file is truncated or damaged ({error})") from error
+
+
+def _window(file: Path, schema: arrow.Schema) -> int:
+    """Return the window length in frames of a file with that schema."""
+    missing = sorted({*SCALARS, *_COLUMNS, *_PLACES} - set(schema.names))
+    if missing:
+        raise InputError(f"{file}: not a window table; missing columns: {', '.join(missing)}")
+    frames = set()
+    for name in ("pose_2d", "pose_3d"):
+        kind = schema.field(name).type
+        if not arrow.types.is_fixed_size_binary(kind) or kind.byte_width % _FRAME_BYTES:
+            raise InputError(
+                f"{file}: column {name} is {kind}; expected fixed-size binary of {_FRAME_BYTES} bytes a frame"
+            )
+        frames.add(kind.byte_width // _FRAME_BYTES)
+    if len(frames) > 1:
+        raise InputError(f"{file}: pose_2d and pose_3d differ in length: {sorted(frames)} frames")
+    return frames.pop()

@@ -1,0 +1,237 @@
+"""Tracks of keypoints -> motion in metres: the network's answer, given a body, a place and an upright world.
+
+A track goes through the network at its rate (`track_windows`), back to the track's own, is freed of what no body does
+(`smoothing`, `bodies`), brought to metres, and put where the keypoints saw it (`roots`, `grounds`).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from data_contracts.motion.motion import Motion
+from data_contracts.parameters import LiftParameters
+from data_contracts.skeleton import NUM_JOINTS
+from data_contracts.tracks.track import Track
+from model.lifting.cameras import PinholeCamera, camera_of
+from model.lifting.gravity import Pitch, find_pitch, floor_height, to_world
+from model.lifting.live import LiveLifter
+from model.lifting.skeleton_fit import (
+    ANKLE_SHARE,
+    bone_lengths,
+    is_wholly_measured,
+    metres_per_unit,
+    stature_of,
+    stretched,
+    with_lengths,
+)
+from model.lifting.smoothing import SAME_RATE, follow, resample_back, resample_seen, resampled_rate, smooth_joints
+from model.lifting.track_windows import Lifting, lift_track
+from model.lifting.translation import RootPath, find_root
+
+DEFAULT_FPS = 30.0  # of keypoints of which nobody said
+DEFAULT_HEIGHT_M, HEIGHT_STD_M = 1.70, 0.10  # of adults
+_SIZE_STD, _PARTLY_SEEN_STD = 0.02, 0.04  # of a body that is told its height, and of one of which a part is not seen
+
+
+def lift_people(
+    lifting: Lifting,
+    tracks: Sequence[Track],
+    parameters: LiftParameters,
+    on_share: Callable[[float], None] = lambda _: None,
+) -> list[Motion]:
+    """Lift the tracks of one file; `person-0` is the first of them, and so on.
+
+    Parameters
+    ----------
+    tracks
+        As the keypoints contract has them.
+    on_share
+        Called with the share in [0, 1] that is done.
+
+    Returns
+    -------
+    list
+        A `Motion` of each track, in their order; those of one video share a camera and a world.
+    """
+    motions: dict[int, Motion] = {}
+    frames, done = sum(len(track.pose_2d) for track in tracks), 0
+    for video in dict.fromkeys(track.video for track in tracks):
+        of_video = [number for number, track in enumerate(tracks) if track.video == video]
+        camera = _camera([tracks[number] for number in of_video], parameters)
+        bodies = []
+        for number in of_video:
+            length = len(tracks[number].pose_2d)
+            bodies.append(
+                _body(
+                    lifting,
+                    tracks[number],
+                    camera,
+                    parameters,
+                    partial(_part, on_share, done / frames, length / frames),
+                )
+            )
+            done += length
+            on_share(done / frames)
+        pitch = _pitch(bodies, parameters)
+        for number, body in zip(of_video, bodies, strict=True):
+            motions[number] = _motion(f"person-{number}", tracks[number], body, camera, pitch, parameters)
+    return [motions[number] for number in range(len(tracks))]
+
+
+def _part(on_share: Callable[[float], None], before: float, part: float, share: float) -> None:
+    on_share(before + part * share)
+
+
+@dataclass(frozen=True)
+class _Body:
+    """Pose (frames, 17, 3) in metres and camera axes, its root, and how it came to metres."""
+
+    pose: np.ndarray
+    confidence: np.ndarray
+    root: RootPath
+    lengths: np.ndarray
+    stature: float
+    fps: float
+    fps_known: bool
+
+
+def _camera(tracks: list[Track], parameters: LiftParameters) -> PinholeCamera:
+    seen = np.concatenate([track.pose_2d[track.pose_2d[..., 2] > 0][:, :2] for track in tracks])
+    return camera_of(seen, tracks[0].width, tracks[0].height, parameters.fov_deg, parameters.focal_px)
+
+
+def _body(
+    lifting: Lifting,
+    track: Track,
+    camera: PinholeCamera,
+    parameters: LiftParameters,
+    on_share: Callable[[float], None],
+) -> _Body:
+    fps = track.fps or DEFAULT_FPS
+    confidence = track.pose_2d[..., 2].astype(np.float64)
+    rays = camera.rays(track.pose_2d[..., :2].astype(np.float64))
+    height = parameters.height or DEFAULT_HEIGHT_M
+    if parameters.causal:
+        pose, size = _live(lifting, track, camera, fps, parameters, on_share)
+        root = find_root(pose, rays, confidence, size, fps, parameters.camera, None, causal=True)
+        if parameters.one_euro:
+            root = replace(root, position=follow(root.position, fps, parameters.one_euro))
+        lengths = bone_lengths(pose, confidence)
+    else:
+        pose, size = _whole(lifting, track, camera, fps, parameters)
+        smoothing = parameters.smoothing
+        if smoothing:
+            pose = smooth_joints(pose, confidence, smoothing.cutoff_hz, fps, smoothing.order)
+        lengths = bone_lengths(pose, confidence)
+        if parameters.rigid:
+            pose = with_lengths(pose, lengths)
+        metres = metres_per_unit(lengths, height, parameters.bones)
+        pose, lengths, size = pose * metres, lengths * metres, size / metres
+        cutoffs = (smoothing.cutoff_hz, smoothing.depth_cutoff_hz) if smoothing else None
+        root = find_root(pose, rays, confidence, size, fps, parameters.camera, cutoffs)
+    return _Body(pose, confidence, root, lengths, stature_of(lengths), fps, track.fps is not None)
+
+
+def _whole(
+    lifting: Lifting, track: Track, camera: PinholeCamera, fps: float, parameters: LiftParameters
+) -> tuple[np.ndarray, np.ndarray]:
+    """Poses (frames, 17, 3) in units of an adult's body, and sizes (frames,), by overlapping windows."""
+    frames, rate = len(track.pose_2d), resampled_rate(fps, lifting.fps or fps)
+    stride = min(parameters.stride or max(1, lifting.window // 3), lifting.window)
+    if abs(fps / rate - 1) < SAME_RATE:
+        lifted = lift_track(lifting, track.pose_2d, camera, stride, parameters.batch_size)
+        return lifted.pose.astype(np.float64), lifted.size.astype(np.float64)
+    lifted = lift_track(lifting, resample_seen(track.pose_2d, fps, rate), camera, stride, parameters.batch_size)
+    pose, size = (resample_back(values, rate, fps, frames) for values in (lifted.pose, lifted.size))
+    return pose, size
+
+
+def _live(
+    lifting: Lifting,
+    track: Track,
+    camera: PinholeCamera,
+    fps: float,
+    parameters: LiftParameters,
+    on_share: Callable[[float], None],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Poses (frames, 17, 3) in metres, and sizes (frames,), each by what came before."""
+    height = parameters.height or DEFAULT_HEIGHT_M
+    live = LiveLifter(lifting, camera, fps, height, 0.0, parameters.one_euro, parameters.bones)
+    pose, size = np.empty((len(track.pose_2d), NUM_JOINTS, 3)), np.empty(len(track.pose_2d))
+    for number, frame in enumerate(track.pose_2d):
+        pose[number], size[number] = live.push_in_camera(frame), live.size
+        if number % 100 == 0:
+            on_share(number / len(pose))
+    return pose, size
+
+
+def _pitch(bodies: list[_Body], parameters: LiftParameters) -> Pitch:
+    if parameters.pitch_deg is not None:
+        return Pitch(parameters.pitch_deg, 0.0, "given")
+    confidences = [body.confidence for body in bodies]
+    return find_pitch([body.pose for body in bodies], confidences, [stretched(body.lengths) for body in bodies])
+
+
+def _motion(
+    name: str, track: Track, body: _Body, camera: PinholeCamera, pitch: Pitch, parameters: LiftParameters
+) -> Motion:
+    pose = to_world(body.pose, pitch.degrees)
+    root, std = to_world(body.root.position, pitch.degrees), _turned_std(body.root.std, pitch.degrees)
+    if not parameters.root or body.root.camera == "none":
+        root, std = np.zeros_like(root), np.full_like(std, np.inf)
+    floor = floor_height(pose, root, body.confidence, ANKLE_SHARE * body.stature) if parameters.floor else 0.0
+    root = root - [0, 0, floor]
+    return Motion(
+        name=name,
+        fps=body.fps,
+        pose_3d=(pose - pose[:, :1]).astype(np.float32),
+        root=root.astype(np.float32),
+        root_std=std.astype(np.float32),
+        confidence=track.pose_2d[..., 2].astype(np.float32),
+        interpolated=track.interpolated.astype(bool),
+        pose_2d=np.where(track.pose_2d[..., 2:] > 0, track.pose_2d, np.nan).astype(np.float32),
+        first_frame=track.first_frame,
+        video=track.video,
+        person=track.person,
+        about=_about(body, camera, pitch, floor, parameters),
+    )
+
+
+def _turned_std(std: np.ndarray, pitch_deg: float) -> np.ndarray:
+    """Standard deviations along camera axes as those along the world's, taken for independent."""
+    variance = np.where(np.isfinite(std), std, 0) ** 2
+    cos, sin = np.cos(np.deg2rad(pitch_deg)) ** 2, np.sin(np.deg2rad(pitch_deg)) ** 2
+    x, y, z = np.moveaxis(variance, -1, 0)
+    turned = np.sqrt(np.stack([x, z * cos + y * sin, y * cos + z * sin], axis=-1))
+    return np.where(np.isfinite(std), turned, np.inf)
+
+
+def _about(
+    body: _Body, camera: PinholeCamera, pitch: Pitch, floor: float, parameters: LiftParameters
+) -> dict[str, Any]:
+    """What was found and how sure it is; JSON."""
+    by = "bones" if parameters.bones else "height" if parameters.height else "default"
+    off = HEIGHT_STD_M / DEFAULT_HEIGHT_M if by == "default" else _SIZE_STD
+    if by != "bones" and not is_wholly_measured(body.confidence):
+        off = float(np.hypot(off, _PARTLY_SEEN_STD))
+    return {
+        "fps": {"value": body.fps, "from": "keypoints" if body.fps_known else "default"},
+        "scale": {
+            "stature_m": round(body.stature, 4),
+            "from": by,
+            "relative_std": round(off, 3),
+        },
+        "camera": {
+            "focal_px": round(camera.focal, 1),
+            "from": camera.focal_from,
+            "width": camera.width,
+            "height": camera.height,
+            "size_from": camera.size_from,
+        },
+        "root": {"from": body.root.camera if parameters.root else "off"},
+        "pitch": {"deg": round(pitch.degrees, 2), "std_deg": round(pitch.std, 2), "from": pitch.found},
+        "floor": {"m_below_camera": round(-floor, 4), "from": "ankles" if parameters.floor else "off"},
+    }

@@ -1,0 +1,283 @@
+"""The training loop: epochs over windows, one optimiser step per `batch_size * accumulate` windows.
+
+- Every random number is a function of (seed, epoch, step), so a resumed run draws the same numbers as an undisturbed
+  one. Micro-batch size and number of devices do not change the result.
+- Nothing synchronises with the device within an epoch; losses are summed on the device and read at its end.
+- `last.safetensors` is written every epoch, every `checkpoint_minutes` and on SIGTERM. Metrics are reported after it.
+"""
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from data_contracts.errors import InputError
+from data_contracts.parameters import CorruptionParameters, Objective, Runtime, TrainingParameters
+from model.data.epochs import Epochs, Step, TrainingWindows
+from model.data.seeding import generator_at
+from model.network.dstformer import DSTformer
+from model.training.bad_steps import BadSteps
+from model.training.batch_size import largest_batch
+from model.training.checkpoints import load_last, save_last
+from model.training.devices import compiled
+from model.training.features import Features, cached_backbone_features
+from model.training.interruption import Interruption
+from model.training.progress import Progress, keep
+from model.training.step import Learner, TrainingBatch, make_optimiser, set_learning_rate
+
+_LOG = logging.getLogger(__name__)
+
+
+def build_network(make: Callable[[], DSTformer], seed: int) -> DSTformer:
+    """Return `make()` with weights drawn from `seed`; the global generator is not changed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return make()
+
+
+def fit(
+    network: DSTformer,
+    windows: TrainingWindows,
+    parameters: TrainingParameters,
+    objective: Objective,
+    folder: Path,
+    fabric: Fabric,
+    runtime: Runtime,
+    on_epoch: Callable[[dict[str, float]], None],
+    on_step: Callable[[int, int], None],
+) -> Progress:
+    """Train `network` in place and leave `model.safetensors` (the best), `last.safetensors` and the top-k in `folder`.
+
+    Parameters without `requires_grad` are not changed. If `folder` has a `last.safetensors`, training resumes from it,
+    also in the middle of an epoch. With several processes each calls this function, and the first one writes.
+
+    Parameters
+    ----------
+    objective
+        `reconstruct` trains for the clean 2D pose, `lift` for the 3D pose.
+    on_epoch
+        Called with each epoch's metrics (`epoch`, `step`, `loss`, `val_mpjpe_mm`, `val_pck_150`, `train_mpjpe_mm`,
+        `learning_rate`, `bad_steps`), including epochs before a resume. Epochs trained here also have
+        `windows_per_second`, which is not part of the history because it differs between runs.
+    on_step
+        Called with (finished steps, all steps) after each optimiser step.
+
+    Returns
+    -------
+    Progress
+        State with `history`, the metrics of every epoch, and the chosen micro-batch.
+
+    Raises
+    ------
+    InputError
+        `max_bad_steps` steps in a row were not finite (the message names the windows of the last), or neither a
+        micro-batch nor half of it fits the device.
+    """
+    network.backbone.gradient_checkpointing = parameters.gradient_checkpointing
+    loop = _Loop(network, windows, parameters, objective, folder, fabric, runtime, on_step)
+    for record in loop.progress.history:
+        on_epoch(record)
+    loop.choose_micro_batch()
+    progress = loop.progress
+    with loop.cached_features(), Interruption(heed=fabric.is_global_zero) as interruption:
+        while progress.epoch < parameters.max_epochs and progress.stale_epochs < parameters.patience:
+            on_epoch(loop.run_epoch(interruption))
+    return progress
+
+
+class _Loop:
+    """Training state (network, optimiser, progress) and the operations on it."""
+
+    def __init__(
+        self,
+        network: DSTformer,
+        windows: TrainingWindows,
+        parameters: TrainingParameters,
+        objective: Objective,
+        folder: Path,
+        fabric: Fabric,
+        runtime: Runtime,
+        on_step: Callable[[int, int], None],
+    ) -> None:
+        self.network, self.windows, self.parameters, self.folder = network, windows, parameters, folder
+        self.fabric, self.runtime, self.on_step = fabric, runtime, on_step
+        self.scaled = getattr(fabric.strategy.precision, "scaler", None) is not None
+        self.optimiser = make_optimiser(network, parameters, self.scaled)
+        module, self.wrapped = fabric.setup(
+            compiled(network, windows.train.pick([0]).pose_2d, runtime, fabric), self.optimiser
+        )
+        self.module: nn.Module = module
+        self.learner = Learner(module, parameters, objective, fabric)
+        self.epochs = Epochs(windows, parameters)
+        self.sampled = windows.sampled()
+        self.sample = windows.train.pick(self.sampled.tolist())
+        self.learned_on = {"window": windows.train.window, "fps": float(windows.train.rows["fps"].median())}
+        state = load_last(folder, network, self.optimiser)
+        fabric.barrier()  # the first process overwrites the file
+        self.progress = Progress() if state is None else Progress(**state)
+        if self.progress.precision:
+            fabric.strategy.precision.load_state_dict(self.progress.precision)
+        self.bad_steps = BadSteps(fabric.device, parameters.max_bad_steps, self.progress.bad_steps)
+        self.loss_sum = torch.tensor(self.progress.loss_sum, device=fabric.device)
+        self.counted = torch.tensor(self.progress.counted, device=fabric.device)
+        self.saved = time.monotonic()
+        self.shrunk = False
+        self.features: tuple[Features | None, Features | None] = (None, None)  # of train and val
+
+    def choose_micro_batch(self) -> None:
+        """Choose the windows per forward pass: the batch, or on CUDA with `auto_batch` its largest doubling that fits.
+
+        A resumed run keeps its first choice.
+        """
+        if self.progress.micro_batch:
+            return
+        size, parameters = self.parameters.batch_size, self.parameters
+        if parameters.auto_batch and self.fabric.device.type == "cuda":
+            some = next(self.windows.train.batches(size))
+
+            def step(count: int) -> None:
+                windows = some.select(torch.arange(count, device=self.fabric.device) % len(some))
+                generator = generator_at(self.fabric.device, parameters.seed, 0, 0)
+                self.learner.gradients(self.learner.augmented(windows, generator), count)
+                self.module.zero_grad(set_to_none=True)
+
+            size = largest_batch(step, size, limit=size * parameters.accumulate)
+        self.progress.micro_batch = size
+
+    def cached_features(self) -> ExitStack:
+        """Cache the features of a frozen backbone while the context lasts, if training windows never change."""
+        stack, parameters = ExitStack(), self.parameters
+        learns = any(weight.requires_grad for weight in self.network.backbone.parameters())
+        variants = 2 if parameters.flip else 1
+        if (
+            self.runtime.features == "off"
+            or learns
+            or self.network.reads_stem
+            or parameters.corruption != CorruptionParameters()
+            or parameters.augmentation.wanted
+            or parameters.max_epochs <= variants
+        ):
+            return stack
+        splits = ((self.windows.train, parameters.flip, "train"), (self.windows.val, False, "val"))
+        train, val = (
+            stack.enter_context(
+                cached_backbone_features(
+                    self.network,
+                    windows,
+                    mirrored,
+                    self.fabric,
+                    self.folder / f".features-{name}-{self.fabric.global_rank}",
+                    self.runtime.memory_gb,
+                )
+            )
+            for windows, mirrored, name in splits
+        )
+        self.features = train, val
+        return stack
+
+    def run_epoch(self, interruption: Interruption) -> dict[str, float]:
+        """Finish the current epoch, validate, write `last.safetensors` and return the metrics of the epoch."""
+        progress, epoch = self.progress, self.progress.epoch
+        began, seen = time.monotonic(), 0
+        self.module.train()
+        for step in self.epochs.steps(epoch, progress.step, self.fabric.device):
+            done = self.epochs.steps_before(epoch) + progress.step
+            set_learning_rate(self.optimiser, self.parameters, done / self.epochs.total, epoch)
+            self._step(step)
+            if self.bad_steps.too_many():
+                raise self._not_finite(step)
+            progress.step += 1
+            seen += len(step.windows)
+            self.on_step(done + 1, self.epochs.total)
+            self._save_if_due(interruption)
+        done, loss = self.epochs.steps_before(epoch + 1), float(self.loss_sum) / max(int(self.counted), 1)
+        speed = {"windows_per_second": seen / (time.monotonic() - began)} if seen else {}  # the loss has synchronised
+        record = {
+            "epoch": epoch + 1,
+            "step": done,
+            "loss": loss,
+            "learning_rate": set_learning_rate(self.optimiser, self.parameters, (done - 1) / self.epochs.total, epoch),
+            "bad_steps": self.bad_steps.total,
+        }
+        record |= self._scores(lambda: self._save_if_due(interruption))
+        progress.epoch, progress.step = epoch + 1, 0
+        self.loss_sum, self.counted = torch.zeros_like(self.loss_sum), torch.zeros_like(self.counted)
+        progress.enter(record, self.parameters.keep_top)
+        if self.fabric.is_global_zero:
+            keep(self.folder, self.network, progress, self.parameters.checkpoint_every, self.learned_on)
+        self._save()
+        self._save_if_due(interruption)
+        return record | speed
+
+    def _scores(self, on_batch: Callable[[], None]) -> dict[str, float]:
+        """Score the network on the validation split and on a sample of the training split."""
+        of_train, of_val = self.features
+        of_sample = of_train.of(self.sampled) if of_train else None
+        val_mpjpe_mm, val_pck_150 = self.learner.validate(self.windows.val, on_batch, of_val)
+        train_mpjpe_mm, _ = self.learner.validate(self.sample, on_batch, of_sample)
+        return {"val_mpjpe_mm": val_mpjpe_mm, "val_pck_150": val_pck_150, "train_mpjpe_mm": train_mpjpe_mm}
+
+    def _save_if_due(self, interruption: Interruption) -> None:
+        """Write `last.safetensors` if it is due, and end the process after SIGTERM."""
+        if interruption.asked or time.monotonic() - self.saved > 60 * self.runtime.checkpoint_minutes:
+            self._save()
+        if interruption.asked:
+            interruption.hand_on()
+
+    def _save(self) -> None:
+        """Write `last.safetensors`."""
+        progress = self.progress
+        progress.loss_sum, progress.counted = float(self.loss_sum), int(self.counted)
+        progress.bad_steps = self.bad_steps.total
+        progress.precision = self.fabric.strategy.precision.state_dict()
+        if self.fabric.is_global_zero:
+            save_last(self.folder, self.network, self.optimiser, vars(progress))
+        self.saved = time.monotonic()
+
+    def _step(self, step: Step) -> None:
+        """Do one optimiser step."""
+        parameters, fabric, progress = self.parameters, self.fabric, self.progress
+        generator = generator_at(fabric.device, parameters.seed, progress.epoch, progress.step)
+        features = self.features[0].at(step.places, step.mirrored) if self.features[0] else None
+        loss = self._gradients(self.learner.augmented(step.windows, generator, features))
+        norm = fabric.clip_gradients(self.module, self.wrapped, max_norm=parameters.clip_norm, error_if_nonfinite=False)
+        assert isinstance(norm, Tensor)
+        finite = torch.isfinite(loss) & torch.isfinite(norm)
+        self.bad_steps.skip_unless(finite, self.optimiser, self.scaled)
+        self.wrapped.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        self.loss_sum += torch.where(finite, loss, 0.0) * len(step.windows)
+        self.counted += finite * len(step.windows)
+
+    def _gradients(self, batch: TrainingBatch) -> Tensor:
+        """Compute the gradients of a step; if memory runs out, halve the micro-batch once and continue with it."""
+        progress = self.progress
+        try:
+            return self.learner.gradients(batch, progress.micro_batch)
+        except torch.OutOfMemoryError as error:
+            if self.shrunk or progress.micro_batch == 1 or self.fabric.world_size > 1:
+                raise InputError(
+                    f"out of memory on {self.fabric.device} at {progress.micro_batch} windows per micro-batch; pass a"
+                    " smaller batch_size and a larger accumulate, or gradient_checkpointing=true"
+                ) from error
+        self.shrunk, progress.micro_batch = True, math.ceil(progress.micro_batch / 2)
+        _LOG.warning("out of memory: training continues with %d windows per micro-batch", progress.micro_batch)
+        self.optimiser.zero_grad(set_to_none=True)
+        if self.fabric.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return self._gradients(batch)
+
+    def _not_finite(self, step: Step) -> InputError:
+        ids = self.windows.train.rows["window_id"].iloc[step.places.tolist()].tolist()
+        shown = ", ".join(map(str, ids[:10])) + (f" and {len(ids) - 10} more" if len(ids) > 10 else "")
+        return InputError(
+            f"loss or gradient was not finite in {self.parameters.max_bad_steps} steps in a row, up to step"
+            f" {self.progress.step + 1} of epoch {self.progress.epoch + 1}, windows {shown}; try a smaller"
+            " learning_rate, or precision 32-true"
+        )

@@ -1,0 +1,173 @@
+"""Evaluation on held-out people, beside the baselines on the same windows."""
+
+from pathlib import Path
+
+import numpy as np
+from lightning_fabric import Fabric
+from matplotlib.figure import Figure
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.logging import get_run_logger
+
+from data_contracts.errors import InputError
+from data_contracts.parameters import EvaluateParameters, Runtime
+from data_contracts.report import (
+    REPORT_FILE,
+    ROBUSTNESS_METHODS,
+    MethodScores,
+    Report,
+    Resampling,
+    Robustness,
+    StageResult,
+    write_errors,
+)
+from data_contracts.run_names import data_behind
+from data_contracts.store import identities
+from data_contracts.store.digests import CONTRACT_VERSION
+from data_contracts.store.folders import Stage
+from data_contracts.store.lineage import train_minutes
+from data_contracts.store.manifests import package_versions, read_manifest, write_json
+from model.baselines.files import load_baselines
+from model.data.loading import Windows, load_windows
+from model.network.dstformer import DSTformer
+from model.network.lifting import Lifter
+from model.scoring.evaluation import Evaluation, evaluate, network_lifter
+from model.scoring.intervals import estimates
+from model.scoring.robustness import score_robustness
+from model.training.checkpoints import load_network
+from model.training.devices import make_fabric
+from tasks.figures.motion import lifted_sheet
+from tasks.stage_runs.retries import RETRIED
+from tasks.stage_runs.tracked_stage import run_stage
+from tasks.tracking.registry import logged_uri
+from tasks.tracking.runs import TrackedRun
+from tasks.tracking.scores import log_report
+from tasks.viewer.clip_selection import telling_scenes
+from tasks.viewer.evaluation_viewer import PLAYING_PAGE, playing_page
+
+SHOWN = 6  # poses in the picture
+RESAMPLING = Resampling()
+
+
+@task(cache_policy=NO_CACHE, **RETRIED)
+def evaluate_lifter(
+    store: Path,
+    windows: Path,
+    checkpoint: Path,
+    baselines: Path,
+    parameters: EvaluateParameters,
+    runtime: Runtime,
+    parent_run: str | None = None,
+) -> StageResult:
+    """Score a checkpoint beside fitted baselines; leaves `report.json`, `errors.parquet` (per window), and pictures.
+
+    Raises
+    ------
+    InputError
+        The checkpoint is not readable, gives back 2D poses, or was made for shorter windows; or the baselines were
+        fitted on windows of another length.
+    """
+    fitted = read_manifest(baselines)
+
+    def score(stage: Stage, tracked: TrackedRun) -> None:
+        tracked.log_windows(windows, context="evaluation")
+        held_out = load_windows(windows, parameters.split, runtime.memory_gb)
+        fabric = make_fabric(runtime, parameters.precision)
+        network = _fitting(load_network(checkpoint), checkpoint, held_out)
+        methods = _methods(network, baselines, held_out, fabric, parameters.flip)
+        done = {name: evaluate(lift, held_out, parameters.batch_size, fabric) for name, lift in methods.items()}
+        minutes = {"model": train_minutes(store, checkpoint), **fitted["statistics"]["train_minutes"]}
+        uri = logged_uri(tracked, stage.inputs["checkpoint"], parameters.flip)
+        report = Report(
+            split=parameters.split,
+            windows=len(held_out),
+            frames=done["model"].frames,
+            people=held_out.rows["group"].nunique(),
+            clips=held_out.rows["clip_id"].nunique(),
+            digests={"report": stage.digest, **stage.inputs},
+            model_uri=uri,
+            versions={"contract": str(CONTRACT_VERSION), **package_versions()},
+            resampling=RESAMPLING,
+            ridge_penalty=fitted["statistics"]["ridge_penalty"],
+            **{name: _scores(evaluation, minutes[name]) for name, evaluation in done.items()},
+            robustness=_robustness(methods, held_out, fabric, parameters),
+        )
+        write_json(stage.folder / REPORT_FILE, report.model_dump(mode="json"))
+        write_errors(stage.folder, {name: evaluation.errors for name, evaluation in done.items()})
+        stage.counts |= {"windows": report.windows, "frames": report.frames}
+        stage.statistics |= {
+            "metrics": {name: scores.headline() for name, scores in report.methods().items()},
+            "intervals": {name: scores.intervals() for name, scores in report.methods().items()},
+            "resampled": f"{report.model.mpjpe_mm.units} {report.model.mpjpe_mm.over}",
+        }
+        if report.robustness:
+            stage.statistics |= {"robustness": report.robustness.model_dump()}
+        log_report(tracked, report)
+        tracked.log_figure(_lifted(held_out, methods["model"]), "lifted.png")
+        of = f"{data_behind(store, stage.inputs)}, {parameters.split}"
+        _log_playing(tracked, of, held_out, done["model"], methods["model"], parameters.batch_size)
+
+    identity = identities.evaluate(windows, checkpoint, baselines, parameters)
+    return run_stage(store, identity, parent_run, score)
+
+
+def _methods(network: DSTformer, baselines: Path, windows: Windows, fabric: Fabric, flip: bool) -> dict[str, Lifter]:
+    """A lifter of each of `METHODS`; model and mlp, which saw mirror images, answer with flip averaging if wanted."""
+    beside = load_baselines(baselines)
+    frames = beside.mlp.shape["window"]
+    if frames != windows.window:
+        raise InputError(
+            f"{baselines}: is of windows of {frames} frames, and those to score on have {windows.window}; convert these"
+            f" with --set convert.window={frames}, or pass --baselines with windows of {windows.window} frames"
+        )
+    return {
+        "model": network_lifter(network, fabric, flip),
+        "mean_depth": beside.mean_depth,
+        "linear": beside.linear,
+        "mlp": network_lifter(beside.mlp, fabric, flip),
+    }
+
+
+def _robustness(
+    methods: dict[str, Lifter], windows: Windows, fabric: Fabric, parameters: EvaluateParameters
+) -> Robustness | None:
+    if not parameters.robustness_windows:
+        return None
+    lifters = {name: methods[name] for name in ROBUSTNESS_METHODS}
+    return score_robustness(lifters, windows, parameters.robustness_windows, parameters.batch_size, fabric)
+
+
+def _fitting(network: DSTformer, checkpoint: Path, windows: Windows) -> DSTformer:
+    """The network, if it lifts windows of this length."""
+    if network.config.dim_out != 3:
+        raise InputError(f"{checkpoint} gives back 2D poses: it is pretrained only; fine-tune it first")
+    if windows.window > network.config.max_frames:
+        raise InputError(f"{checkpoint} takes up to {network.config.max_frames} frames; windows have {windows.window}")
+    return network
+
+
+def _log_playing(
+    tracked: TrackedRun, of: str, windows: Windows, evaluation: Evaluation, lifter: Lifter, batch_size: int
+) -> None:
+    """The page that plays; a warning where no clip is long enough to play."""
+    scenes = telling_scenes(windows, evaluation.errors, lifter, batch_size)
+    if scenes:
+        tracked.client.log_text(tracked.run_id, playing_page(f"Clips of {of}", scenes), PLAYING_PAGE)
+    else:
+        get_run_logger().warning(f"{of}: no clip is a window long; none is to play")
+
+
+def _scores(evaluation: Evaluation, minutes: float | None) -> MethodScores:
+    scores = estimates(evaluation.errors, RESAMPLING)
+    return MethodScores(**dict(scores), pck_curve=evaluation.pck_curve, train_minutes=minutes)
+
+
+def _lifted(windows: Windows, lifter: Lifter) -> Figure:
+    """Some poses over the split, as the model lifts them."""
+    chosen = np.linspace(0, len(windows) - 1, SHOWN).astype(int).tolist()
+    batch, middle = windows.pick(chosen), windows.window // 2
+    millimetres = 1000 / batch.scale.view(-1, 1, 1)
+    pred = lifter(batch.pose_2d)[:, middle] * millimetres
+    true = batch.pose_3d[:, middle] * millimetres
+    titles = [str(action) for action in windows.rows["action"].iloc[chosen]]
+    return lifted_sheet(batch.pose_2d[:, middle].numpy(), pred.numpy(), true.numpy(), titles)

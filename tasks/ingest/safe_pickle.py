@@ -1,0 +1,299 @@
+"""Read a pickle from a stranger: numpy arrays and plain containers, nothing else, and one array in memory at a time.
+
+- `pickletools.genops` of the standard library cuts the file into opcodes; `PickleMachine` carries out the harmless
+  ones. No name from the file is ever imported: it is looked up in `GLOBALS` of `pickled_arrays`, a fixed table of
+  functions that build arrays from checked arguments and never call numpy's own `_reconstruct` or `__setstate__`.
+- What a file makes is paid for by its size: a count of opcodes bounds the objects, a count of bytes what is made of
+  bytes, and nothing reads past the end. So a small file takes little memory and time, whatever it says. Nothing here
+  walks a tree recursively; keys, which Python hashes and compares recursively, are kept small.
+- An array is complete at the BUILD of its state (protocols 0-4) or at the REDUCE of `_frombuffer` (protocol 5). There
+  it leaves the machine, and the memo, which would hold its bytes to the end, forgets them.
+"""
+
+import pickletools
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from data_contracts.errors import RefusedPickle
+from tasks.ingest.pickled_arrays import GLOBALS, Constructor, Unfinished, require
+
+FAILURES = (
+    *(ArithmeticError, LookupError, MemoryError, OSError, RecursionError, TypeError, ValueError, Warning),
+    *(EOFError, zipfile.BadZipFile, zlib.error),  # a pickle may stand in a zip
+)
+
+
+def read_pickle(path: Path, on_array: Callable[[np.ndarray], object] | None = None) -> object:
+    """Read a pickle of protocol 0-5 that need not be trusted.
+
+    Parameters
+    ----------
+    path
+        A pickle of numpy arrays (bool, integer, float16/32/64, str, bytes, object; any byte order and memory order),
+        numpy scalars, list, tuple, dict, set, frozenset, str, bytes, bytearray, int, float, complex, bool and None.
+        More than a million opcodes, and one more for every 8 bytes (lists of plain numbers, say), are refused.
+    on_array
+        Called once with every array as soon as it is complete, in file order; what it returns stands in the array's
+        place wherever the pickle refers to it. The reader then lets go of the array, so that about one is in memory.
+        Object arrays are not handed over: they stay in the tree, and the other arrays they hold are handed over.
+
+    Returns
+    -------
+    object
+        The whole tree. Arrays, here and in `on_array`, are read-only views of the bytes read (object arrays excepted).
+        One may be kept without a copy; its bytes then stay in memory with it.
+
+    Raises
+    ------
+    RefusedPickle
+        On anything else, naming the file, the byte offset of the opcode at fault and what it asked for, before anything
+        is imported, called or allocated for it. What `on_array` raises is passed on as it is.
+    OSError
+        If the file cannot be opened.
+    """
+    if not path.is_file():  # opening a pipe would wait for its writer
+        raise RefusedPickle(f"{path}: there is no such file")
+    with path.open("rb") as file:
+        return read_pickle_stream(Source(file, path.stat().st_size, str(path)), on_array)
+
+
+def read_pickle_stream(source: "Source", on_array: Callable[[np.ndarray], object] | None = None) -> object:
+    """Read a pickle from where `source` stands to its end; all else is as for `read_pickle`."""
+    machine = PickleMachine(source)
+    for array in machine.arrays():
+        machine.settle(array if on_array is None else on_array(array))
+        del array  # or this loop would hold it until the next one is complete
+    return machine.result
+
+
+class Source:
+    """An open binary stream, a file or a member of a zip, that is never read past its end.
+
+    Parameters
+    ----------
+    file
+        Stands at the first byte; it need not be seekable.
+    size
+        Bytes from there to the end, before which nothing that is read may claim to be longer.
+    name
+        What errors call it.
+    paid
+        Bytes that it takes on disk, where that is less: what bounds the objects made of it.
+    """
+
+    def __init__(self, file: IO[bytes], size: int, name: str, paid: int | None = None) -> None:
+        self.file, self.size, self.name = file, size, name
+        self.paid = size if paid is None else min(size, paid)
+        self.position = self.opcode_at = 0
+        self.last = b""
+
+    def refusal(self, place: int, error: Exception) -> RefusedPickle:
+        """The error that says what was wrong and at which byte, printable and short whatever the file says."""
+        return RefusedPickle(f"{self.name}: refused at byte {place}: {ascii(str(error)[:300])[1:-1]}")
+
+    def tell(self) -> int:
+        self.opcode_at = self.position  # genops asks before each opcode, and only there
+        return self.position
+
+    def expect(self, count: int) -> None:
+        if count > self.size - self.position:
+            raise ValueError(f"{count} bytes are needed, and the file ends after {self.size - self.position}")
+
+    def read(self, count: int) -> bytes:
+        self.expect(count)
+        self.position += count
+        self.last = self.file.read(count)
+        return self.last
+
+    def readline(self) -> bytes:
+        # Only UNICODE ("V") brings data on a line. Any other long line is a number or name made to take time or memory.
+        line = self.file.readline(-1 if self.last == b"V" else 65_536)
+        self.position += len(line)
+        return line
+
+
+_NOT_VALUES = frozenset({Constructor, Unfinished})  # they never enter a container, so none is in the tree read
+_SPENT = object()  # in the memo: bytes that have become an array
+_MOST_TUPLE_KEYS = 10_000  # tuple hashes can be made to collide, and then n keys take n * n comparisons
+_ONLY = "only numpy arrays and plain containers are read"
+
+
+class PickleMachine:
+    """The pickle machine: a stack, a memo, and the allowance that a file of this size has."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.stack: list[Any] = []
+        self.below: list[list[Any]] = []  # the stacks under the open marks
+        self.memo: dict[int, Any] = {}
+        self.recent: list[int] = []  # memo places written since bytes were last spent
+        self.complete: np.ndarray | None = None  # the array to hand over, for the Unfinished on top of the stack
+        self.result: object = None
+        self.opcodes_left = 1_000_000 + source.paid // 8  # an array of one number takes 100 bytes and 25 opcodes
+        self.bytes_left = 3 * source.size  # protocol 2 spends an array's bytes twice: text to bytes, bytes to array
+        self.tuple_keys = 0
+        self.depths: dict[int, int] = {}  # of object arrays, by id
+
+    def arrays(self) -> Iterator[np.ndarray]:
+        """Run the file and pause at each complete array, for `settle`; the caller's own errors stay out of the try."""
+        try:
+            for opcode, argument, _ in pickletools.genops(self.source):  # type: ignore[arg-type]  # all it needs
+                self.opcodes_left -= 4 if opcode.name == "EMPTY_SET" else 1  # which takes 216 bytes, a list 56
+                require(self.opcodes_left >= 0, "more opcodes than a file of arrays of this size has")
+                if opcode.name not in _OPERATIONS:
+                    raise ValueError(f"uses {opcode.name} ({_dotted(str(argument))}); {_ONLY}")
+                _OPERATIONS[opcode.name](self, argument)
+                if self.complete is not None:
+                    yield self.complete
+            self.source.opcode_at = self.source.position
+            require(self.source.position == self.source.size, "more bytes follow the end of the pickle")
+        except FAILURES as error:
+            raise self.source.refusal(self.source.opcode_at, error) from error
+
+    def settle(self, value: object) -> None:
+        """Put `value` in the place of the unfinished array or dtype, on the stack and in the memo."""
+        self.complete = None
+        unfinished, self.stack[-1] = self.stack[-1], value
+        for place in unfinished.places:
+            if self.memo[place] is unfinished:
+                self.memo[place] = value
+
+    def spend(self, count: int) -> None:
+        """Pay for something made of `count` bytes or items that the file brought."""
+        self.bytes_left -= count
+        require(self.bytes_left >= 0, "the same bytes or items are made into something over and over")
+
+    def forget(self, data: bytes | bytearray | str) -> None:
+        """Let the memo drop `data`, of which an array or bytes were made, and the tuple that brought it."""
+        for place in self.recent if len(data) > 1 else ():  # picklers share strings of one byte
+            value = self.memo[place]
+            if value is data or (type(value) is tuple and any(part is data for part in value[:5])):
+                self.memo[place] = _SPENT
+        self.recent.clear()
+
+    def push(self, value: object) -> None:
+        self.stack.append(value)
+
+    def pop(self, count: int) -> list[Any]:
+        require(count <= len(self.stack), "takes a value from an empty stack")
+        values = self.stack[-count:]
+        del self.stack[-count:]
+        return _checked(values)
+
+    def mark(self) -> None:
+        self.below.append(self.stack)
+        self.stack = []
+
+    def pop_marked(self) -> list[Any]:
+        require(len(self.below) > 0, "closes a group that was not opened")
+        values, self.stack = self.stack, self.below.pop()
+        return _checked(values)
+
+    def put(self, place: int) -> None:
+        value = self.memo[place] = self.stack[-1]
+        (value.places if type(value) is Unfinished else self.recent).append(place)
+
+    def get(self, place: int) -> None:
+        value = self.memo.get(place, _SPENT)
+        require(value is not _SPENT, "asks the memo for what it was not given, or for the bytes of an earlier array")
+        require(type(value) is not Unfinished, "refers to an array or dtype before it is complete")
+        self.stack.append(value)
+
+    def fill(self, method: Callable[[Any, Any], None], items: Iterable[Any]) -> None:
+        method(self.stack[-1], items)  # a method such as list.extend raises TypeError for another type than its own
+
+    def keys(self, keys: list[Any]) -> Iterator[Any]:
+        """Pass keys that are cheap to hash and compare, however often the file makes Python do it."""
+        for key in keys:
+            self.tuple_keys += type(key) is tuple
+            require(self.tuple_keys <= _MOST_TUPLE_KEYS, f"more than {_MOST_TUPLE_KEYS} tuples as keys")
+            parts = [key]
+            for part in parts:
+                if type(part) is tuple:
+                    parts += part[:100]
+                elif not isinstance(part, str | bytes | int | float | np.generic | None):
+                    raise ValueError(f"a {type(part).__name__} as key")
+                is_long = len(part) > 1000 if isinstance(part, str | bytes) else type(part) is int and abs(part) >> 60
+                require(not is_long and len(parts) <= 100, "a key of more than 1000 letters, 60 bits or 100 parts")
+            yield key
+
+    def pairs(self, items: list[Any]) -> Iterator[tuple[Any, Any]]:
+        return zip(self.keys(items[::2]), items[1::2], strict=True)
+
+    def find(self, name: str) -> None:
+        require(name in GLOBALS, f"asks for {name}; {_ONLY}")
+        self.stack.append(GLOBALS[name])
+
+    def reduce(self) -> None:
+        (arguments,) = self.pop(1)
+        constructor = self.stack.pop()
+        if type(constructor) is not Constructor or type(arguments) is not tuple:
+            raise ValueError(f"REDUCE of a {type(constructor).__name__} and a {type(arguments).__name__}; {_ONLY}")
+        self.stack.append(constructor.make(self, *arguments))
+
+    def build(self) -> None:
+        (state,) = self.pop(1)
+        unfinished = self.stack[-1]
+        if type(unfinished) is not Unfinished or type(state) is not tuple:
+            raise ValueError(f"BUILD of a {type(unfinished).__name__} from a {type(state).__name__}; {_ONLY}")
+        unfinished.finish(self, *state)
+
+    def stop(self) -> None:
+        (self.result,) = self.pop(1)
+        require(not self.stack and not self.below, "the pickle ends with more than one value")
+
+
+def _checked(values: list[Any]) -> list[Any]:
+    require(_NOT_VALUES.isdisjoint(map(type, values)), "an unfinished array or a constructor is used as a value")
+    return values
+
+
+def _dotted(name: str) -> str:
+    return name.replace(" ", ".")
+
+
+_LITERALS = (
+    *("NONE", "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT", "STRING"),
+    *("BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
+    *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
+)
+_OPERATIONS: dict[str, Callable[[PickleMachine, Any], object]] = {
+    "PROTO": lambda _, number: require(number <= 5, f"pickle protocol {number}; 0 to 5 are read"),
+    "FRAME": lambda machine, length: machine.source.expect(length),
+    "STOP": lambda machine, _: machine.stop(),
+    **dict.fromkeys(_LITERALS, lambda machine, value: machine.push(value)),
+    "NEWTRUE": lambda machine, _: machine.push(True),
+    "NEWFALSE": lambda machine, _: machine.push(False),
+    "MARK": lambda machine, _: machine.mark(),
+    "POP": lambda machine, _: machine.stack.pop() if machine.stack else machine.pop_marked(),
+    "POP_MARK": lambda machine, _: machine.pop_marked(),
+    "DUP": lambda machine, _: machine.stack.extend(machine.pop(1) * 2),
+    **dict.fromkeys(["PUT", "BINPUT", "LONG_BINPUT"], lambda machine, place: machine.put(place)),
+    "MEMOIZE": lambda machine, _: machine.put(len(machine.memo)),
+    **dict.fromkeys(["GET", "BINGET", "LONG_BINGET"], lambda machine, place: machine.get(place)),
+    "EMPTY_TUPLE": lambda machine, _: machine.push(()),
+    "TUPLE1": lambda machine, _: machine.push(tuple(machine.pop(1))),
+    "TUPLE2": lambda machine, _: machine.push(tuple(machine.pop(2))),
+    "TUPLE3": lambda machine, _: machine.push(tuple(machine.pop(3))),
+    "TUPLE": lambda machine, _: machine.push(tuple(machine.pop_marked())),
+    "EMPTY_LIST": lambda machine, _: machine.push([]),
+    "LIST": lambda machine, _: machine.push(machine.pop_marked()),
+    "APPEND": lambda machine, _: machine.fill(list.extend, machine.pop(1)),
+    "APPENDS": lambda machine, _: machine.fill(list.extend, machine.pop_marked()),
+    "EMPTY_DICT": lambda machine, _: machine.push({}),
+    "DICT": lambda machine, _: machine.push(dict(machine.pairs(machine.pop_marked()))),
+    "SETITEM": lambda machine, _: machine.fill(dict.update, machine.pairs(machine.pop(2))),
+    "SETITEMS": lambda machine, _: machine.fill(dict.update, machine.pairs(machine.pop_marked())),
+    "EMPTY_SET": lambda machine, _: machine.push(set()),
+    "ADDITEMS": lambda machine, _: machine.fill(set.update, machine.keys(machine.pop_marked())),
+    "FROZENSET": lambda machine, _: machine.push(frozenset(machine.keys(machine.pop_marked()))),
+    "GLOBAL": lambda machine, name: machine.find(_dotted(name)),
+    "STACK_GLOBAL": lambda machine, _: machine.find(_dotted(".".join(machine.pop(2)))),
+    "REDUCE": lambda machine, _: machine.reduce(),
+    "BUILD": lambda machine, _: machine.build(),
+}

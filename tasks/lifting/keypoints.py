@@ -1,0 +1,166 @@
+"""A detector's 2D keypoints -> tracks of H36M joints in pixels, so that a file is read, checked and tracked once.
+
+In a video they are found first; what the detector found stays beside the tracks, as a file that is read like any other.
+"""
+
+import sys
+import time
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as parquet
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.logging import get_run_logger
+
+from data_contracts.errors import InputError
+from data_contracts.parameters import KeypointsParameters
+from data_contracts.report import StageResult
+from data_contracts.skeleton import JOINTS
+from data_contracts.sources import KeypointSource
+from data_contracts.store import identities
+from data_contracts.store.folders import Stage
+from data_contracts.text import csv_text
+from data_contracts.tracks.table import (
+    KEYPOINTS_FILE,
+    SHORT_TRACK_COLUMNS,
+    SHORT_TRACKS_FILE,
+    find_faults,
+    summarise,
+    to_arrow,
+)
+from data_contracts.tracks.track import Track
+from tasks.lifting.formats.detections import Detections
+from tasks.lifting.formats.reading import read_keypoints
+from tasks.lifting.formats.tracks import tracks_of
+from tasks.lifting.video.detecting import LANDMARKS_FILE, detect
+from tasks.stage_runs.bars import progress_bar
+from tasks.stage_runs.retries import RETRIED
+from tasks.stage_runs.tracked_stage import run_stage
+from tasks.tracking.runs import TrackedRun
+
+_SECONDS_BETWEEN_LINES = 60  # of a log that nobody watches as a bar
+
+
+@task(cache_policy=NO_CACHE, **RETRIED)
+def read_tracks(
+    store: Path, source: KeypointSource, parameters: KeypointsParameters, parent_run: str | None = None
+) -> StageResult:
+    """The tracks of people in a file or folder of keypoints.
+
+    Raises
+    ------
+    InputError
+        It is of no format that is read, is damaged or says what no detector does; or nobody is seen for long enough.
+    """
+    identity = identities.keypoints(source, parameters)
+
+    def write_tracks(stage: Stage, tracked: TrackedRun) -> None:
+        given, cut_off = _detected(source, parameters, stage) if source.is_video else (source, [])
+        videos, warnings = read_keypoints(given, parameters)
+        warnings = cut_off + warnings
+        for line in warnings:
+            get_run_logger().warning(line)
+        tracks = [track for video in videos for track in tracks_of(video, parameters.max_gap)]
+        if identities.keypoints(source, parameters).digest != stage.digest:
+            raise InputError(f"{source.path}: was written to while it was read; run again")
+        short = [track for track in tracks if len(track.pose_2d) < parameters.min_frames]
+        tracks = [track for track in tracks if len(track.pose_2d) >= parameters.min_frames]
+        if not tracks:
+            longest = max((len(track.pose_2d) for track in short), default=0)
+            raise InputError(
+                f"{source.path}: nobody is seen for {parameters.min_frames} frames, the longest track has {longest}:"
+                f" pass --set keypoints.min_frames={max(1, longest)}, or a larger keypoints.max_gap"
+            )
+        table = to_arrow(tracks)
+        faults = find_faults(summarise(table))
+        assert faults.empty, f"tracks break their contract: {faults.to_dict('records')[0]}"
+        parquet.write_table(table, stage.folder / KEYPOINTS_FILE, compression="zstd")
+        _table_of(short).to_csv(stage.folder / SHORT_TRACKS_FILE, index=False)
+        tracked.log_artifact(stage.folder / SHORT_TRACKS_FILE)
+        stage.counts |= {
+            "tracks": len(tracks),
+            "frames": len(table),
+            "interpolated_frames": int(sum(_unseen(track).sum() for track in tracks)),
+            "short_tracks": len(short),
+        }
+        stage.statistics |= {"source": source.path.name, "data": stage.data, "warnings": warnings}
+        stage.statistics |= _statistics(videos, tracks)
+        if source.is_video:
+            stage.statistics |= {"detector": parameters.detector}
+
+    return run_stage(store, identity, parent_run, write_tracks)
+
+
+def _detected(
+    source: KeypointSource, parameters: KeypointsParameters, stage: Stage
+) -> tuple[KeypointSource, list[str]]:
+    """What the detector finds in a video, in a file of the stage's folder; and warnings."""
+    target, start = stage.folder / LANDMARKS_FILE, time.perf_counter()
+    get_run_logger().info("%s: %s looks for keypoints", source.path.name, parameters.detector)
+    with progress_bar() if sys.stderr.isatty() else nullcontext() as bar:
+        line = bar.add_task(source.path.name, total=1.0) if bar else None
+        told = start
+
+        def show(done: int, total: int) -> None:
+            nonlocal told
+            if bar and line is not None:
+                bar.update(line, completed=done / total)
+            elif time.perf_counter() - told > _SECONDS_BETWEEN_LINES:
+                told = time.perf_counter()
+                get_run_logger().info("%s: %d of %d frames", source.path.name, done, total)
+
+        detect(source.path, parameters.detector, target, show)
+    with np.load(target) as found:
+        seen = np.isfinite(found["landmarks"]).all(axis=(1, 2))
+        made_by, said = str(found["made_by"]), int(found["frames_said"])
+    if not seen.any():
+        raise InputError(f"{source.path}: {parameters.detector} sees nobody in its {len(seen)} frames")
+    seconds = time.perf_counter() - start
+    get_run_logger().info("%s: a person in %d of %d frames, %.1f s", source.path.name, seen.sum(), len(seen), seconds)
+    stage.counts |= {"video_frames": len(seen), "frames_with_a_person": int(seen.sum())}
+    stage.statistics |= {"made_by": made_by, "seconds_of_detection": seconds}
+    is_cut = len(seen) < said
+    warnings = [f"{source.path}: {len(seen)} of the {said} frames that it says it has can be decoded"] if is_cut else []
+    return KeypointSource(target, (target,)), warnings
+
+
+def _unseen(track: Track) -> np.ndarray:
+    """(frames,) bool: nothing was seen of the person."""
+    return ~((track.pose_2d[..., 2] > 0) & ~track.interpolated).any(axis=1)
+
+
+def _statistics(videos: list[Detections], tracks: list[Track]) -> dict[str, object]:
+    confidence = np.concatenate([track.pose_2d[..., 2] for track in tracks])
+    filled = np.concatenate([track.interpolated for track in tracks])
+    first = videos[0]
+    return {
+        "format": str(first.format),
+        "skeleton": str(first.skeleton),
+        "people_told_by": "pose and motion" if first.person is None else "the file",
+        "fps": first.fps,
+        "width": first.width,
+        "height": first.height,
+        "videos": len(videos),
+        "detections": int(sum(len(video.frame) for video in videos)),
+        "confidence": float(confidence[confidence > 0].mean()),
+        "missing": {name: float(share) for name, share in zip(JOINTS, (confidence == 0).mean(axis=0), strict=True)},
+        "interpolated": {name: float(share) for name, share in zip(JOINTS, filled.mean(axis=0), strict=True)},
+    }
+
+
+def _table_of(tracks: list[Track]) -> pd.DataFrame:
+    rows = [
+        (
+            csv_text(track.video),
+            track.person,
+            track.first_frame,
+            track.last_frame,
+            len(track.pose_2d),
+            track.pose_2d[..., 2].mean(),
+        )
+        for track in tracks
+    ]
+    return pd.DataFrame(rows, columns=list(SHORT_TRACK_COLUMNS))

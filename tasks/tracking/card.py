@@ -1,0 +1,247 @@
+"""The model card of a version: what a stranger asks before using it, in markdown, from manifests and its report.
+
+Notable decisions:
+- nothing is written by hand: a sentence stands there because a manifest says so; what is not known is said to be so;
+- limits are those that the numbers show: baselines that are ahead, the worst action, what was never seen in training;
+- MLflow's databases give a description `ROOM` characters: what comes last in a card that is longer stands in the file;
+- text of users (files, actions, parameters, the licence) passes through `markdown_text`, and is in no code span.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as compute
+import pyarrow.parquet as parquet
+from mlflow.entities.model_registry import ModelVersion
+
+from data_contracts.clips import CLIPS_FILE
+from data_contracts.parameters import SYNTHETIC_SOURCE
+from data_contracts.presets import flatten, nearest_presets
+from data_contracts.report import METHODS, ROBUSTNESS_METHODS, read_report
+from data_contracts.store.code_version import describe_code
+from data_contracts.store.manifests import PACKAGES, read_manifest
+from data_contracts.text import markdown_text
+from tasks.maintenance.lineage import Link, of_version
+from tasks.maintenance.lineage_records import Record, Records
+from tasks.tracking.registry import uses_flip, version_uri
+
+CARD_FILE = "card.md"
+ROOM = 5000
+SPLITS = ("train", "val", "test")
+NOT_KNOWN = "not known here"
+_SPACE = "&emsp;"  # MLflow shows the cells of a table side by side without any, and cuts spaces that are characters
+
+
+@dataclass(frozen=True)
+class _Origin:
+    """Manifests of what a version is made of; none where neither store nor chain has them."""
+
+    chain: Link
+    tuned: dict[str, Any] | None
+    pretrained: dict[str, Any] | None
+    windows: dict[str, Any] | None
+    clips: Record | None
+    report: Path
+
+
+def write_card(store: Path, version: ModelVersion, report: Path, licence: str | None) -> str:
+    """The card of a version that the evaluation at `report` is about.
+
+    Parameters
+    ----------
+    licence
+        Of the data, as the user gave it; none: as it was given when the clips were ingested.
+    """
+    records = Records(store)
+    chain = of_version(records, version)
+    tuned, pretrained, windows = (_manifest(records, chain, stage) for stage in ("finetune", "pretrain", "convert"))
+    origin = _Origin(chain, tuned, pretrained, windows, _record(records, chain, "ingest"), report)
+    scores = read_manifest(report)
+    sections = [
+        _what_it_is(version, origin),
+        _how_to_load(version),
+        _scores(scores),
+        _robustness(scores["statistics"].get("robustness")),
+        _data(origin, licence),
+        _limits(origin, scores["statistics"]["metrics"]),
+        _recipe(origin),
+        _where_from(origin, records),
+    ]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def description_of(card: str) -> str:
+    """As much of a card as a version's description has room for, cut before a heading."""
+    if len(card) <= ROOM:
+        return card
+    rest = f"\n\nThe rest stands in `{CARD_FILE}` of the pipeline's run.\n"
+    return card[: card.rindex("\n\n## ", 0, ROOM - len(rest))] + rest
+
+
+def _record(records: Records, chain: Link, stage: str) -> Record | None:
+    link = chain.find(stage)
+    return records.of_digest(link.stage_digest) if link and link.stage_digest else None
+
+
+def _manifest(records: Records, chain: Link, stage: str) -> dict[str, Any] | None:
+    record = _record(records, chain, stage)
+    return record.manifest if record else None
+
+
+def _what_it_is(version: ModelVersion, origin: _Origin) -> str:
+    size = f"{origin.tuned['counts']['parameters']:,} parameters, " if origin.tuned else ""
+    windows = f"windows of {origin.windows['parameters']['window']} frames" if origin.windows else "windows"
+    return (
+        f"# {version.name}, version {version.version}\n\nLifts 2D poses of one person to 3D: {size}{windows} of 17"
+        " joints (Human3.6M) in, poses relative to the pelvis out."
+    )
+
+
+def _how_to_load(version: ModelVersion) -> str:
+    flip = "with" if uses_flip(version) else "without"
+    uri = version_uri(version)
+    return (
+        "## How to load\n\n```python\nimport mlflow\n"
+        f'lifter = mlflow.pyfunc.load_model("{uri}")\n'
+        "# float32 (N, frames, 17, 3), x right, y down, confidence -> x right, y down, z forward\n"
+        "pose_3d = lifter.predict(pose_2d)\n```\n\n"
+        f"Nothing is unpickled. It answers {flip} flip averaging, as it was scored. "
+        f"Without Python: `uplift export {uri} --onnx`."
+    )
+
+
+def _scores(report: Mapping[str, Any]) -> str:
+    statistics, columns = report["statistics"], ("mpjpe_mm", "p_mpjpe_mm", "pck_150", "mpjve_mm")
+
+    def row(method: str) -> list[str]:
+        scores, bounds = statistics["metrics"][method], statistics["intervals"][method]
+        return [method.replace("_", " "), *(_score(name, scores, bounds) for name in columns)]
+
+    table = _table(
+        ["", "MPJPE, mm", "P-MPJPE, mm", "PCK@150, %", "MPJVE, mm per frame"], [row(method) for method in METHODS]
+    )
+    split, windows = report["parameters"]["split"], report["counts"]["windows"]
+    over = f"intervals of 95 %, over {statistics['resampled']}"
+    return f"## Scores\n\nOn people it did not learn from ({split}, {windows:,} windows; {over}):\n\n{table}"
+
+
+def _score(name: str, scores: Mapping[str, float], intervals: Mapping[str, tuple[float, float]]) -> str:
+    factor = 100 if name.startswith("pck") else 1
+    text = f"{factor * scores[name]:.1f}"
+    if name in intervals:
+        low, high = intervals[name]
+        text += f" [{factor * low:.1f}, {factor * high:.1f}]"
+    return text
+
+
+def _robustness(robustness: Mapping[str, Any] | None) -> str:
+    if not robustness:
+        return ""
+    rows = [
+        [condition, *(f"{errors[method]:.1f}" for method in ROBUSTNESS_METHODS)]
+        for condition, errors in robustness["mpjpe_mm"].items()
+    ]
+    table = _table(["2D as seen", *ROBUSTNESS_METHODS], rows)
+    return (
+        f"## Robustness\n\nMPJPE in mm on {robustness['windows']:,} windows, as detectors would show them:\n\n{table}"
+    )
+
+
+def _data(origin: _Origin, licence: str | None) -> str:
+    lines = [] if origin.windows else [f"Windows: {NOT_KNOWN}."]
+    if origin.windows:
+        counts, hours = origin.windows["counts"], _hours(origin)
+        groups = origin.windows["statistics"]["groups"]
+        rows = [["groups", *(str(len(groups.get(split, []))) for split in SPLITS)]]
+        rows += [[name, *(f"{counts[name].get(split, 0):,}" for split in SPLITS)] for name in ("clips", "windows")]
+        rows.insert(2, ["hours", *(f"{hours[split]:.2g}" if hours else "?" for split in SPLITS)])
+        lines.append(_table(["", *SPLITS], rows))
+    clips = origin.clips.manifest if origin.clips else None
+    if clips:
+        statistics = clips["statistics"]
+        licence = licence or statistics.get("licence")
+        stature = statistics.get("stature_m")
+        tall = f", {stature['min']:.2f} to {stature['max']:.2f} m along their bones" if stature else ""
+        source = markdown_text(statistics["source"])
+        lines.append(f"Motion of {source}; a group is a {clips['parameters']['group_by']}{tall}.")
+    lines.append(f"Licence of the data: {markdown_text(licence) if licence else 'not given (`ingest.licence`)'}.")
+    return "## Data\n\n" + "\n\n".join(lines)
+
+
+def _hours(origin: _Origin) -> dict[str, float] | None:
+    """Of the clips of each split, at their own rates."""
+    file = Path(origin.clips.where) / CLIPS_FILE if origin.clips and origin.clips.manifest else None
+    if file is None or not file.is_file() or origin.windows is None:
+        return None
+    table = parquet.read_table(file, columns=["group", "frames", "fps"])
+    table = table.append_column("seconds", compute.divide(table["frames"].cast("double"), table["fps"]))
+    seconds = dict(zip(*table.group_by("group").aggregate([("seconds", "sum")]).to_pydict().values(), strict=True))
+    groups = origin.windows["statistics"]["groups"]
+    return {split: sum(float(seconds.get(name, 0)) for name in groups.get(split, [])) / 3600 for split in SPLITS}
+
+
+def _limits(origin: _Origin, metrics: Mapping[str, Mapping[str, float]]) -> str:
+    limits = []
+    source = str(((origin.clips and origin.clips.manifest) or {}).get("statistics", {}).get("source", ""))
+    if origin.chain.find("synthesise") or source.startswith(SYNTHETIC_SOURCE):
+        limits.append("The motion is synthetic: nobody moved like this, and the scores say nothing about people.")
+    ahead = [name for name in METHODS[1:] if metrics[name]["mpjpe_mm"] <= metrics["model"]["mpjpe_mm"]]
+    if ahead:
+        limits.append(f"It does not beat {', '.join(ahead).replace('_', ' ')} by MPJPE.")
+    if origin.windows:
+        seen = origin.windows["parameters"]
+        limits.append(
+            f"Cameras of its windows are {seen['projection']}, pitched by up to {seen['max_pitch_deg']:g} degrees."
+        )
+        people = len(origin.windows["statistics"]["groups"].get("test", []))
+        limits += [f"Scored on {people} group(s): who moves otherwise may score otherwise."] if people < 5 else []
+    report = read_report(origin.report).model
+    for what, table in (("action", report.per_action_mm), ("joint", report.per_joint_mm)):
+        errors = {name: estimate.value for name, estimate in table.items()}
+        worst = max(errors, key=lambda name: errors[name])
+        limits.append(f"Worst {what}: {markdown_text(worst.replace('_', ' '))}, {errors[worst]:.1f} mm.")
+    limits.append("Sizes are the input's: metres need the person's size, or the scale of the window.")
+    return "## Limits\n\n" + "\n".join(f"- {limit}" for limit in limits)
+
+
+def _recipe(origin: _Origin) -> str:
+    lines = []
+    for stage, manifest in (("pretrain", origin.pretrained), ("finetune", origin.tuned)):
+        if manifest is None:
+            lines.append(f"**{stage}**: {NOT_KNOWN}.")
+            continue
+        (preset, changed), *_ = nearest_presets(manifest["parameters"], stage)
+        statistics, epochs = manifest["statistics"], manifest["counts"]["epochs"]
+        trained = f"{epochs} epochs in {manifest['seconds'] / 60:.1f} minutes, the best {statistics['best_epoch']}"
+        lines.append(f"**{stage}**: preset `{preset}`; {trained}.{' Other than the preset:' if changed else ''}")
+        if changed:
+            own = flatten(manifest["parameters"])
+            rows = [[f"`{path}`", markdown_text(theirs), markdown_text(own[path])] for path, theirs in changed.items()]
+            lines.append(_table(["parameter", "preset", "here"], rows))
+    return "## Recipe\n\n" + "\n\n".join(lines)
+
+
+def _where_from(origin: _Origin, records: Records) -> str:
+    lines = []
+    for stage in ("finetune", "pretrain", "convert", "ingest"):
+        link = origin.chain.find(stage)
+        lines.append(
+            f"- {stage} `{link.stage_digest}`, {markdown_text(describe_code(link.code))}"
+            if link
+            else f"- {stage}: {NOT_KNOWN}"
+        )
+    ingest = origin.chain.find("ingest")
+    lines += [f"- {markdown_text(link.role)} `{link.digest}`" for link in (ingest.links if ingest else [])]
+    packages = (origin.tuned or {}).get("packages", {})
+    versions = ", ".join(f"{name} {packages[name]}" for name in ("python", *PACKAGES) if name in packages)
+    lines += [f"- could not be asked: {markdown_text(what)}" for what in records.unasked]
+    return "## Where it comes from\n\n" + "\n".join(lines) + (f"\n\n{versions}" if versions else "")
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    rule = ["---", *["---:"] * (len(head) - 1)]
+    spaced = [[row[0], *(f"{_SPACE}{cell}" for cell in row[1:])] for row in (head, *rows)]
+    spaced.insert(1, rule)
+    return "\n".join(f"| {' | '.join(row)} |" for row in spaced)

@@ -1,0 +1,138 @@
+"""Connection of a store to MLflow: its own SQLite file, or the database or server that `MLFLOW_TRACKING_URI` names."""
+
+import os
+from functools import lru_cache
+from pathlib import Path
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.store.artifact.artifact_repository_registry import get_registered_artifact_repositories
+
+from data_contracts.errors import InputError
+from data_contracts.store.locks import held_if_writable, must_be_writable
+from data_contracts.store.sqlite import check_database, sqlite_file, sqlite_uri
+from tasks.tracking import store_artifacts
+from tasks.tracking.names import CONNECTING_LOCK, EXPERIMENT, STORE_TAG, store_id
+from tasks.tracking.store_identity import forget_former_ids, former_ids, name_store
+
+DATABASE = "mlflow.db"
+
+_own_uri: str | None = None  # MLflow copies its tracking URI into the environment, where a user's one is looked up
+
+
+def connect(store: Path) -> MlflowClient:
+    """Point MLflow at the store's tracking database or server; create the database and the experiment if needed.
+
+    Raises
+    ------
+    InputError
+        The store cannot be written, its database is damaged or empty, or its rows name artifacts outside the folder
+        that contains it.
+    """
+    global _own_uri
+    store, named = store.resolve(), named_uri()
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{store}: cannot be written ({error.strerror}); pass another --store") from error
+    uri = named or sqlite_uri(store / DATABASE)
+    database = sqlite_file(uri)
+    if database:
+        make_database(database)
+    if named is None:
+        _own_uri = uri
+    if mlflow.get_tracking_uri() != uri:
+        mlflow.set_tracking_uri(uri)
+    if mlflow.get_registry_uri() != uri:
+        mlflow.set_registry_uri(uri)
+    _must_be_installed()
+    store_artifacts.follow(uri)
+    writable = os.access(store, os.W_OK)
+    # the first connection migrates an older database: one process at a time
+    with held_if_writable(store / CONNECTING_LOCK, "the MLflow database"):
+        if writable:
+            name_store(store)
+        client = MlflowClient()
+        _make_experiment(client, database)
+        if writable and database == store / DATABASE and not database.is_symlink():
+            _retag(client, store)
+    return client
+
+
+def named_uri() -> str | None:
+    """Return the tracking URI that the user names by `MLFLOW_TRACKING_URI`, or None for the store's own database."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    return uri if uri and uri != _own_uri else None
+
+
+def make_database(database: Path) -> None:
+    """Create a SQLite database with MLflow's tables, whole or not at all, or check the one that is there.
+
+    A process killed while MLflow creates the tables leaves a database that MLflow cannot open again.
+
+    Raises
+    ------
+    InputError
+        The database that is there is damaged or empty.
+    """
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with held_if_writable(database.with_name(CONNECTING_LOCK), "the MLflow database"):
+        if not database.exists():
+            must_be_writable(database.parent)
+            new = database.with_name(f".{database.name}.partial")
+            new.unlink(missing_ok=True)
+            MlflowClient(tracking_uri=sqlite_uri(new)).search_experiments(max_results=1)
+            new.replace(database)
+        file = database.stat()
+        _check_once(database, file.st_dev, file.st_ino)
+
+
+def _must_be_installed() -> None:
+    if store_artifacts.SCHEME not in get_registered_artifact_repositories():
+        raise InputError("MLflow has not loaded the plugin of this package: run `pip install -e .` again")
+
+
+@lru_cache
+def _check_once(database: Path, *_file: int) -> None:
+    check_database(database)
+
+
+def _make_experiment(client: MlflowClient, database: Path | None) -> None:
+    found = client.get_experiment_by_name(EXPERIMENT)
+    if database:
+        if found:
+            _must_be_next_to(database, str(found.artifact_location))
+        marker = database.parent / store_artifacts.FOLDER / store_artifacts.MARKER
+        if not marker.exists() and os.access(database.parent, os.W_OK):
+            marker.parent.mkdir(exist_ok=True)
+            marker.touch()
+    if found is None:
+        client.create_experiment(
+            EXPERIMENT,
+            store_artifacts.LOCATION if database else None,
+            tags={"mlflow.experimentKind": "custom_model_development"},  # the UI shows training, not GenAI, pages
+        )
+
+
+def _must_be_next_to(database: Path, location: str) -> None:
+    """Refuse a moved or copied database of an earlier version, whose rows hold absolute paths."""
+    folder = store_artifacts.local_folder(location, sqlite_uri(database))
+    if folder and not folder.resolve().is_relative_to(database.parent):
+        raise InputError(
+            f"{database}: an earlier version wrote it for {folder.parent}, and its artifacts are there; a store of"
+            f" that version cannot be moved or copied: use it at {folder.parent}, or run the pipeline in a new store"
+        )
+
+
+def _retag(client: MlflowClient, store: Path) -> None:
+    """Give the runs in a copied store's own database its new id; a killed process leaves the rest to the next one."""
+    former = former_ids(store)
+    if not former:
+        return
+    experiment, name = client.get_experiment_by_name(EXPERIMENT), store_id(store)
+    assert experiment is not None, "connect() creates the experiment"
+    for old in former:
+        while runs := client.search_runs([experiment.experiment_id], f"tags.`{STORE_TAG}` = '{old}'"):
+            for run in runs:
+                client.set_tag(run.info.run_id, STORE_TAG, name)
+    forget_former_ids(store)

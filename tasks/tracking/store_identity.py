@@ -1,0 +1,129 @@
+"""The id of a store, by which several stores share one MLflow server; a copy of a store gets a new one.
+
+The file `.id` holds the id and, as JSON, where the file was when it was written: its inode, the store's path, and the
+folder that contains the store. `mv` keeps the inode. A move to another file system does not, so the recorded path is
+looked up: the store was moved only if that path is certainly gone. In doubt the store counts as a copy, because two
+stores with one id delete each other's runs on a shared server.
+"""
+
+import json
+import os
+import socket
+import uuid
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from data_contracts.errors import InputError
+from tasks.tracking.names import ID_FILE, store_id
+
+
+@dataclass(frozen=True)
+class _Record:
+    """`former`: ids of the stores this one was copied from, whose runs in its own database still have that id."""
+
+    path: str
+    inode: int
+    parent: str
+    former: tuple[str, ...] = ()
+
+
+def name_store(store: Path) -> None:
+    """Give a new store an id, and a copied store a new one; record the new place of a moved store.
+
+    The caller holds the lock of the store.
+
+    Raises
+    ------
+    InputError
+        The file with the id cannot be read or written.
+    """
+    file = store / ID_FILE
+    try:
+        if not file.exists():
+            _write(store, uuid.uuid4().hex, ())
+            return
+        name, record = store_id(store), _read(file)
+        if record is None:  # an earlier version wrote the id alone
+            _write(store, name, ())
+        elif (record.inode, record.path) == (file.stat().st_ino, str(store)):
+            return
+        elif _is_copy(store, name, record):
+            _write(store, uuid.uuid4().hex, (*record.former, name))
+        elif record.path == str(store) or not _is_same_file(Path(record.path) / ID_FILE, file):
+            _write(store, name, record.former)  # the store was moved, or restored in place; else it has a second path
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read or written ({error.strerror})") from error
+
+
+def former_ids(store: Path) -> tuple[str, ...]:
+    """Return the ids under which the store's own database may still have runs of this store."""
+    record = _read(store / ID_FILE)
+    return record.former if record else ()
+
+
+def forget_former_ids(store: Path) -> None:
+    """Record that no run in the store's own database has a former id any more."""
+    _write(store, store_id(store), ())
+
+
+def _is_copy(store: Path, name: str, record: _Record) -> bool:
+    original, file = Path(record.path), store / ID_FILE
+    if _is_same_file(original / ID_FILE, file):
+        return False
+    with suppress(OSError, ValueError):
+        if store_id(original) == name:
+            return True
+    return file.stat().st_ino != record.inode and not _is_gone(original, record.parent)
+
+
+def _is_same_file(one: Path, other: Path) -> bool:
+    with suppress(OSError):
+        return one.samefile(other)
+    return False
+
+
+def _is_gone(original: Path, parent: str) -> bool:
+    """Return whether the folder that contained the store is still there and contains it no more.
+
+    A disk that is not mounted, another machine, and a folder that cannot be read give False.
+    """
+    try:
+        original.lstat()
+    except FileNotFoundError:
+        return _folder_of(original.parent) == parent
+    except OSError:
+        return False
+    return False
+
+
+def _folder_of(parent: Path) -> str | None:
+    """Return a name of the folder that no other folder has, also on other machines; None if it is not there."""
+    try:
+        found = parent.stat()
+    except OSError:
+        return None
+    return f"{socket.gethostname()} {found.st_dev} {found.st_ino}"
+
+
+def _read(file: Path) -> _Record | None:
+    _, _, text = file.read_text(encoding="utf-8").partition("\n")
+    if not text:
+        return None
+    try:
+        values = json.loads(text)
+        return _Record(values["path"], values["inode"], values["parent"], tuple(values["former"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{file}: is damaged: keep its first line (the store's id), remove the rest") from error
+
+
+def _write(store: Path, name: str, former: tuple[str, ...]) -> None:
+    """Write the file whole or not at all; the renamed file has the inode that it contains."""
+    new = store / f"{ID_FILE}.partial"
+    new.unlink(missing_ok=True)
+    with new.open("x", encoding="utf-8") as file:
+        record = _Record(str(store), os.fstat(file.fileno()).st_ino, _folder_of(store.parent) or "", former)
+        file.write(f"{name}\n{json.dumps(asdict(record))}")
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(store / ID_FILE)

@@ -1,0 +1,73 @@
+"""The baselines of a windows folder: fitted once, and set beside every model that is scored with them."""
+
+from pathlib import Path
+from time import perf_counter
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from data_contracts.parameters import BaselinesParameters, Runtime
+from data_contracts.report import StageResult
+from data_contracts.store import identities
+from data_contracts.store.folders import Stage
+from model.baselines.files import Baselines, save_baselines
+from model.baselines.linear import fit_linear, fit_mean_depth
+from model.baselines.mlp import fit_mlp
+from model.data.epochs import TrainingWindows
+from model.data.loading import load_windows
+from model.training.devices import make_fabric
+from tasks.stage_runs.progress import report_progress
+from tasks.stage_runs.retries import RETRIED
+from tasks.stage_runs.tracked_stage import run_stage
+from tasks.tracking.runs import TrackedRun
+
+
+@task(cache_policy=NO_CACHE, **RETRIED)
+def fit_baselines(
+    store: Path,
+    windows: Path,
+    parameters: BaselinesParameters,
+    runtime: Runtime,
+    parent_run: str | None = None,
+) -> StageResult:
+    """Fit mean depth, linear and mlp on the windows' train split; leaves a safetensors file of each.
+
+    One that is killed begins again: it takes no more than the minutes it is given, and what is linear.
+
+    Raises
+    ------
+    InputError
+        The windows have no split train or val, or the MLP came to weights that are not finite.
+    """
+
+    def fit(stage: Stage, tracked: TrackedRun) -> None:
+        tracked.log_windows(windows, context="training")
+        fabric = make_fabric(runtime, parameters.mlp.precision)
+        mlp, memory_gb = parameters.mlp, runtime.memory_gb
+        train = load_windows(windows, "train", memory_gb, fabric.device, mlp.flip, placed=mlp.augmentation.wanted)
+        val = load_windows(windows, "val", memory_gb, fabric.device)
+        started = perf_counter()
+        depth = fit_mean_depth(train)
+        averaged = perf_counter()
+        regression, penalty = fit_linear(train, val)
+        solved = perf_counter()
+        with report_progress(stage.name, "steps") as shown:
+            trained = fit_mlp(TrainingWindows(train, val), mlp, fabric, shown.reach)
+        save_baselines(stage.folder, Baselines(depth, regression, trained.network))
+        stage.counts |= {
+            "parameters": sum(weight.numel() for weight in trained.network.parameters()),
+            "steps": trained.steps,
+        }
+        stage.statistics |= {
+            "ridge_penalty": penalty,
+            "windows_per_second": round(trained.windows_per_second, 1),
+            "train_minutes": {
+                "mean_depth": (averaged - started) / 60,
+                "linear": (solved - averaged) / 60,
+                "mlp": trained.minutes,
+            },
+        }
+        tracked.log_metrics({f"{name}/train_minutes": took for name, took in stage.statistics["train_minutes"].items()})
+        tracked.log_metrics({"windows_per_second": trained.windows_per_second, "ridge_penalty": penalty})
+
+    return run_stage(store, identities.baselines(windows, parameters), parent_run, fit)

@@ -1,0 +1,54 @@
+"""Masked pretraining of a DSTformer: give back the clean 2D pose (`reconstruct`) or the 3D pose (`lift`)."""
+
+from pathlib import Path
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from data_contracts.parameters import PretrainParameters, Runtime
+from data_contracts.report import StageResult
+from data_contracts.store import identities
+from data_contracts.store.folders import Stage
+from data_contracts.store.manifests import read_manifest
+from model.network.dstformer import DSTformer
+from model.training.job import Job
+from model.training.loop import build_network
+from tasks.stage_runs.retries import RETRIED
+from tasks.stage_runs.tracked_stage import run_stage
+from tasks.tracking.runs import TrackedRun
+from tasks.train.training import must_hold, train_stage
+
+
+@task(cache_policy=NO_CACHE, **RETRIED)
+def pretrain_backbone(
+    store: Path,
+    windows: Path,
+    parameters: PretrainParameters,
+    runtime: Runtime,
+    parent_run: str | None = None,
+) -> StageResult:
+    """Pretrain on the windows' train split, watch val; leaves `model.safetensors` in the run folder.
+
+    Raises
+    ------
+    InputError
+        The windows have none to train or to validate on.
+    """
+    must_hold(windows, "train", "val")
+    frames = read_manifest(windows)["parameters"]["window"]
+    set_here = {"max_frames": frames, "mask_token": parameters.corruption.learns_token}
+    config = parameters.network.model_copy(update=set_here)
+
+    def train(stage: Stage, tracked: TrackedRun) -> None:
+        job = Job(
+            folder=stage.folder,
+            windows=windows,
+            parameters=parameters,
+            objective=parameters.objective,
+            runtime=runtime,
+        )
+        network = build_network(lambda: DSTformer(config, parameters.head), parameters.seed)
+        train_stage(stage, tracked, network, job)
+
+    identity = identities.pretrain(windows, parameters)
+    return run_stage(store, identity, parent_run, train, resume=True)

@@ -1,0 +1,219 @@
+"""`uplift up` with a password of the user and a webhook, from its start to Ctrl-C.
+
+The stack has a worker for the pool cuda and none for cpu, so that nightly runs stay scheduled.
+"""
+
+import shutil
+import signal
+import sqlite3
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import closing
+from uuid import UUID
+
+import psutil
+import pytest
+import yaml
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import StateType
+from prefect.events import emit_event
+from prefect.states import Cancelling, Failed, Pending, Running, Suspended
+
+from data_contracts.parameters import ConvertParameters, Runtime
+from data_contracts.store.digests import Identity
+from data_contracts.store.folders import open_stage
+from flows.deployment import automations, registration
+from flows.deployment.settings import PASSWORD_FILE, ROOT
+from flows.prefect_ui.events import PROMOTED, ROLLED_BACK, say_of_model
+from flows.stage_runs import deployed
+from tests.flows.deployment.conftest import (
+    COMMAND,
+    PASSWORD,
+    environment,
+    request,
+    services_of,
+    stack,
+    terminal_of,
+    wait_for,
+)
+
+
+@pytest.fixture(scope="module")
+def running(folder, webhook):
+    with stack(folder, api_password=PASSWORD, workers="cuda", notify=webhook[0]) as (settings, process):
+        yield settings, process
+
+
+@pytest.fixture
+def settings(running):
+    return running[0]
+
+
+@pytest.fixture
+def client(running):
+    with get_client(sync_client=True) as client:
+        yield client
+
+
+@pytest.fixture
+def train(client, settings, windows_folder, parameters) -> Callable[[int], UUID]:
+    """Start `pretrain/cuda`, which would take hours, and return its flow run once it has written a checkpoint."""
+    with open_stage(settings.root, Identity("windows", "convert", ConvertParameters(window=9, stride=9), {})) as stage:
+        if not stage.cached:
+            shutil.copytree(windows_folder, stage.folder, dirs_exist_ok=True)
+            stage.counts["windows"] = {"train": 40, "val": 20, "test": 0}
+
+    def start(seed: int) -> UUID:
+        changes = {"max_epochs": 100_000, "patience": 100_000, "seed": seed}
+        pretrain = parameters.pretrain.model_copy(update=changes).model_dump(mode="json")
+        wanted = {"windows": str(stage.folder), "parameters": pretrain, "store": str(settings.root)}
+        deployment = client.read_deployment_by_name("pretrain/cuda")
+        run = client.create_flow_run_from_deployment(deployment.id, parameters=wanted).id
+        before = {*settings.root.glob("runs/.*.partial/last.safetensors")}
+        wait_for(lambda: {*settings.root.glob("runs/.*.partial/last.safetensors")} - before, 180)
+        return run
+
+    return start
+
+
+def test_the_password_of_the_user_opens_both_servers(settings):
+    for url in (f"{settings.prefect_url}/api/version", f"{settings.mlflow_url}/version"):
+        assert request(url)[0] == request(url, "a wrong password")[0] == 401
+        assert request(url, PASSWORD)[0] == 200
+    assert not (settings.root / PASSWORD_FILE).exists()
+
+
+def test_every_service_is_ready_and_has_a_log(settings, folder):
+    assert registration.online_workers("cuda")
+    assert settings.prefect_url in terminal_of(folder)
+    assert settings.mlflow_url in terminal_of(folder)
+    assert PASSWORD not in terminal_of(folder)
+    logs = {file.name for file in (settings.root / "logs").glob("*.log")}
+    assert logs == {"prefect.log", "mlflow.log", "register.log", "worker-cuda.log"}
+
+
+def test_all_services_listen_on_loopback_only(running):
+    listening = [
+        connection.laddr.ip
+        for process in services_of(running[1])
+        for connection in process.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+    assert len(listening) >= 2
+    assert set(listening) == {"127.0.0.1"}
+
+
+def test_pools_with_limits_and_every_deployment_are_registered(client):
+    assert client.read_work_pool("cuda").concurrency_limit == 1
+    assert client.read_work_pool("cpu").concurrency_limit == 4
+    for entry in yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]:
+        flow = entry["entrypoint"].partition(":")[2]
+        client.read_deployment_by_name(f"{flow}/{entry['name']}")
+
+
+def test_a_second_nightly_run_waits_and_the_limit_is_kept_in_a_file(client, settings):
+    nightly = client.read_deployment_by_name("pipeline/nightly")
+    runs = [client.create_flow_run_from_deployment(nightly.id) for _ in range(2)]
+    first, second = [client.set_flow_run_state(run.id, Pending()).state for run in runs]
+    assert first.type == StateType.PENDING
+    assert second.name == "AwaitingConcurrencySlot"
+    lease = first.state_details.deployment_concurrency_lease_id
+    assert (settings.root / "prefect" / "concurrency_leases" / f"{lease}.json").is_file()
+    for run in runs:
+        client.delete_flow_run(run.id)
+
+
+def test_a_stage_for_a_pool_without_a_worker_fails_after_wait_minutes_and_is_cancelled(client, monkeypatch):
+    monkeypatch.setattr(deployed, "POLL_SECONDS", 0.5)
+    started = time.monotonic()
+    with pytest.raises(RuntimeError, match=r"convert/cpu.*work pool cpu has no worker for 0\.05 minutes.*--pool cpu"):
+        deployed.run_to_its_end("convert/cpu", {"clips": "0000"}, Runtime(wait_minutes=0.05))
+    assert time.monotonic() - started < 30
+    of_cpu = [run for run in client.read_flow_runs() if run.work_pool_name == "cpu" and not run.auto_scheduled]
+    assert [run.state.type for run in of_cpu if run.parameters.get("clips") == "0000"] == [StateType.CANCELLED]
+
+
+def test_a_stage_that_fails_on_a_worker_fails_the_run_that_waits_for_it(running, monkeypatch):
+    monkeypatch.setattr(deployed, "POLL_SECONDS", 0.5)
+    with pytest.raises(RuntimeError, match=r"baselines/cuda, flow run .*, ended Failed: "):
+        deployed.run_to_its_end("baselines/cuda", {"windows": "not there"}, Runtime(wait_minutes=1))
+
+
+def test_a_training_run_that_a_person_cancels_is_never_crashed(client, train):
+    run = train(seed=1)
+    client.set_flow_run_state(run, Cancelling())
+    wait_for(lambda: client.read_flow_run(run).state.is_final(), 90)
+    states = [state.type for state in client.read_flow_run_states(run)]
+    assert StateType.CRASHED not in states
+    assert states[-2:] == [StateType.CANCELLING, StateType.CANCELLED]
+
+
+def test_failure_approval_promotion_and_rollback_are_sent_to_the_webhook(client, webhook):
+    _, received = webhook
+    nightly = client.read_deployment_by_name("pipeline/nightly")
+    run = client.create_flow_run_from_deployment(nightly.id)
+    client.set_flow_run_state(run.id, Failed(message="out of luck"), force=True)
+    asked = client.create_flow_run_from_deployment(client.read_deployment_by_name("promote/cpu").id)
+    client.set_flow_run_state(asked.id, Suspended(timeout_seconds=600), force=True)
+    say_of_model(PROMOTED, "version 4 is champion over version 3")
+    say_of_model(ROLLED_BACK, "rolled back from version 4 to 3")
+    wait_for(lambda: len(received) >= 4)
+    bodies = {message["subject"]: message["body"] for message in received}
+    assert f"{run.name} is Failed: out of luck" in bodies["pose-uplift: nightly run failed"]
+    assert f"/runs/flow-run/{run.id}" in bodies["pose-uplift: nightly run failed"]
+    assert asked.name in bodies["pose-uplift: challenger waits for approval"]
+    texts = {message["body"] for message in received}
+    assert {"version 4 is champion over version 3", "rolled back from version 4 to 3"} <= texts
+
+
+def test_a_silent_run_crashes_and_a_late_nightly_run_is_notified(settings, client, webhook):
+    _, received = webhook
+    times = {"silent_minutes": 0.2, "late_minutes": 0.2, "missing_hours": 0.004}  # below the bounds of the settings
+    quick = settings.model_copy(update=times)
+    before = automations.install(client, quick)
+    assert automations.install(client, quick) == before
+    nightly, other = (client.read_deployment_by_name(name) for name in ("pipeline/nightly", "convert/cpu"))
+    silent = client.create_flow_run_from_deployment(other.id, parameters={"clips": "0000"})
+    client.set_flow_run_state(silent.id, Running(), force=True)
+    emit_event("prefect.flow-run.heartbeat", {"prefect.resource.id": f"prefect.flow-run.{silent.id}"})
+    late = client.create_flow_run_from_deployment(nightly.id)
+    wait_for(lambda: client.read_flow_run(silent.id).state.type == StateType.CRASHED)
+    assert "no heartbeat" in client.read_flow_run(silent.id).state.message
+    wait_for(
+        lambda: any(late.name in message["body"] and "did not start" in message["subject"] for message in received), 120
+    )
+    wait_for(lambda: any("no nightly run" in message["subject"] for message in received))
+
+
+def test_notifications_go_to_an_existing_block_only(settings, client):
+    named = settings.model_copy(update={"notify": "custom-webhook/uplift"})
+    assert len(automations.install(client, named)) == 6
+    assert all(one.description for one in client.read_automations())  # the UI shows "A custom trigger" for most
+    with pytest.raises(ValueError, match="slack-webhook/nobody: the server does not have this block"):
+        automations.install(client, settings.model_copy(update={"notify": "slack-webhook/nobody"}))
+    silent = settings.model_copy(update={"notify": None})
+    assert automations.install(client, silent) == ["uplift: run without a heartbeat"]
+    assert len(client.read_automations()) == 1
+
+
+def test_a_used_port_is_named_by_its_variable(settings, tmp_path):
+    variables = environment(tmp_path, prefect_port=settings.prefect_port)
+    refused = subprocess.run([*COMMAND, "up"], env=variables, cwd=ROOT, capture_output=True, text=True)
+    assert refused.returncode == 2
+    assert f"127.0.0.1:{settings.prefect_port}: Address already in use; set UPLIFT_PREFECT_PORT" in refused.stderr
+
+
+@pytest.mark.runs_last
+def test_ctrl_c_records_the_end_of_a_flow_run_and_leaves_no_process(running, client, train):
+    settings, process = running
+    run = train(seed=2)
+    services = services_of(process)
+    assert len(services) >= 10
+    process.send_signal(signal.SIGINT)
+    assert process.wait(120) == 0
+    _, alive = psutil.wait_procs(services, timeout=10)
+    assert alive == []
+    with closing(sqlite3.connect(settings.root / "prefect.db")) as database:
+        rows = database.execute("SELECT state_type FROM flow_run WHERE id = ?", (str(run),)).fetchall()
+    assert rows == [("CRASHED",)]

@@ -1,0 +1,117 @@
+"""The command as people type it, in its own process."""
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from flows.cli import app, main
+
+
+@pytest.fixture
+def uplift(tmp_path):
+    def run(*arguments):
+        command = [sys.executable, "-m", "flows.cli", *map(str, arguments), "--store", str(tmp_path / "store")]
+        environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}  # as by default
+        return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+    return run
+
+
+class Command:
+    def __init__(self, command):
+        self.command = command
+
+    def __reduce__(self):
+        return os.system, (self.command,)
+
+
+def test_a_pickle_that_would_run_code_leaves_no_trace(uplift, tmp_path):
+    trace, source = tmp_path / "trace", tmp_path / "evil.pkl"
+    source.write_bytes(pickle.dumps([Command(f"touch {trace}")], protocol=4))
+    run = uplift("ingest", source)
+    assert run.returncode == 2
+    assert not trace.exists()
+    last_line = run.stderr.strip().splitlines()[-1]
+    assert "posix.system" in last_line
+    assert "Traceback" not in run.stderr
+    assert not list((tmp_path / "store" / "clips").glob("[!.]*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["ingest", "absent.pkl"], "absent.pkl: no such file"),
+        (["ingest", "README.md", "absent.pkl"], "absent.pkl: no such file"),
+        (["pipeline", "--source", "presets", "--source", "absent.pkl"], "presets: no motion file"),
+        (["convert", "abc", "--set", "convert.window=0"], "convert.window"),
+        (["pipeline", "--preset", "best"], "no preset 'best'"),
+        (["pretrain", "abc"], "no finished windows folder"),
+        (["evaluate", "abc", "--model", "models:/x@y"], "no finished windows folder"),
+    ],
+)
+def test_a_refused_input_ends_in_one_line_and_exit_code_2(uplift, arguments, message):
+    run = uplift(*arguments)
+    assert run.returncode == 2
+    assert len(run.stderr.strip().splitlines()) == 1
+    assert message in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("stage", "arguments", "wanted"),
+    [
+        ("ingest", ["pretrain", "{}"], "a windows folder is wanted, as `uplift convert`"),
+        ("pretrain", ["convert", "{}"], "a clips folder is wanted, as `uplift ingest`"),
+        ("ingest", ["finetune", "{windows}", "--pretrained", "{}"], "a runs folder is wanted, as `uplift pretrain`"),
+        ("evaluate", ["evaluate", "{windows}", "--model", "{}"], "a runs folder is wanted, as `uplift pretrain`"),
+        ("ingest", ["promote", "--windows", "{}"], "a windows folder is wanted, as `uplift convert`"),
+    ],
+)
+def test_a_folder_of_another_kind_is_refused_by_every_command(outcome, store, capsys, stage, arguments, wanted):
+    stages = {name: result["folder"] for name, result in outcome["stages"].items()}
+    filled = [argument.format(stages[stage], windows=stages["convert"]) for argument in arguments]
+    with pytest.raises(SystemExit) as end, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["uplift", *filled, "--store", str(store)])
+        main()
+    assert end.value.code == 2
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith("uplift: ")
+    assert wanted in last
+
+
+@pytest.mark.parametrize("name", [info.callback.__name__ for info in app.registered_commands])
+def test_every_command_takes_the_options_of_every_command(name):
+    shown = CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "200"}).output
+    for option in ("--store", "--preset", "--set", "--json"):
+        assert f" {option} " in shown
+
+
+def test_json_is_the_last_line_and_the_second_time_is_cached(outcome, store):
+    source = outcome["stages"]["synthesise"]["folder"]
+    arguments = ["ingest", f"{source}/synthetic_joints_h36m_60.pkl", "--clip-list", f"{source}/synthetic_clip_list.csv"]
+    command = [sys.executable, "-m", "flows.cli", *arguments, "--store", str(store), "--set"]
+    run = subprocess.run([*command, "ingest.min_frames=10", "--json"], capture_output=True, text=True, check=True)
+    printed = json.loads(run.stdout.splitlines()[-1])
+    assert printed["folder"] == outcome["stages"]["ingest"]["folder"]
+    assert printed["cached"] is True
+    assert printed["clips"] == outcome["stages"]["ingest"]["counts"]["clips"]
+    assert {"digest", "seconds", "frames", "quarantined"} <= set(printed)
+
+
+def test_a_benchmark_is_named_shown_and_forgotten(outcome, store):
+    windows = outcome["stages"]["convert"]["digest"]
+
+    def benchmark(*arguments):
+        run = CliRunner().invoke(app, ["benchmark", *arguments, "--store", str(store), "--json"])
+        return json.loads(run.stdout.splitlines()[-1])["benchmark"] if run.exit_code == 0 else str(run.exception)
+
+    assert benchmark("show") is None
+    assert benchmark("set", windows[:8]) == windows
+    assert benchmark("show") == windows
+    assert "a windows folder is wanted" in benchmark("set", outcome["stages"]["ingest"]["folder"])
+    assert benchmark("show") == windows
+    assert benchmark("unset") is benchmark("show") is None

@@ -1,0 +1,159 @@
+"""Tracks become motion that keeps its contract: metres by what is known of the body, upright, on the floor."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from data_contracts.motion.bounds import find_faults, summarise
+from data_contracts.motion.motion import read_motion, write_motion
+from data_contracts.parameters import LiftParameters
+from model.lifting.lift import lift_people
+from model.lifting.skeleton_fit import bone_lengths, stature_of
+from tests.model.lifting.walkers import HEIGHT, WIDTH, before_a_camera, flat_lifting, seen, track_of
+
+PARAMETERS = LiftParameters(pitch_deg=8.0)
+
+
+@pytest.fixture
+def walk(walking):
+    return before_a_camera(walking)
+
+
+def lift(*tracks, window=9, fps=60.0, **parameters):
+    return lift_people(flat_lifting(window, fps), tracks, PARAMETERS.model_copy(update=parameters))
+
+
+def height_of(motion):
+    return stature_of(bone_lengths(motion.pose_3d.astype(np.float64), np.ones(motion.confidence.shape)))
+
+
+@pytest.mark.parametrize("frames", [1, 5, 100])
+@pytest.mark.parametrize("fps", [None, 25.0, 60.0])
+@pytest.mark.parametrize("causal", [False, True])
+def test_motion_keeps_its_contract_and_the_frames_of_its_track(walk, frames, fps, causal, tmp_path):
+    (motion,) = lift(track_of(walk[:frames], fps=fps), causal=causal)
+    assert find_faults(summarise([motion])).empty
+    assert (motion.frames, motion.fps) == (frames, fps or 30.0)
+    np.testing.assert_array_equal(motion.pose_2d, seen(walk[:frames]))
+    write_motion(motion, tmp_path / "motion.npz")
+    again = read_motion(tmp_path / "motion.npz")
+    np.testing.assert_array_equal(again.pose_3d, motion.pose_3d)
+    assert again.about == motion.about
+
+
+def test_the_height_that_is_said_is_the_height_that_comes_out(walk):
+    (motion,) = lift(track_of(walk), height=1.9)
+    assert height_of(motion) == pytest.approx(1.9, abs=1e-3)
+    assert motion.about["scale"] == {"stature_m": pytest.approx(1.9), "from": "height", "relative_std": 0.02}
+    (untold,) = lift(track_of(walk))
+    assert height_of(untold) == pytest.approx(1.7, abs=1e-3)
+    assert untold.about["scale"]["from"] == "default"
+
+
+def test_a_bone_that_was_measured_has_its_length(walk):
+    (motion,) = lift(track_of(walk), bones={"left_knee": 0.5}, height=1.5)
+    assert np.linalg.norm(motion.pose_3d[:, 5] - motion.pose_3d[:, 4], axis=-1) == pytest.approx(0.5, abs=1e-3)
+
+
+def test_bones_keep_their_lengths_unless_they_need_not(walk):
+    def spread(motion):
+        return np.linalg.norm(motion.pose_3d[:, 2] - motion.pose_3d[:, 1], axis=-1).std()
+
+    assert spread(lift(track_of(walk))[0]) < 1e-6
+    assert spread(lift(track_of(walk), rigid=False)[0]) > 1e-3
+
+
+def test_the_way_is_near_the_true_one_and_may_be_left_out(walk):
+    (motion,) = lift(track_of(walk), height=1.7)
+    true = walk[:, 0] - walk[0, 0]
+    gone = motion.root - motion.root[0]
+    assert np.corrcoef(gone[:, 0], true[:, 0])[0, 1] > 0.99
+    assert motion.about["root"]["from"] == "perspective"
+    (off,) = lift(track_of(walk), root=False)
+    assert (off.root == off.root[:1]).all()
+    assert np.isinf(off.root_std).all()
+
+
+def test_feet_are_on_the_floor_or_the_camera_is_at_zero(walk):
+    lowest = [lift(track_of(walk), floor=floor)[0].joints[:, [3, 6], 2].min() for floor in (True, False)]
+    assert 0 < lowest[0] < 0.12
+    assert lowest[1] < -0.5
+
+
+def test_people_of_one_video_share_a_world_and_each_video_has_its_own(walk):
+    two = [track_of(walk), track_of(walk + np.array([1.0, 0, 0.5]))]
+    other = track_of(walk, video="b.mp4", width=WIDTH * 2, height=HEIGHT * 2)
+    motions = lift(*two, other)
+    assert [motion.name for motion in motions] == ["person-0", "person-1", "person-2"]
+    assert motions[1].root[:, 0].mean() > motions[0].root[:, 0].mean() + 0.5
+    assert motions[0].about["camera"] == motions[1].about["camera"] != motions[2].about["camera"]
+
+
+def test_an_image_of_unknown_size_is_the_smallest_common_one(walk):
+    (motion,) = lift(track_of(walk, width=None, height=None))
+    camera = motion.about["camera"]
+    assert (camera["width"], camera["height"], camera["size_from"]) == (WIDTH, HEIGHT, "assumed")
+
+
+def test_smoothing_takes_the_trembling(walk):
+    keypoints = track_of(walk)
+    keypoints.pose_2d[..., :2] += np.random.default_rng(0).normal(size=(len(walk), 17, 2))
+
+    def trembling(motion):
+        return np.linalg.norm(np.diff(motion.pose_3d, n=2, axis=0), axis=-1).mean()
+
+    assert trembling(lift(keypoints)[0]) < 0.5 * trembling(lift(keypoints, smoothing=None)[0])
+
+
+def test_how_far_it_is_told(walk):
+    shares = []
+    lift_people(flat_lifting(), [track_of(walk[:20]), track_of(walk[:60])], PARAMETERS, shares.append)
+    assert shares == [0.25, 1.0]
+
+
+def test_what_was_not_seen_has_no_place_in_the_image(walk):
+    """A missing keypoint is 0, 0 in a track: drawn there, every bone that ends in it would run to the corner."""
+    keypoints = track_of(walk[:30])
+    keypoints.pose_2d[10:20, 3] = 0
+    (motion,) = lift(keypoints)
+    assert np.isnan(motion.pose_2d[10:20, 3]).all()
+    assert (motion.confidence[10:20, 3] == 0).all()
+    assert np.isfinite(np.delete(motion.pose_2d, 3, axis=1)).all()
+
+
+def test_a_rate_that_nobody_told_is_the_one_that_is_assumed(walk):
+    """30 frames a second, in the network's windows as in `about`; else windows would show motion twice as fast."""
+    (untold,), (told,) = lift(track_of(walk[::2], fps=None)), lift(track_of(walk[::2], fps=30.0))
+    np.testing.assert_array_equal(untold.pose_3d, told.pose_3d)
+    assert untold.about["fps"] == {"value": 30.0, "from": "default"}
+
+
+def test_a_frame_a_minute_takes_no_more_memory_than_a_frame_a_second(walk):
+    (motion,) = lift(track_of(walk[:20], fps=1 / 60))
+    assert find_faults(summarise([motion])).empty
+
+
+def test_bones_that_were_measured_count_live_as_well(walk):
+    (motion,) = lift(track_of(walk), causal=True, bones={"left_knee": 0.5})
+    assert np.linalg.norm(motion.pose_3d[-1, 5] - motion.pose_3d[-1, 4]) == pytest.approx(0.5, rel=0.05)
+
+
+def test_live_nobodys_way_is_told_by_what_comes_later(walk):
+    keypoints = track_of(walk[:60])
+    keypoints.pose_2d[40:50] = 0
+    whole, part = (
+        lift(track, causal=True, floor=False)[0]
+        for track in (keypoints, replace(keypoints, pose_2d=keypoints.pose_2d[:45]))
+    )
+    np.testing.assert_allclose(whole.root[:45], part.root, atol=1e-5)
+    (line,) = lift(keypoints, floor=False)
+    assert np.abs(np.diff(line.root[40:50], axis=0)).max() > 0
+
+
+def test_a_body_that_is_seen_in_part_is_as_tall_as_was_said_and_less_sure(walk):
+    keypoints = track_of(walk)
+    keypoints.pose_2d[:, [3, 6]] = 0
+    (whole,), (part,) = lift(track_of(walk), height=1.8), lift(keypoints, height=1.8)
+    assert height_of(part) == pytest.approx(1.8, abs=1e-3)
+    assert whole.about["scale"]["relative_std"] == 0.02 < part.about["scale"]["relative_std"]

@@ -1,0 +1,397 @@
+"""Pickles, .npy and .npz give what numpy wrote, one array at a time; damaged and hostile ones are refused by name."""
+
+import contextlib
+import io
+import pickle
+import re
+import struct
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from data_contracts.errors import InputError, RefusedPickle
+from tasks.ingest.reading import MOST_INFLATION, MOST_KEPT, read_motion_file
+
+REPOSITORY = Path(__file__).parents[3]
+
+
+def read(path: Path) -> tuple[Any, list[np.ndarray]]:
+    """The tree, with `<n>` for the n-th array handed over, and those arrays."""
+    arrays: list[np.ndarray] = []
+
+    def on_array(array: np.ndarray) -> str:
+        arrays.append(array)
+        return f"<{len(arrays) - 1}>"
+
+    return read_motion_file(path, on_array), arrays
+
+
+def objects(*items: object) -> np.ndarray:
+    array = np.empty(len(items), object)
+    array[:] = items
+    return array
+
+
+def npy(array: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array, allow_pickle=True)
+    return file.getvalue()
+
+
+def header(shape: str = "(2, 17, 3)", descr: str = "'<f8'", version: bytes = b"\x01\x00", more: str = "") -> bytes:
+    text = f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, {more}}}".encode()
+    return b"\x93NUMPY" + version + struct.pack("<H" if version == b"\x01\x00" else "<I", len(text)) + text
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[bytes], Path]:
+    def write(data: bytes) -> Path:
+        (tmp_path / "file.bin").write_bytes(data)
+        return tmp_path / "file.bin"
+
+    return write
+
+
+@pytest.fixture
+def write_zip(tmp_path: Path) -> Callable[..., Path]:
+    def write_zip(*members: tuple[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> Path:
+        with zipfile.ZipFile(tmp_path / "file.npz", "w", method) as archive:
+            for name, data in members:
+                archive.writestr(name, data)
+        return tmp_path / "file.npz"
+
+    return write_zip
+
+
+# What numpy writes
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_the_arrays_of_an_npz_come_back_bit_for_bit_and_in_order(save, walking, tmp_path):
+    walking = np.ascontiguousarray(walking)
+    joints_first = np.asfortranarray(walking.transpose(1, 0, 2).astype(">f8"))
+    save(tmp_path / "clips.npz", first=walking, second=joints_first, third=walking.astype("f2"), steps=np.arange(5))
+    tree, arrays = read(tmp_path / "clips.npz")
+    assert tree == {"first": "<0>", "second": "<1>", "third": "<2>", "steps": "<3>"}
+    for array, expected in zip(arrays, [walking, joints_first, walking.astype("f2"), np.arange(5)], strict=True):
+        assert (array.dtype, array.strides) == (expected.dtype, expected.strides)
+        assert array.tobytes() == expected.tobytes()
+        assert not array.flags.writeable
+
+
+def test_names_rates_and_scalars_stay_in_the_tree(walking, tmp_path):
+    np.savez(tmp_path / "a.npz", joints=walking, names=np.array(["p", "é"]), fps=60.0, moves=np.array([True]), who=b"s")
+    tree, arrays = read(tmp_path / "a.npz")
+    assert len(arrays) == 1
+    assert tree["joints"] == "<0>"
+    assert tree["names"].tolist() == ["p", "é"]
+    assert (tree["fps"], tree["moves"].tolist(), tree["who"]) == (60.0, [True], b"s")
+
+
+def test_object_arrays_are_read_without_unpickling(walking, tmp_path):
+    takes = {"S1": {"walk": walking, "run": walking[:5]}}
+    np.savez_compressed(
+        tmp_path / "a.npz", positions_3d=np.array(takes, dtype=object), clips=objects(walking, [walking])
+    )
+    tree, arrays = read(tmp_path / "a.npz")
+    assert tree["positions_3d"] == {"S1": {"walk": "<0>", "run": "<1>"}}
+    assert tree["clips"].tolist() == ["<2>", ["<2>"]]
+    np.testing.assert_array_equal(arrays[1], walking[:5])
+
+
+def test_an_npy_is_one_array_or_the_tree_of_its_objects(walking, tmp_path):
+    np.save(tmp_path / "stack.npy", np.stack([walking, walking * 2]))
+    tree, (stack,) = read(tmp_path / "stack.npy")
+    assert tree == "<0>"
+    np.testing.assert_array_equal(stack, np.stack([walking, walking * 2]))
+    np.save(tmp_path / "clips.npy", objects(walking, walking[:3]), allow_pickle=True)
+    tree, arrays = read(tmp_path / "clips.npy")
+    assert tree.tolist() == ["<0>", "<1>"]
+    np.testing.assert_array_equal(arrays[1], walking[:3])
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_a_pickle_is_read_under_any_name(protocol, walking, tmp_path):
+    clips = [walking, np.zeros((0,)), np.zeros((17, 0, 3)), np.float32(60), np.array(2), np.array(["a"])]
+    (tmp_path / "pickle.npz").write_bytes(pickle.dumps(clips, protocol))
+    tree, arrays = read(tmp_path / "pickle.npz")
+    assert tree == ["<0>", "<1>", "<2>", 60, 2, ["a"]]
+    np.testing.assert_array_equal(arrays[0], walking)
+    assert [array.shape for array in arrays[1:]] == [(0,), (17, 0, 3)]
+
+
+def test_version_2_headers_and_empty_archives_are_read(write, write_zip, walking):
+    file = io.BytesIO()
+    np.lib.format.write_array(file, walking, version=(2, 0))
+    assert read(write(file.getvalue()))[1][0].tobytes() == walking.tobytes()
+    assert read(write_zip()) == ({}, [])
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
+@pytest.mark.parametrize(("name", "megabytes"), [("clips.npz", 10), ("packed.npz", 10), ("stack.npy", 5)])
+def test_one_array_is_in_memory_at_a_time_and_an_npy_not_at_all(name, megabytes, tmp_path):
+    clip = np.random.default_rng(0).integers(0, 200, (17, 10_000, 3)).astype(float)  # 4.1 MB
+    if name == "stack.npy":
+        np.save(tmp_path / name, np.stack([clip] * 6))
+    else:
+        save = np.savez if name == "clips.npz" else np.savez_compressed
+        save(tmp_path / name, **{f"clip{n}": clip + n for n in range(6)})
+    program = """
+import re, sys
+from pathlib import Path
+from tasks.ingest.reading import read_motion_file
+anonymous = lambda: int(re.search(r"RssAnon:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+before, seen = anonymous(), []
+read_motion_file(Path(sys.argv[1]), lambda array: seen.append((float(array.sum()), anonymous())))
+print(len(seen), max(kilobytes for _, kilobytes in seen) - before)
+"""
+    output = subprocess.check_output([sys.executable, "-c", program, str(tmp_path / name)], cwd=REPOSITORY)
+    count, kilobytes = map(int, output.split())
+    assert count == (1 if name == "stack.npy" else 6)
+    assert kilobytes < 1000 * megabytes
+
+
+def test_what_on_array_raises_is_not_taken_for_a_fault_of_the_file(write_zip, walking):
+    def on_array(_: np.ndarray) -> None:
+        raise ValueError("disk full")
+
+    with pytest.raises(ValueError, match=r"^disk full$") as caught:
+        read_motion_file(write_zip(("a.npy", npy(walking))), on_array)
+    assert not isinstance(caught.value, InputError)
+
+
+# What is refused, in an .npy
+
+
+class Command:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return print, ("this must not run",)
+
+
+EIGHT = bytes(2 * 17 * 3 * 8)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (header("(3, 17, 3)") + EIGHT, r"takes 1224 bytes, and 816 follow"),
+        (header("(1, 17, 3)") + EIGHT, r"takes 408 bytes, and 816 follow"),
+        (header(f"({2**40}, 17, 3)") + EIGHT, "and 816 follow"),
+        (header(f"({2**62}, 4, 3)") + EIGHT, "tuple of up to 64 integers"),
+        (header("(-2, -17, 3)") + EIGHT, "tuple of up to 64 integers"),
+        (header("(2, True, 3)") + EIGHT, "tuple of up to 64 integers"),
+        (header("(" + "1, " * 65 + ")") + EIGHT, "tuple of up to 64 integers"),
+        (header("[2, 17, 3]") + EIGHT, "shape is not valid"),
+        (header(descr="'<f16'") + EIGHT, "dtype (float128|<f16)"),
+        (header(descr="'<c16'") + EIGHT, "dtype complex128"),
+        (header(descr="'<M8[s]'") + EIGHT, "dtype datetime64"),
+        (header(descr="'V8'") + EIGHT, r"dtype \|V8"),
+        (header(descr="[('x', '<f4'), ('y', '<f4')]") + EIGHT, "dtype .*x"),
+        (header(descr="'f4,f4'") + EIGHT, "dtype "),
+        (header(descr="('<f4', (2,))") + EIGHT, "dtype "),
+        (header(descr="{'a': 1}") + EIGHT, ""),
+        (header(descr="__import__('os').system('touch TRACE')") + EIGHT, "malformed node"),
+        (header(descr="'<U1'", shape="(204,)") + b"\xff" * 816, "no character"),
+        (header(more="'more': 1"), "correct keys"),
+        (header(shape="(" * 300 + ")" * 300), ""),
+        (header(shape="-" * 600 + "1"), ""),
+        (header(more="#" + "a" * 2000) + EIGHT, "bytes are needed"),
+        (header(version=b"\x02\x00", more="#" + "a" * 2000) + EIGHT, "bytes are needed"),
+        (b"\x93NUMPY\x02\x00\xff\xff\xff\xff{", "4294967295 bytes are needed"),
+        (header(version=b"\x03\x00") + EIGHT, r"version \(3, 0\)"),
+        (header(version=b"\x09\x00") + EIGHT, r"version \(9, 0\)"),
+        (b"\x93NUMPY", "bytes are needed"),
+        (b"\x93NUMPY\x01\x00", "bytes are needed"),
+        (header()[:40], "bytes are needed"),
+        (header(descr="'|O'", shape="(1,)") + pickle.dumps(objects(1, 2)), "brings something else"),
+        (header(descr="'|O'", shape="(2, 1)") + pickle.dumps(objects(1, 2)), "brings something else"),
+        (header(descr="'|O'", shape="()") + pickle.dumps([1]), "brings something else"),
+        (header(descr="'|O'", shape="()") + pickle.dumps(np.zeros(3)), "brings something else"),
+        (npy(objects(Command())), r"asks for builtins\.print"),
+        (npy(objects(1)) + b".", "more bytes follow the end of the pickle"),
+        (npy(objects(1))[:-1], ""),
+    ],
+)  # fmt: skip
+def test_an_npy_that_is_not_what_it_says_is_refused_with_the_byte(data, reason, write, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    started = time.perf_counter()
+    with pytest.raises(RefusedPickle, match=rf"file\.bin: refused at byte \d+: .*{reason}"):
+        read(write(data))
+    assert time.perf_counter() - started < 5
+    assert capsys.readouterr().out == ""
+    assert not (tmp_path / "TRACE").exists()
+
+
+def test_byte_offsets_within_object_arrays_count_from_the_start_of_the_member(write_zip):
+    data = npy(objects(Command()))
+    with pytest.raises(RefusedPickle, match=r"file\.npz!clips\.npy: refused at byte") as refusal:
+        read(write_zip(("clips.npy", data)))
+    place = int(re.findall(r"at byte (\d+)", str(refusal.value))[0])
+    assert b"print" in data[place - 20 : place + 2]  # STACK_GLOBAL stands behind the name
+
+
+# What is refused, in an .npz
+
+
+def test_a_member_that_claims_too_much_is_refused_before_it_is_read(write_zip):
+    most = 2**20 // MOST_INFLATION
+    path = write_zip(("zeros.npy", npy(np.zeros((17, 10_000, 3)))))  # deflate makes 1 byte of 1000 zeros
+    with pytest.raises(
+        RefusedPickle, match=r"file\.npz!zeros\.npy: refused: its entry says 4080128 bytes, made of \d+;"
+    ):
+        read(path)
+    clip = np.random.default_rng(0).integers(0, 2, (17, most, 3)).astype(float)
+    assert len(read(write_zip(("bits.npy", npy(clip))))[1]) == 1  # 40 times
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+@pytest.mark.parametrize("kind", ["numbers", "objects"])
+def test_a_member_that_holds_more_or_less_than_its_entry_says_is_refused(kind, method, write_zip):
+    clip = np.random.default_rng(0).random((17, 40, 3))
+    data = npy(clip if kind == "numbers" else objects(clip))
+    original = write_zip(("a.npy", data), method=method).read_bytes()
+    entry = original.index(b"PK\x01\x02") + 24  # the uncompressed size in the directory
+    for size in (len(data) - 8, len(data) + 8, 100, 2**31):
+        changed = original[:entry] + struct.pack("<I", size) + original[entry + 4 :]
+        path = write_zip()
+        path.write_bytes(changed)
+        with pytest.raises(RefusedPickle, match=r"file\.npz!a\.npy: refused"):
+            read(path)
+    longer = io.BytesIO()  # honest about its header, and with a checksum that fits what it inflates to
+    with zipfile.ZipFile(longer, "w", method) as archive:
+        archive.writestr("a.npy", data + b"\0" * 5000)
+    changed = longer.getvalue()
+    entry = changed.index(b"PK\x01\x02") + 24
+    path.write_bytes(changed[:entry] + struct.pack("<I", len(data)) + changed[entry + 4 :])
+    with pytest.raises(RefusedPickle, match=r"a\.npy: refused at byte \d+: more bytes follow"):
+        read(path)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+@pytest.mark.parametrize("kind", ["numbers", "objects"])
+def test_a_wrong_checksum_is_refused(kind, method, write_zip, walking):
+    path = write_zip(
+        ("good.npy", npy(walking)), ("bad.npy", npy(walking if kind == "numbers" else objects(walking))), method=method
+    )
+    data = bytearray(path.read_bytes())
+    data[data.rindex(b"PK\x01\x02") + 16] ^= 1
+    path.write_bytes(data)
+    seen: list[np.ndarray] = []
+    with pytest.raises(RefusedPickle, match=r"file\.npz!bad\.npy: refused at byte \d+: Bad CRC-32"):
+        read_motion_file(path, seen.append)
+    assert len(seen) == 1 or kind == "objects"  # whose arrays are handed over as they come
+
+
+def test_flipped_bits_of_the_data_are_noticed(write_zip, walking):
+    path = write_zip(("a.npy", npy(walking)), method=zipfile.ZIP_STORED)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(RefusedPickle, match="Bad CRC-32"):
+        read(path)
+
+
+def changed_entry(data: bytes, offset: int, value: bytes) -> bytes:
+    """The same archive with other bytes in the first entry of its directory."""
+    place = data.index(b"PK\x01\x02") + offset
+    return data[:place] + value + data[place + len(value) :]
+
+
+@pytest.mark.parametrize(
+    ("offset", "value", "reason"),
+    [
+        (8, b"\x01\x00", "it is encrypted"),
+        (8, b"\x40\x00", "strong encryption"),
+        (10, b"\x0c\x00", "compression method 12; 0 and 8 are read"),
+        (10, b"\x0e\x00", "compression method 14"),
+        (10, b"\x63\x00", "compression method 99"),
+        (20, b"\xff\xff\xff\x7f", "its members say that they take"),
+        (42, b"\x05\x00\x00\x00", "Bad magic number for file header"),
+        (42, b"\xff\xff\xff\x7f", "Truncated file header"),
+        (46, b"b.npy", "File name in directory"),
+    ],
+)
+def test_an_entry_that_cannot_be_read_is_refused(offset, value, reason, write_zip, walking):
+    path = write_zip(("a.npy", npy(walking)))
+    path.write_bytes(changed_entry(path.read_bytes(), offset, value))
+    with pytest.raises(RefusedPickle, match=rf"file\.npz.*refused: .*{reason}"):
+        read(path)
+
+
+def test_two_members_of_one_name_and_members_that_are_no_arrays_are_refused(write_zip, walking):
+    with pytest.warns(UserWarning, match="Duplicate name"):
+        path = write_zip(("a.npy", npy(walking)), ("a.npy", npy(walking)))
+    with pytest.raises(RefusedPickle, match=r"file\.npz!a\.npy: refused: it is the second member of this name"):
+        read(path)
+    with pytest.raises(RefusedPickle, match=r"file\.npz!folder/: refused: it is no \.npy"):
+        read(write_zip(("folder/", b"")))
+    with pytest.raises(RefusedPickle, match=r"a\\n\\x1b\.txt: refused: it is no \.npy"):
+        read(write_zip(("a\n\x1b.txt", b"")))
+
+
+def test_a_truncated_npz_is_refused_wherever_it_is_cut(write_zip, walking):
+    path = write_zip(("a.npy", npy(walking)), ("b.npy", npy(objects(walking))))
+    data = path.read_bytes()
+    for length in [3, 4, 30, *(len(data) * tenth // 10 for tenth in range(1, 10)), len(data) - 1]:
+        path.write_bytes(data[:length])
+        with pytest.raises(RefusedPickle, match=r"file\.npz"):
+            read(path)
+
+
+def test_a_small_archive_of_many_opcodes_is_refused_by_what_it_takes_on_disk(write_zip):
+    opcodes = b"]" + b"\x8f0" * 300_000 + b"."  # empty sets, which count four times
+    path = write_zip(("a.npy", header(descr="'|O'", shape="()") + opcodes + np.random.default_rng(0).bytes(8000)))
+    with pytest.raises(
+        RefusedPickle, match=r"a\.npy: refused at byte \d+: more opcodes than a file of arrays of this size"
+    ):
+        read(path)
+
+
+def test_large_arrays_that_are_no_motion_are_refused(write):
+    data = pickle.dumps([np.zeros(MOST_KEPT + 1, bool)], 5)
+    with pytest.raises(RefusedPickle, match=r"file\.bin: an array of bool \(67108865,\) takes 67108865 bytes"):
+        read(write(data))
+
+
+def test_a_missing_file_and_a_folder_are_refused(tmp_path):
+    for path in (tmp_path, tmp_path / "missing.npz"):
+        with pytest.raises(RefusedPickle, match=path.name):
+            read(path)
+
+
+# Any file at all
+
+
+def _valid() -> list[bytes]:
+    clip = np.arange(102.0).reshape(2, 17, 3)
+    files = [npy(clip), npy(objects(clip, "a")), npy(np.array({"S1": {"walk": clip}}, dtype=object))]
+    for save in (np.savez, np.savez_compressed):
+        file = io.BytesIO()
+        save(file, clip=clip, names=np.array(["a", "é"]), fps=60.0, takes=objects(clip, {"a": clip}))
+        files.append(file.getvalue())
+    return files
+
+
+VALID = _valid()
+EDITS = st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 4), st.binary(max_size=4)), min_size=1, max_size=4)
+
+
+@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(valid=st.sampled_from(VALID), edits=EDITS, end=st.none() | st.integers(0, 10**6))
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_changed_file_is_read_or_refused(valid, edits, end, write):
+    data = bytearray(valid)
+    for place, dropped, inserted in edits:
+        place %= len(data) + 1
+        data[place : place + dropped] = inserted
+    with contextlib.suppress(RefusedPickle):
+        read(write(bytes(data[: None if end is None else end % (len(valid) + 1)])))

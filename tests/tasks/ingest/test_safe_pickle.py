@@ -1,0 +1,431 @@
+"""The safe reader gives what `pickle.load` gives, one array at a time, and refuses everything else."""
+
+import contextlib
+import os
+import pickle
+import pickletools
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from data_contracts.errors import InputError, RefusedPickle
+from tasks.ingest.safe_pickle import read_pickle
+
+REPOSITORY = Path(__file__).parents[3]
+CMU = REPOSITORY / "../shared/data/cmu/amass_joints_h36m_60.pkl"
+PROTOCOLS = range(6)
+POSES = np.random.default_rng(0).standard_normal((17, 5, 3))
+MIXED = [
+    {"names": ["hip", "é\n\\"], 3: (POSES, None), ("walk", 1): [True, False, 1.5, -3, 2**70, 1j]},
+    [
+        np.array(["hip", "é"]),
+        np.array([b"ab"]),
+        np.array(5.0),
+        np.zeros((0, 3)),
+        np.array([True]),
+        np.arange(1, dtype="i1"),
+    ],
+    np.array([[1], POSES, "x", None], dtype=object).reshape(2, 2, order="F"),
+    [{1, 2}, frozenset("a"), set(), b"", b"x", b"abc" * 100, bytearray(), bytearray(b"abc"), "", np.dtype(">f8")],
+    [np.float32(2), np.int64(3), np.str_("a"), np.bool_(True)],
+]
+
+RECONSTRUCT = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85C\x01b\x87R"
+FROM_BUFFER = b"cnumpy.core.numeric\n_frombuffer\n"
+SYSTEM = "touch TRACE"
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[bytes], Path]:
+    def write(data: bytes) -> Path:
+        (tmp_path / "file.pkl").write_bytes(data)
+        return tmp_path / "file.pkl"
+
+    return write
+
+
+def assert_same(tree: Any, expected: Any) -> None:
+    assert type(tree) is type(expected)
+    if isinstance(expected, np.ndarray):
+        assert (tree.dtype, tree.shape) == (expected.dtype, expected.shape)
+        if expected.dtype == object:
+            assert_same(tree.ravel().tolist(), expected.ravel().tolist())
+        else:
+            assert tree.strides == expected.strides
+            assert tree.tobytes() == expected.tobytes()
+    elif isinstance(expected, dict):
+        assert list(tree) == list(expected)
+        assert_same(list(tree.values()), list(expected.values()))
+    elif isinstance(expected, list | tuple):
+        assert len(tree) == len(expected)
+        for part, expected_part in zip(tree, expected, strict=True):
+            assert_same(part, expected_part)
+    else:
+        assert tree == expected
+
+
+# What pickle.load reads
+
+
+@pytest.mark.parametrize("container", [lambda a: [a, a + 1], lambda a: {"a": a}, lambda a: {"a": [(a, 1), {"b": [a]}]}])
+@pytest.mark.parametrize("dtype", ["<f4", "<f8", ">f8", "<f2"])
+@pytest.mark.parametrize("order", ["C", "F", "K"])
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_arrays_come_back_bit_for_bit(protocol, order, dtype, container, write):
+    poses = POSES.transpose(1, 0, 2).astype(dtype) if order == "K" else POSES.astype(dtype, order=order)
+    data = pickle.dumps(container(poses), protocol)
+    assert_same(read_pickle(write(data)), pickle.loads(data))
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_containers_and_scalars_come_back_equal(protocol, write):
+    data = pickle.dumps(MIXED, protocol)
+    assert_same(read_pickle(write(data)), pickle.loads(data))
+    assert_same(read_pickle(write(pickletools.optimize(data))), pickle.loads(data))
+
+
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+def test_a_pickle_of_numpy_1_is_read(protocol, write):
+    data = pickle.dumps([POSES, np.float64(1)], protocol)
+    old = data.replace(b"\x16numpy._core.", b"\x15numpy.core.").replace(b"\x13numpy._core.", b"\x12numpy.core.")
+    old = old.replace(b"numpy._core.", b"numpy.core.")
+    shorter = len(data) - len(old)
+    if protocol >= 4:  # the length of the one frame
+        frame = struct.unpack_from("<Q", old, 3)[0] - shorter
+        old = old[:3] + struct.pack("<Q", frame) + old[11:]
+    assert b"_core" not in old
+    assert shorter
+    assert_same(read_pickle(write(old)), pickle.loads(old))
+
+
+@pytest.mark.skipif(not CMU.exists(), reason=f"real motion is not here: {CMU}")
+def test_the_real_cmu_file_comes_back_bit_for_bit():
+    with CMU.open("rb") as file:
+        assert_same(read_pickle(CMU), pickle.load(file))
+
+
+# Streaming
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_each_array_is_handed_over_once_and_replaced_wherever_it_is_referred_to(protocol, write):
+    second = POSES.astype("f4")
+    tree = [POSES, {"again": POSES, "second": second}, np.array([second, [POSES]], dtype=object)]
+    seen: list[np.ndarray] = []
+
+    def on_array(array: np.ndarray) -> str:
+        seen.append(array)
+        return f"array {len(seen)}"
+
+    first, held, objects = read_pickle(write(pickle.dumps(tree, protocol)), on_array)  # type: ignore[misc]
+    assert_same(seen, [POSES, second])
+    assert first == held["again"] == "array 1"
+    assert held["second"] == "array 2"
+    assert objects.tolist() == ["array 2", ["array 1"]]
+
+
+def test_arrays_are_read_only(write):
+    for protocol in PROTOCOLS:
+        for array in read_pickle(write(pickle.dumps([POSES, POSES.astype(">f8")], protocol))):  # type: ignore[attr-defined]
+            assert not array.flags.writeable
+
+
+def test_what_on_array_raises_is_not_taken_for_a_fault_of_the_file(write):
+    def on_array(_: np.ndarray) -> None:
+        raise ValueError("disk full")
+
+    with pytest.raises(ValueError, match=r"^disk full$") as caught:
+        read_pickle(write(pickle.dumps([POSES])), on_array)
+    assert not isinstance(caught.value, InputError)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
+@pytest.mark.parametrize(("protocol", "megabytes"), [(2, 16), (4, 6), (5, 10)])
+def test_memory_stays_at_a_few_arrays_whatever_the_size_of_the_file(protocol, megabytes, tmp_path):
+    clip = np.random.default_rng(0).standard_normal((17, 10_000, 3))  # 4.1 MB
+    (tmp_path / "clips.pkl").write_bytes(pickle.dumps([clip + n for n in range(15)], protocol))
+    program = """
+import sys
+from pathlib import Path
+from tasks.ingest.safe_pickle import read_pickle
+peak = lambda: int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
+before = peak()
+clips = read_pickle(Path(sys.argv[1]), lambda array: array.shape)
+print(len(clips), peak() - before)
+"""
+    command = [sys.executable, "-c", program, str(tmp_path / "clips.pkl")]
+    clips, kilobytes = subprocess.check_output(command, cwd=REPOSITORY).split()
+    assert int(clips) == 15
+    assert int(kilobytes) < 1000 * megabytes  # protocol 2 makes text, then bytes; protocol 5 bytes, then a bytearray
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        (b"cos\nsystem\n(V%s\ntR.", "os.system"),
+        (b"(V%s\nios\nsystem\n.", "os.system"),
+        (b"(cos\nsystem\nV%s\no.", "os.system"),
+        (b"\x80\x04\x8c\x05posix\x8c\x06system\x93(V%s\ntR.", "posix.system"),
+        (b"cos\nsystem\n(V%s\nt\x81.", "os.system"),
+        (b"c__builtin__\neval\n(V__import__('os').system('%s')\ntR.", "__builtin__.eval"),
+        (b"cbuiltins\nexec\n(V%s\ntR.", "builtins.exec"),
+        (b"cnumpy\nload\n(V%s\ntR.", "numpy.load"),
+        (b"cnumpy.core.multiarray\nscalar\ncnumpy\nndarray\n(V%s\ntb.", "BUILD of a type"),
+        (b"]}(V__setstate__\ncos\nsystem\nub.", "os.system"),
+        (b"V%s\nQ.", "BINPERSID"),
+        (b"P%s\n.", "PERSID"),
+        (b"\x82\x01.", "EXT1"),
+        (b"\x80\x05\x97.", "NEXT_BUFFER"),
+    ],
+)
+def test_a_foreign_name_is_refused_by_name_and_leaves_no_trace(data, name, write, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    imported = set(sys.modules)
+    with pytest.raises(RefusedPickle, match=r"file\.pkl: refused at byte \d+: .*" + name.replace(".", r"\.")):
+        read_pickle(write(data.replace(b"%s", SYSTEM.encode())))
+    assert not (tmp_path / "TRACE").exists()
+    assert set(sys.modules) == imported
+
+
+def test_an_object_that_would_run_a_command_is_refused(write, tmp_path, monkeypatch):
+    class Command:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return os.system, (SYSTEM,)
+
+    monkeypatch.chdir(tmp_path)
+    for protocol in PROTOCOLS:
+        with pytest.raises(RefusedPickle, match=r"asks for (posix|nt)\.system"):
+            read_pickle(write(pickle.dumps([POSES, Command()], protocol)))
+    assert not (tmp_path / "TRACE").exists()
+    pickle.loads(pickle.dumps(Command()))  # the trap does work
+    assert (tmp_path / "TRACE").exists()
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_truncated_file_is_refused_with_the_place(protocol, write):
+    data = pickle.dumps([POSES, {"a": POSES[0]}], protocol)
+    for length in [*range(10), *(len(data) * tenth // 10 for tenth in range(10)), len(data) - 1]:
+        with pytest.raises(RefusedPickle, match=r"file\.pkl: refused at byte \d+") as refusal:
+            read_pickle(write(data[:length]))
+        assert int(str(refusal.value).split("at byte ")[1].split(":")[0]) <= length
+
+
+def test_bytes_after_the_end_are_refused_with_the_place(write):
+    data = pickle.dumps([POSES])
+    with pytest.raises(RefusedPickle, match=f"at byte {len(data)}: more bytes follow"):
+        read_pickle(write(data + b"."))
+
+
+def test_a_missing_file_a_folder_and_a_pipe_are_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe.pkl")  # opening it would wait for a writer
+    for path in (tmp_path, tmp_path / "missing.pkl", tmp_path / "pipe.pkl"):
+        with pytest.raises(RefusedPickle, match=path.name):
+            read_pickle(path)
+
+
+def text(value: str) -> bytes:
+    return b"X" + struct.pack("<I", len(value)) + value.encode()
+
+
+def integer(value: int) -> bytes:
+    return b"\x8a\x08" + struct.pack("<q", value)
+
+
+def dtype(name: str, order: str = "<", sizes: bytes = b"J\xff\xff\xff\xff" * 2 + b"K\x00") -> bytes:
+    return b"cnumpy\ndtype\n" + text(name) + b"\x89\x88\x87R(K\x03" + text(order) + b"NNN" + sizes + b"tb"
+
+
+def array(shape: bytes, of: bytes, data: bytes) -> bytes:
+    return RECONSTRUCT + b"(K\x01" + shape + of + b"\x89" + data + b"tb."
+
+
+EIGHT = b"C\x08" + bytes(8)
+OBJECTS = dtype("O8", "|", b"J\xff\xff\xff\xff" * 2 + b"K\x3f")
+
+
+def test_the_hand_made_arrays_below_are_read_where_nothing_is_wrong(write):
+    assert_same(read_pickle(write(array(b"K\x01\x85", dtype("f8"), EIGHT))), np.zeros(1))
+    assert_same(read_pickle(write(array(b"K\x01\x85", OBJECTS, b"]Na"))), np.array([None]))
+
+
+NOT_BYTES, WRITES, SHAPE = "numbers or text made of", "other than numpy writes", "shape that is no tuple of up to 64"
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (array(integer(2**40) + b"\x85", dtype("f8"), EIGHT), "an array of 8796093022208 bytes .* brings 8 bytes"),
+        (array(integer(2**31) * 2 + b"\x86", dtype("f8"), EIGHT), "an array of 36893488147419103232 bytes"),
+        (array(integer(2**62) + b"\x85", dtype("f8"), EIGHT), SHAPE),
+        (array(integer(-1) * 2 + b"\x86", dtype("f8"), EIGHT), SHAPE),
+        (array(integer(-1) + b"K\x00\x86", dtype("f8"), b"C\x00"), SHAPE),
+        (array(b"(K\x00" + integer(2**47) * 3 + b"t", dtype("f8"), b"C\x00"), "array is too big"),
+        (array(b"\x8b" + struct.pack("<I", 10**6) + b"\x7f" * 10**6 + b"2\x86", dtype("f8"), EIGHT), SHAPE),
+        (array(b"(" + b"K\x01" * 65 + b"t", dtype("f8"), EIGHT), SHAPE),
+        (array(b"N", dtype("f8"), EIGHT), SHAPE),
+        (array(b"\x88\x85", dtype("f8"), EIGHT), SHAPE),
+        (array(b"G" + struct.pack(">d", 1) + b"\x85", dtype("f8"), EIGHT), SHAPE),
+        (array(b"K\x02\x85", dtype("f8"), EIGHT), "16 bytes by its shape brings 8"),
+        (array(b")", dtype("f4"), EIGHT), "4 bytes by its shape brings 8"),
+        (array(b"K\x01\x85", OBJECTS, EIGHT), NOT_BYTES),
+        (array(b"K\x01\x85", dtype("f8"), b"N"), NOT_BYTES),
+        (array(b"K\x01\x85", dtype("f8"), text("abcdefgh")), NOT_BYTES),
+        (array(b"K\x01\x85", b"N", EIGHT), NOT_BYTES),
+        (b"cnumpy.core.multiarray\nscalar\n" + OBJECTS + EIGHT + b"\x86R.", NOT_BYTES),
+        (array(b"K\x01\x85", dtype("f8"), b"]Na"), "numbers made of a list"),
+        (array(integer(2**40) + b"\x85", OBJECTS, b"]"), "brings more or fewer"),
+        (array(b"K\x01\x85", dtype("V8", "|"), EIGHT), "asks for dtype V8"),
+        (array(b"K\x01\x85", dtype("M8"), EIGHT), "asks for dtype M8"),
+        (array(integer(2**40) + b"\x85", dtype("U0", "<", b"K\x00K\x04K\x08"), b"C\x00"), "asks for dtype U0"),
+        (array(b"K\x02\x85", dtype("U1", "<", b"K\x04K\x04K\x08"), b"C\x08" + b"\xff" * 8), "no character"),
+        (array(b"K\x02\x85", dtype("U1", "<", b"K\x04K\x04K\x28"), EIGHT), WRITES),  # these flags crash numpy
+        (array(b"K\x01\x85", dtype("f8", "<", b"J\xff\xff\xff\xff" * 2 + b"K\x3f"), EIGHT), WRITES),
+        (array(b"K\x01\x85", dtype("f8").replace(b"\x89\x88", b"\x88\x88"), EIGHT), WRITES),
+        (array(b"K\x01\x85", dtype("f8"), EIGHT).replace(b"(K\x01K\x01", b"(K\x02K\x01"), WRITES),
+        (FROM_BUFFER + b"(" + EIGHT + dtype("f8") + b"K\x01\x85" + text("A") + b"tR.", WRITES),
+        (array(b"K\x01\x85", b"cnumpy\ndtype\n" + text("f8") + b"\x89\x88\x87R", EIGHT), "unfinished"),
+        (array(b"K\x01\x85", dtype("f8"), EIGHT).replace(b"cnumpy\nndarray\n", b"N"), "no ndarray"),
+        (RECONSTRUCT + b"q\x01(K\x01K\x01\x85" + OBJECTS + b"\x89]h\x01atb.", "before it is complete"),
+    ],
+)
+def test_an_array_that_is_not_what_it_says_is_refused(data, reason, write):
+    called: list[np.ndarray] = []
+    with pytest.raises(RefusedPickle, match=reason):
+        read_pickle(write(data), called.append)
+    assert not called
+
+
+LAUGHS = b")" + b"2\x86" * 300  # a tuple of 2 tuples of 2 tuples ... of 2 ** 300 empty ones
+LONG_KEY, ENDS, AGAIN = "a key of more than 1000 letters, 60 bits or 100 parts", "the file ends after", "over and over"
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"})" + b"\x85" * 100_000 + b"Ns.", LONG_KEY),
+        (b"()" + b"\x85" * 100_000 + b"\x91.", LONG_KEY),
+        (b"}" + LAUGHS + b"Ns.", LONG_KEY),
+        (b"(" + LAUGHS + b"\x91.", LONG_KEY),
+        (b"}\x8b" + struct.pack("<I", 10**6) + b"\x7f" * 10**6 + b"Ns.", LONG_KEY),
+        (b"}" + text("a" * 1001) + b"Ns.", LONG_KEY),
+        (b"}" + b"".join(b"M" + struct.pack("<H", n) + b"\x85Ns" for n in range(10_001)) + b".", "10000 tuples"),
+        (LAUGHS + b"Q.", "BINPERSID"),
+        (LAUGHS + b")R.", "REDUCE of a tuple"),
+        (LAUGHS + text("a") + b"\x93.", "tuple found"),
+        (b"cnumpy\ndtype\n" + LAUGHS + b"\x89\x88\x87R.", "got 'tuple'"),
+        (array(LAUGHS, dtype("f8"), EIGHT), SHAPE),
+        (array(b"K\x01\x85", LAUGHS, EIGHT), NOT_BYTES),
+        (array(b"K\x01\x85", dtype("f8"), LAUGHS), NOT_BYTES),
+        (array(b"(" + b"K\x02" * 100_000 + b"t", dtype("f8"), EIGHT), SHAPE),
+        (((RECONSTRUCT + b"(K\x01K\x01\x85" + OBJECTS + b"\x89](") * 5000 + b"N" + b"etb" * 5000 + b"."), "too deep"),
+        (b"\x80\x04\x95" + struct.pack("<Q", 2**62) + b"N.", ENDS),
+        (b"\x8d" + struct.pack("<Q", 2**62), ENDS),
+        (b"\x8e" + struct.pack("<Q", 2**40) + b"a", ENDS),
+        (b"\x96" + struct.pack("<Q", 2**40) + b"a", ENDS),
+        (b"\x8b\xff\xff\xff\x7f", ENDS),
+        (b"I" + b"9" * 5_000_000 + b"\n.", "no newline"),
+        (b"S'" + b"a" * 5_000_000 + b"'\n.", "no newline"),
+        (b"L" + b"9" * 60_000 + b"L\n.", "4300 digits"),
+        (b"C\xff" + bytes(255) + b"q\x010cbuiltins\nbytearray\nq\x02" + b"0h\x02h\x01\x85R" * 10_000 + b".", AGAIN),
+        (b"](" + b"N" * 1000 + b"eq\x010cbuiltins\nset\nq\x02" + b"0h\x02h\x01\x85R" * 10_000 + b".", AGAIN),
+        (b"(" + b"N" * 10_000 + b"tq\x010cnumpy\ndtype\nq\x02" + b"0h\x02h\x01R" * 10_000 + b".", "arguments"),
+        (b"cbuiltins\nbytearray\nJ\xff\xff\xff\x7f\x85R.", "not bytes"),
+        (b"cbuiltins\nset\n" + text("abc") + b"\x85R.", "no list"),
+        (b"\x80\x06N.", "protocol 6"),
+        (b"NN.", "more than one value"),
+        (b"(N.", "more than one value"),
+        (b"1.", "not opened"),
+        (b"a.", "empty stack"),
+    ],
+)
+def test_a_bomb_or_a_broken_opcode_is_refused_at_once(data, reason, write):
+    started = time.perf_counter()
+    with pytest.raises(RefusedPickle, match=reason):
+        read_pickle(write(data))
+    assert time.perf_counter() - started < 10  # most take milliseconds; none may take what its nesting says
+
+
+@pytest.mark.parametrize(("opcode", "each"), [(b"]", 1), (b"\x8f", 4), (b"\x94", 1)])
+def test_a_file_of_nothing_but_opcodes_is_refused_before_it_fills_the_memory(opcode, each, write):
+    data = b"]" + opcode * 1_200_000
+    with pytest.raises(RefusedPickle, match=f"at byte {(1_000_000 + len(data) // 8 - 1) // each + 1}: more opcodes"):
+        read_pickle(write(data))
+
+
+def test_deep_and_shared_nesting_is_read_without_being_walked(write):
+    for data in (b")" + b"\x85" * 200_000 + b".", b"]" * 200_000 + b"a" * 199_999 + b".", LAUGHS + b"."):
+        assert read_pickle(write(data)) is not None
+    assert read_pickle(write(b"]r\x00\x00\x00\x80h\x00.".replace(b"h\x00", b"0j\x00\x00\x00\x80"))) == []
+
+
+def test_bytes_that_have_become_an_array_cannot_be_used_again(write):
+    data = EIGHT + b"q\x01" + array(b"K\x01\x85", dtype("f8"), b"h\x01")[:-1] + b"\x86h\x01\x86."
+    with pytest.raises(RefusedPickle, match="bytes of an earlier array"):
+        read_pickle(write(data))
+
+
+def test_unfinished_arrays_and_constructors_do_not_get_into_the_tree(write):
+    for data in (b"cbuiltins\nset\n.", b"]cbuiltins\nset\na.", RECONSTRUCT + b".", b"]" + RECONSTRUCT + b"a."):
+        with pytest.raises(RefusedPickle, match="used as a value"):
+            read_pickle(write(data))
+
+
+def test_a_hostile_name_cannot_forge_the_message(write):
+    with pytest.raises(RefusedPickle) as refusal:
+        read_pickle(write(text("a\n\x1b[31m") + text("b" * 1000) + b"\x93."))
+    assert str(refusal.value).isprintable()
+    assert len(str(refusal.value)) < 500
+
+
+# Any file at all
+
+
+VALID = [pickle.dumps(tree, protocol) for tree in ([POSES[:2], POSES[:2].T], MIXED) for protocol in PROTOCOLS]
+OPCODES = sorted({opcode.code.encode("latin-1") for opcode in pickletools.opcodes})
+
+
+def pieces(data: bytes) -> list[bytes]:
+    places = [place for _, _, place in pickletools.genops(data)]
+    return [data[start:end] for start, end in zip(places, [*places[1:], len(data)], strict=True)]
+
+
+PIECES = sorted({piece for data in VALID for piece in pieces(data)})
+EDITS = st.lists(
+    st.tuples(
+        st.integers(0, 10**6), st.integers(0, 3), st.one_of(st.binary(max_size=9), st.sampled_from(PIECES + OPCODES))
+    ),
+    max_size=6,
+)
+
+
+@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(valid=st.sampled_from(VALID), edits=EDITS, by_opcode=st.booleans(), end=st.none() | st.integers(0, 10**6))
+def test_a_changed_file_is_read_or_refused(valid, edits, by_opcode, end, write):
+    parts = pieces(valid) if by_opcode else [bytes([byte]) for byte in valid]
+    for place, dropped, inserted in edits:
+        place %= len(parts) + 1
+        parts[place : place + dropped] = [inserted]
+    read_or_refuse(write(b"".join(parts)[: None if end is None else end % (len(valid) + 1)]))
+
+
+@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(parts=st.lists(st.sampled_from(PIECES + OPCODES), max_size=40))
+def test_opcodes_in_any_order_are_read_or_refused(parts, write):
+    read_or_refuse(write(b"".join(parts) + b"."))
+
+
+def read_or_refuse(path: Path) -> None:
+    with contextlib.suppress(RefusedPickle):
+        read_pickle(path, lambda array: array.shape)

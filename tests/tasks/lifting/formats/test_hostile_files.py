@@ -1,0 +1,313 @@
+"""Damaged and hostile files of keypoints are refused with file and place, whatever is wrong in them."""
+
+import json
+import random
+import time
+import tracemalloc
+from copy import deepcopy
+
+import numpy as np
+import pytest
+
+from benchmarks.fuzz_readers import DETECTIONS, changed
+from benchmarks.keypoint_mutants import random_parameters, read_tracks_of, write_mutant
+from benchmarks.keypoint_seeds import keypoint_seeds
+from data_contracts.detector_skeletons import Detector
+from data_contracts.errors import InputError
+from data_contracts.parameters import KeypointFormat, KeypointsParameters
+from data_contracts.sources import find_keypoints
+from tasks.lifting.formats.reading import read_keypoints
+from tasks.lifting.formats.tracks import tracks_of
+from tests.tasks.lifting.formats.writing import (
+    alphapose,
+    alphapose_by_image,
+    body,
+    mediapipe,
+    mmpose,
+    openpose,
+    seen_by,
+    triples,
+)
+
+COCO = triples(seen_by(Detector.COCO17, body(4)))
+MEDIA = triples(seen_by(Detector.MEDIAPIPE33, body(4)))
+GOOD = {"alphapose": alphapose(COCO, [3]), "mmpose": mmpose(COCO), "mediapipe": mediapipe(MEDIA)}
+
+
+def refuse(path, match=None):
+    with pytest.raises(InputError, match=match) as refused:
+        read_keypoints(find_keypoints(path), KeypointsParameters(width=640, height=480))
+    assert path.name in str(refused.value)
+    assert len(str(refused.value)) < 1000
+
+
+def mutated(tree, path, value):
+    tree = deepcopy(tree)
+    inner = tree
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = value
+    return tree
+
+
+BAD_NUMBERS = [1e7, 1e300, -1e6, "12", True, None, {}, [], [1, 2]]
+NUMBERS = {
+    "alphapose": [(1, "keypoints", 4)],
+    "mmpose": [(1, "instances", 0, "keypoints", 3, 1)],
+    "mediapipe": [(1, "landmarks", 3, "x")],
+}
+PLACES = {
+    "alphapose": [(1,), (1, "keypoints"), (1, "image_id"), (2, "idx")],
+    "mmpose": [(1,), (1, "instances"), (1, "instances", 0), (1, "instances", 0, "keypoints"), (1, "frame_id")],
+    "mediapipe": [(1, "landmarks", 3), (1, "frame")],
+}
+
+
+@pytest.mark.parametrize("name", list(GOOD))
+def test_a_number_that_is_none_is_refused(name, tmp_path):
+    for place in NUMBERS[name]:
+        for value in BAD_NUMBERS:
+            (tmp_path / "f.json").write_text(json.dumps(mutated(GOOD[name], place, value)))
+            refuse(tmp_path / "f.json")
+        for text in ("NaN", "Infinity", "-Infinity", "1e999", "9" * 5000):
+            whole = json.dumps(mutated(GOOD[name], place, "HERE")).replace('"HERE"', text)
+            (tmp_path / "f.json").write_text(whole)
+            refuse(tmp_path / "f.json")
+
+
+@pytest.mark.parametrize("name", list(GOOD))
+def test_something_of_another_type_is_refused(name, tmp_path):
+    for place in PLACES[name]:
+        for value in (True, 1.5, {}, {"a": 1}, [[]], -7):
+            if place == (2, "idx") and value == [[]]:
+                continue
+            (tmp_path / "f.json").write_text(json.dumps(mutated(GOOD[name], place, value)))
+            refuse(tmp_path / "f.json")
+
+
+@pytest.mark.parametrize("name", list(GOOD))
+def test_a_file_that_is_cut_off_is_refused_wherever_it_is(name, tmp_path):
+    whole = json.dumps(GOOD[name]).encode()
+    for end in range(1, len(whole), max(1, len(whole) // 40)):
+        (tmp_path / "f.json").write_bytes(whole[:end])
+        refuse(tmp_path / "f.json")
+
+
+def test_a_frame_that_stands_twice_is_refused(tmp_path):
+    twice = {
+        "alphapose": [*GOOD["alphapose"], {**GOOD["alphapose"][0], "idx": 4}, {**GOOD["alphapose"][0], "idx": 4}],
+        "mmpose": [*GOOD["mmpose"], GOOD["mmpose"][1]],
+        "mediapipe": [*GOOD["mediapipe"], GOOD["mediapipe"][1]],
+    }
+    for tree in twice.values():
+        (tmp_path / "f.json").write_text(json.dumps(tree))
+        refuse(tmp_path / "f.json", "twice")
+    (tmp_path / "f.json").write_text(json.dumps(mutated(GOOD["alphapose"], (1, "image_id"), "other_0.jpg")))
+    refuse(tmp_path / "f.json", "have no numbers of their own")
+
+
+def test_json_that_is_made_to_take_memory_or_depth_is_refused(tmp_path):
+    for text in (
+        "[" * 100_000,
+        "[" * 500 + "]" * 500,
+        "[" + "[]," * 100_000 + "[]]",
+        '{"people": []}',
+        "[]",
+        "{}",
+        "7",
+    ):
+        (tmp_path / "f.json").write_text(text)
+        refuse(tmp_path / "f.json")
+    for data in (b"", b"\x00" * 100, b"\xff\xfe{", b"a,b\n1,2\n", b"frame,landmark,x,y\n0,99,1,1\n", b"\n\n,\n"):
+        (tmp_path / "f.json").write_bytes(data)
+        refuse(tmp_path / "f.json")
+
+
+DENSE = {
+    "dicts": b'{"a":1},',
+    "lists": b"[],",
+    "keys": b'{"a":{"b":{"c":1}}},',
+    "strings": b'"ab",',
+}
+
+
+@pytest.mark.parametrize("unit", DENSE.values(), ids=list(DENSE))
+def test_small_values_that_would_take_the_memory_are_refused_before_they_are_made(unit, tmp_path):
+    path = tmp_path / "f.json"
+    with path.open("wb") as file:
+        file.write(b"[" + unit * (64 * 10**6 // len(unit)) + b"0]")
+    tracemalloc.start()
+    try:
+        started = time.monotonic()
+        refuse(path, "MiB of memory; cut it into parts")
+        assert time.monotonic() - started < 20
+        assert tracemalloc.get_traced_memory()[1] < 2**29  # the buffer that it is read into; the values take 1.3 GB
+    finally:
+        tracemalloc.stop()
+
+
+def test_the_frames_of_a_folder_share_the_bounds(tmp_path, monkeypatch):
+    folder = openpose(tmp_path / "f", triples(seen_by(Detector.BODY25, body(4))))
+    monkeypatch.setattr("tasks.lifting.formats.json_text.MOST_MEMORY", 10_000)  # a frame takes 3,500
+    with pytest.raises(InputError, match="f: would take more than"):
+        read_keypoints(find_keypoints(folder), KeypointsParameters())
+
+
+@pytest.mark.parametrize("deep", ["[" * 5000 + "]" * 5000, '{"a":' * 5000 + "1" + "}" * 5000, "[" * 900 + "]" * 900])
+def test_nesting_is_refused_wherever_it_is(deep, tmp_path):
+    for text in (deep, f'[{{"image_id": {deep}, "keypoints": [1, 2, 3]}}]', f'{{"people": [], "version": {deep}}}'):
+        (tmp_path / "f.json").write_text(text)
+        refuse(tmp_path / "f.json", "nested too deeply for keypoints")
+
+
+def test_brackets_in_strings_are_no_nesting(tmp_path):
+    entries = [entry | {"image_id": f'[[{{\\"{place}.jpg'} for place, entry in enumerate(GOOD["alphapose"] * 40)]
+    (tmp_path / "f.json").write_text(json.dumps(entries))
+    assert read_keypoints(find_keypoints(tmp_path / "f.json"), KeypointsParameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("f.csv", "a,b\n" + "11,22\n" * 300_000),
+        ("f.trc", "PathFileType\n\n\n\tTime\tX\n\n" + "1\t2\t3\t4\t5\n" * 300_000),
+    ],
+)
+def test_a_table_takes_no_more_memory_than_its_numbers(name, text, tmp_path):
+    (tmp_path / name).write_text(text)
+    tracemalloc.start()
+    try:
+        refuse(tmp_path / name)
+        assert tracemalloc.get_traced_memory()[1] < 40 * 2**20
+    finally:
+        tracemalloc.stop()
+
+
+def test_too_large_a_file_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("tasks.lifting.formats.json_text.MOST_BYTES", 1000)
+    (tmp_path / "f.json").write_text(json.dumps(GOOD["alphapose"]))
+    refuse(tmp_path / "f.json", "larger than")
+
+
+def test_a_frame_of_openpose_that_is_bad_is_named(tmp_path):
+    folder = openpose(tmp_path / "f", triples(seen_by(Detector.BODY25, body(4))))
+    bad = folder / "v2_000000000002_keypoints.json"
+    for tree in ({}, [], {"people": 3}, {"people": [3]}, {"people": [{"pose_keypoints_2d": [1, 2, "3"] * 25}]}):
+        bad.write_text(json.dumps(tree))
+        with pytest.raises(InputError, match="v2_000000000002"):
+            read_keypoints(find_keypoints(folder), KeypointsParameters())
+    bad.write_text(json.dumps({"people": [{"pose_keypoints_2d": [1, 2, 0.5] * 18}]}))
+    with pytest.raises(InputError, match=r"v2_000000000002.*54 numbers, and 75"):
+        read_keypoints(find_keypoints(folder), KeypointsParameters())
+
+
+def test_arrays_that_are_no_keypoints_are_refused(tmp_path):
+    good = COCO.copy()
+    for array in (
+        *(mutated(good, ((1, 2, 0),), value) for value in (np.inf, -np.inf, 1e9)),
+        *(mutated(good, ((1, 2, 2),), value) for value in (np.inf, -3.0, 50.0)),
+        *(good[:0], good[:, :5], good[..., :1], good.astype(str), good.astype(object), good * np.nan, good[0]),
+    ):
+        np.save(tmp_path / "f.npy", array)
+        refuse(tmp_path / "f.npy")
+    whole = (tmp_path / "f.npy").read_bytes()
+    np.save(tmp_path / "f.npy", good)
+    whole = (tmp_path / "f.npy").read_bytes()
+    for end in (7, 60, 140, len(whole) - 1):
+        (tmp_path / "f.npy").write_bytes(whole[:end])
+        refuse(tmp_path / "f.npy")
+    (tmp_path / "f.npy").write_bytes(whole.replace(b"(4, 17, 3)", b"(9**9,17,3"[:10]))
+    refuse(tmp_path / "f.npy")
+    for arrays in (
+        {"a": good, "b": good + 1},
+        {"a": good, "fps": -1},
+        {"a": good, "width": "x"},
+        {"a": good, "skeleton": "dog"},
+        {"positions_2d": 3},
+        {"positions_2d": {}},
+        {"positions_2d": {"v": {"custom": [good[0]]}}},
+        {"positions_2d": {"v": {"custom": ["x"]}}},
+    ):
+        np.savez(tmp_path / "f.npz", **arrays)
+        refuse(tmp_path / "f.npz")
+
+
+@pytest.mark.parametrize("people", ["people", "bodies"])
+def test_an_image_of_alphapose_that_is_bad_is_named(people, tmp_path):
+    good = alphapose_by_image(COCO, people)
+    for value in (3, [], {}, {people: 3}, {people: [3]}, {people: [{}]}):
+        (tmp_path / "f.json").write_text(json.dumps(mutated(good, ("2.jpg",), value)))
+        refuse(tmp_path / "f.json", r"image '2\.jpg'")
+    (tmp_path / "f.json").write_text(json.dumps(good | {"other_2.jpg": good["2.jpg"]}))
+    refuse(tmp_path / "f.json", "have no numbers of their own")
+
+
+def test_fps_and_size_that_are_none_are_refused(tmp_path):
+    for name in ("fps", "width", "height"):
+        for value in (0, -1, 0.0001, 1e9, "30", True, [30], 10**17):
+            (tmp_path / "f.json").write_text(json.dumps({"frames": GOOD["mediapipe"], name: value}))
+            refuse(tmp_path / "f.json", f"{name}: is no number from")
+
+
+def test_people_of_whom_no_joint_is_seen_make_no_track(tmp_path):
+    unseen = mutated(COCO, ((slice(None), slice(5, None), 2),), 0)  # a face, of which no joint derives
+    np.save(tmp_path / "f.npy", unseen)
+    (found,), _ = read_keypoints(find_keypoints(tmp_path / "f.npy"), KeypointsParameters(skeleton="coco17"))
+    assert tracks_of(found, 10) == []
+
+
+def test_a_confidence_that_is_nothing_in_the_table_is_missing(tmp_path):
+    np.save(tmp_path / "f.npy", mutated(COCO, ((slice(None), slice(None), 2),), 1e-300))
+    (found,), _ = read_keypoints(
+        find_keypoints(tmp_path / "f.npy"), KeypointsParameters(skeleton="coco17", min_confidence=0)
+    )
+    assert (found.confidence == 0).all()
+    assert tracks_of(found, 10) == []
+
+
+def test_a_joint_that_lies_beyond_the_contract_is_refused_though_its_keypoints_do_not(tmp_path):
+    np.save(tmp_path / "f.npy", mutated(COCO, ((2, [3, 4], 1),), -9e4))  # ears, beyond which the head lies
+    refuse(tmp_path / "f.npy", "frame 2: head derives to")
+    tree = mutated(GOOD["mediapipe"], (1, "landmarks", 12, "x"), 3.9)  # a share of the image
+    (tmp_path / "f.json").write_text(json.dumps(tree))
+    with pytest.raises(InputError, match="frame 1: thorax derives to"):
+        read_keypoints(find_keypoints(tmp_path / "f.json"), KeypointsParameters(width=65_536, height=480))
+
+
+def test_arrays_that_would_take_the_memory_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("tasks.lifting.formats.arrays._MOST_BYTES", 4 * 2**20)
+    np.savez_compressed(tmp_path / "f.npz", a=np.zeros((20_000, 17, 3)))  # a bomb
+    refuse(tmp_path / "f.npz", "at most")
+    np.savez(tmp_path / "f.npz", a=np.zeros((20_000, 17, 3)))
+    refuse(tmp_path / "f.npz", "more than 4 MiB")
+
+
+def test_every_format_has_a_seed_that_is_read(tmp_path):
+    seen = set()
+    for number, seed in enumerate(keypoint_seeds(DETECTIONS)):
+        path = tmp_path / str(number)
+        write_unchanged(seed, path)
+        videos, _ = read_keypoints(find_keypoints(path), KeypointsParameters(width=640, height=480))
+        seen |= {video.format for video in videos}
+    assert seen == set(KeypointFormat) - {KeypointFormat.AUTO}
+
+
+def write_unchanged(seed, path):
+    if seed.kind == "folder":
+        path.mkdir()
+        for name, tree in seed.data.items():
+            (path / name).write_text(json.dumps(tree))
+    elif seed.kind == "arrays":
+        with path.open("wb") as file:
+            np.save(file, seed.data[""]) if "" in seed.data else np.savez(file, **seed.data)
+    else:
+        path.write_bytes(seed.data if seed.kind == "table" else json.dumps(seed.data).encode())
+
+
+@pytest.mark.filterwarnings("ignore")  # numpy's, about headers
+def test_a_thousand_mutants_are_refused_cleanly_or_keep_the_contract(tmp_path):
+    generator, seeds = random.Random(5), keypoint_seeds(DETECTIONS)
+    for _ in range(1000):
+        path = write_mutant(generator, seeds, tmp_path / "f", changed)
+        outcome = read_tracks_of(path, random_parameters(generator))
+        assert not outcome.startswith("FINDING"), outcome

@@ -1,0 +1,46 @@
+"""The page of lifting says how a frame is lifted live: what it says is run here."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from data_contracts.errors import InputError
+from data_contracts.parameters import DSTformerConfig, Runtime
+from model.network.dstformer import DSTformer
+from model.training.checkpoints import save_network
+from tasks.lifting.lift import open_lifting
+
+PAGE = Path(__file__).parents[3] / "docs" / "lifting.md"
+
+
+def save(path, about, **config):
+    torch.manual_seed(0)
+    network = DSTformer(DSTformerConfig(embed_dim=8, heads=2, fusion_depth=1, max_frames=9, **config)).eval()
+    save_network(path, network, about)
+    return path
+
+
+def test_the_live_example_of_the_page_gives_a_pose(tmp_path):
+    (text,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.S)
+    checkpoint = save(tmp_path / "model.safetensors", {"window": 9, "fps": 60.0})
+    frame = np.random.default_rng(0).uniform(100, 500, (17, 3)).astype(np.float32)
+    frame[:, 2] = 0.9
+    given = {"frame": frame}
+    exec(text.replace("store/runs/DIGEST/model.safetensors", str(checkpoint)), given)  # the page's own words
+    assert given["pose"].shape == (17, 3)
+    assert np.isfinite(given["pose"]).all()
+
+
+def test_a_checkpoint_tells_its_windows_and_their_rate(tmp_path):
+    told = open_lifting(save(tmp_path / "a.safetensors", {"window": 5, "fps": 50.0}), True, Runtime())
+    assert (told.window, told.fps, told.flip) == (5, 50.0, True)
+    untold = open_lifting(save(tmp_path / "b.safetensors", {}), False, Runtime())
+    assert (untold.window, untold.fps, untold.flip) == (9, None, False)
+
+
+def test_what_gives_back_2d_lifts_nothing(tmp_path):
+    with pytest.raises(InputError, match="gives back 2D poses"):
+        open_lifting(save(tmp_path / "a.safetensors", {}, dim_out=2), True, Runtime())

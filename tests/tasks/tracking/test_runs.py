@@ -1,0 +1,129 @@
+"""Runs in MLflow: nothing that was logged is lost, what has ended stays as it ended, a run has one owner."""
+
+import time
+
+import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+import tasks.tracking.runs
+from data_contracts.parameters import SyntheticParameters
+from data_contracts.store.digests import Identity
+from data_contracts.store.folders import find_stage
+from tasks.stage_runs.tracked_stage import run_stage
+from tasks.tracking.runs import connect, find_runs, track_decision, track_pipeline
+
+
+def identity(seed: int = 0, kind: str = "synthetic") -> Identity:
+    return Identity(kind, "a-stage" if kind == "synthetic" else "pipeline", SyntheticParameters(seed=seed), {})
+
+
+def log_three(stage, tracked):
+    for step in range(3):
+        tracked.log_metrics({"loss": 1.0 / (step + 1), "rate": 0.1}, step=step)
+
+
+def failing(monkeypatch, times: int):
+    """The tracking store refuses to take the next `times` batches."""
+    take, left = SqlAlchemyStore.log_batch, [times]
+
+    def log_batch(self, run_id, metrics, params, tags):
+        if metrics and left[0]:
+            left[0] -= 1
+            raise MlflowException("database is locked")
+        return take(self, run_id, metrics, params, tags)
+
+    monkeypatch.setattr(SqlAlchemyStore, "log_batch", log_batch)
+
+
+def test_metrics_that_mlflow_did_not_take_are_sent_again(empty_store, monkeypatch):
+    failing(monkeypatch, times=1)  # MLflow may send several batches as one: a second refusal could be of it again
+    result = run_stage(empty_store, identity(), None, log_three)
+    client = connect(empty_store)
+    (run,) = find_runs(client, result.digest)
+    assert run.info.status == "FINISHED"
+    for name in ("loss", "rate"):
+        assert [entry.step for entry in client.get_metric_history(run.info.run_id, name)] == [0, 1, 2]
+
+
+def test_a_stage_whose_metrics_cannot_be_kept_is_not_finished(empty_store, monkeypatch):
+    with monkeypatch.context() as patch:
+        failing(patch, times=1000)
+        with pytest.raises(MlflowException, match="database is locked"):
+            run_stage(empty_store, identity(), None, log_three)
+    client = connect(empty_store)
+    (run,) = find_runs(client, identity().digest)
+    assert run.info.status == "FAILED"
+    assert find_stage(empty_store, identity()) is None
+    run_stage(empty_store, identity(), None, log_three)
+    (run,) = find_runs(client, identity().digest)
+    assert run.info.status == "FINISHED"
+    assert [entry.step for entry in client.get_metric_history(run.info.run_id, "loss")] == [0, 1, 2]
+
+
+def test_a_cached_stage_leaves_the_run_that_ended_as_it_ended(empty_store):
+    first = run_stage(empty_store, identity(), None, log_three)
+    client = connect(empty_store)
+    (before,) = find_runs(client, first.digest)
+    time.sleep(0.01)
+    with track_pipeline(empty_store, identity(kind="pipelines")) as parent:
+        again = run_stage(empty_store, identity(), parent.run_id, log_three)
+        assert again.cached
+        with pytest.raises(KeyboardInterrupt):  # whoever asked for it is interrupted
+            run_stage(empty_store, identity(), parent.run_id, log_three)
+            raise KeyboardInterrupt
+    (after,) = find_runs(client, first.digest)
+    assert (after.info.status, after.info.end_time) == (before.info.status, before.info.end_time)
+    tags = client.get_run(parent.run_id).data.tags
+    assert tags["uplift.a-stage.run"] == before.info.run_id
+    assert tags["uplift.a-stage.digest"] == first.digest
+
+
+def test_two_pipelines_of_one_digest_at_once_have_a_run_each_and_end_each_as_it_ends(empty_store):
+    of = identity(kind="pipelines")
+    with track_pipeline(empty_store, of) as one:
+        with pytest.raises(ZeroDivisionError), track_pipeline(empty_store, of) as other:
+            assert other.run_id != one.run_id
+            raise ZeroDivisionError
+        status = one.client.get_run(one.run_id).info.status
+        assert status == "RUNNING"
+    assert one.client.get_run(one.run_id).info.status == "FINISHED"
+    assert one.client.get_run(other.run_id).info.status == "FAILED"
+    with track_pipeline(empty_store, of) as resumed:
+        assert resumed.run_id == other.run_id  # the failed one is taken up; the finished one is not
+
+
+def test_a_run_that_its_owner_finishes_while_another_pipeline_looks_for_one_stays_finished(empty_store, monkeypatch):
+    of, search = identity(kind="pipelines"), find_runs
+    owner = track_pipeline(empty_store, of)
+    first = owner.__enter__()
+
+    def search_and_then_it_ends(*arguments):
+        found = search(*arguments)
+        assert found[0].info.status == "RUNNING"
+        owner.__exit__(None, None, None)
+        return found
+
+    monkeypatch.setattr(tasks.tracking.runs, "find_runs", search_and_then_it_ends)
+    with track_pipeline(empty_store, of) as second:
+        assert second.run_id != first.run_id
+        assert first.client.get_run(first.run_id).info.status == "FINISHED"
+
+
+def test_a_decision_whose_process_was_killed_does_not_go_on_running_once_the_next_is_taken(empty_store):
+    killed = track_decision(empty_store, "promote", "promote 1 over baselines", {})
+    dead = killed.__enter__()
+    with track_decision(empty_store, "promote", "promote 1 over baselines", {}) as again:
+        assert again.client.get_run(dead.run_id).info.status == "FAILED"
+    assert again.client.get_run(again.run_id).info.status == "FINISHED"
+
+
+def test_another_store_of_the_same_mlflow_takes_up_nothing_of_this_one(empty_store, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{empty_store / 'mlflow.db'}")
+    of, here = identity(kind="pipelines"), tmp_path / "here"
+    with pytest.raises(ZeroDivisionError), track_pipeline(here, of) as failed:
+        raise ZeroDivisionError
+    with track_pipeline(tmp_path / "elsewhere", of) as other:
+        assert other.run_id != failed.run_id
+    with track_pipeline(here.rename(tmp_path / "moved"), of) as again:
+        assert again.run_id == failed.run_id
