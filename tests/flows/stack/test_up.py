@@ -188,7 +188,7 @@ def test_a_silent_run_crashes_and_a_late_nightly_run_is_notified(settings, clien
     before = automations.install(client, quick)
     assert automations.install(client, quick) == before
     nightly, other = (client.read_deployment_by_name(name) for name in ("pipeline/nightly", "convert/cpu"))
-    silent = client.create_flow_run_from_deployment(other.id, parameters={"clips": "0000"})
+    silent = client.create_flow_run_from_deployment(other.id, parameters={"clips": "silent"})
     client.set_flow_run_state(silent.id, Running(), force=True)
     emit_event("prefect.flow-run.heartbeat", {"prefect.resource.id": f"prefect.flow-run.{silent.id}"})
     late = client.create_flow_run_from_deployment(nightly.id)
