@@ -112,10 +112,10 @@ def prepare(server: str, settings: StackSettings) -> None:
     if settings.database_url:
         return _make_schema(settings.database_url, server)  # both servers name a table alembic_version
     database = settings.root / f"{server}.db"
-    if server == "mlflow" and not database.exists():
-        from tasks.mlflow_runs.runs import connect  # an import of seconds
+    if server == "mlflow":
+        from tasks.mlflow_runs.connection import connect  # an import of seconds
 
-        connect(settings.root)  # as commands without a server do: one can be used after the other
+        connect(settings.root)  # creates the database, and gives the runs of a copied store its new id
     try:
         with closing(sqlite3.connect(database, timeout=60)) as connection:
             connection.execute("PRAGMA journal_mode = WAL")
