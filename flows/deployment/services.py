@@ -19,6 +19,7 @@ from urllib.parse import quote
 from urllib.request import Request, urlopen
 
 from data_contracts.errors import InputError
+from data_contracts.store.sqlite import sqlite_uri
 from flows.deployment.settings import POOLS, ROOT, USER, StackSettings, read_settings, use_servers
 
 COMMON = {
@@ -68,7 +69,7 @@ def _prefect(settings: StackSettings) -> dict[str, str]:
         "PREFECT_UI_URL": settings.prefect_url,  # for links in notifications
         "PREFECT_UI_API_URL": "/api",
     }
-    url = f"sqlite+aiosqlite:///{settings.root / 'prefect.db'}"
+    url = sqlite_uri(settings.root / "prefect.db", "aiosqlite")
     if settings.database_url:
         url = settings.database_url.replace("postgresql:", "postgresql+asyncpg:", 1)
         variables["PREFECT_SERVER_DATABASE_SQLALCHEMY_CONNECT_ARGS_SEARCH_PATH"] = "prefect, public"
@@ -80,7 +81,7 @@ def _mlflow(settings: StackSettings) -> dict[str, str]:
     if url:
         url += f"{'&' if '?' in url else '?'}options={quote('-csearch_path=mlflow')}"
     return {
-        "MLFLOW_BACKEND_STORE_URI": url or f"sqlite:///{settings.root / 'mlflow.db'}?timeout=60",
+        "MLFLOW_BACKEND_STORE_URI": url or sqlite_uri(settings.root / "mlflow.db", timeout=60),
         "MLFLOW_ARTIFACTS_DESTINATION": settings.artifacts or str(settings.root / "mlartifacts"),
         "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(f"{host},{host}:*" for host in hosts),
         "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": ",".join(f"http://{host}:{port},https://{host}" for host in hosts),
@@ -106,15 +107,15 @@ def prepare(server: str, settings: StackSettings) -> None:
             file.unlink()  # the new file contains the present password, and no other user
         (settings.root / "mlflow-auth.ini").write_text(
             "[mlflow]\ndefault_permission = READ\nauth_cache_ttl_seconds = 3600\n"
-            f"database_uri = sqlite:///{str(settings.root / 'mlflow-auth.db').replace('%', '%%')}\n"
+            f"database_uri = {sqlite_uri(settings.root / 'mlflow-auth.db').replace('%', '%%')}\n"
         )
     if settings.database_url:
         return _make_schema(settings.database_url, server)  # both servers name a table alembic_version
     database = settings.root / f"{server}.db"
-    if server == "mlflow" and not database.exists():
-        from tasks.tracking.runs import connect  # an import of seconds
+    if server == "mlflow":
+        from tasks.tracking.connection import connect  # an import of seconds
 
-        connect(settings.root)  # as commands without a server do: one can be used after the other
+        connect(settings.root)  # creates the database, and gives the runs of a copied store its new id
     try:
         with closing(sqlite3.connect(database, timeout=60)) as connection:
             connection.execute("PRAGMA journal_mode = WAL")

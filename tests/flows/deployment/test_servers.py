@@ -17,6 +17,7 @@ from websockets.sync.client import connect
 
 from flows.deployment.settings import PASSWORD_FILE, ROOT
 from tests.flows.deployment.conftest import COMMAND, environment, request, services_of, stack, terminal_of, wait_for
+from tests.ports import free_ports
 
 OPEN_IN_MLFLOW = ("/health", "/api/3.0/mlflow/server-info", "/ajax-api/3.0/mlflow/server-info", "/static-files")
 
@@ -180,8 +181,8 @@ def test_a_wrong_password_is_one_line(settings):
         assert "Traceback" not in refused.stderr
 
 
+@pytest.mark.runs_last
 def test_kill_9_of_uplift_up_ends_all_services(running):
-    """The last test of this stack: it ends it."""
     settings, process = running
     services = services_of(process)
     assert len(services) >= 9
@@ -205,9 +206,13 @@ def _is_open(port: int) -> bool:
     return True
 
 
-def test_a_damaged_database_is_named_with_its_log_file(settings):
-    (settings.root / "prefect.db").write_bytes(b"no database" * 1000)
-    failed = uplift(settings, "up")
+def test_a_damaged_database_is_named_with_its_log_file(tmp_path):
+    store = tmp_path / "store"
+    store.mkdir()
+    (store / "prefect.db").write_bytes(b"no database" * 1000)
+    prefect, mlflow = free_ports(2)
+    shell = environment(tmp_path, prefect_port=prefect, mlflow_port=mlflow)
+    failed = subprocess.run([*COMMAND, "up"], cwd=ROOT, env=shell, capture_output=True, text=True)
     assert failed.returncode == 1
     assert "prefect.db is damaged (file is not a database). Restore a backup" in failed.stdout
-    assert str(settings.root / "logs" / "prefect.log") in failed.stdout
+    assert str(store / "logs" / "prefect.log") in failed.stdout
