@@ -137,7 +137,7 @@ def test_a_failing_process_is_an_error_with_what_it_wrote(windows_folder, tmp_pa
 
 START = """
 import sys
-sys.path[:0] = [{root!r}, {root!r} + "/tests/model"]
+sys.path[:0] = [{root!r}, {root!r} + "/tests/model/training"]
 from pathlib import Path
 from test_job import job, network, nothing, PARAMETERS
 from model.training.job import run_on_devices
