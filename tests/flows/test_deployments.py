@@ -65,7 +65,7 @@ def test_every_flow_has_its_deployment_with_the_presets_parameters(api, name, po
         assert set(found["parameter_openapi_schema"]["required"]) == {"reason", "who"}
         return
     if stage == "gc":
-        assert found["parameters"] == {"keep_last": 14, "yes": True}
+        assert found["parameters"] == {"keep_last": 14, "dry_run": False}
         assert [one["schedule"]["cron"] for one in found["schedules"]] == ["0 12 * * 0"]
         return
     assert found["parameters"]["parameters"] == (preset if stage == "pipeline" else preset[stage])
