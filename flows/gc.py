@@ -14,7 +14,7 @@ from tasks.maintenance.gc import collect
 
 @flow(name="gc", flow_run_name=name_flow_run)
 @described
-def gc(keep_last: int = 14, partials: bool = False, yes: bool = False, store: str | None = None) -> Any:
+def gc(keep_last: int = 14, partials: bool = False, dry_run: bool = True, store: str | None = None) -> Any:
     """Remove results that no kept pipeline run, version, alias, benchmark or running process needs.
 
     Parameters
@@ -23,17 +23,17 @@ def gc(keep_last: int = 14, partials: bool = False, yes: bool = False, store: st
         Number of pipeline runs, versions and lifted folders to keep.
     partials
         Also remove partial folders that interrupted trainings could resume.
-    yes
-        Remove. Default: only list what would be removed.
+    dry_run
+        Only list what would be removed.
 
     Returns
     -------
     dict
         Outcome of `tasks.maintenance.gc.collect`. The message of the final state has the totals.
     """
-    outcome = collect(default_store(store), keep_last, partials, dry_run=not yes)
+    outcome = collect(default_store(store), keep_last, partials, dry_run)
     rows = [{"kind": kind, **total} for kind, total in outcome["removed"].items()]
-    verb = "removed" if yes else "would be removed"
+    verb = "would be removed" if dry_run else "removed"
     message = f"{verb}: {len(outcome['items']):,} items, {outcome['bytes'] / 1e6:,.1f} MB"
     lines = [f"{message}; kept: {outcome['kept']}", *outcome["skipped"]]
     create_table_artifact(table=rows, key="gc", description="\n\n".join(lines))

@@ -84,9 +84,11 @@ def collect(store: Path, keep_last: int, every_partial: bool = False, dry_run: b
     store = store.resolve()
     if keep_last < 1:
         raise InputError(f"--keep-last {keep_last}: must be at least 1")
+    if not store.is_dir():
+        raise InputError(f"{store}: no such store")
+    client = tracking_client(store)  # creates nothing
     if not (store / ID_FILE).is_file():
         raise InputError(f"{store}: not a store (it has no file {ID_FILE})")
-    client = tracking_client(store)  # creates nothing
     if dry_run:
         has, needed, garbage = _mark(store, client, keep_last, every_partial)
         return _report(store, client, has, needed, garbage, keep_last) | {"dry_run": True}

@@ -65,7 +65,7 @@ def test_every_flow_has_a_deployment_with_the_preset_of_the_settings(api, name, 
         assert set(found["parameter_openapi_schema"]["required"]) == {"reason", "who"}
         return
     if stage == "gc":
-        assert found["parameters"] == {"keep_last": 14, "yes": True}
+        assert found["parameters"] == {"keep_last": 14, "dry_run": False}
         assert [one["schedule"]["cron"] for one in found["schedules"]] == ["0 12 * * 0"]
         return
     assert found["parameters"]["preset"] == "demo"

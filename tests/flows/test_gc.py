@@ -48,7 +48,7 @@ def test_gc_before_every_stage_of_a_pipeline_run_removes_nothing_that_it_may_use
     listed = gc(keep_last=1, store=str(empty_store), return_state=True)
     assert listed.message.startswith("would be removed: ")
     assert folders(second)["finetune"].exists()
-    state = gc(keep_last=1, yes=True, store=str(empty_store), return_state=True)
+    state = gc(keep_last=1, dry_run=False, store=str(empty_store), return_state=True)
     assert state.message.startswith("removed: ")
     for folder in folders(third).values():
         check_folder(folder)

@@ -113,7 +113,7 @@ def test_an_mlflow_that_cannot_be_read_is_reported_in_one_line_next_to_the_rest(
     assert not status.pipeline_runs
     assert len(mlflow_errors(status)) == 1
     assert status.disk["runs"]["count"] == 2
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://127.0.0.1:1/mlflow")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "unknown://server")
     assert "MLflow failed" in mlflow_errors(read_status(history.store))[0]
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///nowhere/mlflow.db")
     assert "does not exist" in mlflow_errors(read_status(history.store))[0]
