@@ -9,7 +9,7 @@ import pytest
 import data_contracts.store.folders
 from data_contracts.errors import InputError
 from data_contracts.parameters import CorruptionParameters, HeadKind, Objective, Runtime
-from model import training
+from model.training import loop as training
 from tasks.tracking.runs import connect, find_runs
 from tests.flows.typed import convert, evaluate, finetune, pretrain
 
