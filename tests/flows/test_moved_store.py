@@ -17,7 +17,8 @@ from prefect.settings import PREFECT_API_URL
 from data_contracts.store.sqlite import sqlite_uri
 from tasks.tracking.names import EXPERIMENT, MODEL_NAME, store_id
 from tests.flows.conftest import TINY
-from tests.flows.test_mlflow_server import serving
+from tests.ports import free_ports
+from tests.servers import serving
 from tests.tasks.lifting.formats.writing import alphapose, body, seen_by, triples
 
 CHAMPION = f"models:/{MODEL_NAME}@champion"
@@ -124,7 +125,8 @@ def test_a_server_on_a_copy_shows_and_stores_the_artifacts_of_the_copy(original,
     environment.pop("MLFLOW_TRACKING_URI", None)
     served = [*command, "--artifacts-destination", str(other / "mlartifacts")]
     uplift(other, ["lineage", f"models:/{MODEL_NAME}/1"])
-    with serving(served, "/health", tmp_path / "server.log", environment) as address:
+    port, second = free_ports(2)
+    with serving([*served, "--port", str(port)], port, "/health", tmp_path / "server.log", environment) as address:
         assert get(f"{address}/get-artifact?path=note.txt&run_uuid={run}") == b"the copy's"
         listed = json.loads(get(f"{address}/api/2.0/mlflow/artifacts/list?run_id={run}"))
         assert "note.txt" in [file["path"] for file in listed["files"]]
@@ -138,7 +140,8 @@ def test_a_server_on_a_copy_shows_and_stores_the_artifacts_of_the_copy(original,
         assert Path(client.download_artifacts(run, "note.txt", str(tmp_path))).read_text() == "the copy's"
         experiment = client.get_experiment_by_name(EXPERIMENT).experiment_id
         assert client.create_run(experiment).info.artifact_uri.startswith("uplift-store:/mlartifacts/")
-    with serving(command, "/health", tmp_path / "other-server.log", environment) as address:
+    log = tmp_path / "other-server.log"
+    with serving([*command, "--port", str(second)], second, "/health", log, environment) as address:
         assert get(f"{address}/get-artifact?path=note.txt&run_uuid={run}") == b"the copy's"
         with pytest.raises(MlflowException, match="start it with --artifacts-destination STORE/mlartifacts"):
             MlflowClient(tracking_uri=address).list_logged_model_artifacts(model)

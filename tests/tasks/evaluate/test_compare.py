@@ -147,5 +147,5 @@ def test_a_person_reads_scores_differences_and_where_they_lie(tmp_path, capsys):
     assert "person P5" in shown
     assert shown.index("person P5") < shown.index("person P0")  # the worst first
     assert (
-        json.loads(json.dumps(beside.model_dump(mode="json")))["contenders"][1]["difference"]["mpjpe_mm"]["units"] == 6
+        json.loads(json.dumps(beside.model_dump(mode="json")))["models"][1]["difference"]["mpjpe_mm"]["units"] == 6
     )
