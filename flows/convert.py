@@ -91,7 +91,7 @@ def _write_batches(clips: Path, folder: Path, parameters: ConvertParameters, wor
 def _run(
     workers: Workers, batches: list[int], size: int, arguments: dict[str, Any]
 ) -> Iterator[tuple[int, pd.DataFrame | Exception]]:
-    """Yield each finished batch with its counts, or with the error that killed its worker; `size` is in bytes."""
+    """Yield each finished batch with its counts, or with the error of its worker; `size`: bytes of all windows."""
     processes = min(workers.processes or usable_cores(), len(batches))
     if workers.dask is None and (processes == 1 or (workers.processes is None and size < WORTH_A_POOL)):
         for batch in batches:
