@@ -21,7 +21,7 @@ _FRAMES_AT_ONCE = 512  # float64 image coordinates of so many frames stay in the
 
 @dataclass(frozen=True)
 class Camera:
-    """Camera with `rotation` (3, 3), rows are its x, y, z axes in the world, and `position` (3,) in world metres."""
+    """Virtual camera: rows of `rotation` (3, 3) are its x, y, z axes in the world; `position` (3,) is in metres."""
 
     rotation: np.ndarray
     position: np.ndarray

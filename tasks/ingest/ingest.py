@@ -69,10 +69,7 @@ def ingest_clips(
     def write_clips(stage: Stage, tracked: TrackedRun) -> None:
         plan = planned or plan_reading(files, parameters)
         log = get_run_logger()
-        for file in plan.files if len(files) > 1 or files[0].clip_list else []:
-            log.info(f"{file.name}: {len(file.motions)} clips, clip list: {file.file.clip_list or 'not passed'}")
-        for line in plan.warnings:
-            log.warning(line)
+        _log_plan(plan)
         writer = _write_files(stage, plan, parameters, sum(status.st_size for status in before))
         for motion_file, status in zip(files, before, strict=True):
             _refuse_changed(motion_file.path, status)
@@ -99,6 +96,15 @@ def ingest_clips(
                 log.warning(line)
 
     return run_stage(store, identity, parent_run, write_clips)
+
+
+def _log_plan(plan: Plan) -> None:
+    """Log the clips and the clip list of each file, and the warnings of the plan."""
+    log = get_run_logger()
+    for file in plan.files if len(plan.files) > 1 or plan.files[0].file.clip_list else []:
+        log.info(f"{file.name}: {len(file.motions)} clips, clip list: {file.file.clip_list or 'not passed'}")
+    for line in plan.warnings:
+        log.warning(line)
 
 
 def _write_files(stage: Stage, plan: Plan, parameters: IngestParameters, size: int) -> ClipWriter:

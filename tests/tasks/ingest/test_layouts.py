@@ -57,8 +57,8 @@ def assert_clips(clips: list[np.ndarray], joints_first: list[np.ndarray]) -> Non
 @pytest.mark.parametrize("container", [list, tuple])
 @pytest.mark.parametrize("protocol", range(6))
 def test_a_list_of_arrays_is_read_with_every_protocol(protocol, container, clips, write):
-    motions, found = survey(write(container(clips), protocol=protocol))
-    assert_clips(found, clips)
+    motions, frames_first_clips = survey(write(container(clips), protocol=protocol))
+    assert_clips(frames_first_clips, clips)
     assert motions == [Motion(index, None, clip.shape) for index, clip in enumerate(clips)]
 
 
@@ -69,15 +69,15 @@ def test_a_list_of_frames_first_arrays_is_read(clips, write):
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 def test_the_arrays_of_an_npz_have_their_member_names(save, clips, tmp_path):
     save(tmp_path / "a.npz", walk=clips[0], run=clips[1], sit=clips[2])
-    motions, found = survey(tmp_path / "a.npz")
-    assert_clips(found, clips)
+    motions, frames_first_clips = survey(tmp_path / "a.npz")
+    assert_clips(frames_first_clips, clips)
     assert [motion.name for motion in motions] == ["walk", "run", "sit"]
 
 
 def test_the_arrays_and_stacks_of_a_dict_have_names(clips, write):
     stack = np.stack([clips[1], clips[1] * 2])
-    motions, found = survey(write({"walk": clips[0], 7: stack}))
-    assert_clips(found, [clips[0], *stack])
+    motions, frames_first_clips = survey(write({"walk": clips[0], 7: stack}))
+    assert_clips(frames_first_clips, [clips[0], *stack])
     assert [(motion.name, motion.array, motion.part) for motion in motions] == [
         ("walk", 0, None),
         ("7_0", 1, 0),
@@ -90,8 +90,8 @@ def test_an_npy_may_contain_one_clip_or_a_stack(frames_first, clips, tmp_path):
     stack = np.stack([clips[0], clips[0] * 1.1])
     for array, expected in ((clips[0], [clips[0]]), (stack, list(stack))):
         np.save(tmp_path / "a.npy", array.swapaxes(-3, -2) if frames_first else array)
-        motions, found = survey(tmp_path / "a.npy")
-        assert_clips(found, expected)
+        motions, frames_first_clips = survey(tmp_path / "a.npy")
+        assert_clips(frames_first_clips, expected)
         assert [motion.part for motion in motions] == ([None] if array.ndim == 3 else [0, 1])
 
 
@@ -110,8 +110,8 @@ def test_joints_may_have_descriptions_per_clip_or_for_all(clips, write, tmp_path
         "actions": ("x", "y", "z"),
         "fps": [50, 60.0, 120],
     }
-    motions, found = survey(write(described))
-    assert_clips(found, clips)
+    motions, frames_first_clips = survey(write(described))
+    assert_clips(frames_first_clips, clips)
     assert [(m.name, m.subject, m.action, m.fps) for m in motions] == [
         ("a", "S1", "x", 50.0),
         ("b", "S1", "y", 60.0),
@@ -125,8 +125,8 @@ def test_joints_may_have_descriptions_per_clip_or_for_all(clips, write, tmp_path
         action=np.array("walk"),
         fps=np.array([50, 25]),
     )
-    motions, found = survey(tmp_path / "a.npz")
-    assert_clips(found, list(stack))
+    motions, frames_first_clips = survey(tmp_path / "a.npz")
+    assert_clips(frames_first_clips, list(stack))
     assert [(m.part, m.name, m.subject, m.action, m.fps) for m in motions] == [
         (0, "", "S1", "walk", 50.0),
         (1, "", "S2", "walk", 25.0),
@@ -141,8 +141,8 @@ def test_videopose3d_files_have_subjects_actions_and_17_of_32_joints(clips, tmp_
     h36m[:, list(H36M_32_TO_17)] = clips[0].transpose(1, 0, 2)
     takes = {"S1": {"Walking 1": h36m}, "S9": {"Eating": [clips[1].transpose(1, 0, 2), clips[2].transpose(1, 0, 2)]}}
     np.savez_compressed(tmp_path / "data_3d_h36m.npz", positions_3d=takes)
-    motions, found = survey(tmp_path / "data_3d_h36m.npz")
-    assert_clips(found, clips)
+    motions, frames_first_clips = survey(tmp_path / "data_3d_h36m.npz")
+    assert_clips(frames_first_clips, clips)
     assert [(m.name, m.subject, m.action) for m in motions] == [
         ("S1_Walking 1", "S1", "Walking 1"),
         ("S9_Eating_0", "S9", "Eating"),
@@ -159,8 +159,8 @@ def test_amass_to_3dhpe_files_have_data_set_subject_sequence_and_rate(clips, tmp
     takes = {"s1": {"walk_poses": {"positions_3d": clips[0].transpose(1, 0, 2), "frame_rate": np.float64(120)}}}
     cameras = {"s1": np.zeros((4, 3))}
     np.savez(tmp_path / "CMU.npz", cameras=np.array(cameras), positions_3d=np.array(takes), metadata={"num_joints": 17})
-    (motion,), found = survey(tmp_path / "CMU.npz")
-    assert_clips(found, clips[:1])
+    (motion,), frames_first_clips = survey(tmp_path / "CMU.npz")
+    assert_clips(frames_first_clips, clips[:1])
     assert motion == Motion(1, None, (90, 17, 3), "CMU_s1_walk_poses", "CMU_s1", "", 120.0)
     assert is_amass_to_3dhpe(read_motion_file(tmp_path / "CMU.npz", Survey().add))
 
@@ -171,9 +171,11 @@ def test_only_takes_with_a_rate_are_amass_to_3dhpe(clips, write):
 
 
 def test_an_empty_clip_is_a_motion_for_the_quarantine(clips, write):
-    motions, found = survey(write([clips[0], np.zeros((0,)), np.zeros(5), np.zeros((2, 2)), clips[1][:, :0], clips[1]]))
+    motions, frames_first_clips = survey(
+        write([clips[0], np.zeros((0,)), np.zeros(5), np.zeros((2, 2)), clips[1][:, :0], clips[1]])
+    )
     assert [motion.shape for motion in motions] == [(17, 90, 3), (0,), (5,), (2, 2), (17, 0, 3), (17, 40, 3)]
-    assert [clip.shape for clip in found] == [(90, 17, 3), (0,), (5,), (2, 2), (0, 17, 3), (40, 17, 3)]
+    assert [clip.shape for clip in frames_first_clips] == [(90, 17, 3), (0,), (5,), (2, 2), (0, 17, 3), (40, 17, 3)]
 
 
 # Refused files

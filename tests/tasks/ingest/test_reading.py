@@ -286,10 +286,10 @@ def test_a_wrong_checksum_is_refused(kind, method, write_zip, walking):
     data = bytearray(path.read_bytes())
     data[data.rindex(b"PK\x01\x02") + 16] ^= 1
     path.write_bytes(data)
-    seen: list[np.ndarray] = []
+    arrays: list[np.ndarray] = []
     with pytest.raises(RefusedPickle, match=r"file\.npz!bad\.npy: refused at byte \d+: Bad CRC-32"):
-        read_motion_file(path, seen.append)
-    assert len(seen) == 1 or kind == "objects"  # whose arrays are passed on before the checksum is verified
+        read_motion_file(path, arrays.append)
+    assert len(arrays) == 1 or kind == "objects"  # whose arrays are passed on before the checksum is verified
 
 
 def test_a_flipped_bit_of_the_data_is_detected(write_zip, walking):

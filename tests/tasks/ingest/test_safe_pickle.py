@@ -120,14 +120,14 @@ def test_the_real_cmu_file_is_read_bit_for_bit():
 def test_each_array_is_passed_on_once_and_replaced_at_every_reference(protocol, write):
     second = POSES.astype("f4")
     tree = [POSES, {"again": POSES, "second": second}, np.array([second, [POSES]], dtype=object)]
-    seen: list[np.ndarray] = []
+    arrays: list[np.ndarray] = []
 
     def on_array(array: np.ndarray) -> str:
-        seen.append(array)
-        return f"array {len(seen)}"
+        arrays.append(array)
+        return f"array {len(arrays)}"
 
     first, held, objects = read_pickle(write(pickle.dumps(tree, protocol)), on_array)  # type: ignore[misc]
-    assert_same(seen, [POSES, second])
+    assert_same(arrays, [POSES, second])
     assert first == held["again"] == "array 1"
     assert held["second"] == "array 2"
     assert objects.tolist() == ["array 2", ["array 1"]]
