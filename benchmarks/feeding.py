@@ -43,7 +43,7 @@ from data_contracts.skeleton import LEFT_JOINTS, RIGHT_JOINTS
 from data_contracts.windows import to_arrow
 from model.data import streaming
 from model.data.loading import Windows, WindowTensors, load_windows
-from tasks.convert.cameras import draw_camera, see_windows, window_starts
+from tasks.convert.cameras import draw_camera, project_windows, window_starts
 from tasks.synthetic.motion import generate
 
 WINDOW, STRIDE, BATCH = 243, 81, 32
@@ -147,7 +147,7 @@ def write_windows(folder: Path, count: int, window: int = WINDOW, stride: int = 
         for clip_id, clip in enumerate(clips):
             poses = clip.transpose(1, 0, 2).astype(np.float32)
             camera = draw_camera(poses, clip_id, view, 0, 15.0, Projection.ORTHOGRAPHIC)
-            pieces.append(see_windows(poses, window_starts(len(poses), window, stride, True), window, camera))
+            pieces.append(project_windows(poses, window_starts(len(poses), window, stride, True), window, camera))
         arrays = {name: np.concatenate([piece[name] for piece in pieces])[:count] for name in pieces[0]}
         scale = arrays.pop("scale")
         rows = pd.DataFrame({"window_id": [f"{view}-{row}" for row in range(len(scale))], "scale": scale})

@@ -1,8 +1,8 @@
-"""Conversion of clips to H36M windows, in this process, in a pool of processes, or on a Dask cluster.
+"""Convert clips to H36M windows in this process, in a pool of processes, or on a Dask cluster.
 
-Few batches of clips are converted one after the other in this process. The place changes the speed, and not one bit of
-the files. (Threads would stop at three cores: the interpreter is locked for a third of a batch's time, at 243 frames
-for two fifths.)
+- A small number of batches is converted in this process, one after the other. The place does not change the files.
+- Processes instead of threads: a batch holds the interpreter lock for a third of its time (two fifths with windows of
+  243 frames), so threads would use at most three cores.
 """
 
 from collections.abc import Iterator
@@ -30,22 +30,28 @@ from tasks.stage_runs.progress import report_progress
 from tasks.stage_runs.tracked_stage import run_stage
 from tasks.tracking.runs import TrackedRun
 
-WORTH_A_POOL = 2 << 30  # bytes of windows; for fewer, starting processes takes longer than they save
-ATTEMPTS = 2  # at a batch whose worker dies
+WORTH_A_POOL = 2 << 30  # bytes of windows; below this, starting processes takes longer than they save
+ATTEMPTS = 2  # at a batch if its worker dies
 
 
 def convert_clips(
     store: Path, clips: Path, parameters: ConvertParameters, workers: Workers, parent_run: str | None = None
 ) -> StageResult:
-    """Convert every clip of a clip store to windows, and split the windows by group.
+    """Convert all clips of a clip store to windows, and split the windows by group.
 
     Parameters
     ----------
+    store
+        Root folder of the store.
     clips
         Folder of an ingest stage.
+    parameters
+        Parameters of the convert stage.
     workers
-        Where batches of clips are converted. The workers of a Dask cluster must reach the store and the Prefect server,
-        and have this package installed.
+        Processes or Dask cluster that convert batches of clips. The workers of a Dask cluster must reach the store and
+        the Prefect server, and have this package installed.
+    parent_run
+        Id of the MLflow run of the pipeline, if any.
     """
 
     def write_all(stage: Stage, tracked: TrackedRun) -> None:
@@ -60,7 +66,7 @@ def convert_clips(
 
 
 def _write_batches(clips: Path, folder: Path, parameters: ConvertParameters, workers: Workers) -> list[pd.DataFrame]:
-    """What `write_windows` counted in each batch; batches that die with a worker are done once more by new ones."""
+    """Return the counts of all batches; a batch whose worker died is repeated once by a new worker."""
     missing = set(range(count_batches(clips)))
     arguments = {"clips": clips, "folder": folder, "parameters": parameters}
     counts = []
@@ -68,7 +74,7 @@ def _write_batches(clips: Path, folder: Path, parameters: ConvertParameters, wor
         for _ in range(ATTEMPTS):
             for batch, outcome in _run(workers, sorted(missing), window_bytes(clips, parameters), arguments):
                 if isinstance(outcome, Exception):
-                    get_run_logger().warning(f"batch {batch} was lost with its worker: {outcome}")
+                    get_run_logger().warning(f"batch {batch} was lost because its worker died: {outcome}")
                     reason = outcome
                     continue
                 missing.remove(batch)
@@ -77,21 +83,15 @@ def _write_batches(clips: Path, folder: Path, parameters: ConvertParameters, wor
             if not missing:
                 return counts
     raise RuntimeError(
-        f"batches {sorted(missing)} of {clips} were lost with their workers {ATTEMPTS} times ({reason}); a worker that"
-        " is killed mostly lacks memory: use fewer with --set workers.processes=..., and run the same command again"
+        f"batches {sorted(missing)} of {clips} were lost {ATTEMPTS} times because their workers died ({reason}); the"
+        " usual cause is too little memory: pass a smaller --set workers.processes=N and run the same command again"
     ) from reason
 
 
 def _run(
     workers: Workers, batches: list[int], size: int, arguments: dict[str, Any]
 ) -> Iterator[tuple[int, pd.DataFrame | Exception]]:
-    """Each batch as it ends, with its counts, or with why its worker did not live to give them.
-
-    Parameters
-    ----------
-    size
-        Bytes of windows that all batches make.
-    """
+    """Yield each finished batch with its counts, or with the error of its worker; `size`: bytes of all windows."""
     processes = min(workers.processes or usable_cores(), len(batches))
     if workers.dask is None and (processes == 1 or (workers.processes is None and size < WORTH_A_POOL)):
         for batch in batches:
@@ -102,7 +102,7 @@ def _run(
         for future in as_completed(list(futures)):
             try:
                 outcome = future.result(raise_on_failure=False)
-            except Exception as lost:  # the pool's or the cluster's: what the task raises is returned
+            except Exception as lost:  # from the pool or the cluster: an error of the task is returned
                 yield futures[future], lost
                 continue
             if isinstance(outcome, BaseException) and not future.state.is_crashed():
@@ -112,12 +112,12 @@ def _run(
 
 @contextmanager
 def _dask(address: str) -> Iterator[TaskRunner[Any]]:
-    """The Dask cluster of that address, if it answers."""
+    """Connect to the Dask cluster at this address; raise InputError if it does not answer."""
     try:
         from prefect_dask import DaskTaskRunner
     except ImportError as error:
         raise InputError(
-            "workers.dask needs Dask, here and on the cluster's workers: pip install 'pose-uplift[dask]'"
+            "workers.dask needs Dask on this machine and on the cluster's workers: pip install 'pose-uplift[dask]'"
         ) from error
     with DaskTaskRunner(address=address, client_kwargs={"timeout": "5s"}) as runner:
         try:
@@ -129,7 +129,7 @@ def _dask(address: str) -> Iterator[TaskRunner[Any]]:
 
 @contextmanager
 def _one_server() -> Iterator[None]:
-    """Workers report to the server of this run, also where that is a temporary one: else each would start its own."""
+    """Set the URL of this run's Prefect server, even a temporary one, so that no worker starts its own server."""
     with get_client(sync_client=True) as client:
         url = str(client.api_url).rstrip("/")
     with temporary_settings({PREFECT_API_URL: url}):
@@ -139,14 +139,14 @@ def _one_server() -> Iterator[None]:
 def _warn_of_rates(rates: list[float], parameters: ConvertParameters) -> None:
     if parameters.fps is None and len(rates) > 1:
         get_run_logger().warning(
-            f"clips have {len(rates)} rates, {rates[0]:g} to {rates[-1]:g} frames per second: windows of"
-            f" {parameters.window} frames last differently long; --set convert.fps={rates[-1]:g} gives all one rate"
+            f"clips have {len(rates)} frame rates, {rates[0]:g} to {rates[-1]:g} frames per second, so windows of"
+            f" {parameters.window} frames have different durations; for one rate pass --set convert.fps={rates[-1]:g}"
         )
 
 
 def _warn_of_names(parameters: ConvertParameters) -> None:
     if parameters.split_by is not SplitBy.GROUPS and (parameters.val_groups or parameters.test_groups):
         get_run_logger().warning(
-            f"convert.val_groups and test_groups do nothing with convert.split_by={parameters.split_by}; to split by"
-            " them pass --set convert.split_by=groups"
+            f"convert.val_groups and convert.test_groups have no effect with convert.split_by={parameters.split_by};"
+            " to use them, pass --set convert.split_by=groups"
         )

@@ -28,7 +28,7 @@ import torch
 from data_contracts.parameters import Projection
 from data_contracts.windows import to_arrow
 from model.data.loading import WindowTensors
-from tasks.convert.cameras import draw_camera, see_windows, window_starts
+from tasks.convert.cameras import draw_camera, project_windows, window_starts
 from tasks.synthetic.motion import generate
 from tasks.tracking.runs import make_database
 
@@ -171,7 +171,7 @@ def _window_arrays() -> dict[str, list[dict[str, np.ndarray]]]:
         starts = window_starts(len(poses), 9, 9, True)
         of_clip = {"clip_id": np.full(len(starts), clip_id), "start": starts}
         of_clip |= {name: np.full(len(starts), getattr(camera, name)) for name in ("yaw_deg", "pitch_deg")}
-        arrays[split].append(see_windows(poses, starts, 9, camera) | of_clip)
+        arrays[split].append(project_windows(poses, starts, 9, camera) | of_clip)
     return arrays
 
 

@@ -1,10 +1,9 @@
-"""Virtual cameras: from a clip in the world to windows as one camera sees them.
+"""Draw virtual cameras, project clips, and cut the projected clips into windows.
 
-World: z up, metres. Camera: x right, y down, z forward. A camera stands upright before its clip, at a yaw and a small
-pitch drawn from (seed, clip, view), far enough back that the whole clip lies in front of it.
-
-What can be done once a frame is done once a frame (`see_clip`), though windows overlap; cutting a window is then a
-copy, and one pass that normalises. No BLAS: how it rounds depends on its threads, and windows are the same to the bit.
+- World: z up, metres. Camera: x right, y down, z forward. A camera is upright, has a yaw and a small pitch drawn from
+  (seed, clip, view), and is far enough away that the whole clip is in front of it.
+- `project_clip` computes each frame once, although windows overlap; a window is then a copy and one normalisation.
+- No BLAS: its rounding depends on the number of threads, and windows must be equal bit for bit.
 """
 
 from dataclasses import dataclass
@@ -15,14 +14,14 @@ from data_contracts.parameters import Projection
 from data_contracts.skeleton import NUM_JOINTS, PELVIS
 from data_contracts.windows import array_shapes
 
-NEAREST_METRES = 3.0  # between a perspective camera and the pelvis
+NEAREST_METRES = 3.0  # from a perspective camera to the nearest pelvis
 FARTHEST_METRES = 6.0
-_FRAMES_AT_ONCE = 512  # of float64 image coordinates, so that they stay in the cache between two passes
+_FRAMES_AT_ONCE = 512  # float64 image coordinates of so many frames stay in the CPU cache between two passes
 
 
 @dataclass(frozen=True)
 class Camera:
-    """`rotation` (3, 3): its rows are the camera's x, y, z axes in the world; `position` (3,) in world metres."""
+    """Virtual camera: rows of `rotation` (3, 3) are its x, y, z axes in the world; `position` (3,) is in metres."""
 
     rotation: np.ndarray
     position: np.ndarray
@@ -30,32 +29,32 @@ class Camera:
 
     @property
     def yaw_deg(self) -> float:
-        """Where it looks, from world x towards world y, in [0, 360)."""
+        """Return the viewing direction in the horizontal plane, from world x towards world y, in [0, 360)."""
         return float(np.rad2deg(np.arctan2(self.rotation[2, 1], self.rotation[2, 0])) % 360)
 
     @property
     def pitch_deg(self) -> float:
-        """How far it looks down, in (-90, 90)."""
+        """Return the downward angle of the viewing direction, in (-90, 90)."""
         return float(np.rad2deg(np.arcsin(-self.rotation[2, 2])))
 
     def to_camera(self, points: np.ndarray) -> np.ndarray:
-        """World points (..., 3) in camera axes, metres, float64; in memory all x, then all y, then all z."""
+        """Convert world points (..., 3) to camera axes: metres, float64, in memory all x, then all y, then all z."""
         x, y, z = (points[..., axis] - self.position[axis] for axis in range(3))
         return np.moveaxis(np.stack([row[0] * x + row[1] * y + row[2] * z for row in self.rotation]), 0, -1)
 
     def project(self, points: np.ndarray) -> np.ndarray:
-        """Camera points (..., 3) on the image (..., 2): metres (orthographic), or metres per metre of depth."""
+        """Project camera points (..., 3) to the image (..., 2): metres, or metres per metre of depth (perspective)."""
         if self.projection is Projection.ORTHOGRAPHIC:
             return points[..., :2]
         return points[..., :2] / points[..., 2:]
 
     def image_units_per_metre(self, depth: np.ndarray) -> np.ndarray:
-        """Image length of a metre at `depth` metres before the camera."""
+        """Return the image length of one metre at a distance of `depth` metres."""
         return np.ones_like(depth) if self.projection is Projection.ORTHOGRAPHIC else 1 / depth
 
 
 def rotation_matrix(yaw: float, pitch: float) -> np.ndarray:
-    """Axes (3, 3) of an upright camera that looks along `yaw` (radians from world x) and down by `pitch` (radians)."""
+    """Return the axes (3, 3) of an upright camera with `yaw` (radians from world x) and downward `pitch` (radians)."""
     forward = np.array([np.cos(yaw), np.sin(yaw), 0.0])
     right = np.array([np.sin(yaw), -np.cos(yaw), 0.0])
     down = np.array([0.0, 0.0, -1.0])
@@ -67,12 +66,18 @@ def rotation_matrix(yaw: float, pitch: float) -> np.ndarray:
 def draw_camera(
     poses: np.ndarray, clip_id: int, view: int, seed: int, max_pitch_deg: float, projection: Projection
 ) -> Camera:
-    """The camera of one view of one clip, a function of (seed, clip_id, view) and the clip's own extent.
+    """Draw the camera of one view of one clip; it depends only on (seed, clip_id, view) and the clip's extent.
 
     Parameters
     ----------
     poses
         (frames, 17, 3), world metres.
+    clip_id, view, seed
+        Seeds of the random generator.
+    max_pitch_deg
+        Largest pitch; the pitch is uniform in [-max, max].
+    projection
+        Orthographic or perspective.
     """
     random = np.random.default_rng([seed, clip_id, view])
     yaw = random.uniform(0, 2 * np.pi)
@@ -85,12 +90,12 @@ def draw_camera(
 
 
 @dataclass(frozen=True)
-class SeenClip:
-    """A clip as one camera sees it, frame by frame.
+class ProjectedClip:
+    """Frames of a clip, projected by one camera.
 
-    `image` (frames, 51) float64: x, y in the image and 1, joint by joint; `relative` (frames, 51) float32: x, y, z from
-    the pelvis, metres; `root` (frames, 3) float64: the pelvis, metres; `low`, `high` (2, frames) float64: the joints'
-    bounding box in the image.
+    `image` (frames, 51) float64: x and y in the image and 1, joint by joint; `relative` (frames, 51) float32: x, y, z
+    from the pelvis, metres; `root` (frames, 3) float64: the pelvis, metres; `low`, `high` (2, frames) float64: bounding
+    box of the joints in the image.
     """
 
     camera: Camera
@@ -101,29 +106,31 @@ class SeenClip:
     high: np.ndarray
 
 
-def see_clip(poses: np.ndarray, camera: Camera) -> SeenClip:
-    """The frames of a clip, poses (frames, 17, 3) in world metres, through one camera."""
-    seen = camera.to_camera(poses)
-    xy, root = camera.project(seen), seen[:, PELVIS]
-    image = np.ones(seen.shape)
+def project_clip(poses: np.ndarray, camera: Camera) -> ProjectedClip:
+    """Project all frames of a clip, poses (frames, 17, 3) in world metres."""
+    points = camera.to_camera(poses)
+    xy, root = camera.project(points), points[:, PELVIS]
+    image = np.ones(points.shape)
     image[..., :2] = xy
-    relative = (seen - root[:, None]).astype(np.float32, order="C")
+    relative = (points - root[:, None]).astype(np.float32, order="C")
     low, high = (np.ascontiguousarray(extreme.T) for extreme in (xy.min(axis=1), xy.max(axis=1)))
     joints = 3 * NUM_JOINTS
-    return SeenClip(camera, image.reshape(-1, joints), relative.reshape(-1, joints), root, low, high)
+    return ProjectedClip(camera, image.reshape(-1, joints), relative.reshape(-1, joints), root, low, high)
 
 
-def see_windows(poses: np.ndarray, starts: np.ndarray, window: int, camera: Camera) -> dict[str, np.ndarray]:
-    """Windows of one clip through one camera.
+def project_windows(poses: np.ndarray, starts: np.ndarray, window: int, camera: Camera) -> dict[str, np.ndarray]:
+    """Return windows of one clip, projected by one camera.
 
     Parameters
     ----------
     poses
         (frames, 17, 3), world metres; at least one frame.
     starts
-        (n,) first frame of each window. Frames past the end repeat the last one, with confidence 0.
+        (n,) first frame of each window. Frames after the end repeat the last frame with confidence 0.
     window
-        Frames of a window.
+        Length of a window in frames.
+    camera
+        Camera that projects the clip.
 
     Returns
     -------
@@ -132,46 +139,46 @@ def see_windows(poses: np.ndarray, starts: np.ndarray, window: int, camera: Came
         as in the window contract.
     """
     arrays = empty_windows(len(starts), window)
-    cut_windows(see_clip(poses, camera), starts, arrays)
+    cut_windows(project_clip(poses, camera), starts, arrays)
     return arrays
 
 
 def empty_windows(count: int, window: int) -> dict[str, np.ndarray]:
-    """Memory for `count` windows: the arrays of the window contract, and `scale` (count,)."""
+    """Allocate the arrays of the window contract for `count` windows, and `scale` (count,)."""
     shapes = {**array_shapes(window), "scale": ()}
     return {name: np.empty((count, *shape), dtype=np.float32) for name, shape in shapes.items()}
 
 
-def cut_windows(seen: SeenClip, starts: np.ndarray, out: dict[str, np.ndarray]) -> None:
-    """Write the windows that begin at `starts` (n,) into `out`, arrays of n windows as `empty_windows` makes them."""
+def cut_windows(clip: ProjectedClip, starts: np.ndarray, out: dict[str, np.ndarray]) -> None:
+    """Write the windows that begin at `starts` (n,) to `out`, the arrays of `empty_windows` for n windows."""
     count, window = out["root_3d"].shape[:2]
     frame = starts[:, None] + np.arange(window)  # (n, window)
-    padding = frame >= len(seen.root)
-    frame = np.minimum(frame, len(seen.root) - 1)
-    low, high = seen.low.take(frame, axis=1).min(axis=2), seen.high.take(frame, axis=1).max(axis=2)  # (2, n)
+    padding = frame >= len(clip.root)
+    frame = np.minimum(frame, len(clip.root) - 1)
+    low, high = clip.low.take(frame, axis=1).min(axis=2), clip.high.take(frame, axis=1).max(axis=2)  # (2, n)
     half = (high - low).max(axis=0) / 2  # (n,)
-    depth = seen.root[:, 2].take(frame).mean(axis=1)
-    out["scale"][:] = seen.camera.image_units_per_metre(depth) / half
-    out["root_3d"][:] = seen.root.take(frame, axis=0)
-    np.take(seen.relative, frame, axis=0, out=out["pose_3d"].reshape(count, window, -1), mode="clip")
+    depth = clip.root[:, 2].take(frame).mean(axis=1)
+    out["scale"][:] = clip.camera.image_units_per_metre(depth) / half
+    out["root_3d"][:] = clip.root.take(frame, axis=0)
+    np.take(clip.relative, frame, axis=0, out=out["pose_3d"].reshape(count, window, -1), mode="clip")
 
-    # x, y, 1 of every joint less (centre x, centre y, 0), times (1/half, 1/half, 1)
+    # (x, y, 1) of each joint minus (centre x, centre y, 0), times (1/half, 1/half, 1)
     centre = np.tile(np.stack([*(low + high) / 2, np.zeros(count)], axis=1), NUM_JOINTS)[:, None]  # (n, 1, 51)
     factor = np.tile(np.stack([1 / half, 1 / half, np.ones(count)], axis=1), NUM_JOINTS)[:, None]
     pose_2d = out["pose_2d"].reshape(count, window, -1)
     step = max(1, _FRAMES_AT_ONCE // window)
-    for some in (slice(first, first + step) for first in range(0, count, step)):
-        image = seen.image[frame[some]]  # (step, window, 51)
-        image -= centre[some]
-        np.multiply(image, factor[some], out=pose_2d[some], casting="same_kind")
+    for chunk in (slice(first, first + step) for first in range(0, count, step)):
+        image = clip.image[frame[chunk]]  # (step, window, 51)
+        image -= centre[chunk]
+        np.multiply(image, factor[chunk], out=pose_2d[chunk], casting="same_kind")
     if padding.any():
         out["pose_2d"][padding, :, 2] = 0
 
 
 def window_starts(frames: int, window: int, stride: int, pad: bool) -> np.ndarray:
-    """First frames of a clip's windows: every `stride`, and a last window aligned to the clip's end.
+    """Return the first frames of a clip's windows: one per `stride`, and a last window aligned to the clip's end.
 
-    A clip shorter than the window gives one window that starts at 0 (`pad`), or none.
+    A clip shorter than the window has one window that starts at 0 if `pad` is true, and no window otherwise.
     """
     if frames < window:
         return np.zeros(1 if pad else 0, dtype=np.int64)

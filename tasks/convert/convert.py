@@ -1,12 +1,9 @@
-"""Clips -> windows seen by virtual cameras, split by group, as Parquet.
+"""Convert clips to windows of virtual cameras, split by group, as Parquet.
 
-Notable decisions:
-- work is cut into batches of clips (the clip table's row groups). A batch writes one part per split, from its clips
-  alone, so that one worker or many, here or on a cluster, and a batch that is done twice, give the same bytes;
-- a part has another name until it is complete: a killed worker leaves nothing that counts;
-- windows are cut straight into the memory that is validated and written, `BYTES_AT_ONCE` of it: what a worker needs
-  does not grow with the number of views;
-- a worker writes windows alone: MLflow and matplotlib, which take seconds to import, are imported where they are used.
+- The unit of work is a batch of clips (a row group of the clip table). A batch writes one part per split from its own
+  clips only, so any number of workers, and a repeated batch, write the same bytes.
+- The memory of a worker does not grow with the number of views (`window_parts`).
+- Workers only write windows: MLflow and matplotlib take seconds to import, so the functions that use them import them.
 """
 
 from dataclasses import replace
@@ -28,7 +25,7 @@ from data_contracts.splits import SPLITS, split_groups
 from data_contracts.store.folders import Stage
 from data_contracts.store.manifests import read_manifest
 from data_contracts.windows import split_files
-from tasks.convert.cameras import draw_camera, empty_windows, see_clip, window_starts
+from tasks.convert.cameras import draw_camera, empty_windows, project_clip, window_starts
 from tasks.convert.window_parts import WindowParts
 from tasks.stage_runs.retries import RETRIED
 
@@ -39,12 +36,12 @@ COUNTS = ["clips", "too_short", "frames", "windows"]
 
 
 def count_batches(clips: Path) -> int:
-    """Batches that a clip store is converted in."""
+    """Return the number of batches of a clip store."""
     return parquet.ParquetFile(clips / CLIPS_FILE).num_row_groups
 
 
 def window_bytes(clips: Path, parameters: ConvertParameters) -> int:
-    """About how many bytes of windows a clip store becomes, at its clips' own rate."""
+    """Estimate the size of all windows in bytes, at the clips' own frame rate."""
     held_out = parameters.val_share + parameters.test_share
     views = held_out * parameters.views + (1 - held_out) * parameters.views_of("train")
     frames = read_manifest(clips)["counts"]["frames"] * views * parameters.window / parameters.stride
@@ -52,24 +49,35 @@ def window_bytes(clips: Path, parameters: ConvertParameters) -> int:
 
 
 def clip_rates(clips: Path) -> list[float]:
-    """Frames per second that occur in a clip store, ascending."""
+    """Return the distinct frame rates of a clip store, ascending."""
     return sorted(parquet.read_table(clips / CLIPS_FILE, columns=["fps"])["fps"].unique().to_pylist())
 
 
 @task(cache_policy=NO_CACHE, task_run_name="write-windows-{batch}", **RETRIED)
 def write_windows(clips: Path, folder: Path, batch: int, parameters: ConvertParameters) -> pd.DataFrame:
-    """Write the windows of one batch of clips: `folder/<split>/part-<batch>.parquet`.
+    """Write the windows of one batch of clips to `folder/<split>/part-<batch>.parquet`.
+
+    Parameters
+    ----------
+    clips
+        Folder of an ingest stage.
+    folder
+        Folder of the convert stage.
+    batch
+        Index of the batch.
+    parameters
+        Parameters of the convert stage.
 
     Returns
     -------
     pandas.DataFrame
-        `COUNTS` by (split, group): clips cut into windows, clips too short for one, their frames (each counted once, at
-        the windows' rate), and windows.
+        `COUNTS` by (split, group): clips cut into windows, clips that are too short, frames of the cut clips (each
+        counted once, at the frame rate of the windows), and windows.
 
     Raises
     ------
     InputError
-        A window breaks the contract; names window, check and value.
+        A window breaks the contract; the message contains window, column, value and check.
     """
     splits = split_groups(read_manifest(clips)["statistics"], parameters)
     rows = parquet.ParquetFile(clips / CLIPS_FILE).read_row_group(batch)
@@ -85,16 +93,17 @@ def write_windows(clips: Path, folder: Path, batch: int, parameters: ConvertPara
                 camera = draw_camera(
                     clip.poses, clip.clip_id, view, parameters.seed, parameters.max_pitch_deg, parameters.projection
                 )
-                parts.add(clip, split, view, see_clip(clip.poses, camera), starts)
-            kept = bool(len(starts))
-            counts.append((split, clip.group, kept, not kept, kept * len(clip.poses), len(starts) * views))
+                parts.add(clip, split, view, project_clip(clip.poses, camera), starts)
+            is_cut = bool(len(starts))
+            counts.append((split, clip.group, is_cut, not is_cut, is_cut * len(clip.poses), len(starts) * views))
     return pd.DataFrame(counts, columns=["split", "group", *COUNTS]).groupby(["split", "group"]).sum()
 
 
 def resample(clip: Clip, fps: float) -> Clip:
-    """The clip at another rate: poses at the times i / `fps` from its first frame, on the line between two frames.
+    """Resample a clip to another frame rate by linear interpolation at the times i / `fps` from its first frame.
 
-    Its last frame lies less than one new frame after the new last one. At its own rate a clip stays as it is.
+    The new last frame is less than one new frame before the old last frame. If the rate is equal, the clip is returned
+    unchanged.
     """
     if fps == clip.fps:
         return clip
@@ -109,24 +118,33 @@ def resample(clip: Clip, fps: float) -> Clip:
 
 
 def finish_windows(stage: Stage, tracked: "TrackedRun", counts: list[pd.DataFrame]) -> None:
-    """Sum up what the batches wrote into the stage, clear away what killed workers left, and show random windows.
+    """Write the counts of all batches to the stage, delete partial files of killed workers, and log random windows.
+
+    Parameters
+    ----------
+    stage
+        Convert stage with all parts written.
+    tracked
+        MLflow run of the stage.
+    counts
+        Return values of `write_windows`.
 
     Raises
     ------
     InputError
-        A split got clips but no window.
+        A split has clips but no window.
     """
     from tasks.figures.motion import window_sheet
 
-    for left in stage.folder.rglob("*.partial"):
-        left.unlink()
+    for partial in stage.folder.rglob("*.partial"):
+        partial.unlink()
     by_group = pd.concat(counts).groupby(level=["split", "group"]).sum()
     by_split = by_group.groupby(level="split").sum().reindex(SPLITS, fill_value=0)
     for split, groups in by_group.groupby(level="split"):
         if not groups["windows"].any():
             raise InputError(
                 f"no window in split {split}: its clips are shorter than convert.window={stage.parameters['window']};"
-                " use --set convert.short_clips=pad or a shorter window"
+                " pass --set convert.short_clips=pad or a smaller --set convert.window"
             )
     stage.counts |= {
         "windows": by_split["windows"].to_dict(),
@@ -140,14 +158,14 @@ def finish_windows(stage: Stage, tracked: "TrackedRun", counts: list[pd.DataFram
     }
     with TemporaryDirectory() as folder:
         sample = Path(folder) / "sample.parquet"
-        shown = next(split for split in SPLITS if by_split["windows"][split])
-        parquet.write_table(sample_windows(split_files(stage.folder, shown)), sample)
+        sampled_split = next(split for split in SPLITS if by_split["windows"][split])
+        parquet.write_table(sample_windows(split_files(stage.folder, sampled_split)), sample)
         tracked.log_figure(window_sheet(sample), "windows.png")
     tracked.set_tags({f"uplift.windows.{split}": count for split, count in by_split["windows"].items()})
 
 
 def sample_windows(files: list[Path], count: int = 12, seed: int = 0) -> arrow.Table:
-    """Random windows of all `files` together, or all there are; reads only the row groups that hold them."""
+    """Return `count` random windows of all `files`, or all if there are fewer; read only the row groups needed."""
     parts = [parquet.ParquetFile(file) for file in files]
     groups = [(part, group) for part in parts for group in range(part.num_row_groups)]
     ends = np.cumsum([part.metadata.row_group(group).num_rows for part, group in groups])

@@ -1,7 +1,7 @@
-"""The Parquet files that one batch of clips becomes, a part for every split that its people are in.
+"""Write the windows of one batch of clips as Parquet, one part per split.
 
-Windows are cut straight into the memory that is validated and written, `BYTES_AT_ONCE` of it; a part has another name
-until it is complete.
+- Windows are cut directly into the memory that is validated and written, `BYTES_AT_ONCE` at a time.
+- A part has a temporary name until it is complete.
 """
 
 import uuid
@@ -16,14 +16,14 @@ from pandera.errors import SchemaErrors
 from data_contracts.clips import Clip
 from data_contracts.errors import InputError
 from data_contracts.windows import SCALARS, to_arrow, validate, window_schema
-from tasks.convert.cameras import Camera, SeenClip, cut_windows, empty_windows
+from tasks.convert.cameras import Camera, ProjectedClip, cut_windows, empty_windows
 
 BYTES_AT_ONCE = 64 << 20
 ROW_GROUP_BYTES = 16 << 20
 
 
 class WindowParts:
-    """The parts of one batch: windows gather in memory, are validated together, and go to the file of their split."""
+    """Parts of one batch: collect windows in memory, validate them together, and write them to the part of a split."""
 
     def __init__(self, folder: Path, batch: int, window: int) -> None:
         self.folder, self.file, self.window = folder, f"part-{batch:05d}.parquet", window
@@ -48,13 +48,13 @@ class WindowParts:
             else:
                 partial.unlink()
 
-    def add(self, clip: Clip, split: str, view: int, seen: SeenClip, starts: np.ndarray) -> None:
-        """Cut one view of a clip into the windows that begin at `starts`."""
+    def add(self, clip: Clip, split: str, view: int, projected: ProjectedClip, starts: np.ndarray) -> None:
+        """Cut one view of a clip into windows that begin at `starts`."""
         while len(starts):
-            some, starts = np.split(starts, [len(self.arrays["scale"]) - self.filled])
-            end = self.filled + len(some)
-            cut_windows(seen, some, {name: array[self.filled : end] for name, array in self.arrays.items()})
-            self.views.append((clip, split, view, seen.camera, some))
+            fitting, starts = np.split(starts, [len(self.arrays["scale"]) - self.filled])
+            end = self.filled + len(fitting)
+            cut_windows(projected, fitting, {name: array[self.filled : end] for name, array in self.arrays.items()})
+            self.views.append((clip, split, view, projected.camera, fitting))
             self.filled = end
             if end == len(self.arrays["scale"]):
                 self._flush()
@@ -66,7 +66,7 @@ class WindowParts:
             validate(scalars, arrays)
         except SchemaErrors as error:
             raise InputError(f"{self.file}: windows break the contract: {_first_failures(scalars, error)}") from error
-        for split, rows in scalars.groupby("split", sort=False):  # clips come split by split: each is one block
+        for split, rows in scalars.groupby("split", sort=False):  # clips are sorted by split: each split is one block
             block = slice(rows.index[0], rows.index[-1] + 1)
             self._writer(str(split)).write_table(
                 to_arrow(rows, {name: array[block] for name, array in arrays.items()}),
@@ -97,7 +97,7 @@ class WindowParts:
 
 
 def _scalars_of(clip: Clip, split: str, view: int, camera: Camera) -> dict[str, Any]:
-    """What all windows of one view of a clip have in common."""
+    """Return the columns that all windows of one view of a clip share."""
     return {
         "clip_id": clip.clip_id,
         "group": clip.group,

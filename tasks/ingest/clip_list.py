@@ -1,10 +1,11 @@
-"""What is known of each clip: its name, who moves in it (its group), and at which rate.
+"""Assign a name, a group (the subject), an action and a frame rate to each clip.
 
-A row of the clip list says it, else the motion file itself. Where neither names a subject it is told from the clip's
-name: `ingest.group_pattern` found in it, or else the AMASS rule, DATASET_SUBJECT_... (`data_contracts.amass`). The rule
-applies to the names of a clip list, and to a file's own names where they begin with an AMASS data set; other clips are
-each a group of their own, and the warnings say so. Chunks of one recording share its name and so its group. A name that
-several files give is one group: the same person, as far as anyone can tell, and safe in a split if it is not.
+- The clip list has priority over the motion file. If neither contains a subject, the clip's name determines it: by
+  `ingest.group_pattern`, or by the AMASS rule DATASET_SUBJECT_... (`data_contracts.amass`). The AMASS rule applies to
+  names from a clip list, and to names from a motion file if they begin with an AMASS data set.
+- A clip without a subject is a group of its own, and a warning reports it. Chunks of one recording share a name and
+  therefore a group.
+- Clips with one group name in several files are one group: if the subjects differ, the split is still safe.
 """
 
 from collections import Counter
@@ -25,7 +26,7 @@ _MOST_BYTES = 64 * 2**20  # 500,000 clips
 
 @dataclass(frozen=True)
 class ClipLabel:
-    """What stands beside a clip's poses; `frames` is what the clip list says of its length."""
+    """Metadata of one clip; `frames` is its length according to the clip list, or None."""
 
     name: str
     group: str
@@ -37,49 +38,59 @@ class ClipLabel:
 
 @dataclass(frozen=True)
 class Labels:
-    """A label for every clip of a file, in its order; how many do not say who moves, and how many do by their name."""
+    """Labels of all clips of a file, in file order.
+
+    `without_subject` counts clips without a subject, `subject_from_name` clips whose name determined the subject.
+    """
 
     clips: list[ClipLabel]
-    unknown: int
-    told: int
+    without_subject: int
+    subject_from_name: int
 
 
 def datasets(clips: Sequence[ClipLabel]) -> dict[str, str | None]:
-    """AMASS data set of each group; None where its names tell none, or more than one."""
-    found: dict[str, set[str | None]] = {}
+    """Return the AMASS data set of each group, or None if its clip names contain no data set or several."""
+    of_group: dict[str, set[str | None]] = {}
     for clip in clips:
-        found.setdefault(clip.group, set()).add(clip.dataset)
-    return {group: next(iter(sets)) if len(sets) == 1 else None for group, sets in sorted(found.items())}
+        of_group.setdefault(clip.group, set()).add(clip.dataset)
+    return {group: next(iter(sets)) if len(sets) == 1 else None for group, sets in sorted(of_group.items())}
 
 
 def label_clips(motions: list[Motion], clip_list: Path | None, parameters: IngestParameters, first: int = 0) -> Labels:
-    """Names, groups and rates of the motions of a file.
+    """Return the labels of a file's motions.
 
     Parameters
     ----------
+    motions
+        Motions of the file, in file order.
+    clip_list
+        CSV with one row per motion, in the same order. If None, the file and the names are the only sources.
+    parameters
+        `fps`, `group_by` and `group_pattern` are used.
     first
-        Clips in the files before this one: those that nothing names are numbered through all files.
+        Number of clips in the files before this one; clips without a name are numbered across all files.
 
     Raises
     ------
     InputError
-        The clip list is no clip list, has other clips than the file, or a value that is no number.
+        The clip list is not readable, does not match the motion file, or contains an invalid number.
     """
     table = None if clip_list is None else _read(clip_list)
     if table is not None and len(table) != len(motions):
         raise InputError(
-            f"{clip_list} has {len(table)} rows, the motion file {len(motions)} clips: they do not belong together"
+            f"{clip_list} has {len(table)} rows, but the motion file has {len(motions)} clips:"
+            " they do not belong together"
         )
     rows = [{}] * len(motions) if table is None else table.to_dict("records")
-    clips, unknown, told = [], 0, 0
+    clips, without_subject, from_name = [], 0, 0
     for index, (motion, row) in enumerate(zip(motions, rows, strict=True)):
         name = _valid(row.get("fname") or motion.name or f"clip_{first + index:06d}")
         dataset = dataset_of(name)
         subject = _valid(row.get("subject") or motion.subject or "")
         if not subject and (table is not None or parameters.group_pattern or dataset):
             subject = subject_of(name, parameters.group_pattern)
-            told += 1
-        unknown += not subject
+            from_name += 1
+        without_subject += not subject
         group = {
             GroupBy.SUBJECT: subject or name,
             GroupBy.RECORDING: name,
@@ -98,30 +109,28 @@ def label_clips(motions: list[Motion], clip_list: Path | None, parameters: Inges
                 dataset=dataset,
             )
         )
-    return Labels(clips, unknown, told)
+    return Labels(clips, without_subject, from_name)
 
 
 def label_warnings(files: Mapping[str, Labels], parameters: IngestParameters) -> list[str]:
-    """What a person should know before trusting a split by group; `files` by the names that messages give them."""
+    """Return warnings about groups that may not be subjects; keys of `files` are the file names for messages."""
     clips = [clip for labels in files.values() for clip in labels.clips]
     lines = _same_group_in_several(files)
     if parameters.group_by is not GroupBy.SUBJECT:
-        return [f"groups are {parameters.group_by}s, not people: one person may stand in two splits", *lines]
-    unknown, told = (
-        {name: getattr(labels, what) for name, labels in files.items() if getattr(labels, what)}
-        for what in ("unknown", "told")
-    )
-    if unknown:
+        return [f"groups are {parameters.group_by}s, not subjects: one subject may be in two splits", *lines]
+    without_subject = {name: labels.without_subject for name, labels in files.items() if labels.without_subject}
+    from_name = {name: labels.subject_from_name for name, labels in files.items() if labels.subject_from_name}
+    if without_subject:
         lines.append(
-            f"groups are not people: {sum(unknown.values())} of {len(clips)} clips{_in(unknown, files)} do not say who"
-            " moves, each is its own group, and one person may stand in two splits; pass a clip list with a column"
-            " subject, or ingest.group_pattern"
+            f"groups are not subjects: {sum(without_subject.values())} of {len(clips)} clips"
+            f"{_in(without_subject, files)} have no subject; each clip is its own group, and one subject may be in two"
+            " splits; pass a clip list with a column subject, or --set ingest.group_pattern=REGEX"
         )
-    if told:
+    if from_name:
         lines.append(
-            f"the subjects of {sum(told.values())} of {len(clips)} clips{_in(told, files)} were told from their names"
-            f" ({len({clip.group for clip in clips})} groups in all); see them in the manifest, and pass --set"
-            " ingest.group_pattern=REGEX if they are not people"
+            f"the subjects of {sum(from_name.values())} of {len(clips)} clips{_in(from_name, files)} were derived from"
+            f" clip names ({len({clip.group for clip in clips})} groups in all); check the groups in the manifest, and"
+            " pass --set ingest.group_pattern=REGEX if they are not subjects"
         )
     return lines
 
@@ -134,13 +143,13 @@ def _same_group_in_several(files: Mapping[str, Labels]) -> list[str]:
     several = {group: of_file for group, of_file in sorted(counts.items()) if len(of_file) > 1}
     if not several:
         return []
-    shown = [
+    listed = [
         f"{group} ({some([f'{clips} in {name}' for name, clips in of_file.items()])})"
         for group, of_file in several.items()
     ]
     return [
-        f"{len(several)} group(s) of the same name in several files are taken for one person each, with clips:"
-        f" {some(shown)}; give them other names in the clip lists if they are not"
+        f"{len(several)} group name(s) occur in several files, and each is treated as one subject; clips:"
+        f" {some(listed)}; if they are different subjects, rename them in the clip lists"
     ]
 
 
@@ -150,19 +159,19 @@ def _in(some_files: Mapping[str, int], files: Mapping[str, Labels]) -> str:
 
 def _read(path: Path) -> pd.DataFrame:
     if path.stat().st_size > _MOST_BYTES:
-        raise InputError(f"{path}: a clip list has at most {_MOST_BYTES >> 20} MiB")
+        raise InputError(f"{path}: the clip list is larger than {_MOST_BYTES >> 20} MiB")
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True)
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: not a readable clip list ({' '.join(str(error).split())})") from error
     table = table.rename(columns=str.strip).apply(lambda column: column.str.strip())  # MotionBERT writes `a , b , c`
     if "fname" not in table:
-        raise InputError(f"{path}: a clip list needs a column fname; found {', '.join(table.columns)}")
+        raise InputError(f"{path}: the clip list has no column fname; its columns are {', '.join(table.columns)}")
     return table.reindex(columns=["fname", *_COLUMNS], fill_value="")
 
 
 def _valid(text: str) -> str:
-    """A text that can be stored; lone surrogates, which numpy and pickle allow, are escaped."""
+    """Escape lone surrogates, which numpy and pickle allow but UTF-8 cannot store."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
@@ -171,6 +180,7 @@ def _number(value: object, where: str, column: str) -> float:
         number = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         number = -1.0
+    bound = " and at most 1000" if column == "fps" else ""
     if not 0 <= number < 1e9 or (column == "fps" and not 0 < number <= 1000):
-        raise InputError(f"{where}: {column} is {value!r}; expected a number above 0")
+        raise InputError(f"{where}: {column} is {value!r}; expected a number above 0{bound}")
     return number

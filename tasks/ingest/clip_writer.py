@@ -1,7 +1,7 @@
-"""The second pass over motion files: arrays in, checked clips out, a batch at a time.
+"""Write the clips of motion files during the second pass: check each batch, then write it as Parquet.
 
-While a batch is read, the one before is checked and the one before that written, each by a thread of its own: three
-batches (of 27 MB) and one array are in memory.
+Reading, checking and writing run in three threads on successive batches, so three batches (27 MB each) and one array
+are in memory.
 """
 
 from collections.abc import Callable
@@ -35,12 +35,12 @@ from tasks.ingest.evidence import to_world
 from tasks.ingest.plan import FilePlan, Plan
 
 FRAMES_PER_ROW_GROUP = 16_384
-ROW_GROUPS_PER_BATCH = 8  # a table of summaries has a cost of its own, however few its rows
+ROW_GROUPS_PER_BATCH = 8  # a table of summaries has a fixed cost, so batches are large
 _PARENT, _CHILD = (np.array(side) for side in zip(*BONES, strict=True))
 
 
 class ClipWriter:
-    """Writes `clips.parquet`, and keeps count of what did not go there; `finish` writes `quarantine.csv`."""
+    """Write accepted clips to `clips.parquet` and, at `finish`, the faults of the others to `quarantine.csv`."""
 
     def __init__(self, folder: Path, plan: Plan, parameters: IngestParameters) -> None:
         self.folder, self.plan, self.parameters = folder, plan, parameters
@@ -48,7 +48,7 @@ class ClipWriter:
         self.batch: list[Clip] = []
         self.seen = SeenClips()
         self.faults: list[pd.DataFrame] = []
-        self.kept: list[dict[str, Any]] = []
+        self.accepted: list[dict[str, Any]] = []
         self.skeletons: dict[tuple[int, ...], set[str]] = {}
 
     def __enter__(self) -> "ClipWriter":
@@ -56,13 +56,13 @@ class ClipWriter:
         self.parquet = parquet.ParquetWriter(
             self.output, CLIP_SCHEMA, compression="none", use_dictionary=False, write_statistics=False
         )
-        self.checking, self.writing = _OneBehind("check-clips"), _OneBehind("write-clips")
+        self.checking, self.writing = _BackgroundStep("check-clips"), _BackgroundStep("write-clips")
         return self
 
     def __exit__(self, exception_type: type[BaseException] | None, *_: object) -> None:
         try:
             if exception_type is None:
-                self._hand_over()
+                self._submit_batch()
                 self.checking.wait()
                 self.writing.wait()
         finally:
@@ -72,14 +72,14 @@ class ClipWriter:
             self.output.close()
 
     def begin(self, file: FilePlan) -> None:
-        """The arrays that `add` takes from here on are those of this file."""
+        """Start a file: the arrays passed to `add` from now on belong to it."""
         self.file, self.arrays_seen = file, 0
         self.by_array: dict[int, list[int]] = {}
         for row, motion in enumerate(file.motions):
             self.by_array.setdefault(motion.array, []).append(row)
 
     def add(self, array: np.ndarray) -> tuple[int, int]:
-        """Take the next array of the file; returns its clips and their frames."""
+        """Add the next array of the file, and return the numbers of its clips and of their frames."""
         clips = frames = 0
         for row in self.by_array.get(self.arrays_seen, ()):
             clip = self._clip(row, array)
@@ -87,7 +87,7 @@ class ClipWriter:
             self.batch.append(clip)
             self.batch_values += clip.poses.size
             if self.batch_values >= ROW_GROUPS_PER_BATCH * FRAMES_PER_ROW_GROUP * NUM_JOINTS * 3:
-                self._hand_over()
+                self._submit_batch()
         self.arrays_seen += 1
         return clips, frames
 
@@ -98,30 +98,30 @@ class ClipWriter:
         poses = to_world(poses, self.parameters.unit, self.parameters.up, plan.legs_first_left)
         if label.frames not in (None, len(poses)):
             raise InputError(
-                f"{plan.file.clip_list}: row {row} ({label.name}) says {label.frames} frames, {plan.file.path} has"
-                f" {len(poses)}: they do not belong together"
+                f"{plan.file.clip_list}: row {row} ({label.name}) has clip_len {label.frames}, but the clip in"
+                f" {plan.file.path} has {len(poses)} frames: they do not belong together"
             )
         return Clip(plan.first + row, label.name, label.group, label.action, label.fps, poses)
 
-    def _hand_over(self) -> None:
+    def _submit_batch(self) -> None:
         batch, self.batch, self.batch_values = self.batch, [], 0
         if batch:
-            self.checking.hand(self._check, batch)
+            self.checking.submit(self._check, batch)
 
     def _check(self, batch: list[Clip]) -> None:
-        summaries = summarise(batch, self.seen)  # in few, long operations: each waits for the thread that reads
+        summaries = summarise(batch, self.seen)  # few, long operations: each one waits for the GIL
         faults = pd.concat([find_faults(summaries), self._too_short(batch)]).astype({"clip_id": int})
         broken = set(faults["clip_id"])
         files = [self.plan.files[self.plan.file_of(clip_id)].name for clip_id in faults["clip_id"]]
         names = [self.plan.clips[clip_id].name for clip_id in faults["clip_id"]]
         self.faults.append(faults.assign(file=files, name=names)[list(QUARANTINE_COLUMNS)])
         summary = {clip.clip_id: row for clip, row in zip(batch, summaries, strict=True)}
-        kept = [clip for clip in batch if clip.clip_id not in broken]
-        self.writing.hand(self._write, kept, summary)
-        for clip in kept:
+        accepted = [clip for clip in batch if clip.clip_id not in broken]
+        self.writing.submit(self._write, accepted, summary)
+        for clip in accepted:
             row = summary[clip.clip_id]
             frames = len(clip.poses)
-            self.kept.append(
+            self.accepted.append(
                 {
                     "file": self.plan.file_of(clip.clip_id),
                     "group": clip.group,
@@ -131,7 +131,7 @@ class ClipWriter:
                     "speed_max": row["speed_max"],
                 }
             )
-        self._note_skeletons(kept)
+        self._note_skeletons(accepted)
 
     def _write(self, clips: list[Clip], summary: dict[int, dict[str, float | int]]) -> None:
         for group in _row_groups(clips):
@@ -155,40 +155,46 @@ class ClipWriter:
             self.skeletons.setdefault(tuple(limbs_mm), set()).add(clip.group)
 
     def finish(self) -> None:
-        """Write the quarantine file; refuse files of which too many clips, taken together, or all stand there."""
+        """Write the quarantine file.
+
+        Raises
+        ------
+        InputError
+            Too many clips of all files together break the contract, or no clip is accepted.
+        """
         faults, clips, files = pd.concat(self.faults), len(self.plan.clips), self.plan.files
         broken = faults[faults["check"] != "min_frames"].drop_duplicates("clip_id")
         where = str(files[0].file.path) if len(files) == 1 else some([file.name for file in files])
         if len(broken) > self.parameters.max_quarantined * clips:
             counts = broken["file"].value_counts()
-            of = "" if len(files) == 1 else f", {counts.iloc[0]} of them of {counts.index[0]}"
+            most = "" if len(files) == 1 else f", {counts.iloc[0]} of them of {counts.index[0]}"
             raise InputError(
-                f"{where}: {len(broken)} of {clips} clips break the clip contract{of}, more than"
-                f" ingest.max_quarantined={self.parameters.max_quarantined:g} allows: {_digest_of_faults(faults)}"
+                f"{where}: {len(broken)} of {clips} clips break the clip contract{most}, more than"
+                f" ingest.max_quarantined={self.parameters.max_quarantined:g} allows: {_describe_faults(faults)}"
             )
-        if not self.kept:
-            raise InputError(f"{where}: no clip is left; {_digest_of_faults(faults)}")
+        if not self.accepted:
+            raise InputError(f"{where}: all clips are in quarantine; {_describe_faults(faults)}")
         written = faults.assign(**{column: faults[column].map(csv_text) for column in ("file", "name")})
         written.to_csv(self.folder / QUARANTINE_FILE, index=False)
 
     def counts(self) -> dict[str, int]:
-        """Clips and frames written, and clips that stand in the quarantine file."""
-        frames = sum(row["frames"] for row in self.kept)
-        return {"clips": len(self.kept), "frames": frames, "quarantined": len(self.plan.clips) - len(self.kept)}
+        """Return the numbers of clips and frames written, and of clips in the quarantine file."""
+        frames = sum(row["frames"] for row in self.accepted)
+        return {"clips": len(self.accepted), "frames": frames, "quarantined": len(self.plan.clips) - len(self.accepted)}
 
     def warnings(self) -> list[str]:
-        """Files of which nothing is left, and groups that may be one person."""
-        gone = [file for file in self._files() if not file["clips"]]
-        lines = [f"{file['file']}: none of its {file['quarantined']} clips is left" for file in gone]
+        """Return warnings about files without an accepted clip, and about groups that may be one subject."""
+        empty = [file for file in self._files() if not file["clips"]]
+        lines = [f"{file['file']}: all {file['quarantined']} clips are in quarantine" for file in empty]
         if self.parameters.group_by is GroupBy.SUBJECT:
             lines += [
-                f"groups {', '.join(groups)} have the same bone lengths: they may be one person under several names"
+                f"groups {', '.join(groups)} have the same bone lengths: they may be one subject with several names"
                 for groups in self._shared_skeletons()
             ]
         return lines
 
     def statistics(self) -> dict[str, Any]:
-        """Files and groups with their clips, data sets, stature in metres, broken checks, groups of one skeleton."""
+        """Return files, groups with clip counts and data sets, stature (m), broken checks and shared skeletons."""
         table, faults = self.table(), pd.concat(self.faults)
         groups = table["group"].value_counts().sort_index().to_dict()
         stature = {name: round(float(getattr(table["stature"], name)()), 3) for name in ("min", "median", "max")}
@@ -203,7 +209,7 @@ class ClipWriter:
         }
 
     def _files(self) -> list[dict[str, Any]]:
-        kept = np.bincount([row["file"] for row in self.kept], minlength=len(self.plan.files)).tolist()
+        accepted = np.bincount([row["file"] for row in self.accepted], minlength=len(self.plan.files)).tolist()
         return [
             {
                 "file": plan.name,
@@ -213,25 +219,25 @@ class ClipWriter:
                 "clips": clips,
                 "quarantined": len(plan.motions) - clips,
             }
-            for plan, clips in zip(self.plan.files, kept, strict=True)
+            for plan, clips in zip(self.plan.files, accepted, strict=True)
         ]
 
     def _shared_skeletons(self) -> list[list[str]]:
         return [sorted(shared) for shared in self.skeletons.values() if len(shared) > 1]
 
     def table(self) -> pd.DataFrame:
-        """One row per clip kept: group, frames, seconds, stature (m), speed_max (m/s)."""
-        return pd.DataFrame(self.kept)
+        """Return one row per accepted clip: file, group, frames, seconds, stature (m), speed_max (m/s)."""
+        return pd.DataFrame(self.accepted)
 
 
-class _OneBehind:
-    """A thread that works on what it was handed last; to hand it more waits until it is done, and raises its errors."""
+class _BackgroundStep:
+    """A thread with at most one pending job; `submit` first waits for the previous job and raises its error."""
 
     def __init__(self, name: str) -> None:
         self._executor = ThreadPoolExecutor(1, name)
         self._pending: Future[None] | None = None
 
-    def hand(self, work: Callable[..., None], *arguments: object) -> None:
+    def submit(self, work: Callable[..., None], *arguments: object) -> None:
         self.wait()
         self._pending = self._executor.submit(work, *arguments)
 
@@ -245,7 +251,7 @@ class _OneBehind:
 
 
 def _row_groups(clips: list[Clip]) -> list[list[Clip]]:
-    """Clips in order, cut where a row group is full."""
+    """Divide clips into row groups, in order."""
     groups: list[list[Clip]] = []
     frames = FRAMES_PER_ROW_GROUP
     for clip in clips:
@@ -257,8 +263,8 @@ def _row_groups(clips: list[Clip]) -> list[list[Clip]]:
     return groups
 
 
-def _digest_of_faults(faults: pd.DataFrame) -> str:
-    """The most frequent checks, each with one clip and its value."""
+def _describe_faults(faults: pd.DataFrame) -> str:
+    """Describe each broken check: its number of clips, and one clip with value and bound."""
     lines = []
     for check, rows in faults.groupby("check", sort=False):
         first = rows.iloc[0]

@@ -1,7 +1,7 @@
-"""What the bodies in a file say about it: its unit, the axis they stand along, and which of their legs comes first.
+"""Measure the bodies of a file, and check its unit, its up axis and the order of its legs.
 
-The first pass over a file samples a few frames of each clip and reduces them, a batch at a time, to a row of numbers.
-What was declared is held against the medians: a file in millimetres is told from one of broken clips, and y from z.
+The first pass samples a few frames of each clip and reduces them, batch by batch, to one row of numbers. The medians
+are compared with the declared unit and axis, so a file in millimetres is distinguished from a file of broken clips.
 """
 
 from collections.abc import Sequence
@@ -17,22 +17,22 @@ from tasks.ingest.axes import JOINT_COUNTS, to_frames_first
 from tasks.ingest.layouts import ArrayRef, Motion, is_stack
 
 METRES = {"m": 1.0, "cm": 0.01, "mm": 0.001}
-BODIES = (0.6, 2.6)  # metres along the bones, as the clip contract has it
+BODIES = (0.6, 2.6)  # metres along the bones, as in the clip contract
 AXES = ("x", "y", "z", "-x", "-y", "-z")
-SAME_AXIS = 0.6  # share of the clips that must stand along one axis for it to be evidence
+SAME_AXIS = 0.6  # minimum share of upright clips along one axis for a decision
 
-# The joint that stands in each place once the legs are exchanged: SPIN's J_regressor_h36m, and with it AMASS-to-3DHPE,
-# gives the left leg as joints 1-3 and the right one as 4-6, though the arms follow Human3.6M.
-LEGS_EXCHANGED = (0, 4, 5, 6, 1, 2, 3, *range(7, 17))
+# Joint order with the legs swapped. SPIN's J_regressor_h36m, and therefore AMASS-to-3DHPE, has the left leg as joints
+# 1-3 and the right leg as joints 4-6, although its arms follow Human3.6M.
+SWAPPED_LEGS = (0, 4, 5, 6, 1, 2, 3, *range(7, 17))
 
 _FRAMES = 8
 _BATCH = 256
-_VALUES_KEPT = 2**20  # bytes of an array with one axis, such as fps by clip
+_MOST_VALUES = 2**20  # bytes; a shorter 1-d array, e.g. fps per clip, keeps its values
 _PARENT, _CHILD = (np.array(side) for side in zip(*BONES, strict=True))
 
 
 class Survey:
-    """The first pass over a file: `add` takes its arrays, `evidence` tells what those that are motions say."""
+    """Measurements of a file's arrays: `add` samples each array, `evidence` returns the rows of the motions."""
 
     def __init__(self) -> None:
         self.arrays = 0
@@ -41,20 +41,20 @@ class Survey:
         self._rows: list[np.ndarray] = []
 
     def add(self, array: np.ndarray) -> ArrayRef:
-        """Sample an array, and return what stands for it in the tree."""
+        """Sample an array, and return the reference that replaces it in the tree."""
         index = self.arrays
         self.arrays += 1
         for clip in array if is_stack(array.shape) else [array]:
             self._sample(index, clip)
-        is_short = array.ndim == 1 and array.nbytes <= _VALUES_KEPT
+        is_short = array.ndim == 1 and array.nbytes <= _MOST_VALUES
         return ArrayRef(index, array.shape, array if is_short else None)
 
     def evidence(self, motions: Sequence[Motion]) -> np.ndarray:
-        """Rows (clips, 5) for the clips of these motions, in file order: what a few frames of each show.
+        """Return the measurements (clips, 5) of these motions, in file order.
 
-        Stature along the bones in the file's unit; the direction in which the body stands, from pelvis to thorax and
-        from ankles to head, as a unit vector x, y, z; the cosine between the hips and the shoulders, left to right.
-        A row is NaN where there is no body to measure; clips whose joint axis is in doubt have none.
+        Columns: stature along the bones in the file's unit; upright direction x, y, z, a unit vector from pelvis to
+        thorax and from ankles to head; cosine between the hip line and the shoulder line, both from left to right. A
+        row is NaN if the clip contains no measurable body. A clip with an ambiguous joint axis has no row.
         """
         self._flush()
         rows = np.concatenate([np.empty((0, 5)), *self._rows])
@@ -81,8 +81,8 @@ class Survey:
 
 
 def _measure(poses: np.ndarray) -> np.ndarray:
-    """Rows of `Survey.evidence` for poses (clips, frames, 17, 3)."""
-    with np.errstate(all="ignore"):  # garbage gives NaN, which is what it says
+    """Return the rows of `Survey.evidence` for poses (clips, frames, 17, 3)."""
+    with np.errstate(all="ignore"):  # invalid poses give NaN
         bones = np.median(_length(poses[:, :, _CHILD] - poses[:, :, _PARENT]), axis=1)
         trunk, height = poses[:, :, 8] - poses[:, :, 0], poses[:, :, 10] - (poses[:, :, 3] + poses[:, :, 6]) / 2
         upright = _unit(_unit(trunk).mean(1) + _unit(height).mean(1))
@@ -102,77 +102,78 @@ def _length(vectors: np.ndarray) -> np.ndarray:
 
 
 def check_evidence(source: Path, evidence: np.ndarray, parameters: IngestParameters, files: int = 1) -> None:
-    """Hold the declared unit and up axis against the bodies; a file without a usable one is left to the clip contract.
+    """Check the declared unit and up axis against the bodies of a file.
+
+    A file without a measurable body passes; the clip contract checks its clips.
 
     Parameters
     ----------
     source
-        The file, for the message.
+        Path of the file, for the error message.
     evidence
-        Of `Survey.evidence`.
+        Rows of `Survey.evidence`.
     parameters
-        `unit` and `up` are read.
+        `unit` and `up` are used.
     files
-        How many files they are declared for, this one among them.
+        Number of files that share the declared values, including this one.
 
     Raises
     ------
     InputError
-        The median body is no body in the declared unit, or at least 60% of the bodies stand along another axis.
+        The median stature is not human in the declared unit, or at least 60% of the bodies are upright along another
+        axis.
     """
     usable = evidence[np.isfinite(evidence).all(1)]
     if not len(usable):
         return
-    for_all = f"; it is declared for all {files} files, so bring this one to what the others have" if files > 1 else ""
+    for_all = f"; the value applies to all {files} files, so convert this file to match the others" if files > 1 else ""
     median = float(np.median(usable[:, 0]))
     if not BODIES[0] <= median * METRES[parameters.unit] <= BODIES[1]:
         fitting = [unit for unit, metres in METRES.items() if BODIES[0] <= median * metres <= BODIES[1]]
-        remedy = f"pass --set ingest.unit={fitting[0]}" if fitting else "they are bodies in none of m, cm and mm"
+        remedy = f"pass --set ingest.unit={fitting[0]}" if fitting else "the size fits none of m, cm and mm"
         raise InputError(
             f"{source}: bodies are {median * METRES[parameters.unit]:.4g} m tall along the bones (median of"
-            f" {len(usable)} clips), with ingest.unit={parameters.unit}; {BODIES[0]} to {BODIES[1]} m is read: {remedy}"
+            f" {len(usable)} clips) with ingest.unit={parameters.unit}; expected {BODIES[0]} to {BODIES[1]} m: {remedy}"
             f"{for_all}"
         )
     axes = _dominant_axes(usable[:, 1:4])
     share, axis = max((float(np.mean(axes == axis)), axis) for axis in AXES)
     if share >= SAME_AXIS and axis != parameters.up:
-        can_be_told = axis in ("y", "z")
-        remedy = (
-            f"pass --set ingest.up={axis}" if can_be_told else "turn the file first, so that they stand along z or y"
-        )
+        is_supported = axis in ("y", "z")
+        remedy = f"pass --set ingest.up={axis}" if is_supported else "rotate the file first, so that z or y points up"
         raise InputError(
-            f"{source}: {share:.0%} of {len(usable)} clips stand along {axis}, with ingest.up={parameters.up}: {remedy}"
-            f"{for_all}"
+            f"{source}: bodies are upright along {axis} in {share:.0%} of {len(usable)} clips, but ingest.up="
+            f"{parameters.up}: {remedy}{for_all}"
         )
 
 
 def legs_first_left(evidence: np.ndarray) -> bool:
-    """Whether joints 1-3 are the left leg: hips and shoulders point opposite ways in most of the bodies."""
+    """Return whether joints 1-3 are the left leg: in most bodies, hips and shoulders have opposite directions."""
     cosines = evidence[np.isfinite(evidence).all(1), 4]
     return len(cosines) > 0 and float(np.median(cosines)) < 0
 
 
 def to_world(poses: np.ndarray, unit: str, up: str, swap_legs: bool) -> np.ndarray:
-    """Bring poses of a file to the clip contract.
+    """Convert poses of a file to metres with z up.
 
     Parameters
     ----------
     poses
-        (frames, 17, 3), a view in any memory order, or whatever else stands for a clip in the file.
+        (frames, 17, 3) in any memory order; an array of another shape is cast, and the clip contract rejects it later.
     unit
-        m, cm or mm: that of the file.
+        Unit of the file: m, cm or mm.
     up
-        z or y: the axis that points up in the file; y is turned up by (x, y, z) -> (x, -z, y).
+        Axis of the file that points up: z or y. A y-up pose is rotated by (x, y, z) -> (x, -z, y).
     swap_legs
-        Exchange joints 1-3 and 4-6, where `legs_first_left` says so.
+        Swap joints 1-3 with 4-6; see `legs_first_left`.
 
     Returns
     -------
     np.ndarray
-        float32, C order, the same shape, metres, z up. With unit m and up z it has the bits of `poses.astype(float32)`.
+        float32, C order, same shape, metres, z up. With unit m and up z its bits equal `poses.astype(float32)`.
     """
-    if swap_legs and poses.ndim == 3 and poses.shape[1] == len(LEGS_EXCHANGED):
-        poses = poses[:, LEGS_EXCHANGED]
+    if swap_legs and poses.ndim == 3 and poses.shape[1] == len(SWAPPED_LEGS):
+        poses = poses[:, SWAPPED_LEGS]
     if unit != "m":
         poses = poses * np.result_type(poses.dtype, np.float32).type(METRES[unit])
     if up == "y" and poses.shape[-1:] == (3,):
@@ -183,14 +184,14 @@ def to_world(poses: np.ndarray, unit: str, up: str, swap_legs: bool) -> np.ndarr
 
 
 def _cast_joints_first(poses: np.ndarray) -> np.ndarray:
-    # Cast in memory order, then move each joint as one item of 12 bytes: 2.3 GB/s on one core of the machine where
-    # np.ascontiguousarray(poses.transpose(1, 0, 2), np.float32), whose inner loop is 3 numbers long, makes 1.8.
+    # Cast in memory order, then move each joint as one item of 12 bytes: 2.3 GB/s on one core, where the direct
+    # np.ascontiguousarray(poses.transpose(1, 0, 2), np.float32), with an inner loop of 3 numbers, reaches 1.8 GB/s.
     joints = poses.astype(np.float32).view("V12")[..., 0]  # (17, frames)
     return np.ascontiguousarray(joints.T).view(np.float32).reshape(*joints.T.shape, 3)
 
 
 def _dominant_axes(directions: np.ndarray) -> np.ndarray:
-    """(clips, 3) -> the names of the axes that they come nearest to."""
+    """Return the name of the nearest axis for each direction of (clips, 3)."""
     axis = np.abs(directions).argmax(1)
     is_negative = directions[np.arange(len(directions)), axis] < 0
     return np.array(AXES)[axis + 3 * is_negative]

@@ -1,9 +1,12 @@
-"""Motion files -> clip store: read safely, checked against the clip contract, never held in memory as a whole.
+"""Ingest motion files: read them safely, check clips against the clip contract, and write them as one clip store.
 
-Each file is read twice: a plan says what moves in it, in which layout, unit and axes; then its arrays go to the store.
-Beside the plan the files' digests are taken, which ask the store: where that has the clips, the plan is given up.
+- Each file is read twice. The first pass plans (motions, layout, unit, axes); the second pass writes the clips, with
+  one array in memory at a time.
+- The digests of the files are computed in parallel with the plan. If the store already contains the clips, planning
+  stops.
 """
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
@@ -37,22 +40,28 @@ from tasks.viewer.data_page import log_data_page
 def ingest_clips(
     store: Path, files: list[MotionFile], parameters: IngestParameters, parent_run: str | None = None
 ) -> StageResult:
-    """The clips of motion files as one clip store.
+    """Write the clips of motion files to one clip store.
 
     Parameters
     ----------
+    store
+        Root folder of the store.
     files
-        Each a pickle, `.npz` or `.npy` in one of the layouts of `tasks.ingest.layouts`, never trusted; and its
-        clip list, a CSV with a row per clip, in the file's order: `fname`, and where known `subject`, `action`, `fps`,
-        `clip_len`.
+        Untrusted pickle, `.npz` or `.npy` files in one of the layouts of `tasks.ingest.layouts`. Each may have a clip
+        list: a CSV with one row per clip, in file order, with the column `fname` and the optional columns `subject`,
+        `action`, `fps` and `clip_len`.
+    parameters
+        Parameters of the ingest stage.
+    parent_run
+        Id of the MLflow run of the pipeline, if any.
 
     Raises
     ------
     RefusedPickle
-        A file is damaged or asks for more than arrays and plain containers.
+        A file is damaged, or contains more than arrays and plain containers.
     InputError
-        A file is missing; layout, unit or axis are not as declared; a clip list does not fit; or too many clips
-        break the contract.
+        A file is missing; its layout, unit or up axis differs from the declared one; a clip list does not match; or too
+        many clips break the contract.
     """
     before = [file.path.stat() for file in files]
     identity, planned = _identify_and_plan(store, files, parameters)
@@ -60,26 +69,10 @@ def ingest_clips(
     def write_clips(stage: Stage, tracked: TrackedRun) -> None:
         plan = planned or plan_reading(files, parameters)
         log = get_run_logger()
-        for file in plan.files if len(files) > 1 or files[0].clip_list else []:
-            log.info(f"{file.name}: {len(file.motions)} clips, clip list: {file.file.clip_list or 'none'}")
-        for line in plan.warnings:
-            log.warning(line)
-        with (
-            report_progress(stage.name, "bytes", sum(status.st_size for status in before)) as progress,
-            ClipWriter(stage.folder, plan, parameters) as writer,
-        ):
-
-            def take(array: np.ndarray) -> None:
-                clips, frames = writer.add(array)
-                progress.advance(array.nbytes, clips=clips, frames=frames)
-
-            for file in plan.files:
-                writer.begin(file)
-                read_motion_file(file.file.path, take)
-        for file, status in zip(plan.files, before, strict=True):
-            now = file.file.path.stat()  # one that another was moved over may be as old: it is another file
-            if (now.st_mtime_ns, now.st_size, now.st_ino) != (status.st_mtime_ns, status.st_size, status.st_ino):
-                raise InputError(f"{file.file.path}: was written to while it was read; run again")
+        _log_plan(plan)
+        writer = _write_files(stage, plan, parameters, sum(status.st_size for status in before))
+        for motion_file, status in zip(files, before, strict=True):
+            _refuse_changed(motion_file.path, status)
         writer.finish()
         for line in writer.warnings():
             log.warning(line)
@@ -97,7 +90,7 @@ def ingest_clips(
         tracked.log_artifact(stage.folder / QUARANTINE_FILE)
         columns = (table[name].to_numpy() for name in ("stature", "speed_max", "seconds"))
         tracked.log_figure(clip_histograms(*columns), "clips.png")
-        if parent_run is None:  # a pipeline shows them on its own run, every night
+        if parent_run is None:  # a pipeline run logs its own data page
             manifest = {"digest": stage.digest, "counts": stage.counts, "statistics": stage.statistics}
             for line in log_data_page(store, tracked, ClipSet.read(stage.folder, manifest)):
                 log.warning(line)
@@ -105,13 +98,46 @@ def ingest_clips(
     return run_stage(store, identity, parent_run, write_clips)
 
 
+def _log_plan(plan: Plan) -> None:
+    """Log the clips and the clip list of each file, and the warnings of the plan."""
+    log = get_run_logger()
+    for file in plan.files if len(plan.files) > 1 or plan.files[0].file.clip_list else []:
+        log.info(f"{file.name}: {len(file.motions)} clips, clip list: {file.file.clip_list or 'not passed'}")
+    for line in plan.warnings:
+        log.warning(line)
+
+
+def _write_files(stage: Stage, plan: Plan, parameters: IngestParameters, size: int) -> ClipWriter:
+    """Read all files a second time and write their clips; `size` is their size in bytes, for the progress."""
+    with (
+        report_progress(stage.name, "bytes", size) as progress,
+        ClipWriter(stage.folder, plan, parameters) as writer,
+    ):
+
+        def add(array: np.ndarray) -> None:
+            clips, frames = writer.add(array)
+            progress.advance(array.nbytes, clips=clips, frames=frames)
+
+        for file in plan.files:
+            writer.begin(file)
+            read_motion_file(file.file.path, add)
+    return writer
+
+
+def _refuse_changed(path: Path, before: os.stat_result) -> None:
+    """Raise an InputError if the file is not the one that had the status `before`."""
+    now = path.stat()  # compared with its inode: a file moved over this one may have the same time and size
+    if (now.st_mtime_ns, now.st_size, now.st_ino) != (before.st_mtime_ns, before.st_size, before.st_ino):
+        raise InputError(f"{path}: the file changed while it was read; run the command again")
+
+
 def _identify_and_plan(
     store: Path, files: list[MotionFile], parameters: IngestParameters
 ) -> tuple[Identity, Plan | None]:
-    """Digests and plan side by side, which take about as long of large files; no plan where the store has the clips."""
+    """Compute digests and plan in parallel, since both read whole files; return no plan if the store has the clips."""
     abandoned = Event()
-    with ThreadPoolExecutor(1, "plan") as beside:
-        plan = beside.submit(plan_reading, files, parameters, abandoned.is_set)
+    with ThreadPoolExecutor(1, "plan") as executor:
+        plan = executor.submit(plan_reading, files, parameters, abandoned.is_set)
         try:
             identity = identities.ingest(files, parameters)
             if find_stage(store, identity) is None:

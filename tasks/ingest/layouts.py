@@ -1,8 +1,7 @@
-"""Which arrays of a file are motions, and what is known of each.
+"""Find the motions in the tree of a file, with their names, subjects, actions and frame rates.
 
-A file is read twice. The first pass (`evidence.Survey`) leaves an `ArrayRef` in the place of each array, and the
-functions here decide from the tree alone; the second pass streams the arrays again, and takes those that
-a `Motion` names.
+A file is read twice. The first pass (`evidence.Survey`) replaces each array by an `ArrayRef`, and the functions here
+need only this tree. The second pass streams the arrays again and uses those that a `Motion` refers to.
 """
 
 from collections.abc import Iterator
@@ -18,14 +17,14 @@ from tasks.ingest.axes import JOINT_COUNTS, is_clip
 
 LAYOUTS_READ = (
     "a list of arrays, a dict or .npz of arrays by name, a dict or .npz of `joints` (arrays, or one 4-d stack) with"
-    " `names`, `subjects`, `actions` and `fps` where known, VideoPose3D's or AMASS-to-3DHPE's `positions_3d`, and a"
-    " single array; an array is (17, frames, 3) or (frames, 17, 3), or has 32 joints, and a stack of them has 4 axes"
+    " optional `names`, `subjects`, `actions` and `fps`, VideoPose3D's or AMASS-to-3DHPE's `positions_3d`, or a single"
+    " array; an array is (17, frames, 3) or (frames, 17, 3), or has 32 joints, and a stack of them has 4 axes"
 )
 
 
 @dataclass(frozen=True)
 class ArrayRef:
-    """Stands in the tree for the array `index`, counted from 0 in file order; `values` are kept of a short 1-d one."""
+    """Reference to the array `index`, from 0 in file order; a short 1-d array keeps its `values`."""
 
     index: int
     shape: tuple[int, ...]
@@ -34,20 +33,20 @@ class ArrayRef:
 
 @dataclass(frozen=True)
 class Motion:
-    """One motion of a file. What the file does not say is "" or None.
+    """One motion of a file.
 
     Attributes
     ----------
     array
         Index of its array, in file order.
     part
-        Where the array is a stack with 4 axes: which of its clips.
+        Index of the clip in a stack with 4 axes; None for other arrays.
     shape
-        Of the clip as it stands in the file, whatever that is.
+        Shape of the clip in the file; it may break the clip contract.
     name, subject, action
-        Text from the file.
+        Text from the file, or "" if the file contains none.
     fps
-        Frames per second.
+        Frames per second, or None if the file contains no rate.
     """
 
     array: int
@@ -60,33 +59,33 @@ class Motion:
 
 
 def find_motions(source: Path, tree: object) -> list[Motion]:
-    """Tell which arrays of a file are motions.
+    """Return the motions of a file.
 
     Parameters
     ----------
     source
-        The file: its stem is part of the names that an AMASS-to-3DHPE file gives.
+        Path of the file; its stem is part of the clip names of an AMASS-to-3DHPE file.
     tree
-        What the first pass returned, with an `ArrayRef` for each array.
+        Tree from the first pass, with an `ArrayRef` for each array.
 
     Returns
     -------
     list[Motion]
-        In the order of the file's list or dict, which a clip list follows. Where a clip is expected, an array that is
-        none, an empty one say, is among them, so that the clip contract can quarantine it; and so is a clip that stands
-        in two places, once for each.
+        Motions in the order of the file's list or dict, which is also the order of a clip list. An array that is not a
+        clip (an empty one, for example) is included, so that the clip contract can quarantine it. A clip that occurs
+        in two places is included twice.
 
     Raises
     ------
     InputError
-        The layout is not one of `LAYOUTS_READ`, `joints` and what describes them differ in number, or a stack stands
-        in two places.
+        The layout is not one of `LAYOUTS_READ`, `joints` and its descriptions differ in number, or a stack occurs in
+        two places.
     """
     motions = []
     arrays: set[tuple[int, int | None]] = set()
     for motion in _find(source, tree):
         if motion.part is not None and (motion.array, motion.part) in arrays:
-            raise InputError(f"{source}: stack {motion.array} stands in two places of {_outline(tree)}; write it once")
+            raise InputError(f"{source}: stack {motion.array} occurs in two places of {_outline(tree)}; write it once")
         arrays.add((motion.array, motion.part))
         motions.append(motion)
     if not any(is_clip(motion.shape) for motion in motions):
@@ -95,14 +94,14 @@ def find_motions(source: Path, tree: object) -> list[Motion]:
 
 
 def is_amass_to_3dhpe(tree: object) -> bool:
-    """Whether the file has the layout that AMASS-to-3DHPE writes: `positions_3d` beside a `frame_rate`."""
+    """Return whether AMASS-to-3DHPE wrote the file: each take has `positions_3d` and `frame_rate`."""
     takes = tree.get("positions_3d") if isinstance(tree, dict) else None
     actions = takes.values() if isinstance(takes, dict) else ()
     return any(isinstance(take, dict) for action in actions if isinstance(action, dict) for take in action.values())
 
 
 def is_stack(shape: tuple[int, ...]) -> bool:
-    """Whether an array of that shape holds clips along its first axis."""
+    """Return whether an array of this shape contains clips along its first axis."""
     return len(shape) == 4 and shape[3] == 3 and 0 not in shape and bool(set(JOINT_COUNTS) & set(shape[1:3]))
 
 
@@ -119,7 +118,7 @@ def _find(source: Path, tree: object) -> Iterator[Motion]:
 
 
 def _clips(source: Path, tree: object, value: object) -> list[Motion]:
-    """The motions of an array, of a stack, or of a list of either, somewhere in the tree."""
+    """Return the motions of an array, of a stack, or of a list of arrays and stacks."""
     if isinstance(value, ArrayRef):
         if is_stack(value.shape):
             return [Motion(value.index, part, value.shape[1:]) for part in range(value.shape[0])]
@@ -129,27 +128,27 @@ def _clips(source: Path, tree: object, value: object) -> list[Motion]:
     if not isinstance(value, list | tuple) or not value or not all(isinstance(item, ArrayRef) for item in value):
         raise _unknown(source, tree)
     stacks = [item.index for item in value if is_stack(item.shape)]
-    if len(set(stacks)) < len(stacks):  # before their clips are counted out
-        raise InputError(f"{source}: a stack stands in two places of {_outline(value)}; write it once")
+    if len(set(stacks)) < len(stacks):  # checked before the clips are listed
+        raise InputError(f"{source}: a stack occurs in two places of {_outline(value)}; write it once")
     return [clip for item in value for clip in _clips(source, tree, item)]
 
 
-def _named(clips: list[Motion], name: str, **known: Any) -> list[Motion]:
+def _named(clips: list[Motion], name: str, **metadata: Any) -> list[Motion]:
     if len(clips) == 1:
-        return [replace(clips[0], name=name, **known)]
-    return [replace(clip, name=f"{name}_{part}", **known) for part, clip in enumerate(clips)]
+        return [replace(clips[0], name=name, **metadata)]
+    return [replace(clip, name=f"{name}_{part}", **metadata) for part, clip in enumerate(clips)]
 
 
 def _find_takes(source: Path, tree: dict[Any, Any]) -> Iterator[Motion]:
-    """{subject: {action: array or arrays}} of VideoPose3D, or with takes as AMASS-to-3DHPE writes them."""
-    people = tree["positions_3d"]
-    if not isinstance(people, dict) or not all(isinstance(takes, dict) for takes in people.values()):
+    """Yield the motions of {subject: {action: array or arrays}} (VideoPose3D), or with AMASS-to-3DHPE's takes."""
+    subjects = tree["positions_3d"]
+    if not isinstance(subjects, dict) or not all(isinstance(takes, dict) for takes in subjects.values()):
         raise _unknown(source, tree)
-    for person, takes in people.items():
+    for key, takes in subjects.items():
         for title, take in takes.items():
             is_amass = isinstance(take, dict)
             clips = _clips(source, tree, take.get("positions_3d") if is_amass else take)
-            subject, title = _text(source, person), _text(source, title)
+            subject, title = _text(source, key), _text(source, title)
             if is_amass:
                 subject, fps = f"{source.stem}_{subject}", _fps(source, take.get("frame_rate"))
                 yield from _named(clips, f"{subject}_{title}", subject=subject, fps=fps)
@@ -158,7 +157,7 @@ def _find_takes(source: Path, tree: dict[Any, Any]) -> Iterator[Motion]:
 
 
 def _describe(source: Path, tree: dict[Any, Any]) -> Iterator[Motion]:
-    """`joints` and, for all of them or one by one, what is known of them."""
+    """Yield the motions of `joints`; each description is one value for all clips, or one value per clip."""
     clips = _clips(source, tree, tree["joints"])
     names = _one_per_clip(source, tree, ("names",), len(clips))
     subjects = _one_per_clip(source, tree, ("subjects", "subject"), len(clips))
@@ -179,15 +178,15 @@ def _one_per_clip(source: Path, tree: dict[Any, Any], keys: tuple[str, ...], cou
     if not isinstance(value, list | tuple):
         return [value] * count
     if len(value) != count:
-        raise InputError(f"{source}: {len(value)} {key} for {count} joints; give one for each clip, or one for all")
+        raise InputError(f"{source}: {len(value)} {key} for {count} joints; expected one per clip, or one for all")
     return list(value)
 
 
 def _text(source: Path, value: object) -> str:
     is_text = isinstance(value, str) and value.isprintable() and len(value) <= 300
     if not is_text and not (isinstance(value, int | np.integer) and abs(int(value)) < 2**60):
-        shown = ascii(value[:50]) if isinstance(value, str) else _outline(value)
-        raise InputError(f"{source}: {shown} as a name; text of up to 300 printable letters and numbers are read")
+        outline = ascii(value[:50]) if isinstance(value, str) else _outline(value)
+        raise InputError(f"{source}: invalid name {outline}; expected up to 300 printable characters, or a number")
     return str(value)
 
 
@@ -196,24 +195,24 @@ def _fps(source: Path, value: object) -> float | None:
     if number is None:
         return None
     if isinstance(number, bool) or not isinstance(number, int | float) or not 0 < number <= 1000:
-        shown = f"{number:g}" if isinstance(number, float) else _outline(number)
-        raise InputError(f"{source}: {shown} frames per second; a number above 0 and up to 1000 is read")
+        outline = f"{number:g}" if isinstance(number, float) else _outline(number)
+        raise InputError(f"{source}: {outline} frames per second; expected a number above 0 and at most 1000")
     return float(number)
 
 
 def _unknown(source: Path, tree: object) -> InputError:
-    return InputError(f"{source}: no motion is found in {_outline(tree)}. What is read: {LAYOUTS_READ}")
+    return InputError(f"{source}: no motion found in {_outline(tree)}. Supported layouts: {LAYOUTS_READ}")
 
 
 def _outline(value: object, depth: int = 3) -> str:
-    """What a person needs to recognise the file: types, the first keys and shapes, three levels deep; no values."""
+    """Return the types, first keys and shapes of a tree, three levels deep and without values, for a message."""
     if isinstance(value, ArrayRef):
         return f"array {value.shape}"
     if isinstance(value, np.ndarray):
         return f"{value.dtype.name} array {value.shape}"
-    what = type(value).__name__
+    kind = type(value).__name__
     if not isinstance(value, dict | list | tuple):
-        return what
+        return kind
     items = []
     if isinstance(value, dict):
         for key in islice(value, 5 * bool(depth)):
@@ -224,4 +223,4 @@ def _outline(value: object, depth: int = 3) -> str:
         items += [_outline(item, depth - 1) for item in value[:3]]
         items += [f"item {place}: {_outline(value[place], depth - 1)}" for place in islice(odd, 1)]
     more = ", ..." if 0 < len(items) < len(value) else ""
-    return f"{what} of {len(value)}" + (f" ({', '.join(items)}{more})" if items else "")
+    return f"{kind} of {len(value)}" + (f" ({', '.join(items)}{more})" if items else "")

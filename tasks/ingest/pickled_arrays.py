@@ -1,8 +1,9 @@
-"""The arrays and few other objects that a pickle may make by name: `GLOBALS`, and the functions that it names.
+"""Build the arrays and the few other objects that a pickle may construct by name (`GLOBALS`).
 
-They stand in for numpy's own `_reconstruct`, `__setstate__`, `_frombuffer` and `scalar`, which trust their arguments.
-Here each argument is checked first: the dtype is a plain one, as numpy itself would write it, and the bytes brought are
-those that the shape asks for. `tasks.ingest.safe_pickle` calls them; nothing else does.
+- These functions replace numpy's own `_reconstruct`, `__setstate__`, `_frombuffer` and `scalar`, which trust their
+  arguments. Each argument is checked first: the dtype is a plain one, exactly as numpy writes it, and the number of
+  bytes matches the shape.
+- Only `tasks.ingest.safe_pickle` calls them.
 """
 
 import math
@@ -15,84 +16,84 @@ from typing import Any, Protocol
 import numpy as np
 
 PLAIN_DTYPE = re.compile("b1|[iu][1248]|f[248]|[SU][1-9][0-9]{0,6}|O8?")  # numbers, text, objects
-_DEEPEST_OBJECT_ARRAY = 20  # numpy frees object arrays within object arrays by recursion in C
+_DEEPEST_OBJECT_ARRAY = 20  # numpy frees nested object arrays by recursion in C
 
 
 class Machine(Protocol):
-    """What the functions below ask of `safe_pickle.PickleMachine`, which calls them."""
+    """Interface of `safe_pickle.PickleMachine` that the functions below use."""
 
     complete: object
     depths: dict[int, int]
 
     def spend(self, count: int) -> None:
-        """Pay for so many bytes or items; ValueError where the file is too small to have paid for them."""
+        """Subtract `count` bytes or items from the allowance of the file; raise ValueError if it is exhausted."""
 
     def settle(self, value: object) -> None:
-        """`value` is what the object that awaits its state has become."""
+        """Replace the unfinished object by its finished `value`."""
 
     def forget(self, data: bytes | bytearray | str) -> None:
-        """The machine need not remember `data` longer."""
+        """Remove `data` from the memo."""
 
     def keys(self, keys: list[Any]) -> Iterator[Any]:
-        """Hashable `keys` of a set or dict, or ValueError."""
+        """Yield the `keys` of a set or dict; raise ValueError for an expensive or unhashable key."""
 
 
 @dataclass(frozen=True)
 class Constructor:
-    """What a name from the file stands for: one of the functions below."""
+    """Function below that a name in the file refers to."""
 
     make: Callable[..., object]
 
 
 @dataclass(eq=False)
 class Unfinished:
-    """An array or dtype that awaits its state, and where the memo refers to it."""
+    """Array or dtype that waits for its state, and the memo places that refer to it."""
 
     finish: Callable[..., None]
     places: list[int] = field(default_factory=list)
 
 
-def require(holds: bool, otherwise: str) -> None:
-    """ValueError that says `otherwise`, unless it holds."""
-    if not holds:
-        raise ValueError(otherwise)
+def require(condition: bool, message: str) -> None:
+    """Raise ValueError with `message` unless the condition is true."""
+    if not condition:
+        raise ValueError(message)
 
 
 def plain_array(dtype: np.dtype, data: Any, shape: Any, order: object) -> np.ndarray:
-    """A read-only view of the bytes `data` as numbers or text; ValueError where shape and bytes do not fit."""
+    """Return a read-only view of the bytes `data` as numbers or text; raise ValueError if shape and bytes disagree."""
     size = dtype.itemsize * count_items(shape)
-    require(size == len(data), f"an array of {size} bytes by its shape brings {len(data)} bytes")
+    require(size == len(data), f"the shape of an array needs {size} bytes, but the file contains {len(data)} bytes")
     if dtype.kind == "U" and size:
         letters = np.frombuffer(data, np.dtype("u4").newbyteorder(dtype.byteorder))
-        require(letters.max() <= 0x10FFFF, "an array of str holds what is no character")
+        require(letters.max() <= 0x10FFFF, "an array of str contains an invalid character")
     array: np.ndarray = np.ndarray(shape, dtype, buffer=data, order="F" if order == "F" else "C")
     array.flags.writeable = False
     return array
 
 
 def count_items(shape: Any) -> int:
-    """The items of an array of that shape; ValueError where it is none."""
+    """Return the number of items of an array of this shape; raise ValueError if the shape is invalid."""
     if type(shape) is not tuple or len(shape) > 64 or not all(type(n) is int and 0 <= n < 2**48 for n in shape):
-        raise ValueError("an array shape that is no tuple of up to 64 integers from 0 to 2**48")
+        raise ValueError("invalid array shape; expected a tuple of up to 64 integers from 0 to 2**48")
     return math.prod(shape)
 
 
 def _array(machine: Machine, dtype: Any, data: Any, shape: Any, order: object) -> np.ndarray:
     if type(data) not in (bytes, bytearray) or not isinstance(dtype, np.dtype) or dtype.kind == "O":
-        raise ValueError(f"an array or scalar of numbers or text made of a {type(data).__name__}")
+        raise ValueError(f"an array or scalar of numbers or text built from a {type(data).__name__}")
     array = plain_array(dtype, data, shape, order)
     machine.spend(len(data))
     return array
 
 
 def _object_array(machine: Machine, dtype: Any, items: list[Any], shape: Any) -> np.ndarray:
-    require(isinstance(dtype, np.dtype) and dtype.kind == "O", "an array of numbers made of a list")
-    require(count_items(shape) == len(items), "an array of objects brings more or fewer than its shape says")
+    require(isinstance(dtype, np.dtype) and dtype.kind == "O", "an array of numbers built from a list")
+    require(count_items(shape) == len(items), "an array of objects whose number of items differs from its shape")
     machine.spend(len(items))
     depth = 1 + max((machine.depths.get(id(item), 0) for item in items if type(item) is np.ndarray), default=0)
-    require(depth <= _DEEPEST_OBJECT_ARRAY, "object arrays in object arrays, too deep")
+    require(depth <= _DEEPEST_OBJECT_ARRAY, "object arrays nested too deeply")
     flat = np.empty(len(items), object)
-    for place, item in enumerate(items):  # one by one, since numpy would take lists apart
+    for place, item in enumerate(items):  # one by one, since numpy would unpack lists
         flat[place] = item
     array = flat.reshape(shape)
     machine.depths[id(array)] = depth
@@ -100,25 +101,26 @@ def _object_array(machine: Machine, dtype: Any, items: list[Any], shape: Any) ->
 
 
 def _reconstruct(_: Machine, kind: object, _shape: object, _typecode: object) -> Unfinished:
-    require(kind is np.ndarray, "_reconstruct of something that is no ndarray")
+    require(kind is np.ndarray, "_reconstruct of a type other than ndarray")
     return Unfinished(_finish_array)
 
 
 def _finish_array(machine: Machine, version: object, shape: Any, dtype: Any, is_fortran: object, data: Any) -> None:
-    require(version == 1 and is_fortran in (True, False), "an array state other than numpy writes it")
+    require(version == 1 and is_fortran in (True, False), "an array state that numpy does not write")
     if type(data) is list:
         machine.settle(_object_array(machine, dtype, data, shape))
     else:
         array = _array(machine, dtype, data, shape, "F" if is_fortran else "C")
-        machine.complete = array.astype(array.dtype.newbyteorder("="), copy=False)  # as numpy does, but in _frombuffer
+        # Native byte order, as numpy does, except in _frombuffer.
+        machine.complete = array.astype(array.dtype.newbyteorder("="), copy=False)
         machine.complete.flags.writeable = False
         machine.forget(data)
 
 
 def _frombuffer(machine: Machine, data: Any, dtype: Any, shape: Any, order: object, axes: Any = None) -> Unfinished:
-    require(order in ("C", "F") if axes is None else order == "K", "an array in an order other than numpy writes it")
+    require(order in ("C", "F") if axes is None else order == "K", "an array order that numpy does not write")
     array = _array(machine, dtype, data, shape, order)
-    machine.complete = array if axes is None else array.transpose(axes)  # for K the shape is that in memory
+    machine.complete = array if axes is None else array.transpose(axes)  # for K, the shape is in memory order
     machine.forget(data)
     return Unfinished(_finish_array)
 
@@ -128,21 +130,26 @@ def _scalar(machine: Machine, dtype: Any, data: Any) -> object:
 
 
 def _dtype(_: Machine, name: str, align: object, copy: object) -> Unfinished:
-    known = PLAIN_DTYPE.fullmatch(name) is not None
-    require(known, f"asks for dtype {name[:50]}; numbers, bool, str, bytes and object are read")
-    require((align, copy) == (False, True), "a dtype other than numpy writes it")
+    is_plain = PLAIN_DTYPE.fullmatch(name) is not None
+    require(is_plain, f"dtype {name[:50]} is not allowed; supported: numbers, bool, str, bytes and object")
+    require((align, copy) == (False, True), "a dtype that numpy does not write")
     return Unfinished(partial(_finish_dtype, np.dtype(name)))
 
 
 def _finish_dtype(dtype: np.dtype, machine: Machine, version: object, order: str, *state: object) -> None:
-    finished = dtype.newbyteorder(order)  # type: ignore[arg-type]  # and raises ValueError
-    # Fields, metadata and flags are not set but compared: numpy crashes on flags that do not fit the type.
-    require(finished.__reduce__()[2] == (version, order, *state), "a dtype with fields, or other than numpy writes it")
+    finished = dtype.newbyteorder(order)  # type: ignore[arg-type]  # raises ValueError
+    # Fields, metadata and flags are compared, never set: numpy crashes on flags that do not fit the type.
+    require(
+        finished.__reduce__()[2] == (version, order, *state),
+        "a dtype with fields, or a dtype that numpy does not write",
+    )
     machine.settle(finished)
 
 
 def _encode(machine: Machine, text: Any, encoding: str) -> bytes:
-    require(type(text) is str and encoding in ("latin1", "latin-1"), "_codecs.encode of what is no latin1 text")
+    require(
+        type(text) is str and encoding in ("latin1", "latin-1"), "_codecs.encode of something other than latin1 text"
+    )
     machine.spend(len(text))
     machine.forget(text)
     return text.encode("latin1")
@@ -150,19 +157,19 @@ def _encode(machine: Machine, text: Any, encoding: str) -> bytes:
 
 def _bytearray(machine: Machine, data: Any = b"", encoding: str | None = None) -> bytearray:
     data = data if encoding is None else _encode(machine, data, encoding)
-    require(type(data) is bytes, "a bytearray of something that is not bytes")
+    require(type(data) is bytes, "a bytearray of something other than bytes")
     machine.spend(len(data))
     return bytearray(data)
 
 
 def _set(kind: type, machine: Machine, items: Any) -> object:
-    require(type(items) is list, "a set of something that is no list")
+    require(type(items) is list, "a set of something other than a list")
     machine.spend(len(items))
     return kind(machine.keys(items))
 
 
 GLOBALS: dict[str, object] = {
-    "numpy.ndarray": np.ndarray,  # an argument of _reconstruct, which is not called
+    "numpy.ndarray": np.ndarray,  # an argument of _reconstruct; never called
     "numpy.dtype": Constructor(_dtype),
     "_codecs.encode": Constructor(_encode),
 }
@@ -174,5 +181,5 @@ for _builtins in ("builtins", "__builtin__"):
     GLOBALS[f"{_builtins}.set"] = Constructor(partial(_set, set))
     GLOBALS[f"{_builtins}.frozenset"] = Constructor(partial(_set, frozenset))
     GLOBALS[f"{_builtins}.bytearray"] = Constructor(_bytearray)
-    GLOBALS[f"{_builtins}.bytes"] = Constructor(lambda _: b"")  # protocol 2 writes empty bytes so
+    GLOBALS[f"{_builtins}.bytes"] = Constructor(lambda _: b"")  # protocol 2 writes empty bytes this way
     GLOBALS[f"{_builtins}.complex"] = Constructor(lambda _, real, imaginary: complex(real, imaginary))

@@ -1,10 +1,8 @@
-"""The first pass over motion files: what moves in them, who, and how their arrays become metres with z up.
+"""Read motion files a first time and plan the ingest: motions, labels, layout and conversion to metres with z up.
 
-Each file is judged on its own: what its own arrays say of their layout, unit, axes and legs, and its own clip list of
-who moves and how fast. One may have joints first and the next frames first; unit and up are declared once, and hold for
-all. A file that cannot be read, or contradicts what is declared, is named, and none is ingested.
-
-Only shapes, names and a few frames of each clip are kept, so files of any size are planned in the memory of one array.
+- Each file has its own layout and its own clip list; unit and up axis are declared once for all files.
+- One unreadable file, or one that contradicts the declared parameters, stops the ingest; the error names it.
+- The first pass keeps only shapes, names and a few frames of each clip, so it needs the memory of one array.
 """
 
 from bisect import bisect
@@ -25,9 +23,9 @@ from tasks.ingest.reading import read_motion_file
 
 @dataclass(frozen=True)
 class FilePlan:
-    """Clips of one file in its order with their labels, and how to take their arrays.
+    """Motions of one file with their labels, and the layout of its arrays.
 
-    `name` is what messages and tables call the file; `first` is the clip_id of its first clip.
+    `name` is the name of the file in messages and tables; `first` is the clip_id of its first clip.
     """
 
     file: MotionFile
@@ -41,18 +39,18 @@ class FilePlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """The files in their order, at least one; clips are numbered through all of them."""
+    """Plans of all files, at least one, in order; clip ids count across all files."""
 
     files: list[FilePlan]
     warnings: list[str]
 
     @cached_property
     def clips(self) -> list[ClipLabel]:
-        """Labels of all clips; a clip's place is its clip_id."""
+        """Return the labels of all clips; the index of a clip is its clip_id."""
         return [clip for file in self.files for clip in file.labels.clips]
 
     def file_of(self, clip_id: int) -> int:
-        """Place among `files` of the one that has this clip."""
+        """Return the index in `files` of the file that contains this clip."""
         return bisect(self._firsts, clip_id) - 1
 
     @cached_property
@@ -61,27 +59,32 @@ class Plan:
 
 
 class AbandonedError(Exception):
-    """Nobody wants the plan any more."""
+    """The plan is no longer needed."""
 
 
 def plan_reading(
     files: Sequence[MotionFile], parameters: IngestParameters, abandoned: Callable[[], bool] = lambda: False
 ) -> Plan:
-    """Read motion files once and decide how to take each.
+    """Read motion files once and plan how the second pass reads each.
 
     Parameters
     ----------
+    files
+        Motion files, with their clip lists.
+    parameters
+        Declared layout, unit and up axis, and the rules for groups.
     abandoned
-        Asked at every array: whether to give up.
+        Function that is called at every array; planning stops when it returns True.
 
     Raises
     ------
     AbandonedError
-        It was to give up.
+        `abandoned` returned True.
     RefusedPickle
-        A file is damaged, or asks for more than arrays and plain containers.
+        A file is damaged, or contains more than arrays and plain containers.
     InputError
-        A file's layout cannot be told; its unit or axis is not as declared; its clip list does not fit.
+        A file's layout is ambiguous, its unit or up axis differs from the declared one, or its clip list does not
+        match.
     """
     planned: list[FilePlan] = []
     first = 0
@@ -90,7 +93,7 @@ def plan_reading(
         first += len(planned[-1].motions)
     legs = [file.name for file in planned if file.legs_first_left]
     warnings = label_warnings({file.name: file.labels for file in planned}, parameters)
-    warnings += [f"{name}: has the left leg first (SPIN's regressor): the legs were exchanged" for name in legs]
+    warnings += [f"{name}: joints 1-3 are the left leg, as in SPIN's regressor; the legs were swapped" for name in legs]
     return Plan(planned, warnings)
 
 
@@ -99,12 +102,12 @@ def _plan_file(
 ) -> FilePlan:
     survey = Survey()
 
-    def look_at(array: np.ndarray) -> object:
+    def sample(array: np.ndarray) -> object:
         if abandoned():
             raise AbandonedError
         return survey.add(array)
 
-    tree = read_motion_file(file.path, look_at)
+    tree = read_motion_file(file.path, sample)
     motions = find_motions(file.path, tree)
     layout = decide_layout(file.path, [motion.shape for motion in motions], parameters.layout)
     evidence = survey.evidence(motions)

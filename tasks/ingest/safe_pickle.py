@@ -1,13 +1,12 @@
-"""Read a pickle from a stranger: numpy arrays and plain containers, nothing else, and one array in memory at a time.
+"""Read an untrusted pickle that contains only numpy arrays and plain containers, one array in memory at a time.
 
-- `pickletools.genops` of the standard library cuts the file into opcodes; `PickleMachine` carries out the harmless
-  ones. No name from the file is ever imported: it is looked up in `GLOBALS` of `pickled_arrays`, a fixed table of
-  functions that build arrays from checked arguments and never call numpy's own `_reconstruct` or `__setstate__`.
-- What a file makes is paid for by its size: a count of opcodes bounds the objects, a count of bytes what is made of
-  bytes, and nothing reads past the end. So a small file takes little memory and time, whatever it says. Nothing here
-  walks a tree recursively; keys, which Python hashes and compares recursively, are kept small.
-- An array is complete at the BUILD of its state (protocols 0-4) or at the REDUCE of `_frombuffer` (protocol 5). There
-  it leaves the machine, and the memo, which would hold its bytes to the end, forgets them.
+- `pickletools.genops` splits the file into opcodes; `PickleMachine` executes the harmless ones. No name from the file
+  is imported. `GLOBALS` of `pickled_arrays`, a fixed table, maps each allowed name to a function that checks its
+  arguments and never calls numpy's own `_reconstruct` or `__setstate__`.
+- The file size bounds memory and time: opcodes bound the number of objects, bytes bound their content, and no read goes
+  past the end. Nothing walks a tree recursively; keys, which Python hashes and compares recursively, stay small.
+- An array is complete at the BUILD of its state (protocols 0-4) or at the REDUCE of `_frombuffer` (protocol 5). The
+  machine then passes it on and removes its bytes from the memo, which would otherwise keep them to the end.
 """
 
 import pickletools
@@ -24,66 +23,66 @@ from tasks.ingest.pickled_arrays import GLOBALS, Constructor, Unfinished, requir
 
 FAILURES = (
     *(ArithmeticError, LookupError, MemoryError, OSError, RecursionError, TypeError, ValueError, Warning),
-    *(EOFError, zipfile.BadZipFile, zlib.error),  # a pickle may stand in a zip
+    *(EOFError, zipfile.BadZipFile, zlib.error),  # a pickle may be in a zip
 )
 
 
 def read_pickle(path: Path, on_array: Callable[[np.ndarray], object] | None = None) -> object:
-    """Read a pickle of protocol 0-5 that need not be trusted.
+    """Read an untrusted pickle of protocol 0-5.
 
     Parameters
     ----------
     path
         A pickle of numpy arrays (bool, integer, float16/32/64, str, bytes, object; any byte order and memory order),
         numpy scalars, list, tuple, dict, set, frozenset, str, bytes, bytearray, int, float, complex, bool and None.
-        More than a million opcodes, and one more for every 8 bytes (lists of plain numbers, say), are refused.
+        The limit is a million opcodes plus one for every 8 bytes, which large lists of plain numbers exceed.
     on_array
-        Called once with every array as soon as it is complete, in file order; what it returns stands in the array's
-        place wherever the pickle refers to it. The reader then lets go of the array, so that about one is in memory.
-        Object arrays are not handed over: they stay in the tree, and the other arrays they hold are handed over.
+        Called once with each array as soon as it is complete, in file order. Its return value replaces the array at
+        every reference. The reader then releases the array, so about one array is in memory. Object arrays stay in the
+        tree and are not passed on; the other arrays within them are passed on.
 
     Returns
     -------
     object
-        The whole tree. Arrays, here and in `on_array`, are read-only views of the bytes read (object arrays excepted).
-        One may be kept without a copy; its bytes then stay in memory with it.
+        The whole tree. Arrays, here and in `on_array`, are read-only views of the bytes read (except object arrays).
+        The caller may keep an array without a copy; its bytes then stay in memory.
 
     Raises
     ------
     RefusedPickle
-        On anything else, naming the file, the byte offset of the opcode at fault and what it asked for, before anything
-        is imported, called or allocated for it. What `on_array` raises is passed on as it is.
+        The file contains anything else. The message names the file, the byte offset of the invalid opcode and the
+        reason. Nothing is imported, called or allocated for this opcode. Errors of `on_array` are not converted.
     OSError
-        If the file cannot be opened.
+        The file cannot be opened.
     """
     if not path.is_file():  # opening a pipe would wait for its writer
-        raise RefusedPickle(f"{path}: there is no such file")
+        raise RefusedPickle(f"{path}: file not found")
     with path.open("rb") as file:
         return read_pickle_stream(Source(file, path.stat().st_size, str(path)), on_array)
 
 
 def read_pickle_stream(source: "Source", on_array: Callable[[np.ndarray], object] | None = None) -> object:
-    """Read a pickle from where `source` stands to its end; all else is as for `read_pickle`."""
+    """Read a pickle from the position of `source` to its end; otherwise as `read_pickle`."""
     machine = PickleMachine(source)
     for array in machine.arrays():
         machine.settle(array if on_array is None else on_array(array))
-        del array  # or this loop would hold it until the next one is complete
+        del array  # else this loop would keep it until the next one is complete
     return machine.result
 
 
 class Source:
-    """An open binary stream, a file or a member of a zip, that is never read past its end.
+    """Open binary stream (a file or a member of a zip) that is never read past its end.
 
     Parameters
     ----------
     file
-        Stands at the first byte; it need not be seekable.
+        Stream at its first byte; it may be unseekable.
     size
-        Bytes from there to the end, before which nothing that is read may claim to be longer.
+        Number of bytes from the first byte to the end; a longer read is refused.
     name
-        What errors call it.
+        Name of the stream in error messages.
     paid
-        Bytes that it takes on disk, where that is less: what bounds the objects made of it.
+        Size on disk in bytes if it is smaller than `size`; it bounds the number of objects.
     """
 
     def __init__(self, file: IO[bytes], size: int, name: str, paid: int | None = None) -> None:
@@ -93,16 +92,16 @@ class Source:
         self.last = b""
 
     def refusal(self, place: int, error: Exception) -> RefusedPickle:
-        """The error that says what was wrong and at which byte, printable and short whatever the file says."""
+        """Return an error with the reason and the byte offset; its text is printable and short for any file."""
         return RefusedPickle(f"{self.name}: refused at byte {place}: {ascii(str(error)[:300])[1:-1]}")
 
     def tell(self) -> int:
-        self.opcode_at = self.position  # genops asks before each opcode, and only there
+        self.opcode_at = self.position  # genops calls this before each opcode, and only then
         return self.position
 
     def expect(self, count: int) -> None:
         if count > self.size - self.position:
-            raise ValueError(f"{count} bytes are needed, and the file ends after {self.size - self.position}")
+            raise ValueError(f"{count} bytes are needed, but the file ends after {self.size - self.position}")
 
     def read(self, count: int) -> bytes:
         self.expect(count)
@@ -111,28 +110,28 @@ class Source:
         return self.last
 
     def readline(self) -> bytes:
-        # Only UNICODE ("V") brings data on a line. Any other long line is a number or name made to take time or memory.
+        # Only UNICODE ("V") has data on a line. Any other long line is a number or a name that wastes time or memory.
         line = self.file.readline(-1 if self.last == b"V" else 65_536)
         self.position += len(line)
         return line
 
 
-_NOT_VALUES = frozenset({Constructor, Unfinished})  # they never enter a container, so none is in the tree read
-_SPENT = object()  # in the memo: bytes that have become an array
-_MOST_TUPLE_KEYS = 10_000  # tuple hashes can be made to collide, and then n keys take n * n comparisons
-_ONLY = "only numpy arrays and plain containers are read"
+_NOT_VALUES = frozenset({Constructor, Unfinished})  # never in a container, so never in the returned tree
+_SPENT = object()  # in the memo: bytes that became an array
+_MOST_TUPLE_KEYS = 10_000  # if tuple hashes collide on purpose, n keys take n * n comparisons
+_ONLY = "only numpy arrays and plain containers are allowed"
 
 
 class PickleMachine:
-    """The pickle machine: a stack, a memo, and the allowance that a file of this size has."""
+    """Pickle machine: a stack, a memo, and the allowance of opcodes and bytes for the size of the file."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
         self.stack: list[Any] = []
         self.below: list[list[Any]] = []  # the stacks under the open marks
         self.memo: dict[int, Any] = {}
-        self.recent: list[int] = []  # memo places written since bytes were last spent
-        self.complete: np.ndarray | None = None  # the array to hand over, for the Unfinished on top of the stack
+        self.recent: list[int] = []  # memo places written since bytes were last removed
+        self.complete: np.ndarray | None = None  # array to pass on, for the Unfinished on top of the stack
         self.result: object = None
         self.opcodes_left = 1_000_000 + source.paid // 8  # an array of one number takes 100 bytes and 25 opcodes
         self.bytes_left = 3 * source.size  # protocol 2 spends an array's bytes twice: text to bytes, bytes to array
@@ -140,13 +139,13 @@ class PickleMachine:
         self.depths: dict[int, int] = {}  # of object arrays, by id
 
     def arrays(self) -> Iterator[np.ndarray]:
-        """Run the file and pause at each complete array, for `settle`; the caller's own errors stay out of the try."""
+        """Execute the file and yield each complete array, for `settle`; errors of the caller stay outside the try."""
         try:
-            for opcode, argument, _ in pickletools.genops(self.source):  # type: ignore[arg-type]  # all it needs
-                self.opcodes_left -= 4 if opcode.name == "EMPTY_SET" else 1  # which takes 216 bytes, a list 56
-                require(self.opcodes_left >= 0, "more opcodes than a file of arrays of this size has")
+            for opcode, argument, _ in pickletools.genops(self.source):  # type: ignore[arg-type]  # has all methods used
+                self.opcodes_left -= 4 if opcode.name == "EMPTY_SET" else 1  # a set takes 216 bytes, a list 56
+                require(self.opcodes_left >= 0, "more opcodes than a file of arrays of this size can have")
                 if opcode.name not in _OPERATIONS:
-                    raise ValueError(f"uses {opcode.name} ({_dotted(str(argument))}); {_ONLY}")
+                    raise ValueError(f"opcode {opcode.name} ({_dotted(str(argument))}); {_ONLY}")
                 _OPERATIONS[opcode.name](self, argument)
                 if self.complete is not None:
                     yield self.complete
@@ -156,7 +155,7 @@ class PickleMachine:
             raise self.source.refusal(self.source.opcode_at, error) from error
 
     def settle(self, value: object) -> None:
-        """Put `value` in the place of the unfinished array or dtype, on the stack and in the memo."""
+        """Replace the unfinished array or dtype by `value`, on the stack and in the memo."""
         self.complete = None
         unfinished, self.stack[-1] = self.stack[-1], value
         for place in unfinished.places:
@@ -164,12 +163,12 @@ class PickleMachine:
                 self.memo[place] = value
 
     def spend(self, count: int) -> None:
-        """Pay for something made of `count` bytes or items that the file brought."""
+        """Subtract `count` bytes or items of the file from the allowance."""
         self.bytes_left -= count
-        require(self.bytes_left >= 0, "the same bytes or items are made into something over and over")
+        require(self.bytes_left >= 0, "the file converts the same bytes or items repeatedly")
 
     def forget(self, data: bytes | bytearray | str) -> None:
-        """Let the memo drop `data`, of which an array or bytes were made, and the tuple that brought it."""
+        """Remove `data`, now converted to an array or bytes, and the tuple that contains it from the memo."""
         for place in self.recent if len(data) > 1 else ():  # picklers share strings of one byte
             value = self.memo[place]
             if value is data or (type(value) is tuple and any(part is data for part in value[:5])):
@@ -180,7 +179,7 @@ class PickleMachine:
         self.stack.append(value)
 
     def pop(self, count: int) -> list[Any]:
-        require(count <= len(self.stack), "takes a value from an empty stack")
+        require(count <= len(self.stack), "pop from an empty stack")
         values = self.stack[-count:]
         del self.stack[-count:]
         return _checked(values)
@@ -190,7 +189,7 @@ class PickleMachine:
         self.stack = []
 
     def pop_marked(self) -> list[Any]:
-        require(len(self.below) > 0, "closes a group that was not opened")
+        require(len(self.below) > 0, "end of a group that was not opened")
         values, self.stack = self.stack, self.below.pop()
         return _checked(values)
 
@@ -200,15 +199,15 @@ class PickleMachine:
 
     def get(self, place: int) -> None:
         value = self.memo.get(place, _SPENT)
-        require(value is not _SPENT, "asks the memo for what it was not given, or for the bytes of an earlier array")
-        require(type(value) is not Unfinished, "refers to an array or dtype before it is complete")
+        require(value is not _SPENT, "reference to an empty memo place, or to the bytes of an earlier array")
+        require(type(value) is not Unfinished, "reference to an array or dtype before it is complete")
         self.stack.append(value)
 
     def fill(self, method: Callable[[Any, Any], None], items: Iterable[Any]) -> None:
-        method(self.stack[-1], items)  # a method such as list.extend raises TypeError for another type than its own
+        method(self.stack[-1], items)  # a method such as list.extend raises TypeError for another type
 
     def keys(self, keys: list[Any]) -> Iterator[Any]:
-        """Pass keys that are cheap to hash and compare, however often the file makes Python do it."""
+        """Yield keys after a check that each one is cheap to hash and to compare."""
         for key in keys:
             self.tuple_keys += type(key) is tuple
             require(self.tuple_keys <= _MOST_TUPLE_KEYS, f"more than {_MOST_TUPLE_KEYS} tuples as keys")
@@ -226,7 +225,7 @@ class PickleMachine:
         return zip(self.keys(items[::2]), items[1::2], strict=True)
 
     def find(self, name: str) -> None:
-        require(name in GLOBALS, f"asks for {name}; {_ONLY}")
+        require(name in GLOBALS, f"{name} is not allowed; {_ONLY}")
         self.stack.append(GLOBALS[name])
 
     def reduce(self) -> None:

@@ -1,7 +1,7 @@
-"""What a synthetic person does: each action as smooth curves over a clip, before any joint has a position.
+"""Generate the actions of a synthetic subject, each as smooth curves over one clip.
 
-A jump is ballistic: constant push, free flight under gravity, constant braking, so that the root's speed is continuous.
-Every action starts at the origin facing +y (x right, z up); `tasks.synthetic.motion` turns the finished clip.
+- A jump is ballistic: constant push, free flight under gravity, constant braking, so the root's speed is continuous.
+- Each action starts at the origin and faces +y (x right, z up); `tasks.synthetic.motion` then rotates the clip.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ from tasks.synthetic.curves import (
     heel_rise,
     padded,
     smooth_noise,
-    stand,
+    standing,
     turned,
 )
 
@@ -30,17 +30,17 @@ GRAVITY = 9.81
 
 
 def walking(body: Body, rng: np.random.Generator, time: np.ndarray) -> Curves:
-    """Walking along a curve, from a stand or already under way."""
+    """Walk along a curve, from standing still or from full speed."""
     long = padded(time)
     pace = rng.uniform(0.8, 1.5) * (1 + smooth_noise(rng, long, 0.07))
     drift = np.gradient(rng.uniform(-25, 25) * long + smooth_noise(rng, long, 25))
-    from_stand = rng.random() < 0.5
-    start = ease(long, [0.3, 1.6], [0, 1]) if from_stand else np.ones_like(long)
-    return gait(body, rng, long, start * pace, np.cumsum(start * drift), [0.0] if from_stand else []).crop(CLIP)
+    from_rest = rng.random() < 0.5
+    start = ease(long, [0.3, 1.6], [0, 1]) if from_rest else np.ones_like(long)
+    return gait(body, rng, long, start * pace, np.cumsum(start * drift), [0.0] if from_rest else []).crop(CLIP)
 
 
 def running(body: Body, rng: np.random.Generator, time: np.ndarray) -> Curves:
-    """Running, or walking that breaks into a run."""
+    """Run, or walk and then run."""
     long = padded(time)
     pace = rng.uniform(2.4, 3.5) * (1 + smooth_noise(rng, long, 0.04))
     if rng.random() < 0.4:
@@ -50,9 +50,9 @@ def running(body: Body, rng: np.random.Generator, time: np.ndarray) -> Curves:
 
 
 def turning(body: Body, rng: np.random.Generator, time: np.ndarray) -> Curves:
-    """A few paces, a stop, a turn on the spot by stepping, and again."""
+    """Repeat: walk a few paces, stop, and turn on the spot with steps."""
     long = padded(time)
-    now, heading, stands = 0.0, 0.0, [0.0]
+    now, heading, stops = 0.0, 0.0, [0.0]
     speed_keys, turn_keys = [(-1.0, 0.0), (0.0, 0.0)], [(0.0, 0.0)]
     while now < time[-1]:
         walk, turn = rng.uniform(1.6, 2.4), rng.uniform(75, 200) * rng.choice([-1, 1])
@@ -60,17 +60,17 @@ def turning(body: Body, rng: np.random.Generator, time: np.ndarray) -> Curves:
             peak = rng.uniform(0.7, 1.2)
             speed_keys += [(now + 0.1, 0.0), (now + 0.4 * walk, peak), (now + 0.6 * walk, peak), (now + walk, 0.0)]
             now += walk
-            stands.append(now)
+            stops.append(now)
         pause, spin = rng.uniform(0.1, 0.4), abs(turn) / rng.uniform(75, 120)
         turn_keys += [(now + pause, heading), (now + pause + spin, heading + turn)]
         now, heading = now + pause + spin + 0.1, heading + turn
-        stands.append(now)
-    return gait(body, rng, long, ease(long, *_columns(speed_keys)), ease(long, *_columns(turn_keys)), stands).crop(CLIP)
+        stops.append(now)
+    return gait(body, rng, long, ease(long, *_columns(speed_keys)), ease(long, *_columns(turn_keys)), stops).crop(CLIP)
 
 
 def jumping(body: Body, rng: np.random.Generator, time: np.ndarray) -> Curves:
-    """Jumps one after another: on the spot, forward, or turning in the air, with the arms thrown up."""
-    curves = stand(body, rng, time)
+    """Jump repeatedly: on the spot, forward, or with a turn in the air, with raised arms."""
+    curves = standing(body, rng, time)
     rise = float(heel_rise(50.0, body.ankle)[1])
     travel, spin = rng.choice([0.0, 0.35, 0.8]), rng.choice([0.0, 0.0, 90.0, -180.0])
     height, lift, roll, bend = (np.zeros_like(time) for _ in range(4))
@@ -80,8 +80,8 @@ def jumping(body: Body, rng: np.random.Generator, time: np.ndarray) -> Curves:
         depth, landing = body.leg * rng.uniform([0.2, 0.15], [0.42, 0.35])
         take_off = np.sqrt(2 * GRAVITY * rng.uniform(0.12, 0.38))  # m/s
         push, brake = 2 * (depth + rise) / take_off, 2 * (landing + rise) / take_off
-        lasting = [rng.uniform(0.45, 0.8), push, 2 * take_off / GRAVITY, brake, rng.uniform(0.4, 0.8)]
-        low, up, down, lowest, end = times = now + np.cumsum(lasting)
+        durations = [rng.uniform(0.45, 0.8), push, 2 * take_off / GRAVITY, brake, rng.uniform(0.4, 0.8)]
+        low, up, down, lowest, end = times = now + np.cumsum(durations)
         rising, flight = _jump_height(time, now, times, take_off, depth, landing, rise)
         height += rising
         tuck = np.sin(np.pi * np.clip((time - up) / (down - up), 0, 1)) ** 2
@@ -111,12 +111,12 @@ def jumping(body: Body, rng: np.random.Generator, time: np.ndarray) -> Curves:
 
 
 def squatting(body: Body, rng: np.random.Generator, time: np.ndarray) -> Curves:
-    """Squats of varied depth: arms out, on the hips, at the head, down to the floor; or lunges."""
+    """Squat to varied depths with arms forward, on the hips, at the head or to the floor; or lunge."""
     style = rng.choice(list(_SQUATS))
     lean, sink, shift, moving_arms, held_arms = _SQUATS[style]
     lunge, ahead_foot = style == "lunge", rng.choice([-1, 1])
     width, stagger = (1.0, rng.uniform(0.6, 0.76)) if lunge else (rng.uniform(1.0, 2.0), rng.uniform(0, 0.16))
-    curves = stand(body, rng, time, width, ahead_foot * stagger * body.leg)
+    curves = standing(body, rng, time, width, ahead_foot * stagger * body.leg)
     keys, now = [(0.0, 0.0, 0.0)], rng.uniform(0.1, 0.6)
     while now < time[-1]:
         down, hold, up, rest = rng.uniform([0.7, 0.1, 0.6, 0.1], [1.3, 0.6, 1.1, 0.5])
@@ -131,20 +131,20 @@ def squatting(body: Body, rng: np.random.Generator, time: np.ndarray) -> Curves:
     curves.pelvis[:, 0] += 0.6 * bend
     curves.trunk += np.stack([0.8 * bend, 0.2 * twist, twist], axis=1)
     curves.arms += depth[:, None] * np.array(moving_arms) + np.array(held_arms)
-    if lunge:  # the foot behind stands on its toes
-        behind = LEFT if ahead_foot > 0 else RIGHT
-        curves.ankles[behind, :, 1:] += np.stack(heel_rise(25 + 30 * depth, body.ankle), axis=1)
+    if lunge:  # the heel of the rear foot is raised
+        rear = LEFT if ahead_foot > 0 else RIGHT
+        curves.ankles[rear, :, 1:] += np.stack(heel_rise(25 + 30 * depth, body.ankle), axis=1)
     return curves
 
 
 def reaching(body: Body, rng: np.random.Generator, time: np.ndarray) -> Curves:
-    """Reaching for things high, low, ahead and aside, with either hand or both, the whole body going along."""
-    curves = stand(body, rng, time, width=rng.uniform(1.0, 1.8), stagger=rng.uniform(-0.12, 0.12))
+    """Reach up, down, forward and sideways with one hand or both; the whole body follows."""
+    curves = standing(body, rng, time, width=rng.uniform(1.0, 1.8), stagger=rng.uniform(-0.12, 0.12))
     times, goals = [0.0], [np.zeros(13)]  # right arm (4), left arm (4), bend, side, turn, sink, shift
     now = rng.uniform(0.0, 0.5)
     while now < time[-1]:
         hands = [(1, 0), (0, 1), (1, 1)][rng.choice(3, p=[0.4, 0.4, 0.2])]
-        aside = 0.0 if sum(hands) == 2 else rng.uniform(-30, 90)  # degrees outward of straight ahead
+        aside = 0.0 if sum(hands) == 2 else rng.uniform(-30, 90)  # degrees outward from straight ahead
         low = rng.uniform(-1, 1)  # 1: at the floor, -1: overhead
         arm = np.array([*_arm_towards(aside, -50 * low), rng.uniform(-40, 40), rng.uniform(3, 45)])
         free = np.array([rng.uniform(-15, 25), rng.uniform(0, 30), rng.uniform(0, 40), rng.uniform(5, 80)])
@@ -168,13 +168,13 @@ def reaching(body: Body, rng: np.random.Generator, time: np.ndarray) -> Curves:
 
 
 def waving(body: Body, rng: np.random.Generator, time: np.ndarray) -> Curves:
-    """Waving a raised forearm, or the whole arm overhead, one hand or both, standing or while walking slowly."""
+    """Wave a raised forearm or the whole arm, with one hand or both, while standing or walking slowly."""
     if rng.random() < 0.3:
         long = padded(time)
         pace, heading = np.full_like(long, rng.uniform(0.6, 1.1)), rng.uniform(-15, 15) * long
         curves = gait(body, rng, long, pace, heading, []).crop(CLIP)
     else:
-        curves = stand(body, rng, time)
+        curves = standing(body, rng, time)
     both, whole_arm = rng.random() < 0.3, rng.random() < 0.4
     first = int(rng.integers(2))
     for side in (RIGHT, LEFT) if both else (first,):
@@ -196,7 +196,7 @@ ACTIONS: dict[str, Callable[[Body, np.random.Generator, np.ndarray], Curves]] = 
 }
 
 
-# bend of the trunk (degrees), drop and retreat of the pelvis (legs), arm angles that grow with depth, arm angles held
+# trunk bend (degrees), pelvis drop and backward shift (leg lengths), arm angles per depth, constant arm angles
 _SQUATS = {
     "out": (30, 0.52, 0.2, (85, 5, 0, 10), (0, 0, 0, 0)),
     "hips": (24, 0.52, 0.2, (0, 0, 0, 0), (-25, 45, 50, 85)),
@@ -209,10 +209,10 @@ _SQUATS = {
 def _jump_height(
     time: np.ndarray, now: float, times: np.ndarray, take_off: float, depth: float, landing: float, rise: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Height of the root over its stand, and of the feet over the floor, both (T,), for one jump that begins `now`.
+    """Return the heights (T,) of the root above standing and of the feet above the floor, for a jump that begins `now`.
 
-    `times` end the crouch, the push, the flight, the braking and the recovery; the root leaves and meets the floor at
-    `take_off` m/s, `rise` above its stand (on its toes), and sinks to `depth` before and to `landing` after.
+    `times` are the ends of crouch, push, flight, braking and recovery. The root takes off and lands at `take_off` m/s,
+    `rise` metres above standing (on the toes), and drops to `depth` before and to `landing` after.
     """
     low, up, down, lowest, end = times
     pushing, flying, braking = time - low, time - up, time - down
@@ -229,14 +229,16 @@ def _jump_height(
 
 
 def _arm_towards(aside: float, height: float) -> tuple[float, float]:
-    """Flexion and abduction, degrees, of an arm that points `aside` outward of straight ahead and `height` upward."""
+    """Return flexion and abduction of an arm that points `aside` outward and `height` upward, all in degrees."""
     outward, up = np.deg2rad([aside, height])
     x, y, z = np.sin(outward) * np.cos(up), np.cos(outward) * np.cos(up), np.sin(up)
     flexion, abduction = float(np.rad2deg(np.arcsin(y))), float(np.rad2deg(np.arctan2(x, -z)))
-    return (flexion, abduction) if abduction < 125 else (180 - flexion, abduction - 180)  # past it: up by the front
+    return (
+        (flexion, abduction) if abduction < 125 else (180 - flexion, abduction - 180)
+    )  # beyond this, raise the arm in front
 
 
 def _columns(keys: Sequence[tuple[float, ...]]) -> tuple[np.ndarray, np.ndarray]:
-    """Key rows (time, value...) as times (K,) and values (K,), or (K, n) for n > 1 values."""
+    """Convert key rows (time, value...) to times (K,) and values (K,), or (K, n) for n > 1 values."""
     table = np.array(keys)
     return table[:, 0], table[:, 1] if table.shape[1] == 2 else table[:, 1:]

@@ -1,10 +1,9 @@
-"""How a synthetic person is described, and the two things that every action builds on: a stand and a gait.
+"""Describe a synthetic body, and generate the two movements that all actions use: standing and gait.
 
-Notable decisions:
-- legs are driven by their ankles (footprints on the floor, then a two-bone solution in `motion`), so that a
-  standing foot cannot slide and a knee cannot bend forward; trunk, head and arms are driven by joint angles;
-- a gait is one phase, advanced by the distance walked and the angle turned, so that stride and speed always agree, and
-  the same code walks, runs, follows a curve and turns on the spot.
+- Ankles drive the legs: footprints on the floor, then a two-bone solution in `motion`. So a foot on the floor cannot
+  slide and a knee cannot bend forward. Joint angles drive trunk, head and arms.
+- A gait has one phase, which advances with the distance walked and the angle turned. So stride and speed always agree,
+  and one function generates walking, running, curves and turns on the spot.
 """
 
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ CLIP = slice(FPS, -2 * FPS)  # the clip inside its padded time
 
 @dataclass(frozen=True)
 class Body:
-    """Bone lengths of one person (metres) and a few habits."""
+    """Bone lengths of one subject (metres) and a few movement habits."""
 
     stature: float
     hip_half: float
@@ -40,19 +39,20 @@ class Body:
 
     @property
     def leg(self) -> float:
-        """Thigh and shin, metres."""
+        """Return the length of thigh and shin, metres."""
         return self.thigh + self.shin
 
 
 @dataclass
 class Curves:
-    """One clip as curves over its T frames: metres, degrees, axes x right, y forward, z up; sides 0 right, 1 left.
+    """Curves of one clip over T frames: metres, degrees, axes x right, y forward, z up; sides 0 right, 1 left.
 
     `pelvis`, `trunk` and `head` angles are (forward bend, bend to the right, turn to the left), each relative to the
-    part below. `arms` are (flexion, abduction, inward twist, elbow) away from hanging straight down in the world.
+    body segment below. `arms` are (flexion, abduction, inward twist, elbow); all are 0 for an arm that hangs vertically
+    in the world.
     """
 
-    root: np.ndarray  # (T, 3) the pelvis
+    root: np.ndarray  # (T, 3) position of the pelvis
     pelvis: np.ndarray  # (T, 3)
     trunk: np.ndarray  # (T, 3)
     head: np.ndarray  # (T, 3)
@@ -61,19 +61,21 @@ class Curves:
     feet: np.ndarray  # (2, T) heading, to the left
 
     def crop(self, part: slice) -> "Curves":
-        """The same curves over some of the frames."""
+        """Return the curves of some frames."""
         root, pelvis, trunk, head = (curve[part] for curve in (self.root, self.pelvis, self.trunk, self.head))
         arms, ankles, feet = (curves[:, part] for curves in (self.arms, self.ankles, self.feet))
         return Curves(root, pelvis, trunk, head, arms, ankles, feet)
 
 
 def padded(time: np.ndarray) -> np.ndarray:
-    """A second before and two after the clip, so that its first and last footprints lie on the path too."""
+    """Return the time from one second before to two seconds after the clip, for its first and last footprints."""
     return np.arange(-FPS, len(time) + 2 * FPS) / FPS
 
 
-def stand(body: Body, rng: np.random.Generator, time: np.ndarray, width: float = 1.3, stagger: float = 0.0) -> Curves:
-    """Standing at the origin facing +y; the feet `width` hip widths apart, the right one `stagger` metres ahead."""
+def standing(
+    body: Body, rng: np.random.Generator, time: np.ndarray, width: float = 1.3, stagger: float = 0.0
+) -> Curves:
+    """Stand at the origin and face +y, with feet `width` hip widths apart and the right foot `stagger` metres ahead."""
     frames, sides = len(time), (RIGHT, LEFT)
     level = body.ankle + 0.993 * body.leg
     root = smooth_noise(rng, time, np.array([0.012, 0.01, 0.0]))
@@ -94,18 +96,18 @@ def stand(body: Body, rng: np.random.Generator, time: np.ndarray, width: float =
 
 
 def gait(
-    body: Body, rng: np.random.Generator, time: np.ndarray, speed: np.ndarray, heading: np.ndarray, stands: list[float]
+    body: Body, rng: np.random.Generator, time: np.ndarray, speed: np.ndarray, heading: np.ndarray, stops: list[float]
 ) -> Curves:
-    """Walking or running along a path, by speed (T,) in m/s and heading (T,) in degrees to the left; still at `stands`.
+    """Walk or run along a path with speed (T,) in m/s and heading (T,) in degrees to the left; stand at times `stops`.
 
-    The phase is 0 where the right foot lands and grows by 1 a stride.
+    The phase is 0 when the right foot lands, and increases by 1 per stride.
     """
-    curves = stand(body, rng, time)
+    curves = standing(body, rng, time)
     turn_rate = np.gradient(heading) * FPS
     run = ease(speed, [1.65, 2.3], [0, 1])
     stride = body.stride * body.stature * _mix(run, 0.28 + 0.38 * speed, 0.45 + 0.27 * speed)
-    rate = np.hypot(speed / stride, turn_rate / 110)  # strides a second, by distance or by turning
-    still = np.searchsorted(time, [t for t in stands if t < time[-1]])
+    rate = np.hypot(speed / stride, turn_rate / 110)  # strides per second, from distance or from turning
+    still = np.searchsorted(time, [t for t in stops if t < time[-1]])
     walk = _Walk(
         phase=_both_feet_down(np.cumsum(rate) / FPS + rng.random(), still),
         rate=rate,
@@ -125,25 +127,25 @@ def gait(
 
 @dataclass(frozen=True)
 class _Walk:
-    """What a gait is driven by, each over T frames."""
+    """Inputs of a gait, each over T frames."""
 
     phase: np.ndarray  # strides
-    rate: np.ndarray  # strides a second
+    rate: np.ndarray  # strides per second
     step: np.ndarray  # 0 standing still, 1 at an ordinary pace
     run: np.ndarray  # 0 walking, 1 running
     speed: np.ndarray  # m/s
     path: np.ndarray  # (T, 2) metres
     heading: np.ndarray  # degrees
-    turn_rate: np.ndarray  # degrees a second
+    turn_rate: np.ndarray  # degrees per second
 
     def wave(self, peak: float, beats: int = 1) -> np.ndarray:
-        """A swing that peaks at the phase `peak`, `beats` times a stride, and dies down at rest."""
+        """Return an oscillation with its peak at phase `peak`, `beats` times per stride, and zero at rest."""
         return self.step * np.cos(2 * np.pi * beats * (self.phase - peak))
 
 
 def _place_foot(curves: Curves, side: int, body: Body, walk: _Walk) -> None:
-    """Stand a foot on its print for `duty` of the stride, rolling from heel to ball, then swing it to the next."""
-    run, phase = walk.run, walk.phase + 0.5 * side  # the foot's own: 0 where it lands
+    """Keep a foot on its print for `duty` of the stride, roll it from heel to ball, then swing it to the next print."""
+    run, phase = walk.run, walk.phase + 0.5 * side  # phase of this foot: 0 when it lands
     stride, part, duty = np.floor(phase), phase % 1, _mix(run, 0.62, 0.36)
     aside = SIGN[side] * _mix(run, 0.75, 0.35) * body.hip_half
 
@@ -165,9 +167,9 @@ def _place_foot(curves: Curves, side: int, body: Body, walk: _Walk) -> None:
 
 
 def _carry_pelvis(curves: Curves, body: Body, walk: _Walk) -> None:
-    """Along the path, from foot to foot; a walker is highest over the standing foot, a runner lowest."""
+    """Move the pelvis along the path; it is highest above the foot in a walk, and lowest in a run."""
     run, wave = walk.run, walk.wave
-    lead = 0.1 * run * walk.speed / np.maximum(walk.rate, 0.5)  # a runner lands nearer under the hip
+    lead = 0.1 * run * walk.speed / np.maximum(walk.rate, 0.5)  # a runner lands closer below the hip
     sway = turned(np.array([1.0, 0.0]), walk.heading) * (_mix(run, 0.022, 0.008) * wave(0.28))[:, None]
     curves.root[:, :2] += walk.path + ahead(walk.heading) * lead[:, None] + sway
     curves.root[:, 2] += body.leg * _mix(run, 0.012 * wave(0.26, 2), -0.06 - 0.035 * wave(0.16, 2))
@@ -176,7 +178,7 @@ def _carry_pelvis(curves: Curves, body: Body, walk: _Walk) -> None:
 
 
 def _swing_trunk_and_arms(curves: Curves, body: Body, walk: _Walk) -> None:
-    """The shoulders turn against the pelvis, the arms swing against the legs, the head turns to where the path goes."""
+    """Turn the shoulders against the pelvis, swing the arms against the legs, and turn the head along the path."""
     run, wave, turn_rate = walk.run, walk.wave, walk.turn_rate
     bend = _mix(run, 1.5 * walk.step, 5) + _mix(run, 1.2, 2.5) * wave(0.05, 2)
     side_bend = _mix(run, 2.1, 2.8) * wave(0.3) - np.clip(0.06 * turn_rate * walk.speed, -12, 12)
@@ -190,35 +192,35 @@ def _swing_trunk_and_arms(curves: Curves, body: Body, walk: _Walk) -> None:
         curves.arms[side, :, 3] += _mix(run, 4, 70) - _mix(run, 11, 14) * back
 
 
-_PRINT = 0.24  # of a stride, from landing until the walker is above the footprint
+_PRINT = 0.24  # share of a stride between landing and the moment when the body is above the footprint
 
 
-def _both_feet_down(phase: np.ndarray, stands: np.ndarray) -> np.ndarray:
-    """Stretch the phase so that wherever the walker stands still, it is in the middle of a double support."""
-    if len(stands) == 0:
+def _both_feet_down(phase: np.ndarray, stops: np.ndarray) -> np.ndarray:
+    """Stretch the phase so that each stop (frame index) is in the middle of a double support."""
+    if len(stops) == 0:
         return phase
     middle = 0.06  # the feet land at 0 and 0.5 and lift at 0.12 and 0.62
-    strides = np.ceil(2 * np.diff(phase[stands]) - 0.1) / 2  # rounded up: rather short strides than long ones
-    first = np.round((phase[stands[0]] - middle) * 2) / 2 + middle
+    strides = np.ceil(2 * np.diff(phase[stops]) - 0.1) / 2  # rounded up: short strides are better than long ones
+    first = np.round((phase[stops[0]] - middle) * 2) / 2 + middle
     goal = first + np.concatenate([[0], np.cumsum(strides)])
-    return phase + np.interp(phase, phase[stands], goal - phase[stands])
+    return phase + np.interp(phase, phase[stops], goal - phase[stops])
 
 
 def heel_rise(roll: np.ndarray | float, ankle: float) -> tuple[np.ndarray, np.ndarray]:
-    """How far the ankle goes ahead and up, metres, as the foot rolls `roll` degrees onto its ball (< 0: its heel)."""
+    """Return the ankle's shift forward and up (metres) if the foot rolls `roll` degrees onto its ball (< 0: heel)."""
     angle = np.deg2rad(roll)
-    lever = np.where(angle > 0, 1.6, -0.6) * ankle  # from the ankle ahead to what the foot rolls over
+    lever = np.where(angle > 0, 1.6, -0.6) * ankle  # from the ankle forward to the point of rotation
     return lever * (1 - np.cos(angle)) + ankle * np.sin(angle), lever * np.sin(angle) - ankle * (1 - np.cos(angle))
 
 
 def ahead(heading: np.ndarray | float) -> np.ndarray:
-    """The unit vector (T, 2) of a heading (T,) in degrees to the left of +y."""
+    """Return the unit vectors (T, 2) of headings (T,) in degrees to the left of +y."""
     angle = np.deg2rad(heading)
     return np.stack([-np.sin(angle), np.cos(angle)], axis=-1)
 
 
 def turned(offset: np.ndarray, heading: np.ndarray) -> np.ndarray:
-    """Horizontal offsets (T, 2) or (2,) (right, forward) seen from a heading (T,), in the world."""
+    """Rotate horizontal offsets (T, 2) or (2,), (right, forward) relative to a heading (T,), to world axes."""
     forward = ahead(heading)
     right = np.stack([forward[..., 1], -forward[..., 0]], axis=-1)
     return offset[..., :1] * right + offset[..., 1:] * forward
@@ -229,7 +231,7 @@ def _mix(run: np.ndarray, walking: np.ndarray | float, running: np.ndarray | flo
 
 
 def ease(time: np.ndarray, at: object, value: object) -> np.ndarray:
-    """Pass smoothly from value to value, at rest at each of its times: (T,) or (T, n) for values (K,) or (K, n)."""
+    """Interpolate smoothly between values, at rest at each key: (T,) or (T, n) for values (K,) or (K, n)."""
     keys, values = np.asarray(at, dtype=float), np.asarray(value, dtype=float)
     i = np.clip(np.searchsorted(keys, time, side="right") - 1, 0, len(keys) - 2)
     part = np.clip((time - keys[i]) / np.maximum(keys[i + 1] - keys[i], 1e-9), 0, 1)
@@ -239,7 +241,7 @@ def ease(time: np.ndarray, at: object, value: object) -> np.ndarray:
 
 
 def smooth_noise(rng: np.random.Generator, time: np.ndarray, deviation: float | np.ndarray) -> np.ndarray:
-    """Slow drift (0.05-0.7 Hz) of the given standard deviation: (T,), or (T, n) for n deviations."""
+    """Return slow drift (0.05-0.7 Hz) with this standard deviation: (T,), or (T, n) for n deviations."""
     spread = np.atleast_1d(deviation)
     rate, phase = rng.uniform(0.05, 0.7, (5, len(spread))), rng.uniform(0, 2 * np.pi, (5, len(spread)))
     drift = np.sin(2 * np.pi * rate * time[:, None, None] + phase).sum(axis=1) * np.sqrt(2 / 5) * spread

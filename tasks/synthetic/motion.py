@@ -1,8 +1,8 @@
-"""Procedural human motion, the embedded demo data: invented people walk, run, turn, jump, squat, reach and wave.
+"""Generate procedural human motion, the demo data: synthetic subjects walk, run, turn, jump, squat, reach and wave.
 
-Nobody moved like this: it is here so that every stage can run without a download, and to be told apart from
-measurements by its name (`synthetic_...`). An action gives curves (`tasks.synthetic.actions`); here a body of constant
-bone lengths follows them: legs by inverse kinematics from the ankles, the rest by forward kinematics.
+- The motion is not measured. It lets every stage run without a download; its names begin with `synthetic_`.
+- An action is a set of curves (`tasks.synthetic.actions`). A body with constant bone lengths follows them: legs by
+  inverse kinematics from the ankles, other joints by forward kinematics.
 """
 
 import csv
@@ -20,33 +20,33 @@ CLIP_LIST_FILE = "synthetic_clip_list.csv"
 CLIP_LIST_COLUMNS = ("clip_id", "fname", "clip_len", "subject", "action", "fps")
 
 _JOINT = {name: index for index, name in enumerate(JOINTS)}
-# unit vectors in the frame of the chest or the skull: x right (the person's), y forward, z up
+# unit vectors in the frame of the chest or the skull: x to the subject's right, y forward, z up
 _NOSE = np.array([0.0, 0.60, 0.80])
 _CROWN = np.array([0.0, -0.28, 0.96])
 _SHOULDER = np.array([0.98, -0.03, -0.2])
 
 
 def generate(seed: int = 0, people: int = 24, seconds: float = 8.0) -> tuple[list[np.ndarray], list[dict]]:
-    """Each of `people` doing each action once.
+    """Generate one clip per subject and action.
 
-    Person i depends on `seed` and i alone: more people change none of the others.
+    Subject i depends only on `seed` and i, so more subjects do not change the others.
 
     Parameters
     ----------
     seed
-        At least 0; the same seed gives the same bits.
+        Seed, at least 0; the same seed gives the same bits.
     people
-        How many bodies.
+        Number of subjects.
     seconds
-        Mean length of a clip; each lasts 0.8 to 1.2 times as long.
+        Mean length of a clip in seconds; each clip is 0.8 to 1.2 times as long.
 
     Returns
     -------
     list of numpy.ndarray
-        One float64 (17, frames, 3) a clip: metres, world frame, z up, 60 fps, joints in the order of
+        One float64 array (17, frames, 3) per clip: metres, world frame, z up, 60 fps, joints in the order of
         `data_contracts.skeleton.JOINTS`.
     list of dict
-        One row a clip: `clip_id`, `fname`, `clip_len` (frames), `subject`, `action`, `fps`.
+        One row per clip: `clip_id`, `fname`, `clip_len` (frames), `subject`, `action`, `fps`.
     """
     clips: list[np.ndarray] = []
     rows: list[dict] = []
@@ -63,12 +63,19 @@ def generate(seed: int = 0, people: int = 24, seconds: float = 8.0) -> tuple[lis
 
 
 def write_pickle(folder: Path, seed: int = 0, people: int = 24, seconds: float = 8.0) -> tuple[Path, Path]:
-    """Write what `generate` returns in the layout of MotionBERT's AMASS pickle, with the clip list beside it.
+    """Write the clips of `generate` in the layout of MotionBERT's AMASS pickle, and their clip list.
+
+    Parameters
+    ----------
+    folder
+        Folder for both files; it is created if necessary.
+    seed, people, seconds
+        Parameters of `generate`.
 
     Returns
     -------
     tuple of pathlib.Path
-        The pickle (protocol 4: a list of float64 (17, frames, 3)) and the CSV with one row a clip, both in `folder`.
+        Paths of the pickle (protocol 4, a list of float64 arrays (17, frames, 3)) and of the CSV with one row per clip.
     """
     clips, rows = generate(seed, people, seconds)
     folder.mkdir(parents=True, exist_ok=True)
@@ -83,12 +90,16 @@ def write_pickle(folder: Path, seed: int = 0, people: int = 24, seconds: float =
 
 
 def pose_body(body: Body, curves: Curves) -> np.ndarray:
-    """Joint positions (17, T, 3), metres, of a body that follows the curves of one clip."""
+    """Return the joint positions (17, T, 3), metres, of a body that follows the curves of one clip."""
     joints = np.empty((len(JOINTS), len(curves.root), 3))
     pelvis = _bend(curves.pelvis)
     waist = pelvis @ _bend(0.5 * curves.trunk)
     chest = waist @ _bend(0.5 * curves.trunk)
-    gaze = curves.head - 0.45 * (curves.pelvis + curves.trunk) * [1, 1, 0]  # the head keeps half upright
+    gaze = curves.head - 0.45 * (curves.pelvis + curves.trunk) * [
+        1,
+        1,
+        0,
+    ]  # the head compensates about half of the bend
     skull = chest @ _bend(gaze)
     upright = _bend((curves.pelvis + curves.trunk) * [0, 0, 1])
 
@@ -110,25 +121,24 @@ def pose_body(body: Body, curves: Curves) -> np.ndarray:
 
 
 def _within_reach(body: Body, root: np.ndarray, hips: np.ndarray, ankles: np.ndarray) -> np.ndarray:
-    """The root (T, 3), lowered until both legs reach their ankles (2, T, 3); hips (2, T, 3) are relative to it."""
+    """Lower the root (T, 3) until both legs reach their ankles (2, T, 3); hips (2, T, 3) are relative to the root."""
     span = ankles - hips - root
     across = np.minimum(np.sum(span[..., :2] ** 2, axis=-1), (0.9 * body.leg) ** 2)
     limits = ankles[..., 2] - hips[..., 2] + np.sqrt((0.997 * body.leg) ** 2 - across)
     excess = np.maximum(root[:, 2] - limits.min(axis=0), 0)
-    kernel = np.exp(
-        -0.5 * (np.arange(-8, 9) / 2.5) ** 2
-    )  # over frames: one leg takes over from the other without a jolt
+    # Smooth over frames, so that the limiting leg can change without a jump.
+    kernel = np.exp(-0.5 * (np.arange(-8, 9) / 2.5) ** 2)
     lowered = root.copy()
     lowered[:, 2] -= np.convolve(np.pad(excess, 8, mode="edge"), kernel / kernel.sum(), mode="valid")
     return lowered
 
 
 def _solve_leg(body: Body, hip: np.ndarray, ankle: np.ndarray, forward: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Knee and ankle (T, 3) for a hip and a wanted ankle (T, 3); the knee points along `forward` (T, 2)."""
+    """Return knee and ankle (T, 3) for a hip and a target ankle (T, 3); the knee points along `forward` (T, 2)."""
     span = ankle - hip
     distance = np.linalg.norm(span, axis=1, keepdims=True)
     along = span / distance
-    reach, give = 0.998 * body.leg, 0.004 * body.leg  # a leg nears its reach softly, or the knee would snap straight
+    reach, give = 0.998 * body.leg, 0.004 * body.leg  # soft limit, so that the knee does not extend abruptly
     distance = np.maximum(reach - give * np.logaddexp(0, (reach - distance) / give), 0.3 * body.leg)
     front = np.pad(forward, ((0, 0), (0, 1)))
     front -= np.sum(front * along, axis=1, keepdims=True) * along
@@ -141,24 +151,24 @@ def _solve_leg(body: Body, hip: np.ndarray, ankle: np.ndarray, forward: np.ndarr
 def _hang_arm(
     body: Body, side: int, chest: np.ndarray, upright: np.ndarray, angles: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Shoulder, elbow and wrist (T, 3) relative to the thorax, for arm angles (T, 4) in the upright frame."""
+    """Return shoulder, elbow and wrist (T, 3) relative to the thorax, for arm angles (T, 4) in the upright frame."""
     flexion, abduction, twist, elbow_bend = angles.T
     sign = SIGN[side]
     upper = upright @ _about(1, -sign * abduction) @ _about(0, flexion) @ _about(2, sign * twist)
     fore = upper @ _about(0, (elbow_bend + np.hypot(elbow_bend, 8)) / 2)
-    raised = np.clip((0.3 - upper[:, 2, 2]) / 1.3, 0, 1) ** 2  # the collar bone goes along with a raised arm
+    raised = np.clip((0.3 - upper[:, 2, 2]) / 1.3, 0, 1) ** 2  # the collar bone follows a raised arm
     shoulder = (chest @ _about(1, -sign * 24 * raised)) @ (body.shoulder_half * _SHOULDER * [sign, 1, 1])
     elbow = shoulder - body.upper_arm * upper[:, :, 2]
     return shoulder, elbow, elbow - body.forearm * fore[:, :, 2]
 
 
 def _bend(angles: np.ndarray) -> np.ndarray:
-    """Rotation matrices (T, 3, 3) of (forward bend, bend to the right, turn to the left) in degrees, (T, 3)."""
+    """Return rotations (T, 3, 3) for angles (forward bend, bend to the right, turn to the left), (T, 3) degrees."""
     return _about(2, angles[:, 2]) @ _about(1, angles[:, 1]) @ _about(0, -angles[:, 0])
 
 
 def _about(axis: int, degrees: np.ndarray) -> np.ndarray:
-    """Right-handed rotation matrices (T, 3, 3) about x, y or z (0, 1, 2) by angles (T,)."""
+    """Return right-handed rotations (T, 3, 3) about x, y or z (0, 1, 2) by angles (T,) in degrees."""
     angle, (i, j) = np.deg2rad(degrees), ((axis + 1) % 3, (axis + 2) % 3)
     matrix = np.zeros((len(angle), 3, 3))
     matrix[:, axis, axis] = 1
@@ -169,7 +179,7 @@ def _about(axis: int, degrees: np.ndarray) -> np.ndarray:
 
 
 def _make_body(rng: np.random.Generator) -> Body:
-    """Somebody of 1.5 to 1.95 m; lengths are shares of the stature, close to what the CMU subjects have."""
+    """Draw a body of 1.5 to 1.95 m; its lengths are shares of the stature, similar to those of the CMU subjects."""
     stature = float(np.clip(rng.normal(1.72, 0.11), 1.5, 1.95))
     leg, trunk, ankle, neck, skull = np.array([0.49, 0.31, 0.045, 0.08, 0.088]) * rng.uniform(0.94, 1.06, 5)
     scale = stature / (leg + trunk + ankle + neck * _NOSE[2] + skull * _CROWN[2])
@@ -195,6 +205,6 @@ def _make_body(rng: np.random.Generator) -> Body:
 
 
 def _place(joints: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Turn a clip (17, T, 3) to a random heading and put its start somewhere near the world's origin."""
+    """Rotate a clip (17, T, 3) to a random heading, and move its start to a random place near the world's origin."""
     heading = _about(2, rng.uniform(0, 360, 1))[0]
     return joints @ heading.T + [*rng.uniform(-2, 2, 2), 0]

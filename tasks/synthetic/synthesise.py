@@ -1,4 +1,4 @@
-"""The embedded default source: synthetic motion as an AMASS pickle in the store."""
+"""Write synthetic motion, the default source, as an AMASS pickle to the store."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ __all__ = ["CLIP_LIST_FILE", "PICKLE_FILE", "synthesise_motion"]
 
 @task(cache_policy=NO_CACHE)
 def synthesise_motion(store: Path, parameters: SyntheticParameters) -> StageResult:
-    """A pickle of procedural motion and its clip list; name and manifest say that nobody moved like this."""
+    """Write a pickle of procedural motion and its clip list; file name and manifest mark the motion as synthetic."""
     with open_stage(store, identities.synthesise(parameters)) as stage:
         if not stage.cached:
             write_pickle(stage.folder, parameters.seed, parameters.people, parameters.seconds)

@@ -6,13 +6,13 @@ from pandera.errors import SchemaErrors
 
 from data_contracts.parameters import Projection
 from data_contracts.windows import SCALARS, to_arrow, to_numpy, validate
-from tasks.convert.cameras import draw_camera, see_windows
+from tasks.convert.cameras import draw_camera, project_windows
 
 
 @pytest.fixture
 def table(walking):
     camera = draw_camera(walking, 0, 0, 0, 10.0, Projection.PERSPECTIVE)
-    arrays = see_windows(walking, np.arange(0, 50, 10), 9, camera)
+    arrays = project_windows(walking, np.arange(0, 50, 10), 9, camera)
     scalars = pd.DataFrame(
         {
             "window_id": [f"0-0-{i}" for i in range(5)], "clip_id": 0, "group": "g", "action": "a", "split": "val",

@@ -287,7 +287,7 @@ def test_a_pool_whose_process_is_killed_writes_the_same_bytes(clips, alone, tmp_
 def test_processes_that_always_die_end_the_stage_with_what_to_do(clips, tmp_path):
     with (
         killing(tmp_path, pool_pids, first_part=False),
-        pytest.raises(RuntimeError, match=r"lost .* 2 times.*processes"),
+        pytest.raises(RuntimeError, match=r"lost 2 times.*processes"),
     ):
         convert(str(clips), PARAMETERS, Workers(processes=2), str(tmp_path))
     assert not list((tmp_path / "windows").glob("[!.]*"))

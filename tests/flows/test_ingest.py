@@ -104,7 +104,7 @@ def test_a_clip_list_of_another_pickle_is_refused_by_row(dirty, empty_store):
 
 def test_a_pickle_of_something_else_is_refused(tmp_path, empty_store):
     (tmp_path / "dict.pkl").write_bytes(pickle.dumps({"a": 1}))
-    with pytest.raises(InputError, match="no motion is found"):
+    with pytest.raises(InputError, match="no motion found"):
         ingest(str(tmp_path / "dict.pkl"), store=str(empty_store))
 
 
@@ -145,7 +145,7 @@ def test_every_layout_gives_the_same_clips(clean, tmp_path, name, empty_store):
         np.testing.assert_array_equal(clip.poses, poses.transpose(1, 0, 2).astype(np.float32))
         assert clip.fps == 60
     assert len(result.statistics["groups"]) == 24
-    assert any("groups are not people" in line for line in result.statistics["warnings"]) == (
+    assert any("groups are not subjects" in line for line in result.statistics["warnings"]) == (
         name not in ("videopose.npz", "CMU.npz")
     )
 
@@ -235,8 +235,8 @@ def test_a_group_of_one_name_in_two_files_is_one_person_and_is_told_with_its_cou
     result = ingest(str(two_folders[0]), store=str(empty_store))
     assert result.statistics["groups"]["s1"] == 6
     warnings = result.statistics["warnings"]
-    said = r"1 group.* taken for one person each, with clips: s1 \(5 in a/motion\.npz, 1 in b/motion\.npz\)"
-    assert any(re.search(said, line) for line in warnings)
+    warning = r"1 group name.* treated as one subject; clips: s1 \(5 in a/motion\.npz, 1 in b/motion\.npz\)"
+    assert any(re.search(warning, line) for line in warnings)
     assert any("have the same bone lengths" in line and "p0" in line and "s0" in line for line in warnings)
 
 
@@ -245,7 +245,7 @@ def test_clips_that_nothing_names_are_numbered_through_all_files(clean, tmp_path
         (tmp_path / name).write_bytes(pickle.dumps(clips))
     result = ingest([str(tmp_path / "a.pkl"), str(tmp_path / "b.pkl")], store=str(empty_store))
     assert list(result.statistics["groups"]) == [f"clip_{i:06d}" for i in range(9)]  # or two would be one person
-    assert "9 of 9 clips (in a.pkl, b.pkl) do not say who moves" in result.statistics["warnings"][0]
+    assert "9 of 9 clips (in a.pkl, b.pkl) have no subject" in result.statistics["warnings"][0]
 
 
 def test_a_clip_that_another_file_has_is_in_quarantine_under_its_file(clean, tmp_path, empty_store):
@@ -264,8 +264,8 @@ def test_one_bad_file_refuses_all_by_its_name(two_folders, empty_store):
     folder, poses = two_folders
     bad, store = folder / "c.pkl", str(empty_store)
     for content, message in (
-        ([1000 * clip for clip in poses], r"c\.pkl: bodies are .*ingest\.unit=mm; it is declared for all 3 files"),
-        ({"a": 1}, r"c\.pkl: no motion is found"),
+        ([1000 * clip for clip in poses], r"c\.pkl: bodies are .*ingest\.unit=mm; the value applies to all 3 files"),
+        ({"a": 1}, r"c\.pkl: no motion found"),
         ([poses[0], np.array(["x"])], r"c\.pkl: "),
     ):
         bad.write_bytes(pickle.dumps(content))
@@ -273,7 +273,7 @@ def test_one_bad_file_refuses_all_by_its_name(two_folders, empty_store):
             ingest(str(folder), store=store)
     bad.write_bytes(pickle.dumps(poses[:3]))
     bad.with_suffix(".csv").write_text("fname, clip_len\nx, 1\ny, 2\nz, 3\n")
-    with pytest.raises(InputError, match=r"c\.csv: row 0 \(x\) says 1 frames, .*c\.pkl has"):
+    with pytest.raises(InputError, match=r"c\.csv: row 0 \(x\) has clip_len 1, but the clip in .*c\.pkl has"):
         ingest(str(folder), store=store)
     assert not list((empty_store / "clips").glob("[!.]*"))
 

@@ -24,7 +24,7 @@ from model.data.augmentation import (
 )
 from model.data.batches import Batch
 from tasks.convert import cameras as stored
-from tasks.convert.cameras import draw_camera, see_windows
+from tasks.convert.cameras import draw_camera, project_windows
 
 CAMERAS = AugmentationParameters(cameras=NewCameras(perspective_share=0.5))
 EVERYTHING = AugmentationParameters(
@@ -44,7 +44,7 @@ def generator(seed=0):
 
 def placed(poses: np.ndarray, camera: stored.Camera, starts: np.ndarray, window: int) -> Batch:
     """Windows of a clip as convert stores them and the learner reads them."""
-    arrays = {name: torch.from_numpy(array) for name, array in see_windows(poses, starts, window, camera).items()}
+    arrays = {name: torch.from_numpy(array) for name, array in project_windows(poses, starts, window, camera).items()}
     scale, pose_2d = arrays["scale"], arrays["pose_2d"]
     return Batch(
         pose_2d,

@@ -1,3 +1,5 @@
+"""Virtual cameras: axes, projection, normalisation and division into windows."""
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -5,23 +7,23 @@ from hypothesis import strategies as st
 
 from data_contracts.parameters import Projection
 from data_contracts.skeleton import PELVIS
-from tasks.convert.cameras import Camera, draw_camera, rotation_matrix, see_windows, window_starts
+from tasks.convert.cameras import Camera, draw_camera, project_windows, rotation_matrix, window_starts
 
 projections = pytest.mark.parametrize("projection", list(Projection))
 angles = st.floats(-3.1, 3.1)
 
 
 @given(angles, st.floats(-1.5, 1.5))
-def test_a_camera_is_a_right_handed_rotation_that_stands_upright(yaw, pitch):
+def test_a_camera_is_an_upright_right_handed_rotation(yaw, pitch):
     rotation = rotation_matrix(yaw, pitch)
     np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-12)
     assert np.linalg.det(rotation) == pytest.approx(1)
-    assert rotation[0, 2] == 0  # its x axis lies level
-    assert rotation[1, 2] < 0  # its y axis points down
+    assert rotation[0, 2] == 0  # the x axis is horizontal
+    assert rotation[1, 2] < 0  # the y axis points down
 
 
 @given(st.floats(0, 359.9), st.floats(-89, 89))
-def test_a_camera_tells_where_it_looks(yaw, pitch):
+def test_a_camera_reports_its_yaw_and_pitch(yaw, pitch):
     camera = Camera(rotation_matrix(*np.deg2rad([yaw, pitch])), np.zeros(3), Projection.PERSPECTIVE)
     assert camera.pitch_deg == pytest.approx(pitch, abs=1e-6)
     assert np.cos(np.deg2rad(camera.yaw_deg - yaw)) == pytest.approx(1)
@@ -29,10 +31,10 @@ def test_a_camera_tells_where_it_looks(yaw, pitch):
 
 
 @projections
-def test_windows_are_what_a_slow_loop_over_frames_gives(walking, projection):
+def test_windows_agree_with_a_loop_over_frames(walking, projection):
     camera = draw_camera(walking, 3, 1, 7, 15.0, projection)
     starts, window = window_starts(len(walking), 27, 20, pad=True), 27
-    seen = see_windows(walking, starts, window, camera)
+    windows = project_windows(walking, starts, window, camera)
     for w, start in enumerate(starts):
         points, images, roots = [], [], []
         for t in range(start, start + window):
@@ -43,43 +45,45 @@ def test_windows_are_what_a_slow_loop_over_frames_gives(walking, projection):
         images = np.array(images)
         low, high = images.min(axis=(0, 1)), images.max(axis=(0, 1))
         normalised = (images - (low + high) / 2) / ((high - low).max() / 2)
-        np.testing.assert_allclose(seen["pose_3d"][w], points, atol=1e-6)
-        np.testing.assert_allclose(seen["root_3d"][w], roots, atol=1e-5)
-        np.testing.assert_allclose(seen["pose_2d"][w, ..., :2], normalised, atol=1e-6)
+        np.testing.assert_allclose(windows["pose_3d"][w], points, atol=1e-6)
+        np.testing.assert_allclose(windows["root_3d"][w], roots, atol=1e-5)
+        np.testing.assert_allclose(windows["pose_2d"][w, ..., :2], normalised, atol=1e-6)
 
 
-def test_the_layout_of_the_pickle_becomes_windows_by_transposing(walking):
-    """(17, T, 3) -> (n, T, 17, 3): a reshape would mix joints and frames."""
+def test_transposed_clips_of_the_pickle_become_windows(walking):
+    """Check (17, T, 3) -> (n, T, 17, 3): a reshape would mix joints and frames."""
     published = np.ascontiguousarray(walking.transpose(1, 0, 2))
     camera = draw_camera(walking, 0, 0, 0, 0.0, Projection.ORTHOGRAPHIC)
-    seen = see_windows(published.transpose(1, 0, 2), np.array([5]), 4, camera)
+    windows = project_windows(published.transpose(1, 0, 2), np.array([5]), 4, camera)
     for t in range(4):
         for joint in range(17):
             offset = camera.rotation @ (published[joint, 5 + t] - published[PELVIS, 5 + t])
-            np.testing.assert_allclose(seen["pose_3d"][0, t, joint], offset, atol=1e-5)
+            np.testing.assert_allclose(windows["pose_3d"][0, t, joint], offset, atol=1e-5)
 
 
 @projections
-def test_the_bounding_box_fills_minus_one_to_one_and_the_root_is_at_zero(walking, projection):
-    seen = see_windows(walking, np.arange(0, 100, 10), 9, draw_camera(walking, 0, 0, 0, 15.0, projection))
-    xy = seen["pose_2d"][..., :2]
+def test_the_bounding_box_is_minus_one_to_one_and_the_root_is_zero(walking, projection):
+    windows = project_windows(walking, np.arange(0, 100, 10), 9, draw_camera(walking, 0, 0, 0, 15.0, projection))
+    xy = windows["pose_2d"][..., :2]
     np.testing.assert_allclose(np.abs(xy).max(axis=(1, 2, 3)), 1, atol=1e-6)
-    assert (seen["pose_3d"][:, :, PELVIS] == 0).all()
-    assert (seen["root_3d"][..., 2] > 2.9).all()
+    assert (windows["pose_3d"][:, :, PELVIS] == 0).all()
+    assert (windows["root_3d"][..., 2] > 2.9).all()
 
 
-def test_the_scale_restores_metres(walking):
-    seen = see_windows(walking, np.arange(0, 100, 10), 9, draw_camera(walking, 0, 0, 0, 15.0, Projection.ORTHOGRAPHIC))
-    xy = seen["pose_2d"][..., :2] - seen["pose_2d"][:, :, PELVIS : PELVIS + 1, :2]
-    np.testing.assert_allclose(xy / seen["scale"][:, None, None, None], seen["pose_3d"][..., :2], atol=1e-6)
+def test_the_scale_converts_back_to_metres(walking):
+    windows = project_windows(
+        walking, np.arange(0, 100, 10), 9, draw_camera(walking, 0, 0, 0, 15.0, Projection.ORTHOGRAPHIC)
+    )
+    xy = windows["pose_2d"][..., :2] - windows["pose_2d"][:, :, PELVIS : PELVIS + 1, :2]
+    np.testing.assert_allclose(xy / windows["scale"][:, None, None, None], windows["pose_3d"][..., :2], atol=1e-6)
 
 
-def test_the_scale_holds_at_the_root_s_depth_in_perspective(walking):
+def test_the_scale_is_valid_at_the_depth_of_the_root_in_perspective(walking):
     camera = draw_camera(walking, 0, 0, 0, 0.0, Projection.PERSPECTIVE)
-    seen = see_windows(walking, np.array([10]), 1, camera)
-    at_root = np.array([[0.0, 0.0, 0.0], [0.1, 0.2, 0.0]]) + seen["root_3d"][0, 0]
+    windows = project_windows(walking, np.array([10]), 1, camera)
+    at_root = np.array([[0.0, 0.0, 0.0], [0.1, 0.2, 0.0]]) + windows["root_3d"][0, 0]
     image = camera.project(at_root)
-    full = see_windows(walking, np.array([10]), 1, camera)
+    full = project_windows(walking, np.array([10]), 1, camera)
     xy = camera.project(camera.to_camera(walking[10].astype(np.float64)))
     half = (xy.max(axis=0) - xy.min(axis=0)).max() / 2
     np.testing.assert_allclose((image[1] - image[0]) / half / full["scale"][0], [0.1, 0.2], atol=1e-6)
@@ -87,17 +91,17 @@ def test_the_scale_holds_at_the_root_s_depth_in_perspective(walking):
 
 @settings(max_examples=20)
 @given(angle=angles)
-def test_turning_the_world_and_the_camera_changes_nothing(walking, angle):
+def test_rotating_the_world_and_the_camera_changes_no_window(walking, angle):
     camera = draw_camera(walking, 0, 0, 0, 15.0, Projection.PERSPECTIVE)
     turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
     turned = type(camera)(camera.rotation @ turn.T, turn @ camera.position, camera.projection)
-    one = see_windows(walking, np.array([0, 50]), 9, camera)
-    other = see_windows((walking @ turn.T).astype(np.float64), np.array([0, 50]), 9, turned)
+    one = project_windows(walking, np.array([0, 50]), 9, camera)
+    other = project_windows((walking @ turn.T).astype(np.float64), np.array([0, 50]), 9, turned)
     for name in one:
         np.testing.assert_allclose(one[name], other[name], atol=1e-5)
 
 
-def test_cameras_depend_on_seed_clip_and_view_alone(walking):
+def test_a_camera_depends_only_on_seed_clip_and_view(walking):
     def rotation(clip_id, view, seed):
         return draw_camera(walking, clip_id, view, seed, 15.0, Projection.ORTHOGRAPHIC).rotation
 
@@ -122,18 +126,18 @@ def test_every_frame_is_covered_and_the_last_window_ends_with_the_clip(frames, w
 
 def test_padding_repeats_the_last_frame_with_confidence_zero(walking):
     camera = draw_camera(walking, 0, 0, 0, 0.0, Projection.ORTHOGRAPHIC)
-    seen = see_windows(walking[:5], np.array([0]), 9, camera)
-    assert (seen["pose_2d"][0, :5, :, 2] == 1).all()
-    assert (seen["pose_2d"][0, 5:, :, 2] == 0).all()
-    np.testing.assert_array_equal(seen["pose_3d"][0, 5:], np.repeat(seen["pose_3d"][0, 4:5], 4, axis=0))
+    windows = project_windows(walking[:5], np.array([0]), 9, camera)
+    assert (windows["pose_2d"][0, :5, :, 2] == 1).all()
+    assert (windows["pose_2d"][0, 5:, :, 2] == 0).all()
+    np.testing.assert_array_equal(windows["pose_3d"][0, 5:], np.repeat(windows["pose_3d"][0, 4:5], 4, axis=0))
 
 
 @projections
 @settings(max_examples=15)
 @given(start=st.integers(0, 170), window=st.integers(1, 40))
-def test_a_window_is_the_same_to_the_bit_alone_and_among_many(walking, projection, start, window):
+def test_a_window_is_equal_bit_for_bit_alone_and_among_others(walking, projection, start, window):
     camera = draw_camera(walking, 2, 0, 0, 15.0, projection)
-    among = see_windows(walking, np.arange(171), window, camera)
-    alone = see_windows(walking, np.array([start]), window, camera)
+    among = project_windows(walking, np.arange(171), window, camera)
+    alone = project_windows(walking, np.array([start]), window, camera)
     for name in among:
         np.testing.assert_array_equal(alone[name][0], among[name][start])

@@ -1,4 +1,4 @@
-"""What moves in a file: every layout through a file really written, and errors that say what was found."""
+"""Motions of a file in each supported layout, read from real files, and refusal of other layouts."""
 
 import io
 import pickle
@@ -20,7 +20,7 @@ SOURCE = Path("file.pkl")
 
 
 def survey(path: Path) -> tuple[list[Motion], list[np.ndarray]]:
-    """The motions of a file, and the clip of each, frames first, from a second reading."""
+    """Return the motions of a file, and their clips, frames first, from a second pass."""
     tree = read_motion_file(path, Survey().add)
     motions = find_motions(path, tree)
     layout = decide_layout(path, [motion.shape for motion in motions], Layout.AUTO)
@@ -32,7 +32,7 @@ def survey(path: Path) -> tuple[list[Motion], list[np.ndarray]]:
 
 @pytest.fixture
 def clips(walking) -> list[np.ndarray]:
-    """Three clips (17, frames, 3) of different lengths."""
+    """Return three clips (17, frames, 3) of different lengths."""
     return [np.ascontiguousarray(walking[:frames].transpose(1, 0, 2), np.float64) for frames in (90, 40, 64)]
 
 
@@ -45,9 +45,9 @@ def write(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
-def assert_clips(found: list[np.ndarray], joints_first: list[np.ndarray]) -> None:
-    assert len(found) == len(joints_first)
-    for clip, expected in zip(found, joints_first, strict=True):
+def assert_clips(clips: list[np.ndarray], joints_first: list[np.ndarray]) -> None:
+    assert len(clips) == len(joints_first)
+    for clip, expected in zip(clips, joints_first, strict=True):
         np.testing.assert_array_equal(clip, expected.transpose(1, 0, 2))
 
 
@@ -56,28 +56,28 @@ def assert_clips(found: list[np.ndarray], joints_first: list[np.ndarray]) -> Non
 
 @pytest.mark.parametrize("container", [list, tuple])
 @pytest.mark.parametrize("protocol", range(6))
-def test_a_list_of_arrays_of_any_protocol(protocol, container, clips, write):
-    motions, found = survey(write(container(clips), protocol=protocol))
-    assert_clips(found, clips)
+def test_a_list_of_arrays_is_read_with_every_protocol(protocol, container, clips, write):
+    motions, frames_first_clips = survey(write(container(clips), protocol=protocol))
+    assert_clips(frames_first_clips, clips)
     assert motions == [Motion(index, None, clip.shape) for index, clip in enumerate(clips)]
 
 
-def test_a_list_of_frames_first_arrays(clips, write):
+def test_a_list_of_frames_first_arrays_is_read(clips, write):
     assert_clips(survey(write([clip.transpose(1, 0, 2) for clip in clips]))[1], clips)
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-def test_an_npz_of_arrays_gives_their_names(save, clips, tmp_path):
+def test_the_arrays_of_an_npz_have_their_member_names(save, clips, tmp_path):
     save(tmp_path / "a.npz", walk=clips[0], run=clips[1], sit=clips[2])
-    motions, found = survey(tmp_path / "a.npz")
-    assert_clips(found, clips)
+    motions, frames_first_clips = survey(tmp_path / "a.npz")
+    assert_clips(frames_first_clips, clips)
     assert [motion.name for motion in motions] == ["walk", "run", "sit"]
 
 
-def test_a_dict_of_arrays_and_stacks_gives_names(clips, write):
+def test_the_arrays_and_stacks_of_a_dict_have_names(clips, write):
     stack = np.stack([clips[1], clips[1] * 2])
-    motions, found = survey(write({"walk": clips[0], 7: stack}))
-    assert_clips(found, [clips[0], *stack])
+    motions, frames_first_clips = survey(write({"walk": clips[0], 7: stack}))
+    assert_clips(frames_first_clips, [clips[0], *stack])
     assert [(motion.name, motion.array, motion.part) for motion in motions] == [
         ("walk", 0, None),
         ("7_0", 1, 0),
@@ -86,23 +86,23 @@ def test_a_dict_of_arrays_and_stacks_gives_names(clips, write):
 
 
 @pytest.mark.parametrize("frames_first", [False, True])
-def test_an_npy_of_one_clip_or_of_a_stack(frames_first, clips, tmp_path):
+def test_an_npy_may_contain_one_clip_or_a_stack(frames_first, clips, tmp_path):
     stack = np.stack([clips[0], clips[0] * 1.1])
     for array, expected in ((clips[0], [clips[0]]), (stack, list(stack))):
         np.save(tmp_path / "a.npy", array.swapaxes(-3, -2) if frames_first else array)
-        motions, found = survey(tmp_path / "a.npy")
-        assert_clips(found, expected)
+        motions, frames_first_clips = survey(tmp_path / "a.npy")
+        assert_clips(frames_first_clips, expected)
         assert [motion.part for motion in motions] == ([None] if array.ndim == 3 else [0, 1])
 
 
-def test_an_npy_of_objects_is_a_list(clips, tmp_path):
+def test_an_npy_of_objects_is_read_as_a_list(clips, tmp_path):
     array = np.empty(3, object)
     array[:] = clips
     np.save(tmp_path / "a.npy", array, allow_pickle=True)
     assert_clips(survey(tmp_path / "a.npy")[1], clips)
 
 
-def test_joints_with_what_is_known_of_each_or_of_all(clips, write, tmp_path):
+def test_joints_may_have_descriptions_per_clip_or_for_all(clips, write, tmp_path):
     described = {
         "joints": clips,
         "names": ["a", "b", "c"],
@@ -110,8 +110,8 @@ def test_joints_with_what_is_known_of_each_or_of_all(clips, write, tmp_path):
         "actions": ("x", "y", "z"),
         "fps": [50, 60.0, 120],
     }
-    motions, found = survey(write(described))
-    assert_clips(found, clips)
+    motions, frames_first_clips = survey(write(described))
+    assert_clips(frames_first_clips, clips)
     assert [(m.name, m.subject, m.action, m.fps) for m in motions] == [
         ("a", "S1", "x", 50.0),
         ("b", "S1", "y", 60.0),
@@ -125,8 +125,8 @@ def test_joints_with_what_is_known_of_each_or_of_all(clips, write, tmp_path):
         action=np.array("walk"),
         fps=np.array([50, 25]),
     )
-    motions, found = survey(tmp_path / "a.npz")
-    assert_clips(found, list(stack))
+    motions, frames_first_clips = survey(tmp_path / "a.npz")
+    assert_clips(frames_first_clips, list(stack))
     assert [(m.part, m.name, m.subject, m.action, m.fps) for m in motions] == [
         (0, "", "S1", "walk", 50.0),
         (1, "", "S2", "walk", 25.0),
@@ -135,14 +135,14 @@ def test_joints_with_what_is_known_of_each_or_of_all(clips, write, tmp_path):
     assert (only.name, only.fps) == ("", 100.0)
 
 
-def test_videopose3d_positions_give_subject_and_action_and_17_of_32_joints(clips, tmp_path):
+def test_videopose3d_files_have_subjects_actions_and_17_of_32_joints(clips, tmp_path):
     frames = clips[0].shape[1]
     h36m = np.full((frames, 32, 3), np.nan)
     h36m[:, list(H36M_32_TO_17)] = clips[0].transpose(1, 0, 2)
     takes = {"S1": {"Walking 1": h36m}, "S9": {"Eating": [clips[1].transpose(1, 0, 2), clips[2].transpose(1, 0, 2)]}}
     np.savez_compressed(tmp_path / "data_3d_h36m.npz", positions_3d=takes)
-    motions, found = survey(tmp_path / "data_3d_h36m.npz")
-    assert_clips(found, clips)
+    motions, frames_first_clips = survey(tmp_path / "data_3d_h36m.npz")
+    assert_clips(frames_first_clips, clips)
     assert [(m.name, m.subject, m.action) for m in motions] == [
         ("S1_Walking 1", "S1", "Walking 1"),
         ("S9_Eating_0", "S9", "Eating"),
@@ -150,17 +150,17 @@ def test_videopose3d_positions_give_subject_and_action_and_17_of_32_joints(clips
     ]
 
 
-def test_the_17_joints_are_those_that_videopose3d_leaves():
+def test_the_17_joints_are_the_joints_that_videopose3d_keeps():
     removed = [4, 5, 9, 10, 11, 16, 20, 21, 22, 23, 24, 28, 29, 30, 31]
     assert [joint for joint in range(32) if joint not in removed] == list(H36M_32_TO_17)
 
 
-def test_amass_to_3dhpe_gives_data_set_subject_sequence_and_rate(clips, tmp_path):
+def test_amass_to_3dhpe_files_have_data_set_subject_sequence_and_rate(clips, tmp_path):
     takes = {"s1": {"walk_poses": {"positions_3d": clips[0].transpose(1, 0, 2), "frame_rate": np.float64(120)}}}
     cameras = {"s1": np.zeros((4, 3))}
     np.savez(tmp_path / "CMU.npz", cameras=np.array(cameras), positions_3d=np.array(takes), metadata={"num_joints": 17})
-    (motion,), found = survey(tmp_path / "CMU.npz")
-    assert_clips(found, clips[:1])
+    (motion,), frames_first_clips = survey(tmp_path / "CMU.npz")
+    assert_clips(frames_first_clips, clips[:1])
     assert motion == Motion(1, None, (90, 17, 3), "CMU_s1_walk_poses", "CMU_s1", "", 120.0)
     assert is_amass_to_3dhpe(read_motion_file(tmp_path / "CMU.npz", Survey().add))
 
@@ -170,17 +170,19 @@ def test_only_takes_with_a_rate_are_amass_to_3dhpe(clips, write):
         assert not is_amass_to_3dhpe(read_motion_file(write(tree), Survey().add))
 
 
-def test_an_empty_clip_is_a_motion_that_quarantine_can_take(clips, write):
-    motions, found = survey(write([clips[0], np.zeros((0,)), np.zeros(5), np.zeros((2, 2)), clips[1][:, :0], clips[1]]))
+def test_an_empty_clip_is_a_motion_for_the_quarantine(clips, write):
+    motions, frames_first_clips = survey(
+        write([clips[0], np.zeros((0,)), np.zeros(5), np.zeros((2, 2)), clips[1][:, :0], clips[1]])
+    )
     assert [motion.shape for motion in motions] == [(17, 90, 3), (0,), (5,), (2, 2), (17, 0, 3), (17, 40, 3)]
-    assert [clip.shape for clip in found] == [(90, 17, 3), (0,), (5,), (2, 2), (0, 17, 3), (40, 17, 3)]
+    assert [clip.shape for clip in frames_first_clips] == [(90, 17, 3), (0,), (5,), (2, 2), (0, 17, 3), (40, 17, 3)]
 
 
-# What is refused
+# Refused files
 
 
 @pytest.mark.parametrize(
-    ("tree", "found"),
+    ("tree", "outline"),
     [
         (lambda clip: {"poses": np.zeros((90, 156)), "betas": np.zeros(16)},
          r"dict of 2 \('poses': array \(90, 156\), 'betas': array \(16,\)\)"),
@@ -201,22 +203,22 @@ def test_an_empty_clip_is_a_motion_that_quarantine_can_take(clips, write):
         (lambda clip: clip.tolist(), "list of 17 "),
     ],
 )  # fmt: skip
-def test_another_layout_is_refused_by_what_was_found(tree, found, clips, write):
+def test_an_unknown_layout_is_refused_with_an_outline_of_the_file(tree, outline, clips, write):
     with pytest.raises(
-        InputError, match=rf"file\.pkl: no motion is found in .*{found}.*\. What is read: a list of arrays"
+        InputError, match=rf"file\.pkl: no motion found in .*{outline}.*\. Supported layouts: a list of arrays"
     ):
         survey(write(tree(clips[0])))
 
 
-def test_what_describes_the_clips_must_fit_their_number(clips, write):
+def test_the_number_of_descriptions_must_match_the_clips(clips, write):
     for key in ("names", "subjects", "subject", "actions", "fps"):
         with pytest.raises(InputError, match=rf"file\.pkl: 2 {key} for 3 joints"):
             survey(write({"joints": clips, key: [1, 2]}))
 
 
 @pytest.mark.parametrize("rate", [0, -1, float("nan"), float("inf"), 1e9, "60", True, 10**100, [60], {}])
-def test_a_rate_that_is_none_is_refused(rate, clips, write):
-    with pytest.raises(InputError, match=r"file\.pkl: .+ frames per second; a number above 0"):
+def test_an_invalid_frame_rate_is_refused(rate, clips, write):
+    with pytest.raises(InputError, match=r"file\.pkl: .+ frames per second; expected a number above 0"):
         survey(write({"joints": clips, "fps": [60, rate, 60]}))
 
 
@@ -226,41 +228,41 @@ for _ in range(100_000):
 
 
 @pytest.mark.parametrize("name", ["a\n", "\ud800", "\x1b[31m", "a" * 301, 1.5, int, (1, 2)])
-def test_a_name_that_is_no_name_is_refused(name, clips):
+def test_an_invalid_name_is_refused(name, clips):
     ref = ArrayRef(0, (17, 90, 3))
     for tree in ({name: ref}, {"positions_3d": {"S": {name: ref}}}, {"joints": [ref], "names": [name]}):
-        with pytest.raises(InputError, match=r"file\.pkl: .+ as a name") as refusal:
+        with pytest.raises(InputError, match=r"file\.pkl: invalid name .+") as refusal:
             find_motions(SOURCE, tree)
         assert str(refusal.value).isprintable()
 
 
-def test_numbers_of_many_digits_are_not_spelt_out():
+def test_numbers_of_many_digits_are_not_printed():
     ref = ArrayRef(0, (17, 90, 3))
     for tree in ({10**6000: ref}, {"joints": ref, "names": [10**6000]}, {"joints": ref, "fps": 10**6000}):
-        with pytest.raises(InputError, match=r"file\.pkl: int "):
+        with pytest.raises(InputError, match=r"file\.pkl: (invalid name )?int\b"):
             find_motions(SOURCE, tree)
 
 
-def test_deep_nesting_is_not_walked(clips):
+def test_deeply_nested_lists_are_refused_without_recursion(clips):
     ref = ArrayRef(0, (17, 90, 3))
     for tree in (NESTED, {"joints": ref, "names": [NESTED]}, {"joints": NESTED}, {"joints": ref, "fps": [NESTED]}):
         with pytest.raises(InputError, match="list of 1"):
             find_motions(SOURCE, tree)
 
 
-def test_a_clip_in_two_places_is_a_motion_in_each_and_a_stack_is_refused(clips, write):
+def test_a_clip_may_occur_twice_but_a_stack_is_refused(clips, write):
     motions, _ = survey(write([clips[0], clips[1], clips[0]]))
     assert [motion.array for motion in motions] == [0, 1, 0]
     stack = np.stack([clips[0], clips[0] + 1])
-    with pytest.raises(InputError, match="a stack stands in two places"):
+    with pytest.raises(InputError, match="a stack occurs in two places"):
         survey(write([stack, stack]))
 
 
-def test_a_stack_of_nothing_is_not_counted_out(tmp_path):
+def test_a_huge_stack_without_joints_is_refused_before_its_clips_are_listed(tmp_path):
     empty = io.BytesIO()
     np.lib.format.write_array_header_1_0(empty, {"descr": "<f8", "fortran_order": False, "shape": (2**40, 17, 0, 3)})
     (tmp_path / "a.npy").write_bytes(empty.getvalue())
-    with pytest.raises(InputError, match="no motion is found"):
+    with pytest.raises(InputError, match="no motion found"):
         survey(tmp_path / "a.npy")
 
 
@@ -283,7 +285,7 @@ JOINTS, FRAMES, SQUARE = (17, 90, 3), (90, 17, 3), (17, 17, 3)
         ([(17, 0, 3), (18, 90, 3)], Layout.JOINTS_FIRST),
     ],
 )
-def test_the_shapes_of_the_whole_file_decide(shapes, layout):
+def test_the_shapes_of_all_arrays_determine_the_layout(shapes, layout):
     assert decide_layout(SOURCE, shapes, Layout.AUTO) is layout
     assert decide_layout(SOURCE, shapes, layout) is layout
 
@@ -296,8 +298,11 @@ def test_the_shapes_of_the_whole_file_decide(shapes, layout):
         ([(90, 24, 3)], "0 of 1 "),
     ],
 )
-def test_shapes_that_do_not_decide_are_refused_unless_it_is_declared(shapes, counts):
-    with pytest.raises(InputError, match=f"file.pkl: .*undecidable: {counts}.*--set ingest.layout=joints_first or"):
+def test_ambiguous_shapes_are_refused_unless_the_layout_is_declared(shapes, counts):
+    with pytest.raises(
+        InputError,
+        match=f"file.pkl: .*do not determine the order of the axes: {counts}.*--set ingest.layout=joints_first or",
+    ):
         decide_layout(SOURCE, shapes, Layout.AUTO)
     for declared in (Layout.JOINTS_FIRST, Layout.FRAMES_FIRST):
         assert decide_layout(SOURCE, shapes, declared) is declared
@@ -310,7 +315,7 @@ def test_a_declared_layout_that_the_shapes_contradict_is_refused():
         decide_layout(SOURCE, [JOINTS] * 3 + [SQUARE], Layout.FRAMES_FIRST)
 
 
-def test_square_clips_turn_with_the_file(walking):
+def test_square_clips_are_transposed_as_the_whole_file(walking):
     square = walking[:17]
     np.testing.assert_array_equal(to_frames_first(square.transpose(1, 0, 2), Layout.JOINTS_FIRST), square)
     np.testing.assert_array_equal(to_frames_first(square, Layout.FRAMES_FIRST), square)

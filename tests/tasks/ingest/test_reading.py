@@ -1,4 +1,4 @@
-"""Pickles, .npy and .npz give what numpy wrote, one array at a time; damaged and hostile ones are refused by name."""
+"""Pickles, .npy and .npz are read as numpy wrote them, one array at a time; damaged and malicious files are refused."""
 
 import contextlib
 import io
@@ -19,13 +19,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from data_contracts.errors import InputError, RefusedPickle
-from tasks.ingest.reading import MOST_INFLATION, MOST_KEPT, read_motion_file
+from tasks.ingest.reading import MOST_IN_TREE, MOST_INFLATION, read_motion_file
 
 REPOSITORY = Path(__file__).parents[3]
 
 
 def read(path: Path) -> tuple[Any, list[np.ndarray]]:
-    """The tree, with `<n>` for the n-th array handed over, and those arrays."""
+    """Return the tree, with `<n>` in place of the n-th array passed on, and these arrays."""
     arrays: list[np.ndarray] = []
 
     def on_array(array: np.ndarray) -> str:
@@ -72,11 +72,11 @@ def write_zip(tmp_path: Path) -> Callable[..., Path]:
     return write_zip
 
 
-# What numpy writes
+# Valid files
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-def test_the_arrays_of_an_npz_come_back_bit_for_bit_and_in_order(save, walking, tmp_path):
+def test_the_arrays_of_an_npz_are_read_bit_for_bit_and_in_order(save, walking, tmp_path):
     walking = np.ascontiguousarray(walking)
     joints_first = np.asfortranarray(walking.transpose(1, 0, 2).astype(">f8"))
     save(tmp_path / "clips.npz", first=walking, second=joints_first, third=walking.astype("f2"), steps=np.arange(5))
@@ -108,7 +108,7 @@ def test_object_arrays_are_read_without_unpickling(walking, tmp_path):
     np.testing.assert_array_equal(arrays[1], walking[:5])
 
 
-def test_an_npy_is_one_array_or_the_tree_of_its_objects(walking, tmp_path):
+def test_an_npy_is_read_as_one_array_or_as_a_tree_of_objects(walking, tmp_path):
     np.save(tmp_path / "stack.npy", np.stack([walking, walking * 2]))
     tree, (stack,) = read(tmp_path / "stack.npy")
     assert tree == "<0>"
@@ -120,7 +120,7 @@ def test_an_npy_is_one_array_or_the_tree_of_its_objects(walking, tmp_path):
 
 
 @pytest.mark.parametrize("protocol", range(6))
-def test_a_pickle_is_read_under_any_name(protocol, walking, tmp_path):
+def test_a_pickle_is_read_with_any_file_name(protocol, walking, tmp_path):
     clips = [walking, np.zeros((0,)), np.zeros((17, 0, 3)), np.float32(60), np.array(2), np.array(["a"])]
     (tmp_path / "pickle.npz").write_bytes(pickle.dumps(clips, protocol))
     tree, arrays = read(tmp_path / "pickle.npz")
@@ -160,7 +160,7 @@ print(len(seen), max(kilobytes for _, kilobytes in seen) - before)
     assert kilobytes < 1000 * megabytes
 
 
-def test_what_on_array_raises_is_not_taken_for_a_fault_of_the_file(write_zip, walking):
+def test_errors_of_on_array_are_not_reported_as_errors_of_the_file(write_zip, walking):
     def on_array(_: np.ndarray) -> None:
         raise ValueError("disk full")
 
@@ -169,7 +169,7 @@ def test_what_on_array_raises_is_not_taken_for_a_fault_of_the_file(write_zip, wa
     assert not isinstance(caught.value, InputError)
 
 
-# What is refused, in an .npy
+# Refused .npy files
 
 
 class Command:
@@ -183,9 +183,9 @@ EIGHT = bytes(2 * 17 * 3 * 8)
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (header("(3, 17, 3)") + EIGHT, r"takes 1224 bytes, and 816 follow"),
-        (header("(1, 17, 3)") + EIGHT, r"takes 408 bytes, and 816 follow"),
-        (header(f"({2**40}, 17, 3)") + EIGHT, "and 816 follow"),
+        (header("(3, 17, 3)") + EIGHT, r"takes 1224 bytes, but 816 bytes follow"),
+        (header("(1, 17, 3)") + EIGHT, r"takes 408 bytes, but 816 bytes follow"),
+        (header(f"({2**40}, 17, 3)") + EIGHT, "but 816 bytes follow"),
         (header(f"({2**62}, 4, 3)") + EIGHT, "tuple of up to 64 integers"),
         (header("(-2, -17, 3)") + EIGHT, "tuple of up to 64 integers"),
         (header("(2, True, 3)") + EIGHT, "tuple of up to 64 integers"),
@@ -200,7 +200,7 @@ EIGHT = bytes(2 * 17 * 3 * 8)
         (header(descr="('<f4', (2,))") + EIGHT, "dtype "),
         (header(descr="{'a': 1}") + EIGHT, ""),
         (header(descr="__import__('os').system('touch TRACE')") + EIGHT, "malformed node"),
-        (header(descr="'<U1'", shape="(204,)") + b"\xff" * 816, "no character"),
+        (header(descr="'<U1'", shape="(204,)") + b"\xff" * 816, "invalid character"),
         (header(more="'more': 1"), "correct keys"),
         (header(shape="(" * 300 + ")" * 300), ""),
         (header(shape="-" * 600 + "1"), ""),
@@ -212,16 +212,16 @@ EIGHT = bytes(2 * 17 * 3 * 8)
         (b"\x93NUMPY", "bytes are needed"),
         (b"\x93NUMPY\x01\x00", "bytes are needed"),
         (header()[:40], "bytes are needed"),
-        (header(descr="'|O'", shape="(1,)") + pickle.dumps(objects(1, 2)), "brings something else"),
-        (header(descr="'|O'", shape="(2, 1)") + pickle.dumps(objects(1, 2)), "brings something else"),
-        (header(descr="'|O'", shape="()") + pickle.dumps([1]), "brings something else"),
-        (header(descr="'|O'", shape="()") + pickle.dumps(np.zeros(3)), "brings something else"),
-        (npy(objects(Command())), r"asks for builtins\.print"),
+        (header(descr="'|O'", shape="(1,)") + pickle.dumps(objects(1, 2)), "contains something else"),
+        (header(descr="'|O'", shape="(2, 1)") + pickle.dumps(objects(1, 2)), "contains something else"),
+        (header(descr="'|O'", shape="()") + pickle.dumps([1]), "contains something else"),
+        (header(descr="'|O'", shape="()") + pickle.dumps(np.zeros(3)), "contains something else"),
+        (npy(objects(Command())), r"builtins\.print is not allowed"),
         (npy(objects(1)) + b".", "more bytes follow the end of the pickle"),
         (npy(objects(1))[:-1], ""),
     ],
 )  # fmt: skip
-def test_an_npy_that_is_not_what_it_says_is_refused_with_the_byte(data, reason, write, capsys, tmp_path, monkeypatch):
+def test_an_invalid_npy_is_refused_with_the_byte_offset(data, reason, write, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     started = time.perf_counter()
     with pytest.raises(RefusedPickle, match=rf"file\.bin: refused at byte \d+: .*{reason}"):
@@ -236,17 +236,18 @@ def test_byte_offsets_within_object_arrays_count_from_the_start_of_the_member(wr
     with pytest.raises(RefusedPickle, match=r"file\.npz!clips\.npy: refused at byte") as refusal:
         read(write_zip(("clips.npy", data)))
     place = int(re.findall(r"at byte (\d+)", str(refusal.value))[0])
-    assert b"print" in data[place - 20 : place + 2]  # STACK_GLOBAL stands behind the name
+    assert b"print" in data[place - 20 : place + 2]  # STACK_GLOBAL follows the name
 
 
-# What is refused, in an .npz
+# Refused .npz files
 
 
-def test_a_member_that_claims_too_much_is_refused_before_it_is_read(write_zip):
+def test_a_member_with_too_high_compression_is_refused_before_it_is_read(write_zip):
     most = 2**20 // MOST_INFLATION
     path = write_zip(("zeros.npy", npy(np.zeros((17, 10_000, 3)))))  # deflate makes 1 byte of 1000 zeros
     with pytest.raises(
-        RefusedPickle, match=r"file\.npz!zeros\.npy: refused: its entry says 4080128 bytes, made of \d+;"
+        RefusedPickle,
+        match=r"file\.npz!zeros\.npy: refused: its entry declares 4080128 bytes from \d+ compressed bytes;",
     ):
         read(path)
     clip = np.random.default_rng(0).integers(0, 2, (17, most, 3)).astype(float)
@@ -255,7 +256,7 @@ def test_a_member_that_claims_too_much_is_refused_before_it_is_read(write_zip):
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 @pytest.mark.parametrize("kind", ["numbers", "objects"])
-def test_a_member_that_holds_more_or_less_than_its_entry_says_is_refused(kind, method, write_zip):
+def test_a_member_whose_size_differs_from_its_entry_is_refused(kind, method, write_zip):
     clip = np.random.default_rng(0).random((17, 40, 3))
     data = npy(clip if kind == "numbers" else objects(clip))
     original = write_zip(("a.npy", data), method=method).read_bytes()
@@ -266,7 +267,7 @@ def test_a_member_that_holds_more_or_less_than_its_entry_says_is_refused(kind, m
         path.write_bytes(changed)
         with pytest.raises(RefusedPickle, match=r"file\.npz!a\.npy: refused"):
             read(path)
-    longer = io.BytesIO()  # honest about its header, and with a checksum that fits what it inflates to
+    longer = io.BytesIO()  # valid header, and a checksum that matches the inflated bytes
     with zipfile.ZipFile(longer, "w", method) as archive:
         archive.writestr("a.npy", data + b"\0" * 5000)
     changed = longer.getvalue()
@@ -285,13 +286,13 @@ def test_a_wrong_checksum_is_refused(kind, method, write_zip, walking):
     data = bytearray(path.read_bytes())
     data[data.rindex(b"PK\x01\x02") + 16] ^= 1
     path.write_bytes(data)
-    seen: list[np.ndarray] = []
+    arrays: list[np.ndarray] = []
     with pytest.raises(RefusedPickle, match=r"file\.npz!bad\.npy: refused at byte \d+: Bad CRC-32"):
-        read_motion_file(path, seen.append)
-    assert len(seen) == 1 or kind == "objects"  # whose arrays are handed over as they come
+        read_motion_file(path, arrays.append)
+    assert len(arrays) == 1 or kind == "objects"  # whose arrays are passed on before the checksum is verified
 
 
-def test_flipped_bits_of_the_data_are_noticed(write_zip, walking):
+def test_a_flipped_bit_of_the_data_is_detected(write_zip, walking):
     path = write_zip(("a.npy", npy(walking)), method=zipfile.ZIP_STORED)
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
@@ -301,7 +302,7 @@ def test_flipped_bits_of_the_data_are_noticed(write_zip, walking):
 
 
 def changed_entry(data: bytes, offset: int, value: bytes) -> bytes:
-    """The same archive with other bytes in the first entry of its directory."""
+    """Return the archive with other bytes in the first entry of its directory."""
     place = data.index(b"PK\x01\x02") + offset
     return data[:place] + value + data[place + len(value) :]
 
@@ -309,36 +310,36 @@ def changed_entry(data: bytes, offset: int, value: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("offset", "value", "reason"),
     [
-        (8, b"\x01\x00", "it is encrypted"),
+        (8, b"\x01\x00", "the member is encrypted"),
         (8, b"\x40\x00", "strong encryption"),
-        (10, b"\x0c\x00", "compression method 12; 0 and 8 are read"),
+        (10, b"\x0c\x00", "compression method 12; supported: 0 and 8"),
         (10, b"\x0e\x00", "compression method 14"),
         (10, b"\x63\x00", "compression method 99"),
-        (20, b"\xff\xff\xff\x7f", "its members say that they take"),
+        (20, b"\xff\xff\xff\x7f", "its members declare"),
         (42, b"\x05\x00\x00\x00", "Bad magic number for file header"),
         (42, b"\xff\xff\xff\x7f", "Truncated file header"),
         (46, b"b.npy", "File name in directory"),
     ],
 )
-def test_an_entry_that_cannot_be_read_is_refused(offset, value, reason, write_zip, walking):
+def test_an_invalid_directory_entry_is_refused(offset, value, reason, write_zip, walking):
     path = write_zip(("a.npy", npy(walking)))
     path.write_bytes(changed_entry(path.read_bytes(), offset, value))
     with pytest.raises(RefusedPickle, match=rf"file\.npz.*refused: .*{reason}"):
         read(path)
 
 
-def test_two_members_of_one_name_and_members_that_are_no_arrays_are_refused(write_zip, walking):
+def test_duplicate_members_and_members_other_than_arrays_are_refused(write_zip, walking):
     with pytest.warns(UserWarning, match="Duplicate name"):
         path = write_zip(("a.npy", npy(walking)), ("a.npy", npy(walking)))
-    with pytest.raises(RefusedPickle, match=r"file\.npz!a\.npy: refused: it is the second member of this name"):
+    with pytest.raises(RefusedPickle, match=r"file\.npz!a\.npy: refused: another member has the same name"):
         read(path)
-    with pytest.raises(RefusedPickle, match=r"file\.npz!folder/: refused: it is no \.npy"):
+    with pytest.raises(RefusedPickle, match=r"file\.npz!folder/: refused: the member is not an \.npy"):
         read(write_zip(("folder/", b"")))
-    with pytest.raises(RefusedPickle, match=r"a\\n\\x1b\.txt: refused: it is no \.npy"):
+    with pytest.raises(RefusedPickle, match=r"a\\n\\x1b\.txt: refused: the member is not an \.npy"):
         read(write_zip(("a\n\x1b.txt", b"")))
 
 
-def test_a_truncated_npz_is_refused_wherever_it_is_cut(write_zip, walking):
+def test_an_npz_truncated_at_any_place_is_refused(write_zip, walking):
     path = write_zip(("a.npy", npy(walking)), ("b.npy", npy(objects(walking))))
     data = path.read_bytes()
     for length in [3, 4, 30, *(len(data) * tenth // 10 for tenth in range(1, 10)), len(data) - 1]:
@@ -347,7 +348,7 @@ def test_a_truncated_npz_is_refused_wherever_it_is_cut(write_zip, walking):
             read(path)
 
 
-def test_a_small_archive_of_many_opcodes_is_refused_by_what_it_takes_on_disk(write_zip):
+def test_the_size_on_disk_bounds_the_opcodes_of_an_archive(write_zip):
     opcodes = b"]" + b"\x8f0" * 300_000 + b"."  # empty sets, which count four times
     path = write_zip(("a.npy", header(descr="'|O'", shape="()") + opcodes + np.random.default_rng(0).bytes(8000)))
     with pytest.raises(
@@ -356,8 +357,8 @@ def test_a_small_archive_of_many_opcodes_is_refused_by_what_it_takes_on_disk(wri
         read(path)
 
 
-def test_large_arrays_that_are_no_motion_are_refused(write):
-    data = pickle.dumps([np.zeros(MOST_KEPT + 1, bool)], 5)
+def test_large_arrays_other_than_motions_are_refused(write):
+    data = pickle.dumps([np.zeros(MOST_IN_TREE + 1, bool)], 5)
     with pytest.raises(RefusedPickle, match=r"file\.bin: an array of bool \(67108865,\) takes 67108865 bytes"):
         read(write(data))
 
@@ -368,7 +369,7 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path):
             read(path)
 
 
-# Any file at all
+# Random changes
 
 
 def _valid() -> list[bytes]:

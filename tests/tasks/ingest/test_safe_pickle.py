@@ -1,4 +1,4 @@
-"""The safe reader gives what `pickle.load` gives, one array at a time, and refuses everything else."""
+"""The safe reader returns the result of `pickle.load`, one array at a time, and refuses other content."""
 
 import contextlib
 import os
@@ -73,21 +73,21 @@ def assert_same(tree: Any, expected: Any) -> None:
         assert tree == expected
 
 
-# What pickle.load reads
+# Valid files
 
 
 @pytest.mark.parametrize("container", [lambda a: [a, a + 1], lambda a: {"a": a}, lambda a: {"a": [(a, 1), {"b": [a]}]}])
 @pytest.mark.parametrize("dtype", ["<f4", "<f8", ">f8", "<f2"])
 @pytest.mark.parametrize("order", ["C", "F", "K"])
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_arrays_come_back_bit_for_bit(protocol, order, dtype, container, write):
+def test_arrays_are_read_bit_for_bit(protocol, order, dtype, container, write):
     poses = POSES.transpose(1, 0, 2).astype(dtype) if order == "K" else POSES.astype(dtype, order=order)
     data = pickle.dumps(container(poses), protocol)
     assert_same(read_pickle(write(data)), pickle.loads(data))
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_containers_and_scalars_come_back_equal(protocol, write):
+def test_containers_and_scalars_are_read_equal(protocol, write):
     data = pickle.dumps(MIXED, protocol)
     assert_same(read_pickle(write(data)), pickle.loads(data))
     assert_same(read_pickle(write(pickletools.optimize(data))), pickle.loads(data))
@@ -108,7 +108,7 @@ def test_a_pickle_of_numpy_1_is_read(protocol, write):
 
 
 @pytest.mark.skipif(not CMU.exists(), reason=f"real motion is not here: {CMU}")
-def test_the_real_cmu_file_comes_back_bit_for_bit():
+def test_the_real_cmu_file_is_read_bit_for_bit():
     with CMU.open("rb") as file:
         assert_same(read_pickle(CMU), pickle.load(file))
 
@@ -117,17 +117,17 @@ def test_the_real_cmu_file_comes_back_bit_for_bit():
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_each_array_is_handed_over_once_and_replaced_wherever_it_is_referred_to(protocol, write):
+def test_each_array_is_passed_on_once_and_replaced_at_every_reference(protocol, write):
     second = POSES.astype("f4")
     tree = [POSES, {"again": POSES, "second": second}, np.array([second, [POSES]], dtype=object)]
-    seen: list[np.ndarray] = []
+    arrays: list[np.ndarray] = []
 
     def on_array(array: np.ndarray) -> str:
-        seen.append(array)
-        return f"array {len(seen)}"
+        arrays.append(array)
+        return f"array {len(arrays)}"
 
     first, held, objects = read_pickle(write(pickle.dumps(tree, protocol)), on_array)  # type: ignore[misc]
-    assert_same(seen, [POSES, second])
+    assert_same(arrays, [POSES, second])
     assert first == held["again"] == "array 1"
     assert held["second"] == "array 2"
     assert objects.tolist() == ["array 2", ["array 1"]]
@@ -139,7 +139,7 @@ def test_arrays_are_read_only(write):
             assert not array.flags.writeable
 
 
-def test_what_on_array_raises_is_not_taken_for_a_fault_of_the_file(write):
+def test_errors_of_on_array_are_not_reported_as_errors_of_the_file(write):
     def on_array(_: np.ndarray) -> None:
         raise ValueError("disk full")
 
@@ -150,7 +150,7 @@ def test_what_on_array_raises_is_not_taken_for_a_fault_of_the_file(write):
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
 @pytest.mark.parametrize(("protocol", "megabytes"), [(2, 16), (4, 6), (5, 10)])
-def test_memory_stays_at_a_few_arrays_whatever_the_size_of_the_file(protocol, megabytes, tmp_path):
+def test_memory_is_bounded_by_a_few_arrays_for_a_file_of_any_size(protocol, megabytes, tmp_path):
     clip = np.random.default_rng(0).standard_normal((17, 10_000, 3))  # 4.1 MB
     (tmp_path / "clips.pkl").write_bytes(pickle.dumps([clip + n for n in range(15)], protocol))
     program = """
@@ -168,7 +168,7 @@ print(len(clips), peak() - before)
     assert int(kilobytes) < 1000 * megabytes  # protocol 2 makes text, then bytes; protocol 5 bytes, then a bytearray
 
 
-# What is refused
+# Refused files
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ print(len(clips), peak() - before)
         (b"\x80\x05\x97.", "NEXT_BUFFER"),
     ],
 )
-def test_a_foreign_name_is_refused_by_name_and_leaves_no_trace(data, name, write, tmp_path, monkeypatch):
+def test_a_name_that_is_not_allowed_is_refused_without_import_or_call(data, name, write, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     imported = set(sys.modules)
     with pytest.raises(RefusedPickle, match=r"file\.pkl: refused at byte \d+: .*" + name.replace(".", r"\.")):
@@ -206,7 +206,7 @@ def test_an_object_that_would_run_a_command_is_refused(write, tmp_path, monkeypa
 
     monkeypatch.chdir(tmp_path)
     for protocol in PROTOCOLS:
-        with pytest.raises(RefusedPickle, match=r"asks for (posix|nt)\.system"):
+        with pytest.raises(RefusedPickle, match=r"(posix|nt)\.system is not allowed"):
             read_pickle(write(pickle.dumps([POSES, Command()], protocol)))
     assert not (tmp_path / "TRACE").exists()
     pickle.loads(pickle.dumps(Command()))  # the trap does work
@@ -214,7 +214,7 @@ def test_an_object_that_would_run_a_command_is_refused(write, tmp_path, monkeypa
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_a_truncated_file_is_refused_with_the_place(protocol, write):
+def test_a_truncated_file_is_refused_with_the_byte_offset(protocol, write):
     data = pickle.dumps([POSES, {"a": POSES[0]}], protocol)
     for length in [*range(10), *(len(data) * tenth // 10 for tenth in range(10)), len(data) - 1]:
         with pytest.raises(RefusedPickle, match=r"file\.pkl: refused at byte \d+") as refusal:
@@ -222,7 +222,7 @@ def test_a_truncated_file_is_refused_with_the_place(protocol, write):
         assert int(str(refusal.value).split("at byte ")[1].split(":")[0]) <= length
 
 
-def test_bytes_after_the_end_are_refused_with_the_place(write):
+def test_bytes_after_the_end_are_refused_with_the_byte_offset(write):
     data = pickle.dumps([POSES])
     with pytest.raises(RefusedPickle, match=f"at byte {len(data)}: more bytes follow"):
         read_pickle(write(data + b"."))
@@ -255,19 +255,22 @@ EIGHT = b"C\x08" + bytes(8)
 OBJECTS = dtype("O8", "|", b"J\xff\xff\xff\xff" * 2 + b"K\x3f")
 
 
-def test_the_hand_made_arrays_below_are_read_where_nothing_is_wrong(write):
+def test_the_hand_made_arrays_below_are_read_if_they_are_valid(write):
     assert_same(read_pickle(write(array(b"K\x01\x85", dtype("f8"), EIGHT))), np.zeros(1))
     assert_same(read_pickle(write(array(b"K\x01\x85", OBJECTS, b"]Na"))), np.array([None]))
 
 
-NOT_BYTES, WRITES, SHAPE = "numbers or text made of", "other than numpy writes", "shape that is no tuple of up to 64"
+NOT_BYTES, WRITES, SHAPE = "numbers or text built from", "numpy does not write", "expected a tuple of up to 64"
 
 
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (array(integer(2**40) + b"\x85", dtype("f8"), EIGHT), "an array of 8796093022208 bytes .* brings 8 bytes"),
-        (array(integer(2**31) * 2 + b"\x86", dtype("f8"), EIGHT), "an array of 36893488147419103232 bytes"),
+        (
+            array(integer(2**40) + b"\x85", dtype("f8"), EIGHT),
+            "needs 8796093022208 bytes, but the file contains 8 bytes",
+        ),
+        (array(integer(2**31) * 2 + b"\x86", dtype("f8"), EIGHT), "needs 36893488147419103232 bytes"),
         (array(integer(2**62) + b"\x85", dtype("f8"), EIGHT), SHAPE),
         (array(integer(-1) * 2 + b"\x86", dtype("f8"), EIGHT), SHAPE),
         (array(integer(-1) + b"K\x00\x86", dtype("f8"), b"C\x00"), SHAPE),
@@ -277,30 +280,30 @@ NOT_BYTES, WRITES, SHAPE = "numbers or text made of", "other than numpy writes",
         (array(b"N", dtype("f8"), EIGHT), SHAPE),
         (array(b"\x88\x85", dtype("f8"), EIGHT), SHAPE),
         (array(b"G" + struct.pack(">d", 1) + b"\x85", dtype("f8"), EIGHT), SHAPE),
-        (array(b"K\x02\x85", dtype("f8"), EIGHT), "16 bytes by its shape brings 8"),
-        (array(b")", dtype("f4"), EIGHT), "4 bytes by its shape brings 8"),
+        (array(b"K\x02\x85", dtype("f8"), EIGHT), "needs 16 bytes, but the file contains 8"),
+        (array(b")", dtype("f4"), EIGHT), "needs 4 bytes, but the file contains 8"),
         (array(b"K\x01\x85", OBJECTS, EIGHT), NOT_BYTES),
         (array(b"K\x01\x85", dtype("f8"), b"N"), NOT_BYTES),
         (array(b"K\x01\x85", dtype("f8"), text("abcdefgh")), NOT_BYTES),
         (array(b"K\x01\x85", b"N", EIGHT), NOT_BYTES),
         (b"cnumpy.core.multiarray\nscalar\n" + OBJECTS + EIGHT + b"\x86R.", NOT_BYTES),
-        (array(b"K\x01\x85", dtype("f8"), b"]Na"), "numbers made of a list"),
-        (array(integer(2**40) + b"\x85", OBJECTS, b"]"), "brings more or fewer"),
-        (array(b"K\x01\x85", dtype("V8", "|"), EIGHT), "asks for dtype V8"),
-        (array(b"K\x01\x85", dtype("M8"), EIGHT), "asks for dtype M8"),
-        (array(integer(2**40) + b"\x85", dtype("U0", "<", b"K\x00K\x04K\x08"), b"C\x00"), "asks for dtype U0"),
-        (array(b"K\x02\x85", dtype("U1", "<", b"K\x04K\x04K\x08"), b"C\x08" + b"\xff" * 8), "no character"),
+        (array(b"K\x01\x85", dtype("f8"), b"]Na"), "numbers built from a list"),
+        (array(integer(2**40) + b"\x85", OBJECTS, b"]"), "number of items differs from its shape"),
+        (array(b"K\x01\x85", dtype("V8", "|"), EIGHT), "dtype V8 is not allowed"),
+        (array(b"K\x01\x85", dtype("M8"), EIGHT), "dtype M8 is not allowed"),
+        (array(integer(2**40) + b"\x85", dtype("U0", "<", b"K\x00K\x04K\x08"), b"C\x00"), "dtype U0 is not allowed"),
+        (array(b"K\x02\x85", dtype("U1", "<", b"K\x04K\x04K\x08"), b"C\x08" + b"\xff" * 8), "invalid character"),
         (array(b"K\x02\x85", dtype("U1", "<", b"K\x04K\x04K\x28"), EIGHT), WRITES),  # these flags crash numpy
         (array(b"K\x01\x85", dtype("f8", "<", b"J\xff\xff\xff\xff" * 2 + b"K\x3f"), EIGHT), WRITES),
         (array(b"K\x01\x85", dtype("f8").replace(b"\x89\x88", b"\x88\x88"), EIGHT), WRITES),
         (array(b"K\x01\x85", dtype("f8"), EIGHT).replace(b"(K\x01K\x01", b"(K\x02K\x01"), WRITES),
         (FROM_BUFFER + b"(" + EIGHT + dtype("f8") + b"K\x01\x85" + text("A") + b"tR.", WRITES),
         (array(b"K\x01\x85", b"cnumpy\ndtype\n" + text("f8") + b"\x89\x88\x87R", EIGHT), "unfinished"),
-        (array(b"K\x01\x85", dtype("f8"), EIGHT).replace(b"cnumpy\nndarray\n", b"N"), "no ndarray"),
+        (array(b"K\x01\x85", dtype("f8"), EIGHT).replace(b"cnumpy\nndarray\n", b"N"), "other than ndarray"),
         (RECONSTRUCT + b"q\x01(K\x01K\x01\x85" + OBJECTS + b"\x89]h\x01atb.", "before it is complete"),
     ],
 )
-def test_an_array_that_is_not_what_it_says_is_refused(data, reason, write):
+def test_an_invalid_array_is_refused(data, reason, write):
     called: list[np.ndarray] = []
     with pytest.raises(RefusedPickle, match=reason):
         read_pickle(write(data), called.append)
@@ -308,7 +311,7 @@ def test_an_array_that_is_not_what_it_says_is_refused(data, reason, write):
 
 
 LAUGHS = b")" + b"2\x86" * 300  # a tuple of 2 tuples of 2 tuples ... of 2 ** 300 empty ones
-LONG_KEY, ENDS, AGAIN = "a key of more than 1000 letters, 60 bits or 100 parts", "the file ends after", "over and over"
+LONG_KEY, ENDS, AGAIN = "a key of more than 1000 letters, 60 bits or 100 parts", "the file ends after", "repeatedly"
 
 
 @pytest.mark.parametrize(
@@ -341,8 +344,8 @@ LONG_KEY, ENDS, AGAIN = "a key of more than 1000 letters, 60 bits or 100 parts",
         (b"C\xff" + bytes(255) + b"q\x010cbuiltins\nbytearray\nq\x02" + b"0h\x02h\x01\x85R" * 10_000 + b".", AGAIN),
         (b"](" + b"N" * 1000 + b"eq\x010cbuiltins\nset\nq\x02" + b"0h\x02h\x01\x85R" * 10_000 + b".", AGAIN),
         (b"(" + b"N" * 10_000 + b"tq\x010cnumpy\ndtype\nq\x02" + b"0h\x02h\x01R" * 10_000 + b".", "arguments"),
-        (b"cbuiltins\nbytearray\nJ\xff\xff\xff\x7f\x85R.", "not bytes"),
-        (b"cbuiltins\nset\n" + text("abc") + b"\x85R.", "no list"),
+        (b"cbuiltins\nbytearray\nJ\xff\xff\xff\x7f\x85R.", "other than bytes"),
+        (b"cbuiltins\nset\n" + text("abc") + b"\x85R.", "other than a list"),
         (b"\x80\x06N.", "protocol 6"),
         (b"NN.", "more than one value"),
         (b"(N.", "more than one value"),
@@ -350,46 +353,46 @@ LONG_KEY, ENDS, AGAIN = "a key of more than 1000 letters, 60 bits or 100 parts",
         (b"a.", "empty stack"),
     ],
 )
-def test_a_bomb_or_a_broken_opcode_is_refused_at_once(data, reason, write):
+def test_a_bomb_or_an_invalid_opcode_is_refused_quickly(data, reason, write):
     started = time.perf_counter()
     with pytest.raises(RefusedPickle, match=reason):
         read_pickle(write(data))
-    assert time.perf_counter() - started < 10  # most take milliseconds; none may take what its nesting says
+    assert time.perf_counter() - started < 10  # most take milliseconds, although their nesting is exponential
 
 
 @pytest.mark.parametrize(("opcode", "each"), [(b"]", 1), (b"\x8f", 4), (b"\x94", 1)])
-def test_a_file_of_nothing_but_opcodes_is_refused_before_it_fills_the_memory(opcode, each, write):
+def test_a_file_of_too_many_opcodes_is_refused_before_it_fills_the_memory(opcode, each, write):
     data = b"]" + opcode * 1_200_000
     with pytest.raises(RefusedPickle, match=f"at byte {(1_000_000 + len(data) // 8 - 1) // each + 1}: more opcodes"):
         read_pickle(write(data))
 
 
-def test_deep_and_shared_nesting_is_read_without_being_walked(write):
+def test_deep_and_shared_nesting_is_read_without_recursion(write):
     for data in (b")" + b"\x85" * 200_000 + b".", b"]" * 200_000 + b"a" * 199_999 + b".", LAUGHS + b"."):
         assert read_pickle(write(data)) is not None
     assert read_pickle(write(b"]r\x00\x00\x00\x80h\x00.".replace(b"h\x00", b"0j\x00\x00\x00\x80"))) == []
 
 
-def test_bytes_that_have_become_an_array_cannot_be_used_again(write):
+def test_the_bytes_of_an_array_cannot_be_used_again(write):
     data = EIGHT + b"q\x01" + array(b"K\x01\x85", dtype("f8"), b"h\x01")[:-1] + b"\x86h\x01\x86."
     with pytest.raises(RefusedPickle, match="bytes of an earlier array"):
         read_pickle(write(data))
 
 
-def test_unfinished_arrays_and_constructors_do_not_get_into_the_tree(write):
+def test_unfinished_arrays_and_constructors_are_never_in_the_tree(write):
     for data in (b"cbuiltins\nset\n.", b"]cbuiltins\nset\na.", RECONSTRUCT + b".", b"]" + RECONSTRUCT + b"a."):
         with pytest.raises(RefusedPickle, match="used as a value"):
             read_pickle(write(data))
 
 
-def test_a_hostile_name_cannot_forge_the_message(write):
+def test_a_malicious_name_cannot_forge_the_message(write):
     with pytest.raises(RefusedPickle) as refusal:
         read_pickle(write(text("a\n\x1b[31m") + text("b" * 1000) + b"\x93."))
     assert str(refusal.value).isprintable()
     assert len(str(refusal.value)) < 500
 
 
-# Any file at all
+# Random changes
 
 
 VALID = [pickle.dumps(tree, protocol) for tree in ([POSES[:2], POSES[:2].T], MIXED) for protocol in PROTOCOLS]

@@ -1,4 +1,4 @@
-"""The embedded demo motion is made of bodies: rigid bones, joints that bend the right way, feet on the floor."""
+"""Plausibility of the demo motion: rigid bones, joints that bend in the right direction, feet on the floor."""
 
 import csv
 import pickle
@@ -28,7 +28,7 @@ def of_action(motion: tuple[list[np.ndarray], list[dict]], *actions: str) -> lis
 
 
 def forward(clip: np.ndarray, part: str = "hip") -> np.ndarray:
-    """Where the hips or the shoulders face, level: (T, 3), up x (the person's right)."""
+    """Return the horizontal direction (T, 3) that the hips or the shoulders face: up x (the subject's right)."""
     right = joint(clip, f"right_{part}") - joint(clip, f"left_{part}")
     ahead = np.stack([-right[:, 1], right[:, 0], np.zeros(len(right))], axis=1)
     return ahead / np.linalg.norm(ahead, axis=1, keepdims=True)
@@ -42,7 +42,7 @@ def along(vectors: np.ndarray, directions: np.ndarray) -> np.ndarray:
     return np.sum(vectors * directions, axis=-1)
 
 
-def test_same_seed_gives_the_same_bits(motion):
+def test_the_same_seed_gives_the_same_bits(motion):
     again, rows = generate(seed=3, people=PEOPLE, seconds=SECONDS)
     assert rows == motion[1]
     assert all(np.array_equal(a, b) for a, b in zip(again, motion[0], strict=True))
@@ -53,13 +53,13 @@ def test_another_seed_gives_another_motion(motion):
     assert all(a.shape != b.shape or not np.allclose(a, b) for a, b in zip(other, motion[0], strict=False))
 
 
-def test_a_person_does_not_depend_on_how_many_others_there_are(motion):
+def test_a_subject_does_not_depend_on_the_number_of_subjects(motion):
     fewer, rows = generate(seed=3, people=2, seconds=SECONDS)
     assert rows == motion[1][: len(rows)]
     assert all(np.array_equal(a, b) for a, b in zip(fewer, motion[0], strict=False))
 
 
-def test_layout_and_names(motion):
+def test_clips_and_rows_have_the_documented_layout_and_names(motion):
     clips, rows = motion
     assert len(clips) == len(rows) == PEOPLE * len(ACTIONS)
     for index, (clip, row) in enumerate(zip(clips, rows, strict=True)):
@@ -83,7 +83,7 @@ def test_bones_keep_their_length(motion):
         assert 0.03 < lengths.min() < lengths.max() < 0.7
 
 
-def test_people_are_of_human_and_different_stature(motion):
+def test_subjects_have_human_and_different_statures(motion):
     statures = []
     for clip in motion[0]:
         assert np.isfinite(clip).all()
@@ -93,7 +93,7 @@ def test_people_are_of_human_and_different_stature(motion):
     assert max(statures) - min(statures) > 0.05
 
 
-def test_trunk_stands_up_and_pelvis_is_between_the_hips(motion):
+def test_the_trunk_is_upright_and_the_pelvis_is_between_the_hips(motion):
     for clip in motion[0]:
         middle = (joint(clip, "left_hip") + joint(clip, "right_hip")) / 2
         np.testing.assert_allclose(joint(clip, "pelvis"), middle, atol=1e-9)
@@ -102,7 +102,7 @@ def test_trunk_stands_up_and_pelvis_is_between_the_hips(motion):
         assert (np.diff(heights, axis=0) > 0).all()
 
 
-def test_right_is_on_the_right_of_where_the_walker_goes(motion):
+def test_right_joints_are_on_the_right_of_the_walking_direction(motion):
     for clip in of_action(motion, "walking", "running"):
         going = np.diff(joint(clip, "pelvis")[:, :2], axis=0)
         right_hand = np.stack([going[:, 1], -going[:, 0]], axis=1)[speeds(joint(clip, "pelvis")) > 0.5]
@@ -111,7 +111,7 @@ def test_right_is_on_the_right_of_where_the_walker_goes(motion):
             assert (along(across[speeds(joint(clip, "pelvis")) > 0.5], right_hand) > 0).mean() > 0.99
 
 
-def test_nose_is_in_front(motion):
+def test_the_nose_is_in_front_of_the_thorax(motion):
     for clip in of_action(motion, "walking", "running"):
         assert along(joint(clip, "nose") - joint(clip, "thorax"), forward(clip)).mean() > 0.04
 
@@ -166,13 +166,13 @@ def test_standing_feet_do_not_slide(motion):
             assert np.median(speeds(ankle)[flat]) < 0.1 * walker
 
 
-def test_nothing_teleports(motion):
+def test_speeds_and_accelerations_are_human(motion):
     for clip in motion[0]:
         assert speeds(clip).max() < 12
         assert np.linalg.norm(np.diff(joint(clip, "pelvis"), n=2, axis=0), axis=-1).max() * FPS**2 < 60
 
 
-def test_pickle_is_a_plain_list_and_the_csv_matches(tmp_path: Path):
+def test_the_pickle_is_a_plain_list_and_the_csv_matches_it(tmp_path: Path):
     pickle_path, list_path = write_pickle(tmp_path, seed=1, people=1, seconds=1.5)
     with pickle_path.open("rb") as file:
         clips = pickle.load(file)
