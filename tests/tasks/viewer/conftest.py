@@ -1,4 +1,4 @@
-"""A browser for the pages, where there is one."""
+"""Fixtures of a browser; tests are skipped if there is no browser."""
 
 from collections.abc import Iterator
 
