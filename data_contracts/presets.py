@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import PipelineParameters
-from data_contracts.yaml_text import MOST_CHARACTERS, MOST_DEPTH, read_yaml
+from data_contracts.yaml_text import MAX_CHARACTERS, MAX_DEPTH, read_yaml
 
 DEFAULT = "demo"
 _ABSENT = object()
@@ -145,7 +145,7 @@ def _read_start(path: Path) -> str:
     """Return at most one character more than a preset may have, so that `read_yaml` rejects a longer file."""
     try:
         with path.open(encoding="utf-8") as file:
-            return file.read(MOST_CHARACTERS + 1)
+            return file.read(MAX_CHARACTERS + 1)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: the file cannot be read ({error})") from error
 
@@ -155,8 +155,8 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
     if not equals or not dotted.strip():
         raise InputError(f"--set {override:.200}: write path.to.parameter=value, e.g. convert.window=27")
     *path, name = dotted.strip().split(".")
-    if len(path) > MOST_DEPTH:
-        raise InputError(f"--set {override:.200}: the path has more than {MOST_DEPTH} names before the last one")
+    if len(path) > MAX_DEPTH:
+        raise InputError(f"--set {override:.200}: the path has more than {MAX_DEPTH} names before the last one")
     node = tree
     for step in path:
         child = node.get(step, {})

@@ -11,9 +11,9 @@ import yaml
 
 from data_contracts.errors import InputError
 
-MOST_CHARACTERS = 2**18
-MOST_VALUES = 20_000  # a preset has about 200
-MOST_DEPTH = 20
+MAX_CHARACTERS = 2**18
+MAX_VALUES = 20_000  # a preset has about 200
+MAX_DEPTH = 20
 
 
 class _Loader(yaml.SafeLoader):
@@ -38,11 +38,11 @@ def read_yaml(text: str, where: str) -> Any:
     Raises
     ------
     InputError
-        The text is not YAML, is longer than `MOST_CHARACTERS`, has more than `MOST_VALUES` values (aliases
-        expanded), or is nested deeper than `MOST_DEPTH`.
+        The text is not YAML, is longer than `MAX_CHARACTERS`, has more than `MAX_VALUES` values (aliases
+        expanded), or is nested deeper than `MAX_DEPTH`.
     """
-    if len(text) > MOST_CHARACTERS:
-        raise InputError(f"{where}: the text is longer than {MOST_CHARACTERS:,} characters")
+    if len(text) > MAX_CHARACTERS:
+        raise InputError(f"{where}: the text is longer than {MAX_CHARACTERS:,} characters")
     try:
         if fault := _exceeded_limit(text):
             raise InputError(f"{where}: {fault}")
@@ -75,8 +75,8 @@ def _exceeded_limit(text: str) -> str | None:
             if event.anchor:
                 sizes[event.anchor] = 1
             values += 1
-        if len(open_nodes) > MOST_DEPTH:
-            return f"the values are nested deeper than {MOST_DEPTH} levels"
-        if values > MOST_VALUES:
-            return f"the text has more than {MOST_VALUES:,} values (aliases expanded)"
+        if len(open_nodes) > MAX_DEPTH:
+            return f"the values are nested deeper than {MAX_DEPTH} levels"
+        if values > MAX_VALUES:
+            return f"the text has more than {MAX_VALUES:,} values (aliases expanded)"
     return None

@@ -40,7 +40,7 @@ def log_data_page(store: Path, tracked: TrackedRun, clips: ClipSet) -> list[str]
 
 
 def champion_clips(store: Path) -> tuple[str, ClipSet | None]:
-    """Return a sentence about the reference of the comparison, and the champion's clips, or None if there are none."""
+    """Return a sentence about the reference of the comparison, and the clips of the champion (None if missing)."""
     champion = aliased_versions(connect(store)).get(CHAMPION)
     if champion is None:
         return f"The registry contains no {MODEL_NAME}@{CHAMPION} yet, so the clips are not compared.", None

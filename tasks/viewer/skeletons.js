@@ -19,9 +19,10 @@ function openScene(scene) {
   }));
   const names = [...new Set(tracks.flatMap((track) => Object.keys(track.poses)))];
   const box2d = box(tracks.map((track) => track.pose_2d), 2);
-  const box3d = box(tracks.map((track) => track.poses[names.at(-1)]).filter(Boolean), 3); // of the truth, if there is one
+  const main = tracks.map((track) => track.poses[names.at(-1)]).filter(Boolean); // the truth, if there is one
+  const box3d = box(main, 3);
   const frames = Math.max(...tracks.map((track) => track.first + track.frames));
-  const distance = spread(tracks.map((track) => track.poses[names.at(-1)]).filter(Boolean).map(meanPosition));
+  const distance = spread(main.map(meanPosition));
   const tallest = Math.max(box3d.high[2] - box3d.low[2], 0.5) + SPREAD_SHARE * distance; // height of the view, m
   const follows = Math.max(box3d.high[0] - box3d.low[0], box3d.high[1] - box3d.low[1]) > WIDE_METRES;
   return { ...scene, tracks, names, frames, box2d, box3d, tallest, follows };
@@ -152,7 +153,8 @@ function drawFloor(context, scene, at, place, shift) {
 function drawSpace(canvas, scene, frame, view, visible, sideBySide) {
   const { context, width, height } = clear(canvas), at = target(scene, frame);
   const names = scene.names.filter((name) => visible.has(name)), columns = sideBySide ? Math.max(names.length, 1) : 1;
-  const place = projection(view, at, Math.max(scene.tallest, (scene.tallest * height * columns) / width / 1.5), width, height);
+  const tallest = Math.max(scene.tallest, (scene.tallest * height * columns) / width / 1.5);
+  const place = projection(view, at, tallest, width, height);
   const strokes = [];
   for (let column = 0; column < columns; column++) {
     const shift = ((column + 0.5) / columns - 0.5) * width;
@@ -168,7 +170,8 @@ function drawSpace(canvas, scene, frame, view, visible, sideBySide) {
     }
   }
   names.forEach((name, order) => {
-    const pale = !sideBySide && scene.names.indexOf(name) > 0, shift = sideBySide ? ((order + 0.5) / columns - 0.5) * width : 0;
+    const pale = !sideBySide && scene.names.indexOf(name) > 0;
+    const shift = sideBySide ? ((order + 0.5) / columns - 0.5) * width : 0;
     for (const track of scene.tracks) {
       const placed = points(track, track.poses[name], frame, 3).map((p) => p && place(p, shift));
       for (const [parent, child, side] of scene.bones)

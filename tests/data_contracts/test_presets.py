@@ -6,7 +6,7 @@ import pytest
 from data_contracts.errors import InputError
 from data_contracts.parameters import HeadKind, Objective
 from data_contracts.presets import PRESETS, load_preset, preset_and_overrides, preset_names
-from data_contracts.yaml_text import MOST_CHARACTERS, MOST_VALUES
+from data_contracts.yaml_text import MAX_CHARACTERS, MAX_VALUES
 
 
 def test_every_preset_is_complete_and_within_bounds():
@@ -120,13 +120,13 @@ ANCHORS = "a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
     [
         (ANCHORS, "more than 20,000 values .aliases expanded."),
         (ANCHORS + "pretrain: {<<: *i}", "more than 20,000 values"),
-        ("a: [" + "1, " * MOST_VALUES + "]", "more than 20,000 values"),
+        ("a: [" + "1, " * MAX_VALUES + "]", "more than 20,000 values"),
         ("[" * 5000 + "]" * 5000, "nested deeper than 20 levels"),
         ("{" * 200_000, "nested deeper than 20 levels"),
         ("".join(f"{' ' * depth}a:\n" for depth in range(600)), "nested deeper than 20 levels"),
         ("- " * 100_000, "nested deeper than 20 levels"),
         ("a: &a [*a]", r"\*a is inside the value that it refers to"),
-        ("#" * (MOST_CHARACTERS + 1), "longer than 262,144 characters"),
+        ("#" * (MAX_CHARACTERS + 1), "longer than 262,144 characters"),
         ("pretrain: {seed: " + "9" * 5000 + "}", "not valid YAML: Exceeds the limit"),
         ("pretrain: {seed: 2001-99-99}", "not valid YAML: month must be in"),
         ("a: 1" + ":59" * 80_000 + ".5", "not valid YAML: int too large"),
@@ -163,4 +163,4 @@ def test_an_untrusted_override_is_rejected_with_one_short_line(override):
 
 def test_every_project_preset_is_far_below_the_size_limit():
     for file in Path(PRESETS).glob("*.yaml"):
-        assert len(file.read_text("utf-8")) < MOST_CHARACTERS / 10
+        assert len(file.read_text("utf-8")) < MAX_CHARACTERS / 10

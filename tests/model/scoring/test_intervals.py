@@ -38,16 +38,16 @@ def test_values_are_weighted_means_within_their_intervals():
     assert scores.mpjve_mm.value == pytest.approx(np.average(errors["mpjve_mm"], weights=errors["pair_weight"]))
     assert scores.accel_mm.value == 0  # no window has three consecutive frames
     for name in set(METRICS) - {"accel_mm"}:
-        found = getattr(scores, name)
-        assert (found.over, found.units, found.windows) == ("people", 6, len(errors))
-        assert found.low < found.value < found.high
+        score = getattr(scores, name)
+        assert (score.over, score.units, score.windows) == ("people", 6, len(errors))
+        assert score.low < score.value < score.high
     assert scores.per_joint_mm["head"] == scores.mpjpe_mm
     assert list(scores.per_yaw_mm) == ["000-045", "045-090", "315-360"]
 
 
 def test_the_interval_equals_that_of_a_loop_over_subjects():
     errors, people = table(), [f"person {number}" for number in range(6)]
-    found = estimate(errors, ["mpjpe_mm"], Resampling(resamples=20000))["mpjpe_mm"]
+    score = estimate(errors, ["mpjpe_mm"], Resampling(resamples=20000))["mpjpe_mm"]
     random, means = np.random.default_rng(1), []
     by_person = dict(iter(errors.groupby("group")))
     for _ in range(3000):
@@ -55,8 +55,8 @@ def test_the_interval_equals_that_of_a_loop_over_subjects():
         means.append(np.average(drawn["mpjpe_mm"], weights=drawn["weight"]))
     tail = 0.00243  # the normal distribution at Student's 2.571, of 5 degrees of freedom, times (6 / 5) ** 0.5
     low, high = np.quantile(means, (tail, 1 - tail))
-    assert (found.low, found.high) == pytest.approx((low, high), abs=1.0)
-    assert found == estimate(errors, ["mpjpe_mm"], Resampling(resamples=20000))["mpjpe_mm"]  # seeded
+    assert (score.low, score.high) == pytest.approx((low, high), abs=1.0)
+    assert score == estimate(errors, ["mpjpe_mm"], Resampling(resamples=20000))["mpjpe_mm"]  # seeded
 
 
 def test_intervals_are_over_clips_below_five_subjects():
@@ -75,11 +75,11 @@ def test_one_clip_has_no_interval():
 
 
 def test_95_percent_intervals_contain_the_truth_in_about_95_percent():
-    held = []
+    contained = []
     for seed in range(300):
-        found = estimate(table(people=8, clips=1, windows=2, seed=seed), ["mpjpe_mm"], Resampling(resamples=1000))
-        held.append(found["mpjpe_mm"].low <= 50 <= found["mpjpe_mm"].high)
-    assert 0.9 < np.mean(held) < 0.985  # the plain percentile interval holds it in 87 %
+        score = estimate(table(people=8, clips=1, windows=2, seed=seed), ["mpjpe_mm"], Resampling(resamples=1000))
+        contained.append(score["mpjpe_mm"].low <= 50 <= score["mpjpe_mm"].high)
+    assert 0.9 < np.mean(contained) < 0.985  # the plain percentile interval contains it in 87 %
 
 
 def test_a_paired_difference_has_a_much_smaller_interval_than_the_scores():
@@ -102,10 +102,10 @@ def test_a_difference_over_other_windows_is_rejected():
 def test_resampling_in_chunks_gives_the_same_interval(monkeypatch):
     errors = table(people=3, clips=10)
     monkeypatch.setattr("model.scoring.intervals._MAX_DRAWS", 30 * 100)
-    found = estimate(errors, ["mpjpe_mm"])["mpjpe_mm"]
+    score = estimate(errors, ["mpjpe_mm"])["mpjpe_mm"]
     monkeypatch.undo()
     whole = estimate(errors, ["mpjpe_mm"])["mpjpe_mm"]
-    assert found.interval == pytest.approx(whole.interval, rel=0.01)
+    assert score.interval == pytest.approx(whole.interval, rel=0.01)
 
 
 def test_with_equal_weights_students_interval_is_that_of_the_subject_means():
@@ -135,6 +135,6 @@ def test_students_interval_contains_the_truth_although_the_subjects_have_unequal
     random, inside = np.random.default_rng(0), 0
     for _ in range(1000):
         subjects = {"group": np.arange(6), "clip_id": np.arange(6), "weight": [1, 1, 2, 10, 20, 30]}
-        found = students_interval(pd.DataFrame(subjects | {"mpjpe_mm": random.normal(size=6)}), "mpjpe_mm", 0.95)
-        inside += found.low < 0 < found.high
+        score = students_interval(pd.DataFrame(subjects | {"mpjpe_mm": random.normal(size=6)}), "mpjpe_mm", 0.95)
+        inside += score.low < 0 < score.high
     assert inside >= 930

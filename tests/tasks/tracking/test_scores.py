@@ -75,4 +75,4 @@ def test_figures_show_all_methods_joints_and_the_worst_actions(bound):
     labels = [label.get_text() for label in actions.get_yticklabels()]
     assert labels == [f"action {39 - place}" for place in range(MAX_BARS)]
     assert actions.get_title() == "by action (30 worst of 40)"
-    assert people.get_title() == "by person (1)"
+    assert people.get_title() == "by subject (1)"

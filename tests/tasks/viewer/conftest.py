@@ -1,4 +1,4 @@
-"""Fixtures of a browser; tests are skipped if there is no browser."""
+"""Fixtures that open pages in Chromium; their tests are skipped without a browser."""
 
 from collections.abc import Iterator
 
