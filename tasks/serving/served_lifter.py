@@ -66,7 +66,7 @@ class ServedLifter(PythonModel):
         Raises
         ------
         MlflowException
-            The input has another shape, a number or parameter is out of bounds; the message names the first fault.
+            The shape is wrong, or a number or a parameter is out of bounds. The message names the first fault.
         """
         params = params or {}
         if params.get("skeleton"):

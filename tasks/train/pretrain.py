@@ -1,4 +1,4 @@
-"""Pretrain a DSTformer on masked 2D poses; it predicts the clean 2D pose (`reconstruct`) or the 3D pose (`lift`)."""
+"""Pretrain a DSTformer on masked 2D poses to predict the clean 2D pose (`reconstruct`) or the 3D pose (`lift`)."""
 
 from pathlib import Path
 

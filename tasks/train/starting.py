@@ -26,14 +26,15 @@ def champion_to_start_from(store: Path, window: int) -> LiftingModel:
     version = aliased_versions(connect(store)).get(CHAMPION)
     if version is None:
         raise InputError(
-            f"the registry contains no {MODEL_NAME}@{CHAMPION} to start from: promote a version, or start from nothing"
+            f"the registry contains no {MODEL_NAME}@{CHAMPION} to start from: promote a version, or pass --start-from"
+            " nothing"
         )
     model = find_lifting_model(store, version_uri(version))
     trained = _training_window(model.checkpoint)
     if trained != window:
         raise InputError(
             f"{model.uri}, the champion, was trained on windows of {trained} frames, but the data has {window}: pass"
-            f" --set convert.window={trained}, or start from nothing"
+            f" --set convert.window={trained}, or --start-from nothing"
         )
     return model
 
