@@ -178,7 +178,7 @@ def main() -> None:
 def _print_measured(folders: list[Path], seed: int) -> None:
     measured = {}
     for first, second in itertools.combinations(folders, 2):
-        found = measure(difference(read_errors(first), than=read_errors(second)))
+        found = measure(difference(read_errors(first), reference=read_errors(second)))
         robust = [read_report(folder).robustness for folder in (first, second)]
         for condition in ("clean", "noise"):
             of_both = [each.mpjpe_mm[condition]["model"] for each in robust if each]

@@ -1,7 +1,7 @@
 """Check the numeric bounds of a pandera model with numpy.
 
-pandera takes 20-40 ms per table, because it copies its schema each time. So pandera validates a table only if a row
-exceeds a bound of the model.
+pandera takes 20-40 ms per table, because it copies its schema each time. Therefore pandera validates only the rows that
+numpy rejects.
 """
 
 from functools import cache
@@ -12,17 +12,17 @@ import pandera.pandas as pa
 from pandera.errors import SchemaErrors
 
 
-def keeps_bounds(model: type[pa.DataFrameModel], table: pd.DataFrame) -> np.ndarray:
-    """Return (rows,) bool: whether every bounded numeric column of `model` is within its bounds; NaN is not."""
+def within_bounds(model: type[pa.DataFrameModel], table: pd.DataFrame) -> np.ndarray:
+    """Return (rows,) bool: True if every bounded numeric column is within the bounds of `model`; NaN never is."""
     low, high = numeric_bounds(model)
     values = table[list(low)].to_numpy(float)
-    keeps = (values >= list(low.values())) & (values <= list(high.values()))
-    return np.asarray(keeps.all(axis=1))
+    within = (values >= list(low.values())) & (values <= list(high.values()))
+    return np.asarray(within.all(axis=1))
 
 
 def broken_checks(model: type[pa.DataFrameModel], table: pd.DataFrame, key: str) -> pd.DataFrame:
-    """Return failed checks with columns `key`, check, value, bound; empty if all rows pass."""
-    table = table[~keeps_bounds(model, table)].reset_index(drop=True)
+    """Return the failed checks (columns `key`, check, value, bound), an empty table if all rows pass."""
+    table = table[~within_bounds(model, table)].reset_index(drop=True)
     if table.empty:
         return pd.DataFrame(columns=[key, "check", "value", "bound"])
     try:
@@ -42,7 +42,7 @@ def broken_checks(model: type[pa.DataFrameModel], table: pd.DataFrame, key: str)
 
 @cache
 def numeric_bounds(model: type[pa.DataFrameModel]) -> tuple[dict[str, float], dict[str, float]]:
-    """Return the lowest and highest value of each column with a bound."""
+    """Return the lowest and the highest valid value of each bounded column, by column name."""
     low: dict[str, float] = {}
     high: dict[str, float] = {}
     for name, column in model.to_schema().columns.items():

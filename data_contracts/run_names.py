@@ -1,7 +1,8 @@
-"""Names of runs, in MLflow and Prefect alike, by stage, preset, data and date: `finetune demo cmu 2026-11-27 04:30`.
+"""Name runs in MLflow and Prefect by stage, preset, data and date, e.g. `finetune demo cmu 2026-11-27 04:30`.
 
-Nobody has to say a preset's name: it is the one that the parameters differ least from, and by how many is said. What is
-alike in all presets, as how motion is read, names none. Data is named by the files that it came from.
+- The preset is the most similar one, followed by the number of changed parameters.
+- A stage with the same parameters in all presets (e.g. ingest) has no preset in its name.
+- The data is named after the source files.
 """
 
 import time
@@ -20,29 +21,28 @@ PIPELINE = "pipeline"
 
 
 def run_name(stage: str, settings: Mapping[str, Any], data: str) -> str:
-    """Of a run of that stage, begun now; a pipeline, which is most of what one looks for, goes without its own name.
+    """Return the name of a run that starts now; the name of a pipeline run does not contain the word pipeline.
 
     Parameters
     ----------
     settings
-        The parameters that count, as JSON.
+        The parameters in the digest (`identity()`), as JSON.
     data
-        As `sources.data_name` or `data_behind` has it.
+        Name of the data, from `sources.data_name` or `input_data_name`; may be empty.
     """
     minute = time.strftime("%Y-%m-%d %H:%M", time.gmtime())
     words = ("" if stage == PIPELINE else stage, _preset(stage, settings), data, minute)
     return " ".join(word for word in words if word)
 
 
-def data_behind(store: Path, inputs: Mapping[str, str]) -> str:
-    """Name of the data that a stage's windows or clips (folders or digests) are of; if it is not known, the digest."""
+def input_data_name(store: Path, inputs: Mapping[str, str]) -> str:
+    """Return the name of the data that a stage's inputs (folders or digests) were made from; if unknown, the digest."""
     for kind in ("windows", "clips", "keypoints"):
         if reference := inputs.get(kind):
             with suppress(InputError):
                 manifest = read_manifest(resolve(store, kind, reference))
-                return (
-                    manifest["statistics"].get("data") or data_behind(store, manifest["inputs"]) or manifest["digest"]
-                )
+                name = manifest["statistics"].get("data") or input_data_name(store, manifest["inputs"])
+                return name or manifest["digest"]
             return Path(reference).name
     return ""
 
@@ -52,6 +52,6 @@ def _preset(stage: str, settings: Mapping[str, Any]) -> str:
         return ""
     nearest = nearest_presets(settings, None if stage == PIPELINE else stage)
     name, changed = nearest[0]
-    if len(changed) == len(nearest[-1][1]):  # it is as near to any
+    if len(changed) == len(nearest[-1][1]):  # all presets are equally similar
         name = ""
     return " ".join(word for word in (name, f"({len(changed)} changed)" if changed else "") if word)

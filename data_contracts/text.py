@@ -1,14 +1,14 @@
-"""Text from users, escaped for where it is written: one function per format.
+"""Escape text from users, one function per output format.
 
-Names of subjects, actions, clips, files and videos come from files that anyone may have written.
+Names of subjects, actions, clips, files and videos come from untrusted files.
 """
 
 import html
 import re
 import unicodedata
 
-_JOINERS = "\u200c\u200d"  # invisible, and part of the spelling of Persian, Hindi and emoji
-_FORMULA = ("=", "+", "-", "@")  # a spreadsheet evaluates a cell that begins with one of these, or its wide form
+_JOINERS = "\u200c\u200d"  # invisible characters in the spelling of Persian, Hindi and emoji
+_FORMULA = ("=", "+", "-", "@")  # a spreadsheet evaluates a cell that starts with one of these or its wide form
 _MARKDOWN = str.maketrans(
     {
         **{char: f"\\{char}" for char in "\\*_[]~#"},
@@ -21,43 +21,43 @@ _LINE_START = re.compile(r"^(\d*)([-+=.)])(?=\s|[-+=\s]*$)")  # lists, headings 
 
 
 def printable(text: object, keep: str = "") -> str:
-    r"""Return text with each control character as an escape sequence, e.g. `\x1b`.
+    r"""Return text with an escape sequence, e.g. `\x1b`, for each control character.
 
     Control characters include line breaks, terminal escapes, changes of the writing direction and lone surrogates.
 
     Parameters
     ----------
     text
-        Converted by `str`.
+        Any object; `str` converts it.
     keep
-        Characters that stay as they are.
+        Control characters that stay unchanged.
     """
     whole = str(text)
     if whole.isprintable():
         return whole
-    kept = {*keep, *_JOINERS}
-    return "".join(char if char.isprintable() or char in kept else _escape(char) for char in whole)
+    unchanged = {*keep, *_JOINERS}
+    return "".join(char if char.isprintable() or char in unchanged else _escape(char) for char in whole)
 
 
 def html_text(text: object) -> str:
-    """Return text for HTML, between tags or in a quoted attribute."""
+    """Return text escaped for HTML, between tags or in a quoted attribute."""
     return html.escape(printable(text))
 
 
 def markdown_text(text: object) -> str:
-    """Return text for one line of markdown or one cell of a table: it has no markup, no link and no HTML."""
+    """Return text escaped for one line or one table cell of Markdown: without markup, links and HTML."""
     escaped = printable(text).strip().translate(_MARKDOWN)
-    escaped = _LINK.sub(lambda found: f"{found[1]}&#{ord(found[2])};", escaped)
+    escaped = _LINK.sub(lambda match: f"{match[1]}&#{ord(match[2])};", escaped)
     return _LINE_START.sub(r"\1\\\2", escaped)
 
 
 def csv_text(text: object) -> str:
-    """Return text for a cell of a CSV file; an apostrophe before the text keeps a spreadsheet from evaluating it.
+    """Return text for a cell of a CSV file, with an apostrophe before text that a spreadsheet would evaluate.
 
     The CSV writer adds the quotes.
     """
-    shown = printable(text)
-    return f"'{shown}" if unicodedata.normalize("NFKC", shown[:1]) in _FORMULA else shown
+    cell = printable(text)
+    return f"'{cell}" if unicodedata.normalize("NFKC", cell[:1]) in _FORMULA else cell
 
 
 def _escape(char: str) -> str:

@@ -1,7 +1,7 @@
-"""YAML of presets and overrides, bounded before it is built.
+"""Read the YAML of presets and overrides, after its size has been checked.
 
-A few lines with anchors can name more values than a machine has memory for, and deep nesting exhausts the stack. So the
-events of the text are counted first: they come one at a time, and an alias counts as often as it is used.
+- A few lines with anchors can expand to more values than fit in memory, and deep nesting exhausts the stack.
+- Therefore the parser's events are counted before any value is built. An alias counts with all its values.
 """
 
 import re
@@ -11,13 +11,13 @@ import yaml
 
 from data_contracts.errors import InputError
 
-MOST_CHARACTERS = 2**18
-MOST_VALUES = 20_000  # a preset has about 200
-MOST_DEPTH = 20
+MAX_CHARACTERS = 2**18
+MAX_VALUES = 20_000  # a preset has about 200
+MAX_DEPTH = 20
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which 06 is text, for names of groups: YAML 1.1 reads 06 as octal and 12:30 as sexagesimal."""
+    """Read 06 and 12:30 as text, because they may be group names; YAML 1.1 reads them as octal and sexagesimal."""
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -38,24 +38,25 @@ def read_yaml(text: str, where: str) -> Any:
     Raises
     ------
     InputError
-        The text is not YAML, is longer than `MOST_CHARACTERS`, has more than `MOST_VALUES` values (aliases written
-        out), or is nested deeper than `MOST_DEPTH`.
+        The text is not YAML, is longer than `MAX_CHARACTERS`, has more than `MAX_VALUES` values (aliases
+        expanded), or is nested deeper than `MAX_DEPTH`.
     """
-    if len(text) > MOST_CHARACTERS:
-        raise InputError(f"{where}: longer than {MOST_CHARACTERS:,} characters")
+    if len(text) > MAX_CHARACTERS:
+        raise InputError(f"{where}: the text is longer than {MAX_CHARACTERS:,} characters")
     try:
-        if fault := _fault(text):
+        if fault := _exceeded_limit(text):
             raise InputError(f"{where}: {fault}")
         return yaml.load(text, _Loader)
     except InputError:
         raise
-    except (yaml.YAMLError, ValueError, OverflowError) as error:  # the last two: a date or number that cannot be
-        raise InputError(f"{where}: not YAML: {' '.join(str(error).split())[:500]}") from error
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # the last two: an impossible date or number
+        raise InputError(f"{where}: not valid YAML: {' '.join(str(error).split())[:500]}") from error
 
 
-def _fault(text: str) -> str | None:
-    sizes: dict[str, int] = {}  # of what each anchor names, aliases in it written out
-    open_nodes: list[tuple[str | None, int]] = []  # anchor, and values before it
+def _exceeded_limit(text: str) -> str | None:
+    """Return which limit the text exceeds, or None."""
+    sizes: dict[str, int] = {}  # number of values of each anchor, aliases expanded
+    open_nodes: list[tuple[str | None, int]] = []  # anchor of each open node, and number of values before it
     values = 0
     for event in yaml.parse(text, _Loader):
         if isinstance(event, yaml.CollectionEndEvent):
@@ -68,14 +69,14 @@ def _fault(text: str) -> str | None:
         elif isinstance(event, yaml.AliasEvent):
             alias = str(event.anchor)
             if any(anchor == alias for anchor, _ in open_nodes):
-                return f"*{alias[:50]} names a value that contains it"
+                return f"the alias *{alias[:50]} is inside the value that it refers to"
             values += sizes.get(alias, 1)
         elif isinstance(event, yaml.ScalarEvent):
             if event.anchor:
                 sizes[event.anchor] = 1
             values += 1
-        if len(open_nodes) > MOST_DEPTH:
-            return f"nested deeper than {MOST_DEPTH} levels"
-        if values > MOST_VALUES:
-            return f"more than {MOST_VALUES:,} values, with the aliases written out"
+        if len(open_nodes) > MAX_DEPTH:
+            return f"the values are nested deeper than {MAX_DEPTH} levels"
+        if values > MAX_VALUES:
+            return f"the text has more than {MAX_VALUES:,} values (aliases expanded)"
     return None

@@ -24,7 +24,7 @@ from tasks.lifting.keypoints import read_tracks
 from tasks.lifting.lift import lift_tracks
 from tasks.tracking.links import stage_artifact
 from tasks.tracking.registry import CHAMPION, MODEL_NAME, find_lifting_model
-from tasks.viewer.evaluation_viewer import PLAYING_PAGE
+from tasks.viewer.evaluation_viewer import VIEWER_FILE
 
 OUT = "lifted"
 
@@ -116,4 +116,4 @@ def _show(store: Path, result: StageResult, people: list[dict[str, object]]) -> 
     """What the flow run shows of a file."""
     show_stage(result)
     show_people(people, result.statistics["people"])
-    show_page(stage_artifact(store, result.digest, PLAYING_PAGE), "lifted", LIFTED_TEXT)
+    show_page(stage_artifact(store, result.digest, VIEWER_FILE), "lifted", LIFTED_TEXT)

@@ -35,7 +35,7 @@ from tasks.tracking.links import run_artifact, run_page, run_picture, stage_arti
 from tasks.tracking.registry import LiftingModel
 from tasks.train.starting import champion_to_start_from
 from tasks.viewer.data_page import DATA_PAGE
-from tasks.viewer.evaluation_viewer import PLAYING_PAGE
+from tasks.viewer.evaluation_viewer import VIEWER_FILE
 
 Promotion = Literal["never", "gate", "approve"]
 Start = Literal["nothing", "champion"]
@@ -113,7 +113,7 @@ def pipeline(
             flip, licence = parameters.evaluate.flip, parameters.ingest.licence
             version = register(root, tracked, tuned, windows, report, flip, licence)
             picture = show_durations(tracked, root, stages)
-        playing = stage_artifact(root, report.digest, PLAYING_PAGE)
+        playing = stage_artifact(root, report.digest, VIEWER_FILE)
         _show_result(root, tracked.run_id, report, picture, playing)
         headline, decision = _promote(promote, root, version["version"], parameters)
     links = {

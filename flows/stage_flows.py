@@ -17,12 +17,12 @@ from flows.prefect_ui.forms import described
 from flows.stage_runs.naming import name_flow_run
 from flows.stages import STAGES, Context, Stage
 from tasks.tracking.links import stage_artifact
-from tasks.viewer.evaluation_viewer import PLAYING_PAGE
+from tasks.viewer.evaluation_viewer import VIEWER_FILE
 
 
 def _show_report(store: Path, result: StageResult) -> None:
     show_scores(result.statistics["metrics"], key="scores")
-    show_page(stage_artifact(store, result.digest, PLAYING_PAGE), "playing", PLAYING_TEXT)
+    show_page(stage_artifact(store, result.digest, VIEWER_FILE), "playing", PLAYING_TEXT)
 
 
 _SHOWN: dict[str, Callable[[Path, StageResult], None]] = {  # artifacts in addition to the table of every stage

@@ -90,16 +90,17 @@ def register(
 @task(cache_policy=NO_CACHE)
 def show_durations(tracked: TrackedRun, store: Path, stages: Mapping[str, StageResult]) -> str:
     """Put on the pipeline's own run how long each stage took, and a picture of the last nights; returns its file."""
-    from tasks.figures.durations import DURATIONS_PICTURE, SECONDS, durations, durations_of, last_nights
+    from tasks.figures.durations import DURATIONS_FILE, SECONDS, durations_figure, recent_pipeline_runs, stage_seconds
 
     took = {name: 0.0 if result.cached else result.seconds for name, result in stages.items()}
     tracked.log_metrics({f"{SECONDS}{name}": seconds for name, seconds in took.items()})
     before = [
-        (run.info.start_time / 1000, durations_of(run)) for run in last_nights(tracked.client, store, tracked.run_id)
+        (run.info.start_time / 1000, stage_seconds(run))
+        for run in recent_pipeline_runs(tracked.client, store, tracked.run_id)
     ]
     began = tracked.client.get_run(tracked.run_id).info.start_time / 1000
-    tracked.log_figure(durations([*before, (began, took)]), DURATIONS_PICTURE)
-    return DURATIONS_PICTURE
+    tracked.log_figure(durations_figure([*before, (began, took)]), DURATIONS_FILE)
+    return DURATIONS_FILE
 
 
 def _window(windows: StageResult) -> int:

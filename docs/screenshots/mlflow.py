@@ -34,7 +34,7 @@ from docs.chromium import NoBrowserError, Page, chromium, new_page, open_frame
 from docs.screenshots.picture import WIDTH, button, click, go_to, resize, save
 from tasks.tracking.registry import CHALLENGER, MODEL_NAME
 from tasks.tracking.runs import EXPERIMENT, STAGE_TAG
-from tasks.viewer.evaluation_viewer import PLAYING_PAGE
+from tasks.viewer.evaluation_viewer import VIEWER_FILE
 
 _SETTINGS = """
 for (const [key, value] of Object.entries({
@@ -77,7 +77,7 @@ def make_pictures(store: Path, into: Path) -> None:
             described(page, f"{server}/#/models/{MODEL_NAME}/versions/{version.version}")
             save(page, into / "version.png")
         with mlflow_page(browser, server, height=800) as page:
-            playing(page, browser, f"{of_experiment}/runs/{evaluation}/artifacts/{PLAYING_PAGE}")
+            playing(page, browser, f"{of_experiment}/runs/{evaluation}/artifacts/{VIEWER_FILE}")
             save(page, into / "playing.png")
 
 
@@ -111,7 +111,7 @@ def described(page: Page, address: str) -> None:
 
 def playing(page: Page, browser: str, address: str) -> None:
     """The page that plays, in MLflow's viewer, some way into the clip."""
-    show(page, address, PLAYING_PAGE)
+    show(page, address, VIEWER_FILE)
     with open_frame(browser) as frame:
         frame.wait_for("find('view3d').clientHeight > 0 && state.time > 0.4 * state.scene.frames")
 

@@ -9,7 +9,7 @@ from prefect.runtime import flow_run
 from data_contracts.errors import InputError
 from data_contracts.parameters import SYNTHETIC_SOURCE, PipelineParameters
 from data_contracts.presets import DEFAULT, load_preset
-from data_contracts.run_names import PIPELINE, data_behind, run_name
+from data_contracts.run_names import PIPELINE, input_data_name, run_name
 from data_contracts.sources import data_name, find_motion_files
 from data_contracts.store.folders import default_store
 
@@ -42,4 +42,4 @@ def _data(stage: str, arguments: dict[str, Any]) -> str:
     if source := arguments.get("source"):
         return SYNTHETIC_SOURCE if source == SYNTHETIC_SOURCE else data_name(find_motion_files(source))
     inputs = {kind: str(arguments[kind]) for kind in ("windows", "clips") if arguments.get(kind)}
-    return data_behind(default_store(arguments.get("store")), inputs)
+    return input_data_name(default_store(arguments.get("store")), inputs)

@@ -1,6 +1,6 @@
-"""Comparison of models by the reports that the store has of them; nothing is evaluated, no network is loaded.
+"""Compare models by their reports in the store, paired window by window.
 
-Only scores on the same windows are compared, paired window by window: on others, a model may be better for their sake.
+Only reports on the same windows are compared, because scores also depend on the windows. No network is loaded.
 """
 
 import re
@@ -22,22 +22,23 @@ from model.scoring.intervals import difference, estimates
 from tasks.tracking.registry import fetch_checkpoint
 from tasks.tracking.runs import DIGEST_TAG, connect
 
-_RUN_ID = re.compile("[0-9a-f]{32}")  # of MLflow; a digest of the store has 16
+_RUN_ID = re.compile("[0-9a-f]{32}")  # MLflow run ids have 32 hex digits, digests of the store 16
 
 
 def compare(store: Path, references: Sequence[str], resampling: Resampling = Resampling()) -> Comparison:
-    """Models side by side, and how each differs from the first.
+    """Return the scores of all models, and the difference of each model from the first.
 
     Parameters
     ----------
     references
-        Two or more of: folder or digest of an evaluate stage or of a run, a checkpoint file, MLflow's id of a run, or
-        a model URI (`models:/name/version`, `models:/name@alias`). What is no report stands for those of its weights.
+        Two or more references. Each is a folder or digest of an evaluation or a training run, a checkpoint file, an
+        MLflow run id, or a model URI (`models:/name/version`, `models:/name@alias`). The reports of a
+        model are found by the digest of its weights.
 
     Raises
     ------
     InputError
-        There is no such model, or no report of it; or they were not evaluated on the same windows.
+        A reference is unknown, a model has no report, or the models were not evaluated on the same windows.
     """
     folders = find_reports(store, references)
     for folder in folders:
@@ -51,7 +52,7 @@ def compare(store: Path, references: Sequence[str], resampling: Resampling = Res
             report=report.digests["report"],
             checkpoint=report.digests["checkpoint"],
             scores=report.model,
-            difference=None if is_first else estimates(difference(read_errors(folder), than=first), resampling),
+            difference=None if is_first else estimates(difference(read_errors(folder), reference=first), resampling),
         )
         compared.append(compared_model)
     return Comparison(
@@ -60,75 +61,79 @@ def compare(store: Path, references: Sequence[str], resampling: Resampling = Res
 
 
 def find_reports(store: Path, references: Sequence[str]) -> list[Path]:
-    """A report of each model, all on the same windows: of several such windows, those the first was scored on last."""
+    """Return one report folder per model, all on the same windows; prefer the latest report of the first model."""
     if len(references) < 2:
-        raise InputError(f"two models or more are to be compared, and there is {', '.join(references) or 'none'}")
-    reports = [_reports_of(store, reference) for reference in references]
-    by_windows = [{_scored_on(folder): folder for folder in reversed(of_one)} for of_one in reports]  # the newest stays
+        raise InputError(f"compare needs at least two models, got {', '.join(references) or 'none'}")
+    reports = [_find_model_reports(store, reference) for reference in references]
+    # (windows, split) -> the newest report folder, per model
+    by_windows = [{_windows_and_split(folder): folder for folder in reversed(folders)} for folders in reports]
     for folder in reports[0]:
-        if all(_scored_on(folder) in of_one for of_one in by_windows):
-            return [of_one[_scored_on(folder)] for of_one in by_windows]
-    raise InputError(_other_windows(references, reports))
+        if all(_windows_and_split(folder) in folders for folders in by_windows):
+            return [folders[_windows_and_split(folder)] for folders in by_windows]
+    raise InputError(_different_windows(references, reports))
 
 
-def _reports_of(store: Path, reference: str) -> list[Path]:
-    """The reports that a reference stands for, the newest first; at least one."""
+def _find_model_reports(store: Path, reference: str) -> list[Path]:
+    """Return the report folders of a reference (at least one), the newest first."""
     if reference.startswith(("models:/", "runs:/")) or reference.endswith((".safetensors", ".bin")):
-        return _reports_on(store, reference, file_digest(fetch_checkpoint(store, reference)))
-    folder = _folder_of_run(store, reference) if _RUN_ID.fullmatch(reference) else resolve(store, "*", reference)
+        return _find_weight_reports(store, reference, file_digest(fetch_checkpoint(store, reference)))
+    folder = _run_folder(store, reference) if _RUN_ID.fullmatch(reference) else resolve(store, "*", reference)
     manifest = read_manifest(folder)
     if manifest["stage"] == "evaluate":
         return [folder]
     if manifest["stage"] not in ("pretrain", "finetune"):
         raise InputError(
-            f"{reference}: is what stage {manifest['stage']} left in {folder}; what is compared is a report, as `uplift"
-            " evaluate` leaves it, or a model"
+            f"{reference}: expected a report (output of `uplift evaluate`) or a model, but {folder} is the output of"
+            f" stage {manifest['stage']}"
         )
-    return _reports_on(store, reference, manifest["files"][CHECKPOINT_FILE])
+    return _find_weight_reports(store, reference, manifest["files"][CHECKPOINT_FILE])
 
 
-def _reports_on(store: Path, reference: str, checkpoint: str) -> list[Path]:
-    """The reports about weights of that digest."""
-    found: list[tuple[str, Path]] = []
+def _find_weight_reports(store: Path, reference: str, checkpoint: str) -> list[Path]:
+    """Return the report folders of the weights with the digest `checkpoint`, the newest first."""
+    reports: list[tuple[str, Path]] = []
     for folder in (store / "reports").glob("[!.]*"):
         manifest: dict[str, Any] = read_manifest(folder)
         if manifest["inputs"]["checkpoint"] == checkpoint and manifest["contract_version"] == CONTRACT_VERSION:
-            found.append((manifest["created"], folder))
-    if not found:
-        raise InputError(f"{reference}: {store} has no report of it: uplift evaluate WINDOWS --model {reference}")
-    return [folder for _, folder in sorted(found, reverse=True)]
+            reports.append((manifest["created"], folder))
+    if not reports:
+        raise InputError(
+            f"{reference}: {store} contains no report of this model; run uplift evaluate WINDOWS --model {reference}"
+        )
+    return [folder for _, folder in sorted(reports, reverse=True)]
 
 
-def _folder_of_run(store: Path, run_id: str) -> Path:
-    """What a run of MLflow left in the store; of a pipeline, its report."""
+def _run_folder(store: Path, run_id: str) -> Path:
+    """Return the folder of an MLflow run in the store; for a pipeline run, the folder of its report."""
     try:
         tags = connect(store).get_run(run_id).data.tags
     except MlflowException as error:
         if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
             raise
-        raise InputError(f"{run_id}: MLflow has no such run ({error})") from error
+        raise InputError(f"{run_id}: MLflow does not contain this run ({error})") from error
     digest = tags.get("uplift.evaluate.digest") or tags.get(DIGEST_TAG)
     if digest is None:
-        raise InputError(f"{run_id}: is no run of a stage or a pipeline of this project")
+        raise InputError(f"{run_id}: expected an MLflow run of a stage or a pipeline of this project")
     return resolve(store, "*", digest)
 
 
-def _scored_on(folder: Path) -> tuple[str, str]:
-    """Digest of the windows, and the split of them."""
+def _windows_and_split(folder: Path) -> tuple[str, str]:
+    """Return the digest of the windows and the split of a report."""
     manifest = read_manifest(folder)
     return manifest["inputs"]["windows"], manifest["parameters"]["split"]
 
 
-def _other_windows(references: Sequence[str], reports: Sequence[list[Path]]) -> str:
-    scored_on = [sorted({_scored_on(folder) for folder in of_one}) for of_one in reports]
-    told = "; ".join(
-        f"{name} on {' and '.join(f'{windows} ({split})' for windows, split in on)}"
-        for name, on in zip(references, scored_on, strict=True)
+def _different_windows(references: Sequence[str], reports: Sequence[list[Path]]) -> str:
+    """Return the error message for models without a report on the same windows, with the command that adds one."""
+    evaluated = [sorted({_windows_and_split(folder) for folder in folders}) for folders in reports]
+    listing = "; ".join(
+        f"{name} on {' and '.join(f'{windows} ({split})' for windows, split in pairs)}"
+        for name, pairs in zip(references, evaluated, strict=True)
     )
-    windows, split = _scored_on(reports[0][0])
-    others = [place for place, on in enumerate(scored_on) if (windows, split) not in on]  # one at least
-    model = read_report(reports[others[0]][0]).model_uri or "MODEL"
+    windows, split = _windows_and_split(reports[0][0])
+    missing = next(number for number, pairs in enumerate(evaluated) if (windows, split) not in pairs)
+    model = read_report(reports[missing][0]).model_uri or "MODEL"
     return (
-        f"they were not evaluated on the same windows: {told}; evaluate them on the same: uplift evaluate {windows}"
+        f"the models were not evaluated on the same windows: {listing}; run uplift evaluate {windows}"
         f" --model {model} --set evaluate.split={split}"
     )

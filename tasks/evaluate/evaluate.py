@@ -1,4 +1,4 @@
-"""Evaluation on held-out people, beside the baselines on the same windows."""
+"""Evaluate a checkpoint and the baselines on the same windows of held-out subjects."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from data_contracts.report import (
     StageResult,
     write_errors,
 )
-from data_contracts.run_names import data_behind
+from data_contracts.run_names import input_data_name
 from data_contracts.store import identities
 from data_contracts.store.digests import CONTRACT_VERSION
 from data_contracts.store.folders import Stage
@@ -42,10 +42,10 @@ from tasks.stage_runs.tracked_stage import run_stage
 from tasks.tracking.registry import logged_uri
 from tasks.tracking.runs import TrackedRun
 from tasks.tracking.scores import log_report
-from tasks.viewer.clip_selection import telling_scenes
-from tasks.viewer.evaluation_viewer import PLAYING_PAGE, playing_page
+from tasks.viewer.clip_selection import select_scenes
+from tasks.viewer.evaluation_viewer import VIEWER_FILE, viewer_html
 
-SHOWN = 6  # poses in the picture
+FIGURE_POSES = 6
 RESAMPLING = Resampling()
 
 
@@ -59,13 +59,13 @@ def evaluate_lifter(
     runtime: Runtime,
     parent_run: str | None = None,
 ) -> StageResult:
-    """Score a checkpoint beside fitted baselines; leaves `report.json`, `errors.parquet` (per window), and pictures.
+    """Score a checkpoint and fitted baselines; write `report.json`, `errors.parquet` (per window), figures, a viewer.
 
     Raises
     ------
     InputError
-        The checkpoint is not readable, gives back 2D poses, or was made for shorter windows; or the baselines were
-        fitted on windows of another length.
+        The checkpoint is not readable, returns 2D poses or takes only shorter windows, or the baselines were fitted on
+        windows of another length.
     """
     fitted = read_manifest(baselines)
 
@@ -73,15 +73,15 @@ def evaluate_lifter(
         tracked.log_windows(windows, context="evaluation")
         held_out = load_windows(windows, parameters.split, runtime.memory_gb)
         fabric = make_fabric(runtime, parameters.precision)
-        network = _fitting(load_network(checkpoint), checkpoint, held_out)
+        network = _checked(load_network(checkpoint), checkpoint, held_out)
         methods = _methods(network, baselines, held_out, fabric, parameters.flip)
-        done = {name: evaluate(lift, held_out, parameters.batch_size, fabric) for name, lift in methods.items()}
+        evaluations = {name: evaluate(lift, held_out, parameters.batch_size, fabric) for name, lift in methods.items()}
         minutes = {"model": train_minutes(store, checkpoint), **fitted["statistics"]["train_minutes"]}
         uri = logged_uri(tracked, stage.inputs["checkpoint"], parameters.flip)
         report = Report(
             split=parameters.split,
             windows=len(held_out),
-            frames=done["model"].frames,
+            frames=evaluations["model"].frames,
             people=held_out.rows["group"].nunique(),
             clips=held_out.rows["clip_id"].nunique(),
             digests={"report": stage.digest, **stage.inputs},
@@ -89,11 +89,11 @@ def evaluate_lifter(
             versions={"contract": str(CONTRACT_VERSION), **package_versions()},
             resampling=RESAMPLING,
             ridge_penalty=fitted["statistics"]["ridge_penalty"],
-            **{name: _scores(evaluation, minutes[name]) for name, evaluation in done.items()},
+            **{name: _scores(evaluation, minutes[name]) for name, evaluation in evaluations.items()},
             robustness=_robustness(methods, held_out, fabric, parameters),
         )
         write_json(stage.folder / REPORT_FILE, report.model_dump(mode="json"))
-        write_errors(stage.folder, {name: evaluation.errors for name, evaluation in done.items()})
+        write_errors(stage.folder, {name: evaluation.errors for name, evaluation in evaluations.items()})
         stage.counts |= {"windows": report.windows, "frames": report.frames}
         stage.statistics |= {
             "metrics": {name: scores.headline() for name, scores in report.methods().items()},
@@ -103,28 +103,29 @@ def evaluate_lifter(
         if report.robustness:
             stage.statistics |= {"robustness": report.robustness.model_dump()}
         log_report(tracked, report)
-        tracked.log_figure(_lifted(held_out, methods["model"]), "lifted.png")
-        of = f"{data_behind(store, stage.inputs)}, {parameters.split}"
-        _log_playing(tracked, of, held_out, done["model"], methods["model"], parameters.batch_size)
+        tracked.log_figure(_lifted_figure(held_out, methods["model"]), "lifted.png")
+        title = f"{input_data_name(store, stage.inputs)}, {parameters.split}"
+        _log_viewer(tracked, title, held_out, evaluations["model"], methods["model"], parameters.batch_size)
 
     identity = identities.evaluate(windows, checkpoint, baselines, parameters)
     return run_stage(store, identity, parent_run, score)
 
 
 def _methods(network: DSTformer, baselines: Path, windows: Windows, fabric: Fabric, flip: bool) -> dict[str, Lifter]:
-    """A lifter of each of `METHODS`; model and mlp, which saw mirror images, answer with flip averaging if wanted."""
-    beside = load_baselines(baselines)
-    frames = beside.mlp.shape["window"]
+    """Return a lifter for each of `METHODS`; `flip` applies to model and mlp, which trained on mirrored windows."""
+    fitted = load_baselines(baselines)
+    frames = fitted.mlp.shape["window"]
     if frames != windows.window:
         raise InputError(
-            f"{baselines}: is of windows of {frames} frames, and those to score on have {windows.window}; convert these"
-            f" with --set convert.window={frames}, or pass --baselines with windows of {windows.window} frames"
+            f"{baselines}: the baselines were fitted on windows of {frames} frames, but the evaluation windows have"
+            f" {windows.window}; convert them with --set convert.window={frames}, or pass --baselines fitted on windows"
+            f" of {windows.window} frames"
         )
     return {
         "model": network_lifter(network, fabric, flip),
-        "mean_depth": beside.mean_depth,
-        "linear": beside.linear,
-        "mlp": network_lifter(beside.mlp, fabric, flip),
+        "mean_depth": fitted.mean_depth,
+        "linear": fitted.linear,
+        "mlp": network_lifter(fitted.mlp, fabric, flip),
     }
 
 
@@ -137,24 +138,27 @@ def _robustness(
     return score_robustness(lifters, windows, parameters.robustness_windows, parameters.batch_size, fabric)
 
 
-def _fitting(network: DSTformer, checkpoint: Path, windows: Windows) -> DSTformer:
-    """The network, if it lifts windows of this length."""
+def _checked(network: DSTformer, checkpoint: Path, windows: Windows) -> DSTformer:
+    """Return the network; raise an InputError if it cannot lift these windows."""
     if network.config.dim_out != 3:
-        raise InputError(f"{checkpoint} gives back 2D poses: it is pretrained only; fine-tune it first")
+        raise InputError(f"{checkpoint}: this checkpoint is only pretrained and returns 2D poses; fine-tune it first")
     if windows.window > network.config.max_frames:
-        raise InputError(f"{checkpoint} takes up to {network.config.max_frames} frames; windows have {windows.window}")
+        raise InputError(
+            f"{checkpoint}: the network takes windows of at most {network.config.max_frames} frames, but the evaluation"
+            f" windows have {windows.window}"
+        )
     return network
 
 
-def _log_playing(
-    tracked: TrackedRun, of: str, windows: Windows, evaluation: Evaluation, lifter: Lifter, batch_size: int
+def _log_viewer(
+    tracked: TrackedRun, title: str, windows: Windows, evaluation: Evaluation, lifter: Lifter, batch_size: int
 ) -> None:
-    """The page that plays; a warning where no clip is long enough to play."""
-    scenes = telling_scenes(windows, evaluation.errors, lifter, batch_size)
+    """Log the viewer, or a warning if every clip is shorter than a window."""
+    scenes = select_scenes(windows, evaluation.errors, lifter, batch_size)
     if scenes:
-        tracked.client.log_text(tracked.run_id, playing_page(f"Clips of {of}", scenes), PLAYING_PAGE)
+        tracked.client.log_text(tracked.run_id, viewer_html(f"Clips of {title}", scenes), VIEWER_FILE)
     else:
-        get_run_logger().warning(f"{of}: no clip is a window long; none is to play")
+        get_run_logger().warning(f"{title}: every clip is shorter than a window, so the run has no viewer")
 
 
 def _scores(evaluation: Evaluation, minutes: float | None) -> MethodScores:
@@ -162,9 +166,9 @@ def _scores(evaluation: Evaluation, minutes: float | None) -> MethodScores:
     return MethodScores(**dict(scores), pck_curve=evaluation.pck_curve, train_minutes=minutes)
 
 
-def _lifted(windows: Windows, lifter: Lifter) -> Figure:
-    """Some poses over the split, as the model lifts them."""
-    chosen = np.linspace(0, len(windows) - 1, SHOWN).astype(int).tolist()
+def _lifted_figure(windows: Windows, lifter: Lifter) -> Figure:
+    """Draw poses of windows spread evenly over the split, lifted by the model."""
+    chosen = np.linspace(0, len(windows) - 1, FIGURE_POSES).astype(int).tolist()
     batch, middle = windows.pick(chosen), windows.window // 2
     millimetres = 1000 / batch.scale.view(-1, 1, 1)
     pred = lifter(batch.pose_2d)[:, middle] * millimetres

@@ -1,6 +1,6 @@
 """Figures of reports, clips and durations.
 
-Every figure is drawn without a display, and its text as it is: a `$` in the name of a subject is no mathematics.
+Figures need no display. Text is drawn as it is, so a `$` in the name of a subject does not start a formula.
 """
 
 import matplotlib

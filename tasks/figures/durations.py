@@ -1,4 +1,4 @@
-"""How long each stage took, night by night: a picture that says which one grows."""
+"""Draw the duration of each stage in the last pipeline runs, to show which stage grows."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -12,47 +12,54 @@ from data_contracts.run_names import PIPELINE
 from data_contracts.store.digests import KINDS
 from tasks.tracking.names import EXPERIMENT, STAGE_TAG, STORE_TAG, store_id
 
-DURATIONS_PICTURE = "durations.png"
-SECONDS = "seconds/"  # begins the names of a night's metrics, one for each stage; 0 where it was cached
-NIGHTS = 30
+DURATIONS_FILE = "durations.png"
+SECONDS = "seconds/"  # prefix of the duration metrics of a pipeline run, one per stage; 0 for a cached stage
+MAX_RUNS = 30
 
 
-def last_nights(client: MlflowClient, store: Path, apart_from: str) -> list[Run]:
-    """The last pipeline runs of a store that have such metrics, the oldest first, without the one that goes on."""
-    experiment = client.get_experiment_by_name(EXPERIMENT)
-    assert experiment is not None, "connect() creates the experiment"
-    wanted = f"tags.`{STAGE_TAG}` = '{PIPELINE}' and tags.`{STORE_TAG}` = '{store_id(store)}'"
-    found = client.search_runs(
-        [experiment.experiment_id], wanted, max_results=NIGHTS, order_by=["attributes.start_time DESC"]
-    )
-    return [run for run in reversed(found) if run.info.run_id != apart_from and durations_of(run)]
-
-
-def durations_of(run: Run) -> dict[str, float]:
-    """Seconds by stage, as the run has them."""
-    return {name.removeprefix(SECONDS): took for name, took in run.data.metrics.items() if name.startswith(SECONDS)}
-
-
-def durations(nights: Sequence[tuple[float, Mapping[str, float]]]) -> Figure:
-    """Minutes of each stage on top of each other, a bar for each night.
+def recent_pipeline_runs(client: MlflowClient, store: Path, exclude: str) -> list[Run]:
+    """Return the last pipeline runs of a store that have duration metrics, the oldest first.
 
     Parameters
     ----------
-    nights
-        When each began (seconds since 1970), and seconds by stage; the oldest first.
+    exclude
+        Id of a run to leave out, usually the current run.
     """
-    stages = [stage for stage in KINDS if any(took.get(stage) for _, took in nights)]
-    figure = Figure(figsize=(max(6.0, 0.35 * len(nights) + 3), 4.5), layout="constrained")
-    ax, below = figure.subplots(), [0.0] * len(nights)
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    assert experiment is not None, "connect() creates the experiment"
+    query = f"tags.`{STAGE_TAG}` = '{PIPELINE}' and tags.`{STORE_TAG}` = '{store_id(store)}'"
+    runs = client.search_runs(
+        [experiment.experiment_id], query, max_results=MAX_RUNS, order_by=["attributes.start_time DESC"]
+    )
+    return [run for run in reversed(runs) if run.info.run_id != exclude and stage_seconds(run)]
+
+
+def stage_seconds(run: Run) -> dict[str, float]:
+    """Return the seconds of each stage from the metrics of a pipeline run."""
+    metrics = run.data.metrics.items()
+    return {name.removeprefix(SECONDS): seconds for name, seconds in metrics if name.startswith(SECONDS)}
+
+
+def durations_figure(runs: Sequence[tuple[float, Mapping[str, float]]]) -> Figure:
+    """Draw one stacked bar per pipeline run with the minutes of each stage.
+
+    Parameters
+    ----------
+    runs
+        Start time (seconds since 1970) and seconds by stage of each run, the oldest run first.
+    """
+    stages = [stage for stage in KINDS if any(seconds.get(stage) for _, seconds in runs)]
+    figure = Figure(figsize=(max(6.0, 0.35 * len(runs) + 3), 4.5), layout="constrained")
+    ax, bottom = figure.subplots(), [0.0] * len(runs)
     for number, stage in enumerate(stages):
-        minutes = [took.get(stage, 0.0) / 60 for _, took in nights]
-        ax.bar(range(len(nights)), minutes, bottom=below, label=stage, color=f"C{number}", width=0.8)
-        below = [low + own for low, own in zip(below, minutes, strict=True)]
-    names = [f"{datetime.fromtimestamp(began, UTC):%m-%d %H:%M}" for began, _ in nights]
-    ax.set_xticks(range(len(nights)), names, rotation=90, fontsize=8)
-    ax.set(ylabel="minutes at work; what was cached takes none")
-    ax.set_title(f"the last {len(nights)} nights, UTC", fontsize=10)
+        minutes = [seconds.get(stage, 0.0) / 60 for _, seconds in runs]
+        ax.bar(range(len(runs)), minutes, bottom=bottom, label=stage, color=f"C{number}", width=0.8)
+        bottom = [low + own for low, own in zip(bottom, minutes, strict=True)]
+    names = [f"{datetime.fromtimestamp(start, UTC):%m-%d %H:%M}" for start, _ in runs]
+    ax.set_xticks(range(len(runs)), names, rotation=90, fontsize=8)
+    ax.set(ylabel="minutes (0 for cached stages)")
+    ax.set_title(f"Last {len(runs)} pipeline runs, UTC", fontsize=10)
     if stages:
         handles, labels = ax.get_legend_handles_labels()
-        figure.legend(handles[::-1], labels[::-1], loc="outside right upper", fontsize=8)  # as they are stacked
+        figure.legend(handles[::-1], labels[::-1], loc="outside right upper", fontsize=8)  # in the order of the stack
     return figure

@@ -1,4 +1,4 @@
-"""Pictures of poses: what a person would rather look at than a number."""
+"""Draw poses, windows and the distributions of clips."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ LEFT, RIGHT, MIDDLE, TRUE = "#1f77b4", "#d62728", "#444444", "#b0b0b0"
 
 
 def window_sheet(file: Path, count: int = 12, seed: int = 0) -> Figure:
-    """Random windows of a Parquet part: the 2D input in the image, and the 3D truth from the side."""
+    """Draw random windows of a Parquet file: the 2D input in the image, and the true 3D pose from the side."""
     table = parquet.read_table(file, columns=["window_id", "action", "pose_2d", "pose_3d"], partitioning=None)
     chosen = np.random.default_rng(seed).choice(len(table), min(count, len(table)), replace=False)
     pose_2d, pose_3d = to_numpy(table, "pose_2d"), to_numpy(table, "pose_3d")
@@ -34,16 +34,16 @@ def window_sheet(file: Path, count: int = 12, seed: int = 0) -> Figure:
 
 
 def lifted_sheet(pose_2d: np.ndarray, pred: np.ndarray, true: np.ndarray, titles: list[str]) -> Figure:
-    """Lifted poses: the 2D input, then the predicted skeleton over the true one (grey) from the front, side and above.
+    """Draw lifted poses: the 2D input, then the prediction over the truth (grey) from the front, the side and above.
 
     Parameters
     ----------
     pose_2d
-        (n, 17, 3), normalised.
+        (n, 17, 3): x right, y down, confidence, normalised.
     pred, true
-        (n, 17, 3), millimetres, camera axes, relative to the pelvis.
+        (n, 17, 3) millimetres in camera axes, relative to the pelvis.
     titles
-        One per pose.
+        One title per pose.
     """
     views = {"2D input": None, "front": [0, 1], "side": [2, 1], "above": [0, 2]}
     figure = Figure(figsize=(2.3 * len(titles), 2.3 * len(views)), layout="constrained")
@@ -67,7 +67,7 @@ def lifted_sheet(pose_2d: np.ndarray, pred: np.ndarray, true: np.ndarray, titles
 
 
 def clip_histograms(stature_m: np.ndarray, speed_max: np.ndarray, seconds: np.ndarray) -> Figure:
-    """Histograms of clips: stature (metres along the bones), speed of the fastest joint (m/s), length (s)."""
+    """Draw histograms of clips: stature (metres along the bones), speed of the fastest joint (m/s), length (s)."""
     figure = Figure(figsize=(11, 3), layout="constrained")
     panels = (("stature, m", stature_m), ("fastest joint, m/s", speed_max), ("length, s", seconds))
     for ax, (label, values) in zip(figure.subplots(1, len(panels)), panels, strict=True):
@@ -80,7 +80,7 @@ def clip_histograms(stature_m: np.ndarray, speed_max: np.ndarray, seconds: np.nd
 
 
 def draw_pose(ax: Axes, points: np.ndarray, colour: str | None = None) -> None:
-    """One skeleton (17, 2), second channel downwards; right red, left blue, or all in one colour."""
+    """Draw one skeleton (17, 2), second channel downwards: right red and left blue, or all bones in `colour`."""
     for parent, child in BONES:
         side = LEFT if child in LEFT_JOINTS else RIGHT if child in RIGHT_JOINTS else MIDDLE
         ax.plot(points[[parent, child], 0], points[[parent, child], 1], color=colour or side, linewidth=1.8)

@@ -1,4 +1,4 @@
-"""Pictures of a report: which joints, which actions, which people, and how often within how many millimetres."""
+"""Draw the scores of a report by joint, action and subject, and the PCK curves."""
 
 from collections.abc import Mapping
 
@@ -13,9 +13,9 @@ from data_contracts.skeleton import BONES, JOINTS
 from data_contracts.text import printable
 
 COLOURS = {"model": "#1f77b4", "mlp": "#d62728", "linear": "#7f7f7f", "mean_depth": "#c7c7c7"}
-MOST_BARS = 30
+MAX_BARS = 30
 
-# Where the joints of a standing person are drawn, seen from the front: x to the right of the picture, y up.
+# Joint positions of a standing person, seen from the front: x to the right of the figure, y up.
 _STANDING = np.array(
     [
         *((0, 0), (-0.9, -0.1), (-1.0, -2.2), (-1.05, -4.2), (0.9, -0.1), (1.0, -2.2), (1.05, -4.2)),
@@ -26,66 +26,68 @@ _STANDING = np.array(
 
 
 def pck_curves(report: Report) -> Figure:
-    """Share of joints within a distance of their target, a curve for each method."""
+    """Draw the share of joints within a distance of their target, one curve per method."""
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     ax = figure.subplots()
     for method, scores in report.methods().items():
-        label = f"{_said(method)}: AUC {100 * scores.auc_150.value:.1f} %"
+        label = f"{_label(method)}: AUC {100 * scores.auc_150.value:.1f} %"
         width = 2.2 if method == "model" else 1.4
         ax.plot(PCK_CURVE_MM, 100 * np.array(scores.pck_curve), color=COLOURS[method], linewidth=width, label=label)
     ax.axvline(PCK_MM, color="#444444", linewidth=0.8, linestyle=":")
     ax.text(PCK_MM - 2, 2, f"PCK@{PCK_MM:.0f}mm", ha="right", fontsize=8, color="#444444")
     ax.set(xlabel="distance from the target, mm", ylabel="joints within it, %", xlim=(0, 200), ylim=(0, 100))
-    ax.set_title(f"{report.frames:,} frames, {report.people} people, split {report.split}", fontsize=10)
-    ax.legend(loc="lower right", bbox_to_anchor=(1, 0.08), framealpha=1, edgecolor="none")  # over the line
-    _open(ax)
+    ax.set_title(f"{report.frames:,} frames, {report.people} subjects, split {report.split}", fontsize=10)
+    ax.legend(loc="lower right", bbox_to_anchor=(1, 0.08), framealpha=1, edgecolor="none")  # above the threshold line
+    _hide_top_and_right(ax)
     return figure
 
 
 def joint_skeletons(report: Report) -> Figure:
-    """Mean error of every joint, in mm, on a standing person for each method, in the same colours."""
+    """Draw the mean error of each joint (mm) on a standing person per method, with one colour scale."""
     errors = {
         method: np.array([scores.per_joint_mm[joint].value for joint in JOINTS])
         for method, scores in report.methods().items()
     }
     figure = Figure(figsize=(3.1 * len(errors) + 0.8, 5), layout="constrained")
-    scale = Normalize(0, max(of_method.max() for of_method in errors.values()))
+    scale = Normalize(0, max(joint_errors.max() for joint_errors in errors.values()))
     axes = figure.subplots(1, len(errors))
-    for ax, (method, of_method) in zip(axes, errors.items(), strict=True):
+    for ax, (method, joint_errors) in zip(axes, errors.items(), strict=True):
         for bone in BONES:
             ax.plot(*_STANDING[list(bone)].T, color="#b0b0b0", linewidth=2, zorder=1)
-        ax.scatter(*_STANDING.T, c=of_method, s=330, cmap="YlOrRd", norm=scale, edgecolors="#666666", zorder=2)
-        for (x, y), error in zip(_STANDING, of_method, strict=True):
+        ax.scatter(*_STANDING.T, c=joint_errors, s=330, cmap="YlOrRd", norm=scale, edgecolors="#666666", zorder=2)
+        for (x, y), error in zip(_STANDING, joint_errors, strict=True):
             dark = scale(error) > 0.6
             ax.text(x, y, f"{error:.0f}", ha="center", va="center", fontsize=7.5, color="w" if dark else "k", zorder=3)
         mean = getattr(report, method).mpjpe_mm.value
-        ax.set_title(f"{_said(method)}: {mean:.1f} mm", fontsize=10)
+        ax.set_title(f"{_label(method)}: {mean:.1f} mm", fontsize=10)
         ax.set(xlim=(-3, 3), ylim=(-4.9, 4.9), aspect="equal")
         ax.set_axis_off()
     bar = figure.colorbar(ScalarMappable(scale, "YlOrRd"), ax=axes, shrink=0.7, pad=0.01)
     bar.set_label("mean error of a joint, mm")
-    figure.text(0.01, 0.01, "facing you: their right is on the left", fontsize=8, color="#666666")
+    figure.text(
+        0.01, 0.01, "seen from the front: the right side of the body is on the left", fontsize=8, color="#666666"
+    )
     return figure
 
 
 def error_bars(report: Report) -> Figure:
-    """MPJPE by action and by person with its interval, the largest first, the model's beside that of the MLP."""
-    parts = {
+    """Draw the MPJPE by action and by subject with intervals, for the model and the MLP, the largest first."""
+    panels = {
         "action": (report.model.per_action_mm, report.mlp.per_action_mm),
-        "person": (report.model.per_group_mm, report.mlp.per_group_mm),
+        "subject": (report.model.per_group_mm, report.mlp.per_group_mm),
     }
-    shown = {what: min(MOST_BARS, len(of_model)) for what, (of_model, _) in parts.items()}
-    figure = Figure(figsize=(12, 1.6 + 0.3 * max(max(shown.values()), 4)), layout="constrained")
-    for ax, (what, (of_model, of_mlp)) in zip(figure.subplots(1, len(parts)), parts.items(), strict=True):
-        worst = sorted(of_model, key=lambda name: -of_model[name].value)[: shown[what]]
-        _bars(ax, worst, of_mlp, COLOURS["mlp"], offset=0.19, label="mlp")
-        _bars(ax, worst, of_model, COLOURS["model"], offset=-0.19, label="model")
+    bars = max(min(MAX_BARS, len(model)) for model, _ in panels.values())
+    figure = Figure(figsize=(12, 1.6 + 0.3 * max(bars, 4)), layout="constrained")
+    for ax, (label, (model, mlp)) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
+        worst = sorted(model, key=lambda name: -model[name].value)[:MAX_BARS]
+        _bars(ax, worst, mlp, COLOURS["mlp"], offset=0.19, label="mlp")
+        _bars(ax, worst, model, COLOURS["model"], offset=-0.19, label="model")
         ax.set_yticks(range(len(worst)), [printable(name)[:32] for name in worst], fontsize=8)
-        ax.set_ylim(max(len(worst), 4) - 0.4, -0.6)  # few bars stay bars
-        of_how_many = f"{len(worst)} worst of {len(of_model)}" if len(worst) < len(of_model) else f"{len(worst)}"
-        ax.set_title(f"by {what} ({of_how_many})", fontsize=10)
-        ax.set_xlabel(f"MPJPE, mm; lines: {report.resampling.confidence:.0%} over {_drawn(of_model)}")
-        _open(ax)
+        ax.set_ylim(max(len(worst), 4) - 0.4, -0.6)  # limits the height of a bar if there are few
+        count = f"{len(worst)} worst of {len(model)}" if len(worst) < len(model) else f"{len(worst)}"
+        ax.set_title(f"by {label} ({count})", fontsize=10)
+        ax.set_xlabel(f"MPJPE, mm; lines: {report.resampling.confidence:.0%} interval over {_units(model)}")
+        _hide_top_and_right(ax)
     handles, labels = ax.get_legend_handles_labels()
     figure.legend(handles[::-1], labels[::-1], loc="outside upper right", ncols=2, frameon=False)
     return figure
@@ -99,13 +101,15 @@ def _bars(ax: Axes, names: list[str], errors: Mapping[str, Estimate], colour: st
             ax.plot(interval, (place, place), color="#222222", linewidth=1.1)
 
 
-def _drawn(parts: Mapping[str, Estimate]) -> str:
-    return " or ".join(sorted({part.over for part in parts.values()}, reverse=True))
+def _units(estimates: Mapping[str, Estimate]) -> str:
+    """Return the units of the intervals: subjects, clips or both."""
+    units = {"subjects" if estimate.over == "people" else "clips" for estimate in estimates.values()}
+    return " or ".join(sorted(units, reverse=True))
 
 
-def _said(method: str) -> str:
+def _label(method: str) -> str:
     return method.replace("_", " ")
 
 
-def _open(ax: Axes) -> None:
+def _hide_top_and_right(ax: Axes) -> None:
     ax.spines[["top", "right"]].set_visible(False)

@@ -25,7 +25,7 @@ from tasks.stage_runs.progress import report_progress
 from tasks.stage_runs.tracked_stage import run_stage
 from tasks.tracking.registry import LiftingModel
 from tasks.tracking.runs import TrackedRun
-from tasks.viewer.evaluation_viewer import PLAYING_PAGE, playing_page
+from tasks.viewer.evaluation_viewer import VIEWER_FILE, viewer_html
 from tasks.viewer.motion_viewer import lifted_scenes
 
 
@@ -71,9 +71,9 @@ def lift_tracks(
             (stage.folder / motion.name).mkdir()
             write_motion(motion, stage.folder / motion.name / MOTION_FILE)
         source = read_manifest(keypoints)["statistics"].get("source", keypoints.name)
-        page = playing_page(f"{source}, lifted", lifted_scenes(motions))
-        (stage.folder / PLAYING_PAGE).write_text(page, encoding="utf-8")
-        tracked.log_artifact(stage.folder / PLAYING_PAGE)
+        page = viewer_html(f"{source}, lifted", lifted_scenes(motions))
+        (stage.folder / VIEWER_FILE).write_text(page, encoding="utf-8")
+        tracked.log_artifact(stage.folder / VIEWER_FILE)
         tracked.log_metrics({"people": len(motions), "frames": sum(motion.frames for motion in motions)})
         stage.counts |= {"people": len(motions), "frames": sum(motion.frames for motion in motions)}
         stage.statistics |= {

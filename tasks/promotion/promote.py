@@ -129,7 +129,7 @@ def _pairs(meetings: Sequence[Meeting], baseline: str | None = None) -> Errors:
     tables = []
     for meeting in meetings:
         rival = read_errors(meeting.challenger, baseline) if baseline else read_errors(meeting.rival)
-        pairs = difference(read_errors(meeting.challenger), than=rival)
+        pairs = difference(read_errors(meeting.challenger), reference=rival)
         of_clips = read_manifest(meeting.ground.windows)["inputs"]["clips"]
         pairs["clip_id"] = of_clips + ":" + pairs["clip_id"].astype(str)
         tables.append(pairs[~pairs["group"].isin(meeting.ground.left_out)])

@@ -1,7 +1,7 @@
-"""The code that a served model brings along: what `served_lifter` imports of this project, as a package of its own.
+"""Copy the modules of this project that `served_lifter` imports into a package that is logged with the model.
 
-A consumer may have a `model.py` of its own, and two versions with different code may be loaded into one process. So
-the modules are copied below `pose_uplift_served_<digest of the code>`, and their imports of one another rewritten.
+- The package is named `pose_uplift_served_<digest of the code>`, and the imports between the copies are rewritten.
+- Therefore a process can load two versions with different code, and its own `model` package does not conflict.
 """
 
 import ast
@@ -11,31 +11,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SERVED = Path(__file__).with_name("served_lifter.py")
-REQUIRES = (
-    "mlflow",
-    "numpy",
-    "pydantic",
-    "safetensors",
-    "scipy",
-    "torch",
-)  # what the served modules import besides each other
+REQUIRES = ("mlflow", "numpy", "pydantic", "safetensors", "scipy", "torch")  # third-party packages of the served code
 
 _ROOT = Path(__file__).parents[2]
-_FLOORS = ("model", "data_contracts")
-_IMPORT = re.compile(rf"^(\s*from )({'|'.join(_FLOORS)})\b", re.MULTILINE)
+_LAYERS = ("model", "data_contracts")
+_IMPORT = re.compile(rf"^(\s*from )({'|'.join(_LAYERS)})\b", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class ServedCode:
-    """`entry`: the file that MLflow runs to load the model; `package`: the folder that it imports from."""
+    """`entry`: the file that MLflow runs to load the model; `package`: the folder with its imports."""
 
     entry: Path
     package: Path
 
 
 def write_served_code(folder: Path) -> ServedCode:
-    """Write the served model's code below an empty `folder`."""
-    modules = {file.relative_to(_ROOT): file.read_text(encoding="utf-8") for file in served_modules()}
+    """Write the code of the served model to the empty `folder`."""
+    modules = {file.relative_to(_ROOT): file.read_text(encoding="utf-8") for file in _served_modules()}
     digest = hashlib.sha256("".join(f"{file}\n{text}" for file, text in modules.items()).encode()).hexdigest()
     package = folder / f"pose_uplift_served_{digest[:8]}"
 
@@ -50,25 +43,25 @@ def write_served_code(folder: Path) -> ServedCode:
     return ServedCode(write(folder / SERVED.name, SERVED.read_text(encoding="utf-8")), package)
 
 
-def served_modules() -> list[Path]:
-    """Files of this project that `served_lifter` imports, directly or not, and their packages' own; sorted."""
-    found: set[Path] = set()
-    ahead = [SERVED]
-    while ahead:
-        for name in imported_names(ahead.pop()):
-            if name.partition(".")[0] not in _FLOORS:
+def _served_modules() -> list[Path]:
+    """Return the files of this project that `served_lifter` imports, also indirectly, and their `__init__` files."""
+    modules: set[Path] = set()
+    pending = [SERVED]
+    while pending:
+        for name in _imported_names(pending.pop()):
+            if name.partition(".")[0] not in _LAYERS:
                 continue
             file = _ROOT.joinpath(*name.split("."))
             packages = [parent / "__init__.py" for parent in (file, *file.parents) if _ROOT in parent.parents]
             for module in (file.with_suffix(".py"), *packages):
-                if module.is_file() and module not in found:
-                    found.add(module)
-                    ahead.append(module)
-    return sorted(found)
+                if module.is_file() and module not in modules:
+                    modules.add(module)
+                    pending.append(module)
+    return sorted(modules)
 
 
-def imported_names(file: Path) -> set[str]:
-    """Dotted names that a file imports; of `from a import b` both `a` and `a.b`, which may be a module."""
+def _imported_names(file: Path) -> set[str]:
+    """Return the dotted names that a file imports; for `from a import b` both `a` and `a.b`, which may be a module."""
     names = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):

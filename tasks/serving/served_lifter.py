@@ -1,18 +1,19 @@
-"""The model as MLflow serves it: models-from-code, so that loading it runs this file and unpickles nothing.
+"""Serve a model with MLflow, as models-from-code: loading it runs this file and needs no pickle.
 
-`predict` takes one array of four axes, and what it is of is said by the parameter `skeleton`:
+`predict` takes one array with four axes. The parameter `skeleton` selects the kind of input:
 
-- none: windows, float32 (N, window, 17, 3): x right, y down, confidence, normalised as in the window contract. Poses
-  come back as (N, window, 17, 3): x right, y down, z forward, relative to the pelvis, in the input's own units; divided
-  by the window's `scale` they are metres. They are the poses that evaluation scored: with `flip` in the model's
-  configuration averaged with those of the mirror image;
-- a detector's (`coco17`, `body25`, ...): keypoints in pixels, (tracks, frames, K, 2 or 3) of any length: x right, y
-  down, confidence; what was not seen is NaN (null in JSON), or has confidence 0. Poses come back as (tracks, frames,
-  17, 3) metres, z up, relative to the pelvis, or in the world (`root`), as `uplift lift` makes them. `fps`, `height`
-  (of the person, metres), `image_width`, `image_height` and `fov_deg` are told where they are known; 0: not.
+- Without `skeleton`: windows, float32 (N, window, 17, 3): x right, y down, confidence, normalised as in the window
+  contract. The output is (N, window, 17, 3): x right, y down, z forward, relative to the pelvis, in the units of the
+  input; divided by the window's `scale` it is in metres. Flip averaging follows the model configuration (`flip`), as in
+  evaluation.
+- With a detector skeleton (`coco17`, `body25`, ...): keypoints in pixels, (tracks, frames, K, 2 or 3) of any length: x
+  right, y down, confidence. A missing keypoint is NaN (null in JSON) or has confidence 0. The output is (tracks,
+  frames, 17, 3) metres, z up, as from `uplift lift`: relative to the pelvis or, with `root`, in the world. The
+  parameters `fps`, `height` (of the subject, metres), `image_width`, `image_height` and `fov_deg` are optional; 0 means
+  unknown.
 
-What is neither is refused by an `MlflowException`, which a scoring server answers with 400. A request has at most
-`MOST_POSES` poses. MLflow parses the whole body before `predict` is called, so that only a proxy can bound the body.
+Any other input raises an `MlflowException`, and a scoring server answers with status 400. A request has at most
+`MAX_POSES` poses. MLflow parses the whole body before it calls `predict`, so only a proxy can limit the body size.
 """
 
 from pathlib import Path
@@ -35,19 +36,19 @@ from model.network.lifting import lift
 from model.training.checkpoints import load_network, read_about
 
 BATCH = 256
-LARGEST = 10.0  # a window's box is [-1, 1]; somebody's own crop may reach beyond it, pixels go far beyond
-MOST_PIXELS = 1e5
-MOST_METRES = 1e3  # as the motion contract has it
-MOST_FPS = 1e3
-MOST_POSES = 50_000  # of a request, frames of all windows or tracks: 28 minutes of one person at 30 fps
-MOST_TRACKS = 200  # of a request
+MAX_NORMALISED = 10.0  # the box of a window is [-1, 1]; another crop may exceed it, pixels exceed it by far
+MAX_PIXELS = 1e5
+MAX_METRES = 1e3  # limit of the motion contract
+MAX_FPS = 1e3
+MAX_POSES = 50_000  # per request, frames of all windows or tracks: 28 minutes of one subject at 30 fps
+MAX_TRACKS = 200  # per request
 
 
 class ServedLifter(PythonModel):
-    """A DSTformer checkpoint behind `predict`."""
+    """MLflow model of a DSTformer checkpoint."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Load the weights."""
+        """Load the checkpoint to the GPU or, without one, to the CPU."""
         checkpoint, flip = Path(context.artifacts["checkpoint"]), bool(context.model_config["flip"])
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         network = load_network(checkpoint).to(device)
@@ -60,115 +61,115 @@ class ServedLifter(PythonModel):
         model_input: np.ndarray,
         params: dict[str, Any] | None = None,
     ) -> np.ndarray:
-        """Lift windows (N, window, 17, 3), or keypoints (tracks, frames, K, 2 or 3) of the skeleton that is named.
+        """Lift windows (N, window, 17, 3) or, with `skeleton` in `params`, keypoints (tracks, frames, K, 2 or 3).
 
         Raises
         ------
         MlflowException
-            The shape or a number is not what is expected; names the first. Or a parameter is out of its bounds.
+            The shape is wrong, or a number or a parameter is out of bounds. The message names the first fault.
         """
-        told = params or {}
-        if told.get("skeleton"):
-            return self._lift_keypoints(model_input, told)
-        _must_be_windows(model_input, self.lifting.window)
+        params = params or {}
+        if params.get("skeleton"):
+            return self._lift_keypoints(model_input, params)
+        _check_windows(model_input, self.lifting.window)
         pose_2d = torch.from_numpy(np.ascontiguousarray(model_input, dtype=np.float32))
         network, flip = self.lifting.network, self.lifting.flip
         with torch.inference_mode():
             lifted = [lift(network, batch.to(self.device), flip).cpu() for batch in pose_2d.split(BATCH)]
         return torch.cat(lifted).numpy()
 
-    def _lift_keypoints(self, keypoints: np.ndarray, told: dict[str, Any]) -> np.ndarray:
-        name = _skeleton(str(told["skeleton"]))
-        _must_be_keypoints(keypoints, name)
+    def _lift_keypoints(self, keypoints: np.ndarray, params: dict[str, Any]) -> np.ndarray:
+        name = _skeleton(str(params["skeleton"]))
+        _check_keypoints(keypoints, name)
         points = keypoints[..., :2].astype(np.float64)
         confidence = keypoints[..., 2].astype(np.float64) if keypoints.shape[-1] == 3 else np.ones(points.shape[:-1])
-        joints, seen = SKELETONS[name].to_h36m(points, np.clip(np.nan_to_num(confidence), 0, 1))
-        pose_2d = np.concatenate([joints, seen[..., None]], axis=-1).astype(np.float32)
-        size = {name: _pixels(f"image_{name}", told.get(f"image_{name}") or None) for name in ("width", "height")}
-        _must_be_seen(pose_2d)
-        fps, world = _frame_rate(told.get("fps") or None), bool(told.get("root"))
-        never = np.zeros(pose_2d.shape[1:3], bool)
-        tracks = [Track(str(n), -1, 0, pose, never, fps, **size) for n, pose in enumerate(pose_2d)]
-        known = {"height": told.get("height") or None, "fov_deg": told.get("fov_deg") or 60.0, "root": world}
+        joints, joint_confidence = SKELETONS[name].to_h36m(points, np.clip(np.nan_to_num(confidence), 0, 1))
+        pose_2d = np.concatenate([joints, joint_confidence[..., None]], axis=-1).astype(np.float32)
+        size = {name: _pixels(f"image_{name}", params.get(f"image_{name}") or None) for name in ("width", "height")}
+        _check_visible(pose_2d)
+        fps, world = _frame_rate(params.get("fps") or None), bool(params.get("root"))
+        interpolated = np.zeros(pose_2d.shape[1:3], bool)
+        tracks = [Track(str(n), -1, 0, pose, interpolated, fps, **size) for n, pose in enumerate(pose_2d)]
+        options = {"height": params.get("height") or None, "fov_deg": params.get("fov_deg") or 60.0, "root": world}
         try:
-            parameters = LiftParameters.model_validate(known)
+            parameters = LiftParameters.model_validate(options)
         except ValidationError as error:
             first = error.errors()[0]
-            raise _refused(f"{first['loc'][0]}: {first['input']}: {first['msg']}") from error
+            raise _invalid(f"{first['loc'][0]}: {first['msg']}, got {first['input']}") from error
         motions = lift_people(self.lifting, tracks, parameters)
         poses = np.stack([motion.joints if world else motion.pose_3d for motion in motions])
-        for track in np.flatnonzero(~(np.abs(poses) < MOST_METRES).all(axis=(1, 2, 3)))[:1]:  # NaN compares as false
-            raise _refused(f"track {track}: cannot be lifted: its keypoints are no body")
+        for track in np.flatnonzero(~(np.abs(poses) < MAX_METRES).all(axis=(1, 2, 3)))[:1]:  # NaN compares as false
+            raise _invalid(f"track {track}: cannot be lifted, because its keypoints do not form a body")
         return poses
 
 
 def _skeleton(name: str) -> Detector:
     if name not in {*Detector}:
-        raise _refused(f"skeleton {name[:30]!r}: these are known: {', '.join(Detector)}")
+        raise _invalid(f"unknown skeleton {name[:30]!r}: pass one of {', '.join(Detector)}")
     return Detector(name)
 
 
-def _must_be_keypoints(keypoints: np.ndarray, name: Detector) -> None:
+def _check_keypoints(keypoints: np.ndarray, name: Detector) -> None:
     count = len(SKELETONS[name].keypoints)
     if keypoints.ndim != 4 or keypoints.shape[2] != count or keypoints.shape[3] not in (2, 3) or not keypoints.size:
-        raise _refused(
+        raise _invalid(
             f"keypoints have shape {keypoints.shape}; expected (tracks, frames, {count}, 3) of {name}: x, y in pixels,"
             " confidence in [0, 1]"
         )
-    _must_be_few(keypoints)
-    if len(keypoints) > MOST_TRACKS:
-        raise _refused(f"{len(keypoints):,} tracks; a request has at most {MOST_TRACKS}: send several requests")
-    wrong = np.abs(keypoints) > MOST_PIXELS  # false for NaN, which is missing
+    _check_count(keypoints)
+    if len(keypoints) > MAX_TRACKS:
+        raise _invalid(f"{len(keypoints):,} tracks; a request has at most {MAX_TRACKS}: send several requests")
+    wrong = np.abs(keypoints) > MAX_PIXELS  # false for NaN, a missing keypoint
     if wrong.any():
         track, frame, keypoint, axis = first = np.unravel_index(wrong.argmax(), wrong.shape)
-        raise _refused(
+        raise _invalid(
             f"track {track}, frame {frame}, keypoint {keypoint}: {('x', 'y', 'confidence')[axis]} is"
-            f" {keypoints[first]:g}; coordinates are pixels, up to {MOST_PIXELS:g}"
+            f" {keypoints[first]:g}; coordinates are pixels and at most {MAX_PIXELS:g}"
         )
 
 
-def _must_be_few(poses: np.ndarray) -> None:
+def _check_count(poses: np.ndarray) -> None:
     count = poses.shape[0] * poses.shape[1]
-    if count > MOST_POSES:
-        raise _refused(f"{count:,} poses; a request has at most {MOST_POSES:,}: send several requests")
+    if count > MAX_POSES:
+        raise _invalid(f"{count:,} poses; a request has at most {MAX_POSES:,}: send several requests")
 
 
-def _must_be_seen(pose_2d: np.ndarray) -> None:
+def _check_visible(pose_2d: np.ndarray) -> None:
     for track in np.flatnonzero(~(pose_2d[..., 2] > 0).any(axis=(1, 2)))[:1]:
-        raise _refused(f"track {track}: nobody is seen: every keypoint is null, or has confidence 0")
+        raise _invalid(f"track {track}: no keypoint is visible: each one is null or has confidence 0")
 
 
 def _frame_rate(fps: float | None) -> float | None:
-    if fps is not None and not 0 < fps <= MOST_FPS:
-        raise _refused(f"fps: {fps}: frames a second are more than 0 and at most {MOST_FPS:g}")
+    if fps is not None and not 0 < fps <= MAX_FPS:
+        raise _invalid(f"fps: frames per second must be above 0 and at most {MAX_FPS:g}, got {fps}")
     return fps
 
 
 def _pixels(name: str, length: int | None) -> int | None:
-    if length is not None and not 0 < length <= MOST_PIXELS:
-        raise _refused(f"{name}: {length}: an image has more than 0 and at most {MOST_PIXELS:g} pixels a side")
+    if length is not None and not 0 < length <= MAX_PIXELS:
+        raise _invalid(f"{name}: the length must be above 0 and at most {MAX_PIXELS:g} pixels, got {length}")
     return length
 
 
-def _must_be_windows(windows: np.ndarray, frames: int) -> None:
+def _check_windows(windows: np.ndarray, frames: int) -> None:
     if windows.ndim != 4 or windows.shape[1:] != (frames, NUM_JOINTS, 3) or not len(windows):
-        raise _refused(
-            f"windows have shape {windows.shape}; expected shape (-1, {frames}, {NUM_JOINTS}, 3). Keypoints in pixels,"
-            f" of any length, are lifted with the parameter skeleton: one of {', '.join(Detector)}"
+        raise _invalid(
+            f"windows have shape {windows.shape}; expected shape (-1, {frames}, {NUM_JOINTS}, 3). For keypoints in"
+            f" pixels, of any length, pass the parameter skeleton: one of {', '.join(Detector)}"
         )
-    _must_be_few(windows)
-    wrong = ~(np.abs(windows) <= LARGEST)  # NaN compares as false
+    _check_count(windows)
+    wrong = ~(np.abs(windows) <= MAX_NORMALISED)  # NaN compares as false
     if wrong.any():
         window, frame, joint, axis = first = np.unravel_index(wrong.argmax(), wrong.shape)
-        raise _refused(
+        raise _invalid(
             f"window {window}, frame {frame}, {JOINTS[joint]}: {('x', 'y', 'confidence')[axis]} is"
-            f" {windows[first]:g}, and {int(wrong.sum()) - 1} more such numbers. A window is x, y, the box of its"
-            " joints mapped into [-1, 1], and confidence in [0, 1]; a joint that was not seen is 0, 0 with confidence"
-            " 0. Keypoints in pixels are lifted with the parameter skeleton"
+            f" {windows[first]:g}, and {int(wrong.sum()) - 1} more numbers are out of bounds. A window contains x and"
+            " y, with the box of its joints mapped into [-1, 1], and confidence in [0, 1]; a missing joint is 0, 0 with"
+            " confidence 0. For keypoints in pixels, pass the parameter skeleton"
         )
 
 
-def _refused(why: str) -> MlflowException:
+def _invalid(why: str) -> MlflowException:
     return MlflowException.invalid_parameter_value(why)
 
 

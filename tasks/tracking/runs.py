@@ -27,7 +27,7 @@ from mlflow.utils.async_logging.run_operations import RunOperations
 from mlflow.utils.validation import MAX_TAG_VAL_LENGTH
 
 from data_contracts.presets import flatten
-from data_contracts.run_names import data_behind, run_name
+from data_contracts.run_names import input_data_name, run_name
 from data_contracts.store.code_version import code_version
 from data_contracts.store.digests import Identity
 from data_contracts.store.folders import Stage
@@ -144,7 +144,7 @@ def track_stage(store: Path, stage: Stage, parent_run: str | None) -> Iterator[T
         run = known[0]
         client.update_run(run.info.run_id, status="RUNNING")
     else:
-        name = run_name(stage.name, stage.parameters, stage.data or data_behind(store, stage.inputs))
+        name = run_name(stage.name, stage.parameters, stage.data or input_data_name(store, stage.inputs))
         run = _create_run(client, store, name, stage.name, stage.digest, parent_run)
         log_params(client, run.info.run_id, stage.parameters)
     _tag_origin(client, run.info.run_id, stage.inputs)

@@ -1,4 +1,4 @@
-"""The baselines of a windows folder: fitted once, and set beside every model that is scored with them."""
+"""Fit the baselines of a windows folder; every evaluation on these windows reuses them."""
 
 from pathlib import Path
 from time import perf_counter
@@ -30,14 +30,14 @@ def fit_baselines(
     runtime: Runtime,
     parent_run: str | None = None,
 ) -> StageResult:
-    """Fit mean depth, linear and mlp on the windows' train split; leaves a safetensors file of each.
+    """Fit mean depth, linear and mlp on the train split; write one safetensors file per baseline.
 
-    One that is killed begins again: it takes no more than the minutes it is given, and what is linear.
+    A killed run starts from the beginning, because fitting takes only minutes.
 
     Raises
     ------
     InputError
-        The windows have no split train or val, or the MLP came to weights that are not finite.
+        The windows have no split train or val, or the weights of the MLP are not finite.
     """
 
     def fit(stage: Stage, tracked: TrackedRun) -> None:
@@ -51,8 +51,8 @@ def fit_baselines(
         averaged = perf_counter()
         regression, penalty = fit_linear(train, val)
         solved = perf_counter()
-        with report_progress(stage.name, "steps") as shown:
-            trained = fit_mlp(TrainingWindows(train, val), mlp, fabric, shown.reach)
+        with report_progress(stage.name, "steps") as progress:
+            trained = fit_mlp(TrainingWindows(train, val), mlp, fabric, progress.reach)
         save_baselines(stage.folder, Baselines(depth, regression, trained.network))
         stage.counts |= {
             "parameters": sum(weight.numel() for weight in trained.network.parameters()),
@@ -67,7 +67,9 @@ def fit_baselines(
                 "mlp": trained.minutes,
             },
         }
-        tracked.log_metrics({f"{name}/train_minutes": took for name, took in stage.statistics["train_minutes"].items()})
+        tracked.log_metrics(
+            {f"{name}/train_minutes": minutes for name, minutes in stage.statistics["train_minutes"].items()}
+        )
         tracked.log_metrics({"windows_per_second": trained.windows_per_second, "ridge_penalty": penalty})
 
     return run_stage(store, identities.baselines(windows, parameters), parent_run, fit)

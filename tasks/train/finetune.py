@@ -1,4 +1,4 @@
-"""Fine-tuning: supervised lifting from a pretrained backbone, frozen or not."""
+"""Fine-tune a pretrained DSTformer on 3D poses, with or without a frozen backbone."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from model.training.loop import build_network
 from tasks.stage_runs.retries import RETRIED
 from tasks.stage_runs.tracked_stage import run_stage
 from tasks.tracking.runs import TrackedRun
-from tasks.train.training import must_hold, train_stage
+from tasks.train.training import require_splits, train_stage
 
 
 @task(cache_policy=NO_CACHE, **RETRIED)
@@ -31,22 +31,25 @@ def finetune_lifter(
     runtime: Runtime,
     parent_run: str | None = None,
 ) -> StageResult:
-    """Fine-tune a pretrained checkpoint on the windows' 3D poses.
+    """Fine-tune a pretrained checkpoint on the 3D poses of windows.
 
     Raises
     ------
     InputError
-        The windows have none to train or to validate on; or the checkpoint is not readable, or made for shorter ones;
-        or its network does not go with the head.
+        Split train or val is empty; or the checkpoint is not readable, takes only shorter windows, or its network does
+        not support the head.
     """
-    must_hold(windows, "train", "val")
-    verify_input(checkpoint)  # before its network is read
+    require_splits(windows, "train", "val")
+    verify_input(checkpoint)  # before the network is loaded
     pretrained = load_network(checkpoint)
     frames = read_manifest(windows)["parameters"]["window"]
     if frames > pretrained.config.max_frames:
-        raise InputError(f"{checkpoint} takes windows of {pretrained.config.max_frames} frames; {windows} has {frames}")
+        raise InputError(
+            f"{checkpoint}: the network takes windows of at most {pretrained.config.max_frames} frames, but {windows}"
+            f" has {frames}"
+        )
     if parameters.head is HeadKind.DEPTH and pretrained.config.geometry != "none":
-        raise InputError(f"{checkpoint} has a geometry that head depth does not go with; pass head joints or pose")
+        raise InputError(f"{checkpoint}: head depth needs a network without geometry; pass head joints or pose")
 
     def train(stage: Stage, tracked: TrackedRun) -> None:
         job = Job(
@@ -64,16 +67,17 @@ def finetune_lifter(
 
 
 def with_head(pretrained: DSTformer, parameters: FinetuneParameters) -> DSTformer:
-    """The pretrained backbone under the wanted head, frozen if so wanted.
+    """Return the pretrained backbone with a head for 3D poses; the parameters may freeze the backbone.
 
-    A head of the same kind that already gives 3D poses is kept; any other is new, its weights drawn from the seed. A
-    token for masked joints is kept only where some will be masked: a weight that no step uses would have no gradient,
-    which several devices wait for.
+    - The pretrained head is reused if it has the same kind and returns 3D poses. Otherwise the head is initialised from
+      the seed.
+    - The mask token is reused only if joints will be masked, because training on several devices waits for the gradient
+      of every weight.
     """
     config = pretrained.config.model_copy(update={"dim_out": 3, "mask_token": parameters.corruption.learns_token})
     network = build_network(lambda: DSTformer(config, parameters.head), parameters.seed)
-    learned, own = pretrained.backbone.state_dict(), network.backbone.state_dict()
-    network.backbone.load_state_dict({name: learned.get(name, value) for name, value in own.items()})
+    trained, initial = pretrained.backbone.state_dict(), network.backbone.state_dict()
+    network.backbone.load_state_dict({name: trained.get(name, value) for name, value in initial.items()})
     network.norm.load_state_dict(pretrained.norm.state_dict())
     if parameters.head is pretrained.head_kind and pretrained.config.dim_out == 3:
         network.head.load_state_dict(pretrained.head.state_dict())

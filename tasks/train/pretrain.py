@@ -1,4 +1,4 @@
-"""Masked pretraining of a DSTformer: give back the clean 2D pose (`reconstruct`) or the 3D pose (`lift`)."""
+"""Pretrain a DSTformer on masked 2D poses to predict the clean 2D pose (`reconstruct`) or the 3D pose (`lift`)."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from model.training.loop import build_network
 from tasks.stage_runs.retries import RETRIED
 from tasks.stage_runs.tracked_stage import run_stage
 from tasks.tracking.runs import TrackedRun
-from tasks.train.training import must_hold, train_stage
+from tasks.train.training import require_splits, train_stage
 
 
 @task(cache_policy=NO_CACHE, **RETRIED)
@@ -27,17 +27,17 @@ def pretrain_backbone(
     runtime: Runtime,
     parent_run: str | None = None,
 ) -> StageResult:
-    """Pretrain on the windows' train split, watch val; leaves `model.safetensors` in the run folder.
+    """Pretrain on split train, validate on split val, and write `model.safetensors` to the run folder.
 
     Raises
     ------
     InputError
-        The windows have none to train or to validate on.
+        Split train or val is empty.
     """
-    must_hold(windows, "train", "val")
+    require_splits(windows, "train", "val")
     frames = read_manifest(windows)["parameters"]["window"]
-    set_here = {"max_frames": frames, "mask_token": parameters.corruption.learns_token}
-    config = parameters.network.model_copy(update=set_here)
+    dependent = {"max_frames": frames, "mask_token": parameters.corruption.learns_token}
+    config = parameters.network.model_copy(update=dependent)
 
     def train(stage: Stage, tracked: TrackedRun) -> None:
         job = Job(

@@ -1,4 +1,4 @@
-"""Where a night's training starts: from nothing, by pretraining, or from the champion's weights."""
+"""Find the champion whose weights a pipeline run fine-tunes instead of pretraining."""
 
 from pathlib import Path
 
@@ -9,35 +9,38 @@ from tasks.tracking.runs import connect
 
 
 def champion_to_start_from(store: Path, window: int) -> LiftingModel:
-    """The champion as it is now, by its number: what is promoted meanwhile changes nothing.
+    """Return the current champion by version number, so that a later promotion does not change the run.
 
     Parameters
     ----------
     window
-        Frames of the windows that it will be fine-tuned on.
+        Frames per window of the training data.
 
     Raises
     ------
     InputError
-        There is none, or it learned on windows of another length.
+        The registry has no champion, or the champion was trained on windows of another length.
     MlflowException
-        The registry could not be asked.
+        The registry is not reachable.
     """
     version = aliased_versions(connect(store)).get(CHAMPION)
     if version is None:
-        raise InputError(f"there is no {MODEL_NAME}@{CHAMPION} to start from: promote a version, or start from nothing")
-    model = find_lifting_model(store, version_uri(version))
-    learned = _window_of(model.checkpoint)
-    if learned != window:
         raise InputError(
-            f"{model.uri}, the champion, learned on windows of {learned} frames, and these have {window}: pass --set"
-            f" convert.window={learned}, or start from nothing"
+            f"the registry contains no {MODEL_NAME}@{CHAMPION} to start from: promote a version, or pass --start-from"
+            " nothing"
+        )
+    model = find_lifting_model(store, version_uri(version))
+    trained = _training_window(model.checkpoint)
+    if trained != window:
+        raise InputError(
+            f"{model.uri}, the champion, was trained on windows of {trained} frames, but the data has {window}: pass"
+            f" --set convert.window={trained}, or --start-from nothing"
         )
     return model
 
 
-def _window_of(checkpoint: Path) -> int:
-    # PyTorch, which a night that is cached need not wait for
+def _training_window(checkpoint: Path) -> int:
+    # imports PyTorch, which a cached pipeline run does not need
     from model.training.checkpoints import load_network, read_about
 
     return int(read_about(checkpoint).get("window") or load_network(checkpoint).config.max_frames)

@@ -1,4 +1,4 @@
-"""What pretraining and fine-tuning share: windows in, an MLflow run and a run folder out."""
+"""Run a training stage (pretraining or fine-tuning): windows in, a run folder and an MLflow run out."""
 
 from pathlib import Path
 from statistics import median
@@ -23,37 +23,37 @@ from tasks.tracking.registry import CHECKPOINTS, drop_other_checkpoints
 from tasks.tracking.runs import TrackedRun
 
 
-def must_hold(windows: Path, *splits: str) -> None:
-    """Refuses, before a run is begun, windows without the splits that training takes.
+def require_splits(windows: Path, *splits: str) -> None:
+    """Raise an error, before a run starts, if a split that training needs is empty.
 
     Raises
     ------
     InputError
-        A split is empty; says which, and what such windows are good for.
+        A split is empty; the message names it and the possible remedies.
     """
     counts = read_manifest(windows)["counts"]["windows"]
     if missing := [split for split in splits if not counts[split]]:
         raise InputError(
-            f"{windows}: no windows in split {' and '.join(missing)}; training learns from train and keeps the epoch"
-            " that is best on val; such windows score models (`uplift evaluate`): train on others, or convert the clips"
-            " again with groups left to train and in convert.val_groups"
+            f"{windows}: split {' and '.join(missing)} is empty; training needs both train and val."
+            " Train on other windows, or convert the clips again with groups for train and for convert.val_groups."
+            " `uplift evaluate` accepts these windows"
         )
 
 
 def train_stage(stage: Stage, tracked: TrackedRun, network: DSTformer, job: Job) -> None:
-    """Fit `network` in the stage's folder; log curves, the best checkpoints, and what was trained on what.
+    """Train `network` in the folder of the stage; log curves, the best checkpoints and the training data.
 
-    A killed run is taken up where its `last` stands.
+    A killed run continues from its last checkpoint.
     """
     log, parameters = get_run_logger(), job.parameters
     tracked.log_windows(job.windows, context="training")
     tracked.set_tags({"uplift.devices": job.runtime.devices * job.runtime.nodes, "uplift.windows": job.windows.name})
-    logged = tracked.logged_steps("loss")  # a run that is taken up again reports its first epochs once more
+    logged = tracked.logged_steps("loss")  # a resumed run reports its first epochs again
     window, speeds = int(read_manifest(job.windows)["parameters"]["window"]), list[float]()
     mflop = forward_mflop(network, window)
 
     def speed(windows_per_second: float) -> dict[str, float]:
-        """In windows and, where the whole network learns from each, in operations that learning asks for."""
+        """Return windows and, if no weight is frozen, floating-point operations of training per second."""
         gflop = {} if job.freeze_backbone else {"gflop_per_second": FORWARDS_A_STEP * mflop / 1000 * windows_per_second}
         return {"windows_per_second": windows_per_second, **gflop}
 
@@ -63,19 +63,19 @@ def train_stage(stage: Stage, tracked: TrackedRun, network: DSTformer, job: Job)
             record = record | speed(speeds[-1])
         if record["step"] in logged:
             return
-        tracked.log_metrics({k: v for k, v in record.items() if k != "step"}, step=int(record["step"]))
+        tracked.log_metrics({name: value for name, value in record.items() if name != "step"}, step=int(record["step"]))
         log.info(
             f"epoch {record['epoch']} of {parameters.max_epochs}: loss {record['loss']:.4f},"
-            f" validation MPJPE {record['val_mpjpe_mm']:.1f} mm, training {record['train_mpjpe_mm']:.1f} mm"
+            f" validation MPJPE {record['val_mpjpe_mm']:.1f} mm, training MPJPE {record['train_mpjpe_mm']:.1f} mm"
         )
 
     stage.resumed = can_resume(stage.folder)
     train = run if job.runtime.devices == job.runtime.nodes == 1 else run_on_devices
-    with report_progress(stage.name, "steps") as shown, never_crashed_if_cancelled():
-        progress = train(job, network, on_epoch, shown.reach, log.info)
-    # what a run needs only while it goes on, or a killed one left
-    passing = (BEFORE_LAST_FILE, JOB_FILE, START_FILE, OUTCOME_FILE)
-    for file in [*map(stage.folder.joinpath, passing), *stage.folder.glob(".*")]:
+    with report_progress(stage.name, "steps") as bar, never_crashed_if_cancelled():
+        progress = train(job, network, on_epoch, bar.reach, log.info)
+    # files of a run in progress, and temporary files of a killed run
+    temporary = (BEFORE_LAST_FILE, JOB_FILE, START_FILE, OUTCOME_FILE)
+    for file in [*map(stage.folder.joinpath, temporary), *stage.folder.glob(".*")]:
         file.unlink(missing_ok=True)
     history = progress.history
     best = read_about(stage.folder / CHECKPOINT_FILE)
@@ -104,9 +104,9 @@ def train_stage(stage: Stage, tracked: TrackedRun, network: DSTformer, job: Job)
 def _log_checkpoints(
     folder: Path, tracked: TrackedRun, window: int, keep: int, history: list[dict[str, float]], objective: Objective
 ) -> None:
-    """The top-k and nothing else: LoggedModels where they lift, plain artifacts where they give back 2D."""
+    """Log only the best checkpoints: as LoggedModels if they return 3D poses, otherwise as artifacts."""
     best = [(top_file(folder, int(r["epoch"])), r) for r in sorted(history, key=lambda r: r["val_mpjpe_mm"])[:keep]]
-    drop_other_checkpoints(tracked, [checkpoint for checkpoint, _ in best])  # a run that was killed may have left some
+    drop_other_checkpoints(tracked, [checkpoint for checkpoint, _ in best])  # a killed run may have logged others
     for checkpoint, record in best:
         if objective is Objective.LIFT:
             metrics = {name: record[name] for name in ("val_mpjpe_mm", "val_pck_150")}

@@ -1,4 +1,4 @@
-"""Clip stores as tables: what is compared of the night's clips and the champion's."""
+"""Read a clip folder as tables, and compare it with the clips of the champion."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,18 +14,26 @@ import pyarrow.parquet as parquet
 from data_contracts.clips import CLIPS_FILE
 from data_contracts.store.checking import verify_input
 from data_contracts.store.manifests import MANIFEST, read_manifest
-from tasks.viewer import drift
+from tasks.viewer.drift import Drift, label_drift, numeric_drift
 
 _COLUMNS = ["name", "group", "action", "fps", "frames", "stature", "speed_max"]
-_SAME = ["name", "group", "frames", "stature", "speed_max"]  # of two clips that are one motion
+_SAME = ["name", "group", "frames", "stature", "speed_max"]  # columns that identify a motion
 
 
 @dataclass(frozen=True)
 class ClipSet:
-    """The clips of one store.
+    """The clips of one folder.
 
-    `table`: a row per clip, `_COLUMNS` and `seconds`; `quarantined`: check -> clips that broke it, and how many clips
-    stand in quarantine; `datasets`: person -> data set.
+    Attributes
+    ----------
+    table
+        One row per clip with `_COLUMNS` and `seconds`.
+    quarantined
+        Number of clips in quarantine.
+    checks_broken
+        Number of quarantined clips by failed check.
+    datasets
+        Name of the data set by subject.
     """
 
     digest: str
@@ -36,13 +44,13 @@ class ClipSet:
 
     @classmethod
     def read(cls, folder: Path, manifest: Mapping[str, Any] | None = None) -> "ClipSet":
-        """Clips of a folder; `manifest`: its `digest`, `counts` and `statistics` while it has none yet."""
+        """Read the clips of a folder; `manifest` replaces a manifest file that is not written yet."""
         manifest = manifest or read_manifest(folder)
         try:
             table = parquet.read_table(folder / CLIPS_FILE, columns=_COLUMNS).to_pandas()
         except (arrow.ArrowException, OSError):
             if (folder / MANIFEST).is_file():
-                verify_input(folder)  # names the damaged file and the command that rebuilds it
+                verify_input(folder)  # raises an error with the damaged file and the command that rebuilds it
             raise
         statistics = manifest["statistics"]
         return cls(
@@ -54,44 +62,45 @@ class ClipSet:
         )
 
     @cached_property
-    def people(self) -> pd.DataFrame:
-        """A row per person: clips, seconds, stature (median of the person's clips, metres)."""
-        by_person = self.table.groupby("group")
-        return by_person.agg(clips=("seconds", "size"), seconds=("seconds", "sum"), stature=("stature", "median"))
+    def subjects(self) -> pd.DataFrame:
+        """Return one row per subject: clips, seconds, stature (median over the clips, metres)."""
+        by_subject = self.table.groupby("group")
+        return by_subject.agg(clips=("seconds", "size"), seconds=("seconds", "sum"), stature=("stature", "median"))
 
     @cached_property
     def actions(self) -> pd.DataFrame:
-        """A row per action: clips, seconds."""
+        """Return one row per action: clips, seconds."""
         return self.table.groupby("action").agg(clips=("seconds", "size"), seconds=("seconds", "sum"))
 
     def without(self, other: "ClipSet") -> pd.DataFrame:
-        """Rows of `table` whose clips `other` does not have."""
-        mine, theirs = (pd.MultiIndex.from_frame(clips.table[_SAME]) for clips in (self, other))
-        return self.table[~mine.isin(theirs)]
+        """Return the rows of `table` whose clips are not in `other`."""
+        own, others = (pd.MultiIndex.from_frame(clips.table[_SAME]) for clips in (self, other))
+        return self.table[~own.isin(others)]
 
-    def numbers(self) -> dict[str, np.ndarray]:
-        """What is drawn and compared: name with its unit -> a value per clip, or, of stature, per person."""
+    def distributions(self) -> dict[str, np.ndarray]:
+        """Return the values to draw and compare by name with unit: stature per subject, the others per clip."""
         return {
-            "stature of people, m": self.people["stature"].to_numpy(dtype=float),
+            "stature of subjects, m": self.subjects["stature"].to_numpy(dtype=float),
             "fastest joint of clips, m/s": self.table["speed_max"].to_numpy(dtype=float),
             "length of clips, s": self.table["seconds"].to_numpy(dtype=float),
             "frames per second of clips": self.table["fps"].to_numpy(dtype=float),
         }
 
     def counts_by_action(self) -> dict[str, int]:
-        """Clips of each action."""
+        """Return the number of clips per action."""
         return {str(action): int(clips) for action, clips in self.actions["clips"].items()}
 
-    def counts_by_fate(self) -> dict[str, int]:
-        """Clips that were kept, and that were not."""
-        return {"kept": len(self.table), "quarantined": self.quarantined}
+    def counts_by_outcome(self) -> dict[str, int]:
+        """Return the numbers of accepted and of quarantined clips."""
+        return {"accepted": len(self.table), "quarantined": self.quarantined}
 
 
-def drifts(before: ClipSet, now: ClipSet) -> list[drift.Drift]:
-    """Every distribution of `ClipSet.numbers`, the clips' actions, and the share in quarantine."""
-    numbers = [drift.of_numbers(name, before.numbers()[name], values) for name, values in now.numbers().items()]
+def drifts(before: ClipSet, now: ClipSet) -> list[Drift]:
+    """Return the drift of each of `ClipSet.distributions`, of the actions and of the share in quarantine."""
+    old = before.distributions()
+    numbers = [numeric_drift(name, old[name], values) for name, values in now.distributions().items()]
     labels = [
-        drift.of_labels("actions of clips", before.counts_by_action(), now.counts_by_action()),
-        drift.of_labels("share in quarantine", before.counts_by_fate(), now.counts_by_fate()),
+        label_drift("actions of clips", before.counts_by_action(), now.counts_by_action()),
+        label_drift("share in quarantine", before.counts_by_outcome(), now.counts_by_outcome()),
     ]
     return numbers + labels

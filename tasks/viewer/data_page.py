@@ -1,7 +1,7 @@
-"""A page a night: what is new in the clips since those that the champion was made from, and whether they moved.
+"""Write a page that compares the clips of a run with those of the champion: new and removed clips, and drift.
 
-Of clip stores the manifests and the Parquet columns beside the poses are read, once. Where there is no champion, or its
-clips are gone, the page says so and shows what the clips are.
+- Only manifests and the scalar Parquet columns are read, not the poses.
+- Without a champion, or without its clips, the page describes the clips of the run alone.
 """
 
 import io
@@ -25,73 +25,84 @@ from tasks.tracking.runs import TrackedRun, connect
 from tasks.viewer.clip_sets import ClipSet, drifts
 from tasks.viewer.drift import DISTANCE, LEAST_DISTANCE, LEAST_INDEX, Drift
 
-DATA_PAGE = "data.html"  # its name in MLflow
-_SPANS = '<p class="faint">Of values: the median (5th to 95th percentile).</p>'
-_ROWS = 30  # of a table of people or actions
+DATA_PAGE = "data.html"  # name of the artifact in MLflow
+_VALUES_NOTE = '<p class="faint">Values are medians (5th to 95th percentile).</p>'
+_MAX_ROWS = 30  # of a table of subjects or actions
 
 
 def log_data_page(store: Path, tracked: TrackedRun, clips: ClipSet) -> list[str]:
-    """Log the page of `clips` beside the champion's to a run, tagged with what moved; returns the page's warnings."""
-    beside, champion = champion_clips(store)
-    found = drifts(champion, clips) if champion else []
-    tracked.client.log_text(tracked.run_id, data_page(clips, champion, beside, found), DATA_PAGE)
-    tracked.set_tags({"uplift.data.moved": ", ".join(one.what for one in found if one.moved) or "nothing"})
-    return warnings_of(found)
+    """Log the page of `clips` to a run, tag the run with the distributions that moved, and return the warnings."""
+    reference, champion = champion_clips(store)
+    results = drifts(champion, clips) if champion else []
+    tracked.client.log_text(tracked.run_id, data_page(clips, champion, reference, results), DATA_PAGE)
+    tracked.set_tags({"uplift.data.moved": ", ".join(drift.name for drift in results if drift.moved) or "nothing"})
+    return drift_warnings(results)
 
 
 def champion_clips(store: Path) -> tuple[str, ClipSet | None]:
-    """A sentence that says what the clips are compared with, and those clips, as far as the store has them."""
+    """Return a sentence about the reference of the comparison, and the clips of the champion (None if missing)."""
     champion = aliased_versions(connect(store)).get(CHAMPION)
     if champion is None:
-        return f"There is no {MODEL_NAME}@{CHAMPION} yet to compare with.", None
+        return f"The registry contains no {MODEL_NAME}@{CHAMPION} yet, so the clips are not compared.", None
     name = f"{MODEL_NAME} version {champion.version}, the champion"
     try:
         windows = resolve(store, "windows", champion.tags.get(WINDOWS_TAG, ""))
         clips = ClipSet.read(resolve(store, "clips", read_manifest(windows)["inputs"]["clips"]))
     except InputError as error:
-        return f"The clips of {name}, cannot be compared with: {error}.", None
-    return f"Beside clips {clips.digest}, those of {name}.", clips
+        return f"The clips of {name}, cannot be read, so the clips are not compared: {error}.", None
+    return f"Compared with clips {clips.digest} of {name}.", clips
 
 
-def warnings_of(found: Sequence[Drift]) -> list[str]:
-    """A line for every distribution that moved."""
+def drift_warnings(results: Sequence[Drift]) -> list[str]:
+    """Return a line for each distribution that moved."""
     return [
-        f"{one.what}: moved since the champion's clips: {one.statistic} {one.value:.3f}, bound {one.bound:.3f}"
-        for one in found
-        if one.moved
+        f"{drift.name}: the distribution moved since the champion's clips:"
+        f" {drift.statistic} {drift.value:.3f}, bound {drift.bound:.3f}"
+        for drift in results
+        if drift.moved
     ]
 
 
-def data_page(clips: ClipSet, champion: ClipSet | None, beside: str, found: Sequence[Drift]) -> str:
-    """The page as HTML, without scripts; `beside` says what it is compared with, `found` whether that moved."""
+def data_page(clips: ClipSet, champion: ClipSet | None, reference: str, results: Sequence[Drift]) -> str:
+    """Return the page as HTML without scripts.
+
+    Parameters
+    ----------
+    champion
+        Clips of the champion, or None.
+    reference
+        Sentence about the reference of the comparison.
+    results
+        Drift of each distribution; empty without a champion.
+    """
     sections = [
-        _section("What there is", _overview(clips, champion), _SPANS),
-        _section("Distributions", _svg(compared_histograms(clips, champion)), *_verdicts(found)),
-        _section("People", _people(clips, champion)),
+        _section("Overview", _overview(clips, champion), _VALUES_NOTE),
+        _section("Distributions", _svg(compared_histograms(clips, champion)), *_drift_table(results)),
+        _section("Subjects", _subjects(clips, champion)),
         _section("Actions", _actions(clips, champion)),
     ]
     if clips.checks_broken:
         broken = [[check, number] for check, number in clips.checks_broken.items()]
-        sections.append(_section("Quarantine", _table(["check broken", "clips"], broken)))
-    lines = "".join(f'<p class="moved">{html_text(line)}</p>' for line in warnings_of(found))
-    parts = {"title": html_text(f"Clips {clips.digest}"), "beside": html_text(beside), "warnings": lines}
+        sections.append(_section("Quarantine", _table(["failed check", "clips"], broken)))
+    lines = "".join(f'<p class="moved">{html_text(line)}</p>' for line in drift_warnings(results))
+    parts = {"title": html_text(f"Clips {clips.digest}"), "reference": html_text(reference), "warnings": lines}
     parts["sections"] = "\n".join(sections)
     template = (files(__package__) / "data.html").read_text(encoding="utf-8")
-    return re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place.group(1)], template)
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match.group(1)], template)
 
 
 def compared_histograms(clips: ClipSet, champion: ClipSet | None) -> Figure:
-    """Of each of `ClipSet.numbers` the share of clips (people) by value; the champion's as an outline."""
+    """Draw a histogram of each of `ClipSet.distributions`, with that of the champion as an outline."""
     figure = Figure(figsize=(11, 2.6), layout="constrained")
-    others = champion.numbers() if champion else {}
-    axes = figure.subplots(1, len(clips.numbers()))
-    for ax, (name, values) in zip(axes, clips.numbers().items(), strict=True):
+    others = champion.distributions() if champion else {}
+    axes = figure.subplots(1, len(clips.distributions()))
+    for ax, (name, values) in zip(axes, clips.distributions().items(), strict=True):
         both = np.concatenate([values, others.get(name, values)])
         edges = np.histogram_bin_edges(both, 24)
-        ax.hist(values, edges, weights=np.full(len(values), 1 / len(values)), color=LEFT, label="these")
+        ax.hist(values, edges, weights=np.full(len(values), 1 / len(values)), color=LEFT, label="this run")
         if name in others:
             share = np.full(len(others[name]), 1 / len(others[name]))
-            ax.hist(others[name], edges, weights=share, histtype="step", color=MIDDLE, label="the champion's")
+            ax.hist(others[name], edges, weights=share, histtype="step", color=MIDDLE, label="champion")
         ax.set(xlabel=name)
         ax.yaxis.set_major_formatter("{x:.0%}")
         ax.spines[["top", "right"]].set_visible(False)
@@ -100,92 +111,95 @@ def compared_histograms(clips: ClipSet, champion: ClipSet | None) -> Figure:
 
 
 def _overview(clips: ClipSet, champion: ClipSet | None) -> str:
-    these = _facts(clips)
+    current = _facts(clips)
     if champion is None:
-        return _table(["", "these"], these.items())
-    others, new, gone = _facts(champion), _only_in(clips, champion), _only_in(champion, clips)
-    rows = [[name, value, others[name], new.get(name, ""), gone.get(name, "")] for name, value in these.items()]
-    return _table(["", "these", "the champion's", "new", "gone"], rows)
+        return _table(["", "this run"], current.items())
+    others, new, removed = _facts(champion), _only_in(clips, champion), _only_in(champion, clips)
+    rows = [[name, value, others[name], new.get(name, ""), removed.get(name, "")] for name, value in current.items()]
+    return _table(["", "this run", "champion", "new", "removed"], rows)
 
 
 def _facts(clips: ClipSet) -> dict[str, str]:
-    table, every = clips.table, len(clips.table) + clips.quarantined
+    table, total = clips.table, len(clips.table) + clips.quarantined
     return {
-        "people": str(len(clips.people)),
+        "subjects": str(len(clips.subjects)),
         "clips": str(len(table)),
         "hours": _hours(table["seconds"].sum()),
         "actions": str(len(clips.actions)),
-        **{name: _span(values) for name, values in clips.numbers().items()},
-        "quarantined": f"{clips.quarantined} of {every}, {clips.quarantined / every:.1%}",
+        **{name: _span(values) for name, values in clips.distributions().items()},
+        "quarantined": f"{clips.quarantined} of {total}, {clips.quarantined / total:.1%}",
     }
 
 
 def _only_in(clips: ClipSet, other: ClipSet) -> dict[str, str]:
-    """What `clips` have and `other` has not."""
+    """Return the numbers of subjects, clips, hours and actions that are in `clips` but not in `other`."""
     table = clips.without(other)
     return {
-        "people": str(len(clips.people.index.difference(other.people.index))),
+        "subjects": str(len(clips.subjects.index.difference(other.subjects.index))),
         "clips": str(len(table)),
         "hours": _hours(table["seconds"].sum()),
         "actions": str(len(clips.actions.index.difference(other.actions.index))),
     }
 
 
-def _verdicts(found: Sequence[Drift]) -> list[str]:
-    if not found:
+def _drift_table(results: Sequence[Drift]) -> list[str]:
+    if not results:
         return []
-    rows = [[one.what, one.statistic, f"{one.value:.3f}", f"{one.bound:.3f}", _verdict(one)] for one in found]
+    rows = [
+        [drift.name, drift.statistic, f"{drift.value:.3f}", f"{drift.bound:.3f}", _verdict(drift)] for drift in results
+    ]
     return [
         _table(["", "statistic", "value", "bound", ""], rows),
         f"""<p class="faint">Kolmogorov-Smirnov: the largest distance between the two distribution functions. Population
-        stability index: the sum of (p - q) ln(p / q) over the two shares of each label. A bound is what two samples of
-        one distribution pass once in a thousand, at least {LEAST_DISTANCE:g} and {LEAST_INDEX:g}. Clips of one person
-        are alike, so that with few people a warning may say no more than that they are others.</p>""",
+        stability index: the sum of (p - q) ln(p / q) over the two shares of each label. Two samples of one distribution
+        exceed the bound once in a thousand cases; the bound is at least {LEAST_DISTANCE:g} and {LEAST_INDEX:g}. Clips
+        of one subject are similar. With few subjects, a warning may only mean that the subjects are different.</p>""",
     ]
 
 
-def _verdict(one: Drift) -> str:
-    if one.moved:
+def _verdict(drift: Drift) -> str:
+    if drift.moved:
         return "moved"
-    return "too few to tell" if one.statistic == DISTANCE and one.bound >= 1 else "as before"
+    return "too few values" if drift.statistic == DISTANCE and drift.bound >= 1 else "unchanged"
 
 
-def _people(clips: ClipSet, champion: ClipSet | None) -> str:
-    people = clips.people.sort_values("seconds", ascending=False)
-    before = champion.people.index if champion else None
+def _subjects(clips: ClipSet, champion: ClipSet | None) -> str:
+    subjects = clips.subjects.sort_values("seconds", ascending=False)
+    before = champion.subjects.index if champion else None
     rows: list[list[object]] = [
-        [person, clips.datasets.get(str(person), ""), count, _hours(seconds), f"{stature:.2f}", _news(person, before)]
-        for person, count, seconds, stature in people.itertuples(name=None)
+        [name, clips.datasets.get(str(name), ""), count, _hours(seconds), f"{stature:.2f}", _new(name, before)]
+        for name, count, seconds, stature in subjects.itertuples(name=None)
     ]
-    return _first(["person", "data set", "clips", "hours", "stature, m", ""], rows, "people") + _gone(people, before)
+    head = ["subject", "data set", "clips", "hours", "stature, m", ""]
+    return _first_rows(head, rows, "subjects") + _removed(subjects, before)
 
 
 def _actions(clips: ClipSet, champion: ClipSet | None) -> str:
     actions = clips.actions.sort_values("seconds", ascending=False)
     before = champion.actions.index if champion else None
-    was = champion.actions["seconds"].to_dict() if champion else {}
+    old = champion.actions["seconds"].to_dict() if champion else {}
     rows: list[list[object]] = [
-        [action, count, _hours(seconds), _hours(was.get(action, 0)) if champion else "", _news(action, before)]
+        [action, count, _hours(seconds), _hours(old.get(action, 0)) if champion else "", _new(action, before)]
         for action, count, seconds in actions.itertuples(name=None)
     ]
-    beside = "hours of the champion's" if champion else ""
-    return _first(["action", "clips", "hours", beside, ""], rows, "actions") + _gone(actions, before)
+    head = ["action", "clips", "hours", "hours of the champion" if champion else "", ""]
+    return _first_rows(head, rows, "actions") + _removed(actions, before)
 
 
-def _news(name: object, before: pd.Index | None) -> str:
+def _new(name: object, before: pd.Index | None) -> str:
     return "new" if before is not None and name not in before else ""
 
 
-def _gone(now: pd.DataFrame, before: pd.Index | None) -> str:
+def _removed(now: pd.DataFrame, before: pd.Index | None) -> str:
     names = [] if before is None else before.difference(now.index).tolist()
-    return f"<p>Gone since the champion's: {html_text(some(names))}.</p>" if names else ""
+    return f"<p>Only in the champion's clips: {html_text(some(names))}.</p>" if names else ""
 
 
-def _first(head: list[str], rows: list[list[object]], what: str) -> str:
-    """A table of the first rows, those that are new before the others, and how many more there are."""
+def _first_rows(head: list[str], rows: list[list[object]], kind: str) -> str:
+    """Return a table of the first rows, new ones first, and the number of further rows."""
     rows = sorted(rows, key=lambda row: row[-1] != "new")
-    rest = f'<p class="faint">and {len(rows) - _ROWS} more {what}</p>' if len(rows) > _ROWS else ""
-    return _table(head, rows[:_ROWS]) + rest
+    rest = f'<p class="faint">and {len(rows) - _MAX_ROWS} more {kind}</p>' if len(rows) > _MAX_ROWS else ""
+    return _table(head, rows[:_MAX_ROWS]) + rest
 
 
 def _span(values: np.ndarray) -> str:
@@ -209,8 +223,7 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
 
 def _svg(figure: Figure) -> str:
     text = io.StringIO()
-    with rc_context(
-        {"svg.fonttype": "none", "svg.hashsalt": DATA_PAGE}
-    ):  # letters as letters; equal figures, equal text
+    # text stays text, and equal figures have equal SVG
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": DATA_PAGE}):
         figure.savefig(text, format="svg", metadata={"Date": None})
     return re.sub(r"^.*?(?=<svg)", "", text.getvalue(), flags=re.DOTALL)

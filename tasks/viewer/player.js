@@ -1,32 +1,34 @@
-// What a person does with the page: choose, play, scrub, turn.
+// Controls of the viewer: select a scene, play, scrub, rotate.
 
 const SPEEDS = [0.1, 0.25, 0.5, 1, 2, 4];
-const HOME = { yaw: 0.5, pitch: 0.2, zoom: 1 }; // from the camera's place, a little to the side and above
+const HOME = { yaw: 0.5, pitch: 0.2, zoom: 1 }; // near the view of the camera, from the side and from above
 const find = (id) => document.getElementById(id);
 const scenes = JSON.parse(find("motion").textContent).map(openScene);
-const state = { scene: scenes[0], time: 0, playing: true, speed: 1, view: { ...HOME }, hidden: new Set(), apart: false };
-let drawing = 0, before = 0;
+const state = {
+  scene: scenes[0], time: 0, playing: true, speed: 1, view: { ...HOME }, hidden: new Set(), sideBySide: false,
+};
+let request = 0, lastTime = 0; // id of the requested animation frame; time of the last one, ms
 
 function draw(now) {
-  drawing = 0;
+  request = 0;
   const { scene } = state;
   if (state.playing) {
-    if (before) state.time = (state.time + ((now - before) / 1000) * scene.fps * state.speed) % scene.frames;
-    before = now;
-    wake();
-  } else before = 0;
-  const frame = Math.floor(state.time), shown = new Set(scene.names.filter((name) => !state.hidden.has(name)));
+    if (lastTime) state.time = (state.time + ((now - lastTime) / 1000) * scene.fps * state.speed) % scene.frames;
+    lastTime = now;
+    requestDraw();
+  } else lastTime = 0;
+  const frame = Math.floor(state.time), visible = new Set(scene.names.filter((name) => !state.hidden.has(name)));
   drawImage(find("view2d"), scene, frame);
-  drawSpace(find("view3d"), scene, frame, state.view, shown, state.apart);
+  drawSpace(find("view3d"), scene, frame, state.view, visible, state.sideBySide);
   drawCurve(find("curve"), scene, frame);
   find("scrubber").value = frame;
   find("readout").textContent = readout(scene, frame);
   find("play").textContent = state.playing ? "Pause" : "Play";
-  find("apart").setAttribute("aria-pressed", state.apart);
+  find("side").setAttribute("aria-pressed", state.sideBySide);
 }
 
-function wake() {
-  if (!drawing) drawing = requestAnimationFrame(draw);
+function requestDraw() {
+  if (!request) request = requestAnimationFrame(draw);
 }
 
 function readout(scene, frame) {
@@ -38,21 +40,21 @@ function readout(scene, frame) {
   return [`frame ${frame + 1} of ${scene.frames}`, time, ...errors.filter(Boolean)].join(" · ");
 }
 
-function show(scene) {
+function select(scene) {
   Object.assign(state, { scene, time: 0 });
   find("title").textContent = scene.title;
   find("scrubber").max = scene.frames - 1;
   find("curve").hidden = !scene.tracks.some((track) => track.error_mm);
   [...find("scenes").children].forEach((button, place) => button.setAttribute("aria-pressed", scenes[place] === scene));
-  find("poses").replaceChildren(...scene.names.map(poseSwitch));
-  wake();
+  find("poses").replaceChildren(...scene.names.map(poseCheckbox));
+  requestDraw();
 }
 
-function poseSwitch(name, place) {
+function poseCheckbox(name, place) {
   const box = Object.assign(document.createElement("input"), { type: "checkbox", checked: !state.hidden.has(name) });
   box.onchange = () => {
     state.hidden[box.checked ? "delete" : "add"](name);
-    wake();
+    requestDraw();
   };
   const label = document.createElement("label");
   label.append(box, ` ${name}${place ? " (pale)" : ""} `);
@@ -61,7 +63,7 @@ function poseSwitch(name, place) {
 
 function pause(playing = false) {
   state.playing = playing;
-  wake();
+  requestDraw();
 }
 
 function go(frame) {
@@ -75,66 +77,66 @@ function setSpeed(step) {
   find("speed").value = state.speed;
 }
 
-function turn(yaw, pitch) {
+function rotate(yaw, pitch) {
   state.view.yaw += yaw;
   state.view.pitch = Math.min(Math.max(state.view.pitch + pitch, -1.5), 1.5);
-  wake();
+  requestDraw();
 }
 
-function approach(factor) {
+function zoom(factor) {
   state.view.zoom = Math.min(Math.max(state.view.zoom * factor, 0.2), 8);
-  wake();
+  requestDraw();
 }
 
 function reset() {
   state.view = { ...HOME };
-  wake();
+  requestDraw();
 }
 
-function sideBySide() {
-  state.apart = !state.apart;
-  wake();
+function toggleSideBySide() {
+  state.sideBySide = !state.sideBySide;
+  requestDraw();
 }
 
 function onKey(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.tagName === "SELECT") return;
-  const many = event.shiftKey ? 10 : 1, frame = Math.floor(state.time);
+  const step = event.shiftKey ? 10 : 1, frame = Math.floor(state.time);
   const keys = {
-    ArrowLeft: () => go(frame - many), ArrowRight: () => go(frame + many),
+    ArrowLeft: () => go(frame - step), ArrowRight: () => go(frame + step),
     Home: () => go(0), End: () => go(state.scene.frames - 1),
     ArrowUp: () => setSpeed(1), ArrowDown: () => setSpeed(-1),
-    a: () => turn(-0.1, 0), d: () => turn(0.1, 0), w: () => turn(0, 0.1), s: () => turn(0, -0.1),
-    o: sideBySide, r: reset,
+    a: () => rotate(-0.1, 0), d: () => rotate(0.1, 0), w: () => rotate(0, 0.1), s: () => rotate(0, -0.1),
+    o: toggleSideBySide, r: reset,
   };
   if (event.target.tagName !== "BUTTON" && event.target.type !== "checkbox") keys[" "] = () => pause(!state.playing);
-  scenes.forEach((scene, place) => (keys[place + 1] = () => show(scene)));
+  scenes.forEach((scene, place) => (keys[place + 1] = () => select(scene)));
   if (!keys[event.key]) return;
   event.preventDefault();
   keys[event.key]();
 }
 
-function turnByPointer(canvas) {
-  const held = new Map(); // pointer -> where it was
-  const spread = () => {
-    const [a, b] = [...held.values()];
+function rotateByPointer(canvas) {
+  const pointers = new Map(); // pointer id -> last position
+  const pinchWidth = () => {
+    const [a, b] = [...pointers.values()];
     return Math.hypot(a.x - b.x, a.y - b.y);
   };
   canvas.onpointerdown = (event) => {
     canvas.focus();
     canvas.setPointerCapture(event.pointerId);
-    held.set(event.pointerId, { x: event.clientX, y: event.clientY });
+    pointers.set(event.pointerId, { x: event.clientX, y: event.clientY });
   };
   canvas.onpointermove = (event) => {
-    const was = held.get(event.pointerId), wide = held.size === 2 ? spread() : 0;
-    if (!was) return;
-    held.set(event.pointerId, { x: event.clientX, y: event.clientY });
-    if (held.size === 1) turn((was.x - event.clientX) * 0.01, (event.clientY - was.y) * 0.01);
-    else if (wide) approach(spread() / wide);
+    const last = pointers.get(event.pointerId), wide = pointers.size === 2 ? pinchWidth() : 0;
+    if (!last) return;
+    pointers.set(event.pointerId, { x: event.clientX, y: event.clientY });
+    if (pointers.size === 1) rotate((last.x - event.clientX) * 0.01, (event.clientY - last.y) * 0.01);
+    else if (wide) zoom(pinchWidth() / wide);
   };
-  canvas.onpointerup = canvas.onpointercancel = (event) => held.delete(event.pointerId);
+  canvas.onpointerup = canvas.onpointercancel = (event) => pointers.delete(event.pointerId);
   canvas.addEventListener("wheel", (event) => {
     event.preventDefault();
-    approach(Math.exp(-event.deltaY * 0.001));
+    zoom(Math.exp(-event.deltaY * 0.001));
   }, { passive: false });
 }
 
@@ -153,19 +155,18 @@ function scrubByPointer(canvas) {
 function press(id, action) {
   find(id).onclick = (event) => {
     action();
-    if (event.detail) event.currentTarget.blur(); // by mouse: the space bar plays again
+    if (event.detail) event.currentTarget.blur(); // after a click, the space bar plays and pauses again
   };
 }
 
 for (const scene of scenes) {
   const button = Object.assign(document.createElement("button"), { textContent: scene.name });
   button.onclick = () => {
-    show(scene);
+    select(scene);
     button.blur();
   };
-  find("scenes").append(button, " ");
+  find("scenes").append(button);
 }
-find("scenes").replaceChildren(...find("scenes").children);
 find("speed").append(...SPEEDS.map((speed) => new Option(`${speed}×`, speed, speed === 1, speed === 1)));
 find("speed").onchange = (event) => {
   state.speed = Number(event.target.value);
@@ -173,11 +174,11 @@ find("speed").onchange = (event) => {
 };
 find("scrubber").oninput = (event) => go(Number(event.target.value));
 press("play", () => pause(!state.playing));
-press("apart", sideBySide);
+press("side", toggleSideBySide);
 press("reset", reset);
-turnByPointer(find("view3d"));
+rotateByPointer(find("view3d"));
 scrubByPointer(find("curve"));
 document.addEventListener("keydown", onKey);
-window.addEventListener("resize", wake);
+window.addEventListener("resize", requestDraw);
 state.playing = !window.matchMedia("(prefers-reduced-motion: reduce)").matches;
-show(scenes[0]);
+select(scenes[0]);

@@ -1,13 +1,13 @@
-// Motion as it came, and how a frame of it is drawn: in the image, in space, and the curve of its errors.
+// Decode the motion, and draw one frame of it: in the image, in space, and as a point on the error curve.
 
 const SIDES = { "-1": [31, 119, 180], 0: [85, 85, 85], 1: [214, 39, 40] }; // left, middle, right
-const PALE = 0.6; // of every pose but the first
-const APART = 0.6; // of how far people are apart: so much farther the eye stands back
-const WIDE_METRES = 6; // a scene that reaches further is followed
+const PALE = 0.6; // share of white in the colours of all poses but the first
+const SPREAD_SHARE = 0.6; // share of the distance between subjects that is added to the height of the view
+const WIDE_METRES = 6; // the view follows the subjects of a wider scene
 
 function unpack({ step, data }) {
-  const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
-  return Float32Array.from(new Int16Array(bytes.buffer), (whole) => (whole === -32768 ? NaN : whole * step));
+  const bytes = Uint8Array.from(atob(data), (char) => char.charCodeAt(0));
+  return Float32Array.from(new Int16Array(bytes.buffer), (value) => (value === -32768 ? NaN : value * step));
 }
 
 function openScene(scene) {
@@ -19,16 +19,17 @@ function openScene(scene) {
   }));
   const names = [...new Set(tracks.flatMap((track) => Object.keys(track.poses)))];
   const box2d = box(tracks.map((track) => track.pose_2d), 2);
-  const box3d = box(tracks.map((track) => track.poses[names.at(-1)]).filter(Boolean), 3); // the truth's, if there is
+  const main = tracks.map((track) => track.poses[names.at(-1)]).filter(Boolean); // the truth, if there is one
+  const box3d = box(main, 3);
   const frames = Math.max(...tracks.map((track) => track.first + track.frames));
-  const apart = spread(tracks.map((track) => track.poses[names.at(-1)]).filter(Boolean).map(standsAt));
-  const tallest = Math.max(box3d.high[2] - box3d.low[2], 0.5) + APART * apart; // what the eye must hold
+  const distance = spread(main.map(meanPosition));
+  const tallest = Math.max(box3d.high[2] - box3d.low[2], 0.5) + SPREAD_SHARE * distance; // height of the view, m
   const follows = Math.max(box3d.high[0] - box3d.low[0], box3d.high[1] - box3d.low[1]) > WIDE_METRES;
   return { ...scene, tracks, names, frames, box2d, box3d, tallest, follows };
 }
 
-// Where somebody is on average, by the pelvis of every frame: [x, y].
-function standsAt(pose) {
+// Return the mean position [x, y] of the pelvis over all frames.
+function meanPosition(pose) {
   const joints = 17, sum = [0, 0];
   let frames = 0;
   for (let start = 0; start < pose.length; start += 3 * joints)
@@ -39,13 +40,15 @@ function standsAt(pose) {
   return sum.map((total) => total / Math.max(frames, 1));
 }
 
-function spread(places) {
+// Return the largest distance between positions along x or y.
+function spread(positions) {
   return Math.max(0, ...[0, 1].map((axis) => {
-    const along = places.map((place) => place[axis]);
-    return Math.max(...along) - Math.min(...along);
+    const values = positions.map((position) => position[axis]);
+    return Math.max(...values) - Math.min(...values);
   }));
 }
 
+// Return the lowest and the highest coordinates of all points.
 function box(arrays, axes) {
   const low = Array(axes).fill(Infinity), high = Array(axes).fill(-Infinity);
   for (const array of arrays)
@@ -57,19 +60,19 @@ function box(arrays, axes) {
   return low[0] <= high[0] ? { low, high } : { low: Array(axes).fill(0), high: Array(axes).fill(1) };
 }
 
-// Points of a track in a frame of its scene, each an array of coordinates or null; none where it is not there.
+// Return the points of a track in a frame of the scene, null for a missing joint; empty if the track has no such frame.
 function points(track, pose, frame, axes) {
-  const row = frame - track.first, found = [];
-  if (!pose || row < 0 || row >= track.frames) return found;
+  const row = frame - track.first, joints = [];
+  if (!pose || row < 0 || row >= track.frames) return joints;
   for (let joint = 0; joint < track.joints; joint++) {
     const start = (row * track.joints + joint) * axes, point = pose.subarray(start, start + axes);
-    found.push(point.some(Number.isNaN) ? null : point);
+    joints.push(point.some(Number.isNaN) ? null : point);
   }
-  return found;
+  return joints;
 }
 
-// A canvas as large as it is shown, wiped; returns its context and its size in CSS pixels.
-function wiped(canvas) {
+// Clear a canvas and fit it to its displayed size; return its context and its size in CSS pixels.
+function clear(canvas) {
   const ratio = window.devicePixelRatio || 1, width = canvas.clientWidth, height = canvas.clientHeight;
   canvas.width = Math.round(width * ratio);
   canvas.height = Math.round(height * ratio);
@@ -96,15 +99,15 @@ function line(context, from, to, style, width) {
 }
 
 function label(context, text, placed) {
-  const there = placed.filter(Boolean);
-  if (!there.length) return;
-  const top = there.reduce((best, point) => (point[1] < best[1] ? point : best));
+  const visible = placed.filter(Boolean);
+  if (!visible.length) return;
+  const top = visible.reduce((best, point) => (point[1] < best[1] ? point : best));
   context.fillStyle = "#444";
   context.fillText(text, top[0], top[1] - 10);
 }
 
 function drawImage(canvas, scene, frame) {
-  const { context, width, height } = wiped(canvas), { low, high } = scene.box2d;
+  const { context, width, height } = clear(canvas), { low, high } = scene.box2d;
   const unit = 0.9 * Math.min(width / (high[0] - low[0] || 1), height / (high[1] - low[1] || 1));
   const place = (p) => p && [
     width / 2 + (p[0] - (low[0] + high[0]) / 2) * unit, height / 2 + (p[1] - (low[1] + high[1]) / 2) * unit];
@@ -116,7 +119,7 @@ function drawImage(canvas, scene, frame) {
   }
 }
 
-// Where the eye looks: the middle of the scene, or, where that is wide, of the people in it; at half their height.
+// Return the point at the middle of the view: the middle of the scene or, if it is wide, of the subjects.
 function target(scene, frame) {
   const { low, high } = scene.box3d, middle = low.map((value, axis) => (value + high[axis]) / 2);
   if (scene.follows) {
@@ -126,16 +129,16 @@ function target(scene, frame) {
   return middle;
 }
 
-// view: yaw and pitch in radians, zoom. Returns a function: metres -> [x, y, depth] on the canvas, x moved by `shift`.
-function eye(view, at, tallest, width, height) {
+// Return a perspective projection: metres -> [x, y, depth] on the canvas, x moved by `shift`; angles in radians.
+function projection(view, at, tallest, width, height) {
   const [cy, sy, cp, sp] = [Math.cos(view.yaw), Math.sin(view.yaw), Math.cos(view.pitch), Math.sin(view.pitch)];
   const distance = 4 * tallest, unit = (0.75 * view.zoom * height) / tallest;
   return (p, shift = 0) => {
     const [x, y, z] = [p[0] - at[0], p[1] - at[1], p[2] - at[2]];
     const right = cy * x + sy * y, ahead = -sy * x + cy * y;
     const depth = cp * ahead - sp * z, up = sp * ahead + cp * z;
-    const nearer = (unit * distance) / Math.max(distance + depth, 0.2 * distance);
-    return [width / 2 + shift + right * nearer, height / 2 - up * nearer, depth];
+    const scale = (unit * distance) / Math.max(distance + depth, 0.2 * distance);
+    return [width / 2 + shift + right * scale, height / 2 - up * scale, depth];
   };
 }
 
@@ -147,10 +150,11 @@ function drawFloor(context, scene, at, place, shift) {
   }
 }
 
-function drawSpace(canvas, scene, frame, view, shown, apart) {
-  const { context, width, height } = wiped(canvas), at = target(scene, frame);
-  const names = scene.names.filter((name) => shown.has(name)), columns = apart ? Math.max(names.length, 1) : 1;
-  const place = eye(view, at, Math.max(scene.tallest, (scene.tallest * height * columns) / width / 1.5), width, height);
+function drawSpace(canvas, scene, frame, view, visible, sideBySide) {
+  const { context, width, height } = clear(canvas), at = target(scene, frame);
+  const names = scene.names.filter((name) => visible.has(name)), columns = sideBySide ? Math.max(names.length, 1) : 1;
+  const tallest = Math.max(scene.tallest, (scene.tallest * height * columns) / width / 1.5);
+  const place = projection(view, at, tallest, width, height);
   const strokes = [];
   for (let column = 0; column < columns; column++) {
     const shift = ((column + 0.5) / columns - 0.5) * width;
@@ -160,35 +164,36 @@ function drawSpace(canvas, scene, frame, view, shown, apart) {
     context.clip();
     drawFloor(context, scene, at, place, shift);
     context.restore();
-    if (apart && names.length) {
+    if (sideBySide && names.length) {
       context.fillStyle = "#444";
       context.fillText(names[column], width / 2 + shift, height - 8);
     }
   }
   names.forEach((name, order) => {
-    const pale = !apart && scene.names.indexOf(name) > 0, shift = apart ? ((order + 0.5) / columns - 0.5) * width : 0;
+    const pale = !sideBySide && scene.names.indexOf(name) > 0;
+    const shift = sideBySide ? ((order + 0.5) / columns - 0.5) * width : 0;
     for (const track of scene.tracks) {
       const placed = points(track, track.poses[name], frame, 3).map((p) => p && place(p, shift));
       for (const [parent, child, side] of scene.bones)
         if (placed[parent] && placed[child])
           strokes.push({ from: placed[parent], to: placed[child], style: colour(side, pale), width: pale ? 3 : 4 });
-      if (scene.tracks.length > 1 && (apart || !pale)) label(context, track.name, placed);
+      if (scene.tracks.length > 1 && (sideBySide || !pale)) label(context, track.name, placed);
     }
   });
-  strokes.sort((a, b) => b.from[2] + b.to[2] - a.from[2] - a.to[2]); // what is far first
+  strokes.sort((a, b) => b.from[2] + b.to[2] - a.from[2] - a.to[2]); // the farthest first
   for (const { from, to, style, width } of strokes) line(context, from, to, style, width);
 }
 
-const INSET = 8; // half of the scrubber's thumb: under a frame's thumb stands its error
+const INSET = 8; // half the width of the scrubber's thumb, so that the curve lines up with the thumb
 
 function drawCurve(canvas, scene, frame) {
-  const { context, width, height } = wiped(canvas), last = Math.max(scene.frames - 1, 1);
+  const { context, width, height } = clear(canvas), last = Math.max(scene.frames - 1, 1);
   const errors = scene.tracks.filter((track) => track.error_mm);
   const most = Math.max(1, ...errors.flatMap((track) => [...track.error_mm].filter((value) => !Number.isNaN(value))));
   const x = (at) => INSET + (at / last) * (width - 2 * INSET), y = (mm) => height - 2 - (mm / most) * (height - 16);
   context.textAlign = "left";
   context.fillStyle = "#777";
-  if (errors.length) context.fillText(`error, mm: up to ${most.toFixed(0)}`, INSET, 11);
+  if (errors.length) context.fillText(`error in mm, at most ${most.toFixed(0)}`, INSET, 11);
   for (const track of errors) {
     context.strokeStyle = "#555";
     context.lineWidth = 1.3;

@@ -6,7 +6,7 @@ import pytest
 from data_contracts.errors import InputError
 from data_contracts.parameters import HeadKind, Objective
 from data_contracts.presets import PRESETS, load_preset, preset_and_overrides, preset_names
-from data_contracts.yaml_text import MOST_CHARACTERS, MOST_VALUES
+from data_contracts.yaml_text import MAX_CHARACTERS, MAX_VALUES
 
 
 def test_every_preset_is_complete_and_within_bounds():
@@ -15,7 +15,7 @@ def test_every_preset_is_complete_and_within_bounds():
         load_preset(name)
 
 
-def test_the_seed_preset_says_what_the_seed_says():
+def test_the_seed_preset_has_the_settings_of_the_seed():
     seed = load_preset("seed")
     network = seed.pretrain.network
     assert (network.embed_dim, network.heads, network.fusion_depth, network.attn_depth) == (64, 8, 2, 2)
@@ -46,29 +46,29 @@ def test_overrides_reach_nested_parameters():
         ("convert={val_groups: [S1], test_groups: all}", "S1 in val_groups and in test_groups"),
         ("convert.test_groups=S9", r"convert\.test_groups: .*write a list of groups, as \[S9, S11\], got 'S9'"),
         ("convert.test_groups=[no]", "False is not a group name; quote names"),
-        ("convert.window.x=3", "'window' is a value"),
-        ("convert.window=[", "not YAML"),
+        ("convert.window.x=3", "'window' is a value and contains no parameters"),
+        ("convert.window=[", "not valid YAML"),
     ],
 )
-def test_a_bad_override_is_refused_in_one_line_that_names_it(override, message):
-    with pytest.raises(InputError, match=message) as refusal:
+def test_a_bad_override_raises_an_error_of_one_line_with_its_path(override, message):
+    with pytest.raises(InputError, match=message) as raised:
         load_preset("demo", [override])
-    assert "\n" not in str(refusal.value)
+    assert "\n" not in str(raised.value)
 
 
-def test_an_unknown_preset_names_those_there_are():
+def test_the_error_for_an_unknown_preset_lists_the_presets():
     with pytest.raises(InputError, match="cpu, demo, gpu, motionbert, seed"):
         load_preset("best")
 
 
-def test_an_override_changes_no_other_place_that_shares_its_mapping_in_yaml():
+def test_an_override_does_not_change_other_places_that_share_a_yaml_anchor():
     before, after = load_preset("demo"), load_preset("demo", ["pretrain.augmentation.tilt_deg=8"])
     assert after.pretrain.augmentation.tilt_deg == 8
     assert after.finetune == before.finetune
     assert after.baselines == before.baselines
 
 
-def test_names_of_groups_are_what_was_typed_though_they_look_like_numbers():
+def test_group_names_that_look_like_numbers_stay_text():
     overrides = ["convert.test_groups=[S9, 06, 60, 010, S9]", "convert.val_groups=['1e3']"]
     convert = load_preset("demo", overrides).convert
     assert convert.test_groups == ("010", "06", "60", "S9")
@@ -76,7 +76,7 @@ def test_names_of_groups_are_what_was_typed_though_they_look_like_numbers():
 
 
 @pytest.mark.parametrize("name", preset_names())
-def test_the_mlp_beside_a_presets_model_meets_windows_made_new_as_the_model_does(name):
+def test_the_mlp_baseline_has_the_augmentation_of_the_model(name):
     preset = load_preset(name)
     assert preset.baselines.mlp.augmentation == preset.finetune.augmentation
 
@@ -93,7 +93,7 @@ def test_the_mlp_beside_a_presets_model_meets_windows_made_new_as_the_model_does
         ("demo", ['ingest.licence="two\\nlines"']),
     ],
 )
-def test_parameters_are_written_as_a_preset_and_overrides_that_give_them_again(preset, overrides):
+def test_preset_and_overrides_load_to_the_same_parameters(preset, overrides):
     parameters = load_preset(preset, overrides)
     written = preset_and_overrides(parameters)
     assert load_preset(**written) == parameters
@@ -101,7 +101,7 @@ def test_parameters_are_written_as_a_preset_and_overrides_that_give_them_again(p
     assert len(written["overrides"]) <= 3 * len(overrides)
 
 
-def test_a_preset_file_is_written_as_a_preset_of_the_project_with_overrides(tmp_path):
+def test_parameters_of_a_users_file_become_a_project_preset_with_overrides(tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text("convert: {views: 3}\npretrain: {max_epochs: 1}\n")
     parameters = load_preset(str(file), ["pretrain.seed=4"])
@@ -118,34 +118,34 @@ ANCHORS = "a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (ANCHORS, "more than 20,000 values, with the aliases written out"),
+        (ANCHORS, "more than 20,000 values .aliases expanded."),
         (ANCHORS + "pretrain: {<<: *i}", "more than 20,000 values"),
-        ("a: [" + "1, " * MOST_VALUES + "]", "more than 20,000 values"),
+        ("a: [" + "1, " * MAX_VALUES + "]", "more than 20,000 values"),
         ("[" * 5000 + "]" * 5000, "nested deeper than 20 levels"),
         ("{" * 200_000, "nested deeper than 20 levels"),
         ("".join(f"{' ' * depth}a:\n" for depth in range(600)), "nested deeper than 20 levels"),
         ("- " * 100_000, "nested deeper than 20 levels"),
-        ("a: &a [*a]", r"\*a names a value that contains it"),
-        ("#" * (MOST_CHARACTERS + 1), "longer than 262,144 characters"),
-        ("pretrain: {seed: " + "9" * 5000 + "}", "not YAML: Exceeds the limit"),
-        ("pretrain: {seed: 2001-99-99}", "not YAML: month must be in"),
-        ("a: 1" + ":59" * 80_000 + ".5", "not YAML: int too large"),
-        ("\x00", "not YAML: unacceptable character"),
+        ("a: &a [*a]", r"\*a is inside the value that it refers to"),
+        ("#" * (MAX_CHARACTERS + 1), "longer than 262,144 characters"),
+        ("pretrain: {seed: " + "9" * 5000 + "}", "not valid YAML: Exceeds the limit"),
+        ("pretrain: {seed: 2001-99-99}", "not valid YAML: month must be in"),
+        ("a: 1" + ":59" * 80_000 + ".5", "not valid YAML: int too large"),
+        ("\x00", "not valid YAML: unacceptable character"),
         ("{" + "a: 1, b: 2, c: 3" + "".join(f", k{place}: 1" for place in range(100)) + "}", "and 83 more"),
     ],
 )
-def test_a_hostile_preset_is_refused_in_seconds(text, message, tmp_path):
+def test_an_untrusted_preset_over_a_limit_is_rejected_within_seconds(text, message, tmp_path):
     path = tmp_path / "preset.yaml"
     path.write_text(text)
     started = time.monotonic()
-    with pytest.raises(InputError, match=message) as refusal:
+    with pytest.raises(InputError, match=message) as raised:
         load_preset(str(path))
     assert time.monotonic() - started < 20
-    assert "\n" not in str(refusal.value)
-    assert len(str(refusal.value)) < 5000
+    assert "\n" not in str(raised.value)
+    assert len(str(raised.value)) < 5000
 
 
-def test_a_preset_that_is_no_text_is_refused(tmp_path):
+def test_a_binary_preset_file_is_rejected(tmp_path):
     (tmp_path / "preset.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match="cannot be read"):
         load_preset(str(tmp_path / "preset.yaml"))
@@ -154,13 +154,13 @@ def test_a_preset_that_is_no_text_is_refused(tmp_path):
 @pytest.mark.parametrize(
     "override", ["ingest." + "a." * 5000 + "b=1", "ingest=" + "[" * 5000, f"ingest={{{ANCHORS}}}", "a" * 10**6]
 )
-def test_a_hostile_override_is_refused_in_one_short_line(override):
-    with pytest.raises(InputError) as refusal:
+def test_an_untrusted_override_is_rejected_with_one_short_line(override):
+    with pytest.raises(InputError) as raised:
         load_preset("demo", [override])
-    assert "\n" not in str(refusal.value)
-    assert len(str(refusal.value)) < 1000
+    assert "\n" not in str(raised.value)
+    assert len(str(raised.value)) < 1000
 
 
-def test_every_preset_of_the_project_is_far_within_the_bounds():
+def test_every_project_preset_is_far_below_the_size_limit():
     for file in Path(PRESETS).glob("*.yaml"):
-        assert len(file.read_text("utf-8")) < MOST_CHARACTERS / 10
+        assert len(file.read_text("utf-8")) < MAX_CHARACTERS / 10

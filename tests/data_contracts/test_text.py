@@ -1,4 +1,4 @@
-"""Text of users, read back by readers of each format that share no code with it."""
+"""Tests of escaped text: independent readers of each format read it back."""
 
 import csv
 import io
@@ -17,11 +17,11 @@ PLAIN = {"text", "text_special", "softbreak"}
 
 
 def inline(text: str) -> list[Token]:
-    """Every token within the lines of a markdown text."""
+    """Return every inline token of a Markdown text."""
     return [token for block in MARKDOWN.parse(text) if block.type == "inline" for token in block.children or ()]
 
 
-def shown(text: str) -> str:
+def visible(text: str) -> str:
     return printable(text).strip()
 
 
@@ -31,7 +31,7 @@ def test_printable_text_has_no_control_character(name):
     assert printable(printable(name)) == printable(name)
 
 
-def test_control_characters_are_shown_and_other_scripts_stay():
+def test_control_characters_are_escaped_and_other_scripts_stay():
     assert printable("a\x1b[31m\u202e\n\udce9\x9b") == r"a\x1b[31m\u202e\n\udce9\x9b"
     assert printable("a\nb\x07", keep="\n") == "a\nb\\x07"
     for text in ("Zo\u00eb \u4eba", "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", "\U0001f468\u200d\U0001f469"):
@@ -43,7 +43,7 @@ def test_markdown_renders_the_name_and_nothing_else(name):
     for document in (markdown_text(name), f"- {markdown_text(name)}", f"# {markdown_text(name)}"):
         tokens = inline(document)
         assert {token.type for token in tokens} <= PLAIN
-        assert "".join(token.content for token in tokens) == shown(name)
+        assert "".join(token.content for token in tokens) == visible(name)
     blocks = [block.type for block in MARKDOWN.parse(markdown_text(name))]
     assert blocks == ["paragraph_open", "inline", "paragraph_close"]
     assert "://" not in markdown_text(name)  # renderers link a bare URL
@@ -58,11 +58,11 @@ def test_a_cell_of_a_markdown_table_ends_where_the_name_ends(name):
     for token in (block for block in blocks if block.type == "inline"):
         assert {child.type for child in token.children or ()} <= PLAIN
     rendered = ["".join(child.content for child in block.children) for block in blocks if block.type == "inline"]
-    assert rendered == ["name", "n", shown(name), shown(name), "after", "2"]
+    assert rendered == ["name", "n", visible(name), visible(name), "after", "2"]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_html_shows_the_name_and_has_no_tag_of_it(name):
+def test_html_contains_the_name_but_no_tag_from_it(name):
     tags, texts = [], []
 
     class Reader(HTMLParser):
@@ -80,7 +80,7 @@ def test_html_shows_the_name_and_has_no_tag_of_it(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_spreadsheet_evaluates_no_cell(name):
+def test_a_spreadsheet_does_not_evaluate_a_cell(name):
     file = io.StringIO()
     csv.writer(file).writerow([csv_text(name), "after"])
     ((cell, after),) = csv.reader(io.StringIO(file.getvalue()))
@@ -90,5 +90,5 @@ def test_a_spreadsheet_evaluates_no_cell(name):
 
 
 @pytest.mark.parametrize("kind", [InputError, RefusedPickle])
-def test_an_error_shows_control_characters_and_has_one_line(kind):
+def test_an_error_escapes_control_characters_and_has_one_line(kind):
     assert str(kind("a\x1b]0;title\x07\nb: is no file")) == r"a\x1b]0;title\x07\nb: is no file"

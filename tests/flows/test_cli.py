@@ -49,7 +49,7 @@ def test_a_pickle_that_would_run_code_leaves_no_trace(uplift, tmp_path):
         (["ingest", "README.md", "absent.pkl"], "absent.pkl: no such file"),
         (["pipeline", "--source", "presets", "--source", "absent.pkl"], "presets: no motion file"),
         (["convert", "abc", "--set", "convert.window=0"], "convert.window"),
-        (["pipeline", "--preset", "best"], "no preset 'best'"),
+        (["pipeline", "--preset", "best"], "unknown preset 'best'"),
         (["pretrain", "abc"], "no finished windows folder"),
         (["evaluate", "abc", "--model", "models:/x@y"], "no finished windows folder"),
     ],

@@ -167,7 +167,9 @@ def test_baselines_of_windows_of_another_length_are_refused(outcome, parameters,
         if not stage.cached:
             stage.counts |= {"windows": {"train": 0, "val": 0, "test": 4}}
             write_short(Path(outcome["stages"]["convert"]["folder"]) / "test", stage.folder / "test")
-    with pytest.raises(InputError, match=r"windows of 27 frames, and those to score on have 5.*convert\.window=27"):
+    with pytest.raises(
+        InputError, match=r"windows of 27 frames, but the evaluation windows have 5.*convert\.window=27"
+    ):
         evaluate(str(stage.folder), outcome["stages"]["finetune"]["folder"], store=str(store), fit=parameters.baselines)
 
 

@@ -20,7 +20,7 @@ from flows.prefect_ui.artifacts import shown_if_it_fails
 from tasks.synthetic.motion import generate
 from tasks.tracking.runs import connect
 from tasks.viewer.data_page import DATA_PAGE
-from tasks.viewer.evaluation_viewer import PLAYING_PAGE
+from tasks.viewer.evaluation_viewer import VIEWER_FILE
 from tests.flows.conftest import TINY
 from tests.hostile_names import NAMES
 
@@ -113,7 +113,7 @@ def test_pages_show_the_names_and_have_no_tag_of_them(night):
     data = Page(text_of(outcome["mlflow_run"], DATA_PAGE))
     assert not {"script", "b", "a"} & set(data.tags)
     assert {printable(name) for name in NAMES} <= {*data.cells}
-    playing = text_of(client.get_run(outcome["mlflow_run"]).data.tags["uplift.evaluate.run"], PLAYING_PAGE)
+    playing = text_of(client.get_run(outcome["mlflow_run"]).data.tags["uplift.evaluate.run"], VIEWER_FILE)
     assert Page(playing).tags.count("script") == 2
     assert not any(char != "\n" and not char.isprintable() for char in playing)
 

@@ -24,11 +24,11 @@ from data_contracts.parameters import IngestParameters, PromoteParameters
 from model.data.loading import load_windows
 from model.network.lifting import lift
 from model.training.checkpoints import load_network
-from tasks.figures.durations import durations_of, last_nights
+from tasks.figures.durations import recent_pipeline_runs, stage_seconds
 from tasks.tracking.registry import logged_model_id
 from tasks.tracking.runs import connect, find_runs
 from tasks.viewer.data_page import DATA_PAGE
-from tasks.viewer.evaluation_viewer import PLAYING_PAGE
+from tasks.viewer.evaluation_viewer import VIEWER_FILE
 from tests.flows.artifacts import artifacts_of, shown_as
 from tests.flows.typed import convert, pipeline
 
@@ -155,9 +155,9 @@ def test_how_long_stages_took_is_told_for_every_night(outcome, parameters, store
     assert {name: first[f"seconds/{name}"] for name in STAGES} == {
         name: stage["seconds"] for name, stage in outcome["stages"].items()
     }
-    nights = last_nights(client, store, outcome["mlflow_run"])
-    assert 0.0 in {sum(durations_of(night).values()) for night in nights}  # all of it was cached
-    assert [night.info.start_time for night in nights] == sorted(night.info.start_time for night in nights)
+    runs = recent_pipeline_runs(client, store, outcome["mlflow_run"])
+    assert 0.0 in {sum(stage_seconds(run).values()) for run in runs}  # all of it was cached
+    assert [run.info.start_time for run in runs] == sorted(run.info.start_time for run in runs)
     shown = (store / "mlartifacts" / outcome["mlflow_run"] / "artifacts" / "durations.png").as_uri()
     assert any(f"]({shown})" in text for text in artifacts_of("pipeline-durations"))
 
@@ -180,7 +180,7 @@ def test_its_pages_are_kept_in_mlflow_and_linked_from_prefect(outcome, store):
     client = connect(store)
     scored = find_runs(client, outcome["stages"]["evaluate"]["digest"], store)[0].info.run_id
     for run, file, keys in (
-        (scored, PLAYING_PAGE, ("playing", "pipeline-playing")),
+        (scored, VIEWER_FILE, ("playing", "pipeline-playing")),
         (outcome["mlflow_run"], DATA_PAGE, ("pipeline-data",)),
     ):
         artifact = store / "mlartifacts" / run / "artifacts" / file

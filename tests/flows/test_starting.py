@@ -68,7 +68,7 @@ def test_the_day_of_a_run_is_that_of_its_schedule_in_utc():
 def test_a_night_goes_on_from_the_champion_to_the_byte(outcome, parameters, own_store):
     asked = {"parameters": parameters, "store": str(own_store), "start_from": "champion"}
     client = connect(own_store)
-    with pytest.raises(InputError, match="there is no pose-uplift@champion to start from"):
+    with pytest.raises(InputError, match="the registry contains no pose-uplift@champion to start from"):
         pipeline(**asked)
     client.set_registered_model_alias(MODEL_NAME, CHAMPION, str(outcome["model"]["version"]))
     night = pipeline(**asked)
@@ -88,7 +88,9 @@ def test_a_night_goes_on_from_the_champion_to_the_byte(outcome, parameters, own_
     assert behind.stage_digest == outcome["stages"]["finetune"]["digest"]
     assert pipeline(**asked)["cached"]
     longer = parameters.convert.model_copy(update={"window": 9, "stride": 9})
-    with pytest.raises(InputError, match=r"learned on windows of 27 frames, and these have 9: pass --set convert\.win"):
+    with pytest.raises(
+        InputError, match=r"trained on windows of 27 frames, but the data has 9: pass --set convert\.win"
+    ):
         pipeline(**asked | {"parameters": parameters.model_copy(update={"convert": longer})})
 
 

@@ -21,7 +21,7 @@ from data_contracts.errors import InputError, some
 from data_contracts.motion.motion import MOTION_FILE, read_motion
 from data_contracts.parameters import ExportFormat
 from tasks.lifting.exports.writing import write_exports
-from tasks.viewer.evaluation_viewer import PLAYING_PAGE
+from tasks.viewer.evaluation_viewer import VIEWER_FILE
 
 _PERSON = re.compile(r"person-\d+")
 _FILES = {f"motion.{form}" for form in ExportFormat}
@@ -59,7 +59,7 @@ def write_people(
     try:
         partial.mkdir(parents=True)
         people = [_write_person(folder, formats, partial, out, on_person) for folder in _people(lifted)]
-        shutil.copyfile(lifted / PLAYING_PAGE, partial / PLAYING_PAGE)
+        shutil.copyfile(lifted / VIEWER_FILE, partial / VIEWER_FILE)
         _put_in_place(partial, out)
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror})") from error
@@ -101,7 +101,7 @@ def _people(folder: Path) -> list[Path]:
 def _others(out: Path) -> list[str]:
     """Names of what is in a folder and is not an earlier lifting's; a page without people is none's."""
     people = _people(out)
-    own = {*people, out / PLAYING_PAGE} if people else set()
+    own = {*people, out / VIEWER_FILE} if people else set()
     around = [entry for entry in out.iterdir() if entry not in own and not _PARTIAL.fullmatch(entry.name)]
     within = [file for person in people for file in _entries(person) if file.name not in _FILES or file.is_dir()]
     return sorted(str(entry.relative_to(out)) for entry in around + within)
@@ -141,7 +141,7 @@ def _put_in_place(partial: Path, out: Path) -> None:
         _must_hold_no_other(out)  # it may have changed since
         new, before = sorted(partial.iterdir()), partial / "before"
         before.mkdir()
-        for entry in [out / PLAYING_PAGE, *_people(out)]:  # who looks meanwhile sees no page without people
+        for entry in [out / VIEWER_FILE, *_people(out)]:  # who looks meanwhile sees no page without people
             with suppress(FileNotFoundError):
                 entry.rename(before / entry.name)
         for entry in new:

@@ -9,7 +9,7 @@ from model.scoring.intervals import clip_means, difference, estimate, estimates,
 
 
 def table(people=6, clips=4, windows=5, of_people=5.0, seed=0):
-    """An error table: every person has an own level of error, every window a noise."""
+    """Return an error table with one level of error per subject and noise per window."""
     random = np.random.default_rng(seed)
     person = np.repeat(np.arange(people), clips * windows)
     count = len(person)
@@ -31,23 +31,23 @@ def table(people=6, clips=4, windows=5, of_people=5.0, seed=0):
     )
 
 
-def test_values_are_weighted_means_and_intervals_hold_them():
+def test_values_are_weighted_means_within_their_intervals():
     errors = table()
     scores = estimates(errors)
     assert scores.mpjpe_mm.value == pytest.approx(np.average(errors["mpjpe_mm"], weights=errors["weight"]))
     assert scores.mpjve_mm.value == pytest.approx(np.average(errors["mpjve_mm"], weights=errors["pair_weight"]))
-    assert scores.accel_mm.value == 0  # no three frames stand together
+    assert scores.accel_mm.value == 0  # no window has three consecutive frames
     for name in set(METRICS) - {"accel_mm"}:
-        found = getattr(scores, name)
-        assert (found.over, found.units, found.windows) == ("people", 6, len(errors))
-        assert found.low < found.value < found.high
+        score = getattr(scores, name)
+        assert (score.over, score.units, score.windows) == ("people", 6, len(errors))
+        assert score.low < score.value < score.high
     assert scores.per_joint_mm["head"] == scores.mpjpe_mm
     assert list(scores.per_yaw_mm) == ["000-045", "045-090", "315-360"]
 
 
-def test_the_resampling_is_that_of_a_loop_over_people():
+def test_the_interval_equals_that_of_a_loop_over_subjects():
     errors, people = table(), [f"person {number}" for number in range(6)]
-    found = estimate(errors, ["mpjpe_mm"], Resampling(resamples=20000))["mpjpe_mm"]
+    score = estimate(errors, ["mpjpe_mm"], Resampling(resamples=20000))["mpjpe_mm"]
     random, means = np.random.default_rng(1), []
     by_person = dict(iter(errors.groupby("group")))
     for _ in range(3000):
@@ -55,11 +55,11 @@ def test_the_resampling_is_that_of_a_loop_over_people():
         means.append(np.average(drawn["mpjpe_mm"], weights=drawn["weight"]))
     tail = 0.00243  # the normal distribution at Student's 2.571, of 5 degrees of freedom, times (6 / 5) ** 0.5
     low, high = np.quantile(means, (tail, 1 - tail))
-    assert (found.low, found.high) == pytest.approx((low, high), abs=1.0)
-    assert found == estimate(errors, ["mpjpe_mm"], Resampling(resamples=20000))["mpjpe_mm"]  # seeded
+    assert (score.low, score.high) == pytest.approx((low, high), abs=1.0)
+    assert score == estimate(errors, ["mpjpe_mm"], Resampling(resamples=20000))["mpjpe_mm"]  # seeded
 
 
-def test_fewer_than_five_people_are_resampled_by_clip_and_it_is_said():
+def test_intervals_are_over_clips_below_five_subjects():
     few = estimates(table(people=4))
     assert (few.mpjpe_mm.over, few.mpjpe_mm.units) == ("clips", 16)
     many = estimates(table(people=6))
@@ -74,48 +74,48 @@ def test_one_clip_has_no_interval():
     assert alone.mpjpe_mm.value > 0
 
 
-def test_intervals_hold_the_truth_as_often_as_they_say():
-    held = []
+def test_95_percent_intervals_contain_the_truth_in_about_95_percent():
+    contained = []
     for seed in range(300):
-        found = estimate(table(people=8, clips=1, windows=2, seed=seed), ["mpjpe_mm"], Resampling(resamples=1000))
-        held.append(found["mpjpe_mm"].low <= 50 <= found["mpjpe_mm"].high)
-    assert 0.9 < np.mean(held) < 0.985  # the plain percentile interval holds it in 87 %
+        score = estimate(table(people=8, clips=1, windows=2, seed=seed), ["mpjpe_mm"], Resampling(resamples=1000))
+        contained.append(score["mpjpe_mm"].low <= 50 <= score["mpjpe_mm"].high)
+    assert 0.9 < np.mean(contained) < 0.985  # the plain percentile interval contains it in 87 %
 
 
-def test_a_difference_on_the_same_windows_is_far_more_certain_than_the_scores_are():
+def test_a_paired_difference_has_a_much_smaller_interval_than_the_scores():
     first = table(of_people=20)
     second = first.assign(**{name: first[name] - 2 for name in SCORE_COLUMNS}).sample(frac=1, random_state=0)
-    lower = estimates(difference(second, than=first))
+    lower = estimates(difference(second, reference=first))
     assert lower.mpjpe_mm.interval == pytest.approx((-2, -2))
     assert lower.per_group_mm["person 3"].value == pytest.approx(-2)
     low, high = estimates(first).mpjpe_mm.interval
     assert high - low > 10
 
 
-def test_other_windows_have_no_difference():
+def test_a_difference_over_other_windows_is_rejected():
     errors = table()
     for other in (table(people=5), errors.assign(weight=errors["weight"] * 2), errors.assign(yaw_deg=1.0)):
         with pytest.raises(InputError, match="same windows"):
-            difference(errors, than=other)
+            difference(errors, reference=other)
 
 
-def test_many_clips_are_drawn_in_parts_with_bounded_memory(monkeypatch):
+def test_resampling_in_chunks_gives_the_same_interval(monkeypatch):
     errors = table(people=3, clips=10)
-    monkeypatch.setattr("model.scoring.intervals._DRAWN_AT_ONCE", 30 * 100)
-    found = estimate(errors, ["mpjpe_mm"])["mpjpe_mm"]
+    monkeypatch.setattr("model.scoring.intervals._MAX_DRAWS", 30 * 100)
+    score = estimate(errors, ["mpjpe_mm"])["mpjpe_mm"]
     monkeypatch.undo()
     whole = estimate(errors, ["mpjpe_mm"])["mpjpe_mm"]
-    assert found.interval == pytest.approx(whole.interval, rel=0.01)
+    assert score.interval == pytest.approx(whole.interval, rel=0.01)
 
 
-def test_with_equal_weights_the_interval_of_student_is_that_of_the_subjects_means():
+def test_with_equal_weights_students_interval_is_that_of_the_subject_means():
     errors = table().assign(weight=9.0)
     means = errors.groupby("group")["mpjpe_mm"].mean()
     expected = stats.t.interval(0.95, len(means) - 1, means.mean(), stats.sem(means))
     assert students_interval(errors, "mpjpe_mm", 0.95).interval == pytest.approx(expected)
 
 
-def test_means_of_clips_give_the_interval_of_their_windows():
+def test_clip_means_give_the_same_interval_as_windows():
     errors = table()
     assert students_interval(clip_means(errors), "head_mm", 0.9).interval == pytest.approx(
         students_interval(errors, "head_mm", 0.9).interval
@@ -135,6 +135,6 @@ def test_students_interval_contains_the_truth_although_the_subjects_have_unequal
     random, inside = np.random.default_rng(0), 0
     for _ in range(1000):
         subjects = {"group": np.arange(6), "clip_id": np.arange(6), "weight": [1, 1, 2, 10, 20, 30]}
-        found = students_interval(pd.DataFrame(subjects | {"mpjpe_mm": random.normal(size=6)}), "mpjpe_mm", 0.95)
-        inside += found.low < 0 < found.high
+        score = students_interval(pd.DataFrame(subjects | {"mpjpe_mm": random.normal(size=6)}), "mpjpe_mm", 0.95)
+        inside += score.low < 0 < score.high
     assert inside >= 930

@@ -1,4 +1,4 @@
-"""Models are compared by what the store knows of them, on the same windows or not at all."""
+"""Tests of comparing models by their reports in the store."""
 
 import json
 import time
@@ -21,7 +21,7 @@ from tasks.evaluate.compare import compare, find_reports
 
 
 def table(better_mm=0.0, people=6):
-    """Errors of people who differ widely, all by `better_mm` lower, the last person's higher instead."""
+    """Return errors of subjects who differ widely: `better_mm` lower, but higher for the last subject."""
     random = np.random.default_rng(0)
     person = np.repeat(np.arange(people), 40)
     error = 60 + 15 * random.normal(size=people)[person] + random.normal(size=len(person))
@@ -43,7 +43,7 @@ def table(better_mm=0.0, people=6):
 
 
 def write_report(store, checkpoint, errors, windows="w" * 16, flip=True):
-    """An evaluate stage's folder of a model with that checkpoint."""
+    """Write the folder of an evaluate stage for a model with that checkpoint."""
     inputs = {"windows": windows, "checkpoint": checkpoint, "baselines": "b"}
     scores = MethodScores(**dict(estimates(errors, Resampling(resamples=100))), pck_curve=())
     with open_stage(store, Identity("reports", "evaluate", EvaluateParameters(flip=flip), inputs)) as stage:
@@ -71,59 +71,59 @@ def write_run(store, name):
     return stage.folder
 
 
-def test_a_small_difference_shared_by_people_is_certain_and_one_of_few_people_is_not(tmp_path):
+def test_a_small_difference_is_certain_only_if_all_subjects_share_it(tmp_path):
     first = write_report(tmp_path, "first", table())
     second = write_report(tmp_path, "second", table().assign(mpjpe_mm=lambda errors: errors["mpjpe_mm"] - 0.3))
     third = write_report(tmp_path, "third", table(better_mm=2))
-    beside = compare(tmp_path, [first.name, second.name, str(third)])
-    one, two, three = beside.models
+    comparison = compare(tmp_path, [first.name, second.name, str(third)])
+    one, two, three = comparison.models
     assert one.difference is None
     assert two.difference.mpjpe_mm.value == pytest.approx(-0.3, abs=1e-3)
     assert (two.difference.mpjpe_mm.over, two.difference.mpjpe_mm.units) == ("people", 6)
     assert verdict("mpjpe_mm", two.difference.mpjpe_mm) == "better"
     low, high = one.scores.mpjpe_mm.interval
-    assert low < two.scores.mpjpe_mm.value < high  # each on its own, they cannot be told apart
+    assert low < two.scores.mpjpe_mm.value < high  # the intervals of the two models overlap
     assert two.scores.mpjpe_mm.value - one.scores.mpjpe_mm.value == pytest.approx(
         two.difference.mpjpe_mm.value, abs=1e-3
     )
     assert verdict("mpjpe_mm", three.difference.mpjpe_mm) == "not certain"
     assert verdict("mpjpe_mm", three.difference.per_group_mm["P5"]) == "worse"
     assert three.difference.per_group_mm["P5"].value == pytest.approx(2, abs=0.01)
-    assert verdict("pck_150", two.difference.mpjpe_mm) == "worse"  # of a share, more is better
+    assert verdict("pck_150", two.difference.mpjpe_mm) == "worse"  # for a share, more is better
 
 
-def test_a_run_stands_for_the_latest_report_of_its_weights_on_windows_that_all_were_scored_on(tmp_path):
+def test_a_run_is_compared_by_its_latest_report_on_shared_windows(tmp_path):
     runs = [write_run(tmp_path, name) for name in ("one", "two")]
     first, second = (read_manifest(run)["files"][CHECKPOINT_FILE] for run in runs)
     shared = [write_report(tmp_path, first, table()), write_report(tmp_path, second, table())]
-    time.sleep(1.1)  # manifests tell time in seconds
+    time.sleep(1.1)  # manifests have a time resolution of one second
     latest = write_report(tmp_path, first, table(), windows="z" * 16)
     assert find_reports(tmp_path, [run.name for run in runs]) == shared
     assert find_reports(tmp_path, [str(runs[0] / CHECKPOINT_FILE), shared[1].name]) == shared
     assert find_reports(tmp_path, [str(runs[0]), runs[0].name]) == [latest, latest]
 
 
-def test_scores_on_other_windows_are_refused_with_what_would_make_them_comparable(tmp_path):
+def test_the_error_for_different_windows_has_the_command_that_adds_a_report(tmp_path):
     first = write_report(tmp_path, "first", table(), windows="a" * 16)
     second = write_report(tmp_path, "second", table(), windows="b" * 16)
-    with pytest.raises(InputError) as refusal:
+    with pytest.raises(InputError) as raised:
         compare(tmp_path, [first.name, second.name])
-    said = str(refusal.value)
-    assert f"{first.name} on {'a' * 16} (test); {second.name} on {'b' * 16} (test)" in said
-    assert f"uplift evaluate {'a' * 16} --model models:/m-second --set evaluate.split=test" in said
+    message = str(raised.value)
+    assert f"{first.name} on {'a' * 16} (test); {second.name} on {'b' * 16} (test)" in message
+    assert f"uplift evaluate {'a' * 16} --model models:/m-second --set evaluate.split=test" in message
 
 
-def test_what_cannot_be_compared_is_refused(tmp_path):
+def test_references_without_a_report_are_rejected(tmp_path):
     run, report = write_run(tmp_path, "one"), write_report(tmp_path, "first", table())
-    with pytest.raises(InputError, match="two models or more"):
+    with pytest.raises(InputError, match="at least two models"):
         compare(tmp_path, [report.name])
-    with pytest.raises(InputError, match=rf"no report of it: uplift evaluate WINDOWS --model {run.name}"):
+    with pytest.raises(InputError, match=rf"no report of this model; run uplift evaluate WINDOWS --model {run.name}"):
         compare(tmp_path, [report.name, run.name])
     with pytest.raises(InputError, match="no finished stage folder"):
         compare(tmp_path, [report.name, "abc"])
 
 
-def test_mlflow_is_asked_for_a_run_it_knows_and_one_it_does_not(empty_store):
+def test_mlflow_run_ids_of_stages_and_pipelines_are_accepted(empty_store):
     from tasks.tracking.runs import DIGEST_TAG, connect
 
     report = write_report(empty_store, "first", table())
@@ -132,20 +132,20 @@ def test_mlflow_is_asked_for_a_run_it_knows_and_one_it_does_not(empty_store):
     stage = client.create_run(experiment, tags={DIGEST_TAG: report.name}).info.run_id
     pipeline = client.create_run(experiment, tags={DIGEST_TAG: "p", "uplift.evaluate.digest": report.name}).info.run_id
     assert find_reports(empty_store, [stage, pipeline]) == [report, report]
-    with pytest.raises(InputError, match="MLflow has no such run"):
+    with pytest.raises(InputError, match="MLflow does not contain this run"):
         find_reports(empty_store, [stage, "0" * 32])
 
 
-def test_a_person_reads_scores_differences_and_where_they_lie(tmp_path, capsys):
+def test_the_tables_show_scores_differences_and_the_worst_subjects_first(tmp_path, capsys):
     names = [write_report(tmp_path, "first", table()).name, write_report(tmp_path, "third", table(better_mm=2)).name]
-    beside = compare(tmp_path, names)
-    Console(width=160, markup=False).print(*comparison_tables(beside))
-    shown = capsys.readouterr().out
-    assert "240 windows of wwwwwwwwwwwwwwww, split test" in shown
-    assert "95% interval over 6 people" in shown
-    assert "not certain" in shown
-    assert "person P5" in shown
-    assert shown.index("person P5") < shown.index("person P0")  # the worst first
+    comparison = compare(tmp_path, names)
+    Console(width=160, markup=False).print(*comparison_tables(comparison))
+    printed = capsys.readouterr().out
+    assert "240 windows of wwwwwwwwwwwwwwww, split test" in printed
+    assert "95% interval over 6 people" in printed
+    assert "not certain" in printed
+    assert "person P5" in printed
+    assert printed.index("person P5") < printed.index("person P0")  # the worst first
     assert (
-        json.loads(json.dumps(beside.model_dump(mode="json")))["models"][1]["difference"]["mpjpe_mm"]["units"] == 6
+        json.loads(json.dumps(comparison.model_dump(mode="json")))["models"][1]["difference"]["mpjpe_mm"]["units"] == 6
     )

@@ -1,4 +1,4 @@
-"""Names of users in figures: shown as they are, and no failure."""
+"""Tests of user names in figures: every name is drawn unchanged."""
 
 import io
 
@@ -22,7 +22,7 @@ def drawn(figure: Figure, kind: str) -> bytes:
 
 @pytest.mark.filterwarnings("ignore:Glyph")  # the font has no Chinese
 @pytest.mark.parametrize("kind", ["png", "svg"])
-def test_actions_and_people_have_the_names_of_the_file(kind):
+def test_bars_have_the_names_of_actions_and_subjects(kind):
     named = {name: estimate(place) for place, name in enumerate(reversed(NAMES))}
     scores = report().model.model_copy(update={"per_action_mm": named, "per_group_mm": named})
     figure = error_bars(Report.model_construct(**{**dict(report()), "model": scores, "mlp": scores}))
@@ -33,14 +33,14 @@ def test_actions_and_people_have_the_names_of_the_file(kind):
 
 
 @pytest.mark.filterwarnings("ignore:Glyph")
-def test_titles_of_lifted_poses_have_the_names_of_the_file():
+def test_titles_of_lifted_poses_are_the_actions():
     poses = np.random.default_rng(0).normal(size=(len(NAMES), 17, 3))
     figure = lifted_sheet(poses, poses, poses, NAMES)
     assert drawn(figure, "png")
     assert [ax.get_title() for ax in figure.axes[: len(NAMES)]] == [printable(name)[:24] for name in NAMES]
 
 
-def test_text_between_dollars_is_no_mathematics():
+def test_dollar_signs_do_not_start_a_formula():
     figure = Figure()
     title = figure.subplots().set_title("$x^{2$")
     assert not title.get_parse_math()

@@ -15,7 +15,7 @@ from data_contracts.report import (
     Robustness,
 )
 from data_contracts.skeleton import JOINTS
-from tasks.figures.scores import MOST_BARS, error_bars, joint_skeletons, pck_curves
+from tasks.figures.scores import MAX_BARS, error_bars, joint_skeletons, pck_curves
 from tasks.tracking.scores import all_scores, model_scores
 
 
@@ -73,6 +73,6 @@ def test_figures_show_all_methods_joints_and_the_worst_actions(bound):
     assert [[text.get_text() for text in ax.texts] for ax in skeletons] == [[f"{n}" for n in range(17)]] * len(METHODS)
     actions, people = error_bars(shown).axes
     labels = [label.get_text() for label in actions.get_yticklabels()]
-    assert labels == [f"action {39 - place}" for place in range(MOST_BARS)]
+    assert labels == [f"action {39 - place}" for place in range(MAX_BARS)]
     assert actions.get_title() == "by action (30 worst of 40)"
-    assert people.get_title() == "by person (1)"
+    assert people.get_title() == "by subject (1)"

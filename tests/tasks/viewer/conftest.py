@@ -1,4 +1,4 @@
-"""A browser for the pages, where there is one."""
+"""Fixtures that open pages in Chromium; their tests are skipped without a browser."""
 
 from collections.abc import Iterator
 

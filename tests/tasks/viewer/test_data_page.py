@@ -1,4 +1,4 @@
-"""The page of a night's clips: what is new beside the champion's, and what moved."""
+"""Tests of the page that compares clips with those of the champion."""
 
 import html
 import re
@@ -24,7 +24,7 @@ PEOPLE = 12
 
 
 def write_clips(folder, walking, people, action="walking", taller=1.0, quarantined=1):
-    """Clips of some people, ten each, of growing length and height; returns the manifest's part that is read."""
+    """Write ten clips per subject, of growing length and height; return the part of the manifest that is read."""
     clips = [
         Clip(10 * person + n, f"{person}-{n}", f"p{person:02}", action if n else "running", 60.0, poses)
         for person in people
@@ -48,15 +48,15 @@ def clip_set(walking, tmp_path):
 
 
 def cells(page, first):
-    """What stands in the row of a table that begins with `first`."""
+    """Return the other cells of the table row that starts with `first`."""
     row = re.search(rf"<tr><td>{re.escape(first)}</td>(.*?)</tr>", page).group(1)
     return re.findall(r"<td>(.*?)</td>", row)
 
 
-def test_what_is_new_and_what_is_gone_is_counted(clip_set):
+def test_new_and_removed_subjects_clips_and_actions_are_counted(clip_set):
     before, now = clip_set("before", range(PEOPLE)), clip_set("now", range(2, PEOPLE + 1), action="jumping<b>")
-    page = data_page(now, before, "beside", drifts(before, now))
-    assert cells(page, "people") == ["11", "12", "1", "2"]
+    page = data_page(now, before, "reference", drifts(before, now))
+    assert cells(page, "subjects") == ["11", "12", "1", "2"]
     assert cells(page, "clips") == ["110", "120", "10", "20"]
     assert cells(page, "actions") == ["2", "2", "1", "1"]
     hours = [float(cell) for cell in cells(page, "hours")]
@@ -64,53 +64,55 @@ def test_what_is_new_and_what_is_gone_is_counted(clip_set):
     assert cells(page, "quarantined")[:2] == ["1 of 111, 0.9%", "1 of 121, 0.8%"]
     assert cells(page, "p12")[-1] == "new"
     assert cells(page, "p03")[0] == "CMU"
-    assert "Gone since the champion's: p00, p01." in page
+    assert "Only in the champion's clips: p00, p01." in page
     assert cells(page, "jumping&lt;b&gt;")[-1] == "new"
     assert "<b>" not in page
 
 
-def test_a_distribution_that_moved_is_warned_of_with_statistic_and_bound(clip_set):
+def test_the_warning_for_a_moved_distribution_has_statistic_and_bound(clip_set):
     before, taller = clip_set("before", range(PEOPLE)), clip_set("now", range(PEOPLE), taller=1.3, action="falling")
-    found = drifts(before, taller)
-    page = data_page(taller, before, "beside", found)
-    assert {one.what for one in found if one.moved} >= {"stature of people, m", "actions of clips"}
-    assert not next(one for one in found if one.what == "length of clips, s").moved
-    line = "stature of people, m: moved since the champion's clips: Kolmogorov-Smirnov distance 1.000, bound 0.7"
-    assert line in html.unescape(page)
-    assert page.count('class="moved"') == sum(one.moved for one in found)
+    results = drifts(before, taller)
+    page = data_page(taller, before, "reference", results)
+    assert {drift.name for drift in results if drift.moved} >= {"stature of subjects, m", "actions of clips"}
+    assert not next(drift for drift in results if drift.name == "length of clips, s").moved
+    line = (
+        "stature of subjects, m: the distribution moved since the champion's clips: Kolmogorov-Smirnov distance 1.000"
+    )
+    assert f"{line}, bound 0.7" in html.unescape(page)
+    assert page.count('class="moved"') == sum(drift.moved for drift in results)
 
 
-def test_the_same_clips_have_nothing_new(clip_set):
+def test_equal_clips_have_no_new_clips_and_no_drift(clip_set):
     before = clip_set("before", range(PEOPLE))
-    page = data_page(replace(before, digest="now"), before, "beside", drifts(before, before))
+    page = data_page(replace(before, digest="now"), before, "reference", drifts(before, before))
     assert cells(page, "clips") == ["120", "120", "0", "0"]
     assert 'class="moved"' not in page
-    assert "Gone" not in page
+    assert "Only in" not in page
 
 
-def test_without_a_champion_it_says_what_the_clips_are(clip_set):
+def test_without_a_champion_the_page_describes_the_clips_alone(clip_set):
     page = data_page(clip_set("now", range(3)), None, "There is no champion", [])
     assert "There is no champion" in page
-    assert cells(page, "people") == ["3"]
+    assert cells(page, "subjects") == ["3"]
     assert "<svg" in page
-    assert "the champion's</th>" not in page
-    for asking in ("<script", "src=", "url(http", "@import"):
-        assert asking not in page
+    assert "champion</th>" not in page
+    for request in ("<script", "src=", "url(http", "@import"):
+        assert request not in page
 
 
-def test_people_and_actions_beyond_the_first_are_counted(clip_set):
+def test_subjects_beyond_the_table_are_counted(clip_set):
     page = data_page(clip_set("now", range(33)), None, "", [])
-    assert "and 3 more people" in page
+    assert "and 3 more subjects" in page
 
 
 @pytest.fixture
 def champion(empty_store, walking):
-    """A version of the model that is champion, and the store's clips and windows that it was made from."""
+    """Register a champion; return the clips and windows that it was trained on."""
     client: MlflowClient = connect(empty_store)
     with open_stage(empty_store, Identity("clips", "ingest", IngestParameters(), {"source": "a"})) as clips:
-        made = write_clips(clips.folder, walking, range(PEOPLE))
-        clips.counts |= made["counts"]
-        clips.statistics |= made["statistics"]
+        manifest = write_clips(clips.folder, walking, range(PEOPLE))
+        clips.counts |= manifest["counts"]
+        clips.statistics |= manifest["statistics"]
     with open_stage(
         empty_store, Identity("windows", "convert", ConvertParameters(), {"clips": clips.digest})
     ) as windows:
@@ -122,7 +124,7 @@ def champion(empty_store, walking):
 
 
 def logged(store, clips):
-    """Page, tags and warnings that a run gets."""
+    """Log the page to a run; return the page file, the tags and the warnings."""
     with open_stage(store, Identity("clips", "ingest", IngestParameters(), {"source": "b"})) as stage:
         with track_stage(store, stage, None) as tracked:
             warnings = log_data_page(store, tracked, clips)
@@ -131,18 +133,18 @@ def logged(store, clips):
     return MlflowClient().download_artifacts(tracked.run_id, DATA_PAGE), tags, warnings
 
 
-def test_the_run_keeps_the_page_beside_the_champions_clips(champion, empty_store, clip_set):
+def test_the_run_has_the_page_and_a_tag_of_the_moved_distributions(champion, empty_store, clip_set):
     file, tags, warnings = logged(empty_store, clip_set("now", range(PEOPLE), taller=1.3))
     text = Path(file).read_text(encoding="utf-8")
-    assert f"Beside clips {champion[0].digest}, those of pose-uplift version 1, the champion." in text
+    assert f"Compared with clips {champion[0].digest} of pose-uplift version 1, the champion." in text
     assert len(warnings) == text.count('class="moved"') > 0
-    assert "stature of people, m" in tags["uplift.data.moved"]
+    assert "stature of subjects, m" in tags["uplift.data.moved"]
 
 
-def test_a_champion_whose_clips_are_gone_is_said_to_be_so(champion, empty_store, clip_set):
+def test_the_page_reports_that_the_champions_clips_are_missing(champion, empty_store, clip_set):
     (champion[1].folder / "manifest.json").unlink()
     file, tags, warnings = logged(empty_store, clip_set("now", range(3)))
     text = Path(file).read_text(encoding="utf-8")
-    assert "cannot be compared with: " in text
+    assert "cannot be read, so the clips are not compared: " in text
     assert champion[1].digest in text
     assert (tags["uplift.data.moved"], warnings) == ("nothing", [])

@@ -1,4 +1,4 @@
-"""The playing page: what it holds, and, where there is a browser, that it plays."""
+"""Tests of the viewer: its data and, if there is a browser, its controls."""
 
 import base64
 import html
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from docs.chromium import open_frame
-from tasks.viewer.evaluation_viewer import Scene, Track, playing_page
+from tasks.viewer.evaluation_viewer import Scene, Track, viewer_html
 
 FRAMES = 40
 
@@ -41,67 +41,67 @@ def unpacked(packed, *shape):
     return np.where(values == -32768, np.nan, values * packed["step"])
 
 
-def test_what_a_track_holds_comes_back_to_half_a_millimetre_with_z_up(walking):
-    given = scene(walking)
-    track = motion_of(playing_page("clips", [given]))[0]["tracks"][0]
-    truth = given.tracks[0].poses["truth"]
-    found = unpacked(track["poses"]["truth"], FRAMES, 17, 3)
-    np.testing.assert_allclose(found[..., 2], -truth[..., 1], atol=5.1e-4)
-    np.testing.assert_allclose(found[..., 1], truth[..., 2], atol=5.1e-4)
+def test_a_track_is_encoded_to_half_a_millimetre_with_z_up(walking):
+    original = scene(walking)
+    track = motion_of(viewer_html("clips", [original]))[0]["tracks"][0]
+    truth = original.tracks[0].poses["truth"]
+    decoded = unpacked(track["poses"]["truth"], FRAMES, 17, 3)
+    np.testing.assert_allclose(decoded[..., 2], -truth[..., 1], atol=5.1e-4)
+    np.testing.assert_allclose(decoded[..., 1], truth[..., 2], atol=5.1e-4)
     image = unpacked(track["pose_2d"], FRAMES, 17, 2)
-    np.testing.assert_allclose(image, given.tracks[0].pose_2d, atol=np.ptp(image) / 2**15)
-    np.testing.assert_allclose(unpacked(track["error_mm"], FRAMES), given.tracks[0].error_mm, atol=0.051)
+    np.testing.assert_allclose(image, original.tracks[0].pose_2d, atol=np.ptp(image) / 2**15)
+    np.testing.assert_allclose(unpacked(track["error_mm"], FRAMES), original.tracks[0].error_mm, atol=0.051)
 
 
-def test_poses_of_the_world_stay_as_they_are_and_what_is_missing_stays_missing(walking):
+def test_world_poses_are_unchanged_and_missing_joints_stay_missing(walking):
     pose = walking[:FRAMES].copy()
     pose[3, 5] = np.nan
     lifted = Scene("lifted", "a video", 30.0, [Track("a", pose[..., :2], {"lifted": pose})], axes="world")
-    track = motion_of(playing_page("motion", [lifted]))[0]["tracks"][0]
-    found = unpacked(track["poses"]["lifted"], FRAMES, 17, 3)
-    np.testing.assert_allclose(found, pose, atol=5.1e-4)
-    assert np.isnan(found[3, 5]).all()
-    assert np.isfinite(found[4]).all()
+    track = motion_of(viewer_html("motion", [lifted]))[0]["tracks"][0]
+    decoded = unpacked(track["poses"]["lifted"], FRAMES, 17, 3)
+    np.testing.assert_allclose(decoded, pose, atol=5.1e-4)
+    assert np.isnan(decoded[3, 5]).all()
+    assert np.isfinite(decoded[4]).all()
     assert track["error_mm"] is None
 
 
-def test_motion_that_reaches_far_is_kept_more_coarsely(walking):
+def test_motion_that_reaches_far_is_encoded_with_a_larger_step(walking):
     pose = walking[:FRAMES] + np.linspace(0, 100, FRAMES, dtype=np.float32)[:, None, None]
     lifted = Scene("lifted", "", 30.0, [Track("a", pose[..., :2], {"lifted": pose})], axes="world")
-    packed = motion_of(playing_page("motion", [lifted]))[0]["tracks"][0]["poses"]["lifted"]
+    packed = motion_of(viewer_html("motion", [lifted]))[0]["tracks"][0]["poses"]["lifted"]
     np.testing.assert_allclose(unpacked(packed, FRAMES, 17, 3), pose, atol=2e-3)
 
 
-def test_names_cannot_end_the_script_that_holds_them(walking):
+def test_a_name_cannot_end_the_script_element(walking):
     named = scene(walking, name="<!--<script></script><script>alert(1)</script>")
-    page = playing_page("<b>&{{motion}}", [named])
+    page = viewer_html("<b>&{{motion}}", [named])
     assert page.count("</script>") == 2
     assert motion_of(page)[0]["name"] == named.name
     assert html.escape("<b>&{{motion}}") in page
 
 
-def test_ten_seconds_of_three_clips_are_less_than_two_megabytes_and_ask_for_nothing():
+def test_ten_seconds_of_three_clips_take_less_than_two_megabytes_and_send_no_request():
     pose = np.random.default_rng(0).normal(size=(1200, 17, 3))
     track = Track("a", pose[..., :2], {"prediction": pose, "truth": pose}, pose[:, 0, 0] ** 2)
-    page = playing_page("clips", [Scene(name, "", 120.0, [track]) for name in ("worst", "median", "best")])
+    page = viewer_html("clips", [Scene(name, "", 120.0, [track]) for name in ("worst", "median", "best")])
     assert len(page.encode()) < 2_000_000
     assert "default-src 'none'" in page
-    for asking in ("http:", "https:", "src=", "fetch(", "import(", "localStorage", "sessionStorage", "cookie"):
-        assert asking not in page
+    for request in ("http:", "https:", "src=", "fetch(", "import(", "localStorage", "sessionStorage", "cookie"):
+        assert request not in page
 
 
-def test_arrays_of_other_lengths_are_refused_by_name(walking):
+def test_the_error_for_a_wrong_shape_names_the_track(walking):
     good = scene(walking).tracks[0]
     short = Track("short", good.pose_2d, {"truth": good.poses["truth"][:-1]})
-    with pytest.raises(ValueError, match=r"track short: truth has shape \(39, 17, 3\), and \(40, 17, 3\)"):
-        playing_page("clips", [Scene("a", "", 30.0, [short])])
+    with pytest.raises(ValueError, match=r"track short: truth has shape \(39, 17, 3\); expected \(40, 17, 3\)"):
+        viewer_html("clips", [Scene("a", "", 30.0, [short])])
 
 
 @pytest.fixture
 def opened(page, walking, tmp_path):
-    """The page of two scenes, the second of two people, paused at its first frame."""
+    """Open a viewer with two scenes, the second with two subjects, and pause it at the first frame."""
     file = tmp_path / "playing.html"
-    file.write_text(playing_page("clips", [scene(walking), scene(walking, "best", people=2)]), encoding="utf-8")
+    file.write_text(viewer_html("clips", [scene(walking), scene(walking, "best", people=2)]), encoding="utf-8")
     page.open(file)
     page.press(" ")
     page.press("Home")
@@ -114,7 +114,7 @@ def frame(page):
 
 
 def drawn(page, canvas):
-    """How many pixels of a canvas are blue, and how many red."""
+    """Return the numbers of blue and of red pixels of a canvas."""
     page.run("new Promise(requestAnimationFrame)")
     return page.run(
         f"""(() => {{
@@ -127,7 +127,7 @@ def drawn(page, canvas):
     )
 
 
-def test_it_plays_pauses_and_is_scrubbed(opened):
+def test_the_viewer_plays_pauses_and_scrubs(opened):
     assert frame(opened) == 1
     opened.press("ArrowRight")
     opened.press("ArrowRight", modifiers=8)
@@ -148,7 +148,7 @@ def test_it_plays_pauses_and_is_scrubbed(opened):
     assert not opened.errors
 
 
-def test_left_and_right_are_drawn_and_the_skeleton_turns(opened):
+def test_left_and_right_have_colours_and_the_skeleton_rotates(opened):
     blue, red = drawn(opened, "view2d")
     assert blue > 100
     assert red > 100
@@ -162,13 +162,13 @@ def test_left_and_right_are_drawn_and_the_skeleton_turns(opened):
     assert drawn(opened, "view3d") == before
     opened.press("o")
     assert drawn(opened, "view3d") != before
-    assert opened.run("find('apart').getAttribute('aria-pressed')") == "true"
+    assert opened.run("find('side').getAttribute('aria-pressed')") == "true"
     opened.run("find('poses').querySelectorAll('input').forEach((box) => box.click())")
     assert drawn(opened, "view3d") == [0, 0]
     assert not opened.errors
 
 
-def test_several_people_play_together(opened):
+def test_several_subjects_play_together(opened):
     before = drawn(opened, "view2d")
     opened.press("2")
     opened.run("pause(); go(25)")
@@ -181,10 +181,10 @@ def test_several_people_play_together(opened):
     assert not opened.errors
 
 
-def test_it_opens_where_mlflow_shows_it(page, browser_address, walking, tmp_path):
-    """In an iframe that may run scripts, from a blob, without an origin of its own; and nothing is asked for."""
+def test_the_viewer_runs_in_an_iframe_like_that_of_mlflow(page, browser_address, walking, tmp_path):
+    """Run in a sandboxed iframe from a blob URL, without an origin, and send no request."""
     viewer = tmp_path / "viewer.html"
-    text = json.dumps(playing_page("clips", [scene(walking)])).replace("</", "<\\/")
+    text = json.dumps(viewer_html("clips", [scene(walking)])).replace("</", "<\\/")
     viewer.write_text(
         f"""<body style="margin:0"><iframe sandbox="allow-scripts" width=1200 height=740 style="border:0"></iframe>
         <script>document.querySelector("iframe").src = URL.createObjectURL(new Blob([{text}], {{type: "text/html"}}));
