@@ -14,7 +14,7 @@ from data_contracts.errors import some
 from data_contracts.parameters import PipelineParameters
 from data_contracts.report import StageResult, read_report
 from data_contracts.sources import MotionFile
-from data_contracts.store import identities
+from data_contracts.store import stage_keys
 from data_contracts.store.checking import verify_input
 from data_contracts.store.folders import CHECKPOINT_FILE
 from data_contracts.store.manifests import read_manifest
@@ -46,8 +46,8 @@ def open_pipeline(
     day
         Whose seeds the parameters have.
     """
-    identity = identities.pipeline(files, parameters, start.checkpoint if start else None)
-    with track_pipeline(store, identity) as tracked:
+    key = stage_keys.pipeline(files, parameters, start.checkpoint if start else None)
+    with track_pipeline(store, key) as tracked:
         told = {"uplift.start_from": start and start.uri, "uplift.fresh": day and day.isoformat()}
         tracked.set_tags({"uplift.source": some([str(file.path) for file in files])})
         tracked.set_tags({tag: value for tag, value in told.items() if value})

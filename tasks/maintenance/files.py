@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from data_contracts.store.digests import KINDS
-from data_contracts.store.locks import note_of, taken
+from data_contracts.store.locks import note_of, try_lock
 
 REMOVED, PARTIAL, LOCK = ".removed", ".partial", ".lock"  # endings of hidden names: `.<digest><ending>`
 _PLACES = (*dict.fromkeys(KINDS.values()), "pipelines")  # folders with the locks of stages and pipelines
@@ -29,7 +29,7 @@ def hide(folder: Path) -> Path | None:
     """
     digest = folder.name.removeprefix(".").removesuffix(PARTIAL)
     lock, removed = folder.with_name(f".{digest}{LOCK}"), folder.with_name(f".{digest}{REMOVED}")
-    with taken(lock) as ours:
+    with try_lock(lock) as ours:
         if not ours:
             return None
         if removed.exists():

@@ -23,7 +23,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from data_contracts.errors import InputError
-from data_contracts.store.locks import hold, holder
+from data_contracts.store.locks import lock_owner, locked
 from data_contracts.store.manifests import write_json
 from data_contracts.store.sqlite import sqlite_file
 from tasks.maintenance.files import LOCK, PARTIAL, REMOVED, digest_in, hidden_names, hide, size_of
@@ -93,7 +93,7 @@ def collect(store: Path, keep_last: int, every_partial: bool = False, dry_run: b
     with mlflow_errors("gc has removed nothing"):
         client = connect(store)
         (store / _GC_LOCK).touch()
-    with hold(store / _GC_LOCK, what=f"gc of {store}"):
+    with locked(store / _GC_LOCK, what=f"gc of {store}"):
         with FileLock(store / CONNECTING_LOCK):  # no pipeline or stage can create its run while gc decides
             has, needed, garbage = _mark(store, client, keep_last, every_partial)
             outcome = _report(store, client, has, needed, garbage, keep_last) | {"dry_run": False}
@@ -106,7 +106,9 @@ def _mark(store: Path, client: MlflowClient, keep_last: int, every_partial: bool
     with mlflow_errors("gc has removed nothing"):
         has = read_inventory(store, client)
     newest = {run.data.tags.get(DIGEST_TAG): sequence_of(run) for run in reversed(has.runs)}
-    dead = [path for path in hidden_names(store, PARTIAL) if not holder(path.with_name(f".{digest_in(path)}{LOCK}"))]
+    dead = [
+        path for path in hidden_names(store, PARTIAL) if not lock_owner(path.with_name(f".{digest_in(path)}{LOCK}"))
+    ]
     resumable = [  # only a training can resume
         path
         for path in dead

@@ -16,7 +16,7 @@ from mlflow.entities.model_registry import ModelVersion
 from data_contracts.errors import InputError
 from data_contracts.run_names import PIPELINE
 from data_contracts.store.digests import KINDS
-from data_contracts.store.locks import holder
+from data_contracts.store.locks import lock_owner
 from data_contracts.store.manifests import read_manifest
 from data_contracts.store.sequence import manifest_sequence
 from tasks.maintenance.files import LOCK, digest_in, hidden_names
@@ -111,7 +111,7 @@ def read_inventory(store: Path, client: MlflowClient) -> Inventory:
         list(pages(lambda token: client.search_logged_models(ids, page_token=token))),
         model_versions(client),
         named_benchmark(client),
-        frozenset(digest_in(path) for path in hidden_names(store, LOCK) if holder(path)),
+        frozenset(digest_in(path) for path in hidden_names(store, LOCK) if lock_owner(path)),
     )
 
 

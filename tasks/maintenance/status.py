@@ -20,7 +20,7 @@ from data_contracts.errors import InputError
 from data_contracts.report import METRICS
 from data_contracts.run_names import PIPELINE
 from data_contracts.store.digests import KINDS
-from data_contracts.store.locks import holder
+from data_contracts.store.locks import lock_owner
 from tasks.maintenance.files import LOCK, hidden_names, size_of
 from tasks.maintenance.tracking import mlflow_errors, tracking_client
 from tasks.tracking.names import (
@@ -109,7 +109,7 @@ def read_status(store: Path, last: int = 5) -> Status:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     status = Status(str(store), free_bytes=disk_usage(store).free, disk=_disk(store))
     locks = [*hidden_names(store, LOCK), *sorted(store.glob(".*.lock"))]
-    status.locks = {str(path.relative_to(store)): owner for path in locks if (owner := holder(path))}
+    status.locks = {str(path.relative_to(store)): owner for path in locks if (owner := lock_owner(path))}
     _ask(status, partial(_read_mlflow, status, store, last))
     status.flow_runs = _ask(status, running_flow_runs)
     return status
@@ -207,7 +207,7 @@ def _running_run(store: Path, run: Run) -> RunningRun:
     of_stage = store / KINDS.get(stage, stage) / f".{digest}{LOCK}"
     lock = owner_lock(store, run.info.run_id) if stage == PIPELINE else of_stage
     seconds = round(time() - run.info.start_time / 1000, 1)
-    return RunningRun(stage, run.info.run_name or "", seconds, run.info.run_id, holder(lock))
+    return RunningRun(stage, run.info.run_name or "", seconds, run.info.run_id, lock_owner(lock))
 
 
 def _scores(version: ModelVersion) -> dict[str, Any]:

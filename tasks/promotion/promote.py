@@ -18,7 +18,7 @@ from data_contracts.errors import InputError
 from data_contracts.parameters import PromoteParameters
 from data_contracts.report import BASELINES, read_errors, read_report
 from data_contracts.store.checking import verify_input
-from data_contracts.store.locks import hold
+from data_contracts.store.locks import locked
 from data_contracts.store.manifests import read_manifest
 from model.scoring.intervals import difference
 from tasks.promotion.comparison import Contenders, Ground, choose
@@ -102,7 +102,7 @@ def decide(
     client = connect(store)
     if approval:
         verdict = replace(verdict, checks=(*verdict.checks, approval))
-    with hold(store / LOCK, "promotion"):
+    with locked(store / LOCK, "promotion"):
         champion = aliased_versions(client).get(CHAMPION)
         if (champion and version_uri(champion)) != contenders.champion:
             now, was = version_uri(champion) if champion else "nobody", contenders.champion or "nobody"

@@ -11,7 +11,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from data_contracts.errors import InputError
-from data_contracts.store.locks import hold
+from data_contracts.store.locks import locked
 from tasks.promotion.comparison import ROLLBACK_TAG
 from tasks.promotion.decision import TAG_LENGTH
 from tasks.promotion.promote import LOCK
@@ -36,7 +36,7 @@ def swap_back(store: Path, reason: str, who: str) -> dict[str, Any]:
         The registry did not answer.
     """
     client = connect(store)
-    with hold(store / LOCK, "rollback"):
+    with locked(store / LOCK, "rollback"):
         versions = aliased_versions(client)
         if CHAMPION not in versions:
             raise InputError(f"no model version is {MODEL_NAME}@{CHAMPION}: there is nothing to roll back")

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from data_contracts.report import StageResult
-from data_contracts.store.digests import Identity
+from data_contracts.store.digests import StageKey
 from data_contracts.store.folders import Stage, find_stage, open_stage
 from tasks.tracking.runs import TrackedRun, link_cached, track_stage
 
@@ -13,7 +13,7 @@ __all__ = ["run_stage"]
 
 def run_stage(
     store: Path,
-    identity: Identity,
+    key: StageKey,
     parent_run: str | None,
     work: Callable[[Stage, TrackedRun], None],
     resume: bool = False,
@@ -29,9 +29,9 @@ def run_stage(
     resume
         Of a run that was killed or failed what it wrote is kept, and the next one goes on from it.
     """
-    stage = find_stage(store, identity)
+    stage = find_stage(store, key)
     if stage is None:
-        with open_stage(store, identity, resume) as stage:
+        with open_stage(store, key, resume) as stage:
             if not stage.cached:  # another process may just have finished it
                 with track_stage(store, stage, parent_run) as tracked:
                     work(stage, tracked)

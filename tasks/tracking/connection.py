@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 from mlflow.store.artifact.artifact_repository_registry import get_registered_artifact_repositories
 
 from data_contracts.errors import InputError
-from data_contracts.store.locks import held_if_writable, must_be_writable
+from data_contracts.store.locks import locked_if_writable, must_be_writable
 from data_contracts.store.sqlite import check_database, sqlite_file, sqlite_uri
 from tasks.tracking import store_artifacts
 from tasks.tracking.names import CONNECTING_LOCK, EXPERIMENT, STORE_TAG, store_id
@@ -49,7 +49,7 @@ def connect(store: Path) -> MlflowClient:
     store_artifacts.follow(uri)
     writable = os.access(store, os.W_OK)
     # the first connection migrates an older database: one process at a time
-    with held_if_writable(store / CONNECTING_LOCK, "the MLflow database"):
+    with locked_if_writable(store / CONNECTING_LOCK, "the MLflow database"):
         if writable:
             name_store(store)
         client = MlflowClient()
@@ -76,7 +76,7 @@ def make_database(database: Path) -> None:
         The database that is there is damaged or empty.
     """
     database.parent.mkdir(parents=True, exist_ok=True)
-    with held_if_writable(database.with_name(CONNECTING_LOCK), "the MLflow database"):
+    with locked_if_writable(database.with_name(CONNECTING_LOCK), "the MLflow database"):
         if not database.exists():
             must_be_writable(database.parent)
             new = database.with_name(f".{database.name}.partial")

@@ -29,9 +29,9 @@ from mlflow.utils.validation import MAX_TAG_VAL_LENGTH
 from data_contracts.presets import flatten
 from data_contracts.run_names import data_behind, run_name
 from data_contracts.store.code_version import code_version
-from data_contracts.store.digests import Identity
+from data_contracts.store.digests import StageKey
 from data_contracts.store.folders import Stage
-from data_contracts.store.locks import hold, taken
+from data_contracts.store.locks import locked, try_lock
 from data_contracts.store.manifests import read_manifest
 from data_contracts.store.sequence import next_sequence
 from tasks.tracking.connection import connect
@@ -162,20 +162,20 @@ def link_cached(store: Path, stage: Stage, parent_run: str | None) -> None:
 
 
 @contextmanager
-def track_pipeline(store: Path, identity: Identity) -> Iterator[TrackedRun]:
+def track_pipeline(store: Path, key: StageKey) -> Iterator[TrackedRun]:
     """The parent run of a pipeline; one of the same digest that failed, or whose process died, is taken up again."""
     client = connect(store)
     with ExitStack() as owned:
-        with hold(store / CONNECTING_LOCK, "the runs of the store"):  # nobody else may take it up before it is owned
-            run = _abandoned_run(client, store, identity.digest, owned)
+        with locked(store / CONNECTING_LOCK, "the runs of the store"):  # nobody else may take it up before it is owned
+            run = _abandoned_run(client, store, key.digest, owned)
             if run is None:
-                name = run_name(identity.name, identity.settings, identity.data)
-                run = _create_run(client, store, name, identity.name, identity.digest, None)
+                name = run_name(key.name, key.settings, key.data)
+                run = _create_run(client, store, name, key.name, key.digest, None)
                 owned.enter_context(_owned(store, run.info.run_id))
-                log_params(client, run.info.run_id, identity.parameters.model_dump(mode="json"))
+                log_params(client, run.info.run_id, key.parameters.model_dump(mode="json"))
             else:
                 client.update_run(run.info.run_id, status="RUNNING")
-            _tag_origin(client, run.info.run_id, identity.inputs)  # who removes folders, under this lock, looks at it
+            _tag_origin(client, run.info.run_id, key.inputs)  # who removes folders, under this lock, looks at it
         with _ending(client, run.info.run_id) as tracked:
             yield tracked
 
@@ -253,7 +253,7 @@ def _owned(store: Path, run_id: str) -> Iterator[None]:
     """The run belongs to this process while the block lasts; raises `Timeout` where it belongs to another."""
     file = owner_lock(store, run_id)
     file.parent.mkdir(parents=True, exist_ok=True)
-    with taken(file, says_who=True) as ours:
+    with try_lock(file, with_note=True) as ours:
         if not ours:
             raise Timeout(str(file))
         yield

@@ -8,7 +8,7 @@ from data_contracts.parameters import ConvertParameters
 from data_contracts.presets import load_preset, nearest_presets, preset_names
 from data_contracts.run_names import data_behind, run_name
 from data_contracts.sources import MotionFile, data_name
-from data_contracts.store.digests import Identity
+from data_contracts.store.digests import StageKey
 from data_contracts.store.folders import open_stage
 
 
@@ -45,10 +45,10 @@ def test_data_is_called_by_its_file(files, name):
 
 
 def test_windows_are_called_by_the_data_behind_them(tmp_path):
-    with open_stage(tmp_path, Identity("clips", "ingest", ConvertParameters(), {})) as clips:
+    with open_stage(tmp_path, StageKey("clips", "ingest", ConvertParameters(), {})) as clips:
         clips.statistics["data"] = "cmu"
     for kept, name in (({"clips": clips.digest}, "cmu"), ({"clips": "0123"}, "0123")):
-        with open_stage(tmp_path, Identity("windows", "convert", ConvertParameters(), kept)) as windows:
+        with open_stage(tmp_path, StageKey("windows", "convert", ConvertParameters(), kept)) as windows:
             pass
         assert data_behind(tmp_path, {"windows": str(windows.folder)}) == name
         assert data_behind(tmp_path, {"windows": windows.digest}) == name

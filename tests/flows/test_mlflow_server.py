@@ -19,7 +19,7 @@ import pytest
 import torch
 
 from data_contracts.parameters import EvaluateParameters, SyntheticParameters
-from data_contracts.store.digests import Identity
+from data_contracts.store.digests import StageKey
 from flows.deployment.services import prepare, service_command
 from flows.deployment.settings import StackSettings
 from flows.rollback import rollback
@@ -44,7 +44,7 @@ from tests.ports import free_port
 from tests.servers import serving
 
 BIN = Path(sys.executable).parent
-OF = Identity("pipelines", "pipeline", SyntheticParameters(), {})
+OF = StageKey("pipelines", "pipeline", SyntheticParameters(), {})
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ from data_contracts.parameters import (
     SyntheticParameters,
 )
 from data_contracts.report import StageResult
-from data_contracts.store.digests import Identity
+from data_contracts.store.digests import StageKey
 from data_contracts.store.manifests import read_manifest
 from flows.rollback import rollback
 from model.network.dstformer import DSTformer
@@ -78,7 +78,7 @@ def challenge(empty_store, windows):
     """Makes a checkpoint the challenger, that learned from so and so; returns its version."""
 
     def register(checkpoint: Path, people: tuple[str, ...] = (), scored_on: Path = windows, **learned: Any) -> int:
-        with track_pipeline(empty_store, Identity("pipelines", "pipeline", SyntheticParameters(), {})) as tracked:
+        with track_pipeline(empty_store, StageKey("pipelines", "pipeline", SyntheticParameters(), {})) as tracked:
             version = register_challenger(tracked, checkpoint, scored_on.name, 27, {}, flip=True)
         said = {"people": list(people), "synthetic": False, **learned}
         connect(empty_store).log_dict(version.run_id, said, LEARNED_FILE)

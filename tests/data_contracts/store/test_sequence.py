@@ -8,7 +8,7 @@ import time
 import pytest
 
 from data_contracts.parameters import SyntheticParameters
-from data_contracts.store.digests import Identity
+from data_contracts.store.digests import StageKey
 from data_contracts.store.folders import open_stage
 from data_contracts.store.manifests import read_manifest
 from data_contracts.store.sequence import manifest_sequence, next_sequence
@@ -30,7 +30,7 @@ def clock(monkeypatch):
 
 
 def make(store, seed: int) -> dict:
-    with open_stage(store, Identity("clips", "ingest", SyntheticParameters(seed=seed), {})) as stage:
+    with open_stage(store, StageKey("clips", "ingest", SyntheticParameters(seed=seed), {})) as stage:
         pass
     return read_manifest(stage.folder)
 

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from mlflow import MlflowClient
 
 from data_contracts.parameters import SyntheticParameters
-from data_contracts.store.digests import Identity, file_digest
+from data_contracts.store.digests import StageKey, file_digest
 from data_contracts.store.folders import open_stage
 from data_contracts.store.manifests import read_manifest, write_manifest
 from data_contracts.store.sequence import SEQUENCE
@@ -76,7 +76,7 @@ class History:
 
     def folder(self, kind: str, stage: str, inputs: dict[str, str], day: float, seed: int = 0) -> Path:
         """Create a finished folder with a file of weights, made on a day."""
-        with open_stage(self.store, Identity(kind, stage, SyntheticParameters(seed=seed), inputs)) as made:
+        with open_stage(self.store, StageKey(kind, stage, SyntheticParameters(seed=seed), inputs)) as made:
             (made.folder / "model.safetensors").write_text(f"{kind} {stage} {seed} {sorted(inputs.items())}")
         manifest = read_manifest(made.folder)
         del manifest["manifest_digest"]

@@ -8,7 +8,7 @@ from mlflow.exceptions import MlflowException
 
 from data_contracts.errors import InputError
 from data_contracts.store.digests import file_digest
-from data_contracts.store.locks import hold
+from data_contracts.store.locks import locked
 from data_contracts.store.manifests import MANIFEST
 from tasks.maintenance.gc import collect
 from tasks.tracking.names import BENCHMARK_TAG, MODEL_NAME, PROMOTION_TAG
@@ -226,7 +226,7 @@ def test_everything_that_a_running_pipeline_may_use_is_kept(history):
     other = history.folder("clips", "ingest", {"source": "6" * 64}, 0)
     begun = history.run("pipeline", "f" * 16, {"source": history.source}, 5, "RUNNING")
     (history.store / "pipelines").mkdir(exist_ok=True)
-    with hold(history.store / "pipelines" / f".{begun}.lock", "a pipeline"):
+    with locked(history.store / "pipelines" / f".{begun}.lock", "a pipeline"):
         collect(history.store, 1, dry_run=False)
         assert not any(map(removed, runs))
         assert history.versions() == {run.version for run in runs}  # it may register their weights again
@@ -240,7 +240,7 @@ def test_a_running_lift_keeps_the_model_it_reads(history):
     weights = file_digest(runs[0].folders["finetune"] / "model.safetensors")
     history.run("lift", "e" * 16, {"checkpoint": weights}, 0.5, "RUNNING")
     (history.store / "motions").mkdir(exist_ok=True)
-    with hold(history.store / "motions" / f".{'e' * 16}.lock", "a lift"):
+    with locked(history.store / "motions" / f".{'e' * 16}.lock", "a lift"):
         collect(history.store, 1, dry_run=False)
     assert runs[0].folders["finetune"].is_dir()
     assert removed(runs[1])
@@ -248,7 +248,7 @@ def test_a_running_lift_keeps_the_model_it_reads(history):
 
 def test_no_folder_is_removed_while_the_inputs_of_a_running_stage_are_unknown(history):
     runs = [history.pipeline() for _ in range(3)]
-    with hold(history.store / "runs" / f".{'e' * 16}.lock", "a stage"):
+    with locked(history.store / "runs" / f".{'e' * 16}.lock", "a stage"):
         assert collect(history.store, 1, dry_run=False)["unknown_work"]
         assert not any(map(removed, runs))
         assert json.loads((runs[0].folders["pretrain"] / MANIFEST).read_text())

@@ -11,7 +11,7 @@ from data_contracts.errors import InputError
 from data_contracts.parameters import ConvertParameters, FinetuneParameters, IngestParameters, PretrainParameters
 from data_contracts.report import StageResult
 from data_contracts.sources import MotionFile
-from data_contracts.store import identities
+from data_contracts.store import stage_keys
 from data_contracts.store.code_version import code_version, describe_code
 from data_contracts.store.digests import file_digest
 from data_contracts.store.folders import CHECKPOINT_FILE
@@ -54,14 +54,14 @@ def night(empty_store, tmp_path) -> Night:
         stage.counts |= {"epochs": 2}
         stage.statistics |= {"best_epoch": 1, "val_mpjpe_mm": 50.0}
 
-    def run(identity, work):
-        return run_stage(empty_store, identity, None, work)
+    def run(key, work):
+        return run_stage(empty_store, key, None, work)
 
-    clips = run(identities.ingest([MotionFile(tmp_path / "motion.npy")], IngestParameters()), ingested)
-    windows = run(identities.convert(clips.path, ConvertParameters()), converted)
-    pretrained = run(identities.pretrain(windows.path, PretrainParameters()), trained)
+    clips = run(stage_keys.ingest([MotionFile(tmp_path / "motion.npy")], IngestParameters()), ingested)
+    windows = run(stage_keys.convert(clips.path, ConvertParameters()), converted)
+    pretrained = run(stage_keys.pretrain(windows.path, PretrainParameters()), trained)
     checkpoint = pretrained.path / CHECKPOINT_FILE
-    tuned = run(identities.finetune(windows.path, checkpoint, FinetuneParameters()), trained)
+    tuned = run(stage_keys.finetune(windows.path, checkpoint, FinetuneParameters()), trained)
     client = connect(empty_store)
     client.create_registered_model(MODEL_NAME)
     weights = tuned.path / CHECKPOINT_FILE
@@ -144,6 +144,6 @@ def test_manifest_and_run_name_the_code(night, empty_store):
 def test_code_is_described_as_far_as_it_is_known():
     known = {"commit": "0123456789abcdef", "dirty": False}
     assert describe_code(known) == "code 0123456789"
-    assert describe_code({**known, "dirty": True}) == "code 0123456789 with changes that are in no commit"
+    assert describe_code({**known, "dirty": True}) == "code 0123456789 with uncommitted changes"
     assert describe_code({"commit": None, "dirty": None, "why": "no clone"}) == "code not known (no clone)"
     assert describe_code({}) == "code not recorded (by an earlier version)"

@@ -10,7 +10,7 @@ from mlflow.entities.model_registry import ModelVersion
 from data_contracts.parameters import ConvertParameters, FinetuneParameters, IngestParameters, PretrainParameters
 from data_contracts.report import StageResult
 from data_contracts.sources import MotionFile
-from data_contracts.store import identities
+from data_contracts.store import stage_keys
 from data_contracts.store.digests import file_digest
 from data_contracts.store.folders import CHECKPOINT_FILE
 from tasks.promotion.training_subjects import LEARNED_FILE, Learned, learned_from, write_learned
@@ -33,18 +33,18 @@ class House:
             stage.statistics |= {"groups": {}, "source": file}
             stage.counts |= {"clips": 0, "frames": 0}
 
-        identity = identities.ingest([MotionFile(self.folder / file)], IngestParameters())
-        return run_stage(self.store, identity, None, ingested)
+        key = stage_keys.ingest([MotionFile(self.folder / file)], IngestParameters())
+        return run_stage(self.store, key, None, ingested)
 
     def windows(self, file: str, **groups: list[str]) -> StageResult:
         def converted(stage: Any, tracked: Any) -> None:
             stage.statistics |= {"groups": {"train": [], "val": [], "test": []} | groups}
             stage.counts |= {"windows": {}}
 
-        identity = identities.convert(self.clips(file).path, ConvertParameters())
-        return run_stage(self.store, identity, None, converted)
+        key = stage_keys.convert(self.clips(file).path, ConvertParameters())
+        return run_stage(self.store, key, None, converted)
 
-    def trained(self, identity: Any) -> StageResult:
+    def trained(self, key: Any) -> StageResult:
         def work(stage: Any, tracked: Any) -> None:
             weights = stage.folder / CHECKPOINT_FILE
             weights.write_text(stage.digest)
@@ -52,7 +52,7 @@ class House:
             stage.counts |= {"epochs": 2}
             stage.statistics |= {"best_epoch": 1, "val_mpjpe_mm": 50.0}
 
-        return run_stage(self.store, identity, None, work)
+        return run_stage(self.store, key, None, work)
 
     def version(self, weights: Path) -> ModelVersion:
         client = connect(self.store)
@@ -72,9 +72,9 @@ def version(house) -> ModelVersion:
     """Pretrained on the windows of a, b and c; fine-tuned on those of d."""
     first = house.windows("one.npy", train=["a", "c"], val=["b"], test=["x"])
     last = house.windows("three.npy", train=["d"], test=["z"])
-    pretrained = house.trained(identities.pretrain(first.path, PretrainParameters()))
+    pretrained = house.trained(stage_keys.pretrain(first.path, PretrainParameters()))
     checkpoint = pretrained.path / CHECKPOINT_FILE
-    tuned = house.trained(identities.finetune(last.path, checkpoint, FinetuneParameters()))
+    tuned = house.trained(stage_keys.finetune(last.path, checkpoint, FinetuneParameters()))
     return house.version(tuned.path / CHECKPOINT_FILE)
 
 
@@ -101,7 +101,7 @@ def test_weights_of_strangers_may_know_anybody(house):
     last = house.windows("three.npy", train=["d"])
     foreign = house.folder / "best_epoch.bin"
     foreign.write_bytes(b"weights")
-    tuned = house.trained(identities.finetune(last.path, foreign, FinetuneParameters()))
+    tuned = house.trained(stage_keys.finetune(last.path, foreign, FinetuneParameters()))
     learned = learned_from(house.store, house.version(tuned.path / CHECKPOINT_FILE))
     assert learned.people == {"d"}
     assert learned.unknown[0].startswith(f"pretrained {file_digest(foreign)}: no finished stage")
@@ -109,5 +109,5 @@ def test_weights_of_strangers_may_know_anybody(house):
 
 def test_the_demos_motion_is_known_as_synthetic_where_only_its_clips_are_left(house):
     windows = house.windows(PICKLE_FILE, train=["s0"])
-    tuned = house.trained(identities.pretrain(windows.path, PretrainParameters()))
+    tuned = house.trained(stage_keys.pretrain(windows.path, PretrainParameters()))
     assert learned_from(house.store, house.version(tuned.path / CHECKPOINT_FILE)).synthetic

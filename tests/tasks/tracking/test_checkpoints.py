@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from data_contracts.parameters import DSTformerConfig, SyntheticParameters
-from data_contracts.store.digests import Identity
+from data_contracts.store.digests import StageKey
 from model.network.dstformer import DSTformer
 from model.training.checkpoints import save_network
 from tasks.tracking.logged_models import log_lifter
@@ -13,7 +13,7 @@ from tasks.tracking.registry import CHECKPOINTS, drop_other_checkpoints, registe
 from tasks.tracking.runs import track_pipeline
 from tasks.tracking.store_artifacts import local_folder
 
-OF = Identity("pipelines", "pipeline", SyntheticParameters(), {})
+OF = StageKey("pipelines", "pipeline", SyntheticParameters(), {})
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import DSTformerConfig, SyntheticParameters
-from data_contracts.store.digests import Identity
+from data_contracts.store.digests import StageKey
 from model.network.dstformer import DSTformer
 from model.training.checkpoints import save_network
 from tasks.serving.onnx import export_model
@@ -18,7 +18,7 @@ from tasks.tracking.names import FLIP_TAG, MODEL_NAME
 from tasks.tracking.registry import fetch_checkpoint, find_lifting_model, logged_model_id, register_challenger
 from tasks.tracking.runs import connect, track_pipeline
 
-OF = Identity("pipelines", "pipeline", SyntheticParameters(), {})
+OF = StageKey("pipelines", "pipeline", SyntheticParameters(), {})
 VERSION = f"models:/{MODEL_NAME}/1"
 
 

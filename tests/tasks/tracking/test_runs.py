@@ -8,14 +8,14 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 import tasks.tracking.runs
 from data_contracts.parameters import SyntheticParameters
-from data_contracts.store.digests import Identity
+from data_contracts.store.digests import StageKey
 from data_contracts.store.folders import find_stage
 from tasks.stage_runs.tracked_stage import run_stage
 from tasks.tracking.runs import connect, find_runs, track_decision, track_pipeline
 
 
-def identity(seed: int = 0, kind: str = "synthetic") -> Identity:
-    return Identity(kind, "a-stage" if kind == "synthetic" else "pipeline", SyntheticParameters(seed=seed), {})
+def identity(seed: int = 0, kind: str = "synthetic") -> StageKey:
+    return StageKey(kind, "a-stage" if kind == "synthetic" else "pipeline", SyntheticParameters(seed=seed), {})
 
 
 def log_three(stage, tracked):

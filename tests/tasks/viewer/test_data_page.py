@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 
 from data_contracts.clips import CLIPS_FILE, Clip, SeenClips, summarise, to_arrow
 from data_contracts.parameters import ConvertParameters, IngestParameters
-from data_contracts.store.digests import Identity
+from data_contracts.store.digests import StageKey
 from data_contracts.store.folders import open_stage
 from tasks.tracking.registry import CHAMPION, MODEL_NAME, WINDOWS_TAG
 from tasks.tracking.runs import connect, track_stage
@@ -107,12 +107,12 @@ def test_people_and_actions_beyond_the_first_are_counted(clip_set):
 def champion(empty_store, walking):
     """A version of the model that is champion, and the store's clips and windows that it was made from."""
     client: MlflowClient = connect(empty_store)
-    with open_stage(empty_store, Identity("clips", "ingest", IngestParameters(), {"source": "a"})) as clips:
+    with open_stage(empty_store, StageKey("clips", "ingest", IngestParameters(), {"source": "a"})) as clips:
         made = write_clips(clips.folder, walking, range(PEOPLE))
         clips.counts |= made["counts"]
         clips.statistics |= made["statistics"]
     with open_stage(
-        empty_store, Identity("windows", "convert", ConvertParameters(), {"clips": clips.digest})
+        empty_store, StageKey("windows", "convert", ConvertParameters(), {"clips": clips.digest})
     ) as windows:
         windows.counts |= {"windows": {}}
     client.create_registered_model(MODEL_NAME)
@@ -123,7 +123,7 @@ def champion(empty_store, walking):
 
 def logged(store, clips):
     """Page, tags and warnings that a run gets."""
-    with open_stage(store, Identity("clips", "ingest", IngestParameters(), {"source": "b"})) as stage:
+    with open_stage(store, StageKey("clips", "ingest", IngestParameters(), {"source": "b"})) as stage:
         with track_stage(store, stage, None) as tracked:
             warnings = log_data_page(store, tracked, clips)
         parquet.write_table(arrow.table({"a": [1]}), stage.folder / CLIPS_FILE)
