@@ -1,8 +1,7 @@
-"""What is known of finished stages, by digest: from the manifests of a store, and from the runs in MLflow.
+"""Records of finished stages by digest, from the manifests of a store and the runs in MLflow.
 
-Notable decisions:
-- the store is read first; MLflow is asked for what is not there, as of a stage that ran on another machine;
-- what could not be asked is kept in `unasked`, so that nobody takes it for absent.
+- The store is read first. MLflow has stages that the store does not have, e.g. those of another machine.
+- Sources that cannot be read are listed in `unasked`, so that their records do not count as absent.
 """
 
 import json
@@ -30,7 +29,7 @@ _WEIGHTS = ".safetensors"
 
 @dataclass(frozen=True)
 class Record:
-    """A finished stage. `inputs` is none where they were not recorded, `manifest` where the store does not have it."""
+    """A finished stage; `inputs` or `manifest` is None without a record of it."""
 
     stage: str
     digest: str
@@ -41,45 +40,40 @@ class Record:
     files: dict[str, str] = field(default_factory=dict)
     manifest: dict[str, Any] | None = None
 
-    @property
-    def left(self) -> set[str]:
-        """Digests by which a stage after it may name it: its own, and those of its weights and motion files."""
-        return {self.digest, *self.files.values()}
-
 
 class Records:
-    """Of one store and the MLflow that it tracks its runs in."""
+    """Records of one store and of the MLflow that has its runs."""
 
     def __init__(self, store: Path) -> None:
         self.store = store
         self.unasked: list[str] = []
 
     def of_digest(self, digest: str) -> Record | None:
-        """The stage of that digest."""
-        here = next((record for record in self._manifests if record.digest == digest), None)
-        return here or self._first(lambda client: find_runs(client, digest))
+        """Return the stage with a digest."""
+        record = next((record for record in self._manifests if record.digest == digest), None)
+        return record or self._first(lambda client: find_runs(client, digest))
 
-    def that_left(self, file: str) -> Record | None:
-        """The stage that left a file of that SHA-256."""
-        here = next((record for record in self._manifests if file in record.files.values()), None)
-        return here or self._first(lambda client: search_stage_runs(client, f"tags.`{CHECKPOINT_TAG}` = '{file}'"))
+    def of_file(self, file: str) -> Record | None:
+        """Return the stage that wrote a file with this SHA-256."""
+        record = next((record for record in self._manifests if file in record.files.values()), None)
+        return record or self._first(lambda client: search_stage_runs(client, f"tags.`{CHECKPOINT_TAG}` = '{file}'"))
 
     def run_of(self, record: Record) -> str | None:
-        """Id of the stage's run in MLflow."""
+        """Return the id of the stage's finished run in MLflow."""
         runs = self._ask(lambda client: find_runs(client, record.digest))
         return next((str(run.info.run_id) for run in runs if run.info.status == "FINISHED"), None)
 
     def made_from(self, record: Record) -> list[Record]:
-        """The stages that took a stage, or a file that it left, as an input."""
-        left = record.left
-        found = {near.digest: near for near in self._manifests if left & {*(near.inputs or {}).values()}}
-        named = {record.digest, *(digest for name, digest in record.files.items() if name.endswith(_WEIGHTS))}
-        for digest in sorted(named):
-            naming = f"tags.`{INPUTS_TAG}` LIKE '%{digest}%'"
-            for near in map(_of_run, self._ask(partial(search_stage_runs, wanted=naming))):
-                if near.stage != "pipeline":
-                    found.setdefault(near.digest, near)
-        return list(found.values())
+        """Return the stages that read a stage, or one of its files, as an input."""
+        outputs = {record.digest, *record.files.values()}
+        readers = {reader.digest: reader for reader in self._manifests if outputs & {*(reader.inputs or {}).values()}}
+        weights = (digest for name, digest in record.files.items() if name.endswith(_WEIGHTS))
+        for digest in sorted({record.digest, *weights}):
+            condition = f"tags.`{INPUTS_TAG}` LIKE '%{digest}%'"
+            for reader in map(_of_run, self._ask(partial(search_stage_runs, condition=condition))):
+                if reader.stage != "pipeline":
+                    readers.setdefault(reader.digest, reader)
+        return list(readers.values())
 
     @cached_property
     def versions(self) -> list[ModelVersion]:
@@ -101,7 +95,7 @@ class Records:
             self.unasked.append(f"{len(damaged)} folder(s) whose manifest is damaged: {', '.join(damaged)}")
 
     def _first(self, query: Callable[[MlflowClient], list[Run]]) -> Record | None:
-        """Of the runs that MLflow finds the newest that finished, or else the newest."""
+        """Return the record of the newest finished run of a query, or else of the newest run."""
         runs = sorted(self._ask(query), key=lambda run: run.info.status != "FINISHED")
         return _of_run(runs[0]) if runs else None
 
@@ -118,7 +112,7 @@ class Records:
     @cached_property
     def _client(self) -> MlflowClient | None:
         if not os.environ.get("MLFLOW_TRACKING_URI") and not (self.store / "mlflow.db").exists():
-            self.unasked.append(f"MLflow: {self.store} has no database of it, and MLFLOW_TRACKING_URI names none")
+            self.unasked.append(f"MLflow: {self.store} has no MLflow database, and MLFLOW_TRACKING_URI is not set")
             return None
         try:
             return connect(self.store)
@@ -128,7 +122,7 @@ class Records:
 
 
 def of_folder(folder: Path) -> Record:
-    """What a finished stage folder says of itself."""
+    """Return the record of a finished stage folder."""
     manifest = read_manifest(folder)
     return Record(
         manifest["stage"],

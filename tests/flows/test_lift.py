@@ -189,7 +189,9 @@ def test_a_version_lifts_as_it_was_scored_and_its_run_is_linked_to_it(checkpoint
 
 
 def test_no_champion_is_refused_with_what_there_is(detected, empty_store, tmp_path):
-    with pytest.raises(InputError, match=r"pose-uplift@champion: pose-uplift has no such version .*; it has none yet"):
+    with pytest.raises(
+        InputError, match=r"pose-uplift@champion: pose-uplift has no such version .*; it has no version"
+    ):
         lift(str(detected), out=str(tmp_path / "out"), store=str(empty_store))
     assert not (tmp_path / "out").exists()
 

@@ -1,4 +1,4 @@
-"""Status of a store: its contents, how fast the command answers, and what it reports if a server does not answer."""
+"""Status of a store: its contents, how fast the command answers, and its report if a server does not answer."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Of checkpoints that fell out of the best nothing is left in MLflow, files neither; what a version stands on stays."""
+"""Checkpoints that are no longer among the best are deleted from MLflow with their files; registered ones stay."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def models(tracked):
     return {model.name: model for model in tracked.client.search_logged_models([experiment])}
 
 
-def test_what_falls_out_leaves_neither_model_nor_files(empty_store, checkpoints):
+def test_a_dropped_checkpoint_leaves_neither_a_model_nor_files(empty_store, checkpoints):
     with track_pipeline(empty_store, OF) as tracked:
         for checkpoint in checkpoints:
             log_lifter(tracked, checkpoint, 9, 0, {})
@@ -51,7 +51,7 @@ def test_what_falls_out_leaves_neither_model_nor_files(empty_store, checkpoints)
         assert set(models(tracked)) == {checkpoints[0].stem, checkpoints[2].stem}
 
 
-def test_models_of_another_run_are_left_alone(empty_store, checkpoints):
+def test_models_of_another_run_are_not_changed(empty_store, checkpoints):
     with track_pipeline(empty_store, OF) as other:
         log_lifter(other, checkpoints[0], 9, 0, {})
     with track_pipeline(empty_store, OF) as tracked:

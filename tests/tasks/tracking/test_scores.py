@@ -1,4 +1,4 @@
-"""What MLflow shows of a report: names of scores, and pictures."""
+"""Metrics and figures of a report in MLflow."""
 
 import numpy as np
 import pytest
@@ -48,7 +48,7 @@ def report(bound=1.0, actions=40):
     )
 
 
-def test_a_score_is_named_by_split_method_and_metric():
+def test_the_name_of_a_score_has_split_method_and_metric():
     of_model, of_all = model_scores(report()), all_scores(report())
     assert set(of_model) == {f"val/{name}" for name in (*METRICS, "mpjpe_mm_low", "mpjpe_mm_high")}
     assert (of_model["val/mpjpe_mm_low"], of_model["val/mpjpe_mm_high"]) == (49, 51)
