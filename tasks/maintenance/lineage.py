@@ -80,11 +80,11 @@ def trace(store: Path, reference: str) -> Lineage:
     records = Records(store)
     if reference.startswith("models:/"):
         version = find_version(connect(store), reference)
-        return Lineage(of_version(records, version), [], records.unasked)
+        return Lineage(of_version(records, version), [], records.errors)
     record, digest = _find(records, reference)
     chain = _link(records, "asked for", digest, set(), record)
     start = record or Record("file", digest, "", {}, reference, {})
-    return Lineage(chain, _made_from(records, start), records.unasked)
+    return Lineage(chain, _made_from(records, start), records.errors)
 
 
 def of_version(records: Records, version: ModelVersion) -> Link:
@@ -139,9 +139,9 @@ def _link(records: Records, role: str, digest: str, seen: set[str], record: Reco
 
 def _not_found(records: Records) -> str:
     missing = f"no finished stage with this digest or path in {records.store}"
-    if not records.unasked:
+    if not records.errors:
         return f"{missing}, and no run with it in MLflow"
-    return f"{missing}; not all sources could be read: {'; '.join(records.unasked)}"
+    return f"{missing}; not all sources could be read: {'; '.join(records.errors)}"
 
 
 def _made_from(records: Records, start: Record) -> list[Link]:

@@ -11,9 +11,9 @@ from data_contracts.errors import InputError
 from data_contracts.store.folders import resolve
 from data_contracts.store.locks import must_be_writable
 from data_contracts.store.manifests import read_manifest
+from tasks.tracking.connection import connect, named_uri
 from tasks.tracking.names import BENCHMARK_TAG, MODEL_NAME, SINCE_TAG
 from tasks.tracking.registry import registered_tags
-from tasks.tracking.runs import connect, named_uri
 
 
 def name_benchmark(store: Path, windows: str, split: str) -> str:

@@ -238,7 +238,7 @@ def _provenance(origin: _Origin, records: Records) -> str:
     lines += [f"- {markdown_text(link.role)} `{link.digest}`" for link in (ingest.links if ingest else [])]
     packages = (origin.tuned or {}).get("packages", {})
     versions = ", ".join(f"{name} {packages[name]}" for name in ("python", *PACKAGES) if name in packages)
-    lines += [f"- could not be read: {markdown_text(source)}" for source in records.unasked]
+    lines += [f"- could not be read: {markdown_text(source)}" for source in records.errors]
     return "## Provenance\n\n" + "\n".join(lines) + (f"\n\n{versions}" if versions else "")
 
 

@@ -33,8 +33,6 @@ from data_contracts.store.locks import locked, try_lock
 from data_contracts.store.manifests import read_manifest
 from data_contracts.store.sequence import next_sequence
 from tasks.tracking.connection import connect
-from tasks.tracking.connection import make_database as make_database  # re-exported
-from tasks.tracking.connection import named_uri as named_uri
 from tasks.tracking.names import (
     CODE_TAG,
     CONNECTING_LOCK,

@@ -74,11 +74,11 @@ def add_versions(store: Path, **aliases: str) -> MlflowClient:
 
 
 @pytest.fixture(scope="module")
-def killed(_mlflow_database, tmp_path_factory) -> dict[tuple[str, str], Path]:
+def killed(mlflow_database, tmp_path_factory) -> dict[tuple[str, str], Path]:
     """Stores by command and write: champion 2, previous 1, challenger 3, and then the killed command."""
     stores = {case: tmp_path_factory.mktemp("killed") for case in CASES}
     for store in stores.values():
-        shutil.copy(_mlflow_database, store)
+        shutil.copy(mlflow_database, store)
         add_versions(store, champion="2", previous="1", challenger="3")
     cases = json.dumps([(str(store), command, KILLED_BEFORE[write]) for (command, write), store in stores.items()])
     # MLflow writes the URI of the last store into the environment.
