@@ -82,7 +82,7 @@ def open_stage(store: Path, key: StageKey, resume: bool = False) -> Iterator[Sta
         folder.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"store {store}: cannot be written ({error.strerror}); pass another --store") from error
-    with locked(folder.with_name(f".{key.digest}.lock"), what=f"{key.name} {key.digest}"):
+    with locked(folder.with_name(f".{key.digest}.lock"), name=f"{key.name} {key.digest}"):
         stage = find_stage(store, key)  # another process may have finished it meanwhile
         if stage is not None:
             yield stage

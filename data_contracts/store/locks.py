@@ -27,12 +27,12 @@ _LOG = logging.getLogger(__name__)
 
 
 @contextmanager
-def locked(path: Path, what: str) -> Iterator[None]:
+def locked(path: Path, name: str) -> Iterator[None]:
     """Hold the lock file `path` while the block runs; a wait of some seconds is logged with the process that holds it.
 
     Parameters
     ----------
-    what
+    name
         Name of the locked object in the log line.
 
     Raises
@@ -42,7 +42,7 @@ def locked(path: Path, what: str) -> Iterator[None]:
     """
     lock = FileLock(path)
     with _refused_if_not_writable(path):
-        _wait(lock, note_of(path), what)
+        _wait(lock, note_of(path), name)
     with _released(lock), _noted(note_of(path)):
         yield
 
@@ -71,9 +71,9 @@ def try_lock(path: Path, with_note: bool = False) -> Iterator[bool]:
         yield True
 
 
-def locked_if_writable(path: Path, what: str) -> AbstractContextManager[None]:
+def locked_if_writable(path: Path, name: str) -> AbstractContextManager[None]:
     """Return `locked`, or an empty context for a read-only folder, in which no process can change anything."""
-    return locked(path, what) if os.access(path.parent, os.W_OK) else nullcontext()
+    return locked(path, name) if os.access(path.parent, os.W_OK) else nullcontext()
 
 
 def must_be_writable(store: Path) -> None:
@@ -147,7 +147,7 @@ def _noted(note: Path) -> Iterator[None]:
             note.unlink(missing_ok=True)
 
 
-def _wait(lock: FileLock, note: Path, what: str) -> None:
+def _wait(lock: FileLock, note: Path, name: str) -> None:
     started, patience = time.monotonic(), FIRST_LOG_SECONDS
     while True:
         try:
@@ -155,7 +155,7 @@ def _wait(lock: FileLock, note: Path, what: str) -> None:
             return
         except Timeout:
             waited = time.monotonic() - started
-            _LOG.warning("%s: waiting for %.0f s; it is held by %s", what, waited, _read(note))
+            _LOG.warning("%s: waiting for %.0f s; it is held by %s", name, waited, _read(note))
             patience = NEXT_LOG_SECONDS
 
 

@@ -92,7 +92,7 @@ def collect(store: Path, keep_last: int, every_partial: bool = False, dry_run: b
     with mlflow_errors("gc has removed nothing"):
         client = connect(store)
         (store / _GC_LOCK).touch()
-    with locked(store / _GC_LOCK, what=f"gc of {store}"):
+    with locked(store / _GC_LOCK, name=f"gc of {store}"):
         with FileLock(store / CONNECTING_LOCK):  # no pipeline or stage can create its run while gc decides
             inventory, needed, garbage = _mark(store, client, keep_last, every_partial)
             outcome = _report(store, client, inventory, needed, garbage, keep_last) | {"dry_run": False}

@@ -1,4 +1,4 @@
-"""Contents of a store and its MLflow, and the part of them that is needed; docs/commands.md has the rules."""
+"""Contents of a store and its MLflow, and the part of them that gc keeps."""
 
 import json
 import re

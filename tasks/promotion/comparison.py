@@ -148,15 +148,17 @@ def _challenger(client: MlflowClient, versions: dict[str, ModelVersion], number:
 
 def _must_be_allowed(sides: _Sides, parameters: PromoteParameters) -> None:
     if sides.challenger_training.synthetic and sides.champion_training and not sides.champion_training.synthetic:
-        raise _Refused("it was trained on synthetic motion and the champion on real motion, so they are not compared")
+        raise _Refused(
+            "the challenger was trained on synthetic motion and the champion on real motion: they are not compared"
+        )
     uri = version_uri(sides.challenger)
     for key, value in sorted(sides.challenger.tags.items(), reverse=True):
         if key.startswith(ROLLBACK_TAG):
             record = json.loads(value)
             if str(record["from"]) == str(sides.challenger.version):
                 raise _Refused(
-                    f"{record['who']} rolled it back ({record['reason']}); delete the tag {key} of {uri} to allow a"
-                    " new comparison"
+                    f"{record['who']} rolled the challenger back ({record['reason']}); delete the tag {key} of {uri} to"
+                    " allow a new comparison"
                 )
             break
     unknown = [
@@ -179,7 +181,8 @@ def _on_benchmark(store: Path, benchmark: str, sides: _Sides, split: str) -> Eva
         raise InputError(f"benchmark {folder}: has no windows in split {split}")
     if known := sorted(tested & sides.challenger_training.subjects):
         raise _Refused(
-            f"it was trained on {len(known)} of the {len(tested)} test subjects of the benchmark: {some(known)}"
+            f"the challenger was trained on {len(known)} of the {len(tested)} test subjects of the benchmark:"
+            f" {some(known)}"
         )
     return _evaluation_data(folder, tested, sides)
 

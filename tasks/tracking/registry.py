@@ -40,19 +40,19 @@ CHECKPOINTS = "checkpoints"  # folder of a run's artifacts
 _NOT_THERE = tuple(ErrorCode.Name(code) for code in (RESOURCE_DOES_NOT_EXIST, INVALID_PARAMETER_VALUE))
 
 
-def drop_other_checkpoints(tracked: TrackedRun, kept: list[Path]) -> None:
+def drop_other_checkpoints(tracked: TrackedRun, checkpoints: list[Path]) -> None:
     """Delete the LoggedModels and artifacts of all other checkpoints of a run, and their files.
 
     A LoggedModel with a registered version is kept.
     """
     client = tracked.client
-    digests = {file_digest(checkpoint) for checkpoint in kept}
+    digests = {file_digest(checkpoint) for checkpoint in checkpoints}
     registered = {version.source for version in model_versions(client)}  # a search returns versions without model_id
     experiment = client.get_run(tracked.run_id).info.experiment_id
     for model in client.search_logged_models([experiment], f"source_run_id = '{tracked.run_id}'"):
         if model.tags.get(CHECKPOINT_TAG) not in digests and model.model_uri not in registered:
             delete_model(client, model)
-    names = {f"{CHECKPOINTS}/{checkpoint.name}" for checkpoint in kept}
+    names = {f"{CHECKPOINTS}/{checkpoint.name}" for checkpoint in checkpoints}
     uri = str(client.get_run(tracked.run_id).info.artifact_uri)
     for file in client.list_artifacts(tracked.run_id, CHECKPOINTS):
         if file.path not in names:

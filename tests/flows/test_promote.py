@@ -160,7 +160,7 @@ def test_a_better_challenger_is_promoted_a_worse_one_not_and_a_promotion_is_undo
     assert json.loads(tag) == said
     connect(empty_store).set_registered_model_alias("pose-uplift", "challenger", str(better))
     again = promoted()
-    assert "somebody rolled it back (seen to tremble)" in again["reason"]
+    assert "somebody rolled the challenger back (seen to tremble)" in again["reason"]
     assert champion(empty_store) == first
 
 
@@ -304,7 +304,10 @@ def test_on_a_benchmark_nobody_competes_who_learned_from_its_people(
     challenge(trained, people=(tested[0], "somebody"), scored_on=others)
     decision = promoted()
     assert not decision["promoted"]
-    assert f"it was trained on 1 of the {len(tested)} test subjects of the benchmark: {tested[0]}" in decision["reason"]
+    assert (
+        f"the challenger was trained on 1 of the {len(tested)} test subjects of the benchmark: {tested[0]}"
+        in decision["reason"]
+    )
 
 
 def test_the_benchmark_is_where_all_meet_whatever_they_were_scored_on(

@@ -94,9 +94,9 @@ def test_windows_or_baselines_that_the_user_names_are_used(tmp_path, benchmark, 
     other = write_windows(tmp_path, seed=2, train=3)
     with open_stage(tmp_path, stage_keys.baselines(other, FIT)) as stage:
         pass
-    for reference, wanted in ((other.name[:8], other), (str(other), other), (stage.digest, stage.folder)):
+    for reference, expected in ((other.name[:8], other), (str(other), other), (stage.digest, stage.folder)):
         source = baselines_source(tmp_path, benchmark, checkpoint, reference)
-        assert source == wanted
+        assert source == expected
         assert baselines_digest(source, FIT) == stage.digest
 
 

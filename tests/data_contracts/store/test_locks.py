@@ -84,8 +84,8 @@ def test_the_owner_of_a_lock_is_reported_as_long_as_it_lives(owner, tmp_path):
     assert (tmp_path / "lock.holder").is_file()  # the killed process left its note
     assert locks.lock_owner(tmp_path / "lock") is None
     assert locks.lock_owner(tmp_path / "other") is None
-    with locks.try_lock(tmp_path / "lock", with_note=True) as ours:
-        assert ours
+    with locks.try_lock(tmp_path / "lock", with_note=True) as is_free:
+        assert is_free
         assert f"process {os.getpid()} on" in locks.lock_owner(tmp_path / "lock")
     assert locks.lock_owner(tmp_path / "lock") is None
 
@@ -102,8 +102,8 @@ def test_an_attempt_on_a_free_lock_never_fails_while_other_processes_test_it(tmp
         refused, until = 0, time.monotonic() + 2
         while time.monotonic() < until:
             for with_note in (False, True):
-                with locks.try_lock(tmp_path / "lock", with_note) as ours:
-                    refused += not ours
+                with locks.try_lock(tmp_path / "lock", with_note) as is_free:
+                    refused += not is_free
     finally:
         for looker in lookers:
             looker.kill()

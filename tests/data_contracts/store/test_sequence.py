@@ -49,10 +49,10 @@ def test_numbers_increase_while_the_clock_is_two_days_back(tmp_path, clock):
 @pytest.mark.parametrize("damage", ["", "12x"])
 def test_numbers_increase_after_the_loss_of_their_file(tmp_path, clock, damage):
     clock(0)
-    made = manifest_sequence(make(tmp_path, 0))
+    number = manifest_sequence(make(tmp_path, 0))
     clock(2)
     (tmp_path / ".sequence").write_text(damage) if damage else (tmp_path / ".sequence").unlink()
-    assert next_sequence(tmp_path) > made
+    assert next_sequence(tmp_path) > number
 
 
 def test_processes_never_get_the_same_number(tmp_path):

@@ -61,12 +61,12 @@ def test_every_file_and_list_counts_and_so_does_their_order(tmp_path):
         file.write_text(file.name)
     alone = stage_keys.ingest([MotionFile(one, csv)], IngestParameters())
     assert alone.inputs.keys() == {"source", "clip_list"}
-    told = [
+    inputs = [
         [MotionFile(one), MotionFile(two)],
         [MotionFile(two), MotionFile(one)],
         [MotionFile(one, csv), MotionFile(two)],
         [MotionFile(one), MotionFile(two, csv)],
         [MotionFile(one)],
     ]
-    digests = {stage_keys.ingest(files, IngestParameters()).digest for files in told}
+    digests = {stage_keys.ingest(files, IngestParameters()).digest for files in inputs}
     assert len(digests | {alone.digest}) == 6

@@ -148,11 +148,11 @@ def test_the_manifest_contains_exactly_the_parameters_of_the_digest(tmp_path, wi
     parameters = load_preset("demo").pretrain
     with open_stage(tmp_path, stage_keys.pretrain(windows, parameters)) as stage:
         pass
-    held = read_manifest(stage.folder)["parameters"]
-    assert held["network"]["embed_dim"] == parameters.network.embed_dim
-    assert held["learning_rate"] == parameters.learning_rate
-    assert not {"decay", "max_bad_steps"} & held.keys()
-    assert find_stage(tmp_path, stage_keys.pretrain(windows, parameters)).parameters == held
+    recorded = read_manifest(stage.folder)["parameters"]
+    assert recorded["network"]["embed_dim"] == parameters.network.embed_dim
+    assert recorded["learning_rate"] == parameters.learning_rate
+    assert not {"decay", "max_bad_steps"} & recorded.keys()
+    assert find_stage(tmp_path, stage_keys.pretrain(windows, parameters)).parameters == recorded
 
 
 def test_a_digest_is_computed_without_pytorch():

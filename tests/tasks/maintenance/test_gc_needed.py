@@ -80,11 +80,11 @@ def test_a_version_with_an_alias_is_kept_with_everything_it_comes_from_and_was_s
     history.crown(runs[0])
     history.crown(runs[2], "previous")
     collect(history.store, 1, dry_run=False)
-    for run, kept in zip(runs, (True, False, True, False, True), strict=True):
-        assert (run.version in history.versions()) == (run.model in history.model_ids()) == kept
+    for run, is_kept in zip(runs, (True, False, True, False, True), strict=True):
+        assert (run.version in history.versions()) == (run.model in history.model_ids()) == is_kept
         for stage in ("convert", "pretrain", "finetune", "baselines", "evaluate"):
-            assert (run.folders[stage] / MANIFEST).is_file() == kept, stage
-            assert (run.runs[stage] in history.run_ids()) == kept, stage
+            assert (run.folders[stage] / MANIFEST).is_file() == is_kept, stage
+            assert (run.runs[stage] in history.run_ids()) == is_kept, stage
         assert (run.folders["ingest"] / MANIFEST).is_file()
 
 
@@ -129,8 +129,8 @@ def test_a_store_with_fewer_pipeline_runs_keeps_everything(history):
 def test_a_decision_about_a_kept_version_is_kept(history):
     runs = [history.pipeline() for _ in range(4)]
     about = [
-        history.run("promote", "", {}, 0.5, **{PROMOTION_TAG: f"{challenger.version}-{rival}"})
-        for challenger, rival in ((runs[0], "baselines"), (runs[1], runs[0].version), (runs[3], "baselines"))
+        history.run("promote", "", {}, 0.5, **{PROMOTION_TAG: f"{challenger.version}-{other}"})
+        for challenger, other in ((runs[0], "baselines"), (runs[1], runs[0].version), (runs[3], "baselines"))
     ]
     collect(history.store, 1, dry_run=False)
     assert [run in history.run_ids() for run in about] == [False, False, True]

@@ -222,7 +222,7 @@ def test_a_server_and_its_database_give_the_same_status(history, server, monkeyp
     own = read_status(history.store, 2)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")  # the machine may be busy
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
-    asked = read_status(history.store, 2)
-    assert asked.pipeline_runs == own.pipeline_runs
-    assert asked.versions == own.versions
-    assert len(asked.pipeline_runs) == 2
+    from_server = read_status(history.store, 2)
+    assert from_server.pipeline_runs == own.pipeline_runs
+    assert from_server.versions == own.versions
+    assert len(from_server.pipeline_runs) == 2

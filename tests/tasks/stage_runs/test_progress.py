@@ -59,12 +59,12 @@ def test_work_that_fails_keeps_its_last_progress():
 def test_a_stopped_or_slow_server_neither_ends_nor_delays_the_work(clock, monkeypatch, caplog):
     requests, answer = [], threading.Event()
 
-    def gone(*_):
+    def fail(*_):
         requests.append(clock[0])
         answer.wait(30)
         raise httpx.ConnectError("refused")
 
-    monkeypatch.setattr(module, "update_progress_artifact", gone)
+    monkeypatch.setattr(module, "update_progress_artifact", fail)
     with report_progress("pretrain", "steps", 100) as progress:
         progress.artifact, progress.log = "its id", logging.getLogger("here")
         for _ in range(100):

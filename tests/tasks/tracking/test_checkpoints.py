@@ -45,8 +45,8 @@ def test_a_dropped_checkpoint_leaves_neither_a_model_nor_files(empty_store, chec
         assert [list(place.rglob("*")) != [] for place in places.values()] == [
             name != checkpoints[1].stem for name in places
         ]
-        kept = tracked.client.list_artifacts(tracked.run_id, CHECKPOINTS)
-        assert [Path(file.path).name for file in kept] == [checkpoints[2].name]
+        remaining = tracked.client.list_artifacts(tracked.run_id, CHECKPOINTS)
+        assert [Path(file.path).name for file in remaining] == [checkpoints[2].name]
         drop_other_checkpoints(tracked, [checkpoints[2]])  # once more changes nothing
         assert set(models(tracked)) == {checkpoints[0].stem, checkpoints[2].stem}
 

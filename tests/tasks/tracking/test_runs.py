@@ -99,10 +99,10 @@ def test_a_run_that_its_owner_finishes_while_another_pipeline_looks_for_one_stay
     first = owner.__enter__()
 
     def search_and_then_it_ends(*arguments):
-        found = search(*arguments)
-        assert found[0].info.status == "RUNNING"
+        runs = search(*arguments)
+        assert runs[0].info.status == "RUNNING"
         owner.__exit__(None, None, None)
-        return found
+        return runs
 
     monkeypatch.setattr(tasks.tracking.runs, "find_runs", search_and_then_it_ends)
     with track_pipeline(empty_store, of) as second:

@@ -64,14 +64,14 @@ def test_a_score_of_one_clip_has_no_bounds():
 
 @pytest.mark.parametrize("bound", [1.0, None])
 def test_figures_show_all_methods_joints_and_the_worst_actions(bound):
-    shown = report(bound)
-    (curves,) = pck_curves(shown).axes
+    scores = report(bound)
+    (curves,) = pck_curves(scores).axes
     assert [text.get_text().split(":")[0] for text in curves.get_legend().get_texts()] == [
         name.replace("_", " ") for name in METHODS
     ]
-    skeletons = joint_skeletons(shown).axes[: len(METHODS)]
+    skeletons = joint_skeletons(scores).axes[: len(METHODS)]
     assert [[text.get_text() for text in ax.texts] for ax in skeletons] == [[f"{n}" for n in range(17)]] * len(METHODS)
-    actions, people = error_bars(shown).axes
+    actions, people = error_bars(scores).axes
     labels = [label.get_text() for label in actions.get_yticklabels()]
     assert labels == [f"action {39 - place}" for place in range(MOST_BARS)]
     assert actions.get_title() == "by action (30 worst of 40)"
