@@ -166,7 +166,7 @@ def _data(origin: _Origin, licence: str | None) -> str:
         stature = statistics.get("stature_m")
         tall = f", {stature['min']:.2f} to {stature['max']:.2f} m tall along the bones" if stature else ""
         source = markdown_text(statistics["source"])
-        lines.append(f"Motion from {source}; each group is one {clips['parameters']['group_by']}{tall}.")
+        lines.append(f"Motion of {source}; each group is one {clips['parameters']['group_by']}{tall}.")
     lines.append(f"Licence of the data: {markdown_text(licence) if licence else 'not set (`ingest.licence`)'}.")
     return "## Data\n\n" + "\n\n".join(lines)
 
