@@ -38,7 +38,7 @@ import pyarrow.parquet as parquet
 from data_contracts.clips import CLIP_SCHEMA, CLIPS_FILE, Clip, to_arrow
 from data_contracts.parameters import ConvertParameters, IngestParameters, Projection, ShortClips
 from data_contracts.skeleton import PELVIS
-from data_contracts.store.digests import Identity
+from data_contracts.store.digests import StageKey
 from data_contracts.store.folders import open_stage
 from tasks.convert.cameras import draw_camera, window_starts
 from tasks.convert.convert import count_batches, write_windows
@@ -141,7 +141,7 @@ def load_clips(copies: int) -> list[Clip]:
 def write_store(clips: list[Clip], folder: Path) -> Path:
     """The clips as the ingest stage leaves them."""
     groups: dict[str, int] = {}
-    with open_stage(folder, Identity("clips", "ingest", IngestParameters(), {"source": "benchmark"})) as stage:
+    with open_stage(folder, StageKey("clips", "ingest", IngestParameters(), {"source": "benchmark"})) as stage:
         with parquet.ParquetWriter(
             stage.folder / CLIPS_FILE, CLIP_SCHEMA, compression="none", use_dictionary=False, write_statistics=False
         ) as writer:

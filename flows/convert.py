@@ -22,7 +22,7 @@ from data_contracts.machine import usable_cores
 from data_contracts.parameters import ConvertParameters, SplitBy, Workers
 from data_contracts.report import StageResult
 from data_contracts.splits import split_groups
-from data_contracts.store import identities
+from data_contracts.store import stage_keys
 from data_contracts.store.folders import Stage
 from data_contracts.store.manifests import read_manifest
 from tasks.convert.convert import clip_rates, count_batches, finish_windows, window_bytes, write_windows
@@ -62,7 +62,7 @@ def convert_clips(
             counts = _write_batches(clips, stage.folder, parameters, workers)
         finish_windows(stage, tracked, counts)
 
-    return run_stage(store, identities.convert(clips, parameters), parent_run, write_all)
+    return run_stage(store, stage_keys.convert(clips, parameters), parent_run, write_all)
 
 
 def _write_batches(clips: Path, folder: Path, parameters: ConvertParameters, workers: Workers) -> list[pd.DataFrame]:

@@ -31,7 +31,7 @@ from flows.stage_runs.naming import name_flow_run
 from flows.stages import Context
 from tasks.pipeline import open_pipeline, register, show_data, show_durations
 from tasks.synthetic.synthesise import CLIP_LIST_FILE, PICKLE_FILE, synthesise_motion
-from tasks.tracking.links import run_artifact, run_page, run_picture, stage_artifact, version_page
+from tasks.tracking.links import run_artifact, run_figure, run_page, stage_artifact, version_page
 from tasks.tracking.registry import LiftingModel
 from tasks.train.starting import champion_to_start_from
 from tasks.viewer.data_page import DATA_PAGE
@@ -137,7 +137,7 @@ def pipeline(
 
 def _show_result(root: Path, run_id: str, report: StageResult, picture: str, playing: str | None) -> None:
     """Scores, the playing page, and how long the last nights took; there before the challenger is judged."""
-    shown = run_picture(root, run_id, picture)
+    shown = run_figure(root, run_id, picture)
     show_page(run_artifact(root, run_id, picture), "pipeline-durations", DURATIONS_TEXT, shown)
     show_scores(report.statistics["metrics"], key="pipeline-scores")
     show_page(playing, "pipeline-playing", PLAYING_TEXT)

@@ -19,9 +19,9 @@ from flows.prefect_ui.events import PROMOTED, say_of_model
 from flows.prefect_ui.forms import described
 from flows.stage_flows import evaluate
 from flows.stage_runs.naming import name_flow_run
-from tasks.promotion.comparison import Contenders, Ground
+from tasks.promotion.comparison import Comparison, EvaluationData
 from tasks.promotion.decision import DECISION_PAGE, Decision
-from tasks.promotion.promote import Meeting, decide, find_contenders, weigh
+from tasks.promotion.promote import PairedReports, decide, find_comparison, judge_reports
 from tasks.promotion.rules import Check, Verdict
 from tasks.tracking.links import run_artifact
 
@@ -65,12 +65,12 @@ def promote(
             " --param require_approval=true"
         )
     root = default_store(store)
-    contenders = find_contenders(root, version, parameters.evaluate.split, parameters.promote)
+    comparison = find_comparison(root, version, parameters.evaluate.split, parameters.promote)
     shared: dict[str, Any] = {"preset": preset, "overrides": overrides, "store": str(root)}
-    meetings = [_meet(ground, contenders, shared) for ground in contenders.grounds]
-    verdict = weigh(root, contenders, meetings, parameters.promote)
-    approval = _ask(contenders, verdict) if require_approval and verdict.promoted else None
-    decision = decide(root, contenders, verdict, parameters.promote, approval)
+    reports = [_evaluate_both(data, comparison, shared) for data in comparison.data]
+    verdict = judge_reports(root, comparison, reports, parameters.promote)
+    approval = _ask(comparison, verdict) if require_approval and verdict.promoted else None
+    decision = decide(root, comparison, verdict, parameters.promote, approval)
     get_run_logger().info(decision.headline)
     create_markdown_artifact(decision.markdown(), key="promotion", description=markdown_text(decision.headline))
     if decision.promoted:
@@ -80,19 +80,19 @@ def promote(
     return Completed(message=decision.headline, data=decision.model_dump(mode="json"))
 
 
-def _meet(ground: Ground, contenders: Contenders, shared: dict[str, Any]) -> Meeting:
+def _evaluate_both(data: EvaluationData, comparison: Comparison, shared: dict[str, Any]) -> PairedReports:
     """Both evaluated on the same windows, beside the same baselines: those of the rival's time may be gone."""
-    windows = str(ground.windows)
-    first = evaluate(windows, contenders.challenger, **shared).path
-    if contenders.rival is None:
-        return Meeting(ground, first, first)
+    windows = str(data.windows)
+    first = evaluate(windows, comparison.challenger, **shared).path
+    if comparison.compared_champion is None:
+        return PairedReports(data, first, first)
     beside = read_manifest(first)["inputs"]["baselines"]
-    return Meeting(ground, first, evaluate(windows, contenders.rival, baselines=beside, **shared).path)
+    return PairedReports(data, first, evaluate(windows, comparison.compared_champion, baselines=beside, **shared).path)
 
 
-def _ask(contenders: Contenders, verdict: Verdict) -> Check:
+def _ask(comparison: Comparison, verdict: Verdict) -> Check:
     """What a person says of it. Asked once of two versions: should another be champion by then, it is asked again."""
-    decision = Decision.of(contenders, verdict)
+    decision = Decision.of(comparison, verdict)
     create_markdown_artifact(decision.markdown(), key="promotion", description="A person is asked.")
     asked = Approval.with_initial_data(description=decision.markdown())
     said = suspend_flow_run(wait_for_input=asked, key=f"promote-{decision.version}-{decision.champion}")

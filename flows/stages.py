@@ -13,8 +13,8 @@ from data_contracts.parameters import PipelineParameters
 from data_contracts.presets import preset_and_overrides
 from data_contracts.report import StageResult
 from data_contracts.sources import find_keypoints, find_motion_files
-from data_contracts.store import identities
-from data_contracts.store.digests import Identity, Kind
+from data_contracts.store import stage_keys
+from data_contracts.store.digests import Kind, StageKey
 from data_contracts.store.folders import find_stage, resolve, resolve_checkpoint
 from data_contracts.store.lineage import are_baselines, baselines_digest, baselines_source
 
@@ -48,7 +48,7 @@ class Context:
 class Work:
     """A stage whose inputs are resolved: its key, and the function that computes its result within a flow."""
 
-    identity: Identity
+    identity: StageKey
     compute: Callable[[], StageResult]
 
     def find(self, store: Path) -> StageResult | None:
@@ -102,7 +102,7 @@ def ingest(context: Context, source: str | list[str], clip_list: str | list[str]
 
         return ingest_clips(context.store, files, parameters, context.parent_run)
 
-    return Work(identities.ingest(files, parameters), compute)
+    return Work(stage_keys.ingest(files, parameters), compute)
 
 
 @stage("uplift pretrain {result}")
@@ -121,7 +121,7 @@ def convert(context: Context, clips: str) -> Work:
 
         return convert_clips(context.store, folder, parameters, context.parameters.workers, context.parent_run)
 
-    return Work(identities.convert(folder, parameters), compute)
+    return Work(stage_keys.convert(folder, parameters), compute)
 
 
 @stage("uplift finetune {windows} --pretrained {result}")
@@ -140,7 +140,7 @@ def pretrain(context: Context, windows: str) -> Work:
 
         return pretrain_backbone(context.store, folder, parameters.pretrain, parameters.runtime, context.parent_run)
 
-    return Work(identities.pretrain(folder, parameters.pretrain), compute)
+    return Work(stage_keys.pretrain(folder, parameters.pretrain), compute)
 
 
 @stage("uplift evaluate {windows} --model {result}")
@@ -164,7 +164,7 @@ def finetune(context: Context, windows: str, pretrained: str) -> Work:
             context.store, folder, checkpoint, parameters.finetune, parameters.runtime, context.parent_run
         )
 
-    return Work(identities.finetune(folder, checkpoint, parameters.finetune), compute)
+    return Work(stage_keys.finetune(folder, checkpoint, parameters.finetune), compute)
 
 
 @stage("uplift evaluate {windows} --model ...")
@@ -177,7 +177,7 @@ def baselines(context: Context, windows: str) -> Work:
         Folder or digest of a convert stage.
     """
     folder = context.folder("windows", windows)
-    return Work(identities.baselines(folder, context.parameters.baselines), lambda: _fit(context, folder))
+    return Work(stage_keys.baselines(folder, context.parameters.baselines), lambda: _fit(context, folder))
 
 
 @stage("uplift promote")
@@ -207,7 +207,7 @@ def evaluate(context: Context, windows: str, model: str, baselines: str | None =
         )
 
     fitted_digest = baselines_digest(source, parameters.baselines)
-    return Work(identities.evaluate(folder, checkpoint, fitted_digest, parameters.evaluate), compute)
+    return Work(stage_keys.evaluate(folder, checkpoint, fitted_digest, parameters.evaluate), compute)
 
 
 @stage("uplift lift {result}")
@@ -226,7 +226,7 @@ def keypoints(context: Context, source: str) -> Work:
 
         return read_tracks(context.store, found, parameters, context.parent_run)
 
-    return Work(identities.keypoints(found, parameters), compute)
+    return Work(stage_keys.keypoints(found, parameters), compute)
 
 
 def _fit(context: Context, windows: Path) -> StageResult:

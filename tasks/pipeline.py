@@ -1,4 +1,4 @@
-"""What a pipeline adds to its stages: its parent run, and the registration of what came out."""
+"""Tasks of a pipeline besides its stages: the parent run in MLflow, the registration of the model, and figures."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,11 +14,11 @@ from data_contracts.errors import some
 from data_contracts.parameters import PipelineParameters
 from data_contracts.report import StageResult, read_report
 from data_contracts.sources import MotionFile
-from data_contracts.store import identities
+from data_contracts.store import stage_keys
 from data_contracts.store.checking import verify_input
 from data_contracts.store.folders import CHECKPOINT_FILE
 from data_contracts.store.manifests import read_manifest
-from tasks.promotion.training_subjects import write_learned
+from tasks.promotion.training_subjects import write_training_subjects
 from tasks.stage_runs.retries import RETRIED
 from tasks.tracking.card import CARD_FILE, description_of, write_card
 from tasks.tracking.names import CHALLENGER, MODEL_NAME, VERSION_TAG
@@ -37,26 +37,26 @@ def open_pipeline(
     start: LiftingModel | None = None,
     day: date | None = None,
 ) -> Iterator[TrackedRun]:
-    """The pipeline's parent run in MLflow; one that was killed is taken up again.
+    """Yield the parent run of a pipeline in MLflow; resume one that was killed.
 
     Parameters
     ----------
     start
-        What is fine-tuned instead of a network that is pretrained here.
+        Model that is fine-tuned. If None, the pipeline pretrains a network.
     day
-        Whose seeds the parameters have.
+        Day that the seeds of the parameters were made for, if any.
     """
-    identity = identities.pipeline(files, parameters, start.checkpoint if start else None)
-    with track_pipeline(store, identity) as tracked:
-        told = {"uplift.start_from": start and start.uri, "uplift.fresh": day and day.isoformat()}
+    key = stage_keys.pipeline(files, parameters, start.checkpoint if start else None)
+    with track_pipeline(store, key) as tracked:
+        optional = {"uplift.start_from": start and start.uri, "uplift.fresh": day and day.isoformat()}
         tracked.set_tags({"uplift.source": some([str(file.path) for file in files])})
-        tracked.set_tags({tag: value for tag, value in told.items() if value})
+        tracked.set_tags({tag: value for tag, value in optional.items() if value})
         yield tracked
 
 
 @task(cache_policy=NO_CACHE, **RETRIED)
 def show_data(store: Path, tracked: TrackedRun, clips: StageResult) -> None:
-    """Put the page of the clips beside the champion's on the pipeline's own run, and warn of what moved."""
+    """Log the page that compares the clips with the champion's to the pipeline run, and warn of changes."""
     for line in log_data_page(store, tracked, ClipSet.read(clips.path)):
         get_run_logger().warning(line)
 
@@ -71,16 +71,15 @@ def register(
     flip: bool,
     licence: str | None,
 ) -> dict[str, Any]:
-    """Register the fine-tuned model as `@challenger`, with its card, and put the scores on the pipeline's own run."""
+    """Register the fine-tuned model as `@challenger` with its card, and log the scores to the pipeline run."""
     verify_input(report.path)
-    scored = read_report(report.path)
-    of_model, of_all = model_scores(scored), all_scores(scored)
-    tracked.log_metrics({name: value for name, value in of_all.items() if name not in of_model})
-    version = register_challenger(
-        tracked, tuned.path / CHECKPOINT_FILE, windows.digest, _window(windows), of_model, flip
-    )
+    evaluation = read_report(report.path)
+    scores, metrics = model_scores(evaluation), all_scores(evaluation)
+    tracked.log_metrics({name: value for name, value in metrics.items() if name not in scores})
+    window = int(read_manifest(windows.path)["parameters"]["window"])
+    version = register_challenger(tracked, tuned.path / CHECKPOINT_FILE, windows.digest, window, scores, flip)
     tracked.set_tags({VERSION_TAG: version.version})
-    write_learned(store, version)
+    write_training_subjects(store, version)
     card = write_card(store, version, report.path, licence)
     tracked.client.update_model_version(MODEL_NAME, version.version, description_of(card))
     tracked.client.log_text(tracked.run_id, card, CARD_FILE)
@@ -89,19 +88,15 @@ def register(
 
 @task(cache_policy=NO_CACHE)
 def show_durations(tracked: TrackedRun, store: Path, stages: Mapping[str, StageResult]) -> str:
-    """Put on the pipeline's own run how long each stage took, and a picture of the last nights; returns its file."""
+    """Log the duration of each stage and a figure of the last pipeline runs; return the name of its file."""
     from tasks.figures.durations import DURATIONS_FILE, SECONDS, durations_figure, recent_pipeline_runs, stage_seconds
 
-    took = {name: 0.0 if result.cached else result.seconds for name, result in stages.items()}
-    tracked.log_metrics({f"{SECONDS}{name}": seconds for name, seconds in took.items()})
+    seconds_of = {name: 0.0 if result.cached else result.seconds for name, result in stages.items()}
+    tracked.log_metrics({f"{SECONDS}{name}": seconds for name, seconds in seconds_of.items()})
     before = [
         (run.info.start_time / 1000, stage_seconds(run))
         for run in recent_pipeline_runs(tracked.client, store, tracked.run_id)
     ]
     began = tracked.client.get_run(tracked.run_id).info.start_time / 1000
-    tracked.log_figure(durations_figure([*before, (began, took)]), DURATIONS_FILE)
+    tracked.log_figure(durations_figure([*before, (began, seconds_of)]), DURATIONS_FILE)
     return DURATIONS_FILE
-
-
-def _window(windows: StageResult) -> int:
-    return int(read_manifest(windows.path)["parameters"]["window"])

@@ -30,7 +30,7 @@ from data_contracts.windows import to_arrow
 from model.data.loading import WindowTensors
 from tasks.convert.cameras import draw_camera, project_windows, window_starts
 from tasks.synthetic.motion import generate
-from tasks.tracking.runs import make_database
+from tasks.tracking.connection import make_database
 
 hypothesis.settings.register_profile("any machine", deadline=None)  # a busy one takes its time
 hypothesis.settings.load_profile("any machine")

@@ -22,7 +22,7 @@ from data_contracts.store.manifests import MANIFEST, read_manifest, rebuild
 OnShare = Callable[[float], None]  # called with the completed share in [0, 1]
 
 _HASHING_THREADS = 2
-_WORTH_A_LINE = 1.0  # seconds
+_LOG_SECONDS = 1.0  # shorter checks are not logged
 _DIGEST = re.compile("[0-9a-f]{16}")
 _LOG = logging.getLogger(__name__)
 
@@ -62,8 +62,8 @@ def check_folder(folder: Path, on_share: OnShare = lambda _: None) -> Checked:
         command that rebuilds the folder.
     """
     manifest = read_manifest(folder)
-    found = [path.relative_to(folder) for path in sorted(folder.rglob("*")) if not path.is_dir()]
-    visible = [str(path) for path in found if not any(part.startswith(".") for part in path.parts)]
+    files = [path.relative_to(folder) for path in sorted(folder.rglob("*")) if not path.is_dir()]
+    visible = [str(path) for path in files if not any(part.startswith(".") for part in path.parts)]
     listed = {MANIFEST, *manifest["files"]}
     extra = [f"{name}: is not listed in {MANIFEST}" for name in visible if name not in listed]
     return _check(folder, manifest, manifest["files"], extra, on_share)
@@ -81,7 +81,7 @@ def verify_input(path: Path) -> None:
     """
     if path.is_dir():
         checked = check_folder(path)
-        if checked.seconds > _WORTH_A_LINE:
+        if checked.seconds > _LOG_SECONDS:
             _LOG.info("verified %s", checked.describe())
         return
     folder = path.absolute().parent

@@ -1,7 +1,7 @@
-"""Which code computed a result: the commit that is checked out, and whether the code differs from it.
+"""Version of the code that computes a result: the commit that is checked out, and whether files differ from it.
 
-It stands in manifests and on runs, and in no digest: a commit that changes no result makes nothing anew
-(`CONTRACT_VERSION` says when one does).
+The version is written to manifests and MLflow runs. No digest contains it: a commit that changes a result raises
+`CONTRACT_VERSION`.
 """
 
 import subprocess
@@ -10,20 +10,24 @@ from pathlib import Path
 from typing import Any
 
 _ROOT = Path(__file__).parents[2]
-_FLOORS = ("flows", "tasks", "model", "data_contracts")
+_PACKAGES = ("flows", "tasks", "model", "data_contracts")
 _SECONDS = 20.0
 
 
-@cache  # what a process has imported stays as it was, whatever is checked out meanwhile
+@cache  # a process keeps the modules that it imported, even if another commit is checked out meanwhile
 def code_version() -> dict[str, Any]:
-    """`commit` (40 hex digits), and `dirty`: whether a file of the code differs from it or is in none; as JSON.
+    """Return the version of the code, as JSON.
 
-    Where git cannot tell, both are None and `why` says so.
+    Returns
+    -------
+    dict
+        `commit` (40 hex digits) and `dirty` (whether the code has uncommitted changes). If git fails, both are None and
+        `why` has the reason.
     """
     try:
         if Path(_git("rev-parse", "--show-toplevel")).resolve() != _ROOT:
-            raise ValueError(f"{_ROOT} is no clone")
-        return {"commit": _git("rev-parse", "HEAD"), "dirty": bool(_git("status", "--porcelain", "--", *_FLOORS))}
+            raise ValueError(f"{_ROOT} is not a clone of the repository")
+        return {"commit": _git("rev-parse", "HEAD"), "dirty": bool(_git("status", "--porcelain", "--", *_PACKAGES))}
     except subprocess.CalledProcessError as error:
         why = " ".join(error.stderr.split())
     except (OSError, ValueError, subprocess.TimeoutExpired) as error:
@@ -32,15 +36,14 @@ def code_version() -> dict[str, Any]:
 
 
 def describe_code(code: dict[str, Any]) -> str:
-    """One phrase about what a manifest or a run has of `code_version`; empty is what an earlier version left."""
+    """Return one phrase about the `code_version` of a manifest or a run; it is empty if an earlier version wrote it."""
     if not code:
         return "code not recorded (by an earlier version)"
     if not code["commit"]:
         return f"code not known ({code['why']})"
-    changed = " with changes that are in no commit" if code["dirty"] else ""
-    return (
-        f"code {code['commit'][:10]}{changed}{', which took up a run that was killed' if code.get('resumed') else ''}"
-    )
+    changed = " with uncommitted changes" if code["dirty"] else ""
+    resumed = ", which resumed an interrupted run" if code.get("resumed") else ""
+    return f"code {code['commit'][:10]}{changed}{resumed}"
 
 
 def _git(*words: str) -> str:

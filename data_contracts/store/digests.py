@@ -1,4 +1,4 @@
-"""Digests: of files, and of what a stage's result is a function of."""
+"""Digests of files and of stages: the key of a stage is a digest of its name, parameters and inputs."""
 
 import hashlib
 import io
@@ -11,11 +11,11 @@ from typing import Any, Literal
 from data_contracts.errors import InputError
 from data_contracts.parameters.base import Parameters, without
 
-CONTRACT_VERSION = 10  # raised whenever the same parameters and inputs would give another result, or another digest
+CONTRACT_VERSION = 10  # raised if the same parameters and inputs give another result or another digest
 
 Kind = Literal["synthetic", "clips", "windows", "runs", "baselines", "reports", "keypoints", "motions", "pipelines"]
 
-KINDS: dict[str, Kind] = {  # stage -> the kind of folder that it leaves
+KINDS: dict[str, Kind] = {  # stage -> kind of its folder
     "synthesise": "synthetic",
     "ingest": "clips",
     "convert": "windows",
@@ -34,13 +34,20 @@ _known: dict[Path, tuple[_State, str]] = {}  # SHA-256 of the files that this pr
 
 
 @dataclass(frozen=True)
-class Identity:
-    """What a stage's result is a function of: its name, parameters and input digests (name -> digest).
+class StageKey:
+    """Key of a stage's result: its name, its parameters and the digests of its inputs.
 
-    `idle` names parameters that these inputs put out of effect, beside those that `Parameters.identity` leaves out.
-    `data` is what people call files that were given; it is in no digest.
-    `paths` are the files and stage folders that the stage reads. They are in no digest either: `open_stage` verifies
-    those that a stage wrote.
+    Attributes
+    ----------
+    inputs
+        Input name -> digest.
+    idle
+        Names of parameters without effect on these inputs. `Parameters.identity` leaves out others.
+    data
+        Display name of the user's files; the digest does not cover it.
+    paths
+        Files and stage folders that the stage reads; the digest does not cover them. `open_stage` verifies those that a
+        stage wrote.
     """
 
     kind: Kind
@@ -53,28 +60,28 @@ class Identity:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The parameters that count, as JSON; what the manifest holds."""
+        """Parameters that the digest covers, as JSON; the manifest contains them."""
         return without(self.parameters.identity(), self.idle)
 
     @property
     def digest(self) -> str:
-        """`stage_digest` under the contract version of this code."""
+        """Digest of the key under the contract version of this code."""
         return stage_digest(self.name, CONTRACT_VERSION, self.settings, self.inputs)
 
 
 def stage_digest(stage: str, contract_version: int, parameters: dict[str, Any], inputs: dict[str, str]) -> str:
-    """16 hex digits of SHA-256 of what a stage's result is a function of; `parameters` as JSON has them."""
-    identity = {
+    """Return the first 16 hex digits of the SHA-256 of a stage's key; `parameters` are JSON values."""
+    key = {
         "stage": stage,
         "contract_version": contract_version,
         "parameters": parameters,
         "inputs": inputs,
     }
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes, as hex.
+    """Return the SHA-256 of a file's bytes, as hex.
 
     Raises
     ------
@@ -128,14 +135,14 @@ def _state(path: Path) -> _State:
 
 
 class DigestedFile(io.FileIO):
-    """A new file whose SHA-256 is taken as it is written, from its first byte to its last; `digest` is it, as hex."""
+    """A new file whose SHA-256 is computed while the file is written, from the first byte to the last."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, "x")
         self._sha256 = hashlib.sha256()
 
     def write(self, data: Any) -> int:
-        """All of `data`."""
+        """Write all of `data` and return the number of bytes."""
         view = memoryview(data).cast("B")
         self._sha256.update(view)
         done = 0
@@ -145,5 +152,5 @@ class DigestedFile(io.FileIO):
 
     @property
     def digest(self) -> str:
-        """Of what has been written so far."""
+        """SHA-256 of the bytes that were written so far, as hex."""
         return self._sha256.hexdigest()

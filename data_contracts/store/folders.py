@@ -1,9 +1,9 @@
-"""The store: one folder per stage result, named after the digest of what it was made from.
+"""The store: one folder per stage result, named after the digest of the stage's key.
 
-A stage is a function of its digests. It writes into `<kind>/.<digest>.partial`, its `manifest.json` last, and the
-folder is renamed when complete: a reader sees all or nothing. A lock beside it lets one process work at a digest; a
-second one waits and then finds the folder; what is finished is found without a lock. From this follow caching, retry,
-and, where `resume` keeps the partial folder, resume.
+- A stage writes into `<kind>/.<digest>.partial` and writes `manifest.json` last. The complete folder is then renamed,
+  so a reader never sees part of a result.
+- A lock next to the folder lets one process work on a digest. A second process waits and then finds the folder.
+- Finished folders are found without a lock. Caching and retries need nothing else; `resume` keeps the partial folder.
 """
 
 import os
@@ -18,19 +18,19 @@ from typing import Any, Literal
 from data_contracts.errors import InputError, some
 from data_contracts.store.checking import verify_input
 from data_contracts.store.code_version import code_version
-from data_contracts.store.digests import CONTRACT_VERSION, KINDS, Identity, Kind, file_digest, remember_digest
-from data_contracts.store.locks import hold
+from data_contracts.store.digests import CONTRACT_VERSION, KINDS, Kind, StageKey, file_digest, remember_digest
+from data_contracts.store.locks import locked
 from data_contracts.store.manifests import MANIFEST, package_versions, read_manifest, rebuild, write_manifest
 from data_contracts.store.sequence import SEQUENCE, next_sequence
 
-CHECKPOINT_FILE = "model.safetensors"  # of a run folder: its best network
+CHECKPOINT_FILE = "model.safetensors"  # the best network of a training run
 
 
 @dataclass
 class Stage:
-    """One stage at work: `folder` is where to write (or, when `cached`, where the result already is).
+    """A stage that is computed, or that was computed before (`cached`).
 
-    The work adds to `counts` and `statistics` before the `with` block of `open_stage` ends.
+    The work writes into `folder`, and adds to `counts` and `statistics` before the `with` block of `open_stage` ends.
     """
 
     name: str
@@ -45,27 +45,27 @@ class Stage:
     seconds: float = 0.0
     interrupted: bool = False  # an earlier run was killed or failed and left its partial folder
     resumed: bool = False  # the work continues from files of that run; the work sets it
-    data: str = ""  # what people call the files that it starts from, where it does
-    code: dict[str, Any] = field(default_factory=dict)  # as `code_version` gives it; empty: made before it was kept
+    data: str = ""  # display name of the user's files, if the stage reads any
+    code: dict[str, Any] = field(default_factory=dict)  # `code_version`; empty if an earlier version wrote the folder
 
 
 def default_store(store: str | Path | None = None) -> Path:
-    """Root of the store: the one given, else `UPLIFT_STORE`, else `./store`; absolute."""
+    """Return the absolute path of the store: the argument, else `UPLIFT_STORE`, else `./store`."""
     return Path(store or os.environ.get("UPLIFT_STORE") or "store").resolve()
 
 
 @contextmanager
-def open_stage(store: Path, identity: Identity, resume: bool = False) -> Iterator[Stage]:
-    """Run one stage: yields a `Stage` to write into, and completes its folder when the block ends without an error.
+def open_stage(store: Path, key: StageKey, resume: bool = False) -> Iterator[Stage]:
+    """Yield a `Stage` to write into, and complete its folder if the block ends without an error.
 
-    The files that the stage reads are verified first, unless the store has the result: a cached stage reads nothing.
+    If the store has the result, the stage is `cached` and reads nothing. Otherwise its input files are verified first.
 
     Parameters
     ----------
     store
         Root of the store.
     resume
-        Keep what a killed run left in the partial folder, and leave it there when this run fails too.
+        Keep the files that an interrupted run left in the partial folder, and keep them if this run fails too.
 
     Raises
     ------
@@ -73,23 +73,23 @@ def open_stage(store: Path, identity: Identity, resume: bool = False) -> Iterato
         The store cannot be written, or a file that the stage reads is damaged.
     """
     start = time.perf_counter()
-    finished = find_stage(store, identity)
+    finished = find_stage(store, key)
     if finished is not None:
         yield finished
         return
-    folder = store / identity.kind / identity.digest
+    folder = store / key.kind / key.digest
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"store {store}: cannot be written ({error.strerror}); pass another --store") from error
-    with hold(folder.with_name(f".{identity.digest}.lock"), what=f"{identity.name} {identity.digest}"):
-        stage = find_stage(store, identity)  # another process may have finished it meanwhile
+    with locked(folder.with_name(f".{key.digest}.lock"), name=f"{key.name} {key.digest}"):
+        stage = find_stage(store, key)  # another process may have finished it meanwhile
         if stage is not None:
             yield stage
             return
-        for path in identity.paths:
+        for path in key.paths:
             verify_input(path)
-        with _working(folder, identity, resume) as stage:
+        with _working(folder, key, resume) as stage:
             yield stage
             stage.seconds = time.perf_counter() - start
             manifest = _manifest(stage) | {SEQUENCE: next_sequence(store)}
@@ -103,16 +103,16 @@ def open_stage(store: Path, identity: Identity, resume: bool = False) -> Iterato
 
 
 @contextmanager
-def _working(folder: Path, identity: Identity, resume: bool) -> Iterator[Stage]:
-    """A stage in its partial folder, which an error clears away, unless the next run is to resume there."""
-    partial = folder.with_name(f".{identity.digest}.partial")
+def _working(folder: Path, key: StageKey, resume: bool) -> Iterator[Stage]:
+    """Yield a stage in its partial folder; an error deletes the folder unless the next run can resume in it."""
+    partial = folder.with_name(f".{key.digest}.partial")
     interrupted = partial.is_dir()
     if not resume:
         shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(exist_ok=True)
     try:
-        stage = Stage(identity.name, identity.digest, partial, False, identity.settings, identity.inputs)
-        stage.interrupted, stage.data, stage.code = interrupted, identity.data, code_version()
+        stage = Stage(key.name, key.digest, partial, False, key.settings, key.inputs)
+        stage.interrupted, stage.data, stage.code = interrupted, key.data, code_version()
         yield stage
     except BaseException:
         if not resume:
@@ -120,31 +120,31 @@ def _working(folder: Path, identity: Identity, resume: bool) -> Iterator[Stage]:
         raise
 
 
-def find_stage(store: Path, identity: Identity) -> Stage | None:
-    """Return the finished stage of that identity, or None if the store does not have it.
+def find_stage(store: Path, key: StageKey) -> Stage | None:
+    """Return the finished stage with this key, or None if the store does not have it.
 
     Raises
     ------
     InputError
-        The manifest is damaged or of another stage, or one of its files is missing. The content of the files is not
-        read.
+        The manifest is damaged or belongs to another stage, or one of its files is missing. The content of the files is
+        not read.
     """
-    folder = store / identity.kind / identity.digest
+    folder = store / key.kind / key.digest
     if not (folder / MANIFEST).is_file():
         return None
     manifest = read_manifest(folder)
-    if manifest["digest"] != identity.digest:
-        fault = f"{MANIFEST} is of {manifest['stage']} {manifest['digest']}"
+    if manifest["digest"] != key.digest:
+        fault = f"{MANIFEST} belongs to {manifest['stage']} {manifest['digest']}"
         raise InputError(f"{folder}: {fault}; {rebuild(folder)}")
     if missing := [name for name in manifest["files"] if not (folder / name).is_file()]:
         raise InputError(f"{folder}: the result is incomplete, missing {some(missing)}; {rebuild(folder, manifest)}")
     return Stage(
-        identity.name,
-        identity.digest,
+        key.name,
+        key.digest,
         folder,
         True,
         manifest["parameters"],
-        identity.inputs,
+        key.inputs,
         manifest["counts"],
         manifest["statistics"],
         code=manifest.get("code", {}),
@@ -152,14 +152,17 @@ def find_stage(store: Path, identity: Identity) -> Stage | None:
 
 
 def resolve(store: Path, kind: Kind | Literal["*"], reference: str | Path) -> Path:
-    """The finished stage folder that a path, or a digest (or its unambiguous beginning) in the store, stands for.
+    """Return the finished stage folder of a path, a digest or an unambiguous beginning of a digest.
 
-    A kind `*` looks among all kinds.
+    Parameters
+    ----------
+    kind
+        Kind of the folder; `*` allows every kind.
 
     Raises
     ------
     InputError
-        There is none, there are several, or what there is is of another kind.
+        The store has no such folder, several, or one of another kind.
     """
     for candidate in (Path(reference), store / kind / str(reference)):
         if (candidate / MANIFEST).is_file():
@@ -171,24 +174,25 @@ def resolve(store: Path, kind: Kind | Literal["*"], reference: str | Path) -> Pa
     if beginning and not matches:
         for elsewhere in store.glob(f"*/{beginning}"):
             _of_kind(elsewhere.parent, kind, reference)
-    found = "no" if not matches else f"{len(matches)}"
-    what = "stage" if kind == "*" else kind
-    raise InputError(f"{reference}: {found} finished {what} folder of that path or digest in {store}")
+    kind_name = "stage" if kind == "*" else kind
+    number = f"{len(matches)} finished {kind_name} folders" if matches else f"no finished {kind_name} folder"
+    raise InputError(f"{reference}: {number} with this path or digest in {store}")
 
 
 def _of_kind(folder: Path, kind: Kind | Literal["*"], reference: str | Path) -> Path:
-    """The folder, if its manifest says that it is of this kind."""
+    """Return the folder if its manifest has this kind."""
     stage = read_manifest(folder)["stage"]
     if kind not in ("*", KINDS.get(stage)):
-        makers = " or ".join(f"`uplift {name}`" for name, made in KINDS.items() if made == kind)
+        commands = " or ".join(f"`uplift {name}`" for name, output in KINDS.items() if output == kind)
         raise InputError(
-            f"{reference}: is what stage {stage} left in {folder}; a {kind} folder is wanted, as {makers} leaves it"
+            f"{reference}: expected a folder of kind {kind} (output of {commands}), but {folder} is the output of stage"
+            f" {stage}"
         )
     return folder
 
 
 def resolve_checkpoint(store: Path, reference: str | Path) -> Path:
-    """The checkpoint that a `.safetensors` or `.bin` path, or a run folder's path or digest, stands for."""
+    """Return the checkpoint of a `.safetensors` or `.bin` path, or of the path or digest of a training run."""
     if str(reference).endswith((".safetensors", ".bin")):
         return Path(reference)
     return resolve(store, "runs", reference) / CHECKPOINT_FILE

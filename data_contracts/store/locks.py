@@ -1,8 +1,8 @@
 """Locks of the store: one process works on a digest, and a waiting process logs which process it waits for.
 
 The kernel holds the lock (`flock`) and releases it when its owner dies. Each owner also locks a note next to the lock
-file. `holder` tests the lock of the note and never touches the lock file, so it cannot make an attempt on a free lock
-fail. The text of the note is for people only: no decision depends on it.
+file. `lock_owner` tests the lock of the note and never touches the lock file, so it cannot make an attempt on a free
+lock fail. The text of the note is for people only: no decision depends on it.
 """
 
 import fcntl
@@ -20,19 +20,19 @@ from filelock import FileLock, Timeout
 
 from data_contracts.errors import InputError
 
-FIRST_WORD_SECONDS = 3.0  # of waiting in silence: most waits are over by then
-NEXT_WORD_SECONDS = 60.0
+FIRST_LOG_SECONDS = 3.0  # most waits are shorter
+NEXT_LOG_SECONDS = 60.0
 
 _LOG = logging.getLogger(__name__)
 
 
 @contextmanager
-def hold(path: Path, what: str) -> Iterator[None]:
+def locked(path: Path, name: str) -> Iterator[None]:
     """Hold the lock file `path` while the block runs; a wait of some seconds is logged with the process that holds it.
 
     Parameters
     ----------
-    what
+    name
         Name of the locked object in the log line.
 
     Raises
@@ -42,19 +42,19 @@ def hold(path: Path, what: str) -> Iterator[None]:
     """
     lock = FileLock(path)
     with _refused_if_not_writable(path):
-        _wait(lock, note_of(path), what)
+        _wait(lock, note_of(path), name)
     with _released(lock), _noted(note_of(path)):
         yield
 
 
 @contextmanager
-def taken(path: Path, says_who: bool = False) -> Iterator[bool]:
+def try_lock(path: Path, with_note: bool = False) -> Iterator[bool]:
     """Yield whether this process got the lock file `path`, without waiting, and hold it while the block runs.
 
     Parameters
     ----------
-    says_who
-        Leave a note, so that `holder` sees this process.
+    with_note
+        Leave a note, so that `lock_owner` finds this process.
 
     Raises
     ------
@@ -67,13 +67,13 @@ def taken(path: Path, says_who: bool = False) -> Iterator[bool]:
     if not lock.is_locked:
         yield False
         return
-    with _released(lock), _noted(note_of(path)) if says_who else nullcontext():
+    with _released(lock), _noted(note_of(path)) if with_note else nullcontext():
         yield True
 
 
-def held_if_writable(path: Path, what: str) -> AbstractContextManager[None]:
-    """Return `hold`, or an empty context for a read-only folder, in which no process can change anything."""
-    return hold(path, what) if os.access(path.parent, os.W_OK) else nullcontext()
+def locked_if_writable(path: Path, name: str) -> AbstractContextManager[None]:
+    """Return `locked`, or an empty context for a read-only folder, in which no process can change anything."""
+    return locked(path, name) if os.access(path.parent, os.W_OK) else nullcontext()
 
 
 def must_be_writable(store: Path) -> None:
@@ -88,10 +88,10 @@ def must_be_writable(store: Path) -> None:
         raise _not_writable(store, "it is read-only")
 
 
-def holder(path: Path) -> str | None:
+def lock_owner(path: Path) -> str | None:
     """Return a description of the process that holds the lock file `path`, or None if no process does.
 
-    Processes that took the lock without a note are not seen: they hold it for a moment only.
+    Processes that took the lock without a note are not found: they hold it for a moment only.
     """
     try:
         with note_of(path).open("rb") as note:
@@ -147,22 +147,22 @@ def _noted(note: Path) -> Iterator[None]:
             note.unlink(missing_ok=True)
 
 
-def _wait(lock: FileLock, note: Path, what: str) -> None:
-    started, patience = time.monotonic(), FIRST_WORD_SECONDS
+def _wait(lock: FileLock, note: Path, name: str) -> None:
+    started, patience = time.monotonic(), FIRST_LOG_SECONDS
     while True:
         try:
             lock.acquire(timeout=patience)
             return
         except Timeout:
             waited = time.monotonic() - started
-            _LOG.warning("%s: waiting for %.0f s; it is held by %s", what, waited, _read(note))
-            patience = NEXT_WORD_SECONDS
+            _LOG.warning("%s: waiting for %.0f s; it is held by %s", name, waited, _read(note))
+            patience = NEXT_LOG_SECONDS
 
 
 def _read(note: Path) -> str:
     try:
-        holder = json.loads(note.read_text(encoding="utf-8"))
-        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(holder["since"]))
-        return f"process {holder['pid']} on {holder['host']} since {since}: {holder['command']:.200}"
+        owner = json.loads(note.read_text(encoding="utf-8"))
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(owner["since"]))
+        return f"process {owner['pid']} on {owner['host']} since {since}: {owner['command']:.200}"
     except (OSError, ValueError, KeyError, TypeError):  # released at this moment, or half written
         return f"an unknown process ({note} is empty)"

@@ -1,4 +1,4 @@
-"""Manifests: what went into a finished stage folder and what came out, closed by a digest of its own text."""
+"""Manifests: the inputs, parameters, counts and files of a finished stage folder, sealed by a digest of the text."""
 
 import hashlib
 import json
@@ -79,11 +79,11 @@ def rebuild(folder: Path, manifest: dict[str, Any] | None = None) -> str:
         manifest["inputs"] if manifest else {}
     )
     commands = " or ".join(f"`{_COMMANDS[stage].format_map(inputs)}`" for stage in stages if stage in _COMMANDS)
-    return f"remove the folder {folder} and run {commands or 'its stage'} again with the options it had"
+    return f"remove the folder {folder} and run {commands or 'its stage'} again with the same options"
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of what computes: Python and the packages named in `PACKAGES` that are installed."""
+    """Return the versions of Python and of the installed packages in `PACKAGES`."""
     versions = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -94,7 +94,7 @@ def package_versions() -> dict[str, str]:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """`value` as JSON at `path`: all of it or nothing, on disk when this returns."""
+    """Write `value` as JSON at `path`, whole or not at all; the file is on disk when this function returns."""
     _write_text(path, json.dumps(value, indent=1, allow_nan=False))
 
 
@@ -108,10 +108,10 @@ def _write_text(path: Path, text: str) -> None:
 
 
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
-    """Close a stage folder: `manifest` as JSON, followed by the digest of its text."""
+    """Write the manifest of a stage folder as JSON, followed by the digest of its text."""
     _write_text(folder / MANIFEST, _sealed(json.dumps(manifest, indent=1, allow_nan=False).removesuffix("\n}")))
 
 
 def _sealed(manifest: str) -> str:
-    """The text of a manifest, open at its end, closed by the SHA-256 of that text."""
+    """Return the text of a manifest (without the last brace) with its SHA-256 as the last entry."""
     return f'{manifest}{_SEAL}"{hashlib.sha256(manifest.encode()).hexdigest()}"\n}}'

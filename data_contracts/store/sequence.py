@@ -1,4 +1,4 @@
-"""Sequence numbers: the order in which a store made its results and began its runs, whatever the clock shows."""
+"""Sequence numbers: the order in which a store wrote its results and started its runs, independent of the clock."""
 
 import json
 import time
@@ -36,7 +36,7 @@ def next_sequence(store: Path) -> int:
 
 
 def manifest_sequence(manifest: dict[str, Any]) -> int:
-    """Return the sequence number of a manifest; or, without one, when it was created."""
+    """Return the sequence number of a manifest; if it has none, the time at which it was created."""
     number = manifest.get(SEQUENCE)
     return int(number) if number else round((datetime.fromisoformat(manifest["created"]).timestamp() + 1) * 1000)
 

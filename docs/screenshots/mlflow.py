@@ -106,7 +106,7 @@ def compared(page: Page, address: str) -> None:
 
 def described(page: Page, address: str) -> None:
     """A version, with its card."""
-    show(page, address, "Where it comes from")
+    show(page, address, "Provenance")
 
 
 def playing(page: Page, browser: str, address: str) -> None:

@@ -19,7 +19,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.logging import get_run_logger
 
 from data_contracts.report import StageResult
-from data_contracts.store.digests import Identity
+from data_contracts.store.digests import StageKey
 from data_contracts.store.folders import find_stage
 from data_contracts.store.manifests import read_manifest
 from flows.prefect_ui.artifacts import result_key, show_stage
@@ -68,7 +68,7 @@ def dispatch_stage(name: str, context: Context, deployment: str | None = None, *
     return _find(context.store, work.identity, run)
 
 
-def _find(store: Path, identity: Identity, run: FlowRun) -> StageResult:
+def _find(store: Path, identity: StageKey, run: FlowRun) -> StageResult:
     """What a deployment's run left in the store."""
     deadline = time.monotonic() + SECONDS_TO_APPEAR
     while (stage := find_stage(store, identity)) is None:

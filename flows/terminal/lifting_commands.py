@@ -9,7 +9,7 @@ from data_contracts.detector_skeletons import Detector
 from data_contracts.parameters import ExportFormat, KeypointsParameters
 from data_contracts.presets import preset_and_overrides
 from data_contracts.sources import find_keypoint_files, find_keypoints
-from data_contracts.store import identities
+from data_contracts.store import stage_keys
 from data_contracts.store.folders import find_stage, resolve
 from data_contracts.store.manifests import MANIFEST
 from flows.stages import Context
@@ -33,7 +33,7 @@ def keypoints(
     parameters = changed(call.parameters.keypoints, "keypoints", {"skeleton": skeleton})
     context = Context(call.store, call.parameters.model_copy(update={"keypoints": parameters}))
     given = find_keypoints(source)
-    if given.is_video and not find_stage(call.store, identities.keypoints(given, parameters)):
+    if given.is_video and not find_stage(call.store, stage_keys.keypoints(given, parameters)):
         detector_python(source)  # refuses a missing detector before a server starts
     result = find_or_run(context, "keypoints", source=str(source))
     print_stage(result, call.as_json, f"uplift lift {call.reference(result)}")
@@ -106,7 +106,7 @@ def _refuse_early(call: Call, source: str, reading: KeypointsParameters, model: 
     if out is not None:
         must_be_replaceable(out)
     given = find_keypoints(path)
-    if find_stage(call.store, identities.keypoints(given, reading)):
+    if find_stage(call.store, stage_keys.keypoints(given, reading)):
         return
     if given.is_video:
         detector_python(path)

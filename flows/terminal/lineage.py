@@ -7,14 +7,14 @@ from tasks.maintenance.lineage import AS_ABOVE, Lineage, Link
 
 
 def lineage_lines(lineage: Lineage) -> Iterator[str]:
-    """The chain, what came of a stage, and what could not be asked."""
+    """The chain, what came of a stage, and sources that could not be read."""
     yield from _tree(lineage.chain)
     if lineage.chain.stage != "version":
         yield ""
         yield "what came of it:" if lineage.came_of_it else "nothing is known that came of it"
         yield from _branches(lineage.came_of_it)
-    for what in lineage.unasked:
-        yield f"could not be asked: {what}"
+    for source in lineage.unasked:
+        yield f"could not be read: {source}"
 
 
 def _tree(link: Link) -> Iterator[str]:

@@ -64,9 +64,9 @@ def show_benchmark(call: Call) -> None:
 @command(benchmarks, "unset")
 def unset_benchmark(call: Call) -> None:
     """Name no windows any more: versions meet on those that each was scored on."""
-    from tasks.promotion.benchmark import forget_benchmark
+    from tasks.promotion.benchmark import remove_benchmark
 
-    forget_benchmark(call.store)
+    remove_benchmark(call.store)
     console(call.as_json).print("none is named any more")
     print_json(call.as_json, {"benchmark": None})
 

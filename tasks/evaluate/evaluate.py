@@ -22,7 +22,7 @@ from data_contracts.report import (
     write_errors,
 )
 from data_contracts.run_names import input_data_name
-from data_contracts.store import identities
+from data_contracts.store import stage_keys
 from data_contracts.store.digests import CONTRACT_VERSION
 from data_contracts.store.folders import Stage
 from data_contracts.store.lineage import train_minutes
@@ -107,7 +107,7 @@ def evaluate_lifter(
         title = f"{input_data_name(store, stage.inputs)}, {parameters.split}"
         _log_viewer(tracked, title, held_out, evaluations["model"], methods["model"], parameters.batch_size)
 
-    identity = identities.evaluate(windows, checkpoint, baselines, parameters)
+    identity = stage_keys.evaluate(windows, checkpoint, baselines, parameters)
     return run_stage(store, identity, parent_run, score)
 
 

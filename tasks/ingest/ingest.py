@@ -21,8 +21,8 @@ from data_contracts.errors import InputError, some
 from data_contracts.parameters import IngestParameters
 from data_contracts.report import StageResult
 from data_contracts.sources import MotionFile
-from data_contracts.store import identities
-from data_contracts.store.digests import Identity
+from data_contracts.store import stage_keys
+from data_contracts.store.digests import StageKey
 from data_contracts.store.folders import Stage, find_stage
 from tasks.figures.motion import clip_histograms
 from tasks.ingest.clip_writer import ClipWriter
@@ -133,13 +133,13 @@ def _refuse_changed(path: Path, before: os.stat_result) -> None:
 
 def _identify_and_plan(
     store: Path, files: list[MotionFile], parameters: IngestParameters
-) -> tuple[Identity, Plan | None]:
+) -> tuple[StageKey, Plan | None]:
     """Compute digests and plan in parallel, since both read whole files; return no plan if the store has the clips."""
     abandoned = Event()
     with ThreadPoolExecutor(1, "plan") as executor:
         plan = executor.submit(plan_reading, files, parameters, abandoned.is_set)
         try:
-            identity = identities.ingest(files, parameters)
+            identity = stage_keys.ingest(files, parameters)
             if find_stage(store, identity) is None:
                 return identity, plan.result()
         finally:

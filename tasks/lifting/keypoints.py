@@ -20,7 +20,7 @@ from data_contracts.parameters import KeypointsParameters
 from data_contracts.report import StageResult
 from data_contracts.skeleton import JOINTS
 from data_contracts.sources import KeypointSource
-from data_contracts.store import identities
+from data_contracts.store import stage_keys
 from data_contracts.store.folders import Stage
 from data_contracts.text import csv_text
 from data_contracts.tracks.table import (
@@ -55,7 +55,7 @@ def read_tracks(
     InputError
         It is of no format that is read, is damaged or says what no detector does; or nobody is seen for long enough.
     """
-    identity = identities.keypoints(source, parameters)
+    identity = stage_keys.keypoints(source, parameters)
 
     def write_tracks(stage: Stage, tracked: TrackedRun) -> None:
         given, cut_off = _detected(source, parameters, stage) if source.is_video else (source, [])
@@ -64,7 +64,7 @@ def read_tracks(
         for line in warnings:
             get_run_logger().warning(line)
         tracks = [track for video in videos for track in tracks_of(video, parameters.max_gap)]
-        if identities.keypoints(source, parameters).digest != stage.digest:
+        if stage_keys.keypoints(source, parameters).digest != stage.digest:
             raise InputError(f"{source.path}: was written to while it was read; run again")
         short = [track for track in tracks if len(track.pose_2d) < parameters.min_frames]
         tracks = [track for track in tracks if len(track.pose_2d) >= parameters.min_frames]

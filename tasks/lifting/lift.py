@@ -12,7 +12,7 @@ from data_contracts.motion.bounds import find_faults, summarise
 from data_contracts.motion.motion import MOTION_FILE, Motion, write_motion
 from data_contracts.parameters import LiftParameters, Runtime
 from data_contracts.report import StageResult
-from data_contracts.store import identities
+from data_contracts.store import stage_keys
 from data_contracts.store.folders import Stage
 from data_contracts.store.manifests import read_manifest
 from data_contracts.tracks.table import KEYPOINTS_FILE, from_arrow
@@ -51,7 +51,7 @@ def lift_tracks(
         The model gives back 2D poses, or nobody is there whom `parameters.person` names.
     """
     wanted = parameters.model_copy(update={"flip": model.flip if parameters.flip is None else parameters.flip})
-    identity = identities.lift(keypoints, model.checkpoint, wanted)
+    identity = stage_keys.lift(keypoints, model.checkpoint, wanted)
 
     def lift(stage: Stage, tracked: TrackedRun) -> None:
         tracked.log_model_input(model.logged_model_id)

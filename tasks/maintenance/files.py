@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from data_contracts.store.digests import KINDS
-from data_contracts.store.locks import note_of, taken
+from data_contracts.store.locks import note_of, try_lock
 
 REMOVED, PARTIAL, LOCK = ".removed", ".partial", ".lock"  # endings of hidden names: `.<digest><ending>`
 _PLACES = (*dict.fromkeys(KINDS.values()), "pipelines")  # folders with the locks of stages and pipelines
@@ -23,14 +23,14 @@ def digest_in(path: Path) -> str:
 
 
 def hide(folder: Path) -> Path | None:
-    """Rename a finished or partial folder to `.<digest>.removed`; return None if a process holds the stage's lock.
+    """Rename a finished or partial folder to `.<digest>.removed`; return None while a process holds the stage's lock.
 
     No reader looks for the new name, so a deletion that is interrupted never leaves part of a result under its name.
     """
     digest = folder.name.removeprefix(".").removesuffix(PARTIAL)
     lock, removed = folder.with_name(f".{digest}{LOCK}"), folder.with_name(f".{digest}{REMOVED}")
-    with taken(lock) as ours:
-        if not ours:
+    with try_lock(lock) as is_free:
+        if not is_free:
             return None
         if removed.exists():
             shutil.rmtree(removed)

@@ -1,4 +1,4 @@
-"""Garbage collection: remove what no kept pipeline run, version, benchmark or running process needs.
+"""Garbage collection: remove folders, runs and models that no kept pipeline run, version or process needs.
 
 - gc fails safe: if MLflow cannot be reached or a needed manifest is damaged, gc removes nothing.
 - gc removes nothing outside the store: a path that leads out of it, e.g. through a symbolic link, is reported and kept.
@@ -23,12 +23,12 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from data_contracts.errors import InputError
-from data_contracts.store.locks import hold, holder
+from data_contracts.store.locks import lock_owner, locked
 from data_contracts.store.manifests import write_json
 from data_contracts.store.sqlite import sqlite_file
 from tasks.maintenance.files import LOCK, PARTIAL, REMOVED, digest_in, hidden_names, hide, size_of
 from tasks.maintenance.needed import Inventory, Needed, mark, pages, read_inventory, sequence_of
-from tasks.maintenance.tracking import mlflow_errors, tracking_client
+from tasks.tracking.connection import mlflow_errors, tracking_client
 from tasks.tracking.names import (
     CONNECTING_LOCK,
     DIGEST_TAG,
@@ -37,9 +37,8 @@ from tasks.tracking.names import (
     MODEL_NAME,
     owner_lock,
 )
-from tasks.tracking.removal import delete_files
 from tasks.tracking.runs import connect
-from tasks.tracking.store_artifacts import local_folder
+from tasks.tracking.store_artifacts import delete_artifacts, local_folder
 
 _GC_LOCK, _JOURNAL = ".gc.lock", ".gc.json"
 _LOG = logging.getLogger(__name__)
@@ -48,7 +47,7 @@ _INTERRUPTED = "gc is not complete; run it again"
 
 @dataclass
 class _Garbage:
-    """Everything that is not needed. `folders`: finished and partial; `skipped`: what cannot be removed safely."""
+    """Unneeded items. `folders`: finished and partial folders; `skipped`: items that cannot be removed safely."""
 
     folders: list[Path]
     versions: list[ModelVersion]
@@ -58,7 +57,7 @@ class _Garbage:
 
 
 def collect(store: Path, keep_last: int, every_partial: bool = False, dry_run: bool = True) -> dict[str, Any]:
-    """Remove what is not needed; with `dry_run` only list it.
+    """Remove all garbage, or only list it with `dry_run`.
 
     Parameters
     ----------
@@ -90,48 +89,46 @@ def collect(store: Path, keep_last: int, every_partial: bool = False, dry_run: b
     if not (store / ID_FILE).is_file():
         raise InputError(f"{store}: not a store (it has no file {ID_FILE})")
     if dry_run:
-        has, needed, garbage = _mark(store, client, keep_last, every_partial)
-        return _report(store, client, has, needed, garbage, keep_last) | {"dry_run": True}
+        inventory, needed, garbage = _mark(store, client, keep_last, every_partial)
+        return _report(store, client, inventory, needed, garbage, keep_last) | {"dry_run": True}
     with mlflow_errors("gc has removed nothing"):
         client = connect(store)
         (store / _GC_LOCK).touch()
-    with hold(store / _GC_LOCK, what=f"gc of {store}"):
+    with locked(store / _GC_LOCK, name=f"gc of {store}"):
         with FileLock(store / CONNECTING_LOCK):  # no pipeline or stage can create its run while gc decides
-            has, needed, garbage = _mark(store, client, keep_last, every_partial)
-            outcome = _report(store, client, has, needed, garbage, keep_last) | {"dry_run": False}
-            _hide(store, client, has, garbage)
+            inventory, needed, garbage = _mark(store, client, keep_last, every_partial)
+            outcome = _report(store, client, inventory, needed, garbage, keep_last) | {"dry_run": False}
+            _hide(store, client, inventory, garbage)
         _delete(store, client, garbage.skipped)
     return outcome
 
 
 def _mark(store: Path, client: MlflowClient, keep_last: int, every_partial: bool) -> tuple[Inventory, Needed, _Garbage]:
     with mlflow_errors("gc has removed nothing"):
-        has = read_inventory(store, client)
-    newest = {run.data.tags.get(DIGEST_TAG): sequence_of(run) for run in reversed(has.runs)}
-    dead = [path for path in hidden_names(store, PARTIAL) if not holder(path.with_name(f".{digest_in(path)}{LOCK}"))]
-    resumable = [  # only a training can resume
-        path
-        for path in dead
-        if path.parent.name == "runs" and not every_partial and newest.get(digest_in(path), -1) >= has.since(keep_last)
-    ]
-    needed = mark(has, keep_last, map(digest_in, resumable))
-    folders = [folder.path for folder in has.folders if folder.digest not in needed.digests]
+        inventory = read_inventory(store, client)
+    newest = {run.data.tags.get(DIGEST_TAG): sequence_of(run) for run in reversed(inventory.runs)}
+    partial = hidden_names(store, PARTIAL)
+    dead = [path for path in partial if not lock_owner(path.with_name(f".{digest_in(path)}{LOCK}"))]
+    trainings = [] if every_partial else [path for path in dead if path.parent.name == "runs"]  # only these can resume
+    resumable = [path for path in trainings if newest.get(digest_in(path), -1) >= inventory.since(keep_last)]
+    needed = mark(inventory, keep_last, map(digest_in, resumable))
+    folders = [folder.path for folder in inventory.folders if folder.digest not in needed.digests]
     folders += [path for path in dead if path not in resumable]
-    versions = [version for version in has.versions if str(version.version) not in needed.versions]
-    sources = {version.source for version in has.versions if version not in versions}
-    runs = {run.info.run_id: run for run in has.runs if run.info.run_id not in needed.runs}
-    models = [one for one in has.models if one.source_run_id in runs and one.model_uri not in sources]
+    versions = [version for version in inventory.versions if str(version.version) not in needed.versions]
+    sources = {version.source for version in inventory.versions if version not in versions}
+    runs = {run.info.run_id: run for run in inventory.runs if run.info.run_id not in needed.runs}
+    models = [one for one in inventory.models if one.source_run_id in runs and one.model_uri not in sources]
     garbage = _Garbage([], versions, [], [])
     garbage.folders = [path for path in folders if _is_safe(path, store, garbage.skipped)]
     garbage.models = [one for one in models if _can_delete(client, one.artifact_location, garbage.skipped)]
     unsafe = {one.source_run_id for one in models if one not in garbage.models}  # the next gc reports them again
     garbage.runs = [run for run_id, run in runs.items() if run_id not in unsafe]
     garbage.runs = [run for run in garbage.runs if _can_delete(client, str(run.info.artifact_uri), garbage.skipped)]
-    return has, needed, garbage
+    return inventory, needed, garbage
 
 
 def _report(
-    store: Path, client: MlflowClient, has: Inventory, needed: Needed, garbage: _Garbage, keep_last: int
+    store: Path, client: MlflowClient, inventory: Inventory, needed: Needed, garbage: _Garbage, keep_last: int
 ) -> dict[str, Any]:
     def size(uri: str) -> int | None:
         folder = local_folder(uri, client.tracking_uri)
@@ -150,11 +147,12 @@ def _report(
         total = removed.setdefault(kind, {"count": 0, "bytes": 0})
         total["count"] += 1
         total["bytes"] += count or 0
-    kept = Counter(folder.kind for folder in has.folders if folder.digest in needed.digests)
-    kept |= {"pipeline runs": sum(run.info.run_id in needed.runs for run in has.pipelines)}
-    kept |= {"versions": len(needed.versions), "MLflow runs": sum(run.info.run_id in needed.runs for run in has.runs)}
+    kept = Counter(folder.kind for folder in inventory.folders if folder.digest in needed.digests)
+    kept |= {"pipeline runs": sum(run.info.run_id in needed.runs for run in inventory.pipelines)}
+    kept |= {"MLflow runs": sum(run.info.run_id in needed.runs for run in inventory.runs)}
+    kept |= {"versions": len(needed.versions)}
     return {
-        "since": has.since(keep_last),
+        "since": inventory.since(keep_last),
         "items": [dict(zip(("kind", "name", "bytes"), item, strict=True)) for item in items],
         "removed": removed,
         "bytes": sum(total["bytes"] for total in removed.values()),
@@ -164,10 +162,10 @@ def _report(
     }
 
 
-def _hide(store: Path, client: MlflowClient, has: Inventory, garbage: _Garbage) -> None:
-    """Take the garbage out of sight, in an order in which a kill leaves whole things."""
-    journal, active = _read_journal(store), {one.model_id for one in has.models}
-    active |= {run.info.run_id for run in has.runs}
+def _hide(store: Path, client: MlflowClient, inventory: Inventory, garbage: _Garbage) -> None:
+    """Hide the garbage from all readers, in an order that leaves complete items if the process is killed."""
+    journal, active = _read_journal(store), {one.model_id for one in inventory.models}
+    active |= {run.info.run_id for run in inventory.runs}
     locations = {name: uri for name, uri in journal.items() if name not in active}
     locations |= {one.model_id: one.artifact_location for one in garbage.models}
     locations |= {one.info.run_id: str(one.info.artifact_uri) for one in garbage.runs}
@@ -185,7 +183,7 @@ def _hide(store: Path, client: MlflowClient, has: Inventory, garbage: _Garbage) 
 
 
 def _delete(store: Path, client: MlflowClient, skipped: list[str]) -> None:
-    """Delete the files of everything that is out of sight, then its rows in MLflow."""
+    """Delete the files of all hidden items, then their rows in MLflow."""
     for path in hidden_names(store, REMOVED):
         if _is_safe(path, store, skipped):
             shutil.rmtree(path, onerror=lambda _, file, error: skipped.append(f"{file}: {error[1]}"))
@@ -194,7 +192,7 @@ def _delete(store: Path, client: MlflowClient, skipped: list[str]) -> None:
         for name, uri in locations.items():
             try:
                 if _can_delete(client, uri, skipped):
-                    delete_files(client, uri)
+                    delete_artifacts(client, uri)
                     owner_lock(store, name).unlink(missing_ok=True)
                     continue
             except OSError as error:
@@ -207,8 +205,8 @@ def _delete(store: Path, client: MlflowClient, skipped: list[str]) -> None:
 def _delete_rows(client: MlflowClient, names: set[str]) -> None:
     """Delete the rows of deleted runs and LoggedModels by `mlflow gc`; it needs the database, not a tracking server.
 
-    Without ids `mlflow gc` deletes what a person has deleted, too: all deleted runs, LoggedModels and, in any case,
-    experiments. It handles runs first and fails at an id that it does not have.
+    Without ids `mlflow gc` also deletes the runs and LoggedModels that a person has deleted, and it always deletes
+    deleted experiments. It handles runs first and fails at an id that it does not have.
     """
     if not names or client.tracking_uri.startswith("http") or client.search_experiments(ViewType.DELETED_ONLY):
         return
@@ -246,7 +244,7 @@ def _is_safe(folder: Path, root: Path | None, skipped: list[str]) -> bool:
 
 
 def _read_journal(store: Path) -> dict[str, str]:
-    """Return the artifact URIs of the runs and LoggedModels that an interrupted gc has taken out of sight."""
+    """Return the artifact URIs of the runs and LoggedModels that an interrupted gc has hidden."""
     try:
         return dict(json.loads((store / _JOURNAL).read_text(encoding="utf-8")))
     except FileNotFoundError:

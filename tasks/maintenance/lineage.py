@@ -1,7 +1,7 @@
-"""The chain from a model version, or from any stage, back to the files that people gave; and what came of a stage.
+"""Lineage: the chain from a model version or a stage back to the input files, and the results made from a stage.
 
-A link is named by the part that it played (`pretrained`, `windows`, `source`), and is followed by digest through the
-records. Where there is no record of it, the link says why: a file that was given, or what could not be found or asked.
+Each link has its role in the result (`pretrained`, `windows`, `source`) and is followed by digest. A link without a
+record is an input file, or it has the reason in `unknown`: it was not found, or MLflow did not answer.
 """
 
 import re
@@ -19,15 +19,24 @@ from tasks.maintenance.lineage_records import Record, Records, of_folder
 from tasks.tracking.registry import CHECKPOINT_TAG, FLIP_TAG, WINDOWS_TAG, find_version, version_uri
 from tasks.tracking.runs import connect
 
-_GIVEN = re.compile(r"(source|clip_list)(_\d+)?")  # inputs that no stage need have left
-AS_ABOVE = "as above"  # of a link that stands in the chain already
+_INPUT_FILE = re.compile(r"(source|clip_list)(_\d+)?")  # inputs of a stage that can be files of the user
+AS_ABOVE = "as above"  # the chain has this link already
 
 
 @dataclass
 class Link:
-    """One step of a chain: `role` in what came after it, what it is in words, and where it came from itself.
+    """One step of a chain, with the links to its inputs.
 
-    `digest` is how it is named there: a stage's own, or of a file (weights, motion) its SHA-256.
+    Attributes
+    ----------
+    role
+        Name of the input in the stage that read it.
+    digest
+        Digest of the stage, or SHA-256 of the file (weights, motion), as that stage recorded it.
+    about
+        Description for people.
+    unknown
+        Reason why the inputs of this link are not known, else None.
     """
 
     role: str
@@ -39,19 +48,19 @@ class Link:
     created: str | None = None
     where: str | None = None
     mlflow_run: str | None = None
-    unknown: str | None = None  # why nothing stands behind it
+    unknown: str | None = None
     links: list["Link"] = field(default_factory=list)
 
     def find(self, stage: str) -> "Link | None":
-        """The nearest link of that stage, this one or one behind it."""
-        return (
-            self if self.stage == stage else next((found for link in self.links if (found := link.find(stage))), None)
-        )
+        """Return the nearest link of a stage: this one, or one in its inputs."""
+        if self.stage == stage:
+            return self
+        return next((match for link in self.links if (match := link.find(stage))), None)
 
 
 @dataclass
 class Lineage:
-    """`chain`: from what was asked for, backwards; `came_of_it`: the stages and versions that were made from it."""
+    """The chain of a reference, the stages and versions made from it, and the sources that could not be read."""
 
     chain: Link
     came_of_it: list[Link]
@@ -59,27 +68,27 @@ class Lineage:
 
 
 def trace(store: Path, reference: str) -> Lineage:
-    """The lineage of a model version (`models:/...`), a stage's digest or folder, or a file.
+    """Return the lineage of a model version (`models:/...`), a stage (digest or folder) or a file.
 
     Raises
     ------
     InputError
-        There is none of that name.
+        The version or stage does not exist.
     MlflowException
-        A version is asked for, and the registry could not be.
+        The reference is a version, and the registry did not answer.
     """
     records = Records(store)
     if reference.startswith("models:/"):
         version = find_version(connect(store), reference)
-        return Lineage(of_version(records, version), [], records.unasked)
-    record, digest = _named(records, reference)
+        return Lineage(of_version(records, version), [], records.errors)
+    record, digest = _find(records, reference)
     chain = _link(records, "asked for", digest, set(), record)
     start = record or Record("file", digest, "", {}, reference, {})
-    return Lineage(chain, _came_of(records, start), records.unasked)
+    return Lineage(chain, _made_from(records, start), records.errors)
 
 
 def of_version(records: Records, version: ModelVersion) -> Link:
-    """The chain of a version: its weights, and the windows that it was scored on where they are others."""
+    """Return the chain of a version: its weights, and the windows that it was evaluated on."""
     digest, seen = version.tags.get(CHECKPOINT_TAG, ""), set[str]()
     link = _version_link(version)
     link.links.append(_link(records, "weights", digest, seen))
@@ -88,29 +97,29 @@ def of_version(records: Records, version: ModelVersion) -> Link:
     return link
 
 
-def _named(records: Records, reference: str) -> tuple[Record | None, str]:
-    """The record of a stage, or the digest of a file that none left."""
+def _find(records: Records, reference: str) -> tuple[Record | None, str]:
+    """Return the record and digest of a stage, or None and the digest of a file that no stage wrote."""
     path = Path(reference)
     if path.is_file():
         digest = file_digest(path)
-        return records.that_left(digest), digest
+        return records.of_file(digest), digest
     try:
         record = of_folder(resolve(records.store, "*", reference))
     except InputError:
-        known = records.of_digest(reference) or records.that_left(reference)
-        if known is None:
+        recorded = records.of_digest(reference) or records.of_file(reference)
+        if recorded is None:
             raise InputError(f"{reference}: {_not_found(records)}") from None
-        record = known
+        record = recorded
     return record, record.digest
 
 
 def _link(records: Records, role: str, digest: str, seen: set[str], record: Record | None = None) -> Link:
-    given = _GIVEN.fullmatch(role) is not None
-    is_file = given or role in ("weights", "pretrained", "checkpoint") or record is not None
-    record = record or (records.that_left(digest) if is_file else records.of_digest(digest))
+    is_input_file = _INPUT_FILE.fullmatch(role) is not None
+    is_file = is_input_file or role in ("weights", "pretrained", "checkpoint") or record is not None
+    record = record or (records.of_file(digest) if is_file else records.of_digest(digest))
     if record is None:
-        if given:
-            return Link(role, digest, about="a file that was given")
+        if is_input_file:
+            return Link(role, digest, about="an input file")
         return Link(role, digest, unknown=_not_found(records))
     link = _stage_link(records, role, digest, record)
     if record.digest in seen:
@@ -118,37 +127,37 @@ def _link(records: Records, role: str, digest: str, seen: set[str], record: Reco
         return link
     seen.add(record.digest)
     if record.inputs is None:
-        link.unknown = "its inputs are not recorded (by an earlier version, or too many for a tag)"
+        link.unknown = "its inputs are not recorded (an earlier version wrote it, or they are too many for a tag)"
         return link
     names = _file_names(record)
     for name, of_input in _in_order(record.inputs):
-        before = _link(records, name, of_input, seen)
-        before.about = ": ".join(part for part in (names.get(name, ""), before.about) if part)
-        link.links.append(before)
+        source = _link(records, name, of_input, seen)
+        source.about = ": ".join(part for part in (names.get(name, ""), source.about) if part)
+        link.links.append(source)
     return link
 
 
 def _not_found(records: Records) -> str:
-    missing = f"no finished stage of that digest or path in {records.store}"
-    if not records.unasked:
-        return f"{missing}, and no run of it in MLflow"
-    return f"{missing}; more is not known, as this could not be asked: {'; '.join(records.unasked)}"
+    missing = f"no finished stage with this digest or path in {records.store}"
+    if not records.errors:
+        return f"{missing}, and no run with it in MLflow"
+    return f"{missing}; not all sources could be read: {'; '.join(records.errors)}"
 
 
-def _came_of(records: Records, start: Record) -> list[Link]:
-    """Stages, in the order in which they were made, then versions."""
-    found, ahead = {start.digest: start}, [start]
+def _made_from(records: Records, start: Record) -> list[Link]:
+    """Return the stages that were made from a record, in order of creation, and then the versions."""
+    reached, ahead = {start.digest: start}, [start]
     while ahead:
-        for near in records.made_from(ahead.pop()):
-            if near.digest not in found:
-                found[near.digest] = near
-                ahead.append(near)
-    del found[start.digest]
-    weights = {digest for record in [start, *found.values()] for digest in record.files.values()}
+        for record in records.made_from(ahead.pop()):
+            if record.digest not in reached:
+                reached[record.digest] = record
+                ahead.append(record)
+    del reached[start.digest]
+    weights = {digest for record in [start, *reached.values()] for digest in record.files.values()}
     order = list(KINDS)
-    made = sorted(found.values(), key=lambda record: (record.created, order.index(record.stage)))
+    made = sorted(reached.values(), key=lambda record: (record.created, order.index(record.stage)))
     return [
-        *(_stage_link(records, "stage", near.digest, near) for near in made),
+        *(_stage_link(records, "stage", record.digest, record) for record in made),
         *(_version_link(one) for one in records.versions if one.tags.get(CHECKPOINT_TAG) in weights),
     ]
 
@@ -162,23 +171,23 @@ def _version_link(version: ModelVersion) -> Link:
     named = ", ".join([version_uri(version), *(f"@{alias}" for alias in version.aliases)])
     registered = datetime.fromtimestamp(version.creation_timestamp / 1000, UTC)
     flip = {"True": "with", "False": "without"}.get(version.tags.get(FLIP_TAG, ""))
-    about = f"{named}{f', answers {flip} flip averaging' if flip else ''}"
+    about = f"{named}{f', predicts {flip} flip averaging' if flip else ''}"
     digest = version.tags.get(CHECKPOINT_TAG, "")
     return Link("version", digest, "version", about=about, created=f"{registered:%Y-%m-%dT%H:%M:%SZ}")
 
 
 def _describe(record: Record) -> str:
-    """What the stage came to, from its manifest's counts."""
+    """Return a description of a stage's result from the counts of its manifest."""
     if record.manifest is None:
         return ""
     counts, statistics = record.manifest["counts"], record.manifest["statistics"]
     match record.stage:
         case "synthesise":
-            return "synthetic motion: nobody moved like this"
+            return "synthetic motion"
         case "ingest":
             return f"{counts['clips']:,} clips of {len(statistics['groups']):,} groups, {counts['frames']:,} frames"
         case "keypoints":
-            return f"{counts['tracks']:,} tracks, {counts['frames']:,} frames, {counts['short_tracks']:,} short ones"
+            return f"{counts['tracks']:,} tracks, {counts['frames']:,} frames, {counts['short_tracks']:,} short tracks"
         case "lift":
             return f"{counts['people']:,} people, {counts['frames']:,} frames"
         case "convert":
@@ -194,7 +203,7 @@ def _describe(record: Record) -> str:
 
 
 def _file_names(record: Record) -> dict[str, str]:
-    """Names of the files that an ingest read, by input."""
+    """Return input -> name of the file, for the files that an ingest read."""
     files = (record.manifest or {}).get("statistics", {}).get("files", []) if record.stage == "ingest" else []
     numbered = [("" if place == 1 else f"_{place}", file) for place, file in enumerate(files, start=1)]
     names = {f"source{number}": file["file"] for number, file in numbered}
@@ -202,6 +211,6 @@ def _file_names(record: Record) -> dict[str, str]:
 
 
 def _in_order(inputs: dict[str, str]) -> list[tuple[str, str]]:
-    """What is furthest from the data first, so that windows stand below the run that saw them first."""
+    """Return the inputs with checkpoints first, so that windows are listed below the run that used them first."""
     rank = {"checkpoint": 0, "pretrained": 1, "baselines": 2}
     return sorted(inputs.items(), key=lambda entry: rank.get(entry[0], 3))

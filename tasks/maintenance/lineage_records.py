@@ -1,16 +1,15 @@
-"""What is known of finished stages, by digest: from the manifests of a store, and from the runs in MLflow.
+"""Records of finished stages by digest, from the manifests of a store and the runs in MLflow.
 
-Notable decisions:
-- the store is read first; MLflow is asked for what is not there, as of a stage that ran on another machine;
-- what could not be asked is kept in `unasked`, so that nobody takes it for absent.
+- The store is read first. MLflow has stages that the store does not have, e.g. those of another machine.
+- Sources that cannot be read are listed in `errors`, so that their records do not count as absent.
 """
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,9 +19,12 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from data_contracts.errors import InputError
+from data_contracts.run_names import PIPELINE
 from data_contracts.store.manifests import MANIFEST, read_manifest
-from tasks.tracking.registry import CHECKPOINT_TAG, model_versions
-from tasks.tracking.runs import CODE_TAG, DIGEST_TAG, INPUTS_TAG, STAGE_TAG, connect, find_runs, search_stage_runs
+from tasks.tracking.connection import DATABASE, connect
+from tasks.tracking.names import CHECKPOINT_TAG, CODE_TAG, DIGEST_TAG, INPUTS_TAG, STAGE_TAG
+from tasks.tracking.registry import model_versions
+from tasks.tracking.runs import search_stage_runs
 
 T = TypeVar("T")
 _WEIGHTS = ".safetensors"
@@ -30,7 +32,7 @@ _WEIGHTS = ".safetensors"
 
 @dataclass(frozen=True)
 class Record:
-    """A finished stage. `inputs` is none where they were not recorded, `manifest` where the store does not have it."""
+    """A finished stage; `inputs` or `manifest` is None without a record of it."""
 
     stage: str
     digest: str
@@ -41,94 +43,84 @@ class Record:
     files: dict[str, str] = field(default_factory=dict)
     manifest: dict[str, Any] | None = None
 
-    @property
-    def left(self) -> set[str]:
-        """Digests by which a stage after it may name it: its own, and those of its weights and motion files."""
-        return {self.digest, *self.files.values()}
-
 
 class Records:
-    """Of one store and the MLflow that it tracks its runs in."""
+    """Records of one store and of the MLflow that has its runs; `errors` lists the sources that could not be read."""
 
     def __init__(self, store: Path) -> None:
         self.store = store
-        self.unasked: list[str] = []
+        self.errors: list[str] = []
+        self._client: MlflowClient | None = None
+        self._mlflow_failed = False
 
     def of_digest(self, digest: str) -> Record | None:
-        """The stage of that digest."""
-        here = next((record for record in self._manifests if record.digest == digest), None)
-        return here or self._first(lambda client: find_runs(client, digest))
+        """Return the stage with a digest."""
+        record = next((record for record in self._manifests if record.digest == digest), None)
+        return record or self._first(f"tags.`{DIGEST_TAG}` = '{digest}'")
 
-    def that_left(self, file: str) -> Record | None:
-        """The stage that left a file of that SHA-256."""
-        here = next((record for record in self._manifests if file in record.files.values()), None)
-        return here or self._first(lambda client: search_stage_runs(client, f"tags.`{CHECKPOINT_TAG}` = '{file}'"))
+    def of_file(self, file: str) -> Record | None:
+        """Return the stage that wrote a file with this SHA-256."""
+        record = next((record for record in self._manifests if file in record.files.values()), None)
+        return record or self._first(f"tags.`{CHECKPOINT_TAG}` = '{file}'")
 
     def run_of(self, record: Record) -> str | None:
-        """Id of the stage's run in MLflow."""
-        runs = self._ask(lambda client: find_runs(client, record.digest))
+        """Return the id of the stage's finished run in MLflow."""
+        runs = self._search(f"tags.`{DIGEST_TAG}` = '{record.digest}'")
         return next((str(run.info.run_id) for run in runs if run.info.status == "FINISHED"), None)
 
     def made_from(self, record: Record) -> list[Record]:
-        """The stages that took a stage, or a file that it left, as an input."""
-        left = record.left
-        found = {near.digest: near for near in self._manifests if left & {*(near.inputs or {}).values()}}
-        named = {record.digest, *(digest for name, digest in record.files.items() if name.endswith(_WEIGHTS))}
-        for digest in sorted(named):
-            naming = f"tags.`{INPUTS_TAG}` LIKE '%{digest}%'"
-            for near in map(_of_run, self._ask(partial(search_stage_runs, wanted=naming))):
-                if near.stage != "pipeline":
-                    found.setdefault(near.digest, near)
-        return list(found.values())
+        """Return the stages that read a stage, or one of its files, as an input."""
+        outputs = {record.digest, *record.files.values()}
+        readers = {reader.digest: reader for reader in self._manifests if outputs & {*(reader.inputs or {}).values()}}
+        weights = (digest for name, digest in record.files.items() if name.endswith(_WEIGHTS))
+        for digest in sorted({record.digest, *weights}):
+            for reader in map(_of_run, self._search(f"tags.`{INPUTS_TAG}` LIKE '%{digest}%'")):
+                if reader.stage != PIPELINE:
+                    readers.setdefault(reader.digest, reader)
+        return list(readers.values())
 
     @cached_property
     def versions(self) -> list[ModelVersion]:
         """All versions of the registered model."""
-        return self._ask(model_versions)
+        return self._query(model_versions)
 
     @cached_property
     def _manifests(self) -> list[Record]:
-        return list(self._read())
-
-    def _read(self) -> Iterator[Record]:
-        damaged = []
+        records, damaged = [], []
         for path in sorted(self.store.glob(f"*/[!.]*/{MANIFEST}")):
             try:
-                yield of_folder(path.parent)
+                records.append(of_folder(path.parent))
             except InputError:
                 damaged.append(path.parent.name)
         if damaged:
-            self.unasked.append(f"{len(damaged)} folder(s) whose manifest is damaged: {', '.join(damaged)}")
+            self.errors.append(f"{len(damaged)} folder(s) whose manifest is damaged: {', '.join(damaged)}")
+        return records
 
-    def _first(self, query: Callable[[MlflowClient], list[Run]]) -> Record | None:
-        """Of the runs that MLflow finds the newest that finished, or else the newest."""
-        runs = sorted(self._ask(query), key=lambda run: run.info.status != "FINISHED")
+    def _first(self, condition: str) -> Record | None:
+        """Return the record of the newest finished run, or else of the newest run."""
+        runs = sorted(self._search(condition), key=lambda run: run.info.status != "FINISHED")
         return _of_run(runs[0]) if runs else None
 
-    def _ask(self, query: Callable[[MlflowClient], list[T]]) -> list[T]:
-        if self._client is None:
+    def _search(self, condition: str) -> list[Run]:
+        return self._query(lambda client: search_stage_runs(client, condition))
+
+    def _query(self, query: Callable[[MlflowClient], list[T]]) -> list[T]:
+        """Return the result of a query; after the first error of MLflow, return empty lists."""
+        if self._mlflow_failed:
             return []
         try:
+            if not os.environ.get("MLFLOW_TRACKING_URI") and not (self.store / DATABASE).exists():
+                raise MlflowException(f"{self.store} has no {DATABASE}, and MLFLOW_TRACKING_URI is not set")
+            self._client = self._client or connect(self.store)
             return query(self._client)
         except MlflowException as error:
-            self._client = None
-            self.unasked.append(f"MLflow: {' '.join(str(error).split())[:200]}")
+            self._mlflow_failed = True
+            self.errors.append(f"MLflow: {' '.join(str(error).split())[:200]}")
             return []
-
-    @cached_property
-    def _client(self) -> MlflowClient | None:
-        if not os.environ.get("MLFLOW_TRACKING_URI") and not (self.store / "mlflow.db").exists():
-            self.unasked.append(f"MLflow: {self.store} has no database of it, and MLFLOW_TRACKING_URI names none")
-            return None
-        try:
-            return connect(self.store)
-        except MlflowException as error:
-            self.unasked.append(f"MLflow: {' '.join(str(error).split())[:200]}")
-            return None
 
 
 def of_folder(folder: Path) -> Record:
-    """What a finished stage folder says of itself."""
+    """Return the record of a finished stage folder."""
     manifest = read_manifest(folder)
     return Record(
         manifest["stage"],

@@ -1,4 +1,4 @@
-"""Contents of a store and its MLflow, and the part of them that is needed; docs/commands.md has the rules."""
+"""Contents of a store and its MLflow, and the part of them that gc keeps."""
 
 import json
 import re
@@ -16,7 +16,7 @@ from mlflow.entities.model_registry import ModelVersion
 from data_contracts.errors import InputError
 from data_contracts.run_names import PIPELINE
 from data_contracts.store.digests import KINDS
-from data_contracts.store.locks import holder
+from data_contracts.store.locks import lock_owner
 from data_contracts.store.manifests import read_manifest
 from data_contracts.store.sequence import manifest_sequence
 from tasks.maintenance.files import LOCK, digest_in, hidden_names
@@ -43,7 +43,7 @@ _STAGE_DIGEST, _STAGE_RUN = re.compile(r"uplift\.\w+\.digest"), re.compile(r"upl
 
 @dataclass(frozen=True, eq=False)
 class Folder:
-    """A finished stage folder. `names`: its digest and those of its files; `inputs`: None if they are not known."""
+    """A finished stage folder. `names`: its digest and those of its files. `inputs` is None unless they are known."""
 
     path: Path
     kind: str
@@ -111,7 +111,7 @@ def read_inventory(store: Path, client: MlflowClient) -> Inventory:
         list(pages(lambda token: client.search_logged_models(ids, page_token=token))),
         model_versions(client),
         named_benchmark(client),
-        frozenset(digest_in(path) for path in hidden_names(store, LOCK) if holder(path)),
+        frozenset(digest_in(path) for path in hidden_names(store, LOCK) if lock_owner(path)),
     )
 
 
@@ -150,33 +150,34 @@ def sequence_of(run: Run) -> int:
 
 
 def inputs_of(run: Run) -> dict[str, str] | None:
-    """Return the digests of the inputs of a run, or None if they are not recorded."""
+    """Return the digests of the inputs of a run, or None without a record of them."""
     tag = run.data.tags.get(INPUTS_TAG)
     return None if tag is None else dict(json.loads(tag))
 
 
-def mark(has: Inventory, keep_last: int, resumable: Iterable[str]) -> Needed:
-    """Return what is needed. `resumable`: digests of the trainings that a partial folder can resume.
+def mark(inventory: Inventory, keep_last: int, resumable: Iterable[str]) -> Needed:
+    """Return the needed items. `resumable`: digests of the trainings that a partial folder can resume.
 
     Raises
     ------
     InputError
         The inputs of a needed folder are not known.
     """
-    since, lifts_only = has.since(keep_last), not has.pipelines
-    recent = [run for run in has.runs if sequence_of(run) >= since and not (lifts_only and stage_of(run) in LIFTED)]
-    busy = [run for run in has.runs if {run.info.run_id, run.data.tags.get(DIGEST_TAG)} & has.locked]
-    edges = _edges(has)
-    at_work, unknown = _at_work(has, busy, edges)
-    roots = {*at_work, *resumable, has.benchmark or ""}.union(*map(_digests_of, recent))
-    young = [folder for folder in has.folders if folder.sequence >= since]
+    since, lifts_only = inventory.since(keep_last), not inventory.pipelines
+    ignored = LIFTED if lifts_only else ()
+    recent = [run for run in inventory.runs if sequence_of(run) >= since and stage_of(run) not in ignored]
+    busy = [run for run in inventory.runs if {run.info.run_id, run.data.tags.get(DIGEST_TAG)} & inventory.locked]
+    edges = _edges(inventory)
+    at_work, unknown = _at_work(inventory, busy, edges)
+    roots = {*at_work, *resumable, inventory.benchmark or ""}.union(*map(_digests_of, recent))
+    young = [folder for folder in inventory.folders if folder.sequence >= since]
     roots |= {folder.digest for folder in young if not (lifts_only and folder.kind in LIFTED.values())}
     for kind in LIFTED.values():
-        roots |= {folder.digest for folder in [one for one in has.folders if one.kind == kind][:keep_last]}
+        roots |= {folder.digest for folder in [one for one in inventory.folders if one.kind == kind][:keep_last]}
     runs = {run.info.run_id for run in (*recent, *busy)}
     runs |= {value for run in recent for key, value in run.data.tags.items() if _STAGE_RUN.fullmatch(key)}
-    digests, versions = _reach(has, edges, roots, keep_last, runs)
-    for folder in has.folders:
+    digests, versions = _reach(inventory, edges, roots, keep_last, runs)
+    for folder in inventory.folders:
         if folder.digest in digests and folder.inputs is None:
             raise InputError(
                 f"{folder.path}: gc removes nothing, because this folder is needed, its manifest is damaged and its"
@@ -184,7 +185,7 @@ def mark(has: Inventory, keep_last: int, resumable: Iterable[str]) -> Needed:
             )
     numbers = {str(version.version) for version in versions}
     runs |= {str(version.run_id) for version in versions}
-    for run in has.runs:
+    for run in inventory.runs:
         of_stage = stage_of(run) != PIPELINE and run.data.tags.get(DIGEST_TAG) in digests - {""}
         if of_stage or numbers & set(run.data.tags.get(PROMOTION_TAG, "").split("-")):
             runs.add(run.info.run_id)
@@ -192,23 +193,24 @@ def mark(has: Inventory, keep_last: int, resumable: Iterable[str]) -> Needed:
 
 
 def _reach(
-    has: Inventory, edges: dict[str, set[str]], roots: set[str], keep_last: int, recent: set[str]
+    inventory: Inventory, edges: dict[str, set[str]], roots: set[str], keep_last: int, recent: set[str]
 ) -> tuple[set[str], list[ModelVersion]]:
     """Follow inputs from the roots; add versions of needed weights, and reports and baselines of needed windows."""
-    ours = {run.info.run_id for run in has.runs}
-    last = [version.version for version in has.versions if version.run_id in ours][:keep_last]
-    kept = {version.version for version in has.versions if version.aliases or version.run_id in recent} | {*last}
+    own_runs = {run.info.run_id for run in inventory.runs}
+    versions = inventory.versions
+    last = [version.version for version in versions if version.run_id in own_runs][:keep_last]
+    kept = {version.version for version in versions if version.aliases or version.run_id in recent} | {*last}
     while True:
         digests = _closure(edges, roots)
-        names = digests.union(*(folder.names for folder in has.folders if folder.digest in digests))
-        kept |= {one.version for one in has.versions if one.run_id in ours and one.tags.get(CHECKPOINT_TAG) in names}
-        roots = {one.tags.get(tag, "") for one in has.versions if one.version in kept for tag in _OF_VERSION} | digests
-        for folder in has.folders:
+        names = digests.union(*(folder.names for folder in inventory.folders if folder.digest in digests))
+        kept |= {one.version for one in versions if one.run_id in own_runs and one.tags.get(CHECKPOINT_TAG) in names}
+        roots = {one.tags.get(tag, "") for one in versions if one.version in kept for tag in _OF_VERSION} | digests
+        for folder in inventory.folders:
             inputs = _STAYS_WITH.get(folder.kind)
             if inputs and all((folder.inputs or {}).get(name) in names for name in inputs):
                 roots.add(folder.digest)
         if roots <= digests:
-            return digests, [one for one in has.versions if one.version in kept or one.run_id not in ours]
+            return digests, [one for one in versions if one.version in kept or one.run_id not in own_runs]
 
 
 def _closure(edges: dict[str, set[str]], roots: set[str]) -> set[str]:
@@ -220,14 +222,14 @@ def _closure(edges: dict[str, set[str]], roots: set[str]) -> set[str]:
     return reached
 
 
-def _edges(has: Inventory) -> dict[str, set[str]]:
+def _edges(inventory: Inventory) -> dict[str, set[str]]:
     """Return digest -> digests that it was made from; from MLflow if the store does not have the folder."""
     edges: dict[str, set[str]] = defaultdict(set)
-    for folder in has.folders:
+    for folder in inventory.folders:
         for name in folder.names:
             edges[name] |= {folder.digest, *_needed_inputs(folder.kind, folder.inputs)}
     in_store = set(edges)
-    for run in has.runs:
+    for run in inventory.runs:
         digest = run.data.tags.get(DIGEST_TAG, "")
         for name in {digest, run.data.tags.get(CHECKPOINT_TAG, "")} - in_store:
             if stage_of(run) != PIPELINE:
@@ -248,12 +250,12 @@ def _digests_of(run: Run) -> set[str]:
     return own | stages | _needed_inputs(LIFTED.get(stage, ""), inputs_of(run))
 
 
-def _at_work(has: Inventory, busy: list[Run], edges: dict[str, set[str]]) -> tuple[set[str], bool]:
+def _at_work(inventory: Inventory, busy: list[Run], edges: dict[str, set[str]]) -> tuple[set[str], bool]:
     """Return the digests that processes at work may read, and whether the inputs of one process are not known yet."""
     known = [run for run in busy if inputs_of(run) is not None]
-    unknown = has.locked - {name for run in known for name in (run.info.run_id, run.data.tags.get(DIGEST_TAG))}
+    unknown = inventory.locked - {name for run in known for name in (run.info.run_id, run.data.tags.get(DIGEST_TAG))}
     if unknown:
-        return {folder.digest for folder in has.folders}, True
+        return {folder.digest for folder in inventory.folders}, True
     digests = set[str]().union(*(_digests_of(run) | {*(inputs_of(run) or {}).values()} for run in known))
     sources = {value for run in known if stage_of(run) == PIPELINE for value in (inputs_of(run) or {}).values()}
-    return digests | {one.digest for one in has.folders if _closure(edges, {one.digest}) & sources}, False
+    return digests | {one.digest for one in inventory.folders if _closure(edges, {one.digest}) & sources}, False

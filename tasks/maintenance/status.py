@@ -1,6 +1,6 @@
 """Status of a store: its last pipeline runs, the versions with an alias, work in progress, and disk usage.
 
-MLflow and Prefect are asked through their clients. A question that fails becomes a line of `errors`.
+A request to MLflow or Prefect that fails becomes a line of `errors`.
 """
 
 import os
@@ -20,9 +20,9 @@ from data_contracts.errors import InputError
 from data_contracts.report import METRICS
 from data_contracts.run_names import PIPELINE
 from data_contracts.store.digests import KINDS
-from data_contracts.store.locks import holder
+from data_contracts.store.locks import lock_owner
 from tasks.maintenance.files import LOCK, hidden_names, size_of
-from tasks.maintenance.tracking import mlflow_errors, tracking_client
+from tasks.tracking.connection import mlflow_errors, tracking_client
 from tasks.tracking.names import (
     BENCHMARK_TAG,
     CHALLENGER,
@@ -63,7 +63,7 @@ class PipelineRun:
 
 @dataclass(frozen=True)
 class RunningRun:
-    """An MLflow run that has not ended. `lock_owner`: the process with its lock; None if that process is dead."""
+    """An MLflow run that has not ended. `lock_owner`: the process with its lock; None after its death."""
 
     stage: str
     name: str
@@ -76,7 +76,7 @@ class RunningRun:
 class Status:
     """Status of a store. `versions`: alias -> number and scores; `locks`: lock file -> process that holds it.
 
-    `flow_runs`: None if Prefect did not answer. `errors`: questions that MLflow or Prefect did not answer.
+    `flow_runs`: None without an answer of Prefect. `errors`: failed requests to MLflow or Prefect.
     """
 
     store: str
@@ -104,14 +104,14 @@ def read_status(store: Path, last: int = 5) -> Status:
         The store does not exist.
     """
     if not store.is_dir():
-        raise InputError(f"{store}: no such store")
+        raise InputError(f"{store}: the store does not exist")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(MLFLOW_SECONDS))
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     status = Status(str(store), free_bytes=disk_usage(store).free, disk=_disk(store))
     locks = [*hidden_names(store, LOCK), *sorted(store.glob(".*.lock"))]
-    status.locks = {str(path.relative_to(store)): owner for path in locks if (owner := holder(path))}
-    _ask(status, partial(_read_mlflow, status, store, last))
-    status.flow_runs = _ask(status, running_flow_runs)
+    status.locks = {str(path.relative_to(store)): owner for path in locks if (owner := lock_owner(path))}
+    _try(status, partial(_read_mlflow, status, store, last))
+    status.flow_runs = _try(status, running_flow_runs)
     return status
 
 
@@ -132,13 +132,13 @@ def running_flow_runs(limit: int = 20) -> list[dict[str, str | None]]:
     url = get_current_settings().api.url
     if not url:
         raise InputError("Prefect: PREFECT_API_URL is not set")
-    wanted = FlowRunFilter.model_validate({"state": {"type": {"any_": _FLOW_STATES}}})
+    run_filter = FlowRunFilter.model_validate({"state": {"type": {"any_": _FLOW_STATES}}})
     try:
         with (
             temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
             get_client(httpx_settings={"timeout": PREFECT_SECONDS}, sync_client=True) as client,
         ):
-            runs = client.read_flow_runs(flow_run_filter=wanted, sort=FlowRunSort.START_TIME_DESC, limit=limit)
+            runs = client.read_flow_runs(flow_run_filter=run_filter, sort=FlowRunSort.START_TIME_DESC, limit=limit)
             ids = FlowFilter(id=FlowFilterId(any_=sorted({run.flow_id for run in runs})))
             flows = {flow.id: flow.name for flow in client.read_flows(flow_filter=ids)} if runs else {}
     except (httpx.HTTPError, httpx.InvalidURL, RuntimeError, ValueError) as error:
@@ -154,9 +154,9 @@ def running_flow_runs(limit: int = 20) -> list[dict[str, str | None]]:
     ]
 
 
-def _ask(status: Status, question: Callable[[], T]) -> T | None:
+def _try(status: Status, request: Callable[[], T]) -> T | None:
     try:
-        return question()
+        return request()
     except InputError as error:
         status.errors.append(str(error))
         return None
@@ -207,7 +207,7 @@ def _running_run(store: Path, run: Run) -> RunningRun:
     of_stage = store / KINDS.get(stage, stage) / f".{digest}{LOCK}"
     lock = owner_lock(store, run.info.run_id) if stage == PIPELINE else of_stage
     seconds = round(time() - run.info.start_time / 1000, 1)
-    return RunningRun(stage, run.info.run_name or "", seconds, run.info.run_id, holder(lock))
+    return RunningRun(stage, run.info.run_name or "", seconds, run.info.run_id, lock_owner(lock))
 
 
 def _scores(version: ModelVersion) -> dict[str, Any]:

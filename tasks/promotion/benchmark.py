@@ -1,4 +1,4 @@
-"""The benchmark: windows named once, on which challenger and champion always meet; a tag of the registered model."""
+"""The benchmark: windows on which all versions are compared, stored as a tag of the registered model."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,25 +11,25 @@ from data_contracts.errors import InputError
 from data_contracts.store.folders import resolve
 from data_contracts.store.locks import must_be_writable
 from data_contracts.store.manifests import read_manifest
+from tasks.tracking.connection import connect, named_uri
 from tasks.tracking.names import BENCHMARK_TAG, MODEL_NAME, SINCE_TAG
 from tasks.tracking.registry import registered_tags
-from tasks.tracking.runs import connect, named_uri
 
 
 def name_benchmark(store: Path, windows: str, split: str) -> str:
-    """Make windows the benchmark from now on; returns their digest.
+    """Make windows the benchmark and return their digest.
 
     Raises
     ------
     InputError
-        There are no such windows, or none in that split.
+        The store does not have the windows, or they have no windows in the split.
     MlflowException
-        The registry could not be asked.
+        The registry did not answer.
     """
     folder = resolve(store, "windows", windows)
     manifest = read_manifest(folder)
     if not manifest["counts"]["windows"].get(split):
-        raise InputError(f"{folder}: has no windows in split {split}, on which models are scored (evaluate.split)")
+        raise InputError(f"{folder}: has no windows in split {split}, which evaluate.split names")
     client = _connect_to_write(store)
     try:
         client.create_registered_model(MODEL_NAME)
@@ -43,18 +43,18 @@ def name_benchmark(store: Path, windows: str, split: str) -> str:
 
 
 def named_benchmark(client: MlflowClient) -> str | None:
-    """Digest of the benchmark's windows, where one is named.
+    """Return the digest of the benchmark windows, or None without a benchmark.
 
     Raises
     ------
     MlflowException
-        The registry could not be asked.
+        The registry did not answer.
     """
     return registered_tags(client).get(BENCHMARK_TAG)
 
 
-def forget_benchmark(store: Path) -> None:
-    """There is none from now on."""
+def remove_benchmark(store: Path) -> None:
+    """Remove the benchmark, so that versions are compared on their own evaluation windows."""
     client = _connect_to_write(store)
     if named_benchmark(client):
         client.delete_registered_model_tag(MODEL_NAME, BENCHMARK_TAG)

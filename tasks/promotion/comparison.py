@@ -1,13 +1,12 @@
-"""Who is compared with whom on which windows, and what forbids it before anything is evaluated.
+"""Choice of the versions, windows and subjects of a comparison, and reasons to refuse it before any evaluation.
 
-Notable decisions:
-- a benchmark is where all versions meet; a challenger that learned from its people is refused. Where none is named, the
-  two meet on the windows that each was scored on itself, less the people that either learned from: windows of the
-  challenger alone could be such, by accident too, that it wins;
-- synthetic motion says nothing of people: such a version never takes the place of one that learned from real motion,
-  and does not stand in the way of one: it is displaced as if nobody were champion;
-- what was learned from has to be known. `allow_unknown_people` is for weights that others trained, as MotionBERT's;
-- what somebody went back from does not come again by itself.
+- With a benchmark all versions are evaluated on it, and a challenger that was trained on its subjects is refused.
+  Without one the two are evaluated on the evaluation windows of both, without the training subjects of either: on the
+  windows of the challenger alone it could win by chance.
+- A version that was trained on synthetic motion never replaces one that was trained on real motion. If it is champion,
+  the challenger is compared with the baselines.
+- The training subjects must be known; `allow_unknown_people` is for foreign weights, e.g. MotionBERT's.
+- A version that was rolled back is refused until its tag is deleted.
 """
 
 import json
@@ -23,7 +22,7 @@ from data_contracts.parameters import PromoteParameters
 from data_contracts.store.folders import resolve
 from data_contracts.store.manifests import read_manifest
 from tasks.promotion.benchmark import named_benchmark
-from tasks.promotion.training_subjects import Learned, learned_from
+from tasks.promotion.training_subjects import TrainingSubjects, read_training_subjects
 from tasks.tracking.registry import (
     CHALLENGER,
     CHAMPION,
@@ -35,66 +34,75 @@ from tasks.tracking.registry import (
 )
 from tasks.tracking.runs import connect
 
-ROLLBACK_TAG = "rollback."  # begins the tags of versions that somebody went back from, or to
+ROLLBACK_TAG = "rollback."  # prefix of the tags of both versions of a rollback
 
 
 @dataclass(frozen=True)
-class Ground:
-    """Windows to meet on, and the people in them whose frames do not count."""
+class EvaluationData:
+    """Windows that both versions are evaluated on, and the subjects in them whose windows do not count."""
 
     windows: Path
-    left_out: frozenset[str]
+    excluded: frozenset[str]
 
 
 @dataclass(frozen=True)
-class Contenders:
-    """Who is compared on what; versions by URIs that name their numbers.
+class Comparison:
+    """Versions that are compared, as URIs with their numbers, and the data to evaluate them on.
 
-    champion: who bears the alias now. rival: the champion, if it is to be beaten; none: the baselines are. notes: what
-    a reader of the decision should know. refusal: why the challenger is not compared at all.
+    Attributes
+    ----------
+    champion
+        Version that has the alias now, if any.
+    compared_champion
+        The champion; None for a comparison with the baselines.
+    notes
+        Facts that a reader of the decision should know.
+    refusal
+        Reason why the challenger is not compared at all, else None.
     """
 
     challenger: str
     champion: str | None
-    rival: str | None
-    grounds: tuple[Ground, ...] = ()
+    compared_champion: str | None
+    data: tuple[EvaluationData, ...] = ()
     notes: tuple[str, ...] = ()
     refusal: str | None = None
 
 
 class _Refused(Exception):
-    """The challenger is not compared, and why."""
+    """The challenger is not compared; the message is the reason."""
 
 
 @dataclass
 class _Sides:
-    """What challenger and rival learned from."""
+    """The challenger and the champion that it is compared with, and the training subjects of both."""
 
     challenger: ModelVersion
-    learned: Learned
-    rival: ModelVersion | None
-    rival_learned: Learned | None
+    challenger_training: TrainingSubjects
+    champion: ModelVersion | None
+    champion_training: TrainingSubjects | None
     notes: list[str] = field(default_factory=list)
 
     @property
     def versions(self) -> list[ModelVersion]:
-        return [self.challenger, *([self.rival] if self.rival else [])]
+        return [self.challenger, *([self.champion] if self.champion else [])]
 
     @property
-    def people(self) -> frozenset[str]:
-        """Whom either learned from."""
-        return self.learned.people | (self.rival_learned.people if self.rival_learned else frozenset())
+    def subjects(self) -> frozenset[str]:
+        """Training subjects of either version."""
+        of_champion = self.champion_training.subjects if self.champion_training else frozenset[str]()
+        return self.challenger_training.subjects | of_champion
 
 
-def choose(store: Path, version: int | None, split: str, parameters: PromoteParameters) -> Contenders:
-    """The challenger (that version, or who bears the alias), the champion, and where they meet.
+def choose(store: Path, version: int | None, split: str, parameters: PromoteParameters) -> Comparison:
+    """Return the comparison of a challenger (`version`, or the version with the alias) with the champion.
 
     Raises
     ------
     InputError
-        There is no such challenger, or the windows to meet on are gone.
+        The challenger does not exist, or the windows to evaluate it on are not in the store.
     MlflowException
-        The registry could not be asked.
+        The registry did not answer.
     """
     client = connect(store)
     versions = aliased_versions(client)
@@ -102,26 +110,31 @@ def choose(store: Path, version: int | None, split: str, parameters: PromotePara
     champion = versions.get(CHAMPION)
     champion_uri = version_uri(champion) if champion else None
     if champion_uri == version_uri(challenger):
-        already = "the challenger is the champion already"
-        return Contenders(champion_uri, champion_uri, champion_uri, refusal=already)
-    sides = _Sides(challenger, learned_from(store, challenger), champion, None)
+        refusal = "the challenger is the champion already"
+        return Comparison(champion_uri, champion_uri, champion_uri, refusal=refusal)
+    sides = _Sides(challenger, read_training_subjects(store, challenger), champion, None)
     if champion is not None:
-        sides.rival_learned = learned_from(store, champion)
-        if sides.rival_learned.synthetic and not sides.learned.synthetic:
-            sides.notes.append(f"{champion_uri} learned from synthetic motion: it does not count, the baselines do")
-            sides.rival = sides.rival_learned = None
-    grounds: tuple[Ground, ...] = ()
-    refusal: str | None = None
+        sides.champion_training = read_training_subjects(store, champion)
+        if sides.champion_training.synthetic and not sides.challenger_training.synthetic:
+            note = "was trained on synthetic motion, so the challenger is compared with the baselines"
+            sides.notes.append(f"{champion_uri} {note}")
+            sides.champion = sides.champion_training = None
+    data, reason = _data_or_refusal(store, client, sides, split, parameters)
+    compared = version_uri(sides.champion) if sides.champion else None
+    return Comparison(version_uri(challenger), champion_uri, compared, data, tuple(sides.notes), reason)
+
+
+def _data_or_refusal(
+    store: Path, client: MlflowClient, sides: _Sides, split: str, parameters: PromoteParameters
+) -> tuple[tuple[EvaluationData, ...], str | None]:
     try:
         _must_be_allowed(sides, parameters)
         benchmark = parameters.benchmark or named_benchmark(client)
-        grounds = (
-            (_on_benchmark(store, benchmark, sides, split),) if benchmark else _on_own_windows(store, sides, split)
-        )
+        if benchmark:
+            return (_on_benchmark(store, benchmark, sides, split),), None
+        return _on_own_windows(store, sides, split), None
     except _Refused as refused:
-        refusal = str(refused)
-    rival_uri = version_uri(sides.rival) if sides.rival else None
-    return Contenders(version_uri(challenger), champion_uri, rival_uri, grounds, tuple(sides.notes), refusal)
+        return (), str(refused)
 
 
 def _challenger(client: MlflowClient, versions: dict[str, ModelVersion], number: int | None) -> ModelVersion:
@@ -134,39 +147,49 @@ def _challenger(client: MlflowClient, versions: dict[str, ModelVersion], number:
 
 
 def _must_be_allowed(sides: _Sides, parameters: PromoteParameters) -> None:
-    if sides.learned.synthetic and sides.rival_learned and not sides.rival_learned.synthetic:
-        raise _Refused("it learned from synthetic motion, and the champion from real motion: it does not compete")
+    if sides.challenger_training.synthetic and sides.champion_training and not sides.champion_training.synthetic:
+        raise _Refused(
+            "the challenger was trained on synthetic motion and the champion on real motion: they are not compared"
+        )
     uri = version_uri(sides.challenger)
     for key, value in sorted(sides.challenger.tags.items(), reverse=True):
         if key.startswith(ROLLBACK_TAG):
-            said = json.loads(value)
-            if str(said["from"]) == str(sides.challenger.version):
+            record = json.loads(value)
+            if str(record["from"]) == str(sides.challenger.version):
                 raise _Refused(
-                    f"{said['who']} went back from it ({said['reason']}); delete the tag {key} of {uri} to let it"
-                    " compete again"
+                    f"{record['who']} rolled the challenger back ({record['reason']}); delete the tag {key} of {uri} to"
+                    " allow a new comparison"
                 )
             break
-    unknown = [*sides.learned.unknown, *(sides.rival_learned.unknown if sides.rival_learned else ())]
+    unknown = [
+        *sides.challenger_training.unknown,
+        *(sides.champion_training.unknown if sides.champion_training else ()),
+    ]
     if unknown:
-        what = f"whom they learned from is not fully known: {some(unknown)}"
+        reason = f"the training subjects are not fully known: {some(unknown)}"
         if not parameters.allow_unknown_people:
-            raise _Refused(f"{what}; pass --set promote.allow_unknown_people=true if nobody tested can be among them")
-        sides.notes.append(what)
+            raise _Refused(
+                f"{reason}; pass --set promote.allow_unknown_people=true if no test subject can be among them"
+            )
+        sides.notes.append(reason)
 
 
-def _on_benchmark(store: Path, benchmark: str, sides: _Sides, split: str) -> Ground:
+def _on_benchmark(store: Path, benchmark: str, sides: _Sides, split: str) -> EvaluationData:
     folder = resolve(store, "windows", benchmark)
-    tested = _tested(read_manifest(folder), split)
+    tested = _test_subjects(read_manifest(folder), split)
     if not tested:
         raise InputError(f"benchmark {folder}: has no windows in split {split}")
-    if known := sorted(tested & sides.learned.people):
-        raise _Refused(f"it learned from {len(known)} of the {len(tested)} people of the benchmark: {some(known)}")
-    return _ground(folder, tested, sides)
+    if known := sorted(tested & sides.challenger_training.subjects):
+        raise _Refused(
+            f"the challenger was trained on {len(known)} of the {len(tested)} test subjects of the benchmark:"
+            f" {some(known)}"
+        )
+    return _evaluation_data(folder, tested, sides)
 
 
-def _on_own_windows(store: Path, sides: _Sides, split: str) -> tuple[Ground, ...]:
-    """The windows that each was scored on, once each."""
-    grounds: dict[str, Ground] = {}
+def _on_own_windows(store: Path, sides: _Sides, split: str) -> tuple[EvaluationData, ...]:
+    """Return the evaluation windows of both versions, each folder once."""
+    data: dict[str, EvaluationData] = {}
     for version in sides.versions:
         digest = version.tags.get(WINDOWS_TAG, "")
         try:
@@ -174,29 +197,28 @@ def _on_own_windows(store: Path, sides: _Sides, split: str) -> tuple[Ground, ...
         except InputError:
             if version is sides.challenger:
                 raise
-            sides.notes.append(f"{version_uri(version)} was scored on {digest}, which are not in {store} any more")
+            sides.notes.append(
+                f"{version_uri(version)} was evaluated on {digest}, which {store} does not have any more"
+            )
             continue
-        tested = _tested(read_manifest(folder), split)
-        if digest not in grounds and tested - sides.people:
-            grounds[digest] = _ground(folder, tested, sides)
-    if not grounds:
-        raise _Refused(
-            f"of the people in their {split} splits one or the other learned from everybody, or chose its epoch by them"
-        )
-    return tuple(grounds.values())
+        tested = _test_subjects(read_manifest(folder), split)
+        if digest not in data and tested - sides.subjects:
+            data[digest] = _evaluation_data(folder, tested, sides)
+    if not data:
+        raise _Refused(f"every subject of the {split} splits is a training or validation subject of a version")
+    return tuple(data.values())
 
 
-def _ground(folder: Path, tested: frozenset[str], sides: _Sides) -> Ground:
-    left_out = tested & sides.people
-    if left_out == tested:
-        raise _Refused("the champion learned from everybody in the benchmark")
-    if left_out:
-        sides.notes.append(
-            f"{len(left_out)} people of {folder.name} are left out, learned from: {some(sorted(left_out))}"
-        )
-    return Ground(folder, left_out)
+def _evaluation_data(folder: Path, tested: frozenset[str], sides: _Sides) -> EvaluationData:
+    excluded = tested & sides.subjects
+    if excluded == tested:
+        raise _Refused("the champion was trained on every test subject of the benchmark")
+    if excluded:
+        names = some(sorted(excluded))
+        sides.notes.append(f"{len(excluded)} training subjects are excluded from {folder.name}: {names}")
+    return EvaluationData(folder, excluded)
 
 
-def _tested(manifest: dict[str, Any], split: str) -> frozenset[str]:
+def _test_subjects(manifest: dict[str, Any], split: str) -> frozenset[str]:
     groups = manifest["statistics"]["groups"]
     return frozenset(groups.get(split, []))

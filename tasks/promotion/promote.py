@@ -1,8 +1,9 @@
 """Promotion: compare challenger and champion on the same windows, and move the alias only to the better one.
 
-Versions are compared by number, so an alias that moves meanwhile changes nothing here. If the registry does not answer,
-the task raises; it never assumes that there is no champion. A decision is written before the aliases move, and the next
-call completes a move that was interrupted (`tasks.tracking.alias_moves`).
+- Versions are compared by number, so an alias that moves meanwhile changes nothing here.
+- If the registry does not answer, the task raises; it never continues as if no version were champion.
+- A decision is written before the aliases move. The next call completes an interrupted move
+  (`tasks.tracking.alias_moves`).
 """
 
 from collections.abc import Sequence
@@ -18,11 +19,11 @@ from data_contracts.errors import InputError
 from data_contracts.parameters import PromoteParameters
 from data_contracts.report import BASELINES, read_errors, read_report
 from data_contracts.store.checking import verify_input
-from data_contracts.store.locks import hold
+from data_contracts.store.locks import locked
 from data_contracts.store.manifests import read_manifest
 from model.scoring.intervals import difference
-from tasks.promotion.comparison import Contenders, Ground, choose
-from tasks.promotion.decision import Decision, read_decision, write_down
+from tasks.promotion.comparison import Comparison, EvaluationData, choose
+from tasks.promotion.decision import Decision, read_decision, record_decision
 from tasks.promotion.rules import Check, Errors, Verdict, judge, judge_first, refused
 from tasks.stage_runs.retries import RETRIED
 from tasks.tracking.alias_moves import complete_move, move_aliases
@@ -40,47 +41,52 @@ LOCK = ".promotion.lock"
 
 
 @dataclass(frozen=True)
-class Meeting:
-    """Reports of both on the same windows; `rival` is the challenger's own where the baselines are to be beaten."""
+class PairedReports:
+    """Report folders of both versions on the same windows.
 
-    ground: Ground
+    `champion` is the challenger's own report if the challenger is compared with the baselines.
+    """
+
+    data: EvaluationData
     challenger: Path
-    rival: Path
+    champion: Path
 
 
 @task(cache_policy=NO_CACHE, **RETRIED)
-def find_contenders(store: Path, version: int | None, split: str, parameters: PromoteParameters) -> Contenders:
-    """Who is compared with whom on which windows: `tasks.promotion.comparison.choose`."""
+def find_comparison(store: Path, version: int | None, split: str, parameters: PromoteParameters) -> Comparison:
+    """Return the versions to compare and the windows to evaluate them on (`tasks.promotion.comparison.choose`)."""
     return choose(store, version, split, parameters)
 
 
 @task(cache_policy=NO_CACHE, **RETRIED)
-def weigh(store: Path, contenders: Contenders, meetings: Sequence[Meeting], parameters: PromoteParameters) -> Verdict:
-    """What the reports say, all windows taken together: `tasks.promotion.rules`.
+def judge_reports(
+    store: Path, comparison: Comparison, reports: Sequence[PairedReports], parameters: PromoteParameters
+) -> Verdict:
+    """Return the verdict on all reports together (`tasks.promotion.rules`).
 
     Raises
     ------
     InputError
-        A report is not about the version.
+        A report belongs to another checkpoint than the version.
     MlflowException
-        The registry could not be asked.
+        The registry did not answer.
     """
-    if contenders.refusal:
-        return refused(contenders.refusal)
+    if comparison.refusal:
+        return refused(comparison.refusal)
     client = connect(store)
-    for meeting in meetings:
-        _must_be_about(find_version(client, contenders.challenger), meeting.challenger)
-        if contenders.rival:
-            _must_be_about(find_version(client, contenders.rival), meeting.rival)
-    if contenders.rival is None:
-        return judge_first({name: _pairs(meetings, name) for name in BASELINES}, parameters)
-    noise = [_noise(meeting) for meeting in meetings]
-    return judge(_pairs(meetings), [of_both for of_both in noise if of_both], parameters)
+    for pair in reports:
+        _must_belong_to(find_version(client, comparison.challenger), pair.challenger)
+        if comparison.compared_champion:
+            _must_belong_to(find_version(client, comparison.compared_champion), pair.champion)
+    if comparison.compared_champion is None:
+        return judge_first({name: _differences(reports, name) for name in BASELINES}, parameters)
+    noise = [_noise(pair) for pair in reports]
+    return judge(_differences(reports), [of_both for of_both in noise if of_both], parameters)
 
 
 @task(cache_policy=NO_CACHE)
 def decide(
-    store: Path, contenders: Contenders, verdict: Verdict, parameters: PromoteParameters, approval: Check | None = None
+    store: Path, comparison: Comparison, verdict: Verdict, parameters: PromoteParameters, approval: Check | None = None
 ) -> Decision:
     """Write the decision (an MLflow run, tags of both versions), and move `@champion` if every check is passed.
 
@@ -90,67 +96,70 @@ def decide(
     Parameters
     ----------
     approval
-        What a person said of it, where one was asked.
+        Check with the answer of a person, if an approval is required.
 
     Raises
     ------
     InputError
-        The champion is no longer the one that was compared.
+        The champion is no longer the version that was compared.
     MlflowException
-        The registry could not be asked.
+        The registry did not answer.
     """
     client = connect(store)
     if approval:
         verdict = replace(verdict, checks=(*verdict.checks, approval))
-    with hold(store / LOCK, "promotion"):
+    with locked(store / LOCK, "promotion"):
         champion = aliased_versions(client).get(CHAMPION)
-        if (champion and version_uri(champion)) != contenders.champion:
-            now, was = version_uri(champion) if champion else "nobody", contenders.champion or "nobody"
-            raise InputError(f"{MODEL_NAME}@{CHAMPION} is {now}, and {was} was compared: it was moved; promote again")
-        challenger = find_version(client, contenders.challenger)
+        if (champion and version_uri(champion)) != comparison.champion:
+            current = version_uri(champion) if champion else "no version"
+            raise InputError(
+                f"{MODEL_NAME}@{CHAMPION} was moved from {comparison.champion or 'no version'} to {current} during the"
+                " comparison; promote again"
+            )
+        challenger = find_version(client, comparison.challenger)
         interrupted = complete_move(client)
-        decision = Decision.of(contenders, verdict)
+        decision = Decision.of(comparison, verdict)
         if champion is not None and champion.version == challenger.version:
             if interrupted is not None and interrupted.kind == "promotion":
                 return read_decision(store, interrupted.record)
             return decision
-        decision = write_down(store, decision, [challenger, *([champion] if champion else [])], parameters)
+        decision = record_decision(store, decision, [challenger, *([champion] if champion else [])], parameters)
         if decision.promoted:
             previous = str(champion.version) if champion else None
             move_aliases(client, "promotion", str(decision.mlflow_run), str(challenger.version), previous)
     return decision
 
 
-def _pairs(meetings: Sequence[Meeting], baseline: str | None = None) -> Errors:
-    """Differences to the rival, or to a baseline, on all windows folders, of the people that count.
+def _differences(reports: Sequence[PairedReports], baseline: str | None = None) -> Errors:
+    """Return the differences to the champion, or to a baseline, on all windows, without the excluded subjects.
 
-    A clip in two folders that were cut from the same clips is one clip.
+    A clip that is in two windows folders counts as one clip.
     """
     tables = []
-    for meeting in meetings:
-        rival = read_errors(meeting.challenger, baseline) if baseline else read_errors(meeting.rival)
-        pairs = difference(read_errors(meeting.challenger), reference=rival)
-        of_clips = read_manifest(meeting.ground.windows)["inputs"]["clips"]
-        pairs["clip_id"] = of_clips + ":" + pairs["clip_id"].astype(str)
-        tables.append(pairs[~pairs["group"].isin(meeting.ground.left_out)])
+    for pair in reports:
+        other = read_errors(pair.challenger, baseline) if baseline else read_errors(pair.champion)
+        table = difference(read_errors(pair.challenger), reference=other)
+        clips_digest = read_manifest(pair.data.windows)["inputs"]["clips"]
+        table["clip_id"] = clips_digest + ":" + table["clip_id"].astype(str)
+        tables.append(table[~table["group"].isin(pair.data.excluded)])
     return pd.concat(tables, ignore_index=True)
 
 
-def _noise(meeting: Meeting) -> tuple[float, float] | None:
-    """MPJPE of challenger and rival under noise; none where it was not scored, or on people who do not count."""
-    if meeting.ground.left_out:
+def _noise(pair: PairedReports) -> tuple[float, float] | None:
+    """Return the MPJPE of both under noise, in mm; None without it, or with excluded subjects."""
+    if pair.data.excluded:
         return None
-    robust = [read_report(folder).robustness for folder in (meeting.challenger, meeting.rival)]
-    noise = [found.mpjpe_mm["noise"]["model"] for found in robust if found]
-    return (noise[0], noise[1]) if len(noise) == len(robust) else None
+    robustness = [read_report(folder).robustness for folder in (pair.challenger, pair.champion)]
+    noise = [scores.mpjpe_mm["noise"]["model"] for scores in robustness if scores]
+    return (noise[0], noise[1]) if len(noise) == len(robustness) else None
 
 
-def _must_be_about(version: ModelVersion, report: Path) -> None:
-    """The report's checkpoint is the version's, to the byte."""
+def _must_belong_to(version: ModelVersion, report: Path) -> None:
+    """Refuse a report of another checkpoint than that of the version."""
     verify_input(report)
-    examined, registered = read_manifest(report)["inputs"]["checkpoint"], version.tags.get(CHECKPOINT_TAG)
-    if examined != registered:
+    evaluated, registered = read_manifest(report)["inputs"]["checkpoint"], version.tags.get(CHECKPOINT_TAG)
+    if evaluated != registered:
         raise InputError(
-            f"{report}: is about a checkpoint {examined[:12]}, and version {version.version} of {MODEL_NAME} was"
-            f" registered with {registered and registered[:12]}: evaluate {version_uri(version)}"
+            f"{report}: is the report of checkpoint {evaluated[:12]}, but version {version.version} of {MODEL_NAME} has"
+            f" checkpoint {registered and registered[:12]}: evaluate {version_uri(version)}"
         )

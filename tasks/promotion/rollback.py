@@ -1,4 +1,4 @@
-"""Rollback: `@champion` and `@previous` change places, and both versions keep the reason."""
+"""Rollback: swap `@champion` and `@previous`, and write the reason to tags of both versions."""
 
 import json
 import re
@@ -11,7 +11,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from data_contracts.errors import InputError
-from data_contracts.store.locks import hold
+from data_contracts.store.locks import locked
 from tasks.promotion.comparison import ROLLBACK_TAG
 from tasks.promotion.decision import TAG_LENGTH
 from tasks.promotion.promote import LOCK
@@ -31,12 +31,12 @@ def swap_back(store: Path, reason: str, who: str) -> dict[str, Any]:
     Raises
     ------
     InputError
-        There is no champion, or no version before it.
+        No version is champion, or no version is previous.
     MlflowException
         The registry did not answer.
     """
     client = connect(store)
-    with hold(store / LOCK, "rollback"):
+    with locked(store / LOCK, "rollback"):
         versions = aliased_versions(client)
         if CHAMPION not in versions:
             raise InputError(f"no model version is {MODEL_NAME}@{CHAMPION}: there is nothing to roll back")
@@ -52,13 +52,13 @@ def swap_back(store: Path, reason: str, who: str) -> dict[str, Any]:
             if record:
                 move_aliases(client, "rollback", record, str(champion.version), replaced)
                 return dict(json.loads(champion.tags[record]))
-        said = {"name": MODEL_NAME, "from": int(champion.version), "to": int(previous.version)}
-        said |= {"who": who, "reason": reason[: TAG_LENGTH // 2]}
-        record = f"{ROLLBACK_TAG}{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"  # MLflow takes no + in the name of a tag
+        result = {"name": MODEL_NAME, "from": int(champion.version), "to": int(previous.version)}
+        result |= {"who": who, "reason": reason[: TAG_LENGTH // 2]}
+        record = f"{ROLLBACK_TAG}{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"  # MLflow refuses a + in the name of a tag
         for version in (champion, previous):
-            client.set_model_version_tag(MODEL_NAME, version.version, record, json.dumps(said))
+            client.set_model_version_tag(MODEL_NAME, version.version, record, json.dumps(result))
         move_aliases(client, "rollback", record, str(previous.version), str(champion.version))
-    return said
+    return result
 
 
 def _replaced_by(champion: ModelVersion) -> tuple[str, str | None]:
@@ -66,13 +66,13 @@ def _replaced_by(champion: ModelVersion) -> tuple[str, str | None]:
     moves: list[tuple[str, str, str | None]] = []
     for key, value in champion.tags.items():
         if key.startswith(ROLLBACK_TAG):
-            said = json.loads(value)
-            if str(said["to"]) == str(champion.version):
-                moves.append((key.removeprefix(ROLLBACK_TAG)[:19], str(said["from"]), key))
+            rollback = json.loads(value)
+            if str(rollback["to"]) == str(champion.version):
+                moves.append((key.removeprefix(ROLLBACK_TAG)[:19], str(rollback["from"]), key))
         elif re.fullmatch(rf"promotion\.{champion.version}-\d+", key):
-            said = json.loads(value)
-            if said["promoted"]:
-                moves.append((said["at"][:19], str(said["champion"]), None))
+            promotion = json.loads(value)
+            if promotion["promoted"]:
+                moves.append((promotion["at"][:19], str(promotion["champion"]), None))
     if not moves:
         raise InputError(
             f"{MODEL_NAME}@{CHAMPION} and @{PREVIOUS} are both version {champion.version}, and no tag of that version"

@@ -10,8 +10,10 @@ Both models are evaluated on the same windows, and every check is about their di
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import pandas as pd
+from pydantic import Field
 
 from data_contracts.parameters import PromoteParameters
 from data_contracts.report import JOINT_COLUMNS, Estimate, Estimates, Resampling
@@ -26,14 +28,14 @@ class Check:
 
     name: str
     passed: bool
-    said: str
+    result: Annotated[str, Field(alias="said")]  # "said" is the key in JSON
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """All checks; `differences`: challenger minus champion, or minus the best baseline if there is no champion.
+    """All checks; `differences`: challenger minus champion, or minus the best baseline without a champion.
 
-    `differences` is None if nothing was compared.
+    `differences` is None without a comparison.
     """
 
     checks: tuple[Check, ...]
@@ -47,8 +49,8 @@ class Verdict:
     @property
     def reason(self) -> str:
         """A sentence: the gain, or the failed checks."""
-        against = [check.said for check in self.checks if not check.passed]
-        return "; ".join(against or [self.checks[0].said])
+        failed = [check.result for check in self.checks if not check.passed]
+        return "; ".join(failed or [self.checks[0].result])
 
 
 def judge(pairs: Errors, noise_mm: Sequence[tuple[float, float]], parameters: PromoteParameters) -> Verdict:
@@ -61,8 +63,8 @@ def judge(pairs: Errors, noise_mm: Sequence[tuple[float, float]], parameters: Pr
     noise_mm
         MPJPE of both under detector noise, for each windows folder on which it can be compared.
     """
-    found = estimates(pairs, Resampling(confidence=parameters.confidence))
-    return Verdict(tuple(checks(pairs, noise_mm, parameters)), found)
+    differences = estimates(pairs, Resampling(confidence=parameters.confidence))
+    return Verdict(tuple(checks(pairs, noise_mm, parameters)), differences)
 
 
 def checks(pairs: Errors, noise_mm: Sequence[tuple[float, float]], parameters: PromoteParameters) -> Iterator[Check]:
@@ -79,8 +81,8 @@ def checks(pairs: Errors, noise_mm: Sequence[tuple[float, float]], parameters: P
     for of_both in noise_mm:
         yield _no_worse_in_noise(*of_both, parameters)
     if not noise_mm:
-        said = "the errors under detector noise were not compared: not scored, or scored on subjects of the training"
-        yield Check("no worse in noise", True, said)
+        result = "the errors under detector noise were not compared: not evaluated, or evaluated on training subjects"
+        yield Check("no worse in noise", True, result)
 
 
 def refused(reason: str) -> Verdict:
@@ -104,28 +106,28 @@ def judge_first(pairs: Mapping[str, Errors], parameters: PromoteParameters) -> V
         for name, errors in pairs.items()
     }
     by_closeness = sorted(gains, key=lambda name: -gains[name].value)
-    against = tuple(_gain(gains[name], parameters, f"baseline {name}") for name in by_closeness)
-    return Verdict(against, estimates(pairs[by_closeness[0]], resampling))
+    checks_of_baselines = tuple(_gain(gains[name], parameters, f"baseline {name}") for name in by_closeness)
+    return Verdict(checks_of_baselines, estimates(pairs[by_closeness[0]], resampling))
 
 
-def _gain(found: Estimate, parameters: PromoteParameters, rival: str, one_person: bool = False) -> Check:
-    certain = found.high is not None and found.high < -parameters.min_gain_mm
-    passed = certain and not (one_person and found.value >= -parameters.one_person_gain_mm)
-    worse = found.low is not None and found.low > 0
+def _gain(estimate: Estimate, parameters: PromoteParameters, other: str, one_subject: bool = False) -> Check:
+    certain = estimate.high is not None and estimate.high < -parameters.min_gain_mm
+    passed = certain and not (one_subject and estimate.value >= -parameters.one_person_gain_mm)
+    worse = estimate.low is not None and estimate.low > 0
     name = "better" if passed else "worse" if worse else "not certainly better"
-    said = f"{name} than {rival}: {found.value:+.2f} mm, {_interval(found, parameters)}"
-    if one_person:
-        said += f"; a gain of {parameters.one_person_gain_mm:g} mm is required with a single subject"
+    result = f"{name} than {other}: {estimate.value:+.2f} mm, {_interval(estimate, parameters)}"
+    if one_subject:
+        result += f"; a gain of {parameters.one_person_gain_mm:g} mm is required with a single subject"
     elif parameters.min_gain_mm:
-        said += f"; a gain of {parameters.min_gain_mm:g} mm is required"
-    return Check(f"better than {rival}", passed, said)
+        result += f"; a gain of {parameters.min_gain_mm:g} mm is required"
+    return Check(f"better than {other}", passed, result)
 
 
-def _interval(found: Estimate, parameters: PromoteParameters) -> str:
-    over = f"{found.units} {found.over}"
-    if found.interval is None:
+def _interval(estimate: Estimate, parameters: PromoteParameters) -> str:
+    over = f"{estimate.units} {estimate.over}"
+    if estimate.interval is None:
         return f"without an interval over {over}"
-    low, high = found.interval
+    low, high = estimate.interval
     return f"{parameters.confidence:.0%} interval [{low:+.2f}, {high:+.2f}] over {over}"
 
 
@@ -134,23 +136,23 @@ def _no_fewer_right(share: Estimate, parameters: PromoteParameters) -> Check:
         update={name: bound * 100 for name in ("value", "low", "high") if (bound := getattr(share, name)) is not None}
     )
     lower = points.high is not None and points.high < -parameters.max_pck_loss
-    said = f"PCK@150mm changes by {points.value:+.2f} points, {_interval(points, parameters)}"
-    return Check("no fewer joints right", not lower, said)
+    result = f"PCK@150mm changes by {points.value:+.2f} points, {_interval(points, parameters)}"
+    return Check("no fewer joints right", not lower, result)
 
 
 def _no_part_worse(kind: str, parts: Mapping[str, tuple[pd.DataFrame, str]], parameters: PromoteParameters) -> Check:
     """Check tables of clips by the name of a part, each with the column of its errors."""
-    found = {name: students_interval(*part, parameters.confidence) for name, part in parts.items()}
-    worse = {name: part for name, part in found.items() if (part.low or 0) > parameters.max_regression_mm}
+    intervals = {name: students_interval(*part, parameters.confidence) for name, part in parts.items()}
+    worse = {name: part for name, part in intervals.items() if (part.low or 0) > parameters.max_regression_mm}
     most = sorted(worse.items(), key=lambda part: -part[1].value)[:5]
     named = ", ".join(f"{name[:40]} {part.value:+.1f} mm" for name, part in most)
     bound = f"certainly worse by more than {parameters.max_regression_mm:g} mm"
     count = f"{len(worse)} {kind}{'s' if len(worse) > 1 else ''}"
-    said = f"{count} {bound}: {named}" if worse else f"no {kind} is {bound}"
-    return Check(f"no {kind} worse", not worse, said)
+    result = f"{count} {bound}: {named}" if worse else f"no {kind} is {bound}"
+    return Check(f"no {kind} worse", not worse, result)
 
 
 def _no_worse_in_noise(challenger_mm: float, champion_mm: float, parameters: PromoteParameters) -> Check:
     change, bound = challenger_mm - champion_mm, parameters.max_noise_loss * champion_mm
-    said = f"under detector noise {challenger_mm:.1f} mm, champion {champion_mm:.1f} mm: {change:+.1f} mm"
-    return Check("no worse in noise", change <= bound, f"{said}; the limit is {bound:+.1f} mm")
+    result = f"under detector noise {challenger_mm:.1f} mm, champion {champion_mm:.1f} mm: {change:+.1f} mm"
+    return Check("no worse in noise", change <= bound, f"{result}; the limit is {bound:+.1f} mm")

@@ -1,4 +1,4 @@
-"""The bar that a person watches."""
+"""Progress bars for the terminal."""
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task
@@ -8,12 +8,12 @@ from data_contracts.text import printable
 
 
 class _Description(ProgressColumn):
-    """The name of a task as it is, without markup; control characters are shown escaped."""
+    """Column with the description of a task, without markup and with escaped control characters."""
 
     def render(self, task: Task) -> Text:
         return Text(printable(task.description))
 
 
 def progress_bar(console: Console | None = None) -> Progress:
-    """Lines of what is done, each with a bar, on stderr; they are gone when the block ends."""
+    """Return progress bars on stderr, one line per task; the lines disappear when the block ends."""
     return Progress(_Description(), BarColumn(), console=console or Console(stderr=True), transient=True)

@@ -16,7 +16,7 @@ def never_crashed_if_cancelled() -> Iterator[None]:
 
     A worker announces a cancellation before it sends SIGTERM. The process accepts this only while Prefect's handler of
     SIGTERM is installed, but training installs its own to write a checkpoint first (`model.training.interruption`).
-    Prefect then takes SIGTERM for a crash, and a pipeline that waits for the run would start it again.
+    Prefect then reports a crash, and a pipeline that waits for the run would start it again.
     """
     try:
         yield
@@ -27,7 +27,7 @@ def never_crashed_if_cancelled() -> Iterator[None]:
 
 
 def _is_cancelled() -> bool:
-    """Return whether this run or its parent is being cancelled, and end what runs within the parent's process."""
+    """Return whether this run or its parent is being cancelled; if the parent is, cancel the runs in its process."""
     with get_client(sync_client=True) as client:
         own, parent = str(flow_run.id), flow_run.parent_flow_run_id
         if not (_is_cancelling(client, own) or (parent and _is_cancelling(client, parent))):

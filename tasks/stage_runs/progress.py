@@ -1,4 +1,4 @@
-"""How far a stage is: a bar where a person watches, log lines elsewhere, and a progress artifact in the Prefect UI.
+"""Progress of a stage: a bar in a terminal, log lines elsewhere, and a progress artifact in the Prefect UI.
 
 with report_progress("convert", "batches", total=batches) as progress:
     for batch in ...:
@@ -26,15 +26,15 @@ ARTIFACT_SECONDS = 5.0
 
 
 class StageProgress:
-    """What a stage has done of `total` units; it is shown no more often than is worth while.
+    """Units that a stage has done of `total`, with clips and frames.
 
-    The Prefect server is told by a thread of its own: where it is slow or gone, the work neither waits nor ends.
+    A thread sends the progress to Prefect, so a slow or stopped server neither delays nor ends the work.
     """
 
     def __init__(self, stage: str, unit: str, total: int | None, bar: Progress | None) -> None:
         self.stage, self.unit, self.total, self.bar = stage, unit, total, bar
         self.done = self.clips = self.frames = 0
-        self.before = 0  # units that an earlier run had done
+        self.before = 0  # units that an earlier run did
         self.started = self.logged = self.uploaded = time.monotonic()
         self.in_run = bool(FlowRunContext.get() or TaskRunContext.get())
         self.log = get_run_logger() if self.in_run else get_logger(stage)
@@ -46,25 +46,25 @@ class StageProgress:
             self.artifact = create_progress_artifact(0.0, key=f"{stage}-progress", description=self.describe())
 
     def advance(self, units: int, clips: int = 0, frames: int = 0) -> None:
-        """So many more units are done, and with them so many clips and frames."""
+        """Add finished units, clips and frames."""
         self.done, self.clips, self.frames = self.done + units, self.clips + clips, self.frames + frames
-        self._show()
+        self._display()
 
     def reach(self, done: int, total: int) -> None:
-        """`done` units of `total` are done, for work that counts itself and may have begun in an earlier run."""
+        """Set the finished units and the total, for work that an earlier run may have started."""
         if self.total is None:
             self.before, self.started = max(0, done - 1), time.monotonic()
         self.done, self.total = done, total
-        self._show()
+        self._display()
 
     def finish(self) -> None:
-        """There is no more to do, whatever `total` promised."""
+        """Set the progress to 100 %, also if fewer units than `total` were done."""
         self.total = self.done
         self.log.info(self.describe())
         self._upload(100.0)
 
     def describe(self) -> str:
-        """One line: units and clips done, how fast, and how long the rest will take."""
+        """Return one line with finished units and clips, speed and remaining time."""
         if self.total is None:
             return f"{self.stage}: starting"
         seconds = max(time.monotonic() - self.started, 1e-3)
@@ -76,7 +76,7 @@ class StageProgress:
             words.append(f"{_duration(seconds / here * (self.total - self.done))} left")
         return ", ".join(words)
 
-    def _show(self) -> None:
+    def _display(self) -> None:
         now = time.monotonic()
         if self.bar is not None and self.line is not None:
             self.bar.update(self.line, completed=self.done, total=self.total, description=self.describe())
@@ -89,35 +89,35 @@ class StageProgress:
 
     def _upload(self, percent: float) -> None:
         if self.artifact is not None:
-            self.uploading = self.uploader.submit(copy_context().run, self._tell_prefect, percent, self.describe())
+            self.uploading = self.uploader.submit(copy_context().run, self._update_artifact, percent, self.describe())
 
-    def _tell_prefect(self, percent: float, description: str) -> None:
+    def _update_artifact(self, percent: float, description: str) -> None:
         try:
             update_progress_artifact(self.artifact, percent, description)
         except httpx.HTTPError as error:
-            self.log.warning(f"{self.stage}: its progress could not be shown in Prefect ({error!r}); the work goes on")
+            self.log.warning(f"{self.stage}: Prefect did not store the progress ({error!r}); the work continues")
 
 
 @contextmanager
 def report_progress(stage: str, unit: str, total: int | None = None) -> Iterator[StageProgress]:
-    """Show how far a stage is while the block runs.
+    """Display the progress of a stage while the block runs.
 
-    A bar where stderr is a terminal, else a log line every `LOG_SECONDS`. In a flow or task run also an artifact
-    `<stage>-progress`, which stays at what it reached where the block raises.
+    The progress is a bar if stderr is a terminal, else a log line every `LOG_SECONDS`. A flow or task run also has an
+    artifact `<stage>-progress`, which keeps its last value if the block raises.
 
     Parameters
     ----------
     stage
         Name of the stage.
     unit
-        What is counted, such as batches.
+        Name of the counted units, e.g. batches.
     total
-        How much there is to do; none: the work says so when it begins (`StageProgress.reach`).
+        Number of units. If None, the work sets it when it starts (`StageProgress.reach`).
     """
-    with ExitStack() as shown:
-        bar = shown.enter_context(progress_bar()) if sys.stderr.isatty() else None
+    with ExitStack() as stack:
+        bar = stack.enter_context(progress_bar()) if sys.stderr.isatty() else None
         progress = StageProgress(stage, unit, total, bar)
-        shown.callback(progress.uploader.shutdown)
+        stack.callback(progress.uploader.shutdown)
         yield progress
         progress.finish()
 

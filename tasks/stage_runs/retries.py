@@ -1,7 +1,7 @@
-"""When a task is worth trying again, and how.
+"""Retries of tasks.
 
-Retries stand on tasks, never on flows: a flow that is tried again loses the lease of its deployment's concurrency
-limit (PrefectHQ/prefect#20251). A task has them where what it does is whole or not at all, as a stage is.
+Tasks have retries and flows have none: a flow that is retried loses the lease of its deployment's concurrency limit
+(PrefectHQ/prefect#20251). A task has retries only if it leaves a complete result or nothing, like a stage.
 """
 
 from typing import Any
@@ -10,11 +10,11 @@ from data_contracts.errors import InputError
 
 
 def unless_refused(_task: Any, _run: Any, state: Any) -> bool:
-    """Prefect `retry_condition_fn`: a refused input stays refused, anything else may pass the second time."""
+    """Return whether to retry a failed task (Prefect's `retry_condition_fn`): an invalid input never becomes valid."""
     return not isinstance(state.result(raise_on_failure=False), InputError)
 
 
-# a moment later, and not all at once: what fails together (a server is started anew, a file system gone) comes back so
+# random delays: tasks that fail together, e.g. during the restart of a server, do not retry at the same moment
 RETRIED: dict[str, Any] = {
     "retries": 2,
     "retry_delay_seconds": [5, 60],

@@ -1,38 +1,36 @@
-"""A stage as a task runs it: answered by the store where it is there already, else worked at in an MLflow run."""
+"""A stage as a task runs it: the store returns the result, or the stage is computed in an MLflow run."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 from data_contracts.report import StageResult
-from data_contracts.store.digests import Identity
+from data_contracts.store.digests import StageKey
 from data_contracts.store.folders import Stage, find_stage, open_stage
 from tasks.tracking.runs import TrackedRun, link_cached, track_stage
-
-__all__ = ["run_stage"]
 
 
 def run_stage(
     store: Path,
-    identity: Identity,
+    key: StageKey,
     parent_run: str | None,
     work: Callable[[Stage, TrackedRun], None],
     resume: bool = False,
 ) -> StageResult:
-    """The result of a stage, for which `work` is done only where the store does not have it.
+    """Return the result of a stage; `work` is called only if the store does not have the result.
 
     Parameters
     ----------
     parent_run
-        MLflow run of the pipeline that the stage belongs to; it is tagged with the stage's run and digest.
+        MLflow run of the pipeline of the stage; it gets tags with the run and the digest of the stage.
     work
-        Writes into the stage's folder, logs to its run, and raises where it fails; then nothing is left.
+        Function that writes into the folder of the stage and logs to its run. If it raises, the folder is deleted.
     resume
-        Of a run that was killed or failed what it wrote is kept, and the next one goes on from it.
+        Keep the files of a run that was killed or failed, so that the next run continues from them.
     """
-    stage = find_stage(store, identity)
+    stage = find_stage(store, key)
     if stage is None:
-        with open_stage(store, identity, resume) as stage:
-            if not stage.cached:  # another process may just have finished it
+        with open_stage(store, key, resume) as stage:
+            if not stage.cached:  # another process may have finished it
                 with track_stage(store, stage, parent_run) as tracked:
                     work(stage, tracked)
     if stage.cached:

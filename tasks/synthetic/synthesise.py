@@ -7,7 +7,7 @@ from prefect.cache_policies import NO_CACHE
 
 from data_contracts.parameters import SyntheticParameters
 from data_contracts.report import StageResult
-from data_contracts.store import identities
+from data_contracts.store import stage_keys
 from data_contracts.store.folders import open_stage
 from tasks.synthetic.motion import CLIP_LIST_FILE, PICKLE_FILE, write_pickle
 
@@ -17,7 +17,7 @@ __all__ = ["CLIP_LIST_FILE", "PICKLE_FILE", "synthesise_motion"]
 @task(cache_policy=NO_CACHE)
 def synthesise_motion(store: Path, parameters: SyntheticParameters) -> StageResult:
     """Write a pickle of procedural motion and its clip list; file name and manifest mark the motion as synthetic."""
-    with open_stage(store, identities.synthesise(parameters)) as stage:
+    with open_stage(store, stage_keys.synthesise(parameters)) as stage:
         if not stage.cached:
             write_pickle(stage.folder, parameters.seed, parameters.people, parameters.seconds)
             stage.statistics |= {"synthetic": True}

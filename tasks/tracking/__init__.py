@@ -1,4 +1,4 @@
-"""Tracking and registry in MLflow. Settings that MLflow reads when it is imported are set here, before any import."""
+"""MLflow runs and the model registry. This module sets the settings that MLflow reads when it is imported."""
 
 import os
 

@@ -46,7 +46,7 @@ def current_aliases(model: RegisteredModel) -> dict[str, str]:
 def move_aliases(
     client: MlflowClient, kind: Literal["promotion", "rollback"], record: str, champion: str, previous: str | None
 ) -> None:
-    """Set `@champion` and, if given, `@previous`. A killed process leaves a move that `complete_move` completes.
+    """Set `@champion` and, unless it is None, `@previous`. `complete_move` completes the move of a killed process.
 
     Raises
     ------
@@ -62,7 +62,7 @@ def move_aliases(
 
 
 def complete_move(client: MlflowClient) -> AliasMove | None:
-    """Complete a move that was interrupted, and return it. Return None if there is none.
+    """Complete an interrupted move and return it, or return None without one.
 
     A move is dropped if a person has set one of its aliases to another version meanwhile.
 

@@ -1,10 +1,9 @@
-"""The model card of a version: what a stranger asks before using it, in markdown, from manifests and its report.
+"""The model card of a version, in markdown, from the manifests of its stages and its evaluation report.
 
-Notable decisions:
-- nothing is written by hand: a sentence stands there because a manifest says so; what is not known is said to be so;
-- limits are those that the numbers show: baselines that are ahead, the worst action, what was never seen in training;
-- MLflow's databases give a description `ROOM` characters: what comes last in a card that is longer stands in the file;
-- text of users (files, actions, parameters, the licence) passes through `markdown_text`, and is in no code span.
+- Every sentence follows from a manifest or the report. The limits are those that the numbers show: better baselines,
+  the worst action, the cameras of the training windows. A missing manifest is reported as `NOT_KNOWN`.
+- MLflow limits a description to `MAX_CHARACTERS`; the file has the sections that do not fit.
+- User text (files, actions, parameters, the licence) passes through `markdown_text` and is never in a code span.
 """
 
 from collections.abc import Mapping
@@ -28,15 +27,15 @@ from tasks.maintenance.lineage_records import Record, Records
 from tasks.tracking.registry import uses_flip, version_uri
 
 CARD_FILE = "card.md"
-ROOM = 5000
+MAX_CHARACTERS = 5000  # of a description in MLflow's databases
 SPLITS = ("train", "val", "test")
 NOT_KNOWN = "not known here"
-_SPACE = "&emsp;"  # MLflow shows the cells of a table side by side without any, and cuts spaces that are characters
+_SPACE = "&emsp;"  # MLflow displays table cells without padding and removes spaces
 
 
 @dataclass(frozen=True)
 class _Origin:
-    """Manifests of what a version is made of; none where neither store nor chain has them."""
+    """Lineage of a version and the manifests of its stages; a missing manifest is None."""
 
     chain: Link
     tuned: dict[str, Any] | None
@@ -47,12 +46,14 @@ class _Origin:
 
 
 def write_card(store: Path, version: ModelVersion, report: Path, licence: str | None) -> str:
-    """The card of a version that the evaluation at `report` is about.
+    """Return the card of a version.
 
     Parameters
     ----------
+    report
+        Folder of the evaluation of the version.
     licence
-        Of the data, as the user gave it; none: as it was given when the clips were ingested.
+        Licence of the data. Default: the licence that was set when the clips were ingested.
     """
     records = Records(store)
     chain = of_version(records, version)
@@ -60,24 +61,24 @@ def write_card(store: Path, version: ModelVersion, report: Path, licence: str | 
     origin = _Origin(chain, tuned, pretrained, windows, _record(records, chain, "ingest"), report)
     scores = read_manifest(report)
     sections = [
-        _what_it_is(version, origin),
+        _summary(version, origin),
         _how_to_load(version),
         _scores(scores),
         _robustness(scores["statistics"].get("robustness")),
         _data(origin, licence),
         _limits(origin, scores["statistics"]["metrics"]),
         _recipe(origin),
-        _where_from(origin, records),
+        _provenance(origin, records),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
 def description_of(card: str) -> str:
-    """As much of a card as a version's description has room for, cut before a heading."""
-    if len(card) <= ROOM:
+    """Return the sections of a card that fit into the description of a version."""
+    if len(card) <= MAX_CHARACTERS:
         return card
-    rest = f"\n\nThe rest stands in `{CARD_FILE}` of the pipeline's run.\n"
-    return card[: card.rindex("\n\n## ", 0, ROOM - len(rest))] + rest
+    rest = f"\n\nThe other sections are in `{CARD_FILE}` of the pipeline run.\n"
+    return card[: card.rindex("\n\n## ", 0, MAX_CHARACTERS - len(rest))] + rest
 
 
 def _record(records: Records, chain: Link, stage: str) -> Record | None:
@@ -90,12 +91,12 @@ def _manifest(records: Records, chain: Link, stage: str) -> dict[str, Any] | Non
     return record.manifest if record else None
 
 
-def _what_it_is(version: ModelVersion, origin: _Origin) -> str:
+def _summary(version: ModelVersion, origin: _Origin) -> str:
     size = f"{origin.tuned['counts']['parameters']:,} parameters, " if origin.tuned else ""
     windows = f"windows of {origin.windows['parameters']['window']} frames" if origin.windows else "windows"
     return (
-        f"# {version.name}, version {version.version}\n\nLifts 2D poses of one person to 3D: {size}{windows} of 17"
-        " joints (Human3.6M) in, poses relative to the pelvis out."
+        f"# {version.name}, version {version.version}\n\nThis model lifts 2D poses of one person to 3D ({size}input:"
+        f" {windows} of 17 joints (Human3.6M); output: poses relative to the pelvis)."
     )
 
 
@@ -107,7 +108,7 @@ def _how_to_load(version: ModelVersion) -> str:
         f'lifter = mlflow.pyfunc.load_model("{uri}")\n'
         "# float32 (N, frames, 17, 3), x right, y down, confidence -> x right, y down, z forward\n"
         "pose_3d = lifter.predict(pose_2d)\n```\n\n"
-        f"Nothing is unpickled. It answers {flip} flip averaging, as it was scored. "
+        f"Loading does not unpickle anything. The model predicts {flip} flip averaging, as it was evaluated. "
         f"Without Python: `uplift export {uri} --onnx`."
     )
 
@@ -124,7 +125,7 @@ def _scores(report: Mapping[str, Any]) -> str:
     )
     split, windows = report["parameters"]["split"], report["counts"]["windows"]
     over = f"intervals of 95 %, over {statistics['resampled']}"
-    return f"## Scores\n\nOn people it did not learn from ({split}, {windows:,} windows; {over}):\n\n{table}"
+    return f"## Scores\n\nOn subjects that were not in training ({split}, {windows:,} windows; {over}):\n\n{table}"
 
 
 def _score(name: str, scores: Mapping[str, float], intervals: Mapping[str, tuple[float, float]]) -> str:
@@ -143,9 +144,9 @@ def _robustness(robustness: Mapping[str, Any] | None) -> str:
         [condition, *(f"{errors[method]:.1f}" for method in ROBUSTNESS_METHODS)]
         for condition, errors in robustness["mpjpe_mm"].items()
     ]
-    table = _table(["2D as seen", *ROBUSTNESS_METHODS], rows)
+    table = _table(["2D input", *ROBUSTNESS_METHODS], rows)
     return (
-        f"## Robustness\n\nMPJPE in mm on {robustness['windows']:,} windows, as detectors would show them:\n\n{table}"
+        f"## Robustness\n\nMPJPE in mm on {robustness['windows']:,} windows with simulated detector errors:\n\n{table}"
     )
 
 
@@ -163,15 +164,15 @@ def _data(origin: _Origin, licence: str | None) -> str:
         statistics = clips["statistics"]
         licence = licence or statistics.get("licence")
         stature = statistics.get("stature_m")
-        tall = f", {stature['min']:.2f} to {stature['max']:.2f} m along their bones" if stature else ""
+        tall = f", {stature['min']:.2f} to {stature['max']:.2f} m tall along the bones" if stature else ""
         source = markdown_text(statistics["source"])
-        lines.append(f"Motion of {source}; a group is a {clips['parameters']['group_by']}{tall}.")
-    lines.append(f"Licence of the data: {markdown_text(licence) if licence else 'not given (`ingest.licence`)'}.")
+        lines.append(f"Motion of {source}; each group is one {clips['parameters']['group_by']}{tall}.")
+    lines.append(f"Licence of the data: {markdown_text(licence) if licence else 'not set (`ingest.licence`)'}.")
     return "## Data\n\n" + "\n\n".join(lines)
 
 
 def _hours(origin: _Origin) -> dict[str, float] | None:
-    """Of the clips of each split, at their own rates."""
+    """Return the hours of motion per split; None without the clips in the store."""
     file = Path(origin.clips.where) / CLIPS_FILE if origin.clips and origin.clips.manifest else None
     if file is None or not file.is_file() or origin.windows is None:
         return None
@@ -186,23 +187,24 @@ def _limits(origin: _Origin, metrics: Mapping[str, Mapping[str, float]]) -> str:
     limits = []
     source = str(((origin.clips and origin.clips.manifest) or {}).get("statistics", {}).get("source", ""))
     if origin.chain.find("synthesise") or source.startswith(SYNTHETIC_SOURCE):
-        limits.append("The motion is synthetic: nobody moved like this, and the scores say nothing about people.")
+        limits.append("The motion is synthetic, so the scores do not apply to real people.")
     ahead = [name for name in METHODS[1:] if metrics[name]["mpjpe_mm"] <= metrics["model"]["mpjpe_mm"]]
     if ahead:
-        limits.append(f"It does not beat {', '.join(ahead).replace('_', ' ')} by MPJPE.")
+        limits.append(f"Baselines with a lower or equal MPJPE: {', '.join(ahead).replace('_', ' ')}.")
     if origin.windows:
-        seen = origin.windows["parameters"]
+        cameras = origin.windows["parameters"]
         limits.append(
-            f"Cameras of its windows are {seen['projection']}, pitched by up to {seen['max_pitch_deg']:g} degrees."
+            f"The cameras of the windows are {cameras['projection']}, with a pitch of at most"
+            f" {cameras['max_pitch_deg']:g} degrees."
         )
-        people = len(origin.windows["statistics"]["groups"].get("test", []))
-        limits += [f"Scored on {people} group(s): who moves otherwise may score otherwise."] if people < 5 else []
+        groups = len(origin.windows["statistics"]["groups"].get("test", []))
+        limits += [f"The test split has only {groups} group(s); scores on others may differ."] if groups < 5 else []
     report = read_report(origin.report).model
-    for what, table in (("action", report.per_action_mm), ("joint", report.per_joint_mm)):
+    for kind, table in (("action", report.per_action_mm), ("joint", report.per_joint_mm)):
         errors = {name: estimate.value for name, estimate in table.items()}
         worst = max(errors, key=lambda name: errors[name])
-        limits.append(f"Worst {what}: {markdown_text(worst.replace('_', ' '))}, {errors[worst]:.1f} mm.")
-    limits.append("Sizes are the input's: metres need the person's size, or the scale of the window.")
+        limits.append(f"Worst {kind}: {markdown_text(worst.replace('_', ' '))}, {errors[worst]:.1f} mm.")
+    limits.append("Poses have the scale of the 2D input; metres need the person's height or the scale of the window.")
     return "## Limits\n\n" + "\n".join(f"- {limit}" for limit in limits)
 
 
@@ -214,16 +216,16 @@ def _recipe(origin: _Origin) -> str:
             continue
         (preset, changed), *_ = nearest_presets(manifest["parameters"], stage)
         statistics, epochs = manifest["statistics"], manifest["counts"]["epochs"]
-        trained = f"{epochs} epochs in {manifest['seconds'] / 60:.1f} minutes, the best {statistics['best_epoch']}"
-        lines.append(f"**{stage}**: preset `{preset}`; {trained}.{' Other than the preset:' if changed else ''}")
+        trained = f"{epochs} epochs in {manifest['seconds'] / 60:.1f} minutes, best epoch {statistics['best_epoch']}"
+        lines.append(f"**{stage}**: preset `{preset}`; {trained}.{' Changes to the preset:' if changed else ''}")
         if changed:
             own = flatten(manifest["parameters"])
             rows = [[f"`{path}`", markdown_text(theirs), markdown_text(own[path])] for path, theirs in changed.items()]
-            lines.append(_table(["parameter", "preset", "here"], rows))
+            lines.append(_table(["parameter", "preset", "this model"], rows))
     return "## Recipe\n\n" + "\n\n".join(lines)
 
 
-def _where_from(origin: _Origin, records: Records) -> str:
+def _provenance(origin: _Origin, records: Records) -> str:
     lines = []
     for stage in ("finetune", "pretrain", "convert", "ingest"):
         link = origin.chain.find(stage)
@@ -236,8 +238,8 @@ def _where_from(origin: _Origin, records: Records) -> str:
     lines += [f"- {markdown_text(link.role)} `{link.digest}`" for link in (ingest.links if ingest else [])]
     packages = (origin.tuned or {}).get("packages", {})
     versions = ", ".join(f"{name} {packages[name]}" for name in ("python", *PACKAGES) if name in packages)
-    lines += [f"- could not be asked: {markdown_text(what)}" for what in records.unasked]
-    return "## Where it comes from\n\n" + "\n".join(lines) + (f"\n\n{versions}" if versions else "")
+    lines += [f"- could not be read: {markdown_text(source)}" for source in records.errors]
+    return "## Provenance\n\n" + "\n".join(lines) + (f"\n\n{versions}" if versions else "")
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:

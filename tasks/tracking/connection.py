@@ -1,23 +1,28 @@
 """Connection of a store to MLflow: its own SQLite file, or the database or server that `MLFLOW_TRACKING_URI` names."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
 import mlflow
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_registered_artifact_repositories
+from sqlalchemy.exc import SQLAlchemyError
 
 from data_contracts.errors import InputError
-from data_contracts.store.locks import held_if_writable, must_be_writable
+from data_contracts.store.locks import locked_if_writable, must_be_writable
 from data_contracts.store.sqlite import check_database, sqlite_file, sqlite_uri
 from tasks.tracking import store_artifacts
 from tasks.tracking.names import CONNECTING_LOCK, EXPERIMENT, STORE_TAG, store_id
 from tasks.tracking.store_identity import forget_former_ids, former_ids, name_store
 
 DATABASE = "mlflow.db"
+_ERRORS = (MlflowException, SQLAlchemyError, ImportError, OSError)  # ImportError: a database without its driver
 
-_own_uri: str | None = None  # MLflow copies its tracking URI into the environment, where a user's one is looked up
+_own_uri: str | None = None  # MLflow copies its tracking URI into the environment, as if the user had set it
 
 
 def connect(store: Path) -> MlflowClient:
@@ -49,7 +54,7 @@ def connect(store: Path) -> MlflowClient:
     store_artifacts.follow(uri)
     writable = os.access(store, os.W_OK)
     # the first connection migrates an older database: one process at a time
-    with held_if_writable(store / CONNECTING_LOCK, "the MLflow database"):
+    with locked_if_writable(store / CONNECTING_LOCK, "the MLflow database"):
         if writable:
             name_store(store)
         client = MlflowClient()
@@ -57,6 +62,35 @@ def connect(store: Path) -> MlflowClient:
         if writable and database == store / DATABASE and not database.is_symlink():
             _retag(client, store)
     return client
+
+
+def tracking_client(store: Path) -> MlflowClient:
+    """Return a client of the MLflow that has the runs of a store; this function creates and changes nothing.
+
+    Raises
+    ------
+    InputError
+        The store has no MLflow database, the database is damaged, or MLflow cannot be reached.
+    """
+    uri = named_uri() or sqlite_uri(store / DATABASE)
+    database = sqlite_file(uri)
+    if database:
+        if not database.is_file():
+            raise InputError(f"MLflow: {database} does not exist; set MLFLOW_TRACKING_URI if the runs are elsewhere")
+        check_database(database)
+    with mlflow_errors():
+        return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+@contextmanager
+def mlflow_errors(consequence: str = "") -> Iterator[None]:
+    """Raise every error of MLflow and its database as an `InputError` of one line, with its consequence."""
+    try:
+        yield
+    except _ERRORS as error:
+        reason = next((line for line in str(error).splitlines() if line.strip()), repr(error))
+        cause = "" if isinstance(error, OSError) else "MLflow failed: "
+        raise InputError(f"{cause}{reason:.300}{f'; {consequence}' if consequence else ''}") from error
 
 
 def named_uri() -> str | None:
@@ -76,7 +110,7 @@ def make_database(database: Path) -> None:
         The database that is there is damaged or empty.
     """
     database.parent.mkdir(parents=True, exist_ok=True)
-    with held_if_writable(database.with_name(CONNECTING_LOCK), "the MLflow database"):
+    with locked_if_writable(database.with_name(CONNECTING_LOCK), "the MLflow database"):
         if not database.exists():
             must_be_writable(database.parent)
             new = database.with_name(f".{database.name}.partial")
@@ -98,15 +132,15 @@ def _check_once(database: Path, *_file: int) -> None:
 
 
 def _make_experiment(client: MlflowClient, database: Path | None) -> None:
-    found = client.get_experiment_by_name(EXPERIMENT)
+    experiment = client.get_experiment_by_name(EXPERIMENT)
     if database:
-        if found:
-            _must_be_next_to(database, str(found.artifact_location))
+        if experiment:
+            _must_be_next_to(database, str(experiment.artifact_location))
         marker = database.parent / store_artifacts.FOLDER / store_artifacts.MARKER
         if not marker.exists() and os.access(database.parent, os.W_OK):
             marker.parent.mkdir(exist_ok=True)
             marker.touch()
-    if found is None:
+    if experiment is None:
         client.create_experiment(
             EXPERIMENT,
             store_artifacts.LOCATION if database else None,
@@ -119,8 +153,8 @@ def _must_be_next_to(database: Path, location: str) -> None:
     folder = store_artifacts.local_folder(location, sqlite_uri(database))
     if folder and not folder.resolve().is_relative_to(database.parent):
         raise InputError(
-            f"{database}: an earlier version wrote it for {folder.parent}, and its artifacts are there; a store of"
-            f" that version cannot be moved or copied: use it at {folder.parent}, or run the pipeline in a new store"
+            f"{database}: an earlier version wrote this database and its artifacts at {folder.parent}. A store of that"
+            f" version cannot be moved or copied. Use it at {folder.parent}, or run the pipeline in a new store"
         )
 
 

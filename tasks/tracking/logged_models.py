@@ -14,7 +14,6 @@ import numpy as np
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModel, LoggedModelStatus
 from mlflow.models import Model, ModelSignature
-from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.types import DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 
 from data_contracts.skeleton import NUM_JOINTS
@@ -22,8 +21,8 @@ from data_contracts.store.digests import file_digest
 from data_contracts.store.manifests import package_versions
 from tasks.serving.served_code import REQUIRES, write_served_code
 from tasks.tracking.names import CHECKPOINT_TAG, FLIP_TAG
-from tasks.tracking.removal import delete_model
 from tasks.tracking.runs import TrackedRun
+from tasks.tracking.store_artifacts import delete_artifacts
 
 _LOG = logging.getLogger(__name__)
 
@@ -52,7 +51,7 @@ def log_lifter(
 
 
 def logged_uri(tracked: TrackedRun, digest: str, flip: bool) -> str | None:
-    """Return the model URI of a LoggedModel with these weights and this flip setting, or None if there is none."""
+    """Return the model URI of a LoggedModel with these weights and this flip setting, or None without one."""
     ready = [model for model in _logged_models(tracked, digest, flip) if model.status == LoggedModelStatus.READY]
     return ready[0].model_uri if ready else None
 
@@ -63,11 +62,22 @@ def restore_files(client: MlflowClient, model_id: str, checkpoint: Path, window:
         return
     _LOG.warning("model %s: its files in MLflow are missing or incomplete; logging them again", model_id)
     model = client.get_logged_model(model_id)
-    get_artifact_repository(model.artifact_location, tracking_uri=client.tracking_uri).delete_artifacts()
+    delete_artifacts(client, model.artifact_location)
     with TemporaryDirectory() as folder, _contents(checkpoint, window, flip) as contents:
         about = Model(run_id=model.source_run_id, model_id=model_id)
         mlflow.pyfunc.save_model(f"{folder}/model", mlflow_model=about, **contents)
         client.log_model_artifacts(model_id, f"{folder}/model")
+
+
+def delete_model(client: MlflowClient, model: LoggedModel) -> None:
+    """Delete a LoggedModel and its files; MLflow keeps the row, marked as deleted, until `mlflow gc` is run.
+
+    The model becomes FAILED first, so that an interrupted deletion leaves no model that looks complete.
+    """
+    if model.status == LoggedModelStatus.READY:
+        client.finalize_logged_model(model.model_id, LoggedModelStatus.FAILED)
+    delete_artifacts(client, model.artifact_location)
+    client.delete_logged_model(model.model_id)
 
 
 def _has_its_files(client: MlflowClient, model_id: str, checkpoint_bytes: int) -> bool:
@@ -101,7 +111,7 @@ def _contents(checkpoint: Path, window: int, flip: bool) -> Iterator[dict[str, A
 
 
 def _signature() -> ModelSignature:
-    """Four axes in, four axes out: windows, or keypoints of the skeleton that a parameter names (`served_lifter`)."""
+    """Return the signature: windows, or keypoints of the skeleton that a parameter names (see `served_lifter`)."""
     parameters = [
         ParamSpec("skeleton", DataType.string, ""),
         ParamSpec("fps", DataType.double, 0.0),
@@ -119,8 +129,8 @@ def _signature() -> ModelSignature:
 def _logged_models(tracked: TrackedRun, digest: str, flip: bool) -> list[LoggedModel]:
     """Return the experiment's LoggedModels with these weights and this flip setting."""
     experiment = tracked.client.get_run(tracked.run_id).info.experiment_id
-    wanted = f"tags.`{CHECKPOINT_TAG}` = '{digest}' and tags.`{FLIP_TAG}` = '{flip}'"
-    return list(tracked.client.search_logged_models([experiment], wanted))
+    condition = f"tags.`{CHECKPOINT_TAG}` = '{digest}' and tags.`{FLIP_TAG}` = '{flip}'"
+    return list(tracked.client.search_logged_models([experiment], condition))
 
 
 @contextmanager

@@ -1,6 +1,6 @@
-"""What the project calls things in MLflow: its experiment, its model, the tags of both, and a store's id.
+"""Names of the project in MLflow: experiment, registered model, tags and the id of a store.
 
-It imports nothing of MLflow, which takes seconds: whoever only looks for a name need not wait for it.
+This module does not import MLflow, because the import takes seconds.
 """
 
 from pathlib import Path
@@ -9,10 +9,10 @@ from data_contracts.errors import InputError
 
 EXPERIMENT = "pose-uplift"
 STAGE_TAG, DIGEST_TAG, STORE_TAG = "uplift.stage", "uplift.digest", "uplift.store"
-SEQUENCE_TAG = "uplift.sequence"  # number of a run, see `data_contracts.store.sequence`
-INPUTS_TAG, CODE_TAG = "uplift.inputs", "uplift.code"  # JSON: input -> digest; what `code_version` says
-VERSION_TAG = "uplift.version"  # of a pipeline: the number of the version that it registered
-PROMOTION_TAG = "uplift.promotion"  # of a decision: CHALLENGER-RIVAL, by their numbers
+SEQUENCE_TAG = "uplift.sequence"  # sequence number of a run, see `data_contracts.store.sequence`
+INPUTS_TAG, CODE_TAG = "uplift.inputs", "uplift.code"  # JSON: input -> digest; `code_version`
+VERSION_TAG = "uplift.version"  # of a pipeline run: number of the version that it registered
+PROMOTION_TAG = "uplift.promotion"  # of a decision: numbers of the two versions, CHALLENGER-CHAMPION
 
 MODEL_NAME = "pose-uplift"
 CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
@@ -37,5 +37,5 @@ def store_id(store: Path) -> str:
 
 
 def owner_lock(store: Path, run_id: str) -> Path:
-    """The lock file that the process at work in a pipeline's run holds."""
+    """Return the lock file that the owner of a pipeline run holds."""
     return store / "pipelines" / f".{run_id}.lock"

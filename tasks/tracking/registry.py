@@ -1,7 +1,7 @@
 """The registered model `pose-uplift` in MLflow: its versions, their aliases and tags, and the files of a model.
 
-A version is what was scored: its tags hold the digest of its checkpoint and of the windows it was scored on, and it
-answers with flip averaging if it was scored so.
+The tags of a version contain the digests of its checkpoint and of its evaluation windows, and whether it was evaluated
+with flip averaging: then it predicts with flip averaging.
 """
 
 import atexit
@@ -16,13 +16,12 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode
-from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from data_contracts.errors import InputError, some
 from data_contracts.store.digests import file_digest
 from data_contracts.store.folders import resolve_checkpoint
 from tasks.tracking.alias_moves import current_aliases
-from tasks.tracking.logged_models import log_lifter, logged_uri, restore_files
+from tasks.tracking.logged_models import delete_model, log_lifter, logged_uri, restore_files
 from tasks.tracking.names import (
     CHALLENGER,
     CHAMPION,
@@ -31,53 +30,52 @@ from tasks.tracking.names import (
     MODEL_NAME,
     WINDOWS_TAG,
 )
-from tasks.tracking.removal import delete_model
 from tasks.tracking.runs import TrackedRun, connect
+from tasks.tracking.store_artifacts import delete_artifacts
 
 ONNX_TAG = "uplift.onnx"
 CHECKPOINTS = "checkpoints"  # folder of a run's artifacts
 
-# What MLflow says of a model, version or alias (the second) that it does not have; anything else: it was not asked.
+# Error codes of a missing model or version, and of a missing alias. Any other code means that MLflow did not answer.
 _NOT_THERE = tuple(ErrorCode.Name(code) for code in (RESOURCE_DOES_NOT_EXIST, INVALID_PARAMETER_VALUE))
 
 
-def drop_other_checkpoints(tracked: TrackedRun, kept: list[Path]) -> None:
-    """Delete what the run has of other checkpoints than these: LoggedModels and artifacts, and the files of both.
+def drop_other_checkpoints(tracked: TrackedRun, checkpoints: list[Path]) -> None:
+    """Delete the LoggedModels and artifacts of all other checkpoints of a run, and their files.
 
-    What a version of the registered model stands on stays.
+    A LoggedModel with a registered version is kept.
     """
     client = tracked.client
-    digests = {file_digest(checkpoint) for checkpoint in kept}
-    registered = {version.source for version in model_versions(client)}  # model_id is None in what a search finds
+    digests = {file_digest(checkpoint) for checkpoint in checkpoints}
+    registered = {version.source for version in model_versions(client)}  # a search returns versions without model_id
     experiment = client.get_run(tracked.run_id).info.experiment_id
     for model in client.search_logged_models([experiment], f"source_run_id = '{tracked.run_id}'"):
         if model.tags.get(CHECKPOINT_TAG) not in digests and model.model_uri not in registered:
             delete_model(client, model)
-    names = {f"{CHECKPOINTS}/{checkpoint.name}" for checkpoint in kept}
-    uri = client.get_run(tracked.run_id).info.artifact_uri
-    artifacts = get_artifact_repository(str(uri), tracking_uri=client.tracking_uri)
+    names = {f"{CHECKPOINTS}/{checkpoint.name}" for checkpoint in checkpoints}
+    uri = str(client.get_run(tracked.run_id).info.artifact_uri)
     for file in client.list_artifacts(tracked.run_id, CHECKPOINTS):
         if file.path not in names:
-            artifacts.delete_artifacts(file.path)
+            delete_artifacts(client, uri, file.path)
 
 
 def register_challenger(
     tracked: TrackedRun, checkpoint: Path, windows_digest: str, window: int, scores: dict[str, float], flip: bool
 ) -> ModelVersion:
-    """Make a fine-tuned checkpoint the `@challenger`: a new version, or the one that already holds these weights.
+    """Make a fine-tuned checkpoint the `@challenger`: a new version, or the version that has these weights already.
 
     Files of the model that are missing in MLflow are logged again from `checkpoint` first.
 
     Parameters
     ----------
     windows_digest
-        Of the windows that it was scored on.
+        Digest of the evaluation windows.
     window
         Frames of a window.
     scores
-        By their names in MLflow (`tasks.tracking.scores`); its tags, and metrics of its LoggedModel.
+        Metric name (`tasks.tracking.scores`) -> value; written as tags of the version and metrics of its LoggedModel.
     flip
-        Whether they were scored with flip averaging: so the version will answer.
+        Whether the checkpoint was evaluated with flip averaging; the version then predicts with flip averaging.
     """
     client = tracked.client
     digest = file_digest(checkpoint)
@@ -97,40 +95,46 @@ def register_challenger(
 
 
 def fetch_checkpoint(store: Path, uri: str) -> Path:
-    """The checkpoint file of a model: an MLflow model URI, a run folder or its digest, or a `.safetensors` file.
+    """Return the checkpoint file of a model: an MLflow URI, a training run or its digest, or a `.safetensors` file.
 
-    What MLflow hands out is there until this process ends.
+    A file that MLflow downloads is deleted when this process ends.
 
     Raises
     ------
     InputError
-        There is no such model.
+        The model does not exist.
     MlflowException
-        The registry could not be asked.
+        The registry did not answer.
     """
     if uri.startswith(("models:/", "runs:/")):
         connect(store)
         try:
-            folder = Path(mlflow.artifacts.download_artifacts(uri, dst_path=_passing_folder()))
+            folder = Path(mlflow.artifacts.download_artifacts(uri, dst_path=_temporary_folder()))
         except MlflowException as error:
             if error.error_code not in _NOT_THERE:
                 raise
             raise InputError(f"{uri}: no such model ({error})") from error
         except OSError as error:
             raise _lost(uri) from error
-        found = sorted((folder / "artifacts").glob("*.safetensors"))
-        if not found:
+        checkpoints = sorted((folder / "artifacts").glob("*.safetensors"))
+        if not checkpoints:
             raise _lost(uri)
-        return found[0]
+        return checkpoints[0]
     return resolve_checkpoint(store, uri)
 
 
 @dataclass(frozen=True)
 class LiftingModel:
-    """A model to lift with: its checkpoint file, its URI (of a version: with its number), how it answers, and its id.
+    """A model to lift with.
 
-    `flip`: with flip averaging, as the version was scored; with it where there is no version. `logged_model_id`: of the
-    LoggedModel in MLflow, where there is one.
+    Attributes
+    ----------
+    uri
+        Reference of the model; the URI of a version has its number.
+    flip
+        Whether the model predicts with flip averaging: as the version was evaluated, else True.
+    logged_model_id
+        Id of the LoggedModel in MLflow; None without a registered version.
     """
 
     checkpoint: Path
@@ -140,14 +144,14 @@ class LiftingModel:
 
 
 def find_lifting_model(store: Path, reference: str) -> LiftingModel:
-    """The model that a model URI, run folder or digest, or checkpoint file stands for.
+    """Return the model of a model URI, a training run (folder or digest) or a checkpoint file.
 
     Raises
     ------
     InputError
-        There is no such model.
+        The model does not exist.
     MlflowException
-        The registry could not be asked.
+        The registry did not answer.
     """
     if not reference.startswith(f"models:/{MODEL_NAME}"):
         return LiftingModel(fetch_checkpoint(store, reference), reference)
@@ -157,19 +161,19 @@ def find_lifting_model(store: Path, reference: str) -> LiftingModel:
 
 
 def uses_flip(version: ModelVersion) -> bool:
-    """Return whether a version answers with flip averaging: as it was scored, and with it if no tag records that."""
+    """Return whether a version predicts with flip averaging: as it was evaluated, or True without the tag."""
     return version.tags.get(FLIP_TAG) != "False"
 
 
 def aliased_versions(client: MlflowClient) -> dict[str, ModelVersion]:
-    """Return the versions of `pose-uplift` that have an alias, by alias, at one moment. Empty without a model.
+    """Return alias -> version of `pose-uplift`, as of one moment; empty without a registered model.
 
     An interrupted move of `@champion` and `@previous` counts as completed.
 
     Raises
     ------
     MlflowException
-        The registry could not be asked.
+        The registry did not answer.
     """
     model = _registered_model(client)
     aliases = current_aliases(model) if model else {}
@@ -177,69 +181,71 @@ def aliased_versions(client: MlflowClient) -> dict[str, ModelVersion]:
 
 
 def registered_tags(client: MlflowClient) -> dict[str, str]:
-    """Tags of `pose-uplift` itself, not of a version; none of no model.
+    """Return the tags of the registered model `pose-uplift`; empty if it does not exist.
 
     Raises
     ------
     MlflowException
-        The registry could not be asked.
+        The registry did not answer.
     """
     model = _registered_model(client)
     return dict(model.tags) if model else {}
 
 
 def model_versions(client: MlflowClient) -> list[ModelVersion]:
-    """All versions of `pose-uplift`, the newest first, with their aliases; none of no model."""
-    found = client.search_model_versions(f"name = '{MODEL_NAME}'")
+    """Return all versions of `pose-uplift`, the newest first, with their aliases."""
+    versions = client.search_model_versions(f"name = '{MODEL_NAME}'")
     aliased: dict[str, list[str]] = {}
     for alias, version in aliased_versions(client).items():
         aliased.setdefault(str(version.version), []).append(alias)
-    for version in found:
+    for version in versions:
         version.aliases = aliased.get(str(version.version), [])
-    return sorted(found, key=lambda version: -int(version.version))
+    return sorted(versions, key=lambda version: -int(version.version))
 
 
 def find_version(client: MlflowClient, uri: str) -> ModelVersion:
-    """The version that `models:/pose-uplift@ALIAS` or `models:/pose-uplift/NUMBER` names now.
+    """Return the version that `models:/pose-uplift@ALIAS` or `models:/pose-uplift/NUMBER` names now.
 
     Raises
     ------
     InputError
-        It names none.
+        The version does not exist, or the URI is not of this form.
     MlflowException
-        The registry could not be asked.
+        The registry did not answer.
     """
-    wanted = re.fullmatch(rf"models:/{MODEL_NAME}(?:@([\w-]+)|/(\d+))", uri)
-    if wanted is None:
-        raise InputError(f"{uri}: names no version; write models:/{MODEL_NAME}@{CHAMPION} or models:/{MODEL_NAME}/1")
-    alias, number = wanted.groups()
+    match = re.fullmatch(rf"models:/{MODEL_NAME}(?:@([\w-]+)|/(\d+))", uri)
+    if match is None:
+        raise InputError(
+            f"{uri}: not the URI of a version; write models:/{MODEL_NAME}@{CHAMPION} or models:/{MODEL_NAME}/1"
+        )
+    alias, number = match.groups()
     for version in model_versions(client):
         if alias in version.aliases or number == str(version.version):
             return version
-    there = [f"@{name}" for name in aliased_versions(client)]
-    has = f"it has {some(there)}" if there else "it has none yet"
-    raise InputError(f"{uri}: {MODEL_NAME} has no such version in MLflow at {mlflow.get_tracking_uri()}; {has}")
+    aliases = [f"@{name}" for name in aliased_versions(client)]
+    known = f"its aliases are {some(aliases)}" if aliases else "it has no version with an alias"
+    raise InputError(f"{uri}: {MODEL_NAME} has no such version in MLflow at {mlflow.get_tracking_uri()}; {known}")
 
 
 def logged_model_id(version: ModelVersion) -> str:
-    """Of the LoggedModel that a version was made from; `model_id` of a version is not kept by MLflow's SQL registry."""
+    """Return the id of a version's LoggedModel; MLflow's SQL registry does not store `model_id`."""
     return str(version.source).rpartition("/")[2]
 
 
 def version_uri(version: ModelVersion) -> str:
-    """Model URI of that version, whatever its aliases become."""
+    """Return the model URI of a version, with its number."""
     return f"models:/{MODEL_NAME}/{version.version}"
 
 
 def _lost(uri: str) -> InputError:
     return InputError(
-        f"{uri}: its files in MLflow have no safetensors checkpoint: it is not a model of this project, or the files"
-        " were lost; running the pipeline that registered it logs them again from the store's runs"
+        f"{uri}: MLflow has no safetensors checkpoint of this model. It is not a model of this project, or its files"
+        " were lost. To log lost files again from the store, run the pipeline that registered the model"
     )
 
 
-def _passing_folder() -> str:
-    """An empty folder that is deleted when this process ends; MLflow's own, for what a server sends, stays for good."""
+def _temporary_folder() -> str:
+    """Return an empty folder that is deleted when this process ends; MLflow would never delete its own."""
     folder = mkdtemp(prefix="uplift-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
@@ -255,6 +261,6 @@ def _registered_model(client: MlflowClient) -> RegisteredModel | None:
 
 
 def _version_of(client: MlflowClient, digest: str, flip: bool) -> ModelVersion | None:
-    found = client.search_model_versions(f"name = '{MODEL_NAME}' and tags.`{CHECKPOINT_TAG}` = '{digest}'")
-    same = [version for version in found if version.tags.get(FLIP_TAG) == str(flip)]
+    versions = client.search_model_versions(f"name = '{MODEL_NAME}' and tags.`{CHECKPOINT_TAG}` = '{digest}'")
+    same = [version for version in versions if version.tags.get(FLIP_TAG) == str(flip)]
     return max(same, key=lambda version: int(version.version)) if same else None

@@ -1,11 +1,9 @@
-"""Tracking: one MLflow experiment, a parent run per pipeline run, a child run per stage found again by its digest.
+"""MLflow runs: a parent run per pipeline run and a child run per stage, which is found again by the stage's digest.
 
-Notable decisions:
-- several stores may share one MLflow: a run bears the id of its store, and only that store's work goes on in it;
-- a run has one owner. Of a stage it is who holds the stage's lock; of a pipeline, who holds the lock named after the
-  run, so that two pipelines of one digest have a run each, and what a dead one left is taken up;
-- a run that has ended is never written to by a stage that is cached;
-- metrics go to MLflow while training goes on, and are waited for before a run is called finished.
+- Several stores may share one MLflow. Each run has the id of its store in a tag, and only that store resumes it.
+- Each run has one owner: the process that holds the stage lock or, for a pipeline, the lock named after the run id. The
+  run of a dead owner is resumed. A cached stage never changes a run that has ended.
+- Metrics are sent while training continues; a run is FINISHED only after MLflow has stored all of them.
 """
 
 import json
@@ -29,14 +27,12 @@ from mlflow.utils.validation import MAX_TAG_VAL_LENGTH
 from data_contracts.presets import flatten
 from data_contracts.run_names import input_data_name, run_name
 from data_contracts.store.code_version import code_version
-from data_contracts.store.digests import Identity
+from data_contracts.store.digests import StageKey
 from data_contracts.store.folders import Stage
-from data_contracts.store.locks import hold, taken
+from data_contracts.store.locks import locked, try_lock
 from data_contracts.store.manifests import read_manifest
 from data_contracts.store.sequence import next_sequence
 from tasks.tracking.connection import connect
-from tasks.tracking.connection import make_database as make_database  # re-exported
-from tasks.tracking.connection import named_uri as named_uri
 from tasks.tracking.names import (
     CODE_TAG,
     CONNECTING_LOCK,
@@ -59,69 +55,69 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass
 class TrackedRun:
-    """An MLflow run to log to, wherever the calling thread stands."""
+    """An MLflow run to log to, from any thread."""
 
     client: MlflowClient
     run_id: str
     _sent: list[tuple[list[Metric], RunOperations]] = field(default_factory=list)
 
     def log_metrics(self, metrics: dict[str, float], step: int = 0, model_id: str | None = None) -> None:
-        """Metrics at a step, in one batch, without waiting for the tracking store; `wait` does.
+        """Send metrics at a step in one batch, without waiting for the tracking store; `wait` waits.
 
         Parameters
         ----------
         model_id
-            A LoggedModel that they are of: its page, and that of its versions, shows them too.
+            LoggedModel of the metrics; its page and the pages of its versions display them, too.
         """
         if not metrics:
             return
         now = time.time_ns() // 1_000_000
         batch = [Metric(name, value, now, step, model_id=model_id) for name, value in metrics.items()]
         operations = self.client.log_batch(self.run_id, metrics=batch, synchronous=False)
-        assert operations is not None, "what is logged asynchronously can be waited for"
+        assert operations is not None, "MLflow returns the operations of an asynchronous call"
         self._sent.append((batch, operations))
 
     def wait(self) -> None:
-        """Wait until MLflow has every metric; what it did not take the first time is sent once more.
+        """Wait until MLflow has stored every metric; a batch that failed is sent once more.
 
         Raises
         ------
         MlflowException
-            It did not take it the second time either.
+            A batch failed twice.
         """
         while self._sent:
             batch, operations = self._sent[0]
             try:
                 operations.wait()
             except MlflowException as error:
-                _LOG.warning("MLflow did not take metrics of step %d, sending them again: %s", batch[0].step, error)
-                self.client.log_batch(self.run_id, metrics=batch, synchronous=True)  # the same entries: none twice
+                _LOG.warning("MLflow did not store metrics of step %d; sending them again: %s", batch[0].step, error)
+                self.client.log_batch(self.run_id, metrics=batch, synchronous=True)  # MLflow skips entries that it has
             del self._sent[0]
 
     def logged_steps(self, metric: str) -> set[int]:
-        """The steps at which the run has a metric."""
+        """Return the steps at which the run has a metric."""
         return {entry.step for entry in self.client.get_metric_history(self.run_id, metric)}
 
     def log_figure(self, figure: "Figure", file: str) -> None:
-        """A picture."""
+        """Log a figure as an image file."""
         self.client.log_figure(self.run_id, figure, file)
 
     def log_artifact(self, path: Path, folder: str | None = None) -> None:
-        """A file."""
+        """Log a file as an artifact."""
         self.client.log_artifact(self.run_id, str(path), folder)
 
     def set_tags(self, tags: dict[str, Any]) -> None:
-        """Tags of the run."""
+        """Set tags of the run."""
         for key, value in tags.items():
             self.client.set_tag(self.run_id, key, value)
 
     def log_model_input(self, model_id: str | None) -> None:
-        """A LoggedModel as what the run used: its page lists the run, and the run's page the model."""
+        """Log a LoggedModel as an input, so that the pages of the model and the run link to each other."""
         if model_id:
             self.client.log_inputs(self.run_id, models=[LoggedModelInput(model_id)])
 
     def log_windows(self, folder: Path, context: str) -> None:
-        """A windows folder as the run's input dataset."""
+        """Log a windows folder as the input dataset of the run."""
         manifest = read_manifest(folder)
         dataset = MetaDataset(  # type: ignore[abstract]
             LocalArtifactDatasetSource(folder.as_uri()), name=f"windows-{manifest['digest']}", digest=manifest["digest"]
@@ -132,16 +128,16 @@ class TrackedRun:
 
 @contextmanager
 def track_stage(store: Path, stage: Stage, parent_run: str | None) -> Iterator[TrackedRun]:
-    """The MLflow run of a stage at work, under its pipeline's run; one that was killed or failed is taken up again.
+    """Yield the MLflow run of a stage that is computed, under the run of its pipeline; resume one that did not finish.
 
-    The run ends FINISHED once MLflow has all that was logged, or FAILED where the block raises.
+    The run becomes FINISHED when MLflow has stored all metrics, or FAILED if the block raises.
     """
     client = connect(store)
-    known = find_runs(client, stage.digest, store)
-    if not stage.interrupted:  # an interrupted one may have called its run finished before it was killed
-        known = [run for run in known if run.info.status != "FINISHED"]
-    if known:
-        run = known[0]
+    runs = find_runs(client, stage.digest, store)
+    if not stage.interrupted:  # an interrupted stage may have finished its run before it was killed
+        runs = [run for run in runs if run.info.status != "FINISHED"]
+    if runs:
+        run = runs[0]
         client.update_run(run.info.run_id, status="RUNNING")
     else:
         name = run_name(stage.name, stage.parameters, stage.data or input_data_name(store, stage.inputs))
@@ -154,64 +150,65 @@ def track_stage(store: Path, stage: Stage, parent_run: str | None) -> Iterator[T
 
 
 def link_cached(store: Path, stage: Stage, parent_run: str | None) -> None:
-    """Tag the pipeline's run with the run of a stage that is there already, if this MLflow knows it; touch neither."""
+    """Tag the run of a pipeline with the digest and, if MLflow has it, the finished run of a cached stage."""
     if parent_run:
         client = connect(store)
-        known = [run for run in find_runs(client, stage.digest) if run.info.status == "FINISHED"]
-        _link(client, parent_run, stage, known[0].info.run_id if known else None)
+        finished = [run for run in find_runs(client, stage.digest) if run.info.status == "FINISHED"]
+        _link(client, parent_run, stage, finished[0].info.run_id if finished else None)
 
 
 @contextmanager
-def track_pipeline(store: Path, identity: Identity) -> Iterator[TrackedRun]:
-    """The parent run of a pipeline; one of the same digest that failed, or whose process died, is taken up again."""
+def track_pipeline(store: Path, key: StageKey) -> Iterator[TrackedRun]:
+    """Yield the parent run of a pipeline; resume a run of the same digest that failed or whose process died."""
     client = connect(store)
     with ExitStack() as owned:
-        with hold(store / CONNECTING_LOCK, "the runs of the store"):  # nobody else may take it up before it is owned
-            run = _abandoned_run(client, store, identity.digest, owned)
+        with locked(
+            store / CONNECTING_LOCK, "the runs of the store"
+        ):  # one process at a time looks for a run to resume
+            run = _abandoned_run(client, store, key.digest, owned)
             if run is None:
-                name = run_name(identity.name, identity.settings, identity.data)
-                run = _create_run(client, store, name, identity.name, identity.digest, None)
+                name = run_name(key.name, key.settings, key.data)
+                run = _create_run(client, store, name, key.name, key.digest, None)
                 owned.enter_context(_owned(store, run.info.run_id))
-                log_params(client, run.info.run_id, identity.parameters.model_dump(mode="json"))
+                log_params(client, run.info.run_id, key.parameters.model_dump(mode="json"))
             else:
                 client.update_run(run.info.run_id, status="RUNNING")
-            _tag_origin(client, run.info.run_id, identity.inputs)  # who removes folders, under this lock, looks at it
+            _tag_origin(client, run.info.run_id, key.inputs)  # gc reads the tag under the same lock
         with _ending(client, run.info.run_id) as tracked:
             yield tracked
 
 
 @contextmanager
 def track_decision(store: Path, stage: str, name: str, tags: dict[str, str]) -> Iterator[TrackedRun]:
-    """A run about models that are there already: a function of nothing, it has no digest and is not taken up again.
+    """Yield the run of a promotion decision; it has no digest and is never resumed.
 
-    Decisions of a store are taken one at a time, under a lock that the caller holds: what still runs here was killed.
+    The caller holds the promotion lock of the store, so another decision that is still RUNNING was killed: it becomes
+    FAILED.
     """
     client = connect(store)
-    ours = {STAGE_TAG: stage, STORE_TAG: store_id(store)}
-    left = " and ".join(
-        ["attributes.status = 'RUNNING'", *(f"tags.`{tag}` = '{value}'" for tag, value in ours.items())]
-    )
-    for dead in search_stage_runs(client, left):
+    own_tags = {STAGE_TAG: stage, STORE_TAG: store_id(store)}
+    conditions = ["attributes.status = 'RUNNING'", *(f"tags.`{tag}` = '{value}'" for tag, value in own_tags.items())]
+    for dead in search_stage_runs(client, " and ".join(conditions)):
         client.set_terminated(dead.info.run_id, RunStatus.to_string(RunStatus.FAILED))
-    tags = {**ours, SEQUENCE_TAG: str(next_sequence(store)), **tags}
+    tags = {**own_tags, SEQUENCE_TAG: str(next_sequence(store)), **tags}
     run = client.create_run(_experiment_id(client), tags=tags, run_name=name)
     with _ending(client, run.info.run_id) as tracked:
         yield tracked
 
 
 def find_runs(client: MlflowClient, digest: str, store: Path | None = None) -> list[Run]:
-    """Runs of that stage digest, of a store if given, the newest first."""
-    wanted = f"tags.`{DIGEST_TAG}` = '{digest}'" + (f" and tags.`{STORE_TAG}` = '{store_id(store)}'" if store else "")
-    return search_stage_runs(client, wanted)
+    """Return the runs of a stage digest, the newest first; with `store`, only the runs of that store."""
+    of_store = f" and tags.`{STORE_TAG}` = '{store_id(store)}'" if store else ""
+    return search_stage_runs(client, f"tags.`{DIGEST_TAG}` = '{digest}'{of_store}")
 
 
-def search_stage_runs(client: MlflowClient, wanted: str) -> list[Run]:
-    """Runs of stages and pipelines by a filter of MLflow's, the newest first."""
-    return list(client.search_runs([_experiment_id(client)], wanted, order_by=["start_time DESC"]))
+def search_stage_runs(client: MlflowClient, condition: str) -> list[Run]:
+    """Return the runs of stages and pipelines that match an MLflow filter, the newest first."""
+    return list(client.search_runs([_experiment_id(client)], condition, order_by=["start_time DESC"]))
 
 
 def log_params(client: MlflowClient, run_id: str, parameters: dict[str, Any]) -> None:
-    """Nested parameters as `path.to.parameter`, in one batch."""
+    """Log nested parameters as `path.to.parameter`, in one batch."""
     client.log_batch(run_id, params=[Param(key, str(value)) for key, value in flatten(parameters).items()])
 
 
@@ -224,8 +221,8 @@ def _ending(client: MlflowClient, run_id: str) -> Iterator[TrackedRun]:
     except BaseException:
         try:
             tracked.wait()
-        except MlflowException as error:  # what went wrong first is what is raised
-            _LOG.warning("metrics of run %s are lost: %s", run_id, error)
+        except MlflowException as error:  # the first error is raised
+            _LOG.warning("run %s: metrics are lost: %s", run_id, error)
         client.set_terminated(run_id, RunStatus.to_string(RunStatus.FAILED))
         raise
     client.set_terminated(run_id, RunStatus.to_string(RunStatus.FINISHED))
@@ -233,15 +230,15 @@ def _ending(client: MlflowClient, run_id: str) -> Iterator[TrackedRun]:
 
 def _abandoned_run(client: MlflowClient, store: Path, digest: str, owned: ExitStack) -> Run | None:
     """Return the newest unfinished run of a pipeline whose owner is gone; this process owns it until `owned` ends."""
-    for found in find_runs(client, digest, store):
-        if found.info.status == "FINISHED":
+    for candidate in find_runs(client, digest, store):
+        if candidate.info.status == "FINISHED":
             continue
         with ExitStack() as attempt:
             try:
-                attempt.enter_context(_owned(store, found.info.run_id))
+                attempt.enter_context(_owned(store, candidate.info.run_id))
             except Timeout:
                 continue
-            run = client.get_run(found.info.run_id)  # its owner may have finished it since the search
+            run = client.get_run(candidate.info.run_id)  # its owner may have finished it since the search
             if run.info.status != "FINISHED":
                 owned.push(attempt.pop_all())
                 return run
@@ -250,14 +247,14 @@ def _abandoned_run(client: MlflowClient, store: Path, digest: str, owned: ExitSt
 
 @contextmanager
 def _owned(store: Path, run_id: str) -> Iterator[None]:
-    """The run belongs to this process while the block lasts; raises `Timeout` where it belongs to another."""
+    """Own a run while the block runs; raise `Timeout` if another process owns it."""
     file = owner_lock(store, run_id)
     file.parent.mkdir(parents=True, exist_ok=True)
-    with taken(file, says_who=True) as ours:
-        if not ours:
+    with try_lock(file, with_note=True) as is_owner:
+        if not is_owner:
             raise Timeout(str(file))
         yield
-        file.unlink(missing_ok=True)  # it has ended well: nobody will take it up
+        file.unlink(missing_ok=True)  # no process resumes a finished run
 
 
 def _create_run(client: MlflowClient, store: Path, name: str, stage: str, digest: str, parent_run: str | None) -> Run:
@@ -268,13 +265,13 @@ def _create_run(client: MlflowClient, store: Path, name: str, stage: str, digest
 
 
 def _tag_origin(client: MlflowClient, run_id: str, inputs: dict[str, str]) -> None:
-    """What the run starts from, and the code that works at it; of a run that is taken up again, the code that ends it.
+    """Tag a run with its inputs and the code version; a resumed run gets the version of the code that ends it.
 
-    Of more inputs than a tag has room for nothing is said: the manifest has them.
+    Inputs that are too many for a tag are in the manifest only.
     """
-    code, of_inputs = code_version(), json.dumps(inputs)
+    code, inputs_json = code_version(), json.dumps(inputs)
     tags = {CODE_TAG: json.dumps(code)} | ({_COMMIT_TAG: code["commit"]} if code["commit"] else {})
-    tags |= {INPUTS_TAG: of_inputs} if len(of_inputs) <= MAX_TAG_VAL_LENGTH else {}
+    tags |= {INPUTS_TAG: inputs_json} if len(inputs_json) <= MAX_TAG_VAL_LENGTH else {}
     for key, value in tags.items():
         client.set_tag(run_id, key, value)
 

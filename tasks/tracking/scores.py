@@ -1,8 +1,9 @@
-"""What MLflow shows of a report, under names that are the same on a stage's run, a pipeline's and a version.
+"""Metrics of a report in MLflow, with the same names on the run of a stage, the run of a pipeline and a version.
 
-`test/mpjpe_mm` is the model's score on split test, `test/linear/mpjpe_mm` a baseline's; `test/mpjpe_mm_low` and `_high`
-bound the model's interval; `test/robustness/noise_mpjpe_mm` is its error through a detector's noise,
-`test/joint/head_mm` that of a joint. Minutes of training belong to no split: `train_minutes`, `mlp/train_minutes`.
+- `test/mpjpe_mm` is the model's score on split test, with its interval `test/mpjpe_mm_low` and `_high`.
+- `test/linear/mpjpe_mm` is the score of a baseline, `test/robustness/noise_mpjpe_mm` the error under detector noise,
+  and `test/joint/head_mm` the error of a joint.
+- Minutes of training have no split: `train_minutes`, `mlp/train_minutes`.
 """
 
 from data_contracts.report import REPORT_FILE, Report
@@ -11,14 +12,14 @@ from tasks.tracking.runs import TrackedRun
 
 
 def model_scores(report: Report) -> dict[str, float]:
-    """The model's metrics, and the interval of its MPJPE: what a version bears."""
+    """Return the metrics of the model and the interval of its MPJPE: the scores of a version."""
     scores = {f"{report.split}/{name}": estimate.value for name, estimate in report.model.metrics().items()}
     bounds = zip(("low", "high"), report.model.mpjpe_mm.interval or (), strict=False)
     return scores | {f"{report.split}/mpjpe_mm_{bound}": value for bound, value in bounds}
 
 
 def all_scores(report: Report) -> dict[str, float]:
-    """`model_scores`, those of the baselines, robustness, and the minutes of training: what a run bears."""
+    """Return `model_scores`, the scores of the baselines, robustness and minutes of training: the metrics of a run."""
     scores = model_scores(report)
     for method, of_method in report.methods().items():
         name = "" if method == "model" else f"{method}/"
@@ -32,7 +33,7 @@ def all_scores(report: Report) -> dict[str, float]:
 
 
 def log_report(tracked: TrackedRun, report: Report) -> None:
-    """Scores, joints, the report itself, and its pictures."""
+    """Log the scores, the errors of the joints, the report and its figures."""
     joints = {f"{report.split}/joint/{joint}_mm": error.value for joint, error in report.model.per_joint_mm.items()}
     tracked.log_metrics(all_scores(report) | joints)
     tracked.client.log_dict(tracked.run_id, report.model_dump(mode="json"), REPORT_FILE)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from mlflow.exceptions import MlflowException
@@ -21,6 +22,9 @@ from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepositor
 
 from data_contracts.errors import InputError
 from data_contracts.store.sqlite import sqlite_file
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 FOLDER = "mlartifacts"
 SCHEME = "uplift-store"
@@ -61,7 +65,7 @@ class StoreArtifactRepository(LocalArtifactRepository):
     """Artifacts in a folder of a store on this machine."""
 
     def __init__(self, root: Path, path: PurePosixPath) -> None:
-        self._own_root = None if root == _connected else root  # else a client of another store than the connected one
+        self._own_root = None if root == _connected else root  # None: the store is the connected one
         self._path = path
         super().__init__((root / FOLDER / path).as_uri())
 
@@ -101,7 +105,7 @@ class StoreArtifactRepository(LocalArtifactRepository):
 
 
 def local_folder(artifact_uri: str, tracking_uri: str | None = None) -> Path | None:
-    """Return the folder of this machine behind an artifact URI, or None if a server or a bucket has the artifacts."""
+    """Return the folder of this machine behind an artifact URI, or None for a server or bucket."""
     parts = urlsplit(artifact_uri)
     if parts.scheme == SCHEME:
         place = _place(tracking_uri or _current_uri())
@@ -128,13 +132,34 @@ def delete_inside(path: Path, root: Path) -> None:
         path.parent.rmdir()
 
 
+def delete_artifacts(client: "MlflowClient", uri: str, path: str | None = None) -> None:
+    """Delete all artifacts at a URI, or the file or folder `path` of them, through the repository of the URI.
+
+    A `file:` URI comes from an earlier version of this project; its folder must be below the connected store.
+
+    Raises
+    ------
+    InputError
+        The files are outside the store; nothing is deleted.
+    """
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository  # it loads this module
+
+    folder, database = local_folder(uri, client.tracking_uri), sqlite_file(client.tracking_uri)
+    if folder is None or uri.startswith(f"{SCHEME}:"):
+        get_artifact_repository(uri, tracking_uri=client.tracking_uri).delete_artifacts(path)
+    elif database is None:
+        raise InputError(f"{folder}: is not deleted through a server: run the command without MLFLOW_TRACKING_URI")
+    else:
+        delete_inside(folder / path if path else folder, database.parent)
+
+
 def _must_be_inside(folder: Path, root: Path) -> None:
     if not folder.resolve().is_relative_to(root.resolve()):
         raise InputError(f"{folder}: is outside the store {root} (a symbolic link?); not touched")
 
 
 def _path_of(artifact_uri: str) -> PurePosixPath:
-    """The path below `mlartifacts`."""
+    """Return the path of a URI below `mlartifacts`."""
     parts = urlsplit(artifact_uri)
     path = PurePosixPath(parts.path)
     if parts.netloc or parts.query or parts.fragment or ".." in path.parts or path.parts[:2] != ("/", FOLDER):
@@ -143,7 +168,7 @@ def _path_of(artifact_uri: str) -> PurePosixPath:
 
 
 def _place(tracking_uri: str) -> Path | str:
-    """The folder of the SQLite database, or the address of the server."""
+    """Return the folder of the SQLite database, or the address of the server."""
     if tracking_uri.startswith(("http://", "https://")):
         return tracking_uri
     database = sqlite_file(tracking_uri)
@@ -169,13 +194,13 @@ def _must_serve_its_store(server: str) -> None:
     if all(file.path != MARKER for file in listed):
         raise MlflowException.invalid_parameter_value(
             f"the MLflow server {server} does not serve the artifacts of its store: start it with"
-            f" --artifacts-destination STORE/{FOLDER}, STORE being the folder of its mlflow.db"
+            f" --artifacts-destination STORE/{FOLDER}, where STORE is the folder of its mlflow.db"
         )
 
 
 @contextmanager
 def _write_errors(folder: str) -> Iterator[None]:
-    """Turn what only a person can repair into an InputError; a stage is tried again after any other error."""
+    """Raise errors that only a person can repair as InputError; a stage is retried after any other error."""
     try:
         yield
     except OSError as error:  # MLflow's copy of a folder raises one without a number

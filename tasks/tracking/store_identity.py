@@ -20,7 +20,7 @@ from tasks.tracking.names import ID_FILE, store_id
 
 @dataclass(frozen=True)
 class _Record:
-    """`former`: ids of the stores this one was copied from, whose runs in its own database still have that id."""
+    """Content of the file `.id`. `former`: ids of the stores that this one was copied from; runs may have them."""
 
     path: str
     inode: int
@@ -98,12 +98,12 @@ def _is_gone(original: Path, parent: str) -> bool:
 
 
 def _folder_of(parent: Path) -> str | None:
-    """Return a name of the folder that no other folder has, also on other machines; None if it is not there."""
+    """Return a name of the folder that no other folder has, also on other machines; None without the folder."""
     try:
-        found = parent.stat()
+        status = parent.stat()
     except OSError:
         return None
-    return f"{socket.gethostname()} {found.st_dev} {found.st_ino}"
+    return f"{socket.gethostname()} {status.st_dev} {status.st_ino}"
 
 
 def _read(file: Path) -> _Record | None:

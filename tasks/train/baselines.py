@@ -8,7 +8,7 @@ from prefect.cache_policies import NO_CACHE
 
 from data_contracts.parameters import BaselinesParameters, Runtime
 from data_contracts.report import StageResult
-from data_contracts.store import identities
+from data_contracts.store import stage_keys
 from data_contracts.store.folders import Stage
 from model.baselines.files import Baselines, save_baselines
 from model.baselines.linear import fit_linear, fit_mean_depth
@@ -72,4 +72,4 @@ def fit_baselines(
         )
         tracked.log_metrics({"windows_per_second": trained.windows_per_second, "ridge_penalty": penalty})
 
-    return run_stage(store, identities.baselines(windows, parameters), parent_run, fit)
+    return run_stage(store, stage_keys.baselines(windows, parameters), parent_run, fit)

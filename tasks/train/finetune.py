@@ -8,7 +8,7 @@ from prefect.cache_policies import NO_CACHE
 from data_contracts.errors import InputError
 from data_contracts.parameters import FinetuneParameters, HeadKind, Objective, Runtime
 from data_contracts.report import StageResult
-from data_contracts.store import identities
+from data_contracts.store import stage_keys
 from data_contracts.store.checking import verify_input
 from data_contracts.store.folders import Stage
 from data_contracts.store.manifests import read_manifest
@@ -62,7 +62,7 @@ def finetune_lifter(
         )
         train_stage(stage, tracked, with_head(pretrained, parameters), job)
 
-    identity = identities.finetune(windows, checkpoint, parameters)
+    identity = stage_keys.finetune(windows, checkpoint, parameters)
     return run_stage(store, identity, parent_run, train, resume=True)
 
 

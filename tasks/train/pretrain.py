@@ -7,7 +7,7 @@ from prefect.cache_policies import NO_CACHE
 
 from data_contracts.parameters import PretrainParameters, Runtime
 from data_contracts.report import StageResult
-from data_contracts.store import identities
+from data_contracts.store import stage_keys
 from data_contracts.store.folders import Stage
 from data_contracts.store.manifests import read_manifest
 from model.network.dstformer import DSTformer
@@ -50,5 +50,5 @@ def pretrain_backbone(
         network = build_network(lambda: DSTformer(config, parameters.head), parameters.seed)
         train_stage(stage, tracked, network, job)
 
-    identity = identities.pretrain(windows, parameters)
+    identity = stage_keys.pretrain(windows, parameters)
     return run_stage(store, identity, parent_run, train, resume=True)

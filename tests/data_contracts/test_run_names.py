@@ -8,7 +8,7 @@ from data_contracts.parameters import ConvertParameters
 from data_contracts.presets import load_preset, nearest_presets, preset_names
 from data_contracts.run_names import input_data_name, run_name
 from data_contracts.sources import MotionFile, data_name
-from data_contracts.store.digests import Identity
+from data_contracts.store.digests import StageKey
 from data_contracts.store.folders import open_stage
 
 
@@ -45,10 +45,10 @@ def test_data_is_named_after_its_file(files, name):
 
 
 def test_windows_are_named_after_their_source_data(tmp_path):
-    with open_stage(tmp_path, Identity("clips", "ingest", ConvertParameters(), {})) as clips:
+    with open_stage(tmp_path, StageKey("clips", "ingest", ConvertParameters(), {})) as clips:
         clips.statistics["data"] = "cmu"
     for inputs, name in (({"clips": clips.digest}, "cmu"), ({"clips": "0123"}, "0123")):
-        with open_stage(tmp_path, Identity("windows", "convert", ConvertParameters(), inputs)) as windows:
+        with open_stage(tmp_path, StageKey("windows", "convert", ConvertParameters(), inputs)) as windows:
             pass
         assert input_data_name(tmp_path, {"windows": str(windows.folder)}) == name
         assert input_data_name(tmp_path, {"windows": windows.digest}) == name

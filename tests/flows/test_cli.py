@@ -64,11 +64,19 @@ def test_a_refused_input_ends_in_one_line_and_exit_code_2(uplift, arguments, mes
 @pytest.mark.parametrize(
     ("stage", "arguments", "wanted"),
     [
-        ("ingest", ["pretrain", "{}"], "a windows folder is wanted, as `uplift convert`"),
-        ("pretrain", ["convert", "{}"], "a clips folder is wanted, as `uplift ingest`"),
-        ("ingest", ["finetune", "{windows}", "--pretrained", "{}"], "a runs folder is wanted, as `uplift pretrain`"),
-        ("evaluate", ["evaluate", "{windows}", "--model", "{}"], "a runs folder is wanted, as `uplift pretrain`"),
-        ("ingest", ["promote", "--windows", "{}"], "a windows folder is wanted, as `uplift convert`"),
+        ("ingest", ["pretrain", "{}"], "expected a folder of kind windows (output of `uplift convert`)"),
+        ("pretrain", ["convert", "{}"], "expected a folder of kind clips (output of `uplift ingest`)"),
+        (
+            "ingest",
+            ["finetune", "{windows}", "--pretrained", "{}"],
+            "a folder of kind runs (output of `uplift pretrain`",
+        ),
+        (
+            "evaluate",
+            ["evaluate", "{windows}", "--model", "{}"],
+            "a folder of kind runs (output of `uplift pretrain`",
+        ),
+        ("ingest", ["promote", "--windows", "{}"], "expected a folder of kind windows (output of `uplift convert`)"),
     ],
 )
 def test_a_folder_of_another_kind_is_refused_by_every_command(outcome, store, capsys, stage, arguments, wanted):
@@ -112,6 +120,6 @@ def test_a_benchmark_is_named_shown_and_forgotten(outcome, store):
     assert benchmark("show") is None
     assert benchmark("set", windows[:8]) == windows
     assert benchmark("show") == windows
-    assert "a windows folder is wanted" in benchmark("set", outcome["stages"]["ingest"]["folder"])
+    assert "expected a folder of kind windows" in benchmark("set", outcome["stages"]["ingest"]["folder"])
     assert benchmark("show") == windows
     assert benchmark("unset") is benchmark("show") is None

@@ -25,7 +25,7 @@ from data_contracts.parameters import ConvertParameters, IngestParameters, Short
 from data_contracts.skeleton import PELVIS
 from data_contracts.splits import SPLITS
 from data_contracts.store.checking import check_folder
-from data_contracts.store.digests import Identity
+from data_contracts.store.digests import StageKey
 from data_contracts.store.folders import open_stage
 from data_contracts.store.manifests import read_manifest
 from data_contracts.windows import SCALARS, split_files
@@ -44,7 +44,7 @@ def clips(tmp_path_factory) -> Path:
     """A clip store of 8 batches: clips of six people, one of each three at 30 frames/s, one shorter than a window."""
     motions, rows = generate(seed=9, people=6, seconds=1.5)
     store = tmp_path_factory.mktemp("clips")
-    identity = Identity("clips", "ingest", IngestParameters(), {"source": "made by a test"})
+    identity = StageKey("clips", "ingest", IngestParameters(), {"source": "made by a test"})
     with open_stage(store, identity) as stage, parquet.ParquetWriter(stage.folder / CLIPS_FILE, CLIP_SCHEMA) as writer:
         kept = []
         for batch in range(BATCHES):

@@ -12,8 +12,8 @@ from data_contracts.errors import InputError
 from data_contracts.parameters import PromoteParameters
 from flows.cli import main
 from tasks.evaluate.compare import compare
-from tasks.promotion.comparison import Contenders, Ground
-from tasks.promotion.promote import Meeting, weigh
+from tasks.promotion.comparison import Comparison, EvaluationData
+from tasks.promotion.promote import PairedReports, judge_reports
 from tasks.tracking.registry import model_versions
 from tasks.tracking.runs import connect, search_stage_runs
 
@@ -118,6 +118,6 @@ def test_damaged_reports_are_neither_compared_nor_weighed_for_promotion(outcome,
     with pytest.raises(InputError, match=r"errors\.parquet: its SHA-256 .* run `uplift evaluate"):
         compare(empty_store, [str(copy), str(copy)])
     version = f"models:/{outcome['model']['name']}/{outcome['model']['version']}"
-    meeting = Meeting(Ground(folder_of(outcome, "convert", store), frozenset()), copy, copy)
+    reports = PairedReports(EvaluationData(folder_of(outcome, "convert", store), frozenset()), copy, copy)
     with pytest.raises(InputError, match=r"errors\.parquet: its SHA-256 .* run `uplift evaluate"):
-        weigh.fn(store, Contenders(version, None, None), [meeting], PromoteParameters())
+        judge_reports.fn(store, Comparison(version, None, None), [reports], PromoteParameters())

@@ -18,7 +18,7 @@ from data_contracts.parameters import (
 )
 from data_contracts.report import BASELINES, ERRORS_FILE, REPORT_FILE, ROBUSTNESS_METHODS, StageResult, read_report
 from data_contracts.store.checking import check_folder
-from data_contracts.store.digests import Identity
+from data_contracts.store.digests import StageKey
 from data_contracts.store.folders import open_stage
 from data_contracts.store.manifests import read_manifest
 from flows.cli import main
@@ -34,7 +34,7 @@ def windows(outcome):
 def benchmark(windows, store):
     """The test split alone, as a windows folder of its own."""
     with open_stage(
-        store, Identity("windows", "convert", ConvertParameters(window=9), {"clips": "a benchmark"})
+        store, StageKey("windows", "convert", ConvertParameters(window=9), {"clips": "a benchmark"})
     ) as stage:
         if not stage.cached:
             shutil.copytree(windows / "test", stage.folder / "test")
@@ -163,7 +163,7 @@ def test_a_model_in_mlflow_is_scored_on_a_benchmark_too(outcome, benchmark, para
 
 
 def test_baselines_of_windows_of_another_length_are_refused(outcome, parameters, store, tmp_path):
-    with open_stage(store, Identity("windows", "convert", ConvertParameters(window=5), {"clips": "short"})) as stage:
+    with open_stage(store, StageKey("windows", "convert", ConvertParameters(window=5), {"clips": "short"})) as stage:
         if not stage.cached:
             stage.counts |= {"windows": {"train": 0, "val": 0, "test": 4}}
             write_short(Path(outcome["stages"]["convert"]["folder"]) / "test", stage.folder / "test")

@@ -25,7 +25,7 @@ from tests.flows.conftest import TINY
 from tests.hostile_names import NAMES
 
 FILE = "`$x^{2$ `<script>|*\x1b[31m.pkl"
-HEADINGS = ["How to load", "Scores", "Robustness", "Data", "Limits", "Recipe", "Where it comes from"]
+HEADINGS = ["How to load", "Scores", "Robustness", "Data", "Limits", "Recipe", "Provenance"]
 MARKUP = {"html_inline", "html_block", "link_open", "image"}
 
 

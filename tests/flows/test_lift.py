@@ -13,7 +13,7 @@ from data_contracts.motion.motion import read_motion
 from data_contracts.parameters import DSTformerConfig, ExportFormat, LiftParameters, SyntheticParameters
 from data_contracts.sources import find_keypoint_files
 from data_contracts.store.checking import check_folder
-from data_contracts.store.digests import Identity
+from data_contracts.store.digests import StageKey
 from flows.cli import main
 from flows.lift import name_of
 from model.network.dstformer import DSTformer
@@ -172,7 +172,7 @@ def test_a_file_that_is_not_there_is_said_to_be_missing_not_to_be_no_digest(chec
 
 
 def test_a_version_lifts_as_it_was_scored_and_its_run_is_linked_to_it(checkpoint, detected, empty_store, tmp_path):
-    with track_pipeline(empty_store, Identity("pipelines", "pipeline", SyntheticParameters(), {})) as tracked:
+    with track_pipeline(empty_store, StageKey("pipelines", "pipeline", SyntheticParameters(), {})) as tracked:
         version = register_challenger(tracked, checkpoint, "a digest", WINDOW, {}, flip=False)
     uri = "models:/pose-uplift@challenger"
     outcome = lift(str(detected), uri, out=str(tmp_path / "out"), store=str(empty_store))
@@ -189,7 +189,9 @@ def test_a_version_lifts_as_it_was_scored_and_its_run_is_linked_to_it(checkpoint
 
 
 def test_no_champion_is_refused_with_what_there_is(detected, empty_store, tmp_path):
-    with pytest.raises(InputError, match=r"pose-uplift@champion: pose-uplift has no such version .*; it has none yet"):
+    with pytest.raises(
+        InputError, match=r"pose-uplift@champion: pose-uplift has no such version .*; it has no version"
+    ):
         lift(str(detected), out=str(tmp_path / "out"), store=str(empty_store))
     assert not (tmp_path / "out").exists()
 

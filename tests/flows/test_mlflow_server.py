@@ -19,7 +19,7 @@ import pytest
 import torch
 
 from data_contracts.parameters import EvaluateParameters, SyntheticParameters
-from data_contracts.store.digests import Identity
+from data_contracts.store.digests import StageKey
 from flows.deployment.services import prepare, service_command
 from flows.deployment.settings import StackSettings
 from flows.rollback import rollback
@@ -30,7 +30,7 @@ from model.training.checkpoints import load_network, save_network
 from model.training.loop import build_network
 from tasks.evaluate.compare import compare
 from tasks.maintenance.lineage import trace
-from tasks.promotion.training_subjects import LEARNED_FILE
+from tasks.promotion.training_subjects import TRAINING_SUBJECTS_FILE
 from tasks.tracking.logged_models import log_lifter
 from tasks.tracking.registry import (
     CHECKPOINTS,
@@ -44,7 +44,7 @@ from tests.ports import free_port
 from tests.servers import serving
 
 BIN = Path(sys.executable).parent
-OF = Identity("pipelines", "pipeline", SyntheticParameters(), {})
+OF = StageKey("pipelines", "pipeline", SyntheticParameters(), {})
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +125,7 @@ def test_the_better_of_two_is_promoted_served_and_rolled_back(
         with track_pipeline(team_store, OF) as tracked:
             version = register_challenger(tracked, checkpoint, windows.name, 27, {"test/mpjpe_mm": 1.0}, flip=True)
         assert int(version.version) == number
-        client.log_dict(version.run_id, {"people": [], "synthetic": False}, LEARNED_FILE)
+        client.log_dict(version.run_id, {"people": [], "synthetic": False}, TRAINING_SUBJECTS_FILE)
     client.set_registered_model_alias("pose-uplift", "champion", "1")
 
     quick = EvaluateParameters(robustness_windows=0)

@@ -134,7 +134,7 @@ def test_scores_have_the_same_names_on_stage_pipeline_and_version(outcome, store
 def test_the_version_is_described_by_its_card(outcome, store):
     client = connect(store)
     card = client.get_model_version("pose-uplift", str(outcome["model"]["version"])).description.replace("&emsp;", "")
-    for heading in ("How to load", "Scores", "Robustness", "Data", "Limits", "Recipe", "Where it comes from"):
+    for heading in ("How to load", "Scores", "Robustness", "Data", "Limits", "Recipe", "Provenance"):
         assert f"\n## {heading}\n" in card
     assert f"| model | {outcome['metrics']['model']['mpjpe_mm']:.1f} " in card
     assert "| `network.embed_dim` | 32 | 16 |" in card

@@ -27,7 +27,7 @@ from data_contracts.parameters import (
     SyntheticParameters,
 )
 from data_contracts.report import StageResult
-from data_contracts.store.digests import Identity
+from data_contracts.store.digests import StageKey
 from data_contracts.store.manifests import read_manifest
 from flows.rollback import rollback
 from model.network.dstformer import DSTformer
@@ -35,9 +35,9 @@ from model.network.heads import JointsHead
 from model.training.checkpoints import load_network, save_network
 from model.training.loop import build_network
 from tasks.promotion.benchmark import name_benchmark
-from tasks.promotion.comparison import Contenders, Ground
-from tasks.promotion.promote import Meeting, weigh
-from tasks.promotion.training_subjects import LEARNED_FILE, learned_from
+from tasks.promotion.comparison import Comparison, EvaluationData
+from tasks.promotion.promote import PairedReports, judge_reports
+from tasks.promotion.training_subjects import TRAINING_SUBJECTS_FILE, read_training_subjects
 from tasks.tracking.registry import aliased_versions, register_challenger
 from tasks.tracking.runs import connect, track_pipeline
 from tests.flows.typed import convert, promote, sent
@@ -75,13 +75,13 @@ def with_random_head(config: DSTformerConfig) -> DSTformer:
 
 @pytest.fixture
 def challenge(empty_store, windows):
-    """Makes a checkpoint the challenger, that learned from so and so; returns its version."""
+    """Return a function that makes a checkpoint with the given training subjects the challenger."""
 
     def register(checkpoint: Path, people: tuple[str, ...] = (), scored_on: Path = windows, **learned: Any) -> int:
-        with track_pipeline(empty_store, Identity("pipelines", "pipeline", SyntheticParameters(), {})) as tracked:
+        with track_pipeline(empty_store, StageKey("pipelines", "pipeline", SyntheticParameters(), {})) as tracked:
             version = register_challenger(tracked, checkpoint, scored_on.name, 27, {}, flip=True)
         said = {"people": list(people), "synthetic": False, **learned}
-        connect(empty_store).log_dict(version.run_id, said, LEARNED_FILE)
+        connect(empty_store).log_dict(version.run_id, said, TRAINING_SUBJECTS_FILE)
         return int(version.version)
 
     return register
@@ -160,7 +160,7 @@ def test_a_better_challenger_is_promoted_a_worse_one_not_and_a_promotion_is_undo
     assert json.loads(tag) == said
     connect(empty_store).set_registered_model_alias("pose-uplift", "challenger", str(better))
     again = promoted()
-    assert "somebody went back from it (seen to tremble)" in again["reason"]
+    assert "somebody rolled the challenger back (seen to tremble)" in again["reason"]
     assert champion(empty_store) == first
 
 
@@ -250,7 +250,7 @@ def test_a_champion_that_changes_meanwhile_ends_the_comparison(
         return evaluate(*arguments, **options)
 
     monkeypatch.setattr(flows.promote, "evaluate", moved)
-    with pytest.raises(InputError, match="it was moved; promote again"):
+    with pytest.raises(InputError, match="during the comparison; promote again"):
         promoted()
     assert champion(empty_store) == other
 
@@ -258,10 +258,12 @@ def test_a_champion_that_changes_meanwhile_ends_the_comparison(
 def test_a_report_about_other_weights_decides_nothing(challenge, trained, untrained, outcome, windows, empty_store):
     version = challenge(untrained[0])
     about_trained = Path(outcome["stages"]["evaluate"]["folder"])
-    ground = Ground(windows, frozenset())
-    contenders = Contenders(f"models:/pose-uplift/{version}", None, None, (ground,))
-    with pytest.raises(InputError, match="is about a checkpoint"):
-        weigh.fn(empty_store, contenders, [Meeting(ground, about_trained, about_trained)], PromoteParameters())
+    data = EvaluationData(windows, frozenset())
+    comparison = Comparison(f"models:/pose-uplift/{version}", None, None, (data,))
+    with pytest.raises(InputError, match="is the report of checkpoint"):
+        judge_reports.fn(
+            empty_store, comparison, [PairedReports(data, about_trained, about_trained)], PromoteParameters()
+        )
     assert champion(empty_store) is None
 
 
@@ -289,9 +291,9 @@ def test_they_meet_on_the_windows_of_both_less_the_people_that_either_learned_fr
     decision = promoted()
     assert decision["windows"] == {windows.name: [], others.name: [known]}
     assert set(decision["differences"]["per_group_mm"]) == {*same, unknown}
-    assert f"1 people of {others.name} are left out, learned from: {known}" in decision["notes"]
+    assert f"1 training subjects are excluded from {others.name}: {known}" in decision["notes"]
     challenge(untrained[1], people=(*same, known, unknown))
-    assert "learned from everybody" in promoted()["reason"]
+    assert "is a training or validation subject of a version" in promoted()["reason"]
 
 
 def test_on_a_benchmark_nobody_competes_who_learned_from_its_people(
@@ -302,7 +304,10 @@ def test_on_a_benchmark_nobody_competes_who_learned_from_its_people(
     challenge(trained, people=(tested[0], "somebody"), scored_on=others)
     decision = promoted()
     assert not decision["promoted"]
-    assert f"it learned from 1 of the {len(tested)} people of the benchmark: {tested[0]}" in decision["reason"]
+    assert (
+        f"the challenger was trained on 1 of the {len(tested)} test subjects of the benchmark: {tested[0]}"
+        in decision["reason"]
+    )
 
 
 def test_the_benchmark_is_where_all_meet_whatever_they_were_scored_on(
@@ -322,12 +327,12 @@ def test_synthetic_motion_does_not_compete_with_real_motion_and_does_not_stand_i
     real = crowned(challenge(untrained[0]))
     synthetic = challenge(trained, synthetic=True)
     refused = promoted()
-    assert "synthetic motion, and the champion from real motion" in refused["reason"]
+    assert "synthetic motion and the champion on real motion" in refused["reason"]
     assert (champion(empty_store), refused["windows"]) == (real, {})
     crowned(synthetic)
     challenge(untrained[1])
     beaten = promoted()
-    assert any("learned from synthetic motion: it does not count, the baselines do" in note for note in beaten["notes"])
+    assert any("synthetic motion, so the challenger is compared with the baselines" in note for note in beaten["notes"])
     assert {check["name"].split()[0:3][-1] for check in beaten["checks"]} == {"baseline"}
     assert champion(empty_store) == synthetic
 
@@ -335,18 +340,18 @@ def test_synthetic_motion_does_not_compete_with_real_motion_and_does_not_stand_i
 def test_people_that_nobody_knows_are_not_taken_for_none(challenge, promoted, trained, empty_store):
     challenge(trained, unknown=["weights 0123: no finished stage of that digest"])
     decision = promoted()
-    assert "whom they learned from is not fully known: weights 0123" in decision["reason"]
+    assert "the training subjects are not fully known: weights 0123" in decision["reason"]
     assert promoted(allow_unknown_people=True)["windows"]
 
 
 def test_a_pipeline_writes_down_whom_its_version_learned_from(outcome, store, windows):
     version = connect(store).get_model_version("pose-uplift", str(outcome["model"]["version"]))
     groups = read_manifest(windows)["statistics"]["groups"]
-    learned = learned_from(store, version)
-    assert learned.people == {*groups["train"], *groups["val"]}
-    assert learned.synthetic
-    assert not learned.unknown
-    assert any(file.path == LEARNED_FILE for file in connect(store).list_artifacts(version.run_id))
+    training = read_training_subjects(store, version)
+    assert training.subjects == {*groups["train"], *groups["val"]}
+    assert training.synthetic
+    assert not training.unknown
+    assert any(file.path == TRAINING_SUBJECTS_FILE for file in connect(store).list_artifacts(version.run_id))
 
 
 def test_a_person_is_asked_before_a_better_one_is_promoted(

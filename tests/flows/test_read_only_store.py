@@ -11,7 +11,7 @@ import torch
 from prefect.settings import PREFECT_API_URL
 
 from data_contracts.parameters import DSTformerConfig, SyntheticParameters
-from data_contracts.store.digests import Identity
+from data_contracts.store.digests import StageKey
 from flows.lift import lift
 from model.network.dstformer import DSTformer
 from model.training.checkpoints import save_network
@@ -57,7 +57,7 @@ def read_only(detected, empty_store, tmp_path):
     network = DSTformer(DSTformerConfig(embed_dim=8, heads=2, fusion_depth=1, max_frames=WINDOW)).eval()
     torch.nn.init.normal_(network.head.joints.weight, std=0.3)
     save_network(tmp_path / "model.safetensors", network, {"window": WINDOW, "fps": 60.0})
-    with track_pipeline(empty_store, Identity("pipelines", "pipeline", SyntheticParameters(), {})) as tracked:
+    with track_pipeline(empty_store, StageKey("pipelines", "pipeline", SyntheticParameters(), {})) as tracked:
         version = register_challenger(tracked, tmp_path / "model.safetensors", "a digest", WINDOW, {}, flip=False)
     connect(empty_store).set_registered_model_alias(version.name, "previous", version.version)
     lift(str(detected), MODEL, out=str(tmp_path / "first"), store=str(empty_store))

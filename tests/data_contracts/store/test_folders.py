@@ -6,16 +6,16 @@ import pytest
 from data_contracts.errors import InputError
 from data_contracts.parameters import IngestParameters, PipelineParameters
 from data_contracts.sources import MotionFile, find_keypoints
-from data_contracts.store import identities
-from data_contracts.store.digests import KINDS, DigestedFile, Identity, file_digest
+from data_contracts.store import stage_keys
+from data_contracts.store.digests import KINDS, DigestedFile, StageKey, file_digest
 from data_contracts.store.folders import find_stage, open_stage, resolve, resolve_checkpoint
 from data_contracts.store.manifests import read_manifest
 
-IDENTITY = Identity("clips", "ingest", IngestParameters(), {"source": "abc"})
+KEY = StageKey("clips", "ingest", IngestParameters(), {"source": "abc"})
 
 
-def write(store, text="hello", identity=IDENTITY):
-    with open_stage(store, identity) as stage:
+def write(store, text="hello", key=KEY):
+    with open_stage(store, key) as stage:
         if not stage.cached:
             (stage.folder / "data.txt").write_text(text)
             stage.counts["clips"] = 1
@@ -28,55 +28,55 @@ def test_a_finished_stage_is_found_again_and_its_work_not_repeated(tmp_path):
     assert (first.cached, second.cached) == (False, True)
     assert (second.folder / "data.txt").read_text() == "hello"
     assert second.counts == {"clips": 1}
-    assert find_stage(tmp_path, IDENTITY).folder == first.folder
+    assert find_stage(tmp_path, KEY).folder == first.folder
 
 
 def test_a_failing_stage_leaves_no_folder(tmp_path):
-    with pytest.raises(RuntimeError, match="broke"), open_stage(tmp_path, IDENTITY) as stage:
+    with pytest.raises(RuntimeError, match="broke"), open_stage(tmp_path, KEY) as stage:
         (stage.folder / "half.txt").write_text("half")
         raise RuntimeError("broke")
     assert [path.name for path in (tmp_path / "clips").iterdir() if path.is_dir()] == []
-    assert find_stage(tmp_path, IDENTITY) is None
+    assert find_stage(tmp_path, KEY) is None
 
 
-def test_what_a_killed_run_left_is_kept_only_for_a_stage_that_resumes(tmp_path):
-    for resume, kept in ((False, False), (True, True)):
-        partial = tmp_path / "clips" / f".{IDENTITY.digest}.partial"
+def test_the_partial_folder_of_a_killed_run_is_kept_only_for_a_stage_that_resumes(tmp_path):
+    for resume in (False, True):
+        partial = tmp_path / "clips" / f".{KEY.digest}.partial"
         partial.mkdir(parents=True, exist_ok=True)
         (partial / "last").write_text("state")
-        with pytest.raises(RuntimeError), open_stage(tmp_path, IDENTITY, resume=resume) as stage:
-            assert (stage.folder / "last").exists() is kept
+        with pytest.raises(RuntimeError), open_stage(tmp_path, KEY, resume=resume) as stage:
+            assert (stage.folder / "last").exists() is resume
             raise RuntimeError
 
 
-def test_a_stage_is_resumed_only_if_its_work_says_so_and_interrupted_only_if_a_partial_folder_was_left(tmp_path):
-    def run(identity, resume, resumed=False):
-        with open_stage(tmp_path, identity, resume) as stage:
+def test_a_stage_is_resumed_only_if_its_work_sets_it_and_interrupted_only_if_a_partial_folder_exists(tmp_path):
+    def run(key, resume, resumed=False):
+        with open_stage(tmp_path, key, resume) as stage:
             stage.resumed = resumed
         return stage.interrupted, read_manifest(stage.folder)["code"]["resumed"]
 
     for number, resume in enumerate((False, True)):
-        identity = Identity("clips", "ingest", IngestParameters(), {"source": f"{number}"})
-        (tmp_path / "clips" / f".{identity.digest}.partial").mkdir(parents=True)
-        assert run(identity, resume) == (True, False)  # nothing in the partial folder was used
-    identity = Identity("clips", "ingest", IngestParameters(), {"source": "fresh"})
-    assert run(identity, True) == (False, False)
-    identity = Identity("clips", "ingest", IngestParameters(), {"source": "continued"})
-    (tmp_path / "clips" / f".{identity.digest}.partial").mkdir(parents=True)
-    assert run(identity, True, resumed=True) == (True, True)
+        key = StageKey("clips", "ingest", IngestParameters(), {"source": f"{number}"})
+        (tmp_path / "clips" / f".{key.digest}.partial").mkdir(parents=True)
+        assert run(key, resume) == (True, False)  # nothing in the partial folder was used
+    key = StageKey("clips", "ingest", IngestParameters(), {"source": "fresh"})
+    assert run(key, True) == (False, False)
+    key = StageKey("clips", "ingest", IngestParameters(), {"source": "continued"})
+    (tmp_path / "clips" / f".{key.digest}.partial").mkdir(parents=True)
+    assert run(key, True, resumed=True) == (True, True)
 
 
 def test_the_digest_covers_parameters_and_inputs():
     others = [
-        Identity("clips", "ingest", IngestParameters(min_frames=31), {"source": "abc"}),
-        Identity("clips", "ingest", IngestParameters(), {"source": "abd"}),
-        Identity("clips", "other", IngestParameters(), {"source": "abc"}),
+        StageKey("clips", "ingest", IngestParameters(min_frames=31), {"source": "abc"}),
+        StageKey("clips", "ingest", IngestParameters(), {"source": "abd"}),
+        StageKey("clips", "other", IngestParameters(), {"source": "abc"}),
     ]
-    assert len({IDENTITY.digest, *(other.digest for other in others)}) == 4
-    assert Identity("clips", "ingest", IngestParameters(), {"source": "abc"}).digest == IDENTITY.digest
+    assert len({KEY.digest, *(other.digest for other in others)}) == 4
+    assert StageKey("clips", "ingest", IngestParameters(), {"source": "abc"}).digest == KEY.digest
 
 
-def test_two_at_once_do_the_work_once(tmp_path):
+def test_two_processes_at_once_do_the_work_once(tmp_path):
     started, results = threading.Barrier(2), []
 
     def work():
@@ -91,7 +91,7 @@ def test_two_at_once_do_the_work_once(tmp_path):
     assert sorted(results) == [False, True]
 
 
-def test_the_manifest_names_parameters_inputs_versions_and_the_bytes(tmp_path):
+def test_the_manifest_contains_parameters_inputs_versions_and_files(tmp_path):
     manifest = read_manifest(write(tmp_path).folder)
     assert manifest["parameters"] == IngestParameters().identity()
     assert manifest["inputs"] == {"source": "abc"}
@@ -101,40 +101,40 @@ def test_the_manifest_names_parameters_inputs_versions_and_the_bytes(tmp_path):
 
 def test_a_folder_is_found_by_path_digest_and_beginning_of_the_digest(tmp_path):
     folder = write(tmp_path).folder
-    for reference in (folder, IDENTITY.digest, IDENTITY.digest[:5]):
+    for reference in (folder, KEY.digest, KEY.digest[:5]):
         assert resolve(tmp_path, "clips", reference) == folder.resolve()
     with pytest.raises(InputError, match="no finished clips folder"):
         resolve(tmp_path, "clips", "ffff")
 
 
-def test_a_folder_of_another_kind_is_refused_with_what_it_is_and_what_makes_the_right_one(tmp_path):
+def test_a_folder_of_another_kind_is_refused_with_its_stage_and_the_command_of_the_right_kind(tmp_path):
     folder = write(tmp_path).folder
-    for reference in (folder, IDENTITY.digest, IDENTITY.digest[:5]):
-        with pytest.raises(InputError, match=r"stage ingest left .* a windows folder is wanted, as `uplift convert`"):
+    for reference in (folder, KEY.digest, KEY.digest[:5]):
+        with pytest.raises(InputError, match=r"of kind windows .output of `uplift convert`.* output of stage ingest"):
             resolve(tmp_path, "windows", reference)
     with pytest.raises(InputError, match=r"`uplift pretrain` or `uplift finetune`"):
         resolve_checkpoint(tmp_path, folder)
     assert resolve(tmp_path, "*", folder) == folder.resolve()
 
 
-def test_every_stage_leaves_the_kind_of_folder_it_is_known_for(tmp_path):
+def test_every_stage_has_the_kind_of_folder_in_KINDS(tmp_path):
     folder, parameters = write(tmp_path).folder, PipelineParameters()
     file = folder / "data.txt"
-    made = [
-        identities.synthesise(parameters.synthetic),
-        identities.ingest([MotionFile(file)], parameters.ingest),
-        identities.convert(folder, parameters.convert),
-        identities.pretrain(folder, parameters.pretrain),
-        identities.finetune(folder, file, parameters.finetune),
-        identities.baselines(folder, parameters.baselines),
-        identities.evaluate(folder, file, "abc", parameters.evaluate),
-        identities.keypoints(find_keypoints(file), parameters.keypoints),
-        identities.lift(folder, file, parameters.lift),
+    keys = [
+        stage_keys.synthesise(parameters.synthetic),
+        stage_keys.ingest([MotionFile(file)], parameters.ingest),
+        stage_keys.convert(folder, parameters.convert),
+        stage_keys.pretrain(folder, parameters.pretrain),
+        stage_keys.finetune(folder, file, parameters.finetune),
+        stage_keys.baselines(folder, parameters.baselines),
+        stage_keys.evaluate(folder, file, "abc", parameters.evaluate),
+        stage_keys.keypoints(find_keypoints(file), parameters.keypoints),
+        stage_keys.lift(folder, file, parameters.lift),
     ]
-    assert {identity.name: identity.kind for identity in made} == KINDS
+    assert {key.name: key.kind for key in keys} == KINDS
 
 
-def test_a_manifest_that_is_cut_off_is_named(tmp_path):
+def test_a_truncated_manifest_is_reported_by_name(tmp_path):
     folder = write(tmp_path).folder
     (folder / "manifest.json").write_text(json.dumps({})[:1])
     with pytest.raises(InputError, match=r"manifest\.json: the manifest is empty, damaged"):

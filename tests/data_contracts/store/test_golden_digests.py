@@ -7,7 +7,7 @@ import pytest
 
 from data_contracts.parameters import PipelineParameters
 from data_contracts.presets import load_preset
-from data_contracts.store.digests import CONTRACT_VERSION, KINDS, Identity
+from data_contracts.store.digests import CONTRACT_VERSION, KINDS, StageKey
 
 GOLDEN = Path(__file__).parents[2] / "data" / "stage_digests.json"
 
@@ -15,8 +15,8 @@ GOLDEN = Path(__file__).parents[2] / "data" / "stage_digests.json"
 def stage_digests(parameters: PipelineParameters) -> dict[str, str]:
     """Return the digest of every stage and of the pipeline, each with the one input `input: 0`."""
     of_stage = {name: getattr(parameters, {"synthesise": "synthetic"}.get(name, name)) for name in KINDS}
-    stages = {name: Identity(KINDS[name], name, part, {"input": "0"}).digest for name, part in of_stage.items()}
-    return stages | {"pipeline": Identity("pipelines", "pipeline", parameters, {"input": "0"}).digest}
+    stages = {name: StageKey(KINDS[name], name, part, {"input": "0"}).digest for name, part in of_stage.items()}
+    return stages | {"pipeline": StageKey("pipelines", "pipeline", parameters, {"input": "0"}).digest}
 
 
 @pytest.mark.parametrize("preset", ["demo", "seed"])

@@ -1,4 +1,4 @@
-"""Where a model comes from is told by the bytes of its checkpoint; what cannot be known is said, with what to pass."""
+"""Lineage of a checkpoint: runs are found by its bytes, and an error names the option to pass if they are unknown."""
 
 import shutil
 
@@ -6,8 +6,8 @@ import pytest
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import BaselinesParameters, ConvertParameters, FinetuneParameters, PretrainParameters
-from data_contracts.store import identities
-from data_contracts.store.digests import Identity
+from data_contracts.store import stage_keys
+from data_contracts.store.digests import StageKey
 from data_contracts.store.folders import CHECKPOINT_FILE, open_stage
 from data_contracts.store.lineage import baselines_digest, baselines_source, runs_of, train_minutes
 from data_contracts.store.manifests import read_manifest
@@ -16,14 +16,14 @@ FIT = BaselinesParameters()
 
 
 def write_windows(store, seed, train):
-    identity = Identity("windows", "convert", ConvertParameters(seed=seed), {"clips": "abc"})
-    with open_stage(store, identity) as stage:
+    key = StageKey("windows", "convert", ConvertParameters(seed=seed), {"clips": "abc"})
+    with open_stage(store, key) as stage:
         stage.counts["windows"] = {"train": train, "val": train, "test": 5}
     return stage.folder
 
 
-def write_run(store, identity, weights):
-    with open_stage(store, identity) as stage:
+def write_run(store, key, weights):
+    with open_stage(store, key) as stage:
         (stage.folder / CHECKPOINT_FILE).write_bytes(weights)
         (stage.folder / "last.safetensors").write_bytes(weights + b" and more")
     return stage.folder / CHECKPOINT_FILE
@@ -42,38 +42,38 @@ def benchmark(tmp_path):
 
 @pytest.fixture
 def pretrained(tmp_path, trained_on):
-    return write_run(tmp_path, identities.pretrain(trained_on, PretrainParameters()), b"pretrained")
+    return write_run(tmp_path, stage_keys.pretrain(trained_on, PretrainParameters()), b"pretrained")
 
 
 @pytest.fixture
 def checkpoint(tmp_path, trained_on, pretrained):
-    return write_run(tmp_path, identities.finetune(trained_on, pretrained, FinetuneParameters()), b"tuned")
+    return write_run(tmp_path, stage_keys.finetune(trained_on, pretrained, FinetuneParameters()), b"tuned")
 
 
 @pytest.fixture
 def copied(checkpoint, tmp_path):
-    """The same file, where MLflow might have put it."""
+    """Return a copy of the checkpoint, as MLflow downloads it."""
     (tmp_path / "downloaded").mkdir()
     return shutil.copy(checkpoint, tmp_path / "downloaded" / "top-epoch-0001.safetensors")
 
 
-def test_the_runs_behind_a_checkpoint_are_found_wherever_it_lies(tmp_path, checkpoint, pretrained, copied):
+def test_the_runs_behind_a_checkpoint_are_found_wherever_the_file_is(tmp_path, checkpoint, pretrained, copied):
     for file in (checkpoint, copied):
         assert [run["stage"] for run in runs_of(tmp_path, file)] == ["finetune", "pretrain"]
     assert [run["stage"] for run in runs_of(tmp_path, pretrained)] == ["pretrain"]
     elsewhere = tmp_path / "another store"
-    assert [run["stage"] for run in runs_of(elsewhere, checkpoint)] == ["finetune"]  # by the folder that it lies in
+    assert [run["stage"] for run in runs_of(elsewhere, checkpoint)] == ["finetune"]  # by the folder of the file
 
 
-def test_minutes_are_those_of_all_runs_and_unknown_where_one_is(tmp_path, checkpoint, pretrained):
+def test_minutes_cover_all_runs_and_are_unknown_if_one_run_is_unknown(tmp_path, checkpoint, pretrained):
     seconds = [read_manifest(file.parent)["seconds"] for file in (checkpoint, pretrained)]
     assert train_minutes(tmp_path, checkpoint) == pytest.approx(sum(seconds) / 60)
     shutil.rmtree(pretrained.parent)
     assert train_minutes(tmp_path, checkpoint) is None
 
 
-def test_a_damaged_run_beside_it_hides_no_other(tmp_path, checkpoint, trained_on):
-    other = write_run(tmp_path, identities.pretrain(trained_on, PretrainParameters(seed=1)), b"other")
+def test_a_damaged_run_hides_no_other_run(tmp_path, checkpoint, trained_on):
+    other = write_run(tmp_path, stage_keys.pretrain(trained_on, PretrainParameters(seed=1)), b"other")
     (other.parent / "manifest.json").write_text("{}")
     assert len(list(runs_of(tmp_path, checkpoint))) == 2
 
@@ -87,26 +87,26 @@ def test_windows_with_a_training_split_have_baselines_of_their_own(tmp_path, tra
 def test_a_benchmark_takes_the_baselines_of_the_models_training_windows(tmp_path, benchmark, trained_on, copied):
     source = baselines_source(tmp_path, benchmark, copied, None)
     assert source == trained_on
-    assert baselines_digest(source, FIT) == identities.baselines(trained_on, FIT).digest
+    assert baselines_digest(source, FIT) == stage_keys.baselines(trained_on, FIT).digest
 
 
-def test_windows_or_baselines_that_are_named_are_taken(tmp_path, benchmark, trained_on, checkpoint):
+def test_windows_or_baselines_that_the_user_names_are_used(tmp_path, benchmark, trained_on, checkpoint):
     other = write_windows(tmp_path, seed=2, train=3)
-    with open_stage(tmp_path, identities.baselines(other, FIT)) as stage:
+    with open_stage(tmp_path, stage_keys.baselines(other, FIT)) as stage:
         pass
-    for reference, wanted in ((other.name[:8], other), (str(other), other), (stage.digest, stage.folder)):
+    for reference, expected in ((other.name[:8], other), (str(other), other), (stage.digest, stage.folder)):
         source = baselines_source(tmp_path, benchmark, checkpoint, reference)
-        assert source == wanted
+        assert source == expected
         assert baselines_digest(source, FIT) == stage.digest
 
 
-def test_what_cannot_be_known_is_said_with_what_to_pass(tmp_path, benchmark, trained_on, checkpoint):
-    with pytest.raises(InputError, match=r"is what stage finetune left .* windows is wanted, or of baselines"):
+def test_unknown_training_windows_are_an_error_that_names_the_option(tmp_path, benchmark, trained_on, checkpoint):
+    with pytest.raises(InputError, match=r"the folder or digest of windows or baselines, but .* of stage finetune"):
         baselines_source(tmp_path, benchmark, checkpoint, checkpoint.parent.name)
-    stranger = tmp_path / "stranger.bin"
-    stranger.write_bytes(b"weights")
-    with pytest.raises(InputError, match=r"no training split .*no run in .* left .*stranger\.bin.*pass --baselines"):
-        baselines_source(tmp_path, benchmark, stranger, None)
+    foreign = tmp_path / "foreign.bin"
+    foreign.write_bytes(b"weights")
+    with pytest.raises(InputError, match=r"no training split .*no run in .* has the .*foreign\.bin.*pass --baselines"):
+        baselines_source(tmp_path, benchmark, foreign, None)
     shutil.rmtree(trained_on)
-    with pytest.raises(InputError, match=r"windows \w{16} that .* was trained on are not in .*or pass --baselines"):
+    with pytest.raises(InputError, match=r"not have the windows \w{16} that .* was trained on.*or pass --baselines"):
         baselines_source(tmp_path, benchmark, checkpoint, None)

@@ -1,4 +1,4 @@
-"""Locks: a waiting process logs the owner, a look at a lock does not lock it, and a finished result needs no lock."""
+"""Locks: a waiting process logs the owner, a test of a lock does not lock it, and a finished result needs no lock."""
 
 import logging
 import os
@@ -13,21 +13,19 @@ import pytest
 from data_contracts.errors import InputError
 from data_contracts.parameters import IngestParameters
 from data_contracts.store import locks
-from data_contracts.store.digests import Identity
+from data_contracts.store.digests import StageKey
 from data_contracts.store.folders import open_stage
-from data_contracts.store.locks import hold
+from data_contracts.store.locks import locked
 
-IDENTITY = Identity("clips", "ingest", IngestParameters(), {"source": "abc"})
-HOLDER = "import sys, time; from pathlib import Path; from data_contracts.store.locks import hold\n"
-HOLDER += "with hold(Path(sys.argv[1]), 'x'): print('held', flush=True); time.sleep(60)"
+KEY = StageKey("clips", "ingest", IngestParameters(), {"source": "abc"})
+OWNER = "import sys, time; from pathlib import Path; from data_contracts.store.locks import locked\n"
+OWNER += "with locked(Path(sys.argv[1]), 'x'): print('held', flush=True); time.sleep(60)"
 
 
 @pytest.fixture
-def holder(tmp_path):
+def owner(tmp_path):
     """Another process that holds `tmp_path/lock`."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(tmp_path / "lock")], stdout=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen([sys.executable, "-c", OWNER, str(tmp_path / "lock")], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "held\n"
     yield process
     process.kill()
@@ -35,24 +33,24 @@ def holder(tmp_path):
     process.stdout.close()
 
 
-def test_who_waits_is_told_which_process_holds_the_lock(holder, tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(locks, "FIRST_WORD_SECONDS", 0.1)
-    waiting = threading.Timer(0.3, holder.kill)
+def test_a_waiting_process_logs_which_process_holds_the_lock(owner, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(locks, "FIRST_LOG_SECONDS", 0.1)
+    waiting = threading.Timer(0.3, owner.kill)
     waiting.start()
-    with caplog.at_level(logging.WARNING), hold(tmp_path / "lock", "ingest abc"):
+    with caplog.at_level(logging.WARNING), locked(tmp_path / "lock", "ingest abc"):
         waiting.join()
     line = caplog.messages[0]
     assert line.startswith("ingest abc: waiting")
-    assert f"process {holder.pid} on {os.uname().nodename} since 2" in line
+    assert f"process {owner.pid} on {os.uname().nodename} since 2" in line
     assert str(tmp_path / "lock") in line  # an argument of its command
 
 
-def test_a_holder_that_is_killed_leaves_a_note_that_stops_nobody(holder, tmp_path):
-    os.kill(holder.pid, signal.SIGKILL)
-    holder.wait()
+def test_a_killed_owner_leaves_a_note_that_blocks_no_process(owner, tmp_path):
+    os.kill(owner.pid, signal.SIGKILL)
+    owner.wait()
     assert (tmp_path / "lock.holder").is_file()
     started = time.monotonic()
-    with hold(tmp_path / "lock", "x"):
+    with locked(tmp_path / "lock", "x"):
         assert str(os.getpid()) in (tmp_path / "lock.holder").read_text()
     assert time.monotonic() - started < 2
     assert not (tmp_path / "lock.holder").exists()
@@ -60,11 +58,11 @@ def test_a_holder_that_is_killed_leaves_a_note_that_stops_nobody(holder, tmp_pat
 
 @pytest.mark.parametrize("note", [None, "", "{", "{}", "[1]", '{"pid": 1, "host": "h", "command": 3, "since": "then"}'])
 def test_a_damaged_note_of_the_owner_is_not_an_error(tmp_path, monkeypatch, caplog, note):
-    monkeypatch.setattr(locks, "FIRST_WORD_SECONDS", 0.05)
+    monkeypatch.setattr(locks, "FIRST_LOG_SECONDS", 0.05)
     released = threading.Event()
 
     def keep():
-        with hold(tmp_path / "lock", "x"):
+        with locked(tmp_path / "lock", "x"):
             (tmp_path / "lock.holder").unlink()
             if note is not None:
                 (tmp_path / "lock.holder").write_text(note)
@@ -74,27 +72,27 @@ def test_a_damaged_note_of_the_owner_is_not_an_error(tmp_path, monkeypatch, capl
     thread = threading.Thread(target=keep)
     thread.start()
     released.wait()
-    with hold(tmp_path / "lock", "x"):
+    with locked(tmp_path / "lock", "x"):
         thread.join()
     assert "held by an unknown process" in caplog.text
 
 
-def test_the_owner_of_a_lock_is_seen_as_long_as_it_lives(holder, tmp_path):
-    assert f"process {holder.pid} on" in locks.holder(tmp_path / "lock")
-    holder.kill()
-    holder.wait()
+def test_the_owner_of_a_lock_is_reported_as_long_as_it_lives(owner, tmp_path):
+    assert f"process {owner.pid} on" in locks.lock_owner(tmp_path / "lock")
+    owner.kill()
+    owner.wait()
     assert (tmp_path / "lock.holder").is_file()  # the killed process left its note
-    assert locks.holder(tmp_path / "lock") is None
-    assert locks.holder(tmp_path / "other") is None
-    with locks.taken(tmp_path / "lock", says_who=True) as ours:
-        assert ours
-        assert f"process {os.getpid()} on" in locks.holder(tmp_path / "lock")
-    assert locks.holder(tmp_path / "lock") is None
+    assert locks.lock_owner(tmp_path / "lock") is None
+    assert locks.lock_owner(tmp_path / "other") is None
+    with locks.try_lock(tmp_path / "lock", with_note=True) as is_free:
+        assert is_free
+        assert f"process {os.getpid()} on" in locks.lock_owner(tmp_path / "lock")
+    assert locks.lock_owner(tmp_path / "lock") is None
 
 
-def test_an_attempt_on_a_free_lock_never_fails_while_other_processes_look_at_it(tmp_path):
-    look = "import sys; from pathlib import Path; from data_contracts.store.locks import holder\n"
-    look += "print('looks', flush=True)\nwhile True: holder(Path(sys.argv[1]))"
+def test_an_attempt_on_a_free_lock_never_fails_while_other_processes_test_it(tmp_path):
+    look = "import sys; from pathlib import Path; from data_contracts.store.locks import lock_owner\n"
+    look += "print('looks', flush=True)\nwhile True: lock_owner(Path(sys.argv[1]))"
     lookers = [
         subprocess.Popen([sys.executable, "-c", look, str(tmp_path / "lock")], stdout=subprocess.PIPE, text=True)
         for _ in range(2)
@@ -103,9 +101,9 @@ def test_an_attempt_on_a_free_lock_never_fails_while_other_processes_look_at_it(
         assert [looker.stdout.readline() for looker in lookers] == ["looks\n", "looks\n"]
         refused, until = 0, time.monotonic() + 2
         while time.monotonic() < until:
-            for says_who in (False, True):
-                with locks.taken(tmp_path / "lock", says_who) as ours:
-                    refused += not ours
+            for with_note in (False, True):
+                with locks.try_lock(tmp_path / "lock", with_note) as is_free:
+                    refused += not is_free
     finally:
         for looker in lookers:
             looker.kill()
@@ -116,22 +114,22 @@ def test_an_attempt_on_a_free_lock_never_fails_while_other_processes_look_at_it(
 
 def test_a_lock_that_cannot_be_written_is_refused_in_one_line(tmp_path):
     (tmp_path / "lock").mkdir()
-    for attempt in (hold(tmp_path / "lock", "x"), locks.taken(tmp_path / "lock")):
+    for attempt in (locked(tmp_path / "lock", "x"), locks.try_lock(tmp_path / "lock")):
         with pytest.raises(InputError, match="cannot be written"), attempt:
             pass
 
 
-def test_a_finished_result_is_answered_while_another_holds_its_lock(tmp_path):
-    with open_stage(tmp_path, IDENTITY) as stage:
+def test_a_finished_result_is_found_while_another_process_holds_its_lock(tmp_path):
+    with open_stage(tmp_path, KEY) as stage:
         (stage.folder / "data.txt").write_text("hello")
     answered = threading.Event()
 
     def ask():
-        with open_stage(tmp_path, IDENTITY) as stage:
+        with open_stage(tmp_path, KEY) as stage:
             assert stage.cached
         answered.set()
 
-    with hold(tmp_path / "clips" / f".{IDENTITY.digest}.lock", "x"):
+    with locked(tmp_path / "clips" / f".{KEY.digest}.lock", "x"):
         before = sorted((tmp_path / "clips").iterdir())
         asking = threading.Thread(target=ask)
         asking.start()

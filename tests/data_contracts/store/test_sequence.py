@@ -8,7 +8,7 @@ import time
 import pytest
 
 from data_contracts.parameters import SyntheticParameters
-from data_contracts.store.digests import Identity
+from data_contracts.store.digests import StageKey
 from data_contracts.store.folders import open_stage
 from data_contracts.store.manifests import read_manifest
 from data_contracts.store.sequence import manifest_sequence, next_sequence
@@ -30,7 +30,7 @@ def clock(monkeypatch):
 
 
 def make(store, seed: int) -> dict:
-    with open_stage(store, Identity("clips", "ingest", SyntheticParameters(seed=seed), {})) as stage:
+    with open_stage(store, StageKey("clips", "ingest", SyntheticParameters(seed=seed), {})) as stage:
         pass
     return read_manifest(stage.folder)
 
@@ -49,10 +49,10 @@ def test_numbers_increase_while_the_clock_is_two_days_back(tmp_path, clock):
 @pytest.mark.parametrize("damage", ["", "12x"])
 def test_numbers_increase_after_the_loss_of_their_file(tmp_path, clock, damage):
     clock(0)
-    made = manifest_sequence(make(tmp_path, 0))
+    number = manifest_sequence(make(tmp_path, 0))
     clock(2)
     (tmp_path / ".sequence").write_text(damage) if damage else (tmp_path / ".sequence").unlink()
-    assert next_sequence(tmp_path) > made
+    assert next_sequence(tmp_path) > number
 
 
 def test_processes_never_get_the_same_number(tmp_path):

@@ -1,4 +1,4 @@
-"""What a stage's digest takes in, and how often a large file is read for it."""
+"""Digests of source files: every file and clip list counts, and a process reads a large file once."""
 
 import os
 
@@ -7,7 +7,7 @@ import pytest
 from data_contracts.errors import InputError
 from data_contracts.parameters import IngestParameters
 from data_contracts.sources import MotionFile
-from data_contracts.store import digests, identities
+from data_contracts.store import digests, stage_keys
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def reads(monkeypatch):
 
 
 def digest_of(source):
-    return identities.ingest([MotionFile(source)], IngestParameters()).digest
+    return stage_keys.ingest([MotionFile(source)], IngestParameters()).digest
 
 
 def age(path, seconds):
@@ -27,7 +27,7 @@ def age(path, seconds):
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns - seconds * 10**9))
 
 
-def test_a_motion_file_is_read_once_for_all_who_ask_and_again_when_it_changed(tmp_path, reads):
+def test_a_motion_file_is_read_once_and_again_after_it_changed(tmp_path, reads):
     source = tmp_path / "motion.pkl"
     source.write_bytes(b"one")
     age(source, 60)
@@ -50,7 +50,7 @@ def test_a_file_written_just_now_is_read_every_time(tmp_path, reads):
     assert digest_of(source) != first
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path):
+def test_a_missing_file_is_reported_by_name(tmp_path):
     with pytest.raises(InputError, match=r"gone\.pkl: cannot be read"):
         digest_of(tmp_path / "gone.pkl")
 
@@ -59,14 +59,14 @@ def test_every_file_and_list_counts_and_so_does_their_order(tmp_path):
     one, two, csv = (tmp_path / name for name in ("one.pkl", "two.pkl", "list.csv"))
     for file in (one, two, csv):
         file.write_text(file.name)
-    alone = identities.ingest([MotionFile(one, csv)], IngestParameters())
+    alone = stage_keys.ingest([MotionFile(one, csv)], IngestParameters())
     assert alone.inputs.keys() == {"source", "clip_list"}
-    told = [
+    inputs = [
         [MotionFile(one), MotionFile(two)],
         [MotionFile(two), MotionFile(one)],
         [MotionFile(one, csv), MotionFile(two)],
         [MotionFile(one), MotionFile(two, csv)],
         [MotionFile(one)],
     ]
-    digests = {identities.ingest(files, IngestParameters()).digest for files in told}
+    digests = {stage_keys.ingest(files, IngestParameters()).digest for files in inputs}
     assert len(digests | {alone.digest}) == 6

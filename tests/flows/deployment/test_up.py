@@ -22,7 +22,7 @@ from prefect.states import Cancelling, Failed, Pending, Running, Suspended
 
 from data_contracts.parameters import ConvertParameters, Runtime
 from data_contracts.presets import preset_and_overrides
-from data_contracts.store.digests import Identity
+from data_contracts.store.digests import StageKey
 from data_contracts.store.folders import open_stage
 from flows.deployment import automations, registration
 from flows.deployment.settings import PASSWORD_FILE, ROOT
@@ -60,7 +60,7 @@ def client(running):
 @pytest.fixture
 def train(client, settings, windows_folder, parameters) -> Callable[[int], UUID]:
     """Start `pretrain/cuda`, which would take hours, and return its flow run once it has written a checkpoint."""
-    with open_stage(settings.root, Identity("windows", "convert", ConvertParameters(window=9, stride=9), {})) as stage:
+    with open_stage(settings.root, StageKey("windows", "convert", ConvertParameters(window=9, stride=9), {})) as stage:
         if not stage.cached:
             shutil.copytree(windows_folder, stage.folder, dirs_exist_ok=True)
             stage.counts["windows"] = {"train": 40, "val": 20, "test": 0}

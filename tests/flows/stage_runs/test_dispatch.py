@@ -13,7 +13,7 @@ from prefect.client.orchestration import get_client
 
 from data_contracts.errors import InputError
 from data_contracts.sources import find_motion_files
-from data_contracts.store import identities
+from data_contracts.store import stage_keys
 from flows import stage_flows
 from flows.stage_runs import dispatch
 from flows.stages import Context
@@ -55,7 +55,7 @@ def test_what_a_worker_left_in_another_store_fails_the_pipeline_naming_both(
     runs, replaced = worker
     replaced |= {"store": str(tmp_path / "other"), "parent_run": None}
     other = parameters.model_copy(update={"pretrain": parameters.pretrain.model_copy(update={"seed": 7})})
-    wanted = identities.pretrain(Path(outcome["stages"]["convert"]["folder"]), other.pretrain)
+    wanted = stage_keys.pretrain(Path(outcome["stages"]["convert"]["folder"]), other.pretrain)
     with pytest.raises(RuntimeError) as failure:
         pipeline(parameters=other, store=str(store), train_on="cuda")
     assert runs == ["pretrain/cuda"]
@@ -74,7 +74,7 @@ def test_what_a_worker_leaves_in_the_store_is_taken_from_there(outcome, paramete
     assert runs == ["pretrain/cuda"]
     assert not result.cached
     assert result.seconds > 0
-    assert result.path == store / "runs" / identities.pretrain(Path(windows), pretraining).digest
+    assert result.path == store / "runs" / stage_keys.pretrain(Path(windows), pretraining).digest
 
 
 def test_a_worker_with_another_preset_refuses_the_stage_before_it_computes(outcome, parameters, store, worker):
@@ -101,7 +101,7 @@ def test_a_source_that_is_replaced_after_the_pipeline_began_fails_it(outcome, pa
 
     monkeypatch.setattr(dispatch, "find_stage", replace_and_find)
     context = Context(store, parameters, outcome["mlflow_run"])
-    expected = identities.ingest(find_motion_files(str(source), None), parameters.ingest).digest
+    expected = stage_keys.ingest(find_motion_files(str(source), None), parameters.ingest).digest
     with pytest.raises(
         InputError, match=f"ingest: the pipeline run expects digest {expected}, .* an input was changed"
     ):

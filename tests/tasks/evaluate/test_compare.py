@@ -12,7 +12,7 @@ from data_contracts.comparison import verdict
 from data_contracts.errors import InputError
 from data_contracts.parameters import EvaluateParameters, FinetuneParameters
 from data_contracts.report import METHODS, REPORT_FILE, SCORE_COLUMNS, MethodScores, Report, Resampling, write_errors
-from data_contracts.store.digests import Identity
+from data_contracts.store.digests import StageKey
 from data_contracts.store.folders import CHECKPOINT_FILE, open_stage
 from data_contracts.store.manifests import read_manifest, write_json
 from flows.terminal.comparing import comparison_tables
@@ -46,7 +46,7 @@ def write_report(store, checkpoint, errors, windows="w" * 16, flip=True):
     """Write the folder of an evaluate stage for a model with that checkpoint."""
     inputs = {"windows": windows, "checkpoint": checkpoint, "baselines": "b"}
     scores = MethodScores(**dict(estimates(errors, Resampling(resamples=100))), pck_curve=())
-    with open_stage(store, Identity("reports", "evaluate", EvaluateParameters(flip=flip), inputs)) as stage:
+    with open_stage(store, StageKey("reports", "evaluate", EvaluateParameters(flip=flip), inputs)) as stage:
         report = Report(
             split="test",
             windows=len(errors),
@@ -66,7 +66,7 @@ def write_report(store, checkpoint, errors, windows="w" * 16, flip=True):
 
 
 def write_run(store, name):
-    with open_stage(store, Identity("runs", "finetune", FinetuneParameters(), {"windows": name})) as stage:
+    with open_stage(store, StageKey("runs", "finetune", FinetuneParameters(), {"windows": name})) as stage:
         (stage.folder / CHECKPOINT_FILE).write_text(name)
     return stage.folder
 

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from mlflow import MlflowClient
 
 from data_contracts.parameters import SyntheticParameters
-from data_contracts.store.digests import Identity, file_digest
+from data_contracts.store.digests import StageKey, file_digest
 from data_contracts.store.folders import open_stage
 from data_contracts.store.manifests import read_manifest, write_manifest
 from data_contracts.store.sequence import SEQUENCE
@@ -71,19 +71,19 @@ class History:
 
     def artifacts(self, name: str) -> Path:
         """Return the folder of the artifacts of a run or LoggedModel."""
-        (found,) = (self.store / "mlartifacts").rglob(f"{name}/artifacts")
-        return found
+        (folder,) = (self.store / "mlartifacts").rglob(f"{name}/artifacts")
+        return folder
 
     def folder(self, kind: str, stage: str, inputs: dict[str, str], day: float, seed: int = 0) -> Path:
         """Create a finished folder with a file of weights, made on a day."""
-        with open_stage(self.store, Identity(kind, stage, SyntheticParameters(seed=seed), inputs)) as made:
-            (made.folder / "model.safetensors").write_text(f"{kind} {stage} {seed} {sorted(inputs.items())}")
-        manifest = read_manifest(made.folder)
+        with open_stage(self.store, StageKey(kind, stage, SyntheticParameters(seed=seed), inputs)) as result:
+            (result.folder / "model.safetensors").write_text(f"{kind} {stage} {seed} {sorted(inputs.items())}")
+        manifest = read_manifest(result.folder)
         del manifest["manifest_digest"]
         manifest["created"] = f"{FIRST_DAY + timedelta(days=day + self.clock_days, minutes=30):%Y-%m-%dT%H:%M:%SZ}"
         manifest[SEQUENCE] = milliseconds(day + 1 / 48)
-        write_manifest(made.folder, manifest)
-        return made.folder
+        write_manifest(result.folder, manifest)
+        return result.folder
 
     def stage(
         self, done: PipelineRun | None, kind: str, stage: str, inputs: dict[str, str], day: float, seed: int

@@ -8,7 +8,7 @@ from mlflow.exceptions import MlflowException
 
 from data_contracts.errors import InputError
 from data_contracts.store.digests import file_digest
-from data_contracts.store.locks import hold
+from data_contracts.store.locks import locked
 from data_contracts.store.manifests import MANIFEST
 from tasks.maintenance.gc import collect
 from tasks.tracking.names import BENCHMARK_TAG, MODEL_NAME, PROMOTION_TAG
@@ -80,11 +80,11 @@ def test_a_version_with_an_alias_is_kept_with_everything_it_comes_from_and_was_s
     history.crown(runs[0])
     history.crown(runs[2], "previous")
     collect(history.store, 1, dry_run=False)
-    for run, kept in zip(runs, (True, False, True, False, True), strict=True):
-        assert (run.version in history.versions()) == (run.model in history.model_ids()) == kept
+    for run, is_kept in zip(runs, (True, False, True, False, True), strict=True):
+        assert (run.version in history.versions()) == (run.model in history.model_ids()) == is_kept
         for stage in ("convert", "pretrain", "finetune", "baselines", "evaluate"):
-            assert (run.folders[stage] / MANIFEST).is_file() == kept, stage
-            assert (run.runs[stage] in history.run_ids()) == kept, stage
+            assert (run.folders[stage] / MANIFEST).is_file() == is_kept, stage
+            assert (run.runs[stage] in history.run_ids()) == is_kept, stage
         assert (run.folders["ingest"] / MANIFEST).is_file()
 
 
@@ -129,8 +129,8 @@ def test_a_store_with_fewer_pipeline_runs_keeps_everything(history):
 def test_a_decision_about_a_kept_version_is_kept(history):
     runs = [history.pipeline() for _ in range(4)]
     about = [
-        history.run("promote", "", {}, 0.5, **{PROMOTION_TAG: f"{challenger.version}-{rival}"})
-        for challenger, rival in ((runs[0], "baselines"), (runs[1], runs[0].version), (runs[3], "baselines"))
+        history.run("promote", "", {}, 0.5, **{PROMOTION_TAG: f"{challenger.version}-{other}"})
+        for challenger, other in ((runs[0], "baselines"), (runs[1], runs[0].version), (runs[3], "baselines"))
     ]
     collect(history.store, 1, dry_run=False)
     assert [run in history.run_ids() for run in about] == [False, False, True]
@@ -226,7 +226,7 @@ def test_everything_that_a_running_pipeline_may_use_is_kept(history):
     other = history.folder("clips", "ingest", {"source": "6" * 64}, 0)
     begun = history.run("pipeline", "f" * 16, {"source": history.source}, 5, "RUNNING")
     (history.store / "pipelines").mkdir(exist_ok=True)
-    with hold(history.store / "pipelines" / f".{begun}.lock", "a pipeline"):
+    with locked(history.store / "pipelines" / f".{begun}.lock", "a pipeline"):
         collect(history.store, 1, dry_run=False)
         assert not any(map(removed, runs))
         assert history.versions() == {run.version for run in runs}  # it may register their weights again
@@ -240,7 +240,7 @@ def test_a_running_lift_keeps_the_model_it_reads(history):
     weights = file_digest(runs[0].folders["finetune"] / "model.safetensors")
     history.run("lift", "e" * 16, {"checkpoint": weights}, 0.5, "RUNNING")
     (history.store / "motions").mkdir(exist_ok=True)
-    with hold(history.store / "motions" / f".{'e' * 16}.lock", "a lift"):
+    with locked(history.store / "motions" / f".{'e' * 16}.lock", "a lift"):
         collect(history.store, 1, dry_run=False)
     assert runs[0].folders["finetune"].is_dir()
     assert removed(runs[1])
@@ -248,7 +248,7 @@ def test_a_running_lift_keeps_the_model_it_reads(history):
 
 def test_no_folder_is_removed_while_the_inputs_of_a_running_stage_are_unknown(history):
     runs = [history.pipeline() for _ in range(3)]
-    with hold(history.store / "runs" / f".{'e' * 16}.lock", "a stage"):
+    with locked(history.store / "runs" / f".{'e' * 16}.lock", "a stage"):
         assert collect(history.store, 1, dry_run=False)["unknown_work"]
         assert not any(map(removed, runs))
         assert json.loads((runs[0].folders["pretrain"] / MANIFEST).read_text())

@@ -18,9 +18,9 @@ from mlflow import MlflowClient
 import tasks.maintenance.gc
 from data_contracts.errors import InputError
 from data_contracts.parameters import SyntheticParameters
-from data_contracts.store.digests import Identity
+from data_contracts.store.digests import StageKey
 from data_contracts.store.folders import open_stage
-from data_contracts.store.locks import hold, holder
+from data_contracts.store.locks import lock_owner, locked
 from data_contracts.store.manifests import MANIFEST, read_manifest
 from tasks.maintenance.files import hide
 from tasks.maintenance.gc import collect
@@ -28,8 +28,8 @@ from tests.tasks.maintenance.history import files_below
 
 CODE = "import sys, json; from pathlib import Path; from tasks.maintenance.gc import collect\n"
 CODE += "print(json.dumps(collect(Path(sys.argv[1]), int(sys.argv[2]), dry_run=len(sys.argv) > 3)))"
-WORKER = "import sys, time; from pathlib import Path; from data_contracts.store.locks import hold\n"
-WORKER += "with hold(Path(sys.argv[1]), 'x'): print('held', flush=True); time.sleep(600)"
+WORKER = "import sys, time; from pathlib import Path; from data_contracts.store.locks import locked\n"
+WORKER += "with locked(Path(sys.argv[1]), 'x'): print('held', flush=True); time.sleep(600)"
 PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 24, 1, 2
 
 
@@ -184,7 +184,7 @@ def test_the_lock_of_a_dead_process_is_removed_and_that_of_a_living_one_is_kept(
     processes[1].wait()
     outcome = collect(history.store, 1, every_partial=True, dry_run=False)
     assert outcome["unknown_work"]
-    assert f"process {processes[0].pid} " in holder(living)
+    assert f"process {processes[0].pid} " in lock_owner(living)
     assert not list(dead.parent.glob(f"{dead.name}*"))
     assert [folder.exists() for folder in partials] == [True, False]
     processes[0].kill()
@@ -192,16 +192,16 @@ def test_the_lock_of_a_dead_process_is_removed_and_that_of_a_living_one_is_kept(
 
 
 def test_a_folder_whose_lock_is_held_is_not_hidden(tmp_path):
-    with open_stage(tmp_path, Identity("clips", "ingest", SyntheticParameters(), {})) as stage:
+    with open_stage(tmp_path, StageKey("clips", "ingest", SyntheticParameters(), {})) as stage:
         pass
     lock = stage.folder.with_name(f".{stage.digest}.lock")
-    with hold(lock, "x"):
+    with locked(lock, "x"):
         assert hide(stage.folder) is None
         assert stage.folder.is_dir()
     assert hide(stage.folder).is_dir()
     assert not stage.folder.exists()
     assert not lock.exists()
-    with open_stage(tmp_path, Identity("clips", "ingest", SyntheticParameters(), {})) as again:
+    with open_stage(tmp_path, StageKey("clips", "ingest", SyntheticParameters(), {})) as again:
         assert not again.cached
 
 

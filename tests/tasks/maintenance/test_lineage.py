@@ -1,4 +1,4 @@
-"""Lineage is told by digests, from manifests and, where the store lost a folder, MLflow; what is not known says why."""
+"""Lineage by digests, from manifests and from MLflow for deleted folders; every unknown link has its reason."""
 
 import shutil
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from data_contracts.errors import InputError
 from data_contracts.parameters import ConvertParameters, FinetuneParameters, IngestParameters, PretrainParameters
 from data_contracts.report import StageResult
 from data_contracts.sources import MotionFile
-from data_contracts.store import identities
+from data_contracts.store import stage_keys
 from data_contracts.store.code_version import code_version, describe_code
 from data_contracts.store.digests import file_digest
 from data_contracts.store.folders import CHECKPOINT_FILE
@@ -25,8 +25,8 @@ from tasks.tracking.runs import connect, find_runs
 VERSION = f"models:/{MODEL_NAME}/1"
 
 
-class Night(NamedTuple):
-    """What every stage left, in a store."""
+class Chain(NamedTuple):
+    """Results of the stages of a pipeline in a store."""
 
     clips: StageResult
     windows: StageResult
@@ -35,8 +35,8 @@ class Night(NamedTuple):
 
 
 @pytest.fixture
-def night(empty_store, tmp_path) -> Night:
-    """A chain of stages that leave next to nothing, and its version."""
+def results(empty_store, tmp_path) -> Chain:
+    """Write small results of all stages, and register their version."""
     (tmp_path / "motion.npy").write_bytes(b"motion")
 
     def ingested(stage, tracked):
@@ -54,57 +54,62 @@ def night(empty_store, tmp_path) -> Night:
         stage.counts |= {"epochs": 2}
         stage.statistics |= {"best_epoch": 1, "val_mpjpe_mm": 50.0}
 
-    def run(identity, work):
-        return run_stage(empty_store, identity, None, work)
+    def run(key, work):
+        return run_stage(empty_store, key, None, work)
 
-    clips = run(identities.ingest([MotionFile(tmp_path / "motion.npy")], IngestParameters()), ingested)
-    windows = run(identities.convert(clips.path, ConvertParameters()), converted)
-    pretrained = run(identities.pretrain(windows.path, PretrainParameters()), trained)
+    clips = run(stage_keys.ingest([MotionFile(tmp_path / "motion.npy")], IngestParameters()), ingested)
+    windows = run(stage_keys.convert(clips.path, ConvertParameters()), converted)
+    pretrained = run(stage_keys.pretrain(windows.path, PretrainParameters()), trained)
     checkpoint = pretrained.path / CHECKPOINT_FILE
-    tuned = run(identities.finetune(windows.path, checkpoint, FinetuneParameters()), trained)
+    tuned = run(stage_keys.finetune(windows.path, checkpoint, FinetuneParameters()), trained)
     client = connect(empty_store)
     client.create_registered_model(MODEL_NAME)
     weights = tuned.path / CHECKPOINT_FILE
     client.create_model_version(MODEL_NAME, weights.as_uri(), tags={CHECKPOINT_TAG: file_digest(weights)})
     client.set_registered_model_alias(MODEL_NAME, "champion", "1")
-    return Night(clips, windows, pretrained, tuned)
+    return Chain(clips, windows, pretrained, tuned)
 
 
 STAGES = ["version", "finetune", "pretrain", "convert", "ingest"]
 
 
 def stages(link):
-    """Of the first way back."""
+    """Return the stages along the first link of each step."""
     return [link.stage, *(stages(link.links[0]) if link.links else [])]
 
 
-def test_a_version_leads_back_to_the_file_that_was_given(night, empty_store, tmp_path):
+def test_the_chain_of_a_version_ends_at_the_input_file(results, empty_store, tmp_path):
     chain = trace(empty_store, f"models:/{MODEL_NAME}@champion").chain
     assert stages(chain) == [*STAGES, None]
     source = chain.find("ingest").links[0]
     assert source.digest == file_digest(tmp_path / "motion.npy")
-    assert source.about == "motion.npy: a file that was given"
-    assert chain.find("convert").stage_digest == night.windows.digest
-    (run,) = find_runs(connect(empty_store), night.tuned.digest)
+    assert source.about == "motion.npy: an input file"
+    assert chain.find("convert").stage_digest == results.windows.digest
+    (run,) = find_runs(connect(empty_store), results.tuned.digest)
     assert chain.find("finetune").mlflow_run == run.info.run_id
 
 
-def test_what_came_of_clips_of_windows_and_of_the_file_itself(night, empty_store, tmp_path):
-    for reference in (str(tmp_path / "motion.npy"), night.clips.digest, night.windows.digest[:8], night.windows.folder):
+def test_the_results_made_from_clips_windows_and_a_file_are_listed(results, empty_store, tmp_path):
+    for reference in (
+        str(tmp_path / "motion.npy"),
+        results.clips.digest,
+        results.windows.digest[:8],
+        results.windows.folder,
+    ):
         made = [link.stage for link in trace(empty_store, reference).came_of_it]
         assert made[-3:] == ["pretrain", "finetune", "version"]
-    assert trace(empty_store, night.tuned.digest).came_of_it[0].about.startswith(VERSION)
+    assert trace(empty_store, results.tuned.digest).came_of_it[0].about.startswith(VERSION)
 
 
-def test_mlflow_knows_what_the_store_has_lost(night, empty_store):
-    for lost in night:
+def test_mlflow_has_the_lineage_of_deleted_folders(results, empty_store):
+    for lost in results:
         shutil.rmtree(lost.folder)
     assert stages(trace(empty_store, VERSION).chain) == [*STAGES, None]
-    assert [link.stage for link in trace(empty_store, night.clips.digest).came_of_it] == [*STAGES[3:0:-1], "version"]
+    assert [link.stage for link in trace(empty_store, results.clips.digest).came_of_it] == [*STAGES[3:0:-1], "version"]
 
 
-def test_an_mlflow_that_cannot_be_asked_is_not_one_that_knows_nothing(night, empty_store, monkeypatch):
-    shutil.rmtree(night.clips.folder)
+def test_an_error_of_mlflow_is_reported_and_not_taken_for_a_missing_record(results, empty_store, monkeypatch):
+    shutil.rmtree(results.clips.folder)
 
     def locked(*arguments, **options):
         raise MlflowException("database is locked")
@@ -112,38 +117,40 @@ def test_an_mlflow_that_cannot_be_asked_is_not_one_that_knows_nothing(night, emp
     monkeypatch.setattr(MlflowClient, "search_runs", locked)
     lineage = trace(empty_store, VERSION)
     (clips,) = lineage.chain.find("convert").links
-    assert "could not be asked: MLflow: database is locked" in clips.unknown
-    assert "could not be asked: MLflow: database is locked" in list(lineage_lines(lineage))
-    with pytest.raises(InputError, match="could not be asked: MLflow: database is locked"):
-        trace(empty_store, night.clips.digest)
+    assert "not all sources could be read: MLflow: database is locked" in clips.unknown
+    assert any("MLflow: database is locked" in line for line in list(lineage_lines(lineage))[1:])
+    with pytest.raises(InputError, match="not all sources could be read: MLflow: database is locked"):
+        trace(empty_store, results.clips.digest)
 
 
-def test_weights_that_nothing_here_left_say_so(night, empty_store):
+def test_weights_without_a_record_are_reported_as_unknown(results, empty_store):
     connect(empty_store).set_model_version_tag(MODEL_NAME, "1", CHECKPOINT_TAG, "ab" * 32)
     (weights,) = trace(empty_store, VERSION).chain.links
-    assert weights.unknown == f"no finished stage of that digest or path in {empty_store}, and no run of it in MLflow"
-    damaged = empty_store / "runs" / night.tuned.digest / "manifest.json"
+    assert (
+        weights.unknown == f"no finished stage with this digest or path in {empty_store}, and no run with it in MLflow"
+    )
+    damaged = empty_store / "runs" / results.tuned.digest / "manifest.json"
     damaged.write_text("{}")
     (weights,) = trace(empty_store, VERSION).chain.links
-    assert night.tuned.digest in weights.unknown
+    assert results.tuned.digest in weights.unknown
 
 
-def test_names_that_are_none_are_refused(night, empty_store):
+def test_unknown_references_are_refused(results, empty_store):
     for name in ("models:/pose-uplift@nobody", "models:/pose-uplift/7", "models:/another/1", "0123456789abcdef"):
         with pytest.raises(InputError, match=name):
             trace(empty_store, name)
 
 
-def test_manifest_and_run_name_the_code(night, empty_store):
-    code = read_manifest(night.tuned.path)["code"]
+def test_manifest_and_run_have_the_code_version(results, empty_store):
+    code = read_manifest(results.tuned.path)["code"]
     assert code == {**code_version(), "resumed": False}
-    (run,) = find_runs(connect(empty_store), night.tuned.digest)
+    (run,) = find_runs(connect(empty_store), results.tuned.digest)
     assert run.data.tags.get("mlflow.source.git.commit") == code["commit"]
 
 
-def test_code_is_described_as_far_as_it_is_known():
+def test_the_description_of_the_code_covers_changes_and_missing_versions():
     known = {"commit": "0123456789abcdef", "dirty": False}
     assert describe_code(known) == "code 0123456789"
-    assert describe_code({**known, "dirty": True}) == "code 0123456789 with changes that are in no commit"
+    assert describe_code({**known, "dirty": True}) == "code 0123456789 with uncommitted changes"
     assert describe_code({"commit": None, "dirty": None, "why": "no clone"}) == "code not known (no clone)"
     assert describe_code({}) == "code not recorded (by an earlier version)"

@@ -1,4 +1,4 @@
-"""Status of a store: its contents, how fast the command answers, and what it reports if a server does not answer."""
+"""Status of a store: its contents, how fast the command answers, and its report if a server does not answer."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from threading import Thread
 import pytest
 from rich.console import Console
 
-from data_contracts.store.locks import hold
+from data_contracts.store.locks import locked
 from flows.terminal.status_tables import status_lines
 from tasks.maintenance.status import read_status
 from tasks.tracking.names import BENCHMARK_TAG, MODEL_NAME, VERSION_TAG, owner_lock
@@ -76,9 +76,9 @@ def test_running_runs_are_listed_with_their_process_and_dead_ones_without(histor
     training = history.run("pretrain", "c" * 16, {}, 4, "RUNNING")
     (history.store / "pipelines").mkdir(exist_ok=True)
     with (
-        hold(owner_lock(history.store, living), "a pipeline"),
-        hold(history.store / "runs" / f".{'c' * 16}.lock", "pretrain"),
-        hold(history.store / ".promotion.lock", "a promotion"),
+        locked(owner_lock(history.store, living), "a pipeline"),
+        locked(history.store / "runs" / f".{'c' * 16}.lock", "pretrain"),
+        locked(history.store / ".promotion.lock", "a promotion"),
     ):
         status = read_status(history.store)
     owners = {run.run_id: run.lock_owner for run in status.running}
@@ -222,7 +222,7 @@ def test_a_server_and_its_database_give_the_same_status(history, server, monkeyp
     own = read_status(history.store, 2)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")  # the machine may be busy
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
-    asked = read_status(history.store, 2)
-    assert asked.pipeline_runs == own.pipeline_runs
-    assert asked.versions == own.versions
-    assert len(asked.pipeline_runs) == 2
+    from_server = read_status(history.store, 2)
+    assert from_server.pipeline_runs == own.pipeline_runs
+    assert from_server.versions == own.versions
+    assert len(from_server.pipeline_runs) == 2

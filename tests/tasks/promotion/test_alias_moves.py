@@ -31,7 +31,7 @@ from pathlib import Path
 from mlflow import MlflowClient
 from data_contracts.parameters import PromoteParameters
 from tasks.promotion.promote import decide
-from tasks.promotion.comparison import Contenders
+from tasks.promotion.comparison import Comparison
 from tasks.promotion.rollback import swap_back
 from tasks.promotion.rules import Check, Verdict
 
@@ -52,11 +52,11 @@ for store, command, writes in json.loads(sys.argv[1]):
     for name in ("set_registered_model_tag", "set_registered_model_alias", "delete_registered_model_tag"):
         setattr(MlflowClient, name, killed_at(getattr(MlflowClient, name), left))
     if command == "rollback":
-        swap_back.fn(Path(store), "it trembles", "somebody")
+        swap_back.fn(Path(store), "jitter", "somebody")
     else:
         third, second = (f"models:/pose-uplift/{number}" for number in (3, 2))
         verdict = Verdict((Check("better", True, "better by 4 mm"),), None)
-        decide.fn(Path(store), Contenders(third, second, second), verdict, PromoteParameters())
+        decide.fn(Path(store), Comparison(third, second, second), verdict, PromoteParameters())
     os._exit(0)
 """
 
@@ -74,11 +74,11 @@ def add_versions(store: Path, **aliases: str) -> MlflowClient:
 
 
 @pytest.fixture(scope="module")
-def killed(_mlflow_database, tmp_path_factory) -> dict[tuple[str, str], Path]:
+def killed(mlflow_database, tmp_path_factory) -> dict[tuple[str, str], Path]:
     """Stores by command and write: champion 2, previous 1, challenger 3, and then the killed command."""
     stores = {case: tmp_path_factory.mktemp("killed") for case in CASES}
     for store in stores.values():
-        shutil.copy(_mlflow_database, store)
+        shutil.copy(mlflow_database, store)
         add_versions(store, champion="2", previous="1", challenger="3")
     cases = json.dumps([(str(store), command, KILLED_BEFORE[write]) for (command, write), store in stores.items()])
     # MLflow writes the URI of the last store into the environment.
@@ -89,12 +89,14 @@ def killed(_mlflow_database, tmp_path_factory) -> dict[tuple[str, str], Path]:
 
 
 def aliases(client: MlflowClient) -> tuple[str | None, str | None]:
-    """Return champion and previous as MLflow has them."""
-    found = client.get_registered_model(MODEL_NAME).aliases
-    return tuple(None if found.get(alias) is None else str(found[alias]) for alias in ("champion", "previous"))
+    """Return champion and previous as MLflow stores them."""
+    set_aliases = client.get_registered_model(MODEL_NAME).aliases
+    return tuple(
+        None if set_aliases.get(alias) is None else str(set_aliases[alias]) for alias in ("champion", "previous")
+    )
 
 
-def seen(client: MlflowClient) -> tuple[str, str]:
+def read_aliases(client: MlflowClient) -> tuple[str, str]:
     """Return champion and previous as every stage reads them."""
     versions = aliased_versions(client)
     return str(versions["champion"].version), str(versions["previous"].version)
@@ -102,8 +104,8 @@ def seen(client: MlflowClient) -> tuple[str, str]:
 
 def promote_again(store: Path) -> Decision:
     parameters = PromoteParameters()
-    contenders = choose(store, 3, "test", parameters)
-    return decide.fn(store, contenders, refused(str(contenders.refusal)), parameters)
+    comparison = choose(store, 3, "test", parameters)
+    return decide.fn(store, comparison, refused(str(comparison.refusal)), parameters)
 
 
 def interrupt_promotion(client: MlflowClient) -> None:
@@ -118,9 +120,9 @@ def interrupt_promotion(client: MlflowClient) -> None:
 def test_a_killed_rollback_is_completed_by_the_same_command(killed, write):
     store = killed["rollback", write]
     client = connect(store)
-    assert seen(client) == (("2", "1") if write == "the move" else ("1", "2"))
-    said = swap_back.fn(store, "it trembles", "somebody")
-    assert (said["from"], said["to"]) == (2, 1)
+    assert read_aliases(client) == (("2", "1") if write == "the move" else ("1", "2"))
+    result = swap_back.fn(store, "jitter", "somebody")
+    assert (result["from"], result["to"]) == (2, 1)
     assert aliases(client) == ("1", "2")
     assert MOVE_TAG not in client.get_registered_model(MODEL_NAME).tags
 
@@ -129,7 +131,7 @@ def test_a_killed_rollback_is_completed_by_the_same_command(killed, write):
 def test_a_killed_promotion_is_completed_with_its_own_decision(killed, write):
     store = killed["promotion", write]
     client = connect(store)
-    assert seen(client) == ("3", "2")
+    assert read_aliases(client) == ("3", "2")
     decision = promote_again(store)
     assert decision.promoted
     assert (decision.version, decision.champion) == (3, 2)
@@ -142,22 +144,22 @@ def test_a_killed_promotion_is_completed_with_its_own_decision(killed, write):
 
 def test_a_promotion_killed_before_its_move_has_moved_nothing(killed):
     client = connect(killed["promotion", "the move"])
-    assert seen(client) == aliases(client) == ("2", "1")
+    assert read_aliases(client) == aliases(client) == ("2", "1")
 
 
 def test_a_rollback_after_a_killed_promotion_returns_to_the_champion_before(empty_store):
     client = add_versions(empty_store, champion="2", previous="1")
     interrupt_promotion(client)
-    said = swap_back.fn(empty_store, "it trembles", "somebody")
-    assert (said["from"], said["to"]) == (3, 2)
+    result = swap_back.fn(empty_store, "jitter", "somebody")
+    assert (result["from"], result["to"]) == (3, 2)
     assert aliases(client) == ("2", "3")
 
 
 def test_a_promotion_after_a_killed_one_keeps_its_champion_as_previous(empty_store):
     client = add_versions(empty_store, champion="2", previous="1", challenger="1")
     interrupt_promotion(client)
-    contenders = choose(empty_store, None, "test", PromoteParameters())
-    decide.fn(empty_store, contenders, Verdict((Check("better", True, "better"),), None), PromoteParameters())
+    comparison = choose(empty_store, None, "test", PromoteParameters())
+    decide.fn(empty_store, comparison, Verdict((Check("better", True, "better"),), None), PromoteParameters())
     assert aliases(client) == ("1", "3")
 
 
@@ -167,30 +169,30 @@ def test_an_alias_that_a_person_sets_after_a_killed_move_is_kept(empty_store):
     client.set_registered_model_alias(MODEL_NAME, "champion", "1")
     assert str(aliased_versions(client)["champion"].version) == "1"
     with pytest.raises(InputError, match="@previous: there is nothing to roll back to"):
-        swap_back.fn(empty_store, "it trembles", "somebody")
+        swap_back.fn(empty_store, "jitter", "somebody")
     assert aliases(client) == ("1", None)
     assert MOVE_TAG not in client.get_registered_model(MODEL_NAME).tags
 
 
 def test_equal_aliases_after_a_rollback_of_an_older_release_are_repaired(empty_store):
     client = add_versions(empty_store, champion="1", previous="1")
-    said = {"name": MODEL_NAME, "from": 2, "to": 1, "who": "somebody", "reason": "it trembles"}
+    result = {"name": MODEL_NAME, "from": 2, "to": 1, "who": "somebody", "reason": "jitter"}
     for version in ("1", "2"):
-        client.set_model_version_tag(MODEL_NAME, version, "rollback.2026-11-01T00:00:00Z", json.dumps(said))
-    assert swap_back.fn(empty_store, "again", "somebody") == said
+        client.set_model_version_tag(MODEL_NAME, version, "rollback.2026-11-01T00:00:00Z", json.dumps(result))
+    assert swap_back.fn(empty_store, "again", "somebody") == result
     assert aliases(client) == ("1", "2")
     assert swap_back.fn(empty_store, "better after all", "somebody")["to"] == 2
 
 
 def test_equal_aliases_after_a_promotion_of_an_older_release_are_repaired(empty_store):
     client = add_versions(empty_store, champion="2", previous="2")
-    kept = {"at": "2026-11-01T00:00:00+00:00", "version": 2, "champion": 1, "promoted": True}
-    client.set_model_version_tag(MODEL_NAME, "2", "promotion.2-1", json.dumps(kept))
-    assert swap_back.fn(empty_store, "it trembles", "somebody")["to"] == 1
+    tag = {"at": "2026-11-01T00:00:00+00:00", "version": 2, "champion": 1, "promoted": True}
+    client.set_model_version_tag(MODEL_NAME, "2", "promotion.2-1", json.dumps(tag))
+    assert swap_back.fn(empty_store, "jitter", "somebody")["to"] == 1
     assert aliases(client) == ("1", "2")
 
 
-def test_equal_aliases_without_a_record_are_named(empty_store):
+def test_equal_aliases_without_a_record_are_an_error(empty_store):
     add_versions(empty_store, champion="2", previous="2")
     with pytest.raises(InputError, match="@champion and @previous are both version 2"):
-        swap_back.fn(empty_store, "it trembles", "somebody")
+        swap_back.fn(empty_store, "jitter", "somebody")

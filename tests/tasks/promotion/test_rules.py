@@ -7,7 +7,7 @@ from data_contracts.report import JOINT_COLUMNS, SCORE_COLUMNS, WEIGHT_COLUMNS
 from model.scoring.intervals import difference
 from tasks.promotion.rules import judge, judge_first
 
-ASKED = PromoteParameters()
+DEFAULTS = PromoteParameters()
 
 
 def errors(offset=0.0, people=8, clips=6, per_clip=10, by_person=None, **columns):
@@ -36,45 +36,45 @@ def failed(verdict):
     return [check.name for check in verdict.checks if not check.passed]
 
 
-def test_a_better_challenger_is_promoted_a_worse_or_equal_one_is_not():
-    better = judge(pairs(errors(-3)), [(50, 50)], ASKED)
+def test_a_better_challenger_is_promoted_and_a_worse_or_equal_one_is_not():
+    better = judge(pairs(errors(-3)), [(50, 50)], DEFAULTS)
     assert better.promoted
     assert "better than the champion: -3.00 mm, 93% interval [-3.00, -3.00] over 8 people" in better.reason
-    assert failed(judge(pairs(errors()), [(50, 50)], ASKED)) == ["better than the champion"]
-    worse = judge(pairs(errors(3)), [(50, 50)], ASKED)
+    assert failed(judge(pairs(errors()), [(50, 50)], DEFAULTS)) == ["better than the champion"]
+    worse = judge(pairs(errors(3)), [(50, 50)], DEFAULTS)
     assert failed(worse) == ["better than the champion"]
     assert worse.reason.startswith("worse than the champion: +3.00 mm")
 
 
-def test_a_difference_that_a_few_people_make_is_not_certain():
+def test_a_gain_of_few_subjects_is_not_certain():
     few_gain = judge(pairs(errors(by_person=[-30, 3, 2, 1, 2, 3, 1, 2])), [], PromoteParameters(max_regression_mm=9))
     assert few_gain.differences.mpjpe_mm.value < -1
     assert failed(few_gain) == ["better than the champion"]
 
 
-def test_more_is_asked_for_where_few_people_were_tested():
-    assert not judge(pairs(errors(people=2, by_person=[-1, -3]), errors(people=2)), [], ASKED).promoted
-    assert judge(pairs(errors(people=2, by_person=[-3, -3.1]), errors(people=2)), [], ASKED).promoted
-    assert not judge(pairs(errors(-4, people=1), errors(people=1)), [], ASKED).promoted
-    alone = judge(pairs(errors(-6, people=1), errors(people=1)), [], ASKED)
+def test_a_larger_gain_is_required_with_few_test_subjects():
+    assert not judge(pairs(errors(people=2, by_person=[-1, -3]), errors(people=2)), [], DEFAULTS).promoted
+    assert judge(pairs(errors(people=2, by_person=[-3, -3.1]), errors(people=2)), [], DEFAULTS).promoted
+    assert not judge(pairs(errors(-4, people=1), errors(people=1)), [], DEFAULTS).promoted
+    alone = judge(pairs(errors(-6, people=1), errors(people=1)), [], DEFAULTS)
     assert alone.promoted
     assert "over 6 clips; a gain of 5 mm is required with a single subject" in alone.reason
 
 
-def test_of_a_single_clip_nothing_is_certain():
+def test_a_single_clip_gives_no_certain_result():
     of_one = {"people": 1, "clips": 1}
-    alone = judge(pairs(errors(-30, **of_one), errors(**of_one)), [], ASKED)
+    alone = judge(pairs(errors(-30, **of_one), errors(**of_one)), [], DEFAULTS)
     assert failed(alone) == ["better than the champion"]
     assert "-30.00 mm, without an interval over 1 clips" in alone.reason
-    assert not judge_first({"mlp": pairs(errors(-30, **of_one), errors(**of_one))}, ASKED).promoted
+    assert not judge_first({"mlp": pairs(errors(-30, **of_one), errors(**of_one))}, DEFAULTS).promoted
 
 
-def test_nobody_may_pay_for_a_better_mean():
-    one_loses = judge(pairs(errors(by_person=[-6, -6, -6, -6, -6, -6, -6, 12])), [], ASKED)
+def test_a_better_mean_does_not_excuse_a_worse_subject_or_joint():
+    one_loses = judge(pairs(errors(by_person=[-6, -6, -6, -6, -6, -6, -6, 12])), [], DEFAULTS)
     assert failed(one_loses) == ["better than the champion", "no subject worse"]
     assert "7 +12.0 mm" in one_loses.reason
     hand = errors(-3, left_wrist_mm=100.0)
-    assert failed(judge(pairs(hand, errors(left_wrist_mm=90.0)), [], ASKED)) == ["no joint worse"]
+    assert failed(judge(pairs(hand, errors(left_wrist_mm=90.0)), [], DEFAULTS)) == ["no joint worse"]
 
 
 def test_a_loss_that_may_be_chance_does_not_refuse_a_certain_gain():
@@ -84,25 +84,25 @@ def test_a_loss_that_may_be_chance_does_not_refuse_a_certain_gain():
     of_clips = np.repeat([-20.0, 30.0, -5.0, 25.0, 10.0, 2.0], 10)  # mean loss 7 mm
     first = better["group"] == "0"
     subject = better["mpjpe_mm"].where(~first, champion["mpjpe_mm"] + np.pad(of_clips, (0, len(first) - 60)))
-    verdict = judge(pairs(better.assign(left_wrist_mm=wrist, mpjpe_mm=subject)), [], ASKED)
+    verdict = judge(pairs(better.assign(left_wrist_mm=wrist, mpjpe_mm=subject)), [], DEFAULTS)
     assert verdict.differences.per_joint_mm["left_wrist"].value > 5
     assert verdict.differences.per_group_mm["0"].value > 5
     assert verdict.promoted
 
 
-def test_a_part_of_a_single_clip_refuses_nothing():
+def test_an_action_of_a_single_clip_refuses_nothing():
     table = errors(-5)
     lost = table["clip_id"] == 0
     alone = table.assign(action=table["action"].where(~lost, "cartwheel"))
     alone["mpjpe_mm"] += np.where(lost, 30, 0)
-    verdict = judge(pairs(alone, errors().assign(action=alone["action"])), [], ASKED)
+    verdict = judge(pairs(alone, errors().assign(action=alone["action"])), [], DEFAULTS)
     assert verdict.differences.per_action_mm["cartwheel"].value == pytest.approx(25)
     assert verdict.promoted
 
 
 @pytest.mark.parametrize(("points", "passed"), [(-0.001, True), (-0.4, True), (-0.6, False)])
 def test_a_small_certain_loss_of_pck_is_tolerated(points, passed):
-    assert judge(pairs(errors(-5, pck_150=0.9 + points / 100)), [], ASKED).promoted is passed
+    assert judge(pairs(errors(-5, pck_150=0.9 + points / 100)), [], DEFAULTS).promoted is passed
 
 
 def test_a_subject_with_most_clips_does_not_make_an_interval_narrow():
@@ -110,28 +110,28 @@ def test_a_subject_with_most_clips_does_not_make_an_interval_narrow():
     table, champion = errors(people=5), errors(people=5)
     table["mpjpe_mm"] += np.where(table["group"] == "0", -4, 1)
     weights = {"weight": np.where(table["group"] == "0", 400.0, 9.0)}
-    verdict = judge(pairs(table.assign(**weights), champion.assign(**weights)), [], ASKED)
+    verdict = judge(pairs(table.assign(**weights), champion.assign(**weights)), [], DEFAULTS)
     assert verdict.differences.mpjpe_mm.value < -3
     assert "better than the champion" in failed(verdict)
 
 
 def test_fewer_right_joints_and_a_loss_under_noise_are_refused():
-    assert failed(judge(pairs(errors(-3, pck_150=0.89)), [(50, 50)], ASKED)) == ["no fewer joints right"]
-    noisy = judge(pairs(errors(-3)), [(48, 50), (56, 50)], ASKED)
+    assert failed(judge(pairs(errors(-3, pck_150=0.89)), [(50, 50)], DEFAULTS)) == ["no fewer joints right"]
+    noisy = judge(pairs(errors(-3)), [(48, 50), (56, 50)], DEFAULTS)
     assert failed(noisy) == ["no worse in noise"]
     assert "under detector noise 56.0 mm, champion 50.0 mm: +6.0 mm; the limit is +5.0 mm" in noisy.reason
 
 
-def test_the_first_has_to_beat_every_baseline():
-    first = judge_first({"linear": pairs(errors(), errors(20)), "mlp": pairs(errors(), errors(2))}, ASKED)
+def test_the_first_version_must_beat_every_baseline():
+    first = judge_first({"linear": pairs(errors(), errors(20)), "mlp": pairs(errors(), errors(2))}, DEFAULTS)
     assert first.promoted
     assert first.reason.startswith("better than baseline mlp: -2.00 mm")
-    beaten = judge_first({"linear": pairs(errors(5), errors(20)), "mlp": pairs(errors(5), errors(2))}, ASKED)
+    beaten = judge_first({"linear": pairs(errors(5), errors(20)), "mlp": pairs(errors(5), errors(2))}, DEFAULTS)
     assert failed(beaten) == ["better than baseline mlp"]
     assert beaten.differences.mpjpe_mm.value == pytest.approx(3)
 
 
-def test_that_noise_was_not_compared_is_said():
-    (check,) = (check for check in judge(pairs(errors(-3)), [], ASKED).checks if check.name == "no worse in noise")
+def test_the_verdict_reports_that_noise_was_not_compared():
+    (check,) = (check for check in judge(pairs(errors(-3)), [], DEFAULTS).checks if check.name == "no worse in noise")
     assert check.passed
-    assert "were not compared" in check.said
+    assert "were not compared" in check.result

@@ -1,4 +1,4 @@
-"""Whom a version learned from is told through every run that led to its weights; what nobody knows is said."""
+"""Training subjects of a version are traced through every run that led to its weights; unknown inputs are reported."""
 
 import shutil
 from pathlib import Path
@@ -10,18 +10,23 @@ from mlflow.entities.model_registry import ModelVersion
 from data_contracts.parameters import ConvertParameters, FinetuneParameters, IngestParameters, PretrainParameters
 from data_contracts.report import StageResult
 from data_contracts.sources import MotionFile
-from data_contracts.store import identities
+from data_contracts.store import stage_keys
 from data_contracts.store.digests import file_digest
 from data_contracts.store.folders import CHECKPOINT_FILE
-from tasks.promotion.training_subjects import LEARNED_FILE, Learned, learned_from, write_learned
+from tasks.promotion.training_subjects import (
+    TRAINING_SUBJECTS_FILE,
+    TrainingSubjects,
+    read_training_subjects,
+    write_training_subjects,
+)
 from tasks.stage_runs.tracked_stage import run_stage
 from tasks.synthetic.motion import PICKLE_FILE
 from tasks.tracking.registry import CHECKPOINT_TAG, MODEL_NAME
 from tasks.tracking.runs import EXPERIMENT, connect
 
 
-class House:
-    """A store, and what stages leave in it: next to nothing."""
+class SmallStore:
+    """A store with small results of the stages."""
 
     def __init__(self, store: Path, tmp_path: Path) -> None:
         self.store, self.folder = store, tmp_path
@@ -33,18 +38,18 @@ class House:
             stage.statistics |= {"groups": {}, "source": file}
             stage.counts |= {"clips": 0, "frames": 0}
 
-        identity = identities.ingest([MotionFile(self.folder / file)], IngestParameters())
-        return run_stage(self.store, identity, None, ingested)
+        key = stage_keys.ingest([MotionFile(self.folder / file)], IngestParameters())
+        return run_stage(self.store, key, None, ingested)
 
     def windows(self, file: str, **groups: list[str]) -> StageResult:
         def converted(stage: Any, tracked: Any) -> None:
             stage.statistics |= {"groups": {"train": [], "val": [], "test": []} | groups}
             stage.counts |= {"windows": {}}
 
-        identity = identities.convert(self.clips(file).path, ConvertParameters())
-        return run_stage(self.store, identity, None, converted)
+        key = stage_keys.convert(self.clips(file).path, ConvertParameters())
+        return run_stage(self.store, key, None, converted)
 
-    def trained(self, identity: Any) -> StageResult:
+    def trained(self, key: Any) -> StageResult:
         def work(stage: Any, tracked: Any) -> None:
             weights = stage.folder / CHECKPOINT_FILE
             weights.write_text(stage.digest)
@@ -52,7 +57,7 @@ class House:
             stage.counts |= {"epochs": 2}
             stage.statistics |= {"best_epoch": 1, "val_mpjpe_mm": 50.0}
 
-        return run_stage(self.store, identity, None, work)
+        return run_stage(self.store, key, None, work)
 
     def version(self, weights: Path) -> ModelVersion:
         client = connect(self.store)
@@ -63,51 +68,51 @@ class House:
 
 
 @pytest.fixture
-def house(empty_store, tmp_path) -> House:
-    return House(empty_store, tmp_path)
+def small(empty_store, tmp_path) -> SmallStore:
+    return SmallStore(empty_store, tmp_path)
 
 
 @pytest.fixture
-def version(house) -> ModelVersion:
-    """Pretrained on the windows of a, b and c; fine-tuned on those of d."""
-    first = house.windows("one.npy", train=["a", "c"], val=["b"], test=["x"])
-    last = house.windows("three.npy", train=["d"], test=["z"])
-    pretrained = house.trained(identities.pretrain(first.path, PretrainParameters()))
+def version(small) -> ModelVersion:
+    """Return a version that was pretrained on windows of a, b and c and fine-tuned on windows of d."""
+    first = small.windows("one.npy", train=["a", "c"], val=["b"], test=["x"])
+    last = small.windows("three.npy", train=["d"], test=["z"])
+    pretrained = small.trained(stage_keys.pretrain(first.path, PretrainParameters()))
     checkpoint = pretrained.path / CHECKPOINT_FILE
-    tuned = house.trained(identities.finetune(last.path, checkpoint, FinetuneParameters()))
-    return house.version(tuned.path / CHECKPOINT_FILE)
+    tuned = small.trained(stage_keys.finetune(last.path, checkpoint, FinetuneParameters()))
+    return small.version(tuned.path / CHECKPOINT_FILE)
 
 
-def test_people_of_all_runs_and_windows_that_led_to_it(house, version):
-    assert learned_from(house.store, version) == Learned(people=frozenset("abcd"), synthetic=False)
+def test_subjects_of_all_runs_and_windows_are_training_subjects(small, version):
+    assert read_training_subjects(small.store, version) == TrainingSubjects(subjects=frozenset("abcd"), synthetic=False)
 
 
-def test_what_was_written_down_outlives_the_windows(house, version):
-    write_learned(house.store, version)
-    shutil.rmtree(house.store / "windows")
-    assert learned_from(house.store, version).people == frozenset("abcd")
-    connect(house.store).log_text(version.run_id, '{"people": ["e"], "synthetic": true}', LEARNED_FILE)
-    assert learned_from(house.store, version) == Learned(people=frozenset("e"), synthetic=True)
+def test_the_written_training_subjects_outlive_the_windows(small, version):
+    write_training_subjects(small.store, version)
+    shutil.rmtree(small.store / "windows")
+    assert read_training_subjects(small.store, version).subjects == frozenset("abcd")
+    connect(small.store).log_text(version.run_id, '{"people": ["e"], "synthetic": true}', TRAINING_SUBJECTS_FILE)
+    assert read_training_subjects(small.store, version) == TrainingSubjects(subjects=frozenset("e"), synthetic=True)
 
 
-def test_windows_and_weights_that_are_lost_may_hold_anybody(house, version):
-    shutil.rmtree(house.store / "windows")
-    unknown = learned_from(house.store, version).unknown
+def test_lost_windows_are_reported_as_unknown(small, version):
+    shutil.rmtree(small.store / "windows")
+    unknown = read_training_subjects(small.store, version).unknown
     assert len(unknown) == 2
-    assert all("the store does not have them any more" in what for what in unknown)
+    assert all("the store does not have them any more" in reason for reason in unknown)
 
 
-def test_weights_of_strangers_may_know_anybody(house):
-    last = house.windows("three.npy", train=["d"])
-    foreign = house.folder / "best_epoch.bin"
+def test_foreign_weights_are_reported_as_unknown(small):
+    last = small.windows("three.npy", train=["d"])
+    foreign = small.folder / "best_epoch.bin"
     foreign.write_bytes(b"weights")
-    tuned = house.trained(identities.finetune(last.path, foreign, FinetuneParameters()))
-    learned = learned_from(house.store, house.version(tuned.path / CHECKPOINT_FILE))
-    assert learned.people == {"d"}
-    assert learned.unknown[0].startswith(f"pretrained {file_digest(foreign)}: no finished stage")
+    tuned = small.trained(stage_keys.finetune(last.path, foreign, FinetuneParameters()))
+    training = read_training_subjects(small.store, small.version(tuned.path / CHECKPOINT_FILE))
+    assert training.subjects == {"d"}
+    assert training.unknown[0].startswith(f"pretrained {file_digest(foreign)}: no finished stage")
 
 
-def test_the_demos_motion_is_known_as_synthetic_where_only_its_clips_are_left(house):
-    windows = house.windows(PICKLE_FILE, train=["s0"])
-    tuned = house.trained(identities.pretrain(windows.path, PretrainParameters()))
-    assert learned_from(house.store, house.version(tuned.path / CHECKPOINT_FILE)).synthetic
+def test_the_demo_motion_is_recognised_as_synthetic_by_its_clips(small):
+    windows = small.windows(PICKLE_FILE, train=["s0"])
+    tuned = small.trained(stage_keys.pretrain(windows.path, PretrainParameters()))
+    assert read_training_subjects(small.store, small.version(tuned.path / CHECKPOINT_FILE)).synthetic

@@ -11,7 +11,7 @@ from mlflow.pyfunc import scoring_server
 
 from data_contracts.detector_skeletons import SKELETONS, Detector
 from data_contracts.parameters import DSTformerConfig, LiftParameters, SyntheticParameters
-from data_contracts.store.digests import Identity
+from data_contracts.store.digests import StageKey
 from data_contracts.tracks.track import Track
 from model.lifting.lift import lift_people
 from model.lifting.track_windows import Lifting
@@ -40,7 +40,7 @@ def post(empty_store, network, tmp_path, monkeypatch):
     """Return a function that posts to the server of a registered version and returns the response."""
     monkeypatch.setenv("_MLFLOW_IS_IN_SERVING_ENVIRONMENT", "true")  # the server sets it permanently
     save_network(tmp_path / "model.safetensors", network, {})
-    with track_pipeline(empty_store, Identity("pipelines", "pipeline", SyntheticParameters(), {})) as tracked:
+    with track_pipeline(empty_store, StageKey("pipelines", "pipeline", SyntheticParameters(), {})) as tracked:
         register_challenger(tracked, tmp_path / "model.safetensors", "a digest", WINDOW, {}, flip=True)
     client = TestClient(scoring_server.init(mlflow.pyfunc.load_model("models:/pose-uplift@challenger")))
 

@@ -1,4 +1,4 @@
-"""What a stage says of how far it is."""
+"""Progress of a stage: description, remaining time, and failures of the Prefect server."""
 
 import io
 import logging
@@ -13,7 +13,7 @@ from tasks.stage_runs.bars import progress_bar
 from tasks.stage_runs.progress import StageProgress, report_progress
 
 
-def test_progress_says_what_is_done_and_works_outside_a_run():
+def test_progress_describes_the_finished_units_and_works_outside_a_run():
     with report_progress("convert", "batches", total=4) as progress:
         progress.advance(1, clips=3, frames=1000)
         assert progress.describe().startswith("convert: 1 of 4 batches, 3 clips, ")
@@ -25,13 +25,13 @@ def test_progress_says_what_is_done_and_works_outside_a_run():
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that the test moves."""
+    """Return a clock that the test sets."""
     now = [100.0]
     monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
     return now
 
 
-def test_work_that_is_taken_up_again_is_as_fast_as_it_is_now(clock):
+def test_the_remaining_time_of_resumed_work_uses_the_current_speed(clock):
     progress = StageProgress("pretrain", "steps", None, None)
     assert progress.describe() == "pretrain: starting"
     clock[0] += 50  # windows are loaded
@@ -43,41 +43,41 @@ def test_work_that_is_taken_up_again_is_as_fast_as_it_is_now(clock):
     assert progress.describe().endswith(" left")
 
 
-def test_work_that_stops_early_does_not_claim_the_rest():
+def test_work_that_stops_early_reports_only_finished_units():
     with report_progress("pretrain", "steps") as progress:
         progress.reach(30, 100)
     assert progress.describe() == "pretrain: 30 of 30 steps"
 
 
-def test_work_that_fails_stays_at_what_it_reached():
+def test_work_that_fails_keeps_its_last_progress():
     with pytest.raises(ZeroDivisionError), report_progress("ingest", "bytes", total=200) as progress:
         progress.advance(50)
         raise ZeroDivisionError
     assert (progress.done, progress.total) == (50, 200)
 
 
-def test_a_server_that_is_gone_or_slow_neither_ends_nor_stops_the_work(clock, monkeypatch, caplog):
-    asked, answer = [], threading.Event()
+def test_a_stopped_or_slow_server_neither_ends_nor_delays_the_work(clock, monkeypatch, caplog):
+    requests, answer = [], threading.Event()
 
-    def gone(*_):
-        asked.append(clock[0])
+    def fail(*_):
+        requests.append(clock[0])
         answer.wait(30)
         raise httpx.ConnectError("refused")
 
-    monkeypatch.setattr(module, "update_progress_artifact", gone)
+    monkeypatch.setattr(module, "update_progress_artifact", fail)
     with report_progress("pretrain", "steps", 100) as progress:
         progress.artifact, progress.log = "its id", logging.getLogger("here")
         for _ in range(100):
             clock[0] += 1
             progress.advance(1)
         assert progress.done == 100
-        assert len(asked) == 1  # it has not answered the first time yet
+        assert len(requests) == 1  # the server has not answered the first request yet
         answer.set()
-    assert len(asked) == 2  # that all is done
-    assert "the work goes on" in caplog.text
+    assert len(requests) == 2  # the second one reports the end
+    assert "the work continues" in caplog.text
 
 
-def test_a_bar_shows_names_as_they_are():
+def test_a_bar_displays_names_without_markup():
     console = Console(file=io.StringIO(), force_terminal=True, width=100)
     with progress_bar(console) as bar:
         bar.add_task("check [red]run[/red] [1]", total=1)

@@ -1,11 +1,11 @@
-"""Of checkpoints that fell out of the best nothing is left in MLflow, files neither; what a version stands on stays."""
+"""Checkpoints that are no longer among the best are deleted from MLflow with their files; registered ones stay."""
 
 from pathlib import Path
 
 import pytest
 
 from data_contracts.parameters import DSTformerConfig, SyntheticParameters
-from data_contracts.store.digests import Identity
+from data_contracts.store.digests import StageKey
 from model.network.dstformer import DSTformer
 from model.training.checkpoints import save_network
 from tasks.tracking.logged_models import log_lifter
@@ -13,7 +13,7 @@ from tasks.tracking.registry import CHECKPOINTS, drop_other_checkpoints, registe
 from tasks.tracking.runs import track_pipeline
 from tasks.tracking.store_artifacts import local_folder
 
-OF = Identity("pipelines", "pipeline", SyntheticParameters(), {})
+OF = StageKey("pipelines", "pipeline", SyntheticParameters(), {})
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def models(tracked):
     return {model.name: model for model in tracked.client.search_logged_models([experiment])}
 
 
-def test_what_falls_out_leaves_neither_model_nor_files(empty_store, checkpoints):
+def test_a_dropped_checkpoint_leaves_neither_a_model_nor_files(empty_store, checkpoints):
     with track_pipeline(empty_store, OF) as tracked:
         for checkpoint in checkpoints:
             log_lifter(tracked, checkpoint, 9, 0, {})
@@ -45,13 +45,13 @@ def test_what_falls_out_leaves_neither_model_nor_files(empty_store, checkpoints)
         assert [list(place.rglob("*")) != [] for place in places.values()] == [
             name != checkpoints[1].stem for name in places
         ]
-        kept = tracked.client.list_artifacts(tracked.run_id, CHECKPOINTS)
-        assert [Path(file.path).name for file in kept] == [checkpoints[2].name]
+        remaining = tracked.client.list_artifacts(tracked.run_id, CHECKPOINTS)
+        assert [Path(file.path).name for file in remaining] == [checkpoints[2].name]
         drop_other_checkpoints(tracked, [checkpoints[2]])  # once more changes nothing
         assert set(models(tracked)) == {checkpoints[0].stem, checkpoints[2].stem}
 
 
-def test_models_of_another_run_are_left_alone(empty_store, checkpoints):
+def test_models_of_another_run_are_not_changed(empty_store, checkpoints):
     with track_pipeline(empty_store, OF) as other:
         log_lifter(other, checkpoints[0], 9, 0, {})
     with track_pipeline(empty_store, OF) as tracked:

@@ -9,7 +9,7 @@ import pytest
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import DSTformerConfig, SyntheticParameters
-from data_contracts.store.digests import Identity
+from data_contracts.store.digests import StageKey
 from model.network.dstformer import DSTformer
 from model.training.checkpoints import save_network
 from tasks.serving.onnx import export_model
@@ -18,7 +18,7 @@ from tasks.tracking.names import FLIP_TAG, MODEL_NAME
 from tasks.tracking.registry import fetch_checkpoint, find_lifting_model, logged_model_id, register_challenger
 from tasks.tracking.runs import connect, track_pipeline
 
-OF = Identity("pipelines", "pipeline", SyntheticParameters(), {})
+OF = StageKey("pipelines", "pipeline", SyntheticParameters(), {})
 VERSION = f"models:/{MODEL_NAME}/1"
 
 
@@ -44,7 +44,7 @@ def test_lost_files_of_a_version_are_logged_again_before_it_is_the_challenger(lo
     place = empty_store / "mlartifacts" / "models" / logged_model_id(version) / "artifacts"
     shutil.rmtree(place / lost) if (place / lost).is_dir() else (place / lost).unlink()
     if "artifacts" in lost or not lost:
-        with pytest.raises(InputError, match=r"no safetensors checkpoint.*or the files were lost"):
+        with pytest.raises(InputError, match=r"no safetensors checkpoint.*or its files were lost"):
             fetch_checkpoint(empty_store, VERSION)
     assert register().version == version.version
     assert fetch_checkpoint(empty_store, VERSION).read_bytes() == checkpoint.read_bytes()
@@ -52,7 +52,7 @@ def test_lost_files_of_a_version_are_logged_again_before_it_is_the_challenger(lo
     assert lifted.shape == (1, 9, 17, 3)
 
 
-def test_lost_files_of_a_model_that_no_version_has_yet_are_logged_again(register, empty_store, checkpoint):
+def test_lost_files_of_an_unregistered_model_are_logged_again(register, empty_store, checkpoint):
     with track_pipeline(empty_store, OF) as tracked:
         model_id = log_lifter(tracked, checkpoint, 9, 0, {}).rpartition("/")[2]
     shutil.rmtree(empty_store / "mlartifacts" / "models" / model_id)

@@ -1,4 +1,4 @@
-"""Runs in MLflow: nothing that was logged is lost, what has ended stays as it ended, a run has one owner."""
+"""Runs in MLflow: no metric is lost, a run that has ended does not change, and each run has one owner."""
 
 import time
 
@@ -8,14 +8,14 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 import tasks.tracking.runs
 from data_contracts.parameters import SyntheticParameters
-from data_contracts.store.digests import Identity
+from data_contracts.store.digests import StageKey
 from data_contracts.store.folders import find_stage
 from tasks.stage_runs.tracked_stage import run_stage
 from tasks.tracking.runs import connect, find_runs, track_decision, track_pipeline
 
 
-def identity(seed: int = 0, kind: str = "synthetic") -> Identity:
-    return Identity(kind, "a-stage" if kind == "synthetic" else "pipeline", SyntheticParameters(seed=seed), {})
+def stage_key(seed: int = 0, kind: str = "synthetic") -> StageKey:
+    return StageKey(kind, "a-stage" if kind == "synthetic" else "pipeline", SyntheticParameters(seed=seed), {})
 
 
 def log_three(stage, tracked):
@@ -24,7 +24,7 @@ def log_three(stage, tracked):
 
 
 def failing(monkeypatch, times: int):
-    """The tracking store refuses to take the next `times` batches."""
+    """Let the next `times` batches of metrics fail."""
     take, left = SqlAlchemyStore.log_batch, [times]
 
     def log_batch(self, run_id, metrics, params, tags):
@@ -36,9 +36,9 @@ def failing(monkeypatch, times: int):
     monkeypatch.setattr(SqlAlchemyStore, "log_batch", log_batch)
 
 
-def test_metrics_that_mlflow_did_not_take_are_sent_again(empty_store, monkeypatch):
+def test_metrics_that_mlflow_did_not_store_are_sent_again(empty_store, monkeypatch):
     failing(monkeypatch, times=1)  # MLflow may send several batches as one: a second refusal could be of it again
-    result = run_stage(empty_store, identity(), None, log_three)
+    result = run_stage(empty_store, stage_key(), None, log_three)
     client = connect(empty_store)
     (run,) = find_runs(client, result.digest)
     assert run.info.status == "FINISHED"
@@ -46,31 +46,31 @@ def test_metrics_that_mlflow_did_not_take_are_sent_again(empty_store, monkeypatc
         assert [entry.step for entry in client.get_metric_history(run.info.run_id, name)] == [0, 1, 2]
 
 
-def test_a_stage_whose_metrics_cannot_be_kept_is_not_finished(empty_store, monkeypatch):
+def test_a_stage_whose_metrics_are_lost_is_not_finished(empty_store, monkeypatch):
     with monkeypatch.context() as patch:
         failing(patch, times=1000)
         with pytest.raises(MlflowException, match="database is locked"):
-            run_stage(empty_store, identity(), None, log_three)
+            run_stage(empty_store, stage_key(), None, log_three)
     client = connect(empty_store)
-    (run,) = find_runs(client, identity().digest)
+    (run,) = find_runs(client, stage_key().digest)
     assert run.info.status == "FAILED"
-    assert find_stage(empty_store, identity()) is None
-    run_stage(empty_store, identity(), None, log_three)
-    (run,) = find_runs(client, identity().digest)
+    assert find_stage(empty_store, stage_key()) is None
+    run_stage(empty_store, stage_key(), None, log_three)
+    (run,) = find_runs(client, stage_key().digest)
     assert run.info.status == "FINISHED"
     assert [entry.step for entry in client.get_metric_history(run.info.run_id, "loss")] == [0, 1, 2]
 
 
-def test_a_cached_stage_leaves_the_run_that_ended_as_it_ended(empty_store):
-    first = run_stage(empty_store, identity(), None, log_three)
+def test_a_cached_stage_does_not_change_the_run_that_ended(empty_store):
+    first = run_stage(empty_store, stage_key(), None, log_three)
     client = connect(empty_store)
     (before,) = find_runs(client, first.digest)
     time.sleep(0.01)
-    with track_pipeline(empty_store, identity(kind="pipelines")) as parent:
-        again = run_stage(empty_store, identity(), parent.run_id, log_three)
+    with track_pipeline(empty_store, stage_key(kind="pipelines")) as parent:
+        again = run_stage(empty_store, stage_key(), parent.run_id, log_three)
         assert again.cached
-        with pytest.raises(KeyboardInterrupt):  # whoever asked for it is interrupted
-            run_stage(empty_store, identity(), parent.run_id, log_three)
+        with pytest.raises(KeyboardInterrupt):  # the caller is interrupted
+            run_stage(empty_store, stage_key(), parent.run_id, log_three)
             raise KeyboardInterrupt
     (after,) = find_runs(client, first.digest)
     assert (after.info.status, after.info.end_time) == (before.info.status, before.info.end_time)
@@ -79,8 +79,8 @@ def test_a_cached_stage_leaves_the_run_that_ended_as_it_ended(empty_store):
     assert tags["uplift.a-stage.digest"] == first.digest
 
 
-def test_two_pipelines_of_one_digest_at_once_have_a_run_each_and_end_each_as_it_ends(empty_store):
-    of = identity(kind="pipelines")
+def test_two_pipelines_of_one_digest_at_once_have_separate_runs(empty_store):
+    of = stage_key(kind="pipelines")
     with track_pipeline(empty_store, of) as one:
         with pytest.raises(ZeroDivisionError), track_pipeline(empty_store, of) as other:
             assert other.run_id != one.run_id
@@ -90,19 +90,19 @@ def test_two_pipelines_of_one_digest_at_once_have_a_run_each_and_end_each_as_it_
     assert one.client.get_run(one.run_id).info.status == "FINISHED"
     assert one.client.get_run(other.run_id).info.status == "FAILED"
     with track_pipeline(empty_store, of) as resumed:
-        assert resumed.run_id == other.run_id  # the failed one is taken up; the finished one is not
+        assert resumed.run_id == other.run_id  # the failed run is resumed, the finished run is not
 
 
 def test_a_run_that_its_owner_finishes_while_another_pipeline_looks_for_one_stays_finished(empty_store, monkeypatch):
-    of, search = identity(kind="pipelines"), find_runs
+    of, search = stage_key(kind="pipelines"), find_runs
     owner = track_pipeline(empty_store, of)
     first = owner.__enter__()
 
     def search_and_then_it_ends(*arguments):
-        found = search(*arguments)
-        assert found[0].info.status == "RUNNING"
+        runs = search(*arguments)
+        assert runs[0].info.status == "RUNNING"
         owner.__exit__(None, None, None)
-        return found
+        return runs
 
     monkeypatch.setattr(tasks.tracking.runs, "find_runs", search_and_then_it_ends)
     with track_pipeline(empty_store, of) as second:
@@ -110,7 +110,7 @@ def test_a_run_that_its_owner_finishes_while_another_pipeline_looks_for_one_stay
         assert first.client.get_run(first.run_id).info.status == "FINISHED"
 
 
-def test_a_decision_whose_process_was_killed_does_not_go_on_running_once_the_next_is_taken(empty_store):
+def test_the_run_of_a_killed_decision_fails_when_the_next_decision_starts(empty_store):
     killed = track_decision(empty_store, "promote", "promote 1 over baselines", {})
     dead = killed.__enter__()
     with track_decision(empty_store, "promote", "promote 1 over baselines", {}) as again:
@@ -118,9 +118,9 @@ def test_a_decision_whose_process_was_killed_does_not_go_on_running_once_the_nex
     assert again.client.get_run(again.run_id).info.status == "FINISHED"
 
 
-def test_another_store_of_the_same_mlflow_takes_up_nothing_of_this_one(empty_store, tmp_path, monkeypatch):
+def test_another_store_in_the_same_mlflow_does_not_resume_a_run_of_this_store(empty_store, tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{empty_store / 'mlflow.db'}")
-    of, here = identity(kind="pipelines"), tmp_path / "here"
+    of, here = stage_key(kind="pipelines"), tmp_path / "here"
     with pytest.raises(ZeroDivisionError), track_pipeline(here, of) as failed:
         raise ZeroDivisionError
     with track_pipeline(tmp_path / "elsewhere", of) as other:

@@ -1,4 +1,4 @@
-"""What MLflow shows of a report: names of scores, and pictures."""
+"""Metrics and figures of a report in MLflow."""
 
 import numpy as np
 import pytest
@@ -48,7 +48,7 @@ def report(bound=1.0, actions=40):
     )
 
 
-def test_a_score_is_named_by_split_method_and_metric():
+def test_the_name_of_a_score_has_split_method_and_metric():
     of_model, of_all = model_scores(report()), all_scores(report())
     assert set(of_model) == {f"val/{name}" for name in (*METRICS, "mpjpe_mm_low", "mpjpe_mm_high")}
     assert (of_model["val/mpjpe_mm_low"], of_model["val/mpjpe_mm_high"]) == (49, 51)
@@ -64,14 +64,14 @@ def test_a_score_of_one_clip_has_no_bounds():
 
 @pytest.mark.parametrize("bound", [1.0, None])
 def test_figures_show_all_methods_joints_and_the_worst_actions(bound):
-    shown = report(bound)
-    (curves,) = pck_curves(shown).axes
+    scores = report(bound)
+    (curves,) = pck_curves(scores).axes
     assert [text.get_text().split(":")[0] for text in curves.get_legend().get_texts()] == [
         name.replace("_", " ") for name in METHODS
     ]
-    skeletons = joint_skeletons(shown).axes[: len(METHODS)]
+    skeletons = joint_skeletons(scores).axes[: len(METHODS)]
     assert [[text.get_text() for text in ax.texts] for ax in skeletons] == [[f"{n}" for n in range(17)]] * len(METHODS)
-    actions, people = error_bars(shown).axes
+    actions, people = error_bars(scores).axes
     labels = [label.get_text() for label in actions.get_yticklabels()]
     assert labels == [f"action {39 - place}" for place in range(MAX_BARS)]
     assert actions.get_title() == "by action (30 worst of 40)"

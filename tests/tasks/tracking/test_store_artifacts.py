@@ -1,4 +1,4 @@
-"""Artifacts of a store: their URIs hold no absolute path, follow the store, and never lead out of it."""
+"""Artifacts of a store: their URIs have no absolute path, follow the store, and never lead out of it."""
 
 import os
 import resource
@@ -13,13 +13,12 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 
 from data_contracts.errors import InputError
 from tasks.tracking.names import EXPERIMENT
-from tasks.tracking.removal import delete_files
 from tasks.tracking.runs import connect
-from tasks.tracking.store_artifacts import LOCATION, follow, local_folder
+from tasks.tracking.store_artifacts import LOCATION, delete_artifacts, follow, local_folder
 
 
 def new_run(store: Path) -> str:
-    """A run of the store with one artifact, `notes.txt`."""
+    """Create a run of the store with one artifact, `notes.txt`."""
     client = connect(store)
     run = client.create_run(client.get_experiment_by_name(EXPERIMENT).experiment_id).info.run_id
     client.log_text(run, "text", "notes.txt")
@@ -52,7 +51,7 @@ def test_a_uri_that_leads_out_is_refused(path, empty_store):
         get_artifact_repository(f"uplift-store:{path}")
 
 
-def test_a_database_that_is_no_file_has_no_folder(empty_store):
+def test_a_database_on_a_server_has_no_local_folder(empty_store):
     uri = f"{LOCATION}/{new_run(empty_store)}/artifacts"
     local = get_artifact_repository(uri)
     follow("postgresql:///mlflow")
@@ -71,7 +70,7 @@ def test_a_symbolic_link_is_removed_and_not_followed(empty_store, tmp_path):
     folder.symlink_to(outside)
     with pytest.raises(InputError, match="is outside the store"):
         client.log_text(run, "text", "more.txt")
-    delete_files(client, client.get_run(run).info.artifact_uri)
+    delete_artifacts(client, client.get_run(run).info.artifact_uri)
     assert not folder.is_symlink()
     assert not folder.parent.exists()
     assert (outside / "notes.txt").is_file()
@@ -82,11 +81,11 @@ def test_artifacts_in_a_folder_that_is_linked_into_a_store_are_not_deleted(empty
     shutil.move(empty_store / "mlartifacts", tmp_path / "big-disk")
     (empty_store / "mlartifacts").symlink_to(tmp_path / "big-disk")
     with pytest.raises(InputError, match="is outside the store"):
-        delete_files(client, client.get_run(run).info.artifact_uri)
+        delete_artifacts(client, client.get_run(run).info.artifact_uri)
     assert len(list((tmp_path / "big-disk").rglob("notes.txt"))) == 1
 
 
-def test_an_absolute_uri_of_an_earlier_version_is_deleted_in_the_store_alone(empty_store, tmp_path):
+def test_an_absolute_uri_of_an_earlier_version_is_deleted_only_below_the_store(empty_store, tmp_path):
     client = connect(empty_store)
     inside, outside = empty_store / "mlartifacts" / "1" / "artifacts", tmp_path / "other" / "mlartifacts" / "artifacts"
     for folder in (inside, outside):
@@ -94,9 +93,9 @@ def test_an_absolute_uri_of_an_earlier_version_is_deleted_in_the_store_alone(emp
         (folder / "model.safetensors").write_text("weights")
     for uri in (outside.as_uri(), str(outside), f"{inside.as_uri()}/../../../../other/mlartifacts/artifacts"):
         with pytest.raises(InputError, match="the store"):
-            delete_files(client, uri)
+            delete_artifacts(client, uri)
     assert (outside / "model.safetensors").is_file()
-    delete_files(client, inside.as_uri())
+    delete_artifacts(client, inside.as_uri())
     assert not inside.parent.exists()
 
 
@@ -108,12 +107,12 @@ def test_a_copied_store_of_an_earlier_version_is_refused_and_the_original_is_not
     run = new_run(empty_store)
     assert (empty_store / "mlartifacts" / run / "artifacts" / "notes.txt").is_file()
     other = shutil.copytree(empty_store, tmp_path / "copy")
-    with pytest.raises(InputError, match=r"an earlier version wrote it for .*/store, and its artifacts are there"):
+    with pytest.raises(InputError, match=r"an earlier version wrote this database and its artifacts at .*/store"):
         connect(other)
     assert connect(empty_store).get_run(run).info.artifact_uri.startswith("file:///")
 
 
-def test_files_that_do_not_fit_on_the_disk_are_named_in_one_line(empty_store, tmp_path):
+def test_files_that_do_not_fit_on_the_disk_are_reported_in_one_line(empty_store, tmp_path):
     run, client = new_run(empty_store), connect(empty_store)
     (tmp_path / "folder").mkdir()
     file = tmp_path / "folder" / "weights"
@@ -137,7 +136,7 @@ def test_a_damaged_database_is_refused_in_one_line(content, empty_store):
         connect(empty_store)
 
 
-def test_the_local_folder_of_a_uri_is_known_without_a_server_alone(empty_store):
+def test_the_local_folder_of_a_uri_is_known_only_without_a_server(empty_store):
     client = connect(empty_store)
     folder = empty_store / "mlartifacts" / "run" / "artifacts"
     assert local_folder(f"{LOCATION}/run/artifacts", client.tracking_uri) == folder

@@ -22,7 +22,7 @@ def store(tmp_path) -> Path:
 
 
 def copy(store: Path, to: Path) -> Path:
-    """A copy as `cp -a` makes it: times are kept, inodes are new."""
+    """Copy a store like `cp -a`: times are kept, inodes are new."""
     return shutil.copytree(store, to, copy_function=shutil.copy2)
 
 
@@ -65,7 +65,7 @@ def test_a_store_moved_to_another_file_system_keeps_its_id(store):
 
 
 @pytest.mark.parametrize("doubt", ["unmounted", "replaced", "emptied"])
-def test_a_copy_whose_original_cannot_be_looked_up_gets_a_new_id(store, tmp_path, doubt):
+def test_a_copy_whose_original_cannot_be_read_gets_a_new_id(store, tmp_path, doubt):
     name = store_id(store)
     other = copy(store, tmp_path / "copy")
     if doubt == "unmounted":
@@ -85,7 +85,7 @@ def test_a_store_that_was_moved_within_its_disk_keeps_its_id_though_its_old_fold
     assert named(disk / "store") == name
 
 
-def test_a_store_seen_under_a_second_path_is_one_store(store, tmp_path):
+def test_a_store_with_a_second_path_is_one_store(store, tmp_path):
     name, written = store_id(store), (store / ID_FILE).read_text()
     link = tmp_path / "link"
     link.symlink_to(store)

@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 
 from data_contracts.clips import CLIPS_FILE, Clip, SeenClips, summarise, to_arrow
 from data_contracts.parameters import ConvertParameters, IngestParameters
-from data_contracts.store.digests import Identity
+from data_contracts.store.digests import StageKey
 from data_contracts.store.folders import open_stage
 from tasks.tracking.registry import CHAMPION, MODEL_NAME, WINDOWS_TAG
 from tasks.tracking.runs import connect, track_stage
@@ -109,12 +109,12 @@ def test_subjects_beyond_the_table_are_counted(clip_set):
 def champion(empty_store, walking):
     """Register a champion; return the clips and windows that it was trained on."""
     client: MlflowClient = connect(empty_store)
-    with open_stage(empty_store, Identity("clips", "ingest", IngestParameters(), {"source": "a"})) as clips:
+    with open_stage(empty_store, StageKey("clips", "ingest", IngestParameters(), {"source": "a"})) as clips:
         manifest = write_clips(clips.folder, walking, range(PEOPLE))
         clips.counts |= manifest["counts"]
         clips.statistics |= manifest["statistics"]
     with open_stage(
-        empty_store, Identity("windows", "convert", ConvertParameters(), {"clips": clips.digest})
+        empty_store, StageKey("windows", "convert", ConvertParameters(), {"clips": clips.digest})
     ) as windows:
         windows.counts |= {"windows": {}}
     client.create_registered_model(MODEL_NAME)
@@ -125,7 +125,7 @@ def champion(empty_store, walking):
 
 def logged(store, clips):
     """Log the page to a run; return the page file, the tags and the warnings."""
-    with open_stage(store, Identity("clips", "ingest", IngestParameters(), {"source": "b"})) as stage:
+    with open_stage(store, StageKey("clips", "ingest", IngestParameters(), {"source": "b"})) as stage:
         with track_stage(store, stage, None) as tracked:
             warnings = log_data_page(store, tracked, clips)
         parquet.write_table(arrow.table({"a": [1]}), stage.folder / CLIPS_FILE)

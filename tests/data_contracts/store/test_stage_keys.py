@@ -1,4 +1,4 @@
-"""What a training stage's digest covers: what changes its result and is in effect, the same on every machine."""
+"""Keys of the stages: a digest covers exactly the parameters that change the result, on every machine."""
 
 import subprocess
 import sys
@@ -15,9 +15,9 @@ from data_contracts.parameters import (
 )
 from data_contracts.presets import load_preset
 from data_contracts.sources import MotionFile
-from data_contracts.store import digests, identities
+from data_contracts.store import digests, stage_keys
 from data_contracts.store.checking import check_folder
-from data_contracts.store.digests import Identity
+from data_contracts.store.digests import StageKey
 from data_contracts.store.folders import find_stage, open_stage, resolve
 from data_contracts.store.manifests import read_manifest
 
@@ -26,7 +26,7 @@ ROOT = Path(__file__).parent.parent.parent.parent
 
 @pytest.fixture
 def windows(tmp_path):
-    with open_stage(tmp_path, Identity("windows", "convert", IngestParameters(), {})) as stage:
+    with open_stage(tmp_path, StageKey("windows", "convert", IngestParameters(), {})) as stage:
         pass
     return stage.folder
 
@@ -39,7 +39,7 @@ def checkpoint(tmp_path):
 
 
 def pretrain(windows, **changed):
-    return identities.pretrain(windows, PretrainParameters(**changed)).digest
+    return stage_keys.pretrain(windows, PretrainParameters(**changed)).digest
 
 
 EXPONENTIAL = {"schedule": "exponential"}
@@ -73,7 +73,7 @@ NOISE = {"noise": {"outlier_share": 0.1}}
         ),
     ],
 )
-def test_what_changes_no_result_changes_no_digest(windows, common, changed):
+def test_parameters_without_effect_on_the_result_do_not_change_the_digest(windows, common, changed):
     assert pretrain(windows, **{**common, **changed}) == pretrain(windows, **common)
 
 
@@ -100,22 +100,22 @@ def test_what_changes_no_result_changes_no_digest(windows, common, changed):
         ({"precision": "bf16-mixed"}, {"precision": "16-mixed"}),
     ],
 )
-def test_what_changes_the_result_changes_the_digest(windows, common, changed):
+def test_parameters_that_change_the_result_change_the_digest(windows, common, changed):
     assert pretrain(windows, **{**common, **changed}) != pretrain(windows, **common)
 
 
-def test_an_evaluation_is_told_by_its_split_and_precision_not_by_its_batches(windows, checkpoint):
+def test_the_digest_of_an_evaluation_covers_split_and_precision_and_not_the_batch_size(windows, checkpoint):
     def digest(**changed):
-        return identities.evaluate(windows, checkpoint, "abc", EvaluateParameters(**changed)).digest
+        return stage_keys.evaluate(windows, checkpoint, "abc", EvaluateParameters(**changed)).digest
 
     assert digest(batch_size=8) == digest()
     changed = ({"precision": "bf16-mixed"}, {"split": "val"}, {"flip": False}, {"robustness_windows": 0})
     assert len({digest(), *(digest(**one) for one in changed)}) == 5
 
 
-def test_windows_are_told_by_what_places_groups_under_their_split_and_by_nothing_else(windows):
+def test_the_digest_of_windows_covers_only_the_parameters_of_the_chosen_split(windows):
     def digest(**changed):
-        return identities.convert(windows, ConvertParameters(**changed)).digest
+        return stage_keys.convert(windows, ConvertParameters(**changed)).digest
 
     names = {"val_groups": ["a"], "test_groups": ["b", "c"]}
     by_share = {"val_share": 0.3, "test_share": 0.3, "split_seed": 1}
@@ -129,9 +129,9 @@ def test_windows_are_told_by_what_places_groups_under_their_split_and_by_nothing
     assert len({digest(), *(digest(**other) for other in others)}) == 6
 
 
-def test_a_pipeline_run_is_told_by_what_its_stages_compute_not_by_where(checkpoint):
+def test_the_digest_of_a_pipeline_run_covers_the_parameters_of_its_stages_and_not_the_runtime(checkpoint):
     def digest(**changed):
-        return identities.pipeline([MotionFile(checkpoint)], PipelineParameters(**changed)).digest
+        return stage_keys.pipeline([MotionFile(checkpoint)], PipelineParameters(**changed)).digest
 
     for idle in (
         {"runtime": {"accelerator": "cpu"}},
@@ -144,36 +144,36 @@ def test_a_pipeline_run_is_told_by_what_its_stages_compute_not_by_where(checkpoi
     assert digest(finetune={"precision": "bf16-mixed"}) != digest()
 
 
-def test_the_manifest_holds_the_parameters_that_count_and_no_others(tmp_path, windows):
+def test_the_manifest_contains_exactly_the_parameters_of_the_digest(tmp_path, windows):
     parameters = load_preset("demo").pretrain
-    with open_stage(tmp_path, identities.pretrain(windows, parameters)) as stage:
+    with open_stage(tmp_path, stage_keys.pretrain(windows, parameters)) as stage:
         pass
-    held = read_manifest(stage.folder)["parameters"]
-    assert held["network"]["embed_dim"] == parameters.network.embed_dim
-    assert held["learning_rate"] == parameters.learning_rate
-    assert not {"decay", "max_bad_steps"} & held.keys()
-    assert find_stage(tmp_path, identities.pretrain(windows, parameters)).parameters == held
+    recorded = read_manifest(stage.folder)["parameters"]
+    assert recorded["network"]["embed_dim"] == parameters.network.embed_dim
+    assert recorded["learning_rate"] == parameters.learning_rate
+    assert not {"decay", "max_bad_steps"} & recorded.keys()
+    assert find_stage(tmp_path, stage_keys.pretrain(windows, parameters)).parameters == recorded
 
 
-def test_a_digest_is_known_without_pytorch():
-    """It takes seconds to import, and would answer for this machine, not for the one that computes."""
+def test_a_digest_is_computed_without_pytorch():
+    """The import of PyTorch takes seconds, and the digest must not depend on the machine."""
     script = (
-        "import sys; from data_contracts.store.digests import Identity; from data_contracts.parameters import *;"
-        "Identity('runs', 'pretrain', PretrainParameters(precision='16-mixed'), {}).digest;"
+        "import sys; from data_contracts.store.digests import StageKey; from data_contracts.parameters import *;"
+        "StageKey('runs', 'pretrain', PretrainParameters(precision='16-mixed'), {}).digest;"
         "print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.strip() == "False", done.stderr
 
 
-def test_a_folder_of_an_earlier_contract_is_read_by_its_path_and_not_taken_for_one_of_this(tmp_path, monkeypatch):
-    identity = Identity("synthetic", "synthesise", load_preset("demo").synthetic, {})
+def test_a_folder_of_an_earlier_contract_is_read_by_its_path_and_not_found_by_its_key(tmp_path, monkeypatch):
+    key = StageKey("synthetic", "synthesise", load_preset("demo").synthetic, {})
     with monkeypatch.context() as patch:
         for module in (digests, "data_contracts.store.folders"):
             patch.setattr(f"{module if isinstance(module, str) else module.__name__}.CONTRACT_VERSION", 3)
-        with open_stage(tmp_path, identity) as stage:
+        with open_stage(tmp_path, key) as stage:
             (stage.folder / "motion.txt").write_text("walks")
-    assert find_stage(tmp_path, identity) is None  # its stage runs again
+    assert find_stage(tmp_path, key) is None  # its stage runs again
     folder = resolve(tmp_path, "synthetic", stage.digest)
     assert read_manifest(folder)["contract_version"] == 3
     assert check_folder(folder).files == 1
