@@ -32,7 +32,7 @@ from flows.terminal.lifting_commands import lifting
 from flows.terminal.model_commands import models
 from flows.terminal.options import Call, command
 from flows.terminal.printing import console, print_json, score_tables, stage_table
-from flows.terminal.running import run_flow
+from flows.terminal.running import run_pipeline
 from flows.terminal.stack_commands import stack
 from flows.terminal.stage_commands import add_stage_commands, texts
 from flows.terminal.store_commands import stores
@@ -83,8 +83,7 @@ def pipeline(
     if given != SYNTHETIC_SOURCE:
         find_motion_files(given, clip_list)  # what it refuses it refuses before a server is started
     start = time.perf_counter()
-    outcome = run_flow(
-        "pipeline",
+    outcome = run_pipeline(
         source=given,
         clip_list=texts(clip_list),
         store=str(call.store),

@@ -32,7 +32,7 @@ from flows.stages import Context
 from tasks.pipeline import open_pipeline, register, show_data, show_durations
 from tasks.synthetic.synthesise import CLIP_LIST_FILE, PICKLE_FILE, synthesise_motion
 from tasks.tracking.links import run_artifact, run_page, run_picture, stage_artifact, version_page
-from tasks.tracking.registry import LiftingModel
+from tasks.tracking.models import LiftingModel
 from tasks.train.starting import champion_to_start_from
 from tasks.viewer.data_page import DATA_PAGE
 from tasks.viewer.evaluation_viewer import PLAYING_PAGE

@@ -8,11 +8,11 @@ from typing import Annotated
 import typer
 
 from data_contracts.errors import InputError
-from data_contracts.presets import preset_and_overrides
+from flows.stages import Context
 from flows.terminal.comparing import comparison_tables
 from flows.terminal.options import MODEL_HELP, Call, changed, command
 from flows.terminal.printing import console, print_json
-from flows.terminal.running import run_flow
+from flows.terminal.running import computing, find_or_compute
 
 models = typer.Typer()
 benchmarks = typer.Typer(no_args_is_help=True, help="The windows that challenger and champion always meet on.")
@@ -31,11 +31,17 @@ def promote(
 ) -> None:
     """Move @champion to @challenger if it is better on the same windows."""
     rules = changed(call.parameters.promote, "promote", {"benchmark": windows})
-    parameters = call.parameters.model_copy(update={"promote": rules})
-    decision = run_flow("promote", store=str(call.store), **preset_and_overrides(parameters))
-    to_person = console(call.as_json)
+    context = Context(call.store, call.parameters.model_copy(update={"promote": rules}))
+    with computing():
+        from flows.promotion import promote_challenger  # imports MLflow, which takes seconds
+
+        def evaluate(windows: str, model: str, baselines: str | None = None) -> Path:
+            return find_or_compute(context, "evaluate", windows=windows, model=model, baselines=baselines).path
+
+        decision = promote_challenger(context.store, context.parameters, evaluate).model_dump(mode="json")
+    terminal = console(call.as_json)
     for line in (decision["headline"], *decision["notes"]):
-        to_person.print(line, soft_wrap=True, highlight=False)
+        terminal.print(line, soft_wrap=True, highlight=False)
     print_json(call.as_json, decision)
 
 
@@ -74,9 +80,13 @@ def unset_benchmark(call: Call) -> None:
 @command(models)
 def rollback(call: Call, reason: Annotated[str, typer.Option("--reason", help="Why; kept on both versions.")]) -> None:
     """@champion goes back to the version before it (@previous), and that to it."""
-    said = run_flow("rollback", reason=reason, who=getpass.getuser(), store=str(call.store))
-    console(call.as_json).print(f"{said['name']}@champion is version {said['to']} again; {said['from']} is @previous")
-    print_json(call.as_json, said)
+    with computing():
+        from flows.promotion import roll_back  # imports MLflow, which takes seconds
+
+        outcome = roll_back(call.store, reason, getpass.getuser())
+    moved = f"{outcome['name']}@champion is version {outcome['to']} again; {outcome['from']} is @previous"
+    console(call.as_json).print(moved)
+    print_json(call.as_json, outcome)
 
 
 @command(models)

@@ -13,7 +13,7 @@ from flows.prefect_ui.forms import parameter_texts
 from flows.stages import STAGES, Stage
 from flows.terminal.options import Call, command
 from flows.terminal.printing import print_stage
-from flows.terminal.running import find_or_run
+from flows.terminal.running import find_or_compute
 
 OWN_COMMAND = ("keypoints",)  # in flows.terminal.lifting_commands, with an option of its own
 
@@ -36,7 +36,7 @@ def _add(app: typer.Typer, stage: Stage) -> None:
 
     def work(call: Call, **given: Any) -> None:
         inputs = {name: texts(value) if isinstance(value, list) else value for name, value in given.items()}
-        result = find_or_run(call.context, stage.name, **inputs)
+        result = find_or_compute(call.context, stage.name, **inputs)
         print_stage(result, call.as_json, stage.next_command.format(result=call.reference(result), **inputs))
 
     _, first, *others = inspect.signature(stage.plan).parameters.values()

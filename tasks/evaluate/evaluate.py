@@ -5,9 +5,6 @@ from pathlib import Path
 import numpy as np
 from lightning_fabric import Fabric
 from matplotlib.figure import Figure
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-from prefect.logging import get_run_logger
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import EvaluateParameters, Runtime
@@ -37,7 +34,7 @@ from model.scoring.robustness import score_robustness
 from model.training.checkpoints import load_network
 from model.training.devices import make_fabric
 from tasks.figures.motion import lifted_sheet
-from tasks.stage_runs.retries import RETRIED
+from tasks.stage_runs.prefect_runs import run_logger, task
 from tasks.stage_runs.tracked_stage import run_stage
 from tasks.tracking.registry import logged_uri
 from tasks.tracking.runs import TrackedRun
@@ -49,7 +46,7 @@ SHOWN = 6  # poses in the picture
 RESAMPLING = Resampling()
 
 
-@task(cache_policy=NO_CACHE, **RETRIED)
+@task(retried=True)
 def evaluate_lifter(
     store: Path,
     windows: Path,
@@ -154,7 +151,7 @@ def _log_playing(
     if scenes:
         tracked.client.log_text(tracked.run_id, playing_page(f"Clips of {of}", scenes), PLAYING_PAGE)
     else:
-        get_run_logger().warning(f"{of}: no clip is a window long; none is to play")
+        run_logger().warning(f"{of}: no clip is a window long; none is to play")
 
 
 def _scores(evaluation: Evaluation, minutes: float | None) -> MethodScores:

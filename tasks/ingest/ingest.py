@@ -9,9 +9,6 @@ from pathlib import Path
 from threading import Event
 
 import numpy as np
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-from prefect.logging import get_run_logger
 
 from data_contracts.clips import CLIPS_FILE, QUARANTINE_FILE
 from data_contracts.errors import InputError, some
@@ -25,15 +22,15 @@ from tasks.figures.motion import clip_histograms
 from tasks.ingest.clip_writer import ClipWriter
 from tasks.ingest.plan import Plan, plan_reading
 from tasks.ingest.reading import read_motion_file
+from tasks.stage_runs.prefect_runs import run_logger, task
 from tasks.stage_runs.progress import report_progress
-from tasks.stage_runs.retries import RETRIED
 from tasks.stage_runs.tracked_stage import run_stage
 from tasks.tracking.runs import TrackedRun
 from tasks.viewer.clip_sets import ClipSet
 from tasks.viewer.data_page import log_data_page
 
 
-@task(cache_policy=NO_CACHE, **RETRIED)
+@task(retried=True)
 def ingest_clips(
     store: Path, files: list[MotionFile], parameters: IngestParameters, parent_run: str | None = None
 ) -> StageResult:
@@ -59,7 +56,7 @@ def ingest_clips(
 
     def write_clips(stage: Stage, tracked: TrackedRun) -> None:
         plan = planned or plan_reading(files, parameters)
-        log = get_run_logger()
+        log = run_logger()
         for file in plan.files if len(files) > 1 or files[0].clip_list else []:
             log.info(f"{file.name}: {len(file.motions)} clips, clip list: {file.file.clip_list or 'none'}")
         for line in plan.warnings:

@@ -11,8 +11,6 @@ from pathlib import Path
 
 import pandas as pd
 from mlflow.entities.model_registry import ModelVersion
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import PromoteParameters
@@ -24,7 +22,7 @@ from model.scoring.intervals import difference
 from tasks.promotion.comparison import Contenders, Ground, choose
 from tasks.promotion.decision import Decision, read_decision, write_down
 from tasks.promotion.rules import Check, Errors, Verdict, judge, judge_first, refused
-from tasks.stage_runs.retries import RETRIED
+from tasks.stage_runs.prefect_runs import task
 from tasks.tracking.alias_moves import complete_move, move_aliases
 from tasks.tracking.registry import (
     CHAMPION,
@@ -48,13 +46,13 @@ class Meeting:
     rival: Path
 
 
-@task(cache_policy=NO_CACHE, **RETRIED)
+@task(retried=True)
 def find_contenders(store: Path, version: int | None, split: str, parameters: PromoteParameters) -> Contenders:
     """Who is compared with whom on which windows: `tasks.promotion.comparison.choose`."""
     return choose(store, version, split, parameters)
 
 
-@task(cache_policy=NO_CACHE, **RETRIED)
+@task(retried=True)
 def weigh(store: Path, contenders: Contenders, meetings: Sequence[Meeting], parameters: PromoteParameters) -> Verdict:
     """What the reports say, all windows taken together: `tasks.promotion.rules`.
 
@@ -78,7 +76,7 @@ def weigh(store: Path, contenders: Contenders, meetings: Sequence[Meeting], para
     return judge(_pairs(meetings), [of_both for of_both in noise if of_both], parameters)
 
 
-@task(cache_policy=NO_CACHE)
+@task()
 def decide(
     store: Path, contenders: Contenders, verdict: Verdict, parameters: PromoteParameters, approval: Check | None = None
 ) -> Decision:

@@ -2,20 +2,23 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from data_contracts.report import StageResult
 from data_contracts.store.digests import Identity
 from data_contracts.store.folders import Stage, find_stage, open_stage
-from tasks.tracking.runs import TrackedRun, link_cached, track_stage
 
-__all__ = ["run_stage"]
+if TYPE_CHECKING:
+    from tasks.tracking.runs import TrackedRun
+
+__all__ = ["run_stage", "run_untracked_stage"]
 
 
 def run_stage(
     store: Path,
     identity: Identity,
     parent_run: str | None,
-    work: Callable[[Stage, TrackedRun], None],
+    work: "Callable[[Stage, TrackedRun], None]",
     resume: bool = False,
 ) -> StageResult:
     """The result of a stage, for which `work` is done only where the store does not have it.
@@ -33,8 +36,20 @@ def run_stage(
     if stage is None:
         with open_stage(store, identity, resume) as stage:
             if not stage.cached:  # another process may just have finished it
+                from tasks.tracking.runs import track_stage  # imports MLflow, which takes seconds
+
                 with track_stage(store, stage, parent_run) as tracked:
                     work(stage, tracked)
-    if stage.cached:
+    if stage.cached and parent_run:
+        from tasks.tracking.runs import link_cached
+
         link_cached(store, stage, parent_run)
+    return StageResult.of(stage)
+
+
+def run_untracked_stage(store: Path, identity: Identity, work: Callable[[Stage, None], None]) -> StageResult:
+    """Return the result of a stage, from the store or from `work`, without an MLflow run."""
+    with open_stage(store, identity) as stage:
+        if not stage.cached:
+            work(stage, None)
     return StageResult.of(stage)

@@ -7,7 +7,6 @@ answers with flip averaging if it was scored so.
 import atexit
 import re
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -123,37 +122,6 @@ def fetch_checkpoint(store: Path, uri: str) -> Path:
             raise _lost(uri)
         return found[0]
     return resolve_checkpoint(store, uri)
-
-
-@dataclass(frozen=True)
-class LiftingModel:
-    """A model to lift with: its checkpoint file, its URI (of a version: with its number), how it answers, and its id.
-
-    `flip`: with flip averaging, as the version was scored; with it where there is no version. `logged_model_id`: of the
-    LoggedModel in MLflow, where there is one.
-    """
-
-    checkpoint: Path
-    uri: str
-    flip: bool = True
-    logged_model_id: str | None = None
-
-
-def find_lifting_model(store: Path, reference: str) -> LiftingModel:
-    """The model that a model URI, run folder or digest, or checkpoint file stands for.
-
-    Raises
-    ------
-    InputError
-        There is no such model.
-    MlflowException
-        The registry could not be asked.
-    """
-    if not reference.startswith(f"models:/{MODEL_NAME}"):
-        return LiftingModel(fetch_checkpoint(store, reference), reference)
-    version = find_version(connect(store), reference)
-    uri = version_uri(version)
-    return LiftingModel(fetch_checkpoint(store, uri), uri, uses_flip(version), logged_model_id(version))
 
 
 def uses_flip(version: ModelVersion) -> bool:

@@ -162,7 +162,7 @@ def test_counts_by_split_and_group_are_those_of_the_files(alone, clips):
 
 def write_all(clips: Path, folder: Path, parameters: ConvertParameters) -> pd.DataFrame:
     folder.mkdir(exist_ok=True)
-    return pd.concat([write_windows.fn(clips, folder, batch, parameters) for batch in range(BATCHES)])
+    return pd.concat([write_windows(clips, folder, batch, parameters) for batch in range(BATCHES)])
 
 
 def test_short_clips_left_out_are_counted(clips, tmp_path):
@@ -294,7 +294,7 @@ def test_processes_that_always_die_end_the_stage_with_what_to_do(clips, tmp_path
 
 
 def test_a_dask_cluster_whose_worker_is_killed_writes_the_same_bytes(clips, alone, tmp_path):
-    pytest.importorskip("prefect_dask", reason="the extra pose-uplift[dask] is not installed")
+    pytest.importorskip("distributed", reason="the extra pose-uplift[dask] is not installed")
     with dask_cluster(tmp_path, workers=2) as (address, pids), killing(tmp_path, lambda: pids) as killed:
         result = convert(str(clips), PARAMETERS, Workers(dask=address), str(tmp_path))
     assert len(killed) == 1
@@ -303,13 +303,13 @@ def test_a_dask_cluster_whose_worker_is_killed_writes_the_same_bytes(clips, alon
 
 
 def test_a_cluster_that_is_not_there_is_named(clips, tmp_path):
-    pytest.importorskip("prefect_dask", reason="the extra pose-uplift[dask] is not installed")
+    pytest.importorskip("distributed", reason="the extra pose-uplift[dask] is not installed")
     with pytest.raises(InputError, match=r"workers\.dask=tcp://127\.0\.0\.1:9: no Dask scheduler"):
         convert(str(clips), PARAMETERS, Workers(dask="tcp://127.0.0.1:9"), str(tmp_path))
 
 
 def test_without_dask_the_message_says_what_to_install(clips, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "prefect_dask", None)
+    monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(InputError, match=r"pip install 'pose-uplift\[dask\]'"):
         convert(str(clips), PARAMETERS, Workers(dask="tcp://127.0.0.1:9"), str(tmp_path))
 

