@@ -19,7 +19,7 @@ from data_contracts.tracks.track import Track
 from model.lifting.lift import lift_people
 from model.lifting.track_windows import Lifting
 from model.training.checkpoints import load_network, read_about
-from model.training.devices import make_fabric
+from model.training.devices import choose_device
 from tasks.stage_runs.prefect_runs import task
 from tasks.stage_runs.progress import report_progress
 from tasks.stage_runs.tracked_stage import run_stage, run_untracked_stage
@@ -127,7 +127,7 @@ def open_lifting(checkpoint: Path, flip: bool, runtime: Runtime) -> Lifting:
     network, about = load_network(checkpoint), read_about(checkpoint)
     if network.config.dim_out != 3:
         raise InputError(f"{checkpoint}: gives back 2D poses: it is pretrained only; fine-tune it first")
-    device = make_fabric(runtime, "32-true").device
+    device = choose_device(runtime)
     return Lifting(network.to(device), int(about.get("window", network.config.max_frames)), about.get("fps"), flip)
 
 
