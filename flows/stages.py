@@ -46,7 +46,7 @@ class Context:
 
 @dataclass(frozen=True)
 class Work:
-    """A stage whose inputs are resolved: its key, and the function that computes its result within a flow."""
+    """A stage whose inputs are resolved: its key, and the function that computes its result, with or without a flow."""
 
     identity: Identity
     compute: Callable[[], StageResult]

@@ -82,7 +82,7 @@ def lift(
     terminal.print(people_table(outcome["files"]))
     for name, error in outcome["failed"].items():
         terminal.print(f"not lifted: {name}: {error}", soft_wrap=True)
-    terminal.print(f"lifted by {outcome['model']}; open playing.html beside the people", soft_wrap=True)
+    terminal.print(f"lifted by {outcome['model']}; open playing.html in the output folder", soft_wrap=True)
     print_json(call.as_json, outcome)
     if outcome["failed"]:
         raise typer.Exit(1)

@@ -265,7 +265,7 @@ def test_what_came_of_a_night_is_its_final_states_first_line(outcome, parameters
         rf"not promoted: version {version}, (worse|not certainly better) than baseline \w+: ", state.message
     )
     assert state.result()["promotion"]["promoted"] is False
-    monkeypatch.setattr(flows.pipeline, "ASKS_A_PERSON", "promote/judging")
+    monkeypatch.setattr(flows.pipeline, "APPROVAL_DEPLOYMENT", "promote/judging")
     with pytest.raises(InputError, match="promote/judging: this Prefect server has no such deployment"):
         pipeline(parameters=parameters, store=str(store), promote="approve")
     with get_client(sync_client=True) as client:

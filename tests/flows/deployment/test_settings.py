@@ -10,7 +10,7 @@ from data_contracts.errors import InputError
 from flows.deployment import launcher
 from flows.deployment.services import prepare, service_command
 from flows.deployment.settings import PASSWORD_FILE, ROOT, StackSettings, exposes_password, read_settings
-from flows.prefect_ui.deployment_parameters import night
+from flows.prefect_ui.deployment_parameters import nightly
 
 
 @pytest.fixture(autouse=True)
@@ -99,7 +99,7 @@ def test_a_env_file_with_a_password_that_others_can_read_is_noticed(tmp_path):
 def test_a_schedule_that_cron_does_not_have_is_refused(monkeypatch):
     monkeypatch.setenv("UPLIFT_SCHEDULE_CRON", "at three")
     with pytest.raises(InputError, match="UPLIFT_SCHEDULE_CRON=at three"):
-        night()
+        nightly()
 
 
 def test_one_database_of_postgresql_has_a_schema_for_each_server(tmp_path):
