@@ -98,7 +98,12 @@ def _run(
             yield batch, _outcome(lambda batch=batch: write_windows(**arguments, batch=batch))  # type: ignore[misc]
         return
     with _pool(processes) if workers.dask is None else _dask(workers.dask) as executor:
-        futures = {executor.submit(write_windows, **arguments, batch=batch): batch for batch in batches}
+        futures = {}
+        for batch in batches:
+            try:
+                futures[executor.submit(write_windows, **arguments, batch=batch)] = batch
+            except BrokenProcessPool as error:  # a worker died before the last batch was submitted
+                yield batch, error
         try:
             for future in as_completed(futures):
                 yield futures[future], _outcome(future.result)

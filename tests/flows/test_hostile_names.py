@@ -51,7 +51,7 @@ def pipeline_run(tmp_path_factory):
 
 
 def tokens(markdown: str) -> list[str]:
-    """Types of all tokens of a markdown text."""
+    """Return the types of all tokens of a markdown text."""
     found = []
     for block in MarkdownIt("commonmark").enable("table").parse(markdown):
         found += [block.type, *(child.type for child in block.children or ())]
@@ -59,7 +59,7 @@ def tokens(markdown: str) -> list[str]:
 
 
 def rendered(markdown: str) -> str:
-    """The text that a reader of a markdown text sees."""
+    """Return the visible text of a markdown text."""
     blocks = MarkdownIt("commonmark").enable("table").parse(markdown)
     return "\n".join("".join(child.content for child in block.children or ()) for block in blocks)
 
@@ -85,7 +85,7 @@ def text_of(run_id: str, file: str) -> str:
     return mlflow.artifacts.load_text(f"runs:/{run_id}/{file}")
 
 
-def test_the_card_is_whole(pipeline_run):
+def test_the_model_card_has_all_sections(pipeline_run):
     outcome, store = pipeline_run
     client = connect(store)
     card = text_of(outcome["mlflow_run"], "card.md")

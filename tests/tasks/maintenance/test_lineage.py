@@ -113,7 +113,7 @@ def test_an_mlflow_that_cannot_be_asked_is_not_one_that_knows_nothing(night, emp
     lineage = trace(empty_store, VERSION)
     (clips,) = lineage.chain.find("convert").links
     assert "could not be asked: MLflow: database is locked" in clips.unknown
-    assert "could not be asked: MLflow: database is locked" in list(lineage_lines(lineage))
+    assert "no answer from: MLflow: database is locked" in list(lineage_lines(lineage))
     with pytest.raises(InputError, match="could not be asked: MLflow: database is locked"):
         trace(empty_store, night.clips.digest)
 
