@@ -38,13 +38,17 @@ from flows.terminal.stack_commands import stack
 from flows.terminal.stage_commands import add_stage_commands, texts
 from flows.terminal.store_commands import stores
 
-HELP = """Lift 2D human keypoints to 3D motion, and train and manage the models that do it.
-
-Lift your own keypoints: lift. Train on your motion: pipeline, or its stages ingest, convert, pretrain, finetune,
-baselines and evaluate. Manage models: promote, rollback, compare, lineage and export. Run the servers: up.
-
-Exit code: 0 after success, 2 after a refused input, 1 after any other error.
-"""
+HELP = "\n\n".join(
+    [
+        "Lift 2D human keypoints to 3D motion, and train and manage the models that do it.",
+        "Lift your own keypoints: lift. Train on your motion: pipeline, or its stages ingest, convert, pretrain,"
+        " finetune, baselines and evaluate. Manage models: promote, rollback, compare, lineage and export."
+        " Run the servers: up.",
+        "Commands compute in this process. A pipeline is a Prefect flow: it reports to the server that PREFECT_API_URL"
+        " names, else to a temporary one.",
+        "Exit code: 0 after success, 2 after a refused input, 1 after any other error.",
+    ]
+)
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=HELP)
 app.add_typer(models)

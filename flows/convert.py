@@ -43,8 +43,8 @@ def convert_clips(
     clips
         Folder of an ingest stage.
     workers
-        Where batches of clips are converted. The workers of a Dask cluster must reach the store and the Prefect server,
-        and have this package installed.
+        Where batches of clips are converted. The workers of a Dask cluster must reach the store, and have this package
+        installed.
     """
 
     def write_all(stage: Stage, tracked: TrackedRun) -> None:

@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from flows.cli import app, main
+from tasks.tracking.runs import connect, find_runs
 
 
 @pytest.fixture
@@ -100,6 +101,23 @@ def test_json_is_the_last_line_and_a_second_run_is_cached(outcome, store):
     assert printed["cached"] is True
     assert printed["clips"] == outcome["stages"]["ingest"]["counts"]["clips"]
     assert {"digest", "seconds", "frames", "quarantined"} <= set(printed)
+
+
+def test_a_stage_command_computes_without_prefect_and_records_an_mlflow_run(outcome, new_store):
+    motion, store = outcome["stages"]["synthesise"]["folder"], new_store("direct")
+    code = (
+        "import sys\nfrom flows.cli import main\ntry:\n    main()\nexcept SystemExit as end:\n    assert not end.code\n"
+        "assert 'prefect' not in sys.modules"
+    )
+    files = [f"{motion}/synthetic_joints_h36m_60.pkl", "--clip-list", f"{motion}/synthetic_clip_list.csv"]
+    command = [sys.executable, "-c", code, "ingest", *files, "--store", str(store), "--set", "ingest.min_frames=10"]
+    run = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True)
+    printed = json.loads(run.stdout.splitlines()[-1])
+    assert printed["digest"] == outcome["stages"]["ingest"]["digest"]
+    assert printed["cached"] is False
+    assert "| INFO    | ingest: " in run.stderr
+    (tracked,) = find_runs(connect(store), printed["digest"])
+    assert tracked.info.status == "FINISHED"
 
 
 def test_a_benchmark_is_set_shown_and_removed(outcome, store):

@@ -1,6 +1,7 @@
 """`uplift lift` writes a folder of motion per person, with a checkpoint or a registered version."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -190,6 +191,34 @@ def test_a_missing_champion_is_refused_with_the_existing_aliases(detected, empty
     with pytest.raises(InputError, match=r"pose-uplift@champion: pose-uplift has no such version .*; it has none yet"):
         lift(str(detected), out=str(tmp_path / "out"), store=str(empty_store))
     assert not (tmp_path / "out").exists()
+
+
+def test_the_command_lifts_with_a_checkpoint_without_prefect_and_mlflow(checkpoint, detected, tmp_path):
+    code = (
+        "import sys\nfrom flows.cli import main\ntry:\n    main()\nexcept SystemExit as end:\n    assert not end.code\n"
+        "print(sorted({'prefect', 'mlflow', 'lightning_fabric', 'matplotlib'} & {*sys.modules}))"
+    )
+    options = ["--model", checkpoint, "--out", tmp_path / "out", "--store", tmp_path / "store"]
+    command = [sys.executable, "-c", code, "lift", detected, *options]
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=300, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert (tmp_path / "out" / "person-1" / "motion.npz").is_file()
+    assert not (tmp_path / "store" / "mlflow.db").exists()
+
+
+def test_the_command_records_a_lift_with_a_registered_version(
+    checkpoint, detected, empty_store, tmp_path, monkeypatch, capsys
+):
+    with track_pipeline(empty_store, Identity("pipelines", "pipeline", SyntheticParameters(), {})) as tracked:
+        register_challenger(tracked, checkpoint, "a digest", WINDOW, {}, flip=False)
+    options = ("--model", "models:/pose-uplift@challenger", "--store", empty_store, "--out", tmp_path / "out", "--json")
+    code, printed = run_command(monkeypatch, capsys, "lift", detected, *options)
+    assert code == 0
+    outcome = json.loads(printed.out.strip().splitlines()[-1])
+    assert outcome["model"] == "models:/pose-uplift/1"
+    (run,) = find_runs(connect(empty_store), Path(outcome["files"][0]["lifted"]).name)
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["people"] == 2
 
 
 def run_command(monkeypatch, capsys, *arguments):

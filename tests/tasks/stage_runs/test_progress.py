@@ -64,7 +64,7 @@ def test_a_server_that_is_gone_or_slow_neither_ends_nor_stops_the_work(clock, mo
         answer.wait(30)
         raise httpx.ConnectError("refused")
 
-    monkeypatch.setattr(module, "update_progress_artifact", gone)
+    monkeypatch.setattr("prefect.artifacts.update_progress_artifact", gone)
     with report_progress("pretrain", "steps", 100) as progress:
         progress.artifact, progress.log = "its id", logging.getLogger("here")
         for _ in range(100):
