@@ -66,7 +66,7 @@ def promote(
     root = default_store(store)
 
     def evaluate(windows: str, model: str, baselines: str | None = None) -> Path:
-        return stage_flows.evaluate(windows, model, baselines, preset, overrides, str(root)).path
+        return stage_flows.evaluate(windows, model, baselines, preset=preset, overrides=overrides, store=str(root)).path
 
     decision = promote_challenger(root, parameters, evaluate, version, _ask if require_approval else None)
     get_run_logger().info(decision.headline)

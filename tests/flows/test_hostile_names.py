@@ -15,13 +15,13 @@ from prefect.artifacts import Artifact
 from data_contracts.clips import QUARANTINE_FILE
 from data_contracts.presets import load_preset
 from data_contracts.text import csv_text, printable
-from flows.pipeline import pipeline
 from flows.prefect_ui.artifacts import failure_summary
 from tasks.synthetic.motion import generate
 from tasks.tracking.runs import connect
 from tasks.viewer.data_page import DATA_PAGE
 from tasks.viewer.evaluation_viewer import PLAYING_PAGE
 from tests.flows.conftest import TINY
+from tests.flows.typed import pipeline
 from tests.hostile_names import NAMES
 
 FILE = "`$x^{2$ `<script>|*\x1b[31m.pkl"
@@ -47,7 +47,7 @@ def pipeline_run(tmp_path_factory):
         writer.writerows(rows)
     settings = load_preset("demo", [*TINY, "ingest.max_quarantined=0.5", "ingest.licence='<b>|`mine`'"])
     source, clip_list, store = str(folder / FILE), str(folder / "list.csv"), folder / "store"
-    return pipeline(source, clip_list, parameters=settings, store=str(store), promote="gate"), store
+    return pipeline(settings, source=source, clip_list=clip_list, store=str(store), promote="gate"), store
 
 
 def tokens(markdown: str) -> list[str]:

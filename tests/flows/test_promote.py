@@ -356,7 +356,7 @@ def test_a_required_approval_suspends_the_promotion(
     better = challenge(trained)
     asked = {"store": str(empty_store), "require_approval": True} | sent(evaluate=QUICK, baselines=parameters.baselines)
     flow = flows.promote.promote
-    with pytest.raises(InputError, match="suspends a run of a deployment, and this is none"):
+    with pytest.raises(InputError, match="suspends the run of a deployment, but this run has no deployment"):
         flow(**asked)
     with get_client(sync_client=True) as client:
         deployed = client.create_deployment(flow_id=client.create_flow(flow), name="asking")

@@ -125,7 +125,7 @@ def test_both_servers_listen_on_loopback_by_default_and_answer_to_configured_nam
 def test_a_damaged_database_is_refused_before_its_server_starts(tmp_path, empty_store, content):
     database = empty_store / "mlflow.db"
     database.write_bytes(content or database.read_bytes()[: database.stat().st_size // 2])
-    with pytest.raises(InputError, match=r"mlflow\.db is damaged \((file is not a|database disk image)"):
+    with pytest.raises(InputError, match=r"mlflow\.db: the database is damaged \((file is not a|database disk image)"):
         prepare("mlflow", StackSettings(store=str(empty_store)))
 
 
