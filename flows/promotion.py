@@ -40,7 +40,7 @@ def promote_challenger(
     Raises
     ------
     InputError
-        There is no challenger, or the champion was moved during the evaluation.
+        The challenger is missing, or the champion was moved during the evaluation.
     """
     contenders = find_contenders(store, version, parameters.evaluate.split, parameters.promote)
     meetings = [_meet(ground, contenders, evaluate) for ground in contenders.grounds]
@@ -68,7 +68,7 @@ def roll_back(store: Path, reason: str, who: str) -> dict[str, Any]:
     Raises
     ------
     InputError
-        There is no champion, or no version before it.
+        The champion or the version before it is missing.
     """
     outcome = swap_back(store, reason, who)
     emit_model_event(ROLLED_BACK, f"rolled back {rollback_headline(outcome)}")

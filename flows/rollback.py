@@ -22,7 +22,7 @@ def rollback(reason: str, who: str, store: str | None = None) -> dict[str, Any]:
     reason
         Reason of the rollback, which both versions keep as a tag.
     who
-        Person who asks for the rollback; both versions keep the name as a tag.
+        Name of the person who decided the rollback, which both versions keep as a tag.
     """
     outcome = roll_back(default_store(store), reason, who)
     create_markdown_artifact(f"**Rolled back** {markdown_text(rollback_headline(outcome))}", key="rollback")

@@ -38,11 +38,14 @@ def run_pipeline(**arguments: Any) -> Any:
 
 @contextmanager
 def computing() -> Iterator[None]:
-    """Log to the terminal, and turn SIGTERM into an exception that removes partial results."""
+    """Log to the terminal, and turn SIGTERM into an exception that removes partial results; nested, change nothing."""
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    root, levels = logging.getLogger(), {name: logging.getLogger(name).level for name in _LOGGERS}
+    if any(isinstance(handler.formatter, _PrintableFormatter) for handler in root.handlers):
+        yield
+        return
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_PrintableFormatter())
-    root, levels = logging.getLogger(), {name: logging.getLogger(name).level for name in _LOGGERS}
     root.addHandler(handler)
     for name in _LOGGERS:
         logging.getLogger(name).setLevel(logging.INFO)
