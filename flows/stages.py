@@ -17,6 +17,7 @@ from data_contracts.store import identities
 from data_contracts.store.digests import Identity, Kind
 from data_contracts.store.folders import find_stage, resolve, resolve_checkpoint
 from data_contracts.store.lineage import are_baselines, baselines_digest, baselines_source
+from tasks.tracking.models import is_in_mlflow
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Context:
 
     def checkpoint(self, reference: str) -> Path:
         """Return the checkpoint file of a model; a model in MLflow is downloaded."""
-        if not reference.startswith(("models:/", "runs:/")):
+        if not is_in_mlflow(reference):
             return resolve_checkpoint(self.store, reference)
         from tasks.tracking.registry import fetch_checkpoint  # MLflow takes seconds to import
 
