@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 from data_contracts.report import StageResult
 from data_contracts.store.digests import Identity
 from data_contracts.store.folders import Stage, find_stage, open_stage
+from data_contracts.store.locks import hold
+from tasks.tracking.names import CONNECTING_LOCK
+from tasks.tracking.store_identity import name_store
 
 if TYPE_CHECKING:
     from tasks.tracking.runs import TrackedRun
@@ -51,5 +54,7 @@ def run_untracked_stage(store: Path, identity: Identity, work: Callable[[Stage, 
     """Return the result of a stage, from the store or from `work`, without an MLflow run."""
     with open_stage(store, identity) as stage:
         if not stage.cached:
+            with hold(store / CONNECTING_LOCK, "the id of the store"):
+                name_store(store)  # as the connection to MLflow does for other stages
             work(stage, None)
     return StageResult.of(stage)
