@@ -120,7 +120,7 @@ def convert(store: Path, parameters: ConvertParameters, batches: range, run: Cal
 
 def write_batch(store: Path, out: Path, parameters: ConvertParameters, batch: int) -> int:
     """One batch; gives the number of windows."""
-    return int(write_windows.fn(store, out, batch, parameters)["windows"].sum())
+    return int(write_windows(store, out, batch, parameters)["windows"].sum())
 
 
 def load_clips(copies: int) -> list[Clip]:

@@ -1,6 +1,7 @@
-"""The `uplift` command: one subcommand per stage of `flows.stages`, `pipeline`, and the commands of `flows.terminal`.
+"""The command `uplift`: it makes a subcommand of each stage in the table, and adds the other commands.
 
-Exit code 0 only on success; a bad parameter, a missing file or a refused pickle ends with one line and exit code 2.
+- The variables below are set before any import, because Prefect reads them when it is imported.
+- A refused input ends with one line on stderr and exit code 2.
 """
 
 import logging
@@ -14,10 +15,10 @@ from typing import Annotated, Literal
 
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("DO_NOT_TRACK", "1")
-os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "model,data_contracts")  # the learner, and who holds a lock
+os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "model,data_contracts")  # training, and waits for locks
 os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_CLASS", "flows.terminal.logs.ConsoleHandler")
 os.environ.setdefault("PREFECT_LOGGING_HANDLERS_API_CLASS", "flows.terminal.logs.ApiHandler")
-os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")  # a busy machine takes its time
+os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")  # for busy machines
 
 import typer
 
@@ -32,12 +33,24 @@ from flows.terminal.lifting_commands import lifting
 from flows.terminal.model_commands import models
 from flows.terminal.options import Call, command
 from flows.terminal.printing import console, print_json, score_tables, stage_table
-from flows.terminal.running import run_flow
+from flows.terminal.running import run_pipeline
 from flows.terminal.stack_commands import stack
 from flows.terminal.stage_commands import add_stage_commands, texts
 from flows.terminal.store_commands import stores
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+HELP = "\n\n".join(
+    [
+        "Lift 2D human keypoints to 3D motion, and train and manage the models that do it.",
+        "Lift your own keypoints: lift. Train on your motion: pipeline, or its stages ingest, convert, pretrain,"
+        " finetune, baselines and evaluate. Manage models: promote, rollback, compare, lineage and export."
+        " Run the servers: up.",
+        "Commands compute in this process. A pipeline is a Prefect flow: it reports to the server that PREFECT_API_URL"
+        " names, else to a temporary one.",
+        "Exit code: 0 after success, 2 after a refused input, 1 after any other error.",
+    ]
+)
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=HELP)
 app.add_typer(models)
 app.add_typer(lifting)
 app.add_typer(stores)
@@ -60,32 +73,34 @@ def pipeline(
     source: Annotated[
         list[Path] | None,
         typer.Option(
-            "--source", help="AMASS pickle, or a folder of them; repeatable. Default: the embedded demo motion."
+            "--source", help="Motion file, or folder with motion files; repeatable. Default: synthetic demo motion."
         ),
     ] = None,
     clip_list: ClipLists = None,
     train_on: Annotated[
-        str | None, typer.Option("--train-on", help="Train on this deployment's workers, e.g. cuda; default: here.")
+        str | None, typer.Option("--train-on", help="Deployment whose workers train, e.g. cuda. Default: this process.")
     ] = None,
     promote: Annotated[
-        Literal["never", "gate"], typer.Option("--promote", help="gate: promote the challenger, if it is better.")
+        Literal["never", "gate"],
+        typer.Option("--promote", help="gate: promote the new model if it is better; never: leave it as challenger."),
     ] = "never",
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Train anew on unchanged data: seeds are today's date (UTC).")
+        bool, typer.Option("--fresh", help="Train again on unchanged data, with today's date (UTC) as seed.")
     ] = False,
     start_from: Annotated[
         Literal["nothing", "champion"],
-        typer.Option("--start-from", help="champion: fine-tune its weights; nothing: pretrain."),
+        typer.Option(
+            "--start-from", help="champion: fine-tune the champion's weights; nothing: pretrain a new network."
+        ),
     ] = "nothing",
 ) -> None:
-    """All stages, ending in pose-uplift@challenger in the MLflow registry, and promotion if wanted."""
-    given = texts(source) or SYNTHETIC_SOURCE
-    if given != SYNTHETIC_SOURCE:
-        find_motion_files(given, clip_list)  # what it refuses it refuses before a server is started
+    """Run all stages, register the model as pose-uplift@challenger in MLflow, and promote it if wanted."""
+    sources = texts(source) or SYNTHETIC_SOURCE
+    if sources != SYNTHETIC_SOURCE:
+        find_motion_files(sources, clip_list)  # refuses bad files before a server starts
     start = time.perf_counter()
-    outcome = run_flow(
-        "pipeline",
-        source=given,
+    outcome = run_pipeline(
+        source=sources,
         clip_list=texts(clip_list),
         store=str(call.store),
         train_on=train_on,
@@ -95,27 +110,27 @@ def pipeline(
         **preset_and_overrides(call.parameters),
     )
     outcome["seconds"] = round(time.perf_counter() - start, 3)
-    to_person, version = console(call.as_json), outcome["model"]
-    to_person.print(stage_table(outcome["stages"]), *score_tables(outcome["stages"]["evaluate"]["statistics"]))
-    to_person.print(f"registered {version['name']} version {version['version']} as {version['uri']}")
+    terminal, version = console(call.as_json), outcome["model"]
+    terminal.print(stage_table(outcome["stages"]), *score_tables(outcome["stages"]["evaluate"]["statistics"]))
+    terminal.print(f"registered {version['name']} version {version['version']} as {version['uri']}")
     if decision := outcome["promotion"]:
-        to_person.print(decision["headline"], soft_wrap=True, highlight=False)
-    to_person.print(
-        f"\nlook at it:  {_where_to_look(call.store)}"
+        terminal.print(decision["headline"], soft_wrap=True, highlight=False)
+    terminal.print(
+        f"\nopen MLflow: {_mlflow_place(call.store)}"
         f"\npromote it:  .venv/bin/uplift promote{'' if call.is_default_store else f' --store {call.store}'}",
         soft_wrap=True,
     )
     print_json(call.as_json, outcome)
 
 
-def _where_to_look(store: Path) -> str:
-    """The address of MLflow's server if it is tracked there, else the command that starts one."""
+def _mlflow_place(store: Path) -> str:
+    """Return the address of the MLflow server, or the command that starts one on the store."""
     uri = os.environ.get("MLFLOW_TRACKING_URI") or sqlite_uri(store / "mlflow.db")
     return uri if uri.startswith("http") else f".venv/bin/mlflow server --backend-store-uri {shlex.quote(uri)}"
 
 
 @command(app)
-def check(call: Call, folder: Annotated[str, typer.Argument(help="Folder or digest of any finished stage.")]) -> None:
+def check(call: Call, folder: Annotated[str, typer.Argument(help="Folder or digest of a finished stage.")]) -> None:
     """Verify the manifest of a stage folder and the SHA-256 of each of its files."""
     from tasks.stage_runs.bars import progress_bar
 
@@ -128,7 +143,7 @@ def check(call: Call, folder: Annotated[str, typer.Argument(help="Folder or dige
 
 
 def main() -> None:
-    """Entry point: runs the command, and turns a refused input into one line and exit code 2."""
+    """Run the command; print a refused input in one line and exit with code 2."""
     try:
         app()
     except InputError as error:

@@ -1,4 +1,4 @@
-"""The whole chain: motion -> clips -> windows -> pretraining -> fine-tuning -> evaluation -> promotion."""
+"""Prefect flow of all stages: ingest, convert, pretrain, finetune, baselines, evaluate, register and promote."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,10 +18,10 @@ from flows.prefect_ui.artifacts import (
     DATA_TEXT,
     DURATIONS_TEXT,
     PLAYING_TEXT,
-    show_night,
+    failure_summary,
     show_page,
+    show_pipeline_run,
     show_scores,
-    shown_if_it_fails,
 )
 from flows.prefect_ui.forms import described
 from flows.stage_runs.day import day_of_run
@@ -32,14 +32,14 @@ from flows.stages import Context
 from tasks.pipeline import open_pipeline, register, show_data, show_durations
 from tasks.synthetic.synthesise import CLIP_LIST_FILE, PICKLE_FILE, synthesise_motion
 from tasks.tracking.links import run_artifact, run_figure, run_page, stage_artifact, version_page
-from tasks.tracking.registry import LiftingModel
+from tasks.tracking.models import LiftingModel
 from tasks.train.starting import champion_to_start_from
 from tasks.viewer.data_page import DATA_PAGE
 from tasks.viewer.evaluation_viewer import VIEWER_FILE
 
 Promotion = Literal["never", "gate", "approve"]
 Start = Literal["nothing", "champion"]
-ASKS_A_PERSON = "promote/cpu"  # the deployment that is sent a challenger to be approved
+APPROVAL_DEPLOYMENT = "promote/cpu"  # its run waits for the approval of a person
 
 
 @flow(name="pipeline", flow_run_name=name_flow_run)
@@ -82,14 +82,14 @@ def pipeline(
     Returns
     -------
     dict
-        `stages` (every stage's result), `metrics` (model and baselines), `model` (name, version, URI), `folder`,
-        `digest`, `promotion` (the decision; none where none was taken). The final state's message says what came of it.
+        `stages` (result of each stage), `metrics` (of the model and the baselines), `model` (name, version, URI),
+        `folder` and `digest` of the report, `cached`, `mlflow_run`, and `promotion` (the decision, or None).
     """
     stages: dict[str, StageResult] = {}
-    with shown_if_it_fails(stages):
+    with failure_summary(stages):
         root, parameters = default_store(store), load_preset(preset, overrides)
         if promote == "approve":
-            must_be_deployed(ASKS_A_PERSON)
+            must_be_deployed(APPROVAL_DEPLOYMENT)
         day = day_of_run() if fresh else None
         parameters = of_day(parameters, day) if day else parameters
         start = champion_to_start_from(root, parameters.convert.window) if start_from == "champion" else None
@@ -108,20 +108,20 @@ def pipeline(
             show_data(root, tracked, clips)
             show_page(run_artifact(root, tracked.run_id, DATA_PAGE), "pipeline-data", DATA_TEXT)
             windows = run("convert", clips=clips.folder)
-            _must_hold(windows, parameters.evaluate.split)
+            _require_split(windows, parameters.evaluate.split)
             tuned, report = _train_and_score(run, windows.folder, train_on, start)
             flip, licence = parameters.evaluate.flip, parameters.ingest.licence
             version = register(root, tracked, tuned, windows, report, flip, licence)
-            picture = show_durations(tracked, root, stages)
-        playing = stage_artifact(root, report.digest, VIEWER_FILE)
-        _show_result(root, tracked.run_id, report, picture, playing)
+            durations = show_durations(tracked, root, stages)
+        viewer = stage_artifact(root, report.digest, VIEWER_FILE)
+        _show_result(root, tracked.run_id, report, durations, viewer)
         headline, decision = _promote(promote, root, version["version"], parameters)
     links = {
-        "its run in MLflow": run_page(root, tracked.run_id),
-        f"version {version['version']} of the model, with its card": version_page(root, version["version"]),
-        PLAYING_TEXT: playing,
+        "run in MLflow": run_page(root, tracked.run_id),
+        f"version {version['version']} of the model, with its model card": version_page(root, version["version"]),
+        PLAYING_TEXT: viewer,
     }
-    show_night(headline, stages, links)
+    show_pipeline_run(headline, stages, links)
     outcome = {
         "stages": {name: result.model_dump() for name, result in stages.items()},
         "metrics": report.statistics["metrics"],
@@ -135,25 +135,25 @@ def pipeline(
     return Completed(message=headline, data=outcome)
 
 
-def _show_result(root: Path, run_id: str, report: StageResult, picture: str, playing: str | None) -> None:
-    """Scores, the playing page, and how long the last nights took; there before the challenger is judged."""
-    shown = run_figure(root, run_id, picture)
-    show_page(run_artifact(root, run_id, picture), "pipeline-durations", DURATIONS_TEXT, shown)
+def _show_result(root: Path, run_id: str, report: StageResult, durations: str, viewer: str | None) -> None:
+    """Show the scores, the viewer and the durations of the last pipeline runs, before the challenger is judged."""
+    figure = run_figure(root, run_id, durations)
+    show_page(run_artifact(root, run_id, durations), "pipeline-durations", DURATIONS_TEXT, figure)
     show_scores(report.statistics["metrics"], key="pipeline-scores")
-    show_page(playing, "pipeline-playing", PLAYING_TEXT)
+    show_page(viewer, "pipeline-playing", PLAYING_TEXT)
 
 
 def _promote(
     how: Promotion, root: Path, version: int, parameters: PipelineParameters
 ) -> tuple[str, dict[str, Any] | None]:
-    """Return a line about the promotion of the challenger, and the decision if one was taken here."""
+    """Return a line about the promotion of the challenger, and the decision if this run took it."""
     if how == "never":
         return f"registered: version {version} is the challenger", None
     arguments = {"version": version, "store": str(root), **preset_and_overrides(parameters)}
     if how == "approve":
-        sent = send(ASKS_A_PERSON, arguments | {"require_approval": True})
-        return f"not decided: version {version} is judged by {ASKS_A_PERSON}, flow run {sent.name}", None
-    from flows.promote import promote  # a run that promotes nothing need not wait for its imports
+        run = send(APPROVAL_DEPLOYMENT, arguments | {"require_approval": True})
+        return f"not decided: version {version} is judged by {APPROVAL_DEPLOYMENT}, flow run {run.name}", None
+    from flows.promote import promote  # a run without promotion does not need these imports
 
     decision = promote(**arguments)
     return decision["headline"], decision
@@ -170,10 +170,10 @@ def _train_and_score(
     return tuned, report
 
 
-def _must_hold(windows: StageResult, split: str) -> None:
-    """Refuses, before hours of training, windows without the split that the model is to be scored on."""
+def _require_split(windows: StageResult, split: str) -> None:
+    """Refuse windows without the split of the evaluation, before hours of training."""
     if not windows.counts["windows"][split]:
         raise InputError(
-            f"{windows.folder} has no windows in split {split}, on which the pipeline scores its model; pass --set"
-            f" convert.{split}_share=... above 0 (or name convert.{split}_groups), or another evaluate.split"
+            f"{windows.folder} has no windows in split {split}, which evaluate.split names; pass --set"
+            f" convert.{split}_share=... above 0, name convert.{split}_groups, or choose another evaluate.split"
         )

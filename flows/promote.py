@@ -1,6 +1,7 @@
-"""Promotion of the challenger."""
+"""Prefect flow that promotes the challenger, after the approval of a person if required."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from prefect import flow, get_run_logger, suspend_flow_run
@@ -12,22 +13,20 @@ from prefect.states import Completed
 from data_contracts.errors import InputError
 from data_contracts.presets import DEFAULT, load_preset
 from data_contracts.store.folders import default_store
-from data_contracts.store.manifests import read_manifest
 from data_contracts.text import markdown_text
+from flows import stage_flows
 from flows.prefect_ui.artifacts import show_page
-from flows.prefect_ui.events import PROMOTED, say_of_model
 from flows.prefect_ui.forms import described
-from flows.stage_flows import evaluate
+from flows.promotion import promote_challenger
 from flows.stage_runs.naming import name_flow_run
-from tasks.promotion.comparison import Comparison, EvaluationData
+from tasks.promotion.comparison import Comparison
 from tasks.promotion.decision import DECISION_PAGE, Decision
-from tasks.promotion.promote import PairedReports, decide, find_comparison, judge_reports
 from tasks.promotion.rules import Check, Verdict
 from tasks.tracking.links import run_artifact
 
 
 class Approval(RunInput):
-    """What a person says of a challenger that passed every check."""
+    """Answer of a person about a challenger that passed all checks."""
 
     approve: bool
     who: str
@@ -61,40 +60,27 @@ def promote(
     parameters = load_preset(preset, overrides)
     if require_approval and deployment.id is None:
         raise InputError(
-            "require_approval suspends a run of a deployment, and this is none: prefect deployment run promote/cpu"
-            " --param require_approval=true"
+            "require_approval suspends the run of a deployment, but this run has no deployment; start it with: prefect"
+            " deployment run promote/cpu --param require_approval=true"
         )
     root = default_store(store)
-    comparison = find_comparison(root, version, parameters.evaluate.split, parameters.promote)
-    shared: dict[str, Any] = {"preset": preset, "overrides": overrides, "store": str(root)}
-    reports = [_evaluate_both(data, comparison, shared) for data in comparison.data]
-    verdict = judge_reports(root, comparison, reports, parameters.promote)
-    approval = _ask(comparison, verdict) if require_approval and verdict.promoted else None
-    decision = decide(root, comparison, verdict, parameters.promote, approval)
+
+    def evaluate(windows: str, model: str, baselines: str | None = None) -> Path:
+        return stage_flows.evaluate(windows, model, baselines, preset=preset, overrides=overrides, store=str(root)).path
+
+    decision = promote_challenger(root, parameters, evaluate, version, _ask if require_approval else None)
     get_run_logger().info(decision.headline)
     create_markdown_artifact(decision.markdown(), key="promotion", description=markdown_text(decision.headline))
-    if decision.promoted:
-        say_of_model(PROMOTED, decision.headline)
     if decision.mlflow_run:
         show_page(run_artifact(root, decision.mlflow_run, DECISION_PAGE), "promotion-run", "the decision in MLflow")
     return Completed(message=decision.headline, data=decision.model_dump(mode="json"))
 
 
-def _evaluate_both(data: EvaluationData, comparison: Comparison, shared: dict[str, Any]) -> PairedReports:
-    """Both evaluated on the same windows, beside the same baselines: those of the rival's time may be gone."""
-    windows = str(data.windows)
-    first = evaluate(windows, comparison.challenger, **shared).path
-    if comparison.compared_champion is None:
-        return PairedReports(data, first, first)
-    beside = read_manifest(first)["inputs"]["baselines"]
-    return PairedReports(data, first, evaluate(windows, comparison.compared_champion, baselines=beside, **shared).path)
-
-
 def _ask(comparison: Comparison, verdict: Verdict) -> Check:
-    """What a person says of it. Asked once of two versions: should another be champion by then, it is asked again."""
+    """Suspend the run until a person answers; the answer holds for these two versions only."""
     decision = Decision.of(comparison, verdict)
-    create_markdown_artifact(decision.markdown(), key="promotion", description="A person is asked.")
-    asked = Approval.with_initial_data(description=decision.markdown())
-    said = suspend_flow_run(wait_for_input=asked, key=f"promote-{decision.version}-{decision.champion}")
-    why = f": {said.why}" if said.why else ""
-    return Check("approved by a person", said.approve, f"{said.who} {'approved' if said.approve else 'declined'}{why}")
+    create_markdown_artifact(decision.markdown(), key="promotion", description="The run waits for an approval.")
+    form = Approval.with_initial_data(description=decision.markdown())
+    answer = suspend_flow_run(wait_for_input=form, key=f"promote-{decision.version}-{decision.champion}")
+    why, verb = f": {answer.why}" if answer.why else "", "approved" if answer.approve else "declined"
+    return Check("approved by a person", answer.approve, f"{answer.who} {verb}{why}")

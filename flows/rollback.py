@@ -1,4 +1,4 @@
-"""Back to the champion before."""
+"""Prefect flow that moves the champion back to the version before it."""
 
 from typing import Any
 
@@ -7,26 +7,23 @@ from prefect.artifacts import create_markdown_artifact
 
 from data_contracts.store.folders import default_store
 from data_contracts.text import markdown_text
-from flows.prefect_ui.events import ROLLED_BACK, say_of_model
 from flows.prefect_ui.forms import described
+from flows.promotion import roll_back, rollback_headline
 from flows.stage_runs.naming import name_flow_run
-from tasks.promotion.rollback import swap_back
 
 
 @flow(name="rollback", flow_run_name=name_flow_run)
 @described
 def rollback(reason: str, who: str, store: str | None = None) -> dict[str, Any]:
-    """`@champion` goes back to the version before it, which it changes places with.
+    """Swap `@champion` and `@previous`.
 
     Parameters
     ----------
     reason
         Reason of the rollback, which both versions keep as a tag.
     who
-        Person who asks for the rollback; both versions keep the name as a tag.
+        Name of the person who decided the rollback, which both versions keep as a tag.
     """
-    said = swap_back(default_store(store), reason, who)
-    headline = f"from version {said['from']} to {said['to']} by {who}: {reason}."
-    create_markdown_artifact(f"**Rolled back** {markdown_text(headline)}", key="rollback")
-    say_of_model(ROLLED_BACK, f"rolled back {headline}")
-    return said
+    outcome = roll_back(default_store(store), reason, who)
+    create_markdown_artifact(f"**Rolled back** {markdown_text(rollback_headline(outcome))}", key="rollback")
+    return outcome

@@ -25,7 +25,7 @@ def _show_report(store: Path, result: StageResult) -> None:
     show_page(stage_artifact(store, result.digest, VIEWER_FILE), "playing", PLAYING_TEXT)
 
 
-_SHOWN: dict[str, Callable[[Path, StageResult], None]] = {  # artifacts in addition to the table of every stage
+_ARTIFACTS: dict[str, Callable[[Path, StageResult], None]] = {  # artifacts in addition to the table of every stage
     "ingest": lambda _, result: show_checks(result),
     "convert": lambda _, result: show_groups(result),
     "evaluate": _show_report,
@@ -78,7 +78,7 @@ def _run(
         )
     result = work.compute()
     show_stage(result)
-    if show := _SHOWN.get(stage.name):
+    if show := _ARTIFACTS.get(stage.name):
         show(context.store, result)
     return result
 

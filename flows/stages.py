@@ -17,6 +17,7 @@ from data_contracts.store import stage_keys
 from data_contracts.store.digests import Kind, StageKey
 from data_contracts.store.folders import find_stage, resolve, resolve_checkpoint
 from data_contracts.store.lineage import are_baselines, baselines_digest, baselines_source
+from tasks.tracking.models import is_in_mlflow
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Context:
 
     def checkpoint(self, reference: str) -> Path:
         """Return the checkpoint file of a model; a model in MLflow is downloaded."""
-        if not reference.startswith(("models:/", "runs:/")):
+        if not is_in_mlflow(reference):
             return resolve_checkpoint(self.store, reference)
         from tasks.tracking.registry import fetch_checkpoint  # MLflow takes seconds to import
 
@@ -46,7 +47,7 @@ class Context:
 
 @dataclass(frozen=True)
 class Work:
-    """A stage whose inputs are resolved: its key, and the function that computes its result within a flow."""
+    """A stage whose inputs are resolved: its key, and the function that computes its result, with or without a flow."""
 
     identity: StageKey
     compute: Callable[[], StageResult]

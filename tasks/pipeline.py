@@ -6,10 +6,6 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-from prefect.logging import get_run_logger
-
 from data_contracts.errors import some
 from data_contracts.parameters import PipelineParameters
 from data_contracts.report import StageResult, read_report
@@ -19,10 +15,11 @@ from data_contracts.store.checking import verify_input
 from data_contracts.store.folders import CHECKPOINT_FILE
 from data_contracts.store.manifests import read_manifest
 from tasks.promotion.training_subjects import write_training_subjects
-from tasks.stage_runs.retries import RETRIED
+from tasks.stage_runs.prefect_runs import run_logger, task
 from tasks.tracking.card import CARD_FILE, description_of, write_card
+from tasks.tracking.models import LiftingModel
 from tasks.tracking.names import CHALLENGER, MODEL_NAME, VERSION_TAG
-from tasks.tracking.registry import LiftingModel, register_challenger
+from tasks.tracking.registry import register_challenger
 from tasks.tracking.runs import TrackedRun, track_pipeline
 from tasks.tracking.scores import all_scores, model_scores
 from tasks.viewer.clip_sets import ClipSet
@@ -54,14 +51,14 @@ def open_pipeline(
         yield tracked
 
 
-@task(cache_policy=NO_CACHE, **RETRIED)
+@task(retried=True)
 def show_data(store: Path, tracked: TrackedRun, clips: StageResult) -> None:
     """Log the page that compares the clips with the champion's to the pipeline run, and warn of changes."""
     for line in log_data_page(store, tracked, ClipSet.read(clips.path)):
-        get_run_logger().warning(line)
+        run_logger().warning(line)
 
 
-@task(cache_policy=NO_CACHE, **RETRIED)
+@task(retried=True)
 def register(
     store: Path,
     tracked: TrackedRun,
@@ -86,7 +83,7 @@ def register(
     return {"name": MODEL_NAME, "version": int(version.version), "uri": f"models:/{MODEL_NAME}@{CHALLENGER}"}
 
 
-@task(cache_policy=NO_CACHE)
+@task()
 def show_durations(tracked: TrackedRun, store: Path, stages: Mapping[str, StageResult]) -> str:
     """Log the duration of each stage and a figure of the last pipeline runs; return the name of its file."""
     from tasks.figures.durations import DURATIONS_FILE, SECONDS, durations_figure, recent_pipeline_runs, stage_seconds

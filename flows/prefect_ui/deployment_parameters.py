@@ -1,4 +1,4 @@
-"""Steps for `prefect.yaml`: what the forms of the deployments are filled with, as the stack's settings say."""
+"""Steps of `prefect.yaml` that fill in deployments with the settings of the stack."""
 
 import os
 from typing import Any
@@ -15,20 +15,20 @@ def own_folder() -> dict[str, str]:
 
 
 def preset() -> dict[str, Any]:
-    """Return the preset of all deployments, `UPLIFT_PRESET`, which a run may replace.
+    """Return the preset of all deployments, `UPLIFT_PRESET`; a run may use another one.
 
     Raises
     ------
     InputError
-        There is no such preset, or one of its values is refused.
+        The preset does not exist, or one of its values is not allowed.
     """
     name = read_settings().preset
     load_preset(name)
     return {"name": name}
 
 
-def night() -> dict[str, Any]:
-    """When the night is, on what, and what becomes of a second one.
+def nightly() -> dict[str, Any]:
+    """Return the schedule, the motion and the promotion of the nightly pipeline run, and its collision strategy.
 
     Raises
     ------
@@ -41,11 +41,13 @@ def night() -> dict[str, Any]:
     try:
         CronSchedule(cron=settings.schedule_cron, timezone=settings.schedule_timezone)
     except ValueError as error:
-        raise InputError(f"UPLIFT_SCHEDULE_CRON={settings.schedule_cron}: not a time in cron's five fields") from error
+        raise InputError(
+            f"UPLIFT_SCHEDULE_CRON={settings.schedule_cron}: not a cron expression with five fields"
+        ) from error
     return {
         "cron": settings.schedule_cron,
         "timezone": settings.schedule_timezone,
-        "second": settings.second_run,
+        "second_run": settings.second_run,
         "source": settings.source,
         "clip_list": settings.clip_list,
         "promote": settings.promote,

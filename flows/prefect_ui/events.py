@@ -1,11 +1,21 @@
-"""What the flows say to whoever listens: events, which automations send on."""
+"""Events about the champion, which automations turn into notifications."""
 
-from prefect.events import emit_event
+import os
+
+from tasks.stage_runs.prefect_runs import in_prefect_run
 
 MODEL_RESOURCE = "uplift.model.pose-uplift"
 PROMOTED, ROLLED_BACK = "uplift.model.promoted", "uplift.model.rolled-back"
+SECONDS = 30.0  # to send the event of a command
 
 
-def say_of_model(event: str, headline: str) -> None:
-    """`PROMOTED` or `ROLLED_BACK`, in a line; of a server that nobody listens to, nothing comes of it."""
+def emit_model_event(event: str, headline: str) -> None:
+    """Emit `PROMOTED` or `ROLLED_BACK` with its headline; a command does so only if `PREFECT_API_URL` is set."""
+    if not in_prefect_run() and not os.environ.get("PREFECT_API_URL"):
+        return
+    from prefect.events import emit_event
+    from prefect.events.worker import EventsWorker
+
     emit_event(event, {"prefect.resource.id": MODEL_RESOURCE}, payload={"headline": headline})
+    if not in_prefect_run():
+        EventsWorker.drain_all(timeout=SECONDS)

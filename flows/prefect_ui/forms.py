@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 Function = TypeVar("Function", bound=Callable[..., object])
-OF_ALL = {  # descriptions of parameters that several flows share; a docstring may replace them
+SHARED = {  # descriptions of parameters that several flows share; a docstring may replace them
     "preset": "Preset with the parameters of all stages: a name from presets/, or the path of a YAML file.",
     "overrides": "Parameters that differ from the preset, as path.to.parameter=value, e.g. pretrain.max_epochs=1.",
     "store": "Root of the store, as the worker sees it. Default: UPLIFT_STORE, or ./store.",
@@ -25,7 +25,7 @@ _ENTRY = re.compile(r"^(\w+)\n((?: +.*\n?|\n)+)", re.MULTILINE)
 
 def described(function: Function) -> Function:
     """Rewrite the docstring of a function in the style that Prefect reads, and add the shared descriptions."""
-    texts = OF_ALL | parameter_texts(function)
+    texts = SHARED | parameter_texts(function)
     lines = [f"    {name}: {texts[name]}" for name in inspect.signature(function).parameters if name in texts]
     rest = _SECTION.sub("", inspect.getdoc(function) or "").rstrip()
     function.__doc__ = "\n".join([rest, "", "Args:", *lines, ""])
@@ -34,5 +34,5 @@ def described(function: Function) -> Function:
 
 def parameter_texts(function: Callable[..., object]) -> dict[str, str]:
     """Return the description of each parameter in the docstring of a function."""
-    found = _SECTION.search(inspect.getdoc(function) or "")
-    return {name: " ".join(text.split()) for name, text in _ENTRY.findall(found[1] if found else "")}
+    section = _SECTION.search(inspect.getdoc(function) or "")
+    return {name: " ".join(text.split()) for name, text in _ENTRY.findall(section[1] if section else "")}

@@ -1,4 +1,4 @@
-"""The day that a flow run is of."""
+"""Day of a flow run, which seeds fresh training."""
 
 from datetime import UTC, date
 
@@ -6,6 +6,6 @@ from prefect.runtime import flow_run
 
 
 def day_of_run() -> date:
-    """In UTC, of the time for which it was scheduled: a run that starts late, or again, is of the same day."""
+    """Return the day (UTC) for which the run was scheduled; a late start or a retry does not change it."""
     day: date = flow_run.scheduled_start_time.astimezone(UTC).date()
     return day

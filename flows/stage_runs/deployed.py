@@ -1,12 +1,9 @@
-"""Runs of deployments: what they are sent, whether there is such a deployment, and how long is waited for them.
+"""Send runs to deployments and wait for their end.
 
-Notable decisions:
-- a run that no worker takes stays scheduled for ever, and so would who waits for it. It is waited for while its pool
-  has a worker (which may be busy with another run), and `runtime.wait_minutes` without one;
-- a run whose process died (Crashed: killed, out of memory, its machine gone) is sent again, `runtime.restarts` times:
-  what it left in the store is where the new one begins, training at its `last` checkpoint. One that failed is not: it
-  would fail again (its tasks were tried again already, unless what they were given is refused). Nor is one that a
-  person cancelled.
+- A pool without a worker never starts a run: the wait ends after `runtime.wait_minutes` without a worker.
+- A crashed run (killed, out of memory, machine lost) is sent again, up to `runtime.restarts` times. The new run
+  continues from the store, training from its `last` checkpoint.
+- A failed run is not sent again, because its tasks were retried already. Neither is a cancelled run.
 """
 
 import time
@@ -29,9 +26,9 @@ _WAITS = (StateType.SCHEDULED, StateType.PENDING)
 
 
 def send(deployment: str, arguments: dict[str, Any], as_subflow: bool = False) -> FlowRun:
-    """A run of a deployment, which nobody waits for; of its own, or a subflow of the run that sends it.
+    """Create a run of a deployment and return it without waiting.
 
-    Until it begins, and names itself, a subflow is called as the run that sends it: a queue says what waits there.
+    Until a subflow starts and names itself, it has the name of its parent run, so that a queue shows who waits.
     """
     name = flow_run.name if as_subflow else None
     run: Any = run_deployment(deployment, flow_run_name=name, parameters=arguments, timeout=0, as_subflow=as_subflow)
@@ -39,29 +36,29 @@ def send(deployment: str, arguments: dict[str, Any], as_subflow: bool = False) -
 
 
 def run_to_its_end(deployment: str, arguments: dict[str, Any], runtime: Runtime) -> FlowRun:
-    """The completed run of a deployment, as a subflow of this one; sent again where its process died.
+    """Run a deployment as a subflow of this run, again after crashes, and return the completed run.
 
     Raises
     ------
     RuntimeError
-        It did not complete, or its process died `runtime.restarts` times and once more; or its pool had no worker for
-        `runtime.wait_minutes`, or it took longer than `runtime.stage_hours` in all: then it is cancelled.
+        The run failed, or crashed `runtime.restarts` + 1 times. Or its pool had no worker for `runtime.wait_minutes`,
+        or it took longer than `runtime.stage_hours` in all; then the run is cancelled.
     """
     until = time.monotonic() + 3600 * runtime.stage_hours
     for restart in range(runtime.restarts + 1):
         run = _wait(send(deployment, arguments, as_subflow=True), deployment, runtime, until)
         if run.state and run.state.is_completed():
             return run
-        how = f"{deployment}, flow run {run.name}, ended {_in_a_line(run.state)}"
+        end = f"{deployment}, flow run {run.name}, ended {_in_a_line(run.state)}"
         if run.state is None or not run.state.is_crashed():
-            raise RuntimeError(how)
+            raise RuntimeError(end)
         if restart < runtime.restarts:
-            _log().warning(f"{how}; it is started again ({restart + 1} of {runtime.restarts}, runtime.restarts)")
-    raise RuntimeError(f"{how}; it was started {runtime.restarts + 1} times (runtime.restarts={runtime.restarts})")
+            _log().warning(f"{end}; it is started again ({restart + 1} of {runtime.restarts}, runtime.restarts)")
+    raise RuntimeError(f"{end}; it was started {runtime.restarts + 1} times (runtime.restarts={runtime.restarts})")
 
 
 def _wait(run: FlowRun, deployment: str, runtime: Runtime, until: float) -> FlowRun:
-    """The run when it has ended, however it did; without a worker, or after `until`, it is cancelled."""
+    """Return the run in its final state; cancel it if no worker takes it, or at the time `until`."""
     with get_client(sync_client=True) as client:
         pool = client.read_deployment_by_name(deployment).work_pool_name
         attended = time.monotonic()
@@ -86,19 +83,19 @@ def _wait(run: FlowRun, deployment: str, runtime: Runtime, until: float) -> Flow
 
 
 def _log() -> Any:
-    """Of the run that waits, so that its page says it."""
+    """Return the logger of the waiting run, so that its page shows the message."""
     return get_run_logger() if FlowRunContext.get() else get_logger("uplift")
 
 
 def _in_a_line(state: State[Any] | None) -> str:
-    """`Failed: why`, as the first line of who waited for it shows it."""
+    """Return name and message of a state in one line."""
     if state is None:
         return "without a state"
     return " ".join(f"{state.name}: {state.message or 'no reason given'}".split())
 
 
 def _has_worker(client: SyncPrefectClient, pool: str) -> bool:
-    """Whether the server heard lately of a worker of that pool."""
+    """Return whether the server has a recent heartbeat of a worker of that pool."""
     try:
         return any(worker.status == WorkerStatus.ONLINE for worker in client.read_workers_for_work_pool(pool))
     except ObjectNotFound:
@@ -106,17 +103,17 @@ def _has_worker(client: SyncPrefectClient, pool: str) -> bool:
 
 
 def must_be_deployed(deployment: str) -> None:
-    """Refuses what will be sent to a deployment that is not there, before the work that leads to it.
+    """Refuse a deployment that does not exist, before the work that leads to it.
 
     Raises
     ------
     InputError
-        This Prefect server has no such deployment.
+        The Prefect server does not have the deployment.
     """
     with get_client(sync_client=True) as client:
         try:
             client.read_deployment_by_name(deployment)
         except ObjectNotFound as error:
             raise InputError(
-                f"{deployment}: this Prefect server has no such deployment: prefect deploy --all"
+                f"{deployment}: this Prefect server has no such deployment; register all with: prefect deploy --all"
             ) from error

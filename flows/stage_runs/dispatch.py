@@ -27,7 +27,7 @@ from flows.stage_runs.deployed import run_to_its_end
 from flows.stages import STAGES, Context
 from tasks.tracking.runs import link_cached
 
-SECONDS_TO_APPEAR = 60.0  # a network file system may go on saying "not there" from its cache for so long
+SECONDS_TO_APPEAR = 60.0  # the cache of a network file system may hide a new folder for so long
 
 
 def dispatch_stage(name: str, context: Context, deployment: str | None = None, **inputs: Any) -> StageResult:
@@ -49,7 +49,7 @@ def dispatch_stage(name: str, context: Context, deployment: str | None = None, *
     InputError
         An input was changed after the pipeline run began.
     RuntimeError
-        The run of the deployment failed, found no worker, or left its result where this process cannot see it.
+        The run of the deployment failed, found no worker, or wrote its result to another store.
     """
     work = STAGES[name].plan(context, **inputs)
     finished = find_stage(context.store, work.identity)
@@ -69,29 +69,29 @@ def dispatch_stage(name: str, context: Context, deployment: str | None = None, *
 
 
 def _find(store: Path, identity: StageKey, run: FlowRun) -> StageResult:
-    """What a deployment's run left in the store."""
+    """Return the result that the run of a deployment wrote into the store, or raise RuntimeError without one."""
     deadline = time.monotonic() + SECONDS_TO_APPEAR
     while (stage := find_stage(store, identity)) is None:
         if time.monotonic() > deadline:
-            wanted = store / identity.kind / identity.digest
+            folder = store / identity.kind / identity.digest
             raise RuntimeError(
-                f"flow run {run.name} of {identity.name} completed, but {wanted} is not there on {platform.node()}: the"
-                f" worker left its result in {_left_by(identity.name, run)}; both must reach one store by one path, and"
-                " run the same version of this project"
+                f"flow run {run.name} of {identity.name} completed, but {folder} is absent on {platform.node()}."
+                f" The worker wrote its result to {_place_of(identity.name, run)}. Both machines need the same store"
+                " at the same path, and the same version of this project"
             )
         time.sleep(min(1.0, SECONDS_TO_APPEAR))
     seconds = read_manifest(stage.folder)["seconds"]
     return StageResult.of(stage).model_copy(update={"cached": False, "seconds": seconds})
 
 
-def _left_by(stage: str, run: FlowRun) -> str:
-    """Folder and machine that a stage's run shows on its page."""
-    wanted = ArtifactFilter(
+def _place_of(stage: str, run: FlowRun) -> str:
+    """Return the folder and the machine in the artifact of a stage's flow run."""
+    key = ArtifactFilter(
         flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]), key=ArtifactFilterKey(any_=[result_key(stage)])
     )
     with get_client(sync_client=True) as client:
-        shown = client.read_artifacts(artifact_filter=wanted)
-    if not shown:
-        return "a store that its page does not name"
-    rows = {row["what"]: row["value"] for row in json.loads(str(shown[0].data))}
+        artifacts = client.read_artifacts(artifact_filter=key)
+    if not artifacts:
+        return "an unknown store (the flow run has no artifact)"
+    rows = {row["what"]: row["value"] for row in json.loads(str(artifacts[0].data))}
     return f"{rows['folder']} on {rows['host']}"

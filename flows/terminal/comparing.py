@@ -1,4 +1,4 @@
-"""The tables that `uplift compare` prints."""
+"""Tables of `uplift compare`."""
 
 from rich.table import Table
 from rich.text import Text
@@ -13,8 +13,8 @@ _MOST_PARTS = 10
 
 def comparison_tables(comparison: Comparison) -> list[Table]:
     """Return a table of all metrics with differences from the first model, and tables of the certain differences."""
-    certain = [_certain_parts(one, comparison) for one in comparison.models]
-    return [_metrics(comparison), *(table for table in certain if table is not None)]
+    parts = [_certain_parts(compared_model, comparison) for compared_model in comparison.models]
+    return [_metrics(comparison), *(table for table in parts if table is not None)]
 
 
 def _metrics(comparison: Comparison) -> Table:
@@ -28,7 +28,9 @@ def _metrics(comparison: Comparison) -> Table:
     )
     for name, metric in METRICS.items():
         unit = metric.unit or "%"
-        table.add_row(f"{metric.label}, {unit}", *(_cell(name, metric, one) for one in comparison.models))
+        table.add_row(
+            f"{metric.label}, {unit}", *(_cell(name, metric, compared_model) for compared_model in comparison.models)
+        )
     return table
 
 
@@ -37,36 +39,40 @@ def _cell(name: str, metric: Metric, compared_model: ComparedModel) -> Text:
     if compared_model.difference is None:
         return Text(score)
     difference = compared_model.difference.metrics()[name]
-    said = verdict(name, difference)
-    return Text.assemble(score, "\n", (f"{_difference(difference, metric)} {said}", _STYLES[said]))
+    judgement = verdict(name, difference)
+    return Text.assemble(score, "\n", (f"{_difference(difference, metric)} {judgement}", _STYLES[judgement]))
 
 
 def _certain_parts(compared_model: ComparedModel, comparison: Comparison) -> Table | None:
-    """The parts whose MPJPE differs from the first's, the worst first; each is judged on its own."""
+    """Return a table of the parts whose MPJPE certainly differs from the first model's, the worst first."""
     if compared_model.difference is None:
         return None
-    of_all, metric = _parts_of(compared_model.difference), METRICS["mpjpe_mm"]
-    certain = {part: one for part, one in of_all.items() if verdict("mpjpe_mm", one) != "not certain"}
+    parts, metric = _parts_of(compared_model.difference), METRICS["mpjpe_mm"]
+    certain = {part: estimate for part, estimate in parts.items() if verdict("mpjpe_mm", estimate) != "not certain"}
     if not certain:
         return None
     title = (
-        f"MPJPE of {compared_model.name} less that of {comparison.models[0].name}, in mm: the {len(certain)} of"
-        f" {len(of_all)} parts whose interval leaves out 0"
+        f"MPJPE of {compared_model.name} minus that of {comparison.models[0].name}, in mm: the {len(certain)} of"
+        f" {len(parts)} parts whose interval excludes 0"
     )
     table = Table("part", "difference", "windows", "over", title=title)
-    shown = sorted(certain, key=lambda part: -certain[part].value)
-    if len(shown) > 2 * _MOST_PARTS:
+    rows = sorted(certain, key=lambda part: -certain[part].value)
+    if len(rows) > 2 * _MOST_PARTS:
         table.caption = f"the {_MOST_PARTS} worst and the {_MOST_PARTS} best of them; --json has all"
-        shown = shown[:_MOST_PARTS] + shown[-_MOST_PARTS:]
-    for part in shown:
-        one = certain[part]
-        cell = Text(_difference(one, metric), _STYLES[verdict("mpjpe_mm", one)])
-        table.add_row(part, cell, f"{one.windows:,}", f"{one.units} {one.over}")
+        rows = rows[:_MOST_PARTS] + rows[-_MOST_PARTS:]
+    for part in rows:
+        estimate = certain[part]
+        cell = Text(_difference(estimate, metric), _STYLES[verdict("mpjpe_mm", estimate)])
+        table.add_row(part, cell, f"{estimate.windows:,}", f"{estimate.units} {estimate.over}")
     return table
 
 
 def _parts_of(scores: Estimates) -> dict[str, Estimate]:
-    return {f"{what} {name}": one for what, field in _PARTS.items() for name, one in getattr(scores, field).items()}
+    return {
+        f"{kind} {name}": estimate
+        for kind, field in _PARTS.items()
+        for name, estimate in getattr(scores, field).items()
+    }
 
 
 def _difference(difference: Estimate, metric: Metric) -> str:

@@ -1,4 +1,4 @@
-"""A chain of results as a person reads it: each below what was made from it."""
+"""Print the lineage of a result as a tree, in which the inputs of a result are below it."""
 
 from collections.abc import Iterator
 
@@ -7,11 +7,11 @@ from tasks.maintenance.lineage import AS_ABOVE, Lineage, Link
 
 
 def lineage_lines(lineage: Lineage) -> Iterator[str]:
-    """The chain, what came of a stage, and sources that could not be read."""
+    """Yield the lines of the tree, of the results made from a stage, and of sources that could not be read."""
     yield from _tree(lineage.chain)
     if lineage.chain.stage != "version":
         yield ""
-        yield "what came of it:" if lineage.came_of_it else "nothing is known that came of it"
+        yield "results made from it:" if lineage.came_of_it else "no result made from it is known"
         yield from _branches(lineage.came_of_it)
     for source in lineage.unasked:
         yield f"could not be read: {source}"
@@ -33,7 +33,7 @@ def _branches(links: list[Link]) -> Iterator[str]:
 
 
 def _name(link: Link) -> str:
-    """`pretrained: pretrain 0123456789abcdef, epoch 4 of 4`; of a file all of its SHA-256."""
+    """Return e.g. `pretrained: pretrain 0123456789abcdef, epoch 4 of 4`; a file has its whole SHA-256."""
     role = "" if link.role in ("stage", "version", "asked for") else f"{link.role}: "
     stage = f"{link.stage} {link.stage_digest}" if link.stage_digest else link.stage
     parts = [stage, link.about, None if link.digest == link.stage_digest else f"sha256 {link.digest or 'not known'}"]
@@ -41,10 +41,10 @@ def _name(link: Link) -> str:
 
 
 def _detail(link: Link) -> str:
-    """When and by which code it was made, and where it is; or why no more is known."""
+    """Return date, code and place of a result, or the reason why they are unknown."""
     made = (link.created or "")[:16].replace("T", " ")
     if not link.stage_digest or link.unknown == AS_ABOVE:
         return link.unknown or made
-    unknown = f"not known what it was made from: {link.unknown}" if link.unknown else ""
+    unknown = f"inputs unknown: {link.unknown}" if link.unknown else ""
     run = f"MLflow run {link.mlflow_run}" if link.mlflow_run and link.mlflow_run not in (link.where or "") else ""
     return ", ".join(part for part in (made, describe_code(link.code), link.where, run, unknown) if part)

@@ -1,4 +1,4 @@
-"""The subcommands about models in the registry: which one leads, how they differ, where one comes from, its export."""
+"""Commands for registered models: promote, benchmark, rollback, compare, lineage and export."""
 
 import getpass
 from dataclasses import asdict
@@ -8,14 +8,16 @@ from typing import Annotated
 import typer
 
 from data_contracts.errors import InputError
-from data_contracts.presets import preset_and_overrides
+from flows.stages import Context
 from flows.terminal.comparing import comparison_tables
 from flows.terminal.options import MODEL_HELP, Call, changed, command
 from flows.terminal.printing import console, print_json
-from flows.terminal.running import run_flow
+from flows.terminal.running import computing, find_or_compute
 
 models = typer.Typer()
-benchmarks = typer.Typer(no_args_is_help=True, help="The windows that challenger and champion always meet on.")
+benchmarks = typer.Typer(
+    no_args_is_help=True, help="Set the windows on which promote compares challenger and champion."
+)
 models.add_typer(benchmarks, name="benchmark")
 
 
@@ -25,58 +27,74 @@ def promote(
     windows: Annotated[
         str | None,
         typer.Option(
-            "--windows", help="To meet on; as promote.benchmark. Default: the benchmark, or those each was scored on."
+            "--windows",
+            help="Windows for the comparison (promote.benchmark). Default: the benchmark, else the windows on which"
+            " each version was evaluated.",
         ),
     ] = None,
 ) -> None:
-    """Move @champion to @challenger if it is better on the same windows."""
+    """Evaluate @challenger and @champion on the same windows, and make the challenger champion if it is better."""
     rules = changed(call.parameters.promote, "promote", {"benchmark": windows})
-    parameters = call.parameters.model_copy(update={"promote": rules})
-    decision = run_flow("promote", store=str(call.store), **preset_and_overrides(parameters))
-    to_person = console(call.as_json)
+    context = Context(call.store, call.parameters.model_copy(update={"promote": rules}))
+    with computing():
+        from flows.promotion import promote_challenger  # imports MLflow, which takes seconds
+
+        def evaluate(windows: str, model: str, baselines: str | None = None) -> Path:
+            return find_or_compute(context, "evaluate", windows=windows, model=model, baselines=baselines).path
+
+        decision = promote_challenger(context.store, context.parameters, evaluate).model_dump(mode="json")
+    terminal = console(call.as_json)
     for line in (decision["headline"], *decision["notes"]):
-        to_person.print(line, soft_wrap=True, highlight=False)
+        terminal.print(line, soft_wrap=True, highlight=False)
     print_json(call.as_json, decision)
 
 
 @command(benchmarks, "set")
 def set_benchmark(call: Call, windows: Annotated[str, typer.Argument(help="Folder or digest of windows.")]) -> None:
-    """Name the windows that challenger and champion meet on from now on, by their split evaluate.split."""
+    """Compare challenger and champion on these windows (split evaluate.split) from now on."""
     from tasks.promotion.benchmark import name_benchmark
 
     digest = name_benchmark(call.store, windows, call.parameters.evaluate.split)
-    console(call.as_json).print(f"from now on versions meet on windows {digest}", highlight=False)
+    console(call.as_json).print(f"versions are compared on windows {digest} from now on", highlight=False)
     print_json(call.as_json, {"benchmark": digest})
 
 
 @command(benchmarks, "show")
 def show_benchmark(call: Call) -> None:
-    """The windows that challenger and champion meet on."""
+    """Show the windows on which challenger and champion are compared."""
     from tasks.promotion.benchmark import named_benchmark
     from tasks.tracking.runs import connect
 
     digest = named_benchmark(connect(call.store))
-    told = f"versions meet on windows {digest}" if digest else "none is named: versions meet where each was scored"
-    console(call.as_json).print(told, highlight=False)
+    default = "no benchmark is set: versions are compared on the windows on which each was evaluated"
+    line = f"versions are compared on windows {digest}" if digest else default
+    console(call.as_json).print(line, highlight=False)
     print_json(call.as_json, {"benchmark": digest})
 
 
 @command(benchmarks, "unset")
 def unset_benchmark(call: Call) -> None:
-    """Name no windows any more: versions meet on those that each was scored on."""
+    """Remove the benchmark: versions are compared on the windows on which each was evaluated."""
     from tasks.promotion.benchmark import remove_benchmark
 
     remove_benchmark(call.store)
-    console(call.as_json).print("none is named any more")
+    console(call.as_json).print("the benchmark was removed")
     print_json(call.as_json, {"benchmark": None})
 
 
 @command(models)
-def rollback(call: Call, reason: Annotated[str, typer.Option("--reason", help="Why; kept on both versions.")]) -> None:
-    """@champion goes back to the version before it (@previous), and that to it."""
-    said = run_flow("rollback", reason=reason, who=getpass.getuser(), store=str(call.store))
-    console(call.as_json).print(f"{said['name']}@champion is version {said['to']} again; {said['from']} is @previous")
-    print_json(call.as_json, said)
+def rollback(
+    call: Call,
+    reason: Annotated[str, typer.Option("--reason", help="Reason of the rollback, which both versions keep as a tag.")],
+) -> None:
+    """Swap @champion and @previous."""
+    with computing():
+        from flows.promotion import roll_back  # imports MLflow, which takes seconds
+
+        outcome = roll_back(call.store, reason, getpass.getuser())
+    moved = f"{outcome['name']}@champion is version {outcome['to']} again; {outcome['from']} is @previous"
+    console(call.as_json).print(moved)
+    print_json(call.as_json, outcome)
 
 
 @command(models)
@@ -85,13 +103,13 @@ def compare(
     models: Annotated[
         list[str],
         typer.Argument(
-            help="Two or more: folder or digest of a report or a run, MLflow run id, or model URI; each is set beside"
-            " the first."
+            help="Two or more models: folder or digest of a report or run, MLflow run id, or model URI. Each is"
+            " compared with the first one."
         ),
     ],
 ) -> None:
-    """Models side by side on the same windows, each difference with its interval."""
-    from tasks.evaluate.compare import compare  # what brings MLflow, which other commands need not wait for
+    """Compare models on the same windows, with an interval for each difference."""
+    from tasks.evaluate.compare import compare  # imports MLflow, which takes seconds
 
     comparison = compare(call.store, models)
     console(call.as_json).print(*comparison_tables(comparison))
@@ -101,42 +119,46 @@ def compare(
 @command(models)
 def lineage(
     call: Call,
-    what: Annotated[str, typer.Argument(help="Model URI, folder or digest of any finished stage, or a file.")],
+    what: Annotated[str, typer.Argument(help="Model URI, folder or digest of a finished stage, or a file.")],
 ) -> None:
-    """Where a model version or a stage comes from, back to the files that were given; and what came of a stage."""
+    """Show the inputs of a model version or stage, back to the source files, and the results made from a stage."""
     from flows.terminal.lineage import lineage_lines
     from tasks.maintenance.lineage import trace
 
-    found = trace(call.store, what)
-    console(call.as_json).print(*lineage_lines(found), sep="\n", soft_wrap=True, highlight=False)
-    print_json(call.as_json, asdict(found))
+    chain = trace(call.store, what)
+    console(call.as_json).print(*lineage_lines(chain), sep="\n", soft_wrap=True, highlight=False)
+    print_json(call.as_json, asdict(chain))
 
 
 @command(models)
 def export(
     call: Call,
     model: Annotated[str, typer.Argument(help=MODEL_HELP)],
-    onnx: Annotated[bool, typer.Option("--onnx", help="As ONNX, the one format there is.")] = False,
+    onnx: Annotated[bool, typer.Option("--onnx", help="Write ONNX, the only format so far.")] = False,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Default: pose-uplift-VERSION.onnx, in the current folder.")
+        Path | None,
+        typer.Option("--out", help="File to write. Default: pose-uplift-VERSION.onnx in the working directory."),
     ] = None,
     no_flip: Annotated[
-        bool, typer.Option("--no-flip", help="Without flip averaging, at half the cost. Default: as it was scored.")
+        bool,
+        typer.Option(
+            "--no-flip", help="Export without flip averaging, at half the cost. Default: as the model was evaluated."
+        ),
     ] = False,
 ) -> None:
-    """A model as one ONNX file, checked with onnxruntime; that of a version is kept with its run."""
+    """Write a model as one ONNX file and check it with onnxruntime; MLflow keeps the file of a version."""
     if not onnx:
         raise InputError("export writes ONNX: pass --onnx")
     from tasks.serving.onnx import export_model
 
     exported = export_model(call.store, model, out, False if no_flip else None, call.parameters.evaluate.flip)
-    to_person = console(call.as_json)
-    to_person.print(
+    terminal = console(call.as_json)
+    terminal.print(
         f"{exported['file']}: {exported['bytes']:,} bytes, {'with' if exported['flip'] else 'without'} flip averaging;"
-        f" poses as PyTorch's within {exported['difference']:.1g}\nframes: {exported['frames']}",
+        f" poses differ from PyTorch by at most {exported['difference']:.1g}\nframes: {exported['frames']}",
         soft_wrap=True,
         highlight=False,
     )
     if "artifact" in exported:
-        to_person.print(f"kept as {exported['artifact']}", soft_wrap=True, highlight=False)
+        terminal.print(f"MLflow: {exported['artifact']}", soft_wrap=True, highlight=False)
     print_json(call.as_json, exported)

@@ -1,10 +1,10 @@
-"""The options that every command has, written once, and what they say.
+"""Options that all commands share.
 
     @command(app)
     def convert(call: Call, clips: Annotated[str, typer.Argument()]) -> None:
         ...
 
-makes `uplift convert CLIPS` with `--store`, `--preset`, `--set` and `--json`; `call` is what these four say.
+makes `uplift convert CLIPS` with `--store`, `--preset`, `--set` and `--json`; `call` holds the values of these four.
 """
 
 import inspect
@@ -24,12 +24,12 @@ from data_contracts.store.folders import default_store
 from flows.stages import Context
 
 MODEL_HELP = "Run folder or digest, checkpoint (.safetensors, MotionBERT's .bin), or model URI."
-_PANEL = "Options of every command"
+_PANEL = "Options of all commands"
 
 
 @dataclass(frozen=True)
 class Call:
-    """What the options of every command say."""
+    """Values of the options that all commands share."""
 
     store: Path
     parameters: PipelineParameters
@@ -37,33 +37,43 @@ class Call:
 
     @property
     def context(self) -> Context:
-        """Store and parameters, as the table of stages takes them."""
+        """Store and parameters for the table of stages."""
         return Context(self.store, self.parameters)
 
     @property
     def is_default_store(self) -> bool:
-        """The next command finds this store without being told."""
+        """Whether the next command uses this store without `--store`."""
         return self.store == default_store()
 
     def reference(self, result: StageResult) -> str:
-        """How to name a stage folder in the next command: its digest, where the default store will find it."""
+        """Return the digest of a stage for the next command, or its path if the store is not the default store."""
         return result.digest if self.is_default_store else result.folder
 
 
 def _shared(
     store: Annotated[
         Path | None,
-        typer.Option("--store", rich_help_panel=_PANEL, help="Root of the store; default UPLIFT_STORE, or ./store."),
+        typer.Option("--store", rich_help_panel=_PANEL, help="Root of the store. Default: UPLIFT_STORE, or ./store."),
     ] = None,
     preset: Annotated[
-        str, typer.Option("--preset", rich_help_panel=_PANEL, help=f"{', '.join(preset_names())}, or a YAML file.")
+        str,
+        typer.Option(
+            "--preset",
+            rich_help_panel=_PANEL,
+            help=f"Preset of all parameters: {', '.join(preset_names())}, or a YAML file.",
+        ),
     ] = "demo",
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", rich_help_panel=_PANEL, help="path.to.parameter=value; may be repeated."),
+        typer.Option(
+            "--set", rich_help_panel=_PANEL, help="Parameter to change, as path.to.parameter=value; repeatable."
+        ),
     ] = None,
     json_: Annotated[
-        bool, typer.Option("--json", rich_help_panel=_PANEL, help="Last line on stdout: one JSON object.")
+        bool,
+        typer.Option(
+            "--json", rich_help_panel=_PANEL, help="Print the result as one JSON object, in the last line on stdout."
+        ),
     ] = False,
 ) -> Call:
     return Call(default_store(store), load_preset(preset, set_), json_)
@@ -73,45 +83,45 @@ SomeParameters = TypeVar("SomeParameters", bound=Parameters)
 
 
 def changed(parameters: SomeParameters, name: str, options: Mapping[str, Any]) -> SomeParameters:
-    """Parameters with what options of their own say; none: not said.
+    """Return parameters with the values of options; an option that is None changes nothing.
 
     Raises
     ------
     InputError
         A value is out of bounds.
     """
-    given = {field: value for field, value in options.items() if value is not None}
-    return parse(type(parameters), parameters.model_dump() | given, where=name)
+    values = {field: value for field, value in options.items() if value is not None}
+    return parse(type(parameters), parameters.model_dump() | values, where=name)
 
 
 def export_formats(text: str) -> list[ExportFormat]:
-    """Formats by their names, between commas.
+    """Return the formats of a list of names separated by commas.
 
     Raises
     ------
     InputError
-        One is not known.
+        A name is unknown.
     """
     names = [name for part in text.split(",") if (name := part.strip().lower())]
     if unknown := sorted(set(names) - {*ExportFormat}):
-        raise InputError(f"--export {unknown[0]}: these are known: {', '.join(ExportFormat)}")
+        raise InputError(f"--export {unknown[0]}: unknown format; these are known: {', '.join(ExportFormat)}")
     return [ExportFormat(name) for name in dict.fromkeys(names)]
 
 
 def command(app: typer.Typer, name: str | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Make a function a command of `app`, named as it is: what it takes beside `call`, and the options of all."""
+    """Make a function a command of `app`, with the options of all commands; `name` replaces the function's name."""
 
     def register(work: Callable[..., None]) -> Callable[..., None]:
-        of_all, own = (inspect.signature(function, eval_str=True).parameters for function in (_shared, work))
+        shared, own = (inspect.signature(function, eval_str=True).parameters for function in (_shared, work))
 
         @wraps(work)
-        def run(**given: Any) -> None:
-            call = _shared(**{name: given.pop(name) for name in of_all})
-            work(call, **given)
+        def run(**values: Any) -> None:
+            call = _shared(**{name: values.pop(name) for name in shared})
+            work(call, **values)
 
-        taken = [parameter for name, parameter in own.items() if name != "call"] + list(of_all.values())
-        signature = inspect.Signature([p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in taken])
-        run.__signature__ = signature  # type: ignore[attr-defined]  # what typer reads
+        options = [parameter for name, parameter in own.items() if name != "call"] + list(shared.values())
+        signature = inspect.Signature([p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in options])
+        run.__signature__ = signature  # type: ignore[attr-defined]  # typer reads it
         app.command(name)(run)
         return work
 

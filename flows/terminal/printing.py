@@ -1,6 +1,6 @@
-"""What a command prints: tables for a person, and one JSON object for a program.
+"""Output of commands: tables for people, and one JSON object for programs.
 
-A path, a name or a reason is shown as it is, even if it contains rich markup; control characters are shown escaped.
+Paths, names and reasons are printed without interpretation of rich markup; control characters are escaped.
 """
 
 import json
@@ -15,12 +15,12 @@ from data_contracts.text import printable
 
 
 def console(as_json: bool) -> Console:
-    """Where a person reads: stdout, or stderr where stdout is a program's."""
+    """Return the console for people: stdout, or stderr if stdout is for a program."""
     return _Terminal(stderr=as_json, markup=False, emoji=False)
 
 
 class _Terminal(Console):
-    """A console that shows control characters escaped, in lines and in cells of tables."""
+    """Console that escapes control characters in lines and in cells of tables."""
 
     def render_str(self, text: str, **options: Any) -> Text:
         """Return the text that rich prints for a string."""
@@ -28,13 +28,13 @@ class _Terminal(Console):
 
 
 def print_json(as_json: bool, outcome: dict[str, Any]) -> None:
-    """The last line on stdout, where it is asked for."""
+    """Print the outcome as the last line on stdout, if `as_json`."""
     if as_json:
         print(json.dumps(outcome), flush=True)
 
 
 def size(count: float | None) -> str:
-    """Bytes as people say them; none: files of another machine."""
+    """Return a number of bytes with its unit; None: the files are on another machine."""
     if count is None:
         return "size not known here"
     for unit in ("bytes", "kB", "MB"):
@@ -45,18 +45,18 @@ def size(count: float | None) -> str:
 
 
 def print_stage(result: StageResult, as_json: bool, next_command: str) -> None:
-    """What came out of a stage, where it is, and the command that takes it further."""
-    to_person = console(as_json)
-    to_person.print(stage_table({result.stage: result.model_dump()}))
+    """Print the counts and scores of a stage, its folder and the next command."""
+    terminal = console(as_json)
+    terminal.print(stage_table({result.stage: result.model_dump()}))
     if "metrics" in result.statistics:
-        to_person.print(*score_tables(result.statistics))
-    to_person.print(f"{result.folder}\nnext: {next_command}", soft_wrap=True)
+        terminal.print(*score_tables(result.statistics))
+    terminal.print(f"{result.folder}\nnext: {next_command}", soft_wrap=True)
     print_json(as_json, result.summary())
 
 
 def stage_table(stages: dict[str, dict[str, Any]]) -> Table:
-    """A row for each stage, by its name: a `StageResult` as a dict."""
-    table = Table("stage", "seconds", "what came out", title="stages")
+    """Return a table with a row per stage; values are `StageResult`s as dicts."""
+    table = Table("stage", "seconds", "output", title="stages")
     for name, stage in stages.items():
         counts = ", ".join(
             f"{key} {' / '.join(map(str, value.values())) if isinstance(value, dict) else value}"
@@ -69,17 +69,17 @@ def stage_table(stages: dict[str, dict[str, Any]]) -> Table:
 
 
 def people_table(files: list[dict[str, Any]]) -> Table:
-    """A row for each person of each file that was lifted."""
+    """Return a table with a row per person of each lifted file."""
     table = Table("file", "person", "frames", "files", "folder", title="lifted")
     for file in files:
         for person in file["people"]:
-            written = " ".join(name.removeprefix("motion.") for name in person["files"])
-            table.add_row(file["name"], person["name"], f"{person['frames']:,}", written, person["folder"])
+            names = " ".join(name.removeprefix("motion.") for name in person["files"])
+            table.add_row(file["name"], person["name"], f"{person['frames']:,}", names, person["folder"])
     return table
 
 
 def score_tables(statistics: dict[str, Any]) -> list[Table]:
-    """Scores, and robustness where it was asked for: the statistics of an evaluation."""
+    """Return the tables of an evaluation: scores, and robustness if it was computed."""
     tables = [score_table(statistics["metrics"], statistics["intervals"], statistics["resampled"])]
     return [*tables, robustness_table(statistics["robustness"])] if "robustness" in statistics else tables
 
@@ -87,13 +87,19 @@ def score_tables(statistics: dict[str, Any]) -> list[Table]:
 def score_table(
     metrics: dict[str, dict[str, float]], intervals: dict[str, dict[str, tuple[float, float]]], resampled: str
 ) -> Table:
-    """A row for the model and each baseline; `resampled`: what the intervals of the MPJPE are over, `6 people`."""
+    """Return a table with a row for the model and each baseline.
+
+    Parameters
+    ----------
+    resampled
+        Units of the bootstrap of the MPJPE intervals, e.g. `6 people`.
+    """
     columns = ("MPJPE", "P-MPJPE", "PCK@150", "AUC", "MPJVE", "trained")
     title = f"MPJPE [95 % over {resampled}], P-MPJPE in mm; MPJVE in mm per frame; PCK at 150 mm, AUC in %"
     table = Table("held out", *columns, title=title)
     for method in METHODS:
-        scores, between = metrics[method], intervals[method].get("mpjpe_mm")
-        bounds = f" [{', '.join(f'{bound:.3g}' for bound in between)}]" if between else ""
+        scores, interval = metrics[method], intervals[method].get("mpjpe_mm")
+        bounds = f" [{', '.join(f'{bound:.3g}' for bound in interval)}]" if interval else ""
         shares = (f"{100 * scores[name]:.1f}" for name in ("pck_150", "auc_150"))
         trained = f"{scores['train_minutes']:.1f} min" if "train_minutes" in scores else "?"
         row = (f"{scores['mpjpe_mm']:.1f}{bounds}", f"{scores['p_mpjpe_mm']:.1f}", *shares)
@@ -103,13 +109,13 @@ def score_table(
 
 
 def robustness_table(robustness: dict[str, Any]) -> Table:
-    """A row for each condition, a `Robustness` as a dict; detectors under which all score the same share one."""
-    title = f"MPJPE in mm as detectors would show it ({robustness['windows']:,} windows)"
-    table = Table("2D as seen", *ROBUSTNESS_METHODS, title=title)
+    """Return a table of a `Robustness` dict with a row per condition; conditions with equal scores share a row."""
+    title = f"MPJPE in mm with simulated detector output ({robustness['windows']:,} windows)"
+    table = Table("2D input", *ROBUSTNESS_METHODS, title=title)
     errors: dict[str, dict[str, float]] = robustness["mpjpe_mm"]
-    alike: dict[tuple[float, ...], list[str]] = {}
+    same_scores: dict[tuple[float, ...], list[str]] = {}
     for condition, by_method in errors.items():
-        alike.setdefault(tuple(by_method[method] for method in ROBUSTNESS_METHODS), []).append(condition)
-    for row, conditions in alike.items():
+        same_scores.setdefault(tuple(by_method[method] for method in ROBUSTNESS_METHODS), []).append(condition)
+    for row, conditions in same_scores.items():
         table.add_row(", ".join(conditions), *(f"{error:.1f}" for error in row))
     return table

@@ -1,39 +1,82 @@
-"""Results of commands: from the store, else from a flow that runs in this process."""
+"""Compute the results of commands in this process: stages without Prefect, a pipeline as a Prefect flow."""
 
 import logging
-from importlib import import_module
-from pathlib import Path
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from data_contracts.errors import InputError
 from data_contracts.report import StageResult
-from data_contracts.store.folders import resolve_checkpoint
+from data_contracts.text import printable
 from flows.stages import STAGES, Context
 
+_LOGGERS = ("uplift", "model", "data_contracts")  # whose messages of level INFO the terminal shows
 
-def find_or_run(context: Context, name: str, **inputs: Any) -> StageResult:
-    """Return the result of a stage: from the store, else from its flow, run in this process."""
+
+def find_or_compute(context: Context, name: str, **inputs: Any) -> StageResult:
+    """Return the result of a stage: from the store, else computed in this process."""
+    work = STAGES[name].plan(context, **inputs)
+    found = work.find(context.store)
+    if found:
+        return found
+    with computing():
+        return work.compute()
+
+
+def run_pipeline(**arguments: Any) -> Any:
+    """Run the pipeline flow in this process; the command prints a refused input in one line."""
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    found = STAGES[name].plan(context, **inputs).find(context.store)
-    return found or run_flow(name, **inputs, **context.arguments())
+    from flows.pipeline import pipeline
 
-
-def run_flow(name: str, **arguments: Any) -> Any:
-    """Run a flow in this process; the command prints a refused input in one line."""
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    module = import_module("flows.stage_flows" if name in STAGES else f"flows.{name}")
     for handler in logging.getLogger().handlers:  # Prefect's console handler
         handler.addFilter(_Refusals())
-    return getattr(module, name)(**arguments)
+    return pipeline(**arguments)
 
 
-def local_checkpoint(store: Path, model: str) -> Path | None:
-    """The checkpoint file of a model that is not in MLflow."""
-    return None if model.startswith(("models:/", "runs:/")) else resolve_checkpoint(store, model)
+@contextmanager
+def computing() -> Iterator[None]:
+    """Log to the terminal, and turn SIGTERM into an exception that removes partial results; nested, change nothing."""
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    root, levels = logging.getLogger(), {name: logging.getLogger(name).level for name in _LOGGERS}
+    if any(isinstance(handler.formatter, _PrintableFormatter) for handler in root.handlers):
+        yield
+        return
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_PrintableFormatter())
+    root.addHandler(handler)
+    for name in _LOGGERS:
+        logging.getLogger(name).setLevel(logging.INFO)
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, _end) if in_main_thread else None
+    try:
+        yield
+    finally:
+        if in_main_thread:
+            signal.signal(signal.SIGTERM, before)
+        root.removeHandler(handler)
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+
+
+def _end(number: int, _frame: object) -> None:
+    raise SystemExit(128 + number)
+
+
+class _PrintableFormatter(logging.Formatter):
+    """Formats lines as Prefect does, with control characters escaped."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s.%(msecs)03d | %(levelname)-7s | %(message)s", "%H:%M:%S")
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record), keep="\n\t")
 
 
 class _Refusals(logging.Filter):
-    """Drops what Prefect logs about a refused input: the command says it once, in one line."""
+    """Drops records of Prefect about a refused input, because the command prints it in one line."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.exc_info and isinstance(record.exc_info[1], InputError):

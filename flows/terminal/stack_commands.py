@@ -80,5 +80,5 @@ def _settings(**values: Any) -> StackSettings:
     """Return the settings, with those of the command line that are not None."""
     if exposes_password():
         typer.echo(f"uplift: other users can read the password in {ROOT / '.env'}: chmod 600 {ROOT / '.env'}", err=True)
-    given: dict[str, Any] = {name: str(value) for name, value in values.items() if value is not None}
-    return read_settings(**given)
+    overrides: dict[str, Any] = {name: str(value) for name, value in values.items() if value is not None}
+    return read_settings(**overrides)

@@ -13,7 +13,7 @@ from flows.prefect_ui.forms import parameter_texts
 from flows.stages import STAGES, Stage
 from flows.terminal.options import Call, command
 from flows.terminal.printing import print_stage
-from flows.terminal.running import find_or_run
+from flows.terminal.running import find_or_compute
 
 OWN_COMMAND = ("keypoints",)  # in flows.terminal.lifting_commands, with an option of its own
 
@@ -26,26 +26,26 @@ def add_stage_commands(app: typer.Typer) -> None:
 
 
 def texts(paths: list[Path] | None) -> str | list[str] | None:
-    """Return paths as the flows take them: one path as itself, several as a list."""
-    found = [str(path) for path in paths or []]
-    return found[0] if len(found) == 1 else found or None
+    """Return paths as the stages take them: one path as a string, several as a list."""
+    strings = [str(path) for path in paths or []]
+    return strings[0] if len(strings) == 1 else strings or None
 
 
 def _add(app: typer.Typer, stage: Stage) -> None:
     helps = parameter_texts(stage.plan)
 
-    def work(call: Call, **given: Any) -> None:
-        inputs = {name: texts(value) if isinstance(value, list) else value for name, value in given.items()}
-        result = find_or_run(call.context, stage.name, **inputs)
+    def work(call: Call, **values: Any) -> None:
+        inputs = {name: texts(value) if isinstance(value, list) else value for name, value in values.items()}
+        result = find_or_compute(call.context, stage.name, **inputs)
         print_stage(result, call.as_json, stage.next_command.format(result=call.reference(result), **inputs))
 
     _, first, *others = inspect.signature(stage.plan).parameters.values()
-    taken = [_typed(first, typer.Argument(help=helps[first.name]))]
+    parameters = [_typed(first, typer.Argument(help=helps[first.name]))]
     for other in others:
-        taken.append(_typed(other, typer.Option(f"--{other.name.replace('_', '-')}", help=helps[other.name])))
+        parameters.append(_typed(other, typer.Option(f"--{other.name.replace('_', '-')}", help=helps[other.name])))
     call_parameter = inspect.Parameter("call", inspect.Parameter.KEYWORD_ONLY, annotation=Call)
     work.__name__, work.__doc__ = stage.name, (inspect.getdoc(stage.plan) or "").partition("\n\n")[0]
-    work.__signature__ = inspect.Signature([call_parameter, *taken])  # type: ignore[attr-defined]  # what typer reads
+    work.__signature__ = inspect.Signature([call_parameter, *parameters])  # type: ignore[attr-defined]  # typer reads it
     command(app)(work)
 
 

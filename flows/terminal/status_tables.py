@@ -11,7 +11,7 @@ from data_contracts.report import METRICS
 from flows.terminal.printing import size
 from tasks.maintenance.status import Status
 
-_SHOWN = ("mpjpe_mm", "p_mpjpe_mm", "pck_150", "mpjve_mm")
+_METRICS = ("mpjpe_mm", "p_mpjpe_mm", "pck_150", "mpjve_mm")
 _WIDE = 60  # characters of a reason and of a command line
 
 
@@ -41,10 +41,10 @@ def _pipeline_runs(status: Status) -> Table:
 
 
 def _versions(status: Status) -> Table:
-    table = Table("alias", "version", *(METRICS[name].label for name in _SHOWN), title="versions")
+    table = Table("alias", "version", *(METRICS[name].label for name in _METRICS), title="versions")
     for alias, version in status.versions.items():
         scores = version["scores"]
-        cells = (_score(name, scores[name]) if name in scores else "" for name in _SHOWN)
+        cells = (_score(name, scores[name]) if name in scores else "" for name in _METRICS)
         table.add_row(f"@{alias}", version["version"], *cells)
     return table
 

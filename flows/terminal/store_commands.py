@@ -55,11 +55,11 @@ def status(
     from flows.terminal.status_tables import status_lines
     from tasks.maintenance.status import read_status
 
-    found = read_status(call.store, last)
+    current = read_status(call.store, last)
     terminal = console(call.as_json)
-    for line in status_lines(found):
+    for line in status_lines(current):
         terminal.print(line, soft_wrap=isinstance(line, str), highlight=False)
-    print_json(call.as_json, found.as_json())
+    print_json(call.as_json, current.as_json())
 
 
 def _removed(outcome: dict[str, Any]) -> Table:

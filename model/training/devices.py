@@ -2,10 +2,9 @@
 
 import logging
 import os
+from typing import TYPE_CHECKING
 
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.strategies import DDPStrategy
 from torch import Tensor, nn
 
 from data_contracts.errors import InputError
@@ -13,14 +12,16 @@ from data_contracts.machine import local_processes, usable_cores
 from data_contracts.parameters import Runtime
 from model.network.dstformer import DSTformer
 
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
 _LOG = logging.getLogger(__name__)
 
 
-def make_fabric(runtime: Runtime, precision: str) -> Fabric:
-    """Return Fabric for this machine, on CUDA if available, else on the CPU, with exactly this `precision`.
+def choose_device(runtime: Runtime) -> torch.device:
+    """Set the number of threads, and return the device of this process: CUDA if available, else the CPU.
 
-    A process started by `torch.distributed.run` joins the other processes; any other process uses one device. Apple's
-    MPS is not used, because it has no float64, and scores are summed in float64.
+    Apple's MPS is not used, because it has no float64, and scores are summed in float64.
 
     Half of the cores are used: the threads of a small network synchronise hundreds of times per step, so one busy core
     delays all of them. Measured on 2 cores with one other busy process: 25 windows/s with 2 threads, 110 with 1.
@@ -28,18 +29,33 @@ def make_fabric(runtime: Runtime, precision: str) -> Fabric:
     Raises
     ------
     InputError
-        `accelerator` or `precision` requires CUDA, and this process has no CUDA device.
+        `accelerator` requires CUDA, and this process has no CUDA device.
     """
-    local = local_processes()
-    torch.set_num_threads(runtime.threads or max(1, usable_cores() // (2 * local)))
+    torch.set_num_threads(runtime.threads or max(1, usable_cores() // (2 * local_processes())))
     cuda = runtime.accelerator != "cpu" and torch.cuda.is_available()
     if runtime.accelerator == "cuda" and not cuda:
         raise InputError(
             "runtime.accelerator is cuda, but PyTorch finds no CUDA device on this machine; pass auto or cpu"
         )
-    if precision == "16-mixed" and not cuda:
+    return torch.device("cuda" if cuda else "cpu")
+
+
+def make_fabric(runtime: Runtime, precision: str) -> "Fabric":
+    """Return Fabric for the device of this process, with exactly this `precision`.
+
+    A process started by `torch.distributed.run` joins the other processes; any other process uses one device.
+
+    Raises
+    ------
+    InputError
+        `accelerator` or `precision` requires CUDA, and this process has no CUDA device.
+    """
+    from lightning_fabric import Fabric  # imports TorchDynamo, which lifting a file need not wait for
+    from lightning_fabric.strategies import DDPStrategy
+
+    accelerator, local = choose_device(runtime).type, local_processes()
+    if precision == "16-mixed" and accelerator != "cuda":
         raise InputError("precision 16-mixed (fp16) works on CUDA only; pass bf16-mixed, or run on a CUDA machine")
-    accelerator = "cuda" if cuda else "cpu"
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         return Fabric(accelerator=accelerator, devices=1, precision=precision)  # type: ignore[arg-type]
     nodes = int(os.environ["WORLD_SIZE"]) // local
@@ -55,7 +71,7 @@ def make_fabric(runtime: Runtime, precision: str) -> Fabric:
     return fabric
 
 
-def compiled(network: DSTformer, example: Tensor, runtime: Runtime, fabric: Fabric) -> nn.Module:
+def compiled(network: DSTformer, example: Tensor, runtime: Runtime, fabric: "Fabric") -> nn.Module:
     """Return the compiled network, or the network itself if compilation is off or fails for `example` (B, T, 17, 3)."""
     if runtime.compile == "off" or (runtime.compile == "auto" and fabric.device.type != "cuda"):
         return network

@@ -15,8 +15,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as arrow
 import pyarrow.parquet as parquet
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 
 from data_contracts.clips import CLIPS_FILE, Clip, from_arrow
 from data_contracts.errors import InputError
@@ -27,7 +25,6 @@ from data_contracts.store.manifests import read_manifest
 from data_contracts.windows import split_files
 from tasks.convert.cameras import draw_camera, empty_windows, project_clip, window_starts
 from tasks.convert.window_parts import WindowParts
-from tasks.stage_runs.retries import RETRIED
 
 if TYPE_CHECKING:
     from tasks.tracking.runs import TrackedRun
@@ -53,7 +50,6 @@ def clip_rates(clips: Path) -> list[float]:
     return sorted(parquet.read_table(clips / CLIPS_FILE, columns=["fps"])["fps"].unique().to_pylist())
 
 
-@task(cache_policy=NO_CACHE, task_run_name="write-windows-{batch}", **RETRIED)
 def write_windows(clips: Path, folder: Path, batch: int, parameters: ConvertParameters) -> pd.DataFrame:
     """Write the windows of one batch of clips to `folder/<split>/part-<batch>.parquet`.
 

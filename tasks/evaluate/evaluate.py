@@ -5,9 +5,6 @@ from pathlib import Path
 import numpy as np
 from lightning_fabric import Fabric
 from matplotlib.figure import Figure
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-from prefect.logging import get_run_logger
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import EvaluateParameters, Runtime
@@ -37,7 +34,7 @@ from model.scoring.robustness import score_robustness
 from model.training.checkpoints import load_network
 from model.training.devices import make_fabric
 from tasks.figures.motion import lifted_sheet
-from tasks.stage_runs.retries import RETRIED
+from tasks.stage_runs.prefect_runs import run_logger, task
 from tasks.stage_runs.tracked_stage import run_stage
 from tasks.tracking.registry import logged_uri
 from tasks.tracking.runs import TrackedRun
@@ -49,7 +46,7 @@ FIGURE_POSES = 6
 RESAMPLING = Resampling()
 
 
-@task(cache_policy=NO_CACHE, **RETRIED)
+@task(retried=True)
 def evaluate_lifter(
     store: Path,
     windows: Path,
@@ -158,7 +155,7 @@ def _log_viewer(
     if scenes:
         tracked.client.log_text(tracked.run_id, viewer_html(f"Clips of {title}", scenes), VIEWER_FILE)
     else:
-        get_run_logger().warning(f"{title}: every clip is shorter than a window, so the run has no viewer")
+        run_logger().warning(f"{title}: every clip is shorter than a window, so the run has no viewer")
 
 
 def _scores(evaluation: Evaluation, minutes: float | None) -> MethodScores:

@@ -12,9 +12,6 @@ from pathlib import Path
 from threading import Event
 
 import numpy as np
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-from prefect.logging import get_run_logger
 
 from data_contracts.clips import CLIPS_FILE, QUARANTINE_FILE
 from data_contracts.errors import InputError, some
@@ -28,15 +25,15 @@ from tasks.figures.motion import clip_histograms
 from tasks.ingest.clip_writer import ClipWriter
 from tasks.ingest.plan import Plan, plan_reading
 from tasks.ingest.reading import read_motion_file
+from tasks.stage_runs.prefect_runs import run_logger, task
 from tasks.stage_runs.progress import report_progress
-from tasks.stage_runs.retries import RETRIED
 from tasks.stage_runs.tracked_stage import run_stage
 from tasks.tracking.runs import TrackedRun
 from tasks.viewer.clip_sets import ClipSet
 from tasks.viewer.data_page import log_data_page
 
 
-@task(cache_policy=NO_CACHE, **RETRIED)
+@task(retried=True)
 def ingest_clips(
     store: Path, files: list[MotionFile], parameters: IngestParameters, parent_run: str | None = None
 ) -> StageResult:
@@ -68,7 +65,7 @@ def ingest_clips(
 
     def write_clips(stage: Stage, tracked: TrackedRun) -> None:
         plan = planned or plan_reading(files, parameters)
-        log = get_run_logger()
+        log = run_logger()
         _log_plan(plan)
         writer = _write_files(stage, plan, parameters, sum(status.st_size for status in before))
         for motion_file, status in zip(files, before, strict=True):
@@ -100,7 +97,7 @@ def ingest_clips(
 
 def _log_plan(plan: Plan) -> None:
     """Log the clips and the clip list of each file, and the warnings of the plan."""
-    log = get_run_logger()
+    log = run_logger()
     for file in plan.files if len(plan.files) > 1 or plan.files[0].file.clip_list else []:
         log.info(f"{file.name}: {len(file.motions)} clips, clip list: {file.file.clip_list or 'not passed'}")
     for line in plan.warnings:

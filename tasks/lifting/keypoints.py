@@ -7,13 +7,11 @@ import sys
 import time
 from contextlib import nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as parquet
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-from prefect.logging import get_run_logger
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import KeypointsParameters
@@ -35,20 +33,31 @@ from data_contracts.tracks.track import Track
 from tasks.lifting.formats.detections import Detections
 from tasks.lifting.formats.reading import read_keypoints
 from tasks.lifting.formats.tracks import tracks_of
-from tasks.lifting.video.detecting import LANDMARKS_FILE, detect
+from tasks.lifting.video.detecting import LANDMARKS_FILE, detect, detector_python
 from tasks.stage_runs.bars import progress_bar
-from tasks.stage_runs.retries import RETRIED
-from tasks.stage_runs.tracked_stage import run_stage
-from tasks.tracking.runs import TrackedRun
+from tasks.stage_runs.prefect_runs import run_logger, task
+from tasks.stage_runs.tracked_stage import run_stage, run_untracked_stage
+
+if TYPE_CHECKING:
+    from tasks.tracking.runs import TrackedRun
 
 _SECONDS_BETWEEN_LINES = 60  # of a log that nobody watches as a bar
 
 
-@task(cache_policy=NO_CACHE, **RETRIED)
+@task(retried=True)
 def read_tracks(
-    store: Path, source: KeypointSource, parameters: KeypointsParameters, parent_run: str | None = None
+    store: Path,
+    source: KeypointSource,
+    parameters: KeypointsParameters,
+    parent_run: str | None = None,
+    track: bool = True,
 ) -> StageResult:
     """The tracks of people in a file or folder of keypoints.
+
+    Parameters
+    ----------
+    track
+        Write an MLflow run.
 
     Raises
     ------
@@ -57,12 +66,12 @@ def read_tracks(
     """
     identity = stage_keys.keypoints(source, parameters)
 
-    def write_tracks(stage: Stage, tracked: TrackedRun) -> None:
+    def write_tracks(stage: Stage, tracked: "TrackedRun | None") -> None:
         given, cut_off = _detected(source, parameters, stage) if source.is_video else (source, [])
         videos, warnings = read_keypoints(given, parameters)
         warnings = cut_off + warnings
         for line in warnings:
-            get_run_logger().warning(line)
+            run_logger().warning(line)
         tracks = [track for video in videos for track in tracks_of(video, parameters.max_gap)]
         if stage_keys.keypoints(source, parameters).digest != stage.digest:
             raise InputError(f"{source.path}: was written to while it was read; run again")
@@ -79,7 +88,8 @@ def read_tracks(
         assert faults.empty, f"tracks break their contract: {faults.to_dict('records')[0]}"
         parquet.write_table(table, stage.folder / KEYPOINTS_FILE, compression="zstd")
         _table_of(short).to_csv(stage.folder / SHORT_TRACKS_FILE, index=False)
-        tracked.log_artifact(stage.folder / SHORT_TRACKS_FILE)
+        if tracked:
+            tracked.log_artifact(stage.folder / SHORT_TRACKS_FILE)
         stage.counts |= {
             "tracks": len(tracks),
             "frames": len(table),
@@ -91,6 +101,8 @@ def read_tracks(
         if source.is_video:
             stage.statistics |= {"detector": parameters.detector}
 
+    if not track:
+        return run_untracked_stage(store, identity, write_tracks)
     return run_stage(store, identity, parent_run, write_tracks)
 
 
@@ -98,8 +110,9 @@ def _detected(
     source: KeypointSource, parameters: KeypointsParameters, stage: Stage
 ) -> tuple[KeypointSource, list[str]]:
     """What the detector finds in a video, in a file of the stage's folder; and warnings."""
+    detector_python(source.path)  # refuses a missing detector
     target, start = stage.folder / LANDMARKS_FILE, time.perf_counter()
-    get_run_logger().info("%s: %s looks for keypoints", source.path.name, parameters.detector)
+    run_logger().info("%s: %s looks for keypoints", source.path.name, parameters.detector)
     with progress_bar() if sys.stderr.isatty() else nullcontext() as bar:
         line = bar.add_task(source.path.name, total=1.0) if bar else None
         told = start
@@ -110,7 +123,7 @@ def _detected(
                 bar.update(line, completed=done / total)
             elif time.perf_counter() - told > _SECONDS_BETWEEN_LINES:
                 told = time.perf_counter()
-                get_run_logger().info("%s: %d of %d frames", source.path.name, done, total)
+                run_logger().info("%s: %d of %d frames", source.path.name, done, total)
 
         detect(source.path, parameters.detector, target, show)
     with np.load(target) as found:
@@ -119,7 +132,7 @@ def _detected(
     if not seen.any():
         raise InputError(f"{source.path}: {parameters.detector} sees nobody in its {len(seen)} frames")
     seconds = time.perf_counter() - start
-    get_run_logger().info("%s: a person in %d of %d frames, %.1f s", source.path.name, seen.sum(), len(seen), seconds)
+    run_logger().info("%s: a person in %d of %d frames, %.1f s", source.path.name, seen.sum(), len(seen), seconds)
     stage.counts |= {"video_frames": len(seen), "frames_with_a_person": int(seen.sum())}
     stage.statistics |= {"made_by": made_by, "seconds_of_detection": seconds}
     is_cut = len(seen) < said

@@ -1,11 +1,10 @@
 """Tracks of keypoints -> motion in metres, a folder for each person; so that the same keypoints are lifted once."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow.parquet as parquet
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 
 from data_contracts.errors import InputError
 from data_contracts.motion.bounds import find_faults, summarise
@@ -20,30 +19,35 @@ from data_contracts.tracks.track import Track
 from model.lifting.lift import lift_people
 from model.lifting.track_windows import Lifting
 from model.training.checkpoints import load_network, read_about
-from model.training.devices import make_fabric
+from model.training.devices import choose_device
+from tasks.stage_runs.prefect_runs import task
 from tasks.stage_runs.progress import report_progress
-from tasks.stage_runs.tracked_stage import run_stage
-from tasks.tracking.registry import LiftingModel
-from tasks.tracking.runs import TrackedRun
+from tasks.stage_runs.tracked_stage import run_stage, run_untracked_stage
+from tasks.tracking.models import LiftingModel
 from tasks.viewer.evaluation_viewer import VIEWER_FILE, viewer_html
 from tasks.viewer.motion_viewer import lifted_scenes
 
+if TYPE_CHECKING:
+    from tasks.tracking.runs import TrackedRun
 
-@task(cache_policy=NO_CACHE)
+
+@task()
 def lift_tracks(
     store: Path,
     keypoints: Path,
     model: LiftingModel,
     parameters: LiftParameters,
     runtime: Runtime,
-    parent_run: str | None = None,
+    track: bool = True,
 ) -> StageResult:
     """Lift the tracks of a keypoints folder; leaves `person-0/motion.npz` and so on, and a page that plays.
 
     Parameters
     ----------
     model
-        As `tasks.tracking.registry.find_lifting_model` found it.
+        As `tasks.tracking.models.find_lifting_model` found it.
+    track
+        Write an MLflow run.
 
     Raises
     ------
@@ -53,8 +57,9 @@ def lift_tracks(
     wanted = parameters.model_copy(update={"flip": model.flip if parameters.flip is None else parameters.flip})
     identity = stage_keys.lift(keypoints, model.checkpoint, wanted)
 
-    def lift(stage: Stage, tracked: TrackedRun) -> None:
-        tracked.log_model_input(model.logged_model_id)
+    def lift(stage: Stage, tracked: "TrackedRun | None") -> None:
+        if tracked:
+            tracked.log_model_input(model.logged_model_id)
         tracks = chosen(from_arrow(parquet.read_table(keypoints / KEYPOINTS_FILE)), parameters.person)
         lifting = open_lifting(model.checkpoint, bool(wanted.flip), runtime)
         frames = sum(len(track.pose_2d) for track in tracks)
@@ -73,9 +78,11 @@ def lift_tracks(
         source = read_manifest(keypoints)["statistics"].get("source", keypoints.name)
         page = viewer_html(f"{source}, lifted", lifted_scenes(motions))
         (stage.folder / VIEWER_FILE).write_text(page, encoding="utf-8")
-        tracked.log_artifact(stage.folder / VIEWER_FILE)
-        tracked.log_metrics({"people": len(motions), "frames": sum(motion.frames for motion in motions)})
-        stage.counts |= {"people": len(motions), "frames": sum(motion.frames for motion in motions)}
+        counts = {"people": len(motions), "frames": sum(motion.frames for motion in motions)}
+        if tracked:
+            tracked.log_artifact(stage.folder / VIEWER_FILE)
+            tracked.log_metrics({name: float(count) for name, count in counts.items()})
+        stage.counts |= counts
         stage.statistics |= {
             "data": source,
             "model": model.uri,
@@ -84,7 +91,9 @@ def lift_tracks(
             "people": [_told(motion) for motion in motions],
         }
 
-    return run_stage(store, identity, parent_run, lift)
+    if not track:
+        return run_untracked_stage(store, identity, lift)
+    return run_stage(store, identity, None, lift)
 
 
 def chosen(tracks: list[Track], person: str) -> list[Track]:
@@ -118,7 +127,7 @@ def open_lifting(checkpoint: Path, flip: bool, runtime: Runtime) -> Lifting:
     network, about = load_network(checkpoint), read_about(checkpoint)
     if network.config.dim_out != 3:
         raise InputError(f"{checkpoint}: gives back 2D poses: it is pretrained only; fine-tune it first")
-    device = make_fabric(runtime, "32-true").device
+    device = choose_device(runtime)
     return Lifting(network.to(device), int(about.get("window", network.config.max_frames)), about.get("fps"), flip)
 
 

@@ -12,8 +12,6 @@ from pathlib import Path
 
 import pandas as pd
 from mlflow.entities.model_registry import ModelVersion
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import PromoteParameters
@@ -25,7 +23,7 @@ from model.scoring.intervals import difference
 from tasks.promotion.comparison import Comparison, EvaluationData, choose
 from tasks.promotion.decision import Decision, read_decision, record_decision
 from tasks.promotion.rules import Check, Errors, Verdict, judge, judge_first, refused
-from tasks.stage_runs.retries import RETRIED
+from tasks.stage_runs.prefect_runs import task
 from tasks.tracking.alias_moves import complete_move, move_aliases
 from tasks.tracking.registry import (
     CHAMPION,
@@ -52,13 +50,13 @@ class PairedReports:
     champion: Path
 
 
-@task(cache_policy=NO_CACHE, **RETRIED)
+@task(retried=True)
 def find_comparison(store: Path, version: int | None, split: str, parameters: PromoteParameters) -> Comparison:
     """Return the versions to compare and the windows to evaluate them on (`tasks.promotion.comparison.choose`)."""
     return choose(store, version, split, parameters)
 
 
-@task(cache_policy=NO_CACHE, **RETRIED)
+@task(retried=True)
 def judge_reports(
     store: Path, comparison: Comparison, reports: Sequence[PairedReports], parameters: PromoteParameters
 ) -> Verdict:
@@ -84,7 +82,7 @@ def judge_reports(
     return judge(_differences(reports), [of_both for of_both in noise if of_both], parameters)
 
 
-@task(cache_policy=NO_CACHE)
+@task()
 def decide(
     store: Path, comparison: Comparison, verdict: Verdict, parameters: PromoteParameters, approval: Check | None = None
 ) -> Decision:

@@ -7,21 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from mlflow.entities.model_registry import ModelVersion
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 
 from data_contracts.errors import InputError
 from data_contracts.store.locks import locked
 from tasks.promotion.comparison import ROLLBACK_TAG
 from tasks.promotion.decision import TAG_LENGTH
 from tasks.promotion.promote import LOCK
+from tasks.stage_runs.prefect_runs import task
 from tasks.tracking.alias_moves import complete_move, move_aliases
 from tasks.tracking.names import CHAMPION, MODEL_NAME, PREVIOUS
 from tasks.tracking.registry import aliased_versions
 from tasks.tracking.runs import connect
 
 
-@task(cache_policy=NO_CACHE)
+@task()
 def swap_back(store: Path, reason: str, who: str) -> dict[str, Any]:
     """Swap `@champion` and `@previous`, and tag both versions with the person and the reason.
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 from uuid import UUID
 
-from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.exceptions import Abort, TerminationSignal
-from prefect.runtime import flow_run, task_run
-from prefect.states import Cancelled, State
+from tasks.stage_runs.prefect_runs import in_prefect_run
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
 
 
 @contextmanager
@@ -18,6 +19,12 @@ def never_crashed_if_cancelled() -> Iterator[None]:
     SIGTERM is installed, but training installs its own to write a checkpoint first (`model.training.interruption`).
     Prefect then reports a crash, and a pipeline that waits for the run would start it again.
     """
+    if not in_prefect_run():
+        yield
+        return
+    from prefect.exceptions import Abort, TerminationSignal
+    from prefect.runtime import flow_run
+
     try:
         yield
     except TerminationSignal:
@@ -28,6 +35,10 @@ def never_crashed_if_cancelled() -> Iterator[None]:
 
 def _is_cancelled() -> bool:
     """Return whether this run or its parent is being cancelled; if the parent is, cancel the runs in its process."""
+    from prefect.client.orchestration import get_client
+    from prefect.runtime import flow_run, task_run
+    from prefect.states import Cancelled, State
+
     with get_client(sync_client=True) as client:
         own, parent = str(flow_run.id), flow_run.parent_flow_run_id
         if not (_is_cancelling(client, own) or (parent and _is_cancelling(client, parent))):
@@ -40,6 +51,6 @@ def _is_cancelled() -> bool:
     return True
 
 
-def _is_cancelling(client: SyncPrefectClient, run: str) -> bool:
+def _is_cancelling(client: "SyncPrefectClient", run: str) -> bool:
     state = client.read_flow_run(UUID(run)).state
     return state is not None and state.is_cancelling()

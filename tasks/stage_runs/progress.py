@@ -13,13 +13,10 @@ from contextlib import ExitStack, contextmanager
 from contextvars import copy_context
 from typing import Any
 
-import httpx
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
-from prefect.context import FlowRunContext, TaskRunContext
-from prefect.logging import get_logger, get_run_logger
 from rich.progress import Progress
 
 from tasks.stage_runs.bars import progress_bar
+from tasks.stage_runs.prefect_runs import in_prefect_run, run_logger
 
 LOG_SECONDS = 10.0
 ARTIFACT_SECONDS = 5.0
@@ -36,13 +33,14 @@ class StageProgress:
         self.done = self.clips = self.frames = 0
         self.before = 0  # units that an earlier run did
         self.started = self.logged = self.uploaded = time.monotonic()
-        self.in_run = bool(FlowRunContext.get() or TaskRunContext.get())
-        self.log = get_run_logger() if self.in_run else get_logger(stage)
+        self.log = run_logger()
         self.line = bar.add_task(self.describe(), total=total) if bar else None
         self.artifact: Any = None
         self.uploading: Future[None] | None = None
         self.uploader = ThreadPoolExecutor(1, f"{stage}-progress")
-        if self.in_run:
+        if in_prefect_run():
+            from prefect.artifacts import create_progress_artifact
+
             self.artifact = create_progress_artifact(0.0, key=f"{stage}-progress", description=self.describe())
 
     def advance(self, units: int, clips: int = 0, frames: int = 0) -> None:
@@ -92,6 +90,9 @@ class StageProgress:
             self.uploading = self.uploader.submit(copy_context().run, self._update_artifact, percent, self.describe())
 
     def _update_artifact(self, percent: float, description: str) -> None:
+        import httpx
+        from prefect.artifacts import update_progress_artifact
+
         try:
             update_progress_artifact(self.artifact, percent, description)
         except httpx.HTTPError as error:

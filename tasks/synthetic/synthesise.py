@@ -2,19 +2,17 @@
 
 from pathlib import Path
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
 from data_contracts.parameters import SyntheticParameters
 from data_contracts.report import StageResult
 from data_contracts.store import stage_keys
 from data_contracts.store.folders import open_stage
+from tasks.stage_runs.prefect_runs import task
 from tasks.synthetic.motion import CLIP_LIST_FILE, PICKLE_FILE, write_pickle
 
 __all__ = ["CLIP_LIST_FILE", "PICKLE_FILE", "synthesise_motion"]
 
 
-@task(cache_policy=NO_CACHE)
+@task()
 def synthesise_motion(store: Path, parameters: SyntheticParameters) -> StageResult:
     """Write a pickle of procedural motion and its clip list; file name and manifest mark the motion as synthetic."""
     with open_stage(store, stage_keys.synthesise(parameters)) as stage:

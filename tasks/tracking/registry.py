@@ -7,7 +7,6 @@ with flip averaging: then it predicts with flip averaging.
 import atexit
 import re
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -121,43 +120,6 @@ def fetch_checkpoint(store: Path, uri: str) -> Path:
             raise _lost(uri)
         return checkpoints[0]
     return resolve_checkpoint(store, uri)
-
-
-@dataclass(frozen=True)
-class LiftingModel:
-    """A model to lift with.
-
-    Attributes
-    ----------
-    uri
-        Reference of the model; the URI of a version has its number.
-    flip
-        Whether the model predicts with flip averaging: as the version was evaluated, else True.
-    logged_model_id
-        Id of the LoggedModel in MLflow; None without a registered version.
-    """
-
-    checkpoint: Path
-    uri: str
-    flip: bool = True
-    logged_model_id: str | None = None
-
-
-def find_lifting_model(store: Path, reference: str) -> LiftingModel:
-    """Return the model of a model URI, a training run (folder or digest) or a checkpoint file.
-
-    Raises
-    ------
-    InputError
-        The model does not exist.
-    MlflowException
-        The registry did not answer.
-    """
-    if not reference.startswith(f"models:/{MODEL_NAME}"):
-        return LiftingModel(fetch_checkpoint(store, reference), reference)
-    version = find_version(connect(store), reference)
-    uri = version_uri(version)
-    return LiftingModel(fetch_checkpoint(store, uri), uri, uses_flip(version), logged_model_id(version))
 
 
 def uses_flip(version: ModelVersion) -> bool:

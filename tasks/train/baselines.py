@@ -3,9 +3,6 @@
 from pathlib import Path
 from time import perf_counter
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
 from data_contracts.parameters import BaselinesParameters, Runtime
 from data_contracts.report import StageResult
 from data_contracts.store import stage_keys
@@ -16,13 +13,13 @@ from model.baselines.mlp import fit_mlp
 from model.data.epochs import TrainingWindows
 from model.data.loading import load_windows
 from model.training.devices import make_fabric
+from tasks.stage_runs.prefect_runs import task
 from tasks.stage_runs.progress import report_progress
-from tasks.stage_runs.retries import RETRIED
 from tasks.stage_runs.tracked_stage import run_stage
 from tasks.tracking.runs import TrackedRun
 
 
-@task(cache_policy=NO_CACHE, **RETRIED)
+@task(retried=True)
 def fit_baselines(
     store: Path,
     windows: Path,

@@ -2,9 +2,6 @@
 
 from pathlib import Path
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
 from data_contracts.errors import InputError
 from data_contracts.parameters import FinetuneParameters, HeadKind, Objective, Runtime
 from data_contracts.report import StageResult
@@ -16,13 +13,13 @@ from model.network.dstformer import DSTformer
 from model.training.checkpoints import load_network
 from model.training.job import Job
 from model.training.loop import build_network
-from tasks.stage_runs.retries import RETRIED
+from tasks.stage_runs.prefect_runs import task
 from tasks.stage_runs.tracked_stage import run_stage
 from tasks.tracking.runs import TrackedRun
 from tasks.train.training import require_splits, train_stage
 
 
-@task(cache_policy=NO_CACHE, **RETRIED)
+@task(retried=True)
 def finetune_lifter(
     store: Path,
     windows: Path,

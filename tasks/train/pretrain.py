@@ -2,9 +2,6 @@
 
 from pathlib import Path
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
 from data_contracts.parameters import PretrainParameters, Runtime
 from data_contracts.report import StageResult
 from data_contracts.store import stage_keys
@@ -13,13 +10,13 @@ from data_contracts.store.manifests import read_manifest
 from model.network.dstformer import DSTformer
 from model.training.job import Job
 from model.training.loop import build_network
-from tasks.stage_runs.retries import RETRIED
+from tasks.stage_runs.prefect_runs import task
 from tasks.stage_runs.tracked_stage import run_stage
 from tasks.tracking.runs import TrackedRun
 from tasks.train.training import require_splits, train_stage
 
 
-@task(cache_policy=NO_CACHE, **RETRIED)
+@task(retried=True)
 def pretrain_backbone(
     store: Path,
     windows: Path,

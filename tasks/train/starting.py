@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from data_contracts.errors import InputError
+from tasks.tracking.models import LiftingModel, find_lifting_model
 from tasks.tracking.names import CHAMPION, MODEL_NAME
-from tasks.tracking.registry import LiftingModel, aliased_versions, find_lifting_model, version_uri
+from tasks.tracking.registry import aliased_versions, version_uri
 from tasks.tracking.runs import connect
 
 

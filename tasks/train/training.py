@@ -3,8 +3,6 @@
 from pathlib import Path
 from statistics import median
 
-from prefect.logging import get_run_logger
-
 from data_contracts.errors import InputError
 from data_contracts.parameters import Objective
 from data_contracts.store.digests import file_digest
@@ -16,6 +14,7 @@ from model.training.checkpoints import BEFORE_LAST_FILE, can_resume, read_about
 from model.training.job import JOB_FILE, OUTCOME_FILE, START_FILE, Job, run, run_on_devices
 from model.training.progress import top_file
 from tasks.stage_runs.cancellation import never_crashed_if_cancelled
+from tasks.stage_runs.prefect_runs import run_logger
 from tasks.stage_runs.progress import report_progress
 from tasks.tracking.logged_models import log_lifter
 from tasks.tracking.names import CHECKPOINT_TAG
@@ -45,7 +44,7 @@ def train_stage(stage: Stage, tracked: TrackedRun, network: DSTformer, job: Job)
 
     A killed run continues from its last checkpoint.
     """
-    log, parameters = get_run_logger(), job.parameters
+    log, parameters = run_logger(), job.parameters
     tracked.log_windows(job.windows, context="training")
     tracked.set_tags({"uplift.devices": job.runtime.devices * job.runtime.nodes, "uplift.windows": job.windows.name})
     logged = tracked.logged_steps("loss")  # a resumed run reports its first epochs again

@@ -67,13 +67,13 @@ def store(tmp_path_factory, mlflow_database) -> Path:
 
 @pytest.fixture(scope="session")
 def outcome(store, parameters) -> dict:
-    """What a whole pipeline run on synthetic motion returned."""
+    """Return the outcome of a pipeline run on synthetic motion."""
     return pipeline(parameters=parameters, store=str(store))
 
 
 @pytest.fixture(scope="module")
 def database() -> Iterator[str]:
-    """URI of an empty database in a PostgreSQL server of its own."""
+    """Yield the URI of an empty database in a new PostgreSQL server."""
     with ExitStack() as stack:
         try:
             uri = stack.enter_context(postgresql_server())

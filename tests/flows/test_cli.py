@@ -1,4 +1,4 @@
-"""The command as people type it, in its own process."""
+"""The command `uplift` in its own process."""
 
 import json
 import os
@@ -10,13 +10,14 @@ import pytest
 from typer.testing import CliRunner
 
 from flows.cli import app, main
+from tasks.tracking.runs import connect, find_runs
 
 
 @pytest.fixture
 def uplift(tmp_path):
     def run(*arguments):
         command = [sys.executable, "-m", "flows.cli", *map(str, arguments), "--store", str(tmp_path / "store")]
-        environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}  # as by default
+        environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
         return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
 
     return run
@@ -79,7 +80,7 @@ def test_a_refused_input_ends_in_one_line_and_exit_code_2(uplift, arguments, mes
         ("ingest", ["promote", "--windows", "{}"], "expected a folder of kind windows (output of `uplift convert`)"),
     ],
 )
-def test_a_folder_of_another_kind_is_refused_by_every_command(outcome, store, capsys, stage, arguments, wanted):
+def test_every_command_refuses_a_folder_of_another_stage(outcome, store, capsys, stage, arguments, wanted):
     stages = {name: result["folder"] for name, result in outcome["stages"].items()}
     filled = [argument.format(stages[stage], windows=stages["convert"]) for argument in arguments]
     with pytest.raises(SystemExit) as end, pytest.MonkeyPatch.context() as patch:
@@ -92,13 +93,13 @@ def test_a_folder_of_another_kind_is_refused_by_every_command(outcome, store, ca
 
 
 @pytest.mark.parametrize("name", [info.callback.__name__ for info in app.registered_commands])
-def test_every_command_takes_the_options_of_every_command(name):
+def test_every_command_has_the_shared_options(name):
     shown = CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "200"}).output
     for option in ("--store", "--preset", "--set", "--json"):
         assert f" {option} " in shown
 
 
-def test_json_is_the_last_line_and_the_second_time_is_cached(outcome, store):
+def test_json_is_the_last_line_and_a_second_run_is_cached(outcome, store):
     source = outcome["stages"]["synthesise"]["folder"]
     arguments = ["ingest", f"{source}/synthetic_joints_h36m_60.pkl", "--clip-list", f"{source}/synthetic_clip_list.csv"]
     command = [sys.executable, "-m", "flows.cli", *arguments, "--store", str(store), "--set"]
@@ -110,7 +111,24 @@ def test_json_is_the_last_line_and_the_second_time_is_cached(outcome, store):
     assert {"digest", "seconds", "frames", "quarantined"} <= set(printed)
 
 
-def test_a_benchmark_is_named_shown_and_forgotten(outcome, store):
+def test_a_stage_command_computes_without_prefect_and_records_an_mlflow_run(outcome, new_store):
+    motion, store = outcome["stages"]["synthesise"]["folder"], new_store("direct")
+    code = (
+        "import sys\nfrom flows.cli import main\ntry:\n    main()\nexcept SystemExit as end:\n    assert not end.code\n"
+        "assert 'prefect' not in sys.modules"
+    )
+    files = [f"{motion}/synthetic_joints_h36m_60.pkl", "--clip-list", f"{motion}/synthetic_clip_list.csv"]
+    command = [sys.executable, "-c", code, "ingest", *files, "--store", str(store), "--set", "ingest.min_frames=10"]
+    run = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True)
+    printed = json.loads(run.stdout.splitlines()[-1])
+    assert printed["digest"] == outcome["stages"]["ingest"]["digest"]
+    assert printed["cached"] is False
+    assert "| INFO    | ingest: " in run.stderr
+    (tracked,) = find_runs(connect(store), printed["digest"])
+    assert tracked.info.status == "FINISHED"
+
+
+def test_a_benchmark_is_set_shown_and_removed(outcome, store):
     windows = outcome["stages"]["convert"]["digest"]
 
     def benchmark(*arguments):

@@ -1,4 +1,4 @@
-"""One worker or many, processes or a Dask cluster, a worker that dies or none: the same windows to the bit."""
+"""Conversion writes the same bytes with any number of workers, on a Dask cluster, and after the death of a worker."""
 
 import hashlib
 import json
@@ -41,7 +41,7 @@ PARAMETERS = ConvertParameters(window=27, stride=9, views=2)
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory) -> Path:
-    """A clip store of 8 batches: clips of six people, one of each three at 30 frames/s, one shorter than a window."""
+    """Return a clip store of 8 batches: six subjects, one of three clips at 30 frames/s, one shorter than a window."""
     motions, rows = generate(seed=9, people=6, seconds=1.5)
     store = tmp_path_factory.mktemp("clips")
     identity = StageKey("clips", "ingest", IngestParameters(), {"source": "made by a test"})
@@ -66,7 +66,7 @@ def clips(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def tracking_uri(mlflow_database, tmp_path_factory) -> str:
-    """Every test has a store of its own; one tracking database serves all of them."""
+    """Return one tracking database for the stores of all tests."""
     return f"sqlite:///{shutil.copy(mlflow_database, tmp_path_factory.mktemp('mlflow'))}"
 
 
@@ -77,7 +77,7 @@ def _one_tracking_database(tracking_uri, monkeypatch) -> None:
 
 @contextmanager
 def killing(store: Path, pids: Callable[[], list[int]], first_part: bool = True) -> Iterator[list[int]]:
-    """Kill -9 one of `pids` once a first part is written, or all there ever are before; gives the killed."""
+    """Kill one of `pids` after the first part is written, else all of them before; yield the killed ones."""
     killed: list[int] = []
     ended = threading.Event()
 
@@ -106,7 +106,7 @@ def pool_pids() -> list[int]:
 
 @contextmanager
 def dask_cluster(folder: Path, workers: int) -> Iterator[tuple[str, list[int]]]:
-    """A scheduler and workers on loopback: its address, and the workers' process ids."""
+    """Start a scheduler and workers on loopback; yield its address and the process ids of the workers."""
     file = folder / "scheduler.json"
     base = [sys.executable, "-m", "dask"]
     here = ["--host", "127.0.0.1", "--no-dashboard", "--scheduler-file", str(file)]
@@ -129,7 +129,7 @@ def dask_cluster(folder: Path, workers: int) -> Iterator[tuple[str, list[int]]]:
 
 @pytest.fixture(scope="module")
 def alone(clips, tracking_uri, tmp_path_factory):
-    """What one worker in this process makes of the clips."""
+    """Return the result of one worker in this process."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", tracking_uri)
         return convert(str(clips), PARAMETERS, Workers(processes=1), str(tmp_path_factory.mktemp("alone")))
@@ -162,10 +162,10 @@ def test_counts_by_split_and_group_are_those_of_the_files(alone, clips):
 
 def write_all(clips: Path, folder: Path, parameters: ConvertParameters) -> pd.DataFrame:
     folder.mkdir(exist_ok=True)
-    return pd.concat([write_windows.fn(clips, folder, batch, parameters) for batch in range(BATCHES)])
+    return pd.concat([write_windows(clips, folder, batch, parameters) for batch in range(BATCHES)])
 
 
-def test_short_clips_left_out_are_counted(clips, tmp_path):
+def test_dropped_short_clips_are_counted(clips, tmp_path):
     counts = write_all(clips, tmp_path, PARAMETERS.model_copy(update={"short_clips": ShortClips.DROP})).sum()
     assert counts["too_short"] == BATCHES
     assert counts["clips"] == BATCHES * (CLIPS_A_BATCH - 1)
@@ -179,7 +179,7 @@ def test_training_windows_can_be_stored_in_fewer_views_than_others(clips, alone,
     pd.testing.assert_frame_equal(one.reset_index(drop=True), kept.reset_index(drop=True))
 
 
-def test_windows_say_how_their_camera_stands(alone):
+def test_windows_contain_the_angles_of_their_camera(alone):
     written = table_of(alone.path, list(SCALARS))
     views = written.groupby(["clip_id", "camera"])
     assert (views[["yaw_deg", "pitch_deg"]].nunique() == 1).all(axis=None)
@@ -188,7 +188,7 @@ def test_windows_say_how_their_camera_stands(alone):
     assert set(written["projection"]) == {"orthographic"}
 
 
-def test_without_a_test_share_all_others_are_trained_and_validated_on(clips, empty_store):
+def test_without_a_test_share_all_clips_are_in_train_or_val(clips, empty_store):
     result = convert(str(clips), PARAMETERS.model_copy(update={"test_share": 0.0}), store=str(empty_store))
     assert result.counts["windows"]["test"] == result.counts["clips"]["test"] == 0
     assert result.counts["windows"]["train"] > result.counts["windows"]["val"] > 0
@@ -197,7 +197,7 @@ def test_without_a_test_share_all_others_are_trained_and_validated_on(clips, emp
     check_folder(result.path)
 
 
-def test_windows_of_people_who_are_all_tested_pass_their_check_and_are_not_trained_on(clips, empty_store):
+def test_windows_with_a_test_split_only_are_valid_and_cannot_be_trained_on(clips, empty_store):
     people = list(read_manifest(clips)["statistics"]["groups"])
     by_name = {"split_by": SplitBy.GROUPS, "test_groups": tuple(people)}
     result = convert(str(clips), PARAMETERS.model_copy(update=by_name), store=str(empty_store))
@@ -206,17 +206,17 @@ def test_windows_of_people_who_are_all_tested_pass_their_check_and_are_not_train
     check_folder(result.path)
     with pytest.raises(InputError, match=r"split train and val is empty; .*`uplift evaluate` accepts these windows"):
         pretrain(result.folder, store=str(empty_store))
-    assert not list((empty_store / "runs").glob("*"))  # no run was begun
+    assert not list((empty_store / "runs").glob("*"))  # no run began
 
 
-def test_a_group_that_is_not_there_is_refused_before_any_worker_starts(clips, empty_store, monkeypatch):
+def test_an_unknown_group_is_refused_before_any_worker_starts(clips, empty_store, monkeypatch):
     monkeypatch.setattr("flows.convert._write_batches", lambda *_: pytest.fail("a worker was started"))
     by_name = {"split_by": SplitBy.GROUPS, "test_groups": ("nobody",)}
     with pytest.raises(InputError, match=r"convert\.test_groups: group nobody is not in the clips"):
         convert(str(clips), PARAMETERS.model_copy(update=by_name), store=str(empty_store))
 
 
-def test_a_split_whose_clips_are_all_too_short_is_refused_with_what_to_do(clips, empty_store):
+def test_a_split_of_too_short_clips_is_refused_with_a_remedy(clips, empty_store):
     long = PARAMETERS.model_copy(update={"window": 200, "short_clips": ShortClips.DROP})
     with pytest.raises(InputError, match=r"no window in split test.*convert\.window=200.*short_clips=pad"):
         convert(str(clips), long, store=str(empty_store))
@@ -228,7 +228,7 @@ def test_a_batch_done_twice_leaves_one_part_with_the_same_bytes(clips, alone, tm
     assert files_of(tmp_path) == files_of(alone.path)
 
 
-def test_a_batch_that_fails_leaves_no_part(clips, tmp_path, monkeypatch):
+def test_a_failed_batch_writes_no_part(clips, tmp_path, monkeypatch):
     monkeypatch.setattr(
         "tasks.convert.window_parts.BYTES_AT_ONCE", 1 << 20
     )  # the first windows are on disk when it fails
@@ -243,7 +243,7 @@ def test_a_batch_that_fails_leaves_no_part(clips, tmp_path, monkeypatch):
     assert files_of(tmp_path).keys() <= {f"{split}/part-{batch:05d}.parquet" for split in SPLITS for batch in range(8)}
 
 
-def test_row_groups_have_the_size_asked_for(clips, tmp_path, monkeypatch):
+def test_row_groups_have_the_configured_size(clips, tmp_path, monkeypatch):
     windows = write_all(clips, tmp_path / "one", PARAMETERS)["windows"].sum()
     monkeypatch.setattr("tasks.convert.window_parts.BYTES_AT_ONCE", 1 << 20)
     monkeypatch.setattr("tasks.convert.window_parts.ROW_GROUP_BYTES", 1 << 18)
@@ -259,7 +259,7 @@ def test_row_groups_have_the_size_asked_for(clips, tmp_path, monkeypatch):
     pd.testing.assert_frame_equal(one, other)
 
 
-def test_windows_at_one_rate_say_so_and_last_the_same(clips, tmp_path):
+def test_resampled_windows_have_the_rate_and_duration(clips, tmp_path):
     counts = write_all(clips, tmp_path, PARAMETERS.model_copy(update={"fps": 20.0}))
     written = table_of(tmp_path, ["clip_id", "fps", "start", "camera"])
     assert set(written["fps"]) == {20.0}
@@ -284,7 +284,7 @@ def test_a_pool_whose_process_is_killed_writes_the_same_bytes(clips, alone, tmp_
     assert result.counts == alone.counts
 
 
-def test_processes_that_always_die_end_the_stage_with_what_to_do(clips, tmp_path):
+def test_processes_that_always_die_fail_the_stage_with_a_remedy(clips, tmp_path):
     with (
         killing(tmp_path, pool_pids, first_part=False),
         pytest.raises(RuntimeError, match=r"lost 2 times.*processes"),
@@ -294,7 +294,7 @@ def test_processes_that_always_die_end_the_stage_with_what_to_do(clips, tmp_path
 
 
 def test_a_dask_cluster_whose_worker_is_killed_writes_the_same_bytes(clips, alone, tmp_path):
-    pytest.importorskip("prefect_dask", reason="the extra pose-uplift[dask] is not installed")
+    pytest.importorskip("distributed", reason="the extra pose-uplift[dask] is not installed")
     with dask_cluster(tmp_path, workers=2) as (address, pids), killing(tmp_path, lambda: pids) as killed:
         result = convert(str(clips), PARAMETERS, Workers(dask=address), str(tmp_path))
     assert len(killed) == 1
@@ -302,17 +302,17 @@ def test_a_dask_cluster_whose_worker_is_killed_writes_the_same_bytes(clips, alon
     assert result.counts == alone.counts
 
 
-def test_a_cluster_that_is_not_there_is_named(clips, tmp_path):
-    pytest.importorskip("prefect_dask", reason="the extra pose-uplift[dask] is not installed")
+def test_a_missing_dask_cluster_is_named(clips, tmp_path):
+    pytest.importorskip("distributed", reason="the extra pose-uplift[dask] is not installed")
     with pytest.raises(InputError, match=r"workers\.dask=tcp://127\.0\.0\.1:9: no Dask scheduler"):
         convert(str(clips), PARAMETERS, Workers(dask="tcp://127.0.0.1:9"), str(tmp_path))
 
 
-def test_without_dask_the_message_says_what_to_install(clips, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "prefect_dask", None)
+def test_without_dask_the_error_has_the_install_command(clips, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(InputError, match=r"pip install 'pose-uplift\[dask\]'"):
         convert(str(clips), PARAMETERS, Workers(dask="tcp://127.0.0.1:9"), str(tmp_path))
 
 
-def test_workers_stand_in_no_digest(clips, alone, tmp_path):
+def test_workers_do_not_change_the_digest(clips, alone, tmp_path):
     assert convert(str(clips), PARAMETERS, Workers(processes=3), str(alone.path.parent.parent)).cached

@@ -4,10 +4,10 @@ import json
 import sys
 
 import pytest
-from tests.tasks.keypoint_files.writing import alphapose, body, seen_by, triples
 
 from flows.cli import main
 from tests.flows.conftest import TINY
+from tests.tasks.lifting.formats.writing import alphapose, body, seen_by, triples
 
 CHAMPION = "models:/pose-uplift@champion"
 COMMANDS = {

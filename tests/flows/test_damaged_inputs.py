@@ -111,7 +111,7 @@ def test_a_half_deleted_result_is_named_with_the_command_that_rebuilds_it(outcom
     assert f"{folder / 'manifest.json'}: the manifest is empty, damaged" in line
 
 
-def test_damaged_reports_are_neither_compared_nor_weighed_for_promotion(outcome, store, empty_store):
+def test_damaged_reports_are_not_compared_and_not_used_for_promotion(outcome, store, empty_store):
     folder = folder_of(outcome, "evaluate", store)
     copy = Path(shutil.copytree(folder, empty_store / "reports" / folder.name))
     flip_one_bit(copy / "errors.parquet")

@@ -1,4 +1,4 @@
-"""`prefect deploy --all`, as typed, against a server."""
+"""`prefect deploy --all` against a server."""
 
 import json
 import os
@@ -39,7 +39,7 @@ POOLS = {
 
 @pytest.fixture(scope="module")
 def api():
-    """Client of a server to which everything is deployed; other tests may have deployed to the same server."""
+    """Yield a client of a server with all deployments; other tests may have used the same server."""
     with httpx.Client(base_url=PREFECT_API_URL.value(), timeout=60) as client:
         for pool in ("cpu", "cuda"):
             client.post("/work_pools/", json={"name": pool, "type": "process"})
@@ -61,7 +61,7 @@ def test_every_flow_has_a_deployment_with_the_preset_of_the_settings(api, name, 
     if name == "pipeline/nightly":
         assert found["parameters"]["promote"] == "gate"
     stage = name.split("/")[0]
-    if stage == "rollback":  # nothing of a preset is its own
+    if stage == "rollback":  # a rollback has no preset
         assert set(found["parameter_openapi_schema"]["required"]) == {"reason", "who"}
         return
     if stage == "gc":
@@ -82,7 +82,7 @@ def test_prefect_yaml_has_these_deployments_and_no_others():
     assert {f"{entry['entrypoint'].partition(':')[2]}/{entry['name']}" for entry in entries} == POOLS.keys()
 
 
-def test_every_deployment_says_what_it_does_and_what_its_parameters_mean(api):
+def test_every_deployment_and_parameter_has_a_description(api):
     for name in POOLS:
         one = deployment(api, name)
         assert one["description"], name
@@ -148,7 +148,7 @@ def test_parameters_as_a_tree_are_refused_by_the_command_line_of_prefect(api):
     assert "specified but not found on the deployment: 'parameters'" in done.stdout + done.stderr
 
 
-def test_one_night_runs_at_a_time(api):
+def test_one_nightly_run_runs_at_a_time(api):
     nightly = deployment(api, "pipeline/nightly")
     assert nightly["global_concurrency_limit"]["limit"] == 1
     assert nightly["concurrency_options"]["collision_strategy"] == "ENQUEUE"

@@ -1,4 +1,4 @@
-"""A model beside the baselines: fitted once a windows folder, and those of its training windows on a benchmark."""
+"""Evaluation of a model with baselines, which are fitted once per windows folder."""
 
 import json
 import shutil
@@ -32,7 +32,7 @@ def windows(outcome):
 
 @pytest.fixture
 def benchmark(windows, store):
-    """The test split alone, as a windows folder of its own."""
+    """Return a windows folder with the test split only."""
     with open_stage(
         store, StageKey("windows", "convert", ConvertParameters(window=9), {"clips": "a benchmark"})
     ) as stage:
@@ -47,7 +47,7 @@ def fitted(store):
     return sorted((store / "baselines").glob("[!.]*"))
 
 
-def test_the_baselines_are_fitted_once_and_kept_for_every_model(outcome, windows, parameters, store):
+def test_the_baselines_are_fitted_once_for_all_models(outcome, windows, parameters, store):
     before = fitted(store)
     assert baselines(str(windows), parameters.baselines, store=str(store)).cached
     report = evaluate(str(windows), outcome["stages"]["pretrain"]["folder"], store=str(store), fit=parameters.baselines)
@@ -57,7 +57,7 @@ def test_the_baselines_are_fitted_once_and_kept_for_every_model(outcome, windows
         assert report.statistics["metrics"][name] == outcome["metrics"][name]
 
 
-def test_the_mlp_meets_windows_made_new_where_that_is_asked_for(windows, parameters, store):
+def test_the_mlp_is_fitted_on_augmented_windows_if_configured(windows, parameters, store):
     seen_anew = parameters.baselines.mlp.model_copy(
         update={"augmentation": AugmentationParameters(cameras=NewCameras(), bodies=NewBodies(longest=1.2))}
     )
@@ -66,7 +66,7 @@ def test_the_mlp_meets_windows_made_new_where_that_is_asked_for(windows, paramet
     assert read_manifest(result.path)["parameters"]["mlp"]["augmentation"]["bodies"]["longest"] == 1.2
 
 
-def test_the_folder_holds_what_was_fitted_and_how(outcome):
+def test_the_baselines_folder_has_files_and_settings(outcome):
     stage = outcome["stages"]["baselines"]
     folder = Path(stage["folder"])
     assert {file.name for file in folder.iterdir()} == {"manifest.json", *(f"{name}.safetensors" for name in BASELINES)}
@@ -79,7 +79,7 @@ def test_the_folder_holds_what_was_fitted_and_how(outcome):
     assert set(manifest["statistics"]["train_minutes"]) == set(BASELINES)
 
 
-def test_the_errors_of_every_window_stand_side_by_side(outcome):
+def test_the_error_table_has_every_method_for_every_window(outcome):
     folder = Path(outcome["stages"]["evaluate"]["folder"])
     errors = pd.read_parquet(folder / ERRORS_FILE)
     for name in BASELINES:
@@ -89,7 +89,7 @@ def test_the_errors_of_every_window_stand_side_by_side(outcome):
     assert report.model.train_minutes > report.mlp.train_minutes > 0
 
 
-def test_the_report_says_how_certain_every_score_is_and_what_was_scored(outcome):
+def test_the_report_has_intervals_and_the_evaluated_inputs(outcome):
     stage = outcome["stages"]["evaluate"]
     report = read_report(Path(stage["folder"]))
     tuned, windows = (outcome["stages"][name] for name in ("finetune", "convert"))
@@ -110,7 +110,7 @@ def test_the_report_says_how_certain_every_score_is_and_what_was_scored(outcome)
         assert sum(part.windows for part in scores.per_yaw_mm.values()) == report.windows
 
 
-def test_robustness_stands_in_the_report_and_in_what_programs_read(outcome, store):
+def test_robustness_is_in_the_report_and_in_the_json_output(outcome, store):
     stage = outcome["stages"]["evaluate"]
     report = json.loads((Path(stage["folder"]) / REPORT_FILE).read_text())["robustness"]
     assert report == stage["statistics"]["robustness"] == StageResult(**stage).summary()["robustness"]
@@ -123,7 +123,7 @@ def test_robustness_stands_in_the_report_and_in_what_programs_read(outcome, stor
         assert report["mpjpe_mm"]["clean"][method] == pytest.approx(clean, rel=1e-6)
 
 
-def test_robustness_can_be_left_out(outcome, windows, parameters, store):
+def test_robustness_is_optional(outcome, windows, parameters, store):
     without = parameters.evaluate.model_copy(update={"robustness_windows": 0})
     model = outcome["stages"]["finetune"]["folder"]
     result = evaluate(str(windows), model, without, store=str(store), fit=parameters.baselines)
@@ -131,7 +131,7 @@ def test_robustness_can_be_left_out(outcome, windows, parameters, store):
     assert json.loads((result.path / REPORT_FILE).read_text())["robustness"] is None
 
 
-def test_a_benchmark_without_a_training_split_is_scored_with_the_models_baselines(
+def test_a_benchmark_without_training_split_uses_the_baselines_of_the_model(
     outcome, benchmark, parameters, store, capsys
 ):
     before, model = fitted(store), outcome["stages"]["finetune"]["folder"]
@@ -154,7 +154,7 @@ def test_a_benchmark_without_a_training_split_is_scored_with_the_models_baseline
     assert printed["metrics"]["mlp"]["train_minutes"] > 0
 
 
-def test_a_model_in_mlflow_is_scored_on_a_benchmark_too(outcome, benchmark, parameters, store):
+def test_a_model_in_mlflow_is_evaluated_on_a_benchmark(outcome, benchmark, parameters, store):
     report = evaluate(
         str(benchmark), outcome["model"]["uri"], parameters.evaluate, store=str(store), fit=parameters.baselines
     )
@@ -174,7 +174,7 @@ def test_baselines_of_windows_of_another_length_are_refused(outcome, parameters,
 
 
 def write_short(source, target):
-    """The first 5 frames of some windows."""
+    """Return a windows folder with the first 5 frames of each window."""
     import pyarrow.parquet as parquet
 
     from data_contracts.windows import SCALARS, array_shapes, to_arrow, to_numpy

@@ -15,13 +15,13 @@ from prefect.artifacts import Artifact
 from data_contracts.clips import QUARANTINE_FILE
 from data_contracts.presets import load_preset
 from data_contracts.text import csv_text, printable
-from flows.pipeline import pipeline
-from flows.prefect_ui.artifacts import shown_if_it_fails
+from flows.prefect_ui.artifacts import failure_summary
 from tasks.synthetic.motion import generate
 from tasks.tracking.runs import connect
 from tasks.viewer.data_page import DATA_PAGE
 from tasks.viewer.evaluation_viewer import VIEWER_FILE
 from tests.flows.conftest import TINY
+from tests.flows.typed import pipeline
 from tests.hostile_names import NAMES
 
 FILE = "`$x^{2$ `<script>|*\x1b[31m.pkl"
@@ -30,15 +30,15 @@ MARKUP = {"html_inline", "html_block", "link_open", "image"}
 
 
 @pytest.fixture(scope="module")
-def night(tmp_path_factory):
-    """What a pipeline run returned, and its store."""
+def pipeline_run(tmp_path_factory):
+    """Return the outcome of a pipeline run, and its store."""
     folder = tmp_path_factory.mktemp("hostile")
     clips, rows = generate(seed=7, people=len(NAMES), seconds=1.2)
     subjects = list(dict.fromkeys(row["subject"] for row in rows))
     for place, row in enumerate(rows):
         name = NAMES[subjects.index(row["subject"])]
         row |= {"fname": name, "subject": name, "action": NAMES[place % len(NAMES)]}
-        if place % (len(rows) // len(NAMES)) == 0:  # one clip of each subject is no motion
+        if place % (len(rows) // len(NAMES)) == 0:  # one clip of each subject does not move
             clips[place][:] = 0
     (folder / FILE).write_bytes(pickle.dumps(clips, protocol=4))
     with (folder / "list.csv").open("w", newline="", encoding="utf-8") as file:
@@ -47,11 +47,11 @@ def night(tmp_path_factory):
         writer.writerows(rows)
     settings = load_preset("demo", [*TINY, "ingest.max_quarantined=0.5", "ingest.licence='<b>|`mine`'"])
     source, clip_list, store = str(folder / FILE), str(folder / "list.csv"), folder / "store"
-    return pipeline(source, clip_list, parameters=settings, store=str(store), promote="gate"), store
+    return pipeline(settings, source=source, clip_list=clip_list, store=str(store), promote="gate"), store
 
 
 def tokens(markdown: str) -> list[str]:
-    """Types of all tokens of a markdown text."""
+    """Return the types of all tokens of a markdown text."""
     found = []
     for block in MarkdownIt("commonmark").enable("table").parse(markdown):
         found += [block.type, *(child.type for child in block.children or ())]
@@ -59,7 +59,7 @@ def tokens(markdown: str) -> list[str]:
 
 
 def rendered(markdown: str) -> str:
-    """The text that a reader of a markdown text sees."""
+    """Return the visible text of a markdown text."""
     blocks = MarkdownIt("commonmark").enable("table").parse(markdown)
     return "\n".join("".join(child.content for child in block.children or ()) for block in blocks)
 
@@ -85,8 +85,8 @@ def text_of(run_id: str, file: str) -> str:
     return mlflow.artifacts.load_text(f"runs:/{run_id}/{file}")
 
 
-def test_the_card_is_whole(night):
-    outcome, store = night
+def test_the_model_card_has_all_sections(pipeline_run):
+    outcome, store = pipeline_run
     client = connect(store)
     card = text_of(outcome["mlflow_run"], "card.md")
     blocks = MarkdownIt("commonmark").enable("table").parse(card)
@@ -99,16 +99,16 @@ def test_the_card_is_whole(night):
     assert "\n## Limits\n" in described
 
 
-def test_figures_are_drawn(night):
-    outcome, store = night
+def test_figures_are_drawn(pipeline_run):
+    outcome, store = pipeline_run
     client = connect(store)
     for stage, pictures in {"evaluate": {"errors.png", "lifted.png"}, "convert": {"windows.png"}}.items():
         run_id = client.get_run(outcome["mlflow_run"]).data.tags[f"uplift.{stage}.run"]
         assert pictures <= {file.path for file in client.list_artifacts(run_id)}
 
 
-def test_pages_show_the_names_and_have_no_tag_of_them(night):
-    outcome, store = night
+def test_pages_show_the_names_and_have_no_tag_of_them(pipeline_run):
+    outcome, store = pipeline_run
     client = connect(store)
     data = Page(text_of(outcome["mlflow_run"], DATA_PAGE))
     assert not {"script", "b", "a"} & set(data.tags)
@@ -118,8 +118,8 @@ def test_pages_show_the_names_and_have_no_tag_of_them(night):
     assert not any(char != "\n" and not char.isprintable() for char in playing)
 
 
-def test_the_quarantine_table_is_read_by_a_csv_reader(night):
-    outcome, _ = night
+def test_the_quarantine_table_is_read_by_a_csv_reader(pipeline_run):
+    outcome, _ = pipeline_run
     with (Path(outcome["stages"]["ingest"]["folder"]) / QUARANTINE_FILE).open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert {row["name"] for row in rows} == {csv_text(name) for name in NAMES}
@@ -127,7 +127,7 @@ def test_the_quarantine_table_is_read_by_a_csv_reader(night):
     assert not any(value[:1] in ("=", "+", "@") for row in rows for value in row.values())
 
 
-def test_artifacts_have_no_markup_of_names(night):
+def test_artifacts_have_no_markup_of_names(pipeline_run):
     for key in ("pipeline-summary", "promotion"):
         assert not {"html_inline", "html_block", "image"} & set(tokens(str(Artifact.get(key).data)))
     assert "link_open" not in tokens(str(Artifact.get("promotion").data))
@@ -135,9 +135,9 @@ def test_artifacts_have_no_markup_of_names(night):
     assert {printable(name) for name in NAMES} <= {row["group"] for row in groups}
 
 
-def test_a_failed_run_says_why_without_markup(night):
+def test_a_failed_run_says_why_without_markup(pipeline_run):
     name = "".join(NAMES[:8])
-    with pytest.raises(ValueError, match="alert"), shown_if_it_fails({}):
+    with pytest.raises(ValueError, match="alert"), failure_summary({}):
         raise ValueError(name)
     described = str(Artifact.get("pipeline-summary").description)
     assert not (MARKUP | {"code_inline", "fence"}) & set(tokens(described))

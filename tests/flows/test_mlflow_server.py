@@ -49,20 +49,20 @@ OF = StageKey("pipelines", "pipeline", SyntheticParameters(), {})
 
 @pytest.fixture(scope="module")
 def artifacts(tmp_path_factory) -> Path:
-    """Where the server keeps them; only it is told so."""
+    """Return the artifact folder of the server, which its clients do not know."""
     return tmp_path_factory.mktemp("server") / "artifacts"
 
 
 @pytest.fixture(scope="module")
 def server(database, artifacts) -> StackSettings:
-    """Settings of a stack with this database."""
+    """Return the settings of a stack with this database."""
     store = str(artifacts.with_name("store"))
     return StackSettings(store=store, database_url=database, artifacts=str(artifacts), mlflow_port=free_port())
 
 
 @pytest.fixture(scope="module")
 def address(server, artifacts) -> Iterator[str]:
-    """Address of an MLflow server as the stack starts it, password included."""
+    """Yield the address of an MLflow server of the stack, with the password."""
     prepare("mlflow", server)
     command, variables = service_command("mlflow", server)
     folder = artifacts.parent
@@ -83,7 +83,7 @@ def tracked_there(address, server, monkeypatch) -> None:
 
 @pytest.fixture
 def checkpoints(outcome, tmp_path) -> tuple[Path, Path]:
-    """One with random weights, and a trained one."""
+    """Return a checkpoint with random weights, and a trained one."""
     trained = Path(outcome["stages"]["finetune"]["folder"]) / "model.safetensors"
     config = load_network(trained).config
 
@@ -99,7 +99,7 @@ def checkpoints(outcome, tmp_path) -> tuple[Path, Path]:
 
 @pytest.fixture
 def team_store(outcome, tmp_path) -> Path:
-    """One that has the pipeline's windows and baselines."""
+    """Return a store with the windows and baselines of the pipeline."""
     for stage in ("convert", "baselines"):
         folder = Path(outcome["stages"][stage]["folder"])
         (tmp_path / "store" / folder.parent.name).mkdir(parents=True)
@@ -116,7 +116,7 @@ def post(address: str, body: Any) -> tuple[int, Any]:
         return error.code, json.load(error)
 
 
-def test_the_better_of_two_is_promoted_served_and_rolled_back(
+def test_the_better_model_is_promoted_served_and_rolled_back(
     outcome, parameters, checkpoints, team_store, tracked_there, tmp_path
 ):
     windows = Path(outcome["stages"]["convert"]["folder"])
@@ -140,7 +140,7 @@ def test_the_better_of_two_is_promoted_served_and_rolled_back(
     command = [sys.executable, "-c", code, str(team_store)]
     fetched = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
     assert fetched.startswith(str(tmp_path / "temporary"))
-    assert not list((tmp_path / "temporary").iterdir())  # a process takes with it what it fetched
+    assert not list((tmp_path / "temporary").iterdir())  # a process deletes its downloads
 
     clip = load_windows(windows, "test").pose_2d[:5]
     port = free_port()
@@ -164,12 +164,10 @@ def test_the_better_of_two_is_promoted_served_and_rolled_back(
     assert {alias: int(version.version) for alias, version in versions.items()} == {
         **{"champion": 1, "previous": 2, "challenger": 2}
     }
-    assert (
-        sorted(path.name for path in team_store.glob("ml*")) == []
-    )  # neither database nor artifacts beside the server's
+    assert sorted(path.name for path in team_store.glob("ml*")) == []  # no other database and no other artifacts
 
 
-def test_of_a_checkpoint_that_falls_out_the_server_keeps_no_file(checkpoints, team_store, tracked_there, artifacts):
+def test_the_server_deletes_the_files_of_a_dropped_checkpoint(checkpoints, team_store, tracked_there, artifacts):
     def kept() -> list[str]:
         return sorted(file.name for file in artifacts.rglob("*.safetensors"))
 

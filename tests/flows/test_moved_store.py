@@ -26,7 +26,7 @@ SETTINGS = [word for setting in TINY for word in ("--set", setting)]
 
 
 def uplift(store: Path, *commands: list[str]) -> str:
-    """Output of commands on a store, in one process of their own."""
+    """Return the output of commands on a store, run in a new process."""
     words = [[*command, "--store", str(store)] for command in commands]
     code = "import json, sys; from flows.cli import app\n"
     code += "for words in json.loads(sys.argv[1]): app(words, standalone_mode=False)"
@@ -44,7 +44,7 @@ def copy(store: Path, to: Path) -> Path:
 
 
 def files(folder: Path) -> dict[str, str]:
-    """Path -> SHA-256 of every file."""
+    """Return the SHA-256 of every file by path."""
     found = sorted(path for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in found}
 
@@ -55,7 +55,7 @@ def client_of(store: Path) -> MlflowClient:
 
 
 def use_everything(store: Path, keypoints: Path, windows: str, out: Path) -> None:
-    """Every command that reads or writes a model or a run in MLflow."""
+    """Run every command that uses a model or a run of MLflow."""
     uplift(
         store,
         ["lift", str(keypoints), "--model", CHAMPION, "--out", str(out / "lifted")],
@@ -67,7 +67,7 @@ def use_everything(store: Path, keypoints: Path, windows: str, out: Path) -> Non
     )
     assert list((out / "lifted").rglob("motion.npz"))
     client = client_of(store)
-    for alias, version in (("previous", "1"), ("champion", "2")):  # whatever the promotion decided
+    for alias, version in (("previous", "1"), ("champion", "2")):  # independent of the decision
         client.set_registered_model_alias(MODEL_NAME, alias, version)
     lineage = uplift(store, ["rollback", "--reason", "a test"], ["lineage", CHAMPION])
     assert str(client.get_model_version_by_alias(MODEL_NAME, "champion").version) == "1"
@@ -76,9 +76,9 @@ def use_everything(store: Path, keypoints: Path, windows: str, out: Path) -> Non
 
 @pytest.fixture
 def original(outcome, store, tmp_path) -> Path:
-    """A store with a pipeline run whose model is the champion."""
+    """Return a store with a pipeline run whose model is the champion."""
     copied = copy(store, tmp_path / "original")
-    uplift(copied, ["lineage", f"models:/{MODEL_NAME}/1"])  # it gets an id of its own
+    uplift(copied, ["lineage", f"models:/{MODEL_NAME}/1"])  # the copy gets its own id
     client_of(copied).set_registered_model_alias(MODEL_NAME, "champion", "1")
     return copied
 

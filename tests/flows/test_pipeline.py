@@ -36,7 +36,7 @@ STAGES = ["synthesise", "ingest", "convert", "pretrain", "finetune", "baselines"
 DATE = r"\d{4}-\d\d-\d\d \d\d:\d\d"
 
 
-def test_every_stage_ran_once_in_order_and_left_its_folder(outcome):
+def test_every_stage_runs_once_in_order_and_writes_its_folder(outcome):
     assert list(outcome["stages"]) == STAGES
     for stage in outcome["stages"].values():
         assert not stage["cached"]
@@ -62,7 +62,7 @@ def test_prefect_shows_the_stages_as_subflows_in_order(outcome, store):
     assert all(run.state.is_completed() for run in children)
 
 
-def test_training_shows_in_prefect_how_far_it_is(outcome):
+def test_prefect_shows_the_progress_of_training(outcome):
     for stage in ("pretrain", "finetune"):
         steps = int(outcome["stages"][stage]["statistics"]["history"][-1]["step"])
         assert (f"{stage}: {steps:,} of {steps:,} steps", "100") in shown_as(f"{stage}-progress")
@@ -75,7 +75,7 @@ def test_the_same_pipeline_again_does_no_work_and_makes_no_new_version(outcome, 
     assert again["metrics"] == outcome["metrics"]
 
 
-def test_metrics_of_model_and_baselines_stand_side_by_side(outcome):
+def test_metrics_contain_the_model_and_the_baselines(outcome):
     assert list(outcome["metrics"]) == ["model", "mean_depth", "linear", "mlp"]
     for scores in outcome["metrics"].values():
         assert scores["train_minutes"] > 0
@@ -148,7 +148,7 @@ def test_the_version_is_described_by_its_card(outcome, store):
     ]
 
 
-def test_how_long_stages_took_is_told_for_every_night(outcome, parameters, store):
+def test_every_pipeline_run_shows_the_durations_of_stages(outcome, parameters, store):
     pipeline(parameters=parameters, store=str(store))
     client = connect(store)
     first = client.get_run(outcome["mlflow_run"]).data.metrics
@@ -162,11 +162,11 @@ def test_how_long_stages_took_is_told_for_every_night(outcome, parameters, store
     assert any(f"]({shown})" in text for text in artifacts_of("pipeline-durations"))
 
 
-def test_a_night_says_what_came_of_it_in_a_table_of_its_stages(outcome):
+def test_the_summary_of_a_pipeline_run_has_a_row_per_stage(outcome):
     digest, clips = (outcome["stages"][stage]["digest"] for stage in ("finetune", "ingest"))
     summaries = [text for text in artifacts_of("pipeline-summary") if digest in text]
     assert summaries
-    for summary in summaries:  # of the night, and of those that found all of it in the store
+    for summary in summaries:  # of the first run, and of cached runs
         lines = summary.splitlines()
         rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
         assert [row[0] for row in rows[2:]] == STAGES
@@ -176,7 +176,7 @@ def test_a_night_says_what_came_of_it_in_a_table_of_its_stages(outcome):
         assert folder == f"`clips/{clips}`"
 
 
-def test_its_pages_are_kept_in_mlflow_and_linked_from_prefect(outcome, store):
+def test_mlflow_has_the_pages_and_prefect_links_to_them(outcome, store):
     client = connect(store)
     scored = find_runs(client, outcome["stages"]["evaluate"]["digest"], store)[0].info.run_id
     for run, file, keys in (
@@ -190,7 +190,7 @@ def test_its_pages_are_kept_in_mlflow_and_linked_from_prefect(outcome, store):
     assert not client.list_artifacts(find_runs(client, outcome["stages"]["ingest"]["digest"])[0].info.run_id, DATA_PAGE)
 
 
-def test_the_licence_is_that_of_who_gave_it_and_changes_no_result(outcome, parameters, store):
+def test_the_licence_is_in_the_card_and_changes_no_result(outcome, parameters, store):
     said = parameters.model_copy(update={"ingest": parameters.ingest.model_copy(update={"licence": "CC BY 4.0"})})
     again = pipeline(parameters=said, store=str(store))
     assert again["cached"]
@@ -226,7 +226,7 @@ def test_the_registered_model_lifts_as_it_was_scored_in_a_process_that_unpickles
     assert (lifted[:, :, 0] == 0).all()
 
 
-def test_a_failing_stage_ends_the_pipeline_and_leaves_no_folder(outcome, parameters, store):
+def test_a_failed_stage_ends_the_pipeline_and_writes_no_folder(outcome, parameters, store):
     broken = parameters.model_copy(update={"ingest": IngestParameters(min_frames=100_000)})
     before, failed_before = sorted((store / "clips").glob("[!.]*")), failed_runs(store)
     with pytest.raises(InputError, match="no clip is left"):
@@ -242,20 +242,20 @@ def test_a_failing_stage_ends_the_pipeline_and_leaves_no_folder(outcome, paramet
 
 
 def failed_runs(store):
-    """Run id -> stage."""
+    """Return the stage of each run id."""
     client = connect(store)
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     found = client.search_runs(experiments, "attributes.status = 'FAILED'")
     return {run.info.run_id: run.data.tags["uplift.stage"] for run in found}
 
 
-def test_a_digest_stands_for_its_folder(outcome, parameters, store):
+def test_a_digest_is_accepted_instead_of_a_folder(outcome, parameters, store):
     again = convert(outcome["stages"]["ingest"]["digest"][:8], parameters.convert, store=str(store))
     assert again.cached
     assert again.folder == outcome["stages"]["convert"]["folder"]
 
 
-def test_what_came_of_a_night_is_its_final_states_first_line(outcome, parameters, store, monkeypatch):
+def test_the_final_state_of_a_pipeline_run_has_its_headline(outcome, parameters, store, monkeypatch):
     version = outcome["model"]["version"]
     asked = {"parameters": parameters, "store": str(store), "return_state": True}
     assert pipeline(**asked).message == f"registered: version {version} is the challenger"
@@ -265,7 +265,7 @@ def test_what_came_of_a_night_is_its_final_states_first_line(outcome, parameters
         rf"not promoted: version {version}, (worse|not certainly better) than baseline \w+: ", state.message
     )
     assert state.result()["promotion"]["promoted"] is False
-    monkeypatch.setattr(flows.pipeline, "ASKS_A_PERSON", "promote/judging")
+    monkeypatch.setattr(flows.pipeline, "APPROVAL_DEPLOYMENT", "promote/judging")
     with pytest.raises(InputError, match="promote/judging: this Prefect server has no such deployment"):
         pipeline(parameters=parameters, store=str(store), promote="approve")
     with get_client(sync_client=True) as client:

@@ -1,6 +1,6 @@
-"""Promotion: only what was examined and is better becomes champion, whatever happens to the registry meanwhile.
+"""Promotion: only an evaluated and better version becomes champion, even if the registry changes meanwhile.
 
-The contenders are networks whose order is known beforehand: one that a pipeline trained, and one with random weights.
+The versions have a known order: a pipeline trained one network, and the other has random weights.
 """
 
 import json
@@ -18,6 +18,7 @@ from prefect.exceptions import Pause
 from prefect.flow_engine import run_flow
 
 import flows.promote
+import flows.stage_flows
 from data_contracts.errors import InputError
 from data_contracts.parameters import (
     ConvertParameters,
@@ -57,7 +58,7 @@ def trained(outcome) -> Path:
 
 @pytest.fixture(scope="session")
 def untrained(trained, tmp_path_factory) -> list[Path]:
-    """Checkpoints of the same network with random weights."""
+    """Return checkpoints of the same network with random weights."""
     config, folder = load_network(trained).config, tmp_path_factory.mktemp("untrained")
     files = [folder / f"{seed}.safetensors" for seed in range(2)]
     for seed, file in enumerate(files):
@@ -66,7 +67,7 @@ def untrained(trained, tmp_path_factory) -> list[Path]:
 
 
 def with_random_head(config: DSTformerConfig) -> DSTformer:
-    """A network whose head does not begin at zero, which would be the flat pose of the image."""
+    """Return a network whose head is not zero, because a zero head predicts a flat pose."""
     network = DSTformer(config)
     assert isinstance(network.head, JointsHead)
     torch.nn.init.normal_(network.head.joints.weight)
@@ -89,7 +90,7 @@ def challenge(empty_store, windows):
 
 @pytest.fixture
 def promoted(empty_store, windows, outcome, parameters):
-    """Runs the flow, where the pipeline's windows and baselines are."""
+    """Return a function that runs the flow on a store with the windows and baselines of the pipeline."""
     for stage in ("convert", "baselines"):
         folder = Path(outcome["stages"][stage]["folder"])
         (empty_store / folder.parent.name).mkdir()
@@ -99,7 +100,7 @@ def promoted(empty_store, windows, outcome, parameters):
 
 @pytest.fixture
 def crowned(empty_store):
-    """Makes a version the champion, whatever it is worth; returns it."""
+    """Return a function that makes a version the champion without evaluation."""
 
     def crown(version: int) -> int:
         connect(empty_store).set_registered_model_alias("pose-uplift", "champion", str(version))
@@ -113,7 +114,7 @@ def champion(store: Path) -> int | None:
     return version and int(version.version)
 
 
-def test_the_first_must_beat_every_baseline(challenge, promoted, untrained, empty_store):
+def test_the_first_version_must_beat_every_baseline(challenge, promoted, untrained, empty_store):
     challenge(untrained[0])
     decision = promoted()
     assert not decision["promoted"]
@@ -123,7 +124,7 @@ def test_the_first_must_beat_every_baseline(challenge, promoted, untrained, empt
     assert champion(empty_store) is None
 
 
-def test_a_better_challenger_is_promoted_a_worse_one_not_and_a_promotion_is_undone(
+def test_only_a_better_challenger_is_promoted_and_a_promotion_is_rolled_back(
     challenge, promoted, crowned, trained, untrained, windows, empty_store
 ):
     first = crowned(challenge(untrained[0]))
@@ -164,7 +165,7 @@ def test_a_better_challenger_is_promoted_a_worse_one_not_and_a_promotion_is_undo
     assert champion(empty_store) == first
 
 
-def test_there_is_nothing_to_go_back_to_before_a_second_champion(challenge, crowned, trained, empty_store):
+def test_a_rollback_needs_a_previous_champion(challenge, crowned, trained, empty_store):
     with pytest.raises(InputError, match="@champion: there is nothing to roll back"):
         rollback("", "somebody", str(empty_store))
     crowned(challenge(trained))
@@ -195,7 +196,7 @@ def test_a_promotion_that_ends_between_its_aliases_is_completed_by_the_next_call
     assert (int(aliases["champion"]), int(aliases["previous"])) == (better, first)
 
 
-def test_a_registry_that_cannot_be_asked_is_not_one_without_a_champion(
+def test_an_error_of_the_registry_is_not_a_missing_champion(
     challenge, promoted, crowned, trained, untrained, empty_store, monkeypatch
 ):
     good = crowned(challenge(trained))
@@ -208,54 +209,54 @@ def test_a_registry_that_cannot_be_asked_is_not_one_without_a_champion(
             raise MlflowException("database is locked", INTERNAL_ERROR)
         return ask(self, name)
 
-    refusals = [1, 2, 3]  # when the contenders are found, when the champion is fetched, when it is decided
+    refusals = [1, 2, 3]  # at the choice of versions, the download of the champion, and the decision
     while refusals:
         asked.clear()
         with monkeypatch.context() as patch:
             patch.setattr(MlflowClient, "get_registered_model", locked)
-            with suppress(MlflowException):  # or it is asked again a moment later
+            with suppress(MlflowException):  # else a task is retried later
                 promoted()
         assert len(asked) >= refusals[0]
         assert champion(empty_store) == good
         refusals.pop(0)
 
 
-def test_an_alias_that_moves_meanwhile_crowns_nobody_who_was_not_examined(
+def test_an_alias_moved_during_promotion_promotes_no_other_version(
     challenge, promoted, crowned, trained, untrained, empty_store, monkeypatch
 ):
     crowned(challenge(untrained[0]))
     examined = challenge(trained)
-    evaluate = flows.promote.evaluate
+    evaluate = flows.stage_flows.evaluate
 
     def moved(*arguments, **options) -> StageResult:
         result = evaluate(*arguments, **options)
         challenge(untrained[1])
         return result
 
-    monkeypatch.setattr(flows.promote, "evaluate", moved)
+    monkeypatch.setattr(flows.stage_flows, "evaluate", moved)
     assert promoted()["version"] == examined
     assert champion(empty_store) == examined
 
 
-def test_a_champion_that_changes_meanwhile_ends_the_comparison(
+def test_a_champion_moved_during_promotion_ends_it(
     challenge, promoted, crowned, trained, untrained, empty_store, monkeypatch
 ):
     crowned(challenge(untrained[0]))
     other = challenge(untrained[1])
     challenge(trained)
-    evaluate = flows.promote.evaluate
+    evaluate = flows.stage_flows.evaluate
 
     def moved(*arguments, **options) -> StageResult:
         connect(empty_store).set_registered_model_alias("pose-uplift", "champion", str(other))
         return evaluate(*arguments, **options)
 
-    monkeypatch.setattr(flows.promote, "evaluate", moved)
+    monkeypatch.setattr(flows.stage_flows, "evaluate", moved)
     with pytest.raises(InputError, match="during the comparison; promote again"):
         promoted()
     assert champion(empty_store) == other
 
 
-def test_a_report_about_other_weights_decides_nothing(challenge, trained, untrained, outcome, windows, empty_store):
+def test_a_report_about_other_weights_is_refused(challenge, trained, untrained, outcome, windows, empty_store):
     version = challenge(untrained[0])
     about_trained = Path(outcome["stages"]["evaluate"]["folder"])
     data = EvaluationData(windows, frozenset())
@@ -269,20 +270,20 @@ def test_a_report_about_other_weights_decides_nothing(challenge, trained, untrai
 
 @pytest.fixture
 def tested(windows) -> list[str]:
-    """The people of the windows' test split."""
+    """Return the subjects of the test split."""
     return read_manifest(windows)["statistics"]["groups"]["test"]
 
 
 @pytest.fixture
 def others(outcome, parameters, windows, empty_store) -> Path:
-    """Windows of the same clips; those who are tested are the same and two who train in the pipeline's."""
+    """Return windows of the same clips, whose test split also has two training subjects of the pipeline."""
     groups = read_manifest(windows)["statistics"]["groups"]
     split = {"split_by": "groups", "val_groups": groups["val"], "test_groups": groups["test"] + groups["train"][:2]}
     asked = ConvertParameters.model_validate(parameters.convert.model_dump() | split)
     return convert(outcome["stages"]["ingest"]["folder"], asked, store=str(empty_store)).path
 
 
-def test_they_meet_on_the_windows_of_both_less_the_people_that_either_learned_from(
+def test_versions_are_compared_on_both_windows_without_their_training_subjects(
     challenge, promoted, crowned, trained, untrained, windows, others, tested, empty_store
 ):
     *same, known, unknown = read_manifest(others)["statistics"]["groups"]["test"]
@@ -296,7 +297,7 @@ def test_they_meet_on_the_windows_of_both_less_the_people_that_either_learned_fr
     assert "is a training or validation subject of a version" in promoted()["reason"]
 
 
-def test_on_a_benchmark_nobody_competes_who_learned_from_its_people(
+def test_a_version_trained_on_benchmark_subjects_is_refused(
     challenge, promoted, crowned, trained, untrained, windows, others, tested, empty_store
 ):
     name_benchmark(empty_store, windows.name, "test")
@@ -310,7 +311,7 @@ def test_on_a_benchmark_nobody_competes_who_learned_from_its_people(
     )
 
 
-def test_the_benchmark_is_where_all_meet_whatever_they_were_scored_on(
+def test_all_versions_are_compared_on_the_benchmark(
     challenge, promoted, crowned, trained, untrained, windows, others, empty_store
 ):
     name_benchmark(empty_store, windows.name, "test")
@@ -321,7 +322,7 @@ def test_the_benchmark_is_where_all_meet_whatever_they_were_scored_on(
     assert list(decision["windows"]) == [windows.name]
 
 
-def test_synthetic_motion_does_not_compete_with_real_motion_and_does_not_stand_in_its_way(
+def test_synthetic_models_do_not_compete_with_real_ones_and_do_not_block_them(
     challenge, promoted, crowned, trained, untrained, empty_store
 ):
     real = crowned(challenge(untrained[0]))
@@ -337,14 +338,14 @@ def test_synthetic_motion_does_not_compete_with_real_motion_and_does_not_stand_i
     assert champion(empty_store) == synthetic
 
 
-def test_people_that_nobody_knows_are_not_taken_for_none(challenge, promoted, trained, empty_store):
+def test_unknown_training_subjects_are_not_treated_as_none(challenge, promoted, trained, empty_store):
     challenge(trained, unknown=["weights 0123: no finished stage of that digest"])
     decision = promoted()
     assert "the training subjects are not fully known: weights 0123" in decision["reason"]
     assert promoted(allow_unknown_people=True)["windows"]
 
 
-def test_a_pipeline_writes_down_whom_its_version_learned_from(outcome, store, windows):
+def test_a_pipeline_records_the_training_subjects_of_its_version(outcome, store, windows):
     version = connect(store).get_model_version("pose-uplift", str(outcome["model"]["version"]))
     groups = read_manifest(windows)["statistics"]["groups"]
     training = read_training_subjects(store, version)
@@ -354,14 +355,14 @@ def test_a_pipeline_writes_down_whom_its_version_learned_from(outcome, store, wi
     assert any(file.path == TRAINING_SUBJECTS_FILE for file in connect(store).list_artifacts(version.run_id))
 
 
-def test_a_person_is_asked_before_a_better_one_is_promoted(
+def test_a_required_approval_suspends_the_promotion(
     challenge, promoted, crowned, trained, untrained, parameters, empty_store
 ):
     first = crowned(challenge(untrained[0]))
     better = challenge(trained)
     asked = {"store": str(empty_store), "require_approval": True} | sent(evaluate=QUICK, baselines=parameters.baselines)
     flow = flows.promote.promote
-    with pytest.raises(InputError, match="suspends a run of a deployment, and this is none"):
+    with pytest.raises(InputError, match="suspends the run of a deployment, but this run has no deployment"):
         flow(**asked)
     with get_client(sync_client=True) as client:
         deployed = client.create_deployment(flow_id=client.create_flow(flow), name="asking")

@@ -1,4 +1,4 @@
-"""A night on unchanged data that trains anew, and one that goes on from the champion."""
+"""Pipeline runs that train again on unchanged data, and that start from the champion."""
 
 import json
 import shutil
@@ -25,20 +25,20 @@ TRAINED = ["pretrain", "finetune", "baselines", "evaluate"]
 
 @pytest.fixture
 def own_store(outcome, store, tmp_path):
-    """The store of the pipeline that was run, as it is, for this test alone."""
+    """Return a copy of the store of the pipeline run."""
     return shutil.copytree(store, tmp_path / "own")
 
 
-def made(night: dict) -> list[str]:
-    """The stages that were worked at."""
-    return [name for name, stage in night["stages"].items() if not stage["cached"]]
+def made(pipeline_run: dict) -> list[str]:
+    """Return the names of the computed stages."""
+    return [name for name, stage in pipeline_run["stages"].items() if not stage["cached"]]
 
 
-def settings(night: dict, stage: str) -> dict:
-    return read_manifest(Path(night["stages"][stage]["folder"]))["parameters"]
+def settings(pipeline_run: dict, stage: str) -> dict:
+    return read_manifest(Path(pipeline_run["stages"][stage]["folder"]))["parameters"]
 
 
-def test_a_fresh_night_trains_anew_on_what_is_there_and_is_cached_the_same_day(
+def test_a_fresh_run_trains_again_on_cached_data_and_is_cached_on_the_same_day(
     outcome, parameters, own_store, monkeypatch
 ):
     monkeypatch.setattr(flows.pipeline, "day_of_run", lambda: date(2026, 11, 27))
@@ -56,7 +56,7 @@ def test_a_fresh_night_trains_anew_on_what_is_there_and_is_cached_the_same_day(
     assert made(pipeline(**asked)) == TRAINED
 
 
-def test_the_day_of_a_run_is_that_of_its_schedule_in_utc():
+def test_the_day_of_a_run_is_the_scheduled_day_in_utc():
     @flow
     def asks():
         return day_of_run()
@@ -65,22 +65,22 @@ def test_the_day_of_a_run_is_that_of_its_schedule_in_utc():
     assert before <= asks() <= datetime.now(UTC).date()
 
 
-def test_a_night_goes_on_from_the_champion_to_the_byte(outcome, parameters, own_store):
+def test_a_run_fine_tunes_exactly_the_weights_of_the_champion(outcome, parameters, own_store):
     asked = {"parameters": parameters, "store": str(own_store), "start_from": "champion"}
     client = connect(own_store)
     with pytest.raises(InputError, match="the registry contains no pose-uplift@champion to start from"):
         pipeline(**asked)
     client.set_registered_model_alias(MODEL_NAME, CHAMPION, str(outcome["model"]["version"]))
-    night = pipeline(**asked)
-    assert made(night) == ["finetune", "evaluate"]
-    assert "pretrain" not in night["stages"]
+    pipeline_run = pipeline(**asked)
+    assert made(pipeline_run) == ["finetune", "evaluate"]
+    assert "pretrain" not in pipeline_run["stages"]
     champion = client.get_model_version_by_alias(MODEL_NAME, CHAMPION)
-    manifest = read_manifest(Path(night["stages"]["finetune"]["folder"]))
+    manifest = read_manifest(Path(pipeline_run["stages"]["finetune"]["folder"]))
     assert manifest["inputs"]["pretrained"] == champion.tags[CHECKPOINT_TAG]
-    tags = client.get_run(night["mlflow_run"]).data.tags
+    tags = client.get_run(pipeline_run["mlflow_run"]).data.tags
     assert tags["uplift.start_from"] == f"models:/{MODEL_NAME}/{champion.version}"
     assert json.loads(tags["uplift.inputs"])["pretrained"] == champion.tags[CHECKPOINT_TAG]
-    version = client.get_model_version(MODEL_NAME, str(night["model"]["version"]))
+    version = client.get_model_version(MODEL_NAME, str(pipeline_run["model"]["version"]))
     assert version.version != champion.version
     assert read_training_subjects(own_store, version).subjects == read_training_subjects(own_store, champion).subjects
     chain = trace(own_store, f"models:/{MODEL_NAME}/{version.version}").chain
@@ -94,14 +94,14 @@ def test_a_night_goes_on_from_the_champion_to_the_byte(outcome, parameters, own_
         pipeline(**asked | {"parameters": parameters.model_copy(update={"convert": longer})})
 
 
-def test_the_command_asks_for_both(monkeypatch, tmp_path):
+def test_the_command_passes_fresh_and_start_from(monkeypatch, tmp_path):
     given = {}
 
-    def run_flow(name, **arguments):
+    def run_pipeline(**arguments):
         given.update(arguments)
         raise InputError("enough")
 
-    monkeypatch.setattr(flows.cli, "run_flow", run_flow)
+    monkeypatch.setattr(flows.cli, "run_pipeline", run_pipeline)
     typed = ["pipeline", "--fresh", "--start-from", "champion", "--store", str(tmp_path)]
     CliRunner().invoke(flows.cli.app, typed)
     assert (given["fresh"], given["start_from"]) == (True, "champion")

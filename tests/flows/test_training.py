@@ -1,4 +1,4 @@
-"""Training through its flows: taken up again, on several devices, from a published checkpoint, with 2D-only windows."""
+"""Training in flows: after a kill, on several devices, and from a published checkpoint."""
 
 import json
 import logging
@@ -17,7 +17,7 @@ CURVES = ("loss", "learning_rate", "val_mpjpe_mm", "val_pck_150", "train_mpjpe_m
 
 
 def curves(store, digest):
-    """Metric -> every (step, value) logged, in the order of the steps."""
+    """Return all (step, value) of each metric, sorted by step."""
     client = connect(store)
     run, *_ = find_runs(client, digest)
     assert run.info.status == "FINISHED"
@@ -31,23 +31,23 @@ def windows(outcome):
 
 
 class Killed(BaseException):
-    """Stands for a kill: nothing of the flow may catch it."""
+    """Simulates a kill; the flow must not catch it."""
 
 
 @pytest.mark.parametrize(
     ("module", "name", "call", "resumes"),
     [
-        (training, "save_last", 1, False),  # killed before there was anything to continue from
+        (training, "save_last", 1, False),  # killed before the first checkpoint
         (training, "keep", 2, True),
         (training, "save_last", 2, True),
         (data_contracts.store.folders, "write_manifest", 1, True),
     ],
 )
-def test_a_killed_run_goes_on_in_its_own_mlflow_run_without_a_gap_or_a_double_step(
+def test_a_killed_run_continues_its_mlflow_run_without_missing_or_repeated_steps(
     windows, parameters, store, empty_store, monkeypatch, module, name, call, resumes
 ):
     longer = parameters.pretrain.model_copy(update={"max_epochs": 3, "patience": 3})
-    whole = pretrain(windows, longer, store=str(store))  # the first time; then it is there
+    whole = pretrain(windows, longer, store=str(store))  # cached after the first time
     calls, work = [], getattr(module, name)
 
     def killed_once(*arguments):
@@ -80,7 +80,7 @@ def test_a_killed_run_goes_on_in_its_own_mlflow_run_without_a_gap_or_a_double_st
 
 @pytest.fixture
 def task_log():
-    """Messages to Prefect's loggers of task runs, wherever these pass them on to."""
+    """Return messages to Prefect's loggers of task runs, whether they propagate or not."""
     lines, handler, logger = [], logging.Handler(logging.INFO), logging.getLogger("prefect.task_runs")
     handler.emit = lambda record: lines.append(record.getMessage())
     level, disabled = logger.level, logger.disabled
@@ -93,10 +93,8 @@ def task_log():
     logger.disabled = disabled
 
 
-def test_two_processes_train_through_the_flow_and_their_lines_reach_its_log(
-    windows, parameters, store, empty_store, task_log
-):
-    alone = pretrain(windows, parameters.pretrain, store=str(store))  # as the pipeline left it
+def test_a_flow_trains_in_two_processes_and_logs_their_messages(windows, parameters, store, empty_store, task_log):
+    alone = pretrain(windows, parameters.pretrain, store=str(store))  # cached from the pipeline
     runtime = Runtime(accelerator="cpu", devices=2, threads=1)
     two = pretrain(windows, parameters.pretrain, runtime, store=str(empty_store))
     assert two.digest == alone.digest
@@ -121,7 +119,7 @@ def test_a_published_checkpoint_is_fine_tuned_and_scored(windows, parameters, st
     assert errors[1] < errors[0]  # its weights are random
 
 
-def test_a_token_is_learned_where_that_fills_masked_joints(windows, parameters, store):
+def test_a_mask_token_is_learned_if_it_fills_masked_joints(windows, parameters, store):
     token = parameters.pretrain.model_copy(update={"corruption": CorruptionParameters(joint_share=0.1, fill="token")})
     result = pretrain(windows, token.model_copy(update={"max_epochs": 1}), store=str(store))
     plain = parameters.pretrain.model_copy(update={"max_epochs": 1})
@@ -129,7 +127,7 @@ def test_a_token_is_learned_where_that_fills_masked_joints(windows, parameters, 
     assert result.counts["parameters"] == pretrain(windows, plain, store=str(store)).counts["parameters"] + inputs
 
 
-def test_a_network_that_gives_back_2d_is_not_scored_as_a_lifter(windows, parameters, store):
+def test_a_network_with_2d_output_is_not_evaluated(windows, parameters, store):
     reconstruct = parameters.pretrain.model_copy(
         update={
             "objective": Objective.RECONSTRUCT,

@@ -10,7 +10,7 @@ from data_contracts.errors import InputError
 from flows.deployment import launcher
 from flows.deployment.services import prepare, service_command
 from flows.deployment.settings import PASSWORD_FILE, ROOT, StackSettings, exposes_password, read_settings
-from flows.prefect_ui.deployment_parameters import night
+from flows.prefect_ui.deployment_parameters import nightly
 
 
 @pytest.fixture(autouse=True)
@@ -99,7 +99,7 @@ def test_a_env_file_with_a_password_that_others_can_read_is_noticed(tmp_path):
 def test_a_schedule_that_cron_does_not_have_is_refused(monkeypatch):
     monkeypatch.setenv("UPLIFT_SCHEDULE_CRON", "at three")
     with pytest.raises(InputError, match="UPLIFT_SCHEDULE_CRON=at three"):
-        night()
+        nightly()
 
 
 def test_one_database_of_postgresql_has_a_schema_for_each_server(tmp_path):
@@ -125,7 +125,7 @@ def test_both_servers_listen_on_loopback_by_default_and_answer_to_configured_nam
 def test_a_damaged_database_is_refused_before_its_server_starts(tmp_path, empty_store, content):
     database = empty_store / "mlflow.db"
     database.write_bytes(content or database.read_bytes()[: database.stat().st_size // 2])
-    with pytest.raises(InputError, match=r"mlflow\.db is damaged \((file is not a|database disk image)"):
+    with pytest.raises(InputError, match=r"mlflow\.db: the database is damaged \((file is not a|database disk image)"):
         prepare("mlflow", StackSettings(store=str(empty_store)))
 
 

@@ -26,7 +26,7 @@ from data_contracts.store.digests import StageKey
 from data_contracts.store.folders import open_stage
 from flows.deployment import automations, registration
 from flows.deployment.settings import PASSWORD_FILE, ROOT
-from flows.prefect_ui.events import PROMOTED, ROLLED_BACK, say_of_model
+from flows.prefect_ui.events import PROMOTED, ROLLED_BACK, emit_model_event
 from flows.stage_runs import deployed
 from tests.flows.deployment.conftest import (
     COMMAND,
@@ -164,8 +164,8 @@ def test_failure_approval_promotion_and_rollback_are_sent_to_the_webhook(client,
     client.set_flow_run_state(run.id, Failed(message="out of luck"), force=True)
     asked = client.create_flow_run_from_deployment(client.read_deployment_by_name("promote/cpu").id)
     client.set_flow_run_state(asked.id, Suspended(timeout_seconds=600), force=True)
-    say_of_model(PROMOTED, "version 4 is champion over version 3")
-    say_of_model(ROLLED_BACK, "rolled back from version 4 to 3")
+    emit_model_event(PROMOTED, "version 4 is champion over version 3")
+    emit_model_event(ROLLED_BACK, "rolled back from version 4 to 3")
     expected = {
         f"{run.name} is Failed: out of luck": "pose-uplift: nightly run failed",
         f"/runs/flow-run/{run.id}": "pose-uplift: nightly run failed",

@@ -1,4 +1,4 @@
-"""What becomes of a stage that was sent to workers and did not complete: sent again where its process died."""
+"""Crashed runs of deployments are sent again; failed and cancelled runs are not."""
 
 import logging
 import threading
@@ -24,12 +24,12 @@ KILLED = Crashed(message="Flow run process exited\nwith non-zero status code -9.
 
 @flow
 def sleep() -> None:
-    """What nobody runs."""
+    """Does nothing."""
 
 
 @pytest.fixture
 def worker(monkeypatch) -> Callable[..., Iterator[list[FlowRun]]]:
-    """Stands for a worker: what it is sent ends as it is told, one run after the other; keeps what it got."""
+    """Return a simulated worker whose runs end in the given states; it yields its runs."""
     monkeypatch.setattr(deployed, "POLL_SECONDS", 0.1)
     with get_client(sync_client=True) as client:
         with suppress(ObjectAlreadyExists):
@@ -64,14 +64,14 @@ def worker(monkeypatch) -> Callable[..., Iterator[list[FlowRun]]]:
 
 @pytest.fixture
 def said(caplog) -> Iterator[pytest.LogCaptureFixture]:
-    """What is logged of restarts; Prefect's loggers hand nothing on to others once a flow has run."""
+    """Capture log messages about restarts; Prefect's loggers do not propagate after a flow run."""
     logger = get_logger("uplift")
     logger.addHandler(caplog.handler)
     yield caplog
     logger.removeHandler(caplog.handler)
 
 
-def test_a_stage_whose_process_died_is_started_again_and_its_page_says_so(worker, said):
+def test_a_crashed_stage_is_started_again_and_logged(worker, said):
     with worker(KILLED, KILLED, Completed()) as got, said.at_level(logging.WARNING, get_logger("uplift").name):
         run = deployed.run_to_its_end(STAGE, {}, Runtime(restarts=2))
     assert run.id == got[2].id
@@ -84,7 +84,7 @@ def test_a_stage_whose_process_died_is_started_again_and_its_page_says_so(worker
     assert got[0].name in lines[0]
 
 
-def test_one_that_dies_every_time_fails_the_night_in_one_line(worker):
+def test_a_stage_that_always_crashes_fails_the_pipeline_in_one_line(worker):
     with worker(KILLED, KILLED, Completed()) as got, pytest.raises(RuntimeError) as failure:
         deployed.run_to_its_end(STAGE, {}, Runtime(restarts=1))
     assert len(got) == 2
@@ -95,7 +95,7 @@ def test_one_that_dies_every_time_fails_the_night_in_one_line(worker):
 
 
 @pytest.mark.parametrize("end", [Failed(message="refused:\nno such folder"), Cancelled(message="by a person")])
-def test_one_that_failed_or_that_a_person_ended_is_not_started_again(worker, end):
+def test_a_failed_or_cancelled_stage_is_not_started_again(worker, end):
     with worker(end, Completed()) as got, pytest.raises(RuntimeError) as failure:
         deployed.run_to_its_end(STAGE, {}, Runtime())
     assert len(got) == 1
@@ -110,11 +110,11 @@ def test_restarts_are_bounded():
 
 
 @flow(flow_run_name="demo synthetic")
-def night() -> str:
-    """Sends a stage, and gives the name by which it waits."""
+def pipeline_run() -> str:
+    """Send a stage and return the name of the waiting run."""
     return deployed.send(STAGE, {}, as_subflow=True).name
 
 
-def test_a_stage_that_waits_is_called_as_the_night_that_sent_it(worker):
+def test_a_waiting_stage_has_the_name_of_its_pipeline_run(worker):
     with worker():
-        assert night() == "demo synthetic"
+        assert pipeline_run() == "demo synthetic"

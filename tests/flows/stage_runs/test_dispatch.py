@@ -1,4 +1,4 @@
-"""What a pipeline sends to other workers: nothing that the store has, and never done here instead."""
+"""Dispatch of stages to workers: a cached stage is not sent, and no dispatched stage is computed here."""
 
 import json
 import os
@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture
 def worker(monkeypatch):
-    """Run in this process what a pipeline sends to a deployment, with some arguments replaced; keep the names."""
+    """Run dispatched stages in this process, with some arguments replaced; record their names."""
     runs, replaced = [], {}
 
     def run(deployment, arguments, _):
@@ -39,7 +39,7 @@ def worker(monkeypatch):
     return runs, replaced
 
 
-def test_what_is_in_the_store_is_not_sent_to_any_worker(outcome, parameters, store, worker):
+def test_a_cached_stage_is_not_sent_to_workers(outcome, parameters, store, worker):
     again = pipeline(parameters=parameters, store=str(store), train_on="cuda")
     assert again["cached"]
     assert worker[0] == []
@@ -48,7 +48,7 @@ def test_what_is_in_the_store_is_not_sent_to_any_worker(outcome, parameters, sto
     assert '"cached", "value": "True"' in str(shown.data)
 
 
-def test_what_a_worker_left_in_another_store_fails_the_pipeline_naming_both(
+def test_a_result_in_another_store_fails_the_pipeline_and_both_folders_are_named(
     outcome, parameters, store, worker, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(dispatch, "SECONDS_TO_APPEAR", 0.0)
@@ -64,7 +64,7 @@ def test_what_a_worker_left_in_another_store_fails_the_pipeline_naming_both(
     assert not (store / "runs" / wanted.digest).exists()
 
 
-def test_what_a_worker_leaves_in_the_store_is_taken_from_there(outcome, parameters, store, worker):
+def test_the_result_of_a_worker_is_read_from_the_store(outcome, parameters, store, worker):
     runs, replaced = worker
     replaced["parent_run"] = None
     pretraining = parameters.pretrain.model_copy(update={"seed": 8})

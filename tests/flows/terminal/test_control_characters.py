@@ -1,4 +1,4 @@
-"""Names of files on the terminal and in logs: a control character is shown, and does nothing."""
+"""Control characters in file names are escaped on the terminal and in logs."""
 
 import io
 import os

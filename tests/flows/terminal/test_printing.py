@@ -1,4 +1,4 @@
-"""What a person and a program read of a stage."""
+"""Output of a stage for people and for programs."""
 
 import json
 
@@ -28,14 +28,14 @@ def test_paths_and_names_are_printed_as_they_are(capsys):
     assert capsys.readouterr().out == "promoted: [better]\n"
 
 
-def test_a_program_reads_one_object_and_a_person_what_stands_beside_it(capsys):
+def test_json_is_on_stdout_and_tables_are_on_stderr(capsys):
     print_stage(RESULT, as_json=True, next_command="x")
     printed = capsys.readouterr()
     assert json.loads(printed.out)["folder"] == RESULT.folder
     assert RESULT.folder in printed.err
 
 
-def test_scores_stand_in_a_line_each_with_their_intervals_on_a_terminal_of_80_columns(capsys):
+def test_each_row_of_scores_fits_80_columns_with_intervals(capsys):
     scores = {"mpjpe_mm": 128.94, "p_mpjpe_mm": 91.5, "pck_150": 0.656, "auc_150": 0.35, "mpjve_mm": 12.34}
     metrics = {name: scores | {"train_minutes": 12.5} for name in METHODS}
     intervals = {name: {"mpjpe_mm": (98.76, 135.64)} for name in METHODS} | {"linear": {}}
@@ -47,7 +47,7 @@ def test_scores_stand_in_a_line_each_with_their_intervals_on_a_terminal_of_80_co
     ]
 
 
-def test_detectors_under_which_all_score_the_same_share_a_row(capsys):
+def test_detectors_with_equal_scores_share_a_row(capsys):
     errors = {"clean": (30, 70, 40), "coco17": (35, 80, 50), "halpe26": (33, 75, 45), "body25": (35, 80, 50)}
     by_condition = {name: dict(zip(("model", "linear", "mlp"), row, strict=True)) for name, row in errors.items()}
     console(False).print(robustness_table({"windows": 2000, "mpjpe_mm": by_condition}))

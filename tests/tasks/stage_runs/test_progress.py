@@ -64,7 +64,7 @@ def test_a_stopped_or_slow_server_neither_ends_nor_delays_the_work(clock, monkey
         answer.wait(30)
         raise httpx.ConnectError("refused")
 
-    monkeypatch.setattr(module, "update_progress_artifact", fail)
+    monkeypatch.setattr("prefect.artifacts.update_progress_artifact", fail)
     with report_progress("pretrain", "steps", 100) as progress:
         progress.artifact, progress.log = "its id", logging.getLogger("here")
         for _ in range(100):

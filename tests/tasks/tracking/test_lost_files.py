@@ -14,8 +14,9 @@ from model.network.dstformer import DSTformer
 from model.training.checkpoints import save_network
 from tasks.serving.onnx import export_model
 from tasks.tracking.logged_models import log_lifter
+from tasks.tracking.models import find_lifting_model
 from tasks.tracking.names import FLIP_TAG, MODEL_NAME
-from tasks.tracking.registry import fetch_checkpoint, find_lifting_model, logged_model_id, register_challenger
+from tasks.tracking.registry import fetch_checkpoint, logged_model_id, register_challenger
 from tasks.tracking.runs import connect, track_pipeline
 
 OF = StageKey("pipelines", "pipeline", SyntheticParameters(), {})

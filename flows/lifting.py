@@ -1,0 +1,106 @@
+"""Lift keypoint files, one after the other, and write the output folder of each: the work of `uplift lift`."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from data_contracts.errors import InputError
+from data_contracts.parameters import ExportFormat, PipelineParameters
+from data_contracts.report import StageResult
+from data_contracts.sources import KeypointSource, find_keypoint_files, find_keypoints
+from data_contracts.store.checking import verify_input
+from data_contracts.store.folders import resolve
+from data_contracts.store.manifests import MANIFEST
+from tasks.lifting.exports.folders import must_be_replaceable, write_people
+from tasks.lifting.keypoints import read_tracks
+from tasks.lifting.lift import lift_tracks
+from tasks.stage_runs.prefect_runs import run_logger
+from tasks.tracking.models import find_lifting_model
+
+OUT = "lifted"
+Show = Callable[[StageResult, list[dict[str, object]]], None]
+
+
+def lift_files(
+    store: Path,
+    source: str,
+    model: str,
+    parameters: PipelineParameters,
+    export: Sequence[ExportFormat] = (),
+    out: str | Path | None = None,
+    track: bool = True,
+    show: Show = lambda *_: None,
+) -> dict[str, Any]:
+    """Lift a keypoint file, each keypoint file of a folder, or a keypoints stage.
+
+    Parameters
+    ----------
+    source
+        Path of a file or folder, or folder or digest of a keypoints stage.
+    model
+        MLflow model URI, run folder or digest, or checkpoint file.
+    export
+        Formats to write in addition to motion.npz.
+    out
+        Folder to write to. Default: lifted/NAME in the working directory.
+    track
+        Write an MLflow run for each stage that is computed.
+    show
+        Called with the lift stage and the written subjects of each file.
+
+    Returns
+    -------
+    dict
+        `model`: its URI; `files`: for each lifted file its `people` with their folders; `failed`: file -> error.
+
+    Raises
+    ------
+    InputError
+        A single source or the model is refused, or no file of a folder could be lifted.
+    """
+    several = None if _is_stage(source) else find_keypoint_files(source)
+    sources: dict[str, KeypointSource | Path] = {**several} if several else {"": _find_source(store, source)}
+    lifter = find_lifting_model(store, model)
+    top = Path(out or Path(OUT) / name_of(source))
+    files: list[dict[str, Any]] = []
+    failed: dict[str, str] = {}
+    for name, one in sources.items():
+        try:
+            must_be_replaceable(top / name)
+            keypoints = (
+                one if isinstance(one, Path) else read_tracks(store, one, parameters.keypoints, track=track).path
+            )
+            result = lift_tracks(store, keypoints, lifter, parameters.lift, parameters.runtime, track=track)
+            verify_input(result.path)
+            people = write_people(result.path, export, top / name)
+        except InputError as error:
+            if several is None:
+                raise
+            failed[name] = " ".join(str(error).split())
+            run_logger().error("%s: %s", name, failed[name])
+            continue
+        files.append({"name": name or top.name, "lifted": result.folder, "cached": result.cached, "people": people})
+        show(result, people)
+    if not files:
+        raise InputError(f"{source}: no file could be lifted: {'; '.join(failed.values())}")
+    return {"model": lifter.uri, "files": files, "failed": failed}
+
+
+def name_of(source: str) -> str:
+    """Return the name of a file without its extension, or the name of a folder or digest (`run.1` is not `run.2`)."""
+    path = Path(source)
+    if path.is_file():
+        return path.stem
+    return path.resolve().name if path.name in ("", "..") else path.name
+
+
+def _find_source(store: Path, source: str) -> KeypointSource | Path:
+    """Return a keypoint file, or the folder of a keypoints stage that a path or digest names."""
+    if _is_stage(source) or (source.isalnum() and not Path(source).exists()):
+        return resolve(store, "keypoints", source)
+    return find_keypoints(source)
+
+
+def _is_stage(source: str) -> bool:
+    """Return whether a path is the folder of a stage; the files in it are not keypoint files."""
+    return (Path(source) / MANIFEST).is_file()

@@ -1,0 +1,80 @@
+"""Move the champion forward to a better challenger, or back: the work of `uplift promote` and `uplift rollback`."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+from data_contracts.parameters import PipelineParameters
+from data_contracts.store.manifests import read_manifest
+from flows.prefect_ui.events import PROMOTED, ROLLED_BACK, emit_model_event
+from tasks.promotion.comparison import Comparison, EvaluationData
+from tasks.promotion.decision import Decision
+from tasks.promotion.promote import PairedReports, decide, find_comparison, judge_reports
+from tasks.promotion.rollback import swap_back
+from tasks.promotion.rules import Check, Verdict
+
+
+class Evaluate(Protocol):
+    """Function that evaluates a model on windows and returns the folder of the report."""
+
+    def __call__(self, windows: str, model: str, baselines: str | None = None) -> Path:
+        """Return the folder of the report; `baselines` is as in the evaluate stage."""
+
+
+def promote_challenger(
+    store: Path,
+    parameters: PipelineParameters,
+    evaluate: Evaluate,
+    version: int | None = None,
+    approve: Callable[[Comparison, Verdict], Check] | None = None,
+) -> Decision:
+    """Move `@champion` to the challenger if it is better, and return the decision.
+
+    Parameters
+    ----------
+    version
+        Number of the challenger's version. Default: the version with the alias challenger.
+    approve
+        Called after all other checks passed; returns the check of a person.
+
+    Raises
+    ------
+    InputError
+        The challenger is missing, or the champion was moved during the evaluation.
+    """
+    comparison = find_comparison(store, version, parameters.evaluate.split, parameters.promote)
+    reports = [_evaluate_both(data, comparison, evaluate) for data in comparison.data]
+    verdict = judge_reports(store, comparison, reports, parameters.promote)
+    approval = approve(comparison, verdict) if approve and verdict.promoted else None
+    decision = decide(store, comparison, verdict, parameters.promote, approval)
+    if decision.promoted:
+        emit_model_event(PROMOTED, decision.headline)
+    return decision
+
+
+def _evaluate_both(data: EvaluationData, comparison: Comparison, evaluate: Evaluate) -> PairedReports:
+    """Evaluate both versions with the same baselines, because those of the champion's report may be deleted."""
+    windows = str(data.windows)
+    first = evaluate(windows, comparison.challenger)
+    if comparison.compared_champion is None:
+        return PairedReports(data, first, first)
+    baselines = read_manifest(first)["inputs"]["baselines"]
+    return PairedReports(data, first, evaluate(windows, comparison.compared_champion, baselines))
+
+
+def roll_back(store: Path, reason: str, who: str) -> dict[str, Any]:
+    """Swap `@champion` and `@previous`, and return the record of the rollback.
+
+    Raises
+    ------
+    InputError
+        The champion or the version before it is missing.
+    """
+    outcome = swap_back(store, reason, who)
+    emit_model_event(ROLLED_BACK, f"rolled back {rollback_headline(outcome)}")
+    return outcome
+
+
+def rollback_headline(outcome: dict[str, Any]) -> str:
+    """Return one line about a rollback."""
+    return f"from version {outcome['from']} to {outcome['to']} by {outcome['who']}: {outcome['reason']}."
