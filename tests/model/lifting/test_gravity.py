@@ -25,7 +25,7 @@ def test_people_who_walk_tell_the_pitch(walking, pitch):
     pose = pose - pose[:, :1]
     confidence = np.ones(pose.shape[:2])
     found = find_pitch([pose], [confidence], [stretched(bone_lengths(pose, confidence))])
-    assert found.found == "bodies"
+    assert found.source == "bodies"
     assert abs(found.degrees - pitch) < 2 * found.std
     assert found.std < 4
 
@@ -38,7 +38,7 @@ def test_who_is_not_wholly_seen_or_lies_tells_nothing(walking):
     lying = pose[..., [1, 0, 2]] @ np.array([[1, 0, 0], [0, 0, 1], [0, 1, 0.0]])
     confidence[:, JOINTS.index("left_ankle")] = 0
     found = find_pitch([pose, lying], [confidence, np.ones_like(confidence)], [stretch, stretch])
-    assert (found.degrees, found.found) == (0, "assumed")
+    assert (found.degrees, found.source) == (0, "assumed")
 
 
 def test_feet_stand_on_the_floor(walking):

@@ -5,9 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_contracts.skeleton import JOINTS, MIRROR
+from data_contracts.skeleton import ADULT_BONES_M, JOINTS, MIRROR
 from model.lifting.skeleton_fit import (
-    ADULT_BONES_M,
     bone_lengths,
     bone_vectors,
     is_wholly_measured,
@@ -27,7 +26,7 @@ def poses(seed, frames=5):
 @given(seed=st.integers(0, 10**6))
 def test_bones_of_a_length_keep_their_directions(seed):
     given_ = poses(seed)
-    rigid = with_lengths(given_, ADULT_BONES_M)
+    rigid = with_lengths(given_, np.array(ADULT_BONES_M))
     before, after = bone_vectors(given_), bone_vectors(rigid)
     np.testing.assert_allclose(np.linalg.norm(after, axis=-1), np.tile(ADULT_BONES_M, (5, 1)))
     cosine = (before * after).sum(-1) / np.linalg.norm(before, axis=-1) / np.linalg.norm(after, axis=-1)
@@ -56,12 +55,12 @@ def test_a_frame_in_which_a_bone_was_not_seen_does_not_count_for_it():
 
 @given(height=st.floats(1.0, 2.2), unit=st.floats(0.01, 100))
 def test_a_body_comes_to_its_stature_whatever_the_unit(height, unit):
-    lengths = ADULT_BONES_M * unit
+    lengths = np.array(ADULT_BONES_M) * unit
     assert stature_of(lengths * metres_per_unit(lengths, height, {})) == pytest.approx(height)
 
 
 def test_a_measured_bone_goes_before_the_stature():
-    factor = metres_per_unit(ADULT_BONES_M * 7, 1.5, {"left_knee": 0.44, "left_ankle": 0.484})
+    factor = metres_per_unit(np.array(ADULT_BONES_M) * 7, 1.5, {"left_knee": 0.44, "left_ankle": 0.484})
     assert factor * 7 == pytest.approx(1.1)
 
 
