@@ -97,7 +97,7 @@ def test_a_second_lifting_replaces_the_first_and_nothing_else(lifted, tmp_path):
     lifted(parameters=LiftParameters(person="0"))
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["person-0", "playing.html"]
     (tmp_path / "out" / "thesis.tex").write_text("")
-    with pytest.raises(InputError, match=r"out: holds what no lifting wrote \(thesis\.tex\)"):
+    with pytest.raises(InputError, match=r"out: contains files that lifting did not write \(thesis\.tex\)"):
         lifted()
     assert (tmp_path / "out" / "person-0" / "motion.npz").is_file()
 
