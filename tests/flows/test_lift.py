@@ -114,7 +114,7 @@ def test_people_are_chosen_by_length_size_or_number(lifted, detected, person_, n
 
 
 def test_a_track_that_is_not_there_is_refused_and_leaves_nothing(lifted, tmp_path):
-    with pytest.raises(InputError, match="person 7: there are tracks 0 to 1"):
+    with pytest.raises(InputError, match="person 7: the file has tracks 0 to 1"):
         lifted(parameters=LiftParameters(person="7"))
     assert not (tmp_path / "out").exists()
 
@@ -135,7 +135,7 @@ def test_of_a_folder_every_file_gets_a_folder_and_what_failed_is_named(lifted, d
     )
     outcome = state.result()
     assert [file["name"] for file in outcome["files"]] == ["also", "good"]
-    assert "bad.json: is no JSON" in outcome["failed"]["bad"]
+    assert "bad.json: is not valid JSON" in outcome["failed"]["bad"]
     assert "1 not lifted: bad" in state.message
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["also", "good"]
     assert (tmp_path / "out" / "good" / "person-1" / "motion.npz").is_file()

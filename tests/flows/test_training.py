@@ -138,5 +138,5 @@ def test_a_network_that_gives_back_2d_is_not_scored_as_a_lifter(windows, paramet
         }
     )
     backbone = pretrain(windows, reconstruct, store=str(store))
-    with pytest.raises(InputError, match="gives back 2D poses"):
+    with pytest.raises(InputError, match="returns 2D poses"):
         evaluate(windows, backbone.folder, parameters.evaluate, store=str(store), fit=parameters.baselines)

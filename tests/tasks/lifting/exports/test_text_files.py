@@ -121,7 +121,7 @@ def test_trc_contains_the_joints_with_y_up(lifted, tmp_path):
 
 def test_keypoint_reader_refuses_an_exported_trc(lifted, tmp_path):
     write_trc(lifted, tmp_path / "motion.trc")
-    with pytest.raises(InputError, match="in metres it is motion in 3D"):
+    with pytest.raises(InputError, match="a TRC in metres is 3D motion"):
         read_trc(tmp_path / "motion.trc")
 
 

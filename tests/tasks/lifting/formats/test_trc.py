@@ -56,14 +56,14 @@ def test_markers_become_the_keypoints_of_their_names(tmp_path):
         (trc().replace("205", "nix"), "line 11"),
         (trc().replace("205", "1e300"), "frame 5"),
         (trc().replace("205", "inf"), "frame 5"),
-        (trc().replace("\n5\t", "\n4\t"), "frame 4: stands twice"),
+        (trc().replace("\n5\t", "\n4\t"), "frame 4: occurs twice"),
         (trc().replace("\n5\t", "\n-5\t"), "frame -5"),
         (trc().replace("\n5\t", "\n5.5\t"), "Frame#"),
         (trc()[:40], "cut off"),
         (trc()[:-40], "line 17"),
     ],
 )
-def test_a_damaged_one_is_refused_by_its_place(text, message, tmp_path):
+def test_damaged_file_is_refused_with_the_place(text, message, tmp_path):
     with pytest.raises(InputError, match=message) as refused:
         read(tmp_path, text)
     assert "p.trc" in str(refused.value)
