@@ -109,7 +109,7 @@ def _other_files(out: Path) -> list[str]:
 
 
 def _entries(folder: Path) -> list[Path]:
-    """Return the entries of a folder, or none if another lifting has replaced the folder."""
+    """Return the entries of a folder, empty if another lifting has replaced the folder."""
     try:
         return list(folder.iterdir())
     except FileNotFoundError:

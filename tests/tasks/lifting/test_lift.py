@@ -1,4 +1,4 @@
-"""The page of lifting says how a frame is lifted live: what it says is run here."""
+"""Run the example of live lifting in the docs, and load checkpoints for lifting."""
 
 import re
 from pathlib import Path

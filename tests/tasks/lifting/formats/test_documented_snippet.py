@@ -1,4 +1,4 @@
-"""The snippet of docs/keypoints.md for Ultralytics, as it stands there, on results like Ultralytics' own."""
+"""Run the Ultralytics snippet of docs/keypoints.md on results like those of Ultralytics."""
 
 import re
 import sys

@@ -1,4 +1,4 @@
-"""Damaged and hostile files of keypoints are refused with file and place, whatever is wrong in them."""
+"""Damaged and untrusted keypoint files are refused with an error that names file and place."""
 
 import json
 import random

@@ -1,4 +1,4 @@
-"""Every format gives the joints that were written, missing ones stay missing, and what is no keypoints is refused."""
+"""Reading: every format returns its joints, missing joints stay missing, and other files are refused."""
 
 import json
 from pathlib import Path
@@ -35,7 +35,7 @@ def read(path, **parameters):
 
 
 def joints_of(path, **parameters):
-    """(frames, 17, 3) of the one track."""
+    """Return the pose (frames, 17, 3) of the only track."""
     found = read(path, **parameters)
     (track,) = tracks_of(found, 0)
     return track.pose_2d
@@ -47,13 +47,13 @@ def write(path, tree):
 
 
 def expected(name):
-    """Joints as the detector's keypoints on the body give them."""
+    """Return the joints derived from the detector's keypoints on the body."""
     points = seen_by(name, body())
     return SKELETONS[name].to_h36m(points, np.full(points.shape[:2], 0.9))[0]
 
 
 def written(folder, name):
-    """The body in every format that writes this skeleton."""
+    """Write the body in every format of this skeleton."""
     values = triples(seen_by(name, body()))
     np.save(folder / "a.npy", values)
     np.savez(folder / "a.npz", kpts=values[None, ..., :2], scores=values[None, ..., 2], skeleton=str(name), fps=25)

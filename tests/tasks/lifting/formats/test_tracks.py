@@ -1,4 +1,4 @@
-"""Who is who without ids, and what becomes of gaps."""
+"""Tracking of people without ids, and interpolation of gaps."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from tasks.lifting.formats.tracks import associate, fill, tracks_of
 
 
 def walker(start, step, frames=40):
-    """(frames, 17, 2): a cloud of joints 200 px tall that moves along x."""
+    """Return joints (frames, 17, 2): a cloud 200 px tall that moves along x."""
     shape = np.random.default_rng(7).uniform(-1, 1, (17, 2)) * (40, 100)
     return shape + np.array(start) + np.arange(frames)[:, None, None] * (step, 0)
 
@@ -21,7 +21,7 @@ def detections(frame, joints, person=None):
 
 
 def mixed(people, seed=0):
-    """Rows of several people in each frame, in drawn order; and whose they are."""
+    """Return rows of several people per frame in random order, and the person of each row."""
     random = np.random.default_rng(seed)
     rows = [(frame, who) for frame in range(len(people[0])) for who in random.permutation(len(people))]
     frame, whose = np.array(rows).T

@@ -1,4 +1,4 @@
-"""TRC in pixels: as Sports2D writes it, and damaged."""
+"""TRC in pixels: files of Sports2D, and damaged files."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ NAMES = ["Hip", *SIDED, "Neck", "Head", "Nose"]
 
 
 def trc(unit="px", names=NAMES, rate="60"):
-    """12 frames; marker m of frame f stands at 100 + m, 200 + f; marker 3 is missing in frame 2."""
+    """12 frames; marker m of frame f is at 100 + m, 200 + f; marker 3 is missing in frame 2."""
     header = "DataRate\tCameraRate\tNumFrames\tNumMarkers\tUnits\tOrigDataRate"
     lines = ["PathFileType\t4\t(X/Y/Z)\tv.trc", header, f"{rate}\t60\t12\t{len(names)}\t{unit}\t60"]
     lines += ["Frame#\tTime\t" + "\t\t\t".join(names) + "\t\t"]

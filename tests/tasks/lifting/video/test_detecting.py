@@ -1,4 +1,4 @@
-"""Keypoints of a video: by MediaPipe where there is one, and by a stand-in program on any machine."""
+"""Keypoints of a video: with MediaPipe if it is installed, and with a fake detector on any machine."""
 
 import os
 import subprocess
