@@ -1,4 +1,4 @@
-"""The H36M skeleton of 17 joints: names, bones, mirror. Every pose in this project has these joints in this order.
+"""The H36M skeleton of 17 joints: names, bones, adult bone lengths, mirror. Every pose has these joints in this order.
 
 Source: Ionescu et al., Human3.6M (PAMI 2014), in the 17-joint order of VideoPose3D and MotionBERT.
 """
@@ -32,6 +32,15 @@ BONES = (
     (0, 7), (7, 8), (8, 9), (9, 10),
     (8, 11), (11, 12), (12, 13),
     (8, 14), (14, 15), (15, 16),
+)  # fmt: skip
+
+# Bone lengths of an adult in metres, in the order of BONES: medians of 20 CMU subjects.
+ADULT_BONES_M = (
+    0.09, 0.40, 0.44,
+    0.09, 0.40, 0.44,
+    0.275, 0.27, 0.13, 0.158,
+    0.185, 0.29, 0.19,
+    0.185, 0.29, 0.19,
 )  # fmt: skip
 
 LEFT_JOINTS = (4, 5, 6, 11, 12, 13)

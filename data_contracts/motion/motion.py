@@ -122,7 +122,7 @@ def read_motion(path: Path) -> Motion:
     except (OSError, ValueError, KeyError, EOFError, RecursionError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: cannot be read as a motion ({error})") from error
     for name, array in arrays.items():
-        wanted = (len(arrays["pose_3d"]), *_SHAPES[name])
-        if array.shape != wanted:
-            raise InputError(f"{path}: {name} has shape {array.shape}, expected {wanted}")
+        expected = (len(arrays["pose_3d"]), *_SHAPES[name])
+        if array.shape != expected:
+            raise InputError(f"{path}: {name} has shape {array.shape}, expected {expected}")
     return Motion(**arrays, **scalars, about=about)

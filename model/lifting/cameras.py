@@ -1,11 +1,10 @@
-"""The camera that keypoints were seen by, as far as it is known: a pinhole without distortion that does not roll.
+"""Pinhole cameras of keypoints: no distortion, no roll.
 
-Notable decisions:
-- nobody writes down a camera's focal length: it is given, or follows from a stated field of view over the longer side;
-- where the image's size is not known it is the smallest common video format that all keypoints fit into;
-- a person at the edge of the image is seen from another side than one in its centre. The lifter sees a box without its
-  place, so it is shown what a camera would see that is turned towards the person (`turned_to`), and its answer is
-  turned back. What it is shown is exact for a pinhole, whatever the depth.
+- The focal length is a parameter or follows from the field of view over the longer side of the image.
+- If the size of the image is unknown, it is the smallest common video format that contains all keypoints.
+- A person at the edge of the image is seen from a different side than one in the centre. The lifter gets a box without
+  its position, so it gets the view of a camera that is turned to the person (`turned_to`), which is exact for a
+  pinhole at any depth. The output is turned back.
 """
 
 from dataclasses import dataclass
@@ -14,14 +13,14 @@ from typing import Literal
 import numpy as np
 
 COMMON_SIZES = ((640, 480), (1280, 720), (1920, 1080), (3840, 2160), (7680, 4320))
-_INWARDS = 0.03  # a keypoint may lie this much of the longer side beyond the image
+_MARGIN = 0.03  # keypoints may be outside the image by this share of the longer side
 
 
 @dataclass(frozen=True)
 class PinholeCamera:
     """Focal length and principal point, pixels; axes x right, y down, z forward.
 
-    `size_from` and `focal_from` say how image size and focal length came about.
+    `size_from` and `focal_from` are the sources of image size and focal length.
     """
 
     focal: float
@@ -32,25 +31,25 @@ class PinholeCamera:
     focal_from: Literal["given", "field of view"]
 
     def rays(self, points: np.ndarray) -> np.ndarray:
-        """Image points (..., 2) in pixels as x / z and y / z of the rays through them, (..., 2)."""
+        """Return x / z and y / z (..., 2) of the rays through image points (..., 2) in pixels."""
         return np.asarray((points - self.centre) / self.focal)
 
 
 def camera_of(
     points: np.ndarray, width: int | None, height: int | None, fov_deg: float, focal_px: float | None
 ) -> PinholeCamera:
-    """The camera of one video.
+    """Return the camera of one video.
 
     Parameters
     ----------
     points
-        (n, 2) all keypoints seen in it, pixels.
+        (n, 2) all keypoints that were seen in the video, pixels.
     width, height
-        Of the image, where they are known.
+        Size of the image, or None if unknown.
     fov_deg
-        Field of view over its longer side.
+        Field of view over the longer side.
     focal_px
-        Goes before it.
+        Focal length; overrides `fov_deg`.
     """
     known = width is not None and height is not None
     if width is None or height is None:
@@ -68,19 +67,20 @@ def camera_of(
 
 
 def _common_size(points: np.ndarray) -> tuple[int, int]:
-    reach = points.max(axis=0, initial=1.0)
+    largest = points.max(axis=0, initial=1.0)
     for longer, shorter in COMMON_SIZES:
-        room = longer * (1 + _INWARDS)
+        limit = longer * (1 + _MARGIN)
         for width, height in ((longer, shorter), (shorter, longer)):
-            if reach[0] <= min(room, width + longer * _INWARDS) and reach[1] <= height + longer * _INWARDS:
+            if largest[0] <= min(limit, width + longer * _MARGIN) and largest[1] <= height + longer * _MARGIN:
                 return width, height
-    return int(np.ceil(reach[0])), int(np.ceil(reach[1]))
+    return int(np.ceil(largest[0])), int(np.ceil(largest[1]))
 
 
 def turned_to(directions: np.ndarray) -> np.ndarray:
-    """Rotations (n, 3, 3) of cameras that look along `directions` (n, 2), x / z and y / z: yawed, then pitched.
+    """Return rotations (n, 3, 3) of cameras that look along `directions` (n, 2), x / z and y / z: yaw, then pitch.
 
-    Rows are the turned camera's axes; a vector of the first camera times the transpose is one of the turned one.
+    Rows are the axes of the turned camera. A row vector in the original camera times the transpose is the vector in the
+    turned camera.
     """
     x, y = directions[:, 0], directions[:, 1]
     yaw, pitch = np.arctan(x), np.arctan2(y, np.hypot(x, 1))

@@ -1,9 +1,8 @@
-"""From the camera to the world: z up, and the floor at 0.
+"""Camera pitch and floor height, estimated from bodies: the rotation from camera axes to a world with z up.
 
-Notable decisions:
-- the camera does not roll. How far it looks down is told by bodies: in frames in which somebody is stretched from
-  ankles to head, standing or walking, that line is upright on average;
-- the floor is where ankles are at their lowest, less what an ankle stands above it.
+- The camera does not roll. In frames in which a person is stretched from ankles to head (standing or walking), the line
+  from ankles to head is vertical on average.
+- The floor is the lowest height of the ankles minus the height of an ankle above the floor.
 """
 
 from dataclasses import dataclass
@@ -15,62 +14,64 @@ from data_contracts.skeleton import JOINTS
 _ANKLES = [JOINTS.index("left_ankle"), JOINTS.index("right_ankle")]
 _HIPS = [JOINTS.index("left_hip"), JOINTS.index("right_hip")]
 _HEAD = JOINTS.index("head")
-_STRETCHED = 0.92  # of the longest seen, to count as standing
-_STEEPEST_DEG = 60.0  # a body that leans more towards the camera or away lies or floats
-_ASIDE = 0.5  # and so does one that leans 30 degrees to a side
-_LEAN_DEG = 3.0  # of people who walk: what remains however many frames are seen
-_FRAME_DEG = 9.0  # error of tracks of a frame, root mean square of 152 (synthetic, 8 people, preset demo)
-_TOGETHER = 30  # frames that tell as much as one that stands alone
+_STRETCHED = 0.92  # smallest share of the body's full length that counts as standing
+_STEEPEST_DEG = 60.0  # a body that leans more, towards or away from the camera, is not standing
+_SIDEWAYS = 0.5  # nor is a body that leans 30 degrees sideways
+_LEAN_DEG = 3.0  # lean of walking people: the error that remains with any number of frames
+_FRAME_DEG = 9.0  # error of single-frame tracks, root mean square of 152 (synthetic, 8 people, preset demo)
+_CORRELATED = 30  # consecutive frames with the information of one independent frame
 _UNKNOWN_DEG = 10.0
-_LOWEST_SHARE = 0.02  # of what ankles were seen at
+_LOWEST_SHARE = 0.02  # quantile of the ankle heights
 
 
 @dataclass(frozen=True)
 class Pitch:
-    """How far the camera looks down, its standard deviation, degrees, and how it was found."""
+    """Downward pitch of the camera and its standard deviation, degrees, and the source of the estimate."""
 
     degrees: float
     std: float
-    found: str
+    source: str
 
 
 def find_pitch(poses: list[np.ndarray], confidences: list[np.ndarray], stretches: list[float]) -> Pitch:
-    """By the bodies of all people of a video.
+    """Return the pitch estimated from the bodies of all people of a video.
 
     Parameters
     ----------
     poses, confidences
-        Of each person (frames, 17, 3) in camera axes and (frames, 17).
+        (frames, 17, 3) in camera axes and (frames, 17), one of each per person.
     stretches
-        How long each one is from ankle to head.
+        Length of each person from ankle to head, in the unit of the pose.
     """
     angles = []
     for pose, confidence, stretch in zip(poses, confidences, stretches, strict=True):
         line = pose[:, _HEAD] - pose[:, _ANKLES].mean(axis=1)
         seen = (confidence[:, [*_ANKLES, *_HIPS, _HEAD]] > 0).all(axis=1)
         length = np.linalg.norm(line, axis=-1)
-        standing = seen & (length > _STRETCHED * stretch) & (np.abs(line[:, 0]) < _ASIDE * length)
+        standing = seen & (length > _STRETCHED * stretch) & (np.abs(line[:, 0]) < _SIDEWAYS * length)
         angle = np.rad2deg(np.arctan2(-line[:, 2], -line[:, 1]))
         angles.append(angle[standing & (np.abs(angle) < _STEEPEST_DEG)])
     angle = np.concatenate(angles)
     if not len(angle):
         return Pitch(0.0, _UNKNOWN_DEG, "assumed")
-    found, many = 1.4826 * float(np.median(np.abs(angle - np.median(angle)))), len(angle)
-    spread = np.sqrt((_TOGETHER * _FRAME_DEG**2 + many * found**2) / (_TOGETHER + many))  # few frames tell none
-    return Pitch(float(np.median(angle)), float(np.hypot(_LEAN_DEG, spread / np.sqrt(1 + many / _TOGETHER))), "bodies")
+    measured, count = 1.4826 * float(np.median(np.abs(angle - np.median(angle)))), len(angle)
+    # A few frames do not determine their own spread.
+    spread = np.sqrt((_CORRELATED * _FRAME_DEG**2 + count * measured**2) / (_CORRELATED + count))
+    std = float(np.hypot(_LEAN_DEG, spread / np.sqrt(1 + count / _CORRELATED)))
+    return Pitch(float(np.median(angle)), std, "bodies")
 
 
 def to_world(vectors: np.ndarray, pitch_deg: float) -> np.ndarray:
-    """Vectors (..., 3) in axes of a camera so pitched (x right, y down, z forward) as x right, y away, z up."""
+    """Return vectors (..., 3) in camera axes (x right, y down, z forward) in world axes (x right, y away, z up)."""
     cos, sin = np.cos(np.deg2rad(pitch_deg)), np.sin(np.deg2rad(pitch_deg))
     x, y, z = np.moveaxis(vectors, -1, 0)
     return np.stack([x, z * cos - y * sin, -y * cos - z * sin], axis=-1)
 
 
 def floor_height(pose: np.ndarray, root: np.ndarray, confidence: np.ndarray, ankle_m: float) -> float:
-    """Height of the floor in the world of `to_world`, where an ankle stands `ankle_m` above it.
+    """Return the height of the floor in the axes of `to_world`; an ankle on the floor is `ankle_m` above it.
 
-    Ankles that were seen count, or all where none was.
+    Only ankles that were seen count; if none was seen, all count.
     """
     ankles = pose[:, _ANKLES, 2] + root[:, None, 2]
     seen = confidence[:, _ANKLES] > 0

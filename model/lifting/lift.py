@@ -1,7 +1,8 @@
-"""Tracks of keypoints -> motion in metres: the network's answer, given a body, a place and an upright world.
+"""Lift tracks of keypoints to motion in metres.
 
-A track goes through the network at its rate (`track_windows`), back to the track's own, is freed of what no body does
-(`smoothing`, `bodies`), brought to metres, and put where the keypoints saw it (`roots`, `grounds`).
+- `track_windows` lifts a track at the frame rate of the network; `smoothing` resamples the result to the track's rate.
+- `smoothing` and `skeleton_fit` remove jitter and changes of bone lengths, and scale the body to metres.
+- `translation` fits the root to the keypoints; `gravity` rotates the motion to a world with z up and the floor at 0.
 """
 
 from collections.abc import Callable, Sequence
@@ -31,9 +32,9 @@ from model.lifting.smoothing import SAME_RATE, follow, resample_back, resample_s
 from model.lifting.track_windows import Lifting, lift_track
 from model.lifting.translation import RootPath, find_root
 
-DEFAULT_FPS = 30.0  # of keypoints of which nobody said
-DEFAULT_HEIGHT_M, HEIGHT_STD_M = 1.70, 0.10  # of adults
-_SIZE_STD, _PARTLY_SEEN_STD = 0.02, 0.04  # of a body that is told its height, and of one of which a part is not seen
+DEFAULT_FPS = 30.0  # for keypoints of unknown frame rate
+DEFAULT_HEIGHT_M, HEIGHT_STD_M = 1.70, 0.10  # adults
+_SIZE_STD, _PARTLY_SEEN_STD = 0.02, 0.04  # relative errors: known height or bones; body that was not seen completely
 
 
 def lift_people(
@@ -42,19 +43,19 @@ def lift_people(
     parameters: LiftParameters,
     on_share: Callable[[float], None] = lambda _: None,
 ) -> list[Motion]:
-    """Lift the tracks of one file; `person-0` is the first of them, and so on.
+    """Lift the tracks of one file; `person-0` is the first track.
 
     Parameters
     ----------
     tracks
-        As the keypoints contract has them.
+        Tracks that meet the keypoints contract.
     on_share
-        Called with the share in [0, 1] that is done.
+        Called with the finished share in [0, 1].
 
     Returns
     -------
     list
-        A `Motion` of each track, in their order; those of one video share a camera and a world.
+        One `Motion` per track, in the same order. Tracks of one video share a camera and a world.
     """
     motions: dict[int, Motion] = {}
     frames, done = sum(len(track.pose_2d) for track in tracks), 0
@@ -70,7 +71,7 @@ def lift_people(
                     tracks[number],
                     camera,
                     parameters,
-                    partial(_part, on_share, done / frames, length / frames),
+                    partial(_report_part, on_share, done / frames, length / frames),
                 )
             )
             done += length
@@ -81,13 +82,13 @@ def lift_people(
     return [motions[number] for number in range(len(tracks))]
 
 
-def _part(on_share: Callable[[float], None], before: float, part: float, share: float) -> None:
+def _report_part(on_share: Callable[[float], None], before: float, part: float, share: float) -> None:
     on_share(before + part * share)
 
 
 @dataclass(frozen=True)
 class _Body:
-    """Pose (frames, 17, 3) in metres and camera axes, its root, and how it came to metres."""
+    """Pose (frames, 17, 3) in metres and camera axes, root, bone lengths and stature."""
 
     pose: np.ndarray
     confidence: np.ndarray
@@ -115,13 +116,13 @@ def _body(
     rays = camera.rays(track.pose_2d[..., :2].astype(np.float64))
     height = parameters.height or DEFAULT_HEIGHT_M
     if parameters.causal:
-        pose, size = _live(lifting, track, camera, fps, parameters, on_share)
+        pose, size = _lift_causally(lifting, track, camera, fps, parameters, on_share)
         root = find_root(pose, rays, confidence, size, fps, parameters.camera, None, causal=True)
         if parameters.one_euro:
             root = replace(root, position=follow(root.position, fps, parameters.one_euro))
         lengths = bone_lengths(pose, confidence)
     else:
-        pose, size = _whole(lifting, track, camera, fps, parameters)
+        pose, size = _lift_whole(lifting, track, camera, fps, parameters)
         smoothing = parameters.smoothing
         if smoothing:
             pose = smooth_joints(pose, confidence, smoothing.cutoff_hz, fps, smoothing.order)
@@ -135,10 +136,10 @@ def _body(
     return _Body(pose, confidence, root, lengths, stature_of(lengths), fps, track.fps is not None)
 
 
-def _whole(
+def _lift_whole(
     lifting: Lifting, track: Track, camera: PinholeCamera, fps: float, parameters: LiftParameters
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Poses (frames, 17, 3) in units of an adult's body, and sizes (frames,), by overlapping windows."""
+    """Return poses (frames, 17, 3) in units of an adult's body, and sizes (frames,), from overlapping windows."""
     frames, rate = len(track.pose_2d), resampled_rate(fps, lifting.fps or fps)
     stride = min(parameters.stride or max(1, lifting.window // 3), lifting.window)
     if abs(fps / rate - 1) < SAME_RATE:
@@ -149,7 +150,7 @@ def _whole(
     return pose, size
 
 
-def _live(
+def _lift_causally(
     lifting: Lifting,
     track: Track,
     camera: PinholeCamera,
@@ -157,7 +158,7 @@ def _live(
     parameters: LiftParameters,
     on_share: Callable[[float], None],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Poses (frames, 17, 3) in metres, and sizes (frames,), each by what came before."""
+    """Return poses (frames, 17, 3) in metres, and sizes (frames,), each from the frames up to it."""
     height = parameters.height or DEFAULT_HEIGHT_M
     live = LiveLifter(lifting, camera, fps, height, 0.0, parameters.one_euro, parameters.bones)
     pose, size = np.empty((len(track.pose_2d), NUM_JOINTS, 3)), np.empty(len(track.pose_2d))
@@ -201,7 +202,7 @@ def _motion(
 
 
 def _turned_std(std: np.ndarray, pitch_deg: float) -> np.ndarray:
-    """Standard deviations along camera axes as those along the world's, taken for independent."""
+    """Return standard deviations along world axes from those along camera axes, assumed independent."""
     variance = np.where(np.isfinite(std), std, 0) ** 2
     cos, sin = np.cos(np.deg2rad(pitch_deg)) ** 2, np.sin(np.deg2rad(pitch_deg)) ** 2
     x, y, z = np.moveaxis(variance, -1, 0)
@@ -212,17 +213,17 @@ def _turned_std(std: np.ndarray, pitch_deg: float) -> np.ndarray:
 def _about(
     body: _Body, camera: PinholeCamera, pitch: Pitch, floor: float, parameters: LiftParameters
 ) -> dict[str, Any]:
-    """What was found and how sure it is; JSON."""
-    by = "bones" if parameters.bones else "height" if parameters.height else "default"
-    off = HEIGHT_STD_M / DEFAULT_HEIGHT_M if by == "default" else _SIZE_STD
-    if by != "bones" and not is_wholly_measured(body.confidence):
-        off = float(np.hypot(off, _PARTLY_SEEN_STD))
+    """Return the estimated quantities, their sources and their uncertainty, as JSON."""
+    source = "bones" if parameters.bones else "height" if parameters.height else "default"
+    relative_std = HEIGHT_STD_M / DEFAULT_HEIGHT_M if source == "default" else _SIZE_STD
+    if source != "bones" and not is_wholly_measured(body.confidence):
+        relative_std = float(np.hypot(relative_std, _PARTLY_SEEN_STD))
     return {
         "fps": {"value": body.fps, "from": "keypoints" if body.fps_known else "default"},
         "scale": {
             "stature_m": round(body.stature, 4),
-            "from": by,
-            "relative_std": round(off, 3),
+            "from": source,
+            "relative_std": round(relative_std, 3),
         },
         "camera": {
             "focal_px": round(camera.focal, 1),
@@ -232,6 +233,6 @@ def _about(
             "size_from": camera.size_from,
         },
         "root": {"from": body.root.camera if parameters.root else "off"},
-        "pitch": {"deg": round(pitch.degrees, 2), "std_deg": round(pitch.std, 2), "from": pitch.found},
+        "pitch": {"deg": round(pitch.degrees, 2), "std_deg": round(pitch.std, 2), "from": pitch.source},
         "floor": {"m_below_camera": round(-floor, 4), "from": "ankles" if parameters.floor else "off"},
     }

@@ -1,7 +1,7 @@
-"""Lifting as frames come, with nothing of what follows: `LiveLifter.push(frame) -> pose`.
+"""Lift frames one by one, without later frames: `LiveLifter.push(frame) -> pose`.
 
-Each frame is the last one of a window of what came before. A body's bones are as long as they were on average so far,
-and the one-euro filter takes the trembling: it lags by less the faster a joint moves.
+- Each frame is the last frame of a window of the earlier frames.
+- Bones have their mean length so far. A one-euro filter removes jitter; its lag decreases with the speed of a joint.
 """
 
 from collections import deque
@@ -13,35 +13,35 @@ import torch
 from torch import Tensor
 
 from data_contracts.parameters import OneEuroParameters
-from data_contracts.skeleton import NUM_JOINTS
+from data_contracts.skeleton import ADULT_BONES_M, NUM_JOINTS
 from model.lifting.cameras import PinholeCamera
 from model.lifting.gravity import to_world
-from model.lifting.skeleton_fit import ADULT_BONES_M, bone_lengths, metres_per_unit, with_lengths
+from model.lifting.skeleton_fit import bone_lengths, metres_per_unit, with_lengths
 from model.lifting.smoothing import SAME_RATE, OneEuro
 from model.lifting.track_windows import Lifting, lift_windows
 
-_REMEMBERED = 300  # frames that the mean length of a bone is of, about
+_AVERAGED = 300  # approximate number of frames in the mean length of a bone
 
 
 class LiveLifter:
-    """One person, frame by frame.
+    """Lifter of one person, frame by frame.
 
     Parameters
     ----------
     lifting
-        The network and what it was trained on.
+        Network with its window length and frame rate.
     camera
-        That the keypoints are seen by.
+        Camera of the keypoints.
     fps
-        Frames per second that will be pushed.
+        Frames pushed per second of video.
     height
-        Of the person, metres.
+        Height of the person, metres.
     pitch_deg
-        How far the camera looks down.
+        Downward pitch of the camera.
     filtering
-        Of the one-euro filter; none: not filtered.
+        Parameters of the one-euro filter. If None, poses are not filtered.
     bones
-        Lengths that were measured, metres, by the joint that a bone leads to; they go before the height.
+        Measured bone lengths, metres, by the joint at the far end of the bone; these override the height.
     """
 
     def __init__(
@@ -57,21 +57,21 @@ class LiveLifter:
         self.lifting, self.camera, self.height, self.pitch_deg = lifting, camera, height, pitch_deg
         self.bones = bones
         rate = lifting.fps or fps
-        self.step = 1.0 if abs(fps / rate - 1) < SAME_RATE else fps / rate  # frames pushed for each of a window's
+        self.step = 1.0 if abs(fps / rate - 1) < SAME_RATE else fps / rate  # pushed frames per window frame
         self.frames: deque[Tensor] = deque(maxlen=int(np.ceil((lifting.window - 1) * self.step)) + 2)
         self.pushed = 0
         self.device = next(lifting.network.parameters()).device
-        self.mean_bones, self.measured = ADULT_BONES_M, 0
+        self.mean_bones, self.measured = np.array(ADULT_BONES_M), 0
         self.one_euro = OneEuro(fps, filtering.min_cutoff_hz, filtering.beta) if filtering else None
-        self.size = 0.0  # focal lengths a metre of the body, in the frame pushed last
+        self.size = 0.0  # focal lengths per metre of the body, in the last pushed frame
 
     def push(self, frame: np.ndarray) -> np.ndarray:
-        """The pose of the next frame.
+        """Return the pose of the next frame.
 
         Parameters
         ----------
         frame
-            (17, 3): x, y in pixels and confidence; all 0 where missing, and of a frame in which nobody was seen.
+            (17, 3): x, y in pixels and confidence; 0, 0, 0 for a missing joint. A frame without a person is all 0.
 
         Returns
         -------
@@ -79,46 +79,50 @@ class LiveLifter:
             (17, 3) float32 metres, z up, relative to the pelvis.
         """
         if frame.shape != (NUM_JOINTS, 3):
-            raise ValueError(f"frame has shape {frame.shape}; ({NUM_JOINTS}, 3) is wanted")
+            raise ValueError(f"frame has shape {frame.shape}, expected ({NUM_JOINTS}, 3)")
         return to_world(self.push_in_camera(frame), self.pitch_deg).astype(np.float32)
 
     def push_in_camera(self, frame: np.ndarray) -> np.ndarray:
-        """As `push`, in camera axes, float64."""
+        """Return the pose of the next frame as `push` does, in camera axes and float64."""
         rays = np.concatenate([self.camera.rays(frame[:, :2]), frame[:, 2:]], axis=-1)
         self.frames.append(torch.from_numpy(rays).to(self.device, torch.float32))
         self.pushed += 1
         window, inside = self._window()
-        told = torch.zeros_like(window[..., 2])
-        told[:inside] = window[:inside, :, 2]
+        input_confidence = torch.zeros_like(window[..., 2])
+        input_confidence[:inside] = window[:inside, :, 2]
         with torch.inference_mode():
             poses, size = lift_windows(
-                self.lifting.network, window[None, ..., :2], window[None, ..., 2], told[None], self.lifting.flip
+                self.lifting.network,
+                window[None, ..., :2],
+                window[None, ..., 2],
+                input_confidence[None],
+                self.lifting.flip,
             )
         pose = poses[0, inside - 1].cpu().numpy().astype(np.float64)
-        return self._settled(pose, float(size), frame[:, 2])
+        return self._fitted(pose, float(size), frame[:, 2])
 
     def _window(self) -> tuple[Tensor, int]:
-        """(window, 17, 3): rays and confidence of what was pushed, at the network's rate; and how many are no filling.
+        """Return a window (T, 17, 3) of rays and confidence at the network's rate, and its number of real frames.
 
-        A frame between two that were pushed lies on the line between them. Nothing comes before the first one: the
-        window is filled up by the last one, as the window contract has it.
+        Frames between two pushed frames are interpolated. While there are fewer pushed frames than a window has, the
+        last frame pads the window, as in the window contract.
         """
         length, step = self.lifting.window, self.step
         inside = min(length, int((self.pushed - 1) / step + 1e-6) + 1)
         place = len(self.frames) - 1 - step * torch.arange(inside - 1, -1, -1, dtype=torch.float64)
         place = place.clamp_min(0)
-        kept = torch.stack(tuple(self.frames))
+        frames = torch.stack(tuple(self.frames))
         before = place.floor().long()
-        share = (place - before).to(kept)[:, None, None]
-        first, second = kept[before], kept[(before + 1).clamp_max(len(kept) - 1)]
+        share = (place - before).to(frames)[:, None, None]
+        first, second = frames[before], frames[(before + 1).clamp_max(len(frames) - 1)]
         seen = ((first[..., 2:] > 0) | (share == 1)) & ((second[..., 2:] > 0) | (share == 0))
         window = torch.where(seen, torch.lerp(first, second, share), 0)
         return torch.cat((window, window[-1:].expand(length - inside, -1, -1))), inside
 
-    def _settled(self, pose: np.ndarray, size: float, confidence: np.ndarray) -> np.ndarray:
-        """Metres, with bones of the lengths that they had on average so far, filtered."""
+    def _fitted(self, pose: np.ndarray, size: float, confidence: np.ndarray) -> np.ndarray:
+        """Return the pose in metres, with the mean bone lengths so far, filtered."""
         if (confidence > 0).any():
-            self.measured = min(self.measured + 1, _REMEMBERED)
+            self.measured = min(self.measured + 1, _AVERAGED)
             lengths = bone_lengths(pose[None], confidence[None])
             self.mean_bones = self.mean_bones + (lengths - self.mean_bones) / self.measured
         metres = metres_per_unit(self.mean_bones, self.height, self.bones)

@@ -1,12 +1,11 @@
-"""Motion over time: another rate, and what is too fast for a body taken away.
+"""Smooth motion over time and resample it to another frame rate.
 
-Notable decisions:
-- the smoother is Whittaker's (Eilers, "A perfect smoother", Anal. Chem. 75, 2003): the sequence that least departs
-  from the given one, each value by its weight, and whose differences of `order` are small. Of equal weights its
-  response is 1 / (1 + (sin(w / 2) / sin(w_c / 2))^(2 order)): a Butterworth filter of that order, run forth and back,
-  without its transients at the ends. With weights it leans on what was seen well, and needs no gap filled;
-- it is a banded system of linear equations: time and memory grow with the frames and not faster;
-- live, where nothing that comes later is known, the one-euro filter (Casiez et al., CHI 2012).
+- The smoother is Whittaker's (Eilers, "A perfect smoother", Anal. Chem. 75, 2003): it minimises the weighted distance
+  to the input plus a penalty on the differences of `order`. With equal weights its response is
+  1 / (1 + (sin(w / 2) / sin(w_c / 2))^(2 order)): a Butterworth filter of that order, forward and backward, without
+  transients at the ends. Weights make it follow the confident frames, so gaps need not be filled.
+- The smoother is a banded system of linear equations: time and memory are linear in the number of frames.
+- Causal lifting uses the one-euro filter (Casiez et al., CHI 2012).
 """
 
 import numpy as np
@@ -14,31 +13,31 @@ from scipy.linalg import solveh_banded
 
 from data_contracts.parameters import OneEuroParameters
 
-SAME_RATE = 0.02  # rates that differ by a smaller share are taken for one: 59.94 and 60
-_UNSEEN = 0.05  # weight of a joint that was not seen, beside 1 of one that surely was
-_LEAST_WEIGHT = 1e-3  # of the mean one: the equations stay well-conditioned
-_STIFFEST = 1e9  # of the penalty, for the same: of order 2, 0.5 Hz at 560 frames a second
-_MOST_BETWEEN = 60  # frames put between two: of a frame a minute, memory would know no bound
+SAME_RATE = 0.02  # rates that differ by a smaller share count as equal (59.94 and 60)
+_UNSEEN = 0.05  # weight of a joint that was not seen; a certain joint has weight 1
+_LEAST_WEIGHT = 1e-3  # smallest weight / mean weight, so that the equations stay well-conditioned
+_STIFFEST = 1e9  # largest penalty, for the same reason: order 2, 0.5 Hz at 560 frames per second
+_MOST_BETWEEN = 60  # largest number of frames interpolated per input frame; it limits the memory
 
 
 def smooth(values: np.ndarray, weights: np.ndarray, cutoff_hz: float, fps: float, order: int = 2) -> np.ndarray:
-    """Low-pass over time without a lag.
+    """Return values after a low-pass filter over time without lag.
 
     Parameters
     ----------
     values
         (frames, ...).
     weights
-        (frames,), not negative: how far each frame is believed; only their ratios count.
+        (frames,), not negative: confidence in each frame; only the ratios matter.
     cutoff_hz
-        Where half of the amplitude is left; from half of `fps` on nothing is done.
+        Frequency at which half of the amplitude remains. At half of `fps` or above nothing is filtered.
     order
-        Of the differences: twice it is the order of the fall-off.
+        Order of the differences; the amplitude falls with twice this order.
 
     Returns
     -------
     ndarray
-        As `values`, float64.
+        Shape of `values`, float64.
     """
     frames = len(values)
     if frames <= order or cutoff_hz >= fps / 2:
@@ -49,20 +48,20 @@ def smooth(values: np.ndarray, weights: np.ndarray, cutoff_hz: float, fps: float
     banded = penalty * _difference_bands(frames, order)
     banded[0] += weights
     flat = values.reshape(frames, -1).astype(np.float64)
-    middle = flat.mean(axis=0)  # kept as it is, whatever the rounding
-    rest = np.asarray(solveh_banded(banded, (flat - middle) * weights[:, None], lower=True))
-    return (rest + middle).reshape(values.shape)
+    mean = flat.mean(axis=0)  # filtered separately, so that rounding does not change it
+    rest = np.asarray(solveh_banded(banded, (flat - mean) * weights[:, None], lower=True))
+    return (rest + mean).reshape(values.shape)
 
 
 def smooth_joints(pose: np.ndarray, confidence: np.ndarray, cutoff_hz: float, fps: float, order: int) -> np.ndarray:
-    """Each joint of poses (frames, 17, 3) as `smooth` does, believed as its confidence (frames, 17) says."""
+    """Return poses (frames, 17, 3) with each joint smoothed by `smooth`, weighted by its confidence (frames, 17)."""
     weights = np.maximum(confidence, _UNSEEN)
     joints = range(pose.shape[1])
     return np.stack([smooth(pose[:, j], weights[:, j], cutoff_hz, fps, order) for j in joints], axis=1)
 
 
 def _difference_bands(frames: int, order: int) -> np.ndarray:
-    """The lower bands (order + 1, frames) of D'D, D the differences of that order."""
+    """Return the lower bands (order + 1, frames) of D'D, where D takes differences of `order`."""
     coefficients = np.array([1.0])
     for _ in range(order):
         coefficients = np.convolve(coefficients, [1.0, -1.0])
@@ -75,16 +74,16 @@ def _difference_bands(frames: int, order: int) -> np.ndarray:
 
 
 class OneEuro:
-    """The one-euro filter of one stream of arrays; `follow` takes the next one and returns it smoothed.
+    """One-euro filter of a stream of arrays.
 
     Parameters
     ----------
     fps
         Arrays per second.
     min_cutoff_hz
-        Of what stands still: lower trembles less.
+        Cutoff frequency at rest; lower values reduce jitter.
     beta
-        How the cutoff rises with speed, per unit: higher lags less.
+        Increase of the cutoff with speed, Hz per unit per second; higher values reduce lag.
     """
 
     def __init__(self, fps: float, min_cutoff_hz: float, beta: float) -> None:
@@ -93,7 +92,7 @@ class OneEuro:
         self.speed = np.zeros(())
 
     def follow(self, value: np.ndarray) -> np.ndarray:
-        """The next array, smoothed."""
+        """Return the next array, smoothed."""
         if self.value is None:
             self.value, self.speed = value.astype(np.float64), np.zeros(value.shape)
             return self.value
@@ -103,27 +102,27 @@ class OneEuro:
         return self.value
 
     def _share(self, cutoff_hz: float | np.ndarray) -> np.ndarray:
-        turn = 2 * np.pi * np.asarray(cutoff_hz) / self.fps
-        return np.asarray(turn / (turn + 1))
+        angle = 2 * np.pi * np.asarray(cutoff_hz) / self.fps
+        return np.asarray(angle / (angle + 1))
 
 
 def follow(values: np.ndarray, fps: float, filtering: OneEuroParameters) -> np.ndarray:
-    """Values (frames, ...) through a one-euro filter, one after the other."""
+    """Return values (frames, ...) after a one-euro filter."""
     one_euro = OneEuro(fps, filtering.min_cutoff_hz, filtering.beta)
     return np.stack([one_euro.follow(value) for value in values])
 
 
-def resampled_rate(fps: float, wanted: float) -> float:
-    """The rate nearest to `wanted` that frames at `fps` are brought to: what is far slower stays below it."""
-    return min(wanted, _MOST_BETWEEN * fps)
+def resampled_rate(fps: float, target_fps: float) -> float:
+    """Return `target_fps`, or the largest rate to which frames at a much lower `fps` are resampled."""
+    return min(target_fps, _MOST_BETWEEN * fps)
 
 
-def resample_seen(pose_2d: np.ndarray, fps: float, wanted: float) -> np.ndarray:
-    """Keypoints (frames, 17, 3) at another rate: on the line between two frames; missing where either is.
+def resample_seen(pose_2d: np.ndarray, fps: float, target_fps: float) -> np.ndarray:
+    """Return keypoints (frames, 17, 3) interpolated at another rate; missing if missing in one of the two frames.
 
-    The times are i / `wanted` from the first frame, up to the last that is not after the last frame.
+    The times are i / `target_fps` after the first frame, up to the time of the last frame.
     """
-    before, share = _places(len(pose_2d), fps, wanted)
+    before, share = _places(len(pose_2d), fps, target_fps)
     after = np.minimum(before + 1, len(pose_2d) - 1)
     share = share[:, None, None]
     line = pose_2d[before] * (1 - share) + pose_2d[after] * share
@@ -132,17 +131,17 @@ def resample_seen(pose_2d: np.ndarray, fps: float, wanted: float) -> np.ndarray:
     return np.where(seen, line, 0).astype(np.float32)
 
 
-def resample_back(values: np.ndarray, fps: float, wanted: float, frames: int) -> np.ndarray:
-    """Values (n, ...) at `fps` on `frames` times i / `wanted`, on the line between two; the last holds at the end."""
-    place = np.minimum(np.arange(frames) * fps / wanted, len(values) - 1)
+def resample_back(values: np.ndarray, fps: float, target_fps: float, frames: int) -> np.ndarray:
+    """Return values (n, ...) at `fps` interpolated at `frames` times i / `target_fps`; the last value is repeated."""
+    place = np.minimum(np.arange(frames) * fps / target_fps, len(values) - 1)
     before = np.minimum(place.astype(int), max(len(values) - 2, 0))
     share = (place - before).reshape(-1, *[1] * (values.ndim - 1))
     return np.asarray(values[before] * (1 - share) + values[np.minimum(before + 1, len(values) - 1)] * share)
 
 
-def _places(frames: int, fps: float, wanted: float) -> tuple[np.ndarray, np.ndarray]:
-    """The frame before each time, and the share in [0, 1] of the way to the next one."""
-    place = np.arange(int((frames - 1) * wanted / fps + 1e-6) + 1) * fps / wanted
+def _places(frames: int, fps: float, target_fps: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the frame before each time, and the share in [0, 1] of the interval to the next frame."""
+    place = np.arange(int((frames - 1) * target_fps / fps + 1e-6) + 1) * fps / target_fps
     place = np.where(np.abs(place - np.rint(place)) < 1e-6, np.rint(place), place)
     before = np.minimum(place.astype(int), frames - 1)
     return before, place - before

@@ -1,11 +1,10 @@
-"""A track of keypoints of any length through a network that takes windows, and the windows' answers made one.
+"""Lift a track of any length with a network that takes windows, and blend the windows.
 
-Notable decisions:
-- windows overlap, and a frame is the mean of those that cover it, each weighted by a raised cosine over the window: no
-  frame is where one window ends and another takes over;
-- each window is normalised by the box of what is seen in it, as in the window contract, and seen by a camera that is
-  turned to the box's centre; its answer is turned back and divided by the size of the body that it shows. So windows
-  agree about a person who comes nearer, and how large the person looks is told beside.
+- Windows overlap. A frame is the mean of the windows that contain it, weighted by a raised cosine, so there are no
+  seams.
+- A camera that is turned to the centre of the keypoints' box projects each window, and the box normalises it as in the
+  window contract. The output is turned back and divided by the size of the body in it, so windows agree when a person
+  comes nearer. The size is a second output.
 """
 
 from dataclasses import dataclass
@@ -14,21 +13,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from data_contracts.skeleton import BONES
+from data_contracts.skeleton import ADULT_BONES_M, BONES
 from model.lifting.cameras import PinholeCamera, turned_to
-from model.lifting.skeleton_fit import ADULT_BONES_M
 from model.network.lifting import lift
 
 _PARENTS, _CHILDREN = (list(ends) for ends in zip(*BONES, strict=True))
-_SMALLEST = 1e-6  # focal lengths a unit: of a window in which nobody was seen
-_EDGE = 0.02  # weight of a window's first and last frame beside its middle's 1
+_SMALLEST = 1e-6  # size in a window without a person, focal lengths per unit
+_EDGE = 0.02  # weight of the first and last frame of a window; the middle has weight 1
+_ADULT_SUM_M = float(np.array(ADULT_BONES_M).sum())
 
 
 @dataclass(frozen=True)
 class Lifting:
-    """A network in evaluation mode, with a 3D output, and what it was trained on.
+    """A network in evaluation mode with a 3D output, and its window.
 
-    `window`: frames that it lifts at once; `fps`: their rate, none where it is not known; `flip`: flip averaging.
+    `window`: frames per window; `fps`: their rate, or None if unknown; `flip`: average with the mirrored window.
     """
 
     network: nn.Module
@@ -39,10 +38,10 @@ class Lifting:
 
 @dataclass(frozen=True)
 class LiftedTrack:
-    """What the network makes of a track.
+    """Output of the network for a track.
 
     pose (frames, 17, 3): relative to the pelvis in camera axes (x right, y down, z forward), in units in which the body
-    has the size of an adult (`ADULT_BONES_M`); size (frames,): how large it looks, focal lengths a unit.
+    has the size of an adult (`ADULT_BONES_M`). size (frames,): apparent size of the body, focal lengths per unit.
     """
 
     pose: np.ndarray
@@ -52,31 +51,31 @@ class LiftedTrack:
 def lift_track(
     lifting: Lifting, pose_2d: np.ndarray, camera: PinholeCamera, stride: int, batch_size: int
 ) -> LiftedTrack:
-    """Lift a track at the network's frame rate, on the device that it is on.
+    """Lift a track at the network's frame rate, on the network's device.
 
     Parameters
     ----------
     pose_2d
         (frames, 17, 3) pixels and confidence; 0 where missing.
     stride
-        Frames from one window to the next.
+        Frames between the starts of two windows.
     batch_size
-        Windows at once.
+        Windows per forward pass.
     """
     window, device = lifting.window, next(lifting.network.parameters()).device
     frames = len(pose_2d)
     starts, last = _starts(frames, window, stride), torch.tensor(frames - 1)
     rays = torch.from_numpy(camera.rays(pose_2d[..., :2])).to(device, torch.float32)
     confidence = torch.from_numpy(np.ascontiguousarray(pose_2d[..., 2])).to(device, torch.float32)
-    of_window = _raised_cosine(window).to(device)
+    window_weight = _raised_cosine(window).to(device)
     pose, log_size, total = (torch.zeros(frames, *shape, device=device) for shape in ((17, 3), (), ()))
     with torch.inference_mode():
-        for some in starts.split(batch_size):
-            at = some[:, None] + torch.arange(window)
+        for batch in starts.split(batch_size):
+            at = batch[:, None] + torch.arange(window)
             inside, at = (at <= last).to(device), at.minimum(last).to(device)
-            told = torch.where(inside[..., None], confidence[at], 0)
-            lifted, size = lift_windows(lifting.network, rays[at], confidence[at], told, lifting.flip)
-            weight = of_window * inside
+            input_confidence = torch.where(inside[..., None], confidence[at], 0)
+            lifted, size = lift_windows(lifting.network, rays[at], confidence[at], input_confidence, lifting.flip)
+            weight = window_weight * inside
             pose.index_add_(0, at.flatten(), (lifted * weight[..., None, None]).flatten(0, 1))
             log_size.index_add_(0, at.flatten(), (size.log()[:, None] * weight).flatten())
             total.index_add_(0, at.flatten(), weight.flatten())
@@ -85,24 +84,24 @@ def lift_track(
 
 
 def lift_windows(
-    network: nn.Module, rays: Tensor, confidence: Tensor, told: Tensor, flip: bool
+    network: nn.Module, rays: Tensor, confidence: Tensor, input_confidence: Tensor, flip: bool
 ) -> tuple[Tensor, Tensor]:
-    """Windows through the network.
+    """Normalise windows, lift them with the network, and scale the poses to an adult's size.
 
     Parameters
     ----------
     rays
         (B, T, 17, 2): x / z and y / z of the rays through the keypoints.
     confidence
-        (B, T, 17): 0 where nothing was seen.
-    told
-        (B, T, 17): what the network is told of it, 0 in frames that only fill a window up.
+        (B, T, 17): 0 for missing keypoints; the others determine the box.
+    input_confidence
+        (B, T, 17): confidence in the network's input; 0 in padding frames.
 
     Returns
     -------
     (poses, size)
-        (B, T, 17, 3) relative to the pelvis, in camera axes and units of an adult's body, and how large it looks, (B,)
-        focal lengths a unit.
+        (B, T, 17, 3) relative to the pelvis, in camera axes and units of an adult's body; and the apparent size (B,),
+        focal lengths per unit.
     """
     seen = (confidence > 0)[..., None]
     low, high = _box(rays, seen)
@@ -112,14 +111,14 @@ def lift_windows(
     low, high = _box(image, seen)
     half = ((high - low).amax(dim=1) / 2).clamp_min(1e-6).view(-1, 1, 1, 1)
     normalised = torch.where(seen, (image - ((low + high) / 2)[:, None, None]) / half, 0)
-    lifted = lift(network, torch.cat((normalised, told[..., None]), dim=-1), flip) * half
+    lifted = lift(network, torch.cat((normalised, input_confidence[..., None]), dim=-1), flip) * half
     bones = torch.linalg.vector_norm(lifted[:, :, _CHILDREN] - lifted[:, :, _PARENTS], dim=-1)
-    size = (bones.mean(dim=1).sum(dim=1) / float(ADULT_BONES_M.sum())).clamp_min(_SMALLEST)  # (B,)
+    size = (bones.mean(dim=1).sum(dim=1) / _ADULT_SUM_M).clamp_min(_SMALLEST)  # (B,)
     return (lifted @ turn[:, None]) / size.view(-1, 1, 1, 1), size
 
 
 def _box(points: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
-    """Lowest and highest x, y (B, 2) of points (B, T, 17, 2) that are seen; 0 where none is."""
+    """Return the lowest and highest x, y (B, 2) of the seen points (B, T, 17, 2), or 0 if no point was seen."""
     low = torch.where(seen, points, torch.inf).amin(dim=(1, 2))
     high = torch.where(seen, points, -torch.inf).amax(dim=(1, 2))
     none = low > high
@@ -127,7 +126,7 @@ def _box(points: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _starts(frames: int, window: int, stride: int) -> Tensor:
-    """First frames of the windows: every `stride`, and one that ends with the track; one of a track that is shorter."""
+    """Return the first frames of the windows: every `stride`, and one window that ends with the track."""
     if frames <= window:
         return torch.zeros(1, dtype=torch.int64)
     starts = torch.arange(0, frames - window + 1, stride)

@@ -1,15 +1,14 @@
-"""Where the person is: the translation that brings the pose onto the keypoints, by least squares.
+"""Estimate the path of the pelvis: the translation that fits the pose to the keypoints, by least squares.
 
-In camera axes a joint p = (x, y, z) of the pose, moved by t = (X, Y, Z), is seen at u = (x + X) / (z + Z), and likewise
-v. Multiplied out this is linear in t: X - u Z = u z - x, Y - v Z = v z - y; two equations a joint, three unknowns
-(Mehta et al., "VNect", SIGGRAPH 2017, section 4.3, in perspective). Weighted by 1 / (z + Z)^2, once again solved, it is
-the error in the image that is least.
+In camera axes a joint p = (x, y, z) of the pose, moved by t = (X, Y, Z), projects to u = (x + X) / (z + Z), and
+likewise v. This is linear in t: X - u Z = u z - x, Y - v Z = v z - y; two equations per joint, three unknowns (Mehta et
+al., "VNect", SIGGRAPH 2017, section 4.3, in perspective). Solved again with weights 1 / (z + Z)^2, it minimises the
+error in the image.
 
-Notable decisions:
-- X and Y follow from Z, and Z is much the least certain: it is smoothed first, each frame weighted by its variance, and
-  X and Y are solved for again;
-- its standard deviations are those of least squares, of the errors that remain in the image. They do not hold what is
-  wrong for the whole track: a body or a focal length taken 5 % too large moves everything 5 % away.
+- X and Y follow from Z, which is by far the least certain. So Z is smoothed first, each frame weighted by its inverse
+  variance, and then X and Y are solved again.
+- The standard deviations come from the residuals in the image. They do not contain errors that are constant over a
+  track: if the body or the focal length is 5 % too large, the distance is 5 % too large.
 """
 
 from dataclasses import dataclass
@@ -18,14 +17,14 @@ import numpy as np
 
 from model.lifting.smoothing import smooth
 
-NEAREST_M = 0.3  # between camera and pelvis
-_LEAST_JOINTS = 4  # seen in a frame, for a translation of its own
-_IMAGE_ERROR = 2e-3  # of a focal length: keypoints are no better (2 px of 1000)
+NEAREST_M = 0.3  # smallest distance between camera and pelvis
+_LEAST_JOINTS = 4  # smallest number of seen joints in a frame with its own translation
+_IMAGE_ERROR = 2e-3  # smallest error of keypoints, share of the focal length (2 px of 1000)
 
 
 @dataclass(frozen=True)
 class RootPath:
-    """The pelvis in camera axes, metres (frames, 3), its standard deviation (frames, 3), and how it was found."""
+    """Pelvis in camera axes, metres (frames, 3), its standard deviation (frames, 3), and the camera model."""
 
     position: np.ndarray
     std: np.ndarray
@@ -42,7 +41,7 @@ def find_root(
     cutoffs: tuple[float, float] | None,
     causal: bool = False,
 ) -> RootPath:
-    """The way of the pelvis.
+    """Return the path of the pelvis.
 
     Parameters
     ----------
@@ -53,13 +52,13 @@ def find_root(
     confidence
         (frames, 17): 0 where missing.
     size
-        (frames,): focal lengths a metre of the body, as the network sees it.
+        (frames,): apparent size of the body from the network, focal lengths per metre.
     camera
-        `perspective`; `weak`: distance is told by size alone; `auto`: the first, or the second where it fails.
+        `perspective`; `weak`: the distance follows from `size` alone; `auto`: weak if perspective fails.
     cutoffs
-        Of smoothing, Hz: across the image, and of the distance; none: not smoothed.
+        Cutoff frequencies of the smoothing, Hz: across the image, and of the distance. If None, nothing is smoothed.
     causal
-        Where a frame tells nothing the pelvis stays where it was; else it goes on a line to where it is seen next.
+        Fill frames without an estimate with the previous position. Otherwise they are interpolated.
     """
     weights = confidence**2
     seen = (confidence > 0).sum(axis=1) >= _LEAST_JOINTS
@@ -76,22 +75,22 @@ def find_root(
 
 
 def _perspective_depth(pose: np.ndarray, rays: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Z of each frame and its variance, with X and Y eliminated; (frames,) each, NaN or infinite where undetermined."""
+    """Return Z and its variance, (frames,) each, with X and Y eliminated; NaN or infinite where undetermined."""
     depth = np.zeros(len(pose))
     variance = np.full(len(pose), np.inf)
     scale = np.ones(weights.shape)
     for _ in range(3):
         w = (weights * scale)[..., None]
-        a = -(rays - _mean(rays, w))  # (frames, 17, 2): what is left of the column of Z
+        a = -(rays - _mean(rays, w))  # (frames, 17, 2): column of Z after elimination
         right = rays * pose[..., 2:] - pose[..., :2]
         b = right - _mean(right, w)
         with np.errstate(divide="ignore", invalid="ignore"):
             square = (w * a * a).sum(axis=(1, 2))
             depth = (w * a * b).sum(axis=(1, 2)) / square
-            rest = b - a * depth[:, None, None]
+            residual = b - a * depth[:, None, None]
             free = np.maximum(2 * (weights > 0).sum(axis=1) - 3, 1)
             seen = w / np.maximum(w.max(axis=1, keepdims=True), 1e-12)
-            error = (seen * rest * rest).sum(axis=(1, 2)) / free
+            error = (seen * residual * residual).sum(axis=(1, 2)) / free
             distance = np.maximum(pose[..., 2] + depth[:, None], NEAREST_M)
             error = np.maximum(error, (_IMAGE_ERROR * distance.mean(axis=1)) ** 2)
             variance = error / (seen * a * a).sum(axis=(1, 2))
@@ -116,13 +115,13 @@ def _with_depth(
     depth = _filled(depth, known, causal)
     std = np.sqrt(np.where(known, variance, np.inf))
     if cutoffs is not None:
-        believed = np.where(known, 1 / np.maximum(variance, 1e-9), 0)
-        depth = smooth(depth, believed, cutoffs[1], fps)
+        precision = np.where(known, 1 / np.maximum(variance, 1e-9), 0)
+        depth = smooth(depth, precision, cutoffs[1], fps)
     depth = np.maximum(depth, NEAREST_M)
     w = weights[..., None]
     across = _mean(rays * (pose[..., 2:] + depth[:, None, None]) - pose[..., :2], w)[:, 0]
-    there = weights.sum(axis=1) > 0
-    across = np.stack([_filled(across[:, axis], there, causal) for axis in range(2)], axis=1)
+    seen = weights.sum(axis=1) > 0
+    across = np.stack([_filled(across[:, axis], seen, causal) for axis in range(2)], axis=1)
     if cutoffs is not None:
         across = smooth(across, weights.sum(axis=1), cutoffs[0], fps)
     off_axis = np.abs(across) / depth[:, None]
@@ -131,7 +130,7 @@ def _with_depth(
 
 
 def _filled(values: np.ndarray, known: np.ndarray, causal: bool) -> np.ndarray:
-    """Values (frames,) with those that are not known put in: the one before, or on a line to the one after as well."""
+    """Return values (frames,) with unknown ones filled: by the last known one if `causal`, otherwise interpolated."""
     frames, at = np.arange(len(values)), np.flatnonzero(known)
     if causal:
         return np.asarray(values[at[np.maximum(np.searchsorted(at, frames, side="right") - 1, 0)]])
@@ -139,5 +138,5 @@ def _filled(values: np.ndarray, known: np.ndarray, causal: bool) -> np.ndarray:
 
 
 def _mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Weighted mean over the joints, (frames, 1, n); 0 where nothing weighs."""
+    """Return the weighted mean over the joints, (frames, 1, n); 0 if all weights are 0."""
     return np.asarray((values * weights).sum(axis=1, keepdims=True) / np.maximum(weights.sum(axis=1)[:, None], 1e-12))

@@ -1,6 +1,7 @@
-"""A detector's 2D keypoints -> tracks of H36M joints in pixels, so that a file is read, checked and tracked once.
+"""Convert a detector's 2D keypoints to tracks of H36M joints in pixels, as a cached stage.
 
-In a video they are found first; what the detector found stays beside the tracks, as a file that is read like any other.
+- A video first goes through a detector. The detector's landmarks stay in the folder of the stage, as a keypoint file
+  that is read like any other.
 """
 
 import sys
@@ -41,7 +42,7 @@ from tasks.stage_runs.tracked_stage import run_stage, run_untracked_stage
 if TYPE_CHECKING:
     from tasks.tracking.runs import TrackedRun
 
-_SECONDS_BETWEEN_LINES = 60  # of a log that nobody watches as a bar
+_SECONDS_BETWEEN_LINES = 60  # log interval of progress without a terminal
 
 
 @task(retried=True)
@@ -52,7 +53,7 @@ def read_tracks(
     parent_run: str | None = None,
     track: bool = True,
 ) -> StageResult:
-    """The tracks of people in a file or folder of keypoints.
+    """Write the tracks of people in a file or folder of keypoints.
 
     Parameters
     ----------
@@ -62,26 +63,26 @@ def read_tracks(
     Raises
     ------
     InputError
-        It is of no format that is read, is damaged or says what no detector does; or nobody is seen for long enough.
+        The format is unknown, the file is damaged or contains impossible values, or all tracks are too short.
     """
     identity = stage_keys.keypoints(source, parameters)
 
     def write_tracks(stage: Stage, tracked: "TrackedRun | None") -> None:
-        given, cut_off = _detected(source, parameters, stage) if source.is_video else (source, [])
-        videos, warnings = read_keypoints(given, parameters)
+        keypoints, cut_off = _detected(source, parameters, stage) if source.is_video else (source, [])
+        videos, warnings = read_keypoints(keypoints, parameters)
         warnings = cut_off + warnings
-        for line in warnings:
-            run_logger().warning(line)
+        for warning in warnings:
+            run_logger().warning(warning)
         tracks = [track for video in videos for track in tracks_of(video, parameters.max_gap)]
         if stage_keys.keypoints(source, parameters).digest != stage.digest:
-            raise InputError(f"{source.path}: was written to while it was read; run again")
+            raise InputError(f"{source.path}: changed while it was read; run again")
         short = [track for track in tracks if len(track.pose_2d) < parameters.min_frames]
         tracks = [track for track in tracks if len(track.pose_2d) >= parameters.min_frames]
         if not tracks:
             longest = max((len(track.pose_2d) for track in short), default=0)
             raise InputError(
-                f"{source.path}: nobody is seen for {parameters.min_frames} frames, the longest track has {longest}:"
-                f" pass --set keypoints.min_frames={max(1, longest)}, or a larger keypoints.max_gap"
+                f"{source.path}: no track has {parameters.min_frames} frames, the longest has {longest};"
+                f" pass --set keypoints.min_frames={max(1, longest)} or a larger keypoints.max_gap"
             )
         table = to_arrow(tracks)
         faults = find_faults(summarise(table))
@@ -109,45 +110,45 @@ def read_tracks(
 def _detected(
     source: KeypointSource, parameters: KeypointsParameters, stage: Stage
 ) -> tuple[KeypointSource, list[str]]:
-    """What the detector finds in a video, in a file of the stage's folder; and warnings."""
+    """Detect keypoints in a video, write them to the stage's folder, and return their source and warnings."""
     detector_python(source.path)  # refuses a missing detector
     target, start = stage.folder / LANDMARKS_FILE, time.perf_counter()
-    run_logger().info("%s: %s looks for keypoints", source.path.name, parameters.detector)
+    run_logger().info("%s: detecting keypoints with %s", source.path.name, parameters.detector)
     with progress_bar() if sys.stderr.isatty() else nullcontext() as bar:
         line = bar.add_task(source.path.name, total=1.0) if bar else None
-        told = start
+        last_report = start
 
-        def show(done: int, total: int) -> None:
-            nonlocal told
+        def report(done: int, total: int) -> None:
+            nonlocal last_report
             if bar and line is not None:
                 bar.update(line, completed=done / total)
-            elif time.perf_counter() - told > _SECONDS_BETWEEN_LINES:
-                told = time.perf_counter()
+            elif time.perf_counter() - last_report > _SECONDS_BETWEEN_LINES:
+                last_report = time.perf_counter()
                 run_logger().info("%s: %d of %d frames", source.path.name, done, total)
 
-        detect(source.path, parameters.detector, target, show)
-    with np.load(target) as found:
-        seen = np.isfinite(found["landmarks"]).all(axis=(1, 2))
-        made_by, said = str(found["made_by"]), int(found["frames_said"])
+        detect(source.path, parameters.detector, target, report)
+    with np.load(target) as detected:
+        seen = np.isfinite(detected["landmarks"]).all(axis=(1, 2))
+        made_by, expected = str(detected["made_by"]), int(detected["frames_said"])
     if not seen.any():
-        raise InputError(f"{source.path}: {parameters.detector} sees nobody in its {len(seen)} frames")
+        raise InputError(f"{source.path}: {parameters.detector} detected no person in {len(seen)} frames")
     seconds = time.perf_counter() - start
     run_logger().info("%s: a person in %d of %d frames, %.1f s", source.path.name, seen.sum(), len(seen), seconds)
     stage.counts |= {"video_frames": len(seen), "frames_with_a_person": int(seen.sum())}
     stage.statistics |= {"made_by": made_by, "seconds_of_detection": seconds}
-    is_cut = len(seen) < said
-    warnings = [f"{source.path}: {len(seen)} of the {said} frames that it says it has can be decoded"] if is_cut else []
+    is_cut = len(seen) < expected
+    warnings = [f"{source.path}: only {len(seen)} of {expected} frames can be decoded"] if is_cut else []
     return KeypointSource(target, (target,)), warnings
 
 
 def _unseen(track: Track) -> np.ndarray:
-    """(frames,) bool: nothing was seen of the person."""
+    """Return (frames,) bool: frames in which no joint was seen."""
     return ~((track.pose_2d[..., 2] > 0) & ~track.interpolated).any(axis=1)
 
 
 def _statistics(videos: list[Detections], tracks: list[Track]) -> dict[str, object]:
     confidence = np.concatenate([track.pose_2d[..., 2] for track in tracks])
-    filled = np.concatenate([track.interpolated for track in tracks])
+    interpolated = np.concatenate([track.interpolated for track in tracks])
     first = videos[0]
     return {
         "format": str(first.format),
@@ -160,7 +161,7 @@ def _statistics(videos: list[Detections], tracks: list[Track]) -> dict[str, obje
         "detections": int(sum(len(video.frame) for video in videos)),
         "confidence": float(confidence[confidence > 0].mean()),
         "missing": {name: float(share) for name, share in zip(JOINTS, (confidence == 0).mean(axis=0), strict=True)},
-        "interpolated": {name: float(share) for name, share in zip(JOINTS, filled.mean(axis=0), strict=True)},
+        "interpolated": {name: float(share) for name, share in zip(JOINTS, interpolated.mean(axis=0), strict=True)},
     }
 
 

@@ -1,4 +1,4 @@
-"""Tracks of keypoints -> motion in metres, a folder for each person; so that the same keypoints are lifted once."""
+"""Lift tracks of keypoints to motion in metres, one folder per person, as a cached stage."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,36 +40,40 @@ def lift_tracks(
     runtime: Runtime,
     track: bool = True,
 ) -> StageResult:
-    """Lift the tracks of a keypoints folder; leaves `person-0/motion.npz` and so on, and a page that plays.
+    """Lift the tracks of a keypoints folder, and write `person-0/motion.npz` and so on, and a viewer.
 
     Parameters
     ----------
+    keypoints
+        Folder of the keypoints stage.
     model
-        As `tasks.tracking.models.find_lifting_model` found it.
+        Result of `tasks.tracking.models.find_lifting_model`.
     track
         Write an MLflow run.
 
     Raises
     ------
     InputError
-        The model gives back 2D poses, or nobody is there whom `parameters.person` names.
+        The model returns 2D poses, or the track of `parameters.person` does not exist.
     """
-    wanted = parameters.model_copy(update={"flip": model.flip if parameters.flip is None else parameters.flip})
-    identity = stage_keys.lift(keypoints, model.checkpoint, wanted)
+    complete = parameters.model_copy(update={"flip": model.flip if parameters.flip is None else parameters.flip})
+    identity = stage_keys.lift(keypoints, model.checkpoint, complete)
 
     def lift(stage: Stage, tracked: "TrackedRun | None") -> None:
         if tracked:
             tracked.log_model_input(model.logged_model_id)
-        tracks = chosen(from_arrow(parquet.read_table(keypoints / KEYPOINTS_FILE)), parameters.person)
-        lifting = open_lifting(model.checkpoint, bool(wanted.flip), runtime)
+        tracks = select_tracks(from_arrow(parquet.read_table(keypoints / KEYPOINTS_FILE)), parameters.person)
+        lifting = open_lifting(model.checkpoint, bool(complete.flip), runtime)
         frames = sum(len(track.pose_2d) for track in tracks)
-        with report_progress(stage.name, "frames", total=frames) as shown:
-            motions = lift_people(lifting, tracks, wanted, lambda share: shown.reach(round(share * frames), frames))
+        with report_progress(stage.name, "frames", total=frames) as progress:
+            motions = lift_people(
+                lifting, tracks, complete, lambda share: progress.reach(round(share * frames), frames)
+            )
         faults = find_faults(summarise(motions))
         if not faults.empty:
             fault = faults.iloc[0]
             raise InputError(
-                f"{keypoints}: {fault['motion']} cannot be lifted: {fault['check']} {fault['value']} breaks"
+                f"{keypoints}: {fault['motion']} cannot be lifted: {fault['check']} is {fault['value']}, expected"
                 f" {fault['bound']}"
             )
         for motion in motions:
@@ -88,7 +92,7 @@ def lift_tracks(
             "model": model.uri,
             "window": lifting.window,
             "window_fps": lifting.fps,
-            "people": [_told(motion) for motion in motions],
+            "people": [_summary(motion) for motion in motions],
         }
 
     if not track:
@@ -96,13 +100,13 @@ def lift_tracks(
     return run_stage(store, identity, None, lift)
 
 
-def chosen(tracks: list[Track], person: str) -> list[Track]:
-    """The tracks that are wanted: all, the longest, the largest in the image, or one by its number.
+def select_tracks(tracks: list[Track], person: str) -> list[Track]:
+    """Return the tracks of `person`: all, the longest, the largest in the image, or the track with a number.
 
     Raises
     ------
     InputError
-        There is none of that number.
+        The number is not the number of a track.
     """
     match person:
         case "all":
@@ -112,34 +116,34 @@ def chosen(tracks: list[Track], person: str) -> list[Track]:
         case "largest":
             return [max(tracks, key=_height_px)]
     if int(person) >= len(tracks):
-        raise InputError(f"person {person}: there are tracks 0 to {len(tracks) - 1}")
+        raise InputError(f"person {person}: the file has tracks 0 to {len(tracks) - 1}")
     return [tracks[int(person)]]
 
 
 def open_lifting(checkpoint: Path, flip: bool, runtime: Runtime) -> Lifting:
-    """The network of a checkpoint on this machine's device, with what it was trained on.
+    """Load the network of a checkpoint, with its window and frame rate, on the device of this machine.
 
     Raises
     ------
     InputError
-        It is not readable, or gives back 2D poses.
+        The checkpoint is not readable, or its network returns 2D poses.
     """
     network, about = load_network(checkpoint), read_about(checkpoint)
     if network.config.dim_out != 3:
-        raise InputError(f"{checkpoint}: gives back 2D poses: it is pretrained only; fine-tune it first")
+        raise InputError(f"{checkpoint}: returns 2D poses, because it is only pretrained; fine-tune it first")
     device = choose_device(runtime)
     return Lifting(network.to(device), int(about.get("window", network.config.max_frames)), about.get("fps"), flip)
 
 
 def _height_px(track: Track) -> float:
-    """Median height of what is seen of a person."""
+    """Return the median height of the seen joints of a person, pixels."""
     y = np.where(track.pose_2d[..., 2] > 0, track.pose_2d[..., 1], np.nan)
     seen = ~np.isnan(y).all(axis=1)
     return float(np.median(np.nanmax(y[seen], axis=1) - np.nanmin(y[seen], axis=1)))
 
 
-def _told(motion: Motion) -> dict[str, object]:
-    """What the manifest says of a person."""
+def _summary(motion: Motion) -> dict[str, object]:
+    """Return the entry of a person in the manifest."""
     return {
         "name": motion.name,
         "video": motion.video,

@@ -1,4 +1,4 @@
-"""The keypoints contract: tracks arrive as they were written, and what breaks it is named."""
+"""The keypoints contract: tracks are read back unchanged, and faults are named."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from data_contracts.tracks.track import Track
 
 
 def tracks():
-    """Two tracks of 5 and 3 frames; the second has a joint missing and one interpolated."""
+    """Return two tracks of 5 and 3 frames; the second has a missing and an interpolated joint."""
     poses = np.random.default_rng(0).uniform(0.1, 1, (8, 17, 3)).astype(np.float32) * np.float32([900, 900, 1])
     marked = np.zeros((8, 17), bool)
     poses[6, 4], marked[6, 5] = 0, True
@@ -18,7 +18,7 @@ def tracks():
     ]
 
 
-def test_tracks_arrive_as_they_were_written():
+def test_tracks_are_read_back_unchanged():
     table = to_arrow(tracks())
     assert find_faults(summarise(table)).empty
     for given, found in zip(tracks(), from_arrow(table), strict=True):
@@ -38,7 +38,7 @@ def test_tracks_arrive_as_they_were_written():
         ((1, 4, 0), 3.0, "put_in_place"),
     ],
 )
-def test_what_breaks_the_contract_is_named_with_its_track(place, value, check):
+def test_fault_names_its_track(place, value, check):
     given = tracks()
     given[1].pose_2d[place] = value
     faults = find_faults(summarise(to_arrow(given)))

@@ -72,7 +72,7 @@ def test_a_file_without_a_long_track_is_refused_and_writes_nothing(detected, emp
     assert not list((empty_store / "keypoints").glob("[!.]*"))
 
 
-@pytest.mark.parametrize(("text", "message"), [("[1, 2", "is no JSON"), ("hello", "is no file of keypoints")])
+@pytest.mark.parametrize(("text", "message"), [("[1, 2", "is not valid JSON"), ("hello", "unknown keypoint format")])
 def test_the_command_refuses_in_one_line(text, message, tmp_path, empty_store, capsys, monkeypatch):
     (tmp_path / "bad.json").write_text(text)
     monkeypatch.setattr(sys, "argv", ["uplift", "keypoints", str(tmp_path / "bad.json"), "--store", str(empty_store)])
@@ -103,7 +103,7 @@ def test_a_video_becomes_tracks_and_keeps_the_landmarks(tmp_path, empty_store, m
     assert result.counts["video_frames"] == 30
     assert result.counts["frames_with_a_person"] == 28
     assert (result.counts["tracks"], result.counts["interpolated_frames"]) == (1, 2)
-    assert result.statistics["warnings"] == [f"{video}: 30 of the 36 frames that it says it has can be decoded"]
+    assert result.statistics["warnings"] == [f"{video}: only 30 of 36 frames can be decoded"]
     assert result.statistics["detector"] == "mediapipe-0.10.14"
     assert read_manifest(result.path)["parameters"]["detector"] == "mediapipe-0.10.14"
     check_folder(result.path)
@@ -123,5 +123,5 @@ def test_the_command_refuses_a_video_without_a_detector_in_one_line(tmp_path, em
         main()
     assert end.value.code == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
-    assert "walk.mp4: is a video, and" in line
+    assert "walk.mp4: a video needs a detector, but" in line
     assert "`make mediapipe`" in line

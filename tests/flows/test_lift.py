@@ -96,7 +96,7 @@ def test_a_second_lifting_replaces_the_first_and_nothing_else(lifted, tmp_path):
     lifted(parameters=LiftParameters(person="0"))
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["person-0", "playing.html"]
     (tmp_path / "out" / "thesis.tex").write_text("")
-    with pytest.raises(InputError, match=r"out: holds what no lifting wrote \(thesis\.tex\)"):
+    with pytest.raises(InputError, match=r"out: contains files that lifting did not write \(thesis\.tex\)"):
         lifted()
     assert (tmp_path / "out" / "person-0" / "motion.npz").is_file()
 
@@ -113,7 +113,7 @@ def test_tracks_are_selected_by_length_size_or_number(lifted, detected, person_,
 
 
 def test_a_missing_track_is_refused_and_writes_nothing(lifted, tmp_path):
-    with pytest.raises(InputError, match="person 7: there are tracks 0 to 1"):
+    with pytest.raises(InputError, match="person 7: the file has tracks 0 to 1"):
         lifted(parameters=LiftParameters(person="7"))
     assert not (tmp_path / "out").exists()
 
@@ -134,7 +134,7 @@ def test_each_file_of_a_folder_gets_a_folder_and_failed_files_are_named(lifted, 
     )
     outcome = state.result()
     assert [file["name"] for file in outcome["files"]] == ["also", "good"]
-    assert "bad.json: is no JSON" in outcome["failed"]["bad"]
+    assert "bad.json: is not valid JSON" in outcome["failed"]["bad"]
     assert "1 not lifted: bad" in state.message
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["also", "good"]
     assert (tmp_path / "out" / "good" / "person-1" / "motion.npz").is_file()

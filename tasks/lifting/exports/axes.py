@@ -1,8 +1,8 @@
-"""The axes of animation: y up, x right; who looks at the camera looks along z. Right-handed, as the world is."""
+"""Convert world axes to the axes of animation: y up, x right, z towards the camera; both are right-handed."""
 
 import numpy as np
 
 
 def y_up(points: np.ndarray) -> np.ndarray:
-    """Points or directions (..., 3) of the world (z up) with y up: (x, z, -y), a turn by -90 degrees about x."""
+    """Return points or directions (..., 3) of the world with y up: (x, z, -y), a turn by -90 degrees about x."""
     return np.stack([points[..., 0], points[..., 2], -points[..., 1]], axis=-1)

@@ -1,4 +1,4 @@
-"""Bones as octahedra in the rest pose, so that a viewer of an animated skeleton has something to show."""
+"""Build a mesh of octahedra for the bones in the rest pose, so that viewers of an animated skeleton show bones."""
 
 from dataclasses import dataclass
 
@@ -7,10 +7,10 @@ import numpy as np
 from data_contracts.skeleton import BONES, LEFT_JOINTS, RIGHT_JOINTS
 from tasks.lifting.exports.rig import NODES, REST_DIRECTIONS, RiggedMotion
 
-_THICK, _WAIST = 0.09, 0.2  # of the length: half the width at the thickest place, and how far along that is
+_THICK, _WAIST = 0.09, 0.2  # shares of the length: half the largest width, and its position along the bone
 _THICKEST = 0.03  # metres
 _RIGHT, _LEFT, _MIDDLE = (200, 60, 50, 255), (50, 90, 200, 255), (150, 150, 150, 255)
-# An octahedron: 0 where the bone begins, 1 where it ends, 2-5 around its waist; triangles are seen anticlockwise.
+# An octahedron: vertex 0 is the start of the bone, 1 its end, 2-5 its waist; front faces are anticlockwise.
 _TRIANGLES = np.array([(0, 3, 2), (0, 4, 3), (0, 5, 4), (0, 2, 5), (1, 2, 3), (1, 3, 4), (1, 4, 5), (1, 5, 2)])
 
 
@@ -23,11 +23,11 @@ class BoneMesh:
     positions
         (vertices, 3) metres, y up.
     normals
-        (vertices, 3) unit vectors, of the face.
+        (vertices, 3) unit normals of the faces.
     colors
         (vertices, 4) uint8: red, green, blue, opacity.
     nodes
-        (vertices,): index in `NODES` of what each vertex follows.
+        (vertices,): index in `NODES` of the node that moves each vertex.
     """
 
     positions: np.ndarray
@@ -37,7 +37,7 @@ class BoneMesh:
 
 
 def bone_mesh(rigged: RiggedMotion) -> BoneMesh:
-    """An octahedron from joint to joint for each of `BONES`, flat on its faces."""
+    """Return one octahedron per bone of `BONES`, from joint to joint, with flat faces."""
     begins = np.array(
         [next(index for index, node in enumerate(NODES) if node.bone == bone) for bone in range(len(BONES))]
     )

@@ -1,13 +1,13 @@
-"""BVH: a skeleton and the angles of its joints over time, as Blender and every animation program import it.
+"""Write BVH files: a skeleton and its joint angles over time, for Blender and other animation programs.
 
-Notable decisions:
-- centimetres, as is common (BVH has no place for a unit), y up, degrees; the rest pose is a T that looks along z;
-- every joint of the file says its order of rotation in its CHANNELS, outermost first. The middle angle of three must
-  keep away from 90 degrees, where the other two become one: it is that about the bone's axis in the rest pose, which a
-  bone that turns the shortest way hardly turns about. So arms and hips have Z X Y; legs, trunk and head Z Y X; the
-  root, which turns about its y as it likes, Z X Y;
-- of the two triples of angles that are one rotation, and of their whole turns, each frame has what is nearest to the
-  frame before, so that what is between frames can be interpolated.
+- Units are centimetres, as is common (BVH has no field for a unit), and degrees; y is up. The rest pose is a T that
+  looks along z.
+- The CHANNELS of a joint name its order of rotation, outermost first. At a middle angle of 90 degrees the other two
+  angles are ambiguous (gimbal lock), so the middle angle is about the bone's axis in the rest pose: bones turn the
+  shortest way and hardly twist. Arms and hips have Z X Y; legs, trunk and head Z Y X; the root Z X Y, because it turns
+  freely about y.
+- Two triples of angles, and their whole turns, are the same rotation. Each frame has the angles nearest to the previous
+  frame, so that programs can interpolate between frames.
 """
 
 import warnings
@@ -21,14 +21,14 @@ from data_contracts.skeleton import BONES
 from tasks.lifting.exports.rig import NODES, REST_DIRECTIONS, Node, RiggedMotion, rig
 
 _PER_METRE = 100
-_END = 5.0  # centimetres that a hand, a foot or the crown goes on, for programs that draw bones
+_END = 5.0  # length of hands, feet and crown in centimetres, for programs that draw bones
 
 
 def write_bvh(motion: Motion, path: Path) -> None:
     """Write the motion as HIERARCHY and MOTION.
 
-    Joints have the names of `JOINTS`; pelvis and thorax also have one of no length for each of their bones, as
-    `tasks.lifting.exports.rig` says. Angles give back positions within 1 mm where bones keep their lengths.
+    Joints have the names of `JOINTS`. Pelvis and thorax also have one joint of length 0 for each of their bones (see
+    `tasks.lifting.exports.rig`). If bones have constant lengths, the angles reproduce positions within 1 mm.
     """
     rigged = rig(motion)
     angles = [_angles(rigged.rotations[:, index], _order(node)) for index, node in enumerate(NODES)]
@@ -41,33 +41,33 @@ def write_bvh(motion: Motion, path: Path) -> None:
 
 
 def _order(node: Node) -> str:
-    """Of the rotation about each axis, outermost first."""
+    """Return the order of the rotations about the axes, outermost first."""
     along_y = node.bone >= 0 and np.abs(REST_DIRECTIONS[node.bone]).argmax() == 1
     return "ZYX" if along_y else "ZXY"
 
 
 def _angles(rotations: np.ndarray, order: str) -> np.ndarray:
-    """Angles (frames, 3) in degrees, continuous over time, of quaternions (frames, 4)."""
+    """Return angles (frames, 3) in degrees, continuous over time, of quaternions (frames, 4)."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Gimbal lock", UserWarning)  # any of the angles that it could be is right
+        warnings.filterwarnings("ignore", "Gimbal lock", UserWarning)  # all of the ambiguous angles are correct
         angles = Rotation.from_quat(rotations).as_euler(order)
     other = np.stack([angles[:, 0] + np.pi, np.pi - angles[:, 1], angles[:, 2] + np.pi], axis=1)
     to_same, to_other = (_way(angles[:-1], then) for then in (angles[1:], other[1:]))
-    crossed = np.append(0, np.cumsum(to_other < to_same)) % 2 == 1  # alike from either: the other's other is the same
+    crossed = np.append(0, np.cumsum(to_other < to_same)) % 2 == 1  # the alternative of an alternative is the original
     return np.rad2deg(np.unwrap(np.where(crossed[:, None], other, angles), axis=0))
 
 
 def _way(begin: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """How far angles (n, 3) are from each other, whole turns apart: (n,)."""
+    """Return the distance (n,) between angles (n, 3), modulo whole turns."""
     return np.abs((end - begin + np.pi) % (2 * np.pi) - np.pi).sum(axis=1)
 
 
 def _hierarchy(rigged: RiggedMotion, index: int, depth: int = 0) -> list[str]:
-    """Lines of a node and of all below it."""
+    """Return the lines of a node and of its descendants."""
     node, tab = NODES[index], "  " * depth
     offset = (
         [0.0, 0.0, 0.0] if index == 0 else _PER_METRE * rigged.offsets[index]
-    )  # the root's channels say where it is
+    )  # the channels of the root contain its position
     turns = " ".join(f"{axis}rotation" for axis in _order(node))
     channels = f"3 {turns}" if index else f"6 Xposition Yposition Zposition {turns}"
     lines = [

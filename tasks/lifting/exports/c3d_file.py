@@ -1,12 +1,10 @@
-"""C3D: markers over time, as biomechanics keeps them. The markers are the joints.
+"""Write C3D files: markers over time, for biomechanics software. The markers are the joints.
 
-Notable decisions:
-- millimetres and z up, as laboratories write them; POINT:UNITS and POINT:X_SCREEN, Y_SCREEN say so;
-- residual 0 throughout, which is C3D's mark of a point that was computed. -1 would mean that there is no point, and
-  readers drop it; a joint that was not seen has a position, where the model put it. Which these are, CSV and JSON tell;
-- frames count from 1, whichever frame of the video the first is: C3D counts with 16 bits;
-- text is ASCII of at most 127 characters: C3D has one byte for a length, and some readers take it as signed;
-- ezc3d writes it: MIT, of the field, from compiled code that takes arrays.
+- Units are millimetres and z is up, as in laboratories (POINT:UNITS, POINT:X_SCREEN, POINT:Y_SCREEN). Frames start at
+  1, because C3D counts frames with 16 bits. Text is ASCII of at most 127 characters, because C3D stores its length in
+  one byte, which some readers take as signed.
+- The residual is 0, C3D's value for computed points. -1 would mean a missing point, and readers would drop the point of
+  an unseen joint although the model estimates its position. CSV and JSON contain the confidence of each joint.
 """
 
 from pathlib import Path
@@ -30,11 +28,12 @@ def write_c3d(motion: Motion, path: Path) -> None:
     Raises
     ------
     InputError
-        The motion has more frames than C3D counts; readers would leave out the rest, and not say so.
+        The motion has more frames than a C3D file can count; readers would drop the rest without a warning.
     """
     if motion.frames > _MOST_FRAMES:
         raise InputError(
-            f"{motion.name}: C3D holds {_MOST_FRAMES} frames, and it has {motion.frames}: cut it, or take TRC"
+            f"{motion.name}: has {motion.frames} frames, C3D allows at most {_MOST_FRAMES};"
+            " cut the motion into parts or export TRC"
         )
     points = np.ones((4, len(JOINTS), motion.frames))
     points[:3] = _PER_METRE * motion.joints.transpose(2, 1, 0)

@@ -1,4 +1,4 @@
-"""CSV: a row for each frame, for spreadsheets, R and pandas (`read_csv(file, comment="#")`)."""
+"""Write CSV files: one row per frame, for spreadsheets, R and pandas (`read_csv(file, comment="#")`)."""
 
 from pathlib import Path
 
@@ -15,9 +15,9 @@ _XYZ = "xyz"
 def write_csv(motion: Motion, path: Path) -> None:
     """Write the joints in the world, their confidences, and the root.
 
-    Lines that begin with # say what it is, its unit and axes. Columns: `frame` (as the file of keypoints counts),
-    `time` (seconds from the first row), `<joint>_x`, `_y`, `_z` and `<joint>_confidence` for each of the 17,
-    `root_x`, `_y`, `_z`, and `root_std_x`, `_y`, `_z`, which are empty where nothing is known.
+    Lines that begin with # contain the name, unit and axes. Columns: `frame` (number in the keypoint file), `time`
+    (seconds after the first row), `<joint>_x`, `_y`, `_z` and `<joint>_confidence` for each of the 17 joints, `root_x`,
+    `_y`, `_z`, and `root_std_x`, `_y`, `_z`, which are empty if unknown.
     """
     columns = ["frame", "time"]
     for joint in JOINTS:
@@ -34,8 +34,8 @@ def write_csv(motion: Motion, path: Path) -> None:
         f"pose-uplift motion: {printable(motion.name)}",
         f"unit: {UNIT}; time: s; {motion.fps:.10g} frames per second",
         f"axes: {AXES}",
-        "joints: in the world; root: the pelvis, root_std: its standard deviation, empty where it is not known",
-        "confidence: 0 to 1; 0 where the joint was not seen and the model put it there",
+        "joints: in the world; root: the pelvis; root_std: its standard deviation, empty if unknown",
+        "confidence: 0 to 1; 0 if the joint was not seen and its position comes from the model",
     ]
     with path.open("w", encoding="utf-8", newline="") as file:
         file.writelines(f"# {line}\n" for line in header)

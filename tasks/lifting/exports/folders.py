@@ -1,11 +1,9 @@
-"""The folder that a person asked for: `person-0/motion.npz` and the exports beside it, and the page that plays.
+"""Write the output folder of `uplift lift`: `person-0/motion.npz`, the exports of each person, and the viewer.
 
-Notable decisions:
-- all is written before anything is put in place: what fails leaves nothing, and what stood there stays until then;
-- a folder that is not there yet appears whole, by one rename. In one that is there what an earlier lifting wrote is
-  replaced and the folder itself stays: it may be a link, a mounted volume, or where somebody's shell stands;
-- an earlier lifting's is what it would write, file by file, and nothing that only has such a name: a folder that holds
-  anything else is refused, because it would be lost.
+- All files are written to a partial folder first. A failure leaves nothing behind, and earlier files stay until then.
+- A new folder appears complete, by one rename. In an existing folder the files of an earlier lifting are replaced and
+  the folder itself stays, because it may be a link, a mounted volume or the working directory of a shell.
+- Only files that lifting writes are replaced. A folder that contains other files is refused, so that no file is lost.
 """
 
 import fcntl
@@ -25,34 +23,34 @@ from tasks.viewer.evaluation_viewer import VIEWER_FILE
 
 _PERSON = re.compile(r"person-\d+")
 _FILES = {f"motion.{form}" for form in ExportFormat}
-_PARTIAL = re.compile(r"\.lifting-[0-9a-f]{8}\.partial")  # being written, or left by what was killed
+_PARTIAL = re.compile(r"\.lifting-[0-9a-f]{8}\.partial")  # being written, or left by a killed process
 
 
 def write_people(
     lifted: Path, formats: Sequence[ExportFormat], out: Path, on_person: Callable[[str], None] = lambda _: None
 ) -> list[dict[str, object]]:
-    """Write the people of a lift stage's folder to `out`.
+    """Write the people of a lift stage to `out`.
 
     Parameters
     ----------
     lifted
         Folder of the stage.
     formats
-        Beside `motion.npz`.
+        Export formats in addition to `motion.npz`.
     out
-        Made where it is missing; what an earlier lifting wrote there is replaced.
+        Output folder, created if missing; files of an earlier lifting are replaced.
     on_person
-        Called with each person's name before it is written.
+        Called with the name of each person before the person is written.
 
     Returns
     -------
     list of dict
-        Of each person `name`, `frames`, `fps`, `folder` and the names of its `files`.
+        One entry per person with `name`, `frames`, `fps`, `folder` and the names of its `files`.
 
     Raises
     ------
     InputError
-        `out` holds what no lifting wrote, or cannot be written; or a package that a format needs is not installed.
+        `out` contains files that lifting did not write, or cannot be written, or a package for a format is missing.
     """
     must_be_replaceable(out)
     partial = (out if out.exists() else out.parent) / f".lifting-{uuid.uuid4().hex[:8]}.partial"
@@ -69,37 +67,40 @@ def write_people(
 
 
 def must_be_replaceable(out: Path) -> None:
-    """
+    """Check that `out` is missing, empty, or contains only files of an earlier lifting.
+
     Raises
     ------
     InputError
-        `out` is a file, or a folder that holds what no lifting wrote.
+        `out` is a file, or a folder that contains files that lifting did not write.
     """
     try:
         if not out.exists():
             return
         if not out.is_dir():
-            raise InputError(f"{out}: is a file; pass the folder to write to with --out")
-        with _alone(out):  # what another lifting is replacing is neither here nor there
-            _must_hold_no_other(out)
+            raise InputError(f"{out}: is a file; pass an output folder with --out")
+        with _locked(out):  # another lifting may be replacing files at this moment
+            _refuse_other_files(out)
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror})") from error
 
 
-def _must_hold_no_other(out: Path) -> None:
-    if others := _others(out):
-        raise InputError(f"{out}: holds what no lifting wrote ({some(others)}); pass another folder with --out")
+def _refuse_other_files(out: Path) -> None:
+    if others := _other_files(out):
+        raise InputError(
+            f"{out}: contains files that lifting did not write ({some(others)}); pass another folder with --out"
+        )
 
 
 def _people(folder: Path) -> list[Path]:
-    """The folders that a lifting wrote, or its stage, in the order of their numbers."""
-    found = (entry for entry in folder.iterdir() if _PERSON.fullmatch(entry.name) and not entry.is_symlink())
-    people = [entry for entry in found if (entry / MOTION_FILE).is_file()]
+    """Return the person folders that lifting wrote, in the order of their numbers."""
+    named = (entry for entry in folder.iterdir() if _PERSON.fullmatch(entry.name) and not entry.is_symlink())
+    people = [entry for entry in named if (entry / MOTION_FILE).is_file()]
     return sorted(people, key=lambda entry: int(entry.name.rpartition("-")[2]))
 
 
-def _others(out: Path) -> list[str]:
-    """Names of what is in a folder and is not an earlier lifting's; a page without people is none's."""
+def _other_files(out: Path) -> list[str]:
+    """Return the names of entries that lifting did not write; a viewer without person folders is one of them."""
     people = _people(out)
     own = {*people, out / VIEWER_FILE} if people else set()
     around = [entry for entry in out.iterdir() if entry not in own and not _PARTIAL.fullmatch(entry.name)]
@@ -108,7 +109,7 @@ def _others(out: Path) -> list[str]:
 
 
 def _entries(folder: Path) -> list[Path]:
-    """What is in it; nothing, where another lifting has replaced it meanwhile."""
+    """Return the entries of a folder, empty if another lifting has replaced the folder."""
     try:
         return list(folder.iterdir())
     except FileNotFoundError:
@@ -137,11 +138,11 @@ def _put_in_place(partial: Path, out: Path) -> None:
     if not out.exists():
         partial.rename(out)
         return
-    with _alone(out):
-        _must_hold_no_other(out)  # it may have changed since
+    with _locked(out):
+        _refuse_other_files(out)  # the folder may have changed since the first check
         new, before = sorted(partial.iterdir()), partial / "before"
         before.mkdir()
-        for entry in [out / VIEWER_FILE, *_people(out)]:  # who looks meanwhile sees no page without people
+        for entry in [out / VIEWER_FILE, *_people(out)]:  # the viewer first: it never exists without its people
             with suppress(FileNotFoundError):
                 entry.rename(before / entry.name)
         for entry in new:
@@ -149,11 +150,11 @@ def _put_in_place(partial: Path, out: Path) -> None:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """While the block runs no other lifting puts its people into the folder."""
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold a lock, so that no other lifting replaces files in the folder."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        with suppress(OSError):  # some network file systems lock no folder
+        with suppress(OSError):  # some network file systems cannot lock a folder
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:

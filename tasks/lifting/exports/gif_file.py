@@ -1,11 +1,10 @@
-"""GIF: what was lifted beside what it was lifted from, for a chat, a slide or a README.
+"""Write GIF files: the keypoints next to the lifted motion, for a chat, a slide or a README.
 
-Notable decisions:
-- a frame each 0.09 s (GIF counts hundredths) and at most 240 of them, at the pace of the motion: of what lasts longer
-  than 21.6 s, they lie farther apart. So it takes seconds whatever there is to show;
-- axes are drawn once, and each frame draws its bones onto a copy of them: five times as fast as `PillowWriter`, which
-  draws all of a figure twice a frame. What is in view stays as it is: what moves is the person;
-- one person who goes farther than 4 m would be too small to be seen, and is shown in place.
+- There is one frame per 0.09 s (GIF counts hundredths of a second) and at most 240 frames, at the speed of the motion.
+  Motions longer than 21.6 s have fewer frames per second, so writing takes seconds for any length.
+- The axes are drawn once, and each frame draws the bones onto a copy. This is five times as fast as `PillowWriter`,
+  which draws the whole figure twice per frame.
+- A single person who moves farther than 4 m would be too small, and is drawn in place.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,7 +23,7 @@ from data_contracts.motion.motion import Motion
 from data_contracts.skeleton import BONES, LEFT_JOINTS, RIGHT_JOINTS
 
 MOST_FRAMES = 240
-SHORTEST = 9  # hundredths of a second between two frames
+SHORTEST = 9  # shortest time between two frames, hundredths of a second
 _FARTHEST = 4.0  # metres
 _INCHES, _DPI = (8.0, 4.0), 80
 _RIGHT, _LEFT, _MIDDLE = "tab:red", "tab:blue", "0.45"
@@ -33,35 +32,35 @@ _COLORS = [_RIGHT if end in RIGHT_JOINTS else _LEFT if end in LEFT_JOINTS else _
 
 
 def write_gif(motions: Sequence[Motion], path: Path) -> None:
-    """Write the keypoints, in pixels, beside the joints in the world; people of one video at once, by their frames.
+    """Write the keypoints, in pixels, next to the joints in the world, for all people of a video together.
 
     Parameters
     ----------
     motions
-        At least one; of several, `first_frame` says when each begins, and the first one's fps holds for all.
+        At least one motion. Each begins at its `first_frame`; all have the frame rate of the first one.
 
     Raises
     ------
     ValueError
-        There are none.
+        `motions` is empty.
     """
     if not motions:
-        raise ValueError("a GIF of no motion")
-    numbers, pause = _shown(motions)
+        raise ValueError("motions is empty, a GIF needs at least one")
+    numbers, pause = _frame_numbers(motions)
     images = _images(motions, numbers)
     first = next(images).quantize(64, Image.Quantize.MAXCOVERAGE)
     others = [image.quantize(palette=first, dither=Image.Dither.NONE) for image in images]
     first.save(path, format="GIF", save_all=True, append_images=others, duration=10 * pause, loop=0)
 
 
-def _shown(motions: Sequence[Motion]) -> tuple[np.ndarray, int]:
-    """Numbers of the frames to show, from the first of all, and how long each stays: hundredths of a second."""
+def _frame_numbers(motions: Sequence[Motion]) -> tuple[np.ndarray, int]:
+    """Return the numbers of the video frames to draw, and the time between them in hundredths of a second."""
     first = min(motion.first_frame for motion in motions)
     count = max(motion.first_frame + motion.frames for motion in motions) - first
     fps = motions[0].fps
     pause = max(SHORTEST, int(np.ceil(100 * count / fps / MOST_FRAMES)))
-    shown = max(1, int(100 * count / fps / pause))
-    return first + np.minimum(np.round(np.arange(shown) * pause / 100 * fps).astype(int), count - 1), pause
+    drawn = max(1, int(100 * count / fps / pause))
+    return first + np.minimum(np.round(np.arange(drawn) * pause / 100 * fps).astype(int), count - 1), pause
 
 
 def _images(motions: Sequence[Motion], numbers: np.ndarray) -> Iterator[Image.Image]:
@@ -94,7 +93,7 @@ def _images(motions: Sequence[Motion], numbers: np.ndarray) -> Iterator[Image.Im
 
 
 def _axes(figure: Figure, keypoints: Sequence[np.ndarray], joints: Sequence[np.ndarray]) -> tuple[Axes, Axes3D]:
-    """Axes as large as what goes on in them: pixels, y down; and metres, z up, seen from the camera's side."""
+    """Return axes that contain all frames: pixels with y down, and metres with z up, viewed from the camera's side."""
     plane = figure.add_axes((0.08, 0.09, 0.38, 0.8))
     (left, right), (top, bottom) = _bounds(keypoints)
     plane.set(xlim=(left, right), ylim=(bottom, top), aspect="equal")
@@ -107,12 +106,12 @@ def _axes(figure: Figure, keypoints: Sequence[np.ndarray], joints: Sequence[np.n
     for axis in (space.xaxis, space.yaxis, space.zaxis):
         axis.set_pane_color("white")
         low, high = axis.get_view_interval()
-        axis.get_major_locator().set_params(nbins=max(1, min(5, int(3 * (high - low)))))  # short sides have few numbers
+        axis.get_major_locator().set_params(nbins=max(1, min(5, int(3 * (high - low)))))  # few ticks on short sides
     return plane, space
 
 
 def _bounds(poses: Sequence[np.ndarray]) -> list[tuple[float, float]]:
-    """Of points (..., axes), NaN left out: low and high of each axis, and a margin."""
+    """Return low and high of each axis with a margin, for points (..., axes); NaN is ignored."""
     points = np.concatenate([pose.reshape(-1, pose.shape[-1]) for pose in poses])
     known = points[np.isfinite(points).all(axis=1)]
     known = known if len(known) else np.zeros((1, points.shape[1]))

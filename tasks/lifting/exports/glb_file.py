@@ -1,11 +1,11 @@
-"""GLB (glTF 2.0, binary): an animated skeleton with bones to be seen, for Blender, game engines and viewers.
+"""Write GLB files (glTF 2.0, binary): an animated skeleton with visible bones, for Blender, game engines and viewers.
 
-Notable decisions:
-- written with `struct` and `json`: a GLB is a JSON and a block of arrays, and less code than a library would take to be
-  asked for it; Khronos' glTF-Validator finds neither errors nor warnings (tests/tasks/lifting/exports/test_glb.py);
-- metres, y up, as glTF wants it; the rest pose is a T that stands on the ground and looks along z;
-- nodes are those of `tasks.lifting.exports.rig`: each turns by quaternions, and the root moves; times begin at 0;
-- bones are octahedra skinned to the node that turns them: right red, left blue, the middle grey.
+- A GLB is a JSON text and a block of arrays, so `struct` and `json` need less code than a library. Khronos'
+  glTF-Validator reports neither errors nor warnings (tests/tasks/lifting/exports/test_glb.py).
+- Units are metres and y is up, as glTF requires. The rest pose is a T on the floor that looks along z. Times start at
+  0.
+- Nodes are those of `tasks.lifting.exports.rig`. Bones are octahedra skinned to their nodes: right red, left blue,
+  middle grey.
 """
 
 import json
@@ -53,7 +53,7 @@ def write_glb(motion: Motion, path: Path) -> None:
 
 
 class _Arrays:
-    """The binary block: arrays one after another, each at a multiple of four bytes."""
+    """The binary block: consecutive arrays, each aligned to four bytes."""
 
     def __init__(self) -> None:
         self.data = b""
@@ -63,7 +63,7 @@ class _Arrays:
     def add(
         self, array: np.ndarray, *, target: int | None = None, bounds: bool = False, normalized: bool = False
     ) -> int:
-        """The index of a new accessor of (n, ...) float32, uint16 or uint8."""
+        """Add an array (n, ...) of float32, uint16 or uint8, and return the index of its accessor."""
         raw = np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"))).tobytes()
         view: dict[str, Any] = {"buffer": 0, "byteOffset": len(self.data), "byteLength": len(raw)}
         accessor: dict[str, Any] = {
@@ -95,7 +95,7 @@ def _nodes(rigged: RiggedMotion) -> list[dict[str, Any]]:
 
 
 def _mesh(mesh: BoneMesh, arrays: _Arrays) -> dict[str, Any]:
-    """Every vertex follows one node wholly."""
+    """Return the mesh; each vertex has one node with weight 1."""
     nodes = np.zeros((len(mesh.nodes), 4), np.uint8)
     weights = np.zeros((len(mesh.nodes), 4), np.float32)
     nodes[:, 0], weights[:, 0] = mesh.nodes, 1
@@ -111,7 +111,7 @@ def _mesh(mesh: BoneMesh, arrays: _Arrays) -> dict[str, Any]:
 
 
 def _skin(rigged: RiggedMotion, arrays: _Arrays) -> dict[str, Any]:
-    """The mesh is bound in the rest pose, in which no node turns: its inverse is a shift. Matrices are column-major."""
+    """Return the skin; nodes have no rotation in the rest pose, so inverse matrices (column-major) are translations."""
     inverse = np.tile(np.eye(4, dtype=np.float32), (len(NODES), 1, 1))
     inverse[:, 3, :3] = -rigged.rest
     matrices = arrays.add(inverse.reshape(-1, 16))

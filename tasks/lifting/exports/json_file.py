@@ -1,9 +1,8 @@
-"""JSON: all that a motion holds, as numbers that any language reads. Its schema is in docs/lifting-formats.md.
+"""Write JSON files: all data of a motion. The schema is in docs/lifting-formats.md.
 
-Notable decisions:
-- what is not known is null: JSON has no NaN, and parsers that take one are few;
-- micrometres, thousandths of a pixel: more digits would be noise, and half of the file;
-- `version` rises when a reader of the one before would misread it; entries may be added under the same.
+- Unknown numbers are null, because JSON has no NaN and few parsers accept it.
+- Positions are rounded to micrometres and thousandths of a pixel. More digits would be noise and double the file.
+- `version` increases if a reader of the previous version would misread the file. New entries do not increase it.
 """
 
 import json
@@ -47,7 +46,7 @@ def write_json(motion: Motion, path: Path) -> None:
 
 
 def _known(values: np.ndarray, decimals: int) -> list[Any]:
-    """Rounded, as nested lists; None where not finite."""
+    """Return rounded values as nested lists, with None for non-finite values."""
     rounded = np.round(values.astype(np.float64), decimals)
     finite = np.isfinite(rounded)
     if finite.all():
@@ -58,7 +57,7 @@ def _known(values: np.ndarray, decimals: int) -> list[Any]:
 
 
 def _plain(value: Any) -> Any:
-    """What a dictionary of findings holds, with None for a number that is not finite."""
+    """Return a JSON value with None for non-finite numbers."""
     if isinstance(value, dict):
         return {str(key): _plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):

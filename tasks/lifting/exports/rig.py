@@ -1,15 +1,13 @@
-"""Joint rotations of a motion: what BVH and glTF hold in place of positions.
+"""Convert the joint positions of a motion to joint rotations, for BVH and glTF.
 
-Notable decisions:
-- every joint comes out where it was, whatever the directions of the bones, as long as these keep their lengths: pelvis
-  and thorax have three bones each and cannot turn towards all, so each of those hangs on a joint of its own, of no
-  length (`pelvis_to_right_hip`), and pelvis and thorax turn with the best fit to all bones that meet there (Kabsch,
-  Acta Cryst. A32, 1976). Without the spine's, a thorax whose shoulders and nose lie on one line turned as it liked;
-- a length is the median over the frames; where a bone does not keep it, directions are kept and positions give way;
-- positions tell no twist about a bone: it turns from the rest pose the shortest way, as its parent sees it. Towards the
-  opposite direction there is no shortest way: beyond 120 degrees the twist goes on as it was (parallel transport), and
-  what is left of it after the way back is spread over that time, so that no bone flips;
-- the rest pose is a T: y up, looking along z, the left arm along x.
+- If bones have constant lengths, the rotations reproduce every joint. Pelvis and thorax have three bones each and
+  cannot turn to all of them, so each of these bones has its own node of length 0 (`pelvis_to_right_hip`). Pelvis and
+  thorax turn with the best fit to all their bones (Kabsch, Acta Cryst. A32, 1976). The fit of the thorax includes the
+  spine, otherwise its rotation is undetermined when shoulders and nose are collinear.
+- Bone lengths are medians over the frames. If the length of a bone varies, directions are exact and positions are not.
+- Positions do not determine the twist of a bone, so a bone turns the shortest way from the rest pose, relative to its
+  parent. There is no shortest way to the opposite direction: beyond 120 degrees the twist is carried on (parallel
+  transport), and the remaining twist after the return is spread over that time, so that no bone flips.
 """
 
 from collections.abc import Iterator
@@ -25,7 +23,7 @@ from tasks.lifting.exports.axes import y_up
 _UP, _DOWN, _LEFT, _RIGHT = (0.0, 1.0, 0.0), (0.0, -1.0, 0.0), (1.0, 0.0, 0.0), (-1.0, 0.0, 0.0)
 _FACE, _CROWN = (0.0, 0.8, 0.6), (0.0, 0.96, -0.28)  # thorax to nose, nose to head
 
-# Of each bone in `BONES`, (16, 3) unit vectors, y up.
+# Directions of `BONES` in the rest pose, (16, 3) unit vectors: a T with y up that looks along z, the left arm along x.
 REST_DIRECTIONS = np.array(
     [
         *(_RIGHT, _DOWN, _DOWN),
@@ -41,9 +39,9 @@ _FAR = np.cos(np.deg2rad(120))
 
 @dataclass(frozen=True)
 class Node:
-    """A place of the rig that turns: `parent` is the node that it hangs on (-1: none), `joint` the joint where it is.
+    """A rotating node of the rig, at joint `joint`; `parent` is the index of its parent node, or -1 for the root.
 
-    `bone` is the index in `BONES` of what its turning aims; -1: the best fit to several, or nothing to aim.
+    `bone` is the index in `BONES` of the bone that the node aims, or -1 for a best fit to several bones or a leaf.
     """
 
     name: str
@@ -52,8 +50,8 @@ class Node:
     bone: int
 
 
-def _hang(joint: int, parent: int, first: int) -> Iterator[Node]:
-    """The node of a joint and all below it, parents first; `first` is the index of the joint's own."""
+def _subtree(joint: int, parent: int, first: int) -> Iterator[Node]:
+    """Yield the node of a joint and its descendants, parents first; `first` is the index of the joint's node."""
     bones = [bone for bone, (begins, _) in enumerate(BONES) if begins == joint]
     yield Node(JOINTS[joint], parent, joint, bones[0] if len(bones) == 1 else -1)
     place = first + 1
@@ -62,12 +60,12 @@ def _hang(joint: int, parent: int, first: int) -> Iterator[Node]:
         if len(bones) > 1:
             yield Node(f"{JOINTS[joint]}_to_{JOINTS[child]}", first, joint, bone)
             carrier, place = place, place + 1
-        below = list(_hang(child, carrier, place))
+        below = list(_subtree(child, carrier, place))
         yield from below
         place += len(below)
 
 
-NODES = tuple(_hang(PELVIS, -1, 0))
+NODES = tuple(_subtree(PELVIS, -1, 0))
 
 
 @dataclass(frozen=True)
@@ -77,14 +75,14 @@ class RiggedMotion:
     Attributes
     ----------
     lengths
-        (16,) of `BONES`.
+        (16,) lengths of `BONES`.
     offsets
-        (nodes, 3): of a node of `NODES` from its parent in the rest pose; of the root, from the ground.
+        (nodes, 3) offsets of `NODES` from their parents in the rest pose; for the root, from the floor.
     rotations
-        (frames, nodes, 4) unit quaternions x, y, z, w, relative to the parent; next to each other in time, the nearer
-        one of q and -q.
+        (frames, nodes, 4) unit quaternions x, y, z, w, relative to the parent; of q and -q the one nearer to the
+        previous frame.
     root
-        (frames, 3): the pelvis.
+        (frames, 3) positions of the pelvis.
     """
 
     lengths: np.ndarray
@@ -94,7 +92,7 @@ class RiggedMotion:
 
     @property
     def rest(self) -> np.ndarray:
-        """(nodes, 3): where the nodes are in the rest pose."""
+        """Positions of the nodes in the rest pose, (nodes, 3)."""
         places = self.offsets.copy()
         for index, node in enumerate(NODES[1:], start=1):
             places[index] += places[node.parent]
@@ -102,17 +100,17 @@ class RiggedMotion:
 
 
 def rig(motion: Motion) -> RiggedMotion:
-    """The motion as joint rotations.
+    """Return the motion as joint rotations.
 
     Parameters
     ----------
     motion
-        Of finite numbers.
+        Motion of finite numbers.
 
     Returns
     -------
     RiggedMotion
-        Forward kinematics of it gives `y_up(motion.joints)` to rounding where bones keep their lengths.
+        If bones have constant lengths, its forward kinematics is `y_up(motion.joints)` up to rounding.
     """
     joints = y_up(motion.joints.astype(np.float64))
     begins, ends = np.array(BONES).T
@@ -142,19 +140,19 @@ def _offsets(lengths: np.ndarray) -> np.ndarray:
     for index, node in enumerate(NODES[1:], start=1):
         if node.joint != NODES[node.parent].joint:
             offsets[index] = lengths[bone_to[node.joint]] * REST_DIRECTIONS[bone_to[node.joint]]
-    offsets[0, 1] = max(lengths[1] + lengths[2], lengths[4] + lengths[5])  # it stands on its longer leg
+    offsets[0, 1] = max(lengths[1] + lengths[2], lengths[4] + lengths[5])  # the longer leg reaches the floor
     return offsets
 
 
 def _best_fit(rest: np.ndarray, directions: np.ndarray) -> Rotation:
-    """Rotations (frames) that bring unit vectors `rest` (n, 3) nearest to `directions` (frames, n, 3)."""
+    """Return rotations (frames) that bring unit vectors `rest` (n, 3) nearest to `directions` (frames, n, 3)."""
     left, _, right = np.linalg.svd(np.einsum("tni,nj->tij", directions, rest))
-    left[:, :, 2] *= np.sign(np.linalg.det(left @ right))[:, None]  # no mirror
+    left[:, :, 2] *= np.sign(np.linalg.det(left @ right))[:, None]  # no reflections
     return Rotation.from_matrix(left @ right)
 
 
 def _aim(rest: np.ndarray, directions: np.ndarray) -> Rotation:
-    """Rotations (frames) that bring the unit vector `rest` to `directions` (frames, 3), without a flip of the twist."""
+    """Return rotations (frames) of the unit vector `rest` to `directions` (frames, 3), without flips of the twist."""
     shortest = _shortest(rest, directions)
     step = shortest[1:].inv() * _shortest(directions[:-1], directions[1:]) * shortest[:-1]  # a twist about `rest`
     *axis, real = step.as_quat().T
@@ -163,14 +161,14 @@ def _aim(rest: np.ndarray, directions: np.ndarray) -> Rotation:
     carried = np.cumsum(np.append(0, np.where(far[1:] | far[:-1], twist, 0)))
     near = np.flatnonzero(~far)
     if near.size:
-        turns = np.round(np.diff(carried[near]) / (2 * np.pi)).cumsum() * 2 * np.pi  # a whole turn is none
+        turns = np.round(np.diff(carried[near]) / (2 * np.pi)).cumsum() * 2 * np.pi  # whole turns do not count
         left_over = carried[near] - carried[near[0]] - np.append(0, turns)
         carried -= carried[near[0]] + np.interp(np.arange(len(far)), near, left_over)
     return shortest * Rotation.from_rotvec(carried[:, None] * rest)
 
 
 def _shortest(begin: np.ndarray, end: np.ndarray) -> Rotation:
-    """The shortest turns from unit vectors to others, (n, 3) or (3,); from one to its opposite, about any axis."""
+    """Return the shortest rotations between unit vectors, (n, 3) or (3,); between opposite ones, about any axis."""
     begin, end = np.broadcast_arrays(begin, end)
     real = 1 + np.sum(begin * end, axis=-1, keepdims=True)
     across = np.cross(begin, np.eye(3)[np.abs(begin).argmin(axis=-1)])
@@ -179,6 +177,6 @@ def _shortest(begin: np.ndarray, end: np.ndarray) -> Rotation:
 
 
 def _same_side(quaternions: np.ndarray) -> np.ndarray:
-    """Of q and -q, which are one rotation, the one nearer to that of the frame before; (frames, 4)."""
+    """Return quaternions (frames, 4) with signs chosen so that each is nearest to the previous frame."""
     against = np.sum(quaternions[1:] * quaternions[:-1], axis=-1) < 0
     return quaternions * np.where(np.append(0, np.cumsum(against)) % 2, -1, 1)[:, None]

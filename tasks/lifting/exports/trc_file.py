@@ -1,8 +1,7 @@
-"""TRC: markers over time, as OpenSim reads them. The markers are the joints.
+"""Write TRC files: markers over time, for OpenSim. The markers are the joints.
 
-Notable decisions:
-- y up, as OpenSim's models are; metres, as Sports2D and Pose2Sim write them (OpenSim takes its unit from the header);
-- frames count from 1, as OpenSim's own files do; which frame of the video the first is says OrigDataStartFrame.
+- y is up, as in OpenSim's models. Units are metres, as in Sports2D and Pose2Sim (OpenSim reads the unit in the header).
+- Frames start at 1, as in OpenSim's own files. OrigDataStartFrame is the number of the first frame in the video.
 """
 
 from pathlib import Path

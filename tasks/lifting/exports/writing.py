@@ -1,7 +1,8 @@
-"""A motion to files that other tools open: `motion.<format>` in a folder.
+"""Export a motion to files for other tools: `motion.<format>` in a folder.
 
-Files are written beside their place and moved there when all are complete: what fails or is killed leaves none of them
-half written, and what stood there stays. What each format holds, its units and axes: docs/lifting-formats.md.
+- Files are written to a temporary folder and moved when all are complete. A failure or a kill leaves no partial file,
+  and earlier files stay.
+- docs/lifting-formats.md describes the contents, units and axes of each format.
 """
 
 import tempfile
@@ -17,37 +18,35 @@ Writer = Callable[[Motion, Path], None]
 
 
 def write_exports(motion: Motion, formats: Sequence[ExportFormat], folder: Path) -> list[Path]:
-    """Write the motion in each of the formats; what stands there is replaced.
+    """Write the motion in each of the formats, and replace earlier files.
 
     Parameters
     ----------
     motion
-        One that keeps the contract of `data_contracts.motion`.
+        A motion that meets the contract of `data_contracts.motion`.
     formats
-        Which; one that is named twice is written once.
+        Export formats; repeated formats are written once.
     folder
-        Where; made where it is missing.
+        Output folder, created if missing.
 
     Returns
     -------
     list of pathlib.Path
-        `motion.<format>` of each, in the order of `formats`.
+        `motion.<format>` for each format, in the order of `formats`.
 
     Raises
     ------
     InputError
-        A package that a format needs is not installed, the motion breaks its contract or is longer than a format can
-        be, or the folder cannot be made. Nothing is written then.
+        A package for a format is missing, the motion breaks its contract or is too long for a format, or the folder
+        cannot be created. No file is written in these cases.
     """
     writers = {form: _writer(form) for form in formats}
     for fault in find_faults(summarise([motion])).itertuples():
-        raise InputError(
-            f"{motion.name}: cannot be exported: {fault.check} is {fault.value}, and {fault.bound} is wanted"
-        )
+        raise InputError(f"{motion.name}: cannot be exported: {fault.check} is {fault.value}, expected {fault.bound}")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{folder}: cannot be made ({error.strerror})") from error
+        raise InputError(f"{folder}: cannot be created ({error.strerror})") from error
     with tempfile.TemporaryDirectory(prefix=".exports-", suffix=".partial", dir=folder) as partial:
         written = [Path(partial) / f"motion.{form}" for form in writers]
         for write, path in zip(writers.values(), written, strict=True):
@@ -56,7 +55,7 @@ def write_exports(motion: Motion, formats: Sequence[ExportFormat], folder: Path)
 
 
 def _writer(form: ExportFormat) -> Writer:
-    """What writes a format; imported when it is asked for, as matplotlib takes a second and ezc3d is an extra."""
+    """Return the writer of a format; imported on demand, because matplotlib takes a second and ezc3d is an extra."""
     match form:
         case ExportFormat.NPZ:
             return write_motion

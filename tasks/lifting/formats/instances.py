@@ -1,9 +1,10 @@
-"""JSON by frames: MMPose's predictions, and skeletons as ST-GCN's Kinetics and GAST-Net have them.
+"""Read JSON with a list of frames: MMPose's predictions, and skeletons of ST-GCN's Kinetics and GAST-Net.
 
-- MMPose 1.x: `[{"frame_id": 0, "instances": [{"keypoints": [[x, y], ...], "keypoint_scores": [...]}]}]`, the same under
-  `instance_info` beside `meta_info`, or, of one image, the instances alone (mmpose/apis/inferencers,
-  demo/topdown_demo_with_mmdet.py). `track_id` is read where all have it.
-- skeletons: `{"data": [{"frame_index": 1, "skeleton": [{"pose": [[x, y], ...], "score": [[s], ...]}]}]}`, or both flat.
+- MMPose 1.x: `[{"frame_id": 0, "instances": [{"keypoints": [[x, y], ...], "keypoint_scores": [...]}]}]`, or the same
+  list under `instance_info` next to `meta_info`, or the instances of one image (mmpose/apis/inferencers,
+  demo/topdown_demo_with_mmdet.py). `track_id` is used if all instances have it.
+- Skeletons: `{"data": [{"frame_index": 1, "skeleton": [{"pose": [[x, y], ...], "score": [[s], ...]}]}]}`; `pose` and
+  `score` may be flat lists.
 """
 
 from collections.abc import Mapping
@@ -16,12 +17,13 @@ import numpy as np
 from data_contracts.detector_skeletons import SKELETONS, Detector
 from data_contracts.errors import InputError
 from data_contracts.parameters import KeypointFormat
-from tasks.lifting.formats.detections import Detections, as_rows
+from tasks.lifting.formats.detections import Detections
+from tasks.lifting.formats.fields import as_rows
 
 
 @dataclass(frozen=True)
 class _Fields:
-    """What a format calls a frame's number, its people, and their keypoints and confidences."""
+    """Names of the fields of a format: frame number, people, keypoints and confidences."""
 
     frame: str
     people: str
@@ -34,25 +36,25 @@ _SKELETONS = _Fields("frame_index", "skeleton", "pose", "score")
 
 
 def is_mmpose(tree: object) -> bool:
-    """Told by the first frame, or the first person where there is one frame."""
+    """Return whether the JSON is MMPose's, detected from the first frame, or from the first person of one image."""
     frames = _mmpose_frames(tree)
     return bool(frames) and isinstance(frames[0], dict) and isinstance(frames[0].get("instances"), list)
 
 
 def is_skeletons(tree: object) -> bool:
-    """Told by the first frame."""
+    """Return whether the JSON contains skeletons, detected from the first frame."""
     frames = tree.get("data") if isinstance(tree, dict) else None
     return isinstance(frames, list) and bool(frames) and isinstance(frames[0], dict) and "skeleton" in frames[0]
 
 
 def read_mmpose(path: Path, tree: object) -> list[Detections]:
-    """The people of all frames."""
+    """Return the people of all frames of MMPose's predictions."""
     meta = tree.get("meta_info") if isinstance(tree, dict) else None
     return [_read(path, KeypointFormat.MMPOSE, _mmpose_frames(tree), _MMPOSE, _named_skeleton(meta))]
 
 
 def read_skeletons(path: Path, tree: object) -> list[Detections]:
-    """The people of all frames."""
+    """Return the people of all frames of skeletons in `data`."""
     frames = tree.get("data") if isinstance(tree, dict) else None
     return [_read(path, KeypointFormat.SKELETONS, frames, _SKELETONS, None)]
 
@@ -62,7 +64,7 @@ def _mmpose_frames(tree: object) -> list[Any]:
         tree = tree.get("instance_info")
     if not isinstance(tree, list):
         return []
-    if tree and isinstance(tree[0], dict) and "keypoint_scores" in tree[0]:  # of one image
+    if tree and isinstance(tree[0], dict) and "keypoint_scores" in tree[0]:  # instances of one image
         return [{"frame_id": 0, "instances": tree}]
     return tree
 
@@ -74,25 +76,25 @@ def _read(
     numbers: list[int] = []
     seen: set[int] = set()
     if not frames:
-        raise InputError(f"{path}: has no list of frames, as {format} writes it")
+        raise InputError(f"{path}: expected a list of frames, as {format} writes it")
     for place, frame in enumerate(frames):
         if not isinstance(frame, dict) or not isinstance(frame.get(fields.people), list):
-            raise InputError(f"{path}: frame {place} of the list: has no list of {fields.people}")
+            raise InputError(f"{path}: entry {place} of the frames: expected a list of {fields.people}")
         number = frame.get(fields.frame, place)
         if type(number) is not int:
-            raise InputError(f"{path}: frame {place} of the list: {fields.frame}: is no integer")
+            raise InputError(f"{path}: entry {place} of the frames: {fields.frame}: expected an integer")
         if number in seen:
-            raise InputError(f"{path}: frame {number}: stands twice in the list of frames")
+            raise InputError(f"{path}: frame {number}: occurs twice in the list of frames")
         seen.add(number)
         for person in frame[fields.people]:
             if not isinstance(person, dict) or fields.points not in person or fields.scores not in person:
                 raise InputError(
-                    f"{path}: frame {number}: {fields.people}: one has no {fields.points}, {fields.scores}"
+                    f"{path}: frame {number}: {fields.people}: an entry without {fields.points} and {fields.scores}"
                 )
         people += frame[fields.people]
         numbers += [number] * len(frame[fields.people])
     if not people:
-        raise InputError(f"{path}: nobody is seen in it: no frame has a person")
+        raise InputError(f"{path}: contains no people: no frame has a person")
     points = as_rows([person[fields.points] for person in people], str(path), numbers, fields.points)
     scores = as_rows([person[fields.scores] for person in people], str(path), numbers, fields.scores)
     points = points.reshape(len(points), -1, 2) if points.ndim == 2 and points.shape[1] % 2 == 0 else points
@@ -100,18 +102,18 @@ def _read(
     if points.ndim != 3 or points.shape[2] not in (2, 3) or scores.shape != points.shape[:2]:
         shapes = f"{'x'.join(map(str, points.shape[1:]))} and {'x'.join(map(str, scores.shape[1:]))}"
         raise InputError(
-            f"{path}: {fields.points} and {fields.scores}: {shapes} numbers a person; K x 2 and K are wanted"
+            f"{path}: {fields.points} and {fields.scores}: {shapes} numbers per person, expected K x 2 and K"
         )
     ids = [person.get("track_id") for person in people]
-    person = np.array(ids, dtype=np.int64) if all(type(one) is int and 0 <= one < 2**53 for one in ids) else None
+    person = np.array(ids, dtype=np.int64) if all(type(id_) is int and 0 <= id_ < 2**53 for id_ in ids) else None
     frame = np.array([max(-1, min(number, 2**60)) for number in numbers], dtype=np.int64)
     return Detections(str(path), format, frame, points[..., :2], scores, person, skeleton)
 
 
 def _named_skeleton(meta: object) -> Detector | None:
-    """The skeleton whose keypoints MMPose's own names are, in order."""
+    """Return the skeleton whose keypoint names, in order, equal MMPose's `keypoint_id2name`."""
     names = meta.get("keypoint_id2name") if isinstance(meta, dict) else None
     if not isinstance(names, Mapping):
         return None
-    given = tuple(str(name) for name in names.values())
-    return next((name for name, skeleton in SKELETONS.items() if skeleton.keypoints == given), None)
+    keypoints = tuple(str(name) for name in names.values())
+    return next((name for name, skeleton in SKELETONS.items() if skeleton.keypoints == keypoints), None)

@@ -1,6 +1,6 @@
-"""JSON of users, bounded before it is parsed: in bytes, in the memory that its values will take, and in depth.
+"""Read untrusted JSON with bounds on bytes, memory of the values, and depth, checked before parsing.
 
-The bounds come from counting brackets, commas and strings, which takes a tenth of the time of parsing.
+- Memory and depth are computed from the numbers of brackets, commas and strings, in a tenth of the time of parsing.
 """
 
 import json
@@ -13,15 +13,15 @@ import numpy as np
 from data_contracts.errors import InputError
 
 MOST_BYTES = 256 * 2**20  # 20 minutes of Halpe-136 at 30 fps
-MOST_MEMORY = 2**30  # bytes of the Python objects that the JSON becomes
-MOST_DEPTH = 30  # of lists and dicts; no format has more than 6
+MOST_MEMORY = 2**30  # bytes of the Python objects of the JSON
+MOST_DEPTH = 30  # nested lists and dicts; every format has at most 6
 
-# Bytes of CPython's objects: an empty list with its place in another one, a dict with room for five entries, a number
-# with its place, an entry that a dict has beyond five, a string.
+# Bytes of CPython's objects: an empty list with its slot in another list, a dict with space for five entries, a number
+# with its slot, a dict entry beyond the fifth, a string.
 _LIST, _DICT, _NUMBER, _ENTRY, _STRING = 88, 184, 40, 120, 60
 _DICT_ENTRIES = 5
 _CHUNK = 2**20
-_STEPS = np.zeros(256, np.int8)  # of the depth, by character
+_STEPS = np.zeros(256, np.int8)  # change of the depth by character
 _STEPS[[ord("["), ord("{")]], _STEPS[[ord("]"), ord("}")]] = 1, -1
 
 
@@ -42,12 +42,12 @@ def read_jsons(files: Sequence[Path], source: Path) -> list[Any]:
     Parameters
     ----------
     source
-        Name of the files in errors about their sum.
+        Name in errors about all files together.
 
     Raises
     ------
     InputError
-        As `read_json`.
+        A file cannot be read or is not JSON, or a bound is exceeded (see `read_json`).
     """
     bytes_left, memory_left, trees = MOST_BYTES, MOST_MEMORY, []
     for path in files:
@@ -58,11 +58,13 @@ def read_jsons(files: Sequence[Path], source: Path) -> list[Any]:
             raise InputError(f"{path}: cannot be read ({error.strerror})") from error
         bytes_left -= len(data)
         if bytes_left < 0:
-            raise InputError(f"{source}: is larger than {MOST_BYTES >> 20} MiB; cut it into parts")
+            raise InputError(f"{source}: is larger than {MOST_BYTES >> 20} MiB; cut the file into parts")
         memory, depth = _measure(data)
         memory_left -= memory
         if memory_left < 0:
-            raise InputError(f"{source}: would take more than {MOST_MEMORY >> 20} MiB of memory; cut it into parts")
+            raise InputError(
+                f"{source}: would take more than {MOST_MEMORY >> 20} MiB of memory; cut the file into parts"
+            )
         if depth > MOST_DEPTH:
             raise InputError(f"{path}: is nested too deeply for keypoints: {depth} levels")
         trees.append(_parse(path, data))
@@ -70,8 +72,8 @@ def read_jsons(files: Sequence[Path], source: Path) -> list[Any]:
 
 
 def _measure(data: bytes) -> tuple[int, int]:
-    """Bytes of memory that the values of a JSON text will take, and its depth."""
-    data = data.replace(rb"\\", b"").replace(rb"\"", b"")  # so that every quote begins or ends a string
+    """Return the bytes of memory of the values of a JSON text, and its depth."""
+    data = data.replace(rb"\\", b"").replace(rb"\"", b"")  # every remaining quote begins or ends a string
     counts, in_string, level, depth, quoted = np.zeros(256, np.int64), 0, 0, 0, 0
     for start in range(0, len(data), _CHUNK):
         chunk = np.frombuffer(data, np.uint8, min(_CHUNK, len(data) - start), start)
@@ -91,15 +93,15 @@ def _measure(data: bytes) -> tuple[int, int]:
 def _parse(path: Path, data: bytes) -> Any:
     try:
         return json.loads(data.decode("utf-8-sig"), parse_constant=_refuse, parse_int=_integer)
-    except RecursionError as error:  # strings that are not closed can hide the depth
+    except RecursionError as error:  # unclosed strings can hide the depth
         raise InputError(f"{path}: is nested too deeply for keypoints") from error
-    except ValueError as error:  # UnicodeDecodeError and JSONDecodeError are
+    except ValueError as error:  # includes UnicodeDecodeError and JSONDecodeError
         reason = ascii(str(error)[:200])[1:-1]
-        raise InputError(f"{path}: is no JSON, or is cut off ({reason})") from error
+        raise InputError(f"{path}: is not valid JSON, or is cut off ({reason})") from error
 
 
 def _refuse(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _integer(text: str) -> int:

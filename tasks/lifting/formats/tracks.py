@@ -1,13 +1,12 @@
-"""From people in frames to tracks: who is who where the file does not say, gaps, and what is too short.
+"""Link people in frames to tracks, and interpolate short gaps.
 
-Notable decisions:
-- without ids, people of a frame go to the tracks that are open by the least total cost
-  (`scipy.optimize.linear_sum_assignment`). A cost is the mean distance of the joints that both have, weighted by
-  confidence, to where the track's last pose is by now if it keeps its velocity, as a share of the larger one's extent;
-  above `MOST_COST` they are two people;
-- a person or joint that is unseen for up to `max_gap` frames is interpolated on a line, with the lesser confidence of
-  both ends, and marked. Nobody is followed over more: there the track ends, and what comes later is another one;
-- nothing is put where a track begins or ends: that would be extrapolation.
+- Without ids, the people of a frame are assigned to open tracks with the least total cost
+  (`scipy.optimize.linear_sum_assignment`). The cost is the mean distance between common joints, weighted by confidence,
+  from the track's last pose moved at its velocity, as a share of the larger extent. A pair that costs more than
+  `MOST_COST` is two different people.
+- A person or joint that is missing for at most `max_gap` frames is interpolated linearly, with the lower confidence of
+  the two ends, and marked. After a longer gap a new track begins.
+- Missing joints at the beginning or end of a track stay missing, because filling them would be extrapolation.
 """
 
 from collections.abc import Iterator
@@ -21,89 +20,98 @@ from data_contracts.skeleton import NUM_JOINTS
 from data_contracts.tracks.track import Track
 from tasks.lifting.formats.detections import Detections, extent
 
-MOST_COST = 0.4  # of the diagonal of a person's box
-MOST_FRAMES = 2_000_000  # of all tracks, with those interpolated: 18 hours at 30 fps
-_BELIEVED_VELOCITY = 0.5  # of the last step: it is measured on two noisy frames
+MOST_COST = 0.4  # share of the diagonal of a person's box
+MOST_FRAMES = 2_000_000  # all tracks together, with interpolated frames: 18 hours at 30 fps
+_VELOCITY_SHARE = 0.5  # share of the last step, which is measured on two noisy frames
 
 
 def tracks_of(detections: Detections, max_gap: int) -> list[Track]:
-    """The tracks of one video, in the order of their first frames, whatever their length.
+    """Return the tracks of one video of any length, in the order of their first frames.
 
     Parameters
     ----------
     detections
-        Settled: in pixels, with a skeleton, rows in the order of frames.
+        Normalised detections: in pixels, with a skeleton, rows in the order of frames.
     max_gap
-        Frames without a person that are interpolated.
+        Largest number of consecutive missing frames that are interpolated.
+
+    Raises
+    ------
+    InputError
+        The tracks have too many frames.
     """
-    assert detections.skeleton is not None, "it is settled"
+    assert detections.skeleton is not None, "normalised detections have a skeleton"
     skeleton = SKELETONS[detections.skeleton]
     joints, confidence = skeleton.to_h36m(detections.points, detections.confidence)
-    there = (confidence > 0).any(axis=1)
-    if not there.any():
+    seen = (confidence > 0).any(axis=1)
+    if not seen.any():
         return []
-    frame, joints, confidence = detections.frame[there], joints[there], confidence[there]
-    person = None if detections.person is None else detections.person[there]
+    frame, joints, confidence = detections.frame[seen], joints[seen], confidence[seen]
+    person = None if detections.person is None else detections.person[seen]
     link = associate(frame, joints, confidence, max_gap) if person is None else person
     pose_2d = np.concatenate([joints, confidence[..., None]], axis=-1)
     tracks = []
-    left = MOST_FRAMES
+    frames_left = MOST_FRAMES
     for rows in _pieces(frame, link, max_gap):
-        left -= int(frame[rows[-1]] - frame[rows[0]]) + 1
-        if left < 0:
-            raise InputError(f"{detections.source}: its tracks have more than {MOST_FRAMES} frames; cut it into parts")
+        frames_left -= int(frame[rows[-1]] - frame[rows[0]]) + 1
+        if frames_left < 0:
+            raise InputError(
+                f"{detections.source}: tracks have more than {MOST_FRAMES} frames; cut the file into parts"
+            )
         filled, interpolated = fill(frame[rows], pose_2d[rows], max_gap)
-        whose = -1 if person is None else int(person[rows[0]])
+        id_ = -1 if person is None else int(person[rows[0]])
         known = {"fps": detections.fps, "width": detections.width, "height": detections.height}
-        tracks.append(Track(detections.video, whose, int(frame[rows[0]]), filled, interpolated, **known))  # type: ignore[arg-type]
+        tracks.append(Track(detections.video, id_, int(frame[rows[0]]), filled, interpolated, **known))  # type: ignore[arg-type]
     return sorted(tracks, key=lambda track: track.first_frame)
 
 
 def associate(frame: np.ndarray, joints: np.ndarray, confidence: np.ndarray, max_gap: int) -> np.ndarray:
-    """(n,) numbers of tracks for (n, 17, 2) joints of people, rows in the order of frames."""
+    """Return track numbers (n,) for joints (n, 17, 2) of people; rows are in the order of frames."""
     link = np.empty(len(frame), np.int64)
     size = extent(joints, confidence)
     starts = np.flatnonzero(np.diff(frame, prepend=frame[:1] - 1))
-    open_tracks: list[_Open] = []
-    made = 0
+    open_tracks: list[_OpenTrack] = []
+    count = 0
     for start, end in zip(starts, [*starts[1:], len(frame)], strict=True):
         now = int(frame[start])
         open_tracks = [track for track in open_tracks if now - track.frame <= max_gap + 1]
-        of_row: dict[int, _Open] = {}
+        assigned: dict[int, _OpenTrack] = {}
         if open_tracks:
             cost = _cost(open_tracks, now, joints[start:end], confidence[start:end], size[start:end])
-            chosen = zip(*linear_sum_assignment(cost), strict=True)
-            of_row = {int(row): open_tracks[track] for track, row in chosen if cost[track, row] <= MOST_COST}
+            pairs = zip(*linear_sum_assignment(cost), strict=True)
+            assigned = {int(row): open_tracks[track] for track, row in pairs if cost[track, row] <= MOST_COST}
         for place in range(end - start):
             row = start + place
-            track = of_row.get(place)
+            track = assigned.get(place)
             if track is None:
-                track = _Open(made)
-                made += 1
+                track = _OpenTrack(count)
+                count += 1
                 open_tracks.append(track)
-            track.see(now, joints[row], confidence[row], float(size[row]))
+            track.append(now, joints[row], confidence[row], float(size[row]))
             link[row] = track.number
     return link
 
 
-class _Open:
-    """A track that may go on: its last pose, and how it moves."""
+class _OpenTrack:
+    """A track that may continue: its last pose and its velocity."""
 
     def __init__(self, number: int) -> None:
         self.number, self.frame, self.size = number, -1, 0.0
         self.joints, self.confidence = np.zeros((NUM_JOINTS, 2)), np.zeros(NUM_JOINTS)
-        self.velocity = np.zeros(2)  # pixels a frame
+        self.velocity = np.zeros(2)  # pixels per frame
 
-    def see(self, frame: int, joints: np.ndarray, confidence: np.ndarray, size: float) -> None:
+    def append(self, frame: int, joints: np.ndarray, confidence: np.ndarray, size: float) -> None:
         both = (self.confidence > 0) & (confidence > 0)
         if both.any():
             step = (joints[both] - self.joints[both]).mean(axis=0) / (frame - self.frame)
-            self.velocity = _BELIEVED_VELOCITY * step
+            self.velocity = _VELOCITY_SHARE * step
         self.frame, self.joints, self.confidence, self.size = frame, joints, confidence, size
 
 
-def _cost(tracks: list[_Open], now: int, joints: np.ndarray, confidence: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """(tracks, people): shares of a person's extent; beyond all that is allowed where no joint is in both."""
+def _cost(
+    tracks: list[_OpenTrack], now: int, joints: np.ndarray, confidence: np.ndarray, size: np.ndarray
+) -> np.ndarray:
+    """Return costs (tracks, people), as shares of a person's extent; pairs without a common joint cost 10 MOST_COST."""
     moved = np.stack([track.joints + track.velocity * min(now - track.frame, 5) for track in tracks])
     weight = np.sqrt(np.stack([track.confidence for track in tracks])[:, None] * confidence[None])
     distance = np.linalg.norm(moved[:, None] - joints[None], axis=-1)
@@ -114,27 +122,29 @@ def _cost(tracks: list[_Open], now: int, joints: np.ndarray, confidence: np.ndar
 
 
 def _pieces(frame: np.ndarray, link: np.ndarray, max_gap: int) -> Iterator[np.ndarray]:
-    """Rows of each track, cut where it has a gap of more than `max_gap` frames."""
+    """Yield the rows of each track, cut at gaps of more than `max_gap` frames."""
     order = np.lexsort((frame, link))
     is_cut = (np.diff(link[order]) != 0) | (np.diff(frame[order]) > max_gap + 1)
     yield from (rows for rows in np.split(order, np.flatnonzero(is_cut) + 1) if len(rows))
 
 
 def fill(frame: np.ndarray, pose_2d: np.ndarray, max_gap: int) -> tuple[np.ndarray, np.ndarray]:
-    """One person's frames without gaps.
+    """Return the consecutive frames of one person, with short gaps interpolated.
 
     Parameters
     ----------
     frame
-        (n,) rising numbers.
+        (n,) increasing frame numbers.
     pose_2d
         (n, 17, 3): x, y, confidence; 0 where missing.
+    max_gap
+        Largest number of consecutive missing frames that are interpolated.
 
     Returns
     -------
     (pose_2d, interpolated)
-        (frames, 17, 3) float32, from the first number to the last, and (frames, 17) bool: what was interpolated, as
-        a joint is that is missing in up to `max_gap` frames and seen before and after.
+        (frames, 17, 3) float32, from the first to the last frame number; and (frames, 17) bool: interpolated joints,
+        which are missing in at most `max_gap` frames and seen before and after.
     """
     count = int(frame[-1] - frame[0]) + 1
     filled = np.zeros((count, NUM_JOINTS, 3))

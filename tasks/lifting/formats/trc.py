@@ -1,8 +1,8 @@
-"""TRC in pixels, as Sports2D writes it: one person, markers named in the fourth line, no confidences.
+"""Read TRC in pixels, as Sports2D writes it: one person, markers named in the fourth line, no confidences.
 
-Lines: file type; names of the header; its values, among them DataRate, NumFrames, NumMarkers, Units; Frame#, Time, and
-each marker's name above its three columns; X1 Y1 Z1 ...; then a row for each frame, its fields divided by tabs. A field
-that is empty or nan is missing, and so is 0, 0. Units other than px are 3D motion, and refused.
+- Lines: file type; names of the header; values of the header, e.g. DataRate, NumFrames, NumMarkers, Units; Frame#,
+  Time, and the name of each marker above its three columns; X1 Y1 Z1 ...; then one row per frame, separated by tabs.
+- Empty or nan fields and 0, 0 are missing. Units other than px are 3D motion and refused.
 """
 
 from array import array
@@ -32,9 +32,9 @@ MARKERS = {
 
 
 def read_trc(path: Path) -> list[Detections]:
-    """The person of the file; of the skeletons, that of Halpe-26 where it has neck and head, else what fits."""
+    """Return the person of the file; the skeleton is Halpe-26 if neck and head have markers, else COCO or BODY_25."""
     if path.stat().st_size > _MOST_BYTES:
-        raise InputError(f"{path}: is larger than {_MOST_BYTES >> 20} MiB; cut it into parts")
+        raise InputError(f"{path}: is larger than {_MOST_BYTES >> 20} MiB; cut the file into parts")
     try:
         with path.open(encoding="utf-8-sig") as file:
             return _read(path, (line.rstrip("\n") for line in file))
@@ -45,23 +45,23 @@ def read_trc(path: Path) -> list[Detections]:
 def _read(path: Path, lines: Iterator[str]) -> list[Detections]:
     beginning = list(islice(lines, 5))
     if len(beginning) < 5:
-        raise InputError(f"{path}: is cut off: a TRC has five lines before its frames")
+        raise InputError(f"{path}: is cut off: expected five header lines before the frames")
     header = dict(zip(beginning[1].split("\t"), beginning[2].split("\t"), strict=False))
     unit = header.get("Units", "").strip().lower()
     if unit not in ("px", "pixel", "pixels"):
-        raise InputError(f"{path}: Units: {unit[:20]!a}: a TRC in px is keypoints; in metres it is motion in 3D")
+        raise InputError(f"{path}: Units: {unit[:20]!a}: expected px; a TRC in metres is 3D motion, not keypoints")
     names = [name.strip() for name in beginning[3].split("\t")[2::3]]
     while names and not names[-1]:
         names.pop()
     if not names or len(names) > _MOST_MARKERS or len(set(names)) < len(names):
-        raise InputError(f"{path}: line 4: has no names of markers, or one of them twice")
+        raise InputError(f"{path}: line 4: expected the names of the markers, each once")
     rows = _rows(path, lines, 2 + 3 * len(names))
     frame = rows[:, 0]
     if not (np.isfinite(frame) & (frame == np.round(frame)) & (np.abs(frame) < 2**53)).all():
-        raise InputError(f"{path}: Frame#: a frame is no integer")
+        raise InputError(f"{path}: Frame#: expected an integer in every row")
     numbers, times = np.unique(frame, return_counts=True)
     for number in numbers[times > 1][:1]:
-        raise InputError(f"{path}: frame {number:g}: stands twice")
+        raise InputError(f"{path}: frame {number:g}: occurs twice")
     xy = rows[:, 2:].reshape(len(rows), -1, 3)[..., :2]
     skeleton = _skeleton(path, names)
     keypoints = SKELETONS[skeleton].keypoints
@@ -81,33 +81,33 @@ def _read(path: Path, lines: Iterator[str]) -> list[Detections]:
 
 
 def _rows(path: Path, lines: Iterator[str], count: int) -> np.ndarray:
-    values = array("d")  # 8 bytes a number, where its text takes 60
+    values = array("d")  # 8 bytes per number; a Python string takes 60
     for place, line in enumerate(lines, start=6):
         if not line.strip():
             continue
         fields = line.split("\t")
         fields = fields[:-1] if len(fields) == count + 1 and not fields[-1].strip() else fields
         if len(fields) != count:
-            raise InputError(f"{path}: line {place}: has {len(fields)} fields, and its markers take {count}")
+            raise InputError(f"{path}: line {place}: has {len(fields)} fields, expected {count} for the markers")
         try:
             values.extend([float(field.strip() or "nan") for field in fields])
         except ValueError as error:
             raise InputError(f"{path}: line {place}: {ascii(str(error)[:100])[1:-1]}") from error
     if not values:
-        raise InputError(f"{path}: is cut off: it has no frames")
+        raise InputError(f"{path}: is cut off: the file has no frames")
     return np.frombuffer(values).reshape(-1, count)
 
 
 def _skeleton(path: Path, names: list[str]) -> Detector:
-    """The first whose used keypoints all have a marker."""
-    given = {MARKERS.get(name) for name in names}
+    """Return the first skeleton whose used keypoints all have a marker."""
+    marked = {MARKERS.get(name) for name in names}
     for skeleton in (Detector.HALPE26, Detector.COCO17, Detector.BODY25):
         used = np.flatnonzero(SKELETONS[skeleton].weights.any(axis=0))
-        if {SKELETONS[skeleton].keypoints[keypoint] for keypoint in used} <= given:
+        if {SKELETONS[skeleton].keypoints[keypoint] for keypoint in used} <= marked:
             return skeleton
     raise InputError(
-        f"{path}: line 4: hips, knees, ankles, shoulders, elbows, wrists (RHip, ...), Nose, and Neck with Head, or LEar"
-        " with REar, are wanted"
+        f"{path}: line 4: expected markers of hips, knees, ankles, shoulders, elbows, wrists (RHip, ...), Nose, and"
+        " Neck with Head, or LEar with REar"
     )
 
 
@@ -117,5 +117,5 @@ def _rate(path: Path, text: str) -> float | None:
     except ValueError:
         return None
     if not 0 < rate <= 1000:
-        raise InputError(f"{path}: DataRate: {rate:g} is not above 0 and up to 1000")
+        raise InputError(f"{path}: DataRate: {rate:g} is out of bounds, expected a number above 0 and at most 1000")
     return rate

@@ -1,4 +1,4 @@
-"""Keypoints of a video, by a detector that runs in a Python of its own."""
+"""Detect keypoints in a video with a detector that runs in its own Python environment."""
 
 import os
 import subprocess
@@ -27,22 +27,22 @@ def detect(video: Path, detector: VideoDetector, target: Path, on_frames: Callab
     Parameters
     ----------
     on_frames
-        Called once a second with the frames that are done, and all of them.
+        Called once per second with the number of finished frames and of all frames.
 
     Raises
     ------
     InputError
-        There is no Python with this detector, or it cannot read the video; what it says is told.
+        No Python has this detector, or the detector cannot read the video; the message contains its last line.
     """
     python, version = detector_python(video), detector.value.removeprefix("mediapipe-")
     arguments = [str(python), "-I", str(_SCRIPT), version, str(video.absolute()), str(target)]
-    with tempfile.TemporaryFile("w+", errors="replace") as said:
+    with tempfile.TemporaryFile("w+", errors="replace") as errors:
         try:
             process = subprocess.Popen(
                 arguments,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
-                stderr=said,
+                stderr=errors,
                 text=True,
                 env=os.environ | _QUIET,
             )
@@ -58,29 +58,29 @@ def detect(video: Path, detector: VideoDetector, target: Path, on_frames: Callab
                 process.kill()
                 raise
         if process.returncode:
-            said.seek(0)
-            lines = [line.strip() for line in said if line.strip()] or [f"exit code {process.returncode}"]
+            errors.seek(0)
+            lines = [line.strip() for line in errors if line.strip()] or [f"exit code {process.returncode}"]
             last = ascii(lines[-1][:300])[1:-1]
-            raise InputError(f"{video}: {python} finds no keypoints in it: {last}; {_remedy(detector)}")
+            raise InputError(f"{video}: the detector of {python} failed: {last}; {_remedy(detector)}")
 
 
 def detector_python(video: Path) -> Path:
-    """The Python that has the detector: the one named, or that of `make mediapipe` beside the environment of this one.
+    """Return the Python with the detector: the one of `PYTHON_VARIABLE`, or the environment of `make mediapipe`.
 
     Raises
     ------
     InputError
-        There is none.
+        The Python does not exist.
     """
-    named = os.environ.get(PYTHON_VARIABLE)
-    python = Path(named) if named else Path(sys.prefix).with_name(".venv-mediapipe") / "bin" / "python"
+    path = os.environ.get(PYTHON_VARIABLE)
+    python = Path(path) if path else Path(sys.prefix).with_name(".venv-mediapipe") / "bin" / "python"
     if not python.is_file():
-        raise InputError(f"{video}: is a video, and {python} is no Python with a detector; {_remedy()}")
+        raise InputError(f"{video}: a video needs a detector, but {python} does not exist; {_remedy()}")
     return python
 
 
 def _remedy(detector: VideoDetector = VideoDetector.MEDIAPIPE) -> str:
     return (
-        f"`make mediapipe` makes one with {detector}, {PYTHON_VARIABLE} names another; or give what any detector wrote"
-        " of it (docs/keypoints.md)"
+        f"`make mediapipe` creates an environment with {detector}, or set {PYTHON_VARIABLE} to another Python, or pass"
+        " the keypoint file of any detector (docs/keypoints.md)"
     )

@@ -1,4 +1,4 @@
-"""Tracks become motion that keeps its contract: metres by what is known of the body, upright, on the floor."""
+"""Lifted tracks: motion that meets its contract, in metres, upright and on the floor."""
 
 from dataclasses import replace
 
@@ -31,7 +31,7 @@ def height_of(motion):
 @pytest.mark.parametrize("frames", [1, 5, 100])
 @pytest.mark.parametrize("fps", [None, 25.0, 60.0])
 @pytest.mark.parametrize("causal", [False, True])
-def test_motion_keeps_its_contract_and_the_frames_of_its_track(walk, frames, fps, causal, tmp_path):
+def test_motion_meets_its_contract_and_has_the_frames_of_its_track(walk, frames, fps, causal, tmp_path):
     (motion,) = lift(track_of(walk[:frames], fps=fps), causal=causal)
     assert find_faults(summarise([motion])).empty
     assert (motion.frames, motion.fps) == (frames, fps or 30.0)
@@ -42,7 +42,7 @@ def test_motion_keeps_its_contract_and_the_frames_of_its_track(walk, frames, fps
     assert again.about == motion.about
 
 
-def test_the_height_that_is_said_is_the_height_that_comes_out(walk):
+def test_motion_has_the_height_of_the_parameters(walk):
     (motion,) = lift(track_of(walk), height=1.9)
     assert height_of(motion) == pytest.approx(1.9, abs=1e-3)
     assert motion.about["scale"] == {"stature_m": pytest.approx(1.9), "from": "height", "relative_std": 0.02}
@@ -51,12 +51,12 @@ def test_the_height_that_is_said_is_the_height_that_comes_out(walk):
     assert untold.about["scale"]["from"] == "default"
 
 
-def test_a_bone_that_was_measured_has_its_length(walk):
+def test_measured_bone_has_its_length(walk):
     (motion,) = lift(track_of(walk), bones={"left_knee": 0.5}, height=1.5)
     assert np.linalg.norm(motion.pose_3d[:, 5] - motion.pose_3d[:, 4], axis=-1) == pytest.approx(0.5, abs=1e-3)
 
 
-def test_bones_keep_their_lengths_unless_they_need_not(walk):
+def test_bones_have_constant_lengths_unless_rigid_is_off(walk):
     def spread(motion):
         return np.linalg.norm(motion.pose_3d[:, 2] - motion.pose_3d[:, 1], axis=-1).std()
 
@@ -64,7 +64,7 @@ def test_bones_keep_their_lengths_unless_they_need_not(walk):
     assert spread(lift(track_of(walk), rigid=False)[0]) > 1e-3
 
 
-def test_the_way_is_near_the_true_one_and_may_be_left_out(walk):
+def test_root_path_is_near_the_true_one_and_optional(walk):
     (motion,) = lift(track_of(walk), height=1.7)
     true = walk[:, 0] - walk[0, 0]
     gone = motion.root - motion.root[0]
@@ -81,7 +81,7 @@ def test_feet_are_on_the_floor_or_the_camera_is_at_zero(walk):
     assert lowest[1] < -0.5
 
 
-def test_people_of_one_video_share_a_world_and_each_video_has_its_own(walk):
+def test_people_of_one_video_share_a_world(walk):
     two = [track_of(walk), track_of(walk + np.array([1.0, 0, 0.5]))]
     other = track_of(walk, video="b.mp4", width=WIDTH * 2, height=HEIGHT * 2)
     motions = lift(*two, other)
@@ -90,13 +90,13 @@ def test_people_of_one_video_share_a_world_and_each_video_has_its_own(walk):
     assert motions[0].about["camera"] == motions[1].about["camera"] != motions[2].about["camera"]
 
 
-def test_an_image_of_unknown_size_is_the_smallest_common_one(walk):
+def test_unknown_image_size_is_the_smallest_common_one(walk):
     (motion,) = lift(track_of(walk, width=None, height=None))
     camera = motion.about["camera"]
     assert (camera["width"], camera["height"], camera["size_from"]) == (WIDTH, HEIGHT, "assumed")
 
 
-def test_smoothing_takes_the_trembling(walk):
+def test_smoothing_removes_jitter(walk):
     keypoints = track_of(walk)
     keypoints.pose_2d[..., :2] += np.random.default_rng(0).normal(size=(len(walk), 17, 2))
 
@@ -106,14 +106,14 @@ def test_smoothing_takes_the_trembling(walk):
     assert trembling(lift(keypoints)[0]) < 0.5 * trembling(lift(keypoints, smoothing=None)[0])
 
 
-def test_how_far_it_is_told(walk):
+def test_progress_is_reported(walk):
     shares = []
     lift_people(flat_lifting(), [track_of(walk[:20]), track_of(walk[:60])], PARAMETERS, shares.append)
     assert shares == [0.25, 1.0]
 
 
-def test_what_was_not_seen_has_no_place_in_the_image(walk):
-    """A missing keypoint is 0, 0 in a track: drawn there, every bone that ends in it would run to the corner."""
+def test_unseen_joint_has_no_2d_position(walk):
+    """A missing keypoint is 0, 0 in a track; drawn there, its bones would reach to the corner of the image."""
     keypoints = track_of(walk[:30])
     keypoints.pose_2d[10:20, 3] = 0
     (motion,) = lift(keypoints)
@@ -122,24 +122,24 @@ def test_what_was_not_seen_has_no_place_in_the_image(walk):
     assert np.isfinite(np.delete(motion.pose_2d, 3, axis=1)).all()
 
 
-def test_a_rate_that_nobody_told_is_the_one_that_is_assumed(walk):
-    """30 frames a second, in the network's windows as in `about`; else windows would show motion twice as fast."""
+def test_unknown_rate_is_the_default(walk):
+    """30 frames per second in windows and in `about`; otherwise windows would show motion at twice the speed."""
     (untold,), (told,) = lift(track_of(walk[::2], fps=None)), lift(track_of(walk[::2], fps=30.0))
     np.testing.assert_array_equal(untold.pose_3d, told.pose_3d)
     assert untold.about["fps"] == {"value": 30.0, "from": "default"}
 
 
-def test_a_frame_a_minute_takes_no_more_memory_than_a_frame_a_second(walk):
+def test_one_frame_per_minute_needs_bounded_memory(walk):
     (motion,) = lift(track_of(walk[:20], fps=1 / 60))
     assert find_faults(summarise([motion])).empty
 
 
-def test_bones_that_were_measured_count_live_as_well(walk):
+def test_measured_bones_scale_causal_lifting(walk):
     (motion,) = lift(track_of(walk), causal=True, bones={"left_knee": 0.5})
     assert np.linalg.norm(motion.pose_3d[-1, 5] - motion.pose_3d[-1, 4]) == pytest.approx(0.5, rel=0.05)
 
 
-def test_live_nobodys_way_is_told_by_what_comes_later(walk):
+def test_causal_root_path_does_not_depend_on_later_frames(walk):
     keypoints = track_of(walk[:60])
     keypoints.pose_2d[40:50] = 0
     whole, part = (
@@ -151,7 +151,7 @@ def test_live_nobodys_way_is_told_by_what_comes_later(walk):
     assert np.abs(np.diff(line.root[40:50], axis=0)).max() > 0
 
 
-def test_a_body_that_is_seen_in_part_is_as_tall_as_was_said_and_less_sure(walk):
+def test_partly_seen_body_has_the_given_height_and_a_larger_uncertainty(walk):
     keypoints = track_of(walk)
     keypoints.pose_2d[:, [3, 6]] = 0
     (whole,), (part,) = lift(track_of(walk), height=1.8), lift(keypoints, height=1.8)

@@ -1,4 +1,4 @@
-"""Live, a pose is of what came before alone; and a file that is lifted so gives what was pushed."""
+"""Causal lifting: a pose depends on earlier frames only, and lifting a file equals pushing its frames."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from tests.model.lifting.walkers import CAMERA, before_a_camera, flat_lifting, s
 
 
 class Remembering(nn.Module):
-    """Keeps what it was shown."""
+    """Records its input."""
 
     def __init__(self):
         super().__init__()
@@ -30,7 +30,7 @@ def push_all(frames, **changes):
     return np.stack([live.push(frame) for frame in frames])
 
 
-def test_what_comes_later_changes_nothing(walking):
+def test_later_frames_do_not_change_earlier_poses(walking):
     frames = seen(before_a_camera(walking))[:60]
     whole = push_all(frames)
     other = frames.copy()
@@ -39,7 +39,7 @@ def test_what_comes_later_changes_nothing(walking):
     assert np.abs(push_all(other)[30:] - whole[30:]).max() > 0.01
 
 
-def test_a_window_holds_the_frames_before_in_their_order_and_is_filled_up_as_the_contract_says(walking):
+def test_window_contains_the_previous_frames_and_is_padded(walking):
     network = Remembering().eval()
     live = LiveLifter(Lifting(network, 5, 60.0, flip=False), CAMERA, 60.0, 1.7)
     frames = seen(before_a_camera(walking))[:8]
@@ -55,12 +55,12 @@ def test_a_window_holds_the_frames_before_in_their_order_and_is_filled_up_as_the
 
 
 @pytest.mark.parametrize("fps", [30.0, 120.0])
-def test_a_window_has_the_rate_of_the_network_whatever_is_pushed(walking, fps):
+def test_window_has_the_rate_of_the_network(walking, fps):
     network = Remembering().eval()
     live = LiveLifter(Lifting(network, 5, 60.0, flip=False), CAMERA, fps, 1.7)
     body = seen(before_a_camera(walking))[:1]
     frames = np.repeat(body, 30, axis=0)
-    frames[..., 0] += (np.arange(30) * 60 / fps)[:, None]  # a pixel for each frame of the network
+    frames[..., 0] += (np.arange(30) * 60 / fps)[:, None]  # one pixel per frame of the network
     for frame in frames:
         live.push(frame)
     last = network.shown[-1]
@@ -70,18 +70,18 @@ def test_a_window_has_the_rate_of_the_network_whatever_is_pushed(walking, fps):
     assert steps[0] / float(last[0, :, 1].max() - last[0, :, 1].min()) == pytest.approx(1 / height_px, rel=0.05)
 
 
-def test_frames_without_anybody_are_pushed_as_zeros(walking):
+def test_frames_without_a_person_are_zeros(walking):
     frames = seen(before_a_camera(walking))[:20]
     frames[[0, 10]] = 0
     assert np.isfinite(push_all(frames)).all()
 
 
-def test_a_frame_of_another_shape_is_refused():
+def test_frame_of_another_shape_is_refused():
     with pytest.raises(ValueError, match=r"\(17, 2\)"):
         push_all([np.zeros((17, 2))])
 
 
-def test_a_file_lifted_causally_gives_what_was_pushed(walking):
+def test_causal_lifting_of_a_file_equals_live_lifting(walking):
     joints = before_a_camera(walking)[:50]
     parameters = LiftParameters(causal=True, height=1.8, pitch_deg=8.0)
     (motion,) = lift_people(flat_lifting(), [track_of(joints)], parameters)

@@ -1,13 +1,12 @@
-"""Bones keep their directions and get one length; metres follow from a stature, or from a bone that was measured."""
+"""Fit of a body: bones keep their directions and get one length; stature or a measured bone gives the scale."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_contracts.skeleton import JOINTS, MIRROR
+from data_contracts.skeleton import ADULT_BONES_M, JOINTS, MIRROR
 from model.lifting.skeleton_fit import (
-    ADULT_BONES_M,
     bone_lengths,
     bone_vectors,
     is_wholly_measured,
@@ -25,9 +24,9 @@ def poses(seed, frames=5):
 
 
 @given(seed=st.integers(0, 10**6))
-def test_bones_of_a_length_keep_their_directions(seed):
+def test_bones_keep_their_directions(seed):
     given_ = poses(seed)
-    rigid = with_lengths(given_, ADULT_BONES_M)
+    rigid = with_lengths(given_, np.array(ADULT_BONES_M))
     before, after = bone_vectors(given_), bone_vectors(rigid)
     np.testing.assert_allclose(np.linalg.norm(after, axis=-1), np.tile(ADULT_BONES_M, (5, 1)))
     cosine = (before * after).sum(-1) / np.linalg.norm(before, axis=-1) / np.linalg.norm(after, axis=-1)
@@ -35,7 +34,7 @@ def test_bones_of_a_length_keep_their_directions(seed):
     assert (rigid[:, 0] == 0).all()
 
 
-def test_a_rigid_body_stays_as_it_is_and_left_is_as_right(walking):
+def test_rigid_body_is_unchanged_and_symmetric(walking):
     pose = walking.astype(np.float64) - walking[:, :1]
     lengths = bone_lengths(pose, np.ones(pose.shape[:2]))
     np.testing.assert_allclose(with_lengths(pose, lengths), pose, atol=0.02)
@@ -43,7 +42,7 @@ def test_a_rigid_body_stays_as_it_is_and_left_is_as_right(walking):
     np.testing.assert_array_equal(lengths, lengths[other])
 
 
-def test_a_frame_in_which_a_bone_was_not_seen_does_not_count_for_it():
+def test_frames_with_an_unseen_bone_do_not_count_for_its_length():
     pose = np.repeat(poses(0, 1), 9, axis=0)
     wrist, elbow = JOINTS.index("right_wrist"), JOINTS.index("right_elbow")
     pose[:6, wrist] = pose[:6, elbow] + (9, 0, 0)
@@ -55,13 +54,13 @@ def test_a_frame_in_which_a_bone_was_not_seen_does_not_count_for_it():
 
 
 @given(height=st.floats(1.0, 2.2), unit=st.floats(0.01, 100))
-def test_a_body_comes_to_its_stature_whatever_the_unit(height, unit):
-    lengths = ADULT_BONES_M * unit
+def test_body_has_its_stature_in_any_unit(height, unit):
+    lengths = np.array(ADULT_BONES_M) * unit
     assert stature_of(lengths * metres_per_unit(lengths, height, {})) == pytest.approx(height)
 
 
-def test_a_measured_bone_goes_before_the_stature():
-    factor = metres_per_unit(ADULT_BONES_M * 7, 1.5, {"left_knee": 0.44, "left_ankle": 0.484})
+def test_measured_bone_overrides_the_stature():
+    factor = metres_per_unit(np.array(ADULT_BONES_M) * 7, 1.5, {"left_knee": 0.44, "left_ankle": 0.484})
     assert factor * 7 == pytest.approx(1.1)
 
 
@@ -69,8 +68,8 @@ LEGS, ARMS = ("knee", "ankle"), ("elbow", "wrist")
 
 
 @pytest.mark.parametrize("unseen", [LEGS, ARMS, ("ankle",)])
-def test_a_bone_that_was_not_seen_is_an_adults_beside_those_that_were(walking, unseen):
-    """Whatever the network puts there: else legs outside the image would make the person larger or smaller."""
+def test_unseen_bone_has_adult_proportions(walking, unseen):
+    """Otherwise legs outside the image would make the person larger or smaller."""
     pose = walking.astype(np.float64) - walking[:, :1]
     confidence = np.ones(pose.shape[:2])
     true = bone_lengths(pose, confidence)
@@ -83,7 +82,7 @@ def test_a_bone_that_was_not_seen_is_an_adults_beside_those_that_were(walking, u
     assert is_wholly_measured(confidence) == (unseen == ARMS)
 
 
-def test_the_side_that_was_seen_tells_the_length_of_the_other(walking):
+def test_unseen_side_has_the_length_of_the_seen_side(walking):
     pose = walking.astype(np.float64) - walking[:, :1]
     confidence = np.ones(pose.shape[:2])
     true = bone_lengths(pose, confidence)

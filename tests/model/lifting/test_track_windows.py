@@ -1,4 +1,4 @@
-"""Windows become one track: no seams, no edge of the image, no size that breathes, whatever the length."""
+"""Blended windows: no seams, no effect of the image edge, and a constant size for any length."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def still(joints, frames):
 
 
 @pytest.mark.parametrize("frames", [1, 4, 9, 10, 11, 29])
-def test_who_stands_still_has_one_pose_in_every_frame_of_a_track_of_any_length(walking, frames):
+def test_still_person_has_the_same_pose_in_every_frame(walking, frames):
     lifted = lift(still(before_a_camera(walking), frames))
     assert lifted.pose.shape == (frames, 17, 3)
     np.testing.assert_allclose(lifted.pose, lifted.pose[:1].repeat(frames, 0), atol=1e-5)
@@ -26,15 +26,15 @@ def test_who_stands_still_has_one_pose_in_every_frame_of_a_track_of_any_length(w
     assert (lifted.pose[:, 0] == 0).all()
 
 
-def test_batches_and_strides_are_of_no_consequence_where_windows_agree(walking):
+def test_batch_size_and_stride_do_not_change_agreeing_windows(walking):
     joints = still(before_a_camera(walking), 40)
     whole = lift(joints)
     for other in (lift(joints, batch_size=1), lift(joints, stride=1), lift(joints, stride=9)):
         np.testing.assert_allclose(other.pose, whole.pose, atol=1e-5)
 
 
-def test_no_frame_is_a_seam(walking):
-    """Windows disagree in size by how the body turns; a frame's step is no larger where a window ends."""
+def test_windows_have_no_seams(walking):
+    """Windows differ in size when the body turns; steps between frames are not larger at the end of a window."""
     lifted = lift(before_a_camera(walking), window=27, stride=9)
     acceleration = np.linalg.norm(np.diff(lifted.pose, n=2, axis=0), axis=-1).max(axis=1)
     single = lift(before_a_camera(walking), window=27, stride=27)
@@ -43,7 +43,7 @@ def test_no_frame_is_a_seam(walking):
     assert acceleration.max() < 4 * np.median(acceleration) + 0.02
 
 
-def test_who_goes_away_looks_smaller_and_stays_as_tall(walking):
+def test_person_who_walks_away_looks_smaller_and_keeps_the_same_height(walking):
     body = still(before_a_camera(walking), 60)
     away = body + np.array([0, 0, 1.0]) * np.linspace(0, 6, 60)[:, None, None]
     lifted = lift(away)
@@ -54,7 +54,7 @@ def test_who_goes_away_looks_smaller_and_stays_as_tall(walking):
 
 
 @pytest.mark.parametrize("degrees", [-25, 10, 25])
-def test_who_is_beside_the_axis_is_lifted_as_one_on_it_and_turned(walking, degrees):
+def test_person_off_the_axis_is_lifted_like_one_on_the_axis(walking, degrees):
     joints = still(before_a_camera(walking, pitch_deg=0), 9)
     angle = np.deg2rad(degrees)
     turn = np.array([[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]])
@@ -63,7 +63,7 @@ def test_who_is_beside_the_axis_is_lifted_as_one_on_it_and_turned(walking, degre
     assert np.abs(beside.pose - ahead.pose).max() > 0.02
 
 
-def test_what_is_missing_moves_no_other_joint(walking):
+def test_missing_joint_does_not_move_other_joints(walking):
     keypoints = seen(still(before_a_camera(walking), 20))
     whole = lift_track(flat_lifting(), keypoints, CAMERA, STRIDE, 64)
     keypoints[5:9, 16] = 0

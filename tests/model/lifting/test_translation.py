@@ -1,4 +1,4 @@
-"""The true pose, put where the keypoints saw it, is where it was; the uncertainty that is told is the one there is."""
+"""Path of the root: a true pose gives the true path, and the standard deviation matches the error."""
 
 import numpy as np
 import pytest
@@ -10,14 +10,14 @@ NO_CUTOFFS, CUTOFFS = None, (6.0, 0.5)
 
 
 def parts(joints, noise_px=0.0, seed=0):
-    """Pose, rays, confidence and size of a walk."""
+    """Return pose, rays, confidence and size of a walk."""
     keypoints = seen(joints).astype(np.float64)
     keypoints[..., :2] += noise_px * np.random.default_rng(seed).normal(size=keypoints[..., :2].shape)
     return joints - joints[:, :1], CAMERA.rays(keypoints[..., :2]), keypoints[..., 2], 1 / joints[:, 0, 2]
 
 
 @pytest.mark.parametrize("camera", ["auto", "perspective"])
-def test_the_true_way_comes_out(walking, camera):
+def test_true_path_is_recovered(walking, camera):
     joints = before_a_camera(walking, aside=0.3)
     pose, rays, confidence, size = parts(joints)
     found = find_root(pose, rays, confidence, size, 60.0, camera, NO_CUTOFFS)
@@ -25,7 +25,7 @@ def test_the_true_way_comes_out(walking, camera):
     assert found.camera == "perspective"
 
 
-def test_joints_that_are_missing_do_not_pull_and_frames_without_any_are_bridged(walking):
+def test_missing_joints_have_no_weight_and_empty_frames_are_interpolated(walking):
     joints = before_a_camera(walking)
     pose, rays, confidence, size = parts(joints)
     confidence[:, 10:] = 0
@@ -36,7 +36,7 @@ def test_joints_that_are_missing_do_not_pull_and_frames_without_any_are_bridged(
     assert np.isinf(found.std[40:44, 2]).all()
 
 
-def test_weak_perspective_tells_the_distance_by_size(walking):
+def test_weak_perspective_takes_the_distance_from_the_size(walking):
     joints = before_a_camera(walking, distance=12.0)
     pose, rays, confidence, size = parts(joints)
     found = find_root(pose, rays, confidence, size, 60.0, "weak", NO_CUTOFFS)
@@ -45,7 +45,7 @@ def test_weak_perspective_tells_the_distance_by_size(walking):
     np.testing.assert_allclose(found.position[:, :2], joints[:, 0, :2], atol=0.05)
 
 
-def test_a_pose_that_does_not_fit_the_image_falls_back_to_weak_perspective(walking):
+def test_pose_that_does_not_fit_falls_back_to_weak_perspective(walking):
     joints = before_a_camera(walking)
     pose, rays, confidence, size = parts(joints)
     found = find_root(pose * (-1, 1, 1), rays, confidence, size, 60.0, "auto", NO_CUTOFFS)
@@ -55,7 +55,7 @@ def test_a_pose_that_does_not_fit_the_image_falls_back_to_weak_perspective(walki
 
 
 @pytest.mark.parametrize("noise_px", [2.0, 6.0])
-def test_the_uncertainty_that_is_told_is_the_error_that_is_made(walking, noise_px):
+def test_standard_deviation_matches_the_error(walking, noise_px):
     joints = before_a_camera(walking)
     pose, rays, confidence, size = parts(joints, noise_px)
     found = find_root(pose, rays, confidence, size, 60.0, "perspective", NO_CUTOFFS)
@@ -63,7 +63,7 @@ def test_the_uncertainty_that_is_told_is_the_error_that_is_made(walking, noise_p
     assert 0.5 < error / np.sqrt(np.mean(found.std[:, 2] ** 2)) < 2
 
 
-def test_smoothing_lessens_the_error_of_the_distance(walking):
+def test_smoothing_reduces_the_error_of_the_distance(walking):
     joints = before_a_camera(walking)
     rough, smooth = (
         find_root(*parts(joints, 6.0), 60.0, "perspective", cutoffs).position for cutoffs in (NO_CUTOFFS, CUTOFFS)
@@ -71,7 +71,7 @@ def test_smoothing_lessens_the_error_of_the_distance(walking):
     assert np.abs(smooth - joints[:, 0]).mean() < 0.6 * np.abs(rough - joints[:, 0]).mean()
 
 
-def test_nobody_seen_is_no_way(walking):
+def test_track_without_keypoints_has_no_path(walking):
     joints = before_a_camera(walking)
     pose, rays, confidence, _ = parts(joints)
     found = find_root(pose, rays, 0 * confidence, np.full(len(pose), np.nan), 60.0, "auto", CUTOFFS)

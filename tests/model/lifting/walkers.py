@@ -1,4 +1,4 @@
-"""A person who walks before a known camera, and a network that knows the answer: numbers for the tests of lifting."""
+"""Test data of lifting: a person who walks in front of a known camera, and a network with a known output."""
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ CAMERA = PinholeCamera(FOCAL, (WIDTH / 2, HEIGHT / 2), WIDTH, HEIGHT, "known", "
 
 
 def before_a_camera(walking, pitch_deg=8.0, aside=0.0, distance=5.0, yaw=0.6):
-    """(frames, 17, 3) camera axes, metres."""
+    """Return the walk in camera axes, metres: (frames, 17, 3)."""
     rotation = rotation_matrix(yaw, np.deg2rad(pitch_deg))
     centre = walking[:, 0].mean(axis=0)
     position = centre - distance * (rotation[2] + aside * rotation[0])
@@ -25,25 +25,25 @@ def before_a_camera(walking, pitch_deg=8.0, aside=0.0, distance=5.0, yaw=0.6):
 
 
 def seen(joints):
-    """(frames, 17, 3): pixels, confidence 1."""
+    """Return keypoints (frames, 17, 3): pixels, confidence 1."""
     points = joints[..., :2] / joints[..., 2:] * FOCAL + (WIDTH / 2, HEIGHT / 2)
     return np.concatenate([points, np.ones((*points.shape[:2], 1))], axis=-1).astype(np.float32)
 
 
 def track_of(joints, fps=60.0, video="", **changes):
-    """The track that a detector without an error gives."""
+    """Return the track of a detector without errors."""
     pose_2d = seen(joints)
     given = {"interpolated": np.zeros(pose_2d.shape[:2], bool), "fps": fps, "width": WIDTH, "height": HEIGHT}
     return Track(video, -1, 0, pose_2d, **(given | changes))
 
 
 def stature(joints):
-    """Of a body, metres."""
+    """Return the height of a body, metres."""
     return stature_of(bone_lengths(joints, np.ones(joints.shape[:2])))
 
 
 class Flat(nn.Module):
-    """Answers with the image: x, y as they are, every depth 0."""
+    """Returns the image: the same x, y, and depth 0."""
 
     def __init__(self):
         super().__init__()

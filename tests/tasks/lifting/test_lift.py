@@ -1,4 +1,4 @@
-"""The page of lifting says how a frame is lifted live: what it says is run here."""
+"""Run the example of live lifting in the docs, and load checkpoints for lifting."""
 
 import re
 from pathlib import Path
@@ -23,7 +23,7 @@ def save(path, about, **config):
     return path
 
 
-def test_the_live_example_of_the_page_gives_a_pose(tmp_path):
+def test_live_example_of_the_docs_returns_a_pose(tmp_path):
     (text,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.S)
     checkpoint = save(tmp_path / "model.safetensors", {"window": 9, "fps": 60.0})
     frame = np.random.default_rng(0).uniform(100, 500, (17, 3)).astype(np.float32)
@@ -34,13 +34,13 @@ def test_the_live_example_of_the_page_gives_a_pose(tmp_path):
     assert np.isfinite(given["pose"]).all()
 
 
-def test_a_checkpoint_tells_its_windows_and_their_rate(tmp_path):
+def test_checkpoint_contains_window_and_rate(tmp_path):
     told = open_lifting(save(tmp_path / "a.safetensors", {"window": 5, "fps": 50.0}), True, Runtime())
     assert (told.window, told.fps, told.flip) == (5, 50.0, True)
     untold = open_lifting(save(tmp_path / "b.safetensors", {}), False, Runtime())
     assert (untold.window, untold.fps, untold.flip) == (9, None, False)
 
 
-def test_what_gives_back_2d_lifts_nothing(tmp_path):
-    with pytest.raises(InputError, match="gives back 2D poses"):
+def test_2d_checkpoint_is_refused(tmp_path):
+    with pytest.raises(InputError, match="returns 2D poses"):
         open_lifting(save(tmp_path / "a.safetensors", {}, dim_out=2), True, Runtime())

@@ -1,4 +1,4 @@
-"""Motions to export: synthetic, and bodies whose bones keep their lengths and point wherever they like."""
+"""Motions to export: synthetic walks, and bodies with constant bones and arbitrary directions."""
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
@@ -9,7 +9,7 @@ from tasks.lifting.exports.rig import REST_DIRECTIONS
 
 
 def motion_of(joints: np.ndarray, fps: float = 60.0) -> Motion:
-    """A motion of joints (frames, 17, 3) in the world, metres, with all that may be missing missing somewhere."""
+    """Return a motion of joints (frames, 17, 3) in the world, metres; every optional value is missing somewhere."""
     frames = len(joints)
     rng = np.random.default_rng(frames)
     pose_2d = np.stack([960 + 300 * joints[..., 0], 800 - 300 * joints[..., 2], np.ones(joints.shape[:2])], axis=-1)
@@ -34,7 +34,7 @@ def motion_of(joints: np.ndarray, fps: float = 60.0) -> Motion:
 
 
 def tumbling(seed: int, frames: int = 40) -> np.ndarray:
-    """Joints (frames, 17, 3) of a body whose bones keep their lengths and turn smoothly to any direction."""
+    """Return joints (frames, 17, 3) of a body with constant bones that turn smoothly to any direction."""
     rng = np.random.default_rng(seed)
     directions = gaussian_filter1d(rng.normal(size=(frames, len(BONES), 3)), 10, axis=0, mode="wrap")
     directions /= np.linalg.norm(directions, axis=-1, keepdims=True)
@@ -43,7 +43,7 @@ def tumbling(seed: int, frames: int = 40) -> np.ndarray:
 
 
 def chained(directions: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Joints (frames, 17, 3) of bones that point along unit vectors (frames, 16, 3), the pelvis at the origin."""
+    """Return joints (frames, 17, 3) of bones along unit vectors (frames, 16, 3), the pelvis at the origin."""
     joints = np.zeros((len(directions), 17, 3))
     for bone, (parent, child) in enumerate(BONES):
         joints[:, child] = joints[:, parent] + lengths[bone] * directions[:, bone]
@@ -51,7 +51,7 @@ def chained(directions: np.ndarray, lengths: np.ndarray) -> np.ndarray:
 
 
 def resting(frames: int, **bones: np.ndarray) -> np.ndarray:
-    """Joints (frames, 17, 3) of a body in the rest pose, but for `bones`: joint that one leads to -> (frames, 3)."""
+    """Return joints (frames, 17, 3) of the rest pose with directions (frames, 3) of `bones`, by their end joint."""
     directions = np.tile(
         np.stack([REST_DIRECTIONS[:, 0], -REST_DIRECTIONS[:, 2], REST_DIRECTIONS[:, 1]], 1), (frames, 1, 1)
     )
@@ -62,5 +62,5 @@ def resting(frames: int, **bones: np.ndarray) -> np.ndarray:
 
 
 def y_up_by_hand(joints: np.ndarray) -> np.ndarray:
-    """World (..., 3) to y up by a matrix: a quarter turn about x, that brings z to y."""
+    """Return world points (..., 3) with y up, by a matrix: a quarter turn about x that brings z to y."""
     return joints @ np.array([[1, 0, 0], [0, 0, 1], [0, -1, 0]]).T

@@ -1,4 +1,4 @@
-"""BVH: a second reader of it, and bvhio, find every joint where the motion has it."""
+"""BVH: a reader of this test and bvhio return the joints of the motion."""
 
 import re
 from pathlib import Path
@@ -15,7 +15,7 @@ from tests.tasks.lifting.exports.motions import motion_of, resting, tumbling, y_
 
 
 class Bvh:
-    """A reader after the format's description (Meredith and Maddock, Motion Capture File Formats Explained, 2001)."""
+    """A reader of the format (Meredith and Maddock, Motion Capture File Formats Explained, 2001)."""
 
     def __init__(self, path: Path) -> None:
         hierarchy, motion = path.read_text("ascii").split("MOTION\n")
@@ -91,11 +91,11 @@ def about(axis: int, angle: np.ndarray) -> np.ndarray:
 
 
 def somersaults(angle: np.ndarray) -> np.ndarray:
-    """Joints (frames, 17, 3) of the rest pose turned about x, which is the middle of the root's three angles."""
+    """Return joints (frames, 17, 3) of the rest pose turned about x, the middle one of the root's three angles."""
     return np.einsum("tij,kj->tki", about(0, angle), resting(1)[0]) + np.array([0, 0, 1])
 
 
-def test_a_walking_person_comes_back_within_a_millimetre(lifted, tmp_path):
+def test_walking_person_is_reproduced_within_a_millimetre(lifted, tmp_path):
     write_bvh(lifted, tmp_path / "motion.bvh")
     read = Bvh(tmp_path / "motion.bvh")
     assert np.abs(read.joints() - y_up_by_hand(lifted.joints)).max() < 1e-4
@@ -104,13 +104,13 @@ def test_a_walking_person_comes_back_within_a_millimetre(lifted, tmp_path):
 
 @given(seed=st.integers(0, 2**32 - 1), frames=st.integers(1, 30))
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_body_of_constant_bones_comes_back_within_a_millimetre(seed, frames, tmp_path):
+def test_any_body_with_constant_bones_is_reproduced_within_a_millimetre(seed, frames, tmp_path):
     motion = motion_of(tumbling(seed, frames))
     write_bvh(motion, tmp_path / "motion.bvh")
     assert np.abs(Bvh(tmp_path / "motion.bvh").joints() - y_up_by_hand(motion.joints)).max() < 1e-3
 
 
-def test_bvhio_reads_the_same(lifted, tmp_path):
+def test_bvhio_reads_the_same_motion(lifted, tmp_path):
     write_bvh(lifted, tmp_path / "motion.bvh")
     hierarchy = bvhio.readAsHierarchy(str(tmp_path / "motion.bvh"))
     nodes = {node.Name: node for node, _, _ in hierarchy.layout()}
@@ -120,7 +120,7 @@ def test_bvhio_reads_the_same(lifted, tmp_path):
         assert np.abs(got - y_up_by_hand(lifted.joints[frame])).max() < 1e-3
 
 
-def test_the_skeleton_is_the_one_that_the_docs_name(lifted, tmp_path):
+def test_skeleton_matches_the_docs(lifted, tmp_path):
     write_bvh(lifted, tmp_path / "motion.bvh")
     read = Bvh(tmp_path / "motion.bvh")
     assert read.names[0] == "pelvis"
@@ -142,8 +142,8 @@ def test_the_skeleton_is_the_one_that_the_docs_name(lifted, tmp_path):
     assert {float(np.linalg.norm(end)) for end in read.ends.values()} == {5.0}
 
 
-def test_angles_go_on_over_whole_turns(tmp_path, walking):
-    angle = np.linspace(0, 6 * np.pi, 240)  # three turns on the spot, 4.5 degrees a frame
+def test_angles_are_continuous_over_whole_turns(tmp_path, walking):
+    angle = np.linspace(0, 6 * np.pi, 240)  # three turns on the spot, 4.5 degrees per frame
     pose = walking[0] - walking[0, 0]
     turn = about(2, angle)
     write_bvh(motion_of(np.einsum("tij,kj->tki", turn, pose) + np.array([0, 0, 1])), tmp_path / "motion.bvh")
@@ -152,13 +152,13 @@ def test_angles_go_on_over_whole_turns(tmp_path, walking):
     assert np.ptp(rows[:, 5]) == pytest.approx(6 * 180, abs=1)
 
 
-def test_angles_go_on_head_over_heels(tmp_path):
+def test_angles_are_continuous_in_a_somersault(tmp_path):
     write_bvh(motion_of(somersaults(np.linspace(0.02, 6 * np.pi, 240))), tmp_path / "motion.bvh")
     root = Bvh(tmp_path / "motion.bvh").rows[:, 3:6]
     assert np.abs(np.diff(root, axis=0)).max() < 5
     assert np.ptp(root[:, 1]) == pytest.approx(6 * 180, abs=2)
 
 
-def test_no_angle_of_a_person_jumps(lifted, tmp_path):
+def test_angles_of_a_person_are_continuous(lifted, tmp_path):
     write_bvh(lifted, tmp_path / "motion.bvh")
     assert np.abs(np.diff(Bvh(tmp_path / "motion.bvh").rows[:, 3:], axis=0)).max() < 20

@@ -1,4 +1,4 @@
-"""C3D: ezc3d, and the package c3d, which shares no line with it, find every joint where the motion has it."""
+"""C3D: ezc3d and the independent package c3d read the joints of the motion."""
 
 import warnings
 
@@ -35,15 +35,15 @@ def test_the_package_c3d_reads_the_joints(file, lifted):
     np.testing.assert_allclose(points[..., :3], 1000 * lifted.joints, atol=1e-2)
 
 
-def test_a_joint_that_was_not_seen_is_a_point_as_the_others(file, lifted):
+def test_unseen_joint_is_a_valid_point(file, lifted):
     assert (lifted.confidence[:, JOINTS.index("head")] == 0).all()
     read = ezc3d.c3d(str(file))
     assert (read["data"]["meta_points"]["residuals"] == 0).all()
     np.testing.assert_allclose(read["data"]["points"][:3].transpose(2, 1, 0), 1000 * lifted.joints, atol=1e-2)
 
 
-def test_more_frames_than_c3d_counts_are_refused(walking, tmp_path):
+def test_more_frames_than_c3d_can_count_are_refused(walking, tmp_path):
     motion = motion_of(np.resize(walking, (65_536, 17, 3)))
-    with pytest.raises(InputError, match="C3D holds 65535 frames, and it has 65536"):
+    with pytest.raises(InputError, match="has 65536 frames, C3D allows at most 65535"):
         write_c3d(motion, tmp_path / "motion.c3d")
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""A folder of lifted people: made whole, replaced where a lifting wrote it, and nobody's own files touched."""
+"""Output folder of lifting: it appears complete, is replaced by a later lifting, and user files are not touched."""
 
 import threading
 
@@ -13,7 +13,7 @@ from tests.tasks.lifting.exports.motions import motion_of, tumbling
 
 @pytest.fixture
 def lifted(tmp_path):
-    """A stage's folder of two people."""
+    """Return the folder of a lift stage with two people."""
     folder = tmp_path / "stage"
     for name in ("person-0", "person-1"):
         (folder / name).mkdir(parents=True)
@@ -33,23 +33,23 @@ WRITTEN = ["person-0/motion.npz", "person-1/motion.npz", "playing.html"]
 @pytest.mark.parametrize(
     "mine",
     [
-        "person-0.json",  # what a detector wrote, beside which somebody lifts it
+        "person-0.json",  # a detector's file in the output folder
         "person-photos/a.jpg",
         "person-0/video.mp4",
         "playing.html",
         "person-0/motion.npz/kept",
     ],
 )
-def test_what_only_has_such_a_name_is_no_liftings_and_stays(mine, lifted, tmp_path):
+def test_user_files_with_similar_names_are_not_replaced(mine, lifted, tmp_path):
     out = tmp_path / "out"
     (out / mine).parent.mkdir(parents=True)
     (out / mine).write_text("mine")
-    with pytest.raises(InputError, match="out: holds what no lifting wrote"):
+    with pytest.raises(InputError, match="out: contains files that lifting did not write"):
         write_people(lifted, [], out)
     assert names(out) == [mine]
 
 
-def test_notes_beside_a_motion_are_not_thrown_away_with_it(lifted, tmp_path):
+def test_user_notes_in_a_person_folder_are_not_deleted(lifted, tmp_path):
     out = tmp_path / "out"
     write_people(lifted, [ExportFormat.CSV], out)
     (out / "person-1" / "notes.txt").write_text("she limps")
@@ -58,16 +58,16 @@ def test_notes_beside_a_motion_are_not_thrown_away_with_it(lifted, tmp_path):
     assert "person-1/notes.txt" in names(out)
 
 
-def test_a_link_is_never_taken_for_a_person(lifted, tmp_path):
+def test_link_does_not_count_as_a_person_folder(lifted, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "person-0").symlink_to(lifted / "person-0")
-    with pytest.raises(InputError, match="holds what no lifting wrote"):
+    with pytest.raises(InputError, match="contains files that lifting did not write"):
         write_people(lifted, [], tmp_path / "out")
     assert (lifted / "person-0" / "motion.npz").is_file()
 
 
-def test_where_the_folder_is_there_it_stays_the_same_folder(lifted, tmp_path, monkeypatch):
-    """A link stays a link, a mounted volume can be written to, and a shell that stands in it sees the files."""
+def test_existing_folder_is_kept(lifted, tmp_path, monkeypatch):
+    """Links, mounted volumes and the working directory of a shell stay valid."""
     (tmp_path / "there").mkdir()
     (tmp_path / "link").symlink_to("there")
     monkeypatch.chdir(tmp_path / "there")
@@ -81,14 +81,14 @@ def test_where_the_folder_is_there_it_stays_the_same_folder(lifted, tmp_path, mo
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "stage", "there"]
 
 
-def test_what_a_killed_lifting_left_stands_in_nobodys_way(lifted, tmp_path):
+def test_partial_folder_of_a_killed_lifting_is_ignored(lifted, tmp_path):
     write_people(lifted, [], tmp_path / "out")
     (tmp_path / "out" / ".lifting-0123abcd.partial").mkdir()
     write_people(lifted, [], tmp_path / "out")
     assert names(tmp_path / "out") == WRITTEN
 
 
-def test_several_liftings_to_one_folder_come_one_after_the_other(lifted, tmp_path):
+def test_concurrent_liftings_to_one_folder_are_serialised(lifted, tmp_path):
     write_people(lifted, [], tmp_path / "out")
     failed = []
 
@@ -109,6 +109,6 @@ def test_several_liftings_to_one_folder_come_one_after_the_other(lifted, tmp_pat
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "stage"]
 
 
-def test_a_name_that_no_folder_can_have_is_refused(lifted, tmp_path):
+def test_invalid_folder_name_is_refused(lifted, tmp_path):
     with pytest.raises(InputError, match="File name too long"):
         write_people(lifted, [], tmp_path / ("n" * 300))

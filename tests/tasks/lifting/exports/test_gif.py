@@ -1,4 +1,4 @@
-"""GIF: bounded, at the pace of the motion, and somebody to be seen on both sides."""
+"""GIF: bounded number of frames, speed of the motion, and a person on both sides."""
 
 from dataclasses import replace
 
@@ -13,7 +13,7 @@ RED, BLUE = (214, 39, 40), (31, 119, 180)  # matplotlib's tab:red and tab:blue
 
 
 def frames_of(path):
-    """(frames, height, width, 3) and the duration of each, ms."""
+    """Return the images (frames, height, width, 3) and the duration of each, ms."""
     images, durations = [], []
     with Image.open(path) as gif:
         for index in range(gif.n_frames):
@@ -27,7 +27,7 @@ def near(image, color):
     return np.abs(image.astype(int) - color).max(axis=-1) < 40
 
 
-def test_it_takes_as_long_as_the_motion(walking, tmp_path):
+def test_duration_equals_the_duration_of_the_motion(walking, tmp_path):
     write_gif([motion_of(walking)], tmp_path / "motion.gif")
     images, durations = frames_of(tmp_path / "motion.gif")
     assert set(durations) == {10 * SHORTEST}
@@ -35,14 +35,14 @@ def test_it_takes_as_long_as_the_motion(walking, tmp_path):
     assert images.shape[1:] == (320, 640, 3)
 
 
-def test_a_long_motion_has_no_more_frames_but_fewer_a_second(walking, tmp_path):
+def test_long_motion_has_fewer_frames_per_second(walking, tmp_path):
     write_gif([motion_of(np.resize(walking, (3000, 17, 3)))], tmp_path / "motion.gif")  # 50 s
     images, durations = frames_of(tmp_path / "motion.gif")
     assert MOST_FRAMES * 0.9 < len(images) <= MOST_FRAMES
     assert sum(durations) / 1000 == pytest.approx(50, abs=0.5)
 
 
-def test_left_and_right_are_seen_on_both_sides_and_move(walking, tmp_path):
+def test_left_and_right_limbs_are_drawn_on_both_sides_and_move(walking, tmp_path):
     write_gif([motion_of(walking)], tmp_path / "motion.gif")
     images, _ = frames_of(tmp_path / "motion.gif")
     for half in (images[:, :, :320], images[:, :, 320:]):
@@ -52,7 +52,7 @@ def test_left_and_right_are_seen_on_both_sides_and_move(walking, tmp_path):
             assert (drawn[0] != drawn[len(drawn) // 2]).any()
 
 
-def test_people_come_when_their_track_begins(walking, tmp_path):
+def test_person_appears_when_its_track_begins(walking, tmp_path):
     late = replace(motion_of(walking[:60] + np.array([1.5, 0, 0])), first_frame=12 + 60)
     write_gif([motion_of(walking[:120]), late], tmp_path / "motion.gif")
     images, _ = frames_of(tmp_path / "motion.gif")
@@ -60,7 +60,7 @@ def test_people_come_when_their_track_begins(walking, tmp_path):
     assert drawn[-1] > 1.4 * drawn[0] > 0
 
 
-def test_one_frame_and_no_keypoints_are_a_picture(walking, tmp_path):
+def test_single_frame_without_keypoints_is_drawn(walking, tmp_path):
     motion = motion_of(walking[:1])
     write_gif([replace(motion, pose_2d=np.full_like(motion.pose_2d, np.nan))], tmp_path / "motion.gif")
     images, _ = frames_of(tmp_path / "motion.gif")
@@ -68,6 +68,6 @@ def test_one_frame_and_no_keypoints_are_a_picture(walking, tmp_path):
     assert near(images[0, :, 320:], RED).any()
 
 
-def test_nobody_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="no motion"):
+def test_empty_list_of_motions_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="motions is empty"):
         write_gif([], tmp_path / "motion.gif")

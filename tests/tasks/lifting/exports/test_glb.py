@@ -1,4 +1,4 @@
-"""GLB: a second reader, trimesh, and Khronos' validator where there is one, find it valid and every joint in place."""
+"""GLB: a reader of this test, trimesh and Khronos' validator (if installed) read the joints of the motion."""
 
 import json
 import shutil
@@ -25,7 +25,7 @@ require("gltf-validator").validateBytes(bytes).then(report => console.log(JSON.s
 
 
 class Glb:
-    """A reader after the specification of glTF 2.0, which asserts what it asks of a file."""
+    """A reader that follows the specification of glTF 2.0 and asserts its requirements."""
 
     def __init__(self, path: Path) -> None:
         raw = path.read_bytes()
@@ -43,7 +43,7 @@ class Glb:
         assert self.content["buffers"] == [{"byteLength": len(self.data)}]
 
     def array(self, index: int) -> np.ndarray:
-        """Of an accessor: (count, width)."""
+        """Return the values of an accessor: (count, width)."""
         accessor = self.content["accessors"][index]
         view = self.content["bufferViews"][accessor["bufferView"]]
         dtype, width = COMPONENTS[accessor["componentType"]], WIDTHS[accessor["type"]]
@@ -57,7 +57,7 @@ class Glb:
         return values
 
     def sampled(self, node: int, path: str) -> np.ndarray | None:
-        """What the animation gives a node in each frame; none: it gives nothing."""
+        """Return the animated values of a node per frame, or None if the node is not animated."""
         (animation,) = self.content["animations"]
         for channel in animation["channels"]:
             if channel["target"] == {"node": node, "path": path}:
@@ -117,19 +117,19 @@ def file(lifted, tmp_path):
     return path
 
 
-def test_a_walking_person_comes_back_within_a_millimetre(file, lifted):
+def test_walking_person_is_reproduced_within_a_millimetre(file, lifted):
     assert np.abs(Glb(file).joints() - y_up_by_hand(lifted.joints)).max() < 1e-4
 
 
 @given(seed=st.integers(0, 2**32 - 1), frames=st.integers(1, 30))
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_body_of_constant_bones_comes_back_within_a_millimetre(seed, frames, tmp_path):
+def test_any_body_with_constant_bones_is_reproduced_within_a_millimetre(seed, frames, tmp_path):
     motion = motion_of(tumbling(seed, frames))
     write_glb(motion, tmp_path / "motion.glb")
     assert np.abs(Glb(tmp_path / "motion.glb").joints() - y_up_by_hand(motion.joints)).max() < 1e-3
 
 
-def test_the_animation_is_what_the_specification_asks(file, lifted):
+def test_animation_follows_the_specification(file, lifted):
     read = Glb(file)
     np.testing.assert_allclose(read.times, np.arange(lifted.frames) / 60, atol=1e-6)
     assert (np.diff(read.times) > 0).all()
@@ -143,7 +143,7 @@ def test_the_animation_is_what_the_specification_asks(file, lifted):
         assert (np.sum(quaternions[1:] * quaternions[:-1], axis=1) > 0).all()
 
 
-def test_the_skin_is_bound_where_the_skeleton_rests(file):
+def test_skin_is_bound_in_the_rest_pose(file):
     read = Glb(file)
     (skin,) = read.content["skins"]
     inverse = read.array(skin["inverseBindMatrices"]).reshape(-1, 4, 4).transpose(0, 2, 1)
@@ -151,7 +151,7 @@ def test_the_skin_is_bound_where_the_skeleton_rests(file):
     np.testing.assert_allclose(inverse @ rest, np.tile(np.eye(4), (len(rest), 1, 1)), atol=1e-6)
 
 
-def test_the_bones_that_are_seen_reach_from_joint_to_joint_in_every_frame(file, lifted):
+def test_visible_bones_connect_their_joints_in_every_frame(file, lifted):
     read = Glb(file)
     attributes = read.content["meshes"][0]["primitives"][0]["attributes"]
     positions, nodes, weights = (read.array(attributes[name]) for name in ("POSITION", "JOINTS_0", "WEIGHTS_0"))
@@ -168,7 +168,7 @@ def test_the_bones_that_are_seen_reach_from_joint_to_joint_in_every_frame(file, 
             assert far.max() < 1e-3
 
 
-def test_trimesh_sees_bones_of_outward_faces_in_the_rest_pose(file, lifted):
+def test_trimesh_reads_bones_with_outward_faces_in_the_rest_pose(file, lifted):
     scene = trimesh.load(file)
     (mesh,) = scene.geometry.values()
     assert len(mesh.faces) == 8 * len(BONES)
@@ -185,7 +185,7 @@ def test_trimesh_sees_bones_of_outward_faces_in_the_rest_pose(file, lifted):
 
 
 @pytest.mark.parametrize("frames", [1, 100])
-def test_khronos_validator_has_nothing_to_say(frames, walking, tmp_path):
+def test_khronos_validator_reports_no_issue(frames, walking, tmp_path):
     """`npm install --global gltf-validator`, and NODE_PATH says where that is: `npm root --global`."""
     node = shutil.which("node")
     if not node or subprocess.run([node, "-e", 'require("gltf-validator")'], capture_output=True).returncode:

@@ -1,4 +1,4 @@
-"""A motion with any name: other readers find the same numbers in every format, and the name in its place."""
+"""Motions with unusual names: other readers find the same numbers and the name in every format."""
 
 import json
 import warnings
@@ -19,7 +19,7 @@ from tasks.lifting.exports.writing import write_exports
 from tests.hostile_names import NAMES
 from tests.tasks.lifting.exports.motions import y_up_by_hand
 
-FORMATS = [form for form in ExportFormat if form is not ExportFormat.GIF]  # it shows no name
+FORMATS = [form for form in ExportFormat if form is not ExportFormat.GIF]  # a GIF contains no name
 
 
 @pytest.fixture(params=NAMES)
@@ -32,7 +32,7 @@ def files(named: Motion, tmp_path: Path) -> dict[str, Path]:
     return {str(form): path for form, path in zip(FORMATS, write_exports(named, FORMATS, tmp_path), strict=True)}
 
 
-def test_every_format_is_read_by_its_own_readers(files, named):
+def test_every_format_is_readable_with_an_unusual_name(files, named):
     table = pd.read_csv(files["csv"], comment="#")
     np.testing.assert_allclose(table[["pelvis_x", "pelvis_y", "pelvis_z"]], named.joints[:, 0], atol=1e-6)
     first = files["csv"].read_text("utf-8").splitlines()[0]

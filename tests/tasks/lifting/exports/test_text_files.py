@@ -1,4 +1,4 @@
-"""JSON, CSV and TRC: they give the motion back, say what it is, and have no number that is not finite."""
+"""JSON, CSV and TRC: they contain the motion, its description, and finite numbers only."""
 
 import json
 import re
@@ -29,7 +29,7 @@ def schema():
 
 
 def known(values):
-    """What JSON should have: an array with null as NaN."""
+    """Return an array of a JSON list, with NaN for null."""
     return np.array(values, dtype=float)
 
 
@@ -48,7 +48,7 @@ def test_json_keeps_the_schema_of_the_docs(lifted, schema, tmp_path):
         jsonschema.validate(broken, schema)
 
 
-def test_json_gives_every_array_back(lifted, tmp_path):
+def test_json_contains_every_array(lifted, tmp_path):
     write_json(lifted, tmp_path / "motion.json")
     content = json.loads((tmp_path / "motion.json").read_text("utf-8"))
     for name, step in {"pose_3d": 1e-6, "root": 1e-6, "root_std": 1e-6, "pose_2d": 1e-3, "confidence": 1e-4}.items():
@@ -60,7 +60,7 @@ def test_json_gives_every_array_back(lifted, tmp_path):
     assert content["about"] == {"model": "pose-uplift@champion", "scale": {"std": None, "tried": [1.0, None]}}
 
 
-def test_json_of_a_person_without_an_id_says_null(lifted, schema, tmp_path):
+def test_json_has_null_for_a_person_without_an_id(lifted, schema, tmp_path):
     write_json(replace(lifted, person=-1, video="b.mp4"), tmp_path / "motion.json")
     content = json.loads((tmp_path / "motion.json").read_text("utf-8"))
     jsonschema.validate(content, schema)
@@ -81,7 +81,7 @@ def test_csv_is_read_by_pandas(lifted, tmp_path):
     np.testing.assert_allclose(table[[f"root_std_{a}" for a in "xyz"]], finite(lifted.root_std), atol=1e-6)
 
 
-def test_csv_says_unit_axes_and_rate(lifted, tmp_path):
+def test_csv_header_contains_unit_axes_and_rate(lifted, tmp_path):
     write_csv(replace(lifted, fps=29.97), tmp_path / "motion.csv")
     comments = [line for line in (tmp_path / "motion.csv").read_text("utf-8").splitlines() if line.startswith("#")]
     said = "\n".join(comments)
@@ -109,7 +109,7 @@ def test_trc_has_the_header_that_opensim_reads(lifted, tmp_path):
     assert len(first.split("\t")) == len(markers.split("\t")) == len(axes.split("\t")) == 2 + 3 * 17
 
 
-def test_trc_gives_the_joints_back_with_y_up(lifted, tmp_path):
+def test_trc_contains_the_joints_with_y_up(lifted, tmp_path):
     write_trc(lifted, tmp_path / "motion.trc")
     table = pd.read_csv(tmp_path / "motion.trc", sep="\t", skiprows=5, header=None)
     assert table[0].tolist() == list(range(1, lifted.frames + 1))
@@ -119,26 +119,26 @@ def test_trc_gives_the_joints_back_with_y_up(lifted, tmp_path):
     assert joints[:, JOINTS.index("head"), 1].min() > joints[:, JOINTS.index("left_ankle"), 1].max()
 
 
-def test_our_reader_of_keypoints_knows_that_it_is_no_keypoints(lifted, tmp_path):
+def test_keypoint_reader_refuses_an_exported_trc(lifted, tmp_path):
     write_trc(lifted, tmp_path / "motion.trc")
-    with pytest.raises(InputError, match="in metres it is motion in 3D"):
+    with pytest.raises(InputError, match="a TRC in metres is 3D motion"):
         read_trc(tmp_path / "motion.trc")
 
 
 @pytest.mark.parametrize("write", [write_json, write_csv, write_trc])
-def test_no_number_is_not_finite(write, lifted, tmp_path):
+def test_all_numbers_are_finite(write, lifted, tmp_path):
     write(lifted, tmp_path / "motion.txt")
     assert not NAMES_OF_NO_NUMBER.search((tmp_path / "motion.txt").read_text("utf-8"))
 
 
 @pytest.mark.parametrize("write", [write_json, write_csv, write_trc])
-def test_text_is_the_same_each_time(write, lifted, tmp_path):
+def test_output_is_deterministic(write, lifted, tmp_path):
     write(lifted, tmp_path / "one.txt")
     write(lifted, tmp_path / "two.txt")
     assert (tmp_path / "one.txt").read_bytes() == (tmp_path / "two.txt").read_bytes()
 
 
-def test_a_frame_rate_that_is_no_whole_number_keeps_its_time(walking, tmp_path):
+def test_fractional_frame_rate_keeps_its_times(walking, tmp_path):
     write_trc(motion_of(walking, fps=59.94), tmp_path / "motion.trc")
     table = pd.read_csv(tmp_path / "motion.trc", sep="\t", skiprows=5, header=None)
     np.testing.assert_allclose(table[1], np.arange(len(walking)) / 59.94, atol=1e-6)

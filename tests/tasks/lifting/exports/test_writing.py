@@ -1,4 +1,4 @@
-"""Exports are written all or not at all, in every format, for any length."""
+"""Exports: all files or none, in every format, for any length."""
 
 import sys
 import time
@@ -21,14 +21,14 @@ def files(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_each_format_is_a_file_of_its_name(lifted, tmp_path):
+def test_each_format_has_one_file_with_its_extension(lifted, tmp_path):
     paths = write_exports(lifted, list(ExportFormat), tmp_path / "new" / "folder")
     assert [path.name for path in paths] == [f"motion.{form.value}" for form in ExportFormat]
     assert files(tmp_path / "new" / "folder") == sorted(path.name for path in paths)
     assert all(path.stat().st_size > 100 for path in paths)
 
 
-def test_npz_is_the_motion_itself(lifted, tmp_path):
+def test_npz_equals_the_motion(lifted, tmp_path):
     (path,) = write_exports(lifted, [ExportFormat.NPZ], tmp_path)
     read = read_motion(path)
     assert np.array_equal(read.pose_3d, lifted.pose_3d)
@@ -44,7 +44,7 @@ def test_a_format_named_twice_is_written_once(lifted, tmp_path):
     assert [path.name for path in paths] == ["motion.csv"]
 
 
-def test_what_fails_leaves_what_was_there(lifted, tmp_path, monkeypatch):
+def test_failure_keeps_earlier_files(lifted, tmp_path, monkeypatch):
     def fail(motion, path):
         path.write_text("half")
         raise OSError("disk full")
@@ -57,7 +57,7 @@ def test_what_fails_leaves_what_was_there(lifted, tmp_path, monkeypatch):
     assert (tmp_path / "motion.json").read_text() == "of yesterday"
 
 
-def test_a_package_that_is_not_installed_is_named_before_anything_is_written(lifted, tmp_path, monkeypatch):
+def test_missing_package_is_reported_before_writing(lifted, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ezc3d", None)
     monkeypatch.delitem(sys.modules, "tasks.lifting.exports.c3d_file", raising=False)
     with pytest.raises(InputError, match=r"C3D needs ezc3d: pip install 'pose-uplift\[exports\]'"):
@@ -65,7 +65,7 @@ def test_a_package_that_is_not_installed_is_named_before_anything_is_written(lif
     assert not (tmp_path / "out").exists()
 
 
-def test_a_motion_that_breaks_its_contract_is_refused(lifted, tmp_path):
+def test_motion_that_breaks_its_contract_is_refused(lifted, tmp_path):
     root = lifted.root.copy()
     root[3, 0] = np.nan
     with pytest.raises(InputError, match="person-0: cannot be exported: non_finite is 1"):
@@ -73,9 +73,9 @@ def test_a_motion_that_breaks_its_contract_is_refused(lifted, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_folder_that_cannot_be_made_is_named(lifted, tmp_path):
+def test_error_names_a_folder_that_cannot_be_created(lifted, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="file: cannot be made"):
+    with pytest.raises(InputError, match="file: cannot be created"):
         write_exports(lifted, [ExportFormat.CSV], tmp_path / "file")
 
 

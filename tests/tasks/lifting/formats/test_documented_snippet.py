@@ -1,4 +1,4 @@
-"""The snippet of docs/keypoints.md for Ultralytics, as it stands there, on results like Ultralytics' own."""
+"""Run the Ultralytics snippet of docs/keypoints.md on results like those of Ultralytics."""
 
 import re
 import sys
@@ -18,7 +18,7 @@ from tests.tasks.lifting.formats.writing import body, seen_by, triples
 PAGE = Path(__file__).parents[4] / "docs" / "keypoints.md"
 
 
-def test_the_snippet_for_ultralytics_makes_what_is_read(tmp_path, monkeypatch):
+def test_ultralytics_snippet_writes_a_readable_file(tmp_path, monkeypatch):
     one = triples(seen_by(Detector.COCO17, body()))
     other = triples(seen_by(Detector.COCO17, body(at=(500.0, 380.0))))
     seen = [np.stack([one[frame], other[frame]]) for frame in range(12)]
@@ -40,7 +40,7 @@ def test_the_snippet_for_ultralytics_makes_what_is_read(tmp_path, monkeypatch):
     np.testing.assert_array_equal(np.flatnonzero(tracks[0].interpolated.all(axis=1)), [5])
 
 
-def test_an_array_of_one_person_with_frames_of_nobody_is_read(tmp_path):
+def test_array_with_frames_without_a_person_is_read(tmp_path):
     rows = triples(seen_by(Detector.COCO17, body()))
     rows[5] = np.nan
     np.save(tmp_path / "walk.npy", rows.astype(np.float32))

@@ -1,4 +1,4 @@
-"""Every format gives the joints that were written, missing ones stay missing, and what is no keypoints is refused."""
+"""Reading: every format returns its joints, missing joints stay missing, and other files are refused."""
 
 import json
 from pathlib import Path
@@ -35,7 +35,7 @@ def read(path, **parameters):
 
 
 def joints_of(path, **parameters):
-    """(frames, 17, 3) of the one track."""
+    """Return the pose (frames, 17, 3) of the only track."""
     found = read(path, **parameters)
     (track,) = tracks_of(found, 0)
     return track.pose_2d
@@ -47,13 +47,13 @@ def write(path, tree):
 
 
 def expected(name):
-    """Joints as the detector's keypoints on the body give them."""
+    """Return the joints derived from the detector's keypoints on the body."""
     points = seen_by(name, body())
     return SKELETONS[name].to_h36m(points, np.full(points.shape[:2], 0.9))[0]
 
 
 def written(folder, name):
-    """The body in every format that writes this skeleton."""
+    """Write the body in every format of this skeleton."""
     values = triples(seen_by(name, body()))
     np.save(folder / "a.npy", values)
     np.savez(folder / "a.npz", kpts=values[None, ..., :2], scores=values[None, ..., 2], skeleton=str(name), fps=25)
@@ -74,7 +74,7 @@ def written(folder, name):
 
 
 @pytest.mark.parametrize("name", list(Detector))
-def test_every_format_gives_the_joints_that_were_written_untold_of_which_skeleton(name, tmp_path):
+def test_every_format_is_read_and_its_skeleton_is_detected(name, tmp_path):
     for path in written(tmp_path, name):
         found = joints_of(path, **(IMAGE if name is Detector.MEDIAPIPE33 else {}))
         np.testing.assert_allclose(found[..., :2], expected(name), atol=2e-3, err_msg=path.name)
@@ -83,7 +83,7 @@ def test_every_format_gives_the_joints_that_were_written_untold_of_which_skeleto
 
 
 @pytest.mark.parametrize("people", ["people", "bodies"])
-def test_alphapose_is_read_by_image_and_by_frame_as_its_list_is(people, tmp_path):
+def test_alphapose_formats_agree(people, tmp_path):
     values = triples(seen_by(Detector.COCO17, body()), 3.0)
     by_image = alphapose_by_image(values, people)
     (tmp_path / "sep-json").mkdir()
@@ -95,11 +95,11 @@ def test_alphapose_is_read_by_image_and_by_frame_as_its_list_is(people, tmp_path
         np.testing.assert_allclose(found[..., 2], 0.5, atol=1e-6)  # of 6: AlphaPose's scale
         assert read(path, format="alphapose").skeleton is Detector.COCO17
     assert len(read(tmp_path / "sep-json" / "3.json").frame) == 1
-    with pytest.raises(InputError, match="is of format openpose, and mmpose is asked for"):
+    with pytest.raises(InputError, match=r"has format openpose, but keypoints\.format is mmpose"):
         read(tmp_path / "sep-json", format="mmpose")
 
 
-def test_the_neck_that_alphapose_takes_from_the_wrong_place_is_not_believed(tmp_path):
+def test_wrong_neck_of_alphapose_is_ignored(tmp_path):
     values = triples(seen_by(Detector.HALPE26, body()))  # its 18th keypoint is the top of the head
     found = joints_of(write(tmp_path / "a.json", alphapose_by_image(values)))
     thorax = JOINTS.index("thorax")
@@ -107,7 +107,7 @@ def test_the_neck_that_alphapose_takes_from_the_wrong_place_is_not_believed(tmp_
     np.testing.assert_allclose(found[:, thorax, :2], shoulders, atol=2e-3)
 
 
-def test_frames_of_alphapose_by_number_alone_take_its_scale_when_it_is_said(tmp_path):
+def test_requested_alphapose_format_applies_its_confidence_scale(tmp_path):
     values = triples(seen_by(Detector.COCO17, body()), 3.0)
     for name, frame in alphapose_by_image(values).items():
         write(tmp_path / f"{name.split('.')[0]}.json", {**frame, "version": 0.1})  # as its documentation has it
@@ -124,14 +124,14 @@ def test_the_landmarks_of_one_image_are_one_frame(tmp_path):
         np.testing.assert_allclose(found[..., :2], expected(Detector.MEDIAPIPE33)[:1], atol=2e-3)
 
 
-def test_mediapipes_json_may_say_fps_and_the_size_of_the_image(tmp_path):
+def test_mediapipe_json_may_contain_fps_and_image_size(tmp_path):
     frames = mediapipe(triples(seen_by(Detector.MEDIAPIPE33, body())))
     found = read(write(tmp_path / "m.json", {"fps": 29.97, "width": 640, "height": 480, "frames": frames}))
     assert (found.fps, found.width, found.height) == (29.97, 640, 480)
     np.testing.assert_allclose(found.points, seen_by(Detector.MEDIAPIPE33, body()), atol=2e-3)
 
 
-def test_a_table_of_mediapipe_is_read_wide_and_long(tmp_path):
+def test_mediapipe_tables_are_read_wide_and_long(tmp_path):
     values = triples(seen_by(Detector.MEDIAPIPE33, body())) / (640, 480, 1)
     names = SKELETONS[Detector.MEDIAPIPE33].keypoints
     wide = ["frame," + ",".join(f"{name}_{axis}" for name in names for axis in ("x", "y", "visibility"))]
@@ -148,13 +148,13 @@ def test_a_table_of_mediapipe_is_read_wide_and_long(tmp_path):
         )
 
 
-def test_shares_of_the_image_need_its_size(tmp_path):
+def test_shares_of_the_image_require_its_size(tmp_path):
     path = write(tmp_path / "m.json", mediapipe(triples(seen_by(Detector.MEDIAPIPE33, body()))))
     with pytest.raises(InputError, match=r"m\.json: .*shares of the image.*keypoints\.width"):
         read(path)
 
 
-def test_videos_of_videopose3d_are_told_apart_and_have_their_size(tmp_path):
+def test_videos_of_videopose3d_are_separate_and_have_their_size(tmp_path):
     points = seen_by(Detector.COCO17, body())
     videos = {"a.mp4": {"custom": [points]}, "b.mp4": {"custom": [points + 50]}}
     metadata = {"layout_name": "coco", "num_joints": 17, "video_metadata": {"a.mp4": {"w": 640, "h": 480}}}
@@ -167,7 +167,7 @@ def test_videos_of_videopose3d_are_told_apart_and_have_their_size(tmp_path):
     np.testing.assert_allclose(found[1].points, points + 50)
 
 
-def test_a_midpoint_of_a_missing_joint_is_no_joint(tmp_path):
+def test_midpoint_with_a_missing_joint_is_missing(tmp_path):
     values = triples(seen_by(Detector.COCO17, body()))
     values[4, 12, 2] = 0  # right hip
     values[5, 12, 2] = 0.01  # below min_confidence
@@ -181,7 +181,7 @@ def test_a_midpoint_of_a_missing_joint_is_no_joint(tmp_path):
     assert (joints_of(tmp_path / "a.npy")[4:6, [PELVIS, RIGHT_HIP, SPINE]] == 0).all()
 
 
-def test_confidences_come_to_one_by_format(tmp_path):
+def test_confidences_are_scaled_by_format(tmp_path):
     points = seen_by(Detector.COCO17, body())
     overshoot = write(tmp_path / "a.json", alphapose(triples(points, 1.07)))
     assert read(overshoot).confidence.max() == 1
@@ -200,12 +200,12 @@ def test_a_whole_body_is_read_by_its_first_17_keypoints(tmp_path):
     np.testing.assert_allclose(joints_of(path)[..., :2], expected(Detector.COCO17), atol=2e-3)
 
 
-def test_the_skeleton_may_be_said_and_must_fit(tmp_path):
+def test_requested_skeleton_must_fit(tmp_path):
     path = write(tmp_path / "a.json", alphapose(triples(seen_by(Detector.COCO17, body()))))
     assert read(path, skeleton=Detector.H36M17).skeleton is Detector.H36M17
-    with pytest.raises(InputError, match="has 17 keypoints a person; halpe26, asked for, has 26"):
+    with pytest.raises(InputError, match=r"has 17 keypoints per person, but skeleton halpe26 \(requested\) has 26"):
         read(path, skeleton=Detector.HALPE26)
-    with pytest.raises(InputError, match="is JSON, and arrays is not"):
+    with pytest.raises(InputError, match=r"is JSON, but keypoints\.format is arrays"):
         read(path, format="arrays")
 
 
@@ -220,7 +220,7 @@ REAL = {
 
 
 @pytest.mark.parametrize("name", list(REAL))
-def test_real_detections_are_told_and_their_people_followed(name):
+def test_real_detections_are_recognised_and_tracked(name):
     path = DETECTIONS / name
     if not path.exists():
         pytest.skip(f"real detections are absent: no {path}")
@@ -230,7 +230,7 @@ def test_real_detections_are_told_and_their_people_followed(name):
     assert [len(track.pose_2d) for track in tracks_of(found, 10)] == lengths
 
 
-def test_what_stands_at_0_0_is_missing_whatever_its_confidence(tmp_path):
+def test_keypoint_at_0_0_is_missing_with_any_confidence(tmp_path):
     values = triples(seen_by(Detector.COCO17, body()))
     values[4, 12, :2] = 0  # right hip, as Ultralytics up to 8.3 wrote one of confidence below 0.5
     values[5, 12, 0] = 0  # on the image's edge

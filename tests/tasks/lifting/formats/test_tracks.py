@@ -1,4 +1,4 @@
-"""Who is who without ids, and what becomes of gaps."""
+"""Tracking of people without ids, and interpolation of gaps."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from tasks.lifting.formats.tracks import associate, fill, tracks_of
 
 
 def walker(start, step, frames=40):
-    """(frames, 17, 2): a cloud of joints 200 px tall that moves along x."""
+    """Return joints (frames, 17, 2): a cloud 200 px tall that moves along x."""
     shape = np.random.default_rng(7).uniform(-1, 1, (17, 2)) * (40, 100)
     return shape + np.array(start) + np.arange(frames)[:, None, None] * (step, 0)
 
@@ -21,7 +21,7 @@ def detections(frame, joints, person=None):
 
 
 def mixed(people, seed=0):
-    """Rows of several people in each frame, in drawn order; and whose they are."""
+    """Return rows of several people per frame in random order, and the person of each row."""
     random = np.random.default_rng(seed)
     rows = [(frame, who) for frame in range(len(people[0])) for who in random.permutation(len(people))]
     frame, whose = np.array(rows).T
@@ -32,23 +32,23 @@ def is_same_partition(a, b):
     return len(set(zip(a, b, strict=True))) == len(set(a)) == len(set(b))
 
 
-def test_people_are_told_apart_whatever_their_order_in_a_frame():
+def test_people_are_tracked_in_any_order_within_a_frame():
     frame, joints, whose = mixed([walker((100, 300), 3), walker((400, 300), 0), walker((700, 320), -4)])
     assert is_same_partition(associate(frame, joints, np.ones(joints.shape[:2]), 10), whose)
 
 
-def test_two_who_pass_each_other_are_told_by_their_motion():
+def test_crossing_people_are_tracked_by_motion():
     frame, joints, whose = mixed([walker((100, 300), 10), walker((500, 330), -10)])
     assert is_same_partition(associate(frame, joints, np.ones(joints.shape[:2]), 10), whose)
 
 
-def test_somebody_far_away_is_somebody_else():
+def test_distant_person_starts_a_new_track():
     joints = np.concatenate([walker((100, 300), 1, 5), walker((900, 300), 1, 5)])
     tracks = tracks_of(detections(np.arange(10), joints), 10)
     assert [(track.first_frame, len(track.pose_2d)) for track in tracks] == [(0, 5), (5, 5)]
 
 
-def test_a_short_gap_is_interpolated_and_marked_and_a_long_one_cuts_the_track():
+def test_short_gap_is_interpolated_and_long_gap_splits_the_track():
     joints = walker((100, 300), 3)
     frame = np.r_[0:10, 13:20, 35:40]  # gaps of 3 and 15
     for person in (None, np.full(len(frame), 5)):
@@ -60,7 +60,7 @@ def test_a_short_gap_is_interpolated_and_marked_and_a_long_one_cuts_the_track():
         assert {first.person, second.person} == {-1 if person is None else 5}
 
 
-def test_a_joint_that_is_missing_for_long_or_at_an_end_stays_missing():
+def test_joint_missing_for_long_or_at_an_end_stays_missing():
     pose = np.concatenate([walker((100, 300), 3), np.ones((40, 17, 1))], axis=-1)
     pose[5:8, 3] = pose[20:30, 4] = pose[:2, 6] = pose[38:, 6] = 0
     pose[8, 3, 2] = 0.25

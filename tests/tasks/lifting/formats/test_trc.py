@@ -1,4 +1,4 @@
-"""TRC in pixels: as Sports2D writes it, and damaged."""
+"""TRC in pixels: files of Sports2D, and damaged files."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ NAMES = ["Hip", *SIDED, "Neck", "Head", "Nose"]
 
 
 def trc(unit="px", names=NAMES, rate="60"):
-    """12 frames; marker m of frame f stands at 100 + m, 200 + f; marker 3 is missing in frame 2."""
+    """12 frames; marker m of frame f is at 100 + m, 200 + f; marker 3 is missing in frame 2."""
     header = "DataRate\tCameraRate\tNumFrames\tNumMarkers\tUnits\tOrigDataRate"
     lines = ["PathFileType\t4\t(X/Y/Z)\tv.trc", header, f"{rate}\t60\t12\t{len(names)}\t{unit}\t60"]
     lines += ["Frame#\tTime\t" + "\t\t\t".join(names) + "\t\t"]
@@ -56,14 +56,14 @@ def test_markers_become_the_keypoints_of_their_names(tmp_path):
         (trc().replace("205", "nix"), "line 11"),
         (trc().replace("205", "1e300"), "frame 5"),
         (trc().replace("205", "inf"), "frame 5"),
-        (trc().replace("\n5\t", "\n4\t"), "frame 4: stands twice"),
+        (trc().replace("\n5\t", "\n4\t"), "frame 4: occurs twice"),
         (trc().replace("\n5\t", "\n-5\t"), "frame -5"),
         (trc().replace("\n5\t", "\n5.5\t"), "Frame#"),
         (trc()[:40], "cut off"),
         (trc()[:-40], "line 17"),
     ],
 )
-def test_a_damaged_one_is_refused_by_its_place(text, message, tmp_path):
+def test_damaged_file_is_refused_with_the_place(text, message, tmp_path):
     with pytest.raises(InputError, match=message) as refused:
         read(tmp_path, text)
     assert "p.trc" in str(refused.value)

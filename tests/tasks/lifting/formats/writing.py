@@ -1,4 +1,4 @@
-"""A person who walks, as each format writes it down: known numbers for the tests."""
+"""Test data: a walking person, written in each keypoint format."""
 
 import json
 
@@ -17,13 +17,13 @@ STANDING = np.array(
 
 
 def body(frames=12, at=(300.0, 400.0), step=2.0):
-    """(frames, 17, 2) H36M joints in pixels."""
+    """Return H36M joints (frames, 17, 2) in pixels."""
     moved = np.array(at) + np.arange(frames)[:, None] * (step, 0)
     return STANDING + moved[:, None]
 
 
 def seen_by(name, h36m):
-    """(frames, K, 2) keypoints of that skeleton on H36M joints; those that no derivation uses lie on the nose."""
+    """Return keypoints (frames, K, 2) of a skeleton from H36M joints; unused keypoints are at the nose."""
     skeleton = SKELETONS[name]
     places = {**PLACES, **skeleton.places, **{joint: {joint: 1.0} for joint in JOINTS if name is Detector.H36M17}}
     weights = [places.get(keypoint, {"nose": 1.0}) for keypoint in skeleton.keypoints]
@@ -32,12 +32,12 @@ def seen_by(name, h36m):
 
 
 def triples(points, confidence=0.9):
-    """(frames, K, 3)."""
+    """Return points with a constant confidence: (frames, K, 3)."""
     return np.concatenate([points, np.full((*points.shape[:-1], 1), confidence)], axis=-1)
 
 
 def alphapose(values, people=None, names="{}.jpg"):
-    """Of (frames, K, 3), or of several such; `people`: their idx."""
+    """Return AlphaPose's list of one or several arrays (frames, K, 3); `people` are their idx."""
     values = values if isinstance(values, list) else [values]
     return [
         {
@@ -53,7 +53,7 @@ def alphapose(values, people=None, names="{}.jpg"):
 
 
 def openpose(folder, values):
-    """A JSON for each frame of (frames, K, 3), or of several such."""
+    """Write one OpenPose JSON per frame of one or several arrays (frames, K, 3)."""
     folder.mkdir(exist_ok=True)
     values = values if isinstance(values, list) else [values]
     for frame in range(len(values[0])):
@@ -63,7 +63,7 @@ def openpose(folder, values):
 
 
 def mmpose(values):
-    """Frames with instances."""
+    """Return MMPose's frames with instances."""
     return [
         {"frame_id": frame, "instances": [{"keypoints": row[:, :2].tolist(), "keypoint_scores": row[:, 2].tolist()}]}
         for frame, row in enumerate(values)
@@ -71,7 +71,7 @@ def mmpose(values):
 
 
 def mediapipe(values, width=640, height=480):
-    """Frames with landmarks, as shares of the image."""
+    """Return frames with landmarks, as shares of the image."""
     return [
         {
             "frame": frame,
@@ -82,7 +82,7 @@ def mediapipe(values, width=640, height=480):
 
 
 def alphapose_by_image(values, people="people", shoulders=(6, 5)):
-    """AlphaPose's `--format open` of (frames, K, 3), or `cmu` with `people="bodies"`: 18 keypoints by image.
+    """Return AlphaPose's `--format open` (or `cmu` with `people="bodies"`) of (frames, K, 3): 18 keypoints by image.
 
     As its `write_json` does, which takes for the neck what stands in the 18th place: of COCO's 17 the middle of the
     shoulders that it has put there.

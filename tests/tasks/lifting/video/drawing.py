@@ -1,4 +1,4 @@
-"""A person drawn into a video, and a program that stands in for the Python of a detector."""
+"""Test data: a video of a drawn person, and a program that replaces the Python of a detector."""
 
 import stat
 import subprocess
@@ -45,13 +45,13 @@ np.savez(sys.argv[-1], landmarks=landmarks, fps=24.0, width=640, height=480, ske
 
 
 def draw_video(python, path):
-    """A person who walks to the right for 40 frames, drawn by a Python that has OpenCV."""
+    """Draw a person who walks to the right for 40 frames, with a Python that has OpenCV."""
     subprocess.run([python, "-c", _DRAW, path], check=True)
     return path
 
 
 def as_program(folder, code):
-    """A program that runs this code, whatever script it is given."""
+    """Write a program that runs this code instead of the script in its arguments."""
     (folder / "stand_in.py").write_text(code)
     program = folder / "python"
     program.write_text(f'#!/bin/sh\nexec {sys.executable} {folder / "stand_in.py"} "$@"\n')

@@ -1,4 +1,4 @@
-"""Keypoints of a video: by MediaPipe where there is one, and by a stand-in program on any machine."""
+"""Keypoints of a video: with MediaPipe if it is installed, and with a fake detector on any machine."""
 
 import os
 import subprocess
@@ -58,9 +58,9 @@ def test_mediapipe_follows_a_drawn_person(mediapipe_python, tmp_path, monkeypatc
     assert middle[14, 0] < middle[11, 0]  # the right arm is to the left of the image: we look at the front
 
 
-def test_mediapipe_says_in_one_line_what_is_no_video(mediapipe_python, video, tmp_path, monkeypatch):
+def test_mediapipe_reports_a_damaged_video_in_one_line(mediapipe_python, video, tmp_path, monkeypatch):
     monkeypatch.setenv(PYTHON_VARIABLE, str(mediapipe_python))
-    with pytest.raises(InputError, match=r"walk\.mp4: .* finds no keypoints in it: OpenCV finds no frame in it"):
+    with pytest.raises(InputError, match=r"walk\.mp4: the detector of .* failed: OpenCV cannot decode any frame"):
         detect(video, MEDIAPIPE, tmp_path / "a.npz", nothing)
 
 
@@ -70,12 +70,14 @@ def test_another_version_of_mediapipe_is_refused(mediapipe_python, video, tmp_pa
         [mediapipe_python, "-I", script, "0.9.0", video, tmp_path / "a.npz"], capture_output=True, text=True
     )
     assert ended.returncode == 1
-    assert "it has mediapipe 0.10.14, and 0.9.0 is wanted" in ended.stderr
+    assert "the environment has mediapipe 0.10.14, expected 0.9.0" in ended.stderr
 
 
-def test_a_python_that_is_none_or_has_no_detector_is_refused_with_what_to_do(video, tmp_path, monkeypatch):
+def test_error_of_a_python_without_a_detector_has_a_remedy(video, tmp_path, monkeypatch):
     monkeypatch.setenv(PYTHON_VARIABLE, str(tmp_path / "python"))
-    with pytest.raises(InputError, match=r"walk\.mp4: is a video, and .*python is no Python .*`make mediapipe`"):
+    with pytest.raises(
+        InputError, match=r"walk\.mp4: a video needs a detector, but .*python does not exist; `make mediapipe`"
+    ):
         detector_python(video)
     (tmp_path / "python").write_text("no program")
     with pytest.raises(InputError, match=r"walk\.mp4: .*python cannot be run"):
@@ -85,7 +87,7 @@ def test_a_python_that_is_none_or_has_no_detector_is_refused_with_what_to_do(vid
         detect(video, MEDIAPIPE, tmp_path / "a.npz", nothing)
 
 
-def test_frames_are_told_while_they_are_found(video, tmp_path, monkeypatch):
+def test_progress_is_reported_during_detection(video, tmp_path, monkeypatch):
     monkeypatch.setenv(PYTHON_VARIABLE, str(as_program(tmp_path, STAND_IN)))
     told = []
     detect(video, MEDIAPIPE, tmp_path / "a.npz", lambda done, total: told.append((done, total)))
@@ -93,7 +95,7 @@ def test_frames_are_told_while_they_are_found(video, tmp_path, monkeypatch):
     assert np.load(tmp_path / "a.npz")["landmarks"].shape == (30, 33, 4)
 
 
-def test_a_detector_is_ended_with_the_one_that_waits_for_it(video, tmp_path, monkeypatch):
+def test_detector_is_killed_when_its_caller_is_interrupted(video, tmp_path, monkeypatch):
     endless = "import os, time\nprint(1, os.getpid(), flush=True)\ntime.sleep(600)\n"
     monkeypatch.setenv(PYTHON_VARIABLE, str(as_program(tmp_path, endless)))
     started = []
