@@ -2,7 +2,7 @@
 
     python -m benchmarks.recipes ../shared/data --store STORE [--minutes 10] [--split A B C] [--seed 0 1]
 
-Data: every motion file of the folder. The splits name people whose body and motions nobody else has (docs/recipes.md,
+Data: every motion file of the folder. The splits name people whose body and motions nobody else has (docs/results.md,
 *Both CMU sets, split honestly*); who is neither tested nor validated on trains. Rows are changes of preset `cpu`, or
 its MLP. What a minute is says `benchmarks.equal_minutes`.
 

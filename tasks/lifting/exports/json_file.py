@@ -1,4 +1,4 @@
-"""JSON: all that a motion holds, as numbers that any language reads. Its schema is in docs/lifting-formats.md.
+"""JSON: all that a motion holds, as numbers that any language reads. Its schema is docs/motion.schema.json.
 
 Notable decisions:
 - what is not known is null: JSON has no NaN, and parsers that take one are few;

@@ -1,7 +1,7 @@
 """A motion to files that other tools open: `motion.<format>` in a folder.
 
 Files are written beside their place and moved there when all are complete: what fails or is killed leaves none of them
-half written, and what stood there stays. What each format holds, its units and axes: docs/lifting-formats.md.
+half written, and what stood there stays. What each format holds, its units and axes: docs/keypoints.md.
 """
 
 import tempfile
