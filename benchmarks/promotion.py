@@ -57,11 +57,11 @@ class Pair:
     Attributes
     ----------
     share
-        Of effects in proportion to the error.
+        Effects in proportion to the error.
     joint_mm, action_mm
-        Of effects of joints and actions, the same for all subjects.
+        Effects of joints and actions, the same for all subjects.
     noise_mm
-        Of the difference under noise, around the difference without noise.
+        Difference under noise, around the difference without noise.
     """
 
     share: Spread
