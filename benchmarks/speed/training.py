@@ -217,7 +217,20 @@ def fine_tune(folder: Path, features: str, frames: int, epochs: int = 3) -> list
         if len(measured) == epochs:
             raise Enough
 
+    def on_step(step: int, steps: int) -> None:
+        """Ignore steps."""
+
     fabric, runtime = Fabric(accelerator="cpu", devices=1), Runtime(features=features)
     with tempfile.TemporaryDirectory() as run, suppress(Enough):
-        fit(module, TrainingWindows(train, val), parameters, Objective.LIFT, Path(run), fabric, runtime, on_epoch)
+        fit(
+            module,
+            TrainingWindows(train, val),
+            parameters,
+            Objective.LIFT,
+            Path(run),
+            fabric,
+            runtime,
+            on_epoch,
+            on_step,
+        )
     return measured
