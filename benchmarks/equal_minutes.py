@@ -1,7 +1,7 @@
-"""Training for so many minutes on people of a named split, for `benchmarks.recipes` and `pretraining`.
+"""Train for a number of minutes on the subjects of a named split, for `recipes`, `pretraining` and `start_from`.
 
-Minutes are CPU time of training on one thread (of the clock on a GPU). They become epochs at the speed that steps have
-when measured, so that a schedule ends with its minutes; validation, once an epoch, is not counted.
+Minutes are CPU time on one thread, or wall time on a GPU. They become epochs at the measured speed of steps, so that a
+schedule ends with its minutes. Validation after each epoch is not counted.
 """
 
 import copy
@@ -28,7 +28,7 @@ from model.training.loop import build_network, fit
 from tasks.train.finetune import with_head
 
 STEPS_TO_MEASURE = 40
-SPLITS = {  # who is tested, and who is validated on
+SPLITS = {  # test subjects, validation subjects
     "A": (["01", "10", "32"], ["38", "43"]),
     "B": (["08", "26", "55"], ["10", "32"]),
     "C": (["38", "43"], ["08", "26"]),
@@ -36,19 +36,19 @@ SPLITS = {  # who is tested, and who is validated on
 
 
 def preset_of(changes: Sequence[str], split: str, seed: int) -> PipelineParameters:
-    """Preset `cpu` with these changes, the split's people and the seed."""
+    """Return the preset `cpu` with these changes, the subjects of a split, and the seed."""
     test, val = SPLITS[split]
-    people = [
+    subjects = [
         "convert.split_by=groups",
         f"convert.test_groups={json.dumps(test)}",
         f"convert.val_groups={json.dumps(val)}",
     ]
     seeds = [f"{stage}.seed={seed}" for stage in ("pretrain", "finetune", "baselines.mlp")]
-    return load_preset("cpu", [*people, *seeds, "runtime.threads=1", *changes])
+    return load_preset("cpu", [*subjects, *seeds, "runtime.threads=1", *changes])
 
 
 def make_windows(data: str, store: Path, presets: Sequence[PipelineParameters]) -> list[Path]:
-    """The windows folder of each preset, of all motion files of a folder."""
+    """Convert all motion files of a folder with each preset; return the windows folders."""
     from benchmarks.kills import prefect_server
     from flows.stage_flows import convert, ingest
 
@@ -59,7 +59,7 @@ def make_windows(data: str, store: Path, presets: Sequence[PipelineParameters]) 
 
 
 class Bench:
-    """Windows of a row, and what a network learns from them in so many minutes."""
+    """Windows, and training on them for a number of minutes."""
 
     def __init__(self, windows: TrainingWindows, test: Windows, preset: PipelineParameters) -> None:
         self.windows, self.test, self.preset, self.runtime = windows, test, preset, preset.runtime
@@ -68,7 +68,7 @@ class Bench:
 
     @classmethod
     def of(cls, folder: Path, preset: PipelineParameters) -> "Bench":
-        """On a windows folder."""
+        """Load a windows folder."""
         device, memory_gb = make_fabric(preset.runtime, "32-true").device, preset.runtime.memory_gb
         placed = preset.pretrain.augmentation.wanted
         train = load_windows(folder, "train", memory_gb, device, flip=True, placed=placed)
@@ -76,21 +76,21 @@ class Bench:
         return cls(TrainingWindows(train, val), load_windows(folder, "test", memory_gb), preset)
 
     def new_network(self) -> DSTformer:
-        """The preset's, its weights drawn from its seed."""
+        """Return the network of the preset with initial weights."""
         pretrain = self.preset.pretrain
         config = pretrain.network.model_copy(update={"max_frames": self.windows.train.window})
         return build_network(lambda: DSTformer(config, pretrain.head), pretrain.seed)
 
     def mlp(self, minutes: float) -> tuple[nn.Module, float, float]:
-        """The trained MLP, its epochs, and the windows a second it was trained at."""
+        """Return the trained MLP, its epochs, and the training windows per second."""
         trained = fit_mlp(
             self.windows, self.preset.baselines.mlp.model_copy(update={"minutes": minutes}), self.fabric, _nothing
         )
-        seen = trained.windows_per_second * 60 * trained.minutes
-        return trained.network, seen / len(self.windows.train), trained.windows_per_second
+        epochs = trained.windows_per_second * 60 * trained.minutes / len(self.windows.train)
+        return trained.network, epochs, trained.windows_per_second
 
     def lifter(self, minutes: float, one_stage: bool) -> tuple[nn.Module, float, float]:
-        """The trained network, its epochs, and the windows a second it was trained at."""
+        """Return the trained network, its epochs, and the training windows per second."""
         pretrain, finetune = self.preset.pretrain, self.preset.finetune
         of_second = 0.0 if one_stage else finetune.max_epochs / (pretrain.max_epochs + finetune.max_epochs)
         network, epochs, speed = self.train(self.new_network(), pretrain, minutes * (1 - of_second))
@@ -102,7 +102,7 @@ class Bench:
     def train(
         self, network: DSTformer, parameters: TrainingParameters, minutes: float
     ) -> tuple[DSTformer, float, float]:
-        """Its best epoch, how many it had, and windows a second; as `lifter` for one stage."""
+        """Return the network of the best epoch, the epochs, and the windows per second of one stage."""
         seconds = self._seconds_per_epoch(network, parameters)
         epochs = max(1, round(60 * minutes / seconds))
         print(f"  {epochs} epochs of {seconds:.1f} s", flush=True)
@@ -120,8 +120,8 @@ class Bench:
 
         with TemporaryDirectory() as folder, suppress(Measured):
             self._fit(copy.deepcopy(network), parameters, 1000, Path(folder), on_step)
-        a_step = median(after - before for before, after in pairwise(times[2:]))
-        return a_step * Epochs(self.windows, parameters).steps_before(1)
+        step = median(after - before for before, after in pairwise(times[2:]))
+        return step * Epochs(self.windows, parameters).steps_before(1)
 
     def _fit(
         self,
@@ -131,13 +131,13 @@ class Bench:
         folder: Path,
         on_step: Callable[[int, int], None] = lambda step, steps: None,  # noqa: ARG005
     ) -> None:
-        so_long = parameters.model_copy(update={"max_epochs": epochs, "patience": epochs})
-        fit(network, self.windows, so_long, Objective.LIFT, folder, self.fabric, self.runtime, _nothing, on_step)
+        limited = parameters.model_copy(update={"max_epochs": epochs, "patience": epochs})
+        fit(network, self.windows, limited, Objective.LIFT, folder, self.fabric, self.runtime, _nothing, on_step)
 
 
 class Measured(Exception):
-    """Enough steps were timed."""
+    """Enough steps were measured."""
 
 
 def _nothing(*_: object) -> None:
-    """Shows nothing."""
+    """Ignore progress."""

@@ -1,13 +1,11 @@
-"""Kills training at random moments and compares what comes out with a run that nobody disturbed.
+"""Kill training at random moments and compare the results with an undisturbed run.
 
     python -m benchmarks.kills [--kills 20] [--seed 0] [--signal KILL] [--set runtime.devices=2]
 
-Starts a Prefect server, makes windows of synthetic motion, pretrains on them once undisturbed (`uplift pretrain`, its
-own process group), then again and again in a store of its own: each time the process group is killed at a moment drawn
-uniformly from the time the undisturbed run took, and the same command is started once more. Whenever a run gets to
-its end, its weights (best and last), optimiser state and MLflow curves must be, to the bit, those of the undisturbed
-run, in one MLflow run, every step once; and a new run begins, until there were enough kills. Ends with an error where
-anything differs.
+`uplift pretrain` runs once undisturbed on synthetic motion. Then it runs in new stores. Each time its process group is
+killed at a random moment, and the same command starts again. A run that ends must have the weights (best and last),
+optimiser state and MLflow curves of the undisturbed run, to the bit, in one MLflow run, with each step once. The
+benchmark ends with an error if anything differs.
 """
 
 import argparse
@@ -39,22 +37,22 @@ SETTINGS = (
 
 
 def main() -> None:
-    """Run it as described above."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the moments")
     parser.add_argument("--signal", choices=["KILL", "TERM"], default="KILL")
     parser.add_argument("--set", action="append", default=[], help="more parameters of `uplift pretrain`")
     options = parser.parse_args()
     moments = random.Random(options.seed)
     with TemporaryDirectory() as folder, prefect_server(Path(folder)):
-        made = Path(folder) / "made"
-        windows = make_windows(made, "synthetic.people=6", "synthetic.seconds=2.5")
+        reference = Path(folder) / "reference"
+        windows = make_windows(reference, "synthetic.people=6", "synthetic.seconds=2.5")
         command = uplift("pretrain", str(windows), settings=[*SETTINGS, *options.set])
         started = time.monotonic()
-        subprocess.run([*command, "--store", str(made)], check=True, capture_output=True)
+        subprocess.run([*command, "--store", str(reference)], check=True, capture_output=True)
         seconds = time.monotonic() - started
-        undisturbed = outcome(made)
+        undisturbed = outcome(reference)
         print(f"undisturbed: {seconds:.1f} s, {len(undisturbed['curves']['loss'])} epochs", flush=True)
         kills = runs = 0
         while kills < options.kills:
@@ -62,14 +60,14 @@ def main() -> None:
             kills += train_with_kills(command, store, seconds, options.kills - kills, moments, options.signal)
             compare(outcome(store), undisturbed)
             runs += 1
-            print(f"run {runs} ended after {kills} kills in all: the same weights and curves", flush=True)
+            print(f"run {runs} ended after {kills} kills in total: same weights and curves", flush=True)
             shutil.rmtree(store)
-    print(f"{kills} kills, {runs} runs brought to their end, every one as if nothing had happened")
+    print(f"{kills} kills, {runs} runs ended, all like the undisturbed run")
 
 
 @contextmanager
 def prefect_server(folder: Path) -> Iterator[None]:
-    """A Prefect server of our own, so that no run has to start one; MLflow writes into each store."""
+    """Start a Prefect server, so that no run starts its own; MLflow writes to each store."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -98,7 +96,7 @@ def prefect_server(folder: Path) -> Iterator[None]:
 
 
 def make_windows(store: Path, *overrides: str) -> Path:
-    """A windows folder of synthetic motion."""
+    """Make a windows folder of synthetic motion."""
     from data_contracts.presets import load_preset
     from flows.stage_flows import convert, ingest
     from tasks.synthetic.synthesise import CLIP_LIST_FILE, PICKLE_FILE, synthesise_motion
@@ -111,14 +109,14 @@ def make_windows(store: Path, *overrides: str) -> Path:
 
 
 def uplift(*arguments: str, settings: list[str]) -> list[str]:
-    """A command line of `uplift`."""
+    """Return a command line of `uplift`."""
     return [sys.executable, "-m", "flows.cli", *arguments, *(f"--set={setting}" for setting in settings)]
 
 
 def train_with_kills(
     command: list[str], store: Path, seconds: float, kills: int, moments: random.Random, name: str
 ) -> int:
-    """Start the command until it ends by itself, killing it up to `kills` times; returns how often it was killed."""
+    """Run the command until it ends by itself, kill it up to `kills` times, and return the number of kills."""
     done = 0
     while True:
         process = subprocess.Popen(
@@ -135,22 +133,22 @@ def train_with_kills(
                 return done
             raise SystemExit(f"the command ended with {process.returncode}:\n{errors[-3000:]}")
         except subprocess.TimeoutExpired:
-            where = newest(store)
-            asked = time.monotonic()
+            state = newest(store)
+            killed = time.monotonic()
             os.killpg(process.pid, getattr(signal, f"SIG{name}"))
             process.communicate()
             done += 1
-            print(f"  killed after {wait:4.1f} s, gone {time.monotonic() - asked:.1f} s later; {where}", flush=True)
+            print(f"  killed after {wait:4.1f} s, ended {time.monotonic() - killed:.1f} s later; {state}", flush=True)
 
 
 def newest(store: Path) -> str:
-    """What there is of the run at this moment."""
+    """Return the state of the run's partial folder."""
     names = {path.name for path in store.glob("runs/.*.partial/*")}
     return "no `last` yet" if "last.safetensors" not in names else f"`last` and {len(names) - 1} other files"
 
 
 def outcome(store: Path) -> dict[str, Any]:
-    """Tensors of the finished run and its curves; an error where there is more or less than one."""
+    """Return the tensors and curves of the only finished run."""
     (run,) = (path.parent for path in store.glob("runs/*/manifest.json"))
     tensors = {}
     for file in sorted(run.glob("*.safetensors")):
@@ -160,13 +158,13 @@ def outcome(store: Path) -> dict[str, Any]:
 
 
 def curves(store: Path) -> dict[str, list[tuple[int, float]]]:
-    """Metric -> (step, value) of every logged value, in the order of the steps."""
+    """Return metric -> (step, value) of each logged value, in the order of steps."""
     from mlflow import MlflowClient
 
     from tasks.tracking.runs import connect
 
     client: MlflowClient = connect(store)
-    os.environ.pop("MLFLOW_TRACKING_URI", None)  # where MLflow leaves it, and the next command would find it
+    os.environ.pop("MLFLOW_TRACKING_URI", None)  # MLflow sets it, and the next command would use it
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     (run,) = client.search_runs(experiments, "tags.`uplift.stage` = 'pretrain'")
     assert run.info.status == "FINISHED", run.info.status
@@ -180,13 +178,15 @@ def curves(store: Path) -> dict[str, list[tuple[int, float]]]:
     return found
 
 
-def compare(found: dict[str, Any], wanted: dict[str, Any]) -> None:
-    """End with an error where a run came out otherwise than undisturbed."""
-    if found["curves"] != wanted["curves"]:
-        raise SystemExit(f"the curves differ:\n{found['curves']}\n{wanted['curves']}")
-    if found["tensors"].keys() != wanted["tensors"].keys():
-        raise SystemExit(f"other files: {sorted(found['tensors'].keys() ^ wanted['tensors'].keys())}")
-    other = [name for name, value in wanted["tensors"].items() if found["tensors"][name].tobytes() != value.tobytes()]
+def compare(result: dict[str, Any], expected: dict[str, Any]) -> None:
+    """Raise an error if a run differs from the undisturbed run."""
+    if result["curves"] != expected["curves"]:
+        raise SystemExit(f"the curves differ:\n{result['curves']}\n{expected['curves']}")
+    if result["tensors"].keys() != expected["tensors"].keys():
+        raise SystemExit(f"different tensors: {sorted(result['tensors'].keys() ^ expected['tensors'].keys())}")
+    other = [
+        name for name, value in expected["tensors"].items() if result["tensors"][name].tobytes() != value.tobytes()
+    ]
     if other:
         raise SystemExit(f"{len(other)} tensors differ, among them {other[:5]}")
 

@@ -1,15 +1,15 @@
-"""From a detector's file to motion, end to end: real motion of people kept back, against the truth.
+"""Measure lifting from a detector's file to motion, on real motion of test subjects.
 
     python -m benchmarks.lifting MODEL CLIPS --people 01 10 32 [--clips-of 12] [--seed 0]
 
-MODEL is a run folder or checkpoint, CLIPS an ingest folder. Each clip is seen by a perspective camera that stands
-somewhere before it (1920 x 1080 pixels, field of view 60 degrees, pitch within 10 degrees). Keypoints of each
-detector's skeleton are put on the body, moved as a detector errs, dropped (3 % of them, and 6 frames in a row now and
-then), written in a format that the detector has, read, tracked and lifted, the person's height being known.
+MODEL is a run folder or checkpoint, CLIPS an ingest folder. A perspective camera (1920 x 1080 pixels, field of view 60
+degrees, pitch within 10 degrees) projects each clip. The keypoints of each detector's skeleton get detector noise, 3 %
+missing keypoints and gaps of 6 frames, are written in a format of the detector, read, tracked, and lifted with known
+height.
 
-Errors are means over frames: MPJPE, P-MPJPE in mm, MPJVE in mm per frame; root: distance of the pelvis' way from the
-true one after its mean is taken away, in mm; drift: error of the way from first to last frame, as a share of the way
-that was gone. The first row is the reference: H36M's own joints without an error, as the model's report scores them.
+Errors are means over frames: MPJPE, P-MPJPE in mm, MPJVE in mm per frame, root (distance of the pelvis path without its
+mean, in mm), drift (error of the way from first to last frame, as a share of the path). The first row uses H36M joints
+without errors.
 """
 
 import argparse
@@ -49,14 +49,14 @@ WIDTH, HEIGHT, FOV_DEG = 1920, 1080, 60.0
 FOCAL = WIDTH / 2 / np.tan(np.deg2rad(FOV_DEG) / 2)
 MISSING_SHARE = 0.03
 GAP_FRAMES, GAP_EVERY = 6, 300
-NOISE = DetectorNoise(std=(0.018,))  # of half the figure: 1 % of a person's height at the median
+NOISE = DetectorNoise(std=(0.018,))  # 1 % of the body height at the median
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A clip as one camera sees it.
+class View:
+    """A clip in one camera.
 
-    `joints` (frames, 17, 3): metres, camera axes; `pitch_deg`; `height`: the person's stature, metres.
+    `joints` (frames, 17, 3): metres, camera axes; `pitch_deg`; `height`: stature in metres.
     """
 
     clip: Clip
@@ -66,18 +66,18 @@ class Seen:
 
     @property
     def pose(self) -> np.ndarray:
-        """(frames, 17, 3): the truth that a `Motion` is held against, relative to the pelvis, z up."""
+        """True pose (frames, 17, 3), relative to the pelvis, z up, metres."""
         world = to_world(self.joints, self.pitch_deg)
         return np.asarray(world - world[:, PELVIS : PELVIS + 1])
 
     @property
     def root(self) -> np.ndarray:
-        """(frames, 3), z up, metres."""
+        """True root (frames, 3), z up, metres."""
         return to_world(self.joints[:, PELVIS], self.pitch_deg)
 
 
-def see(clip: Clip, random: np.random.Generator) -> Seen:
-    """The clip before a camera that has all of it in its image."""
+def project(clip: Clip, random: np.random.Generator) -> View:
+    """Project the clip with a camera that has the whole clip in its image."""
     yaw, pitch = random.uniform(0, 2 * np.pi), np.deg2rad(random.uniform(-10, 10))
     aside, nearest = random.uniform(-0.25, 0.25), random.uniform(3.0, 6.0)
     rotation = rotation_matrix(yaw, pitch)
@@ -90,12 +90,12 @@ def see(clip: Clip, random: np.random.Generator) -> Seen:
             if x < 0.48 * WIDTH and y < 0.48 * HEIGHT:
                 break
     lengths = bone_lengths(clip.poses.astype(np.float64), np.ones(clip.poses.shape[:2]))
-    return Seen(clip, joints, float(np.rad2deg(pitch)), stature_of(lengths))
+    return View(clip, joints, float(np.rad2deg(pitch)), stature_of(lengths))
 
 
-def keypoints_of(seen: Seen, detector: Detector, disturbed: bool, seed: int) -> np.ndarray:
-    """What a detector shows of it: (frames, K, 3), pixels and confidence; 0, 0, 0 where missing."""
-    points = seen_by(detector, seen.joints)
+def keypoints_of(view: View, detector: Detector, disturbed: bool, seed: int) -> np.ndarray:
+    """Return a detector's keypoints (frames, K, 3): pixels and confidence; 0, 0, 0 if missing."""
+    points = seen_by(detector, view.joints)
     image = points[..., :2] / points[..., 2:] * FOCAL + (WIDTH / 2, HEIGHT / 2)
     values = np.concatenate([image, np.ones((*image.shape[:2], 1))], axis=-1)
     if not disturbed:
@@ -113,8 +113,10 @@ def keypoints_of(seen: Seen, detector: Detector, disturbed: bool, seed: int) -> 
 
 
 def _alphapose(folder: Path, values: np.ndarray) -> Path:
-    there = [frame for frame in range(len(values)) if values[frame].any()]
-    found = [dict(entry, image_id=f"{frame}.jpg") for frame, entry in zip(there, alphapose(values[there]), strict=True)]
+    frames = [frame for frame in range(len(values)) if values[frame].any()]
+    found = [
+        dict(entry, image_id=f"{frame}.jpg") for frame, entry in zip(frames, alphapose(values[frames]), strict=True)
+    ]
     return _json(folder, found)
 
 
@@ -159,7 +161,7 @@ def _trc(folder: Path, values: np.ndarray) -> Path:
     lines = ["PathFileType\t4\t(X/Y/Z)\tv.trc", header, f"60\t60\t{len(values)}\t{len(kept)}\tpx"]
     lines += ["Frame#\tTime\t" + "\t\t\t".join(markers) + "\t\t", "\t\tX1\tY1\tZ1"]
     for frame, row in enumerate(values):
-        fields = [f"{x:.3f}\t{y:.3f}\t0" if seen else "\t\t" for x, y, seen in row[kept].tolist()]
+        fields = [f"{x:.3f}\t{y:.3f}\t0" if confidence else "\t\t" for x, y, confidence in row[kept].tolist()]
         lines.append("\t".join([str(frame), f"{frame / 60:.5f}", *fields]))
     (folder / "v.trc").write_text("\n".join(lines))
     return folder / "v.trc"
@@ -187,40 +189,40 @@ WRITERS: dict[str, tuple[Detector, Callable[[Path, np.ndarray], Path]]] = {
 
 
 def read_back(path: Path, fps: float, detector: Detector) -> list[Track]:
-    """The tracks that `uplift keypoints` makes of a file, in the order of their frames."""
+    """Return the tracks that `uplift keypoints` reads from a file, in the order of their frames."""
     parameters = KeypointsParameters(fps=fps, width=WIDTH, height=HEIGHT, skeleton=detector)
     videos, _ = read_keypoints(find_keypoints(path), parameters)
     return [track for video in videos for track in tracks_of(video, parameters.max_gap)]
 
 
-def scores(seen: Seen, motions: list[Motion]) -> tuple[np.ndarray, float]:
-    """MPJPE, P-MPJPE, MPJVE, root error and drift of a clip, and the frames that were lifted."""
+def scores(view: View, motions: list[Motion]) -> tuple[np.ndarray, float]:
+    """Return MPJPE, P-MPJPE, MPJVE, root error and drift of a clip, and the number of lifted frames."""
     frame = np.concatenate([motion.first_frame + np.arange(motion.frames) for motion in motions])
     pose = np.concatenate([motion.pose_3d for motion in motions]).astype(np.float64)
     root = np.concatenate([motion.root for motion in motions]).astype(np.float64)
-    true, true_root = seen.pose[frame], seen.root[frame]
+    true, true_root = view.pose[frame], view.root[frame]
     lifted, truth = torch.from_numpy(1000 * pose), torch.from_numpy(1000 * true)
     velocity = np.diff(pose, axis=0) - np.diff(true, axis=0)
     neighbours = np.diff(frame) == 1
     off = root - true_root
-    gone = np.linalg.norm(np.diff(true_root, axis=0), axis=-1).sum()
+    path = np.linalg.norm(np.diff(true_root, axis=0), axis=-1).sum()
     of_clip = [
         float(mpjpe(lifted, truth).mean()),
         float(p_mpjpe(lifted, truth).mean()),
         1000 * float(np.linalg.norm(velocity[neighbours], axis=-1).mean()),
         1000 * float(np.linalg.norm(off - off.mean(axis=0), axis=-1).mean()),
-        float(np.linalg.norm(off[-1] - off[0]) / max(gone, 0.5)),
+        float(np.linalg.norm(off[-1] - off[0]) / max(path, 0.5)),
     ]
     return np.array(of_clip), len(frame)
 
 
 def main() -> None:
-    """Run the benchmark as described above."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
     parser.add_argument("clips", type=Path)
     parser.add_argument("--people", nargs="+", required=True)
-    parser.add_argument("--clips-of", type=int, default=12, metavar="N", help="Of all their clips, evenly drawn.")
+    parser.add_argument("--clips-of", type=int, default=12, metavar="N", help="Number of clips, evenly drawn.")
     parser.add_argument("--rows", nargs="+", choices=list(WRITERS), default=list(WRITERS))
     parser.add_argument("--set", dest="changes", action="append", default=[], metavar="lift.parameter=value")
     parser.add_argument("--seed", type=int, default=0)
@@ -231,27 +233,27 @@ def main() -> None:
     parameters = load_preset("demo", options.changes).lift
     clips = read_clips(options.clips, options.people, options.clips_of)
     random = np.random.default_rng(options.seed)
-    before = [see(clip, random) for clip in clips]
-    frames = sum(len(seen.joints) for seen in before)
-    print(f"{len(clips)} clips of people {', '.join(options.people)}, {frames:,} frames\n")
-    print("| written as | MPJPE | P-MPJPE | MPJVE | root | drift |\n|---|---|---|---|---|---|")
-    _row("H36M's joints, no error", before, lifting, parameters, Detector.H36M17, _arrays, False, options.seed)
+    views = [project(clip, random) for clip in clips]
+    frames = sum(len(view.joints) for view in views)
+    print(f"{len(clips)} clips of subjects {', '.join(options.people)}, {frames:,} frames\n")
+    print("| format | MPJPE | P-MPJPE | MPJVE | root | drift |\n|---|---|---|---|---|---|")
+    _row("H36M joints, no error", views, lifting, parameters, Detector.H36M17, _arrays, False, options.seed)
     for name in options.rows:
         detector, writer = WRITERS[name]
         if detector is not Detector.H36M17:
-            _row(f"{name}, no error", before, lifting, parameters, detector, writer, False, options.seed)
-        _row(f"{name}, noise and gaps", before, lifting, parameters, detector, writer, True, options.seed)
+            _row(f"{name}, no error", views, lifting, parameters, detector, writer, False, options.seed)
+        _row(f"{name}, noise and gaps", views, lifting, parameters, detector, writer, True, options.seed)
 
 
 def open_model(reference: str) -> Lifting:
-    """A network with what it was trained on."""
+    """Load a network with the window and rate of its training."""
     checkpoint = resolve_checkpoint(Path("store"), reference)
     network, about = load_network(checkpoint), read_about(checkpoint)
     return Lifting(network, about.get("window") or network.config.max_frames, about.get("fps"))
 
 
 def read_clips(folder: Path, people: list[str], count: int) -> list[Clip]:
-    """`count` clips of these people, evenly drawn."""
+    """Return `count` clips of these subjects, evenly drawn."""
     table = parquet.ParquetFile(folder / CLIPS_FILE)
     clips = [clip for batch in table.iter_batches() for clip in from_arrow(batch) if clip.group in people]
     return [clips[index] for index in np.linspace(0, len(clips) - 1, min(count, len(clips))).round().astype(int)]
@@ -259,7 +261,7 @@ def read_clips(folder: Path, people: list[str], count: int) -> list[Clip]:
 
 def _row(
     name: str,
-    before: list[Seen],
+    views: list[View],
     lifting: Lifting,
     parameters: LiftParameters,
     detector: Detector,
@@ -268,12 +270,12 @@ def _row(
     seed: int,
 ) -> None:
     found, weights = [], []
-    for number, seen in enumerate(before):
+    for number, view in enumerate(views):
         with TemporaryDirectory() as folder:
-            path = writer(Path(folder), keypoints_of(seen, detector, disturbed, seed + number))
-            tracks = read_back(path, seen.clip.fps, detector)
-        known = parameters.model_copy(update={"height": parameters.height or seen.height})
-        of_clip, frames = scores(seen, lift_people(lifting, tracks, known))
+            path = writer(Path(folder), keypoints_of(view, detector, disturbed, seed + number))
+            tracks = read_back(path, view.clip.fps, detector)
+        known = parameters.model_copy(update={"height": parameters.height or view.height})
+        of_clip, frames = scores(view, lift_people(lifting, tracks, known))
         found.append(of_clip)
         weights.append(frames)
     mean = np.average(found, axis=0, weights=weights)

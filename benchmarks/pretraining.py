@@ -1,17 +1,16 @@
-"""When pretraining earns its place: people with little motion capture, who fine-tune on one, two or four persons.
+"""Measure pretraining for users with little motion: fine-tuning on one, two or four subjects.
 
-    python -m benchmarks.pretraining ../shared/data --store STORE [--minutes 1.5] [--pretraining 6] [--seed 0 1 2]
+    python -m benchmarks.pretraining DATA --store STORE [--minutes 1.5] [--pretraining 6] [--seed 0 1 2]
 
-Data, people tested and validated on, network and CPU minutes: split A and preset `cpu` of `benchmarks.recipes`. Four
-persons are those who may be fine-tuned on, each seed beginning with another; all other training people are the motion
-that fine-tuning does not have. Each way to use them is told from the same minutes on the few persons alone:
+Data, test and validation subjects, network and minutes are those of split A and preset `cpu` of `benchmarks.recipes`.
+Four subjects may be fine-tuned on; each seed starts with another one. All other training subjects are pretrained on.
 
-- scratch: the few persons, nothing else;
-- pretrained, then whole or frozen: masked lifting from the others, then the few persons, the whole network at half the
-  rate or the head alone on a frozen backbone; `pretrained` alone is what the fine-tuning starts from.
+- scratch: the few subjects only;
+- whole, frozen: masked lifting from the others, then the few subjects, with the whole network or the head only;
+- pretrained: the network before fine-tuning.
 
-Each finished line goes to STORE/pretraining.jsonl, and one that stands there is not trained again; processes may share
-it. Errors are MPJPE of split A's test people, flip averaged; intervals of differences are Student's, over the seeds.
+Each finished result is a line of STORE/pretraining.jsonl and is not trained again. Errors are MPJPE with flip
+averaging; intervals are Student's over the seeds.
 """
 
 import argparse
@@ -33,24 +32,24 @@ from tasks.train.finetune import with_head
 
 RESULTS_FILE = "pretraining.jsonl"
 SPLIT = "A"
-FEW = ("35", "06", "02", "60")  # of bodies of their own but 60's; each has more than 500 training windows
+FEW = ("35", "06", "02", "60")  # each has more than 500 training windows, and all but 60 have their own body
 MASKED = CorruptionParameters(frame_share=0.15, joint_share=0.15, fill="zero")
 WAYS = ("scratch", "whole", "frozen")
 
 
 class Experiment:
-    """One seed: the others pretrained on once, the few persons fine-tuned on in each way."""
+    """One seed: pretraining on the other subjects, once, and fine-tuning on the few subjects in each way."""
 
     def __init__(self, folder: Path, seed: int, pretraining: float, minutes: float) -> None:
         self.preset = preset_of((), SPLIT, seed)
         self.bench = Bench.of(folder, self.preset)
         self.seed, self.pretraining, self.minutes = seed, pretraining, minutes
         self.order = [*FEW[seed % len(FEW) :], *FEW[: seed % len(FEW)]]
-        self.others = people(self.bench.windows.train, set(FEW), without=True)
+        self.others = windows_of(self.bench.windows.train, set(FEW), without=True)
         self._pretrained: DSTformer | None = None
 
     def pretrained(self) -> DSTformer:
-        """Masked lifting from all the others."""
+        """Return the network after masked lifting from the other subjects."""
         if self._pretrained is None:
             bench = self._bench(self.others)
             masked = self.preset.pretrain.model_copy(update={"corruption": MASKED})
@@ -58,10 +57,10 @@ class Experiment:
         return self._pretrained
 
     def run(self, way: str, count: int) -> float:
-        """MPJPE of a way with `count` persons; none: of what was pretrained, as it is."""
+        """Return the MPJPE of a way with `count` subjects, or of the pretrained network if `count` is 0."""
         if not count:
             return self._score(self.pretrained())
-        few = people(self.bench.windows.train, set(self.order[:count]))
+        few = windows_of(self.bench.windows.train, set(self.order[:count]))
         if way in ("whole", "frozen"):
             frozen = way == "frozen"
             parameters = self.preset.finetune.model_copy(update={"freeze_backbone": frozen})
@@ -78,19 +77,21 @@ class Experiment:
         return evaluate(network_lifter(network, self.bench.fabric, flip=True), self.bench.test, 256).scores.mpjpe_mm
 
 
-def people(windows: Windows, groups: set[str], without: bool = False) -> WindowTensors:
-    """The windows of these groups, or of all but these."""
+def windows_of(windows: Windows, groups: set[str], without: bool = False) -> WindowTensors:
+    """Return the windows of these groups, or of all other groups."""
     places = np.flatnonzero(windows.rows["group"].isin(groups).to_numpy() != without)
     return some_of(windows, places.tolist())
 
 
 def main() -> None:
-    """Run the benchmark as described above."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", help="folder of AMASS pickles with their clip lists")
-    parser.add_argument("--store", type=Path, required=True, help="keeps windows and results")
-    parser.add_argument("--minutes", type=float, default=1.5, help="of fine-tuning, and of training from scratch")
-    parser.add_argument("--pretraining", type=float, default=6.0, help="minutes")
+    parser.add_argument("data", help="folder of motion files with clip lists")
+    parser.add_argument("--store", type=Path, required=True, help="folder of windows and results")
+    parser.add_argument(
+        "--minutes", type=float, default=1.5, help="minutes of fine-tuning and of training from scratch"
+    )
+    parser.add_argument("--pretraining", type=float, default=6.0, help="minutes of pretraining")
     parser.add_argument("--seed", nargs="+", type=int, default=[0, 1, 2])
     options = parser.parse_args()
     (folder,) = make_windows(options.data, options.store, [preset_of((), SPLIT, 0)])
@@ -109,13 +110,13 @@ def main() -> None:
 
 
 def read_lines(store: Path) -> list[dict[str, float | str]]:
-    """What is finished."""
+    """Return the finished results."""
     file = store / RESULTS_FILE
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
 
 
 def table(lines: pd.DataFrame) -> str:
-    """A line for each way and number of persons: mean and range over seeds, and what it gains over scratch; mm."""
+    """Return one line per way and number of subjects: mean and range over seeds, and gain over scratch, in mm."""
     shown = ["people | way | seeds | MPJPE | less than scratch (95 %)"]
     for (count, way), rows in lines.groupby(["people", "way"], sort=False):
         errors = rows.set_index("seed")["mpjpe_mm"]

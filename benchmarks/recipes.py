@@ -1,18 +1,14 @@
-"""What each part of the default network and recipe is worth: each row learns from the same people for as long.
+"""Measure parts of the default network and recipe: each row trains on the same subjects for the same minutes.
 
-    python -m benchmarks.recipes ../shared/data --store STORE [--minutes 10] [--split A B C] [--seed 0 1]
+    python -m benchmarks.recipes DATA --store STORE [--minutes 10] [--split A B C] [--seed 0 1]
 
-Data: every motion file of the folder. The splits name people whose body and motions nobody else has (docs/recipes.md,
-*Both CMU sets, split honestly*); who is neither tested nor validated on trains. Rows are changes of preset `cpu`, or
-its MLP. What a minute is says `benchmarks.equal_minutes`.
+DATA is a folder of motion files. Rows are changes of the preset `cpu`, or its MLP; docs/results.md describes data and
+splits, `benchmarks.equal_minutes` the minutes.
 
-Test people by `model.scoring.evaluation`, flip averaged, each frame once; so windows of any length compare. `train` is
-the same score on at most 2,000 training windows as they are stored; noise, missing and skeleton on as many of the test,
-as reports have them, the skeleton that costs most. MFLOP: of a window's forward pass, without the geometry.
-
-Each finished row is a line of the results (STORE/recipes.jsonl; ours are docs/recipes.jsonl); one that stands there is
-not trained again, so that processes, one a core, can share a table. It is printed at the end, of all lines of so many
-minutes: mean, then least and most of the seeds.
+- Scores are of test subjects, with flip averaging. `train` is the score on at most 2,000 training windows; noise,
+  missing and skeleton (the worst one) are on 2,000 test windows.
+- Each finished row is a line of STORE/recipes.jsonl and is not trained again, so several processes can share a table.
+- The table shows the mean, lowest and highest score of the seeds.
 """
 
 import argparse
@@ -38,14 +34,14 @@ SOME = 2000
 
 @dataclass(frozen=True)
 class Row:
-    """Changes of the preset; whether all minutes go into the first stage, or are shared as the preset's epochs are."""
+    """Changes of the preset; `one_stage`: all minutes go into the first stage."""
 
     changes: tuple[str, ...] = ()
     one_stage: bool = True
 
 
 def windows_of(frames: int, patch: int) -> Row:
-    """Windows of another length, three of which cover a frame."""
+    """Return a row with another window length; three windows cover a frame."""
     lengths = (f"convert.window={frames}", f"convert.stride={frames // 3}")
     return Row((*lengths, f"pretrain.network.patch={patch}"))
 
@@ -74,12 +70,12 @@ ROWS = {
 
 @dataclass
 class Result:
-    """A finished row: a line of the results."""
+    """A finished row."""
 
     row: str
     split: str
     seed: int
-    minutes: float  # asked for
+    minutes: float  # requested
     spent: float  # validation included
     epochs: float
     mpjpe_mm: float
@@ -87,30 +83,30 @@ class Result:
     pck_150: float
     mpjve_mm: float
     train_mpjpe_mm: float
-    noise_mm: float | None  # of test people; none of a row that was measured before this was
+    noise_mm: float | None  # None in rows of earlier versions
     missing_mm: float | None
     skeleton_mm: float | None
-    mflop: float  # forward, a window
-    windows_per_second: float  # of training
+    mflop: float  # per window, forward
+    windows_per_second: float  # in training
     device: str
     torch: str
 
     @property
     def key(self) -> tuple[str, str, int, float]:
-        """What is not done twice."""
+        """Identity of the row."""
         return self.row, self.split, self.seed, self.minutes
 
 
 def main() -> None:
-    """Run the benchmark as described above."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", help="folder of AMASS pickles with their clip lists")
-    parser.add_argument("--store", type=Path, required=True, help="keeps windows and results")
+    parser.add_argument("data", help="folder of motion files with clip lists")
+    parser.add_argument("--store", type=Path, required=True, help="folder of windows and results")
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--split", nargs="+", choices=list(SPLITS), default=list(SPLITS))
     parser.add_argument("--seed", nargs="+", type=int, default=[0, 1])
     parser.add_argument("--row", nargs="+", choices=list(ROWS), default=[MLP, "cpu"])
-    parser.add_argument("--results", type=Path, help="file of finished rows; STORE/recipes.jsonl unless given")
+    parser.add_argument("--results", type=Path, help="file of finished rows; default: STORE/recipes.jsonl")
     options = parser.parse_args()
     results = options.results or options.store / RESULTS_FILE
     wanted = list(itertools.product(options.split, options.seed, options.row))
@@ -128,14 +124,14 @@ def main() -> None:
 
 
 def measure(folder: Path, name: str, split: str, seed: int, minutes: float) -> Result:
-    """Train a row and score it."""
+    """Train and score a row."""
     bench = Bench.of(folder, preset_of(ROWS[name].changes, split, seed))
     started = bench.clock()
     network, epochs, speed = bench.mlp(minutes) if name.startswith(MLP) else bench.lifter(minutes, ROWS[name].one_stage)
     spent = (bench.clock() - started) / 60
     lifter = network_lifter(network, bench.fabric, flip=True)
     scores = evaluate(lifter, bench.test, 256).scores
-    stood = score_robustness({name: lifter}, bench.test, SOME, 256, bench.fabric).mpjpe_mm
+    robust = score_robustness({name: lifter}, bench.test, SOME, 256, bench.fabric).mpjpe_mm
     return Result(
         row=name,
         split=split,
@@ -148,9 +144,9 @@ def measure(folder: Path, name: str, split: str, seed: int, minutes: float) -> R
         pck_150=scores.pck_150,
         mpjve_mm=scores.mpjve_mm,
         train_mpjpe_mm=evaluate(lifter, evenly_drawn(bench.windows.train, SOME), 256).scores.mpjpe_mm,
-        noise_mm=stood["noise"][name],
-        missing_mm=stood["missing"][name],
-        skeleton_mm=max(errors[name] for shown, errors in stood.items() if shown in set(Detector)),
+        noise_mm=robust["noise"][name],
+        missing_mm=robust["missing"][name],
+        skeleton_mm=max(errors[name] for condition, errors in robust.items() if condition in set(Detector)),
         mflop=forward_mflop(network, bench.test.window),
         windows_per_second=speed,
         device=processor(bench.fabric),
@@ -159,7 +155,7 @@ def measure(folder: Path, name: str, split: str, seed: int, minutes: float) -> R
 
 
 def processor(fabric: Fabric) -> str:
-    """What computed."""
+    """Return the name of the processor."""
     if fabric.device.type == "cuda":
         return torch.cuda.get_device_name(fabric.device)
     names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
@@ -167,7 +163,7 @@ def processor(fabric: Fabric) -> str:
 
 
 def read_results(file: Path) -> list[Result]:
-    """What is finished."""
+    """Return the finished rows."""
     return [Result(**json.loads(line)) for line in file.read_text().splitlines()] if file.exists() else []
 
 
@@ -178,19 +174,19 @@ HEADER = (
 
 
 def table(results: list[Result]) -> str:
-    """A line a row, split and minutes given: means over the seeds, and the range where there are several; mm, %."""
+    """Return one line per row, split and minutes: means and ranges over the seeds, in mm and %."""
     frame = pd.DataFrame([vars(result) for result in results]).astype(
         {"noise_mm": float, "missing_mm": float, "skeleton_mm": float}
     )
     lines = [HEADER]
-    for (row, split, given), rows in frame.groupby(["row", "split", "minutes"], sort=False):
+    for (row, split, minutes), rows in frame.groupby(["row", "split", "minutes"], sort=False):
         mean, mpjpe = rows.mean(numeric_only=True), rows["mpjpe_mm"]
         spread = f" ({mpjpe.min():.1f}-{mpjpe.max():.1f})" if len(rows) > 1 else ""
         lines.append(
             f"{row} | {split} | {len(rows)} | {mean.mpjpe_mm:.1f}{spread} | {mean.p_mpjpe_mm:.1f} |"
             f" {100 * mean.pck_150:.1f} | {mean.mpjve_mm:.2f} | {mean.train_mpjpe_mm:.1f} |"
             f" {mean.noise_mm:.1f}, {mean.missing_mm:.1f}, {mean.skeleton_mm:.1f} | {mean.mflop:.1f} |"
-            f" {mean.windows_per_second:.0f} | {mean.epochs:.0f} | {mean.spent:.1f} of {given:g}"
+            f" {mean.windows_per_second:.0f} | {mean.epochs:.0f} | {mean.spent:.1f} of {minutes:g}"
         )
     return "\n".join(lines)
 

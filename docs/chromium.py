@@ -1,4 +1,4 @@
-"""Chromium without a window, driven over its DevTools protocol: by the tests of pages and by `docs/screenshots`."""
+"""Control a headless Chromium by its DevTools protocol, for tests of HTML pages and for `docs/screenshots`."""
 
 import base64
 import json
@@ -24,16 +24,16 @@ OPTIONS = (
 
 
 class NoBrowserError(Exception):
-    """There is none, or it did not start."""
+    """No browser was found, or the browser did not start."""
 
 
 class Page:
-    """One page of a browser; `errors` are what its scripts threw or were forbidden, `requests` the addresses asked for.
+    """One page of a browser; `errors`: errors of its scripts, `requests`: requested addresses.
 
     Parameters
     ----------
     address
-        Of its DevTools socket.
+        Address of the DevTools socket of the page.
     """
 
     def __init__(self, address: str) -> None:
@@ -44,7 +44,7 @@ class Page:
             self.ask(f"{domain}.enable")
 
     def ask(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """The answer to one command; what happens meanwhile is noted."""
+        """Send a command, record the events until its answer, and return the answer."""
         number = next(self.numbers)
         self.socket.send(json.dumps({"id": number, "method": method, "params": parameters}))
         while True:
@@ -55,13 +55,13 @@ class Page:
             self._note(message)
 
     def open(self, file: Path) -> None:
-        """Show a file, and wait until it has been read."""
+        """Open a file and wait until it is loaded."""
         self.ask("Page.navigate", url=file.as_uri())
         while self.run("document.readyState + location.protocol") != "completefile:":
             pass
 
     def run(self, script: str) -> Any:
-        """The value of an expression in the page; promises are waited for."""
+        """Return the value of an expression in the page; a promise is awaited."""
         answer = self.ask("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
@@ -72,7 +72,7 @@ class Page:
         Raises
         ------
         TimeoutError
-            It has not become true; says what the page shows.
+            The expression is still false; the message contains the text of the page.
         """
         end = time.monotonic() + seconds
         while not self.run(f"Boolean({condition})"):
@@ -81,17 +81,17 @@ class Page:
             time.sleep(0.1)
 
     def press(self, key: str, modifiers: int = 0) -> None:
-        """A key, down and up; modifiers: 8 is shift."""
+        """Press and release a key; modifier 8 is shift."""
         for kind in ("keyDown", "keyUp"):
             self.ask("Input.dispatchKeyEvent", type=kind, key=key, modifiers=modifiers)
 
     def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
-        """The left button held from one point (x, y) of the page to another."""
+        """Drag with the left button from one point (x, y) of the page to another."""
         for kind, (x, y) in (("mousePressed", start), ("mouseMoved", end), ("mouseReleased", end)):
             self.ask("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=1, clickCount=1)
 
     def picture(self) -> bytes:
-        """The page as PNG."""
+        """Return the page as PNG."""
         return base64.b64decode(self.ask("Page.captureScreenshot")["data"])
 
     def _note(self, message: dict[str, Any]) -> None:
@@ -105,35 +105,33 @@ class Page:
 
 @contextmanager
 def chromium(profile: Path, width: int = 1200, height: int = 760) -> Iterator[str]:
-    """A browser with a profile of its own while the block lasts; gives host and port of its DevTools.
+    """Run a browser with its own profile and yield host and port of its DevTools.
 
     Raises
     ------
     NoBrowserError
-        None is on PATH or named by the environment's CHROMIUM, or it did not start.
+        No browser is on PATH or in the variable CHROMIUM, or the browser did not start.
     """
     program = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
     if program is None:
-        raise NoBrowserError(
-            f"no browser to open the page in: none of {', '.join(NAMES)} on PATH, nor named by CHROMIUM"
-        )
+        raise NoBrowserError(f"no browser: install one of {', '.join(NAMES)}, or set CHROMIUM to the path of a browser")
     command = [program, *OPTIONS, f"--window-size={width},{height}", f"--user-data-dir={profile}", "about:blank"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stderr is not None
             for line in process.stderr:
-                if found := re.search(r"DevTools listening on ws://([^/]+)/", line):
+                if address := re.search(r"DevTools listening on ws://([^/]+)/", line):
                     break
             else:
                 raise NoBrowserError(f"{program} did not start")
-            yield found.group(1)
+            yield address.group(1)
         finally:
             process.kill()
 
 
 @contextmanager
 def new_page(browser: str) -> Iterator[Page]:
-    """An empty page of the browser at that address while the block lasts."""
+    """Open an empty page of the browser at that address and close it at the end."""
     request = urllib.request.Request(f"http://{browser}/json/new?about:blank", method="PUT")
     with urllib.request.urlopen(request) as answer:
         target = json.load(answer)
@@ -145,12 +143,12 @@ def new_page(browser: str) -> Iterator[Page]:
 
 @contextmanager
 def open_frame(browser: str, seconds: float = 60) -> Iterator[Page]:
-    """The frame that runs apart from its page, as a sandboxed one does, as soon as there is one.
+    """Wait for a frame with its own process (a sandboxed iframe) and yield it.
 
     Raises
     ------
     TimeoutError
-        There is none.
+        No such frame appeared.
     """
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -163,4 +161,4 @@ def open_frame(browser: str, seconds: float = 60) -> Iterator[Page]:
             opened.socket.close()
             return
         time.sleep(0.1)
-    raise TimeoutError(f"no frame of its own within {seconds:g} s")
+    raise TimeoutError(f"no frame with its own process within {seconds:g} s")

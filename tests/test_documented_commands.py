@@ -1,10 +1,9 @@
-"""Every command that the pages show exists, with these options; so do parameters, deployments, files and links.
+"""Documented commands exist with the documented options; so do parameters, deployments, files and links.
 
-A command's own parser is asked, so that what is removed or renamed there fails here: Typer's for `uplift`, click's for
-`mlflow`, cyclopts' for `prefect`, argparse's for the benchmarks (its `add_argument` lines, without importing them), the
-Makefile's targets. `--set` goes through the parameter models, deployments are looked up in prefect.yaml. Of any other
-program in `.venv/bin` the paths that it is given must exist. In running text a command may leave out what it requires
-(`uplift pretrain`); in a block it may not.
+- Each command is parsed by its own parser: typer for `uplift`, click for `mlflow`, cyclopts for `prefect`, argparse for
+  the benchmarks (from their `add_argument` calls, without an import), and the targets of the Makefile.
+- Values of `--set` are validated by the parameter models, deployments are looked up in prefect.yaml.
+- A command in running text may omit required arguments (`uplift pretrain`); a command in a block may not.
 """
 
 import argparse
@@ -24,41 +23,45 @@ import yaml
 from data_contracts.errors import InputError
 from data_contracts.parameters import PipelineParameters
 from data_contracts.presets import load_preset, preset_names
+from docs.parameter_reference import PAGE, reference
 from flows.cli import app
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
-FLOORS = ("flows", "tasks", "model", "data_contracts", "presets", "benchmarks", "tests", "docs")
+GUIDES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*GUIDES, ROOT / "CHANGELOG.md"]  # the changelog names removed commands; its links must exist
+FOLDERS = ("flows", "tasks", "model", "data_contracts", "presets", "benchmarks", "tests", "docs")
 BEGINS = re.compile(r"--\w|([A-Z_]+=\S* )*(\.venv/bin/|(uplift|make|prefect|mlflow|python|pytest) )")
-PLACEHOLDER = "--set path.to.parameter=value"  # says what `--set` takes
-MODULES_OF_OTHERS = ("pip", "venv", "torch.distributed.run")
+PLACEHOLDER = "--set path.to.parameter=value"  # describes the argument of `--set`
+FOREIGN_PAGES = {"docs/output.md"}  # of AlphaPose
+FOREIGN_MODULES = ("pip", "venv", "torch.distributed.run")
 
 
 class Fault(Exception):
-    """A command is not there, or not with these options."""
+    """A command does not exist, or not with these options."""
 
 
 class Command(NamedTuple):
-    """Words of a command as a shell would split them; `is_whole`: from a block, ready to be typed."""
+    """A command; `is_whole`: from a block, with all its arguments."""
 
     text: str
     is_whole: bool
 
     @property
     def words(self) -> list[str]:
-        shown = self.text.replace(PLACEHOLDER, "")
-        bare = re.sub(r"(?<!\S)\[|\](?!\S)", "", shown)  # [--option VALUE] may be left out
+        """The words of the command as a shell splits them."""
+        text = self.text.replace(PLACEHOLDER, "")
+        bare = re.sub(r"(?<!\S)\[|\](?!\S)", "", text)  # [--option VALUE] is optional
         words = shlex.split(bare, comments=True)
         while words and re.fullmatch(r"[A-Z_]+=\S*", words[0]):  # VARIABLE=value command
             words.pop(0)
         return [words[0].removeprefix(".venv/bin/"), *words[1:]] if words else []
 
 
-# ---- what the pages show
+# ---- commands of the pages
 
 
 def commands(text: str) -> Iterator[Command]:
-    """Commands of a page: lines of its blocks, and code in its text, that begin with a program of ours."""
+    """Yield the commands of a page: lines of its blocks, and inline code, that start with a known program."""
     for language, block in re.findall(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
         for line in block.replace("\\\n", " ").splitlines() if language in ("", "bash", "sh") else ():
             for part in re.split(r" && |; ", line.strip().removesuffix("&")):
@@ -68,7 +71,7 @@ def commands(text: str) -> Iterator[Command]:
 
 
 def code_spans(text: str) -> list[str]:
-    """Inline code of a page, each on one line."""
+    """Return the inline code of a page, each on one line."""
     prose = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
     return [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", prose)]
 
@@ -80,13 +83,13 @@ def _command(text: str, is_whole: bool) -> Iterator[Command]:
         yield Command(text, is_whole)
 
 
-# ---- whether it is there
+# ---- checks
 
 
 def check(command: Command) -> None:
-    """Raises Fault, which says what is wrong."""
+    """Raise Fault if the command is wrong."""
     program, *words = command.words
-    if program.startswith("--"):  # in running text, of some command
+    if program.startswith("--"):  # an option in running text
         if program not in options():
             raise Fault(f"no command has {program}")
         return
@@ -96,10 +99,10 @@ def check(command: Command) -> None:
 
 def _uplift(words: list[str], is_whole: bool) -> None:
     _click(typer.main.get_command(app), words, is_whole)
-    given = list(pairwise(words))
-    presets = [value for option, value in given if option == "--preset" and value in preset_names()]
+    pairs = list(pairwise(words))
+    presets = [value for option, value in pairs if option == "--preset" and value in preset_names()]
     try:
-        load_preset(*(presets or ["demo"]), [value for option, value in given if option == "--set"])
+        load_preset(*(presets or ["demo"]), [value for option, value in pairs if option == "--set"])
     except InputError as error:
         raise Fault(str(error)) from error
 
@@ -111,7 +114,7 @@ def _mlflow(words: list[str], is_whole: bool) -> None:
 
 
 def _click(group: Any, words: list[str], is_whole: bool) -> None:
-    """Parses without running; typer brings a click of its own, so that errors are told by their names."""
+    """Parse without running. Typer has its own click, so errors are distinguished by the names of their classes."""
     command, name = group, "program"
     while words and hasattr(command, "commands"):
         name, *words = words
@@ -154,20 +157,20 @@ def _make(words: list[str], is_whole: bool) -> None:
 
 def _python(words: list[str], is_whole: bool) -> None:
     match words:
-        case ["-m", module, *words] if module in MODULES_OF_OTHERS:
-            if "-m" in words:  # what torch.distributed.run starts
+        case ["-m", module, *words] if module in FOREIGN_MODULES:
+            if "-m" in words:  # the module that torch.distributed.run starts
                 _python(words[words.index("-m") :], is_whole)
             return
         case ["-m", module, *words]:
-            named = ROOT.joinpath(*module.split("."))
-            script = named / "__main__.py" if named.is_dir() else named.with_suffix(".py")
+            path = ROOT.joinpath(*module.split("."))
+            script = path / "__main__.py" if path.is_dir() else path.with_suffix(".py")
         case [file, *words]:
             script = ROOT / file
     if not script.is_file():
         raise Fault(f"no {script.relative_to(ROOT)}")
     text = script.read_text(encoding="utf-8")
     if '__name__ == "__main__"' not in text:
-        raise Fault(f"{script.name} is no command")
+        raise Fault(f"{script.name} is not a command")
     if "argparse" in text:
         _arguments(script, is_whole).parse_args(words)
 
@@ -178,7 +181,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _arguments(script: Path, is_whole: bool) -> _Parser:
-    """The parser that a script's `add_argument` lines make; what they say in names, its types say, is left out."""
+    """Return the parser of a script's `add_argument` calls; arguments that are not literals are omitted."""
     parser = _Parser(allow_abbrev=False)
     for call in ast.walk(ast.parse(script.read_text(encoding="utf-8"))):
         if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "add_argument":
@@ -197,46 +200,46 @@ def _arguments(script: Path, is_whole: bool) -> _Parser:
 
 def _paths(words: list[str], is_whole: bool) -> None:
     for word in words:
-        if re.match(rf"({'|'.join(FLOORS)})/", word) and not (ROOT / word.partition("::")[0]).exists():
+        if re.match(rf"({'|'.join(FOLDERS)})/", word) and not (ROOT / word.partition("::")[0]).exists():
             raise Fault(f"no {word}")
 
 
 @cache
 def options() -> set[str]:
-    """Options of `uplift` and of the benchmarks."""
+    """Return the options of `uplift` and of the benchmarks."""
     of_uplift = [option for command in subcommands().values() for one in command.params for option in one.opts]
     of_benchmarks = [option for file in benchmarks() for option in _arguments(file, False)._option_string_actions]
     return {*of_uplift, *of_benchmarks}
 
 
 def subcommands() -> dict[str, Any]:
-    """Of `uplift`, by name; those of a group by both names."""
-    found = {}
+    """Return the subcommands of `uplift` by name; those of a group by both names."""
+    commands_by_name = {}
     for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
         of_group = getattr(command, "commands", None)
-        found |= {f"{name} {own}": one for own, one in of_group.items()} if of_group else {name: command}
-    return found
+        commands_by_name |= {f"{name} {own}": one for own, one in of_group.items()} if of_group else {name: command}
+    return commands_by_name
 
 
 def benchmarks() -> list[Path]:
-    """Files of benchmarks that are commands."""
-    found = [*(ROOT / "benchmarks").glob("*.py"), *(ROOT / "benchmarks").glob("*/__main__.py")]
-    return [file for file in sorted(found) if "argparse" in file.read_text()]
+    """Return the files of benchmarks that are commands."""
+    files = [*(ROOT / "benchmarks").glob("*.py"), *(ROOT / "benchmarks").glob("*/__main__.py")]
+    return [file for file in sorted(files) if "argparse" in file.read_text()]
 
 
 @cache
 def deployments() -> list[str]:
-    """`flow/deployment` of prefect.yaml; a flow is named like its function."""
+    """Return `flow/deployment` for each deployment of prefect.yaml; a flow has the name of its function."""
     entries = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
     return [f"{entry['entrypoint'].partition(':')[2]}/{entry['name']}" for entry in entries]
 
 
 # ---- tests
 
-SHOWN = sorted({(page.name, command) for page in PAGES for command in commands(page.read_text(encoding="utf-8"))})
+DOCUMENTED = sorted({(page.name, one) for page in GUIDES for one in commands(page.read_text(encoding="utf-8"))})
 
 
-@pytest.mark.parametrize(("page", "command"), SHOWN, ids=[f"{page}: {command.text}" for page, command in SHOWN])
+@pytest.mark.parametrize(("page", "command"), DOCUMENTED, ids=[f"{page}: {one.text}" for page, one in DOCUMENTED])
 def test_a_documented_command_exists_with_these_options(page, command):
     check(command)
 
@@ -258,26 +261,26 @@ def test_a_documented_command_exists_with_these_options(page, command):
         ("make tests", "tests"),
         ("python -m benchmarks.kils", "no benchmarks/kils.py"),
         ("python -m benchmarks.kills --kill 2", "--kill"),
-        ("python benchmarks/convrt.py", "no benchmarks/convrt.py"),
+        ("python benchmarks/exprts.py", "no benchmarks/exprts.py"),
         ("python -m torch.distributed.run --nproc-per-node 2 -m model.jobs JOB.json", "no model/jobs.py"),
-        ("python -m model.training.loop JOB.json", "no command"),
+        ("python -m model.training.loop JOB.json", "not a command"),
         (".venv/bin/pytest tests/test_nothing.py", "test_nothing"),
     ],
 )
-def test_the_checker_finds_what_is_not_there(line, fault):
+def test_a_missing_command_option_or_parameter_is_found(line, fault):
     (command,) = commands(f"```\n{line}\n```\n")
     with pytest.raises(Fault, match=re.escape(fault)):
         check(command)
 
 
-def test_every_command_is_on_the_page_of_commands():
+def test_the_page_of_commands_has_every_command():
     page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
     lines = [" ".join(command.words) for command in commands(page)]
     for name, command in subcommands().items():
-        shown = (
-            " ".join(line for line in lines if line.startswith(f"uplift {name} ")) + " --store --preset --set --json"
-        )
-        missing = {option for one in command.params for option in one.opts if option[0] == "-"} - set(shown.split())
+        documented = " ".join(line for line in lines if line.startswith(f"uplift {name} ")).split()
+        options_of_all = {"--store", "--preset", "--set", "--json"}
+        missing = {option for one in command.params for option in one.opts if option[0] == "-"}
+        missing -= {*documented, *options_of_all}
         assert not missing, f"uplift {name}"
     for benchmark in benchmarks():
         name = benchmark.parent.name if benchmark.name == "__main__.py" else benchmark.stem
@@ -288,7 +291,21 @@ def test_every_command_is_on_the_page_of_commands():
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_parameters_deployments_files_and_links_of_a_page_exist(page):
+def test_the_links_of_a_page_exist(page):
+    for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / link).exists(), link
+
+
+@pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.name)
+def test_the_anchors_of_a_page_exist(page):
+    for link, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", page.read_text(encoding="utf-8")):
+        target = (page.parent / link if link else page).read_text(encoding="utf-8")
+        headings = re.findall(r"^#+ (.+)$", target, re.MULTILINE)
+        assert anchor in [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings], anchor
+
+
+@pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.name)
+def test_the_parameters_deployments_and_files_of_a_page_exist(page):
     text = page.read_text(encoding="utf-8")
     flows = {name.partition("/")[0] for name in deployments()}
     for span in code_spans(text):
@@ -298,12 +315,24 @@ def test_parameters_deployments_files_and_links_of_a_page_exist(page):
             for name in span.split("."):
                 assert name in model.model_fields, span
                 model = model.model_fields[name].annotation
-        if re.fullmatch(rf"({'|'.join(FLOORS)})/[\w./-]*", span):
+        if re.fullmatch(rf"({'|'.join(FOLDERS)})/[\w./-]*", span):
             assert (ROOT / span).exists(), span
         if first in flows and re.fullmatch(r"\w+/\w+", span):
             assert span in deployments(), span
-    for link in re.findall(r"\]\(([^)#:]+)\)", text):
-        assert (page.parent / link).exists(), link
+
+
+def test_source_code_refers_to_pages_that_exist():
+    files = [file for folder in FOLDERS for file in (ROOT / folder).rglob("*") if file.suffix in (".py", ".yaml")]
+    pages = {(page, file) for file in files for page in re.findall(r"\bdocs/[\w-]+\.md", file.read_text("utf-8"))}
+    assert [
+        f"{file.relative_to(ROOT)}: {page}"
+        for page, file in pages
+        if not (ROOT / page).exists() and page not in FOREIGN_PAGES
+    ] == []
+
+
+def test_the_parameter_reference_is_up_to_date():
+    assert PAGE.read_text(encoding="utf-8") == reference(), "run python -m docs.parameter_reference"
 
 
 def test_pre_commit_runs_what_make_check_runs():

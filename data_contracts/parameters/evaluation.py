@@ -9,22 +9,25 @@ from data_contracts.parameters.training import MLPParameters
 
 
 class BaselinesParameters(Parameters):
-    """What a model must beat, fitted on its training windows; mean depth and linear have nothing to choose."""
+    """Baselines that are fitted on the training windows; mean depth and linear have no parameters."""
 
     mlp: MLPParameters = MLPParameters()
 
 
 class EvaluateParameters(Parameters):
-    """Evaluation on one split, beside the baselines."""
+    """Evaluation of a model and the baselines on one split."""
 
-    split: Literal["val", "test"] = Field("test", description="Whose windows are scored on.")
-    flip: bool = Field(True, description="Mean with what the network makes of the mirror image (flip averaging).")
+    split: Literal["val", "test"] = Field("test", description="Split whose windows are evaluated.")
+    flip: bool = Field(True, description="Average the prediction with that of the mirrored input (flip averaging).")
     robustness_windows: int = Field(
-        2000, ge=0, description="Windows, evenly drawn, that are scored as detectors would show them; 0: none."
+        2000,
+        ge=0,
+        description="Number of windows, evenly drawn, that are also evaluated with detector noise, missing joints and"
+        " detector skeletons; 0 turns this off.",
     )
-    batch_size: Annotated[int, NO_RESULT] = Field(256, ge=1, description="Windows at once.")
+    batch_size: Annotated[int, NO_RESULT] = Field(256, ge=1, description="Windows per batch.")
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = Field(
-        "32-true", description="16-mixed (fp16): on CUDA only, refused elsewhere."
+        "32-true", description="Numeric precision; 16-mixed (fp16) works on CUDA only."
     )
 
 

@@ -10,7 +10,7 @@ from data_contracts.skeleton import JOINTS
 
 
 class ExportFormat(StrEnum):
-    """Export format; the value is the file extension. docs/lifting-formats.md describes the contents."""
+    """Export format; the value is the file extension. docs/keypoints.md describes the contents."""
 
     NPZ = "npz"
     JSON = "json"

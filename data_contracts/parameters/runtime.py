@@ -15,7 +15,7 @@ class Runtime(Parameters):
     )
     devices: int = Field(1, ge=1, description="Training processes on this machine, one per device.")
     nodes: int = Field(
-        1, ge=1, description="Machines that train together; the other machines are started by hand (README)."
+        1, ge=1, description="Machines that train together; the command for the other machines is in the log."
     )
     rendezvous: str | None = Field(None, description="host:port of this machine for the other nodes.")
     compile: Literal["auto", "on", "off"] = Field(

@@ -1,16 +1,14 @@
-"""Pictures of what MLflow shows of a store: two pipelines compared, a version with its card, the playing page.
+"""Take screenshots of MLflow for a store: two pipeline runs compared, a version with its card, the viewer.
 
     .venv/bin/python -m docs.screenshots.mlflow --store STORE [--into docs]
 
-Of the two pipelines that ended last. Those in `docs/` are of preset `demo`, cut short and whole:
+They show the last two pipeline runs. Those in `docs/` are of preset `demo`, cut short and whole:
 
     .venv/bin/uplift pipeline --store STORE --set pretrain.max_epochs=8 --set finetune.max_epochs=4
     .venv/bin/uplift pipeline --store STORE
 
-Notable decisions:
-- a server of its own, on a free port, which ends with the script;
-- MLflow's page is told what a person would click once: no assistant, no GenAI, the side bar folded;
-- what is waited for is what the picture is of, never a time; MLflow's own class names are not relied upon.
+- The script starts its own MLflow server on a free port, and hides the assistant, GenAI pages and the side bar.
+- It waits for texts of the page, not for a time, and uses no class names of MLflow.
 """
 
 import argparse
@@ -46,19 +44,19 @@ for (const [key, value] of Object.entries({
 
 
 def main() -> None:
-    """Make the pictures, or say in a line why not."""
+    """Take the screenshots, or end with one line that states the reason."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--into", type=Path, default=Path(__file__).parent.parent)
     options = parser.parse_args()
     try:
-        make_pictures(options.store, options.into)
+        take_screenshots(options.store, options.into)
     except NoBrowserError as error:
         raise SystemExit(str(error)) from None
 
 
-def make_pictures(store: Path, into: Path) -> None:
-    """Three PNGs in that folder."""
+def take_screenshots(store: Path, into: Path) -> None:
+    """Write three PNG files to a folder."""
     with (
         TemporaryDirectory(ignore_cleanup_errors=True) as profile,
         chromium(Path(profile), WIDTH) as browser,
@@ -82,49 +80,49 @@ def make_pictures(store: Path, into: Path) -> None:
 
 
 def last_pipelines(client: MlflowClient) -> tuple[Run, Run]:
-    """The two pipelines that ended last, the older one first."""
+    """Return the last two pipeline runs, the older one first."""
     experiment = client.get_experiment_by_name(EXPERIMENT)
-    wanted = f"tags.`{STAGE_TAG}` = '{PIPELINE}' and attributes.status = 'FINISHED'"
+    query = f"tags.`{STAGE_TAG}` = '{PIPELINE}' and attributes.status = 'FINISHED'"
     ended = ["attributes.end_time DESC"]
-    found = client.search_runs([experiment.experiment_id], wanted, order_by=ended, max_results=2) if experiment else []
-    if len(found) < 2:
-        raise SystemExit(f"{len(found)} pipelines have ended in this store, and two are compared: run uplift pipeline")
-    return found[1], found[0]
+    runs = client.search_runs([experiment.experiment_id], query, order_by=ended, max_results=2) if experiment else []
+    if len(runs) < 2:
+        raise SystemExit(f"{len(runs)} finished pipeline runs in this store; two are needed: run uplift pipeline")
+    return runs[1], runs[0]
 
 
-# ---- what the pictures are of
+# ---- contents
 
 
 def compared(page: Page, address: str) -> None:
-    """Two runs side by side: the parameters in which they differ, and the metrics."""
+    """Show two runs with their different parameters and their metrics."""
     show(page, address, "Run details")
     click(page, "Visualizations")
-    for what in ("Parameters", "Metrics"):
-        click(page, f"{what} - Show diff only")
+    for section in ("Parameters", "Metrics"):
+        click(page, f"{section} - Show diff only")
     page.wait_for("document.body.innerText.includes('test/')")
 
 
 def described(page: Page, address: str) -> None:
-    """A version, with its card."""
+    """Show a version with its card."""
     show(page, address, "Provenance")
 
 
 def playing(page: Page, browser: str, address: str) -> None:
-    """The page that plays, in MLflow's viewer, some way into the clip."""
+    """Show the 3D viewer in MLflow, at 40 % of the clip."""
     show(page, address, VIEWER_FILE)
     with open_frame(browser) as frame:
         frame.wait_for("find('view3d').clientHeight > 0 && state.time > 0.4 * state.scene.frames")
 
 
-# ---- MLflow's page
+# ---- MLflow
 
 
 @contextmanager
 def mlflow_server(store: Path) -> Iterator[str]:
-    """Address of an MLflow server of the store while the block lasts."""
+    """Start an MLflow server on the store and yield its address."""
     database = store.resolve() / "mlflow.db"
     if not database.is_file():
-        raise SystemExit(f"{store} is no store in which anything has run: there is no {database.name}")
+        raise SystemExit(f"{store}: no {database.name}; run uplift pipeline in this store first")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -135,7 +133,7 @@ def mlflow_server(store: Path) -> Iterator[str]:
         env=os.environ | quiet,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        start_new_session=True,  # it starts others, which end with it
+        start_new_session=True,  # to end its child processes too
     ) as process:
         try:
             address = f"http://127.0.0.1:{port}"
@@ -159,7 +157,7 @@ def _answers(address: str) -> bool:
 
 @contextmanager
 def mlflow_page(browser: str, server: str, height: int) -> Iterator[Page]:
-    """A page of MLflow, of that height, with the settings of somebody who has used it before."""
+    """Open a page of MLflow with this height and without first-use hints."""
     with new_page(browser) as page:
         page.ask("Page.addScriptToEvaluateOnNewDocument", source=_SETTINGS)
         resize(page, height)
@@ -169,7 +167,7 @@ def mlflow_page(browser: str, server: str, height: int) -> Iterator[Page]:
 
 
 def show(page: Page, address: str, content: str) -> None:
-    """Another page of MLflow's, as soon as the text is there that it is shown for."""
+    """Open another page of MLflow and wait for a text."""
     go_to(page, address, content)
     page.run(f"{button('MLflow Assistant')}?.remove()")
 

@@ -1,4 +1,4 @@
-"""What pictures of a web page have in common: their size, what is waited for, what is clicked, how they are kept."""
+"""Helpers for screenshots of a web page: size, waiting, clicking, saving."""
 
 import io
 import time
@@ -9,34 +9,34 @@ from PIL import Image
 from docs.chromium import Page
 
 WIDTH = 1280  # pixels
-COLOURS = 128  # of a picture's palette: a quarter of the bytes
+COLOURS = 128  # of the palette, which makes the file four times smaller
 
 
 def resize(page: Page, height: int) -> None:
-    """So high, from now on."""
+    """Set the height of the page."""
     page.ask("Emulation.setDeviceMetricsOverride", width=WIDTH, height=height, deviceScaleFactor=1, mobile=False)
 
 
 def go_to(page: Page, address: str, content: str) -> None:
-    """Another page, as soon as the text is there that it is shown for."""
+    """Open an address and wait for a text."""
     page.ask("Page.navigate", url=address)
     page.wait_for(f"document.body?.innerText.includes({content!r})")
 
 
 def button(name: str) -> str:
-    """Script that finds a button, or a tab, by its label or text."""
+    """Return a script that finds a button or tab by its label or text."""
     kinds = "button, [role=button], [role=tab], li, a, span"
     return f"[...document.querySelectorAll('{kinds}')].find((one) => (one.ariaLabel || one.innerText) == {name!r})"
 
 
 def click(page: Page, name: str) -> None:
-    """A button, once it is there."""
+    """Click a button as soon as it exists."""
     page.wait_for(button(name))
     page.run(f"{button(name)}.click()")
 
 
 def settle(page: Page, seconds: float = 3.0, at_most: float = 20.0) -> None:
-    """Wait until nothing has changed for so long: what a page asks for piece by piece, and draws; some never rest."""
+    """Wait until the page has not changed for `seconds`, but at most `at_most` seconds."""
     before, since, end = b"", time.monotonic(), time.monotonic() + at_most
     while time.monotonic() < min(since + seconds, end):
         if (now := page.picture()) != before:
@@ -45,7 +45,7 @@ def settle(page: Page, seconds: float = 3.0, at_most: float = 20.0) -> None:
 
 
 def save(page: Page, file: Path) -> None:
-    """The page as PNG, in a palette."""
+    """Save the page as PNG with a palette."""
     picture = Image.open(io.BytesIO(page.picture())).convert("RGB")
     picture.quantize(COLOURS, dither=Image.Dither.NONE).save(file, optimize=True)
     print(f"{file}: {picture.width} x {picture.height}, {file.stat().st_size / 1000:.0f} kB")

@@ -1,4 +1,4 @@
-"""Write JSON files: all data of a motion. The schema is in docs/lifting-formats.md.
+"""Write JSON files: all data of a motion. The schema is docs/motion.schema.json.
 
 - Unknown numbers are null, because JSON has no NaN and few parsers accept it.
 - Positions are rounded to micrometres and thousandths of a pixel. More digits would be noise and double the file.

@@ -2,7 +2,7 @@
 
 - Files are written to a temporary folder and moved when all are complete. A failure or a kill leaves no partial file,
   and earlier files stay.
-- docs/lifting-formats.md describes the contents, units and axes of each format.
+- docs/motion.md describes the contents, units and axes of each format.
 """
 
 import tempfile

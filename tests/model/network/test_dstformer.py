@@ -6,6 +6,7 @@ from data_contracts.presets import load_preset
 from model.network.attention import SHORT_MAX, attend
 from model.network.dstformer import DSTformer, DSTformerConfig
 from model.training.loop import build_network
+from tests.model.network.eager_dstformer import EagerDSTformer
 
 SMALL = DSTformerConfig(embed_dim=16, heads=4, fusion_depth=2, attn_depth=2, max_frames=12)
 
@@ -19,11 +20,8 @@ def windows(frames=9, batch=3):
 
 
 @pytest.fixture
-def eager_dstformer(monkeypatch, pytestconfig):
-    """The plain eager network; `benchmarks` is no installed package, so the repository has to be on the path."""
-    monkeypatch.syspath_prepend(pytestconfig.rootpath)
-    from benchmarks.eager_dstformer import EagerDSTformer
-
+def eager_dstformer():
+    """The plain eager network."""
     return EagerDSTformer
 
 
@@ -82,7 +80,7 @@ def test_outputs_and_gradients_are_those_of_the_network_as_its_formulas_read(fra
 
 @pytest.mark.parametrize("frames", [9, 243])
 def test_compiled_it_gives_the_same_outputs_and_gradients(frames, eager_dstformer):
-    """Traced as for inductor, which itself takes minutes: `benchmarks.network --compile` compares its outputs."""
+    """Traced as for inductor, which itself takes minutes: so this test does not run it."""
     network, eager, pose_2d = *pair(eager_dstformer, fusion_depth=1), windows(frames, batch=1)
     expected, output = eager(pose_2d), torch.compile(network, backend="aot_eager", fullgraph=True)(pose_2d)
     torch.testing.assert_close(output, expected, rtol=0, atol=1e-5)

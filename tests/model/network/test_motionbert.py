@@ -4,6 +4,7 @@ import torch
 
 from data_contracts.errors import InputError
 from model.network.motionbert import load_motionbert
+from tests.model.network.eager_dstformer import EagerDSTformer
 
 
 def test_a_published_checkpoint_gives_the_published_numbers(reference_folder):
@@ -17,10 +18,7 @@ def test_a_published_checkpoint_gives_the_published_numbers(reference_folder):
     np.testing.assert_allclose(output, reference["y"], atol=1e-5)
 
 
-def test_compiled_and_eager_forms_give_the_published_numbers(reference_folder, monkeypatch, pytestconfig):
-    monkeypatch.syspath_prepend(pytestconfig.rootpath)  # `benchmarks` is no installed package
-    from benchmarks.eager_dstformer import EagerDSTformer
-
+def test_compiled_and_eager_forms_give_the_published_numbers(reference_folder):
     network = load_motionbert(reference_folder / "motionbert_small.bin")
     reference = np.load(reference_folder / "motionbert_small.npz")
     eager = EagerDSTformer(network.config)

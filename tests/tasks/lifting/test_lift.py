@@ -13,7 +13,7 @@ from model.network.dstformer import DSTformer
 from model.training.checkpoints import save_network
 from tasks.lifting.lift import open_lifting
 
-PAGE = Path(__file__).parents[3] / "docs" / "lifting.md"
+PAGE = Path(__file__).parents[3] / "docs" / "keypoints.md"
 
 
 def save(path, about, **config):
@@ -24,7 +24,7 @@ def save(path, about, **config):
 
 
 def test_live_example_of_the_docs_returns_a_pose(tmp_path):
-    (text,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.S)
+    (text,) = re.findall(r"```python\n(from pathlib.*?)```", PAGE.read_text("utf-8"), flags=re.S)
     checkpoint = save(tmp_path / "model.safetensors", {"window": 9, "fps": 60.0})
     frame = np.random.default_rng(0).uniform(100, 500, (17, 3)).astype(np.float32)
     frame[:, 2] = 0.9

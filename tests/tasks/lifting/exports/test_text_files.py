@@ -18,14 +18,13 @@ from tasks.lifting.exports.trc_file import write_trc
 from tasks.lifting.formats.trc import read_trc
 from tests.tasks.lifting.exports.motions import motion_of, y_up_by_hand
 
-DOCS = Path(__file__).parents[4] / "docs" / "lifting-formats.md"
+SCHEMA = Path(__file__).parents[4] / "docs" / "motion.schema.json"
 NAMES_OF_NO_NUMBER = re.compile(r"\bnan\b|\binf\b|infinity", re.IGNORECASE)
 
 
 @pytest.fixture
 def schema():
-    (block,) = re.findall(r"```json\n(.*?)```", DOCS.read_text("utf-8"), re.DOTALL)
-    return json.loads(block)
+    return json.loads(SCHEMA.read_text("utf-8"))
 
 
 def known(values):

@@ -9,15 +9,15 @@ from copy import deepcopy
 import numpy as np
 import pytest
 
-from benchmarks.fuzz_readers import DETECTIONS, changed
-from benchmarks.keypoint_mutants import random_parameters, read_tracks_of, write_mutant
-from benchmarks.keypoint_seeds import keypoint_seeds
 from data_contracts.detector_skeletons import Detector
 from data_contracts.errors import InputError
 from data_contracts.parameters import KeypointFormat, KeypointsParameters
 from data_contracts.sources import find_keypoints
 from tasks.lifting.formats.reading import read_keypoints
 from tasks.lifting.formats.tracks import tracks_of
+from tests.tasks.ingest.file_mutants import changed
+from tests.tasks.lifting.formats.keypoint_mutants import random_parameters, read_tracks_of, write_mutant
+from tests.tasks.lifting.formats.keypoint_seeds import DETECTIONS, keypoint_seeds
 from tests.tasks.lifting.formats.writing import (
     alphapose,
     alphapose_by_image,

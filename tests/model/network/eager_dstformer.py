@@ -1,10 +1,9 @@
-"""The DSTformer as its formulas read, in plain eager PyTorch: the baseline that `benchmarks.network` measures against.
+"""The DSTformer in plain eager PyTorch: the reference of tests and the baseline of `benchmarks.speed`.
 
-MotionBERT (Zhu et al., ICCV 2023, section 4.1), operation for operation as the authors' code computes it
-(github.com/Walter0807/MotionBERT, lib/model/DSTformer.py): a frame's joints are a sequence (B*T, 17, C), attention is
-softmax(q k^T * scale) v with every head's weights in memory, and attention over time reshapes to (B, H, 17, T, C/H)
-and back. Parameters bear the names that `model.network.dstformer` gives them, so one state dict loads into both and
-their results can be compared.
+It follows the authors' code (MotionBERT, Zhu et al., ICCV 2023, section 4.1; lib/model/DSTformer.py) operation by
+operation: joints of a frame are a sequence (B*T, 17, C), attention is softmax(q k^T * scale) v with the weights of all
+heads in memory, and attention over time reshapes to (B, H, 17, T, C/H) and back. Parameters have the names of
+`model.network.dstformer`, so both networks load the same state dict.
 """
 
 import torch
@@ -80,7 +79,7 @@ class EagerBlock(nn.Module):
 
 
 class EagerAttentionMLP(nn.Module):
-    """Attention, then an MLP, each normalised before and added to what it was given."""
+    """Attention, then an MLP, each with LayerNorm before and a residual connection."""
 
     def __init__(self, config: DSTformerConfig, over_time: bool) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""Files of keypoints as no detector writes them, and what reading one comes to; `benchmarks.fuzz_readers` runs them.
+"""Mutated keypoint files, and the outcome of reading one; for tests and `benchmarks.fuzz_readers`.
 
-A JSON is changed in its tree (values, lists, keys, copies of its own parts) and in its text (NaN, 1e999, depth); tables
-in their fields and lines; arrays in shapes, types, values and headers; all of them in their bytes.
+JSON changes in its tree (values, lists, keys, copies) and its text (NaN, 1e999, depth), tables change in fields and
+lines, arrays in shapes, types, values and headers, and all of them in their bytes.
 """
 
 import io
@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.keypoint_seeds import Seed
 from data_contracts.detector_skeletons import Detector
 from data_contracts.errors import InputError
 from data_contracts.parameters import KeypointFormat, KeypointsParameters
@@ -25,10 +24,11 @@ from data_contracts.sources import find_keypoints
 from data_contracts.tracks.table import find_faults, from_arrow, summarise, to_arrow
 from tasks.lifting.formats.reading import read_keypoints
 from tasks.lifting.formats.tracks import tracks_of
+from tests.tasks.lifting.formats.keypoint_seeds import Seed
 
-Changed = Callable[[random.Random, bytes, list[bytes]], bytes]  # of an archive: `fuzz_readers.changed`
+Changed = Callable[[random.Random, bytes, list[bytes]], bytes]  # of an archive
 
-# What may stand where a number, a list or an object is wanted; `TEXTS` are put into the text as they are.
+# Replacements of numbers, lists and objects; `TEXTS` are inserted into the text without quotes.
 # fmt: off
 VALUES: list[Any] = [
     None, True, False, 0, -1, 1, 0.0, -0.0, 1e7, -1e300, 1e-300, 1e38, 2**31, 2**53, 2**62, 10**17, -(2**62), 1.5,
@@ -55,7 +55,7 @@ BYTES = [
 
 
 def write_mutant(generator: random.Random, seeds: list[Seed], path: Path, changed: Changed) -> Path:
-    """Write a changed seed to `path`, a file or a folder, in the place of what is there; returns it."""
+    """Write a changed seed to `path`, a file or a folder, replace what is there, and return the path."""
     if path.is_dir():
         shutil.rmtree(path)
     path.unlink(missing_ok=True)
@@ -75,7 +75,7 @@ def write_mutant(generator: random.Random, seeds: list[Seed], path: Path, change
 
 def _files(generator: random.Random, folder: dict[str, Any]) -> dict[str, Any]:
     files = dict(folder)
-    if generator.random() < 0.3:  # a frame is lost, or stands twice
+    if generator.random() < 0.3:  # a frame is missing or duplicate
         name = generator.choice(list(files))
         files[generator.choice(["0.json", "x.json", "-5.json", "9" * 25 + ".json", "a_000000000001_b.json", name])] = (
             files.pop(name)
@@ -115,7 +115,7 @@ def _json(generator: random.Random, tree: Any) -> bytes:
 
 
 def _place(generator: random.Random, tree: Any) -> tuple[Any, Any]:
-    """A random list or dict in the tree, and one of its keys; deeper ones are as likely as shallow ones."""
+    """Return a random list or dict of the tree and one of its keys; all depths are equally likely."""
     holder, key, depth = None, None, generator.randint(1, 7)
     for _ in range(depth):
         inner = tree if holder is None else holder[key]
@@ -148,7 +148,7 @@ def _table(generator: random.Random, data: bytes) -> bytes:
 
 
 def _bytes(generator: random.Random, data: bytes, often: int) -> bytes:
-    """Changed in up to three places, once in `often` times."""
+    """Change up to three places, once in `often` calls."""
     if generator.randrange(often) or not data:
         return data
     made = bytearray(data)
@@ -169,11 +169,11 @@ def _bytes(generator: random.Random, data: bytes, often: int) -> bytes:
     return bytes(made)
 
 
-def _archive(generator: random.Random, given: dict[str, Any], changed: Changed) -> bytes:
-    arrays = dict(given)
+def _archive(generator: random.Random, arrays: dict[str, Any], changed: Changed) -> bytes:
+    arrays = dict(arrays)
     for _ in range(generator.choice([0, 1, 1, 2])):
         name = generator.choice(list(arrays))
-        with suppress(ValueError, OverflowError, TypeError):  # of a number that the array's type cannot hold
+        with suppress(ValueError, OverflowError, TypeError):  # the type of the array cannot hold the number
             arrays[name] = _array(generator, arrays[name])
         if generator.random() < 0.2:
             other = generator.choice(
@@ -198,7 +198,7 @@ def _npz(generator: random.Random, files: dict[str, bytes]) -> bytes:
     with zipfile.ZipFile(file, "w", method) as made:
         for name, data in files.items():
             made.writestr(f"{name or 'a'}.npy", data)
-        if not generator.randrange(40):  # a bomb: 8 MB of nothing
+        if not generator.randrange(40):  # a decompression bomb of 8 MB
             bomb = io.BytesIO()
             np.save(bomb, np.zeros((20_000, 17, 3)))
             made.writestr("bomb.npy", bomb.getvalue(), zipfile.ZIP_DEFLATED)
@@ -238,11 +238,11 @@ def _array(generator: random.Random, value: Any) -> Any:
     return array
 
 
-# ---- what reading one comes to
+# ---- outcome of reading
 
 
 def random_parameters(generator: random.Random) -> KeypointsParameters:
-    """Mostly what is so untold, sometimes said, truly or not."""
+    """Return mostly default parameters, sometimes others, right or wrong."""
     size = {"width": 640, "height": 480} if generator.random() < 0.8 else {}
     return KeypointsParameters(
         format=generator.choice(list(KeypointFormat)) if generator.random() < 0.1 else KeypointFormat.AUTO,
@@ -255,7 +255,7 @@ def random_parameters(generator: random.Random) -> KeypointsParameters:
 
 
 def read_tracks_of(path: Path, parameters: KeypointsParameters) -> str:
-    """Read a file or folder of keypoints as the stage does, and name the outcome; `FINDING...` is one."""
+    """Read a keypoint file or folder like the stage, and return the outcome; findings start with FINDING."""
     try:
         videos, warnings = read_keypoints(find_keypoints(path), parameters)
         tracks = [track for video in videos for track in tracks_of(video, parameters.max_gap)]

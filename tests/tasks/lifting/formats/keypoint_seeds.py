@@ -1,7 +1,4 @@
-"""A few frames of every format of keypoints, made here and, where there are any, cut out of real detections.
-
-What `benchmarks.keypoint_mutants` changes.
-"""
+"""A few frames in every keypoint format, synthetic and, if available, from real detections; for mutations."""
 
 import json
 from copy import deepcopy
@@ -14,6 +11,7 @@ import numpy as np
 from data_contracts.detector_skeletons import PLACES, SKELETONS, Detector
 from data_contracts.skeleton import JOINTS
 
+DETECTIONS = Path(__file__).parents[5] / "shared" / "detections"  # real keypoint files, not in the repository
 STANDING = np.array(
     [
         *((0, 0), (-13, 2), (-14, 45), (-15, 90), (13, 2), (14, 45), (15, 90), (0, -25), (0, -50), (2, -60), (0, -72)),
@@ -24,14 +22,14 @@ STANDING = np.array(
 
 @dataclass
 class Seed:
-    """A file that is read: `kind` tells how it is changed, `data` is its bytes, or those of each file of a folder."""
+    """A valid file: `kind` selects the mutation, `data` is its content, or that of each file of a folder."""
 
     kind: str  # json, folder, table, arrays
     data: Any
 
 
 def keypoint_seeds(detections: Path) -> list[Seed]:
-    """Small files of every format, and cuts of those in `detections`, if it is there."""
+    """Return small files of every format, and parts of the files in `detections`, if it exists."""
     seeds = [Seed("json", tree) for tree in [*_trees(), *_real_trees(detections)]]
     coco18, frames = _points(Detector.COCO18), range(4)
     folder = {f"v_{frame:012d}_keypoints.json": {"people": [_openpose_person(coco18[frame])]} for frame in frames}
@@ -42,7 +40,7 @@ def keypoint_seeds(detections: Path) -> list[Seed]:
 
 
 def _points(name: Detector, frames: int = 4) -> np.ndarray:
-    """(frames, K, 3) of a person who walks, seen from the front."""
+    """Return (frames, K, 3): keypoints of a person who walks, from the front."""
     skeleton = SKELETONS[name]
     of_h36m = {joint: {joint: 1.0} for joint in JOINTS} if name is Detector.H36M17 else {}
     places = {**PLACES, **skeleton.places, **of_h36m}

@@ -1,0 +1,170 @@
+"""Speed of the stages ingest and convert."""
+
+import argparse
+import json
+import multiprocessing
+import pickle
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as parquet
+
+from benchmarks.speed.timing import in_turn, print_rates
+from data_contracts.clips import CLIPS_FILE, Clip, from_arrow
+from data_contracts.parameters import ConvertParameters, Projection, ShortClips
+from data_contracts.skeleton import PELVIS
+from tasks.convert.cameras import draw_camera, window_starts
+from tasks.convert.convert import count_batches, write_windows
+from tasks.synthetic.motion import generate
+
+ROOT = Path(__file__).parents[2]
+LONGEST = 2916  # frames of a clip in MotionBERT's file
+INGEST = """
+from pathlib import Path
+from data_contracts.parameters import IngestParameters
+from data_contracts.sources import MotionFile
+from tasks.ingest.ingest import ingest_clips
+from tasks.tracking.runs import connect
+from prefect.logging import disable_run_logger
+connect(Path(store))
+def work():
+    with disable_run_logger():
+        return ingest_clips.fn(Path(store), [MotionFile(Path(source))], IngestParameters()).folder
+"""
+LOAD = """
+import pickle
+def work():
+    with open(source, "rb") as file:
+        return len(pickle.load(file))
+"""
+MEASURE = """
+import json, logging, re, sys, time
+source, store = sys.argv[1:]
+logging.disable(logging.WARNING)
+{setup}
+status = lambda key: int(re.search(key + r":\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1024
+open("/proc/self/clear_refs", "w").write("5")  # resets the peak
+before, start = status("VmRSS"), time.perf_counter()
+result = work()
+print(json.dumps([time.perf_counter() - start, status("VmHWM") - before, result]))
+"""
+
+
+def ingest(options: argparse.Namespace) -> None:
+    """Compare the ingest stage with `pickle.load`, on a pickle of synthetic motion in AMASS's layout.
+
+    Each has its own process. The stage includes digests, both passes, contracts, Parquet and an MLflow run, not the
+    start of Prefect. Prints seconds, and the peak memory above the start, of each.
+    """
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        source = write_amass(Path(folder) / "amass.pkl", options.gigabytes)
+        print(f"  {source.stat().st_size / 1e9:.2f} GB")
+        found = {"pickle.load": LOAD, "ingest": INGEST}
+        best = {}
+        for name, setup in found.items():
+            runs = [run_alone(setup, source, Path(folder) / "store") for _ in range(options.rounds)]
+            best[name] = min(seconds for seconds, _, _ in runs)
+            peak = max(memory for _, memory, _ in runs)
+            print(f"  {name:12}{best[name]:8.1f} s, peak {peak:,.0f} MB above the start", flush=True)
+    print(f"  ratio {best['ingest'] / best['pickle.load']:.2f}")
+
+
+def write_amass(path: Path, gigabytes: float) -> Path:
+    """Write a pickle of about that size: float64 arrays (17, frames, 3), each clip moved, turned and scaled."""
+    clips = [clip[:, :LONGEST] for clip in generate(seed=0, people=24, seconds=12.0)[0]]
+    random, arrays, total = np.random.default_rng(0), [], 0
+    while total < gigabytes * 1e9:
+        yaw, scale = random.uniform(0, 2 * np.pi), random.uniform(0.92, 1.08)
+        turn = scale * np.array([[np.cos(yaw), -np.sin(yaw), 0], [np.sin(yaw), np.cos(yaw), 0], [0, 0, 1]])
+        arrays += [np.ascontiguousarray(clip @ turn.T + [*random.uniform(-2, 2, 2), 0.0]) for clip in clips]
+        total = sum(array.nbytes for array in arrays)
+    with path.open("wb") as file:
+        pickle.dump(arrays, file, protocol=4)
+    return path
+
+
+def run_alone(setup: str, source: Path, store: Path) -> tuple[float, float, str]:
+    """Return seconds, peak MB above the start, and result of a program in its own process with an empty store."""
+    shutil.rmtree(store, ignore_errors=True)
+    store.mkdir()
+    command = [sys.executable, "-c", MEASURE.format(setup=setup), str(source), str(store)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    return tuple(json.loads(done.stdout.strip().splitlines()[-1]))
+
+
+def convert(options: argparse.Namespace) -> None:
+    """Compare the convert stage with the usual chain: one pickle file per window, in one process, without checks.
+
+    The chain does what MotionBERT's `tools/convert_*.py` do. The function of the stage runs in one and two processes.
+    Both make perspective windows of 243 frames every 81, and of 27 every 9.
+    """
+    spawn = multiprocessing.get_context("spawn")
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder, ProcessPoolExecutor(2, mp_context=spawn) as pool:
+        source = write_amass(Path(folder) / "amass.pkl", 0.1)
+        store = Path(run_alone(INGEST, source, Path(folder) / "store")[2])
+        batches = range(count_batches(store))
+        table = parquet.ParquetFile(store / CLIPS_FILE)
+        clips = [clip for batch in table.iter_batches() for clip in from_arrow(batch)]
+        for window, stride in ((243, 81), (27, 9)):
+            parameters = ConvertParameters(
+                window=window, stride=stride, views=1, projection=Projection.PERSPECTIVE, short_clips=ShortClips.DROP
+            )
+            out = Path(folder) / "out"
+            ways: dict[str, Callable[[], object]] = {
+                "one pickle per window": partial(usual_chain, clips, parameters, out),
+                "stage, 1 process": partial(write_all, store, parameters, batches, map, out),
+                "stage, 2 processes": partial(write_all, store, parameters, batches, pool.map, out),
+            }
+            counts = {way() for way in ways.values()}
+            if len(counts) > 1:
+                raise SystemExit(f"different numbers of windows: {counts}")
+            frames = sum(len(clip.poses) for clip in clips)
+            print_rates(f"  windows of {window} frames", in_turn(ways, options.rounds), frames, "frames")
+
+
+def usual_chain(clips: list[Clip], parameters: ConvertParameters, out: Path) -> int:
+    """Write one pickle file per window; return the number of windows."""
+    empty(out)
+    count, window = 0, parameters.window
+    for clip in clips:
+        camera = draw_camera(
+            clip.poses, clip.clip_id, 0, parameters.seed, parameters.max_pitch_deg, parameters.projection
+        )
+        joints = (clip.poses - camera.position) @ camera.rotation.T
+        image = joints[..., :2] / joints[..., 2:]
+        target = (joints - joints[:, PELVIS : PELVIS + 1]).astype(np.float32)
+        for start in window_starts(len(clip.poses), window, parameters.stride, pad=False):
+            cut = image[start : start + window]
+            low, high = cut.min(axis=(0, 1)), cut.max(axis=(0, 1))
+            pose_2d = np.ones((window, 17, 3), dtype=np.float32)
+            pose_2d[..., :2] = (cut - (low + high) / 2) * (2 / (high - low).max())
+            with (out / f"{count:08d}.pkl").open("wb") as file:
+                pickle.dump({"data_input": pose_2d, "data_label": target[start : start + window]}, file, protocol=4)
+            count += 1
+    return count
+
+
+def write_all(store: Path, parameters: ConvertParameters, batches: range, run: Callable, out: Path) -> int:
+    """Write all windows with the function of the stage; return the number of windows."""
+    empty(out)
+    return sum(run(partial(write_batch, store, out, parameters), batches))
+
+
+def write_batch(store: Path, out: Path, parameters: ConvertParameters, batch: int) -> int:
+    """Write the windows of one batch; return their number."""
+    return int(write_windows(store, out, batch, parameters)["windows"].sum())
+
+
+def empty(folder: Path) -> None:
+    """Make an empty folder."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()

@@ -1,0 +1,236 @@
+"""Speed of batches, augmentation, the network, and training on a frozen backbone."""
+
+import argparse
+import copy
+import pickle
+import random
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.optim import AdamW
+from torch.utils.data import DataLoader, Dataset
+
+from benchmarks.speed.timing import in_turn, print_rates, write_windows
+from data_contracts.parameters import (
+    AugmentationParameters,
+    DSTformerConfig,
+    FinetuneParameters,
+    HeadKind,
+    NewBodies,
+    NewCameras,
+    Objective,
+    Runtime,
+)
+from data_contracts.presets import load_preset
+from data_contracts.skeleton import LEFT_JOINTS, RIGHT_JOINTS
+from model.data.augmentation import augment
+from model.data.epochs import TrainingWindows
+from model.data.loading import WindowTensors, load_windows
+from model.data.seeding import generator_at
+from model.network.dstformer import DSTformer
+from model.training.loop import build_network, fit
+from model.training.step import Learner, parameter_groups
+from tests.model.network.eager_dstformer import EagerDSTformer
+
+BATCH = 32
+TOLERANCE = 1e-5
+SMALL = DSTformerConfig(embed_dim=64, heads=8, fusion_depth=2, mlp_ratio=4)
+SIZES = {"embed 64, 10 frames": (SMALL, 10, 32), "embed 64, 243 frames": (SMALL, 243, 2)}
+
+
+class Pickles(Dataset):
+    """One pickle file per window; half of the windows are mirrored, as in MotionBERT's lib/utils/utils_data.py."""
+
+    def __init__(self, files: list[Path]) -> None:
+        self.files = files
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        with self.files[index].open("rb") as file:
+            poses = pickle.load(file)
+        if random.random() < 0.5:
+            poses = [mirrored(pose) for pose in poses]
+        return torch.from_numpy(poses[0]), torch.from_numpy(poses[1])
+
+
+def mirrored(pose: np.ndarray) -> np.ndarray:
+    """Return a pose (frames, 17, 3) with x negated and left and right exchanged."""
+    left, right = list(LEFT_JOINTS), list(RIGHT_JOINTS)
+    flipped = copy.deepcopy(pose)
+    flipped[..., 0] *= -1
+    flipped[..., left + right, :] = flipped[..., right + left, :]
+    return flipped
+
+
+def feeding(options: argparse.Namespace) -> None:
+    """Compare batches from memory and from disk with a DataLoader over one pickle per window.
+
+    All give shuffled batches of 32 windows of 243 frames, half of them mirrored. The last way copies as many bytes.
+    """
+    with tempfile.TemporaryDirectory(dir=options.folder) as name:
+        folder, count = Path(name), 2000
+        write_windows(folder, count, 243, 81)
+        memory = load_windows(folder, "train", memory_gb=1e9, flip=True)
+        streamed = load_windows(folder, "train", memory_gb=1e-9)
+        files = [folder / f"{number:05d}.pkl" for number in range(count)]
+        for file, pose_2d, pose_3d in zip(files, memory.pose_2d, memory.pose_3d, strict=True):
+            file.write_bytes(pickle.dumps((pose_2d.numpy(), pose_3d.numpy()), pickle.HIGHEST_PROTOCOL))
+        alone = DataLoader(Pickles(files), BATCH, shuffle=True)
+        helped = DataLoader(Pickles(files), BATCH, shuffle=True, num_workers=2, persistent_workers=True)
+        copies = [torch.empty_like(poses[:BATCH]) for poses in (memory.pose_2d, memory.pose_3d)]
+        ways: dict[str, Callable[[], object]] = {
+            "pickles, 0 workers": lambda: exhaust(alone),
+            "pickles, 2 workers": lambda: exhaust(helped),
+            "streamed from disk": lambda: exhaust(streamed.steps(0, 0, BATCH, flip=True)),
+            "in memory": lambda: exhaust(memory.steps(0, 0, BATCH, flip=True)),
+            "copy of as many bytes": lambda: [
+                (copies[0][: len(one)].copy_(one.pose_2d), copies[1][: len(one)].copy_(one.pose_3d))
+                for one in memory.batches(BATCH)
+            ],
+        }
+        print_rates("  windows of 243 frames", in_turn(ways, options.rounds), count, "windows")
+
+
+def exhaust(batches: Iterable) -> None:
+    """Iterate over all batches."""
+    for _ in batches:
+        pass
+
+
+def augmentation(options: argparse.Namespace) -> None:
+    """Measure the augmentation of a batch as a share of a training step (preset `demo`, CPU time, one thread)."""
+    preset = load_preset("demo")
+    frames, count = preset.convert.window, preset.pretrain.batch_size
+    varied = {"limbs_share": 0.5, "bone_turn_deg": 5, "tilt_deg": 5}
+    parts = {
+        "cameras": AugmentationParameters(cameras=NewCameras()),
+        "cameras, bodies": AugmentationParameters(cameras=NewCameras(), bodies=NewBodies()),
+        "everything": AugmentationParameters(cameras=NewCameras(), bodies=NewBodies(), **varied),
+    }
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        write_windows(Path(folder), count, frames, frames)
+        windows = load_windows(Path(folder), "train", memory_gb=1e9, placed=True).pick(range(count))
+    config = preset.pretrain.network.model_copy(update={"max_frames": frames})
+    fabric, network = Fabric(accelerator="cpu", devices=1), DSTformer(config, preset.pretrain.head)
+    module, optimiser = fabric.setup(network, AdamW(parameter_groups(network, preset.pretrain)))
+    learner = Learner(module, preset.pretrain, Objective.LIFT, fabric)
+
+    def step() -> None:
+        learner.gradients(learner.augmented(windows, generator_at("cpu", 0, 0, 0)), len(windows))
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+
+    ways: dict[str, Callable[[], object]] = {"training step": step}
+    for name, part in parts.items():
+        ways[name] = lambda part=part: augment(windows, part, generator_at("cpu", 0, 0, 0))
+    seconds = in_turn(ways, options.rounds, time.process_time)
+    for name, taken in seconds.items():
+        print(f"  {name:20}{1000 * taken:9.2f} ms {taken / seconds['training step']:7.1%}")
+
+
+def network(options: argparse.Namespace) -> None:
+    """Compare the DSTformer with the same network in eager PyTorch and the same weights (CPU time, one thread)."""
+    torch.manual_seed(0)
+    for name, (config, frames, batch) in SIZES.items():
+        pose_2d, target = torch.randn(2, batch, frames, 17, 3)
+        ours, eager = DSTformer(config), EagerDSTformer(config)
+        eager.load_state_dict(ours.state_dict())
+        with torch.no_grad():
+            if (off := float((ours(pose_2d) - eager(pose_2d)).abs().max())) >= TOLERANCE:
+                raise SystemExit(f"{name}: outputs differ by {off:.1e}")
+        rows = {"eager, float32": (eager, False), "float32": (ours, False), "bfloat16 autocast": (ours, True)}
+        for title, make in (("forward", forward), ("training step", training_step)):
+            ways = {row: make(module, pose_2d, target, autocast) for row, (module, autocast) in rows.items()}
+            print_rates(f"  {name}: {title}", in_turn(ways, options.rounds, time.process_time), batch, "windows")
+
+
+def forward(module: nn.Module, pose_2d: Tensor, _target: Tensor, autocast: bool) -> Callable[[], object]:
+    """Return a forward pass without gradient."""
+
+    @torch.no_grad()
+    def run() -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            module(pose_2d)
+
+    return run
+
+
+def training_step(module: nn.Module, pose_2d: Tensor, target: Tensor, autocast: bool) -> Callable[[], object]:
+    """Return a step of forward pass, loss, backward pass and optimiser."""
+    module = copy.deepcopy(module)
+    optimiser = AdamW(module.parameters(), lr=1e-5, fused=True)
+
+    def run() -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            pred = module(pose_2d)
+        (pred.float() - target).norm(dim=-1).mean().backward()
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+
+    return run
+
+
+def frozen(options: argparse.Namespace) -> None:
+    """Compare fine-tuning with cached features of a frozen backbone with a backbone that runs in every step.
+
+    The network is that of the preset `seed`; both give the same losses.
+    """
+    frames, count = 10, 2000
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        write_windows(Path(folder), count, frames, frames)
+        epochs = {features: fine_tune(Path(folder), features, frames) for features in ("off", "auto")}
+    off = max(abs(a - b) for (a, _), (b, _) in zip(*epochs.values(), strict=True))
+    if off >= TOLERANCE:
+        raise SystemExit(f"losses differ by {off:.1e}")
+    seconds = {name: min(taken for _, taken in measured[1:]) for name, measured in epochs.items()}
+    print_rates(
+        "  epochs after the first", {"every step": seconds["off"], "cached": seconds["auto"]}, count * frames, "frames"
+    )
+
+
+class Enough(Exception):
+    """The wanted epochs are done."""
+
+
+def fine_tune(folder: Path, features: str, frames: int, epochs: int = 3) -> list[tuple[float, float]]:
+    """Return loss and seconds of each epoch of fine-tuning a depth head."""
+    config = load_preset("seed").pretrain.network.model_copy(update={"dim_out": 3, "max_frames": frames})
+    module = build_network(lambda: DSTformer(config, HeadKind.DEPTH), 0)
+    module.backbone.requires_grad_(False)
+    parameters = FinetuneParameters(batch_size=128, max_epochs=50, patience=50, flip=True, head=HeadKind.DEPTH)
+    train = load_windows(folder, "train", flip=True)
+    val = WindowTensors(**vars(train.pick(range(8))), rows=train.rows[:8], row_groups=[8])
+    measured, times = [], [time.perf_counter()]
+
+    def on_epoch(record: dict[str, float]) -> None:
+        times.append(time.perf_counter())
+        measured.append((record["loss"], times[-1] - times[-2]))
+        if len(measured) == epochs:
+            raise Enough
+
+    def on_step(step: int, steps: int) -> None:
+        """Ignore steps."""
+
+    fabric, runtime = Fabric(accelerator="cpu", devices=1), Runtime(features=features)
+    with tempfile.TemporaryDirectory() as run, suppress(Enough):
+        fit(
+            module,
+            TrainingWindows(train, val),
+            parameters,
+            Objective.LIFT,
+            Path(run),
+            fabric,
+            runtime,
+            on_epoch,
+            on_step,
+        )
+    return measured
