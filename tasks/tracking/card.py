@@ -65,8 +65,8 @@ def write_card(store: Path, version: ModelVersion, report: Path, licence: str | 
         _how_to_load(version),
         _scores(scores),
         _robustness(scores["statistics"].get("robustness")),
-        _data(origin, licence),
         _limits(origin, scores["statistics"]["metrics"]),
+        _data(origin, licence),
         _recipe(origin),
         _provenance(origin, records),
     ]

@@ -3,6 +3,9 @@
 MLflow loads `open_repository` as a plugin (entry point `mlflow.artifact_repository`). The URI means the folder of that
 name next to the SQLite database that this process is connected to. With a tracking server the same folder is reached
 through the server. A store can therefore be moved or copied, and no URI leads out of it.
+
+This module imports no other package of the project at load time: whoever loads a model may have a module `model` or
+`data_contracts` of their own.
 """
 
 import errno
@@ -19,9 +22,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repo import ArtifactRepository
 from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository
-
-from data_contracts.errors import InputError
-from data_contracts.store.sqlite import sqlite_file
+from sqlalchemy.engine import make_url
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -40,7 +41,7 @@ def follow(tracking_uri: str) -> None:
     MLflow's client caches repositories by run id, and a copy of a store has the run ids of the original.
     """
     global _connected
-    database = sqlite_file(tracking_uri)
+    database = _database(tracking_uri)
     _connected = database.parent if database else tracking_uri
 
 
@@ -122,7 +123,7 @@ def delete_inside(path: Path, root: Path) -> None:
         The path is not below `root`.
     """
     if ".." in path.parts or path.absolute() == root.absolute():
-        raise InputError(f"{path}: is not inside the store {root}; not deleted")
+        raise _input_error(f"{path}: is not inside the store {root}; not deleted")
     _must_be_inside(path.parent, root)
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
@@ -144,18 +145,18 @@ def delete_artifacts(client: "MlflowClient", uri: str, path: str | None = None) 
     """
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository  # it loads this module
 
-    folder, database = local_folder(uri, client.tracking_uri), sqlite_file(client.tracking_uri)
+    folder, database = local_folder(uri, client.tracking_uri), _database(client.tracking_uri)
     if folder is None or uri.startswith(f"{SCHEME}:"):
         get_artifact_repository(uri, tracking_uri=client.tracking_uri).delete_artifacts(path)
     elif database is None:
-        raise InputError(f"{folder}: is not deleted through a server: run the command without MLFLOW_TRACKING_URI")
+        raise _input_error(f"{folder}: is not deleted through a server: run the command without MLFLOW_TRACKING_URI")
     else:
         delete_inside(folder / path if path else folder, database.parent)
 
 
 def _must_be_inside(folder: Path, root: Path) -> None:
     if not folder.resolve().is_relative_to(root.resolve()):
-        raise InputError(f"{folder}: is outside the store {root} (a symbolic link?); not touched")
+        raise _input_error(f"{folder}: is outside the store {root} (a symbolic link?); not touched")
 
 
 def _path_of(artifact_uri: str) -> PurePosixPath:
@@ -171,7 +172,7 @@ def _place(tracking_uri: str) -> Path | str:
     """Return the folder of the SQLite database, or the address of the server."""
     if tracking_uri.startswith(("http://", "https://")):
         return tracking_uri
-    database = sqlite_file(tracking_uri)
+    database = _database(tracking_uri)
     if database is None:
         raise MlflowException.invalid_parameter_value(
             f"{LOCATION}: the tracking URI must be a SQLite file or an MLflow server, not"
@@ -186,6 +187,21 @@ def _current_uri() -> str:
     if not mlflow.is_tracking_uri_set():
         raise MlflowException.invalid_parameter_value(f"{LOCATION}: set MLFLOW_TRACKING_URI to the store's database")
     return str(mlflow.get_tracking_uri())
+
+
+def _database(uri: str) -> Path | None:
+    """Return the absolute path of the SQLite file behind a URI, or None for any other database."""
+    url = make_url(uri) if uri.startswith("sqlite") else None
+    if url is None or not url.database or url.database == ":memory:":
+        return None
+    path = Path(unquote(url.database.removeprefix("file:")) if url.database.startswith("file:") else url.database)
+    return path.parent.resolve() / path.name
+
+
+def _input_error(message: str) -> ValueError:
+    from data_contracts.errors import InputError
+
+    return InputError(message)
 
 
 @lru_cache
@@ -206,5 +222,5 @@ def _write_errors(folder: str) -> Iterator[None]:
     except OSError as error:  # MLflow's copy of a folder raises one without a number
         for reason in map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)):
             if reason in str(error):
-                raise InputError(f"{folder}: artifacts cannot be written ({reason})") from error
+                raise _input_error(f"{folder}: artifacts cannot be written ({reason})") from error
         raise

@@ -135,9 +135,13 @@ def test_a_server_on_a_copy_shows_and_stores_the_artifacts_of_the_copy(original,
         pages = f"{address}/ajax-api/2.0/mlflow/logged-models/{model}/artifacts"
         assert "MLmodel" in get(f"{pages}/directories").decode()
         assert b"python_function" in get(f"{pages}/files?artifact_file_path={urllib.parse.quote('MLmodel')}")
-        client.log_text(run, "through the server", "more.txt")
+        # In another process, because MLflow's client keeps the repository of a run id for the life of a process.
+        code = "import sys; from mlflow import MlflowClient; client, run = MlflowClient(sys.argv[1]), sys.argv[2]; "
+        code += "client.log_text(run, 'through the server', 'more.txt'); "
+        code += "client.download_artifacts(run, 'note.txt', sys.argv[3])"
+        subprocess.run([sys.executable, "-c", code, address, run, str(tmp_path)], env=environment, check=True)
         assert (folder / "more.txt").read_text() == "through the server"
-        assert Path(client.download_artifacts(run, "note.txt", str(tmp_path))).read_text() == "the copy's"
+        assert (tmp_path / "note.txt").read_text() == "the copy's"
         experiment = client.get_experiment_by_name(EXPERIMENT).experiment_id
         assert client.create_run(experiment).info.artifact_uri.startswith("uplift-store:/mlartifacts/")
     log = tmp_path / "other-server.log"

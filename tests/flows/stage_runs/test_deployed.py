@@ -35,7 +35,9 @@ def worker(monkeypatch) -> Callable[..., Iterator[list[FlowRun]]]:
         with suppress(ObjectAlreadyExists):
             client.create_work_pool(WorkPoolCreate(name="away", type="process"))
         deployment = client.create_deployment(client.create_flow(sleep), "away", work_pool_name="away")
-    of_stage = DeploymentFilter(id=DeploymentFilterId(any_=[deployment]))
+        of_stage = DeploymentFilter(id=DeploymentFilterId(any_=[deployment]))
+        for run in client.read_flow_runs(deployment_filter=of_stage):  # left by another test
+            client.delete_flow_run(run.id)
 
     @contextmanager
     def at_work(*ends: State) -> Iterator[list[FlowRun]]:

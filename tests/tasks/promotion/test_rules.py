@@ -29,7 +29,7 @@ def errors(offset=0.0, people=8, clips=6, per_clip=10, by_person=None, **columns
 
 
 def pairs(challenger, champion=None):
-    return difference(challenger, than=errors() if champion is None else champion)
+    return difference(challenger, reference=errors() if champion is None else champion)
 
 
 def failed(verdict):
