@@ -63,9 +63,9 @@ def write_card(store: Path, version: ModelVersion, report: Path, licence: str | 
     sections = [
         _summary(version, origin),
         _how_to_load(version),
+        _limits(origin, scores["statistics"]["metrics"]),
         _scores(scores),
         _robustness(scores["statistics"].get("robustness")),
-        _limits(origin, scores["statistics"]["metrics"]),
         _data(origin, licence),
         _recipe(origin),
         _provenance(origin, records),

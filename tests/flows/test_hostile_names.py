@@ -25,7 +25,7 @@ from tests.flows.typed import pipeline
 from tests.hostile_names import NAMES
 
 FILE = "`$x^{2$ `<script>|*\x1b[31m.pkl"
-HEADINGS = ["How to load", "Scores", "Robustness", "Limits", "Data", "Recipe", "Provenance"]
+HEADINGS = ["How to load", "Limits", "Scores", "Robustness", "Data", "Recipe", "Provenance"]
 MARKUP = {"html_inline", "html_block", "link_open", "image"}
 
 

@@ -67,7 +67,7 @@ def test_renaming_a_frame_file_changes_the_result(tmp_path, empty_store):
 
 
 def test_a_file_without_a_long_track_is_refused_and_writes_nothing(detected, empty_store):
-    with pytest.raises(InputError, match=r"the longest track has 20: pass --set keypoints\.min_frames=20"):
+    with pytest.raises(InputError, match=r"the longest has 20; pass --set keypoints\.min_frames=20"):
         keypoints(str(detected), OF_H36M.model_copy(update={"min_frames": 21}), str(empty_store))
     assert not list((empty_store / "keypoints").glob("[!.]*"))
 

@@ -134,7 +134,7 @@ def test_scores_have_the_same_names_on_stage_pipeline_and_version(outcome, store
 def test_the_version_is_described_by_its_card(outcome, store):
     client = connect(store)
     card = client.get_model_version("pose-uplift", str(outcome["model"]["version"])).description.replace("&emsp;", "")
-    for heading in ("How to load", "Scores", "Robustness", "Data", "Limits", "Recipe", "Provenance"):
+    for heading in ("How to load", "Limits", "Scores", "Robustness", "Data", "Recipe", "Provenance"):
         assert f"\n## {heading}\n" in card
     assert f"| model | {outcome['metrics']['model']['mpjpe_mm']:.1f} " in card
     assert "| `network.embed_dim` | 32 | 16 |" in card
@@ -229,13 +229,15 @@ def test_the_registered_model_lifts_as_it_was_scored_in_a_process_that_unpickles
 def test_a_failed_stage_ends_the_pipeline_and_writes_no_folder(outcome, parameters, store):
     broken = parameters.model_copy(update={"ingest": IngestParameters(min_frames=100_000)})
     before, failed_before = sorted((store / "clips").glob("[!.]*")), failed_runs(store)
-    with pytest.raises(InputError, match="no clip is left"):
+    with pytest.raises(InputError, match="all clips are in quarantine"):
         pipeline(parameters=broken, store=str(store))
     assert sorted((store / "clips").glob("[!.]*")) == before
     failed = {run_id: name for run_id, name in failed_runs(store).items() if run_id not in failed_before}
     assert sorted(failed.values()) == ["ingest", "pipeline"]
-    why, summary = next(shown for shown in shown_as("pipeline-summary") if "no clip is left" in str(shown[0]))
-    assert re.match("failed: InputError: .*no clip is left", why)
+    why, summary = next(
+        shown for shown in shown_as("pipeline-summary") if "all clips are in quarantine" in str(shown[0])
+    )
+    assert re.match("failed: InputError: .*all clips are in quarantine", why)
     assert summary.startswith("What is done stays in the store, ")
     assert "| synthesise |" in summary
     assert "| ingest |" not in summary
