@@ -238,7 +238,7 @@ def test_a_failed_stage_ends_the_pipeline_and_writes_no_folder(outcome, paramete
         shown for shown in shown_as("pipeline-summary") if "all clips are in quarantine" in str(shown[0])
     )
     assert re.match("failed: InputError: .*all clips are in quarantine", why)
-    assert summary.startswith("What is done stays in the store, ")
+    assert summary.startswith("The store keeps the completed stages, ")
     assert "| synthesise |" in summary
     assert "| ingest |" not in summary
 
