@@ -59,6 +59,7 @@ def stack(folder: Path, **values: object) -> Iterator[tuple[StackSettings, subpr
                 PREFECT_API_URL: f"{settings.prefect_url}/api",
                 PREFECT_API_AUTH_STRING: f"uplift:{settings.password()}",
             }
+            EventsWorker.drain_all(timeout=30)  # Prefect sends all events of a process to the server of the first one
             with temporary_settings(client):
                 yield settings, process
                 EventsWorker.drain_all(timeout=30)  # while a server accepts them
