@@ -1,4 +1,4 @@
-"""Commands for registered models: promote, benchmark, rollback, compare, lineage and export."""
+"""Commands for registered models: promote, benchmark, rollback, compare, lineage, export and serve."""
 
 import getpass
 from dataclasses import asdict
@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from data_contracts.errors import InputError
+from data_contracts.store.folders import default_store
 from flows.stages import Context
 from flows.terminal.comparing import comparison_tables
-from flows.terminal.options import MODEL_HELP, Call, changed, command
+from flows.terminal.options import MODEL_HELP, STORE_HELP, Call, changed, command
 from flows.terminal.printing import console, print_json
 from flows.terminal.running import computing, find_or_compute
 
@@ -162,3 +163,18 @@ def export(
     if "artifact" in exported:
         terminal.print(f"MLflow: {exported['artifact']}", soft_wrap=True, highlight=False)
     print_json(call.as_json, exported)
+
+
+@models.command()
+def serve(
+    model: Annotated[
+        str, typer.Argument(help="Model URI. The server keeps this version until it ends.")
+    ] = "models:/pose-uplift@champion",
+    store: Annotated[Path | None, typer.Option("--store", help=STORE_HELP)] = None,
+    host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port to listen on.")] = 5001,
+) -> None:
+    """Answer POST /invocations with lifted keypoints or windows, until Ctrl-C; large requests are refused."""
+    from tasks.serving.server import serve  # imports MLflow, which takes seconds
+
+    serve(default_store(store), model, host, port)

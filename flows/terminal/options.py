@@ -24,6 +24,7 @@ from data_contracts.store.folders import default_store
 from flows.stages import Context
 
 MODEL_HELP = "Run folder or digest, checkpoint (.safetensors, MotionBERT's .bin), or model URI."
+STORE_HELP = "Root of the store. Default: UPLIFT_STORE, or ./store."
 _PANEL = "Options of all commands"
 
 
@@ -53,7 +54,7 @@ class Call:
 def _shared(
     store: Annotated[
         Path | None,
-        typer.Option("--store", rich_help_panel=_PANEL, help="Root of the store. Default: UPLIFT_STORE, or ./store."),
+        typer.Option("--store", rich_help_panel=_PANEL, help=STORE_HELP),
     ] = None,
     preset: Annotated[
         str,

@@ -13,7 +13,7 @@
   unknown.
 
 Any other input raises an `MlflowException`, and a scoring server answers with status 400. A request has at most
-`MAX_POSES` poses. MLflow parses the whole body before it calls `predict`, so only a proxy can limit the body size.
+`MAX_POSES` poses. MLflow parses the whole body before it calls `predict`; `tasks.serving.server` limits the body.
 """
 
 from pathlib import Path

@@ -19,6 +19,7 @@ from model.network.dstformer import DSTformer
 from model.network.lifting import lift
 from model.training.checkpoints import save_network
 from tasks.serving.served_lifter import MAX_POSES, MAX_TRACKS
+from tasks.serving.server import MAX_BODY, BodyLimit
 from tasks.tracking.registry import register_challenger
 from tasks.tracking.runs import track_pipeline
 from tests.tasks.lifting.formats.writing import body, seen_by, triples
@@ -42,10 +43,10 @@ def post(empty_store, network, tmp_path, monkeypatch):
     save_network(tmp_path / "model.safetensors", network, {})
     with track_pipeline(empty_store, StageKey("pipelines", "pipeline", SyntheticParameters(), {})) as tracked:
         register_challenger(tracked, tmp_path / "model.safetensors", "a digest", WINDOW, {}, flip=True)
-    client = TestClient(scoring_server.init(mlflow.pyfunc.load_model("models:/pose-uplift@challenger")))
+    client = TestClient(BodyLimit(scoring_server.init(mlflow.pyfunc.load_model("models:/pose-uplift@challenger"))))
 
     def send(body, kind="application/json"):
-        text = body if isinstance(body, str) else json.dumps(body)
+        text = json.dumps(body) if isinstance(body, dict | list) else body
         return client.post("/invocations", content=text, headers={"content-type": kind})
 
     return send
@@ -181,6 +182,15 @@ def test_too_many_poses_or_tracks_are_a_400(post):
     assert_400(post({"inputs": tracks.tolist(), "params": params}), f"{MAX_TRACKS + 1} tracks", f"at most {MAX_TRACKS}")
     frames = np.zeros((1, MAX_POSES + 1, 17, 2), int)
     assert_400(post({"inputs": frames.tolist(), "params": params}), f"{MAX_POSES + 1:,} poses")
+
+
+def test_a_large_body_is_refused_before_the_model_server_reads_it(post, monkeypatch):
+    monkeypatch.setattr(scoring_server, "invocations", lambda *_: pytest.fail("the body was parsed"))
+    chunks = (b" " * 2**20 for _ in range(MAX_BODY // 2**20 + 1))  # sent without a Content-Length
+    for large in (chunks, "[" * (MAX_BODY + 1)):
+        answer = post(large)
+        assert answer.status_code == 413
+        assert f"at most {MAX_BODY:,} bytes" in answer.text
 
 
 def assert_400(answer, *parts: str) -> None:
