@@ -108,6 +108,13 @@ def test_the_parameters_deployments_and_files_of_a_page_exist(page):
             assert span in deployments(), span
 
 
+def test_the_names_in_the_architecture_page_exist():
+    files = [file for folder in FOLDERS for file in (ROOT / folder).rglob("*.py")]
+    words = set(re.findall(r"\w+", " ".join(file.read_text("utf-8") for file in files)))
+    names = {span for span in code_spans((ROOT / "docs" / "architecture.md").read_text("utf-8")) if span.isidentifier()}
+    assert names - words == set()
+
+
 def test_source_code_refers_to_pages_that_exist():
     files = [file for folder in FOLDERS for file in (ROOT / folder).rglob("*") if file.suffix in (".py", ".yaml")]
     pages = {(page, file) for file in files for page in re.findall(r"\bdocs/[\w-]+\.md", file.read_text("utf-8"))}
