@@ -67,9 +67,7 @@ def _section(model: type[Parameters], paths: list[str]) -> str:
         return ""
     summary = (inspect.getdoc(model) or "").partition("\n\n")[0].replace("\n", " ")
     heading = f"## {', '.join(f'`{path}`' for path in paths)}"
-    return "\n".join(
-        (heading, "", summary, "", "| parameter | default | description |", "|---|---|---|", *rows, "")
-    )
+    return "\n".join((heading, "", summary, "", "| parameter | default | description |", "|---|---|---|", *rows, ""))
 
 
 def _row(name: str, field: FieldInfo, schema: dict[str, Any]) -> str:
