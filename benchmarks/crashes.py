@@ -77,7 +77,7 @@ class Stack:
         return self.stack is not None and self.stack.poll() is None
 
     def end(self) -> None:
-        """End both."""
+        """End the stack and the pipeline run."""
         for process, number in ((self.run, signal.SIGKILL), (self.stack, signal.SIGINT)):
             if process is not None:
                 if process.poll() is None:
@@ -156,10 +156,10 @@ def main() -> None:
             survive(stack)
         finally:
             stack.end()
-        partial = [*stack.store.glob("*/.*.partial")]
-        if weights(stack.store) != weights(reference) or partial:
-            raise SystemExit(f"not the reference: {weights(stack.store)}, {weights(reference)}, unfinished {partial}")
-        print(f"same weights after {len(VICTIMS)} kills, in {time.monotonic() - began:.0f} s: {weights(reference)}")
+        found, expected, partial = weights(stack.store), weights(reference), [*stack.store.glob("*/.*.partial")]
+        if found != expected or partial:
+            raise SystemExit(f"weights {found}, expected {expected}; unfinished folders: {partial}")
+        print(f"same weights after {len(VICTIMS)} kills, in {time.monotonic() - began:.0f} s: {expected}")
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--files", choices=("pickles", "archives", "keypoints"), default="pickles")
     parser.add_argument("--count", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--limit", type=float, default=5.0, help="most seconds per file")
+    parser.add_argument("--limit", type=float, default=5.0, help="longest time per file, in seconds")
     parser.add_argument("--keep", type=Path, default=Path("/tmp/fuzz_readers"))
     parser.add_argument("--detections", type=Path, default=DETECTIONS, help="folder of real keypoints")
     options = parser.parse_args()

@@ -19,9 +19,9 @@ MOST_VALUES = 8  # a longer default is counted, not listed
 SIGNS = {"at least ": "≥ ", "at most ": "≤ ", "above ": "> ", "below ": "< "}
 INTRODUCTION = """# Parameters
 
-This page lists all parameters of presets, `--set path.to.parameter=value` and `overrides`. The defaults are those of
-the models in [data_contracts/parameters](../data_contracts/parameters/__init__.py); a preset replaces some of them.
-`python -m docs.parameter_reference` generates this page.
+Parameters of presets, `--set path.to.parameter=value` and `overrides`, with their defaults and, in brackets, their
+values. A preset replaces some defaults. `python -m docs.parameter_reference` generates this page from the models in
+[data_contracts/parameters](../data_contracts/parameters/__init__.py).
 """
 
 
@@ -66,12 +66,8 @@ def _section(model: type[Parameters], paths: list[str]) -> str:
     if not rows:
         return ""
     summary = (inspect.getdoc(model) or "").partition("\n\n")[0].replace("\n", " ")
-    if issubclass(model, TrainingParameters) and model is not TrainingParameters:
-        summary += " The training parameters above apply too."
     heading = f"## {', '.join(f'`{path}`' for path in paths)}"
-    return "\n".join(
-        (heading, "", summary, "", "| parameter | default (values) | description |", "|---|---|---|", *rows, "")
-    )
+    return "\n".join((heading, "", summary, "", "| parameter | default | description |", "|---|---|---|", *rows, ""))
 
 
 def _row(name: str, field: FieldInfo, schema: dict[str, Any]) -> str:

@@ -2,8 +2,8 @@
 
     python -m benchmarks.speed [--only ingest network] [--rounds 3]
 
-All ways are timed in turn, round by round, and the fastest round of each counts. Each benchmark prints its results, and
-ends with an error if the compared outputs differ. The functions describe what they measure.
+All alternatives are timed in turn, round by round; the fastest round of each counts. Each benchmark prints its results,
+and ends with an error if the compared outputs differ. The functions describe what they measure.
 """
 
 import argparse

@@ -198,7 +198,7 @@ def frozen(options: argparse.Namespace) -> None:
 
 
 class Enough(Exception):
-    """The wanted epochs are done."""
+    """The requested number of epochs is done."""
 
 
 def fine_tune(folder: Path, features: str, frames: int, epochs: int = 3) -> list[tuple[float, float]]:

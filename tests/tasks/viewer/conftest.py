@@ -3,20 +3,27 @@
 from collections.abc import Iterator
 
 import pytest
+from playwright.sync_api import Browser, Page
 
-from docs.chromium import NoBrowserError, Page, chromium, new_page
+from docs.browser import NoBrowserError, chromium
 
 
 @pytest.fixture(scope="module")
-def browser_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def browser() -> Iterator[Browser]:
     try:
-        with chromium(tmp_path_factory.mktemp("profile")) as address:
-            yield address
+        with chromium() as started:
+            yield started
     except NoBrowserError as error:
         pytest.skip(str(error))
 
 
 @pytest.fixture
-def page(browser_address: str) -> Iterator[Page]:
-    with new_page(browser_address) as opened:
-        yield opened
+def page(browser: Browser) -> Iterator[Page]:
+    """An empty page; its test fails if a script of the page fails or the browser reports an error."""
+    page = browser.new_page(viewport={"width": 1200, "height": 760})
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    yield page
+    page.close()
+    assert errors == []
