@@ -18,7 +18,7 @@ from data_contracts.detector_skeletons import SKELETONS
 from data_contracts.errors import InputError
 from data_contracts.skeleton import NUM_JOINTS
 from data_contracts.tracks.track import Track
-from tasks.lifting.formats.detections import Detections, extent
+from tasks.lifting.formats.detections import Detections
 
 MOST_COST = 0.4  # share of the diagonal of a person's box
 MOST_FRAMES = 2_000_000  # all tracks together, with interpolated frames: 18 hours at 30 fps
@@ -41,8 +41,7 @@ def tracks_of(detections: Detections, max_gap: int) -> list[Track]:
         The tracks have too many frames.
     """
     assert detections.skeleton is not None, "normalised detections have a skeleton"
-    skeleton = SKELETONS[detections.skeleton]
-    joints, confidence = skeleton.to_h36m(detections.points, detections.confidence)
+    joints, confidence = SKELETONS[detections.skeleton].to_h36m(detections.points, detections.confidence)
     seen = (confidence > 0).any(axis=1)
     if not seen.any():
         return []
@@ -59,16 +58,24 @@ def tracks_of(detections: Detections, max_gap: int) -> list[Track]:
                 f"{detections.source}: tracks have more than {MOST_FRAMES} frames; cut the file into parts"
             )
         filled, interpolated = fill(frame[rows], pose_2d[rows], max_gap)
-        id_ = -1 if person is None else int(person[rows[0]])
-        known = {"fps": detections.fps, "width": detections.width, "height": detections.height}
-        tracks.append(Track(detections.video, id_, int(frame[rows[0]]), filled, interpolated, **known))  # type: ignore[arg-type]
+        track = Track(
+            video=detections.video,
+            person=-1 if person is None else int(person[rows[0]]),
+            first_frame=int(frame[rows[0]]),
+            pose_2d=filled,
+            interpolated=interpolated,
+            fps=detections.fps,
+            width=detections.width,
+            height=detections.height,
+        )
+        tracks.append(track)
     return sorted(tracks, key=lambda track: track.first_frame)
 
 
 def associate(frame: np.ndarray, joints: np.ndarray, confidence: np.ndarray, max_gap: int) -> np.ndarray:
     """Return track numbers (n,) for joints (n, 17, 2) of people; rows are in the order of frames."""
     link = np.empty(len(frame), np.int64)
-    size = extent(joints, confidence)
+    size = _extent(joints, confidence)
     starts = np.flatnonzero(np.diff(frame, prepend=frame[:1] - 1))
     open_tracks: list[_OpenTrack] = []
     count = 0
@@ -119,6 +126,15 @@ def _cost(
     total = weight.sum(axis=-1)
     mean = (distance * weight).sum(axis=-1) / np.where(total > 0, total, 1)
     return np.where((total > 0) & (larger > 0), mean / np.where(larger > 0, larger, 1), 10 * MOST_COST)
+
+
+def _extent(points: np.ndarray, confidence: np.ndarray) -> np.ndarray:
+    """Return the diagonal (n,) of the box around the seen points (n, K, 2); 0 if no point was seen."""
+    seen = confidence[..., None] > 0
+    low = np.where(seen, points, np.inf).min(axis=1)
+    high = np.where(seen, points, -np.inf).max(axis=1)
+    box = np.where(np.isfinite(low), high - low, 0.0)
+    return np.asarray(np.hypot(box[:, 0], box[:, 1]))
 
 
 def _pieces(frame: np.ndarray, link: np.ndarray, max_gap: int) -> Iterator[np.ndarray]:

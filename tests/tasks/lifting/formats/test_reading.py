@@ -95,7 +95,7 @@ def test_alphapose_formats_agree(people, tmp_path):
         np.testing.assert_allclose(found[..., 2], 0.5, atol=1e-6)  # of 6: AlphaPose's scale
         assert read(path, format="alphapose").skeleton is Detector.COCO17
     assert len(read(tmp_path / "sep-json" / "3.json").frame) == 1
-    with pytest.raises(InputError, match=r"has format openpose, but keypoints\.format is mmpose"):
+    with pytest.raises(InputError, match=r"has format alphapose, but keypoints\.format is mmpose"):
         read(tmp_path / "sep-json", format="mmpose")
 
 
@@ -205,7 +205,7 @@ def test_requested_skeleton_must_fit(tmp_path):
     assert read(path, skeleton=Detector.H36M17).skeleton is Detector.H36M17
     with pytest.raises(InputError, match=r"has 17 keypoints per person, but skeleton halpe26 \(requested\) has 26"):
         read(path, skeleton=Detector.HALPE26)
-    with pytest.raises(InputError, match=r"is JSON, but keypoints\.format is arrays"):
+    with pytest.raises(InputError, match=r"has format alphapose, but keypoints\.format is arrays"):
         read(path, format="arrays")
 
 
