@@ -86,21 +86,14 @@ class ClipSet:
             "frames per second of clips": self.table["fps"].to_numpy(dtype=float),
         }
 
-    def counts_by_action(self) -> dict[str, int]:
-        """Return the number of clips per action."""
-        return {str(action): int(clips) for action, clips in self.actions["clips"].items()}
-
-    def counts_by_outcome(self) -> dict[str, int]:
-        """Return the numbers of accepted and of quarantined clips."""
-        return {"accepted": len(self.table), "quarantined": self.quarantined}
-
 
 def drifts(before: ClipSet, now: ClipSet) -> list[Drift]:
     """Return the drift of each of `ClipSet.distributions`, of the actions and of the share in quarantine."""
     old = before.distributions()
-    numbers = [numeric_drift(name, old[name], values) for name, values in now.distributions().items()]
-    labels = [
-        label_drift("actions of clips", before.counts_by_action(), now.counts_by_action()),
-        label_drift("share in quarantine", before.counts_by_outcome(), now.counts_by_outcome()),
+    actions = [clips.actions["clips"].to_dict() for clips in (before, now)]
+    outcomes = [{"accepted": len(clips.table), "quarantined": clips.quarantined} for clips in (before, now)]
+    return [
+        *(numeric_drift(name, old[name], values) for name, values in now.distributions().items()),
+        label_drift("actions of clips", *actions),
+        label_drift("share in quarantine", *outcomes),
     ]
-    return numbers + labels

@@ -18,7 +18,6 @@ from scipy.spatial.transform import Rotation
 
 from data_contracts.motion.motion import Motion
 from data_contracts.skeleton import BONES, JOINTS, PELVIS
-from tasks.lifting.exports.axes import y_up
 
 _UP, _DOWN, _LEFT, _RIGHT = (0.0, 1.0, 0.0), (0.0, -1.0, 0.0), (1.0, 0.0, 0.0), (-1.0, 0.0, 0.0)
 _FACE, _CROWN = (0.0, 0.8, 0.6), (0.0, 0.96, -0.28)  # thorax to nose, nose to head
@@ -110,9 +109,9 @@ def rig(motion: Motion) -> RiggedMotion:
     Returns
     -------
     RiggedMotion
-        If bones have constant lengths, its forward kinematics is `y_up(motion.joints)` up to rounding.
+        If bones have constant lengths, its forward kinematics is `motion.joints_y_up` up to rounding.
     """
-    joints = y_up(motion.joints.astype(np.float64))
+    joints = motion.joints_y_up.astype(np.float64)
     begins, ends = np.array(BONES).T
     bones = joints[:, ends] - joints[:, begins]
     reach = np.linalg.norm(bones, axis=-1, keepdims=True)
