@@ -102,7 +102,7 @@ def _scene(scene: Scene) -> dict[str, Any]:
 
 def _track(subject: Subject, axes: str) -> dict[str, Any]:
     frames, joints = subject.pose_2d.shape[:2]
-    arrays = {"2D": (subject.pose_2d, (frames, joints, 2))}
+    arrays: dict[str, tuple[np.ndarray, tuple[int, ...]]] = {"2D": (subject.pose_2d, (frames, joints, 2))}
     arrays |= {name: (pose, (frames, joints, 3)) for name, pose in subject.poses.items()}
     if subject.error_mm is not None:
         arrays["error_mm"] = (subject.error_mm, (frames,))
