@@ -27,16 +27,7 @@ _PARTIAL = re.compile(r"\.lifting-[0-9a-f]{8}\.partial")  # being written, or le
 
 
 def write_people(lifted: Path, formats: Sequence[ExportFormat], out: Path) -> list[dict[str, object]]:
-    """Write the people of a lift stage to `out`.
-
-    Parameters
-    ----------
-    lifted
-        Folder of the stage.
-    formats
-        Export formats in addition to `motion.npz`.
-    out
-        Output folder, created if missing; files of an earlier lifting are replaced.
+    """Write the people of a lift stage to `out` as `motion.npz` and in export formats; replace an earlier lifting.
 
     Returns
     -------

@@ -26,12 +26,7 @@ _WRITERS: dict[ExportFormat, Writer] = {
 def write_exports(motion: Motion, formats: Sequence[ExportFormat], folder: Path) -> list[Path]:
     """Write the motion to `motion.<format>` in each of the formats, and return the files in the order of `formats`.
 
-    Parameters
-    ----------
-    formats
-        Export formats; repeated formats are written once.
-    folder
-        Output folder, created if missing.
+    The folder is created if missing, and a repeated format is written once.
 
     Raises
     ------

@@ -45,8 +45,6 @@ class Detections:
     ----------
     source
         Name in errors: the file, and the part of the file if it has several.
-    format
-        Format of the file.
     frame
         (n,) integers: frame numbers of the file.
     points
@@ -55,12 +53,10 @@ class Detections:
         (n, K) scores of the file; 0 or NaN if missing.
     person
         (n,) integers: the detector's ids, or None if the file has no ids.
-    skeleton
-        Skeleton named in the file, or None.
+    skeleton, fps, width, height
+        Skeleton, frame rate and image size of the file, or None.
     video
         Name of the video, or "" if the file has only one.
-    fps, width, height
-        Frame rate and image size in the file, or None.
     """
 
     source: str

@@ -27,7 +27,7 @@ from data_contracts.detector_skeletons import SKELETONS, Detector
 from data_contracts.errors import InputError
 from data_contracts.parameters import KeypointFormat
 from tasks.lifting.formats.detections import Detections, rate_and_size
-from tasks.lifting.formats.json_text import read_jsons
+from tasks.lifting.formats.json_text import read_json
 from tasks.lifting.formats.people import Person, detections_of
 
 VISIBILITY = ("visibility", "v", "score", "confidence")
@@ -42,7 +42,7 @@ _LAST_NUMBER = re.compile(r"(\d{1,18})\D*$")
 
 def read_folder(path: Path, files: Sequence[Path], format: KeypointFormat) -> Detections:
     """Return the people of a folder of OpenPose's frames; AlphaPose's if requested by `format` or named in a frame."""
-    trees = read_jsons(files, path)
+    trees = read_json(files, path)
     return _read_frames(path, [(file.name, str(file), tree) for file, tree in zip(files, trees, strict=True)], format)
 
 

@@ -20,12 +20,8 @@ class Person(NamedTuple):
     ----------
     source
         File and frame, for errors.
-    frame
-        Frame number.
     points
         x, y of each keypoint, or x, y, confidence if there are no `scores`; flat or one list per keypoint.
-    scores
-        Confidence of each keypoint, or None.
     id
         The detector's id of the person, or None.
     """

@@ -52,7 +52,7 @@ def _read_file(path: Path, expected: KeypointFormat) -> list[Detections]:
     if start.startswith(_ARRAYS_BEGIN):
         return read_arrays(path)
     if text.lstrip().startswith((b"{", b"[")):
-        tree = read_json(path)
+        (tree,) = read_json([path], path)
         for format in sorted(READERS, key=lambda format: format is not expected):  # the expected format first
             if (detections := READERS[format](path, tree)) is not None:
                 return [detections]

@@ -26,14 +26,7 @@ _VELOCITY_SHARE = 0.5  # share of the last step, which is measured on two noisy 
 
 
 def tracks_of(detections: Detections, max_gap: int) -> list[Track]:
-    """Return the tracks of one video of any length, in the order of their first frames.
-
-    Parameters
-    ----------
-    detections
-        Normalised detections: in pixels, with a skeleton, rows in the order of frames.
-    max_gap
-        Largest number of consecutive missing frames that are interpolated.
+    """Return the tracks of normalised detections, of any length, in the order of their first frames.
 
     Raises
     ------
@@ -57,18 +50,10 @@ def tracks_of(detections: Detections, max_gap: int) -> list[Track]:
             raise InputError(
                 f"{detections.source}: tracks have more than {MOST_FRAMES} frames; cut the file into parts"
             )
+        id_ = -1 if person is None else int(person[rows[0]])
         filled, interpolated = fill(frame[rows], pose_2d[rows], max_gap)
-        track = Track(
-            video=detections.video,
-            person=-1 if person is None else int(person[rows[0]]),
-            first_frame=int(frame[rows[0]]),
-            pose_2d=filled,
-            interpolated=interpolated,
-            fps=detections.fps,
-            width=detections.width,
-            height=detections.height,
-        )
-        tracks.append(track)
+        known = detections.fps, detections.width, detections.height
+        tracks.append(Track(detections.video, id_, int(frame[rows[0]]), filled, interpolated, *known))
     return sorted(tracks, key=lambda track: track.first_frame)
 
 
@@ -153,14 +138,11 @@ def fill(frame: np.ndarray, pose_2d: np.ndarray, max_gap: int) -> tuple[np.ndarr
         (n,) increasing frame numbers.
     pose_2d
         (n, 17, 3): x, y, confidence; 0 where missing.
-    max_gap
-        Largest number of consecutive missing frames that are interpolated.
 
     Returns
     -------
     (pose_2d, interpolated)
-        (frames, 17, 3) float32, from the first to the last frame number; and (frames, 17) bool: interpolated joints,
-        which are missing in at most `max_gap` frames and seen before and after.
+        (frames, 17, 3) float32, from the first to the last frame number; and (frames, 17) bool: interpolated joints.
     """
     count = int(frame[-1] - frame[0]) + 1
     filled = np.zeros((count, NUM_JOINTS, 3))

@@ -24,10 +24,7 @@ _QUIET = {
 def detect(video: Path, detector: VideoDetector, target: Path, on_frames: Callable[[int, int], None]) -> None:
     """Write the landmarks of a video as an .npz that `tasks.lifting.formats` reads.
 
-    Parameters
-    ----------
-    on_frames
-        Called once per second with the number of finished frames and of all frames.
+    The function calls `on_frames` once per second with the number of finished frames and of all frames.
 
     Raises
     ------
