@@ -7,7 +7,6 @@
 import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from tasks.tracking.registry import CHAMPION, MODEL_NAME, WINDOWS_TAG, aliased_v
 from tasks.tracking.runs import TrackedRun, connect
 from tasks.viewer.clip_sets import ClipSet, drifts
 from tasks.viewer.drift import DISTANCE, LEAST_DISTANCE, LEAST_INDEX, Drift
+from tasks.viewer.evaluation_viewer import fill_template
 
 DATA_PAGE = "data.html"  # name of the artifact in MLflow
 _VALUES_NOTE = '<p class="faint">Values are medians (5th to 95th percentile).</p>'
@@ -65,17 +65,7 @@ def drift_warnings(results: Sequence[Drift]) -> list[str]:
 
 
 def data_page(clips: ClipSet, champion: ClipSet | None, reference: str, results: Sequence[Drift]) -> str:
-    """Return the page as HTML without scripts.
-
-    Parameters
-    ----------
-    champion
-        Clips of the champion, or None.
-    reference
-        Sentence about the reference of the comparison.
-    results
-        Drift of each distribution; empty without a champion.
-    """
+    """Return the page as HTML without scripts; `reference` is a sentence about the reference of the comparison."""
     sections = [
         _section("Overview", _overview(clips, champion), _VALUES_NOTE),
         _section("Distributions", _svg(compared_histograms(clips, champion)), *_drift_table(results)),
@@ -86,10 +76,8 @@ def data_page(clips: ClipSet, champion: ClipSet | None, reference: str, results:
         broken = [[check, number] for check, number in clips.checks_broken.items()]
         sections.append(_section("Quarantine", _table(["failed check", "clips"], broken)))
     lines = "".join(f'<p class="moved">{html_text(line)}</p>' for line in drift_warnings(results))
-    parts = {"title": html_text(f"Clips {clips.digest}"), "reference": html_text(reference), "warnings": lines}
-    parts["sections"] = "\n".join(sections)
-    template = (files(__package__) / "data.html").read_text(encoding="utf-8")
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match.group(1)], template)
+    title, text = html_text(f"Clips {clips.digest}"), "\n".join(sections)
+    return fill_template("data.html", title=title, reference=html_text(reference), warnings=lines, sections=text)
 
 
 def compared_histograms(clips: ClipSet, champion: ClipSet | None) -> Figure:

@@ -80,14 +80,18 @@ def viewer_html(title: str, scenes: Sequence[Scene]) -> str:
     ValueError
         An array of a subject has the wrong shape or not as many frames as `pose_2d`.
     """
-    folder = files(__package__)
     motion = json.dumps([_scene(scene) for scene in scenes], allow_nan=False).replace("<", "\\u003c")
-    parts = {"{{title}}": html_text(title), "{{motion}}": motion}
-    parts["{{scripts}}"] = "\n".join((folder / script).read_text(encoding="utf-8") for script in _SCRIPTS)
-    template = (folder / "viewer.html").read_text(encoding="utf-8")
-    return re.sub(
-        r"\{\{\w+\}\}", lambda match: parts[match.group()], template
-    )  # one pass, so inserted text is not searched
+    scripts = "\n".join(_text_of(script) for script in _SCRIPTS)
+    return fill_template("viewer.html", title=html_text(title), motion=motion, scripts=scripts)
+
+
+def fill_template(name: str, **parts: str) -> str:
+    """Return an HTML template of this package with its {{parts}} filled in one pass: inserted text is not searched."""
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match.group(1)], _text_of(name))
+
+
+def _text_of(name: str) -> str:
+    return (files(__package__) / name).read_text(encoding="utf-8")
 
 
 def _scene(scene: Scene) -> dict[str, Any]:

@@ -16,7 +16,8 @@ FORMATS_READ = (
     " landmarks (JSON, CSV, arrays), skeletons in `data`, VideoPose3D custom .npz, TRC in px, and .npy or .npz of"
     " (frames, K, 2 or 3)"
 )
-_READ_AS = {KeypointFormat.ALPHAPOSE: KeypointFormat.OPENPOSE, KeypointFormat.ARRAYS: KeypointFormat.MEDIAPIPE}
+# Format of a file -> another format that may be requested for it
+_ALSO_REQUESTED = {KeypointFormat.ALPHAPOSE: KeypointFormat.OPENPOSE, KeypointFormat.ARRAYS: KeypointFormat.MEDIAPIPE}
 _ARRAYS_BEGIN = (b"PK\x03\x04", b"PK\x05\x06", b"\x93NUMPY")
 
 
@@ -32,7 +33,7 @@ def read_keypoints(source: KeypointSource, parameters: KeypointsParameters) -> t
     expected = parameters.format
     raw = [read_folder(source.path, source.files, expected)] if source.is_folder else _read_file(source.path, expected)
     found = raw[0].format
-    if expected not in (KeypointFormat.AUTO, found, _READ_AS.get(found)):
+    if expected not in (KeypointFormat.AUTO, found, _ALSO_REQUESTED.get(found)):
         raise InputError(f"{source.path}: has format {found}, but keypoints.format is {expected}")
     videos, warnings = [], []
     for video in raw:
