@@ -25,6 +25,7 @@ MOST_FRAME = 10**9  # largest frame number
 MOST_PEOPLE = 200  # largest number of people in a frame
 _LARGEST_SHARE = 4.0  # largest coordinate that is a share of the image; keypoints may be outside the image
 _WHOLE_BODY = 133  # COCO-WholeBody: the first 17 keypoints are COCO's
+_BOUNDS = {"fps": (float, 1e-3, 1000), "width": (int, 1, 65_536), "height": (int, 1, 65_536)}
 _DECIDED = 1.5  # the second best skeleton must be so many times worse
 
 # Format -> (a, b, c): if all scores are at most a, they are clipped to [0, 1]; if at most b, they are divided by c.
@@ -119,9 +120,7 @@ def rate_and_size(
         A value is not a number, or out of bounds.
     """
     known: dict[str, Any] = {}
-    for field, name, kind, lowest, highest in zip(
-        ("fps", "width", "height"), names, (float, int, int), (1e-3, 1, 1), (1000, 65_536, 65_536), strict=True
-    ):
+    for (field, (kind, lowest, highest)), name in zip(_BOUNDS.items(), names, strict=True):
         value = values.get(name)
         array = np.asarray(value) if isinstance(value, int | float | np.ndarray | np.number) else np.empty(0)
         number = float(array.item()) if array.size == 1 and array.dtype.kind in "iuf" else float("nan")
