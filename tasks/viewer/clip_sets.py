@@ -63,14 +63,16 @@ class ClipSet:
 
     @cached_property
     def subjects(self) -> pd.DataFrame:
-        """Return one row per subject: clips, seconds, stature (median over the clips, metres)."""
+        """Return one row per subject, the longest first: clips, seconds, stature (median over the clips, metres)."""
         by_subject = self.table.groupby("group")
-        return by_subject.agg(clips=("seconds", "size"), seconds=("seconds", "sum"), stature=("stature", "median"))
+        table = by_subject.agg(clips=("seconds", "size"), seconds=("seconds", "sum"), stature=("stature", "median"))
+        return table.sort_values("seconds", ascending=False)
 
     @cached_property
     def actions(self) -> pd.DataFrame:
-        """Return one row per action: clips, seconds."""
-        return self.table.groupby("action").agg(clips=("seconds", "size"), seconds=("seconds", "sum"))
+        """Return one row per action, the longest first: clips, seconds."""
+        table = self.table.groupby("action").agg(clips=("seconds", "size"), seconds=("seconds", "sum"))
+        return table.sort_values("seconds", ascending=False)
 
     def without(self, other: "ClipSet") -> pd.DataFrame:
         """Return the rows of `table` whose clips are not in `other`."""

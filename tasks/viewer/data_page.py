@@ -152,7 +152,7 @@ def _verdict(drift: Drift) -> str:
 def _subjects(clips: ClipSet, champion: ClipSet | None) -> str:
     rows = {
         name: [clips.datasets.get(str(name), ""), count, _hours(seconds), f"{stature:.2f}"]
-        for name, count, seconds, stature in _longest_first(clips.subjects).itertuples(name=None)
+        for name, count, seconds, stature in clips.subjects.itertuples(name=None)
     }
     before = champion.subjects.index if champion else None
     return _listing("subjects", ["subject", "data set", "clips", "hours", "stature, m"], rows, before)
@@ -162,14 +162,10 @@ def _actions(clips: ClipSet, champion: ClipSet | None) -> str:
     old = champion.actions["seconds"].to_dict() if champion else {}
     rows = {
         name: [count, _hours(seconds), _hours(old.get(name, 0)) if champion else ""]
-        for name, count, seconds in _longest_first(clips.actions).itertuples(name=None)
+        for name, count, seconds in clips.actions.itertuples(name=None)
     }
     before = champion.actions.index if champion else None
     return _listing("actions", ["action", "clips", "hours", "hours of the champion" if champion else ""], rows, before)
-
-
-def _longest_first(table: pd.DataFrame) -> pd.DataFrame:
-    return table.sort_values("seconds", ascending=False)
 
 
 def _listing(kind: str, head: list[str], rows: Mapping[Any, list[Any]], before: pd.Index | None) -> str:
