@@ -1,9 +1,10 @@
 """Convert the people in the JSON of a detector to detections."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -81,17 +82,14 @@ def _keypoints(person: Person) -> np.ndarray:
     return np.hstack([points[:, :2], scores])
 
 
-def _numbers(source: str, values: Any) -> np.ndarray:
-    try:
-        array = np.array(values)
-    except ValueError:  # lists of different lengths
-        array = np.array(None)
-    if array.ndim and array.dtype.kind in "iuf":
-        flat = values
-        for _ in range(array.ndim - 1):
-            flat = chain.from_iterable(flat)
-        if bool not in set(map(type, flat)):  # numpy converts true to 1
-            return array.astype(np.float64)
+def _numbers(source: str, values: object) -> np.ndarray:
+    """Return a list of numbers, which may be nested; types are checked first, because numpy copies texts and true."""
+    flat, is_list = [values], False
+    while flat and all(type(value) is list for value in flat):
+        flat, is_list = list(chain.from_iterable(flat)), True  # type: ignore[arg-type]
+    if is_list and {*map(type, flat)} <= {int, float}:
+        with suppress(ValueError):  # lists of different lengths
+            return np.array(values, np.float64)
     text = f"a {type(values).__name__}" if isinstance(values, list | dict) else repr(values)
     raise InputError(f"{source}: expected a list of numbers, not {ascii(text[:50])[1:-1]}")
 
