@@ -41,8 +41,8 @@ from model.scoring.metrics import mpjpe, p_mpjpe
 from model.training.checkpoints import load_network, read_about
 from tasks.convert.cameras import Camera, rotation_matrix
 from tasks.lifting.formats.reading import read_keypoints
+from tasks.lifting.formats.tables import MARKERS
 from tasks.lifting.formats.tracks import tracks_of
-from tasks.lifting.formats.trc import MARKERS
 from tests.tasks.lifting.formats.writing import alphapose, mediapipe, mmpose, openpose, seen_by
 
 WIDTH, HEIGHT, FOV_DEG = 1920, 1080, 60.0

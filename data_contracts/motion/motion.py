@@ -76,8 +76,13 @@ class Motion:
         """Joints (frames, 17, 3) in world coordinates, metres."""
         return np.asarray(self.pose_3d + self.root[:, None])
 
+    @property
+    def joints_y_up(self) -> np.ndarray:
+        """Joints (frames, 17, 3) in the axes of animation, metres: y up, x right, z towards the camera."""
+        x, y, z = np.moveaxis(self.joints, -1, 0)
+        return np.stack([x, z, -y], axis=-1)
 
-_ARRAYS = ("pose_3d", "root", "root_std", "confidence", "interpolated", "pose_2d")
+
 _SHAPES = {
     "pose_3d": (NUM_JOINTS, 3),
     "root": (3,),
@@ -90,7 +95,7 @@ _SHAPES = {
 
 def write_motion(motion: Motion, path: Path) -> None:
     """Write `motion.npz`: the arrays of `Motion` under their names, `joints`, `unit`, `axes`, and `about` as JSON."""
-    arrays: dict[str, Any] = {name: getattr(motion, name) for name in _ARRAYS}
+    arrays: dict[str, Any] = {name: getattr(motion, name) for name in _SHAPES}
     np.savez_compressed(
         path,
         **arrays,
@@ -116,7 +121,7 @@ def read_motion(path: Path) -> Motion:
     """
     try:
         with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in _ARRAYS}
+            arrays = {name: file[name] for name in _SHAPES}
             scalars = {name: file[name].item() for name in ("fps", "first_frame", "person", "video", "name")}
             about = json.loads(file["about"].item())
     except (OSError, ValueError, KeyError, EOFError, RecursionError, zipfile.BadZipFile) as error:

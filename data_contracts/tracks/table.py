@@ -16,7 +16,6 @@ from data_contracts.tracks.track import Track
 
 KEYPOINTS_FILE = "keypoints.parquet"
 SHORT_TRACKS_FILE = "short_tracks.csv"
-SHORT_TRACK_COLUMNS = ("video", "person", "first_frame", "last_frame", "frames", "confidence")
 MOST_PIXELS = 1e5  # largest coordinate of a keypoint
 
 KEYPOINT_SCHEMA = arrow.schema(
@@ -62,60 +61,36 @@ class TrackSummary(pa.DataFrameModel):
 def to_arrow(tracks: list[Track]) -> arrow.Table:
     """Return tracks as a table of `KEYPOINT_SCHEMA`, numbered in their order."""
     lengths = [len(track.pose_2d) for track in tracks]
-    of_track = {name: np.repeat([getattr(track, name) for track in tracks], lengths) for name in ("video", "person")}
-    known = {
-        name: np.repeat(np.array([getattr(track, name) or np.nan for track in tracks]), lengths)
-        for name in ("fps", "width", "height")
+    columns = {
+        name: np.repeat(np.array([getattr(track, name) for track in tracks], object), lengths)
+        for name in ("video", "person", "fps", "width", "height")
     }
-    frame = np.concatenate([track.first_frame + np.arange(len(track.pose_2d)) for track in tracks])
-    block = np.concatenate([track.pose_2d for track in tracks], dtype="<f4")
-    bits = np.concatenate([track.interpolated for track in tracks]) @ (1 << np.arange(NUM_JOINTS))
-    columns = {"track": np.repeat(np.arange(len(tracks)), lengths), **of_track, "frame": frame, "interpolated": bits}
-    arrays = {name: arrow.array(column, KEYPOINT_SCHEMA.field(name).type) for name, column in columns.items()}
-    for name, column in known.items():
-        arrays[name] = arrow.array(column, arrow.float64(), from_pandas=True).cast(KEYPOINT_SCHEMA.field(name).type)
-    poses = [None, arrow.py_buffer(np.ascontiguousarray(block))]
-    arrays["pose_2d"] = arrow.FixedSizeBinaryArray.from_buffers(
-        KEYPOINT_SCHEMA.field("pose_2d").type, len(block), poses
-    )
-    return arrow.Table.from_arrays([arrays[name] for name in KEYPOINT_SCHEMA.names], schema=KEYPOINT_SCHEMA)
+    columns["track"] = np.repeat(np.arange(len(tracks)), lengths)
+    columns["frame"] = np.concatenate([track.first_frame + np.arange(len(track.pose_2d)) for track in tracks])
+    columns["interpolated"] = np.concatenate([track.interpolated for track in tracks]) @ (1 << np.arange(NUM_JOINTS))
+    poses = [pose.tobytes() for track in tracks for pose in track.pose_2d.astype("<f4")]
+    return arrow.Table.from_pydict({**columns, "pose_2d": poses}, schema=KEYPOINT_SCHEMA)
 
 
 def from_arrow(table: arrow.Table) -> list[Track]:
     """Return the tracks of a table of `KEYPOINT_SCHEMA`, in its order; `pose_2d` is read-only."""
     number = table["track"].to_numpy()
-    starts = np.flatnonzero(np.diff(number, prepend=number[0] - 1)) if len(number) else np.empty(0, int)
-    poses, interpolated = poses_of(table), interpolated_of(table)
+    starts = np.flatnonzero(np.diff(number, prepend=-1))
+    poses, interpolated = _poses(table), _interpolated(table)
     rows = table.select(["video", "person", "frame", "fps", "width", "height"]).take(starts).to_pylist()
-    ends = [*starts[1:], len(number)]
     return [
         Track(first_frame=row.pop("frame"), pose_2d=poses[start:end], interpolated=interpolated[start:end], **row)
-        for row, start, end in zip(rows, starts, ends, strict=True)
+        for row, start, end in zip(rows, starts, [*starts[1:], len(number)], strict=True)
     ]
-
-
-def poses_of(table: arrow.Table) -> np.ndarray:
-    """Return column `pose_2d` as (rows, 17, 3) float32."""
-    column = table["pose_2d"].combine_chunks()
-    chunks = column.chunks if isinstance(column, arrow.ChunkedArray) else [column]
-    data = b"".join(memoryview(c.buffers()[1])[204 * c.offset : 204 * (c.offset + len(c))] for c in chunks if len(c))
-    return np.frombuffer(data, "<f4").reshape(-1, NUM_JOINTS, 3)
-
-
-def interpolated_of(table: arrow.Table) -> np.ndarray:
-    """Return column `interpolated` as (rows, 17) bool."""
-    return (table["interpolated"].to_numpy()[:, None] >> np.arange(NUM_JOINTS)) & 1 > 0
 
 
 def summarise(table: arrow.Table) -> pd.DataFrame:
     """Return a row of `TrackSummary` per track of a `KEYPOINT_SCHEMA` table sorted by track and frame."""
-    if not len(table):
-        return pd.DataFrame(columns=list(TrackSummary.to_schema().columns))
-    number, frame, poses = table["track"].to_numpy(), table["frame"].to_numpy(), poses_of(table)
-    is_new = np.diff(number, prepend=number[0] - 1) != 0
+    number, frame, poses = table["track"].to_numpy(), table["frame"].to_numpy(), _poses(table)
+    is_new = np.diff(number, prepend=-1) != 0
     starts = np.flatnonzero(is_new)
     points, confidence = poses[..., :2].reshape(len(poses), -1), poses[..., 2]
-    moved = (confidence == 0) & ((poses[..., :2] != 0).any(axis=-1) | interpolated_of(table))
+    moved = (confidence == 0) & ((poses[..., :2] != 0).any(axis=-1) | _interpolated(table))
     return pd.DataFrame(
         {
             "track": number[starts],
@@ -134,3 +109,13 @@ def summarise(table: arrow.Table) -> pd.DataFrame:
 def find_faults(summaries: pd.DataFrame) -> pd.DataFrame:
     """Return failed checks with columns track, check, value, bound; empty if all tracks pass."""
     return broken_checks(TrackSummary, summaries, "track")
+
+
+def _poses(table: arrow.Table) -> np.ndarray:
+    """Return column `pose_2d` as (rows, 17, 3) float32."""
+    return np.frombuffer(b"".join(table["pose_2d"].to_pylist()), "<f4").reshape(-1, NUM_JOINTS, 3)
+
+
+def _interpolated(table: arrow.Table) -> np.ndarray:
+    """Return column `interpolated` as (rows, 17) bool."""
+    return (table["interpolated"].to_numpy()[:, None] >> np.arange(NUM_JOINTS)) & 1 > 0

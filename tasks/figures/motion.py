@@ -1,4 +1,4 @@
-"""Draw poses, windows and the distributions of clips."""
+"""Draw poses and windows."""
 
 from pathlib import Path
 
@@ -63,19 +63,6 @@ def lifted_sheet(pose_2d: np.ndarray, pred: np.ndarray, true: np.ndarray, titles
             if column == 0:
                 ax.set_title(view, fontsize=8, loc="left")
     figure.suptitle("predicted (red right, blue left) over true (grey)", fontsize=9)
-    return figure
-
-
-def clip_histograms(stature_m: np.ndarray, speed_max: np.ndarray, seconds: np.ndarray) -> Figure:
-    """Draw histograms of clips: stature (metres along the bones), speed of the fastest joint (m/s), length (s)."""
-    figure = Figure(figsize=(11, 3), layout="constrained")
-    panels = (("stature, m", stature_m), ("fastest joint, m/s", speed_max), ("length, s", seconds))
-    for ax, (label, values) in zip(figure.subplots(1, len(panels)), panels, strict=True):
-        ax.hist(values, bins=min(40, max(5, len(values) // 4)), color=LEFT)
-        ax.axvline(float(np.median(values)), color=RIGHT, linewidth=1.2, label=f"median {np.median(values):.2f}")
-        ax.set(xlabel=label, ylabel="clips")
-        ax.legend(frameon=False)
-        ax.spines[["top", "right"]].set_visible(False)
     return figure
 
 

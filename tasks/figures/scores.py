@@ -38,7 +38,7 @@ def pck_curves(report: Report) -> Figure:
     ax.set(xlabel="distance from the target, mm", ylabel="joints within it, %", xlim=(0, 200), ylim=(0, 100))
     ax.set_title(f"{report.frames:,} frames, {report.people} subjects, split {report.split}", fontsize=10)
     ax.legend(loc="lower right", bbox_to_anchor=(1, 0.08), framealpha=1, edgecolor="none")  # above the threshold line
-    _hide_top_and_right(ax)
+    ax.spines[["top", "right"]].set_visible(False)
     return figure
 
 
@@ -87,7 +87,7 @@ def error_bars(report: Report) -> Figure:
         count = f"{len(worst)} worst of {len(model)}" if len(worst) < len(model) else f"{len(worst)}"
         ax.set_title(f"by {label} ({count})", fontsize=10)
         ax.set_xlabel(f"MPJPE, mm; lines: {report.resampling.confidence:.0%} interval over {_units(model)}")
-        _hide_top_and_right(ax)
+        ax.spines[["top", "right"]].set_visible(False)
     handles, labels = ax.get_legend_handles_labels()
     figure.legend(handles[::-1], labels[::-1], loc="outside upper right", ncols=2, frameon=False)
     return figure
@@ -109,7 +109,3 @@ def _units(estimates: Mapping[str, Estimate]) -> str:
 
 def _label(method: str) -> str:
     return method.replace("_", " ")
-
-
-def _hide_top_and_right(ax: Axes) -> None:
-    ax.spines[["top", "right"]].set_visible(False)

@@ -21,7 +21,6 @@ from data_contracts.sources import MotionFile
 from data_contracts.store import stage_keys
 from data_contracts.store.digests import StageKey
 from data_contracts.store.folders import Stage, find_stage
-from tasks.figures.motion import clip_histograms
 from tasks.ingest.clip_writer import ClipWriter
 from tasks.ingest.plan import Plan, plan_reading
 from tasks.ingest.reading import read_motion_file
@@ -83,10 +82,7 @@ def ingest_clips(
             "warnings": warnings,
             **writer.statistics(),
         }
-        table = writer.table()
         tracked.log_artifact(stage.folder / QUARANTINE_FILE)
-        columns = (table[name].to_numpy() for name in ("stature", "speed_max", "seconds"))
-        tracked.log_figure(clip_histograms(*columns), "clips.png")
         if parent_run is None:  # a pipeline run logs its own data page
             manifest = {"digest": stage.digest, "counts": stage.counts, "statistics": stage.statistics}
             for line in log_data_page(store, tracked, ClipSet.read(stage.folder, manifest)):

@@ -1,12 +1,9 @@
 """Convert a detector's 2D keypoints to tracks of H36M joints in pixels, as a cached stage.
 
-- A video first goes through a detector. The detector's landmarks stay in the folder of the stage, as a keypoint file
-  that is read like any other.
+A video first goes through a detector. The landmarks stay in the folder of the stage, in a file like any other.
 """
 
-import sys
 import time
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,27 +19,18 @@ from data_contracts.sources import KeypointSource
 from data_contracts.store import stage_keys
 from data_contracts.store.folders import Stage
 from data_contracts.text import csv_text
-from data_contracts.tracks.table import (
-    KEYPOINTS_FILE,
-    SHORT_TRACK_COLUMNS,
-    SHORT_TRACKS_FILE,
-    find_faults,
-    summarise,
-    to_arrow,
-)
+from data_contracts.tracks.table import KEYPOINTS_FILE, SHORT_TRACKS_FILE, find_faults, summarise, to_arrow
 from data_contracts.tracks.track import Track
 from tasks.lifting.formats.detections import Detections
 from tasks.lifting.formats.reading import read_keypoints
 from tasks.lifting.formats.tracks import tracks_of
 from tasks.lifting.video.detecting import LANDMARKS_FILE, detect, detector_python
-from tasks.stage_runs.bars import progress_bar
 from tasks.stage_runs.prefect_runs import run_logger, task
+from tasks.stage_runs.progress import report_progress
 from tasks.stage_runs.tracked_stage import run_stage, run_untracked_stage
 
 if TYPE_CHECKING:
     from tasks.tracking.runs import TrackedRun
-
-_SECONDS_BETWEEN_LINES = 60  # log interval of progress without a terminal
 
 
 @task(retried=True)
@@ -114,28 +102,15 @@ def _detected(
     detector_python(source.path)  # refuses a missing detector
     target, start = stage.folder / LANDMARKS_FILE, time.perf_counter()
     run_logger().info("%s: detecting keypoints with %s", source.path.name, parameters.detector)
-    with progress_bar() if sys.stderr.isatty() else nullcontext() as bar:
-        line = bar.add_task(source.path.name, total=1.0) if bar else None
-        last_report = start
-
-        def report(done: int, total: int) -> None:
-            nonlocal last_report
-            if bar and line is not None:
-                bar.update(line, completed=done / total)
-            elif time.perf_counter() - last_report > _SECONDS_BETWEEN_LINES:
-                last_report = time.perf_counter()
-                run_logger().info("%s: %d of %d frames", source.path.name, done, total)
-
-        detect(source.path, parameters.detector, target, report)
+    with report_progress(stage.name, "frames") as progress:
+        detect(source.path, parameters.detector, target, progress.reach)
     with np.load(target) as detected:
         seen = np.isfinite(detected["landmarks"]).all(axis=(1, 2))
-        made_by, expected = str(detected["made_by"]), int(detected["frames_said"])
+        made_by, expected = str(detected["made_by"]), int(detected["frames_in_header"])
     if not seen.any():
         raise InputError(f"{source.path}: {parameters.detector} detected no person in {len(seen)} frames")
-    seconds = time.perf_counter() - start
-    run_logger().info("%s: a person in %d of %d frames, %.1f s", source.path.name, seen.sum(), len(seen), seconds)
     stage.counts |= {"video_frames": len(seen), "frames_with_a_person": int(seen.sum())}
-    stage.statistics |= {"made_by": made_by, "seconds_of_detection": seconds}
+    stage.statistics |= {"made_by": made_by, "seconds_of_detection": time.perf_counter() - start}
     is_cut = len(seen) < expected
     warnings = [f"{source.path}: only {len(seen)} of {expected} frames can be decoded"] if is_cut else []
     return KeypointSource(target, (target,)), warnings
@@ -153,7 +128,7 @@ def _statistics(videos: list[Detections], tracks: list[Track]) -> dict[str, obje
     return {
         "format": str(first.format),
         "skeleton": str(first.skeleton),
-        "people_told_by": "pose and motion" if first.person is None else "the file",
+        "people_identified_by": "pose and motion" if first.person is None else "the file",
         "fps": first.fps,
         "width": first.width,
         "height": first.height,
@@ -166,15 +141,13 @@ def _statistics(videos: list[Detections], tracks: list[Track]) -> dict[str, obje
 
 
 def _table_of(tracks: list[Track]) -> pd.DataFrame:
-    rows = [
-        (
-            csv_text(track.video),
-            track.person,
-            track.first_frame,
-            track.last_frame,
-            len(track.pose_2d),
-            track.pose_2d[..., 2].mean(),
-        )
-        for track in tracks
-    ]
-    return pd.DataFrame(rows, columns=list(SHORT_TRACK_COLUMNS))
+    return pd.DataFrame(
+        {
+            "video": [csv_text(track.video) for track in tracks],
+            "person": [track.person for track in tracks],
+            "first_frame": [track.first_frame for track in tracks],
+            "last_frame": [track.last_frame for track in tracks],
+            "frames": [len(track.pose_2d) for track in tracks],
+            "confidence": [track.pose_2d[..., 2].mean() for track in tracks],
+        }
+    )

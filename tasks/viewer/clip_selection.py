@@ -8,12 +8,11 @@ from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
-import torch
 
 from model.data.loading import Windows
 from model.network.lifting import Lifter
 from model.scoring.metrics import mpjpe
-from tasks.viewer.evaluation_viewer import Scene, Track
+from tasks.viewer.evaluation_viewer import Scene, Subject
 
 MAX_SECONDS, MAX_FRAMES = 10, 1200  # of a clip in the viewer; three clips of 1200 frames take 1.4 MB
 
@@ -66,9 +65,8 @@ def _typical_section(rows: pd.DataFrame, window: int) -> pd.DataFrame:
 
 
 def _scene(name: str, mean_mm: float, rows: pd.DataFrame, windows: Windows, lifter: Lifter, batch_size: int) -> Scene:
-    places, start = rows.index.to_numpy(), int(rows["start"].iloc[0])
-    frames = int(rows["start"].iloc[-1]) - start + windows.window
-    means = _FrameMeans(frames)
+    places, starts = rows.index.to_numpy(), rows["start"].to_numpy()
+    values: dict[str, list[np.ndarray]] = {}
     for chunk in np.split(places, range(batch_size, len(places), batch_size)):
         batch = windows.pick(chunk.tolist())
         metres = (1 / batch.scale).view(-1, 1, 1, 1)
@@ -76,36 +74,24 @@ def _scene(name: str, mean_mm: float, rows: pd.DataFrame, windows: Windows, lift
         image = batch.pose_2d[..., :2]
         image = (image - image[..., :1, :]) * metres  # relative to the pelvis, because each window has its own box
         arrays = {"pose_2d": image, "prediction": pred, "truth": true, "error_mm": 1000 * mpjpe(pred, true)}
-        means.add(windows.rows["start"].iloc[chunk].to_numpy() - start, arrays)
-    poses = {pose: _level(means.mean(pose), float(rows["pitch_deg"].iloc[0])) for pose in ("prediction", "truth")}
-    track = Track(str(rows["group"].iloc[0]), means.mean("pose_2d"), poses, means.mean("error_mm"))
-    clip = f"clip {rows['clip_id'].iloc[0]}, camera {rows['camera'].iloc[0]}, from frame {start}"
-    title = f"{clip} · subject {track.name} · {rows['action'].iloc[0]} · {mean_mm:.1f} mm over the whole clip"
-    return Scene(name, title, float(rows["fps"].iloc[0]), [track])
+        for kind, array in arrays.items():
+            values.setdefault(kind, []).append(array.double().numpy())
+    means = {kind: _frame_means(np.concatenate(parts), starts - starts[0]) for kind, parts in values.items()}
+    poses = {pose: _level(means[pose], float(rows["pitch_deg"].iloc[0])) for pose in ("prediction", "truth")}
+    subject = Subject(str(rows["group"].iloc[0]), means["pose_2d"], poses, means["error_mm"])
+    clip = f"clip {rows['clip_id'].iloc[0]}, camera {rows['camera'].iloc[0]}, from frame {starts[0]}"
+    title = f"{clip} · subject {subject.name} · {rows['action'].iloc[0]} · {mean_mm:.1f} mm over the whole clip"
+    return Scene(name, title, float(rows["fps"].iloc[0]), [subject])
 
 
-class _FrameMeans:
-    """Means per frame of arrays of overlapping windows; NaN for a frame without a window."""
-
-    def __init__(self, frames: int) -> None:
-        self.frames = frames
-        self.sums: dict[str, np.ndarray] = {}
-        self.covering = np.zeros(frames)
-
-    def add(self, starts: np.ndarray, arrays: dict[str, torch.Tensor]) -> None:
-        """Add the arrays (B, T, ...) of windows that start at frames `starts` (B,)."""
-        window = next(iter(arrays.values())).shape[1]
-        frame = starts[:, None] + np.arange(window)  # (B, T)
-        np.add.at(self.covering, frame, 1)
-        for name, array in arrays.items():
-            sums = self.sums.setdefault(name, np.zeros((self.frames, *array.shape[2:])))
-            np.add.at(sums, frame, array.double().numpy())
-
-    def mean(self, name: str) -> np.ndarray:
-        """Return the mean (frames, ...) over the windows that cover each frame."""
-        sums = self.sums[name]
-        covering = self.covering.reshape(-1, *[1] * (sums.ndim - 1))
-        return np.divide(sums, covering, out=np.full_like(sums, np.nan), where=covering > 0)
+def _frame_means(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Return the mean (frames, ...) of windows (n, T, ...) per frame; NaN for a frame without a window."""
+    frame = starts[:, None] + np.arange(values.shape[1])  # (n, T)
+    covering = np.bincount(frame.ravel())
+    sums = np.zeros((len(covering), *values.shape[2:]))
+    np.add.at(sums, frame, values)
+    covering = covering.reshape(-1, *[1] * (sums.ndim - 1))
+    return np.divide(sums, covering, out=np.full_like(sums, np.nan), where=covering > 0)
 
 
 def _level(pose: np.ndarray, pitch_deg: float) -> np.ndarray:

@@ -63,14 +63,16 @@ class ClipSet:
 
     @cached_property
     def subjects(self) -> pd.DataFrame:
-        """Return one row per subject: clips, seconds, stature (median over the clips, metres)."""
+        """Return one row per subject, the longest first: clips, seconds, stature (median over the clips, metres)."""
         by_subject = self.table.groupby("group")
-        return by_subject.agg(clips=("seconds", "size"), seconds=("seconds", "sum"), stature=("stature", "median"))
+        table = by_subject.agg(clips=("seconds", "size"), seconds=("seconds", "sum"), stature=("stature", "median"))
+        return table.sort_values("seconds", ascending=False)
 
     @cached_property
     def actions(self) -> pd.DataFrame:
-        """Return one row per action: clips, seconds."""
-        return self.table.groupby("action").agg(clips=("seconds", "size"), seconds=("seconds", "sum"))
+        """Return one row per action, the longest first: clips, seconds."""
+        table = self.table.groupby("action").agg(clips=("seconds", "size"), seconds=("seconds", "sum"))
+        return table.sort_values("seconds", ascending=False)
 
     def without(self, other: "ClipSet") -> pd.DataFrame:
         """Return the rows of `table` whose clips are not in `other`."""
@@ -86,21 +88,14 @@ class ClipSet:
             "frames per second of clips": self.table["fps"].to_numpy(dtype=float),
         }
 
-    def counts_by_action(self) -> dict[str, int]:
-        """Return the number of clips per action."""
-        return {str(action): int(clips) for action, clips in self.actions["clips"].items()}
-
-    def counts_by_outcome(self) -> dict[str, int]:
-        """Return the numbers of accepted and of quarantined clips."""
-        return {"accepted": len(self.table), "quarantined": self.quarantined}
-
 
 def drifts(before: ClipSet, now: ClipSet) -> list[Drift]:
     """Return the drift of each of `ClipSet.distributions`, of the actions and of the share in quarantine."""
     old = before.distributions()
-    numbers = [numeric_drift(name, old[name], values) for name, values in now.distributions().items()]
-    labels = [
-        label_drift("actions of clips", before.counts_by_action(), now.counts_by_action()),
-        label_drift("share in quarantine", before.counts_by_outcome(), now.counts_by_outcome()),
+    actions = [clips.actions["clips"].to_dict() for clips in (before, now)]
+    outcomes = [{"accepted": len(clips.table), "quarantined": clips.quarantined} for clips in (before, now)]
+    return [
+        *(numeric_drift(name, old[name], values) for name, values in now.distributions().items()),
+        label_drift("actions of clips", *actions),
+        label_drift("share in quarantine", *outcomes),
     ]
-    return numbers + labels

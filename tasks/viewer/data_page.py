@@ -6,9 +6,9 @@
 
 import io
 import re
-from collections.abc import Iterable, Sequence
-from importlib.resources import files
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,7 @@ from tasks.tracking.registry import CHAMPION, MODEL_NAME, WINDOWS_TAG, aliased_v
 from tasks.tracking.runs import TrackedRun, connect
 from tasks.viewer.clip_sets import ClipSet, drifts
 from tasks.viewer.drift import DISTANCE, LEAST_DISTANCE, LEAST_INDEX, Drift
+from tasks.viewer.evaluation_viewer import fill_template
 
 DATA_PAGE = "data.html"  # name of the artifact in MLflow
 _VALUES_NOTE = '<p class="faint">Values are medians (5th to 95th percentile).</p>'
@@ -64,17 +65,7 @@ def drift_warnings(results: Sequence[Drift]) -> list[str]:
 
 
 def data_page(clips: ClipSet, champion: ClipSet | None, reference: str, results: Sequence[Drift]) -> str:
-    """Return the page as HTML without scripts.
-
-    Parameters
-    ----------
-    champion
-        Clips of the champion, or None.
-    reference
-        Sentence about the reference of the comparison.
-    results
-        Drift of each distribution; empty without a champion.
-    """
+    """Return the page as HTML without scripts; `reference` is a sentence about the reference of the comparison."""
     sections = [
         _section("Overview", _overview(clips, champion), _VALUES_NOTE),
         _section("Distributions", _svg(compared_histograms(clips, champion)), *_drift_table(results)),
@@ -85,10 +76,8 @@ def data_page(clips: ClipSet, champion: ClipSet | None, reference: str, results:
         broken = [[check, number] for check, number in clips.checks_broken.items()]
         sections.append(_section("Quarantine", _table(["failed check", "clips"], broken)))
     lines = "".join(f'<p class="moved">{html_text(line)}</p>' for line in drift_warnings(results))
-    parts = {"title": html_text(f"Clips {clips.digest}"), "reference": html_text(reference), "warnings": lines}
-    parts["sections"] = "\n".join(sections)
-    template = (files(__package__) / "data.html").read_text(encoding="utf-8")
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match.group(1)], template)
+    title, text = html_text(f"Clips {clips.digest}"), "\n".join(sections)
+    return fill_template("data.html", title=title, reference=html_text(reference), warnings=lines, sections=text)
 
 
 def compared_histograms(clips: ClipSet, champion: ClipSet | None) -> Figure:
@@ -120,12 +109,9 @@ def _overview(clips: ClipSet, champion: ClipSet | None) -> str:
 
 
 def _facts(clips: ClipSet) -> dict[str, str]:
-    table, total = clips.table, len(clips.table) + clips.quarantined
+    total = len(clips.table) + clips.quarantined
     return {
-        "subjects": str(len(clips.subjects)),
-        "clips": str(len(table)),
-        "hours": _hours(table["seconds"].sum()),
-        "actions": str(len(clips.actions)),
+        **_counts(clips.subjects.index, clips.table, clips.actions.index),
         **{name: _span(values) for name, values in clips.distributions().items()},
         "quarantined": f"{clips.quarantined} of {total}, {clips.quarantined / total:.1%}",
     }
@@ -133,13 +119,13 @@ def _facts(clips: ClipSet) -> dict[str, str]:
 
 def _only_in(clips: ClipSet, other: ClipSet) -> dict[str, str]:
     """Return the numbers of subjects, clips, hours and actions that are in `clips` but not in `other`."""
-    table = clips.without(other)
-    return {
-        "subjects": str(len(clips.subjects.index.difference(other.subjects.index))),
-        "clips": str(len(table)),
-        "hours": _hours(table["seconds"].sum()),
-        "actions": str(len(clips.actions.index.difference(other.actions.index))),
-    }
+    subjects = clips.subjects.index.difference(other.subjects.index)
+    return _counts(subjects, clips.without(other), clips.actions.index.difference(other.actions.index))
+
+
+def _counts(subjects: pd.Index, table: pd.DataFrame, actions: pd.Index) -> dict[str, str]:
+    hours = _hours(table["seconds"].sum())
+    return {"subjects": str(len(subjects)), "clips": str(len(table)), "hours": hours, "actions": str(len(actions))}
 
 
 def _drift_table(results: Sequence[Drift]) -> list[str]:
@@ -164,42 +150,33 @@ def _verdict(drift: Drift) -> str:
 
 
 def _subjects(clips: ClipSet, champion: ClipSet | None) -> str:
-    subjects = clips.subjects.sort_values("seconds", ascending=False)
+    rows = {
+        name: [clips.datasets.get(str(name), ""), count, _hours(seconds), f"{stature:.2f}"]
+        for name, count, seconds, stature in clips.subjects.itertuples(name=None)
+    }
     before = champion.subjects.index if champion else None
-    rows: list[list[object]] = [
-        [name, clips.datasets.get(str(name), ""), count, _hours(seconds), f"{stature:.2f}", _new(name, before)]
-        for name, count, seconds, stature in subjects.itertuples(name=None)
-    ]
-    head = ["subject", "data set", "clips", "hours", "stature, m", ""]
-    return _first_rows(head, rows, "subjects") + _removed(subjects, before)
+    return _listing("subjects", ["subject", "data set", "clips", "hours", "stature, m"], rows, before)
 
 
 def _actions(clips: ClipSet, champion: ClipSet | None) -> str:
-    actions = clips.actions.sort_values("seconds", ascending=False)
-    before = champion.actions.index if champion else None
     old = champion.actions["seconds"].to_dict() if champion else {}
-    rows: list[list[object]] = [
-        [action, count, _hours(seconds), _hours(old.get(action, 0)) if champion else "", _new(action, before)]
-        for action, count, seconds in actions.itertuples(name=None)
-    ]
-    head = ["action", "clips", "hours", "hours of the champion" if champion else "", ""]
-    return _first_rows(head, rows, "actions") + _removed(actions, before)
+    rows = {
+        name: [count, _hours(seconds), _hours(old.get(name, 0)) if champion else ""]
+        for name, count, seconds in clips.actions.itertuples(name=None)
+    }
+    before = champion.actions.index if champion else None
+    return _listing("actions", ["action", "clips", "hours", "hours of the champion" if champion else ""], rows, before)
 
 
-def _new(name: object, before: pd.Index | None) -> str:
-    return "new" if before is not None and name not in before else ""
-
-
-def _removed(now: pd.DataFrame, before: pd.Index | None) -> str:
-    names = [] if before is None else before.difference(now.index).tolist()
-    return f"<p>Only in the champion's clips: {html_text(some(names))}.</p>" if names else ""
-
-
-def _first_rows(head: list[str], rows: list[list[object]], kind: str) -> str:
-    """Return a table of the first rows, new ones first, and the number of further rows."""
-    rows = sorted(rows, key=lambda row: row[-1] != "new")
+def _listing(kind: str, head: list[str], rows: Mapping[Any, list[Any]], before: pd.Index | None) -> str:
+    """Return a table of the first rows, new ones first, with the numbers of further and of removed rows."""
+    is_new = {name: before is not None and name not in before for name in rows}
+    names = sorted(rows, key=lambda name: not is_new[name])
+    table = [[name, *rows[name], "new" if is_new[name] else ""] for name in names[:_MAX_ROWS]]
     rest = f'<p class="faint">and {len(rows) - _MAX_ROWS} more {kind}</p>' if len(rows) > _MAX_ROWS else ""
-    return _table(head, rows[:_MAX_ROWS]) + rest
+    removed = [] if before is None else before.difference(list(rows)).tolist()
+    gone = f"<p>Only in the champion's clips: {html_text(some(removed))}.</p>" if removed else ""
+    return _table([*head, ""], table) + rest + gone
 
 
 def _span(values: np.ndarray) -> str:

@@ -7,6 +7,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import special
@@ -44,7 +45,7 @@ def numeric_drift(name: str, before: np.ndarray, now: np.ndarray) -> Drift:
     return Drift(name, DISTANCE, float(distance), max(LEAST_DISTANCE, float(bound)))
 
 
-def label_drift(name: str, before: Mapping[str, int], now: Mapping[str, int]) -> Drift:
+def label_drift(name: str, before: Mapping[Any, int], now: Mapping[Any, int]) -> Drift:
     """Return the population stability index of two counts by label: the sum of (p - q) ln(p / q) over shares p, q.
 
     Each count is increased by 0.5, so that the index is finite for a new label. For two samples of one distribution,

@@ -25,7 +25,7 @@ _SCRIPTS = ("skeletons.js", "player.js")
 
 
 @dataclass(frozen=True)
-class Track:
+class Subject:
     """One subject of a scene.
 
     Parameters
@@ -33,13 +33,13 @@ class Track:
     name
         Label above the head in a scene with several subjects.
     pose_2d
-        (T, 17, 2): x right, y down, in any unit that is the same for all tracks of a scene.
+        (T, 17, 2): x right, y down, in any unit that is the same for all subjects of a scene.
     poses
         Name (e.g. prediction, truth) -> (T, 17, 3) metres, with or without root trajectory. All but the first are pale.
     error_mm
         (T,) error per frame, drawn as a curve under the scrubber.
     first
-        Frame of the scene at which the track starts.
+        Frame of the scene at which the subject appears.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Track:
 
 @dataclass(frozen=True)
 class Scene:
-    """Tracks that are played together.
+    """Subjects that are played together.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ class Scene:
     title
         One line with clip, subject and action.
     fps
-        Frames per second of all tracks.
+        Frames per second of all subjects.
     axes
         Axes of the 3D poses: `camera` (x right, y down, z forward) or `world` (z up).
     """
@@ -68,7 +68,7 @@ class Scene:
     name: str
     title: str
     fps: float
-    tracks: Sequence[Track]
+    subjects: Sequence[Subject]
     axes: Literal["camera", "world"] = "camera"
 
 
@@ -78,16 +78,20 @@ def viewer_html(title: str, scenes: Sequence[Scene]) -> str:
     Raises
     ------
     ValueError
-        An array of a track has the wrong shape or not as many frames as `pose_2d`.
+        An array of a subject has the wrong shape or not as many frames as `pose_2d`.
     """
-    folder = files(__package__)
     motion = json.dumps([_scene(scene) for scene in scenes], allow_nan=False).replace("<", "\\u003c")
-    parts = {"{{title}}": html_text(title), "{{motion}}": motion}
-    parts["{{scripts}}"] = "\n".join((folder / script).read_text(encoding="utf-8") for script in _SCRIPTS)
-    template = (folder / "viewer.html").read_text(encoding="utf-8")
-    return re.sub(
-        r"\{\{\w+\}\}", lambda match: parts[match.group()], template
-    )  # one pass, so inserted text is not searched
+    scripts = "\n".join(_text_of(script) for script in _SCRIPTS)
+    return fill_template("viewer.html", title=html_text(title), motion=motion, scripts=scripts)
+
+
+def fill_template(name: str, **parts: str) -> str:
+    """Return an HTML template of this package with its {{parts}} filled in one pass: inserted text is not searched."""
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match.group(1)], _text_of(name))
+
+
+def _text_of(name: str) -> str:
+    return (files(__package__) / name).read_text(encoding="utf-8")
 
 
 def _scene(scene: Scene) -> dict[str, Any]:
@@ -95,32 +99,28 @@ def _scene(scene: Scene) -> dict[str, Any]:
         "name": printable(scene.name),
         "title": printable(scene.title),
         "fps": scene.fps,
-        "bones": [[parent, child, _side(child)] for parent, child in BONES],
-        "tracks": [_track(track, scene.axes) for track in scene.tracks],
+        "bones": [[start, end, int(end in RIGHT_JOINTS) - int(end in LEFT_JOINTS)] for start, end in BONES],
+        "tracks": [_track(subject, scene.axes) for subject in scene.subjects],
     }
 
 
-def _side(joint: int) -> int:
-    """Return 1 for a right joint, -1 for a left one, 0 for one in the middle."""
-    return int(joint in RIGHT_JOINTS) - int(joint in LEFT_JOINTS)
-
-
-def _track(track: Track, axes: str) -> dict[str, Any]:
-    frames, joints = track.pose_2d.shape[:2]
-    for name, pose in {"2D": track.pose_2d, **track.poses}.items():
-        expected = (frames, joints, 2 if name == "2D" else 3)
-        if pose.shape != expected:
-            raise ValueError(f"track {track.name}: {name} has shape {pose.shape}; expected {expected}")
-    if track.error_mm is not None and track.error_mm.shape != (frames,):
-        raise ValueError(f"track {track.name}: error_mm has shape {track.error_mm.shape}; expected ({frames},)")
+def _track(subject: Subject, axes: str) -> dict[str, Any]:
+    frames, joints = subject.pose_2d.shape[:2]
+    arrays: dict[str, tuple[np.ndarray, tuple[int, ...]]] = {"2D": (subject.pose_2d, (frames, joints, 2))}
+    arrays |= {name: (pose, (frames, joints, 3)) for name, pose in subject.poses.items()}
+    if subject.error_mm is not None:
+        arrays["error_mm"] = (subject.error_mm, (frames,))
+    for name, (array, expected) in arrays.items():
+        if array.shape != expected:
+            raise ValueError(f"subject {subject.name}: {name} has shape {array.shape}; expected {expected}")
     return {
-        "name": printable(track.name),
-        "first": track.first,
+        "name": printable(subject.name),
+        "first": subject.first,
         "frames": frames,
         "joints": joints,
-        "pose_2d": _pack(track.pose_2d, 0.0),
-        "poses": {printable(name): _pack(_upright(pose, axes), 1e-3) for name, pose in track.poses.items()},
-        "error_mm": None if track.error_mm is None else _pack(track.error_mm, 0.1),
+        "pose_2d": _pack(subject.pose_2d, 0.0),
+        "poses": {printable(name): _pack(_upright(pose, axes), 1e-3) for name, pose in subject.poses.items()},
+        "error_mm": None if subject.error_mm is None else _pack(subject.error_mm, 0.1),
     }
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from data_contracts.motion.motion import Motion
-from tasks.viewer.evaluation_viewer import Scene, Track
+from tasks.viewer.evaluation_viewer import Scene, Subject
 
 MAX_PERSON_FRAMES = 20_000  # frames of all subjects of a video in the viewer; they take 11 MB
 
@@ -18,11 +18,11 @@ def lifted_scenes(motions: list[Motion]) -> list[Scene]:
         length = end - begin
         while length > 1 and sum(_frames(motion, begin, length) for motion in people) > MAX_PERSON_FRAMES:
             length = length * 9 // 10
-        tracks = [_track(motion, begin, _frames(motion, begin, length)) for motion in people]
+        subjects = [_subject(motion, begin, _frames(motion, begin, length)) for motion in people]
         part = f", first {length:,} of {end - begin:,} frames" if length < end - begin else ""
         names = f"{len(people)} subjects" if len(people) > 1 else people[0].name
-        tracks = [track for track in tracks if len(track.pose_2d)]
-        scenes.append(Scene(video or "video", f"{names}{part}", people[0].fps, tracks, axes="world"))
+        subjects = [subject for subject in subjects if len(subject.pose_2d)]
+        scenes.append(Scene(video or "video", f"{names}{part}", people[0].fps, subjects, axes="world"))
     return scenes
 
 
@@ -31,7 +31,7 @@ def _frames(motion: Motion, begin: int, length: int) -> int:
     return min(motion.frames, max(0, begin + length - motion.first_frame))
 
 
-def _track(motion: Motion, begin: int, frames: int) -> Track:
+def _subject(motion: Motion, begin: int, frames: int) -> Subject:
     pose_2d = motion.pose_2d[:frames]
     points = np.where(pose_2d[..., 2:] > 0, pose_2d[..., :2], np.nan)
-    return Track(motion.name, points, {"lifted": motion.joints[:frames]}, first=motion.first_frame - begin)
+    return Subject(motion.name, points, {"lifted": motion.joints[:frames]}, first=motion.first_frame - begin)

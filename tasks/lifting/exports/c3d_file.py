@@ -43,11 +43,8 @@ def write_c3d(motion: Motion, path: Path) -> None:
     file["parameters"]["POINT"]["UNITS"]["value"] = ["mm"]
     file.add_parameter("POINT", "X_SCREEN", ["+X"])
     file.add_parameter("POINT", "Y_SCREEN", ["+Z"])
-    file.add_parameter("SUBJECTS", "NAMES", [_text(motion.name)])
+    name = printable(motion.name).encode("ascii", "backslashreplace").decode("ascii")
+    file.add_parameter("SUBJECTS", "NAMES", [name[:_MOST_CHARACTERS]])
     file["data"]["points"] = points
     file["data"]["meta_points"]["residuals"] = np.zeros((1, len(JOINTS), motion.frames))
     file.write(str(path))
-
-
-def _text(text: str) -> str:
-    return printable(text).encode("ascii", "backslashreplace").decode("ascii")[:_MOST_CHARACTERS]

@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -26,21 +26,8 @@ _FILES = {f"motion.{form}" for form in ExportFormat}
 _PARTIAL = re.compile(r"\.lifting-[0-9a-f]{8}\.partial")  # being written, or left by a killed process
 
 
-def write_people(
-    lifted: Path, formats: Sequence[ExportFormat], out: Path, on_person: Callable[[str], None] = lambda _: None
-) -> list[dict[str, object]]:
-    """Write the people of a lift stage to `out`.
-
-    Parameters
-    ----------
-    lifted
-        Folder of the stage.
-    formats
-        Export formats in addition to `motion.npz`.
-    out
-        Output folder, created if missing; files of an earlier lifting are replaced.
-    on_person
-        Called with the name of each person before the person is written.
+def write_people(lifted: Path, formats: Sequence[ExportFormat], out: Path) -> list[dict[str, object]]:
+    """Write the people of a lift stage to `out` as `motion.npz` and in export formats; replace an earlier lifting.
 
     Returns
     -------
@@ -56,7 +43,7 @@ def write_people(
     partial = (out if out.exists() else out.parent) / f".lifting-{uuid.uuid4().hex[:8]}.partial"
     try:
         partial.mkdir(parents=True)
-        people = [_write_person(folder, formats, partial, out, on_person) for folder in _people(lifted)]
+        people = [_write_person(person, formats, partial / person.name, out) for person in _people(lifted)]
         shutil.copyfile(lifted / VIEWER_FILE, partial / VIEWER_FILE)
         _put_in_place(partial, out)
     except OSError as error:
@@ -85,11 +72,29 @@ def must_be_replaceable(out: Path) -> None:
         raise InputError(f"{out}: cannot be written ({error.strerror})") from error
 
 
-def _refuse_other_files(out: Path) -> None:
-    if others := _other_files(out):
-        raise InputError(
-            f"{out}: contains files that lifting did not write ({some(others)}); pass another folder with --out"
-        )
+def _write_person(source: Path, formats: Sequence[ExportFormat], folder: Path, out: Path) -> dict[str, object]:
+    folder.mkdir()
+    motion = read_motion(source / MOTION_FILE)
+    write_exports(motion, formats, folder)
+    shutil.copyfile(source / MOTION_FILE, folder / MOTION_FILE)
+    files = sorted(file.name for file in folder.iterdir())
+    place = str(out / source.name)
+    return {"name": source.name, "frames": motion.frames, "fps": motion.fps, "folder": place, "files": files}
+
+
+def _put_in_place(partial: Path, out: Path) -> None:
+    if not out.exists():
+        partial.rename(out)
+        return
+    with _locked(out):
+        _refuse_other_files(out)
+        new, before = sorted(partial.iterdir()), partial / "before"
+        before.mkdir()
+        for entry in [out / VIEWER_FILE, *_people(out)]:  # the viewer first: it never exists without its people
+            with suppress(FileNotFoundError):
+                entry.rename(before / entry.name)
+        for entry in new:
+            entry.rename(out / entry.name)
 
 
 def _people(folder: Path) -> list[Path]:
@@ -99,54 +104,15 @@ def _people(folder: Path) -> list[Path]:
     return sorted(people, key=lambda entry: int(entry.name.rpartition("-")[2]))
 
 
-def _other_files(out: Path) -> list[str]:
-    """Return the names of entries that lifting did not write; a viewer without person folders is one of them."""
+def _refuse_other_files(out: Path) -> None:
+    """Refuse entries that lifting did not write; a viewer without person folders is one of them."""
     people = _people(out)
     own = {*people, out / VIEWER_FILE} if people else set()
-    around = [entry for entry in out.iterdir() if entry not in own and not _PARTIAL.fullmatch(entry.name)]
-    within = [file for person in people for file in _entries(person) if file.name not in _FILES or file.is_dir()]
-    return sorted(str(entry.relative_to(out)) for entry in around + within)
-
-
-def _entries(folder: Path) -> list[Path]:
-    """Return the entries of a folder, empty if another lifting has replaced the folder."""
-    try:
-        return list(folder.iterdir())
-    except FileNotFoundError:
-        return []
-
-
-def _write_person(
-    source: Path, formats: Sequence[ExportFormat], partial: Path, out: Path, on_person: Callable[[str], None]
-) -> dict[str, object]:
-    on_person(source.name)
-    folder = partial / source.name
-    folder.mkdir()
-    shutil.copyfile(source / MOTION_FILE, folder / MOTION_FILE)
-    motion = read_motion(source / MOTION_FILE)
-    write_exports(motion, [form for form in formats if form is not ExportFormat.NPZ], folder)
-    return {
-        "name": source.name,
-        "frames": motion.frames,
-        "fps": motion.fps,
-        "folder": str(out / source.name),
-        "files": sorted(file.name for file in folder.iterdir()),
-    }
-
-
-def _put_in_place(partial: Path, out: Path) -> None:
-    if not out.exists():
-        partial.rename(out)
-        return
-    with _locked(out):
-        _refuse_other_files(out)  # the folder may have changed since the first check
-        new, before = sorted(partial.iterdir()), partial / "before"
-        before.mkdir()
-        for entry in [out / VIEWER_FILE, *_people(out)]:  # the viewer first: it never exists without its people
-            with suppress(FileNotFoundError):
-                entry.rename(before / entry.name)
-        for entry in new:
-            entry.rename(out / entry.name)
+    others = [entry for entry in out.iterdir() if entry not in own and not _PARTIAL.fullmatch(entry.name)]
+    others += [file for person in people for file in person.iterdir() if file.name not in _FILES or file.is_dir()]
+    if others:
+        names = some(sorted(str(entry.relative_to(out)) for entry in others))
+        raise InputError(f"{out}: contains files that lifting did not write ({names}); pass another folder with --out")
 
 
 @contextmanager

@@ -34,10 +34,7 @@ _COLORS = [_RIGHT if end in RIGHT_JOINTS else _LEFT if end in LEFT_JOINTS else _
 def write_gif(motions: Sequence[Motion], path: Path) -> None:
     """Write the keypoints, in pixels, next to the joints in the world, for all people of a video together.
 
-    Parameters
-    ----------
-    motions
-        At least one motion. Each begins at its `first_frame`; all have the frame rate of the first one.
+    Each motion begins at its `first_frame`; all have the frame rate of the first one.
 
     Raises
     ------

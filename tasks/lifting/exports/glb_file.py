@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from data_contracts.motion.motion import Motion
+from data_contracts.skeleton import BONES, LEFT_JOINTS, RIGHT_JOINTS
 from data_contracts.text import printable
-from tasks.lifting.exports.bone_mesh import BoneMesh, bone_mesh
-from tasks.lifting.exports.rig import NODES, RiggedMotion, rig
+from tasks.lifting.exports.rig import NODES, REST_DIRECTIONS, RiggedMotion, rig
 
 # glTF 2.0 specification, sections 4.4 (GLB), 5.1.3 (component types) and 5.11.5 (targets)
 _MAGIC, _VERSION, _JSON, _BIN = 0x46546C67, 2, 0x4E4F534A, 0x004E4942
@@ -26,11 +26,17 @@ _COMPONENTS = {"float32": 5126, "uint16": 5123, "uint8": 5121}
 _TYPES = {(): "SCALAR", (3,): "VEC3", (4,): "VEC4", (16,): "MAT4"}
 _VERTICES, _INDICES = 34962, 34963
 
+_THICK, _WAIST = 0.09, 0.2  # shares of a bone's length: half the largest width, and its position along the bone
+_THICKEST = 0.03  # metres
+_RIGHT, _LEFT, _MIDDLE = (200, 60, 50, 255), (50, 90, 200, 255), (150, 150, 150, 255)
+# An octahedron: vertex 0 is the start of the bone, 1 its end, 2-5 its waist; front faces are anticlockwise.
+_TRIANGLES = np.array([(0, 3, 2), (0, 4, 3), (0, 5, 4), (0, 2, 5), (1, 2, 3), (1, 3, 4), (1, 4, 5), (1, 5, 2)])
+
 
 def write_glb(motion: Motion, path: Path) -> None:
     """Write the motion as one animation of a skinned skeleton."""
     rigged, arrays = rig(motion), _Arrays()
-    mesh, skin, animation = _mesh(bone_mesh(rigged), arrays), _skin(rigged, arrays), _animation(motion, rigged, arrays)
+    mesh, skin, animation = _mesh(rigged, arrays), _skin(rigged, arrays), _animation(motion, rigged, arrays)
     content = {
         "asset": {"version": "2.0", "generator": "pose-uplift"},
         "scene": 0,
@@ -94,20 +100,40 @@ def _nodes(rigged: RiggedMotion) -> list[dict[str, Any]]:
     return nodes
 
 
-def _mesh(mesh: BoneMesh, arrays: _Arrays) -> dict[str, Any]:
-    """Return the mesh; each vertex has one node with weight 1."""
-    nodes = np.zeros((len(mesh.nodes), 4), np.uint8)
-    weights = np.zeros((len(mesh.nodes), 4), np.float32)
-    nodes[:, 0], weights[:, 0] = mesh.nodes, 1
+def _mesh(rigged: RiggedMotion, arrays: _Arrays) -> dict[str, Any]:
+    """Return one octahedron per bone in the rest pose; each vertex has the node of its bone with weight 1."""
+    nodes = np.array(
+        [next(index for index, node in enumerate(NODES) if node.bone == bone) for bone in range(len(BONES))]
+    )
+    faces = _octahedra(rigged.rest[nodes], np.maximum(rigged.lengths, 1e-3)[:, None])
+    normals = np.cross(faces[:, :, 1] - faces[:, :, 0], faces[:, :, 2] - faces[:, :, 0])
+    normals /= np.linalg.norm(normals, axis=-1, keepdims=True)
+    colors = [_RIGHT if end in RIGHT_JOINTS else _LEFT if end in LEFT_JOINTS else _MIDDLE for _, end in BONES]
+    count = len(BONES) * _TRIANGLES.size
+    joints, weights = np.zeros((count, 4), np.uint8), np.zeros((count, 4), np.float32)
+    joints[:, 0], weights[:, 0] = np.repeat(nodes, _TRIANGLES.size), 1
     attributes = {
-        "POSITION": arrays.add(mesh.positions.astype(np.float32), target=_VERTICES, bounds=True),
-        "NORMAL": arrays.add(mesh.normals.astype(np.float32), target=_VERTICES),
-        "COLOR_0": arrays.add(mesh.colors, target=_VERTICES, normalized=True),
-        "JOINTS_0": arrays.add(nodes, target=_VERTICES),
+        "POSITION": arrays.add(faces.reshape(-1, 3).astype(np.float32), target=_VERTICES, bounds=True),
+        "NORMAL": arrays.add(np.repeat(normals.reshape(-1, 3), 3, axis=0).astype(np.float32), target=_VERTICES),
+        "COLOR_0": arrays.add(
+            np.repeat(np.array(colors, np.uint8), _TRIANGLES.size, axis=0), target=_VERTICES, normalized=True
+        ),
+        "JOINTS_0": arrays.add(joints, target=_VERTICES),
         "WEIGHTS_0": arrays.add(weights, target=_VERTICES),
     }
-    indices = arrays.add(np.arange(len(mesh.positions), dtype=np.uint16), target=_INDICES)
+    indices = arrays.add(np.arange(count, dtype=np.uint16), target=_INDICES)
     return {"name": "bones", "primitives": [{"attributes": attributes, "indices": indices, "material": 0}]}
+
+
+def _octahedra(start: np.ndarray, length: np.ndarray) -> np.ndarray:
+    """Return the faces (bones, 8, 3 corners, 3) of bones in the rest pose, metres, y up."""
+    along = REST_DIRECTIONS
+    aside = np.cross(along, np.eye(3)[np.abs(along).argmin(axis=1)])
+    aside /= np.linalg.norm(aside, axis=1, keepdims=True)
+    across = np.cross(along, aside)
+    thick, waist = np.minimum(_THICK * length, _THICKEST), start + _WAIST * length * along
+    corners = [start, start + length * along, *(waist + thick * side for side in (aside, across, -aside, -across))]
+    return np.stack(corners, axis=1)[:, _TRIANGLES]
 
 
 def _skin(rigged: RiggedMotion, arrays: _Arrays) -> dict[str, Any]:

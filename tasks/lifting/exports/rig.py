@@ -10,7 +10,6 @@
   transport), and the remaining twist after the return is spread over that time, so that no bone flips.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +17,6 @@ from scipy.spatial.transform import Rotation
 
 from data_contracts.motion.motion import Motion
 from data_contracts.skeleton import BONES, JOINTS, PELVIS
-from tasks.lifting.exports.axes import y_up
 
 _UP, _DOWN, _LEFT, _RIGHT = (0.0, 1.0, 0.0), (0.0, -1.0, 0.0), (1.0, 0.0, 0.0), (-1.0, 0.0, 0.0)
 _FACE, _CROWN = (0.0, 0.8, 0.6), (0.0, 0.96, -0.28)  # thorax to nose, nose to head
@@ -50,22 +48,21 @@ class Node:
     bone: int
 
 
-def _subtree(joint: int, parent: int, first: int) -> Iterator[Node]:
-    """Yield the node of a joint and its descendants, parents first; `first` is the index of the joint's node."""
+def _add_nodes(nodes: list[Node], joint: int, parent: int) -> None:
+    """Add the node of a joint and its descendants, parents first."""
     bones = [bone for bone, (begins, _) in enumerate(BONES) if begins == joint]
-    yield Node(JOINTS[joint], parent, joint, bones[0] if len(bones) == 1 else -1)
-    place = first + 1
+    index = len(nodes)
+    nodes.append(Node(JOINTS[joint], parent, joint, bones[0] if len(bones) == 1 else -1))
     for bone in bones:
-        child, carrier = BONES[bone][1], first
+        child, carrier = BONES[bone][1], index
         if len(bones) > 1:
-            yield Node(f"{JOINTS[joint]}_to_{JOINTS[child]}", first, joint, bone)
-            carrier, place = place, place + 1
-        below = list(_subtree(child, carrier, place))
-        yield from below
-        place += len(below)
+            carrier = len(nodes)
+            nodes.append(Node(f"{JOINTS[joint]}_to_{JOINTS[child]}", index, joint, bone))
+        _add_nodes(nodes, child, carrier)
 
 
-NODES = tuple(_subtree(PELVIS, -1, 0))
+NODES: list[Node] = []
+_add_nodes(NODES, PELVIS, -1)
 
 
 @dataclass(frozen=True)
@@ -100,19 +97,11 @@ class RiggedMotion:
 
 
 def rig(motion: Motion) -> RiggedMotion:
-    """Return the motion as joint rotations.
+    """Return the joint rotations of a motion of finite numbers.
 
-    Parameters
-    ----------
-    motion
-        Motion of finite numbers.
-
-    Returns
-    -------
-    RiggedMotion
-        If bones have constant lengths, its forward kinematics is `y_up(motion.joints)` up to rounding.
+    If bones have constant lengths, the forward kinematics of the result is `motion.joints_y_up` up to rounding.
     """
-    joints = y_up(motion.joints.astype(np.float64))
+    joints = motion.joints_y_up.astype(np.float64)
     begins, ends = np.array(BONES).T
     bones = joints[:, ends] - joints[:, begins]
     reach = np.linalg.norm(bones, axis=-1, keepdims=True)

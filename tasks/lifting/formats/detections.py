@@ -8,8 +8,10 @@
 - Coordinates are pixels. If all are within [-4, 4], they are shares of the image (MediaPipe) and need the image size.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +25,7 @@ MOST_FRAME = 10**9  # largest frame number
 MOST_PEOPLE = 200  # largest number of people in a frame
 _LARGEST_SHARE = 4.0  # largest coordinate that is a share of the image; keypoints may be outside the image
 _WHOLE_BODY = 133  # COCO-WholeBody: the first 17 keypoints are COCO's
+_BOUNDS = {"fps": (float, 1e-3, 1000), "width": (int, 1, 65_536), "height": (int, 1, 65_536)}
 _DECIDED = 1.5  # the second best skeleton must be so many times worse
 
 # Format -> (a, b, c): if all scores are at most a, they are clipped to [0, 1]; if at most b, they are divided by c.
@@ -43,8 +46,6 @@ class Detections:
     ----------
     source
         Name in errors: the file, and the part of the file if it has several.
-    format
-        Format of the file.
     frame
         (n,) integers: frame numbers of the file.
     points
@@ -53,12 +54,10 @@ class Detections:
         (n, K) scores of the file; 0 or NaN if missing.
     person
         (n,) integers: the detector's ids, or None if the file has no ids.
-    skeleton
-        Skeleton named in the file, or None.
+    skeleton, fps, width, height
+        Skeleton, frame rate and image size of the file, or None.
     video
         Name of the video, or "" if the file has only one.
-    fps, width, height
-        Frame rate and image size in the file, or None.
     """
 
     source: str
@@ -85,92 +84,100 @@ def normalise(detections: Detections, parameters: KeypointsParameters) -> tuple[
         A number is not finite or out of bounds, a frame has a person twice, or skeleton or image size are unknown.
     """
     warnings: list[str] = []
-    if not len(detections.frame):
-        raise InputError(f"{detections.source}: contains no people: no frame has a person")
-    _check_frames(detections)
-    order = np.argsort(detections.frame, kind="stable")
-    person = None if detections.person is None else detections.person[order]
-    detections = replace(
-        detections,
-        frame=detections.frame[order],
-        points=detections.points[order],
-        confidence=detections.confidence[order],
-        person=person,
-    )
-    confidence, scale_warnings = _confidence(detections)
-    warnings += scale_warnings
+    detections = _in_order(detections)
+    confidence = _confidence(detections, warnings)
     seen = (np.float32(confidence) > 0) & (confidence >= parameters.min_confidence)
     seen &= ~np.isnan(detections.points).any(axis=-1) & (detections.points != 0).any(axis=-1)
-    _check_points(detections, seen)
+    far = seen & ~(np.abs(detections.points) <= MOST_PIXELS).all(axis=-1)
+    far |= np.isinf(detections.points).any(axis=-1)  # also in missing keypoints: detectors do not write it
+    _refuse_far(detections, detections.points, far, [f"keypoint {number}" for number in range(seen.shape[1])])
+    used = 17 if detections.points.shape[1] == _WHOLE_BODY else None
     detections = replace(
         detections,
-        points=np.where(seen[..., None], detections.points, 0.0),
-        confidence=np.where(seen, confidence, 0.0),
+        points=np.where(seen[..., None], detections.points, 0.0)[:, :used],
+        confidence=np.where(seen, confidence, 0.0)[:, :used],
         person=_person(detections, warnings),
         fps=detections.fps or parameters.fps,
         width=detections.width or parameters.width,
         height=detections.height or parameters.height,
     )
-    if detections.points.shape[1] == _WHOLE_BODY:
-        detections = replace(detections, points=detections.points[:, :17], confidence=detections.confidence[:, :17])
     detections = _in_pixels(detections)
-    detections = replace(detections, skeleton=_skeleton(detections, parameters.skeleton))
-    _check_joints(detections)
-    return detections, warnings
+    skeleton = _skeleton(detections, parameters.skeleton)
+    joints, _ = SKELETONS[skeleton].to_h36m(detections.points, detections.confidence)  # farther out than keypoints
+    far = (np.abs(joints) > MOST_PIXELS).any(axis=-1)
+    _refuse_far(detections, joints, far, [f"{joint} (derived)" for joint in JOINTS])
+    return replace(detections, skeleton=skeleton), warnings
 
 
-def fault(detections: Detections, row: int, what: str) -> InputError:
-    """Return an error that names file, frame and problem."""
-    return InputError(f"{detections.source}: frame {detections.frame[row]}: {what}")
+def rate_and_size(
+    path: Path, values: Mapping[str, Any], names: Sequence[str] = ("fps", "width", "height")
+) -> dict[str, Any]:
+    """Return `fps`, `width` and `height` of a file, which has them under `names`; None if missing.
+
+    Raises
+    ------
+    InputError
+        A value is not a number, or out of bounds.
+    """
+    known: dict[str, Any] = {}
+    for (field, (kind, lowest, highest)), name in zip(_BOUNDS.items(), names, strict=True):
+        value = values.get(name)
+        array = np.asarray(value) if isinstance(value, int | float | np.ndarray | np.number) else np.empty(0)
+        number = float(array.item()) if array.size == 1 and array.dtype.kind in "iuf" else float("nan")
+        if value is not None and not lowest <= number <= highest:
+            raise InputError(f"{path}: {name}: expected a number from {lowest:g} to {highest}")
+        known[field] = None if value is None else kind(number)
+    return known
 
 
-def _check_frames(detections: Detections) -> None:
+def _fault(detections: Detections, row: int, problem: str) -> InputError:
+    return InputError(f"{detections.source}: frame {detections.frame[row]}: {problem}")
+
+
+def _in_order(detections: Detections) -> Detections:
+    """Return the detections in the order of their frames."""
+    if not len(detections.frame):
+        raise InputError(f"{detections.source}: contains no people: no frame has a person")
     for row in np.flatnonzero((detections.frame < 0) | (detections.frame > MOST_FRAME))[:1]:
-        raise InputError(f"{detections.source}: frame {detections.frame[row]}: frame numbers must be 0 to {MOST_FRAME}")
-    frames, people = np.unique(detections.frame, return_counts=True)
+        raise _fault(detections, row, f"frame numbers must be 0 to {MOST_FRAME}")
+    order = np.argsort(detections.frame, kind="stable")
+    _, rows, people = np.unique(detections.frame, return_index=True, return_counts=True)
     if people.max() > MOST_PEOPLE:
-        frame = frames[people.argmax()]
-        raise InputError(
-            f"{detections.source}: frame {frame}: has {people.max()} people, at most {MOST_PEOPLE} are allowed"
-        )
+        raise _fault(detections, rows[people.argmax()], f"has {people.max()} people, at most {MOST_PEOPLE} are allowed")
+    return replace(
+        detections,
+        frame=detections.frame[order],
+        points=detections.points[order],
+        confidence=detections.confidence[order],
+        person=None if detections.person is None else detections.person[order],
+    )
 
 
-def _check_points(detections: Detections, seen: np.ndarray) -> None:
-    far = seen & ~(np.abs(detections.points) <= MOST_PIXELS).all(axis=-1)
-    far |= np.isinf(detections.points).any(axis=-1)  # also in missing keypoints: detectors do not write it
-    for row, keypoint in np.argwhere(far)[:1]:
-        x, y = detections.points[row, keypoint]
-        raise fault(detections, row, f"keypoint {keypoint}: x, y = {x:g}, {y:g}; the limit is {MOST_PIXELS:g} pixels")
+def _refuse_far(detections: Detections, points: np.ndarray, far: np.ndarray, names: Sequence[str]) -> None:
+    """Raise an error for the first of points (n, K, 2) that is `far` (n, K); `names` are those of the K points."""
+    for row, point in np.argwhere(far)[:1]:
+        x, y = points[row, point]
+        raise _fault(detections, row, f"{names[point]}: x, y = {x:g}, {y:g}; the limit is {MOST_PIXELS:g} pixels")
 
 
-def _check_joints(detections: Detections) -> None:
-    """Check the bounds of derived joints, which can be outside although all keypoints are inside."""
-    assert detections.skeleton is not None, "normalised detections have a skeleton"
-    joints, _ = SKELETONS[detections.skeleton].to_h36m(detections.points, detections.confidence)
-    for row, joint in np.argwhere((np.abs(joints) > MOST_PIXELS).any(axis=-1))[:1]:
-        x, y = joints[row, joint]
-        raise fault(
-            detections, row, f"{JOINTS[joint]} (derived): x, y = {x:g}, {y:g}; the limit is {MOST_PIXELS:g} pixels"
-        )
-
-
-def _confidence(detections: Detections) -> tuple[np.ndarray, list[str]]:
+def _confidence(detections: Detections, warnings: list[str]) -> np.ndarray:
+    """Return the confidences in [0, 1], by the scale of the format."""
     confidence = np.nan_to_num(detections.confidence, nan=0.0, posinf=np.inf, neginf=-np.inf)
     plain, largest, divisor = _SCALES.get(detections.format, _SCALE)
     for row, keypoint in np.argwhere((confidence < -0.5) | (confidence > largest))[:1]:
         value = confidence[row, keypoint]
-        raise fault(
+        raise _fault(
             detections, row, f"keypoint {keypoint}: confidence {value:g}, {detections.format} allows 0 to {largest:g}"
         )
     if confidence.max(initial=0) <= plain:
-        return np.clip(confidence, 0, 1), []
-    warning = f"{detections.source}: confidences up to {confidence.max():.3g} were divided by {divisor:g}"
-    return np.clip(confidence / divisor, 0, 1), [warning]
+        return np.clip(confidence, 0, 1)
+    warnings.append(f"{detections.source}: confidences up to {confidence.max():.3g} were divided by {divisor:g}")
+    return np.clip(confidence / divisor, 0, 1)
 
 
 def _person(detections: Detections, warnings: list[str]) -> np.ndarray | None:
     """Return the ids, or None if they do not distinguish people; rows are in the order of frames."""
-    if detections.person is None or (detections.person < 0).all():
+    if detections.person is None:
         return None
     order = np.lexsort((detections.person, detections.frame))
     frame, person = detections.frame[order], detections.person[order]
@@ -180,7 +187,7 @@ def _person(detections: Detections, warnings: list[str]) -> np.ndarray | None:
     if (detections.person == detections.person[0]).all():
         warnings.append(f"{detections.source}: all people have id {person[0]}; people are tracked by pose and motion")
         return None
-    raise fault(detections, order[twice[0]], f"has person {person[twice[0]]} twice")
+    raise _fault(detections, order[twice[0]], f"has person {person[twice[0]]} twice")
 
 
 def _in_pixels(detections: Detections) -> Detections:
@@ -243,12 +250,3 @@ def _distortions(detections: Detections, names: Sequence[Detector]) -> dict[Dete
         ratios = np.log(np.maximum(medians, 1e-3) / np.array(ADULT_BONES_M))[np.array(medians) > 0]
         distortions[name] = float(np.abs(ratios - np.median(ratios)).mean()) if len(ratios) else np.inf
     return distortions
-
-
-def extent(points: np.ndarray, confidence: np.ndarray) -> np.ndarray:
-    """Return the diagonal (n,) of the box around the seen points (n, K, 2); 0 if no point was seen."""
-    seen = confidence[..., None] > 0
-    low = np.where(seen, points, np.inf).min(axis=1)
-    high = np.where(seen, points, -np.inf).max(axis=1)
-    box = np.where(np.isfinite(low), high - low, 0.0)
-    return np.asarray(np.hypot(box[:, 0], box[:, 1]))

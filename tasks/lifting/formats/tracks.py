@@ -18,7 +18,7 @@ from data_contracts.detector_skeletons import SKELETONS
 from data_contracts.errors import InputError
 from data_contracts.skeleton import NUM_JOINTS
 from data_contracts.tracks.track import Track
-from tasks.lifting.formats.detections import Detections, extent
+from tasks.lifting.formats.detections import Detections
 
 MOST_COST = 0.4  # share of the diagonal of a person's box
 MOST_FRAMES = 2_000_000  # all tracks together, with interpolated frames: 18 hours at 30 fps
@@ -26,14 +26,7 @@ _VELOCITY_SHARE = 0.5  # share of the last step, which is measured on two noisy 
 
 
 def tracks_of(detections: Detections, max_gap: int) -> list[Track]:
-    """Return the tracks of one video of any length, in the order of their first frames.
-
-    Parameters
-    ----------
-    detections
-        Normalised detections: in pixels, with a skeleton, rows in the order of frames.
-    max_gap
-        Largest number of consecutive missing frames that are interpolated.
+    """Return the tracks of normalised detections, of any length, in the order of their first frames.
 
     Raises
     ------
@@ -41,8 +34,7 @@ def tracks_of(detections: Detections, max_gap: int) -> list[Track]:
         The tracks have too many frames.
     """
     assert detections.skeleton is not None, "normalised detections have a skeleton"
-    skeleton = SKELETONS[detections.skeleton]
-    joints, confidence = skeleton.to_h36m(detections.points, detections.confidence)
+    joints, confidence = SKELETONS[detections.skeleton].to_h36m(detections.points, detections.confidence)
     seen = (confidence > 0).any(axis=1)
     if not seen.any():
         return []
@@ -58,17 +50,17 @@ def tracks_of(detections: Detections, max_gap: int) -> list[Track]:
             raise InputError(
                 f"{detections.source}: tracks have more than {MOST_FRAMES} frames; cut the file into parts"
             )
-        filled, interpolated = fill(frame[rows], pose_2d[rows], max_gap)
         id_ = -1 if person is None else int(person[rows[0]])
-        known = {"fps": detections.fps, "width": detections.width, "height": detections.height}
-        tracks.append(Track(detections.video, id_, int(frame[rows[0]]), filled, interpolated, **known))  # type: ignore[arg-type]
+        filled, interpolated = fill(frame[rows], pose_2d[rows], max_gap)
+        known = detections.fps, detections.width, detections.height
+        tracks.append(Track(detections.video, id_, int(frame[rows[0]]), filled, interpolated, *known))
     return sorted(tracks, key=lambda track: track.first_frame)
 
 
 def associate(frame: np.ndarray, joints: np.ndarray, confidence: np.ndarray, max_gap: int) -> np.ndarray:
     """Return track numbers (n,) for joints (n, 17, 2) of people; rows are in the order of frames."""
     link = np.empty(len(frame), np.int64)
-    size = extent(joints, confidence)
+    size = _extent(joints, confidence)
     starts = np.flatnonzero(np.diff(frame, prepend=frame[:1] - 1))
     open_tracks: list[_OpenTrack] = []
     count = 0
@@ -121,6 +113,15 @@ def _cost(
     return np.where((total > 0) & (larger > 0), mean / np.where(larger > 0, larger, 1), 10 * MOST_COST)
 
 
+def _extent(points: np.ndarray, confidence: np.ndarray) -> np.ndarray:
+    """Return the diagonal (n,) of the box around the seen points (n, K, 2); 0 if no point was seen."""
+    seen = confidence[..., None] > 0
+    low = np.where(seen, points, np.inf).min(axis=1)
+    high = np.where(seen, points, -np.inf).max(axis=1)
+    box = np.where(np.isfinite(low), high - low, 0.0)
+    return np.asarray(np.hypot(box[:, 0], box[:, 1]))
+
+
 def _pieces(frame: np.ndarray, link: np.ndarray, max_gap: int) -> Iterator[np.ndarray]:
     """Yield the rows of each track, cut at gaps of more than `max_gap` frames."""
     order = np.lexsort((frame, link))
@@ -137,14 +138,11 @@ def fill(frame: np.ndarray, pose_2d: np.ndarray, max_gap: int) -> tuple[np.ndarr
         (n,) increasing frame numbers.
     pose_2d
         (n, 17, 3): x, y, confidence; 0 where missing.
-    max_gap
-        Largest number of consecutive missing frames that are interpolated.
 
     Returns
     -------
     (pose_2d, interpolated)
-        (frames, 17, 3) float32, from the first to the last frame number; and (frames, 17) bool: interpolated joints,
-        which are missing in at most `max_gap` frames and seen before and after.
+        (frames, 17, 3) float32, from the first to the last frame number; and (frames, 17) bool: interpolated joints.
     """
     count = int(frame[-1] - frame[0]) + 1
     filled = np.zeros((count, NUM_JOINTS, 3))

@@ -12,6 +12,10 @@ from data_contracts.parameters import VideoDetector
 
 PYTHON_VARIABLE = "UPLIFT_MEDIAPIPE_PYTHON"
 LANDMARKS_FILE = "landmarks.npz"
+_REMEDY = (
+    f"`make mediapipe` creates an environment with {VideoDetector.MEDIAPIPE}, or set {PYTHON_VARIABLE} to another"
+    " Python, or pass the keypoint file of any detector (docs/keypoints.md)"
+)
 _SCRIPT = Path(__file__).with_name("mediapipe_detector.py")
 _QUIET = {
     "GLOG_minloglevel": "3",
@@ -24,10 +28,7 @@ _QUIET = {
 def detect(video: Path, detector: VideoDetector, target: Path, on_frames: Callable[[int, int], None]) -> None:
     """Write the landmarks of a video as an .npz that `tasks.lifting.formats` reads.
 
-    Parameters
-    ----------
-    on_frames
-        Called once per second with the number of finished frames and of all frames.
+    The function calls `on_frames` once per second with the number of finished frames and of all frames.
 
     Raises
     ------
@@ -47,7 +48,7 @@ def detect(video: Path, detector: VideoDetector, target: Path, on_frames: Callab
                 env=os.environ | _QUIET,
             )
         except OSError as error:
-            raise InputError(f"{video}: {python} cannot be run ({error.strerror}); {_remedy(detector)}") from error
+            raise InputError(f"{video}: {python} cannot be run ({error.strerror}); {_REMEDY}") from error
         with process:
             try:
                 assert process.stdout is not None
@@ -61,7 +62,7 @@ def detect(video: Path, detector: VideoDetector, target: Path, on_frames: Callab
             errors.seek(0)
             lines = [line.strip() for line in errors if line.strip()] or [f"exit code {process.returncode}"]
             last = ascii(lines[-1][:300])[1:-1]
-            raise InputError(f"{video}: the detector of {python} failed: {last}; {_remedy(detector)}")
+            raise InputError(f"{video}: the detector of {python} failed: {last}; {_REMEDY}")
 
 
 def detector_python(video: Path) -> Path:
@@ -75,12 +76,5 @@ def detector_python(video: Path) -> Path:
     path = os.environ.get(PYTHON_VARIABLE)
     python = Path(path) if path else Path(sys.prefix).with_name(".venv-mediapipe") / "bin" / "python"
     if not python.is_file():
-        raise InputError(f"{video}: a video needs a detector, but {python} does not exist; {_remedy()}")
+        raise InputError(f"{video}: a video needs a detector, but {python} does not exist; {_REMEDY}")
     return python
-
-
-def _remedy(detector: VideoDetector = VideoDetector.MEDIAPIPE) -> str:
-    return (
-        f"`make mediapipe` creates an environment with {detector}, or set {PYTHON_VARIABLE} to another Python, or pass"
-        " the keypoint file of any detector (docs/keypoints.md)"
-    )

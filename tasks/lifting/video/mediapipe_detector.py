@@ -6,8 +6,8 @@
   MediaPipe has its own environment (`make mediapipe`). 0.10.14 is the last wheel that contains its models, so nothing
   is downloaded. Its `full` pose model (`model_complexity=1`) follows the most prominent person and smooths over time.
 - The .npz is readable by `uplift keypoints`: `landmarks` (frames, 33, 4) has x right, y down and z in pixels and the
-  visibility, NaN in frames without a person; `fps` if the video has it; `width`, `height`, `skeleton`; `frames_said`,
-  the number of frames in the header of the video, which is larger than the real number if the video is cut off.
+  visibility, NaN in frames without a person; `fps` if the video has it; `width`, `height`, `skeleton`; and
+  `frames_in_header`, which is larger than the real number of frames if the video is cut off.
 - The script prints one line per second, the number of finished frames and of all frames: `120 900`.
 """
 
@@ -57,7 +57,7 @@ def main() -> None:
         width=width,
         height=height,
         skeleton="mediapipe33",
-        frames_said=max(0, int(count)),
+        frames_in_header=max(0, int(count)),
         made_by=versions,
         **known,
     )

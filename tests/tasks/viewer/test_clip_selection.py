@@ -55,8 +55,8 @@ def test_scenes_are_the_worst_the_median_and_the_best_clip(overlapping):
         error = 10 * wrong[clip] * 16 / 17
         assert scene.title.startswith(f"clip {clip}, camera 0")
         assert f"subject person {clip} · walking · {error:.1f} mm" in scene.title
-        np.testing.assert_allclose(scene.tracks[0].error_mm, error, rtol=1e-4)
-        poses = scene.tracks[0].poses
+        np.testing.assert_allclose(scene.subjects[0].error_mm, error, rtol=1e-4)
+        poses = scene.subjects[0].poses
         np.testing.assert_allclose((poses["prediction"] - poses["truth"])[:, 1:, 2], wrong[clip] / 100, atol=1e-5)
 
 
@@ -75,7 +75,7 @@ def test_a_frame_in_two_windows_has_the_mean_of_both(overlapping):
         return truth + off
 
     scenes = scenes_of(overlapping, lifter)
-    track = scenes[0].tracks[0]
+    track = scenes[0].subjects[0]
     depth = (track.poses["prediction"] - track.poses["truth"])[:, 1, 2]
     shared = starts[-2] + WINDOW - starts[-1]
     np.testing.assert_allclose(depth[: starts[-1]], 0, atol=1e-6)
@@ -88,7 +88,7 @@ def test_a_long_clip_is_cut_to_a_typical_section(overlapping):
     rows = overlapping.rows.assign(fps=4.0)  # a clip is longer than MAX_SECONDS
     slow = replace(overlapping, rows=rows)
     scenes = scenes_of(slow, off_by_clip(slow, dict.fromkeys(rows["clip_id"], 1)))
-    assert len(scenes[0].tracks[0].pose_2d) in range(MAX_SECONDS * 4 - WINDOW, MAX_SECONDS * 4 + 1)
+    assert len(scenes[0].subjects[0].pose_2d) in range(MAX_SECONDS * 4 - WINDOW, MAX_SECONDS * 4 + 1)
     assert len(viewer_html("clips", scenes)) < 2_000_000
 
 
@@ -103,9 +103,9 @@ def test_padded_clips_are_left_out_and_a_single_clip_is_the_best(overlapping):
 
 def test_poses_of_a_pitched_camera_are_levelled(overlapping):
     truth = off_by_clip(overlapping, dict.fromkeys(overlapping.rows["clip_id"], 0))
-    level = scenes_of(overlapping, truth)[0].tracks[0].poses["truth"]
+    level = scenes_of(overlapping, truth)[0].subjects[0].poses["truth"]
     down = replace(overlapping, rows=overlapping.rows.assign(pitch_deg=30.0))
-    turned = scenes_of(down, truth)[0].tracks[0].poses["truth"]
+    turned = scenes_of(down, truth)[0].subjects[0].poses["truth"]
     sin, cos = 0.5, np.sqrt(3) / 2
     np.testing.assert_allclose(turned[..., 1], cos * level[..., 1] + sin * level[..., 2], atol=1e-6)
     np.testing.assert_allclose(turned[..., 2], cos * level[..., 2] - sin * level[..., 1], atol=1e-6)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import expect
 
-from tasks.viewer.evaluation_viewer import Scene, Track, viewer_html
+from tasks.viewer.evaluation_viewer import Scene, Subject, viewer_html
 
 FRAMES = 40
 
@@ -20,7 +20,7 @@ def scene(walking, name="worst", people=1, fps=20.0):
     camera = np.stack([pose[..., 0], -pose[..., 2], pose[..., 1]], axis=-1)
     aside = np.array([1.0, 0.0, 0.0])
     tracks = [
-        Track(
+        Subject(
             f"person {number}",
             camera[..., :2] + number,
             {"prediction": camera * 1.1 + number * aside, "truth": camera + number * aside},
@@ -44,19 +44,19 @@ def unpacked(packed, *shape):
 def test_a_track_is_encoded_to_half_a_millimetre_with_z_up(walking):
     original = scene(walking)
     track = motion_of(viewer_html("clips", [original]))[0]["tracks"][0]
-    truth = original.tracks[0].poses["truth"]
+    truth = original.subjects[0].poses["truth"]
     decoded = unpacked(track["poses"]["truth"], FRAMES, 17, 3)
     np.testing.assert_allclose(decoded[..., 2], -truth[..., 1], atol=5.1e-4)
     np.testing.assert_allclose(decoded[..., 1], truth[..., 2], atol=5.1e-4)
     image = unpacked(track["pose_2d"], FRAMES, 17, 2)
-    np.testing.assert_allclose(image, original.tracks[0].pose_2d, atol=np.ptp(image) / 2**15)
-    np.testing.assert_allclose(unpacked(track["error_mm"], FRAMES), original.tracks[0].error_mm, atol=0.051)
+    np.testing.assert_allclose(image, original.subjects[0].pose_2d, atol=np.ptp(image) / 2**15)
+    np.testing.assert_allclose(unpacked(track["error_mm"], FRAMES), original.subjects[0].error_mm, atol=0.051)
 
 
 def test_world_poses_are_unchanged_and_missing_joints_stay_missing(walking):
     pose = walking[:FRAMES].copy()
     pose[3, 5] = np.nan
-    lifted = Scene("lifted", "a video", 30.0, [Track("a", pose[..., :2], {"lifted": pose})], axes="world")
+    lifted = Scene("lifted", "a video", 30.0, [Subject("a", pose[..., :2], {"lifted": pose})], axes="world")
     track = motion_of(viewer_html("motion", [lifted]))[0]["tracks"][0]
     decoded = unpacked(track["poses"]["lifted"], FRAMES, 17, 3)
     np.testing.assert_allclose(decoded, pose, atol=5.1e-4)
@@ -67,7 +67,7 @@ def test_world_poses_are_unchanged_and_missing_joints_stay_missing(walking):
 
 def test_motion_that_reaches_far_is_encoded_with_a_larger_step(walking):
     pose = walking[:FRAMES] + np.linspace(0, 100, FRAMES, dtype=np.float32)[:, None, None]
-    lifted = Scene("lifted", "", 30.0, [Track("a", pose[..., :2], {"lifted": pose})], axes="world")
+    lifted = Scene("lifted", "", 30.0, [Subject("a", pose[..., :2], {"lifted": pose})], axes="world")
     packed = motion_of(viewer_html("motion", [lifted]))[0]["tracks"][0]["poses"]["lifted"]
     np.testing.assert_allclose(unpacked(packed, FRAMES, 17, 3), pose, atol=2e-3)
 
@@ -82,7 +82,7 @@ def test_a_name_cannot_end_the_script_element(walking):
 
 def test_ten_seconds_of_three_clips_take_less_than_two_megabytes_and_send_no_request():
     pose = np.random.default_rng(0).normal(size=(1200, 17, 3))
-    track = Track("a", pose[..., :2], {"prediction": pose, "truth": pose}, pose[:, 0, 0] ** 2)
+    track = Subject("a", pose[..., :2], {"prediction": pose, "truth": pose}, pose[:, 0, 0] ** 2)
     page = viewer_html("clips", [Scene(name, "", 120.0, [track]) for name in ("worst", "median", "best")])
     assert len(page.encode()) < 2_000_000
     assert "default-src 'none'" in page
@@ -90,10 +90,10 @@ def test_ten_seconds_of_three_clips_take_less_than_two_megabytes_and_send_no_req
         assert request not in page
 
 
-def test_the_error_for_a_wrong_shape_names_the_track(walking):
-    good = scene(walking).tracks[0]
-    short = Track("short", good.pose_2d, {"truth": good.poses["truth"][:-1]})
-    with pytest.raises(ValueError, match=r"track short: truth has shape \(39, 17, 3\); expected \(40, 17, 3\)"):
+def test_the_error_for_a_wrong_shape_names_the_subject(walking):
+    good = scene(walking).subjects[0]
+    short = Subject("short", good.pose_2d, {"truth": good.poses["truth"][:-1]})
+    with pytest.raises(ValueError, match=r"subject short: truth has shape \(39, 17, 3\); expected \(40, 17, 3\)"):
         viewer_html("clips", [Scene("a", "", 30.0, [short])])
 
 

@@ -7,6 +7,7 @@ import pytest
 from data_contracts.errors import InputError
 from data_contracts.motion.motion import write_motion
 from data_contracts.parameters import ExportFormat
+from tasks.lifting.exports import writing
 from tasks.lifting.exports.folders import write_people
 from tests.tasks.lifting.exports.motions import motion_of, tumbling
 
@@ -56,6 +57,27 @@ def test_user_notes_in_a_person_folder_are_not_deleted(lifted, tmp_path):
     with pytest.raises(InputError, match=r"\(person-1/notes\.txt\)"):
         write_people(lifted, [], out)
     assert "person-1/notes.txt" in names(out)
+
+
+def test_failure_keeps_earlier_files(lifted, tmp_path, monkeypatch):
+    def fail(motion, path):
+        path.write_text("half")
+        raise OSError(28, "disk full")
+
+    write_people(lifted, [], tmp_path / "out")
+    monkeypatch.setitem(writing._WRITERS, ExportFormat.JSON, fail)
+    for out in (tmp_path / "out", tmp_path / "new"):
+        with pytest.raises(InputError, match=f"{out}: cannot be written \\(disk full\\)"):
+            write_people(lifted, [ExportFormat.CSV, ExportFormat.JSON], out)
+    assert names(tmp_path / "out") == WRITTEN
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "stage"]
+
+
+def test_file_in_place_of_the_folder_is_refused(lifted, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(InputError, match="file: is a file; pass an output folder"):
+        write_people(lifted, [], tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_link_does_not_count_as_a_person_folder(lifted, tmp_path):

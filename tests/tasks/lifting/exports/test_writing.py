@@ -1,4 +1,4 @@
-"""Exports: all files or none, in every format, for any length."""
+"""Exports: every format, for any length, and refused motions."""
 
 import sys
 import time
@@ -10,7 +10,6 @@ import pytest
 from data_contracts.errors import InputError
 from data_contracts.motion.motion import read_motion
 from data_contracts.parameters import ExportFormat
-from tasks.lifting.exports import json_file
 from tasks.lifting.exports.writing import write_exports
 from tests.tasks.lifting.exports.motions import motion_of
 
@@ -44,19 +43,6 @@ def test_a_format_named_twice_is_written_once(lifted, tmp_path):
     assert [path.name for path in paths] == ["motion.csv"]
 
 
-def test_failure_keeps_earlier_files(lifted, tmp_path, monkeypatch):
-    def fail(motion, path):
-        path.write_text("half")
-        raise OSError("disk full")
-
-    (tmp_path / "motion.json").write_text("of yesterday")
-    monkeypatch.setattr(json_file, "write_json", fail)
-    with pytest.raises(OSError, match="disk full"):
-        write_exports(lifted, [ExportFormat.CSV, ExportFormat.JSON], tmp_path)
-    assert files(tmp_path) == ["motion.json"]
-    assert (tmp_path / "motion.json").read_text() == "of yesterday"
-
-
 def test_missing_package_is_reported_before_writing(lifted, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ezc3d", None)
     monkeypatch.delitem(sys.modules, "tasks.lifting.exports.c3d_file", raising=False)
@@ -71,12 +57,6 @@ def test_motion_that_breaks_its_contract_is_refused(lifted, tmp_path):
     with pytest.raises(InputError, match="person-0: cannot be exported: non_finite is 1"):
         write_exports(replace(lifted, root=root), [ExportFormat.BVH], tmp_path / "out")
     assert not (tmp_path / "out").exists()
-
-
-def test_error_names_a_folder_that_cannot_be_created(lifted, tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="file: cannot be created"):
-        write_exports(lifted, [ExportFormat.CSV], tmp_path / "file")
 
 
 def test_a_thousand_frames_take_seconds(walking, tmp_path):

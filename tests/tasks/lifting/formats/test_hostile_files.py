@@ -183,6 +183,12 @@ def test_table_needs_the_memory_of_its_numbers(name, text, tmp_path):
         tracemalloc.stop()
 
 
+def test_long_text_among_numbers_is_refused(tmp_path):
+    tree = mutated(GOOD["alphapose"], (1, "keypoints"), ["a" * 10**7, *[""] * 50_000])  # 2 TB as an array of numpy
+    (tmp_path / "f.json").write_text(json.dumps(tree))
+    refuse(tmp_path / "f.json", "expected a list of numbers, not a list")
+
+
 def test_large_file_is_refused_before_reading(tmp_path, monkeypatch):
     monkeypatch.setattr("tasks.lifting.formats.json_text.MOST_BYTES", 1000)
     (tmp_path / "f.json").write_text(json.dumps(GOOD["alphapose"]))
@@ -197,7 +203,7 @@ def test_error_names_the_damaged_openpose_frame(tmp_path):
         with pytest.raises(InputError, match="v2_000000000002"):
             read_keypoints(find_keypoints(folder), KeypointsParameters())
     bad.write_text(json.dumps({"people": [{"pose_keypoints_2d": [1, 2, 0.5] * 18}]}))
-    with pytest.raises(InputError, match=r"v2_000000000002.*54 numbers, expected 75"):
+    with pytest.raises(InputError, match=r"v2_000000000002.*has 18 keypoints, expected 25"):
         read_keypoints(find_keypoints(folder), KeypointsParameters())
 
 

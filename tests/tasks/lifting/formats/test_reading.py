@@ -95,7 +95,7 @@ def test_alphapose_formats_agree(people, tmp_path):
         np.testing.assert_allclose(found[..., 2], 0.5, atol=1e-6)  # of 6: AlphaPose's scale
         assert read(path, format="alphapose").skeleton is Detector.COCO17
     assert len(read(tmp_path / "sep-json" / "3.json").frame) == 1
-    with pytest.raises(InputError, match=r"has format openpose, but keypoints\.format is mmpose"):
+    with pytest.raises(InputError, match=r"has format alphapose, but keypoints\.format is mmpose"):
         read(tmp_path / "sep-json", format="mmpose")
 
 
@@ -205,7 +205,7 @@ def test_requested_skeleton_must_fit(tmp_path):
     assert read(path, skeleton=Detector.H36M17).skeleton is Detector.H36M17
     with pytest.raises(InputError, match=r"has 17 keypoints per person, but skeleton halpe26 \(requested\) has 26"):
         read(path, skeleton=Detector.HALPE26)
-    with pytest.raises(InputError, match=r"is JSON, but keypoints\.format is arrays"):
+    with pytest.raises(InputError, match=r"has format alphapose, but keypoints\.format is arrays"):
         read(path, format="arrays")
 
 
@@ -237,3 +237,17 @@ def test_keypoint_at_0_0_is_missing_with_any_confidence(tmp_path):
     found = joints_of(write(tmp_path / "a.json", alphapose(values)))
     assert (found[4, RIGHT_HIP] == 0).all()
     assert found[5, RIGHT_HIP, 2] > 0
+
+
+def test_ids_of_a_detector_are_used_if_all_people_have_one(tmp_path):
+    people = alphapose(triples(seen_by(Detector.COCO17, body(3))), [7])
+    assert read(write(tmp_path / "a.json", people)).person.tolist() == [7, 7, 7]
+    del people[1]["idx"]
+    assert read(write(tmp_path / "a.json", people)).person is None
+    frames = mmpose(triples(seen_by(Detector.COCO17, body(3))))
+    for frame in frames:
+        frame["instances"][0]["track_id"] = 2
+    assert read(write(tmp_path / "m.json", frames)).person.tolist() == [2, 2, 2]
+    frames[1]["instances"][0]["track_id"] = "two"
+    with pytest.raises(InputError, match=r"m\.json: frame 1: expected an integer from 0 as id"):
+        read(write(tmp_path / "m.json", frames))
