@@ -25,13 +25,21 @@ SETTINGS = [word for setting in TINY for word in ("--set", setting)]
 
 
 def uplift(store: Path, *commands: list[str]) -> str:
-    """Return the output of commands on a store, run in a new process."""
-    words = [[*command, "--store", str(store)] for command in commands]
-    code = "import json, sys; from flows.cli import app\n"
-    code += "for words in json.loads(sys.argv[1]): app(words, standalone_mode=False)"
+    """Return the output of commands on a store, run in a new process; `alias NAME VERSION` moves an alias."""
+    code = f"""
+import json, sys
+from mlflow import MlflowClient
+from flows.cli import app
+
+for words in json.loads(sys.argv[1]):
+    if words[0] == "alias":
+        MlflowClient().set_registered_model_alias("{MODEL_NAME}", *words[1:])
+    else:
+        app([*words, "--store", sys.argv[2]], standalone_mode=False)
+"""
     environment = {**os.environ, "PREFECT_API_URL": PREFECT_API_URL.value() or ""}
     environment.pop("MLFLOW_TRACKING_URI", None)
-    command = [sys.executable, "-c", code, json.dumps(words)]
+    command = [sys.executable, "-c", code, json.dumps(commands), str(store)]
     done = subprocess.run(command, env=environment, cwd=store.parent, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -53,24 +61,26 @@ def client_of(store: Path) -> MlflowClient:
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
-def use_everything(store: Path, keypoints: Path, windows: str, out: Path) -> None:
-    """Run every command that uses a model or a run of MLflow."""
-    uplift(
+def use_everything(store: Path, keypoints: Path, windows: str, out: Path, *before: list[str]) -> str:
+    """Run every command that uses a model or a run of MLflow, after other commands; return the output."""
+    printed = uplift(
         store,
+        *before,
         ["lift", str(keypoints), "--model", CHAMPION, "--out", str(out / "lifted")],
         ["export", CHAMPION, "--onnx", "--out", str(out / "model.onnx")],
         ["evaluate", windows, "--model", CHAMPION, *SETTINGS],
         ["pipeline", "--start-from", "champion", *SETTINGS],
         ["compare", f"models:/{MODEL_NAME}/1", f"models:/{MODEL_NAME}/2"],
         ["promote", *SETTINGS],
+        ["alias", "previous", "1"],  # independent of the decision
+        ["alias", "champion", "2"],
+        ["rollback", "--reason", "a test"],
+        ["lineage", CHAMPION],
     )
     assert list((out / "lifted").rglob("motion.npz"))
-    client = client_of(store)
-    for alias, version in (("previous", "1"), ("champion", "2")):  # independent of the decision
-        client.set_registered_model_alias(MODEL_NAME, alias, version)
-    lineage = uplift(store, ["rollback", "--reason", "a test"], ["lineage", CHAMPION])
-    assert str(client.get_model_version_by_alias(MODEL_NAME, "champion").version) == "1"
-    assert "finetune" in lineage
+    assert str(client_of(store).get_model_version_by_alias(MODEL_NAME, "champion").version) == "1"
+    assert "finetune" in printed.partition("is version 1 again")[2]
+    return printed
 
 
 @pytest.fixture
@@ -92,17 +102,14 @@ def keypoints(tmp_path) -> Path:
 def test_a_copy_and_a_moved_store_work_and_do_not_touch_each_other(original, outcome, keypoints, tmp_path):
     windows, before, name = Path(outcome["stages"]["convert"]["folder"]).name, files(original), store_id(original)
     other = copy(original, tmp_path / "other")
-    removed = json.loads(uplift(other, ["pipeline", *SETTINGS], ["gc", "--keep-last", "1", "--json"]).splitlines()[-1])[
-        "removed"
-    ]
+    first = (["pipeline", *SETTINGS], ["gc", "--keep-last", "1", "--yes", "--json"])
+    printed = use_everything(other, keypoints, windows, tmp_path / "of-other", *first)
+    (removed,) = (json.loads(line)["removed"] for line in printed.splitlines() if line.startswith("{"))
     assert removed["MLflow runs"]["count"] >= 1
     assert files(original) == before
     assert store_id(other) != name
 
-    moved = original.rename(tmp_path / "moved")
-    use_everything(other, keypoints, windows, tmp_path / "of-other")
-    assert files(moved) == before
-    before = files(other)
+    before, moved = files(other), original.rename(tmp_path / "moved")
     use_everything(moved, keypoints, windows, tmp_path / "of-moved")
     assert store_id(moved) == name
     assert files(other) == before
