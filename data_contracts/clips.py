@@ -39,6 +39,10 @@ CLIP_SCHEMA = arrow.schema(
     },
 )
 
+Summary = dict[str, float | int]  # a row of `ClipSummary`
+
+STATURE_M = (0.6, 2.6)  # bounds of a body's height along its bones
+
 _LIMBS = np.array([bone in LIMB_BONES for bone in BONES])
 _SAMPLED_FRAMES = 65  # evenly spread frames of a clip for bone medians
 _ORIENTED = 4  # every n-th of them is used for orientation
@@ -72,7 +76,8 @@ class ClipSummary(pa.DataFrameModel):
     non_finite: int = pa.Field(eq=0, description="Number of coordinates that are NaN or infinite.")
     duplicate_of: int = pa.Field(eq=-1, description="Index of an earlier clip with the same poses, or -1.")
     stature: float = pa.Field(
-        in_range={"min_value": 0.6, "max_value": 2.6}, description="Body height along the bones, metres."
+        in_range=dict(zip(("min_value", "max_value"), STATURE_M, strict=True)),
+        description="Body height along the bones, metres.",
     )
     bone_min: float = pa.Field(ge=0.005, description="Shortest median bone, metres.")
     bone_max: float = pa.Field(le=1.0, description="Longest median bone, metres.")
@@ -102,7 +107,7 @@ class SeenClips:
         return -1 if first == clip_id else first
 
 
-def summarise(clips: list[Clip], seen: SeenClips) -> list[dict[str, float | int]]:
+def summarise(clips: list[Clip], seen: SeenClips) -> list[Summary]:
     """Return a row of `ClipSummary` for each clip; numbers that cannot be measured have values that pass.
 
     Parameters
@@ -122,8 +127,8 @@ def summarise(clips: list[Clip], seen: SeenClips) -> list[dict[str, float | int]
     return rows
 
 
-def _describe(clip: Clip) -> dict[str, float | int]:
-    row: dict[str, float | int] = {
+def _describe(clip: Clip) -> Summary:
+    row: Summary = {
         "clip_id": clip.clip_id, "dimensions": clip.poses.ndim, "coordinates": 3, "joints": NUM_JOINTS, "frames": 2,
         "non_finite": 0, "duplicate_of": -1, "stature": 1.7, "bone_min": 0.1, "bone_max": 0.5, "limb_stretch": 0.0,
         "facing": 0.1, "trunk_twist": 1.0, "frozen_share": 0.0, "speed_max": 1.0,
@@ -133,7 +138,7 @@ def _describe(clip: Clip) -> dict[str, float | int]:
     return row
 
 
-def _is_measurable(clip: Clip, row: dict[str, float | int]) -> bool:
+def _is_measurable(clip: Clip, row: Summary) -> bool:
     if clip.poses.ndim != 3 or clip.poses.shape[1:] != (NUM_JOINTS, 3) or len(clip.poses) < 2:
         return False
     is_finite = np.isfinite(clip.poses)
@@ -215,12 +220,12 @@ def stature(bones: np.ndarray) -> np.ndarray:
     return leg + bones[..., 6] + bones[..., 7] + bones[..., 8] + bones[..., 9]
 
 
-def find_faults(summaries: list[dict[str, float | int]]) -> pd.DataFrame:
+def find_faults(summaries: list[Summary]) -> pd.DataFrame:
     """Return failed checks with columns clip_id, check, value, bound; empty if all clips pass."""
     return broken_checks(ClipSummary, pd.DataFrame(summaries), "clip_id")
 
 
-def to_arrow(clips: list[Clip], summaries: list[dict[str, float | int]]) -> arrow.RecordBatch:
+def to_arrow(clips: list[Clip], summaries: list[Summary]) -> arrow.RecordBatch:
     """Return valid clips with their summaries as rows of `CLIP_SCHEMA`."""
     columns = {
         "clip_id": [c.clip_id for c in clips],

@@ -33,25 +33,11 @@ class ArrayRef:
 
 @dataclass(frozen=True)
 class Motion:
-    """One motion of a file.
+    """One motion of a file."""
 
-    Attributes
-    ----------
-    array
-        Index of its array, in file order.
-    part
-        Index of the clip in a stack with 4 axes; None for other arrays.
-    shape
-        Shape of the clip in the file; it may break the clip contract.
-    name, subject, action
-        Text from the file, or "" if the file contains none.
-    fps
-        Frames per second, or None if the file contains no rate.
-    """
-
-    array: int
-    part: int | None
-    shape: tuple[int, ...]
+    array: int  # index of its array, in file order
+    part: int | None  # index of the clip in a stack with 4 axes
+    shape: tuple[int, ...]  # of the clip in the file; it may break the clip contract
     name: str = ""
     subject: str = ""
     action: str = ""
@@ -95,9 +81,9 @@ def find_motions(source: Path, tree: object) -> list[Motion]:
 
 def is_amass_to_3dhpe(tree: object) -> bool:
     """Return whether AMASS-to-3DHPE wrote the file: each take has `positions_3d` and `frame_rate`."""
-    takes = tree.get("positions_3d") if isinstance(tree, dict) else None
-    actions = takes.values() if isinstance(takes, dict) else ()
-    return any(isinstance(take, dict) for action in actions if isinstance(action, dict) for take in action.values())
+    subjects = tree.get("positions_3d") if isinstance(tree, dict) else None
+    takes = subjects.values() if isinstance(subjects, dict) else ()
+    return any(isinstance(take, dict) for of_one in takes if isinstance(of_one, dict) for take in of_one.values())
 
 
 def is_stack(shape: tuple[int, ...]) -> bool:
@@ -159,11 +145,9 @@ def _find_takes(source: Path, tree: dict[Any, Any]) -> Iterator[Motion]:
 def _describe(source: Path, tree: dict[Any, Any]) -> Iterator[Motion]:
     """Yield the motions of `joints`; each description is one value for all clips, or one value per clip."""
     clips = _clips(source, tree, tree["joints"])
-    names = _one_per_clip(source, tree, ("names",), len(clips))
-    subjects = _one_per_clip(source, tree, ("subjects", "subject"), len(clips))
-    actions = _one_per_clip(source, tree, ("actions", "action"), len(clips))
-    rates = _one_per_clip(source, tree, ("fps",), len(clips))
-    for clip, *texts, fps in zip(clips, names, subjects, actions, rates, strict=True):
+    keys = [("names",), ("subjects", "subject"), ("actions", "action"), ("fps",)]
+    columns = (_one_per_clip(source, tree, names, len(clips)) for names in keys)
+    for clip, *texts, fps in zip(clips, *columns, strict=True):
         name, subject, action = ("" if text is None else _text(source, text) for text in texts)
         yield replace(clip, name=name, subject=subject, action=action, fps=_fps(source, fps))
 
