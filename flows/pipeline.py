@@ -9,7 +9,6 @@ from prefect.states import Completed
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import SYNTHETIC_SOURCE, PipelineParameters
-from data_contracts.parameters.fresh import of_day
 from data_contracts.presets import DEFAULT, load_preset, preset_and_overrides
 from data_contracts.report import StageResult
 from data_contracts.sources import find_motion_files
@@ -91,7 +90,7 @@ def pipeline(
         if promote == "approve":
             must_be_deployed(APPROVAL_DEPLOYMENT)
         day = day_of_run() if fresh else None
-        parameters = of_day(parameters, day) if day else parameters
+        parameters = parameters.with_seed(int(f"{day:%Y%m%d}")) if day else parameters
         start = champion_to_start_from(root, parameters.convert.window) if start_from == "champion" else None
         if source == SYNTHETIC_SOURCE:
             motion = stages["synthesise"] = synthesise_motion(root, parameters.synthetic)
