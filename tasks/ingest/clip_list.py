@@ -1,7 +1,7 @@
 """Assign a name, a group (the subject), an action and a frame rate to each clip.
 
 - The clip list has priority over the motion file. If neither contains a subject, the clip's name determines it: by
-  `ingest.group_pattern`, or by the AMASS rule DATASET_SUBJECT_... (`data_contracts.amass`). The AMASS rule applies to
+  `ingest.group_pattern`, or by the AMASS rule DATASET_SUBJECT_... (`data_contracts.splits`). The AMASS rule applies to
   names from a clip list, and to names from a motion file if they begin with an AMASS data set.
 - A clip without a subject is a group of its own, and a warning reports it. Chunks of one recording share a name and
   therefore a group.
@@ -16,9 +16,9 @@ from typing import Literal
 
 import pandas as pd
 
-from data_contracts.amass import dataset_of, subject_of
 from data_contracts.errors import InputError, some
 from data_contracts.parameters import GroupBy, IngestParameters
+from data_contracts.splits import dataset_of, subject_of
 from tasks.ingest.layouts import Motion
 
 _COLUMNS = ("subject", "action", "fps", "clip_len")
