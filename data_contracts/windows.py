@@ -32,7 +32,6 @@ _SCALAR_TYPES = {
 }
 SCALARS = tuple(_SCALAR_TYPES)
 _PARENT_AXES, _CHILD_AXES = ((3 * np.array(side)[:, None] + np.arange(3)).ravel() for side in zip(*BONES, strict=True))
-_FRAMES_AT_ONCE = 512
 
 
 def array_shapes(window: int) -> dict[str, tuple[int, ...]]:
@@ -95,17 +94,7 @@ def validate(scalars: pd.DataFrame, arrays: dict[str, np.ndarray]) -> None:
 
 
 def summarise(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return the array columns of `WindowSummary`, each (n,), computed in parts that fit the processor's cache."""
-    count, window = arrays["root_3d"].shape[:2]
-    step = max(1, _FRAMES_AT_ONCE // window)
-    pieces = [
-        _summarise({name: array[first : first + step] for name, array in arrays.items()})
-        for first in range(0, count, step)
-    ]
-    return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
-
-
-def _summarise(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the array columns of `WindowSummary`, each (n,)."""
     count, window = arrays["root_3d"].shape[:2]
     rows_2d, rows_3d = (arrays[name].reshape(count, window, -1) for name in ("pose_2d", "pose_3d"))
     lowest, highest = (extreme(rows_2d, axis=1).reshape(count, NUM_JOINTS, 3) for extreme in (np.min, np.max))

@@ -29,7 +29,8 @@ from flows.stage_runs.dispatch import dispatch_stage
 from flows.stage_runs.naming import name_flow_run
 from flows.stages import Context
 from tasks.pipeline import open_pipeline, register, show_data, show_durations
-from tasks.synthetic.synthesise import CLIP_LIST_FILE, PICKLE_FILE, synthesise_motion
+from tasks.synthetic.motion import CLIP_LIST_FILE, PICKLE_FILE
+from tasks.synthetic.synthesise import synthesise_motion
 from tasks.tracking.links import run_artifact, run_figure, run_page, stage_artifact, version_page
 from tasks.tracking.models import LiftingModel
 from tasks.train.starting import champion_to_start_from

@@ -28,9 +28,10 @@ import torch
 from data_contracts.parameters import Projection
 from data_contracts.windows import to_arrow
 from model.data.loading import WindowTensors
-from tasks.convert.cameras import draw_camera, project_windows, window_starts
+from tasks.convert.cameras import draw_camera, window_starts
 from tasks.synthetic.motion import generate
 from tasks.tracking.connection import make_database
+from tests.projection import project_windows
 
 hypothesis.settings.register_profile("any machine", deadline=None)  # a busy one takes its time
 hypothesis.settings.load_profile("any machine")
@@ -40,7 +41,13 @@ atexit.register(shutil.rmtree, os.environ["PREFECT_HOME"], ignore_errors=True)
 for name in [name for name in os.environ if name.startswith(("UPLIFT_", "MLFLOW_TRACKING_"))]:
     del os.environ[name]  # servers and settings of the user
 
-LONGEST = {"deployment", "test_moved_store.py", "test_promote.py", "test_status.py", "test_training.py"}  # folders and files
+LONGEST = {
+    "deployment",
+    "test_moved_store.py",
+    "test_promote.py",
+    "test_status.py",
+    "test_training.py",
+}  # folders and files
 DATA = Path(__file__).parent / "data"
 SHARED = Path(__file__).parent.parent.parent / "shared"
 

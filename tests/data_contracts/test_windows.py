@@ -6,7 +6,8 @@ from pandera.errors import SchemaErrors
 
 from data_contracts.parameters import Projection
 from data_contracts.windows import SCALARS, to_arrow, to_numpy, validate
-from tasks.convert.cameras import draw_camera, project_windows
+from tasks.convert.cameras import draw_camera
+from tests.projection import project_windows
 
 
 @pytest.fixture
