@@ -12,6 +12,7 @@ import pandas as pd
 import pandera.pandas as pa
 import pyarrow as arrow
 
+from data_contracts.bounds import broken_checks
 from data_contracts.parameters.motion import Projection
 from data_contracts.skeleton import BONES, JOINTS, NUM_JOINTS, PELVIS
 from data_contracts.splits import SPLITS
@@ -82,15 +83,12 @@ class WindowSummary(pa.DataFrameModel):
         strict = False
 
 
-def validate(scalars: pd.DataFrame, arrays: dict[str, np.ndarray]) -> None:
-    """Check windows against the contract, with one row of scalars and one item of each array per window.
+def find_faults(scalars: pd.DataFrame, arrays: dict[str, np.ndarray]) -> pd.DataFrame:
+    """Return failed checks with columns window_id, check, value, bound; empty if all windows pass.
 
-    Raises
-    ------
-    pandera.errors.SchemaErrors
-        Contains every failed window, check and value.
+    `scalars` has one row per window with the columns `SCALARS`; `arrays` are those of `array_shapes`, (n, ...) each.
     """
-    WindowSummary.validate(scalars.assign(**summarise(arrays)), lazy=True)
+    return broken_checks(WindowSummary, scalars.assign(**summarise(arrays)), "window_id")
 
 
 def summarise(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -1,6 +1,5 @@
 """Draw poses, windows and the distributions of clips."""
 
-
 import numpy as np
 import pyarrow as arrow
 from matplotlib.axes import Axes

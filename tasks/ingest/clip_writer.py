@@ -146,15 +146,11 @@ class ClipWriter:
         self._note_skeletons([clip for clip, _ in valid])
 
     def _too_short(self, batch: list[Clip]) -> pd.DataFrame:
-        short = [clip for clip in batch if clip.poses.ndim == 3 and 2 <= len(clip.poses) < self.parameters.min_frames]
-        return pd.DataFrame(
-            {
-                "clip_id": [clip.clip_id for clip in short],
-                "check": "min_frames",
-                "value": [len(clip.poses) for clip in short],
-                "bound": f"greater_than_or_equal_to({self.parameters.min_frames})",
-            }
-        )
+        shortest = self.parameters.min_frames
+        bound = f"greater_than_or_equal_to({shortest})"
+        short = [clip for clip in batch if clip.poses.ndim == 3 and 2 <= len(clip.poses) < shortest]
+        rows = [(clip.clip_id, "min_frames", len(clip.poses), bound) for clip in short]
+        return pd.DataFrame(rows, columns=["clip_id", "check", "value", "bound"])
 
     def _note_skeletons(self, clips: list[Clip]) -> None:
         middles = np.array([clip.poses[len(clip.poses) // 2] for clip in clips]).reshape(-1, NUM_JOINTS, 3)
@@ -162,35 +158,46 @@ class ClipWriter:
         for clip, limbs_mm in zip(clips, np.rint(limbs * 1000).astype(int).tolist(), strict=True):
             self.skeletons.setdefault(tuple(limbs_mm), set()).add(clip.group)
 
-    def finish(self, stage: Stage) -> None:
-        """Write the quarantine file, and add digest, counts and statistics to the stage.
+    def finish(self, stage: Stage) -> list[str]:
+        """Write the quarantine file, add digest, counts and statistics to the stage, and return warnings.
+
+        The warnings are about files without an accepted clip, and about groups that may be one subject.
 
         Raises
         ------
         InputError
             Too many clips of all files together break the contract, or no clip is accepted.
         """
-        faults, clips = pd.concat(self.faults), len(self.plan.clips)
+        faults = pd.concat(self.faults)
         self._refuse_too_many(faults)
         written = faults.assign(**{column: faults[column].map(csv_text) for column in ("file", "name")})
         written.to_csv(self.folder / QUARANTINE_FILE, index=False)
         table = pd.DataFrame(self.accepted)
         groups = table["group"].value_counts().sort_index().to_dict()
         stature, of_group = table["stature"].agg(["min", "median", "max"]), datasets(self.plan.clips)
+        files = self._files()
+        shared = [sorted(names) for names in self.skeletons.values() if len(names) > 1]
         stage.digests[CLIPS_FILE] = self.output.digest
         stage.counts |= {
             "clips": len(table),
             "frames": int(table["frames"].sum()),
-            "quarantined": clips - len(table),
+            "quarantined": len(self.plan.clips) - len(table),
         }
         stage.statistics |= {
-            "files": self._files(),
+            "files": files,
             "groups": groups,
             "datasets": {str(group): of_group[str(group)] for group in groups},
             "stature_m": {name: round(float(value), 3) for name, value in stature.items()},
             "checks_broken": faults.groupby("check")["clip_id"].nunique().to_dict(),
-            "shared_skeletons": self._shared_skeletons(),
+            "shared_skeletons": shared,
         }
+        warnings = [f"{f['file']}: all {f['quarantined']} clips are in quarantine" for f in files if not f["clips"]]
+        if self.parameters.group_by is GroupBy.SUBJECT:
+            warnings += [
+                f"groups {', '.join(names)} have the same bone lengths: they may be one subject with several names"
+                for names in shared
+            ]
+        return warnings
 
     def _refuse_too_many(self, faults: pd.DataFrame) -> None:
         clips, files = len(self.plan.clips), self.plan.files
@@ -206,17 +213,6 @@ class ClipWriter:
         if not self.accepted:
             raise InputError(f"{where}: all clips are in quarantine; {_describe_faults(faults)}")
 
-    def warnings(self) -> list[str]:
-        """Return warnings about files without an accepted clip, and about groups that may be one subject."""
-        empty = [file for file in self._files() if not file["clips"]]
-        lines = [f"{file['file']}: all {file['quarantined']} clips are in quarantine" for file in empty]
-        if self.parameters.group_by is GroupBy.SUBJECT:
-            lines += [
-                f"groups {', '.join(groups)} have the same bone lengths: they may be one subject with several names"
-                for groups in self._shared_skeletons()
-            ]
-        return lines
-
     def _files(self) -> list[dict[str, Any]]:
         accepted = np.bincount([row["file"] for row in self.accepted], minlength=len(self.plan.files)).tolist()
         return [
@@ -230,9 +226,6 @@ class ClipWriter:
             }
             for plan, clips in zip(self.plan.files, accepted, strict=True)
         ]
-
-    def _shared_skeletons(self) -> list[list[str]]:
-        return [sorted(shared) for shared in self.skeletons.values() if len(shared) > 1]
 
 
 def _row_groups(rows: list[tuple[Clip, Summary]]) -> list[list[tuple[Clip, Summary]]]:

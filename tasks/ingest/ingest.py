@@ -56,8 +56,7 @@ def ingest_clips(
         writer = _write_files(stage, plan, parameters, sum(status.st_size for status in before))
         for motion_file, status in zip(files, before, strict=True):
             _refuse_changed(motion_file.path, status)
-        writer.finish(stage)
-        warnings = plan.warnings + writer.warnings()
+        warnings = plan.warnings + writer.finish(stage)
         for line in warnings:
             run_logger().warning(line)
         source = some([file.name for file in plan.files])
