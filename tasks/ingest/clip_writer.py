@@ -4,6 +4,7 @@ A second thread checks and writes a batch while this one reads the next. So two 
 in memory.
 """
 
+from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -41,13 +42,7 @@ _PARENT, _CHILD = (np.array(side) for side in zip(*BONES, strict=True))
 
 
 class ClipWriter:
-    """Write accepted clips to `clips.parquet` and, at `finish`, the faults of the others to `quarantine.csv`.
-
-    Attributes
-    ----------
-    accepted
-        One row per accepted clip: file, group, frames, seconds, stature (m), speed_max (m/s).
-    """
+    """Write accepted clips to `clips.parquet` and, at `finish`, the faults of the others to `quarantine.csv`."""
 
     def __init__(self, folder: Path, plan: Plan, parameters: IngestParameters) -> None:
         self.folder, self.plan, self.parameters = folder, plan, parameters
@@ -55,7 +50,6 @@ class ClipWriter:
         self.batch_values = 0
         self.seen = SeenClips()
         self.faults: list[pd.DataFrame] = []
-        self.accepted: list[dict[str, Any]] = []
         self.skeletons: dict[tuple[int, ...], set[str]] = {}
 
     def __enter__(self) -> "ClipWriter":
@@ -124,25 +118,11 @@ class ClipWriter:
         """Write the valid clips of a batch, and note the faults of the others."""
         summaries = summarise(batch, self.seen)  # few, long operations: each one waits for the GIL
         faults = pd.concat([find_faults(summaries), self._too_short(batch)]).astype({"clip_id": int})
-        files = [self.plan.files[self.plan.file_of(clip_id)].name for clip_id in faults["clip_id"]]
-        names = [self.plan.clips[clip_id].name for clip_id in faults["clip_id"]]
-        self.faults.append(faults.assign(file=files, name=names)[list(QUARANTINE_COLUMNS)])
+        self.faults.append(faults)
         broken = set(faults["clip_id"])
         valid = [(clip, row) for clip, row in zip(batch, summaries, strict=True) if clip.clip_id not in broken]
         for group in _row_groups(valid):
             self.parquet.write_batch(to_arrow([clip for clip, _ in group], [row for _, row in group]))
-        for clip, row in valid:
-            frames = len(clip.poses)
-            self.accepted.append(
-                {
-                    "file": self.plan.file_of(clip.clip_id),
-                    "group": clip.group,
-                    "frames": frames,
-                    "seconds": frames / clip.fps,
-                    "stature": row["stature"],
-                    "speed_max": row["speed_max"],
-                }
-            )
         self._note_skeletons([clip for clip, _ in valid])
 
     def _too_short(self, batch: list[Clip]) -> pd.DataFrame:
@@ -168,14 +148,18 @@ class ClipWriter:
         InputError
             Too many clips of all files together break the contract, or no clip is accepted.
         """
+        columns = ["clip_id", "group", "frames", "stature"]
+        table = parquet.read_table(self.folder / CLIPS_FILE, columns=columns).to_pandas()
         faults = pd.concat(self.faults)
-        self._refuse_too_many(faults)
+        faults["file"] = [self.plan.files[self.plan.file_of(clip_id)].name for clip_id in faults["clip_id"]]
+        faults["name"] = [self.plan.clips[clip_id].name for clip_id in faults["clip_id"]]
+        self._refuse_too_many(faults, len(table))
         written = faults.assign(**{column: faults[column].map(csv_text) for column in ("file", "name")})
-        written.to_csv(self.folder / QUARANTINE_FILE, index=False)
-        table = pd.DataFrame(self.accepted)
+        written[list(QUARANTINE_COLUMNS)].to_csv(self.folder / QUARANTINE_FILE, index=False)
         groups = table["group"].value_counts().sort_index().to_dict()
-        stature, of_group = table["stature"].agg(["min", "median", "max"]), datasets(self.plan.clips)
-        files = self._files()
+        stature = table["stature"].astype(float).agg(["min", "median", "max"])
+        of_group = datasets(self.plan.clips)
+        files = self._files(table["clip_id"])
         shared = [sorted(names) for names in self.skeletons.values() if len(names) > 1]
         stage.digests[CLIPS_FILE] = self.output.digest
         stage.counts |= {
@@ -199,7 +183,7 @@ class ClipWriter:
             ]
         return warnings
 
-    def _refuse_too_many(self, faults: pd.DataFrame) -> None:
+    def _refuse_too_many(self, faults: pd.DataFrame, accepted: int) -> None:
         clips, files = len(self.plan.clips), self.plan.files
         broken = faults[faults["check"] != "min_frames"].drop_duplicates("clip_id")
         where = str(files[0].file.path) if len(files) == 1 else some([file.name for file in files])
@@ -210,21 +194,21 @@ class ClipWriter:
                 f"{where}: {len(broken)} of {clips} clips break the clip contract{most}, more than"
                 f" ingest.max_quarantined={self.parameters.max_quarantined:g} allows: {_describe_faults(faults)}"
             )
-        if not self.accepted:
+        if not accepted:
             raise InputError(f"{where}: all clips are in quarantine; {_describe_faults(faults)}")
 
-    def _files(self) -> list[dict[str, Any]]:
-        accepted = np.bincount([row["file"] for row in self.accepted], minlength=len(self.plan.files)).tolist()
+    def _files(self, accepted: pd.Series) -> list[dict[str, Any]]:
+        of_file = Counter(map(self.plan.file_of, accepted))
         return [
             {
                 "file": plan.name,
                 "clip_list": plan.file.clip_list and plan.file.clip_list.name,
                 "layout": plan.layout,
                 "first_clip": plan.first,
-                "clips": clips,
-                "quarantined": len(plan.motions) - clips,
+                "clips": of_file[index],
+                "quarantined": len(plan.motions) - of_file[index],
             }
-            for plan, clips in zip(self.plan.files, accepted, strict=True)
+            for index, plan in enumerate(self.plan.files)
         ]
 
 

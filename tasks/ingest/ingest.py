@@ -62,11 +62,12 @@ def ingest_clips(
         source = some([file.name for file in plan.files])
         stage.statistics |= {"source": source, "data": stage.data, "licence": parameters.licence, "warnings": warnings}
         tracked.log_artifact(stage.folder / QUARANTINE_FILE)
-        columns = ([clip[name] for clip in writer.accepted] for name in ("stature", "speed_max", "seconds"))
-        tracked.log_figure(clip_histograms(*map(np.array, columns)), "clips.png")
+        manifest = {"digest": stage.digest, "counts": stage.counts, "statistics": stage.statistics}
+        clips = ClipSet.read(stage.folder, manifest)
+        columns = (clips.table[name].to_numpy(float) for name in ("stature", "speed_max", "seconds"))
+        tracked.log_figure(clip_histograms(*columns), "clips.png")
         if parent_run is None:  # a pipeline run logs its own data page
-            manifest = {"digest": stage.digest, "counts": stage.counts, "statistics": stage.statistics}
-            for line in log_data_page(store, tracked, ClipSet.read(stage.folder, manifest)):
+            for line in log_data_page(store, tracked, clips):
                 run_logger().warning(line)
 
     return run_stage(store, stage_keys.ingest(files, parameters), parent_run, write_clips)
