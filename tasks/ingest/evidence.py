@@ -63,11 +63,11 @@ class Survey:
         if clip.ndim != 3 or clip.shape[2] != 3 or (clip.shape[0] in JOINT_COUNTS) == (clip.shape[1] in JOINT_COUNTS):
             return
         layout = Layout.JOINTS_FIRST if clip.shape[0] in JOINT_COUNTS else Layout.FRAMES_FIRST
-        frames_axis = 1 if layout is Layout.JOINTS_FIRST else 0
-        frames = clip.shape[frames_axis]
+        frames = clip.shape[1] if layout is Layout.JOINTS_FIRST else clip.shape[0]
         if not frames:
             return
-        few = clip.take(np.arange(_FRAMES) * frames // _FRAMES, axis=frames_axis)
+        places = np.arange(_FRAMES) * frames // _FRAMES
+        few = clip[:, places] if layout is Layout.JOINTS_FIRST else clip[places]  # `take` may copy the whole array
         self._waiting.append((index, to_frames_first(few, layout)))
         if len(self._waiting) == _BATCH:
             self._flush()
