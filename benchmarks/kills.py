@@ -99,7 +99,8 @@ def make_windows(store: Path, *overrides: str) -> Path:
     """Make a windows folder of synthetic motion."""
     from data_contracts.presets import load_preset
     from flows.stage_flows import convert, ingest
-    from tasks.synthetic.synthesise import CLIP_LIST_FILE, PICKLE_FILE, synthesise_motion
+    from tasks.synthetic.motion import CLIP_LIST_FILE, PICKLE_FILE
+    from tasks.synthetic.synthesise import synthesise_motion
 
     parameters = load_preset("demo", list(overrides))
     motion = synthesise_motion.fn(store, parameters.synthetic).path

@@ -39,6 +39,11 @@ CLIP_SCHEMA = arrow.schema(
     },
 )
 
+Summary = dict[str, float | int]  # a row of `ClipSummary`
+
+STATURE_M = (0.6, 2.6)  # bounds of a body's height along its bones
+
+_LABELS = ["clip_id", "name", "group", "action", "fps"]
 _LIMBS = np.array([bone in LIMB_BONES for bone in BONES])
 _SAMPLED_FRAMES = 65  # evenly spread frames of a clip for bone medians
 _ORIENTED = 4  # every n-th of them is used for orientation
@@ -72,7 +77,8 @@ class ClipSummary(pa.DataFrameModel):
     non_finite: int = pa.Field(eq=0, description="Number of coordinates that are NaN or infinite.")
     duplicate_of: int = pa.Field(eq=-1, description="Index of an earlier clip with the same poses, or -1.")
     stature: float = pa.Field(
-        in_range={"min_value": 0.6, "max_value": 2.6}, description="Body height along the bones, metres."
+        in_range=dict(zip(("min_value", "max_value"), STATURE_M, strict=True)),
+        description="Body height along the bones, metres.",
     )
     bone_min: float = pa.Field(ge=0.005, description="Shortest median bone, metres.")
     bone_max: float = pa.Field(le=1.0, description="Longest median bone, metres.")
@@ -93,24 +99,16 @@ class SeenClips:
         self._first: dict[tuple[int, int], int] = {}
 
     def first_with(self, clip_id: int, poses: np.ndarray) -> int:
-        """Return the earlier clip with the same bytes, or -1.
-
-        Clips are compared by length and Python's hash of all bytes, a keyed 64-bit SipHash. Among 20,000 clips a false
-        match has a probability of 1e-11. Speed: 1.7 GB/s; SHA-256 0.9, BLAKE2b 0.4.
-        """
+        """Return the earlier clip with the same length and the same 64-bit SipHash of all bytes, or -1."""
         first = self._first.setdefault((len(poses), hash(poses.tobytes())), clip_id)
         return -1 if first == clip_id else first
 
 
-def summarise(clips: list[Clip], seen: SeenClips) -> list[dict[str, float | int]]:
+def summarise(clips: list[Clip], seen: SeenClips) -> list[Summary]:
     """Return a row of `ClipSummary` for each clip; numbers that cannot be measured have values that pass.
 
-    Parameters
-    ----------
-    clips
-        `poses` float32, C order: (frames, 17, 3) in metres, z up, or another shape if the file is invalid.
-    seen
-        Record of the earlier clips.
+    The poses are float32 in C order; a clip of an invalid file may have another shape than (frames, 17, 3). `seen` has
+    the earlier clips.
     """
     rows = [_describe(clip) for clip in clips]
     bodies = [(clip, row) for clip, row in zip(clips, rows, strict=True) if _is_measurable(clip, row)]
@@ -122,8 +120,8 @@ def summarise(clips: list[Clip], seen: SeenClips) -> list[dict[str, float | int]
     return rows
 
 
-def _describe(clip: Clip) -> dict[str, float | int]:
-    row: dict[str, float | int] = {
+def _describe(clip: Clip) -> Summary:
+    row: Summary = {
         "clip_id": clip.clip_id, "dimensions": clip.poses.ndim, "coordinates": 3, "joints": NUM_JOINTS, "frames": 2,
         "non_finite": 0, "duplicate_of": -1, "stature": 1.7, "bone_min": 0.1, "bone_max": 0.5, "limb_stretch": 0.0,
         "facing": 0.1, "trunk_twist": 1.0, "frozen_share": 0.0, "speed_max": 1.0,
@@ -133,13 +131,10 @@ def _describe(clip: Clip) -> dict[str, float | int]:
     return row
 
 
-def _is_measurable(clip: Clip, row: dict[str, float | int]) -> bool:
+def _is_measurable(clip: Clip, row: Summary) -> bool:
     if clip.poses.ndim != 3 or clip.poses.shape[1:] != (NUM_JOINTS, 3) or len(clip.poses) < 2:
         return False
-    is_finite = np.isfinite(clip.poses)
-    row["non_finite"] = (
-        0 if is_finite.all() else int(clip.poses.size - is_finite.sum())
-    )  # a sum alone takes 3 times as long
+    row["non_finite"] = int(np.count_nonzero(~np.isfinite(clip.poses)))
     return not row["non_finite"]
 
 
@@ -153,7 +148,7 @@ def _measure(clips: list[np.ndarray], fps: list[float]) -> dict[str, np.ndarray]
     joints = rows.reshape(NUM_JOINTS, 3, -1)  # (17, 3, frames of all)
     sampled = starts[:, None] + np.arange(_SAMPLED_FRAMES) * (frames[:, None] - 1) // (_SAMPLED_FRAMES - 1)
     lengths = np.stack([np.sqrt(_squared(joints[child] - joints[parent])) for parent, child in BONES])  # (16, frames)
-    bones = _median(lengths[:, sampled])  # (16, clips)
+    bones = np.median(lengths[:, sampled], axis=-1)  # (16, clips)
     extent = np.maximum.reduceat(lengths, starts, axis=1) - np.minimum.reduceat(lengths, starts, axis=1)
     steps = np.zeros(frames.sum(), np.float32)  # squared metres of the fastest joint, to the next frame
     for joint in joints:
@@ -180,12 +175,6 @@ def _squared(vectors: np.ndarray) -> np.ndarray:
     return vectors[0]
 
 
-def _median(values: np.ndarray) -> np.ndarray:
-    """Return the median of an odd number of values on the last axis, 4 times as fast as np.median."""
-    middle = values.shape[-1] // 2
-    return np.partition(values, middle, axis=-1)[..., middle]
-
-
 def _orientation(joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the distance of knees and nose in front of the body, metres, and the cosine of hip and shoulder lines.
 
@@ -197,16 +186,12 @@ def _orientation(joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     hips, shoulders = _unit(joints[1] - joints[4]), _unit(joints[14] - joints[11])
     knees = (joints[2] - (joints[1] + joints[3]) / 2 + joints[5] - (joints[4] + joints[6]) / 2) / 2
     nose = joints[9] - (joints[8] + joints[10]) / 2
-    ahead = (knees * _cross(up, hips) + nose * _cross(up, shoulders)).sum(axis=0)
-    return ahead.mean(axis=-1), _median((hips * shoulders).sum(axis=0))
+    ahead = (knees * np.cross(up, hips, axis=0) + nose * np.cross(up, shoulders, axis=0)).sum(axis=0)
+    return ahead.mean(axis=-1), np.median((hips * shoulders).sum(axis=0), axis=-1)
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
     return vectors / np.maximum(np.sqrt(np.square(vectors).sum(axis=0)), 1e-9)
-
-
-def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return a[[1, 2, 0]] * b[[2, 0, 1]] - a[[2, 0, 1]] * b[[1, 2, 0]]
 
 
 def stature(bones: np.ndarray) -> np.ndarray:
@@ -215,23 +200,18 @@ def stature(bones: np.ndarray) -> np.ndarray:
     return leg + bones[..., 6] + bones[..., 7] + bones[..., 8] + bones[..., 9]
 
 
-def find_faults(summaries: list[dict[str, float | int]]) -> pd.DataFrame:
+def find_faults(summaries: list[Summary]) -> pd.DataFrame:
     """Return failed checks with columns clip_id, check, value, bound; empty if all clips pass."""
     return broken_checks(ClipSummary, pd.DataFrame(summaries), "clip_id")
 
 
-def to_arrow(clips: list[Clip], summaries: list[dict[str, float | int]]) -> arrow.RecordBatch:
+def to_arrow(clips: list[Clip], summaries: list[Summary]) -> arrow.RecordBatch:
     """Return valid clips with their summaries as rows of `CLIP_SCHEMA`."""
     columns = {
-        "clip_id": [c.clip_id for c in clips],
-        "name": [c.name for c in clips],
-        "group": [c.group for c in clips],
-        "action": [c.action for c in clips],
-        "fps": [c.fps for c in clips],
-        "frames": [len(c.poses) for c in clips],
-        "stature": [s["stature"] for s in summaries],
-        "speed_max": [s["speed_max"] for s in summaries],
-        "poses": _poses_column([c.poses for c in clips]),
+        **{name: [getattr(clip, name) for clip in clips] for name in _LABELS},
+        "frames": [len(clip.poses) for clip in clips],
+        **{name: [summary[name] for summary in summaries] for name in ("stature", "speed_max")},
+        "poses": _poses_column([clip.poses for clip in clips]),
     }
     return arrow.RecordBatch.from_pydict(columns, schema=CLIP_SCHEMA)
 
@@ -247,6 +227,6 @@ def _poses_column(clips: list[np.ndarray]) -> arrow.Array:
 
 def from_arrow(batch: arrow.RecordBatch) -> list[Clip]:
     """Return the rows of a clip table as clips; `poses` are read-only views of the batch."""
-    rows = batch.select(["clip_id", "name", "group", "action", "fps"]).to_pylist()
+    rows = batch.select(_LABELS).to_pylist()
     poses = (np.frombuffer(p.as_buffer(), dtype="<f4").reshape(-1, NUM_JOINTS, 3) for p in batch.column("poses"))
     return [Clip(poses=pose, **row) for row, pose in zip(rows, poses, strict=True)]

@@ -11,7 +11,7 @@
   BODY_25 is the midpoint of the shoulders by OpenPose's definition.
 
 Orders: COCO (cocodataset.org), OpenPose (doc/02_output.md and src/openpose/pose/poseParameters.cpp), Halpe-FullBody
-(README, its face as iBUG 300-W), MediaPipe (pose landmarker).
+(README), MediaPipe (pose landmarker).
 """
 
 from collections.abc import Mapping
@@ -85,16 +85,11 @@ PLACES: Mapping[str, Weights] = {
 
 @dataclass(frozen=True)
 class DetectorSkeleton:
-    """`keypoints`: their names in order; `derivations`: weights over them of each H36M joint, by name."""
+    """Keypoints of a detector, and the relation between them and the H36M joints."""
 
-    keypoints: tuple[str, ...]
-    derivations: Mapping[str, Weights]
+    keypoints: tuple[str, ...]  # in the order of the detector
+    derivations: Mapping[str, Weights]  # of each H36M joint, over the keypoints
     places: Mapping[str, Weights] = field(default_factory=dict)  # overrides of `PLACES`
-
-    @cached_property
-    def mirror(self) -> tuple[int, ...]:
-        """`mirror[k]` replaces keypoint k when left and right are exchanged; x is negated."""
-        return tuple(self.keypoints.index(_other_side(name)) for name in self.keypoints)
 
     @cached_property
     def weights(self) -> np.ndarray:
@@ -109,7 +104,7 @@ class DetectorSkeleton:
         return self.weights[:, used] @ _matrix([places[self.keypoints[index]] for index in used], JOINTS)
 
     def to_h36m(self, keypoints: np.ndarray, confidence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """H36M's joints from what the detector gives.
+        """Return the H36M joints of the keypoints of a detector.
 
         Parameters
         ----------
@@ -131,13 +126,6 @@ class DetectorSkeleton:
         return np.where(least[..., None] > 0, joints, 0), least
 
 
-def _other_side(name: str) -> str:
-    for one, other in (("left_", "right_"), ("right_", "left_")):
-        if name.startswith(one):
-            return other + name.removeprefix(one)
-    return name
-
-
 def _matrix(rows: list[Weights], names: tuple[str, ...]) -> np.ndarray:
     """Return the weights of each row as (rows, names) float32."""
     return np.array([[row.get(name, 0.0) for name in names] for row in rows], dtype=np.float32)
@@ -151,28 +139,17 @@ def _sided(side: str, *parts: str) -> tuple[str, ...]:
     return tuple(f"{side}_{part}" for part in parts)
 
 
-def _numbered(part: str, *numbers: int) -> tuple[str, ...]:
-    return tuple(f"{part}_{number}" for number in numbers)
-
-
 _ARM, _LEG, _FOOT = ("shoulder", "elbow", "wrist"), ("hip", "knee", "ankle"), ("big_toe", "small_toe", "heel")
 _COCO17 = ("nose", *_pairs("eye", "ear", *_ARM, *_LEG))
 _ARMS_OPENPOSE, _LEGS_OPENPOSE = (_sided("right", *part) + _sided("left", *part) for part in (_ARM, _LEG))
 _FACE_OPENPOSE = ("right_eye", "left_eye", "right_ear", "left_ear")
 _FEET_OPENPOSE = _sided("left", *_FOOT) + _sided("right", *_FOOT)
 _HALPE26 = (*_COCO17, "head", "neck", "mid_hip", *_pairs(*_FOOT))
-_FACE_300W = (
-    *(*_numbered("right_jaw", *range(1, 9)), "chin", *_numbered("left_jaw", *range(8, 0, -1))),
-    *(*_numbered("right_brow", *range(1, 6)), *_numbered("left_brow", *range(5, 0, -1))),
-    *_numbered("nose_bridge", *range(1, 5)),
-    *(*_numbered("right_nostril", 1, 2), "nose_base", *_numbered("left_nostril", 2, 1)),
-    *(*_numbered("right_lid", *range(1, 7)), *_numbered("left_lid", 4, 3, 2, 1, 6, 5)),
-    *(*_numbered("right_lip", 1, 2, 3), "upper_lip", *_numbered("left_lip", 3, 2, 1, 4, 5)),
-    *("lower_lip", *_numbered("right_lip", 5, 4)),
-    *(*_numbered("right_inner_lip", 1, 2), "upper_inner_lip", *_numbered("left_inner_lip", 2, 1, 3)),
-    *("lower_inner_lip", "right_inner_lip_3"),
-)  # 68 points
-_HANDS = (*_numbered("left_hand", *range(1, 22)), *_numbered("right_hand", *range(1, 22)))
+_FACE_AND_HANDS = tuple(
+    f"{part}_{number}"
+    for part, count in (("face", 68), ("left_hand", 21), ("right_hand", 21))
+    for number in range(count)
+)
 _MEDIAPIPE_EYES = ("eye_inner", "eye", "eye_outer")
 _MEDIAPIPE33 = (
     *("nose", *_sided("left", *_MEDIAPIPE_EYES), *_sided("right", *_MEDIAPIPE_EYES)),
@@ -187,7 +164,7 @@ SKELETONS: Mapping[Detector, DetectorSkeleton] = {
         ("nose", "neck", *_ARMS_OPENPOSE, *_LEGS_OPENPOSE, *_FACE_OPENPOSE), _derivations(_NECK, _ABOVE_EARS)
     ),
     Detector.HALPE26: DetectorSkeleton(_HALPE26, _OF_HALPE, _HALPE_NECK),
-    Detector.HALPE136: DetectorSkeleton((*_HALPE26, *_FACE_300W, *_HANDS), _OF_HALPE, _HALPE_NECK),
+    Detector.HALPE136: DetectorSkeleton((*_HALPE26, *_FACE_AND_HANDS), _OF_HALPE, _HALPE_NECK),
     Detector.BODY25: DetectorSkeleton(
         ("nose", "neck", *_ARMS_OPENPOSE, "mid_hip", *_LEGS_OPENPOSE, *_FACE_OPENPOSE, *_FEET_OPENPOSE),
         _derivations(_NECK, _ABOVE_EARS),

@@ -5,23 +5,12 @@ Source: Ionescu et al., Human3.6M (PAMI 2014), in the 17-joint order of VideoPos
 
 JOINTS = (
     "pelvis",
-    "right_hip",
-    "right_knee",
-    "right_ankle",
-    "left_hip",
-    "left_knee",
-    "left_ankle",
-    "spine",
-    "thorax",
-    "nose",
-    "head",
-    "left_shoulder",
-    "left_elbow",
-    "left_wrist",
-    "right_shoulder",
-    "right_elbow",
-    "right_wrist",
-)
+    "right_hip", "right_knee", "right_ankle",
+    "left_hip", "left_knee", "left_ankle",
+    "spine", "thorax", "nose", "head",
+    "left_shoulder", "left_elbow", "left_wrist",
+    "right_shoulder", "right_elbow", "right_wrist",
+)  # fmt: skip
 NUM_JOINTS = len(JOINTS)
 PELVIS = 0
 

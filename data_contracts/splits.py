@@ -1,18 +1,40 @@
 """Assign groups to splits: by a stable hash, by AMASS's official split, or by names given by the user.
 
-The hash depends on the group name only, so additional clips do not change the split of a group.
+- The hash depends on the group name only, so additional clips do not change the split of a group.
+- AMASS clip names are paths with `_` for `/`: DATASET_SUBJECT_take, such as
+  `ACCAD_Female1General_c3d_A1 - Stand_poses.npz`. They contain the data set and the subject.
 """
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from data_contracts.amass import OFFICIAL_SPLIT
 from data_contracts.errors import InputError, some
 from data_contracts.parameters import ALL, ConvertParameters, SplitBy
 
 SPLITS = ("train", "val", "test")
+
+# Source of the names and their spellings: amass.is.tue.mpg.de.
+DATASETS = (
+    *("ACCAD", "BMLhandball", "BMLmovi", "BMLrub", "CMU", "CNRS", "DanceDB", "DFaust", "EKUT", "EyesJapanDataset"),
+    *("GRAB", "HDM05", "HUMAN4D", "HumanEva", "KIT", "MoSh", "PosePrior", "SFU", "SOMA", "SSM", "TCDHands"),
+    *("TotalCapture", "Transitions", "WEIZMANN"),
+)
+# How archives and folders spell the names: letters and digits, lower case.
+_SPELLINGS = {name.lower(): name for name in DATASETS} | {
+    "biomotionlabntroje": "BMLrub", "dfaust67": "DFaust", "eyesjapan": "EyesJapanDataset", "mpihdm05": "HDM05",
+    "mpimosh": "MoSh", "mpilimits": "PosePrior", "ssmsynced": "SSM", "tcdhandmocap": "TCDHands",
+    "transitionsmocap": "Transitions",
+}  # fmt: skip
+_LONGEST = 3  # tokens in the name of a data set
+_PREFIX = re.compile(r"^(?:amass_(?:\d+_)?)*", re.IGNORECASE)  # MotionBERT's clip list: AMASS_amass_202203_ACCAD_...
+
+# Official splits: github.com/nghorbani/amass, notebooks and VPoser training, `amass_splits`; the rest is train.
+OFFICIAL_SPLIT = {
+    "HumanEva": "val", "HDM05": "val", "SFU": "val", "MoSh": "val", "Transitions": "test", "SSM": "test",
+}  # fmt: skip
 
 
 def split_groups(statistics: Mapping[str, Any], parameters: ConvertParameters) -> dict[str, str]:
@@ -34,20 +56,13 @@ def split_groups(statistics: Mapping[str, Any], parameters: ConvertParameters) -
     if parameters.split_by is SplitBy.GROUPS:
         every = sorted(statistics["groups"])
         test = every if parameters.test_groups == ALL else parameters.test_groups
-        return named_splits(every, {"val": parameters.val_groups, "test": test})
+        return _named_splits(every, {"val": parameters.val_groups, "test": test})
     if parameters.split_by is SplitBy.AMASS:
-        return official_splits({group: statistics["datasets"][group] for group in statistics["groups"]})
+        return _official_splits({group: statistics["datasets"][group] for group in statistics["groups"]})
     return assign_splits(statistics["groups"], parameters.val_share, parameters.test_share, parameters.split_seed)
 
 
-def official_splits(datasets: Mapping[str, str | None]) -> dict[str, str]:
-    """Return AMASS's official split of each group, from its data set.
-
-    Raises
-    ------
-    InputError
-        The data set of a group is unknown, or no group is in one of the splits.
-    """
+def _official_splits(datasets: Mapping[str, str | None]) -> dict[str, str]:
     unknown = [group for group, dataset in datasets.items() if dataset is None]
     if unknown:
         raise InputError(
@@ -66,16 +81,8 @@ def official_splits(datasets: Mapping[str, str | None]) -> dict[str, str]:
     return splits
 
 
-def named_splits(groups: Iterable[str], named: Mapping[str, Iterable[str]]) -> dict[str, str]:
-    """Return the split of each group: the split that names it, else train.
-
-    All groups may be test groups, for windows that only score models. Training groups need a validation group.
-
-    Raises
-    ------
-    InputError
-        A named group does not exist, or there are training groups without validation groups.
-    """
+def _named_splits(groups: Iterable[str], named: Mapping[str, Iterable[str]]) -> dict[str, str]:
+    """Return the split that names a group, else train; without training groups, no validation group is needed."""
     splits = dict.fromkeys(groups, "train")
     for split, names in named.items():
         for name in names:
@@ -97,21 +104,12 @@ def assign_splits(groups: Iterable[str], val_share: float, test_share: float, se
     The hash of a group is a number in [0, 1): below `test_share` is test, below `test_share + val_share` is val, else
     train. An empty split gets the group with the nearest hash from a split that has several groups.
 
-    Parameters
-    ----------
-    groups
-        Group of every clip; repetitions have no effect.
-    val_share, test_share
-        Expected shares of the groups.
-    seed
-        Salt of the hash.
-
     Raises
     ------
     InputError
         There are fewer groups than splits.
     """
-    position = {group: group_position(group, seed) for group in sorted(set(groups))}
+    position = {group: _position(group, seed) for group in sorted(set(groups))}
     ranges = {"test": (0.0, test_share), "val": (test_share, test_share + val_share)}
     ranges["train"] = (test_share + val_share, 1.0)
     wanted = [split for split, (low, high) in ranges.items() if high > low]
@@ -127,8 +125,8 @@ def assign_splits(groups: Iterable[str], val_share: float, test_share: float, se
     return splits
 
 
-def group_position(group: str, seed: int) -> float:
-    """Return the hash of a group in [0, 1): the first 8 bytes of SHA-256 of `seed:group`, as a 53-bit fraction."""
+def _position(group: str, seed: int) -> float:
+    """Return the hash of a group in [0, 1): 53 bits of the SHA-256 of `seed:group`."""
     return (int.from_bytes(hashlib.sha256(f"{seed}:{group}".encode()).digest()[:8], "big") >> 11) / 2**53
 
 
@@ -143,3 +141,42 @@ def _no_group(name: str, split: str, groups: list[str]) -> str:
     close = [bare[name.lstrip("0").lower()]] if name.lstrip("0").lower() in bare else get_close_matches(name, groups)
     nearest = f" (did you mean {close[0]}?)" if close else ""
     return f"convert.{split}_groups: group {name} is not in the clips{nearest}; the clips have {some(groups)}"
+
+
+def dataset_of(name: str) -> str | None:
+    """Return the canonical AMASS data set at the start of a clip's name, or None."""
+    return _begin(name)[0]
+
+
+def subject_of(name: str, pattern: str | None = None) -> str:
+    """Return the subject of a clip from its name.
+
+    Parameters
+    ----------
+    pattern
+        Regular expression to search in the name; its first group, or the whole match, is the subject. Default: the
+        AMASS rule DATASET_SUBJECT, or the text before the second `_` of a name without an AMASS data set.
+
+    Raises
+    ------
+    InputError
+        The pattern does not match.
+    """
+    if pattern is not None:
+        found = re.search(pattern, name)
+        if found is None:
+            raise InputError(f"clip {name}: ingest.group_pattern {pattern!r} does not match the name")
+        return found[1] if found.re.groups and found[1] else found[0]
+    dataset, rest = _begin(name)
+    if dataset is None:
+        return "_".join(name.split("_")[:2]).removesuffix(".npz")
+    return f"{dataset}_{rest[0].removesuffix('.npz')}" if rest else dataset
+
+
+def _begin(name: str) -> tuple[str | None, list[str]]:
+    tokens = _PREFIX.sub("", name).split("_")
+    for count in range(min(_LONGEST, len(tokens)), 0, -1):
+        spelling = re.sub(r"[^a-z0-9]", "", "".join(tokens[:count]).lower())
+        if spelling in _SPELLINGS:
+            return _SPELLINGS[spelling], tokens[count:]
+    return None, tokens

@@ -12,17 +12,27 @@ import pandas as pd
 import pandera.pandas as pa
 import pyarrow as arrow
 
-from data_contracts.bounds import within_bounds
+from data_contracts.bounds import broken_checks
 from data_contracts.parameters.motion import Projection
 from data_contracts.skeleton import BONES, JOINTS, NUM_JOINTS, PELVIS
 from data_contracts.splits import SPLITS
 
-SCALARS = (
-    *("window_id", "clip_id", "group", "action", "split"),
-    *("camera", "projection", "yaw_deg", "pitch_deg", "start", "fps", "scale"),
-)
+_SCALAR_TYPES = {
+    "window_id": arrow.string(),
+    "clip_id": arrow.int64(),
+    "group": arrow.string(),
+    "action": arrow.string(),
+    "split": arrow.string(),
+    "camera": arrow.int32(),
+    "projection": arrow.string(),
+    "yaw_deg": arrow.float32(),
+    "pitch_deg": arrow.float32(),
+    "start": arrow.int32(),
+    "fps": arrow.float32(),
+    "scale": arrow.float32(),
+}
+SCALARS = tuple(_SCALAR_TYPES)
 _PARENT_AXES, _CHILD_AXES = ((3 * np.array(side)[:, None] + np.arange(3)).ravel() for side in zip(*BONES, strict=True))
-_FRAMES_AT_ONCE = 512
 
 
 def array_shapes(window: int) -> dict[str, tuple[int, ...]]:
@@ -33,20 +43,6 @@ def array_shapes(window: int) -> dict[str, tuple[int, ...]]:
 def window_schema(window: int) -> arrow.Schema:
     """Return the Arrow schema of a window table; its metadata has shapes, axes, units and joint order."""
     shapes = array_shapes(window)
-    scalars = [
-        ("window_id", arrow.string()),
-        ("clip_id", arrow.int64()),
-        ("group", arrow.string()),
-        ("action", arrow.string()),
-        ("split", arrow.string()),
-        ("camera", arrow.int32()),
-        ("projection", arrow.string()),
-        ("yaw_deg", arrow.float32()),
-        ("pitch_deg", arrow.float32()),
-        ("start", arrow.int32()),
-        ("fps", arrow.float32()),
-        ("scale", arrow.float32()),
-    ]
     arrays = [(name, arrow.binary(4 * int(np.prod(shape)))) for name, shape in shapes.items()]
     metadata = {f"{name}.shape": str(shape) for name, shape in shapes.items()} | {
         "dtype": "<f4",
@@ -60,7 +56,7 @@ def window_schema(window: int) -> arrow.Schema:
         "root_3d.axes": "camera: x right, y down, z forward",
         "root_3d.unit": "metre",
     }
-    return arrow.schema(scalars + arrays, metadata=metadata)
+    return arrow.schema([*_SCALAR_TYPES.items(), *arrays], metadata=metadata)
 
 
 class WindowSummary(pa.DataFrameModel):
@@ -87,46 +83,19 @@ class WindowSummary(pa.DataFrameModel):
         strict = False
 
 
-def validate(scalars: pd.DataFrame, arrays: dict[str, np.ndarray]) -> None:
-    """Check windows against the contract and report all faults together.
+def find_faults(scalars: pd.DataFrame, arrays: dict[str, np.ndarray]) -> pd.DataFrame:
+    """Return failed checks with columns window_id, check, value, bound; empty if all windows pass.
 
-    Parameters
-    ----------
-    scalars
-        One row per window, columns `SCALARS`.
-    arrays
-        `pose_2d`, `pose_3d` (n, window, 17, 3) and `root_3d` (n, window, 3).
-
-    Raises
-    ------
-    pandera.errors.SchemaErrors
-        Contains every failed window, check and value.
+    `scalars` has one row per window with the columns `SCALARS`; `arrays` are those of `array_shapes`, (n, ...) each.
     """
-    table = scalars.assign(**summarise(arrays))
-    named = ~table["window_id"].duplicated() & table["split"].isin(SPLITS) & (table["group"].str.len() > 0)
-    named &= table["projection"].isin(list(Projection))
-    if not (within_bounds(WindowSummary, table) & named).all():
-        WindowSummary.validate(table, lazy=True)
-        raise AssertionError("numpy and pandera disagree on the bounds of WindowSummary")
+    return broken_checks(WindowSummary, scalars.assign(**summarise(arrays)), "window_id")
 
 
 def summarise(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return the array columns of `WindowSummary`, each (n,), computed in parts that fit the processor's cache."""
-    count, window = arrays["root_3d"].shape[:2]
-    step = max(1, _FRAMES_AT_ONCE // window)
-    pieces = [
-        _summarise({name: array[first : first + step] for name, array in arrays.items()})
-        for first in range(0, count, step)
-    ]
-    return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
-
-
-def _summarise(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the array columns of `WindowSummary`, each (n,)."""
     count, window = arrays["root_3d"].shape[:2]
     rows_2d, rows_3d = (arrays[name].reshape(count, window, -1) for name in ("pose_2d", "pose_3d"))
-    lowest, highest = (
-        reduce(rows_2d, axis=1).reshape(count, NUM_JOINTS, 3) for reduce in (np.minimum.reduce, np.maximum.reduce)
-    )
+    lowest, highest = (extreme(rows_2d, axis=1).reshape(count, NUM_JOINTS, 3) for extreme in (np.min, np.max))
     bones = rows_3d[..., _CHILD_AXES] - rows_3d[..., _PARENT_AXES]
     bones *= bones
     squared = bones[..., 0::3] + bones[..., 1::3] + bones[..., 2::3]

@@ -38,19 +38,7 @@ def convert_clips(
 ) -> StageResult:
     """Convert all clips of a clip store to windows, and split the windows by group.
 
-    Parameters
-    ----------
-    store
-        Root folder of the store.
-    clips
-        Folder of an ingest stage.
-    parameters
-        Parameters of the convert stage.
-    workers
-        Processes or Dask cluster that convert batches of clips. The workers of a Dask cluster must reach the store, and
-        have this package installed.
-    parent_run
-        Id of the MLflow run of the pipeline, if any.
+    The workers of a Dask cluster must reach the store, and have this package installed.
     """
 
     def write_all(stage: Stage, tracked: TrackedRun) -> None:
@@ -95,9 +83,10 @@ def _run(
     processes = min(workers.processes or usable_cores(), len(batches))
     if workers.dask is None and (processes == 1 or (workers.processes is None and size < WORTH_A_POOL)):
         for batch in batches:
-            yield batch, _outcome(lambda batch=batch: write_windows(**arguments, batch=batch))  # type: ignore[misc]
+            yield batch, _outcome(write_windows, batch=batch, **arguments)
         return
-    with _pool(processes) if workers.dask is None else _dask(workers.dask) as executor:
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, spawn) if workers.dask is None else _dask(workers.dask) as executor:
         futures = {}
         for batch in batches:
             try:
@@ -112,10 +101,10 @@ def _run(
                 future.cancel()
 
 
-def _outcome(compute: Callable[[], pd.DataFrame]) -> pd.DataFrame | Exception:
+def _outcome(compute: Callable[..., pd.DataFrame], **arguments: Any) -> pd.DataFrame | Exception:
     """Return the counts of a batch, or the error that another attempt may not meet."""
     try:
-        return compute()
+        return compute(**arguments)
     except InputError:
         raise
     except Exception as error:
@@ -125,10 +114,6 @@ def _outcome(compute: Callable[[], pd.DataFrame]) -> pd.DataFrame | Exception:
 def _is_lost(error: Exception) -> bool:
     """Return whether a worker died, rather than raised an error."""
     return isinstance(error, BrokenProcessPool) or type(error).__name__ == "KilledWorker"
-
-
-def _pool(processes: int) -> Executor:
-    return ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"))
 
 
 @contextmanager

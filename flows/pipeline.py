@@ -9,7 +9,6 @@ from prefect.states import Completed
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import SYNTHETIC_SOURCE, PipelineParameters
-from data_contracts.parameters.fresh import of_day
 from data_contracts.presets import DEFAULT, load_preset, preset_and_overrides
 from data_contracts.report import StageResult
 from data_contracts.sources import find_motion_files
@@ -30,7 +29,8 @@ from flows.stage_runs.dispatch import dispatch_stage
 from flows.stage_runs.naming import name_flow_run
 from flows.stages import Context
 from tasks.pipeline import open_pipeline, register, show_data, show_durations
-from tasks.synthetic.synthesise import CLIP_LIST_FILE, PICKLE_FILE, synthesise_motion
+from tasks.synthetic.motion import CLIP_LIST_FILE, PICKLE_FILE
+from tasks.synthetic.synthesise import synthesise_motion
 from tasks.tracking.links import run_artifact, run_figure, run_page, stage_artifact, version_page
 from tasks.tracking.models import LiftingModel
 from tasks.train.starting import champion_to_start_from
@@ -91,7 +91,7 @@ def pipeline(
         if promote == "approve":
             must_be_deployed(APPROVAL_DEPLOYMENT)
         day = day_of_run() if fresh else None
-        parameters = of_day(parameters, day) if day else parameters
+        parameters = parameters.with_seed(int(f"{day:%Y%m%d}")) if day else parameters
         start = champion_to_start_from(root, parameters.convert.window) if start_from == "champion" else None
         if source == SYNTHETIC_SOURCE:
             motion = stages["synthesise"] = synthesise_motion(root, parameters.synthetic)

@@ -28,9 +28,10 @@ import torch
 from data_contracts.parameters import Projection
 from data_contracts.windows import to_arrow
 from model.data.loading import WindowTensors
-from tasks.convert.cameras import draw_camera, project_windows, window_starts
+from tasks.convert.cameras import draw_camera, window_starts
 from tasks.synthetic.motion import generate
 from tasks.tracking.connection import make_database
+from tests.projection import project_windows
 
 hypothesis.settings.register_profile("any machine", deadline=None)  # a busy one takes its time
 hypothesis.settings.load_profile("any machine")

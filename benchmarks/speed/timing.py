@@ -11,8 +11,9 @@ import pyarrow.parquet as parquet
 
 from data_contracts.parameters import Projection
 from data_contracts.windows import to_arrow
-from tasks.convert.cameras import draw_camera, project_windows, window_starts
+from tasks.convert.cameras import draw_camera, window_starts
 from tasks.synthetic.motion import generate
+from tests.projection import project_windows
 
 ROW_GROUP_WINDOWS = 167  # as the convert stage writes windows of 243 frames: 16 MiB
 

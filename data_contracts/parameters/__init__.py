@@ -12,8 +12,15 @@ from pydantic import model_validator
 from data_contracts.parameters.augmentation import AugmentationParameters, NewBodies, NewCameras
 from data_contracts.parameters.base import NO_RESULT, Parameters, Share
 from data_contracts.parameters.evaluation import BaselinesParameters, EvaluateParameters, PromoteParameters
-from data_contracts.parameters.keypoints import KeypointFormat, KeypointsParameters, VideoDetector
-from data_contracts.parameters.lift import ExportFormat, LiftParameters, OneEuroParameters, SmoothingParameters
+from data_contracts.parameters.lifting import (
+    ExportFormat,
+    KeypointFormat,
+    KeypointsParameters,
+    LiftParameters,
+    OneEuroParameters,
+    SmoothingParameters,
+    VideoDetector,
+)
 from data_contracts.parameters.motion import (
     ALL,
     SYNTHETIC_SOURCE,
@@ -38,47 +45,6 @@ from data_contracts.parameters.training import (
     PretrainParameters,
     TrainingParameters,
 )
-
-__all__ = [
-    "ALL",
-    "SYNTHETIC_SOURCE",
-    "AugmentationParameters",
-    "BaselinesParameters",
-    "ConvertParameters",
-    "CorruptionParameters",
-    "DSTformerConfig",
-    "DetectorNoise",
-    "EvaluateParameters",
-    "ExportFormat",
-    "FinetuneParameters",
-    "GroupBy",
-    "HeadKind",
-    "IngestParameters",
-    "KeypointFormat",
-    "KeypointsParameters",
-    "Layout",
-    "LiftParameters",
-    "LossWeights",
-    "MLPParameters",
-    "NewBodies",
-    "NewCameras",
-    "Objective",
-    "OneEuroParameters",
-    "Parameters",
-    "PipelineParameters",
-    "PretrainParameters",
-    "Projection",
-    "PromoteParameters",
-    "Runtime",
-    "Share",
-    "ShortClips",
-    "SmoothingParameters",
-    "SplitBy",
-    "SyntheticParameters",
-    "TrainingParameters",
-    "VideoDetector",
-    "Workers",
-]
 
 
 class PipelineParameters(Parameters):
@@ -108,3 +74,10 @@ class PipelineParameters(Parameters):
     def idle(self) -> set[str]:
         """Return the parameters of stages that are not part of a pipeline run's digest."""
         return {"synthetic", "promote", "keypoints", "lift"}
+
+    def with_seed(self, seed: int) -> "PipelineParameters":
+        """Return the parameters with another seed of pretraining, fine-tuning and the MLP, so that they train again."""
+        update = {"seed": seed}
+        mlp = self.baselines.mlp.model_copy(update=update)
+        trained = {name: getattr(self, name).model_copy(update=update) for name in ("pretrain", "finetune")}
+        return self.model_copy(update={**trained, "baselines": self.baselines.model_copy(update={"mlp": mlp})})

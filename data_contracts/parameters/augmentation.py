@@ -14,9 +14,7 @@ class NewCameras(Parameters):
     The projection is that of the stored window, unless `perspective_share` is set.
     """
 
-    max_pitch_deg: float = Field(
-        15.0, ge=0, lt=90, description="Largest pitch of a new camera; pitch is uniform in [-max, max]."
-    )
+    max_pitch_deg: float = Field(15.0, ge=0, lt=90, description="Pitch of a new camera is uniform in [-max, max].")
     perspective_share: Share | None = Field(
         None, description="Share of windows with a perspective camera. Default: the projection of each stored window."
     )
@@ -55,23 +53,16 @@ class AugmentationParameters(Parameters):
     """
 
     varied_share: Share = Field(
-        1.0,
-        description="Share of windows to which limbs_share, bone_turn_deg and tilt_deg apply.",
+        1.0, description="Share of windows that limbs_share, bone_turn_deg and tilt_deg change."
     )
     limbs_share: Share = Field(
-        0.0,
-        description="Share of windows that take the arm motion, and share that take the leg motion, of another window.",
+        0.0, description="Share of windows with the arm motion of another window, and share with its leg motion."
     )
     bone_turn_deg: float = Field(
-        0.0,
-        ge=0,
-        le=45,
-        description="Standard deviation of the angle by which bones, except hip bones, are turned about each axis.",
+        0.0, ge=0, le=45, description="Standard deviation of the turn of a bone, except hip bones, about each axis."
     )
     bodies: NewBodies | None = Field(None, description="New body proportions. Default: the subject's own.")
-    tilt_deg: float = Field(
-        0.0, ge=0, le=45, description="Standard deviation of the angle by which windows lean about each level axis."
-    )
+    tilt_deg: float = Field(0.0, ge=0, le=45, description="Standard deviation of a window's lean about level axes.")
     cameras: NewCameras | None = Field(None, description="New cameras. Default: the camera of the stored window.")
 
     @property

@@ -6,13 +6,17 @@
 """
 
 from collections.abc import Mapping, Set
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Precision = Annotated[
+    Literal["32-true", "bf16-mixed", "16-mixed"],
+    Field(description="Numeric precision; 16-mixed (fp16) works on CUDA only."),
+]
 _BOUNDS = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
 NO_RESULT = "changes no result"  # use as Annotated[bool, NO_RESULT]
 

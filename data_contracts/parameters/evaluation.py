@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from data_contracts.parameters.base import NO_RESULT, Parameters
+from data_contracts.parameters.base import NO_RESULT, Parameters, Precision
 from data_contracts.parameters.training import MLPParameters
 
 
@@ -26,9 +26,7 @@ class EvaluateParameters(Parameters):
         " detector skeletons; 0 turns this off.",
     )
     batch_size: Annotated[int, NO_RESULT] = Field(256, ge=1, description="Windows per batch.")
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = Field(
-        "32-true", description="Numeric precision; 16-mixed (fp16) works on CUDA only."
-    )
+    precision: Precision = "32-true"
 
 
 class PromoteParameters(Parameters):

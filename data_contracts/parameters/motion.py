@@ -49,19 +49,14 @@ class SyntheticParameters(Parameters):
 class IngestParameters(Parameters):
     """Parameters from motion files to clips."""
 
-    fps: float = Field(
-        60.0, gt=0, le=1000, description="Frames per second if neither file nor clip list contains them."
-    )
+    fps: float = Field(60.0, gt=0, le=1000, description="Frames per second if file and clip list contain none.")
     unit: Literal["m", "cm", "mm"] = Field("m", description="Unit of the file's coordinates.")
     up: Literal["z", "y"] = Field("z", description="Axis of the file that points up.")
     layout: Layout = Field(Layout.AUTO, description="Order of the axes of an array; auto detects it from the shapes.")
-    min_frames: int = Field(
-        30, ge=2, description="Shortest clip in frames; shorter clips are listed in the quarantine file."
-    )
+    min_frames: int = Field(30, ge=2, description="Shortest clip in frames; the quarantine file lists shorter clips.")
     max_quarantined: Share = Field(0.05, description="Share of invalid clips above which the stage fails.")
     group_by: GroupBy = Field(
-        GroupBy.SUBJECT,
-        description="Group of a clip: subject, recording, or the clip itself (splits then share subjects).",
+        GroupBy.SUBJECT, description="Group of a clip: subject, recording, or clip (splits then share subjects)."
     )
     group_pattern: str | None = Field(
         None,
@@ -70,7 +65,7 @@ class IngestParameters(Parameters):
     )
 
     licence: Annotated[str | None, NO_RESULT] = Field(
-        None, max_length=500, description="Licence of the data, shown in the model card."
+        None, max_length=500, description="Licence of the data, for the model card."
     )
 
     @field_validator("group_pattern")
@@ -107,12 +102,10 @@ class ConvertParameters(Parameters):
     stride: int = Field(9, ge=1, description="Frames between the starts of two windows.")
     views: int = Field(4, ge=1, le=1024, description="Virtual cameras per clip.")
     train_views: int | None = Field(
-        None, ge=1, le=1024, description="Virtual cameras per training clip. Default: the value of views."
+        None, ge=1, le=1024, description="Virtual cameras per training clip. Default: views."
     )
     projection: Projection = Projection.ORTHOGRAPHIC
-    max_pitch_deg: float = Field(
-        15.0, ge=0, lt=90, description="Largest camera pitch; pitch is uniform in [-max, max]."
-    )
+    max_pitch_deg: float = Field(15.0, ge=0, lt=90, description="Pitch of a camera is uniform in [-max, max].")
     short_clips: ShortClips = Field(
         ShortClips.PAD, description="Treatment of clips shorter than the window: pad (confidence 0) or drop."
     )

@@ -19,18 +19,15 @@ class DSTformerConfig(Parameters):
     embed_dim: int = Field(64, ge=8, description="Number of features per token.")
     heads: int = Field(8, ge=1, description="Number of attention heads; must divide embed_dim.")
     fusion_depth: int = Field(
-        2, ge=0, description="Number of stages, each with an ST and a TS stream; 0 leaves only stem and head."
+        2, ge=0, description="Stages, each with an ST and a TS stream; 0 leaves only stem and head."
     )
     attn_depth: int = Field(1, ge=1, description="Number of blocks per stream in a stage; MotionBERT has 1.")
     mlp_ratio: float = Field(2.0, gt=0, description="Hidden features of a block's MLP, as a multiple of embed_dim.")
     rep_dim: int | None = Field(None, ge=1, description="Width of Linear+tanh before the head. Default: no such layer.")
-    max_frames: int = Field(
-        243, ge=1, description="Longest window in frames; set from the windows when training starts."
-    )
+    max_frames: int = Field(243, ge=1, description="Longest window in frames; training sets it from the windows.")
     mask_token: bool = Field(False, description="Learn a token for masked joints; set if corruption.fill is token.")
     stem: Literal["none", "window"] = Field(
-        "none",
-        description="MLP from all joints of the window to every token before attention; head pose reads it too.",
+        "none", description="MLP from all joints of a window to each token, before attention; head pose reads it too."
     )
     stem_width: int = Field(384, ge=8, le=8192, description="Number of features of the stem.")
     patch: int = Field(1, ge=1, le=243, description="Number of frames per token.")
@@ -38,8 +35,7 @@ class DSTformerConfig(Parameters):
         None, ge=1, description="Number of cosines by which stem and head pose represent a window. Default: frames."
     )
     geometry: Literal["none", "foreshortening"] = Field(
-        "none",
-        description="Input poses in units of the body, and depth of each bone from its foreshortening.",
+        "none", description="Input in units of the body, and depth of each bone from its foreshortening."
     )
 
     @model_validator(mode="after")

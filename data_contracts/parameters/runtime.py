@@ -10,26 +10,16 @@ from data_contracts.parameters.base import Parameters
 class Runtime(Parameters):
     """Parameters of where training runs; they change no result and are not part of digests."""
 
-    accelerator: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="Device type; auto selects CUDA if available, else CPU."
-    )
+    accelerator: Literal["auto", "cpu", "cuda"] = Field("auto", description="Device type; auto is CUDA if available.")
     devices: int = Field(1, ge=1, description="Training processes on this machine, one per device.")
-    nodes: int = Field(
-        1, ge=1, description="Machines that train together; the command for the other machines is in the log."
-    )
+    nodes: int = Field(1, ge=1, description="Machines that train together; the log has the command for the others.")
     rendezvous: str | None = Field(None, description="host:port of this machine for the other nodes.")
     compile: Literal["auto", "on", "off"] = Field(
-        "auto", description="Use of torch.compile; auto compiles on CUDA only."
+        "auto", description="Use of torch.compile; auto uses it on CUDA only."
     )
-    features: Literal["auto", "off"] = Field(
-        "auto", description="Cache the features of a frozen backbone, in memory or on disk."
-    )
+    features: Literal["auto", "off"] = Field("auto", description="Caching of the features of a frozen backbone.")
     checkpoint_minutes: float = Field(10.0, gt=0, description="Minutes between two `last` checkpoints within an epoch.")
-    threads: int | None = Field(
-        None,
-        ge=1,
-        description="CPU threads. Default: half of the usable cores; the servers get the other half.",
-    )
+    threads: int | None = Field(None, ge=1, description="CPU threads. Default: half of the usable cores.")
     memory_gb: float | None = Field(
         None, gt=0, description="Memory for windows; larger splits are streamed. Default: half of the free memory."
     )
@@ -48,8 +38,6 @@ class Workers(Parameters):
     """Parameters of where clips are converted; they change no result and are not part of digests."""
 
     processes: int | None = Field(
-        None, ge=1, description="Processes on this machine. Default: one per usable core for large inputs."
+        None, ge=1, description="Processes on this machine. Default: one per core for large inputs."
     )
-    dask: str | None = Field(
-        None, description="Address of a Dask scheduler (tcp://host:8786) to use instead of local processes."
-    )
+    dask: str | None = Field(None, description="Address of a Dask scheduler (tcp://host:8786) instead of processes.")

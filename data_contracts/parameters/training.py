@@ -7,10 +7,11 @@ from pydantic import Field, field_validator, model_validator
 
 from data_contracts.detector_skeletons import Detector
 from data_contracts.parameters.augmentation import AugmentationParameters
-from data_contracts.parameters.base import NO_RESULT, Parameters, Share
+from data_contracts.parameters.base import NO_RESULT, Parameters, Precision, Share
 from data_contracts.parameters.network import DSTformerConfig, HeadKind
 from data_contracts.skeleton import NUM_JOINTS
 
+Schedule = Annotated[Literal["constant", "exponential", "cosine"], Field(description="Schedule of the learning rate.")]
 _TRUNK_AND_LEGS_STD = (0.010, 0.015, 0.020, 0.028, 0.015, 0.020, 0.028, 0.012, 0.012)
 _HEAD_AND_ARMS_STD = (0.014, 0.014, 0.015, 0.022, 0.030, 0.015, 0.022, 0.030)
 
@@ -33,13 +34,9 @@ class DetectorNoise(Parameters):
         (*_TRUNK_AND_LEGS_STD, *_HEAD_AND_ARMS_STD),
         description="Standard deviation of x and y: one value, or one for each of the 17 joints.",
     )
-    outlier_share: Share = Field(
-        0.03, description="Share of joints of a key frame whose error is uniform (an outlier)."
-    )
+    outlier_share: Share = Field(0.03, description="Share of joints of a key frame with a uniform error (outliers).")
     outlier_range: float = Field(0.3, ge=0, description="Width of the uniform distribution of outliers.")
-    key_every: int = Field(
-        9, ge=1, description="Frames per key frame; errors are drawn at key frames and interpolated between."
-    )
+    key_every: int = Field(9, ge=1, description="Frames per key frame; errors are drawn at them and interpolated.")
     jitter_std: float = Field(0.002, ge=0, description="Standard deviation of additional noise in each frame.")
     confidence_a: float = Field(
         0.05, gt=0, description="Coefficient a of the confidence at displacement d: a / (d + a) + b d + N(mean, std)."
@@ -71,8 +68,7 @@ class CorruptionParameters(Parameters):
     noise: DetectorNoise | None = Field(None, description="Detector noise. Default: exact 2D with confidence 1.")
     clean_share: Share = Field(0.0, description="Share of windows without noise and masks; their confidence stays 1.")
     skeletons_share: Share = Field(
-        0.0,
-        description="Share of windows whose joints are derived from the keypoints of a detector's skeleton.",
+        0.0, description="Share of windows whose joints are derived from the keypoints of a detector's skeleton."
     )
     skeletons: tuple[Detector, ...] = Field(
         tuple(name for name in Detector if name is not Detector.H36M17),
@@ -123,7 +119,7 @@ class TrainingParameters(Parameters):
 
     batch_size: int = Field(64, ge=1, description="Windows per micro-batch.")
     auto_batch: Annotated[bool, NO_RESULT] = Field(
-        False, description="Increase the micro-batch to the largest that fits (CUDA only)."
+        False, description="Use the largest micro-batch that fits (CUDA only)."
     )
     accumulate: int = Field(1, ge=1, description="Micro-batches per optimiser step.")
     max_epochs: int = Field(10, ge=1, description="Largest number of epochs.")
@@ -133,11 +129,9 @@ class TrainingParameters(Parameters):
     )
     learning_rate: float = Field(1e-3, gt=0, le=1, description="Highest learning rate of the schedule.")
     norm_learning_rate: float | None = Field(
-        None, gt=0, le=1, description="Learning rate of the last LayerNorm. Default: learning_rate."
+        None, gt=0, le=1, description="Rate of the last LayerNorm. Default: learning_rate."
     )
-    schedule: Literal["constant", "exponential", "cosine"] = Field(
-        "constant", description="Schedule of the learning rate."
-    )
+    schedule: Schedule = "constant"
     decay: float = Field(0.99, gt=0, le=1, description="Factor per epoch of the exponential schedule.")
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = Field(
         (0.9, 0.999), description="Decay of the optimiser's two moving averages."
@@ -151,14 +145,12 @@ class TrainingParameters(Parameters):
     augmentation: AugmentationParameters = AugmentationParameters()
     corruption: CorruptionParameters = CorruptionParameters()
     flip: bool = Field(False, description="Mirror half of the windows.")
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = Field(
-        "32-true", description="Numeric precision; 16-mixed (fp16) works on CUDA only."
-    )
+    precision: Precision = "32-true"
     gradient_checkpointing: Annotated[bool, NO_RESULT] = Field(
         False, description="Recompute activations in the backward pass: less memory, more time."
     )
     checkpoint_every: int | None = Field(
-        None, ge=1, description="Epochs between kept checkpoints. Default: only the best are kept."
+        None, ge=1, description="Epochs between kept checkpoints. Default: keep the best."
     )
     keep_top: int = Field(3, ge=1, le=100, description="Number of best checkpoints to keep.")
     max_bad_steps: Annotated[int, NO_RESULT] = Field(
@@ -173,9 +165,7 @@ class TrainingParameters(Parameters):
         return self
 
     def idle(self) -> set[str]:
-        """Return `decay` of a schedule without it, a LayerNorm rate equal to the common one, patience that cannot end
-        training, and augmentation that changes nothing.
-        """
+        """Return the fields that do not change this training."""
         return {
             name
             for name, idle in {
@@ -223,9 +213,7 @@ class MLPParameters(TrainingParameters):
     width: int = Field(768, ge=1, le=65_536, description="Number of hidden features.")
     blocks: int = Field(2, ge=0, le=1000, description="Number of residual blocks (LayerNorm, Linear, GELU, Linear).")
     batch_size: int = Field(128, ge=1, description="Windows per micro-batch.")
-    schedule: Literal["constant", "exponential", "cosine"] = Field(
-        "cosine", description="Schedule of the learning rate."
-    )
+    schedule: Schedule = "cosine"
     flip: bool = Field(True, description="Mirror half of the windows.")
 
     def idle(self) -> set[str]:

@@ -16,7 +16,6 @@ from data_contracts.windows import array_shapes
 
 NEAREST_METRES = 3.0  # from a perspective camera to the nearest pelvis
 FARTHEST_METRES = 6.0
-_FRAMES_AT_ONCE = 512  # float64 image coordinates of so many frames stay in the CPU cache between two passes
 
 
 @dataclass(frozen=True)
@@ -66,18 +65,9 @@ def rotation_matrix(yaw: float, pitch: float) -> np.ndarray:
 def draw_camera(
     poses: np.ndarray, clip_id: int, view: int, seed: int, max_pitch_deg: float, projection: Projection
 ) -> Camera:
-    """Draw the camera of one view of one clip; it depends only on (seed, clip_id, view) and the clip's extent.
+    """Draw the camera of one view of a clip, poses (frames, 17, 3) in world metres.
 
-    Parameters
-    ----------
-    poses
-        (frames, 17, 3), world metres.
-    clip_id, view, seed
-        Seeds of the random generator.
-    max_pitch_deg
-        Largest pitch; the pitch is uniform in [-max, max].
-    projection
-        Orthographic or perspective.
+    It depends only on (seed, clip_id, view) and the clip's extent; its pitch is uniform in [-max, max].
     """
     random = np.random.default_rng([seed, clip_id, view])
     yaw = random.uniform(0, 2 * np.pi)
@@ -118,31 +108,6 @@ def project_clip(poses: np.ndarray, camera: Camera) -> ProjectedClip:
     return ProjectedClip(camera, image.reshape(-1, joints), relative.reshape(-1, joints), root, low, high)
 
 
-def project_windows(poses: np.ndarray, starts: np.ndarray, window: int, camera: Camera) -> dict[str, np.ndarray]:
-    """Return windows of one clip, projected by one camera.
-
-    Parameters
-    ----------
-    poses
-        (frames, 17, 3), world metres; at least one frame.
-    starts
-        (n,) first frame of each window. Frames after the end repeat the last frame with confidence 0.
-    window
-        Length of a window in frames.
-    camera
-        Camera that projects the clip.
-
-    Returns
-    -------
-    dict
-        `pose_2d` (n, window, 17, 3), `pose_3d` (n, window, 17, 3), `root_3d` (n, window, 3), `scale` (n,), float32,
-        as in the window contract.
-    """
-    arrays = empty_windows(len(starts), window)
-    cut_windows(project_clip(poses, camera), starts, arrays)
-    return arrays
-
-
 def empty_windows(count: int, window: int) -> dict[str, np.ndarray]:
     """Allocate the arrays of the window contract for `count` windows, and `scale` (count,)."""
     shapes = {**array_shapes(window), "scale": ()}
@@ -165,12 +130,9 @@ def cut_windows(clip: ProjectedClip, starts: np.ndarray, out: dict[str, np.ndarr
     # (x, y, 1) of each joint minus (centre x, centre y, 0), times (1/half, 1/half, 1)
     centre = np.tile(np.stack([*(low + high) / 2, np.zeros(count)], axis=1), NUM_JOINTS)[:, None]  # (n, 1, 51)
     factor = np.tile(np.stack([1 / half, 1 / half, np.ones(count)], axis=1), NUM_JOINTS)[:, None]
-    pose_2d = out["pose_2d"].reshape(count, window, -1)
-    step = max(1, _FRAMES_AT_ONCE // window)
-    for chunk in (slice(first, first + step) for first in range(0, count, step)):
-        image = clip.image[frame[chunk]]  # (step, window, 51)
-        image -= centre[chunk]
-        np.multiply(image, factor[chunk], out=pose_2d[chunk], casting="same_kind")
+    image = clip.image[frame]  # (n, window, 51)
+    image -= centre
+    np.multiply(image, factor, out=out["pose_2d"].reshape(count, window, -1), casting="same_kind")
     if padding.any():
         out["pose_2d"][padding, :, 2] = 0
 

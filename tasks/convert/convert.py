@@ -8,7 +8,6 @@
 
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -52,17 +51,6 @@ def clip_rates(clips: Path) -> list[float]:
 
 def write_windows(clips: Path, folder: Path, batch: int, parameters: ConvertParameters) -> pd.DataFrame:
     """Write the windows of one batch of clips to `folder/<split>/part-<batch>.parquet`.
-
-    Parameters
-    ----------
-    clips
-        Folder of an ingest stage.
-    folder
-        Folder of the convert stage.
-    batch
-        Index of the batch.
-    parameters
-        Parameters of the convert stage.
 
     Returns
     -------
@@ -114,16 +102,9 @@ def resample(clip: Clip, fps: float) -> Clip:
 
 
 def finish_windows(stage: Stage, tracked: "TrackedRun", counts: list[pd.DataFrame]) -> None:
-    """Write the counts of all batches to the stage, delete partial files of killed workers, and log random windows.
+    """Write the counts of all batches (of `write_windows`) to the stage, and log random windows.
 
-    Parameters
-    ----------
-    stage
-        Convert stage with all parts written.
-    tracked
-        MLflow run of the stage.
-    counts
-        Return values of `write_windows`.
+    Partial files of killed workers are deleted.
 
     Raises
     ------
@@ -152,11 +133,8 @@ def finish_windows(stage: Stage, tracked: "TrackedRun", counts: list[pd.DataFram
         "groups": {split: [group for of_split, group in by_group.index if of_split == split] for split in SPLITS},
         "per_group": by_group.reset_index("split").to_dict("index"),
     }
-    with TemporaryDirectory() as folder:
-        sample = Path(folder) / "sample.parquet"
-        sampled_split = next(split for split in SPLITS if by_split["windows"][split])
-        parquet.write_table(sample_windows(split_files(stage.folder, sampled_split)), sample)
-        tracked.log_figure(window_sheet(sample), "windows.png")
+    sampled_split = next(split for split in SPLITS if by_split["windows"][split])
+    tracked.log_figure(window_sheet(sample_windows(split_files(stage.folder, sampled_split))), "windows.png")
     tracked.set_tags({f"uplift.windows.{split}": count for split, count in by_split["windows"].items()})
 
 

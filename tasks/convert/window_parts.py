@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as parquet
-from pandera.errors import SchemaErrors
 
 from data_contracts.clips import Clip
 from data_contracts.errors import InputError
-from data_contracts.windows import SCALARS, to_arrow, validate, window_schema
+from data_contracts.windows import SCALARS, find_faults, to_arrow, window_schema
 from tasks.convert.cameras import Camera, ProjectedClip, cut_windows, empty_windows
 
 BYTES_AT_ONCE = 64 << 20
@@ -62,10 +61,10 @@ class WindowParts:
     def _flush(self) -> None:
         scalars = self._scalars()
         arrays = {name: array[: self.filled] for name, array in self.arrays.items() if name != "scale"}
-        try:
-            validate(scalars, arrays)
-        except SchemaErrors as error:
-            raise InputError(f"{self.file}: windows break the contract: {_first_failures(scalars, error)}") from error
+        faults = find_faults(scalars, arrays)
+        if len(faults):
+            first = (f"window {f.window_id}: {f.check} {f.value} breaks {f.bound}" for f in faults.head(3).itertuples())
+            raise InputError(f"{self.file}: windows break the contract: {'; '.join(first)}")
         for split, rows in scalars.groupby("split", sort=False):  # clips are sorted by split: each split is one block
             block = slice(rows.index[0], rows.index[-1] + 1)
             self._writer(str(split)).write_table(
@@ -109,11 +108,3 @@ def _scalars_of(clip: Clip, split: str, view: int, camera: Camera) -> dict[str, 
         "pitch_deg": camera.pitch_deg,
         "fps": clip.fps,
     }
-
-
-def _first_failures(scalars: pd.DataFrame, error: SchemaErrors) -> str:
-    cases = error.failure_cases.head(3)
-    return "; ".join(
-        f"window {scalars['window_id'].iloc[int(case.index)]}: {case.column} {case.failure_case} breaks {case.check}"
-        for case in cases.itertuples(index=False)
-    )

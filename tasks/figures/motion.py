@@ -1,9 +1,7 @@
 """Draw poses and windows."""
 
-from pathlib import Path
-
 import numpy as np
-import pyarrow.parquet as parquet
+import pyarrow as arrow
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -14,21 +12,19 @@ from data_contracts.windows import to_numpy
 LEFT, RIGHT, MIDDLE, TRUE = "#1f77b4", "#d62728", "#444444", "#b0b0b0"
 
 
-def window_sheet(file: Path, count: int = 12, seed: int = 0) -> Figure:
-    """Draw random windows of a Parquet file: the 2D input in the image, and the true 3D pose from the side."""
-    table = parquet.read_table(file, columns=["window_id", "action", "pose_2d", "pose_3d"], partitioning=None)
-    chosen = np.random.default_rng(seed).choice(len(table), min(count, len(table)), replace=False)
-    pose_2d, pose_3d = to_numpy(table, "pose_2d"), to_numpy(table, "pose_3d")
-    figure = Figure(figsize=(2 * 6, 2.2 * 2 * ((len(chosen) + 5) // 6)), layout="constrained")
-    axes = figure.subplots(2 * ((len(chosen) + 5) // 6), 6, squeeze=False)
+def window_sheet(windows: arrow.Table) -> Figure:
+    """Draw windows of a window table: the 2D input in the image, and the true 3D pose from the side."""
+    pose_2d, pose_3d = to_numpy(windows, "pose_2d"), to_numpy(windows, "pose_3d")
+    figure = Figure(figsize=(2 * 6, 2.2 * 2 * ((len(windows) + 5) // 6)), layout="constrained")
+    axes = figure.subplots(2 * ((len(windows) + 5) // 6), 6, squeeze=False)
     for ax in axes.flat:
         ax.set_axis_off()
     middle = pose_2d.shape[1] // 2
-    for place, index in enumerate(chosen):
-        row, column = 2 * (place // 6), place % 6
+    for index in range(len(windows)):
+        row, column = 2 * (index // 6), index % 6
         draw_pose(axes[row, column], pose_2d[index, middle, :, :2])
         draw_pose(axes[row + 1, column], pose_3d[index, middle][:, [2, 1]])
-        axes[row, column].set_title(printable(table["action"][int(index)].as_py())[:24], fontsize=8)
+        axes[row, column].set_title(printable(windows["action"][index].as_py())[:24], fontsize=8)
         axes[row + 1, column].set_title("truth from the side", fontsize=7)
     return figure
 

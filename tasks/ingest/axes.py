@@ -23,15 +23,6 @@ def decide_layout(source: Path, shapes: Sequence[tuple[int, ...]], declared: Lay
     second axis only, for frames first. Other shapes do not vote. The layout needs 95% of the votes. Clips that voted
     otherwise have another number of joints and go to quarantine.
 
-    Parameters
-    ----------
-    source
-        Path of the file, for the error message.
-    shapes
-        Shapes of the file's motions.
-    declared
-        Value of `ingest.layout`; with auto, the shapes decide.
-
     Raises
     ------
     InputError

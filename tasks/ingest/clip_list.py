@@ -1,7 +1,7 @@
 """Assign a name, a group (the subject), an action and a frame rate to each clip.
 
 - The clip list has priority over the motion file. If neither contains a subject, the clip's name determines it: by
-  `ingest.group_pattern`, or by the AMASS rule DATASET_SUBJECT_... (`data_contracts.amass`). The AMASS rule applies to
+  `ingest.group_pattern`, or by the AMASS rule DATASET_SUBJECT_... (`data_contracts.splits`). The AMASS rule applies to
   names from a clip list, and to names from a motion file if they begin with an AMASS data set.
 - A clip without a subject is a group of its own, and a warning reports it. Chunks of one recording share a name and
   therefore a group.
@@ -12,12 +12,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 
-from data_contracts.amass import dataset_of, subject_of
 from data_contracts.errors import InputError, some
 from data_contracts.parameters import GroupBy, IngestParameters
+from data_contracts.splits import dataset_of, subject_of
 from tasks.ingest.layouts import Motion
 
 _COLUMNS = ("subject", "action", "fps", "clip_len")
@@ -26,26 +27,15 @@ _MOST_BYTES = 64 * 2**20  # 500,000 clips
 
 @dataclass(frozen=True)
 class ClipLabel:
-    """Metadata of one clip; `frames` is its length according to the clip list, or None."""
+    """Metadata of one clip."""
 
     name: str
     group: str
     action: str
     fps: float
-    frames: int | None
+    frames: int | None  # according to the clip list
     dataset: str | None
-
-
-@dataclass(frozen=True)
-class Labels:
-    """Labels of all clips of a file, in file order.
-
-    `without_subject` counts clips without a subject, `subject_from_name` clips whose name determined the subject.
-    """
-
-    clips: list[ClipLabel]
-    without_subject: int
-    subject_from_name: int
+    subject_from: Literal["data", "name", "nothing"]  # data: the clip list or the motion file
 
 
 def datasets(clips: Sequence[ClipLabel]) -> dict[str, str | None]:
@@ -56,17 +46,15 @@ def datasets(clips: Sequence[ClipLabel]) -> dict[str, str | None]:
     return {group: next(iter(sets)) if len(sets) == 1 else None for group, sets in sorted(of_group.items())}
 
 
-def label_clips(motions: list[Motion], clip_list: Path | None, parameters: IngestParameters, first: int = 0) -> Labels:
+def label_clips(
+    motions: list[Motion], clip_list: Path | None, parameters: IngestParameters, first: int = 0
+) -> list[ClipLabel]:
     """Return the labels of a file's motions.
 
     Parameters
     ----------
-    motions
-        Motions of the file, in file order.
     clip_list
         CSV with one row per motion, in the same order. If None, the file and the names are the only sources.
-    parameters
-        `fps`, `group_by` and `group_pattern` are used.
     first
         Number of clips in the files before this one; clips without a name are numbered across all files.
 
@@ -82,79 +70,73 @@ def label_clips(motions: list[Motion], clip_list: Path | None, parameters: Inges
             " they do not belong together"
         )
     rows = [{}] * len(motions) if table is None else table.to_dict("records")
-    clips, without_subject, from_name = [], 0, 0
+    clips = []
     for index, (motion, row) in enumerate(zip(motions, rows, strict=True)):
         name = _valid(row.get("fname") or motion.name or f"clip_{first + index:06d}")
         dataset = dataset_of(name)
         subject = _valid(row.get("subject") or motion.subject or "")
+        subject_from: Literal["data", "name", "nothing"] = "data" if subject else "nothing"
         if not subject and (table is not None or parameters.group_pattern or dataset):
-            subject = subject_of(name, parameters.group_pattern)
-            from_name += 1
-        without_subject += not subject
+            subject, subject_from = subject_of(name, parameters.group_pattern), "name"
         group = {
             GroupBy.SUBJECT: subject or name,
             GroupBy.RECORDING: name,
             GroupBy.CLIP: f"{name}#{first + index}",
         }[parameters.group_by]
         where = f"{clip_list}, row {index} ({name})"
-        rate = row.get("fps") or motion.fps or parameters.fps
+        action = _valid(row.get("action") or motion.action or "unknown")
+        fps = _number(row.get("fps") or motion.fps or parameters.fps, where, "fps")
         frames = row.get("clip_len")
-        clips.append(
-            ClipLabel(
-                name=name,
-                group=group,
-                action=_valid(row.get("action") or motion.action or "unknown"),
-                fps=_number(rate, where, "fps"),
-                frames=int(_number(frames, where, "clip_len")) if frames else None,
-                dataset=dataset,
-            )
-        )
-    return Labels(clips, without_subject, from_name)
+        frames = int(_number(frames, where, "clip_len")) if frames else None
+        clips.append(ClipLabel(name, group, action, fps, frames, dataset, subject_from))
+    return clips
 
 
-def label_warnings(files: Mapping[str, Labels], parameters: IngestParameters) -> list[str]:
+def label_warnings(files: Mapping[str, Sequence[ClipLabel]], parameters: IngestParameters) -> list[str]:
     """Return warnings about groups that may not be subjects; keys of `files` are the file names for messages."""
-    clips = [clip for labels in files.values() for clip in labels.clips]
     lines = _same_group_in_several(files)
     if parameters.group_by is not GroupBy.SUBJECT:
         return [f"groups are {parameters.group_by}s, not subjects: one subject may be in two splits", *lines]
-    without_subject = {name: labels.without_subject for name, labels in files.items() if labels.without_subject}
-    from_name = {name: labels.subject_from_name for name, labels in files.items() if labels.subject_from_name}
-    if without_subject:
+    clips = [clip for labels in files.values() for clip in labels]
+    without, by_name = (_with_subject_from(source, files) for source in ("nothing", "name"))
+    if without:
         lines.append(
-            f"groups are not subjects: {sum(without_subject.values())} of {len(clips)} clips"
-            f"{_in(without_subject, files)} have no subject; each clip is its own group, and one subject may be in two"
-            " splits; pass a clip list with a column subject, or --set ingest.group_pattern=REGEX"
+            f"groups are not subjects: {without} have no subject; each clip is its own group, and one subject may be"
+            " in two splits; pass a clip list with a column subject, or --set ingest.group_pattern=REGEX"
         )
-    if from_name:
+    if by_name:
         lines.append(
-            f"the subjects of {sum(from_name.values())} of {len(clips)} clips{_in(from_name, files)} were derived from"
-            f" clip names ({len({clip.group for clip in clips})} groups in all); check the groups in the manifest, and"
-            " pass --set ingest.group_pattern=REGEX if they are not subjects"
+            f"the subjects of {by_name} were derived from clip names ({len({clip.group for clip in clips})} groups in"
+            " all); check the groups in the manifest, and pass --set ingest.group_pattern=REGEX if they are not"
+            " subjects"
         )
     return lines
 
 
-def _same_group_in_several(files: Mapping[str, Labels]) -> list[str]:
+def _with_subject_from(source: str, files: Mapping[str, Sequence[ClipLabel]]) -> str:
+    """Return the number of clips whose subject has this source, and their files; empty if there is no such clip."""
+    counts = {name: sum(clip.subject_from == source for clip in labels) for name, labels in files.items()}
+    names = [name for name, count in counts.items() if count]
+    place = f" (in {some(names)})" if len(files) > 1 else ""
+    return f"{sum(counts.values())} of {sum(map(len, files.values()))} clips{place}" if names else ""
+
+
+def _same_group_in_several(files: Mapping[str, Sequence[ClipLabel]]) -> list[str]:
     counts: dict[str, dict[str, int]] = {}
     for name, labels in files.items():
-        for group, clips in Counter(clip.group for clip in labels.clips).items():
+        for group, clips in Counter(clip.group for clip in labels).items():
             counts.setdefault(group, {})[name] = clips
-    several = {group: of_file for group, of_file in sorted(counts.items()) if len(of_file) > 1}
-    if not several:
-        return []
     listed = [
         f"{group} ({some([f'{clips} in {name}' for name, clips in of_file.items()])})"
-        for group, of_file in several.items()
+        for group, of_file in sorted(counts.items())
+        if len(of_file) > 1
     ]
+    if not listed:
+        return []
     return [
-        f"{len(several)} group name(s) occur in several files, and each is treated as one subject; clips:"
+        f"{len(listed)} group name(s) occur in several files, and each is treated as one subject; clips:"
         f" {some(listed)}; if they are different subjects, rename them in the clip lists"
     ]
-
-
-def _in(some_files: Mapping[str, int], files: Mapping[str, Labels]) -> str:
-    return f" (in {some(list(some_files))})" if len(files) > 1 else ""
 
 
 def _read(path: Path) -> pd.DataFrame:

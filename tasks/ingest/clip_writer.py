@@ -1,10 +1,10 @@
 """Write the clips of motion files during the second pass: check each batch, then write it as Parquet.
 
-Reading, checking and writing run in three threads on successive batches, so three batches (27 MB each) and one array
-are in memory.
+A second thread checks and writes a batch while this one reads the next. So two batches (27 MB each) and one array are
+in memory.
 """
 
-from collections.abc import Callable
+from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from data_contracts.clips import (
     QUARANTINE_FILE,
     Clip,
     SeenClips,
+    Summary,
     find_faults,
     summarise,
     to_arrow,
@@ -28,6 +29,7 @@ from data_contracts.errors import InputError, some
 from data_contracts.parameters import GroupBy, IngestParameters
 from data_contracts.skeleton import BONES, NUM_JOINTS
 from data_contracts.store.digests import DigestedFile
+from data_contracts.store.folders import Stage
 from data_contracts.text import csv_text
 from tasks.ingest.axes import to_frames_first
 from tasks.ingest.clip_list import datasets
@@ -44,11 +46,10 @@ class ClipWriter:
 
     def __init__(self, folder: Path, plan: Plan, parameters: IngestParameters) -> None:
         self.folder, self.plan, self.parameters = folder, plan, parameters
-        self.batch_values = 0
         self.batch: list[Clip] = []
+        self.batch_values = 0
         self.seen = SeenClips()
         self.faults: list[pd.DataFrame] = []
-        self.accepted: list[dict[str, Any]] = []
         self.skeletons: dict[tuple[int, ...], set[str]] = {}
 
     def __enter__(self) -> "ClipWriter":
@@ -56,18 +57,17 @@ class ClipWriter:
         self.parquet = parquet.ParquetWriter(
             self.output, CLIP_SCHEMA, compression="none", use_dictionary=False, write_statistics=False
         )
-        self.checking, self.writing = _BackgroundStep("check-clips"), _BackgroundStep("write-clips")
+        self.background = ThreadPoolExecutor(1, "write-clips")
+        self.pending: Future[None] | None = None
         return self
 
     def __exit__(self, exception_type: type[BaseException] | None, *_: object) -> None:
         try:
             if exception_type is None:
                 self._submit_batch()
-                self.checking.wait()
-                self.writing.wait()
+                self._wait()
         finally:
-            self.checking.stop()
-            self.writing.stop()
+            self.background.shutdown()
             self.parquet.close()
             self.output.close()
 
@@ -93,7 +93,7 @@ class ClipWriter:
 
     def _clip(self, row: int, array: np.ndarray) -> Clip:
         plan = self.file
-        part, label = plan.motions[row].part, plan.labels.clips[row]
+        part, label = plan.motions[row].part, plan.labels[row]
         poses = to_frames_first(array if part is None else array[part], plan.layout)
         poses = to_world(poses, self.parameters.unit, self.parameters.up, plan.legs_first_left)
         if label.frames not in (None, len(poses)):
@@ -104,49 +104,33 @@ class ClipWriter:
         return Clip(plan.first + row, label.name, label.group, label.action, label.fps, poses)
 
     def _submit_batch(self) -> None:
-        batch, self.batch, self.batch_values = self.batch, [], 0
-        if batch:
-            self.checking.submit(self._check, batch)
+        self._wait()
+        if self.batch:
+            self.pending = self.background.submit(self._write, self.batch)
+        self.batch, self.batch_values = [], 0
 
-    def _check(self, batch: list[Clip]) -> None:
+    def _wait(self) -> None:
+        """Wait for the batch in the background, and raise its error."""
+        if self.pending is not None:
+            self.pending.result()
+
+    def _write(self, batch: list[Clip]) -> None:
+        """Write the valid clips of a batch, and note the faults of the others."""
         summaries = summarise(batch, self.seen)  # few, long operations: each one waits for the GIL
         faults = pd.concat([find_faults(summaries), self._too_short(batch)]).astype({"clip_id": int})
+        self.faults.append(faults)
         broken = set(faults["clip_id"])
-        files = [self.plan.files[self.plan.file_of(clip_id)].name for clip_id in faults["clip_id"]]
-        names = [self.plan.clips[clip_id].name for clip_id in faults["clip_id"]]
-        self.faults.append(faults.assign(file=files, name=names)[list(QUARANTINE_COLUMNS)])
-        summary = {clip.clip_id: row for clip, row in zip(batch, summaries, strict=True)}
-        accepted = [clip for clip in batch if clip.clip_id not in broken]
-        self.writing.submit(self._write, accepted, summary)
-        for clip in accepted:
-            row = summary[clip.clip_id]
-            frames = len(clip.poses)
-            self.accepted.append(
-                {
-                    "file": self.plan.file_of(clip.clip_id),
-                    "group": clip.group,
-                    "frames": frames,
-                    "seconds": frames / clip.fps,
-                    "stature": row["stature"],
-                    "speed_max": row["speed_max"],
-                }
-            )
-        self._note_skeletons(accepted)
-
-    def _write(self, clips: list[Clip], summary: dict[int, dict[str, float | int]]) -> None:
-        for group in _row_groups(clips):
-            self.parquet.write_batch(to_arrow(group, [summary[clip.clip_id] for clip in group]))
+        valid = [(clip, row) for clip, row in zip(batch, summaries, strict=True) if clip.clip_id not in broken]
+        for group in _row_groups(valid):
+            self.parquet.write_batch(to_arrow([clip for clip, _ in group], [row for _, row in group]))
+        self._note_skeletons([clip for clip, _ in valid])
 
     def _too_short(self, batch: list[Clip]) -> pd.DataFrame:
-        short = [clip for clip in batch if clip.poses.ndim == 3 and 2 <= len(clip.poses) < self.parameters.min_frames]
-        return pd.DataFrame(
-            {
-                "clip_id": [clip.clip_id for clip in short],
-                "check": "min_frames",
-                "value": [len(clip.poses) for clip in short],
-                "bound": f"greater_than_or_equal_to({self.parameters.min_frames})",
-            }
-        )
+        shortest = self.parameters.min_frames
+        bound = f"greater_than_or_equal_to({shortest})"
+        short = [clip for clip in batch if clip.poses.ndim == 3 and 2 <= len(clip.poses) < shortest]
+        rows = [(clip.clip_id, "min_frames", len(clip.poses), bound) for clip in short]
+        return pd.DataFrame(rows, columns=["clip_id", "check", "value", "bound"])
 
     def _note_skeletons(self, clips: list[Clip]) -> None:
         middles = np.array([clip.poses[len(clip.poses) // 2] for clip in clips]).reshape(-1, NUM_JOINTS, 3)
@@ -154,15 +138,53 @@ class ClipWriter:
         for clip, limbs_mm in zip(clips, np.rint(limbs * 1000).astype(int).tolist(), strict=True):
             self.skeletons.setdefault(tuple(limbs_mm), set()).add(clip.group)
 
-    def finish(self) -> None:
-        """Write the quarantine file.
+    def finish(self, stage: Stage) -> list[str]:
+        """Write the quarantine file, add digest, counts and statistics to the stage, and return warnings.
+
+        The warnings are about files without an accepted clip, and about groups that may be one subject.
 
         Raises
         ------
         InputError
             Too many clips of all files together break the contract, or no clip is accepted.
         """
-        faults, clips, files = pd.concat(self.faults), len(self.plan.clips), self.plan.files
+        columns = ["clip_id", "group", "frames", "stature"]
+        table = parquet.read_table(self.folder / CLIPS_FILE, columns=columns).to_pandas()
+        faults = pd.concat(self.faults)
+        faults["file"] = [self.plan.files[self.plan.file_of(clip_id)].name for clip_id in faults["clip_id"]]
+        faults["name"] = [self.plan.clips[clip_id].name for clip_id in faults["clip_id"]]
+        self._refuse_too_many(faults, len(table))
+        written = faults.assign(**{column: faults[column].map(csv_text) for column in ("file", "name")})
+        written[list(QUARANTINE_COLUMNS)].to_csv(self.folder / QUARANTINE_FILE, index=False)
+        groups = table["group"].value_counts().sort_index().to_dict()
+        stature = table["stature"].astype(float).agg(["min", "median", "max"])
+        of_group = datasets(self.plan.clips)
+        files = self._files(table["clip_id"])
+        shared = [sorted(names) for names in self.skeletons.values() if len(names) > 1]
+        stage.digests[CLIPS_FILE] = self.output.digest
+        stage.counts |= {
+            "clips": len(table),
+            "frames": int(table["frames"].sum()),
+            "quarantined": len(self.plan.clips) - len(table),
+        }
+        stage.statistics |= {
+            "files": files,
+            "groups": groups,
+            "datasets": {str(group): of_group[str(group)] for group in groups},
+            "stature_m": {name: round(float(value), 3) for name, value in stature.items()},
+            "checks_broken": faults.groupby("check")["clip_id"].nunique().to_dict(),
+            "shared_skeletons": shared,
+        }
+        warnings = [f"{f['file']}: all {f['quarantined']} clips are in quarantine" for f in files if not f["clips"]]
+        if self.parameters.group_by is GroupBy.SUBJECT:
+            warnings += [
+                f"groups {', '.join(names)} have the same bone lengths: they may be one subject with several names"
+                for names in shared
+            ]
+        return warnings
+
+    def _refuse_too_many(self, faults: pd.DataFrame, accepted: int) -> None:
+        clips, files = len(self.plan.clips), self.plan.files
         broken = faults[faults["check"] != "min_frames"].drop_duplicates("clip_id")
         where = str(files[0].file.path) if len(files) == 1 else some([file.name for file in files])
         if len(broken) > self.parameters.max_quarantined * clips:
@@ -172,93 +194,33 @@ class ClipWriter:
                 f"{where}: {len(broken)} of {clips} clips break the clip contract{most}, more than"
                 f" ingest.max_quarantined={self.parameters.max_quarantined:g} allows: {_describe_faults(faults)}"
             )
-        if not self.accepted:
+        if not accepted:
             raise InputError(f"{where}: all clips are in quarantine; {_describe_faults(faults)}")
-        written = faults.assign(**{column: faults[column].map(csv_text) for column in ("file", "name")})
-        written.to_csv(self.folder / QUARANTINE_FILE, index=False)
 
-    def counts(self) -> dict[str, int]:
-        """Return the numbers of clips and frames written, and of clips in the quarantine file."""
-        frames = sum(row["frames"] for row in self.accepted)
-        return {"clips": len(self.accepted), "frames": frames, "quarantined": len(self.plan.clips) - len(self.accepted)}
-
-    def warnings(self) -> list[str]:
-        """Return warnings about files without an accepted clip, and about groups that may be one subject."""
-        empty = [file for file in self._files() if not file["clips"]]
-        lines = [f"{file['file']}: all {file['quarantined']} clips are in quarantine" for file in empty]
-        if self.parameters.group_by is GroupBy.SUBJECT:
-            lines += [
-                f"groups {', '.join(groups)} have the same bone lengths: they may be one subject with several names"
-                for groups in self._shared_skeletons()
-            ]
-        return lines
-
-    def statistics(self) -> dict[str, Any]:
-        """Return files, groups with clip counts and data sets, stature (m), broken checks and shared skeletons."""
-        table, faults = self.table(), pd.concat(self.faults)
-        groups = table["group"].value_counts().sort_index().to_dict()
-        stature = {name: round(float(getattr(table["stature"], name)()), 3) for name in ("min", "median", "max")}
-        of_group = datasets(self.plan.clips)
-        return {
-            "files": self._files(),
-            "groups": groups,
-            "datasets": {str(group): of_group[str(group)] for group in groups},
-            "stature_m": stature,
-            "checks_broken": faults.groupby("check")["clip_id"].nunique().to_dict(),
-            "shared_skeletons": self._shared_skeletons(),
-        }
-
-    def _files(self) -> list[dict[str, Any]]:
-        accepted = np.bincount([row["file"] for row in self.accepted], minlength=len(self.plan.files)).tolist()
+    def _files(self, accepted: pd.Series) -> list[dict[str, Any]]:
+        of_file = Counter(map(self.plan.file_of, accepted))
         return [
             {
                 "file": plan.name,
                 "clip_list": plan.file.clip_list and plan.file.clip_list.name,
                 "layout": plan.layout,
                 "first_clip": plan.first,
-                "clips": clips,
-                "quarantined": len(plan.motions) - clips,
+                "clips": of_file[index],
+                "quarantined": len(plan.motions) - of_file[index],
             }
-            for plan, clips in zip(self.plan.files, accepted, strict=True)
+            for index, plan in enumerate(self.plan.files)
         ]
 
-    def _shared_skeletons(self) -> list[list[str]]:
-        return [sorted(shared) for shared in self.skeletons.values() if len(shared) > 1]
 
-    def table(self) -> pd.DataFrame:
-        """Return one row per accepted clip: file, group, frames, seconds, stature (m), speed_max (m/s)."""
-        return pd.DataFrame(self.accepted)
-
-
-class _BackgroundStep:
-    """A thread with at most one pending job; `submit` first waits for the previous job and raises its error."""
-
-    def __init__(self, name: str) -> None:
-        self._executor = ThreadPoolExecutor(1, name)
-        self._pending: Future[None] | None = None
-
-    def submit(self, work: Callable[..., None], *arguments: object) -> None:
-        self.wait()
-        self._pending = self._executor.submit(work, *arguments)
-
-    def wait(self) -> None:
-        pending, self._pending = self._pending, None
-        if pending is not None:
-            pending.result()
-
-    def stop(self) -> None:
-        self._executor.shutdown(cancel_futures=True)
-
-
-def _row_groups(clips: list[Clip]) -> list[list[Clip]]:
-    """Divide clips into row groups, in order."""
-    groups: list[list[Clip]] = []
+def _row_groups(rows: list[tuple[Clip, Summary]]) -> list[list[tuple[Clip, Summary]]]:
+    """Divide clips with their summaries into row groups, in order."""
+    groups: list[list[tuple[Clip, Summary]]] = []
     frames = FRAMES_PER_ROW_GROUP
-    for clip in clips:
+    for clip, summary in rows:
         if frames >= FRAMES_PER_ROW_GROUP:
             groups.append([])
             frames = 0
-        groups[-1].append(clip)
+        groups[-1].append((clip, summary))
         frames += len(clip.poses)
     return groups
 

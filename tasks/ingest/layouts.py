@@ -33,25 +33,11 @@ class ArrayRef:
 
 @dataclass(frozen=True)
 class Motion:
-    """One motion of a file.
+    """One motion of a file."""
 
-    Attributes
-    ----------
-    array
-        Index of its array, in file order.
-    part
-        Index of the clip in a stack with 4 axes; None for other arrays.
-    shape
-        Shape of the clip in the file; it may break the clip contract.
-    name, subject, action
-        Text from the file, or "" if the file contains none.
-    fps
-        Frames per second, or None if the file contains no rate.
-    """
-
-    array: int
-    part: int | None
-    shape: tuple[int, ...]
+    array: int  # index of its array, in file order
+    part: int | None  # index of the clip in a stack with 4 axes
+    shape: tuple[int, ...]  # of the clip in the file; it may break the clip contract
     name: str = ""
     subject: str = ""
     action: str = ""
@@ -82,22 +68,32 @@ def find_motions(source: Path, tree: object) -> list[Motion]:
         two places.
     """
     motions = []
-    arrays: set[tuple[int, int | None]] = set()
-    for motion in _find(source, tree):
-        if motion.part is not None and (motion.array, motion.part) in arrays:
-            raise InputError(f"{source}: stack {motion.array} occurs in two places of {_outline(tree)}; write it once")
-        arrays.add((motion.array, motion.part))
-        motions.append(motion)
-    if not any(is_clip(motion.shape) for motion in motions):
-        raise _unknown(source, tree)
+    parts: set[tuple[int, int]] = set()
+    try:
+        for motion in _find(tree, source.stem):
+            if motion.part is not None:
+                if (motion.array, motion.part) in parts:
+                    raise InputError(f"a stack occurs in two places of {_outline(tree)}; write it once")
+                parts.add((motion.array, motion.part))
+            motions.append(motion)
+        if not any(is_clip(motion.shape) for motion in motions):
+            raise _NoMotion
+    except _NoMotion:
+        raise InputError(f"{source}: no motion found in {_outline(tree)}. Supported layouts: {LAYOUTS_READ}") from None
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from None
     return motions
+
+
+class _NoMotion(Exception):
+    """The tree has none of the supported layouts."""
 
 
 def is_amass_to_3dhpe(tree: object) -> bool:
     """Return whether AMASS-to-3DHPE wrote the file: each take has `positions_3d` and `frame_rate`."""
-    takes = tree.get("positions_3d") if isinstance(tree, dict) else None
-    actions = takes.values() if isinstance(takes, dict) else ()
-    return any(isinstance(take, dict) for action in actions if isinstance(action, dict) for take in action.values())
+    subjects = tree.get("positions_3d") if isinstance(tree, dict) else None
+    takes = subjects.values() if isinstance(subjects, dict) else ()
+    return any(isinstance(take, dict) for of_one in takes if isinstance(of_one, dict) for take in of_one.values())
 
 
 def is_stack(shape: tuple[int, ...]) -> bool:
@@ -105,19 +101,19 @@ def is_stack(shape: tuple[int, ...]) -> bool:
     return len(shape) == 4 and shape[3] == 3 and 0 not in shape and bool(set(JOINT_COUNTS) & set(shape[1:3]))
 
 
-def _find(source: Path, tree: object) -> Iterator[Motion]:
+def _find(tree: object, stem: str) -> Iterator[Motion]:
     if not isinstance(tree, dict):
-        yield from _clips(source, tree, tree)
+        yield from _clips(tree)
     elif "positions_3d" in tree:
-        yield from _find_takes(source, tree)
+        yield from _find_takes(tree["positions_3d"], stem)
     elif "joints" in tree:
-        yield from _describe(source, tree)
+        yield from _describe(tree)
     else:
         for name, value in tree.items():
-            yield from _named(_clips(source, tree, value), _text(source, name))
+            yield from _named(_clips(value), _text(name))
 
 
-def _clips(source: Path, tree: object, value: object) -> list[Motion]:
+def _clips(value: object) -> list[Motion]:
     """Return the motions of an array, of a stack, or of a list of arrays and stacks."""
     if isinstance(value, ArrayRef):
         if is_stack(value.shape):
@@ -126,11 +122,11 @@ def _clips(source: Path, tree: object, value: object) -> list[Motion]:
     if isinstance(value, np.ndarray) and value.dtype == object and value.ndim == 1:
         value = value.tolist()
     if not isinstance(value, list | tuple) or not value or not all(isinstance(item, ArrayRef) for item in value):
-        raise _unknown(source, tree)
+        raise _NoMotion
     stacks = [item.index for item in value if is_stack(item.shape)]
     if len(set(stacks)) < len(stacks):  # checked before the clips are listed
-        raise InputError(f"{source}: a stack occurs in two places of {_outline(value)}; write it once")
-    return [clip for item in value for clip in _clips(source, tree, item)]
+        raise InputError(f"a stack occurs in two places of {_outline(value)}; write it once")
+    return [clip for item in value for clip in _clips(item)]
 
 
 def _named(clips: list[Motion], name: str, **metadata: Any) -> list[Motion]:
@@ -139,36 +135,32 @@ def _named(clips: list[Motion], name: str, **metadata: Any) -> list[Motion]:
     return [replace(clip, name=f"{name}_{part}", **metadata) for part, clip in enumerate(clips)]
 
 
-def _find_takes(source: Path, tree: dict[Any, Any]) -> Iterator[Motion]:
+def _find_takes(subjects: object, stem: str) -> Iterator[Motion]:
     """Yield the motions of {subject: {action: array or arrays}} (VideoPose3D), or with AMASS-to-3DHPE's takes."""
-    subjects = tree["positions_3d"]
     if not isinstance(subjects, dict) or not all(isinstance(takes, dict) for takes in subjects.values()):
-        raise _unknown(source, tree)
+        raise _NoMotion
     for key, takes in subjects.items():
         for title, take in takes.items():
-            is_amass = isinstance(take, dict)
-            clips = _clips(source, tree, take.get("positions_3d") if is_amass else take)
-            subject, title = _text(source, key), _text(source, title)
-            if is_amass:
-                subject, fps = f"{source.stem}_{subject}", _fps(source, take.get("frame_rate"))
-                yield from _named(clips, f"{subject}_{title}", subject=subject, fps=fps)
+            subject, action = _text(key), _text(title)
+            if isinstance(take, dict):
+                subject, fps = f"{stem}_{subject}", _fps(take.get("frame_rate"))
+                clips = _clips(take.get("positions_3d"))
+                yield from _named(clips, f"{subject}_{action}", subject=subject, fps=fps)
             else:
-                yield from _named(clips, f"{subject}_{title}", subject=subject, action=title)
+                yield from _named(_clips(take), f"{subject}_{action}", subject=subject, action=action)
 
 
-def _describe(source: Path, tree: dict[Any, Any]) -> Iterator[Motion]:
+def _describe(tree: dict[Any, Any]) -> Iterator[Motion]:
     """Yield the motions of `joints`; each description is one value for all clips, or one value per clip."""
-    clips = _clips(source, tree, tree["joints"])
-    names = _one_per_clip(source, tree, ("names",), len(clips))
-    subjects = _one_per_clip(source, tree, ("subjects", "subject"), len(clips))
-    actions = _one_per_clip(source, tree, ("actions", "action"), len(clips))
-    rates = _one_per_clip(source, tree, ("fps",), len(clips))
-    for clip, *texts, fps in zip(clips, names, subjects, actions, rates, strict=True):
-        name, subject, action = ("" if text is None else _text(source, text) for text in texts)
-        yield replace(clip, name=name, subject=subject, action=action, fps=_fps(source, fps))
+    clips = _clips(tree["joints"])
+    keys = [("names",), ("subjects", "subject"), ("actions", "action"), ("fps",)]
+    columns = (_one_per_clip(tree, names, len(clips)) for names in keys)
+    for clip, *texts, fps in zip(clips, *columns, strict=True):
+        name, subject, action = ("" if text is None else _text(text) for text in texts)
+        yield replace(clip, name=name, subject=subject, action=action, fps=_fps(fps))
 
 
-def _one_per_clip(source: Path, tree: dict[Any, Any], keys: tuple[str, ...], count: int) -> list[Any]:
+def _one_per_clip(tree: dict[Any, Any], keys: tuple[str, ...], count: int) -> list[Any]:
     key = next((key for key in keys if key in tree), keys[0])
     value = tree.get(key)
     if isinstance(value, ArrayRef) and value.values is not None:
@@ -178,30 +170,26 @@ def _one_per_clip(source: Path, tree: dict[Any, Any], keys: tuple[str, ...], cou
     if not isinstance(value, list | tuple):
         return [value] * count
     if len(value) != count:
-        raise InputError(f"{source}: {len(value)} {key} for {count} joints; expected one per clip, or one for all")
+        raise InputError(f"{len(value)} {key} for {count} joints; expected one per clip, or one for all")
     return list(value)
 
 
-def _text(source: Path, value: object) -> str:
+def _text(value: object) -> str:
     is_text = isinstance(value, str) and value.isprintable() and len(value) <= 300
     if not is_text and not (isinstance(value, int | np.integer) and abs(int(value)) < 2**60):
         outline = ascii(value[:50]) if isinstance(value, str) else _outline(value)
-        raise InputError(f"{source}: invalid name {outline}; expected up to 300 printable characters, or a number")
+        raise InputError(f"invalid name {outline}; expected up to 300 printable characters, or a number")
     return str(value)
 
 
-def _fps(source: Path, value: object) -> float | None:
+def _fps(value: object) -> float | None:
     number = value.item() if isinstance(value, np.generic | np.ndarray) and value.ndim == 0 else value
     if number is None:
         return None
     if isinstance(number, bool) or not isinstance(number, int | float) or not 0 < number <= 1000:
         outline = f"{number:g}" if isinstance(number, float) else _outline(number)
-        raise InputError(f"{source}: {outline} frames per second; expected a number above 0 and at most 1000")
+        raise InputError(f"{outline} frames per second; expected a number above 0 and at most 1000")
     return float(number)
-
-
-def _unknown(source: Path, tree: object) -> InputError:
-    return InputError(f"{source}: no motion found in {_outline(tree)}. Supported layouts: {LAYOUTS_READ}")
 
 
 def _outline(value: object, depth: int = 3) -> str:

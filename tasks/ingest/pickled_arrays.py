@@ -8,34 +8,18 @@
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from tasks.ingest.safe_pickle import PickleMachine as Machine
+
 PLAIN_DTYPE = re.compile("b1|[iu][1248]|f[248]|[SU][1-9][0-9]{0,6}|O8?")  # numbers, text, objects
 _DEEPEST_OBJECT_ARRAY = 20  # numpy frees nested object arrays by recursion in C
-
-
-class Machine(Protocol):
-    """Interface of `safe_pickle.PickleMachine` that the functions below use."""
-
-    complete: object
-    depths: dict[int, int]
-
-    def spend(self, count: int) -> None:
-        """Subtract `count` bytes or items from the allowance of the file; raise ValueError if it is exhausted."""
-
-    def settle(self, value: object) -> None:
-        """Replace the unfinished object by its finished `value`."""
-
-    def forget(self, data: bytes | bytearray | str) -> None:
-        """Remove `data` from the memo."""
-
-    def keys(self, keys: list[Any]) -> Iterator[Any]:
-        """Yield the `keys` of a set or dict; raise ValueError for an expensive or unhashable key."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +62,7 @@ def count_items(shape: Any) -> int:
     return math.prod(shape)
 
 
-def _array(machine: Machine, dtype: Any, data: Any, shape: Any, order: object) -> np.ndarray:
+def _array(machine: "Machine", dtype: Any, data: Any, shape: Any, order: object) -> np.ndarray:
     if type(data) not in (bytes, bytearray) or not isinstance(dtype, np.dtype) or dtype.kind == "O":
         raise ValueError(f"an array or scalar of numbers or text built from a {type(data).__name__}")
     array = plain_array(dtype, data, shape, order)
@@ -86,7 +70,7 @@ def _array(machine: Machine, dtype: Any, data: Any, shape: Any, order: object) -
     return array
 
 
-def _object_array(machine: Machine, dtype: Any, items: list[Any], shape: Any) -> np.ndarray:
+def _object_array(machine: "Machine", dtype: Any, items: list[Any], shape: Any) -> np.ndarray:
     require(isinstance(dtype, np.dtype) and dtype.kind == "O", "an array of numbers built from a list")
     require(count_items(shape) == len(items), "an array of objects whose number of items differs from its shape")
     machine.spend(len(items))
@@ -100,12 +84,12 @@ def _object_array(machine: Machine, dtype: Any, items: list[Any], shape: Any) ->
     return array
 
 
-def _reconstruct(_: Machine, kind: object, _shape: object, _typecode: object) -> Unfinished:
+def _reconstruct(_: "Machine", kind: object, _shape: object, _typecode: object) -> Unfinished:
     require(kind is np.ndarray, "_reconstruct of a type other than ndarray")
     return Unfinished(_finish_array)
 
 
-def _finish_array(machine: Machine, version: object, shape: Any, dtype: Any, is_fortran: object, data: Any) -> None:
+def _finish_array(machine: "Machine", version: object, shape: Any, dtype: Any, is_fortran: object, data: Any) -> None:
     require(version == 1 and is_fortran in (True, False), "an array state that numpy does not write")
     if type(data) is list:
         machine.settle(_object_array(machine, dtype, data, shape))
@@ -117,7 +101,7 @@ def _finish_array(machine: Machine, version: object, shape: Any, dtype: Any, is_
         machine.forget(data)
 
 
-def _frombuffer(machine: Machine, data: Any, dtype: Any, shape: Any, order: object, axes: Any = None) -> Unfinished:
+def _frombuffer(machine: "Machine", data: Any, dtype: Any, shape: Any, order: object, axes: Any = None) -> Unfinished:
     require(order in ("C", "F") if axes is None else order == "K", "an array order that numpy does not write")
     array = _array(machine, dtype, data, shape, order)
     machine.complete = array if axes is None else array.transpose(axes)  # for K, the shape is in memory order
@@ -125,18 +109,18 @@ def _frombuffer(machine: Machine, data: Any, dtype: Any, shape: Any, order: obje
     return Unfinished(_finish_array)
 
 
-def _scalar(machine: Machine, dtype: Any, data: Any) -> object:
+def _scalar(machine: "Machine", dtype: Any, data: Any) -> object:
     return _array(machine, dtype, data, (), "C")[()]
 
 
-def _dtype(_: Machine, name: str, align: object, copy: object) -> Unfinished:
+def _dtype(_: "Machine", name: str, align: object, copy: object) -> Unfinished:
     is_plain = PLAIN_DTYPE.fullmatch(name) is not None
     require(is_plain, f"dtype {name[:50]} is not allowed; supported: numbers, bool, str, bytes and object")
     require((align, copy) == (False, True), "a dtype that numpy does not write")
     return Unfinished(partial(_finish_dtype, np.dtype(name)))
 
 
-def _finish_dtype(dtype: np.dtype, machine: Machine, version: object, order: str, *state: object) -> None:
+def _finish_dtype(dtype: np.dtype, machine: "Machine", version: object, order: str, *state: object) -> None:
     finished = dtype.newbyteorder(order)  # type: ignore[arg-type]  # raises ValueError
     # Fields, metadata and flags are compared, never set: numpy crashes on flags that do not fit the type.
     require(
@@ -146,7 +130,7 @@ def _finish_dtype(dtype: np.dtype, machine: Machine, version: object, order: str
     machine.settle(finished)
 
 
-def _encode(machine: Machine, text: Any, encoding: str) -> bytes:
+def _encode(machine: "Machine", text: Any, encoding: str) -> bytes:
     require(
         type(text) is str and encoding in ("latin1", "latin-1"), "_codecs.encode of something other than latin1 text"
     )
@@ -155,14 +139,14 @@ def _encode(machine: Machine, text: Any, encoding: str) -> bytes:
     return text.encode("latin1")
 
 
-def _bytearray(machine: Machine, data: Any = b"", encoding: str | None = None) -> bytearray:
+def _bytearray(machine: "Machine", data: Any = b"", encoding: str | None = None) -> bytearray:
     data = data if encoding is None else _encode(machine, data, encoding)
     require(type(data) is bytes, "a bytearray of something other than bytes")
     machine.spend(len(data))
     return bytearray(data)
 
 
-def _set(kind: type, machine: Machine, items: Any) -> object:
+def _set(kind: type, machine: "Machine", items: Any) -> object:
     require(type(items) is list, "a set of something other than a list")
     machine.spend(len(items))
     return kind(machine.keys(items))

@@ -6,16 +6,14 @@
 """
 
 from bisect import bisect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-
-import numpy as np
 
 from data_contracts.parameters import IngestParameters, Layout
 from data_contracts.sources import MotionFile, short_names
 from tasks.ingest.axes import decide_layout
-from tasks.ingest.clip_list import ClipLabel, Labels, label_clips, label_warnings
+from tasks.ingest.clip_list import ClipLabel, label_clips, label_warnings
 from tasks.ingest.evidence import Survey, check_evidence, legs_first_left
 from tasks.ingest.layouts import Motion, find_motions, is_amass_to_3dhpe
 from tasks.ingest.reading import read_motion_file
@@ -32,7 +30,7 @@ class FilePlan:
     name: str
     first: int
     motions: list[Motion]
-    labels: Labels
+    labels: list[ClipLabel]
     layout: Layout
     legs_first_left: bool
 
@@ -47,39 +45,18 @@ class Plan:
     @cached_property
     def clips(self) -> list[ClipLabel]:
         """Return the labels of all clips; the index of a clip is its clip_id."""
-        return [clip for file in self.files for clip in file.labels.clips]
+        return [clip for file in self.files for clip in file.labels]
 
     def file_of(self, clip_id: int) -> int:
         """Return the index in `files` of the file that contains this clip."""
-        return bisect(self._firsts, clip_id) - 1
-
-    @cached_property
-    def _firsts(self) -> list[int]:
-        return [file.first for file in self.files]
+        return bisect(self.files, clip_id, key=lambda file: file.first) - 1
 
 
-class AbandonedError(Exception):
-    """The plan is no longer needed."""
-
-
-def plan_reading(
-    files: Sequence[MotionFile], parameters: IngestParameters, abandoned: Callable[[], bool] = lambda: False
-) -> Plan:
+def plan_reading(files: Sequence[MotionFile], parameters: IngestParameters) -> Plan:
     """Read motion files once and plan how the second pass reads each.
-
-    Parameters
-    ----------
-    files
-        Motion files, with their clip lists.
-    parameters
-        Declared layout, unit and up axis, and the rules for groups.
-    abandoned
-        Function that is called at every array; planning stops when it returns True.
 
     Raises
     ------
-    AbandonedError
-        `abandoned` returned True.
     RefusedPickle
         A file is damaged, or contains more than arrays and plain containers.
     InputError
@@ -89,28 +66,17 @@ def plan_reading(
     planned: list[FilePlan] = []
     first = 0
     for file, name in zip(files, short_names([file.path for file in files]), strict=True):
-        planned.append(_plan_file(file, name, first, parameters, len(files), abandoned))
-        first += len(planned[-1].motions)
+        survey = Survey()
+        tree = read_motion_file(file.path, survey.add)
+        motions = find_motions(file.path, tree)
+        layout = decide_layout(file.path, [motion.shape for motion in motions], parameters.layout)
+        evidence = survey.evidence(motions)
+        check_evidence(file.path, evidence, parameters, len(files))
+        labels = label_clips(motions, file.clip_list, parameters, first)
+        swap_legs = is_amass_to_3dhpe(tree) and legs_first_left(evidence)
+        planned.append(FilePlan(file, name, first, motions, labels, layout, swap_legs))
+        first += len(motions)
     legs = [file.name for file in planned if file.legs_first_left]
     warnings = label_warnings({file.name: file.labels for file in planned}, parameters)
     warnings += [f"{name}: joints 1-3 are the left leg, as in SPIN's regressor; the legs were swapped" for name in legs]
     return Plan(planned, warnings)
-
-
-def _plan_file(
-    file: MotionFile, name: str, first: int, parameters: IngestParameters, files: int, abandoned: Callable[[], bool]
-) -> FilePlan:
-    survey = Survey()
-
-    def sample(array: np.ndarray) -> object:
-        if abandoned():
-            raise AbandonedError
-        return survey.add(array)
-
-    tree = read_motion_file(file.path, sample)
-    motions = find_motions(file.path, tree)
-    layout = decide_layout(file.path, [motion.shape for motion in motions], parameters.layout)
-    evidence = survey.evidence(motions)
-    check_evidence(file.path, evidence, parameters, files)
-    labels = label_clips(motions, file.clip_list, parameters, first)
-    return FilePlan(file, name, first, motions, labels, layout, is_amass_to_3dhpe(tree) and legs_first_left(evidence))

@@ -21,7 +21,7 @@ from numpy.lib import format as npy
 
 from data_contracts.errors import RefusedPickle
 from tasks.ingest.pickled_arrays import PLAIN_DTYPE, count_items, plain_array, require
-from tasks.ingest.safe_pickle import FAILURES, Source, read_pickle_stream
+from tasks.ingest.safe_pickle import FAILURES, Source, read_pickle_stream, short_ascii
 
 OnArray = Callable[[np.ndarray], object]
 
@@ -37,8 +37,8 @@ def read_motion_file(path: Path, on_array: OnArray) -> object:
     Parameters
     ----------
     path
-        A pickle that `safe_pickle.read_pickle` accepts; an .npy; or an .npz with stored or deflated .npy members.
-        Arrays may contain numbers (bool, integer, float16/32/64), str, bytes or objects.
+        A pickle as `safe_pickle.read_pickle_stream` accepts it; an .npy; or an .npz with stored or deflated .npy
+        members. Arrays may contain numbers (bool, integer, float16/32/64), str, bytes or objects.
     on_array
         Called once, in file order, with each array of integers or floats that has an axis. Its return value replaces
         the array in the tree. Arrays are read-only. The array of an .npy is a view of the mapped file; other arrays are
@@ -128,7 +128,7 @@ def _read_npz(whole: Source, on_array: OnArray) -> dict[str, object]:
         used = sum(member.compress_size for member in members)
         require(used <= whole.size, f"its members declare {used} bytes, but the file has {whole.size} bytes")
     except _ZIP_FAILURES as error:
-        raise RefusedPickle(f"{whole.name}: refused: {_printable(error)}") from error
+        raise RefusedPickle(f"{whole.name}: refused: {short_ascii(error)}") from error
     tree: dict[str, object] = {}
     with archive:
         for member in members:
@@ -144,7 +144,7 @@ def _read_npz(whole: Source, on_array: OnArray) -> dict[str, object]:
 
 
 def _open_member(whole: Source, archive: zipfile.ZipFile, member: zipfile.ZipInfo, is_known: bool) -> Source:
-    name = f"{whole.name}!{_printable(member.filename)}"
+    name = f"{whole.name}!{short_ascii(member.filename)}"
     method, size, paid = member.compress_type, member.file_size, member.compress_size
     most = paid if method == zipfile.ZIP_STORED else MOST_INFLATION * paid
     try:
@@ -161,7 +161,7 @@ def _open_member(whole: Source, archive: zipfile.ZipFile, member: zipfile.ZipInf
         endless.file_size = sys.maxsize  # else zipfile would silently cut bytes beyond `size`
         return Source(archive.open(endless), size, name, paid)
     except _ZIP_FAILURES as error:
-        raise RefusedPickle(f"{name}: refused: {_printable(error)}") from error
+        raise RefusedPickle(f"{name}: refused: {short_ascii(error)}") from error
 
 
 def _load(source: Source) -> memoryview:
@@ -179,10 +179,6 @@ def _load(source: Source) -> memoryview:
 
 def _expect_end(source: Source) -> None:
     require(source.file.read(1) == b"", "more bytes follow than its entry declares")  # zipfile compares the CRC here
-
-
-def _printable(text: object) -> str:
-    return ascii(str(text)[:300])[1:-1]
 
 
 _NPY_FAILURES = (*FAILURES, SyntaxError, tokenize.TokenError)  # numpy parses headers as Python literals

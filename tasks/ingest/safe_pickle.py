@@ -13,7 +13,6 @@ import pickletools
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
@@ -27,12 +26,12 @@ FAILURES = (
 )
 
 
-def read_pickle(path: Path, on_array: Callable[[np.ndarray], object] | None = None) -> object:
-    """Read an untrusted pickle of protocol 0-5.
+def read_pickle_stream(source: "Source", on_array: Callable[[np.ndarray], object]) -> object:
+    """Read an untrusted pickle of protocol 0-5, from the position of `source` to its end.
 
     Parameters
     ----------
-    path
+    source
         A pickle of numpy arrays (bool, integer, float16/32/64, str, bytes, object; any byte order and memory order),
         numpy scalars, list, tuple, dict, set, frozenset, str, bytes, bytearray, int, float, complex, bool and None.
         The limit is a million opcodes plus one for every 8 bytes, which large lists of plain numbers exceed.
@@ -52,20 +51,10 @@ def read_pickle(path: Path, on_array: Callable[[np.ndarray], object] | None = No
     RefusedPickle
         The file contains anything else. The message names the file, the byte offset of the invalid opcode and the
         reason. Nothing is imported, called or allocated for this opcode. Errors of `on_array` are not converted.
-    OSError
-        The file cannot be opened.
     """
-    if not path.is_file():  # opening a pipe would wait for its writer
-        raise RefusedPickle(f"{path}: file not found")
-    with path.open("rb") as file:
-        return read_pickle_stream(Source(file, path.stat().st_size, str(path)), on_array)
-
-
-def read_pickle_stream(source: "Source", on_array: Callable[[np.ndarray], object] | None = None) -> object:
-    """Read a pickle from the position of `source` to its end; otherwise as `read_pickle`."""
     machine = PickleMachine(source)
     for array in machine.arrays():
-        machine.settle(array if on_array is None else on_array(array))
+        machine.settle(on_array(array))
         del array  # else this loop would keep it until the next one is complete
     return machine.result
 
@@ -92,16 +81,16 @@ class Source:
         self.last = b""
 
     def refusal(self, place: int, error: Exception) -> RefusedPickle:
-        """Return an error with the reason and the byte offset; its text is printable and short for any file."""
-        return RefusedPickle(f"{self.name}: refused at byte {place}: {ascii(str(error)[:300])[1:-1]}")
+        """Return an error with the reason and the byte offset."""
+        return RefusedPickle(f"{self.name}: refused at byte {place}: {short_ascii(error)}")
 
     def tell(self) -> int:
         self.opcode_at = self.position  # genops calls this before each opcode, and only then
         return self.position
 
     def expect(self, count: int) -> None:
-        if count > self.size - self.position:
-            raise ValueError(f"{count} bytes are needed, but the file ends after {self.size - self.position}")
+        left = self.size - self.position
+        require(count <= left, f"{count} bytes are needed, but the file ends after {left}")
 
     def read(self, count: int) -> bytes:
         self.expect(count)
@@ -114,6 +103,11 @@ class Source:
         line = self.file.readline(-1 if self.last == b"V" else 65_536)
         self.position += len(line)
         return line
+
+
+def short_ascii(text: object) -> str:
+    """Return text from a file in printable ASCII of limited length, for an error message."""
+    return ascii(str(text)[:300])[1:-1]
 
 
 _NOT_VALUES = frozenset({Constructor, Unfinished})  # never in a container, so never in the returned tree
@@ -145,7 +139,7 @@ class PickleMachine:
                 self.opcodes_left -= 4 if opcode.name == "EMPTY_SET" else 1  # a set takes 216 bytes, a list 56
                 require(self.opcodes_left >= 0, "more opcodes than a file of arrays of this size can have")
                 if opcode.name not in _OPERATIONS:
-                    raise ValueError(f"opcode {opcode.name} ({_dotted(str(argument))}); {_ONLY}")
+                    raise ValueError(f"opcode {opcode.name} ({str(argument).replace(' ', '.')}); {_ONLY}")
                 _OPERATIONS[opcode.name](self, argument)
                 if self.complete is not None:
                     yield self.complete
@@ -225,6 +219,7 @@ class PickleMachine:
         return zip(self.keys(items[::2]), items[1::2], strict=True)
 
     def find(self, name: str) -> None:
+        name = name.replace(" ", ".")  # GLOBAL has a blank between module and name
         require(name in GLOBALS, f"{name} is not allowed; {_ONLY}")
         self.stack.append(GLOBALS[name])
 
@@ -250,10 +245,6 @@ class PickleMachine:
 def _checked(values: list[Any]) -> list[Any]:
     require(_NOT_VALUES.isdisjoint(map(type, values)), "an unfinished array or a constructor is used as a value")
     return values
-
-
-def _dotted(name: str) -> str:
-    return name.replace(" ", ".")
 
 
 _LITERALS = (
@@ -291,8 +282,8 @@ _OPERATIONS: dict[str, Callable[[PickleMachine, Any], object]] = {
     "EMPTY_SET": lambda machine, _: machine.push(set()),
     "ADDITEMS": lambda machine, _: machine.fill(set.update, machine.keys(machine.pop_marked())),
     "FROZENSET": lambda machine, _: machine.push(frozenset(machine.keys(machine.pop_marked()))),
-    "GLOBAL": lambda machine, name: machine.find(_dotted(name)),
-    "STACK_GLOBAL": lambda machine, _: machine.find(_dotted(".".join(machine.pop(2)))),
+    "GLOBAL": lambda machine, name: machine.find(name),
+    "STACK_GLOBAL": lambda machine, _: machine.find(".".join(machine.pop(2))),
     "REDUCE": lambda machine, _: machine.reduce(),
     "BUILD": lambda machine, _: machine.build(),
 }

@@ -233,9 +233,8 @@ def _arm_towards(aside: float, height: float) -> tuple[float, float]:
     outward, up = np.deg2rad([aside, height])
     x, y, z = np.sin(outward) * np.cos(up), np.cos(outward) * np.cos(up), np.sin(up)
     flexion, abduction = float(np.rad2deg(np.arcsin(y))), float(np.rad2deg(np.arctan2(x, -z)))
-    return (
-        (flexion, abduction) if abduction < 125 else (180 - flexion, abduction - 180)
-    )  # beyond this, raise the arm in front
+    in_front = abduction >= 125  # beyond this, the arm is raised in front
+    return (180 - flexion, abduction - 180) if in_front else (flexion, abduction)
 
 
 def _columns(keys: Sequence[tuple[float, ...]]) -> tuple[np.ndarray, np.ndarray]:

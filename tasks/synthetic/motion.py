@@ -33,10 +33,6 @@ def generate(seed: int = 0, people: int = 24, seconds: float = 8.0) -> tuple[lis
 
     Parameters
     ----------
-    seed
-        Seed, at least 0; the same seed gives the same bits.
-    people
-        Number of subjects.
     seconds
         Mean length of a clip in seconds; each clip is 0.8 to 1.2 times as long.
 
@@ -65,17 +61,7 @@ def generate(seed: int = 0, people: int = 24, seconds: float = 8.0) -> tuple[lis
 def write_pickle(folder: Path, seed: int = 0, people: int = 24, seconds: float = 8.0) -> tuple[Path, Path]:
     """Write the clips of `generate` in the layout of MotionBERT's AMASS pickle, and their clip list.
 
-    Parameters
-    ----------
-    folder
-        Folder for both files; it is created if necessary.
-    seed, people, seconds
-        Parameters of `generate`.
-
-    Returns
-    -------
-    tuple of pathlib.Path
-        Paths of the pickle (protocol 4, a list of float64 arrays (17, frames, 3)) and of the CSV with one row per clip.
+    The pickle (protocol 4) is a list of float64 arrays (17, frames, 3); the CSV has one row per clip.
     """
     clips, rows = generate(seed, people, seconds)
     folder.mkdir(parents=True, exist_ok=True)
@@ -95,13 +81,9 @@ def pose_body(body: Body, curves: Curves) -> np.ndarray:
     pelvis = _bend(curves.pelvis)
     waist = pelvis @ _bend(0.5 * curves.trunk)
     chest = waist @ _bend(0.5 * curves.trunk)
-    gaze = curves.head - 0.45 * (curves.pelvis + curves.trunk) * [
-        1,
-        1,
-        0,
-    ]  # the head compensates about half of the bend
-    skull = chest @ _bend(gaze)
-    upright = _bend((curves.pelvis + curves.trunk) * [0, 0, 1])
+    bent = curves.pelvis + curves.trunk
+    skull = chest @ _bend(curves.head - 0.45 * bent * [1, 1, 0])  # the head compensates about half of the bend
+    upright = _bend(bent * [0, 0, 1])
 
     hips = np.stack([pelvis @ [sign * body.hip_half, 0, 0] for sign in SIGN])
     joints[_JOINT["pelvis"]] = _within_reach(body, curves.root, hips, curves.ankles)

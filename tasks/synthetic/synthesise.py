@@ -7,9 +7,7 @@ from data_contracts.report import StageResult
 from data_contracts.store import stage_keys
 from data_contracts.store.folders import open_stage
 from tasks.stage_runs.prefect_runs import task
-from tasks.synthetic.motion import CLIP_LIST_FILE, PICKLE_FILE, write_pickle
-
-__all__ = ["CLIP_LIST_FILE", "PICKLE_FILE", "synthesise_motion"]
+from tasks.synthetic.motion import write_pickle
 
 
 @task()

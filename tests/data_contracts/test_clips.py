@@ -6,8 +6,8 @@ import pytest
 
 from data_contracts.clips import Clip, SeenClips, find_faults, from_arrow, summarise, to_arrow
 from data_contracts.skeleton import MIRROR
-from tasks.ingest.safe_pickle import read_pickle
 from tasks.synthetic.motion import generate
+from tests.tasks.ingest.pickles import read_pickle
 
 
 def clip(poses, clip_id=0):

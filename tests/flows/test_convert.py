@@ -1,17 +1,8 @@
 """Conversion writes the same bytes with any number of workers, on a Dask cluster, and after the death of a worker."""
 
 import hashlib
-import json
-import multiprocessing
-import os
 import shutil
-import signal
-import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +24,7 @@ from tasks.convert.cameras import cut_windows
 from tasks.convert.convert import write_windows
 from tasks.synthetic.motion import generate
 from tests.flows.artifacts import artifacts_of, shown_as
+from tests.flows.dying_workers import dask_cluster, killing, pool_pids
 from tests.flows.typed import convert, pretrain
 
 BATCHES, CLIPS_A_BATCH = 8, 3
@@ -73,58 +65,6 @@ def tracking_uri(mlflow_database, tmp_path_factory) -> str:
 @pytest.fixture(autouse=True)
 def _one_tracking_database(tracking_uri, monkeypatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_uri)
-
-
-@contextmanager
-def killing(store: Path, pids: Callable[[], list[int]], first_part: bool = True) -> Iterator[list[int]]:
-    """Kill one of `pids` after the first part is written, else all of them before; yield the killed ones."""
-    killed: list[int] = []
-    ended = threading.Event()
-
-    def watch() -> None:
-        while not ended.wait(0.005):
-            if first_part and not list(store.glob("windows/.*.partial/*/part-*.parquet")):
-                continue
-            for pid in [pid for pid in pids() if pid not in killed]:
-                os.kill(pid, signal.SIGKILL)
-                killed.append(pid)
-                if first_part:
-                    return
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-    try:
-        yield killed
-    finally:
-        ended.set()
-        thread.join()
-
-
-def pool_pids() -> list[int]:
-    return [process.pid for process in multiprocessing.active_children() if process.pid]
-
-
-@contextmanager
-def dask_cluster(folder: Path, workers: int) -> Iterator[tuple[str, list[int]]]:
-    """Start a scheduler and workers on loopback; yield its address and the process ids of the workers."""
-    file = folder / "scheduler.json"
-    base = [sys.executable, "-m", "dask"]
-    here = ["--host", "127.0.0.1", "--no-dashboard", "--scheduler-file", str(file)]
-    options = {"cwd": folder, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    running = [subprocess.Popen([*base, "scheduler", "--port", "0", *here], **options)]
-    try:
-        running += [
-            subprocess.Popen([*base, "worker", "--nthreads", "1", "--no-nanny", *here], **options)
-            for _ in range(workers)
-        ]
-        while not file.is_file() or not file.read_text():
-            assert running[0].poll() is None, "the scheduler ended"
-            time.sleep(0.05)
-        yield json.loads(file.read_text())["address"], [worker.pid for worker in running[1:]]
-    finally:
-        for process in running:
-            process.kill()
-            process.wait()
 
 
 @pytest.fixture(scope="module")

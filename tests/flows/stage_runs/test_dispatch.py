@@ -17,7 +17,8 @@ from data_contracts.store import stage_keys
 from flows import stage_flows
 from flows.stage_runs import dispatch
 from flows.stages import Context
-from tasks.synthetic.synthesise import PICKLE_FILE, synthesise_motion
+from tasks.synthetic.motion import PICKLE_FILE
+from tasks.synthetic.synthesise import synthesise_motion
 from tests.flows.typed import pipeline
 
 ROOT = Path(__file__).parents[3]

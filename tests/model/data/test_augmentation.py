@@ -24,7 +24,8 @@ from model.data.augmentation import (
 )
 from model.data.batches import Batch
 from tasks.convert import cameras as stored
-from tasks.convert.cameras import draw_camera, project_windows
+from tasks.convert.cameras import draw_camera
+from tests.projection import project_windows
 
 CAMERAS = AugmentationParameters(cameras=NewCameras(perspective_share=0.5))
 EVERYTHING = AugmentationParameters(

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from data_contracts.parameters import Projection
 from data_contracts.skeleton import PELVIS
-from tasks.convert.cameras import Camera, draw_camera, project_windows, rotation_matrix, window_starts
+from tasks.convert.cameras import Camera, draw_camera, rotation_matrix, window_starts
+from tests.projection import project_windows
 
 projections = pytest.mark.parametrize("projection", list(Projection))
 angles = st.floats(-3.1, 3.1)

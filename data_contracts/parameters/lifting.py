@@ -1,12 +1,65 @@
-"""Parameters for lifting tracks of keypoints to 3D motion."""
+"""Parameters from the 2D keypoints of a detector to 3D motion."""
 
 from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from data_contracts.parameters.base import NO_RESULT, Parameters
+from data_contracts.detector_skeletons import Detector
+from data_contracts.parameters.base import NO_RESULT, Parameters, Share
 from data_contracts.skeleton import JOINTS
+
+
+class KeypointFormat(StrEnum):
+    """Format of a keypoint file; `auto` detects it from the content."""
+
+    AUTO = "auto"
+    ALPHAPOSE = "alphapose"
+    OPENPOSE = "openpose"
+    MMPOSE = "mmpose"
+    MEDIAPIPE = "mediapipe"
+    SKELETONS = "skeletons"  # `data` with frames of `skeleton` entries: ST-GCN's Kinetics, GAST-Net
+    VIDEOPOSE3D = "videopose3d"
+    TRC = "trc"  # in pixels
+    ARRAYS = "arrays"  # .npy, .npz
+
+
+class VideoDetector(StrEnum):
+    """Detector for videos; the version is part of the name and therefore of the digest."""
+
+    MEDIAPIPE = "mediapipe-0.10.14"
+
+
+class KeypointsParameters(Parameters):
+    """Parameters from the 2D keypoints of a detector to tracks of H36M joints."""
+
+    format: KeypointFormat = Field(KeypointFormat.AUTO, description="Format of the keypoint file; auto detects it.")
+    detector: VideoDetector = Field(
+        VideoDetector.MEDIAPIPE, description="Detector that finds keypoints in a video; no effect on keypoint files."
+    )
+    skeleton: Detector | None = Field(
+        None, description="Skeleton of the keypoints. Default: detected from their number and arrangement."
+    )
+    fps: float | None = Field(None, gt=0, le=1000, description="Frames per second if the file contains none.")
+    width: int | None = Field(None, ge=1, le=65_536, description="Image width in pixels if the file contains none.")
+    height: int | None = Field(None, ge=1, le=65_536, description="Image height in pixels if the file contains none.")
+    min_confidence: Share = Field(
+        0.05, description="Confidence below which a keypoint is missing (OpenPose draws from 0.05)."
+    )
+    max_gap: int = Field(
+        10,
+        ge=0,
+        le=300,
+        description="Longest gap in frames that is interpolated. After a longer gap a person's track ends and a joint"
+        " stays missing.",
+    )
+    min_frames: int = Field(10, ge=1, description="Shortest track in frames; short_tracks.csv lists shorter ones.")
+
+    @model_validator(mode="after")
+    def _width_goes_with_height(self) -> "KeypointsParameters":
+        if (self.width is None) != (self.height is None):
+            raise ValueError("pass width and height together")
+        return self
 
 
 class ExportFormat(StrEnum):
@@ -25,9 +78,7 @@ class ExportFormat(StrEnum):
 class SmoothingParameters(Parameters):
     """Zero-lag low-pass filter over time: Butterworth, forward and backward (Winter, Biomechanics, section 3.4)."""
 
-    cutoff_hz: float = Field(
-        3.0, gt=0, le=100, description="Cutoff frequency of the poses; faster motion counts as noise."
-    )
+    cutoff_hz: float = Field(3.0, gt=0, le=100, description="Cutoff frequency of the poses; faster motion is noise.")
     order: int = Field(2, ge=1, le=3, description="Order of the filter; two passes double the roll-off.")
     depth_cutoff_hz: float = Field(
         0.5, gt=0, le=100, description="Cutoff frequency of the distance from the camera, which is less certain."
@@ -38,23 +89,19 @@ class OneEuroParameters(Parameters):
     """One-euro filter of causal lifting (Casiez et al., CHI 2012)."""
 
     min_cutoff_hz: float = Field(
-        3.0, gt=0, le=100, description="Cutoff frequency of a joint at rest; lower values reduce jitter."
+        3.0, gt=0, le=100, description="Cutoff frequency of a joint at rest; less reduces jitter."
     )
-    beta: float = Field(
-        1.0, ge=0, description="Increase of the cutoff with speed, Hz per m/s; higher values reduce lag."
-    )
+    beta: float = Field(1.0, ge=0, description="Increase of the cutoff with speed, Hz per m/s; more reduces lag.")
 
 
 class LiftParameters(Parameters):
     """Parameters from tracks of keypoints to motion in metres."""
 
     stride: int | None = Field(
-        None,
-        ge=1,
-        description="Frames between the starts of two windows, which are blended. Default: a third of a window.",
+        None, ge=1, description="Frames between the starts of two blended windows. Default: a third of a window."
     )
     flip: bool | None = Field(
-        None, description="Average with the mirrored window. Default: the setting of the model's evaluation."
+        None, description="Average with the mirrored window. Default: as in the model's evaluation."
     )
     height: float | None = Field(None, gt=0.3, le=2.8, description="Body height in metres. Default: 1.70 ± 0.10.")
     bones: dict[str, float] = Field(
@@ -69,7 +116,7 @@ class LiftParameters(Parameters):
     fov_deg: float = Field(60.0, gt=1, lt=170, description="Field of view along the longer side of the image.")
     focal_px: float | None = Field(None, gt=1, le=1e6, description="Focal length in pixels; overrides fov_deg.")
     pitch_deg: float | None = Field(
-        None, ge=-89, le=89, description="Downward pitch of the camera. Default: estimated from the bodies."
+        None, ge=-89, le=89, description="Downward pitch of the camera. Default: an estimate."
     )
     floor: bool = Field(True, description="Put the floor at z = 0; otherwise the camera is at z = 0.")
     rigid: bool = Field(True, description="Keep bone lengths constant over a track, and equal left and right.")
@@ -80,9 +127,7 @@ class LiftParameters(Parameters):
     one_euro: OneEuroParameters | None = Field(
         OneEuroParameters(), description="Causal filter over time, used if causal; null turns it off."
     )
-    person: str = Field(
-        "all", description="People to lift: all, longest, largest (in the image), or the number of a track."
-    )
+    person: str = Field("all", description="People to lift: all, longest, largest in the image, or a track's number.")
     batch_size: Annotated[int, NO_RESULT] = Field(256, ge=1, description="Windows per batch.")
 
     def idle(self) -> set[str]:
