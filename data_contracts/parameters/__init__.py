@@ -16,6 +16,7 @@ from data_contracts.parameters.keypoints import KeypointFormat, KeypointsParamet
 from data_contracts.parameters.lift import ExportFormat, LiftParameters, OneEuroParameters, SmoothingParameters
 from data_contracts.parameters.motion import (
     ALL,
+    SYNTHETIC_FILE,
     SYNTHETIC_SOURCE,
     ConvertParameters,
     GroupBy,
@@ -41,6 +42,7 @@ from data_contracts.parameters.training import (
 
 __all__ = [
     "ALL",
+    "SYNTHETIC_FILE",
     "SYNTHETIC_SOURCE",
     "AugmentationParameters",
     "BaselinesParameters",

@@ -20,9 +20,10 @@ from mlflow.entities.model_registry import ModelVersion
 from data_contracts.errors import InputError, some
 from data_contracts.parameters import PromoteParameters
 from data_contracts.store.folders import resolve
+from data_contracts.store.lineage import TrainingData
 from data_contracts.store.manifests import read_manifest
 from tasks.promotion.benchmark import named_benchmark
-from tasks.promotion.training_subjects import TrainingSubjects, read_training_subjects
+from tasks.promotion.training_subjects import read_training_data
 from tasks.tracking.registry import (
     CHALLENGER,
     CHAMPION,
@@ -78,9 +79,9 @@ class _Sides:
     """The challenger and the champion that it is compared with, and the training subjects of both."""
 
     challenger: ModelVersion
-    challenger_training: TrainingSubjects
+    challenger_training: TrainingData
     champion: ModelVersion | None
-    champion_training: TrainingSubjects | None
+    champion_training: TrainingData | None
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -90,8 +91,8 @@ class _Sides:
     @property
     def subjects(self) -> frozenset[str]:
         """Training subjects of either version."""
-        of_champion = self.champion_training.subjects if self.champion_training else frozenset[str]()
-        return self.challenger_training.subjects | of_champion
+        of_champion = self.champion_training.subjects if self.champion_training else ()
+        return frozenset((*self.challenger_training.subjects, *of_champion))
 
 
 def choose(store: Path, version: int | None, split: str, parameters: PromoteParameters) -> Comparison:
@@ -112,9 +113,9 @@ def choose(store: Path, version: int | None, split: str, parameters: PromotePara
     if champion_uri == version_uri(challenger):
         refusal = "the challenger is the champion already"
         return Comparison(champion_uri, champion_uri, champion_uri, refusal=refusal)
-    sides = _Sides(challenger, read_training_subjects(store, challenger), champion, None)
+    sides = _Sides(challenger, read_training_data(store, challenger), champion, None)
     if champion is not None:
-        sides.champion_training = read_training_subjects(store, champion)
+        sides.champion_training = read_training_data(store, champion)
         if sides.champion_training.synthetic and not sides.challenger_training.synthetic:
             note = "was trained on synthetic motion, so the challenger is compared with the baselines"
             sides.notes.append(f"{champion_uri} {note}")
@@ -179,7 +180,7 @@ def _on_benchmark(store: Path, benchmark: str, sides: _Sides, split: str) -> Eva
     tested = _test_subjects(read_manifest(folder), split)
     if not tested:
         raise InputError(f"benchmark {folder}: has no windows in split {split}")
-    if known := sorted(tested & sides.challenger_training.subjects):
+    if known := sorted(tested.intersection(sides.challenger_training.subjects)):
         raise _Refused(
             f"the challenger was trained on {len(known)} of the {len(tested)} test subjects of the benchmark:"
             f" {some(known)}"

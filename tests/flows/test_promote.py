@@ -38,7 +38,7 @@ from model.training.loop import build_network
 from tasks.promotion.benchmark import name_benchmark
 from tasks.promotion.comparison import Comparison, EvaluationData
 from tasks.promotion.promote import PairedReports, judge_reports
-from tasks.promotion.training_subjects import TRAINING_SUBJECTS_FILE, read_training_subjects
+from tasks.promotion.training_subjects import TRAINING_SUBJECTS_FILE, read_training_data
 from tasks.tracking.registry import aliased_versions, register_challenger
 from tasks.tracking.runs import connect, track_pipeline
 from tests.flows.typed import convert, promote, sent
@@ -348,9 +348,10 @@ def test_unknown_training_subjects_are_not_treated_as_none(challenge, promoted, 
 def test_a_pipeline_records_the_training_subjects_of_its_version(outcome, store, windows):
     version = connect(store).get_model_version("pose-uplift", str(outcome["model"]["version"]))
     groups = read_manifest(windows)["statistics"]["groups"]
-    training = read_training_subjects(store, version)
-    assert training.subjects == {*groups["train"], *groups["val"]}
+    training = read_training_data(store, version)
+    assert set(training.subjects) == {*groups["train"], *groups["val"]}
     assert training.synthetic
+    assert training.sources
     assert not training.unknown
     assert any(file.path == TRAINING_SUBJECTS_FILE for file in connect(store).list_artifacts(version.run_id))
 
