@@ -82,8 +82,6 @@ def trace(store: Path, reference: str) -> Lineage:
     ------
     InputError
         The version or stage does not exist.
-    MlflowException
-        The reference is a version, and the registry did not answer.
     """
     stages, seen = FinishedStages(store, Path(reference)), set[str]()
     if reference.startswith("models:/"):

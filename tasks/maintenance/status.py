@@ -22,9 +22,9 @@ from data_contracts.run_names import PIPELINE
 from data_contracts.store.digests import KINDS
 from data_contracts.store.locks import lock_owner
 from tasks.maintenance.files import LOCK, hidden_names, size_of
+from tasks.promotion.benchmark import named_benchmark
 from tasks.tracking.connection import mlflow_errors, tracking_client
 from tasks.tracking.names import (
-    BENCHMARK_TAG,
     CHALLENGER,
     CHAMPION,
     DIGEST_TAG,
@@ -38,7 +38,7 @@ from tasks.tracking.names import (
     owner_lock,
     store_id,
 )
-from tasks.tracking.registry import model_versions, registered_tags
+from tasks.tracking.registry import model_versions
 
 T = TypeVar("T")
 SCORES = tuple(f"test/{name}" for name in METRICS)
@@ -170,7 +170,7 @@ def _read_mlflow(status: Status, store: Path, last: int) -> None:
         order = [CHAMPION, CHALLENGER, PREVIOUS]
         for alias in sorted(aliases, key=lambda alias: order.index(alias) if alias in order else len(order)):
             status.versions[alias] = _scores(aliases[alias])
-        status.benchmark = registered_tags(client).get(BENCHMARK_TAG)
+        status.benchmark = named_benchmark(client)
         if (store / ID_FILE).is_file():
             runs = _runs(client, store, f"tags.`{STAGE_TAG}` = '{PIPELINE}'", last)
             status.pipeline_runs = [_pipeline_run(run, versions) for run in runs]

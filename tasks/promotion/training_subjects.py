@@ -16,13 +16,7 @@ TRAINING_SUBJECTS_FILE = "learned_from.json"
 
 
 def read_training_data(store: Path, version: ModelVersion) -> TrainingData:
-    """Return the training data of a version from its file in MLflow, or else from its run in the store.
-
-    Raises
-    ------
-    MlflowException
-        MLflow did not answer.
-    """
+    """Return the training data of a version from its file in MLflow, or else from its run in the store."""
     client = connect(store)
     if version.run_id and any(file.path == TRAINING_SUBJECTS_FILE for file in client.list_artifacts(version.run_id)):
         text = mlflow.artifacts.load_text(f"runs:/{version.run_id}/{TRAINING_SUBJECTS_FILE}")

@@ -10,6 +10,7 @@ import mlflow
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_registered_artifact_repositories
+from sqlalchemy import create_engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from data_contracts.errors import InputError
@@ -20,6 +21,7 @@ from tasks.tracking.names import CONNECTING_LOCK, EXPERIMENT, STORE_TAG, store_i
 from tasks.tracking.store_identity import forget_former_ids, former_ids, name_store
 
 DATABASE = "mlflow.db"
+POSTGRESQL_SECONDS = 5  # longest wait for a connection
 _ERRORS = (MlflowException, SQLAlchemyError, ImportError, OSError)  # ImportError: a database without its driver
 
 _own_uri: str | None = None  # MLflow copies its tracking URI into the environment, as if the user had set it
@@ -79,6 +81,9 @@ def tracking_client(store: Path) -> MlflowClient:
             raise InputError(f"MLflow: {database} does not exist; set MLFLOW_TRACKING_URI if the runs are elsewhere")
         check_database(database)
     with mlflow_errors():
+        if uri.startswith("postgresql"):  # MLflow repeats a refused connection for 100 s
+            with create_engine(uri, connect_args={"connect_timeout": POSTGRESQL_SECONDS}).connect():
+                pass
         return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 

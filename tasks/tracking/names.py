@@ -17,7 +17,7 @@ PROMOTION_TAG = "uplift.promotion"  # of a decision: numbers of the two versions
 MODEL_NAME = "pose-uplift"
 CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
 CHECKPOINT_TAG, WINDOWS_TAG, FLIP_TAG = "uplift.checkpoint", "uplift.windows", "uplift.flip"
-BENCHMARK_TAG, SINCE_TAG = "uplift.benchmark", "uplift.benchmark_since"  # of the registered model
+BENCHMARK_TAG = "uplift.benchmark"  # of the registered model
 
 CONNECTING_LOCK, ID_FILE = ".mlflow.lock", ".id"
 

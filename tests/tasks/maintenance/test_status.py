@@ -119,6 +119,16 @@ def test_an_mlflow_that_cannot_be_read_is_reported_in_one_line_next_to_the_rest(
     assert "does not exist" in mlflow_errors(read_status(history.store))[0]
 
 
+def test_a_postgresql_that_refuses_the_connection_is_reported_at_once(history, monkeypatch):
+    pytest.importorskip("psycopg2")
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"postgresql://user@127.0.0.1:{unused.getsockname()[1]}/mlflow")
+    began = time.monotonic()
+    assert "MLflow failed: (psycopg2.OperationalError)" in mlflow_errors(read_status(history.store))[0]
+    assert time.monotonic() - began < 10
+
+
 def test_a_relative_database_uri_is_read(history, monkeypatch):
     history.pipeline()
     monkeypatch.chdir(history.store.parent)
