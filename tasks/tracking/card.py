@@ -11,11 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow.compute as compute
-import pyarrow.parquet as parquet
 from mlflow.entities.model_registry import ModelVersion
 
-from data_contracts.clips import CLIPS_FILE
 from data_contracts.presets import flatten, nearest_presets
 from data_contracts.report import METHODS, ROBUSTNESS_METHODS, read_report
 from data_contracts.store.code_version import describe_code
@@ -36,7 +33,6 @@ _SPACE = "&emsp;"  # MLflow displays table cells without padding and removes spa
 class _Origin:
     """Manifests of the stages behind a version; a missing manifest is None."""
 
-    stages: FinishedStages
     tuned: dict[str, Any] | None
     pretrained: dict[str, Any] | None
     windows: dict[str, Any] | None
@@ -52,7 +48,7 @@ class _Origin:
         windows = stages.find(newest["inputs"]["windows"]) if newest else None
         clips = stages.find(windows["inputs"]["clips"]) if windows else None
         data = data_of_weights(stages, weights)
-        return cls(stages, runs.get("finetune"), runs.get("pretrain"), windows, clips, data, report)
+        return cls(runs.get("finetune"), runs.get("pretrain"), windows, clips, data, report)
 
 
 def write_card(store: Path, version: ModelVersion, report: Path, licence: str | None) -> str:
@@ -150,11 +146,12 @@ def _robustness(robustness: Mapping[str, Any] | None) -> str:
 def _data(origin: _Origin, licence: str | None) -> str:
     lines = [] if origin.windows else [f"Windows: {NOT_KNOWN}."]
     if origin.windows:
-        counts, hours = origin.windows["counts"], _hours(origin)
-        groups = origin.windows["statistics"]["groups"]
+        counts, groups = origin.windows["counts"], origin.windows["statistics"]["groups"]
+        of_groups = origin.windows["statistics"]["per_group"].values()
+        frames = (sum(one["frames"] for one in of_groups if one["split"] == split) for split in SPLITS)
         rows = [["groups", *(str(len(groups.get(split, []))) for split in SPLITS)]]
         rows += [[name, *(f"{counts[name].get(split, 0):,}" for split in SPLITS)] for name in ("clips", "windows")]
-        rows.insert(2, ["hours", *(f"{hours[split]:.2g}" if hours else "?" for split in SPLITS)])
+        rows.insert(2, ["frames", *(f"{number:,}" for number in frames)])
         lines.append(_table(["", *SPLITS], rows))
     if origin.clips:
         statistics = origin.clips["statistics"]
@@ -165,19 +162,6 @@ def _data(origin: _Origin, licence: str | None) -> str:
         lines.append(f"Motion of {source}; each group is one {origin.clips['parameters']['group_by']}{tall}.")
     lines.append(f"Licence of the data: {markdown_text(licence) if licence else 'not set (`ingest.licence`)'}.")
     return "## Data\n\n" + "\n\n".join(lines)
-
-
-def _hours(origin: _Origin) -> dict[str, float] | None:
-    """Return the hours of motion per split; None without the clips in the store."""
-    folder = origin.stages.folder(origin.clips["digest"]) if origin.clips else None
-    if folder is None or not (folder / CLIPS_FILE).is_file() or origin.windows is None:
-        return None
-    file = folder / CLIPS_FILE
-    table = parquet.read_table(file, columns=["group", "frames", "fps"])
-    table = table.append_column("seconds", compute.divide(table["frames"].cast("double"), table["fps"]))
-    seconds = dict(zip(*table.group_by("group").aggregate([("seconds", "sum")]).to_pydict().values(), strict=True))
-    groups = origin.windows["statistics"]["groups"]
-    return {split: sum(float(seconds.get(name, 0)) for name in groups.get(split, [])) / 3600 for split in SPLITS}
 
 
 def _limits(origin: _Origin, metrics: Mapping[str, Mapping[str, float]]) -> str:

@@ -17,9 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import Timeout
 from mlflow import MlflowClient
-from mlflow.data.meta_dataset import MetaDataset
-from mlflow.data.sources import LocalArtifactDatasetSource  # type: ignore[attr-defined]
-from mlflow.entities import DatasetInput, InputTag, LoggedModelInput, Metric, Param, Run, RunStatus
+from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelInput, Metric, Param, Run, RunStatus
 from mlflow.exceptions import MlflowException
 from mlflow.utils.async_logging.run_operations import RunOperations
 from mlflow.utils.validation import MAX_TAG_VAL_LENGTH
@@ -118,12 +116,10 @@ class TrackedRun:
 
     def log_windows(self, folder: Path, context: str) -> None:
         """Log a windows folder as the input dataset of the run."""
-        manifest = read_manifest(folder)
-        dataset = MetaDataset(  # type: ignore[abstract]
-            LocalArtifactDatasetSource(folder.as_uri()), name=f"windows-{manifest['digest']}", digest=manifest["digest"]
-        )
+        digest = read_manifest(folder)["digest"]
+        dataset = Dataset(f"windows-{digest}", digest, "local", json.dumps({"uri": folder.as_uri()}))
         tags = [InputTag("mlflow.data.context", context)]
-        self.client.log_inputs(self.run_id, datasets=[DatasetInput(dataset._to_mlflow_entity(), tags)])
+        self.client.log_inputs(self.run_id, datasets=[DatasetInput(dataset, tags)])
 
 
 @contextmanager
