@@ -170,8 +170,15 @@ def baselines_source(store: Path, windows: Path, checkpoint: Path, reference: st
         The folder does not exist; or `reference` is None and the training windows of the model are not known.
     """
     if reference is not None:
-        return _fitted_or_to_fit_on(store, reference)
-    if has_training(windows):
+        folder = resolve(store, "*", reference)
+        stage = read_manifest(folder)["stage"]
+        if stage in ("baselines", "convert"):
+            return folder
+        raise InputError(
+            f"--baselines {reference}: expected the folder or digest of windows or baselines, but {folder} is the"
+            f" output of stage {stage}"
+        )
+    if read_manifest(windows)["counts"]["windows"].get("train"):
         return windows
     missing = f"{windows} has no training split to fit the baselines on"
     remedy = "pass --baselines with the folder or digest of its training windows"
@@ -198,19 +205,3 @@ def are_baselines(source: Path) -> bool:
 def baselines_digest(source: Path, parameters: BaselinesParameters) -> str:
     """Return the digest of the baselines at `source`, or of baselines fitted on the windows there with `parameters`."""
     return read_manifest(source)["digest"] if are_baselines(source) else stage_keys.baselines(source, parameters).digest
-
-
-def has_training(windows: Path) -> bool:
-    """Return whether a windows folder has a training split."""
-    return bool(read_manifest(windows)["counts"]["windows"].get("train"))
-
-
-def _fitted_or_to_fit_on(store: Path, reference: str) -> Path:
-    folder = resolve(store, "*", reference)
-    stage = read_manifest(folder)["stage"]
-    if stage not in ("baselines", "convert"):
-        raise InputError(
-            f"--baselines {reference}: expected the folder or digest of windows or baselines, but {folder} is the"
-            f" output of stage {stage}"
-        )
-    return folder

@@ -14,6 +14,7 @@ from typing import Any
 from mlflow.entities.model_registry import ModelVersion
 
 from data_contracts.errors import InputError
+from data_contracts.report import counts_text
 from data_contracts.store.digests import KINDS, file_digest
 from data_contracts.store.folders import resolve
 from data_contracts.store.lineage import FinishedStages
@@ -173,7 +174,7 @@ def _add_from_mlflow(stages: FinishedStages, lineage: Lineage) -> None:
 def _stage_link(stages: FinishedStages, role: str, digest: str) -> Link:
     manifest, folder = stages.find(digest), stages.folder(digest)
     assert manifest is not None
-    about, code = _describe(manifest), manifest.get("code", {})
+    about, code = counts_text(manifest["counts"], manifest["statistics"]), manifest.get("code", {})
     return Link(role, digest, manifest["stage"], manifest["digest"], about, code, manifest["created"], str(folder))
 
 
@@ -184,30 +185,6 @@ def _version_link(version: ModelVersion) -> Link:
     about = f"{named}{f', predicts {flip} flip averaging' if flip else ''}"
     digest = version.tags.get(CHECKPOINT_TAG, "")
     return Link("version", digest, "version", about=about, created=f"{registered:%Y-%m-%dT%H:%M:%SZ}")
-
-
-def _describe(manifest: dict[str, Any]) -> str:
-    """Return a description of a stage's result from the counts of its manifest."""
-    counts, statistics = manifest["counts"], manifest["statistics"]
-    match manifest["stage"]:
-        case "synthesise":
-            return "synthetic motion"
-        case "ingest":
-            return f"{counts['clips']:,} clips of {len(statistics['groups']):,} groups, {counts['frames']:,} frames"
-        case "keypoints":
-            return f"{counts['tracks']:,} tracks, {counts['frames']:,} frames, {counts['short_tracks']:,} short tracks"
-        case "lift":
-            return f"{counts['people']:,} people, {counts['frames']:,} frames"
-        case "convert":
-            windows = " / ".join(f"{number:,}" for number in counts["windows"].values())
-            groups = " / ".join(str(len(names)) for names in statistics["groups"].values())
-            return f"{windows} windows of {groups} groups (train / val / test)"
-        case "pretrain" | "finetune":
-            epoch = f"epoch {statistics['best_epoch']} of {counts['epochs']}"
-            return f"{epoch}, validation {statistics['val_mpjpe_mm']:.1f} mm"
-        case "evaluate":
-            return f"{counts['windows']:,} windows, MPJPE {statistics['metrics']['model']['mpjpe_mm']:.1f} mm"
-    return ""
 
 
 def _file_names(manifest: dict[str, Any]) -> dict[str, str]:

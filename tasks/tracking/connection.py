@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 
 import mlflow
@@ -122,18 +121,12 @@ def make_database(database: Path) -> None:
             new.unlink(missing_ok=True)
             MlflowClient(tracking_uri=sqlite_uri(new)).search_experiments(max_results=1)
             new.replace(database)
-        file = database.stat()
-        _check_once(database, file.st_dev, file.st_ino)
+        check_database(database)
 
 
 def _must_be_installed() -> None:
     if store_artifacts.SCHEME not in get_registered_artifact_repositories():
         raise InputError("MLflow has not loaded the plugin of this package: run `pip install -e .` again")
-
-
-@lru_cache
-def _check_once(database: Path, *_file: int) -> None:
-    check_database(database)
 
 
 def _make_experiment(client: MlflowClient, database: Path | None) -> None:

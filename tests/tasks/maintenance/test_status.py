@@ -8,6 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -67,7 +68,7 @@ def test_pipeline_runs_and_versions_are_listed_newest_first(history):
     assert mlflow_errors(status) == status.running == []
     assert status.disk["runs"]["count"] == 6
     assert status.disk["mlartifacts"]["bytes"] > 0
-    json.dumps(status.as_json())
+    json.dumps(asdict(status))
 
 
 def test_running_runs_are_listed_with_their_process_and_dead_ones_without(history):
