@@ -116,22 +116,17 @@ def choose(store: Path, version: int | None, split: str, parameters: PromotePara
             note = "was trained on synthetic motion, so the challenger is compared with the baselines"
             sides.notes.append(f"{champion_uri} {note}")
             sides.champion, sides.champion_data = None, TrainingData()
-    data, reason = _data_or_refusal(store, client, sides, split, parameters)
-    compared = version_uri(sides.champion) if sides.champion else None
-    return Comparison(version_uri(challenger), champion_uri, compared, data, tuple(sides.notes), reason)
-
-
-def _data_or_refusal(
-    store: Path, client: MlflowClient, sides: _Sides, split: str, parameters: PromoteParameters
-) -> tuple[tuple[EvaluationData, ...], str | None]:
+    data, reason = tuple[EvaluationData, ...](), None
     try:
         _must_be_allowed(sides, parameters)
-        benchmark = parameters.benchmark or named_benchmark(client)
-        if benchmark:
-            return (_on_benchmark(store, benchmark, sides, split),), None
-        return _on_own_windows(store, sides, split), None
+        if benchmark := parameters.benchmark or named_benchmark(client):
+            data = (_on_benchmark(store, benchmark, sides, split),)
+        else:
+            data = _on_own_windows(store, sides, split)
     except _Refused as refused:
-        return (), str(refused)
+        reason = str(refused)
+    compared = version_uri(sides.champion) if sides.champion else None
+    return Comparison(version_uri(challenger), champion_uri, compared, data, tuple(sides.notes), reason)
 
 
 def _challenger(client: MlflowClient, versions: dict[str, ModelVersion], number: int | None) -> ModelVersion:

@@ -31,7 +31,6 @@ from data_contracts.store.manifests import read_manifest
 from data_contracts.store.sequence import next_sequence
 from tasks.tracking.connection import connect
 from tasks.tracking.names import (
-    CODE_TAG,
     CONNECTING_LOCK,
     DIGEST_TAG,
     EXPERIMENT,
@@ -241,7 +240,7 @@ def _tag_origin(client: MlflowClient, run_id: str, inputs: dict[str, str]) -> No
     Inputs that are too many for a tag are in the manifest only.
     """
     code, inputs_json = code_version(), json.dumps(inputs)
-    tags = {CODE_TAG: json.dumps(code)} | ({_COMMIT_TAG: code["commit"]} if code["commit"] else {})
+    tags = {_COMMIT_TAG: code["commit"]} if code["commit"] else {}
     tags |= {INPUTS_TAG: inputs_json} if len(inputs_json) <= MAX_TAG_VAL_LENGTH else {}
     for key, value in tags.items():
         client.set_tag(run_id, key, value)
