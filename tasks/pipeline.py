@@ -14,7 +14,7 @@ from data_contracts.store import stage_keys
 from data_contracts.store.checking import verify_input
 from data_contracts.store.folders import CHECKPOINT_FILE
 from data_contracts.store.manifests import read_manifest
-from tasks.promotion.training_subjects import write_training_data
+from tasks.promotion.training_data import write_training_data
 from tasks.stage_runs.prefect_runs import run_logger, task
 from tasks.tracking.card import CARD_FILE, description_of, write_card
 from tasks.tracking.models import LiftingModel

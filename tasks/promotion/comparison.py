@@ -22,7 +22,7 @@ from data_contracts.store.folders import resolve
 from data_contracts.store.lineage import TrainingData
 from data_contracts.store.manifests import read_manifest
 from tasks.promotion.benchmark import named_benchmark
-from tasks.promotion.training_subjects import read_training_data
+from tasks.promotion.training_data import read_training_data
 from tasks.tracking.registry import (
     CHALLENGER,
     CHAMPION,

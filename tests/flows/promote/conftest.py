@@ -12,7 +12,7 @@ from model.network.dstformer import DSTformer
 from model.network.heads import JointsHead
 from model.training.checkpoints import load_network, save_network
 from model.training.loop import build_network
-from tasks.promotion.training_subjects import TRAINING_SUBJECTS_FILE
+from tasks.promotion.training_data import TRAINING_DATA_FILE
 from tasks.tracking.registry import aliased_versions, register_challenger
 from tasks.tracking.runs import connect, track_pipeline
 from tests.flows.typed import promote
@@ -56,7 +56,7 @@ def challenge(empty_store, windows):
         with track_pipeline(empty_store, StageKey("pipelines", "pipeline", SyntheticParameters(), {})) as tracked:
             version = register_challenger(tracked, checkpoint, scored_on.name, 27, {}, flip=True)
         said = {"people": list(people), "synthetic": False, **learned}
-        connect(empty_store).log_dict(version.run_id, said, TRAINING_SUBJECTS_FILE)
+        connect(empty_store).log_dict(version.run_id, said, TRAINING_DATA_FILE)
         return int(version.version)
 
     return register

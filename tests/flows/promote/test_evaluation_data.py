@@ -7,7 +7,7 @@ import pytest
 from data_contracts.parameters import ConvertParameters
 from data_contracts.store.manifests import read_manifest
 from tasks.promotion.benchmark import name_benchmark
-from tasks.promotion.training_subjects import TRAINING_SUBJECTS_FILE, read_training_data
+from tasks.promotion.training_data import TRAINING_DATA_FILE, read_training_data
 from tasks.tracking.runs import connect
 from tests.flows.promote.conftest import champion
 from tests.flows.typed import convert
@@ -98,4 +98,4 @@ def test_a_pipeline_records_the_training_subjects_of_its_version(outcome, store,
     assert training.synthetic
     assert training.sources
     assert not training.unknown
-    assert any(file.path == TRAINING_SUBJECTS_FILE for file in connect(store).list_artifacts(version.run_id))
+    assert any(file.path == TRAINING_DATA_FILE for file in connect(store).list_artifacts(version.run_id))

@@ -14,8 +14,8 @@ from data_contracts.store import stage_keys
 from data_contracts.store.digests import file_digest
 from data_contracts.store.folders import CHECKPOINT_FILE
 from data_contracts.store.lineage import TRAINING_DATA, FinishedStages, TrainingData, data_of_inputs
-from tasks.promotion.training_subjects import (
-    TRAINING_SUBJECTS_FILE,
+from tasks.promotion.training_data import (
+    TRAINING_DATA_FILE,
     read_training_data,
     write_training_data,
 )
@@ -104,7 +104,7 @@ def test_the_recorded_training_data_outlives_the_windows_and_the_pretrained_run(
 
 def test_the_file_of_a_version_that_an_earlier_release_wrote_is_read(small):
     version = small.version(trained_twice(small))
-    connect(small.store).log_text(version.run_id, '{"people": ["e"], "synthetic": true}', TRAINING_SUBJECTS_FILE)
+    connect(small.store).log_text(version.run_id, '{"people": ["e"], "synthetic": true}', TRAINING_DATA_FILE)
     assert read_training_data(small.store, version) == TrainingData(subjects=("e",), synthetic=True)
 
 
