@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from data_contracts.errors import InputError
 from data_contracts.parameters import SYNTHETIC_FILE, BaselinesParameters
 from data_contracts.store import stage_keys
-from data_contracts.store.digests import file_digest
+from data_contracts.store.digests import KINDS, file_digest
 from data_contracts.store.folders import resolve
 from data_contracts.store.manifests import MANIFEST, read_manifest
 
@@ -35,9 +35,11 @@ class FinishedStages:
         self.manifests: dict[Path, dict[str, Any]] = {}
         self.damaged: list[Path] = []
         self._folders: dict[str, Path] = {}
-        for file in [*(folder / MANIFEST for folder in others), *sorted(store.glob(f"*/[!.]*/{MANIFEST}"))]:
-            if file.is_file():
-                self._read(file.parent)
+        places = [store / kind for kind in dict.fromkeys(KINDS.values())]
+        folders = [*others, *(folder for place in places for folder in sorted(place.glob("[!.]*")))]
+        for folder in folders:
+            if (folder / MANIFEST).is_file():
+                self._read(folder)
 
     def _read(self, folder: Path) -> None:
         try:

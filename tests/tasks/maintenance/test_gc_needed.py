@@ -1,7 +1,9 @@
 """gc keeps everything that is needed and removes the rest from the store and from MLflow."""
 
 import json
+import shutil
 import time
+from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
@@ -107,6 +109,14 @@ def test_the_windows_of_the_benchmark_are_kept(history):
     assert [run.folders["convert"].is_dir() for run in runs] == [True, False, True]
     assert runs[0].folders["baselines"].is_dir()
     assert removed(runs[0])
+
+
+def test_a_copy_of_a_stage_folder_in_another_place_of_the_store_is_kept(history):
+    runs = [history.pipeline() for _ in range(2)]
+    backup = Path(shutil.copytree(runs[0].folders["finetune"], history.store / "backup" / "finetune"))
+    collect(history.store, 1, dry_run=False)
+    assert removed(runs[0])
+    assert (backup / MANIFEST).is_file()
 
 
 def test_everything_since_the_start_of_the_oldest_kept_pipeline_run_is_kept(history):
