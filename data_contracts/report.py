@@ -81,6 +81,14 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def counts_text(counts: dict[str, Any], statistics: dict[str, Any]) -> str:
+    """Return the counts of a stage's result, those of splits as `train / val / test`, and its MPJPE."""
+    texts = {key: " / ".join(map(str, n.values())) if isinstance(n, dict) else str(n) for key, n in counts.items()}
+    if "val_mpjpe_mm" in statistics:
+        texts["validation MPJPE"] = f"{statistics['val_mpjpe_mm']:.1f} mm"
+    return ", ".join(f"{key} {text}" for key, text in texts.items())
+
+
 class StageResult(BaseModel):
     """Result of a stage: its folder, counts and statistics."""
 

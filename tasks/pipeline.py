@@ -14,7 +14,7 @@ from data_contracts.store import stage_keys
 from data_contracts.store.checking import verify_input
 from data_contracts.store.folders import CHECKPOINT_FILE
 from data_contracts.store.manifests import read_manifest
-from tasks.promotion.training_subjects import write_training_subjects
+from tasks.promotion.training_data import write_training_data
 from tasks.stage_runs.prefect_runs import run_logger, task
 from tasks.tracking.card import CARD_FILE, description_of, write_card
 from tasks.tracking.models import LiftingModel
@@ -76,7 +76,7 @@ def register(
     window = int(read_manifest(windows.path)["parameters"]["window"])
     version = register_challenger(tracked, tuned.path / CHECKPOINT_FILE, windows.digest, window, scores, flip)
     tracked.set_tags({VERSION_TAG: version.version})
-    write_training_subjects(store, version)
+    write_training_data(store, version)
     card = write_card(store, version, report.path, licence)
     tracked.client.update_model_version(MODEL_NAME, version.version, description_of(card))
     tracked.client.log_text(tracked.run_id, card, CARD_FILE)

@@ -23,6 +23,7 @@ from data_contracts.parameters.lifting import (
 )
 from data_contracts.parameters.motion import (
     ALL,
+    SYNTHETIC_FILE,
     SYNTHETIC_SOURCE,
     ConvertParameters,
     GroupBy,

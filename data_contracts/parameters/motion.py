@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from data_contracts.parameters.base import NO_RESULT, Parameters, Share
 
 SYNTHETIC_SOURCE = "synthetic"
+SYNTHETIC_FILE = "synthetic_joints_h36m_60.pkl"
 
 
 class GroupBy(StrEnum):

@@ -1,28 +1,152 @@
-"""Training runs behind a checkpoint, and the baselines to compare it with, from the manifests of a store.
+"""Lineage of the results in a store: stages by digest, the runs behind a checkpoint, and the data of their training.
 
 A run is found by the bytes of its checkpoint, so a copy of the file, or a download from MLflow, is found too.
 """
 
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, Field
+
 from data_contracts.errors import InputError
-from data_contracts.parameters import BaselinesParameters
+from data_contracts.parameters import SYNTHETIC_FILE, BaselinesParameters
 from data_contracts.store import stage_keys
-from data_contracts.store.digests import file_digest
+from data_contracts.store.digests import KINDS, file_digest
 from data_contracts.store.folders import resolve
-from data_contracts.store.manifests import read_manifest
+from data_contracts.store.manifests import MANIFEST, read_manifest
+
+TRAINING_DATA = "training_data"  # entry of the statistics of a training run
+
+
+class FinishedStages:
+    """Finished stages of a store, found by their digest or by the SHA-256 of one of their files.
+
+    Attributes
+    ----------
+    manifests
+        Folder -> manifest.
+    damaged
+        Folders whose manifest is damaged.
+    """
+
+    def __init__(self, store: Path, *others: Path) -> None:
+        self.store = store
+        self.manifests: dict[Path, dict[str, Any]] = {}
+        self.damaged: list[Path] = []
+        self._folders: dict[str, Path] = {}
+        places = [store / kind for kind in dict.fromkeys(KINDS.values())]
+        folders = [*others, *(folder for place in places for folder in sorted(place.glob("[!.]*")))]
+        for folder in folders:
+            if (folder / MANIFEST).is_file():
+                self._read(folder)
+
+    def _read(self, folder: Path) -> None:
+        try:
+            manifest = self.manifests[folder] = read_manifest(folder)
+        except InputError:
+            self.damaged.append(folder)
+            return
+        for name in (manifest["digest"], *manifest["files"].values()):
+            self._folders.setdefault(name, folder)
+
+    def folder(self, digest: str) -> Path | None:
+        """Return the folder of the stage that has this digest or wrote a file with this SHA-256."""
+        return self._folders.get(digest)
+
+    def find(self, digest: str) -> dict[str, Any] | None:
+        """Return the manifest of the stage that has this digest or wrote a file with this SHA-256."""
+        folder = self.folder(digest)
+        return self.manifests[folder] if folder else None
+
+    def runs(self, weights: str) -> Iterator[dict[str, Any]]:
+        """Yield the manifests of the training runs that led to weights with this SHA-256, the last first."""
+        while manifest := self.find(weights):
+            yield manifest
+            weights = manifest["inputs"].get("pretrained", "")
+
+    @property
+    def missing(self) -> str:
+        """Reason why a digest is not found."""
+        reason = f"no finished stage in {self.store} has this digest or file"
+        damaged = ", ".join(folder.name for folder in self.damaged)
+        return f"{reason}; folders with a damaged manifest: {damaged}" if damaged else reason
+
+
+class TrainingData(BaseModel):
+    """Data that a network was trained on, with the data of the weights that its training started from.
+
+    Attributes
+    ----------
+    subjects
+        Groups of the training and validation splits; the validation split selects the epoch.
+    synthetic
+        Whether synthetic motion was among the data.
+    unknown
+        Inputs that may contain other subjects, each with the reason why its subjects are not known.
+    sources
+        SHA-256 of the motion files.
+    licences
+        Licences of the motion files, as the ingest stages recorded them.
+    """
+
+    model_config = ConfigDict(frozen=True, validate_by_name=True, validate_by_alias=True, serialize_by_alias=True)
+
+    subjects: tuple[str, ...] = Field((), alias="people")
+    synthetic: bool = False
+    unknown: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+    licences: tuple[str, ...] = ()
+
+    def united(self, other: "TrainingData") -> "TrainingData":
+        """Return the data of both."""
+
+        def both(name: str) -> tuple[str, ...]:
+            return tuple(dict.fromkeys(sorted([*getattr(self, name), *getattr(other, name)])))
+
+        names = ("subjects", "unknown", "sources", "licences")
+        return TrainingData(synthetic=self.synthetic or other.synthetic, **{name: both(name) for name in names})
+
+
+def data_of_weights(stages: FinishedStages, weights: str) -> TrainingData:
+    """Return the training data of weights, as their run recorded it; unknown if the store does not have the run.
+
+    A run of an earlier version recorded nothing; its data is that of its inputs.
+    """
+    run = stages.find(weights)
+    if run is None:
+        return TrainingData(unknown=(f"weights {weights}: {stages.missing}",))
+    if TRAINING_DATA in run["statistics"]:
+        return TrainingData.model_validate(run["statistics"][TRAINING_DATA])
+    return data_of_inputs(stages, run["inputs"])
+
+
+def data_of_inputs(stages: FinishedStages, inputs: dict[str, str]) -> TrainingData:
+    """Return the training data of a run with these inputs: that of its windows and of its pretrained weights."""
+    own = _data_of_windows(stages, inputs["windows"])
+    return own.united(data_of_weights(stages, inputs["pretrained"])) if "pretrained" in inputs else own
+
+
+def _data_of_windows(stages: FinishedStages, digest: str) -> TrainingData:
+    windows = stages.find(digest)
+    if windows is None:
+        return TrainingData(unknown=(f"windows {digest}: {stages.missing}",))
+    groups, clips = windows["statistics"]["groups"], stages.find(windows["inputs"]["clips"])
+    data = TrainingData(subjects=tuple(sorted({*groups["train"], *groups["val"]})))
+    if clips is None:
+        return data
+    statistics, licence = clips["statistics"], clips["statistics"].get("licence")
+    sources = tuple(digest for name, digest in clips["inputs"].items() if name.startswith("source"))
+    names = [statistics.get("source"), *(file["file"] for file in statistics.get("files", []))]
+    made = [(stages.find(digest) or {}).get("stage") for digest in sources]
+    synthetic = "synthesise" in made or SYNTHETIC_FILE in names
+    update = {"synthetic": synthetic, "sources": sources, "licences": (licence,) if licence else ()}
+    return data.model_copy(update=update)
 
 
 def runs_of(store: Path, checkpoint: Path) -> Iterator[dict[str, Any]]:
     """Yield the manifests of the runs that led to a checkpoint, the last first, from its folder and the store."""
-    weights = file_digest(checkpoint)
-    manifests = list(_manifests([checkpoint.parent, *sorted((store / "runs").glob("[!.]*"))]))
-    while manifest := next((run for run in manifests if weights in run["files"].values()), None):
-        yield manifest
-        weights = manifest["inputs"].get("pretrained", "")
+    yield from FinishedStages(store, checkpoint.parent).runs(file_digest(checkpoint))
 
 
 def train_minutes(store: Path, checkpoint: Path) -> float | None:
@@ -48,8 +172,15 @@ def baselines_source(store: Path, windows: Path, checkpoint: Path, reference: st
         The folder does not exist; or `reference` is None and the training windows of the model are not known.
     """
     if reference is not None:
-        return _fitted_or_to_fit_on(store, reference)
-    if has_training(windows):
+        folder = resolve(store, "*", reference)
+        stage = read_manifest(folder)["stage"]
+        if stage in ("baselines", "convert"):
+            return folder
+        raise InputError(
+            f"--baselines {reference}: expected the folder or digest of windows or baselines, but {folder} is the"
+            f" output of stage {stage}"
+        )
+    if read_manifest(windows)["counts"]["windows"].get("train"):
         return windows
     missing = f"{windows} has no training split to fit the baselines on"
     remedy = "pass --baselines with the folder or digest of its training windows"
@@ -76,28 +207,3 @@ def are_baselines(source: Path) -> bool:
 def baselines_digest(source: Path, parameters: BaselinesParameters) -> str:
     """Return the digest of the baselines at `source`, or of baselines fitted on the windows there with `parameters`."""
     return read_manifest(source)["digest"] if are_baselines(source) else stage_keys.baselines(source, parameters).digest
-
-
-def has_training(windows: Path) -> bool:
-    """Return whether a windows folder has a training split."""
-    return bool(read_manifest(windows)["counts"]["windows"].get("train"))
-
-
-def _fitted_or_to_fit_on(store: Path, reference: str) -> Path:
-    folder = resolve(store, "*", reference)
-    stage = read_manifest(folder)["stage"]
-    if stage not in ("baselines", "convert"):
-        raise InputError(
-            f"--baselines {reference}: expected the folder or digest of windows or baselines, but {folder} is the"
-            f" output of stage {stage}"
-        )
-    return folder
-
-
-def _manifests(folders: list[Path]) -> Iterator[dict[str, Any]]:
-    """Yield the manifests of the training runs among the folders; `uplift check` reports the damaged ones."""
-    for folder in folders:
-        with suppress(InputError):
-            manifest = read_manifest(folder)
-            if manifest["stage"] in ("pretrain", "finetune"):
-                yield manifest

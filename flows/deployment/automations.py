@@ -30,56 +30,45 @@ STATE = "{{ flow_run.name }} is {{ flow_run.state.name }}: {{ flow_run.state.mes
 def wanted_automations(settings: StackSettings, block: UUID | None) -> list[AutomationCore]:
     """Return the automations to install; without a notification block only the one for missing heartbeats."""
     silence = f"no heartbeat for {settings.silent_minutes:g} minutes"
-    heartbeat = {"after": {"prefect.flow-run.heartbeat"}, "expect": {"prefect.flow-run.*"}}
-    trigger = EventTrigger(**RUN, **heartbeat, **_within(minutes=settings.silent_minutes))
-    action = ChangeFlowRunState(state=StateType.CRASHED, message=silence)
-    crashed = AutomationCore(
-        name=f"{PREFIX}run without a heartbeat", description=f"Crashed: {silence}.", trigger=trigger, actions=[action]
-    )
-    if block is None:
-        return [crashed]
-    return [crashed, *(_notification(block, *columns) for columns in _notifications(settings))]
-
-
-def _notifications(settings: StackSettings) -> list[tuple[str, str, dict[str, Any], str]]:
-    """Return name, description, trigger and text of each notification."""
     late, missing = f"{settings.late_minutes:g} minutes", f"{settings.missing_hours:g} hours"
-    begun = ("Running", "AwaitingConcurrencySlot", "Cancelled", "Failed", "Crashed", "Completed")
-    is_late = {"after": _events("Late", "Pending"), "expect": _events(*begun), **_within(minutes=settings.late_minutes)}
-    is_missing = {"for_each": set(), "expect": _events("Running"), **_within(hours=settings.missing_hours or 1)}
-    moved = {"match": {"prefect.resource.id": MODEL_RESOURCE}, "expect": {PROMOTED, ROLLED_BACK}}
-    rows: list[tuple[str, str, dict[str, Any], str]] = [
-        (
-            "nightly run failed",
-            "A run of pipeline/nightly failed, crashed or timed out.",
-            {**RUN, **NIGHTLY, "expect": _events("Failed", "Crashed", "TimedOut")},
-            STATE,
-        ),
-        (
-            "nightly run did not start",
-            f"A run of pipeline/nightly is late by {late}.",
-            {**RUN, **NIGHTLY, **is_late},
-            f"{{{{ flow_run.name }}}} is late by {late}. Does its work pool have a worker?\n{{{{ flow_run|ui_url }}}}",
-        ),
-        (
-            "challenger waits for approval",
-            "A promotion passed all checks; its run is suspended until a person approves or declines.",
-            {**RUN, **PROMOTE, "expect": _events("Suspended")},
-            "{{ flow_run.name }} passed all checks. Resume the run to approve or decline.\n{{ flow_run|ui_url }}",
-        ),
-        ("new champion", "A promotion or rollback moved the champion.", moved, "{{ event.payload.headline }}"),
-        (
-            "no nightly run",
-            f"No run of pipeline/nightly began for {missing}.",
-            {**RUN, **NIGHTLY, **is_missing},
-            f"No run of pipeline/nightly began for {missing}. Is its schedule active?",
-        ),
+    heartbeat = {**RUN, "after": {"prefect.flow-run.heartbeat"}, "expect": {"prefect.flow-run.*"}}
+    crash = ChangeFlowRunState(state=StateType.CRASHED, message=silence)
+    wanted = [
+        _automation("run without a heartbeat", heartbeat | _within(minutes=settings.silent_minutes), silence, crash)
     ]
-    return rows if settings.missing_hours else rows[:-1]
+    if block is None:
+        return wanted
+
+    def notify(name: str, trigger: dict[str, Any], text: str) -> None:
+        action = SendNotification(block_document_id=block, subject=f"pose-uplift: {name}", body=text)
+        wanted.append(_automation(name, trigger, f"notify: {name}", action))
+
+    notify("nightly run failed", {**RUN, **NIGHTLY, "expect": _events("Failed", "Crashed", "TimedOut")}, STATE)
+    begun = _events("Running", "AwaitingConcurrencySlot", "Cancelled", "Failed", "Crashed", "Completed")
+    is_late = {**RUN, **NIGHTLY, "after": _events("Late", "Pending"), "expect": begun}
+    notify(
+        "nightly run did not start",
+        is_late | _within(minutes=settings.late_minutes),
+        f"{{{{ flow_run.name }}}} is late by {late}. Does its work pool have a worker?\n{{{{ flow_run|ui_url }}}}",
+    )
+    notify(
+        "challenger waits for approval",
+        {**RUN, **PROMOTE, "expect": _events("Suspended")},
+        "{{ flow_run.name }} passed all checks. Resume the run to approve or decline.\n{{ flow_run|ui_url }}",
+    )
+    moved = {"match": {"prefect.resource.id": MODEL_RESOURCE}, "expect": {PROMOTED, ROLLED_BACK}}
+    notify("new champion", moved, "{{ event.payload.headline }}")
+    if settings.missing_hours:
+        is_missing = {**RUN, **NIGHTLY, "for_each": set(), "expect": _events("Running")}
+        notify(
+            "no nightly run",
+            is_missing | _within(hours=settings.missing_hours),
+            f"No run of pipeline/nightly began for {missing}. Is its schedule active?",
+        )
+    return wanted
 
 
-def _notification(block: UUID, name: str, description: str, trigger: dict[str, Any], text: str) -> AutomationCore:
-    action = SendNotification(block_document_id=block, subject=f"pose-uplift: {name}", body=text)
+def _automation(name: str, trigger: dict[str, Any], description: str, action: Any) -> AutomationCore:
     return AutomationCore(
         name=f"{PREFIX}{name}", description=description, trigger=EventTrigger(**trigger), actions=[action]
     )

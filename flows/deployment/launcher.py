@@ -14,7 +14,6 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TextIO
 
 import psutil
 
@@ -26,15 +25,18 @@ ERROR_LINE = re.compile(r"^(uplift: |[\w.]*(Error|Exception)\b)")
 def run_service(name: str, command: list[str], log: Path) -> int:
     """Run the command until it or the stack ends; return its exit code, or 0 if the stack ended."""
     stop, up, is_worker = threading.Event(), psutil.Process(int(os.environ[UP])), name.startswith("worker")
+    registers = name == "register"  # its output is for the terminal; the stack goes on when it has ended
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: stop.set())
-    with _open_private(log) as out, (log.parent / ".workers.lock").open("w") as workers:
+    log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with suppress(FileNotFoundError):
+        log.replace(log.with_name(f"{log.name}.before"))
+    private = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    with os.fdopen(private, "w") as out, (log.parent / ".workers.lock").open("w") as workers:
         if is_worker:
             fcntl.flock(workers, fcntl.LOCK_SH)
-        if registers := name == "register":  # its output is for the terminal; the stack goes on when it has ended
-            service = subprocess.Popen(command, start_new_session=True)
-        else:
-            service = subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True)
+        output = None if registers else out
+        service = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
         while service.poll() is None or (registers and service.returncode == 0):
             if stop.wait(0.5) or not _is_alive(up):
                 _end(service, None if is_worker else workers.fileno())
@@ -50,13 +52,6 @@ def _is_alive(process: psutil.Process) -> bool:
     with suppress(psutil.Error):
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     return False
-
-
-def _open_private(log: Path) -> TextIO:
-    log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with suppress(FileNotFoundError):
-        log.replace(log.with_name(f"{log.name}.before"))
-    return os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "w")
 
 
 def _end(service: "subprocess.Popen[bytes]", workers: int | None) -> None:

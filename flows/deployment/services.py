@@ -11,12 +11,14 @@ import os
 import sqlite3
 import sys
 import time
-from base64 import b64encode
 from contextlib import closing, suppress
 from secrets import token_hex
-from urllib.error import HTTPError
 from urllib.parse import quote
-from urllib.request import Request, urlopen
+
+import httpx
+from sqlalchemy import create_engine
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.schema import CreateSchema
 
 from data_contracts.errors import InputError
 from data_contracts.store.sqlite import sqlite_uri
@@ -131,21 +133,19 @@ def prepare(server: str, settings: StackSettings) -> None:
 
 def _make_schema(url: str, name: str) -> None:
     try:
-        import psycopg2
+        with create_engine(url).begin() as connection:
+            connection.execute(CreateSchema(name, if_not_exists=True))
     except ImportError as error:
         raise InputError("PostgreSQL's driver is not installed: pip install 'pose-uplift[postgres]'") from error
-    try:
-        with closing(psycopg2.connect(url)) as database, database, database.cursor() as cursor:
-            cursor.execute(f"CREATE SCHEMA IF NOT EXISTS {name}")
-    except psycopg2.Error as error:
+    except SQLAlchemyError as error:
         raise InputError(f"UPLIFT_DATABASE_URL: {' '.join(str(error).split())}") from error
 
 
 def answers(url: str, credentials: str = "") -> bool:
     """Return whether a server answers 200 at the URL; credentials are `user:password`."""
-    request = Request(url, headers={"Authorization": f"Basic {b64encode(credentials.encode()).decode()}"})
-    with suppress(OSError, HTTPError), urlopen(request, timeout=10) as reply:
-        return bool(reply.status == 200)
+    user, _, password = credentials.partition(":")
+    with suppress(httpx.HTTPError):
+        return httpx.get(url, auth=(user, password), timeout=10).status_code == 200
     return False
 
 

@@ -37,7 +37,7 @@ class StackSettings(BaseSettings):
         "gate", description="Promotion after a nightly run: gate (automatic), approve (by a person) or never."
     )
     schedule_cron: str = Field("0 3 * * *", description="Start of the nightly run, in cron's five fields.")
-    schedule_timezone: str = Field("UTC", description="Time zone of the schedule, e.g. Europe/Berlin.")
+    schedule_timezone: ZoneInfo = Field(ZoneInfo("UTC"), description="Time zone of the schedule, e.g. Europe/Berlin.")
     second_run: Literal["ENQUEUE", "CANCEL_NEW"] = Field(
         "ENQUEUE", description="If the previous nightly run is active: ENQUEUE (wait) or CANCEL_NEW (skip)."
     )
@@ -63,15 +63,6 @@ class StackSettings(BaseSettings):
     missing_hours: float = Field(25, ge=0, description="Notify if no nightly run began for so many hours. 0: never.")
     late_minutes: float = Field(15, ge=1, description="Notify if a nightly run is late by so many minutes.")
     silent_minutes: float = Field(10, ge=3, description="Minutes without a heartbeat until a run is marked as crashed.")
-
-    @field_validator("schedule_timezone")
-    @classmethod
-    def _time_zone_exists(cls, name: str) -> str:
-        try:
-            ZoneInfo(name)
-        except (KeyError, ValueError, OSError) as error:
-            raise ValueError("no such time zone") from error
-        return name
 
     @field_validator("workers")
     @classmethod
@@ -102,12 +93,15 @@ class StackSettings(BaseSettings):
     @property
     def prefect_url(self) -> str:
         """URL of the Prefect server on this machine."""
-        return f"http://{'127.0.0.1' if self.host == '0.0.0.0' else self.host}:{self.prefect_port}"
+        return self._url(self.prefect_port)
 
     @property
     def mlflow_url(self) -> str:
         """URL of the MLflow server on this machine."""
-        return f"http://{'127.0.0.1' if self.host == '0.0.0.0' else self.host}:{self.mlflow_port}"
+        return self._url(self.mlflow_port)
+
+    def _url(self, port: int) -> str:
+        return f"http://{'127.0.0.1' if self.host == '0.0.0.0' else self.host}:{port}"
 
     @property
     def host_names(self) -> list[str]:

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import honcho.manager
 import psutil
-from filelock import FileLock, Timeout
 from honcho.environ import parse_procfile
 
 from data_contracts.errors import InputError
+from data_contracts.store.locks import lock_owner, try_lock
 from flows.deployment.launcher import UP
 from flows.deployment.settings import POOLS, ROOT, StackSettings
 
@@ -32,14 +32,15 @@ def up(settings: StackSettings) -> int:
     """
     root = settings.root
     root.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(root / ".up.lock")
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        raise InputError(_already_running(root)) from None
-    with lock:
-        if _services(root):
-            raise InputError(_already_running(root))
+    lock = root / ".up.lock"
+    with try_lock(lock, with_note=True) as is_free:
+        running = _services(root)
+        if running or not is_free:
+            pids = " ".join(str(process.pid) for process in running)
+            stop = (
+                f"Stop it with: kill {running[0].environ()[UP]}" if running else f"{lock} is held by {lock_owner(lock)}"
+            )
+            raise InputError(f"{root}: a stack already runs on this store (processes {pids or 'unknown'}). {stop}")
         _refuse_used_ports(settings)
         settings.make_password()
         environment = {**os.environ, "UPLIFT_STORE": str(root), UP: str(os.getpid())}
@@ -67,16 +68,6 @@ def _services(root: Path) -> list[psutil.Process]:
             if UP in variables and variables.get("UPLIFT_STORE") == str(root):
                 found.append(process)
     return found
-
-
-def _already_running(root: Path) -> str:
-    services = _services(root)
-    if not services:
-        return f"{root}: another `uplift up` holds {root / '.up.lock'}; it is starting, or runs on another machine"
-    pids = " ".join(str(process.pid) for process in services)
-    parent = services[0].environ()[UP]
-    command = parent if psutil.pid_exists(int(parent)) else pids
-    return f"{root}: a stack already runs on this store (processes {pids}). Stop it with: kill {command}"
 
 
 def _refuse_used_ports(settings: StackSettings) -> None:

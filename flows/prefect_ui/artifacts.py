@@ -19,7 +19,7 @@ DURATIONS_TEXT = "minutes per stage, the last pipeline runs"
 PLAYING_TEXT = "viewer: worst, median and best clip"
 LIFTED_TEXT = "viewer: the people in 2D and 3D"
 _COUNTS = ("clips", "quarantined", "windows", "epochs", "bad_steps", "steps")  # in the summary of a pipeline run
-_LONG = ("history", "metrics", "intervals", "robustness", "per_group", "datasets", "files", "people")
+_LONG = ("history", "metrics", "intervals", "robustness", "per_group", "datasets", "files", "people", "training_data")
 
 
 def show_stage(result: StageResult) -> None:

@@ -39,14 +39,14 @@ def nightly() -> dict[str, Any]:
 
     settings = read_settings()
     try:
-        CronSchedule(cron=settings.schedule_cron, timezone=settings.schedule_timezone)
+        CronSchedule(cron=settings.schedule_cron, timezone=settings.schedule_timezone.key)
     except ValueError as error:
         raise InputError(
             f"UPLIFT_SCHEDULE_CRON={settings.schedule_cron}: not a cron expression with five fields"
         ) from error
     return {
         "cron": settings.schedule_cron,
-        "timezone": settings.schedule_timezone,
+        "timezone": settings.schedule_timezone.key,
         "second_run": settings.second_run,
         "source": settings.source,
         "clip_list": settings.clip_list,

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from data_contracts.report import METHODS, ROBUSTNESS_METHODS, StageResult
+from data_contracts.report import METHODS, ROBUSTNESS_METHODS, StageResult, counts_text
 from data_contracts.text import printable
 
 
@@ -58,12 +58,7 @@ def stage_table(stages: dict[str, dict[str, Any]]) -> Table:
     """Return a table with a row per stage; values are `StageResult`s as dicts."""
     table = Table("stage", "seconds", "output", title="stages")
     for name, stage in stages.items():
-        counts = ", ".join(
-            f"{key} {' / '.join(map(str, value.values())) if isinstance(value, dict) else value}"
-            for key, value in stage["counts"].items()
-        )
-        if "val_mpjpe_mm" in stage["statistics"]:
-            counts += f", validation MPJPE {stage['statistics']['val_mpjpe_mm']:.1f} mm"
+        counts = counts_text(stage["counts"], stage["statistics"])
         table.add_row(name, "cached" if stage["cached"] else f"{stage['seconds']:.1f}", counts)
     return table
 

@@ -1,5 +1,6 @@
 """Commands for a store as a whole: its status, and garbage collection."""
 
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -59,7 +60,7 @@ def status(
     terminal = console(call.as_json)
     for line in status_lines(current):
         terminal.print(line, soft_wrap=isinstance(line, str), highlight=False)
-    print_json(call.as_json, current.as_json())
+    print_json(call.as_json, asdict(current))
 
 
 def _removed(outcome: dict[str, Any]) -> Table:

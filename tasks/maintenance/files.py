@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from data_contracts.store.digests import KINDS
@@ -42,21 +42,9 @@ def hide(folder: Path) -> Path | None:
 
 def size_of(path: Path) -> int:
     """Return the bytes of a file, or of all files below a folder; links are not followed."""
-    try:
-        if not path.is_dir() or path.is_symlink():
-            return path.lstat().st_size
-        return sum(_sizes(str(path)))
-    except OSError:
-        return 0
-
-
-def _sizes(folder: str) -> Iterator[int]:
-    with os.scandir(folder) as entries:  # faster than Path.rglob
-        for entry in entries:
-            try:
-                if entry.is_dir(follow_symlinks=False):
-                    yield from _sizes(entry.path)
-                else:
-                    yield entry.stat(follow_symlinks=False).st_size
-            except OSError:  # the file was deleted in the meantime
-                continue
+    is_folder, total = path.is_dir() and not path.is_symlink(), 0
+    below = (Path(folder, name) for folder, _, names in os.walk(path) for name in names)
+    for file in below if is_folder else [path]:
+        with suppress(OSError):  # the file was deleted in the meantime
+            total += file.lstat().st_size
+    return total

@@ -1,10 +1,11 @@
 """Lineage: the chain from a model version or a stage back to the input files, and the results made from a stage.
 
-Each link has its role in the result (`pretrained`, `windows`, `source`) and is followed by digest. A link without a
-record is an input file, or it has the reason in `unknown`: it was not found, or MLflow did not answer.
+Each link has its role in the result (`pretrained`, `windows`, `source`) and is followed by digest through the manifests
+of the store. MLflow adds the ids of runs and the versions.
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,13 +14,17 @@ from typing import Any
 from mlflow.entities.model_registry import ModelVersion
 
 from data_contracts.errors import InputError
+from data_contracts.report import counts_text
 from data_contracts.store.digests import KINDS, file_digest
 from data_contracts.store.folders import resolve
-from tasks.maintenance.lineage_records import Record, Records, of_folder
-from tasks.tracking.registry import CHECKPOINT_TAG, FLIP_TAG, WINDOWS_TAG, find_version, version_uri
-from tasks.tracking.runs import connect
+from data_contracts.store.lineage import FinishedStages
+from tasks.tracking.connection import mlflow_errors, tracking_client
+from tasks.tracking.names import CHECKPOINT_TAG, FLIP_TAG, WINDOWS_TAG
+from tasks.tracking.registry import find_version, model_versions, version_uri
+from tasks.tracking.runs import connect, find_runs
 
 _INPUT_FILE = re.compile(r"(source|clip_list)(_\d+)?")  # inputs of a stage that can be files of the user
+_ORDER = {"checkpoint": 0, "pretrained": 1, "baselines": 2}  # windows are listed below the run that used them first
 AS_ABOVE = "as above"  # the chain has this link already
 
 
@@ -51,11 +56,15 @@ class Link:
     unknown: str | None = None
     links: list["Link"] = field(default_factory=list)
 
+    def all(self) -> Iterator["Link"]:
+        """Yield this link and all links to its inputs, each before its own inputs."""
+        yield self
+        for link in self.links:
+            yield from link.all()
+
     def find(self, stage: str) -> "Link | None":
-        """Return the nearest link of a stage: this one, or one in its inputs."""
-        if self.stage == stage:
-            return self
-        return next((match for link in self.links if (match := link.find(stage))), None)
+        """Return the first link of a stage: this one, or one in its inputs."""
+        return next((link for link in self.all() if link.stage == stage), None)
 
 
 @dataclass
@@ -74,97 +83,99 @@ def trace(store: Path, reference: str) -> Lineage:
     ------
     InputError
         The version or stage does not exist.
-    MlflowException
-        The reference is a version, and the registry did not answer.
     """
-    records = Records(store)
+    stages, seen = FinishedStages(store, Path(reference)), set[str]()
     if reference.startswith("models:/"):
         version = find_version(connect(store), reference)
-        return Lineage(of_version(records, version), [], records.errors)
-    record, digest = _find(records, reference)
-    chain = _link(records, "asked for", digest, set(), record)
-    start = record or Record("file", digest, "", {}, reference, {})
-    return Lineage(chain, _made_from(records, start), records.errors)
+        chain = _version_link(version)
+        for role, tag in (("weights", CHECKPOINT_TAG), ("scored on", WINDOWS_TAG)):
+            if role == "weights" or tag in version.tags:
+                chain.links.append(_link(stages, role, version.tags.get(tag, ""), seen))
+        lineage = Lineage(chain, [], [])
+    else:
+        digest = _digest_of(stages, reference)
+        lineage = Lineage(_link(stages, "asked for", digest, seen), _made_from(stages, digest), [])
+    if stages.damaged:
+        names = ", ".join(folder.name for folder in stages.damaged)
+        lineage.unasked.append(f"{len(stages.damaged)} folder(s) whose manifest is damaged: {names}")
+    _add_from_mlflow(stages, lineage)
+    return lineage
 
 
-def of_version(records: Records, version: ModelVersion) -> Link:
-    """Return the chain of a version: its weights, and the windows that it was evaluated on."""
-    digest, seen = version.tags.get(CHECKPOINT_TAG, ""), set[str]()
-    link = _version_link(version)
-    link.links.append(_link(records, "weights", digest, seen))
-    if scored := version.tags.get(WINDOWS_TAG):
-        link.links.append(_link(records, "scored on", scored, seen))
-    return link
-
-
-def _find(records: Records, reference: str) -> tuple[Record | None, str]:
-    """Return the record and digest of a stage, or None and the digest of a file that no stage wrote."""
+def _digest_of(stages: FinishedStages, reference: str) -> str:
+    """Return the digest of a stage, or the SHA-256 of a file."""
     path = Path(reference)
     if path.is_file():
-        digest = file_digest(path)
-        return records.of_file(digest), digest
+        return file_digest(path)
+    if stages.find(reference):
+        return reference
     try:
-        record = of_folder(resolve(records.store, "*", reference))
+        folder = resolve(stages.store, "*", reference)
     except InputError:
-        recorded = records.of_digest(reference) or records.of_file(reference)
-        if recorded is None:
-            raise InputError(f"{reference}: {_not_found(records)}") from None
-        record = recorded
-    return record, record.digest
+        raise InputError(f"{reference}: {stages.missing}") from None
+    return folder.name
 
 
-def _link(records: Records, role: str, digest: str, seen: set[str], record: Record | None = None) -> Link:
-    is_input_file = _INPUT_FILE.fullmatch(role) is not None
-    is_file = is_input_file or role in ("weights", "pretrained", "checkpoint") or record is not None
-    record = record or (records.of_file(digest) if is_file else records.of_digest(digest))
-    if record is None:
-        if is_input_file:
-            return Link(role, digest, about="an input file")
-        return Link(role, digest, unknown=_not_found(records))
-    link = _stage_link(records, role, digest, record)
-    if record.digest in seen:
+def _link(stages: FinishedStages, role: str, digest: str, seen: set[str]) -> Link:
+    manifest = stages.find(digest)
+    if manifest is None:
+        is_input = _INPUT_FILE.fullmatch(role)
+        return Link(role, digest, about="an input file") if is_input else Link(role, digest, unknown=stages.missing)
+    link = _stage_link(stages, role, digest)
+    if manifest["digest"] in seen:
         link.unknown = AS_ABOVE
         return link
-    seen.add(record.digest)
-    if record.inputs is None:
-        link.unknown = "its inputs are not recorded (an earlier version wrote it, or they are too many for a tag)"
-        return link
-    names = _file_names(record)
-    for name, of_input in _in_order(record.inputs):
-        source = _link(records, name, of_input, seen)
+    seen.add(manifest["digest"])
+    names = _file_names(manifest)
+    for name, of_input in sorted(manifest["inputs"].items(), key=lambda entry: _ORDER.get(entry[0], 3)):
+        source = _link(stages, name, of_input, seen)
         source.about = ": ".join(part for part in (names.get(name, ""), source.about) if part)
         link.links.append(source)
     return link
 
 
-def _not_found(records: Records) -> str:
-    missing = f"no finished stage with this digest or path in {records.store}"
-    if not records.errors:
-        return f"{missing}, and no run with it in MLflow"
-    return f"{missing}; not all sources could be read: {'; '.join(records.errors)}"
-
-
-def _made_from(records: Records, start: Record) -> list[Link]:
-    """Return the stages that were made from a record, in order of creation, and then the versions."""
-    reached, ahead = {start.digest: start}, [start]
-    while ahead:
-        for record in records.made_from(ahead.pop()):
-            if record.digest not in reached:
-                reached[record.digest] = record
-                ahead.append(record)
-    del reached[start.digest]
-    weights = {digest for record in [start, *reached.values()] for digest in record.files.values()}
+def _made_from(stages: FinishedStages, digest: str) -> list[Link]:
+    """Return the stages that were made from a stage or file, in order of creation."""
+    manifests, start = list(stages.manifests.values()), stages.find(digest)
+    reached, made = {digest, *_names(start or {})}, list[dict[str, Any]]()
+    while ahead := [one for one in manifests if one is not start and reached & {*one["inputs"].values()}]:
+        manifests = [one for one in manifests if one not in ahead]
+        made += ahead
+        reached = reached.union(*map(_names, ahead))
     order = list(KINDS)
-    made = sorted(reached.values(), key=lambda record: (record.created, order.index(record.stage)))
-    return [
-        *(_stage_link(records, "stage", record.digest, record) for record in made),
-        *(_version_link(one) for one in records.versions if one.tags.get(CHECKPOINT_TAG) in weights),
-    ]
+    made.sort(key=lambda manifest: (manifest["created"], order.index(manifest["stage"])))
+    return [_stage_link(stages, "stage", manifest["digest"]) for manifest in made]
 
 
-def _stage_link(records: Records, role: str, digest: str, record: Record) -> Link:
-    about, run = _describe(record), records.run_of(record)
-    return Link(role, digest, record.stage, record.digest, about, record.code, record.created, record.where, run)
+def _names(manifest: dict[str, Any]) -> list[str]:
+    return [manifest["digest"], *manifest["files"].values()] if manifest else []
+
+
+def _add_from_mlflow(stages: FinishedStages, lineage: Lineage) -> None:
+    """Add the run of each stage, and the versions with weights of the stages that were made from the reference."""
+    try:
+        tracking_client(stages.store)  # refuses a store without MLflow, which `connect` would create
+        with mlflow_errors():
+            client = connect(stages.store)
+            links = [*lineage.chain.all(), *lineage.came_of_it]
+            for link in links:
+                runs = find_runs(client, link.stage_digest) if link.stage_digest else []
+                finished = (str(run.info.run_id) for run in runs if run.info.status == "FINISHED")
+                link.mlflow_run = next(finished, None)
+            if lineage.chain.stage != "version":
+                made = [stages.find(link.digest) for link in (lineage.chain, *lineage.came_of_it)]
+                weights = {name for manifest in made for name in _names(manifest or {})}
+                versions = [one for one in model_versions(client) if one.tags.get(CHECKPOINT_TAG) in weights]
+                lineage.came_of_it += map(_version_link, versions)
+    except InputError as error:
+        lineage.unasked.append(f"MLflow: {error}")
+
+
+def _stage_link(stages: FinishedStages, role: str, digest: str) -> Link:
+    manifest, folder = stages.find(digest), stages.folder(digest)
+    assert manifest is not None
+    about, code = counts_text(manifest["counts"], manifest["statistics"]), manifest.get("code", {})
+    return Link(role, digest, manifest["stage"], manifest["digest"], about, code, manifest["created"], str(folder))
 
 
 def _version_link(version: ModelVersion) -> Link:
@@ -176,41 +187,11 @@ def _version_link(version: ModelVersion) -> Link:
     return Link("version", digest, "version", about=about, created=f"{registered:%Y-%m-%dT%H:%M:%SZ}")
 
 
-def _describe(record: Record) -> str:
-    """Return a description of a stage's result from the counts of its manifest."""
-    if record.manifest is None:
-        return ""
-    counts, statistics = record.manifest["counts"], record.manifest["statistics"]
-    match record.stage:
-        case "synthesise":
-            return "synthetic motion"
-        case "ingest":
-            return f"{counts['clips']:,} clips of {len(statistics['groups']):,} groups, {counts['frames']:,} frames"
-        case "keypoints":
-            return f"{counts['tracks']:,} tracks, {counts['frames']:,} frames, {counts['short_tracks']:,} short tracks"
-        case "lift":
-            return f"{counts['people']:,} people, {counts['frames']:,} frames"
-        case "convert":
-            windows = " / ".join(f"{number:,}" for number in counts["windows"].values())
-            groups = " / ".join(str(len(names)) for names in statistics["groups"].values())
-            return f"{windows} windows of {groups} groups (train / val / test)"
-        case "pretrain" | "finetune":
-            epoch = f"epoch {statistics['best_epoch']} of {counts['epochs']}"
-            return f"{epoch}, validation {statistics['val_mpjpe_mm']:.1f} mm"
-        case "evaluate":
-            return f"{counts['windows']:,} windows, MPJPE {statistics['metrics']['model']['mpjpe_mm']:.1f} mm"
-    return ""
-
-
-def _file_names(record: Record) -> dict[str, str]:
+def _file_names(manifest: dict[str, Any]) -> dict[str, str]:
     """Return input -> name of the file, for the files that an ingest read."""
-    files = (record.manifest or {}).get("statistics", {}).get("files", []) if record.stage == "ingest" else []
-    numbered = [("" if place == 1 else f"_{place}", file) for place, file in enumerate(files, start=1)]
-    names = {f"source{number}": file["file"] for number, file in numbered}
-    return names | {f"clip_list{number}": file["clip_list"] for number, file in numbered if file.get("clip_list")}
-
-
-def _in_order(inputs: dict[str, str]) -> list[tuple[str, str]]:
-    """Return the inputs with checkpoints first, so that windows are listed below the run that used them first."""
-    rank = {"checkpoint": 0, "pretrained": 1, "baselines": 2}
-    return sorted(inputs.items(), key=lambda entry: rank.get(entry[0], 3))
+    files = manifest["statistics"].get("files", []) if manifest["stage"] == "ingest" else []
+    names = {}
+    for place, file in enumerate(files, start=1):
+        number = "" if place == 1 else f"_{place}"
+        names[f"source{number}"], names[f"clip_list{number}"] = file["file"], file.get("clip_list") or ""
+    return names

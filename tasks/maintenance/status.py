@@ -5,7 +5,7 @@ A request to MLflow or Prefect that fails becomes a line of `errors`.
 
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from shutil import disk_usage
@@ -22,9 +22,9 @@ from data_contracts.run_names import PIPELINE
 from data_contracts.store.digests import KINDS
 from data_contracts.store.locks import lock_owner
 from tasks.maintenance.files import LOCK, hidden_names, size_of
+from tasks.promotion.benchmark import named_benchmark
 from tasks.tracking.connection import mlflow_errors, tracking_client
 from tasks.tracking.names import (
-    BENCHMARK_TAG,
     CHALLENGER,
     CHAMPION,
     DIGEST_TAG,
@@ -38,7 +38,7 @@ from tasks.tracking.names import (
     owner_lock,
     store_id,
 )
-from tasks.tracking.registry import model_versions, registered_tags
+from tasks.tracking.registry import model_versions
 
 T = TypeVar("T")
 SCORES = tuple(f"test/{name}" for name in METRICS)
@@ -90,10 +90,6 @@ class Status:
     free_bytes: int = 0
     errors: list[str] = field(default_factory=list)
 
-    def as_json(self) -> dict[str, Any]:
-        """Return the status as `--json` prints it."""
-        return asdict(self)
-
 
 def read_status(store: Path, last: int = 5) -> Status:
     """Return the status with the last `last` pipeline runs; it changes nothing in the store, MLflow or Prefect.
@@ -125,27 +121,26 @@ def running_flow_runs(limit: int = 20) -> list[dict[str, str | None]]:
     """
     import httpx
     from prefect.client.orchestration import get_client
-    from prefect.client.schemas.filters import FlowFilter, FlowFilterId, FlowRunFilter
+    from prefect.client.schemas.filters import FlowRunFilter
     from prefect.client.schemas.sorting import FlowRunSort
     from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, get_current_settings, temporary_settings
 
     url = get_current_settings().api.url
     if not url:
         raise InputError("Prefect: PREFECT_API_URL is not set")
-    run_filter = FlowRunFilter.model_validate({"state": {"type": {"any_": _FLOW_STATES}}})
+    active = FlowRunFilter.model_validate({"state": {"type": {"any_": _FLOW_STATES}}})
     try:
         with (
             temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
             get_client(httpx_settings={"timeout": PREFECT_SECONDS}, sync_client=True) as client,
         ):
-            runs = client.read_flow_runs(flow_run_filter=run_filter, sort=FlowRunSort.START_TIME_DESC, limit=limit)
-            ids = FlowFilter(id=FlowFilterId(any_=sorted({run.flow_id for run in runs})))
-            flows = {flow.id: flow.name for flow in client.read_flows(flow_filter=ids)} if runs else {}
+            runs = client.read_flow_runs(flow_run_filter=active, sort=FlowRunSort.START_TIME_DESC, limit=limit)
+            flows = {flow_id: client.read_flow(flow_id).name for flow_id in {run.flow_id for run in runs}}
     except (httpx.HTTPError, httpx.InvalidURL, RuntimeError, ValueError) as error:
         raise InputError(f"Prefect: {url} does not answer ({error!r:.200})") from error
     return [
         {
-            "flow": flows.get(run.flow_id, "?"),
+            "flow": flows[run.flow_id],
             "name": run.name,
             "state": run.state_name,
             "since": run.start_time.isoformat() if run.start_time else None,
@@ -170,7 +165,7 @@ def _read_mlflow(status: Status, store: Path, last: int) -> None:
         order = [CHAMPION, CHALLENGER, PREVIOUS]
         for alias in sorted(aliases, key=lambda alias: order.index(alias) if alias in order else len(order)):
             status.versions[alias] = _scores(aliases[alias])
-        status.benchmark = registered_tags(client).get(BENCHMARK_TAG)
+        status.benchmark = named_benchmark(client)
         if (store / ID_FILE).is_file():
             runs = _runs(client, store, f"tags.`{STAGE_TAG}` = '{PIPELINE}'", last)
             status.pipeline_runs = [_pipeline_run(run, versions) for run in runs]

@@ -12,7 +12,6 @@
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
@@ -20,9 +19,10 @@ from mlflow.entities.model_registry import ModelVersion
 from data_contracts.errors import InputError, some
 from data_contracts.parameters import PromoteParameters
 from data_contracts.store.folders import resolve
+from data_contracts.store.lineage import TrainingData
 from data_contracts.store.manifests import read_manifest
 from tasks.promotion.benchmark import named_benchmark
-from tasks.promotion.training_subjects import TrainingSubjects, read_training_subjects
+from tasks.promotion.training_data import read_training_data
 from tasks.tracking.registry import (
     CHALLENGER,
     CHAMPION,
@@ -75,12 +75,12 @@ class _Refused(Exception):
 
 @dataclass
 class _Sides:
-    """The challenger and the champion that it is compared with, and the training subjects of both."""
+    """The challenger and the champion that it is compared with, if any, and the training data of both."""
 
     challenger: ModelVersion
-    challenger_training: TrainingSubjects
     champion: ModelVersion | None
-    champion_training: TrainingSubjects | None
+    data: TrainingData
+    champion_data: TrainingData = field(default_factory=TrainingData)
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -90,8 +90,7 @@ class _Sides:
     @property
     def subjects(self) -> frozenset[str]:
         """Training subjects of either version."""
-        of_champion = self.champion_training.subjects if self.champion_training else frozenset[str]()
-        return self.challenger_training.subjects | of_champion
+        return frozenset((*self.data.subjects, *self.champion_data.subjects))
 
 
 def choose(store: Path, version: int | None, split: str, parameters: PromoteParameters) -> Comparison:
@@ -101,8 +100,6 @@ def choose(store: Path, version: int | None, split: str, parameters: PromotePara
     ------
     InputError
         The challenger does not exist, or the windows to evaluate it on are not in the store.
-    MlflowException
-        The registry did not answer.
     """
     client = connect(store)
     versions = aliased_versions(client)
@@ -112,29 +109,24 @@ def choose(store: Path, version: int | None, split: str, parameters: PromotePara
     if champion_uri == version_uri(challenger):
         refusal = "the challenger is the champion already"
         return Comparison(champion_uri, champion_uri, champion_uri, refusal=refusal)
-    sides = _Sides(challenger, read_training_subjects(store, challenger), champion, None)
+    sides = _Sides(challenger, champion, read_training_data(store, challenger))
     if champion is not None:
-        sides.champion_training = read_training_subjects(store, champion)
-        if sides.champion_training.synthetic and not sides.challenger_training.synthetic:
+        sides.champion_data = read_training_data(store, champion)
+        if sides.champion_data.synthetic and not sides.data.synthetic:
             note = "was trained on synthetic motion, so the challenger is compared with the baselines"
             sides.notes.append(f"{champion_uri} {note}")
-            sides.champion = sides.champion_training = None
-    data, reason = _data_or_refusal(store, client, sides, split, parameters)
-    compared = version_uri(sides.champion) if sides.champion else None
-    return Comparison(version_uri(challenger), champion_uri, compared, data, tuple(sides.notes), reason)
-
-
-def _data_or_refusal(
-    store: Path, client: MlflowClient, sides: _Sides, split: str, parameters: PromoteParameters
-) -> tuple[tuple[EvaluationData, ...], str | None]:
+            sides.champion, sides.champion_data = None, TrainingData()
+    data, reason = tuple[EvaluationData, ...](), None
     try:
         _must_be_allowed(sides, parameters)
-        benchmark = parameters.benchmark or named_benchmark(client)
-        if benchmark:
-            return (_on_benchmark(store, benchmark, sides, split),), None
-        return _on_own_windows(store, sides, split), None
+        if benchmark := parameters.benchmark or named_benchmark(client):
+            data = (_on_benchmark(store, benchmark, sides, split),)
+        else:
+            data = _on_own_windows(store, sides, split)
     except _Refused as refused:
-        return (), str(refused)
+        reason = str(refused)
+    compared = version_uri(sides.champion) if sides.champion else None
+    return Comparison(version_uri(challenger), champion_uri, compared, data, tuple(sides.notes), reason)
 
 
 def _challenger(client: MlflowClient, versions: dict[str, ModelVersion], number: int | None) -> ModelVersion:
@@ -147,7 +139,7 @@ def _challenger(client: MlflowClient, versions: dict[str, ModelVersion], number:
 
 
 def _must_be_allowed(sides: _Sides, parameters: PromoteParameters) -> None:
-    if sides.challenger_training.synthetic and sides.champion_training and not sides.champion_training.synthetic:
+    if sides.champion and sides.data.synthetic and not sides.champion_data.synthetic:
         raise _Refused(
             "the challenger was trained on synthetic motion and the champion on real motion: they are not compared"
         )
@@ -161,11 +153,7 @@ def _must_be_allowed(sides: _Sides, parameters: PromoteParameters) -> None:
                     " allow a new comparison"
                 )
             break
-    unknown = [
-        *sides.challenger_training.unknown,
-        *(sides.champion_training.unknown if sides.champion_training else ()),
-    ]
-    if unknown:
+    if unknown := [*sides.data.unknown, *sides.champion_data.unknown]:
         reason = f"the training subjects are not fully known: {some(unknown)}"
         if not parameters.allow_unknown_people:
             raise _Refused(
@@ -176,10 +164,10 @@ def _must_be_allowed(sides: _Sides, parameters: PromoteParameters) -> None:
 
 def _on_benchmark(store: Path, benchmark: str, sides: _Sides, split: str) -> EvaluationData:
     folder = resolve(store, "windows", benchmark)
-    tested = _test_subjects(read_manifest(folder), split)
+    tested = _test_subjects(folder, split)
     if not tested:
         raise InputError(f"benchmark {folder}: has no windows in split {split}")
-    if known := sorted(tested & sides.challenger_training.subjects):
+    if known := sorted(tested.intersection(sides.data.subjects)):
         raise _Refused(
             f"the challenger was trained on {len(known)} of the {len(tested)} test subjects of the benchmark:"
             f" {some(known)}"
@@ -201,7 +189,7 @@ def _on_own_windows(store: Path, sides: _Sides, split: str) -> tuple[EvaluationD
                 f"{version_uri(version)} was evaluated on {digest}, which {store} does not have any more"
             )
             continue
-        tested = _test_subjects(read_manifest(folder), split)
+        tested = _test_subjects(folder, split)
         if digest not in data and tested - sides.subjects:
             data[digest] = _evaluation_data(folder, tested, sides)
     if not data:
@@ -219,6 +207,5 @@ def _evaluation_data(folder: Path, tested: frozenset[str], sides: _Sides) -> Eva
     return EvaluationData(folder, excluded)
 
 
-def _test_subjects(manifest: dict[str, Any], split: str) -> frozenset[str]:
-    groups = manifest["statistics"]["groups"]
-    return frozenset(groups.get(split, []))
+def _test_subjects(folder: Path, split: str) -> frozenset[str]:
+    return frozenset(read_manifest(folder)["statistics"]["groups"].get(split, []))

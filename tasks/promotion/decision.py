@@ -112,13 +112,7 @@ def record_decision(
 
 
 def read_decision(store: Path, mlflow_run: str) -> Decision:
-    """Return the decision that `record_decision` wrote to an MLflow run.
-
-    Raises
-    ------
-    MlflowException
-        The tracking store did not answer, or the run has no decision.
-    """
+    """Return the decision that `record_decision` wrote to an MLflow run."""
     connect(store)
     return Decision.model_validate(mlflow.artifacts.load_dict(f"runs:/{mlflow_run}/{DECISION_FILE}"))
 

@@ -66,8 +66,6 @@ def judge_reports(
     ------
     InputError
         A report belongs to another checkpoint than the version.
-    MlflowException
-        The registry did not answer.
     """
     if comparison.refusal:
         return refused(comparison.refusal)
@@ -100,8 +98,6 @@ def decide(
     ------
     InputError
         The champion is no longer the version that was compared.
-    MlflowException
-        The registry did not answer.
     """
     client = connect(store)
     if approval:

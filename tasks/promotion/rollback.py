@@ -1,12 +1,9 @@
 """Rollback: swap `@champion` and `@previous`, and write the reason to tags of both versions."""
 
 import json
-import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-
-from mlflow.entities.model_registry import ModelVersion
 
 from data_contracts.errors import InputError
 from data_contracts.store.locks import locked
@@ -31,8 +28,6 @@ def swap_back(store: Path, reason: str, who: str) -> dict[str, Any]:
     ------
     InputError
         No version is champion, or no version is previous.
-    MlflowException
-        The registry did not answer.
     """
     client = connect(store)
     with locked(store / LOCK, "rollback"):
@@ -45,12 +40,9 @@ def swap_back(store: Path, reason: str, who: str) -> dict[str, Any]:
         previous = versions.get(PREVIOUS)
         if previous is None:
             raise InputError(f"no model version is {MODEL_NAME}@{PREVIOUS}: there is nothing to roll back to")
-        if previous.version == champion.version:  # an older release was killed between the two aliases
-            replaced, record = _replaced_by(champion)
-            previous = client.get_model_version(MODEL_NAME, replaced)
-            if record:
-                move_aliases(client, "rollback", record, str(champion.version), replaced)
-                return dict(json.loads(champion.tags[record]))
+        if previous.version == champion.version:
+            both = f"{MODEL_NAME}@{CHAMPION} and @{PREVIOUS} are both version {champion.version}"
+            raise InputError(f"{both}: set @{PREVIOUS} in MLflow to the version to return to")
         result = {"name": MODEL_NAME, "from": int(champion.version), "to": int(previous.version)}
         result |= {"who": who, "reason": reason[: TAG_LENGTH // 2]}
         record = f"{ROLLBACK_TAG}{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"  # MLflow refuses a + in the name of a tag
@@ -58,23 +50,3 @@ def swap_back(store: Path, reason: str, who: str) -> dict[str, Any]:
             client.set_model_version_tag(MODEL_NAME, version.version, record, json.dumps(result))
         move_aliases(client, "rollback", record, str(previous.version), str(champion.version))
     return result
-
-
-def _replaced_by(champion: ModelVersion) -> tuple[str, str | None]:
-    """Return the version that the champion replaced last, and the tag of the rollback if a rollback did it."""
-    moves: list[tuple[str, str, str | None]] = []
-    for key, value in champion.tags.items():
-        if key.startswith(ROLLBACK_TAG):
-            rollback = json.loads(value)
-            if str(rollback["to"]) == str(champion.version):
-                moves.append((key.removeprefix(ROLLBACK_TAG)[:19], str(rollback["from"]), key))
-        elif re.fullmatch(rf"promotion\.{champion.version}-\d+", key):
-            promotion = json.loads(value)
-            if promotion["promoted"]:
-                moves.append((promotion["at"][:19], str(promotion["champion"]), None))
-    if not moves:
-        raise InputError(
-            f"{MODEL_NAME}@{CHAMPION} and @{PREVIOUS} are both version {champion.version}, and no tag of that version"
-            f" contains the version before it: set @{PREVIOUS} in MLflow"
-        )
-    return max(moves, key=lambda move: move[0])[1:]

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
+from data_contracts.parameters import SYNTHETIC_FILE
 from data_contracts.skeleton import JOINTS
 from tasks.synthetic.actions import ACTIONS
 from tasks.synthetic.curves import FPS, LEFT, RIGHT, SIGN, Body, Curves, ahead
 
-PICKLE_FILE = "synthetic_joints_h36m_60.pkl"
+PICKLE_FILE = SYNTHETIC_FILE
 CLIP_LIST_FILE = "synthetic_clip_list.csv"
 CLIP_LIST_COLUMNS = ("clip_id", "fname", "clip_len", "subject", "action", "fps")
 

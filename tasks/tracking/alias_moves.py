@@ -46,13 +46,7 @@ def current_aliases(model: RegisteredModel) -> dict[str, str]:
 def move_aliases(
     client: MlflowClient, kind: Literal["promotion", "rollback"], record: str, champion: str, previous: str | None
 ) -> None:
-    """Set `@champion` and, unless it is None, `@previous`. `complete_move` completes the move of a killed process.
-
-    Raises
-    ------
-    MlflowException
-        The registry did not answer.
-    """
+    """Set `@champion` and, unless it is None, `@previous`. `complete_move` completes the move of a killed process."""
     after = {CHAMPION: champion} | ({} if previous is None else {PREVIOUS: previous})
     aliases = _set_aliases(client.get_registered_model(MODEL_NAME))
     before = {alias: version for alias, version in aliases.items() if alias in after}
@@ -65,11 +59,6 @@ def complete_move(client: MlflowClient) -> AliasMove | None:
     """Complete an interrupted move and return it, or return None without one.
 
     A move is dropped if a person has set one of its aliases to another version meanwhile.
-
-    Raises
-    ------
-    MlflowException
-        The registry did not answer.
     """
     model = client.get_registered_model(MODEL_NAME)
     move = _pending(model)

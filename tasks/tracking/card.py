@@ -11,19 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow.compute as compute
-import pyarrow.parquet as parquet
 from mlflow.entities.model_registry import ModelVersion
 
-from data_contracts.clips import CLIPS_FILE
-from data_contracts.parameters import SYNTHETIC_SOURCE
 from data_contracts.presets import flatten, nearest_presets
 from data_contracts.report import METHODS, ROBUSTNESS_METHODS, read_report
 from data_contracts.store.code_version import describe_code
+from data_contracts.store.lineage import FinishedStages, TrainingData, data_of_weights
 from data_contracts.store.manifests import PACKAGES, read_manifest
 from data_contracts.text import markdown_text
-from tasks.maintenance.lineage import Link, of_version
-from tasks.maintenance.lineage_records import Record, Records
+from tasks.tracking.names import CHECKPOINT_TAG
 from tasks.tracking.registry import uses_flip, version_uri
 
 CARD_FILE = "card.md"
@@ -35,14 +31,24 @@ _SPACE = "&emsp;"  # MLflow displays table cells without padding and removes spa
 
 @dataclass(frozen=True)
 class _Origin:
-    """Lineage of a version and the manifests of its stages; a missing manifest is None."""
+    """Manifests of the stages behind a version; a missing manifest is None."""
 
-    chain: Link
     tuned: dict[str, Any] | None
     pretrained: dict[str, Any] | None
     windows: dict[str, Any] | None
-    clips: Record | None
+    clips: dict[str, Any] | None
+    data: TrainingData
     report: Path
+
+    @classmethod
+    def of(cls, store: Path, version: ModelVersion, report: Path) -> "_Origin":
+        stages, weights = FinishedStages(store), version.tags.get(CHECKPOINT_TAG, "")
+        runs = {run["stage"]: run for run in reversed(list(stages.runs(weights)))}
+        newest = stages.find(weights)
+        windows = stages.find(newest["inputs"]["windows"]) if newest else None
+        clips = stages.find(windows["inputs"]["clips"]) if windows else None
+        data = data_of_weights(stages, weights)
+        return cls(runs.get("finetune"), runs.get("pretrain"), windows, clips, data, report)
 
 
 def write_card(store: Path, version: ModelVersion, report: Path, licence: str | None) -> str:
@@ -55,10 +61,7 @@ def write_card(store: Path, version: ModelVersion, report: Path, licence: str | 
     licence
         Licence of the data. Default: the licence that was set when the clips were ingested.
     """
-    records = Records(store)
-    chain = of_version(records, version)
-    tuned, pretrained, windows = (_manifest(records, chain, stage) for stage in ("finetune", "pretrain", "convert"))
-    origin = _Origin(chain, tuned, pretrained, windows, _record(records, chain, "ingest"), report)
+    origin = _Origin.of(store, version, report)
     scores = read_manifest(report)
     sections = [
         _summary(version, origin),
@@ -68,7 +71,7 @@ def write_card(store: Path, version: ModelVersion, report: Path, licence: str | 
         _robustness(scores["statistics"].get("robustness")),
         _data(origin, licence),
         _recipe(origin),
-        _provenance(origin, records),
+        _provenance(origin),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
 
@@ -79,16 +82,6 @@ def description_of(card: str) -> str:
         return card
     rest = f"\n\nThe other sections are in `{CARD_FILE}` of the pipeline run.\n"
     return card[: card.rindex("\n\n## ", 0, MAX_CHARACTERS - len(rest))] + rest
-
-
-def _record(records: Records, chain: Link, stage: str) -> Record | None:
-    link = chain.find(stage)
-    return records.of_digest(link.stage_digest) if link and link.stage_digest else None
-
-
-def _manifest(records: Records, chain: Link, stage: str) -> dict[str, Any] | None:
-    record = _record(records, chain, stage)
-    return record.manifest if record else None
 
 
 def _summary(version: ModelVersion, origin: _Origin) -> str:
@@ -153,40 +146,27 @@ def _robustness(robustness: Mapping[str, Any] | None) -> str:
 def _data(origin: _Origin, licence: str | None) -> str:
     lines = [] if origin.windows else [f"Windows: {NOT_KNOWN}."]
     if origin.windows:
-        counts, hours = origin.windows["counts"], _hours(origin)
-        groups = origin.windows["statistics"]["groups"]
+        counts, groups = origin.windows["counts"], origin.windows["statistics"]["groups"]
+        of_groups = origin.windows["statistics"]["per_group"].values()
+        frames = (sum(one["frames"] for one in of_groups if one["split"] == split) for split in SPLITS)
         rows = [["groups", *(str(len(groups.get(split, []))) for split in SPLITS)]]
         rows += [[name, *(f"{counts[name].get(split, 0):,}" for split in SPLITS)] for name in ("clips", "windows")]
-        rows.insert(2, ["hours", *(f"{hours[split]:.2g}" if hours else "?" for split in SPLITS)])
+        rows.insert(2, ["frames", *(f"{number:,}" for number in frames)])
         lines.append(_table(["", *SPLITS], rows))
-    clips = origin.clips.manifest if origin.clips else None
-    if clips:
-        statistics = clips["statistics"]
+    if origin.clips:
+        statistics = origin.clips["statistics"]
         licence = licence or statistics.get("licence")
         stature = statistics.get("stature_m")
         tall = f", {stature['min']:.2f} to {stature['max']:.2f} m tall along the bones" if stature else ""
         source = markdown_text(statistics["source"])
-        lines.append(f"Motion of {source}; each group is one {clips['parameters']['group_by']}{tall}.")
+        lines.append(f"Motion of {source}; each group is one {origin.clips['parameters']['group_by']}{tall}.")
     lines.append(f"Licence of the data: {markdown_text(licence) if licence else 'not set (`ingest.licence`)'}.")
     return "## Data\n\n" + "\n\n".join(lines)
 
 
-def _hours(origin: _Origin) -> dict[str, float] | None:
-    """Return the hours of motion per split; None without the clips in the store."""
-    file = Path(origin.clips.where) / CLIPS_FILE if origin.clips and origin.clips.manifest else None
-    if file is None or not file.is_file() or origin.windows is None:
-        return None
-    table = parquet.read_table(file, columns=["group", "frames", "fps"])
-    table = table.append_column("seconds", compute.divide(table["frames"].cast("double"), table["fps"]))
-    seconds = dict(zip(*table.group_by("group").aggregate([("seconds", "sum")]).to_pydict().values(), strict=True))
-    groups = origin.windows["statistics"]["groups"]
-    return {split: sum(float(seconds.get(name, 0)) for name in groups.get(split, [])) / 3600 for split in SPLITS}
-
-
 def _limits(origin: _Origin, metrics: Mapping[str, Mapping[str, float]]) -> str:
     limits = []
-    source = str(((origin.clips and origin.clips.manifest) or {}).get("statistics", {}).get("source", ""))
-    if origin.chain.find("synthesise") or source.startswith(SYNTHETIC_SOURCE):
+    if origin.data.synthetic:
         limits.append("The motion is synthetic, so the scores do not apply to real people.")
     ahead = [name for name in METHODS[1:] if metrics[name]["mpjpe_mm"] <= metrics["model"]["mpjpe_mm"]]
     if ahead:
@@ -225,20 +205,20 @@ def _recipe(origin: _Origin) -> str:
     return "## Recipe\n\n" + "\n\n".join(lines)
 
 
-def _provenance(origin: _Origin, records: Records) -> str:
+def _provenance(origin: _Origin) -> str:
+    manifests = {"finetune": origin.tuned, "pretrain": origin.pretrained}
+    manifests |= {"convert": origin.windows, "ingest": origin.clips}
     lines = []
-    for stage in ("finetune", "pretrain", "convert", "ingest"):
-        link = origin.chain.find(stage)
-        lines.append(
-            f"- {stage} `{link.stage_digest}`, {markdown_text(describe_code(link.code))}"
-            if link
-            else f"- {stage}: {NOT_KNOWN}"
-        )
-    ingest = origin.chain.find("ingest")
-    lines += [f"- {markdown_text(link.role)} `{link.digest}`" for link in (ingest.links if ingest else [])]
+    for stage, manifest in manifests.items():
+        if manifest is None:
+            lines.append(f"- {stage}: {NOT_KNOWN}")
+        else:
+            code = markdown_text(describe_code(manifest.get("code", {})))
+            lines.append(f"- {stage} `{manifest['digest']}`, {code}")
+    inputs = origin.clips["inputs"] if origin.clips else {}
+    lines += [f"- {markdown_text(name)} `{digest}`" for name, digest in inputs.items()]
     packages = (origin.tuned or {}).get("packages", {})
     versions = ", ".join(f"{name} {packages[name]}" for name in ("python", *PACKAGES) if name in packages)
-    lines += [f"- could not be read: {markdown_text(source)}" for source in records.errors]
     return "## Provenance\n\n" + "\n".join(lines) + (f"\n\n{versions}" if versions else "")
 
 

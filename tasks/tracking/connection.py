@@ -3,13 +3,13 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 
 import mlflow
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_registered_artifact_repositories
+from sqlalchemy import create_engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from data_contracts.errors import InputError
@@ -20,6 +20,7 @@ from tasks.tracking.names import CONNECTING_LOCK, EXPERIMENT, STORE_TAG, store_i
 from tasks.tracking.store_identity import forget_former_ids, former_ids, name_store
 
 DATABASE = "mlflow.db"
+POSTGRESQL_SECONDS = 5  # longest wait for a connection
 _ERRORS = (MlflowException, SQLAlchemyError, ImportError, OSError)  # ImportError: a database without its driver
 
 _own_uri: str | None = None  # MLflow copies its tracking URI into the environment, as if the user had set it
@@ -79,6 +80,9 @@ def tracking_client(store: Path) -> MlflowClient:
             raise InputError(f"MLflow: {database} does not exist; set MLFLOW_TRACKING_URI if the runs are elsewhere")
         check_database(database)
     with mlflow_errors():
+        if uri.startswith("postgresql"):  # MLflow repeats a refused connection for 100 s
+            with create_engine(uri, connect_args={"connect_timeout": POSTGRESQL_SECONDS}).connect():
+                pass
         return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
@@ -117,18 +121,12 @@ def make_database(database: Path) -> None:
             new.unlink(missing_ok=True)
             MlflowClient(tracking_uri=sqlite_uri(new)).search_experiments(max_results=1)
             new.replace(database)
-        file = database.stat()
-        _check_once(database, file.st_dev, file.st_ino)
+        check_database(database)
 
 
 def _must_be_installed() -> None:
     if store_artifacts.SCHEME not in get_registered_artifact_repositories():
         raise InputError("MLflow has not loaded the plugin of this package: run `pip install -e .` again")
-
-
-@lru_cache
-def _check_once(database: Path, *_file: int) -> None:
-    check_database(database)
 
 
 def _make_experiment(client: MlflowClient, database: Path | None) -> None:

@@ -41,8 +41,6 @@ def find_lifting_model(store: Path, reference: str) -> LiftingModel:
     ------
     InputError
         The model does not exist.
-    MlflowException
-        The registry did not answer.
     """
     if not is_in_mlflow(reference):
         return LiftingModel(resolve_checkpoint(store, reference), reference)

@@ -10,14 +10,14 @@ from data_contracts.errors import InputError
 EXPERIMENT = "pose-uplift"
 STAGE_TAG, DIGEST_TAG, STORE_TAG = "uplift.stage", "uplift.digest", "uplift.store"
 SEQUENCE_TAG = "uplift.sequence"  # sequence number of a run, see `data_contracts.store.sequence`
-INPUTS_TAG, CODE_TAG = "uplift.inputs", "uplift.code"  # JSON: input -> digest; `code_version`
+INPUTS_TAG = "uplift.inputs"  # JSON: input -> digest
 VERSION_TAG = "uplift.version"  # of a pipeline run: number of the version that it registered
 PROMOTION_TAG = "uplift.promotion"  # of a decision: numbers of the two versions, CHALLENGER-CHAMPION
 
 MODEL_NAME = "pose-uplift"
 CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
 CHECKPOINT_TAG, WINDOWS_TAG, FLIP_TAG = "uplift.checkpoint", "uplift.windows", "uplift.flip"
-BENCHMARK_TAG, SINCE_TAG = "uplift.benchmark", "uplift.benchmark_since"  # of the registered model
+BENCHMARK_TAG = "uplift.benchmark"  # of the registered model
 
 CONNECTING_LOCK, ID_FILE = ".mlflow.lock", ".id"
 

@@ -1,7 +1,8 @@
 """The registered model `pose-uplift` in MLflow: its versions, their aliases and tags, and the files of a model.
 
 The tags of a version contain the digests of its checkpoint and of its evaluation windows, and whether it was evaluated
-with flip averaging: then it predicts with flip averaging.
+with flip averaging: then it predicts with flip averaging. All functions raise `MlflowException` if the registry does
+not answer.
 """
 
 import atexit
@@ -102,8 +103,6 @@ def fetch_checkpoint(store: Path, uri: str) -> Path:
     ------
     InputError
         The model does not exist.
-    MlflowException
-        The registry did not answer.
     """
     if uri.startswith(("models:/", "runs:/")):
         connect(store)
@@ -131,27 +130,20 @@ def aliased_versions(client: MlflowClient) -> dict[str, ModelVersion]:
     """Return alias -> version of `pose-uplift`, as of one moment; empty without a registered model.
 
     An interrupted move of `@champion` and `@previous` counts as completed.
-
-    Raises
-    ------
-    MlflowException
-        The registry did not answer.
     """
-    model = _registered_model(client)
+    model = registered_model(client)
     aliases = current_aliases(model) if model else {}
     return {alias: client.get_model_version(MODEL_NAME, version) for alias, version in aliases.items()}
 
 
-def registered_tags(client: MlflowClient) -> dict[str, str]:
-    """Return the tags of the registered model `pose-uplift`; empty if it does not exist.
-
-    Raises
-    ------
-    MlflowException
-        The registry did not answer.
-    """
-    model = _registered_model(client)
-    return dict(model.tags) if model else {}
+def registered_model(client: MlflowClient) -> RegisteredModel | None:
+    """Return the registered model `pose-uplift`, or None if it does not exist."""
+    try:
+        return client.get_registered_model(MODEL_NAME)
+    except MlflowException as error:
+        if error.error_code in _NOT_THERE:
+            return None
+        raise
 
 
 def model_versions(client: MlflowClient) -> list[ModelVersion]:
@@ -172,8 +164,6 @@ def find_version(client: MlflowClient, uri: str) -> ModelVersion:
     ------
     InputError
         The version does not exist, or the URI is not of this form.
-    MlflowException
-        The registry did not answer.
     """
     match = re.fullmatch(rf"models:/{MODEL_NAME}(?:@([\w-]+)|/(\d+))", uri)
     if match is None:
@@ -211,15 +201,6 @@ def _temporary_folder() -> str:
     folder = mkdtemp(prefix="uplift-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
-
-
-def _registered_model(client: MlflowClient) -> RegisteredModel | None:
-    try:
-        return client.get_registered_model(MODEL_NAME)
-    except MlflowException as error:
-        if error.error_code in _NOT_THERE:
-            return None
-        raise
 
 
 def _version_of(client: MlflowClient, digest: str, flip: bool) -> ModelVersion | None:

@@ -3,7 +3,7 @@
 - Several stores may share one MLflow. Each run has the id of its store in a tag, and only that store resumes it.
 - Each run has one owner: the process that holds the stage lock or, for a pipeline, the lock named after the run id. The
   run of a dead owner is resumed. A cached stage never changes a run that has ended.
-- Metrics are sent while training continues; a run is FINISHED only after MLflow has stored all of them.
+- A batch of metrics that MLflow did not store is sent once more; a run is FINISHED only if MLflow has stored all.
 """
 
 import json
@@ -11,17 +11,14 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import Timeout
 from mlflow import MlflowClient
-from mlflow.data.meta_dataset import MetaDataset
-from mlflow.data.sources import LocalArtifactDatasetSource  # type: ignore[attr-defined]
-from mlflow.entities import DatasetInput, InputTag, LoggedModelInput, Metric, Param, Run, RunStatus
+from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelInput, Metric, Param, Run
 from mlflow.exceptions import MlflowException
-from mlflow.utils.async_logging.run_operations import RunOperations
 from mlflow.utils.validation import MAX_TAG_VAL_LENGTH
 
 from data_contracts.presets import flatten
@@ -34,7 +31,6 @@ from data_contracts.store.manifests import read_manifest
 from data_contracts.store.sequence import next_sequence
 from tasks.tracking.connection import connect
 from tasks.tracking.names import (
-    CODE_TAG,
     CONNECTING_LOCK,
     DIGEST_TAG,
     EXPERIMENT,
@@ -59,40 +55,22 @@ class TrackedRun:
 
     client: MlflowClient
     run_id: str
-    _sent: list[tuple[list[Metric], RunOperations]] = field(default_factory=list)
 
     def log_metrics(self, metrics: dict[str, float], step: int = 0, model_id: str | None = None) -> None:
-        """Send metrics at a step in one batch, without waiting for the tracking store; `wait` waits.
-
-        Parameters
-        ----------
-        model_id
-            LoggedModel of the metrics; its page and the pages of its versions display them, too.
-        """
-        if not metrics:
-            return
-        now = time.time_ns() // 1_000_000
-        batch = [Metric(name, value, now, step, model_id=model_id) for name, value in metrics.items()]
-        operations = self.client.log_batch(self.run_id, metrics=batch, synchronous=False)
-        assert operations is not None, "MLflow returns the operations of an asynchronous call"
-        self._sent.append((batch, operations))
-
-    def wait(self) -> None:
-        """Wait until MLflow has stored every metric; a batch that failed is sent once more.
+        """Log metrics at a step, in one batch; the pages of the LoggedModel `model_id` display them, too.
 
         Raises
         ------
         MlflowException
-            A batch failed twice.
+            MLflow failed to store the batch twice.
         """
-        while self._sent:
-            batch, operations = self._sent[0]
-            try:
-                operations.wait()
-            except MlflowException as error:
-                _LOG.warning("MLflow did not store metrics of step %d; sending them again: %s", batch[0].step, error)
-                self.client.log_batch(self.run_id, metrics=batch, synchronous=True)  # MLflow skips entries that it has
-            del self._sent[0]
+        now = time.time_ns() // 1_000_000
+        batch = [Metric(name, value, now, step, model_id=model_id) for name, value in metrics.items()]
+        try:
+            self.client.log_batch(self.run_id, metrics=batch)
+        except MlflowException as error:
+            _LOG.warning("MLflow did not store metrics of step %d; sending them again: %s", step, error)
+            self.client.log_batch(self.run_id, metrics=batch)  # MLflow skips entries that it has
 
     def logged_steps(self, metric: str) -> set[int]:
         """Return the steps at which the run has a metric."""
@@ -118,12 +96,10 @@ class TrackedRun:
 
     def log_windows(self, folder: Path, context: str) -> None:
         """Log a windows folder as the input dataset of the run."""
-        manifest = read_manifest(folder)
-        dataset = MetaDataset(  # type: ignore[abstract]
-            LocalArtifactDatasetSource(folder.as_uri()), name=f"windows-{manifest['digest']}", digest=manifest["digest"]
-        )
+        digest = read_manifest(folder)["digest"]
+        dataset = Dataset(f"windows-{digest}", digest, "local", json.dumps({"uri": folder.as_uri()}))
         tags = [InputTag("mlflow.data.context", context)]
-        self.client.log_inputs(self.run_id, datasets=[DatasetInput(dataset._to_mlflow_entity(), tags)])
+        self.client.log_inputs(self.run_id, datasets=[DatasetInput(dataset, tags)])
 
 
 @contextmanager
@@ -189,7 +165,7 @@ def track_decision(store: Path, stage: str, name: str, tags: dict[str, str]) -> 
     own_tags = {STAGE_TAG: stage, STORE_TAG: store_id(store)}
     conditions = ["attributes.status = 'RUNNING'", *(f"tags.`{tag}` = '{value}'" for tag, value in own_tags.items())]
     for dead in search_stage_runs(client, " and ".join(conditions)):
-        client.set_terminated(dead.info.run_id, RunStatus.to_string(RunStatus.FAILED))
+        client.set_terminated(dead.info.run_id, "FAILED")
     tags = {**own_tags, SEQUENCE_TAG: str(next_sequence(store)), **tags}
     run = client.create_run(_experiment_id(client), tags=tags, run_name=name)
     with _ending(client, run.info.run_id) as tracked:
@@ -214,18 +190,12 @@ def log_params(client: MlflowClient, run_id: str, parameters: dict[str, Any]) ->
 
 @contextmanager
 def _ending(client: MlflowClient, run_id: str) -> Iterator[TrackedRun]:
-    tracked = TrackedRun(client, run_id)
     try:
-        yield tracked
-        tracked.wait()
+        yield TrackedRun(client, run_id)
     except BaseException:
-        try:
-            tracked.wait()
-        except MlflowException as error:  # the first error is raised
-            _LOG.warning("run %s: metrics are lost: %s", run_id, error)
-        client.set_terminated(run_id, RunStatus.to_string(RunStatus.FAILED))
+        client.set_terminated(run_id, "FAILED")
         raise
-    client.set_terminated(run_id, RunStatus.to_string(RunStatus.FINISHED))
+    client.set_terminated(run_id)
 
 
 def _abandoned_run(client: MlflowClient, store: Path, digest: str, owned: ExitStack) -> Run | None:
@@ -270,7 +240,7 @@ def _tag_origin(client: MlflowClient, run_id: str, inputs: dict[str, str]) -> No
     Inputs that are too many for a tag are in the manifest only.
     """
     code, inputs_json = code_version(), json.dumps(inputs)
-    tags = {CODE_TAG: json.dumps(code)} | ({_COMMIT_TAG: code["commit"]} if code["commit"] else {})
+    tags = {_COMMIT_TAG: code["commit"]} if code["commit"] else {}
     tags |= {INPUTS_TAG: inputs_json} if len(inputs_json) <= MAX_TAG_VAL_LENGTH else {}
     for key, value in tags.items():
         client.set_tag(run_id, key, value)

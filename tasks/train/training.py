@@ -7,6 +7,7 @@ from data_contracts.errors import InputError
 from data_contracts.parameters import Objective
 from data_contracts.store.digests import file_digest
 from data_contracts.store.folders import CHECKPOINT_FILE, Stage
+from data_contracts.store.lineage import TRAINING_DATA, FinishedStages, data_of_inputs
 from data_contracts.store.manifests import read_manifest
 from model.network.dstformer import DSTformer
 from model.network.flops import FORWARDS_A_STEP, forward_mflop
@@ -77,6 +78,7 @@ def train_stage(stage: Stage, tracked: TrackedRun, network: DSTformer, job: Job)
     for file in [*map(stage.folder.joinpath, temporary), *stage.folder.glob(".*")]:
         file.unlink(missing_ok=True)
     history = progress.history
+    stages = FinishedStages(stage.folder.parents[1], job.windows)
     best = read_about(stage.folder / CHECKPOINT_FILE)
     stage.counts |= {
         "parameters": sum(p.numel() for p in network.parameters()),
@@ -94,6 +96,7 @@ def train_stage(stage: Stage, tracked: TrackedRun, network: DSTformer, job: Job)
         "mflop_per_window": mflop,
         **(speed(median(speeds)) if speeds else {}),
         "history": history,
+        TRAINING_DATA: data_of_inputs(stages, stage.inputs).model_dump(mode="json"),
     }
     digest = stage.digests[CHECKPOINT_FILE] = file_digest(stage.folder / CHECKPOINT_FILE)
     tracked.set_tags({"uplift.micro_batch": progress.micro_batch, CHECKPOINT_TAG: digest})

@@ -30,7 +30,7 @@ from model.training.checkpoints import load_network, save_network
 from model.training.loop import build_network
 from tasks.evaluate.compare import compare
 from tasks.maintenance.lineage import trace
-from tasks.promotion.training_subjects import TRAINING_SUBJECTS_FILE
+from tasks.promotion.training_data import TRAINING_DATA_FILE
 from tasks.tracking.logged_models import log_lifter
 from tasks.tracking.registry import (
     CHECKPOINTS,
@@ -125,7 +125,7 @@ def test_the_better_model_is_promoted_served_and_rolled_back(
         with track_pipeline(team_store, OF) as tracked:
             version = register_challenger(tracked, checkpoint, windows.name, 27, {"test/mpjpe_mm": 1.0}, flip=True)
         assert int(version.version) == number
-        client.log_dict(version.run_id, {"people": [], "synthetic": False}, TRAINING_SUBJECTS_FILE)
+        client.log_dict(version.run_id, {"people": [], "synthetic": False}, TRAINING_DATA_FILE)
     client.set_registered_model_alias("pose-uplift", "champion", "1")
 
     quick = EvaluateParameters(robustness_windows=0)

@@ -15,7 +15,7 @@ from data_contracts.errors import InputError
 from data_contracts.store.manifests import read_manifest
 from flows.stage_runs.day import day_of_run
 from tasks.maintenance.lineage import trace
-from tasks.promotion.training_subjects import read_training_subjects
+from tasks.promotion.training_data import read_training_data
 from tasks.tracking.names import CHAMPION, CHECKPOINT_TAG, MODEL_NAME
 from tasks.tracking.runs import connect
 from tests.flows.typed import pipeline
@@ -82,7 +82,7 @@ def test_a_run_fine_tunes_exactly_the_weights_of_the_champion(outcome, parameter
     assert json.loads(tags["uplift.inputs"])["pretrained"] == champion.tags[CHECKPOINT_TAG]
     version = client.get_model_version(MODEL_NAME, str(pipeline_run["model"]["version"]))
     assert version.version != champion.version
-    assert read_training_subjects(own_store, version).subjects == read_training_subjects(own_store, champion).subjects
+    assert read_training_data(own_store, version).subjects == read_training_data(own_store, champion).subjects
     chain = trace(own_store, f"models:/{MODEL_NAME}/{version.version}").chain
     behind = chain.find("finetune").links[0]
     assert behind.stage_digest == outcome["stages"]["finetune"]["digest"]

@@ -40,7 +40,7 @@ def test_the_shell_has_priority_and_an_empty_variable_means_the_default(tmp_path
     ("line", "message"),
     [
         ("UPLIFT_HOTS=0.0.0.0", "unknown variable UPLIFT_HOTS"),
-        ("UPLIFT_SCHEDULE_TIMEZONE=Europe/Berln", "UPLIFT_SCHEDULE_TIMEZONE: no such time zone, got 'Europe/Berln'"),
+        ("UPLIFT_SCHEDULE_TIMEZONE=Europe/Berln", "UPLIFT_SCHEDULE_TIMEZONE: invalid timezone: Europe/Berln"),
         ("UPLIFT_PREFECT_PORT=70000", "UPLIFT_PREFECT_PORT: .*65535"),
         ("UPLIFT_WORKERS='cpu gpu'", "UPLIFT_WORKERS: pools are cpu and cuda, not gpu"),
         ("UPLIFT_DATABASE_URL=mysql://host/db", "UPLIFT_DATABASE_URL: "),

@@ -1,6 +1,9 @@
 """gc keeps everything that is needed and removes the rest from the store and from MLflow."""
 
 import json
+import shutil
+import time
+from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
@@ -108,6 +111,14 @@ def test_the_windows_of_the_benchmark_are_kept(history):
     assert removed(runs[0])
 
 
+def test_a_copy_of_a_stage_folder_in_another_place_of_the_store_is_kept(history):
+    runs = [history.pipeline() for _ in range(2)]
+    backup = Path(shutil.copytree(runs[0].folders["finetune"], history.store / "backup" / "finetune"))
+    collect(history.store, 1, dry_run=False)
+    assert removed(runs[0])
+    assert (backup / MANIFEST).is_file()
+
+
 def test_everything_since_the_start_of_the_oldest_kept_pipeline_run_is_kept(history):
     old, *_ = [history.pipeline(windows_seed=day) for day in range(3)]
     by_hand = history.stage(None, "runs", "pretrain", {"windows": old.digests["convert"]}, 2.2, 99)
@@ -210,12 +221,26 @@ def test_gc_removes_nothing_if_mlflow_cannot_be_read(history, monkeypatch):
     assert all(map(history.whole, runs))
 
 
-def test_a_needed_folder_with_a_damaged_manifest_and_unknown_inputs_is_named_and_nothing_is_removed(history):
+@pytest.mark.parametrize("size", [0, 5_000, 200_000])
+def test_a_truncated_database_is_refused_in_one_line_and_nothing_is_removed(history, size):
+    [history.pipeline() for _ in range(2)]
+    database = history.store / "mlflow.db"
+    database.write_bytes(database.read_bytes()[:size])
+    before = files_below(history.store)
+    for dry_run in (True, False):
+        began = time.monotonic()
+        with pytest.raises(InputError) as error:
+            collect(history.store, 1, dry_run=dry_run)
+        assert "mlflow.db" in str(error.value)
+        assert "\n" not in str(error.value)
+        assert time.monotonic() - began < 30
+    assert files_below(history.store) == before
+
+
+def test_a_folder_with_a_damaged_manifest_is_named_and_nothing_is_removed(history):
     runs = [history.pipeline() for _ in range(3)]
     manifest = runs[2].folders["finetune"] / MANIFEST
     manifest.write_text(manifest.read_text().replace("finetune", "finetuned"))
-    assert collect(history.store, 1)["items"]  # the run in MLflow has the inputs
-    history.client.delete_tag(runs[2].runs["finetune"], "uplift.inputs")
     with pytest.raises(InputError, match=str(runs[2].folders["finetune"])):
         collect(history.store, 1, dry_run=False)
     assert runs[0].folders["finetune"].is_dir()

@@ -1,4 +1,4 @@
-"""Lineage by digests, from manifests and from MLflow for deleted folders; every unknown link has its reason."""
+"""Lineage by digests, from manifests; every unknown link has its reason."""
 
 import shutil
 from typing import NamedTuple
@@ -101,38 +101,27 @@ def test_the_results_made_from_clips_windows_and_a_file_are_listed(results, empt
     assert trace(empty_store, results.tuned.digest).came_of_it[0].about.startswith(VERSION)
 
 
-def test_mlflow_has_the_lineage_of_deleted_folders(results, empty_store):
-    for lost in results:
-        shutil.rmtree(lost.folder)
-    assert stages(trace(empty_store, VERSION).chain) == [*STAGES, None]
-    assert [link.stage for link in trace(empty_store, results.clips.digest).came_of_it] == [*STAGES[3:0:-1], "version"]
-
-
-def test_an_error_of_mlflow_is_reported_and_not_taken_for_a_missing_record(results, empty_store, monkeypatch):
-    shutil.rmtree(results.clips.folder)
-
+def test_an_error_of_mlflow_is_reported_next_to_the_stages(results, empty_store, monkeypatch):
     def locked(*arguments, **options):
         raise MlflowException("database is locked")
 
     monkeypatch.setattr(MlflowClient, "search_runs", locked)
     lineage = trace(empty_store, VERSION)
-    (clips,) = lineage.chain.find("convert").links
-    assert "not all sources could be read: MLflow: database is locked" in clips.unknown
-    assert any("MLflow: database is locked" in line for line in list(lineage_lines(lineage))[1:])
-    with pytest.raises(InputError, match="not all sources could be read: MLflow: database is locked"):
+    assert stages(lineage.chain) == [*STAGES, None]
+    assert any("MLflow failed: database is locked" in line for line in list(lineage_lines(lineage))[1:])
+
+
+def test_a_deleted_or_damaged_stage_is_reported_as_unknown(results, empty_store):
+    shutil.rmtree(results.clips.folder)
+    (clips,) = trace(empty_store, VERSION).chain.find("convert").links
+    assert clips.unknown == f"no finished stage in {empty_store} has this digest or file"
+    with pytest.raises(InputError, match="no finished stage"):
         trace(empty_store, results.clips.digest)
-
-
-def test_weights_without_a_record_are_reported_as_unknown(results, empty_store):
-    connect(empty_store).set_model_version_tag(MODEL_NAME, "1", CHECKPOINT_TAG, "ab" * 32)
-    (weights,) = trace(empty_store, VERSION).chain.links
-    assert (
-        weights.unknown == f"no finished stage with this digest or path in {empty_store}, and no run with it in MLflow"
-    )
     damaged = empty_store / "runs" / results.tuned.digest / "manifest.json"
     damaged.write_text("{}")
-    (weights,) = trace(empty_store, VERSION).chain.links
-    assert results.tuned.digest in weights.unknown
+    lineage = trace(empty_store, VERSION)
+    assert results.tuned.digest in lineage.chain.links[0].unknown
+    assert results.tuned.digest in lineage.unasked[0]
 
 
 def test_unknown_references_are_refused(results, empty_store):

@@ -8,6 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -67,7 +68,7 @@ def test_pipeline_runs_and_versions_are_listed_newest_first(history):
     assert mlflow_errors(status) == status.running == []
     assert status.disk["runs"]["count"] == 6
     assert status.disk["mlartifacts"]["bytes"] > 0
-    json.dumps(status.as_json())
+    json.dumps(asdict(status))
 
 
 def test_running_runs_are_listed_with_their_process_and_dead_ones_without(history):
@@ -117,6 +118,16 @@ def test_an_mlflow_that_cannot_be_read_is_reported_in_one_line_next_to_the_rest(
     assert "MLflow failed" in mlflow_errors(read_status(history.store))[0]
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///nowhere/mlflow.db")
     assert "does not exist" in mlflow_errors(read_status(history.store))[0]
+
+
+def test_a_postgresql_that_refuses_the_connection_is_reported_at_once(history, monkeypatch):
+    pytest.importorskip("psycopg2")
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"postgresql://user@127.0.0.1:{unused.getsockname()[1]}/mlflow")
+    began = time.monotonic()
+    assert "MLflow failed: (psycopg2.OperationalError)" in mlflow_errors(read_status(history.store))[0]
+    assert time.monotonic() - began < 10
 
 
 def test_a_relative_database_uri_is_read(history, monkeypatch):

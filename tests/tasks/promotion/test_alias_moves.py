@@ -174,25 +174,7 @@ def test_an_alias_that_a_person_sets_after_a_killed_move_is_kept(empty_store):
     assert MOVE_TAG not in client.get_registered_model(MODEL_NAME).tags
 
 
-def test_equal_aliases_after_a_rollback_of_an_older_release_are_repaired(empty_store):
-    client = add_versions(empty_store, champion="1", previous="1")
-    result = {"name": MODEL_NAME, "from": 2, "to": 1, "who": "somebody", "reason": "jitter"}
-    for version in ("1", "2"):
-        client.set_model_version_tag(MODEL_NAME, version, "rollback.2026-11-01T00:00:00Z", json.dumps(result))
-    assert swap_back.fn(empty_store, "again", "somebody") == result
-    assert aliases(client) == ("1", "2")
-    assert swap_back.fn(empty_store, "better after all", "somebody")["to"] == 2
-
-
-def test_equal_aliases_after_a_promotion_of_an_older_release_are_repaired(empty_store):
-    client = add_versions(empty_store, champion="2", previous="2")
-    tag = {"at": "2026-11-01T00:00:00+00:00", "version": 2, "champion": 1, "promoted": True}
-    client.set_model_version_tag(MODEL_NAME, "2", "promotion.2-1", json.dumps(tag))
-    assert swap_back.fn(empty_store, "jitter", "somebody")["to"] == 1
-    assert aliases(client) == ("1", "2")
-
-
-def test_equal_aliases_without_a_record_are_an_error(empty_store):
+def test_equal_aliases_are_an_error(empty_store):
     add_versions(empty_store, champion="2", previous="2")
     with pytest.raises(InputError, match="@champion and @previous are both version 2"):
         swap_back.fn(empty_store, "jitter", "somebody")

@@ -1,4 +1,4 @@
-"""Training subjects of a version are traced through every run that led to its weights; unknown inputs are reported."""
+"""Training data of a version includes that of every run that led to its weights; unknown inputs are reported."""
 
 import shutil
 from pathlib import Path
@@ -13,11 +13,11 @@ from data_contracts.sources import MotionFile
 from data_contracts.store import stage_keys
 from data_contracts.store.digests import file_digest
 from data_contracts.store.folders import CHECKPOINT_FILE
-from tasks.promotion.training_subjects import (
-    TRAINING_SUBJECTS_FILE,
-    TrainingSubjects,
-    read_training_subjects,
-    write_training_subjects,
+from data_contracts.store.lineage import TRAINING_DATA, FinishedStages, TrainingData, data_of_inputs
+from tasks.promotion.training_data import (
+    TRAINING_DATA_FILE,
+    read_training_data,
+    write_training_data,
 )
 from tasks.stage_runs.tracked_stage import run_stage
 from tasks.synthetic.motion import PICKLE_FILE
@@ -35,8 +35,7 @@ class SmallStore:
         (self.folder / file).write_bytes(file.encode())
 
         def ingested(stage: Any, tracked: Any) -> None:
-            stage.statistics |= {"groups": {}, "source": file}
-            stage.counts |= {"clips": 0, "frames": 0}
+            stage.statistics |= {"groups": {}, "source": file, "licence": "CC0"}
 
         key = stage_keys.ingest([MotionFile(self.folder / file)], IngestParameters())
         return run_stage(self.store, key, None, ingested)
@@ -44,18 +43,20 @@ class SmallStore:
     def windows(self, file: str, **groups: list[str]) -> StageResult:
         def converted(stage: Any, tracked: Any) -> None:
             stage.statistics |= {"groups": {"train": [], "val": [], "test": []} | groups}
-            stage.counts |= {"windows": {}}
 
         key = stage_keys.convert(self.clips(file).path, ConvertParameters())
         return run_stage(self.store, key, None, converted)
 
-    def trained(self, key: Any) -> StageResult:
+    def trained(self, key: Any, records: bool = True) -> StageResult:
+        """Write a run; without `records` as an earlier version did, which recorded no training data."""
+
         def work(stage: Any, tracked: Any) -> None:
             weights = stage.folder / CHECKPOINT_FILE
             weights.write_text(stage.digest)
             tracked.set_tags({CHECKPOINT_TAG: file_digest(weights)})
-            stage.counts |= {"epochs": 2}
-            stage.statistics |= {"best_epoch": 1, "val_mpjpe_mm": 50.0}
+            if records:
+                data = data_of_inputs(FinishedStages(self.store), stage.inputs)
+                stage.statistics[TRAINING_DATA] = data.model_dump(mode="json")
 
         return run_stage(self.store, key, None, work)
 
@@ -72,34 +73,47 @@ def small(empty_store, tmp_path) -> SmallStore:
     return SmallStore(empty_store, tmp_path)
 
 
-@pytest.fixture
-def version(small) -> ModelVersion:
-    """Return a version that was pretrained on windows of a, b and c and fine-tuned on windows of d."""
+def trained_twice(small: SmallStore, records: bool = True) -> Path:
+    """Return weights that were pretrained on windows of a, b and c and fine-tuned on windows of d."""
     first = small.windows("one.npy", train=["a", "c"], val=["b"], test=["x"])
     last = small.windows("three.npy", train=["d"], test=["z"])
-    pretrained = small.trained(stage_keys.pretrain(first.path, PretrainParameters()))
+    pretrained = small.trained(stage_keys.pretrain(first.path, PretrainParameters()), records)
     checkpoint = pretrained.path / CHECKPOINT_FILE
-    tuned = small.trained(stage_keys.finetune(last.path, checkpoint, FinetuneParameters()))
-    return small.version(tuned.path / CHECKPOINT_FILE)
+    tuned = small.trained(stage_keys.finetune(last.path, checkpoint, FinetuneParameters()), records)
+    return tuned.path / CHECKPOINT_FILE
 
 
-def test_subjects_of_all_runs_and_windows_are_training_subjects(small, version):
-    assert read_training_subjects(small.store, version) == TrainingSubjects(subjects=frozenset("abcd"), synthetic=False)
+@pytest.mark.parametrize("records", [True, False])
+def test_subjects_and_sources_of_all_runs_are_training_data(small, records):
+    version = small.version(trained_twice(small, records))
+    data = read_training_data(small.store, version)
+    sources = tuple(sorted(file_digest(small.folder / file) for file in ("one.npy", "three.npy")))
+    assert data == TrainingData(subjects=tuple("abcd"), sources=sources, licences=("CC0",))
 
 
-def test_the_written_training_subjects_outlive_the_windows(small, version):
-    write_training_subjects(small.store, version)
+def test_the_recorded_training_data_outlives_the_windows_and_the_pretrained_run(small):
+    weights = trained_twice(small)
+    for kind in ("windows", "clips"):
+        shutil.rmtree(small.store / kind)
+    version = small.version(weights)
+    assert read_training_data(small.store, version).subjects == tuple("abcd")
+    write_training_data(small.store, version)
+    shutil.rmtree(small.store / "runs")
+    assert read_training_data(small.store, version).subjects == tuple("abcd")
+
+
+def test_the_file_of_a_version_that_an_earlier_release_wrote_is_read(small):
+    version = small.version(trained_twice(small))
+    connect(small.store).log_text(version.run_id, '{"people": ["e"], "synthetic": true}', TRAINING_DATA_FILE)
+    assert read_training_data(small.store, version) == TrainingData(subjects=("e",), synthetic=True)
+
+
+def test_lost_windows_of_runs_without_a_record_are_reported_as_unknown(small):
+    version = small.version(trained_twice(small, records=False))
     shutil.rmtree(small.store / "windows")
-    assert read_training_subjects(small.store, version).subjects == frozenset("abcd")
-    connect(small.store).log_text(version.run_id, '{"people": ["e"], "synthetic": true}', TRAINING_SUBJECTS_FILE)
-    assert read_training_subjects(small.store, version) == TrainingSubjects(subjects=frozenset("e"), synthetic=True)
-
-
-def test_lost_windows_are_reported_as_unknown(small, version):
-    shutil.rmtree(small.store / "windows")
-    unknown = read_training_subjects(small.store, version).unknown
+    unknown = read_training_data(small.store, version).unknown
     assert len(unknown) == 2
-    assert all("the store does not have them any more" in reason for reason in unknown)
+    assert all("no finished stage in" in reason for reason in unknown)
 
 
 def test_foreign_weights_are_reported_as_unknown(small):
@@ -107,12 +121,12 @@ def test_foreign_weights_are_reported_as_unknown(small):
     foreign = small.folder / "best_epoch.bin"
     foreign.write_bytes(b"weights")
     tuned = small.trained(stage_keys.finetune(last.path, foreign, FinetuneParameters()))
-    training = read_training_subjects(small.store, small.version(tuned.path / CHECKPOINT_FILE))
-    assert training.subjects == {"d"}
-    assert training.unknown[0].startswith(f"pretrained {file_digest(foreign)}: no finished stage")
+    data = read_training_data(small.store, small.version(tuned.path / CHECKPOINT_FILE))
+    assert data.subjects == ("d",)
+    assert data.unknown[0].startswith(f"weights {file_digest(foreign)}: no finished stage")
 
 
 def test_the_demo_motion_is_recognised_as_synthetic_by_its_clips(small):
     windows = small.windows(PICKLE_FILE, train=["s0"])
     tuned = small.trained(stage_keys.pretrain(windows.path, PretrainParameters()))
-    assert read_training_subjects(small.store, small.version(tuned.path / CHECKPOINT_FILE)).synthetic
+    assert read_training_data(small.store, small.version(tuned.path / CHECKPOINT_FILE)).synthetic
