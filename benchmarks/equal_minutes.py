@@ -25,7 +25,7 @@ from model.network.dstformer import DSTformer
 from model.training.checkpoints import load_network
 from model.training.devices import make_fabric
 from model.training.loop import build_network, fit
-from tasks.train.finetune import with_head
+from tasks.train.training import with_head
 
 STEPS_TO_MEASURE = 40
 SPLITS = {  # test subjects, validation subjects

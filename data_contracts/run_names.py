@@ -14,10 +14,9 @@ from typing import Any
 from data_contracts.errors import InputError
 from data_contracts.parameters import PipelineParameters
 from data_contracts.presets import nearest_presets
+from data_contracts.store.digests import PIPELINE
 from data_contracts.store.folders import resolve
 from data_contracts.store.manifests import read_manifest
-
-PIPELINE = "pipeline"
 
 
 def run_name(stage: str, settings: Mapping[str, Any], data: str) -> str:

@@ -107,7 +107,7 @@ def pipeline(
         promote=promote,
         fresh=fresh,
         start_from=start_from,
-        **preset_and_overrides(call.parameters),
+        **preset_and_overrides(call.context.parameters),
     )
     outcome["seconds"] = round(time.perf_counter() - start, 3)
     terminal, version = console(call.as_json), outcome["model"]
@@ -132,7 +132,7 @@ def _mlflow_place(store: Path) -> str:
 @command(app)
 def check(call: Call, folder: Annotated[str, typer.Argument(help="Folder or digest of a finished stage.")]) -> None:
     """Verify the manifest of a stage folder and the SHA-256 of each of its files."""
-    from tasks.stage_runs.bars import progress_bar
+    from tasks.stage_runs.progress import progress_bar
 
     path = resolve(call.store, "*", folder)
     with progress_bar() as bar:

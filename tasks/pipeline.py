@@ -8,12 +8,13 @@ from typing import Any
 
 from data_contracts.errors import some
 from data_contracts.parameters import PipelineParameters
-from data_contracts.report import StageResult, read_report
+from data_contracts.report import read_report
 from data_contracts.sources import MotionFile
-from data_contracts.store import stage_keys
 from data_contracts.store.checking import verify_input
-from data_contracts.store.folders import CHECKPOINT_FILE
+from data_contracts.store.digests import PIPELINE
+from data_contracts.store.folders import CHECKPOINT_FILE, StageResult
 from data_contracts.store.manifests import read_manifest
+from data_contracts.store.stage_keys import stage_key
 from tasks.promotion.training_subjects import write_training_subjects
 from tasks.stage_runs.prefect_runs import run_logger, task
 from tasks.tracking.card import CARD_FILE, description_of, write_card
@@ -43,7 +44,7 @@ def open_pipeline(
     day
         Day that the seeds of the parameters were made for, if any.
     """
-    key = stage_keys.pipeline(files, parameters, start.checkpoint if start else None)
+    key = stage_key(PIPELINE, {"source": files, **({"pretrained": start.checkpoint} if start else {})}, parameters)
     with track_pipeline(store, key) as tracked:
         optional = {"uplift.start_from": start and start.uri, "uplift.fresh": day and day.isoformat()}
         tracked.set_tags({"uplift.source": some([str(file.path) for file in files])})
@@ -65,8 +66,7 @@ def register(
     tuned: StageResult,
     windows: StageResult,
     report: StageResult,
-    flip: bool,
-    licence: str | None,
+    parameters: PipelineParameters,
 ) -> dict[str, Any]:
     """Register the fine-tuned model as `@challenger` with its card, and log the scores to the pipeline run."""
     verify_input(report.path)
@@ -74,10 +74,11 @@ def register(
     scores, metrics = model_scores(evaluation), all_scores(evaluation)
     tracked.log_metrics({name: value for name, value in metrics.items() if name not in scores})
     window = int(read_manifest(windows.path)["parameters"]["window"])
-    version = register_challenger(tracked, tuned.path / CHECKPOINT_FILE, windows.digest, window, scores, flip)
+    checkpoint, flip = tuned.path / CHECKPOINT_FILE, parameters.evaluate.flip
+    version = register_challenger(tracked, checkpoint, windows.digest, window, scores, flip)
     tracked.set_tags({VERSION_TAG: version.version})
     write_training_subjects(store, version)
-    card = write_card(store, version, report.path, licence)
+    card = write_card(store, version, report.path, parameters.ingest.licence)
     tracked.client.update_model_version(MODEL_NAME, version.version, description_of(card))
     tracked.client.log_text(tracked.run_id, card, CARD_FILE)
     return {"name": MODEL_NAME, "version": int(version.version), "uri": f"models:/{MODEL_NAME}@{CHALLENGER}"}

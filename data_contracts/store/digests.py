@@ -15,6 +15,7 @@ CONTRACT_VERSION = 10  # raised if the same parameters and inputs give another r
 
 Kind = Literal["synthetic", "clips", "windows", "runs", "baselines", "reports", "keypoints", "motions", "pipelines"]
 
+PIPELINE = "pipeline"
 KINDS: dict[str, Kind] = {  # stage -> kind of its folder
     "synthesise": "synthetic",
     "ingest": "clips",
@@ -26,7 +27,6 @@ KINDS: dict[str, Kind] = {  # stage -> kind of its folder
     "keypoints": "keypoints",
     "lift": "motions",
 }
-
 
 _State = tuple[int, int, int, int]  # size, time of the last write, time of the last change, inode
 _SETTLED_NANOSECONDS = 2_000_000_000  # since the last write

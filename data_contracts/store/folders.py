@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import BaseModel, ConfigDict
+
 from data_contracts.errors import InputError, some
 from data_contracts.store.checking import verify_input
 from data_contracts.store.code_version import code_version
@@ -47,6 +49,49 @@ class Stage:
     resumed: bool = False  # the work continues from files of that run; the work sets it
     data: str = ""  # display name of the user's files, if the stage reads any
     code: dict[str, Any] = field(default_factory=dict)  # `code_version`; empty if an earlier version wrote the folder
+
+    @property
+    def store(self) -> Path:
+        """Root of the store."""
+        return self.folder.parents[1]
+
+
+class StageResult(BaseModel):
+    """Result of a stage: its folder, counts and statistics."""
+
+    model_config = ConfigDict(frozen=True)
+
+    stage: str
+    folder: str
+    digest: str
+    cached: bool
+    seconds: float
+    counts: dict[str, Any]
+    statistics: dict[str, Any]
+
+    @classmethod
+    def of(cls, stage: Stage) -> "StageResult":
+        """Return the result of a stage whose `open_stage` block has ended."""
+        return cls(
+            stage=stage.name,
+            folder=str(stage.folder),
+            digest=stage.digest,
+            cached=stage.cached,
+            seconds=round(stage.seconds, 3),
+            counts=stage.counts,
+            statistics=stage.statistics,
+        )
+
+    def summary(self) -> dict[str, Any]:
+        """Return the content of `--json`: folder, digest, cached, seconds, counts and, for evaluations, scores."""
+        summary = self.model_dump(include={"stage", "folder", "digest", "cached", "seconds"}) | self.counts
+        scores = ("metrics", "intervals", "robustness")
+        return summary | {name: self.statistics[name] for name in scores if name in self.statistics}
+
+    @property
+    def path(self) -> Path:
+        """The stage's folder."""
+        return Path(self.folder)
 
 
 def default_store(store: str | Path | None = None) -> Path:

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from data_contracts.errors import InputError
-from data_contracts.parameters import BaselinesParameters
-from data_contracts.store import stage_keys
 from data_contracts.store.digests import file_digest
 from data_contracts.store.folders import resolve
 from data_contracts.store.manifests import read_manifest
@@ -71,11 +69,6 @@ def baselines_source(store: Path, windows: Path, checkpoint: Path, reference: st
 def are_baselines(source: Path) -> bool:
     """Return whether a folder of `baselines_source` contains fitted baselines."""
     return read_manifest(source)["stage"] == "baselines"
-
-
-def baselines_digest(source: Path, parameters: BaselinesParameters) -> str:
-    """Return the digest of the baselines at `source`, or of baselines fitted on the windows there with `parameters`."""
-    return read_manifest(source)["digest"] if are_baselines(source) else stage_keys.baselines(source, parameters).digest
 
 
 def has_training(windows: Path) -> bool:

@@ -27,7 +27,7 @@ from tempfile import TemporaryDirectory
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from data_contracts.run_names import PIPELINE
+from data_contracts.store.digests import PIPELINE
 from docs.chromium import NoBrowserError, Page, chromium, new_page, open_frame
 from docs.screenshots.picture import WIDTH, button, click, go_to, resize, save
 from tasks.tracking.registry import CHALLENGER, MODEL_NAME

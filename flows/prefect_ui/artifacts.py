@@ -10,7 +10,8 @@ from prefect import runtime
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.logging import get_run_logger
 
-from data_contracts.report import METHODS, StageResult
+from data_contracts.report import METHODS
+from data_contracts.store.folders import StageResult
 from data_contracts.text import markdown_text, printable
 
 # texts of links; the card of an artifact shows about 40 characters

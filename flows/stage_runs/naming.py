@@ -9,8 +9,9 @@ from prefect.runtime import flow_run
 from data_contracts.errors import InputError
 from data_contracts.parameters import SYNTHETIC_SOURCE, PipelineParameters
 from data_contracts.presets import DEFAULT, load_preset
-from data_contracts.run_names import PIPELINE, input_data_name, run_name
+from data_contracts.run_names import input_data_name, run_name
 from data_contracts.sources import data_name, find_motion_files
+from data_contracts.store.digests import PIPELINE
 from data_contracts.store.folders import default_store
 
 

@@ -1,5 +1,6 @@
 """Commands for the keypoints of users: `keypoints` reads them, `lift` turns them into motion."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -7,7 +8,6 @@ import typer
 
 from data_contracts.detector_skeletons import Detector
 from data_contracts.parameters import ExportFormat
-from flows.stages import Context
 from flows.terminal.options import MODEL_HELP, Call, changed, command, export_formats
 from flows.terminal.printing import console, people_table, print_json, print_stage
 from flows.terminal.running import computing, find_or_compute
@@ -29,8 +29,7 @@ def keypoints(
     skeleton: Annotated[Detector | None, typer.Option("--skeleton", help=_SKELETON_HELP)] = None,
 ) -> None:
     """Read the 2D keypoints of a detector, or detect keypoints in a video; write tracks of H36M joints in pixels."""
-    parameters = changed(call.parameters.keypoints, "keypoints", {"skeleton": skeleton})
-    context = Context(call.store, call.parameters.model_copy(update={"keypoints": parameters}))
+    context = changed(call.context, "keypoints", skeleton=skeleton)
     result = find_or_compute(context, "keypoints", source=str(source))
     print_stage(result, call.as_json, f"uplift lift {call.reference(result)}")
 
@@ -67,17 +66,13 @@ def lift(
 ) -> None:
     """Lift 2D keypoints of any detector to 3D motion in metres; write one folder per person."""
     formats = export_formats(export)
-    changes = {"height": height, "person": person, "causal": causal or None}
-    parameters = call.parameters.model_copy(
-        update={
-            "lift": changed(call.parameters.lift, "lift", changes),
-            "keypoints": changed(call.parameters.keypoints, "keypoints", {"skeleton": skeleton, "fps": fps}),
-        }
-    )
+    context = changed(call.context, "keypoints", skeleton=skeleton, fps=fps)
+    context = changed(context, "lift", height=height, person=person, causal=causal or None)
+    context = replace(context, tracked=is_in_mlflow(model))
     with computing():
         from flows.lifting import lift_files  # imports PyTorch and pandas, which take seconds
 
-        outcome = lift_files(call.store, source, model, parameters, formats, out, track=is_in_mlflow(model))
+        outcome = lift_files(context, source, model, formats, out)
     terminal = console(call.as_json)
     terminal.print(people_table(outcome["files"]))
     for name, error in outcome["failed"].items():

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from data_contracts.errors import InputError
-from flows.stages import Context
 from flows.terminal.comparing import comparison_tables
 from flows.terminal.options import MODEL_HELP, Call, changed, command
 from flows.terminal.printing import console, print_json
@@ -34,8 +33,7 @@ def promote(
     ] = None,
 ) -> None:
     """Evaluate @challenger and @champion on the same windows, and make the challenger champion if it is better."""
-    rules = changed(call.parameters.promote, "promote", {"benchmark": windows})
-    context = Context(call.store, call.parameters.model_copy(update={"promote": rules}))
+    context = changed(call.context, "promote", benchmark=windows)
     with computing():
         from flows.promotion import promote_challenger  # imports MLflow, which takes seconds
 
@@ -54,7 +52,7 @@ def set_benchmark(call: Call, windows: Annotated[str, typer.Argument(help="Folde
     """Compare challenger and champion on these windows (split evaluate.split) from now on."""
     from tasks.promotion.benchmark import name_benchmark
 
-    digest = name_benchmark(call.store, windows, call.parameters.evaluate.split)
+    digest = name_benchmark(call.store, windows, call.context.parameters.evaluate.split)
     console(call.as_json).print(f"versions are compared on windows {digest} from now on", highlight=False)
     print_json(call.as_json, {"benchmark": digest})
 
@@ -151,7 +149,7 @@ def export(
         raise InputError("export writes ONNX: pass --onnx")
     from tasks.serving.onnx import export_model
 
-    exported = export_model(call.store, model, out, False if no_flip else None, call.parameters.evaluate.flip)
+    exported = export_model(call.store, model, out, False if no_flip else None, call.context.parameters.evaluate.flip)
     terminal = console(call.as_json)
     terminal.print(
         f"{exported['file']}: {exported['bytes']:,} bytes, {'with' if exported['flip'] else 'without'} flip averaging;"

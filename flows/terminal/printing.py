@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from data_contracts.report import METHODS, ROBUSTNESS_METHODS, StageResult
+from data_contracts.report import METHODS, ROBUSTNESS_METHODS
+from data_contracts.store.folders import StageResult
 from data_contracts.text import printable
 
 

@@ -9,21 +9,18 @@ from contextlib import contextmanager
 from typing import Any
 
 from data_contracts.errors import InputError
-from data_contracts.report import StageResult
+from data_contracts.store.folders import StageResult
 from data_contracts.text import printable
-from flows.stages import STAGES, Context
+from flows.stages import run_stage
+from tasks.stage import Context
 
 _LOGGERS = ("uplift", "model", "data_contracts")  # whose messages of level INFO the terminal shows
 
 
 def find_or_compute(context: Context, name: str, **inputs: Any) -> StageResult:
     """Return the result of a stage: from the store, else computed in this process."""
-    work = STAGES[name].plan(context, **inputs)
-    found = work.find(context.store)
-    if found:
-        return found
     with computing():
-        return work.compute()
+        return run_stage(name, context, **inputs)
 
 
 def run_pipeline(**arguments: Any) -> Any:

@@ -6,11 +6,9 @@
 """
 
 from bisect import bisect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-
-import numpy as np
 
 from data_contracts.parameters import IngestParameters, Layout
 from data_contracts.sources import MotionFile, short_names
@@ -58,13 +56,7 @@ class Plan:
         return [file.first for file in self.files]
 
 
-class AbandonedError(Exception):
-    """The plan is no longer needed."""
-
-
-def plan_reading(
-    files: Sequence[MotionFile], parameters: IngestParameters, abandoned: Callable[[], bool] = lambda: False
-) -> Plan:
+def plan_reading(files: Sequence[MotionFile], parameters: IngestParameters) -> Plan:
     """Read motion files once and plan how the second pass reads each.
 
     Parameters
@@ -73,13 +65,9 @@ def plan_reading(
         Motion files, with their clip lists.
     parameters
         Declared layout, unit and up axis, and the rules for groups.
-    abandoned
-        Function that is called at every array; planning stops when it returns True.
 
     Raises
     ------
-    AbandonedError
-        `abandoned` returned True.
     RefusedPickle
         A file is damaged, or contains more than arrays and plain containers.
     InputError
@@ -89,7 +77,7 @@ def plan_reading(
     planned: list[FilePlan] = []
     first = 0
     for file, name in zip(files, short_names([file.path for file in files]), strict=True):
-        planned.append(_plan_file(file, name, first, parameters, len(files), abandoned))
+        planned.append(_plan_file(file, name, first, parameters, len(files)))
         first += len(planned[-1].motions)
     legs = [file.name for file in planned if file.legs_first_left]
     warnings = label_warnings({file.name: file.labels for file in planned}, parameters)
@@ -97,17 +85,9 @@ def plan_reading(
     return Plan(planned, warnings)
 
 
-def _plan_file(
-    file: MotionFile, name: str, first: int, parameters: IngestParameters, files: int, abandoned: Callable[[], bool]
-) -> FilePlan:
+def _plan_file(file: MotionFile, name: str, first: int, parameters: IngestParameters, files: int) -> FilePlan:
     survey = Survey()
-
-    def sample(array: np.ndarray) -> object:
-        if abandoned():
-            raise AbandonedError
-        return survey.add(array)
-
-    tree = read_motion_file(file.path, sample)
+    tree = read_motion_file(file.path, survey.add)
     motions = find_motions(file.path, tree)
     layout = decide_layout(file.path, [motion.shape for motion in motions], parameters.layout)
     evidence = survey.evidence(motions)

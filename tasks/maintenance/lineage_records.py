@@ -19,7 +19,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from data_contracts.errors import InputError
-from data_contracts.run_names import PIPELINE
+from data_contracts.store.digests import PIPELINE
 from data_contracts.store.manifests import MANIFEST, read_manifest
 from tasks.tracking.connection import DATABASE, connect
 from tasks.tracking.names import CHECKPOINT_TAG, CODE_TAG, DIGEST_TAG, INPUTS_TAG, STAGE_TAG

@@ -14,8 +14,7 @@ from mlflow.entities import LoggedModel, Run
 from mlflow.entities.model_registry import ModelVersion
 
 from data_contracts.errors import InputError
-from data_contracts.run_names import PIPELINE
-from data_contracts.store.digests import KINDS
+from data_contracts.store.digests import KINDS, PIPELINE
 from data_contracts.store.locks import lock_owner
 from data_contracts.store.manifests import read_manifest
 from data_contracts.store.sequence import manifest_sequence

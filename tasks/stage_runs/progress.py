@@ -13,13 +13,27 @@ from contextlib import ExitStack, contextmanager
 from contextvars import copy_context
 from typing import Any
 
-from rich.progress import Progress
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task
+from rich.text import Text
 
-from tasks.stage_runs.bars import progress_bar
+from data_contracts.text import printable
 from tasks.stage_runs.prefect_runs import in_prefect_run, run_logger
 
 LOG_SECONDS = 10.0
 ARTIFACT_SECONDS = 5.0
+
+
+class _Description(ProgressColumn):
+    """Column with the description of a task, without markup and with escaped control characters."""
+
+    def render(self, task: Task) -> Text:
+        return Text(printable(task.description))
+
+
+def progress_bar(console: Console | None = None) -> Progress:
+    """Return progress bars on stderr, one line per task; the lines disappear when the block ends."""
+    return Progress(_Description(), BarColumn(), console=console or Console(stderr=True), transient=True)
 
 
 class StageProgress:

@@ -59,6 +59,7 @@ class TrackedRun:
 
     client: MlflowClient
     run_id: str
+    parent_run: str | None = None  # the run of the pipeline
     _sent: list[tuple[list[Metric], RunOperations]] = field(default_factory=list)
 
     def log_metrics(self, metrics: dict[str, float], step: int = 0, model_id: str | None = None) -> None:
@@ -146,6 +147,7 @@ def track_stage(store: Path, stage: Stage, parent_run: str | None) -> Iterator[T
     _tag_origin(client, run.info.run_id, stage.inputs)
     _link(client, parent_run, stage, run.info.run_id)
     with _ending(client, run.info.run_id) as tracked:
+        tracked.parent_run = parent_run
         yield tracked
 
 

@@ -27,8 +27,8 @@ from data_contracts.parameters import (
     PromoteParameters,
     SyntheticParameters,
 )
-from data_contracts.report import StageResult
 from data_contracts.store.digests import StageKey
+from data_contracts.store.folders import StageResult
 from data_contracts.store.manifests import read_manifest
 from flows.rollback import rollback
 from model.network.dstformer import DSTformer
@@ -262,9 +262,7 @@ def test_a_report_about_other_weights_is_refused(challenge, trained, untrained, 
     data = EvaluationData(windows, frozenset())
     comparison = Comparison(f"models:/pose-uplift/{version}", None, None, (data,))
     with pytest.raises(InputError, match="is the report of checkpoint"):
-        judge_reports.fn(
-            empty_store, comparison, [PairedReports(data, about_trained, about_trained)], PromoteParameters()
-        )
+        judge_reports(empty_store, comparison, [PairedReports(data, about_trained, about_trained)], PromoteParameters())
     assert champion(empty_store) is None
 
 

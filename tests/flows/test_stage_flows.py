@@ -20,7 +20,7 @@ SHARED = ["preset", "overrides", "store", "parent_run", "digest"]
 
 @pytest.mark.parametrize("name", list(STAGES))
 def test_each_stage_has_parameters_a_flow_and_a_command(name):
-    _, *inputs = inspect.signature(STAGES[name].plan).parameters
+    _, *inputs = inspect.signature(STAGES[name].resolve).parameters
     assert list(inspect.signature(FLOWS[name].fn).parameters) == [*inputs, *SHARED]
     assert FLOWS[name].name == name
     assert name in PipelineParameters.model_fields

@@ -19,7 +19,7 @@ from data_contracts.parameters import (
     Workers,
 )
 from data_contracts.presets import DEFAULT, load_preset, preset_and_overrides
-from data_contracts.report import StageResult
+from data_contracts.store.folders import StageResult
 from flows import lift as lifting
 from flows import pipeline as pipelines
 from flows import promote as promotion

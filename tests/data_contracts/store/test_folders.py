@@ -6,10 +6,10 @@ import pytest
 from data_contracts.errors import InputError
 from data_contracts.parameters import IngestParameters, PipelineParameters
 from data_contracts.sources import MotionFile, find_keypoints
-from data_contracts.store import stage_keys
 from data_contracts.store.digests import KINDS, DigestedFile, StageKey, file_digest
 from data_contracts.store.folders import find_stage, open_stage, resolve, resolve_checkpoint
 from data_contracts.store.manifests import read_manifest
+from data_contracts.store.stage_keys import stage_key
 
 KEY = StageKey("clips", "ingest", IngestParameters(), {"source": "abc"})
 
@@ -121,15 +121,15 @@ def test_every_stage_has_the_kind_of_folder_in_KINDS(tmp_path):
     folder, parameters = write(tmp_path).folder, PipelineParameters()
     file = folder / "data.txt"
     keys = [
-        stage_keys.synthesise(parameters.synthetic),
-        stage_keys.ingest([MotionFile(file)], parameters.ingest),
-        stage_keys.convert(folder, parameters.convert),
-        stage_keys.pretrain(folder, parameters.pretrain),
-        stage_keys.finetune(folder, file, parameters.finetune),
-        stage_keys.baselines(folder, parameters.baselines),
-        stage_keys.evaluate(folder, file, "abc", parameters.evaluate),
-        stage_keys.keypoints(find_keypoints(file), parameters.keypoints),
-        stage_keys.lift(folder, file, parameters.lift),
+        stage_key("synthesise", {}, parameters.synthetic),
+        stage_key("ingest", {"source": [MotionFile(file)]}, parameters.ingest),
+        stage_key("convert", {"clips": folder}, parameters.convert),
+        stage_key("pretrain", {"windows": folder}, parameters.pretrain),
+        stage_key("finetune", {"windows": folder, "pretrained": file}, parameters.finetune),
+        stage_key("baselines", {"windows": folder}, parameters.baselines),
+        stage_key("evaluate", {"windows": folder, "checkpoint": file, "baselines": "abc"}, parameters.evaluate),
+        stage_key("keypoints", {"source": find_keypoints(file)}, parameters.keypoints),
+        stage_key("lift", {"keypoints": folder, "checkpoint": file}, parameters.lift),
     ]
     assert {key.name: key.kind for key in keys} == KINDS
 
