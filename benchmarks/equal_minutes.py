@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 from torch import nn
 
 from data_contracts.parameters import Objective, PipelineParameters, TrainingParameters
-from data_contracts.presets import load_preset, preset_and_overrides
+from data_contracts.parameters.presets import load_preset, preset_and_overrides
 from model.baselines.mlp import fit_mlp
 from model.data.epochs import Epochs, TrainingWindows
 from model.data.loading import Windows, load_windows

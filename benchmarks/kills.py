@@ -97,7 +97,7 @@ def prefect_server(folder: Path) -> Iterator[None]:
 
 def make_windows(store: Path, *overrides: str) -> Path:
     """Make a windows folder of synthetic motion."""
-    from data_contracts.presets import load_preset
+    from data_contracts.parameters.presets import load_preset
     from flows.stage_flows import convert, ingest
     from tasks.stage import Context, get_or_compute
     from tasks.synthetic.synthesise import CLIP_LIST_FILE, PICKLE_FILE, SYNTHESISE

@@ -24,7 +24,7 @@ import typer
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import SYNTHETIC_SOURCE
-from data_contracts.presets import preset_and_overrides
+from data_contracts.parameters.presets import preset_and_overrides
 from data_contracts.sources import find_motion_files
 from data_contracts.store.checking import check_folder
 from data_contracts.store.folders import resolve

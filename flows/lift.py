@@ -8,7 +8,7 @@ from prefect.states import Completed
 
 from data_contracts.errors import some
 from data_contracts.parameters import ExportFormat
-from data_contracts.presets import DEFAULT, load_preset
+from data_contracts.parameters.presets import DEFAULT, load_preset
 from data_contracts.store.folders import StageResult, default_store
 from flows.lifting import lift_files
 from flows.prefect_ui.artifacts import LIFTED_TEXT, show_page, show_people, show_stage

@@ -13,7 +13,7 @@ from prefect.states import Completed
 from data_contracts.errors import InputError
 from data_contracts.parameters import SYNTHETIC_SOURCE
 from data_contracts.parameters.fresh import of_day
-from data_contracts.presets import DEFAULT, load_preset, preset_and_overrides
+from data_contracts.parameters.presets import DEFAULT, load_preset, preset_and_overrides
 from data_contracts.sources import find_motion_files
 from data_contracts.store.folders import StageResult, default_store
 from flows.prefect_ui.artifacts import (

@@ -11,7 +11,7 @@ from prefect.runtime import deployment
 from prefect.states import Completed
 
 from data_contracts.errors import InputError
-from data_contracts.presets import DEFAULT, load_preset
+from data_contracts.parameters.presets import DEFAULT, load_preset
 from data_contracts.store.folders import default_store
 from data_contracts.text import markdown_text
 from flows import stage_flows

@@ -7,7 +7,7 @@ from typing import Any
 
 from prefect import Flow, flow
 
-from data_contracts.presets import DEFAULT, load_preset
+from data_contracts.parameters.presets import DEFAULT, load_preset
 from data_contracts.store.folders import StageResult, default_store
 from flows.prefect_ui.artifacts import PLAYING_TEXT, show_checks, show_groups, show_page, show_scores, show_stage
 from flows.prefect_ui.forms import described

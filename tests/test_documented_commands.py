@@ -22,7 +22,7 @@ import yaml
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import PipelineParameters
-from data_contracts.presets import load_preset, preset_names
+from data_contracts.parameters.presets import load_preset, preset_names
 from docs.parameter_reference import PAGE, reference
 from flows.cli import app
 

@@ -2,7 +2,7 @@
 
 - Fields that change a result are part of a stage's digest (`Parameters.identity`); `Runtime` is not.
 - A parameter means the same on every machine. A machine that cannot compute it (fp16 on a CPU) raises an error.
-- A preset (`data_contracts.presets`) is one YAML file of `PipelineParameters`.
+- A preset (`data_contracts.parameters.presets`) is one YAML file of `PipelineParameters`.
 """
 
 from typing import Annotated

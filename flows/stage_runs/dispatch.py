@@ -18,7 +18,7 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRun
 from prefect.client.schemas.objects import FlowRun
 from prefect.logging import get_run_logger
 
-from data_contracts.presets import preset_and_overrides
+from data_contracts.parameters.presets import preset_and_overrides
 from data_contracts.store.digests import StageKey
 from data_contracts.store.folders import StageResult, find_stage
 from data_contracts.store.manifests import read_manifest

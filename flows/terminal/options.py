@@ -18,7 +18,7 @@ import typer
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import ExportFormat
-from data_contracts.presets import load_preset, parse, preset_names
+from data_contracts.parameters.presets import load_preset, parse, preset_names
 from data_contracts.store.folders import StageResult, default_store
 from tasks.stage import Context
 

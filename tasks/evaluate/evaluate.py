@@ -17,11 +17,11 @@ from data_contracts.report import (
     Robustness,
     write_errors,
 )
-from data_contracts.run_names import input_data_name
 from data_contracts.store.digests import CONTRACT_VERSION
 from data_contracts.store.folders import Stage
 from data_contracts.store.lineage import train_minutes
 from data_contracts.store.manifests import package_versions, read_manifest, write_json
+from data_contracts.store.run_names import input_data_name
 from model.baselines.files import load_baselines
 from model.data.loading import Windows, load_windows
 from model.network.dstformer import DSTformer

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from prefect.settings import PREFECT_API_URL
 
-from data_contracts.presets import flatten, load_preset
+from data_contracts.parameters.presets import flatten, load_preset
 from data_contracts.store.manifests import read_manifest
 from data_contracts.store.stage_keys import stage_key
 from tasks.tracking.runs import connect, find_runs

@@ -6,7 +6,7 @@ import pytest
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import PipelineParameters
-from data_contracts.presets import load_preset
+from data_contracts.parameters.presets import load_preset
 from flows.cli import app
 from flows.lift import lift
 from flows.pipeline import pipeline

@@ -13,7 +13,7 @@ from data_contracts.parameters import (
     PipelineParameters,
     PretrainParameters,
 )
-from data_contracts.presets import load_preset
+from data_contracts.parameters.presets import load_preset
 from data_contracts.sources import MotionFile
 from data_contracts.store import digests
 from data_contracts.store.checking import check_folder
