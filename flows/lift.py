@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-from prefect import flow
 from prefect.states import Completed
 
 from data_contracts.errors import some
@@ -12,16 +11,14 @@ from data_contracts.parameters.presets import DEFAULT, load_preset
 from data_contracts.store.folders import StageResult, default_store
 from flows.lifting import lift_files
 from flows.prefect_ui.artifacts import LIFTED_TEXT, show_page, show_people, show_stage
-from flows.prefect_ui.forms import described
-from flows.stage_runs.naming import name_flow_run
+from flows.prefect_ui.flow import uplift_flow
 from tasks.stage import Context
 from tasks.tracking.links import stage_artifact
 from tasks.tracking.names import CHAMPION, MODEL_NAME
 from tasks.viewer.evaluation_viewer import VIEWER_FILE
 
 
-@flow(name="lift", flow_run_name=name_flow_run)
-@described
+@uplift_flow
 def lift(
     source: str,
     model: str = f"models:/{MODEL_NAME}@{CHAMPION}",

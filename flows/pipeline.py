@@ -6,7 +6,6 @@ from datetime import UTC, date
 from pathlib import Path
 from typing import Any, Literal
 
-from prefect import flow
 from prefect.runtime import flow_run
 from prefect.states import Completed
 
@@ -25,10 +24,9 @@ from flows.prefect_ui.artifacts import (
     show_pipeline_run,
     show_scores,
 )
-from flows.prefect_ui.forms import described
+from flows.prefect_ui.flow import uplift_flow
 from flows.stage_runs.deployed import must_be_deployed, send
 from flows.stage_runs.dispatch import dispatch_stage
-from flows.stage_runs.naming import name_flow_run
 from tasks.pipeline import open_pipeline, register, show_data, show_durations
 from tasks.stage import Context, get_or_compute
 from tasks.synthetic.synthesise import CLIP_LIST_FILE, PICKLE_FILE, SYNTHESISE
@@ -42,8 +40,7 @@ Start = Literal["nothing", "champion"]
 APPROVAL_DEPLOYMENT = "promote/cpu"  # its run waits for the approval of a person
 
 
-@flow(name="pipeline", flow_run_name=name_flow_run)
-@described
+@uplift_flow
 def pipeline(
     source: str | list[str] = SYNTHETIC_SOURCE,
     clip_list: str | list[str] | None = None,

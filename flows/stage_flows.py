@@ -5,13 +5,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from prefect import Flow, flow
+from prefect import Flow
 
 from data_contracts.parameters.presets import DEFAULT, load_preset
 from data_contracts.store.folders import StageResult, default_store
 from flows.prefect_ui.artifacts import PLAYING_TEXT, show_checks, show_groups, show_page, show_scores, show_stage
-from flows.prefect_ui.forms import described
-from flows.stage_runs.naming import name_flow_run
+from flows.prefect_ui.flow import uplift_flow
 from flows.stages import STAGES, run_stage
 from tasks.stage import Context, Inputs
 from tasks.tracking.links import stage_artifact
@@ -60,14 +59,14 @@ def _flow_of(name: str, resolve: Callable[..., Inputs]) -> Flow[..., StageResult
     run.__name__ = run.__qualname__ = name
     run.__doc__ = inspect.getdoc(resolve)
     run.__signature__ = signature  # type: ignore[attr-defined]  # Prefect makes the form of a deployment from it
-    return flow(name=name, flow_run_name=name_flow_run)(described(run))
+    return uplift_flow(run)
 
 
 FLOWS = {name: _flow_of(name, row.resolve) for name, row in STAGES.items()}
-ingest = FLOWS["ingest"]
-convert = FLOWS["convert"]
-pretrain = FLOWS["pretrain"]
-finetune = FLOWS["finetune"]
-baselines = FLOWS["baselines"]
-evaluate = FLOWS["evaluate"]
-keypoints = FLOWS["keypoints"]
+
+
+def __getattr__(name: str) -> Flow[..., StageResult]:
+    """Return the flow of a stage, e.g. `stage_flows.ingest`, as prefect.yaml names it."""
+    if name not in FLOWS:
+        raise AttributeError(name)
+    return FLOWS[name]

@@ -40,7 +40,7 @@ def promote(
         def evaluate(windows: str, model: str, baselines: str | None = None) -> Path:
             return find_or_compute(context, "evaluate", windows=windows, model=model, baselines=baselines).path
 
-        decision = promote_challenger(context.store, context.parameters, evaluate).model_dump(mode="json")
+        decision = promote_challenger(context, evaluate).model_dump(mode="json")
     terminal = console(call.as_json)
     for line in (decision["headline"], *decision["notes"]):
         terminal.print(line, soft_wrap=True, highlight=False)

@@ -30,7 +30,7 @@ from data_contracts.parameters import (
 from data_contracts.store.digests import StageKey
 from data_contracts.store.folders import StageResult
 from data_contracts.store.manifests import read_manifest
-from flows.rollback import rollback
+from flows.promote import rollback
 from model.network.dstformer import DSTformer
 from model.network.heads import JointsHead
 from model.training.checkpoints import load_network, save_network
