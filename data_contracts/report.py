@@ -167,18 +167,8 @@ class Robustness(Frozen):
 class Report(Frozen):
     """Evaluation of a model and the baselines on the same windows; `report.json`.
 
-    Attributes
-    ----------
-    digests
-        Digests of the report and of its inputs: windows, checkpoint, baselines.
-    model_uri
-        URI of the LoggedModel in MLflow with these weights, or None.
-    versions
-        Versions of the contract, Python and packages.
-    resampling
-        Bootstrap settings of the intervals.
-    robustness
-        Scores under detector errors, or None if they were not requested.
+    `digests` are those of the report and of its inputs: windows, checkpoint, baselines. `model_uri` is the LoggedModel
+    in MLflow with these weights. `versions` are those of the contract, Python and packages.
     """
 
     report_version: Literal[2] = 2
@@ -206,16 +196,8 @@ class Report(Frozen):
 class ComparedModel(Frozen):
     """One model of a comparison.
 
-    Attributes
-    ----------
-    name
-        Reference given by the user.
-    report
-        Digest of the report with its scores.
-    checkpoint
-        SHA-256 of its weights.
-    difference
-        Scores minus those of the first model, window by window; None for the first model.
+    `name` is the user's reference, `report` the digest of the report with its scores, `checkpoint` the SHA-256 of its
+    weights. `difference` is its scores minus those of the first model, window by window; None for the first model.
     """
 
     name: str

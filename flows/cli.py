@@ -29,6 +29,7 @@ from data_contracts.sources import find_motion_files
 from data_contracts.store.checking import check_folder
 from data_contracts.store.folders import resolve
 from data_contracts.store.sqlite import sqlite_uri
+from flows.prefect_ui.forms import SHARED
 from flows.terminal.lifting_commands import lifting
 from flows.terminal.model_commands import models
 from flows.terminal.options import Call, command
@@ -56,18 +57,10 @@ app.add_typer(lifting)
 app.add_typer(stores)
 app.add_typer(stack)
 
-ClipLists = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--clip-list",
-        help="CSV with clip metadata (subject, action, fps), one per motion file in the same order. Default: FILE.csv"
-        " or clip_list.csv next to the file.",
-    ),
-]
 add_stage_commands(app)
 
 
-@command(app)
+@command(app, is_flow=True)
 def pipeline(
     call: Call,
     source: Annotated[
@@ -76,7 +69,7 @@ def pipeline(
             "--source", help="Motion file, or folder with motion files; repeatable. Default: synthetic demo motion."
         ),
     ] = None,
-    clip_list: ClipLists = None,
+    clip_list: Annotated[list[Path] | None, typer.Option("--clip-list", help=SHARED["clip_list"])] = None,
     train_on: Annotated[
         str | None, typer.Option("--train-on", help="Deployment whose workers train, e.g. cuda. Default: this process.")
     ] = None,

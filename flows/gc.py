@@ -22,11 +22,6 @@ def gc(keep_last: int = 14, partials: bool = False, dry_run: bool = True, store:
         Also remove partial folders that interrupted trainings could resume.
     dry_run
         Only list what would be removed.
-
-    Returns
-    -------
-    dict
-        Outcome of `tasks.maintenance.gc.collect`. The message of the final state has the totals.
     """
     outcome = collect(default_store(store), keep_last, partials, dry_run)
     rows = [{"kind": kind, **total} for kind, total in outcome["removed"].items()]

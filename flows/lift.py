@@ -41,11 +41,6 @@ def lift(
         Formats to write in addition to motion.npz.
     out
         Folder to write to. Default: lifted/NAME in the working directory.
-
-    Returns
-    -------
-    dict
-        Outcome of `flows.lifting.lift_files`.
     """
     context = Context(default_store(store), load_preset(preset, overrides))
 

@@ -11,7 +11,6 @@ from prefect.states import Completed
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import SYNTHETIC_SOURCE
-from data_contracts.parameters.fresh import of_day
 from data_contracts.parameters.presets import DEFAULT, load_preset, preset_and_overrides
 from data_contracts.sources import find_motion_files
 from data_contracts.store.folders import StageResult, default_store
@@ -27,11 +26,10 @@ from flows.prefect_ui.artifacts import (
 from flows.prefect_ui.flow import uplift_flow
 from flows.stage_runs.deployed import must_be_deployed, send
 from flows.stage_runs.dispatch import dispatch_stage
-from tasks.pipeline import open_pipeline, register, show_data, show_durations
+from tasks.pipeline import champion_to_start_from, open_pipeline, register, show_data, show_durations
 from tasks.stage import Context, get_or_compute
 from tasks.synthetic.synthesise import CLIP_LIST_FILE, PICKLE_FILE, SYNTHESISE
 from tasks.tracking.links import run_artifact, run_figure, run_page, stage_artifact, version_page
-from tasks.train.starting import champion_to_start_from
 from tasks.viewer.data_page import DATA_PAGE
 from tasks.viewer.evaluation_viewer import VIEWER_FILE
 
@@ -72,19 +70,15 @@ def pipeline(
         cached.
     start_from
         Weights to fine-tune. champion: the weights of the current champion; nothing: pretrain a new network.
-
-    Returns
-    -------
-    dict
-        `stages` (result of each stage), `metrics` (of the model and the baselines), `model` (name, version, URI),
-        `folder` and `digest` of the report, `cached`, `mlflow_run`, and `promotion` (the decision, or None).
     """
     stages: dict[str, StageResult] = {}
     with failure_summary(stages):
         if promote == "approve":
             must_be_deployed(APPROVAL_DEPLOYMENT)
         parameters, day = load_preset(preset, overrides), day_of_run() if fresh else None
-        context = Context(default_store(store), of_day(parameters, day) if day else parameters)
+        if day:  # the stages of each day are new; a run that is repeated on the same day finds them
+            parameters = parameters.with_seed(int(f"{day:%Y%m%d}"))
+        context = Context(default_store(store), parameters)
         outcome = _run_stages(context, stages, source, clip_list, train_on, start_from, day)
         headline, decision = _promote(promote, context, outcome["model"]["version"])
     _show_links(headline, context.store, stages, outcome)

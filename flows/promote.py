@@ -50,11 +50,6 @@ def promote(
     require_approval
         Suspend the flow run after all checks passed, until a person resumes it with an approval. Only a run of a
         deployment can be suspended.
-
-    Returns
-    -------
-    dict
-        A `tasks.promotion.decision.Decision` as JSON. Its headline is the final state's message.
     """
     context = Context(default_store(store), load_preset(preset, overrides))
     if require_approval and deployment.id is None:

@@ -61,9 +61,6 @@ def ingest(_context: Context, source: str | list[str], clip_list: str | list[str
     ----------
     source
         Path of an AMASS pickle, an .npz or an .npy file, or of a folder with such files; or several paths.
-    clip_list
-        CSV with clip metadata (subject, action, fps), one per motion file in the same order. Default: FILE.csv or
-        clip_list.csv next to the motion file.
     """
     return {"source": find_motion_files(source, clip_list)}
 

@@ -1,4 +1,4 @@
-"""Tasks of a pipeline besides its stages: the parent run in MLflow, the registration of the model, and figures."""
+"""Tasks of a pipeline besides its stages: start, parent run in MLflow, registration of the model, and figures."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -6,7 +6,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from data_contracts.errors import some
+from data_contracts.errors import InputError, some
 from data_contracts.parameters import PipelineParameters
 from data_contracts.report import read_report
 from data_contracts.sources import MotionFile
@@ -18,13 +18,41 @@ from data_contracts.store.stage_keys import stage_key
 from tasks.promotion.training_subjects import write_training_subjects
 from tasks.stage_runs.prefect_runs import run_logger, task
 from tasks.tracking.card import CARD_FILE, description_of, write_card
-from tasks.tracking.models import LiftingModel
-from tasks.tracking.names import CHALLENGER, MODEL_NAME, VERSION_TAG
-from tasks.tracking.registry import register_challenger
-from tasks.tracking.runs import TrackedRun, track_pipeline
+from tasks.tracking.models import LiftingModel, find_lifting_model
+from tasks.tracking.names import CHALLENGER, CHAMPION, MODEL_NAME, VERSION_TAG
+from tasks.tracking.registry import aliased_versions, register_challenger, version_uri
+from tasks.tracking.runs import TrackedRun, connect, track_pipeline
 from tasks.tracking.scores import all_scores, model_scores
 from tasks.viewer.clip_sets import ClipSet
 from tasks.viewer.data_page import log_data_page
+
+
+def champion_to_start_from(store: Path, window: int) -> LiftingModel:
+    """Return the current champion by version number, so that a later promotion does not change the run.
+
+    Raises
+    ------
+    InputError
+        The registry has no champion, or the champion was trained on windows of another length.
+    MlflowException
+        The registry is not reachable.
+    """
+    version = aliased_versions(connect(store)).get(CHAMPION)
+    if version is None:
+        raise InputError(
+            f"the registry contains no {MODEL_NAME}@{CHAMPION} to start from: promote a version, or pass --start-from"
+            " nothing"
+        )
+    model = find_lifting_model(store, version_uri(version))
+    from model.training.checkpoints import load_network, read_about  # PyTorch, which a cached run does not need
+
+    trained = int(read_about(model.checkpoint).get("window") or load_network(model.checkpoint).config.max_frames)
+    if trained != window:
+        raise InputError(
+            f"{model.uri}, the champion, was trained on windows of {trained} frames, but the data has {window}: pass"
+            f" --set convert.window={trained}, or --start-from nothing"
+        )
+    return model
 
 
 @contextmanager

@@ -55,11 +55,6 @@ def preset_and_overrides(parameters: PipelineParameters) -> dict[str, Any]:
 
     The preset is one of this project: the one that needs the fewest overrides. Another machine can therefore build the
     parameters without a preset file of the user.
-
-    Returns
-    -------
-    dict
-        `preset`: a name; `overrides`: a list of `path.to.parameter=value`.
     """
     values = parameters.model_dump(mode="json")
     candidates = [(name, list(_overrides(_preset_values(name), values))) for name in _default_first()]
@@ -90,15 +85,7 @@ def _preset_values(name: str) -> dict[str, Any]:
 def nearest_preset(settings: Mapping[str, Any], stage: str) -> tuple[str, dict[str, Any]]:
     """Return the preset that is most similar to the settings of a stage, and its values of the settings that differ.
 
-    Parameters
-    ----------
-    settings
-        Parameters in the digest of the stage (`identity()`), as JSON.
-
-    Returns
-    -------
-    tuple
-        Name of the preset, and `path.to.parameter` -> value of the preset for each setting that differs.
+    The settings are the parameters in the digest of the stage (`identity()`); the values are by `path.to.parameter`.
     """
     own, presets = flatten(settings), []
     for name in _default_first():

@@ -16,17 +16,19 @@ CONTRACT_VERSION = 10  # raised if the same parameters and inputs give another r
 Kind = Literal["synthetic", "clips", "windows", "runs", "baselines", "reports", "keypoints", "motions", "pipelines"]
 
 PIPELINE = "pipeline"
-KINDS: dict[str, Kind] = {  # stage -> kind of its folder
-    "synthesise": "synthetic",
-    "ingest": "clips",
-    "convert": "windows",
-    "pretrain": "runs",
-    "finetune": "runs",
-    "baselines": "baselines",
-    "evaluate": "reports",
-    "keypoints": "keypoints",
-    "lift": "motions",
+_STAGES: dict[str, tuple[Kind, str]] = {  # stage -> kind of its folder, and the command that computes it
+    "synthesise": ("synthetic", "uplift pipeline"),
+    "ingest": ("clips", "uplift ingest SOURCE"),
+    "convert": ("windows", "uplift convert {clips}"),
+    "pretrain": ("runs", "uplift pretrain {windows}"),
+    "finetune": ("runs", "uplift finetune {windows} --pretrained RUN"),
+    "baselines": ("baselines", "uplift baselines {windows}"),
+    "evaluate": ("reports", "uplift evaluate {windows} --model MODEL"),
+    "keypoints": ("keypoints", "uplift keypoints SOURCE"),
+    "lift": ("motions", "uplift lift {keypoints} --model MODEL"),
 }
+KINDS = {stage: kind for stage, (kind, _) in _STAGES.items()}
+COMMANDS = {stage: command for stage, (_, command) in _STAGES.items()}
 
 _State = tuple[int, int, int, int]  # size, time of the last write, time of the last change, inode
 _SETTLED_NANOSECONDS = 2_000_000_000  # since the last write
@@ -37,26 +39,16 @@ _known: dict[Path, tuple[_State, str]] = {}  # SHA-256 of the files that this pr
 class StageKey:
     """Key of a stage's result: its name, its parameters and the digests of its inputs.
 
-    Attributes
-    ----------
-    inputs
-        Input name -> digest.
-    idle
-        Names of parameters without effect on these inputs. `Parameters.identity` leaves out others.
-    data
-        Display name of the user's files; the digest does not cover it.
-    paths
-        Files and stage folders that the stage reads; the digest does not cover them. `open_stage` verifies those that a
-        stage wrote.
+    The digest does not cover `data` and `paths`.
     """
 
     kind: Kind
     name: str
     parameters: Parameters
     inputs: dict[str, str]
-    idle: frozenset[str] = frozenset()
-    data: str = ""
-    paths: tuple[Path, ...] = field(default=(), compare=False)
+    idle: frozenset[str] = frozenset()  # parameters without effect on these inputs, besides those of `identity`
+    data: str = ""  # display name of the user's files, if the stage reads any
+    paths: tuple[Path, ...] = field(default=(), compare=False)  # files and folders that the stage reads
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -71,12 +63,7 @@ class StageKey:
 
 def stage_digest(stage: str, contract_version: int, parameters: dict[str, Any], inputs: dict[str, str]) -> str:
     """Return the first 16 hex digits of the SHA-256 of a stage's key; `parameters` are JSON values."""
-    key = {
-        "stage": stage,
-        "contract_version": contract_version,
-        "parameters": parameters,
-        "inputs": inputs,
-    }
+    key = {"stage": stage, "contract_version": contract_version, "parameters": parameters, "inputs": inputs}
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -96,15 +83,10 @@ def file_digest(path: Path) -> str:
 
 
 def known_digest(path: Path) -> str:
-    """Return the SHA-256 of a file, as hex; a process reads the file once, and again if it may have changed.
+    """Return the SHA-256 of a file, as `file_digest`; a process reads the file again only if it may have changed.
 
     The file has changed if its size, times or inode differ. A file that was written less than two seconds before it was
     read is read again, because file systems store times in steps of up to two seconds.
-
-    Raises
-    ------
-    InputError
-        The file cannot be read.
     """
     path = path.absolute()
     try:

@@ -107,8 +107,6 @@ def open_stage(store: Path, key: StageKey, resume: bool = False) -> Iterator[Sta
 
     Parameters
     ----------
-    store
-        Root of the store.
     resume
         Keep the files that an interrupted run left in the partial folder, and keep them if this run fails too.
 
@@ -197,12 +195,7 @@ def find_stage(store: Path, key: StageKey) -> Stage | None:
 
 
 def resolve(store: Path, kind: Kind | Literal["*"], reference: str | Path) -> Path:
-    """Return the finished stage folder of a path, a digest or an unambiguous beginning of a digest.
-
-    Parameters
-    ----------
-    kind
-        Kind of the folder; `*` allows every kind.
+    """Return the finished stage folder of a path, a digest or an unambiguous beginning of a digest; `*`: of any kind.
 
     Raises
     ------

@@ -30,11 +30,6 @@ _LOG = logging.getLogger(__name__)
 def locked(path: Path, name: str) -> Iterator[None]:
     """Hold the lock file `path` while the block runs; a wait of some seconds is logged with the process that holds it.
 
-    Parameters
-    ----------
-    name
-        Name of the locked object in the log line.
-
     Raises
     ------
     InputError
@@ -51,10 +46,7 @@ def locked(path: Path, name: str) -> Iterator[None]:
 def try_lock(path: Path, with_note: bool = False) -> Iterator[bool]:
     """Yield whether this process got the lock file `path`, without waiting, and hold it while the block runs.
 
-    Parameters
-    ----------
-    with_note
-        Leave a note, so that `lock_owner` finds this process.
+    With a note, `lock_owner` finds this process.
 
     Raises
     ------
@@ -77,13 +69,7 @@ def locked_if_writable(path: Path, name: str) -> AbstractContextManager[None]:
 
 
 def must_be_writable(store: Path) -> None:
-    """Refuse a read-only store.
-
-    Raises
-    ------
-    InputError
-        The store cannot be written.
-    """
+    """Raise an InputError if the store is read-only."""
     if not os.access(store, os.W_OK):
         raise _not_writable(store, "it is read-only")
 

@@ -1,10 +1,7 @@
 """Dispatch of a pipeline's stage: result from the store, else a flow run here or on the workers of a deployment.
 
-Notable decisions:
-- A stage that is in the store starts no flow run and imports neither PyTorch nor the task of the stage.
-- The flow of the stage gets a preset of the project, the overrides that differ from it, and the digest that its result
-  must have. A worker with other presets, inputs or code therefore fails before it computes anything.
-- The result of a deployment is read from the store. If it is absent, the pipeline fails; nothing is computed here.
+The flow of the stage gets the digest that its result must have. A worker with other presets, inputs or code therefore
+fails before it computes anything. The result of a deployment is read from the store and never computed here.
 """
 
 import json
@@ -35,14 +32,10 @@ def dispatch_stage(name: str, context: Context, deployment: str | None = None, *
 
     Parameters
     ----------
-    name
-        Name of the stage in the table of `flows.stages`.
-    context
-        Its `parent_run` is the MLflow run of the pipeline.
     deployment
         Deployment of the stage whose workers compute it (`cuda`: `pretrain/cuda`). If None, it is computed here.
     inputs
-        Inputs of the stage, as in the table.
+        Inputs of the stage, as in the table of `flows.stages`.
 
     Raises
     ------

@@ -8,9 +8,9 @@ import typer
 
 from data_contracts.detector_skeletons import Detector
 from data_contracts.parameters import ExportFormat
+from flows.stages import run_stage
 from flows.terminal.options import MODEL_HELP, Call, changed, command, export_formats
 from flows.terminal.printing import console, people_table, print_json, print_stage
-from flows.terminal.running import computing, find_or_compute
 from tasks.tracking.models import is_in_mlflow
 
 lifting = typer.Typer()
@@ -30,7 +30,7 @@ def keypoints(
 ) -> None:
     """Read the 2D keypoints of a detector, or detect keypoints in a video; write tracks of H36M joints in pixels."""
     context = changed(call.context, "keypoints", skeleton=skeleton)
-    result = find_or_compute(context, "keypoints", source=str(source))
+    result = run_stage("keypoints", context, source=str(source))
     print_stage(result, call.as_json, f"uplift lift {call.reference(result)}")
 
 
@@ -69,10 +69,9 @@ def lift(
     context = changed(call.context, "keypoints", skeleton=skeleton, fps=fps)
     context = changed(context, "lift", height=height, person=person, causal=causal or None)
     context = replace(context, tracked=is_in_mlflow(model))
-    with computing():
-        from flows.lifting import lift_files  # imports PyTorch and pandas, which take seconds
+    from flows.lifting import lift_files  # imports PyTorch and pandas, which take seconds
 
-        outcome = lift_files(context, source, model, formats, out)
+    outcome = lift_files(context, source, model, formats, out)
     terminal = console(call.as_json)
     terminal.print(people_table(outcome["files"]))
     for name, error in outcome["failed"].items():

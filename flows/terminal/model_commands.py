@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 from data_contracts.errors import InputError
+from flows.stages import run_stage
 from flows.terminal.comparing import comparison_tables
 from flows.terminal.options import MODEL_HELP, Call, changed, command
 from flows.terminal.printing import console, print_json
-from flows.terminal.running import computing, find_or_compute
 
 models = typer.Typer()
 benchmarks = typer.Typer(
@@ -34,13 +34,12 @@ def promote(
 ) -> None:
     """Evaluate @challenger and @champion on the same windows, and make the challenger champion if it is better."""
     context = changed(call.context, "promote", benchmark=windows)
-    with computing():
-        from flows.promotion import promote_challenger  # imports MLflow, which takes seconds
+    from flows.promotion import promote_challenger  # imports MLflow, which takes seconds
 
-        def evaluate(windows: str, model: str, baselines: str | None = None) -> Path:
-            return find_or_compute(context, "evaluate", windows=windows, model=model, baselines=baselines).path
+    def evaluate(windows: str, model: str, baselines: str | None = None) -> Path:
+        return run_stage("evaluate", context, windows=windows, model=model, baselines=baselines).path
 
-        decision = promote_challenger(context, evaluate).model_dump(mode="json")
+    decision = promote_challenger(context, evaluate).model_dump(mode="json")
     terminal = console(call.as_json)
     for line in (decision["headline"], *decision["notes"]):
         terminal.print(line, soft_wrap=True, highlight=False)
@@ -86,10 +85,9 @@ def rollback(
     reason: Annotated[str, typer.Option("--reason", help="Reason of the rollback, which both versions keep as a tag.")],
 ) -> None:
     """Swap @champion and @previous."""
-    with computing():
-        from flows.promotion import roll_back  # imports MLflow, which takes seconds
+    from flows.promotion import roll_back  # imports MLflow, which takes seconds
 
-        outcome = roll_back(call.store, reason, getpass.getuser())
+    outcome = roll_back(call.store, reason, getpass.getuser())
     moved = f"{outcome['name']}@champion is version {outcome['to']} again; {outcome['from']} is @previous"
     console(call.as_json).print(moved)
     print_json(call.as_json, outcome)

@@ -9,6 +9,7 @@ makes `uplift convert CLIPS` with `--store`, `--preset`, `--set` and `--json`; `
 
 import inspect
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
@@ -20,6 +21,7 @@ from data_contracts.errors import InputError
 from data_contracts.parameters import ExportFormat
 from data_contracts.parameters.presets import load_preset, parse, preset_names
 from data_contracts.store.folders import StageResult, default_store
+from flows.terminal.running import computing
 from tasks.stage import Context
 
 MODEL_HELP = "Run folder or digest, checkpoint (.safetensors, MotionBERT's .bin), or model URI."
@@ -105,8 +107,13 @@ def export_formats(text: str) -> list[ExportFormat]:
     return [ExportFormat(name) for name in dict.fromkeys(names)]
 
 
-def command(app: typer.Typer, name: str | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Make a function a command of `app`, with the options of all commands; `name` replaces the function's name."""
+def command(
+    app: typer.Typer, name: str | None = None, is_flow: bool = False
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Make a function a command of `app`, with the options of all commands; `name` replaces the function's name.
+
+    Prefect handles the logs and signals of a command that is a flow.
+    """
 
     def register(work: Callable[..., None]) -> Callable[..., None]:
         shared, own = (inspect.signature(function, eval_str=True).parameters for function in (_shared, work))
@@ -114,7 +121,8 @@ def command(app: typer.Typer, name: str | None = None) -> Callable[[Callable[...
         @wraps(work)
         def run(**values: Any) -> None:
             call = _shared(**{name: values.pop(name) for name in shared})
-            work(call, **values)
+            with nullcontext() if is_flow else computing():
+                work(call, **values)
 
         options = [parameter for name, parameter in own.items() if name != "call"] + list(shared.values())
         signature = inspect.Signature([p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in options])

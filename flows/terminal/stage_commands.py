@@ -10,10 +10,9 @@ from typing import Annotated, Any
 import typer
 
 from flows.prefect_ui.forms import parameter_texts
-from flows.stages import STAGES, TableRow
+from flows.stages import STAGES, TableRow, run_stage
 from flows.terminal.options import Call, command
 from flows.terminal.printing import print_stage
-from flows.terminal.running import find_or_compute
 
 OWN_COMMAND = ("keypoints",)  # in flows.terminal.lifting_commands, with an option of its own
 
@@ -35,9 +34,9 @@ def _add(app: typer.Typer, stage: TableRow) -> None:
     helps = parameter_texts(stage.resolve)
 
     def work(call: Call, **values: Any) -> None:
-        inputs = {name: texts(value) if isinstance(value, list) else value for name, value in values.items()}
-        result = find_or_compute(call.context, stage.name, **inputs)
-        print_stage(result, call.as_json, stage.next_command.format(result=call.reference(result), **inputs))
+        values |= {name: texts(value) for name, value in values.items() if isinstance(value, list)}
+        result = run_stage(stage.name, call.context, **values)
+        print_stage(result, call.as_json, stage.next_command.format(result=call.reference(result), **values))
 
     _, first, *others = inspect.signature(stage.resolve).parameters.values()
     parameters = [_typed(first, typer.Argument(help=helps[first.name]))]

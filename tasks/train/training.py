@@ -14,8 +14,7 @@ from model.training.checkpoints import BEFORE_LAST_FILE, can_resume, load_networ
 from model.training.job import JOB_FILE, OUTCOME_FILE, START_FILE, Job, run, run_on_devices
 from model.training.loop import build_network
 from model.training.progress import top_file
-from tasks.stage_runs.cancellation import never_crashed_if_cancelled
-from tasks.stage_runs.prefect_runs import run_logger
+from tasks.stage_runs.prefect_runs import never_crashed_if_cancelled, run_logger
 from tasks.stage_runs.progress import report_progress
 from tasks.tracking.logged_models import log_lifter
 from tasks.tracking.names import CHECKPOINT_TAG
