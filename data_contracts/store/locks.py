@@ -35,10 +35,9 @@ def locked(path: Path, name: str) -> Iterator[None]:
     InputError
         The lock file cannot be written.
     """
-    lock = FileLock(path)
     with _refused_if_not_writable(path):
-        _wait(lock, note_of(path), name)
-    with _released(lock), _noted(note_of(path)):
+        lock = _wait(FileLock(path), note_of(path), name)
+    with lock, _noted(note_of(path)):
         yield
 
 
@@ -53,13 +52,13 @@ def try_lock(path: Path, with_note: bool = False) -> Iterator[bool]:
     InputError
         The lock file cannot be written.
     """
-    lock = FileLock(path)
-    with _refused_if_not_writable(path), suppress(Timeout):
-        lock.acquire(blocking=False)
-    if not lock.is_locked:
+    lock = None
+    with suppress(Timeout), _refused_if_not_writable(path):
+        lock = FileLock(path).acquire(blocking=False)
+    if lock is None:
         yield False
         return
-    with _released(lock), _noted(note_of(path)) if with_note else nullcontext():
+    with lock, _noted(note_of(path)) if with_note else nullcontext():
         yield True
 
 
@@ -109,14 +108,6 @@ def _not_writable(folder: Path, reason: str | None) -> InputError:
 
 
 @contextmanager
-def _released(lock: FileLock) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-@contextmanager
 def _noted(note: Path) -> Iterator[None]:
     """Hold the locked note while the block runs; the note appears under its name when it is locked and complete."""
     text = {"pid": os.getpid(), "host": socket.gethostname(), "command": " ".join(sys.argv), "since": time.time()}
@@ -133,12 +124,11 @@ def _noted(note: Path) -> Iterator[None]:
             note.unlink(missing_ok=True)
 
 
-def _wait(lock: FileLock, note: Path, name: str) -> None:
+def _wait(lock: FileLock, note: Path, name: str) -> AbstractContextManager[object]:
     started, patience = time.monotonic(), FIRST_LOG_SECONDS
     while True:
         try:
-            lock.acquire(timeout=patience)
-            return
+            return lock.acquire(timeout=patience)
         except Timeout:
             waited = time.monotonic() - started
             _LOG.warning("%s: waiting for %.0f s; it is held by %s", name, waited, _read(note))

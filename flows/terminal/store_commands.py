@@ -12,6 +12,7 @@ from rich.table import Column, Table
 from data_contracts.report import METRICS
 from flows.terminal.options import Call, command
 from flows.terminal.printing import console, print_json, size
+from tasks.stage_runs.progress import duration
 
 if TYPE_CHECKING:
     from tasks.maintenance.status import Status
@@ -96,7 +97,7 @@ def _pipeline_runs(status: "Status") -> Table:
         table.add_row(
             time.strftime("%Y-%m-%d %H:%M", time.gmtime(run.began)),
             run.state.lower(),
-            _duration(run.seconds),
+            duration(run.seconds),
             "" if run.mpjpe_mm is None else f"{run.mpjpe_mm:.1f} mm",
             run.version or "",
             shorten(run.promotion or "", _WIDE, placeholder=" ..."),
@@ -120,7 +121,7 @@ def _work(status: "Status") -> Iterator[str]:
         owner = (
             _cut(run.lock_owner) if run.lock_owner else "no process holds its lock: it is dead, or on another machine"
         )
-        yield f"running: {run.name}, for {_duration(run.seconds)}; {owner}"
+        yield f"running: {run.name}, for {duration(run.seconds)}; {owner}"
     for lock, owner in status.locks.items():
         yield f"locked: {lock}, by {_cut(owner)}"
     for flow in status.flow_runs or []:
@@ -139,12 +140,6 @@ def _disk(status: "Status") -> str:
 
 def _score(name: str, value: float) -> str:
     return f"{value:.1f} {METRICS[name].unit}" if METRICS[name].unit else f"{100 * value:.1f} %"
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def _cut(text: str) -> str:

@@ -4,9 +4,7 @@
   that is read like any other.
 """
 
-import sys
 import time
-from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,12 +31,10 @@ from tasks.lifting.formats.reading import read_keypoints
 from tasks.lifting.formats.tracks import tracks_of
 from tasks.lifting.video.detecting import LANDMARKS_FILE, detect, detector_python
 from tasks.stage_runs.prefect_runs import run_logger
-from tasks.stage_runs.progress import progress_bar
+from tasks.stage_runs.progress import report_progress
 
 if TYPE_CHECKING:
     from tasks.tracking.runs import TrackedRun
-
-_SECONDS_BETWEEN_LINES = 60  # log interval of progress without a terminal
 
 
 def read_tracks(
@@ -92,19 +88,8 @@ def _detected(
     detector_python(source.path)  # refuses a missing detector
     target, start = stage.folder / LANDMARKS_FILE, time.perf_counter()
     run_logger().info("%s: detecting keypoints with %s", source.path.name, parameters.detector)
-    with progress_bar() if sys.stderr.isatty() else nullcontext() as bar:
-        line = bar.add_task(source.path.name, total=1.0) if bar else None
-        last_report = start
-
-        def report(done: int, total: int) -> None:
-            nonlocal last_report
-            if bar and line is not None:
-                bar.update(line, completed=done / total)
-            elif time.perf_counter() - last_report > _SECONDS_BETWEEN_LINES:
-                last_report = time.perf_counter()
-                run_logger().info("%s: %d of %d frames", source.path.name, done, total)
-
-        detect(source.path, parameters.detector, target, report)
+    with report_progress(stage.name, "frames") as progress:
+        detect(source.path, parameters.detector, target, progress.reach)
     with np.load(target) as detected:
         seen = np.isfinite(detected["landmarks"]).all(axis=(1, 2))
         made_by, expected = str(detected["made_by"]), int(detected["frames_said"])

@@ -85,7 +85,7 @@ class StageProgress:
             words += [f"{self.clips:,} clips", f"{self.frames / seconds:,.0f} frames/s"]
         here = self.done - self.before
         if here > 0 and self.done < self.total:
-            words.append(f"{_duration(seconds / here * (self.total - self.done))} left")
+            words.append(f"{duration(seconds / here * (self.total - self.done))} left")
         return ", ".join(words)
 
     def _display(self) -> None:
@@ -137,7 +137,8 @@ def report_progress(stage: str, unit: str, total: int | None = None) -> Iterator
         progress.finish()
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return minutes and seconds as 2:05, and hours if there are some."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
