@@ -1,7 +1,6 @@
 """Digests of files and of stages: the key of a stage is a digest of its name, parameters and inputs."""
 
 import hashlib
-import io
 import json
 import time
 from dataclasses import dataclass, field
@@ -114,25 +113,3 @@ def _keep(path: Path, state: _State, digest: str) -> None:
 def _state(path: Path) -> _State:
     now = path.stat()
     return now.st_size, now.st_mtime_ns, now.st_ctime_ns, now.st_ino
-
-
-class DigestedFile(io.FileIO):
-    """A new file whose SHA-256 is computed while the file is written, from the first byte to the last."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, "x")
-        self._sha256 = hashlib.sha256()
-
-    def write(self, data: Any) -> int:
-        """Write all of `data` and return the number of bytes."""
-        view = memoryview(data).cast("B")
-        self._sha256.update(view)
-        done = 0
-        while done < len(view):
-            done += super().write(view[done:])
-        return done
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of the bytes that were written so far, as hex."""
-        return self._sha256.hexdigest()

@@ -43,7 +43,6 @@ class Stage:
     inputs: dict[str, str]
     counts: dict[str, Any] = field(default_factory=dict)
     statistics: dict[str, Any] = field(default_factory=dict)
-    digests: dict[str, str] = field(default_factory=dict)  # SHA-256 of files that were digested while they were written
     seconds: float = 0.0
     interrupted: bool = False  # an earlier run was killed or failed and left its partial folder
     resumed: bool = False  # the work continues from files of that run; the work sets it
@@ -246,7 +245,7 @@ def _manifest(stage: Stage) -> dict[str, Any]:
         "inputs": stage.inputs,
         "counts": stage.counts,
         "statistics": stage.statistics,
-        "files": {name: stage.digests.get(name) or file_digest(path) for name, path in files.items()},
+        "files": {name: file_digest(path) for name, path in files.items()},
         "packages": package_versions(),
         "code": stage.code | {"resumed": stage.resumed},
         "seconds": round(stage.seconds, 3),

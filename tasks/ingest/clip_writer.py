@@ -27,7 +27,6 @@ from data_contracts.clips import (
 from data_contracts.errors import InputError, some
 from data_contracts.parameters import GroupBy, IngestParameters
 from data_contracts.skeleton import BONES, NUM_JOINTS
-from data_contracts.store.digests import DigestedFile
 from data_contracts.text import csv_text
 from tasks.ingest.axes import to_frames_first
 from tasks.ingest.clip_list import datasets
@@ -52,9 +51,8 @@ class ClipWriter:
         self.skeletons: dict[tuple[int, ...], set[str]] = {}
 
     def __enter__(self) -> "ClipWriter":
-        self.output = DigestedFile(self.folder / CLIPS_FILE)
         self.parquet = parquet.ParquetWriter(
-            self.output, CLIP_SCHEMA, compression="none", use_dictionary=False, write_statistics=False
+            self.folder / CLIPS_FILE, CLIP_SCHEMA, compression="none", use_dictionary=False, write_statistics=False
         )
         self.checking, self.writing = _BackgroundStep("check-clips"), _BackgroundStep("write-clips")
         return self
@@ -69,7 +67,6 @@ class ClipWriter:
             self.checking.stop()
             self.writing.stop()
             self.parquet.close()
-            self.output.close()
 
     def begin(self, file: FilePlan) -> None:
         """Start a file: the arrays passed to `add` from now on belong to it."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data_contracts.clips import CLIPS_FILE, QUARANTINE_FILE
+from data_contracts.clips import QUARANTINE_FILE
 from data_contracts.errors import some
 from data_contracts.parameters import IngestParameters, PipelineParameters
 from data_contracts.sources import MotionFile
@@ -51,7 +51,6 @@ def ingest_clips(
     writer.finish()
     for line in writer.warnings():
         log.warning(line)
-    stage.digests[CLIPS_FILE] = writer.output.digest
     stage.counts |= writer.counts()
     stage.statistics |= {
         "source": some([file.name for file in plan.files]),

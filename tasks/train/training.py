@@ -139,7 +139,7 @@ def _train(stage: Stage, tracked: TrackedRun, network: DSTformer, job: Job) -> N
         **(speed(median(speeds)) if speeds else {}),
         "history": history,
     }
-    digest = stage.digests[CHECKPOINT_FILE] = file_digest(stage.folder / CHECKPOINT_FILE)
+    digest = file_digest(stage.folder / CHECKPOINT_FILE)
     tracked.set_tags({"uplift.micro_batch": progress.micro_batch, CHECKPOINT_TAG: digest})
     _log_checkpoints(stage.folder, tracked, window, parameters.keep_top, history, job.objective)
 

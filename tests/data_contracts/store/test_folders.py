@@ -6,7 +6,7 @@ import pytest
 from data_contracts.errors import InputError
 from data_contracts.parameters import IngestParameters, PipelineParameters
 from data_contracts.sources import MotionFile, find_keypoints
-from data_contracts.store.digests import KINDS, DigestedFile, StageKey, file_digest
+from data_contracts.store.digests import KINDS, StageKey
 from data_contracts.store.folders import find_stage, open_stage, resolve, resolve_checkpoint
 from data_contracts.store.manifests import read_manifest
 from data_contracts.store.stage_keys import stage_key
@@ -139,10 +139,3 @@ def test_a_truncated_manifest_is_reported_by_name(tmp_path):
     (folder / "manifest.json").write_text(json.dumps({})[:1])
     with pytest.raises(InputError, match=r"manifest\.json: the manifest is empty, damaged"):
         read_manifest(folder)
-
-
-def test_a_file_digested_while_it_is_written_has_the_digest_of_its_bytes(tmp_path):
-    with DigestedFile(tmp_path / "data.bin") as file:
-        for piece in (b"abc", bytearray(b"de"), memoryview(b"f" * 1_000_000), b""):
-            file.write(piece)
-    assert file.digest == file_digest(tmp_path / "data.bin")
