@@ -89,27 +89,14 @@ def known_digest(path: Path) -> str:
     """
     path = path.absolute()
     try:
-        state = _state(path)
+        now = path.stat()
     except OSError:
         return file_digest(path)  # raises
+    state = (now.st_size, now.st_mtime_ns, now.st_ctime_ns, now.st_ino)
     known = _known.get(path)
     if known and known[0] == state:
         return known[1]
     digest = file_digest(path)
-    _keep(path, state, digest)
-    return digest
-
-
-def remember_digest(path: Path, digest: str) -> None:
-    """Record the SHA-256 of a file that this process has just written, so that `known_digest` does not read it."""
-    _keep(path.absolute(), _state(path), digest)
-
-
-def _keep(path: Path, state: _State, digest: str) -> None:
-    if time.time_ns() - state[1] > _SETTLED_NANOSECONDS:
+    if time.time_ns() - now.st_mtime_ns > _SETTLED_NANOSECONDS:
         _known[path] = state, digest
-
-
-def _state(path: Path) -> _State:
-    now = path.stat()
-    return now.st_size, now.st_mtime_ns, now.st_ctime_ns, now.st_ino
+    return digest

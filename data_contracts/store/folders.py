@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict
 from data_contracts.errors import InputError, some
 from data_contracts.store.checking import verify_input
 from data_contracts.store.code_version import code_version
-from data_contracts.store.digests import CONTRACT_VERSION, KINDS, Kind, StageKey, file_digest, remember_digest
+from data_contracts.store.digests import CONTRACT_VERSION, KINDS, Kind, StageKey, file_digest
 from data_contracts.store.locks import locked
 from data_contracts.store.manifests import MANIFEST, package_versions, read_manifest, rebuild, write_manifest
 from data_contracts.store.sequence import SEQUENCE, next_sequence
@@ -134,13 +134,10 @@ def open_stage(store: Path, key: StageKey, resume: bool = False) -> Iterator[Sta
         with _working(folder, key, resume) as stage:
             yield stage
             stage.seconds = time.perf_counter() - start
-            manifest = _manifest(stage) | {SEQUENCE: next_sequence(store)}
-            write_manifest(stage.folder, manifest)
+            write_manifest(stage.folder, _manifest(stage) | {SEQUENCE: next_sequence(store)})
         stage.folder.replace(folder)
         _sync(folder.parent)
         stage.folder = folder
-        for name, digest in manifest["files"].items():
-            remember_digest(folder / name, digest)
     stage.seconds = time.perf_counter() - start
 
 
