@@ -5,7 +5,7 @@
 - A preset (`data_contracts.parameters.presets`) is one YAML file of `PipelineParameters`.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import model_validator
 
@@ -41,6 +41,7 @@ from data_contracts.parameters.training import (
 
 __all__ = [
     "ALL",
+    "STAGE_FOLDERS",
     "SYNTHETIC_SOURCE",
     "AugmentationParameters",
     "BaselinesParameters",
@@ -56,6 +57,7 @@ __all__ = [
     "IngestParameters",
     "KeypointFormat",
     "KeypointsParameters",
+    "Kind",
     "Layout",
     "LiftParameters",
     "LossWeights",
@@ -79,6 +81,21 @@ __all__ = [
     "VideoDetector",
     "Workers",
 ]
+
+
+Kind = Literal["synthetic", "clips", "windows", "runs", "baselines", "reports", "keypoints", "motions", "pipelines"]
+
+STAGE_FOLDERS: dict[str, tuple[Kind, str]] = {  # stage -> kind of its folder, and the command that computes it
+    "synthesise": ("synthetic", "uplift pipeline"),
+    "ingest": ("clips", "uplift ingest SOURCE"),
+    "convert": ("windows", "uplift convert {clips}"),
+    "pretrain": ("runs", "uplift pretrain {windows}"),
+    "finetune": ("runs", "uplift finetune {windows} --pretrained RUN"),
+    "baselines": ("baselines", "uplift baselines {windows}"),
+    "evaluate": ("reports", "uplift evaluate {windows} --model MODEL"),
+    "keypoints": ("keypoints", "uplift keypoints SOURCE"),
+    "lift": ("motions", "uplift lift {keypoints} --model MODEL"),
+}
 
 
 class PipelineParameters(Parameters):

@@ -5,29 +5,16 @@ import json
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from data_contracts.errors import InputError
+from data_contracts.parameters import STAGE_FOLDERS, Kind
 from data_contracts.parameters.base import Parameters, without
 
 CONTRACT_VERSION = 10  # raised if the same parameters and inputs give another result or another digest
 
-Kind = Literal["synthetic", "clips", "windows", "runs", "baselines", "reports", "keypoints", "motions", "pipelines"]
-
 PIPELINE = "pipeline"
-_STAGES: dict[str, tuple[Kind, str]] = {  # stage -> kind of its folder, and the command that computes it
-    "synthesise": ("synthetic", "uplift pipeline"),
-    "ingest": ("clips", "uplift ingest SOURCE"),
-    "convert": ("windows", "uplift convert {clips}"),
-    "pretrain": ("runs", "uplift pretrain {windows}"),
-    "finetune": ("runs", "uplift finetune {windows} --pretrained RUN"),
-    "baselines": ("baselines", "uplift baselines {windows}"),
-    "evaluate": ("reports", "uplift evaluate {windows} --model MODEL"),
-    "keypoints": ("keypoints", "uplift keypoints SOURCE"),
-    "lift": ("motions", "uplift lift {keypoints} --model MODEL"),
-}
-KINDS = {stage: kind for stage, (kind, _) in _STAGES.items()}
-COMMANDS = {stage: command for stage, (_, command) in _STAGES.items()}
+KINDS = {stage: kind for stage, (kind, _) in STAGE_FOLDERS.items()}
 
 _State = tuple[int, int, int, int]  # size, time of the last write, time of the last change, inode
 _SETTLED_NANOSECONDS = 2_000_000_000  # since the last write

@@ -18,9 +18,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from data_contracts.errors import InputError, some
+from data_contracts.parameters import Kind
 from data_contracts.store.checking import verify_input
 from data_contracts.store.code_version import code_version
-from data_contracts.store.digests import CONTRACT_VERSION, KINDS, Kind, StageKey, file_digest
+from data_contracts.store.digests import CONTRACT_VERSION, KINDS, StageKey, file_digest
 from data_contracts.store.locks import locked
 from data_contracts.store.manifests import MANIFEST, package_versions, read_manifest, rebuild, write_manifest
 from data_contracts.store.sequence import SEQUENCE, next_sequence

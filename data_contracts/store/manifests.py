@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from data_contracts.errors import InputError
-from data_contracts.store.digests import COMMANDS, KINDS
+from data_contracts.parameters import STAGE_FOLDERS
+from data_contracts.store.digests import KINDS
 
 MANIFEST = "manifest.json"
 PACKAGES = (
@@ -61,7 +62,9 @@ def rebuild(folder: Path, manifest: dict[str, Any] | None = None) -> str:
     inputs = {name: name.upper() for name in ("clips", "windows", "keypoints")} | (
         manifest["inputs"] if manifest else {}
     )
-    commands = " or ".join(f"`{COMMANDS[stage].format_map(inputs)}`" for stage in stages if stage in COMMANDS)
+    commands = " or ".join(
+        f"`{STAGE_FOLDERS[stage][1].format_map(inputs)}`" for stage in stages if stage in STAGE_FOLDERS
+    )
     return f"remove the folder {folder} and run {commands or 'its stage'} again with the same options"
 
 
