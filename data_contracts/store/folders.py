@@ -155,7 +155,7 @@ def _working(folder: Path, key: StageKey, resume: bool) -> Iterator[Stage]:
         stage.interrupted, stage.data, stage.code = interrupted, key.data, code_version()
         yield stage
     except BaseException:
-        if not resume:
+        if not resume or not any(partial.iterdir()):
             shutil.rmtree(partial, ignore_errors=True)
         raise
 

@@ -49,6 +49,12 @@ def test_the_partial_folder_of_a_killed_run_is_kept_only_for_a_stage_that_resume
             raise RuntimeError
 
 
+def test_a_refused_stage_that_wrote_nothing_leaves_no_partial_folder(tmp_path):
+    with pytest.raises(InputError), open_stage(tmp_path, KEY, resume=True) as stage:
+        raise InputError("refused")
+    assert not stage.folder.exists()
+
+
 def test_a_stage_is_resumed_only_if_its_work_sets_it_and_interrupted_only_if_a_partial_folder_exists(tmp_path):
     def run(key, resume, resumed=False):
         with open_stage(tmp_path, key, resume) as stage:
