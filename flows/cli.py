@@ -65,26 +65,22 @@ def pipeline(
     call: Call,
     source: Annotated[
         list[Path] | None,
-        typer.Option(
-            "--source", help="Motion file, or folder with motion files; repeatable. Default: synthetic demo motion."
-        ),
+        typer.Option(help="Motion file, or folder with motion files; repeatable. Default: synthetic demo motion."),
     ] = None,
-    clip_list: Annotated[list[Path] | None, typer.Option("--clip-list", help=SHARED["clip_list"])] = None,
+    clip_list: Annotated[list[Path] | None, typer.Option(help=SHARED["clip_list"])] = None,
     train_on: Annotated[
-        str | None, typer.Option("--train-on", help="Deployment whose workers train, e.g. cuda. Default: this process.")
+        str | None, typer.Option(help="Deployment whose workers train, e.g. cuda. Default: this process.")
     ] = None,
     promote: Annotated[
         Literal["never", "gate"],
-        typer.Option("--promote", help="gate: promote the new model if it is better; never: leave it as challenger."),
+        typer.Option(help="gate: promote the new model if it is better; never: leave it as challenger."),
     ] = "never",
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Train again on unchanged data, with today's date (UTC) as seed.")
     ] = False,
     start_from: Annotated[
         Literal["nothing", "champion"],
-        typer.Option(
-            "--start-from", help="champion: fine-tune the champion's weights; nothing: pretrain a new network."
-        ),
+        typer.Option(help="champion: fine-tune the champion's weights; nothing: pretrain a new network."),
     ] = "nothing",
 ) -> None:
     """Run all stages, register the model as pose-uplift@challenger in MLflow, and promote it if wanted."""

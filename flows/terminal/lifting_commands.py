@@ -26,7 +26,7 @@ def keypoints(
             help="Keypoint file of a 2D detector, folder with one JSON file per frame (OpenPose), or video."
         ),
     ],
-    skeleton: Annotated[Detector | None, typer.Option("--skeleton", help=_SKELETON_HELP)] = None,
+    skeleton: Annotated[Detector | None, typer.Option(help=_SKELETON_HELP)] = None,
 ) -> None:
     """Read the 2D keypoints of a detector, or detect keypoints in a video; write tracks of H36M joints in pixels."""
     context = changed(call.context, "keypoints", skeleton=skeleton)
@@ -40,26 +40,22 @@ def lift(
     source: Annotated[
         str, typer.Argument(help="Keypoint file or video, folder with such files, or digest of a keypoints stage.")
     ],
-    model: Annotated[str, typer.Option("--model", help=MODEL_HELP)] = "models:/pose-uplift@champion",
-    height: Annotated[
-        float | None, typer.Option("--height", help="Height of the person in metres. Default: 1.70.")
-    ] = None,
+    model: Annotated[str, typer.Option(help=MODEL_HELP)] = "models:/pose-uplift@champion",
+    height: Annotated[float | None, typer.Option(help="Height of the person in metres. Default: 1.70.")] = None,
     person: Annotated[
-        str | None,
-        typer.Option("--person", help="Track to lift: all, longest, largest, or the number of a track. Default: all."),
+        str | None, typer.Option(help="Track to lift: all, longest, largest, or the number of a track. Default: all.")
     ] = None,
-    skeleton: Annotated[Detector | None, typer.Option("--skeleton", help=_SKELETON_HELP)] = None,
+    skeleton: Annotated[Detector | None, typer.Option(help=_SKELETON_HELP)] = None,
     fps: Annotated[
-        float | None, typer.Option("--fps", help="Frames per second of the video, if the file does not contain it.")
+        float | None, typer.Option(help="Frames per second of the video, if the file does not contain it.")
     ] = None,
     export: Annotated[
         str,
         typer.Option(
-            "--export",
-            help=f"Formats to write in addition to motion.npz, separated by commas: {', '.join(ExportFormat)}.",
+            help=f"Formats to write in addition to motion.npz, separated by commas: {', '.join(ExportFormat)}."
         ),
     ] = "",
-    out: Annotated[Path | None, typer.Option("--out", help="Folder to write to. Default: ./lifted/NAME.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write to. Default: ./lifted/NAME.")] = None,
     causal: Annotated[
         bool, typer.Option("--causal", help="Use only earlier frames for each frame, as in live lifting.")
     ] = False,

@@ -26,9 +26,8 @@ def promote(
     windows: Annotated[
         str | None,
         typer.Option(
-            "--windows",
             help="Windows for the comparison (promote.benchmark). Default: the benchmark, else the windows on which"
-            " each version was evaluated.",
+            " each version was evaluated."
         ),
     ] = None,
 ) -> None:
@@ -81,8 +80,7 @@ def unset_benchmark(call: Call) -> None:
 
 @command(models)
 def rollback(
-    call: Call,
-    reason: Annotated[str, typer.Option("--reason", help="Reason of the rollback, which both versions keep as a tag.")],
+    call: Call, reason: Annotated[str, typer.Option(help="Reason of the rollback, which both versions keep as a tag.")]
 ) -> None:
     """Swap @champion and @previous."""
     from flows.promotion import roll_back  # imports MLflow, which takes seconds
@@ -114,8 +112,7 @@ def compare(
 
 @command(models)
 def lineage(
-    call: Call,
-    what: Annotated[str, typer.Argument(help="Model URI, folder or digest of a finished stage, or a file.")],
+    call: Call, what: Annotated[str, typer.Argument(help="Model URI, folder or digest of a finished stage, or a file.")]
 ) -> None:
     """Show the inputs of a model version or stage, back to the source files, and the results made from a stage."""
     from flows.terminal.lineage import lineage_lines
@@ -132,8 +129,7 @@ def export(
     model: Annotated[str, typer.Argument(help=MODEL_HELP)],
     onnx: Annotated[bool, typer.Option("--onnx", help="Write ONNX, the only format so far.")] = False,
     out: Annotated[
-        Path | None,
-        typer.Option("--out", help="File to write. Default: pose-uplift-VERSION.onnx in the working directory."),
+        Path | None, typer.Option(help="File to write. Default: pose-uplift-VERSION.onnx in the working directory.")
     ] = None,
     no_flip: Annotated[
         bool,

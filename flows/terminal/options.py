@@ -52,15 +52,12 @@ class Call:
 
 def _shared(
     store: Annotated[
-        Path | None,
-        typer.Option("--store", rich_help_panel=_PANEL, help="Root of the store. Default: UPLIFT_STORE, or ./store."),
+        Path | None, typer.Option(rich_help_panel=_PANEL, help="Root of the store. Default: UPLIFT_STORE, or ./store.")
     ] = None,
     preset: Annotated[
         str,
         typer.Option(
-            "--preset",
-            rich_help_panel=_PANEL,
-            help=f"Preset of all parameters: {', '.join(preset_names())}, or a YAML file.",
+            rich_help_panel=_PANEL, help=f"Preset of all parameters: {', '.join(preset_names())}, or a YAML file."
         ),
     ] = "demo",
     set_: Annotated[

@@ -26,7 +26,7 @@ stores = typer.Typer()
 def gc(
     call: Call,
     keep_last: Annotated[
-        int, typer.Option("--keep-last", min=1, help="Number of pipeline runs, versions and lifted folders to keep.")
+        int, typer.Option(min=1, help="Number of pipeline runs, versions and lifted folders to keep.")
     ],
     yes: Annotated[
         bool, typer.Option("--yes", help="Remove. Without this option gc only lists what it would remove.")
@@ -59,9 +59,7 @@ def gc(
 
 
 @command(stores)
-def status(
-    call: Call, last: Annotated[int, typer.Option("--last", min=1, help="Number of pipeline runs to list.")] = 5
-) -> None:
+def status(call: Call, last: Annotated[int, typer.Option(min=1, help="Number of pipeline runs to list.")] = 5) -> None:
     """Show the last pipeline runs, the versions with an alias, work in progress, and disk usage."""
     from tasks.maintenance.status import read_status
 
