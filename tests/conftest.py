@@ -40,13 +40,7 @@ atexit.register(shutil.rmtree, os.environ["PREFECT_HOME"], ignore_errors=True)
 for name in [name for name in os.environ if name.startswith(("UPLIFT_", "MLFLOW_TRACKING_"))]:
     del os.environ[name]  # servers and settings of the user
 
-LONGEST = {
-    "deployment",
-    "test_moved_store.py",
-    "test_promote.py",
-    "test_status.py",
-    "test_training.py",
-}  # folders and files
+LONGEST = {"deployment", "test_moved_store.py", "test_promote.py", "test_status.py", "test_training.py"}  # folders and files
 DATA = Path(__file__).parent / "data"
 SHARED = Path(__file__).parent.parent.parent / "shared"
 
