@@ -100,7 +100,8 @@ def make_windows(store: Path, *overrides: str) -> Path:
     from data_contracts.parameters.presets import load_preset
     from flows.stage_flows import convert, ingest
     from tasks.stage import Context, get_or_compute
-    from tasks.synthetic.synthesise import CLIP_LIST_FILE, PICKLE_FILE, SYNTHESISE
+    from tasks.synthetic.motion import CLIP_LIST_FILE, PICKLE_FILE
+    from tasks.synthetic.synthesise import SYNTHESISE
 
     parameters = load_preset("demo", list(overrides))
     motion = get_or_compute(SYNTHESISE, {}, Context(store, parameters, tracked=False)).path

@@ -28,7 +28,8 @@ from flows.stage_runs.deployed import must_be_deployed, send
 from flows.stage_runs.dispatch import dispatch_stage
 from tasks.pipeline import champion_to_start_from, open_pipeline, register, show_data, show_durations
 from tasks.stage import Context, get_or_compute
-from tasks.synthetic.synthesise import CLIP_LIST_FILE, PICKLE_FILE, SYNTHESISE
+from tasks.synthetic.motion import CLIP_LIST_FILE, PICKLE_FILE
+from tasks.synthetic.synthesise import SYNTHESISE
 from tasks.tracking.links import run_artifact, run_figure, run_page, stage_artifact, version_page
 from tasks.viewer.data_page import DATA_PAGE
 from tasks.viewer.evaluation_viewer import VIEWER_FILE

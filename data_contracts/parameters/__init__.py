@@ -122,18 +122,13 @@ class PipelineParameters(Parameters):
             )
         return self
 
-    def with_seed(self, seed: int) -> "PipelineParameters":
-        """Return the parameters with another seed of pretraining, fine-tuning and the MLP, which then train again."""
-        update = {"seed": seed}
-        mlp = self.baselines.mlp.model_copy(update=update)
-        return self.model_copy(
-            update={
-                "pretrain": self.pretrain.model_copy(update=update),
-                "finetune": self.finetune.model_copy(update=update),
-                "baselines": self.baselines.model_copy(update={"mlp": mlp}),
-            }
-        )
-
     def idle(self) -> set[str]:
         """Return the parameters of stages that are not part of a pipeline run's digest."""
         return {"synthetic", "promote", "keypoints", "lift"}
+
+    def with_seed(self, seed: int) -> "PipelineParameters":
+        """Return the parameters with another seed of pretraining, fine-tuning and the MLP, so that they train again."""
+        update = {"seed": seed}
+        mlp = self.baselines.mlp.model_copy(update=update)
+        trained = {name: getattr(self, name).model_copy(update=update) for name in ("pretrain", "finetune")}
+        return self.model_copy(update={**trained, "baselines": self.baselines.model_copy(update={"mlp": mlp})})

@@ -3,9 +3,7 @@
 from data_contracts.parameters import PipelineParameters
 from data_contracts.store.folders import Stage
 from tasks.stage import StageTask
-from tasks.synthetic.motion import CLIP_LIST_FILE, PICKLE_FILE, write_pickle
-
-__all__ = ["CLIP_LIST_FILE", "PICKLE_FILE", "SYNTHESISE"]
+from tasks.synthetic.motion import write_pickle
 
 
 def _write(stage: Stage, _: None, parameters: PipelineParameters) -> None:

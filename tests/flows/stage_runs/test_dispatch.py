@@ -18,7 +18,8 @@ from flows import stage_flows
 from flows.stage_runs import dispatch
 from tasks import stage
 from tasks.stage import Context, get_or_compute
-from tasks.synthetic.synthesise import PICKLE_FILE, SYNTHESISE
+from tasks.synthetic.motion import PICKLE_FILE
+from tasks.synthetic.synthesise import SYNTHESISE
 from tests.flows.typed import pipeline
 
 ROOT = Path(__file__).parents[3]
