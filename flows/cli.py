@@ -33,7 +33,7 @@ from flows.prefect_ui.forms import SHARED
 from flows.terminal.lifting_commands import lifting
 from flows.terminal.model_commands import models
 from flows.terminal.options import Call, command
-from flows.terminal.printing import console, print_json, score_tables, stage_table
+from flows.terminal.printing import print_output, score_tables, stage_table
 from flows.terminal.running import run_pipeline
 from flows.terminal.stack_commands import stack
 from flows.terminal.stage_commands import add_stage_commands, texts
@@ -99,17 +99,17 @@ def pipeline(
         **preset_and_overrides(call.context.parameters),
     )
     outcome["seconds"] = round(time.perf_counter() - start, 3)
-    terminal, version = console(call.as_json), outcome["model"]
-    terminal.print(stage_table(outcome["stages"]), *score_tables(outcome["stages"]["evaluate"]["statistics"]))
-    terminal.print(f"registered {version['name']} version {version['version']} as {version['uri']}")
-    if decision := outcome["promotion"]:
-        terminal.print(decision["headline"], soft_wrap=True, highlight=False)
-    terminal.print(
-        f"\nopen MLflow: {_mlflow_place(call.store)}"
-        f"\npromote it:  .venv/bin/uplift promote{'' if call.is_default_store else f' --store {call.store}'}",
-        soft_wrap=True,
+    version, decision = outcome["model"], outcome["promotion"]
+    print_output(
+        call.as_json,
+        outcome,
+        stage_table(outcome["stages"]),
+        *score_tables(outcome["stages"]["evaluate"]["statistics"]),
+        f"registered {version['name']} version {version['version']} as {version['uri']}",
+        *([decision["headline"]] if decision else []),
+        f"\nopen MLflow: {_mlflow_place(call.store)}",
+        f"promote it:  .venv/bin/uplift promote{'' if call.is_default_store else f' --store {call.store}'}",
     )
-    print_json(call.as_json, outcome)
 
 
 def _mlflow_place(store: Path) -> str:
@@ -127,8 +127,7 @@ def check(call: Call, folder: Annotated[str, typer.Argument(help="Folder or dige
     with progress_bar() as bar:
         line = bar.add_task(f"check {path.name}", total=1.0)
         checked = check_folder(path, lambda share: bar.update(line, completed=share))
-    console(call.as_json).print(checked.describe(), soft_wrap=True, highlight=False)
-    print_json(call.as_json, asdict(checked))
+    print_output(call.as_json, asdict(checked), checked.describe())
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from data_contracts.detector_skeletons import Detector
 from data_contracts.parameters import ExportFormat
 from flows.stages import run_stage
 from flows.terminal.options import MODEL_HELP, Call, changed, command, export_formats
-from flows.terminal.printing import console, people_table, print_json, print_stage
+from flows.terminal.printing import people_table, print_output, print_stage
 from tasks.tracking.models import is_in_mlflow
 
 lifting = typer.Typer()
@@ -68,11 +68,8 @@ def lift(
     from flows.lifting import lift_files  # imports PyTorch and pandas, which take seconds
 
     outcome = lift_files(context, source, model, formats, out)
-    terminal = console(call.as_json)
-    terminal.print(people_table(outcome["files"]))
-    for name, error in outcome["failed"].items():
-        terminal.print(f"not lifted: {name}: {error}", soft_wrap=True)
-    terminal.print(f"lifted by {outcome['model']}; open playing.html in the output folder", soft_wrap=True)
-    print_json(call.as_json, outcome)
-    if outcome["failed"]:
+    failed = [f"not lifted: {name}: {error}" for name, error in outcome["failed"].items()]
+    closing = f"lifted by {outcome['model']}; open playing.html in the output folder"
+    print_output(call.as_json, outcome, people_table(outcome["files"]), *failed, closing)
+    if failed:
         raise typer.Exit(1)

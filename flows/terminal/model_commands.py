@@ -11,7 +11,7 @@ from data_contracts.errors import InputError
 from flows.stages import run_stage
 from flows.terminal.comparing import comparison_tables
 from flows.terminal.options import MODEL_HELP, Call, changed, command
-from flows.terminal.printing import console, print_json
+from flows.terminal.printing import print_output
 
 models = typer.Typer()
 benchmarks = typer.Typer(
@@ -39,10 +39,7 @@ def promote(
         return run_stage("evaluate", context, windows=windows, model=model, baselines=baselines).path
 
     decision = promote_challenger(context, evaluate).model_dump(mode="json")
-    terminal = console(call.as_json)
-    for line in (decision["headline"], *decision["notes"]):
-        terminal.print(line, soft_wrap=True, highlight=False)
-    print_json(call.as_json, decision)
+    print_output(call.as_json, decision, decision["headline"], *decision["notes"])
 
 
 @command(benchmarks, "set")
@@ -51,8 +48,7 @@ def set_benchmark(call: Call, windows: Annotated[str, typer.Argument(help="Folde
     from tasks.promotion.benchmark import name_benchmark
 
     digest = name_benchmark(call.store, windows, call.context.parameters.evaluate.split)
-    console(call.as_json).print(f"versions are compared on windows {digest} from now on", highlight=False)
-    print_json(call.as_json, {"benchmark": digest})
+    print_output(call.as_json, {"benchmark": digest}, f"versions are compared on windows {digest} from now on")
 
 
 @command(benchmarks, "show")
@@ -64,8 +60,7 @@ def show_benchmark(call: Call) -> None:
     digest = named_benchmark(connect(call.store))
     default = "no benchmark is set: versions are compared on the windows on which each was evaluated"
     line = f"versions are compared on windows {digest}" if digest else default
-    console(call.as_json).print(line, highlight=False)
-    print_json(call.as_json, {"benchmark": digest})
+    print_output(call.as_json, {"benchmark": digest}, line)
 
 
 @command(benchmarks, "unset")
@@ -74,8 +69,7 @@ def unset_benchmark(call: Call) -> None:
     from tasks.promotion.benchmark import remove_benchmark
 
     remove_benchmark(call.store)
-    console(call.as_json).print("the benchmark was removed")
-    print_json(call.as_json, {"benchmark": None})
+    print_output(call.as_json, {"benchmark": None}, "the benchmark was removed")
 
 
 @command(models)
@@ -87,8 +81,7 @@ def rollback(
 
     outcome = roll_back(call.store, reason, getpass.getuser())
     moved = f"{outcome['name']}@champion is version {outcome['to']} again; {outcome['from']} is @previous"
-    console(call.as_json).print(moved)
-    print_json(call.as_json, outcome)
+    print_output(call.as_json, outcome, moved)
 
 
 @command(models)
@@ -106,8 +99,7 @@ def compare(
     from tasks.evaluate.compare import compare  # imports MLflow, which takes seconds
 
     comparison = compare(call.store, models)
-    console(call.as_json).print(*comparison_tables(comparison))
-    print_json(call.as_json, comparison.model_dump(mode="json"))
+    print_output(call.as_json, comparison.model_dump(mode="json"), *comparison_tables(comparison))
 
 
 @command(models)
@@ -119,8 +111,7 @@ def lineage(
     from tasks.maintenance.lineage import trace
 
     chain = trace(call.store, what)
-    console(call.as_json).print(*lineage_lines(chain), sep="\n", soft_wrap=True, highlight=False)
-    print_json(call.as_json, asdict(chain))
+    print_output(call.as_json, asdict(chain), *lineage_lines(chain))
 
 
 @command(models)
@@ -144,13 +135,11 @@ def export(
     from tasks.serving.onnx import export_model
 
     exported = export_model(call.store, model, out, False if no_flip else None, call.context.parameters.evaluate.flip)
-    terminal = console(call.as_json)
-    terminal.print(
+    lines = [
         f"{exported['file']}: {exported['bytes']:,} bytes, {'with' if exported['flip'] else 'without'} flip averaging;"
-        f" poses differ from PyTorch by at most {exported['difference']:.1g}\nframes: {exported['frames']}",
-        soft_wrap=True,
-        highlight=False,
-    )
+        f" poses differ from PyTorch by at most {exported['difference']:.1g}",
+        f"frames: {exported['frames']}",
+    ]
     if "artifact" in exported:
-        terminal.print(f"MLflow: {exported['artifact']}", soft_wrap=True, highlight=False)
-    print_json(call.as_json, exported)
+        lines.append(f"MLflow: {exported['artifact']}")
+    print_output(call.as_json, exported, *lines)

@@ -11,7 +11,7 @@ from rich.table import Column, Table
 
 from data_contracts.report import METRICS
 from flows.terminal.options import Call, command
-from flows.terminal.printing import console, print_json, size
+from flows.terminal.printing import print_output, size
 from tasks.stage_runs.progress import duration
 
 if TYPE_CHECKING:
@@ -39,23 +39,16 @@ def gc(
     from tasks.maintenance.gc import collect  # imports MLflow, which takes seconds
 
     outcome = collect(call.store, keep_last, partials, dry_run=not yes)
-    terminal = console(call.as_json)
-    if not yes:
-        for item in outcome["items"]:
-            line = f"{item['kind']}: {item['name']}, {size(item['bytes'])}"
-            terminal.print(line, soft_wrap=True, highlight=False)
-    terminal.print(_removed(outcome))
+    items = [f"{item['kind']}: {item['name']}, {size(item['bytes'])}" for item in outcome["items"]]
     kept = ", ".join(f"{count:,} {kind}" for kind, count in outcome["kept"].items())
-    terminal.print(f"kept: {kept or 'nothing, the store is empty'}", soft_wrap=True, highlight=False)
-    for line in outcome["skipped"]:
-        terminal.print(line, soft_wrap=True, highlight=False)
+    lines = [f"kept: {kept or 'nothing, the store is empty'}", *outcome["skipped"]]
     if not outcome["since"]:
-        terminal.print(f"the store has fewer than {keep_last} finished pipeline runs: gc keeps all of them")
+        lines.append(f"the store has fewer than {keep_last} finished pipeline runs: gc keeps all of them")
     if outcome["unknown_work"]:
-        terminal.print("a stage has just begun and its inputs are not recorded yet: gc keeps all folders")
+        lines.append("a stage has just begun and its inputs are not recorded yet: gc keeps all folders")
     if not yes:
-        terminal.print("nothing was removed; pass --yes to remove it")
-    print_json(call.as_json, outcome)
+        lines.append("nothing was removed; pass --yes to remove it")
+    print_output(call.as_json, outcome, *([] if yes else items), _removed(outcome), *lines)
 
 
 @command(stores)
@@ -64,10 +57,7 @@ def status(call: Call, last: Annotated[int, typer.Option(min=1, help="Number of 
     from tasks.maintenance.status import read_status
 
     current = read_status(call.store, last)
-    terminal = console(call.as_json)
-    for line in status_lines(current):
-        terminal.print(line, soft_wrap=isinstance(line, str), highlight=False)
-    print_json(call.as_json, current.as_json())
+    print_output(call.as_json, current.as_json(), *status_lines(current))
 
 
 def _removed(outcome: dict[str, Any]) -> Table:
