@@ -103,7 +103,8 @@ def default_store(store: str | Path | None = None) -> Path:
 def open_stage(store: Path, key: StageKey, resume: bool = False) -> Iterator[Stage]:
     """Yield a `Stage` to write into, and complete its folder if the block ends without an error.
 
-    If the store has the result, the stage is `cached` and reads nothing. Otherwise its input files are verified first.
+    If another process finished it meanwhile, the stage is `cached` and reads nothing. Otherwise its input files are
+    verified first.
 
     Parameters
     ----------
@@ -116,17 +117,13 @@ def open_stage(store: Path, key: StageKey, resume: bool = False) -> Iterator[Sta
         The store cannot be written, or a file that the stage reads is damaged.
     """
     start = time.perf_counter()
-    finished = find_stage(store, key)
-    if finished is not None:
-        yield finished
-        return
     folder = store / key.kind / key.digest
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"store {store}: cannot be written ({error.strerror}); pass another --store") from error
     with locked(folder.with_name(f".{key.digest}.lock"), name=f"{key.name} {key.digest}"):
-        stage = find_stage(store, key)  # another process may have finished it meanwhile
+        stage = find_stage(store, key)
         if stage is not None:
             yield stage
             return
