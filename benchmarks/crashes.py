@@ -23,7 +23,7 @@ from tempfile import TemporaryDirectory
 import psutil
 import yaml
 
-from data_contracts.presets import load_preset
+from data_contracts.parameters.presets import load_preset
 from flows.deployment.settings import StackSettings
 
 ROOT = Path(__file__).parent.parent

@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 from torch import nn
 
 from data_contracts.parameters import Objective, PipelineParameters, TrainingParameters
-from data_contracts.presets import load_preset, preset_and_overrides
+from data_contracts.parameters.presets import load_preset, preset_and_overrides
 from model.baselines.mlp import fit_mlp
 from model.data.epochs import Epochs, TrainingWindows
 from model.data.loading import Windows, load_windows
@@ -25,7 +25,7 @@ from model.network.dstformer import DSTformer
 from model.training.checkpoints import load_network
 from model.training.devices import make_fabric
 from model.training.loop import build_network, fit
-from tasks.train.finetune import with_head
+from tasks.train.training import with_head
 
 STEPS_TO_MEASURE = 40
 SPLITS = {  # test subjects, validation subjects

@@ -27,7 +27,7 @@ from data_contracts.clips import CLIPS_FILE, Clip, from_arrow
 from data_contracts.detector_skeletons import SKELETONS, Detector
 from data_contracts.motion.motion import Motion
 from data_contracts.parameters import DetectorNoise, KeypointsParameters, LiftParameters, Projection
-from data_contracts.presets import load_preset
+from data_contracts.parameters.presets import load_preset
 from data_contracts.skeleton import PELVIS
 from data_contracts.sources import find_keypoints
 from data_contracts.store.folders import resolve_checkpoint

@@ -28,7 +28,7 @@ from model.data.epochs import TrainingWindows
 from model.data.loading import Windows, WindowTensors, some_of
 from model.network.dstformer import DSTformer
 from model.scoring.evaluation import evaluate, network_lifter
-from tasks.train.finetune import with_head
+from tasks.train.training import with_head
 
 RESULTS_FILE = "pretraining.jsonl"
 SPLIT = "A"

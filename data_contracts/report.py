@@ -1,4 +1,4 @@
-"""Results of stages, and the evaluation report.
+"""The evaluation report, and the comparison of reports.
 
 - Every score has an interval, with the resampled unit (subjects or clips) and their number.
 - The report has a version; reading another version raises an error.
@@ -13,7 +13,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from data_contracts.errors import InputError
 from data_contracts.skeleton import JOINTS
-from data_contracts.store.folders import Stage
 
 if TYPE_CHECKING:
     import pandas as pd  # its import takes a third of a second
@@ -87,44 +86,6 @@ def counts_text(counts: dict[str, Any], statistics: dict[str, Any]) -> str:
     if "val_mpjpe_mm" in statistics:
         texts["validation MPJPE"] = f"{statistics['val_mpjpe_mm']:.1f} mm"
     return ", ".join(f"{key} {text}" for key, text in texts.items())
-
-
-class StageResult(BaseModel):
-    """Result of a stage: its folder, counts and statistics."""
-
-    model_config = ConfigDict(frozen=True)
-
-    stage: str
-    folder: str
-    digest: str
-    cached: bool
-    seconds: float
-    counts: dict[str, Any]
-    statistics: dict[str, Any]
-
-    @classmethod
-    def of(cls, stage: Stage) -> "StageResult":
-        """Return the result of a stage whose `open_stage` block has ended."""
-        return cls(
-            stage=stage.name,
-            folder=str(stage.folder),
-            digest=stage.digest,
-            cached=stage.cached,
-            seconds=round(stage.seconds, 3),
-            counts=stage.counts,
-            statistics=stage.statistics,
-        )
-
-    def summary(self) -> dict[str, Any]:
-        """Return the content of `--json`: folder, digest, cached, seconds, counts and, for evaluations, scores."""
-        summary = self.model_dump(include={"stage", "folder", "digest", "cached", "seconds"}) | self.counts
-        scores = ("metrics", "intervals", "robustness")
-        return summary | {name: self.statistics[name] for name in scores if name in self.statistics}
-
-    @property
-    def path(self) -> Path:
-        """The stage's folder."""
-        return Path(self.folder)
 
 
 class Resampling(Frozen):
@@ -214,18 +175,8 @@ class Robustness(Frozen):
 class Report(Frozen):
     """Evaluation of a model and the baselines on the same windows; `report.json`.
 
-    Attributes
-    ----------
-    digests
-        Digests of the report and of its inputs: windows, checkpoint, baselines.
-    model_uri
-        URI of the LoggedModel in MLflow with these weights, or None.
-    versions
-        Versions of the contract, Python and packages.
-    resampling
-        Bootstrap settings of the intervals.
-    robustness
-        Scores under detector errors, or None if they were not requested.
+    `digests` are those of the report and of its inputs: windows, checkpoint, baselines. `model_uri` is the LoggedModel
+    in MLflow with these weights. `versions` are those of the contract, Python and packages.
     """
 
     report_version: Literal[2] = 2
@@ -248,6 +199,36 @@ class Report(Frozen):
     def methods(self) -> dict[str, MethodScores]:
         """Return the scores of the model and the baselines by name."""
         return {name: getattr(self, name) for name in METHODS}
+
+
+class ComparedModel(Frozen):
+    """One model of a comparison.
+
+    `name` is the user's reference, `report` the digest of the report with its scores, `checkpoint` the SHA-256 of its
+    weights. `difference` is its scores minus those of the first model, window by window; None for the first model.
+    """
+
+    name: str
+    report: str
+    checkpoint: str
+    scores: MethodScores
+    difference: Estimates | None
+
+
+class Comparison(Frozen):
+    """Models on the windows of one split, in the given order."""
+
+    windows: str
+    split: str
+    resampling: Resampling
+    models: tuple[ComparedModel, ...]
+
+
+def verdict(metric: str, difference: Estimate) -> str:
+    """Return whether a difference in one of `METRICS` is `better`, `worse` or, by its interval, `not certain`."""
+    if difference.interval is None or difference.interval[0] <= 0 <= difference.interval[1]:
+        return "not certain"
+    return "better" if (difference.value < 0) == METRICS[metric].lower_is_better else "worse"
 
 
 def read_report(folder: Path) -> Report:

@@ -128,7 +128,9 @@ def find_motion_files(
     """
     files = [file for source in _as_paths(sources) for file in _files_of(source)]
     _must_be_utf8(*files)
-    _refuse_repeated(files)
+    whole = [file.resolve() for file in files]
+    if repeated := [file for file, path in zip(files, whole, strict=True) if whole.count(path) > 1]:
+        raise InputError(f"{repeated[-1]}: given twice; pass each motion file once")
     given = _as_paths(clip_lists or [])
     for path in given:
         if not path.is_file():
@@ -205,14 +207,6 @@ def _must_be_utf8(*paths: Path) -> None:
             str(path).encode()
         except UnicodeEncodeError as error:
             raise InputError(f"{path}: its name is not UTF-8, which servers and databases need; rename it") from error
-
-
-def _refuse_repeated(files: list[Path]) -> None:
-    seen: set[Path] = set()
-    for file in files:
-        if file.resolve() in seen:
-            raise InputError(f"{file}: given twice; pass each motion file once")
-        seen.add(file.resolve())
 
 
 def _as_paths(given: str | Path | Sequence[str | Path]) -> list[Path]:

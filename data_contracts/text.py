@@ -24,13 +24,7 @@ def printable(text: object, keep: str = "") -> str:
     r"""Return text with an escape sequence, e.g. `\x1b`, for each control character.
 
     Control characters include line breaks, terminal escapes, changes of the writing direction and lone surrogates.
-
-    Parameters
-    ----------
-    text
-        Any object; `str` converts it.
-    keep
-        Control characters that stay unchanged.
+    Those in `keep` stay unchanged.
     """
     whole = str(text)
     if whole.isprintable():

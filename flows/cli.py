@@ -24,15 +24,16 @@ import typer
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import SYNTHETIC_SOURCE
-from data_contracts.presets import preset_and_overrides
+from data_contracts.parameters.presets import preset_and_overrides
 from data_contracts.sources import find_motion_files
 from data_contracts.store.checking import check_folder
 from data_contracts.store.folders import resolve
 from data_contracts.store.sqlite import sqlite_uri
+from flows.prefect_ui.forms import SHARED
 from flows.terminal.lifting_commands import lifting
 from flows.terminal.model_commands import models
 from flows.terminal.options import Call, command
-from flows.terminal.printing import console, print_json, score_tables, stage_table
+from flows.terminal.printing import print_output, score_tables, stage_table
 from flows.terminal.running import run_pipeline
 from flows.terminal.stack_commands import stack
 from flows.terminal.stage_commands import add_stage_commands, texts
@@ -56,42 +57,30 @@ app.add_typer(lifting)
 app.add_typer(stores)
 app.add_typer(stack)
 
-ClipLists = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--clip-list",
-        help="CSV with clip metadata (subject, action, fps), one per motion file in the same order. Default: FILE.csv"
-        " or clip_list.csv next to the file.",
-    ),
-]
 add_stage_commands(app)
 
 
-@command(app)
+@command(app, is_flow=True)
 def pipeline(
     call: Call,
     source: Annotated[
         list[Path] | None,
-        typer.Option(
-            "--source", help="Motion file, or folder with motion files; repeatable. Default: synthetic demo motion."
-        ),
+        typer.Option(help="Motion file, or folder with motion files; repeatable. Default: synthetic demo motion."),
     ] = None,
-    clip_list: ClipLists = None,
+    clip_list: Annotated[list[Path] | None, typer.Option(help=SHARED["clip_list"])] = None,
     train_on: Annotated[
-        str | None, typer.Option("--train-on", help="Deployment whose workers train, e.g. cuda. Default: this process.")
+        str | None, typer.Option(help="Deployment whose workers train, e.g. cuda. Default: this process.")
     ] = None,
     promote: Annotated[
         Literal["never", "gate"],
-        typer.Option("--promote", help="gate: promote the new model if it is better; never: leave it as challenger."),
+        typer.Option(help="gate: promote the new model if it is better; never: leave it as challenger."),
     ] = "never",
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Train again on unchanged data, with today's date (UTC) as seed.")
     ] = False,
     start_from: Annotated[
         Literal["nothing", "champion"],
-        typer.Option(
-            "--start-from", help="champion: fine-tune the champion's weights; nothing: pretrain a new network."
-        ),
+        typer.Option(help="champion: fine-tune the champion's weights; nothing: pretrain a new network."),
     ] = "nothing",
 ) -> None:
     """Run all stages, register the model as pose-uplift@challenger in MLflow, and promote it if wanted."""
@@ -107,20 +96,20 @@ def pipeline(
         promote=promote,
         fresh=fresh,
         start_from=start_from,
-        **preset_and_overrides(call.parameters),
+        **preset_and_overrides(call.context.parameters),
     )
     outcome["seconds"] = round(time.perf_counter() - start, 3)
-    terminal, version = console(call.as_json), outcome["model"]
-    terminal.print(stage_table(outcome["stages"]), *score_tables(outcome["stages"]["evaluate"]["statistics"]))
-    terminal.print(f"registered {version['name']} version {version['version']} as {version['uri']}")
-    if decision := outcome["promotion"]:
-        terminal.print(decision["headline"], soft_wrap=True, highlight=False)
-    terminal.print(
-        f"\nopen MLflow: {_mlflow_place(call.store)}"
-        f"\npromote it:  .venv/bin/uplift promote{'' if call.is_default_store else f' --store {call.store}'}",
-        soft_wrap=True,
+    version, decision = outcome["model"], outcome["promotion"]
+    print_output(
+        call.as_json,
+        outcome,
+        stage_table(outcome["stages"]),
+        *score_tables(outcome["stages"]["evaluate"]["statistics"]),
+        f"registered {version['name']} version {version['version']} as {version['uri']}",
+        *([decision["headline"]] if decision else []),
+        f"\nopen MLflow: {_mlflow_place(call.store)}",
+        f"promote it:  .venv/bin/uplift promote{'' if call.is_default_store else f' --store {call.store}'}",
     )
-    print_json(call.as_json, outcome)
 
 
 def _mlflow_place(store: Path) -> str:
@@ -132,14 +121,13 @@ def _mlflow_place(store: Path) -> str:
 @command(app)
 def check(call: Call, folder: Annotated[str, typer.Argument(help="Folder or digest of a finished stage.")]) -> None:
     """Verify the manifest of a stage folder and the SHA-256 of each of its files."""
-    from tasks.stage_runs.bars import progress_bar
+    from tasks.stage_runs.progress import progress_bar
 
     path = resolve(call.store, "*", folder)
     with progress_bar() as bar:
         line = bar.add_task(f"check {path.name}", total=1.0)
         checked = check_folder(path, lambda share: bar.update(line, completed=share))
-    console(call.as_json).print(checked.describe(), soft_wrap=True, highlight=False)
-    print_json(call.as_json, asdict(checked))
+    print_output(call.as_json, asdict(checked), checked.describe())
 
 
 def main() -> None:

@@ -2,18 +2,15 @@
 
 from typing import Any
 
-from prefect import flow
 from prefect.artifacts import create_table_artifact
 from prefect.states import Completed
 
 from data_contracts.store.folders import default_store
-from flows.prefect_ui.forms import described
-from flows.stage_runs.naming import name_flow_run
+from flows.prefect_ui.flow import uplift_flow
 from tasks.maintenance.gc import collect
 
 
-@flow(name="gc", flow_run_name=name_flow_run)
-@described
+@uplift_flow
 def gc(keep_last: int = 14, partials: bool = False, dry_run: bool = True, store: str | None = None) -> Any:
     """Remove results that no kept pipeline run, version, alias, benchmark or running process needs.
 
@@ -25,11 +22,6 @@ def gc(keep_last: int = 14, partials: bool = False, dry_run: bool = True, store:
         Also remove partial folders that interrupted trainings could resume.
     dry_run
         Only list what would be removed.
-
-    Returns
-    -------
-    dict
-        Outcome of `tasks.maintenance.gc.collect`. The message of the final state has the totals.
     """
     outcome = collect(default_store(store), keep_last, partials, dry_run)
     rows = [{"kind": kind, **total} for kind, total in outcome["removed"].items()]

@@ -3,25 +3,22 @@
 from collections.abc import Sequence
 from typing import Any
 
-from prefect import flow
 from prefect.states import Completed
 
 from data_contracts.errors import some
 from data_contracts.parameters import ExportFormat
-from data_contracts.presets import DEFAULT, load_preset
-from data_contracts.report import StageResult
-from data_contracts.store.folders import default_store
+from data_contracts.parameters.presets import DEFAULT, load_preset
+from data_contracts.store.folders import StageResult, default_store
 from flows.lifting import lift_files
 from flows.prefect_ui.artifacts import LIFTED_TEXT, show_page, show_people, show_stage
-from flows.prefect_ui.forms import described
-from flows.stage_runs.naming import name_flow_run
+from flows.prefect_ui.flow import uplift_flow
+from tasks.stage import Context
 from tasks.tracking.links import stage_artifact
 from tasks.tracking.names import CHAMPION, MODEL_NAME
 from tasks.viewer.evaluation_viewer import VIEWER_FILE
 
 
-@flow(name="lift", flow_run_name=name_flow_run)
-@described
+@uplift_flow
 def lift(
     source: str,
     model: str = f"models:/{MODEL_NAME}@{CHAMPION}",
@@ -44,20 +41,15 @@ def lift(
         Formats to write in addition to motion.npz.
     out
         Folder to write to. Default: lifted/NAME in the working directory.
-
-    Returns
-    -------
-    dict
-        Outcome of `flows.lifting.lift_files`.
     """
-    root, parameters = default_store(store), load_preset(preset, overrides)
+    context = Context(default_store(store), load_preset(preset, overrides))
 
     def show(result: StageResult, people: list[dict[str, object]]) -> None:
         show_stage(result)
         show_people(people, result.statistics["people"])
-        show_page(stage_artifact(root, result.digest, VIEWER_FILE), "lifted", LIFTED_TEXT)
+        show_page(stage_artifact(context.store, result.digest, VIEWER_FILE), "lifted", LIFTED_TEXT)
 
-    outcome = lift_files(root, source, model, parameters, export or (), out, show=show)
+    outcome = lift_files(context, source, model, export or (), out, show)
     files, failed = outcome["files"], outcome["failed"]
     message = f"{sum(len(file['people']) for file in files)} people of {len(files)} file(s), by {outcome['model']}"
     not_lifted = f"; {len(failed)} not lifted: {some(list(failed))}" if failed else ""

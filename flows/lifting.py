@@ -1,19 +1,20 @@
 """Lift keypoint files, one after the other, and write the output folder of each: the work of `uplift lift`."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from data_contracts.errors import InputError
-from data_contracts.parameters import ExportFormat, PipelineParameters
-from data_contracts.report import StageResult
+from data_contracts.parameters import ExportFormat
 from data_contracts.sources import KeypointSource, find_keypoint_files, find_keypoints
 from data_contracts.store.checking import verify_input
-from data_contracts.store.folders import resolve
+from data_contracts.store.folders import StageResult, resolve
 from data_contracts.store.manifests import MANIFEST
+from flows.stages import STAGES
 from tasks.lifting.exports.folders import must_be_replaceable, write_people
-from tasks.lifting.keypoints import read_tracks
-from tasks.lifting.lift import lift_tracks
+from tasks.lifting.lift import lift_stage
+from tasks.stage import Context, Pending, get_or_compute
 from tasks.stage_runs.prefect_runs import run_logger
 from tasks.tracking.models import find_lifting_model
 
@@ -22,29 +23,19 @@ Show = Callable[[StageResult, list[dict[str, object]]], None]
 
 
 def lift_files(
-    store: Path,
+    context: Context,
     source: str,
     model: str,
-    parameters: PipelineParameters,
     export: Sequence[ExportFormat] = (),
     out: str | Path | None = None,
-    track: bool = True,
     show: Show = lambda *_: None,
 ) -> dict[str, Any]:
     """Lift a keypoint file, each keypoint file of a folder, or a keypoints stage.
 
     Parameters
     ----------
-    source
-        Path of a file or folder, or folder or digest of a keypoints stage.
-    model
-        MLflow model URI, run folder or digest, or checkpoint file.
-    export
-        Formats to write in addition to motion.npz.
-    out
-        Folder to write to. Default: lifted/NAME in the working directory.
-    track
-        Write an MLflow run for each stage that is computed.
+    source, model, export, out
+        As in the flow `flows.lift.lift`.
     show
         Called with the lift stage and the written subjects of each file.
 
@@ -59,18 +50,19 @@ def lift_files(
         A single source or the model is refused, or no file of a folder could be lifted.
     """
     several = None if _is_stage(source) else find_keypoint_files(source)
-    sources: dict[str, KeypointSource | Path] = {**several} if several else {"": _find_source(store, source)}
-    lifter = find_lifting_model(store, model)
+    keypoints = {name: _read(one) for name, one in several.items()} if several else {"": _find(context.store, source)}
+    lifter = find_lifting_model(context.store, model)
+    stage = lift_stage(lifter)
+    options = context.parameters.lift
+    options = options.model_copy(update={"flip": lifter.flip if options.flip is None else options.flip})
+    context = replace(context, parameters=context.parameters.model_copy(update={"lift": options}))
     top = Path(out or Path(OUT) / name_of(source))
     files: list[dict[str, Any]] = []
     failed: dict[str, str] = {}
-    for name, one in sources.items():
+    for name, tracks in keypoints.items():
         try:
             must_be_replaceable(top / name)
-            keypoints = (
-                one if isinstance(one, Path) else read_tracks(store, one, parameters.keypoints, track=track).path
-            )
-            result = lift_tracks(store, keypoints, lifter, parameters.lift, parameters.runtime, track=track)
+            result = get_or_compute(stage, {"keypoints": tracks, "checkpoint": lifter.checkpoint}, context)
             verify_input(result.path)
             people = write_people(result.path, export, top / name)
         except InputError as error:
@@ -94,11 +86,15 @@ def name_of(source: str) -> str:
     return path.resolve().name if path.name in ("", "..") else path.name
 
 
-def _find_source(store: Path, source: str) -> KeypointSource | Path:
-    """Return a keypoint file, or the folder of a keypoints stage that a path or digest names."""
+def _find(store: Path, source: str) -> Pending | Path:
+    """Return the folder of a keypoints stage that a path or digest names, or the stage that reads a keypoint file."""
     if _is_stage(source) or (source.isalnum() and not Path(source).exists()):
         return resolve(store, "keypoints", source)
-    return find_keypoints(source)
+    return _read(find_keypoints(source))
+
+
+def _read(source: KeypointSource) -> Pending:
+    return Pending(STAGES["keypoints"].task, {"source": source})
 
 
 def _is_stage(source: str) -> bool:

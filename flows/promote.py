@@ -1,27 +1,27 @@
-"""Prefect flow that promotes the challenger, after the approval of a person if required."""
+"""Prefect flows that promote the challenger, after the approval of a person if required, and roll back."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from prefect import flow, get_run_logger, suspend_flow_run
+from prefect import get_run_logger, suspend_flow_run
 from prefect.artifacts import create_markdown_artifact
 from prefect.input import RunInput
 from prefect.runtime import deployment
 from prefect.states import Completed
 
 from data_contracts.errors import InputError
-from data_contracts.presets import DEFAULT, load_preset
+from data_contracts.parameters.presets import DEFAULT, load_preset
 from data_contracts.store.folders import default_store
 from data_contracts.text import markdown_text
 from flows import stage_flows
 from flows.prefect_ui.artifacts import show_page
-from flows.prefect_ui.forms import described
-from flows.promotion import promote_challenger
-from flows.stage_runs.naming import name_flow_run
+from flows.prefect_ui.flow import uplift_flow
+from flows.promotion import promote_challenger, roll_back, rollback_headline
 from tasks.promotion.comparison import Comparison
 from tasks.promotion.decision import DECISION_PAGE, Decision
 from tasks.promotion.rules import Check, Verdict
+from tasks.stage import Context
 from tasks.tracking.links import run_artifact
 
 
@@ -33,8 +33,7 @@ class Approval(RunInput):
     why: str = ""
 
 
-@flow(name="promote", flow_run_name=name_flow_run)
-@described
+@uplift_flow
 def promote(
     version: int | None = None,
     require_approval: bool = False,
@@ -51,28 +50,25 @@ def promote(
     require_approval
         Suspend the flow run after all checks passed, until a person resumes it with an approval. Only a run of a
         deployment can be suspended.
-
-    Returns
-    -------
-    dict
-        A `tasks.promotion.decision.Decision` as JSON. Its headline is the final state's message.
     """
-    parameters = load_preset(preset, overrides)
+    context = Context(default_store(store), load_preset(preset, overrides))
     if require_approval and deployment.id is None:
         raise InputError(
             "require_approval suspends the run of a deployment, but this run has no deployment; start it with: prefect"
             " deployment run promote/cpu --param require_approval=true"
         )
-    root = default_store(store)
+    shared = {"preset": preset, "overrides": overrides, "store": str(context.store)}
 
     def evaluate(windows: str, model: str, baselines: str | None = None) -> Path:
-        return stage_flows.evaluate(windows, model, baselines, preset=preset, overrides=overrides, store=str(root)).path
+        return stage_flows.evaluate(windows, model, baselines, **shared).path
 
-    decision = promote_challenger(root, parameters, evaluate, version, _ask if require_approval else None)
+    decision = promote_challenger(context, evaluate, version, _ask if require_approval else None)
     get_run_logger().info(decision.headline)
     create_markdown_artifact(decision.markdown(), key="promotion", description=markdown_text(decision.headline))
     if decision.mlflow_run:
-        show_page(run_artifact(root, decision.mlflow_run, DECISION_PAGE), "promotion-run", "the decision in MLflow")
+        show_page(
+            run_artifact(context.store, decision.mlflow_run, DECISION_PAGE), "promotion-run", "the decision in MLflow"
+        )
     return Completed(message=decision.headline, data=decision.model_dump(mode="json"))
 
 
@@ -84,3 +80,19 @@ def _ask(comparison: Comparison, verdict: Verdict) -> Check:
     answer = suspend_flow_run(wait_for_input=form, key=f"promote-{decision.version}-{decision.champion}")
     why, verb = f": {answer.why}" if answer.why else "", "approved" if answer.approve else "declined"
     return Check("approved by a person", answer.approve, f"{answer.who} {verb}{why}")
+
+
+@uplift_flow
+def rollback(reason: str, who: str, store: str | None = None) -> dict[str, Any]:
+    """Swap `@champion` and `@previous`.
+
+    Parameters
+    ----------
+    reason
+        Reason of the rollback, which both versions keep as a tag.
+    who
+        Name of the person who decided the rollback, which both versions keep as a tag.
+    """
+    outcome = roll_back(default_store(store), reason, who)
+    create_markdown_artifact(f"**Rolled back** {markdown_text(rollback_headline(outcome))}", key="rollback")
+    return outcome

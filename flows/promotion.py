@@ -2,9 +2,8 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from data_contracts.parameters import PipelineParameters
 from data_contracts.store.manifests import read_manifest
 from flows.prefect_ui.events import PROMOTED, ROLLED_BACK, emit_model_event
 from tasks.promotion.comparison import Comparison, EvaluationData
@@ -12,18 +11,13 @@ from tasks.promotion.decision import Decision
 from tasks.promotion.promote import PairedReports, decide, find_comparison, judge_reports
 from tasks.promotion.rollback import swap_back
 from tasks.promotion.rules import Check, Verdict
+from tasks.stage import Context
 
-
-class Evaluate(Protocol):
-    """Function that evaluates a model on windows and returns the folder of the report."""
-
-    def __call__(self, windows: str, model: str, baselines: str | None = None) -> Path:
-        """Return the folder of the report; `baselines` is as in the evaluate stage."""
+Evaluate = Callable[..., Path]  # (windows, model, baselines) -> folder of the report
 
 
 def promote_challenger(
-    store: Path,
-    parameters: PipelineParameters,
+    context: Context,
     evaluate: Evaluate,
     version: int | None = None,
     approve: Callable[[Comparison, Verdict], Check] | None = None,
@@ -32,6 +26,8 @@ def promote_challenger(
 
     Parameters
     ----------
+    evaluate
+        Function that evaluates a model on windows, as the evaluate stage, and returns the folder of the report.
     version
         Number of the challenger's version. Default: the version with the alias challenger.
     approve
@@ -42,6 +38,7 @@ def promote_challenger(
     InputError
         The challenger is missing, or the champion was moved during the evaluation.
     """
+    store, parameters = context.store, context.parameters
     comparison = find_comparison(store, version, parameters.evaluate.split, parameters.promote)
     reports = [_evaluate_both(data, comparison, evaluate) for data in comparison.data]
     verdict = judge_reports(store, comparison, reports, parameters.promote)

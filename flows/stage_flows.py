@@ -1,21 +1,18 @@
 """Prefect flows of the stages, made from the table in `flows.stages`. Deployments and pipelines run these flows."""
 
 import inspect
-import platform
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from prefect import Flow, flow
+from prefect import Flow
 
-from data_contracts.errors import InputError
-from data_contracts.presets import DEFAULT, load_preset
-from data_contracts.report import StageResult
-from data_contracts.store.folders import default_store
+from data_contracts.parameters.presets import DEFAULT, load_preset
+from data_contracts.store.folders import StageResult, default_store
 from flows.prefect_ui.artifacts import PLAYING_TEXT, show_checks, show_groups, show_page, show_scores, show_stage
-from flows.prefect_ui.forms import described
-from flows.stage_runs.naming import name_flow_run
-from flows.stages import STAGES, Context, Stage
+from flows.prefect_ui.flow import uplift_flow
+from flows.stages import STAGES, run_stage
+from tasks.stage import Context, Inputs
 from tasks.tracking.links import stage_artifact
 from tasks.viewer.evaluation_viewer import VIEWER_FILE
 
@@ -32,62 +29,44 @@ _ARTIFACTS: dict[str, Callable[[Path, StageResult], None]] = {  # artifacts in a
 }
 
 
-def _shared(
+def _run(
+    stage: str,
     *,
     preset: str = DEFAULT,
     overrides: Sequence[str] = (),
     store: str | None = None,
     parent_run: str | None = None,
     digest: str | None = None,
-) -> None:
-    """Has the parameters that the flow of every stage takes in addition to the inputs of the stage."""
-
-
-def _flow_of(stage: Stage) -> Flow[..., StageResult]:
-    """Return the flow of a stage: `flow(*inputs, preset=..., overrides=..., store=..., parent_run=..., digest=...)`."""
-    of_plan, of_all = (list(inspect.signature(one).parameters.values()) for one in (stage.plan, _shared))
-    signature = inspect.Signature([*of_plan[1:], *of_all], return_annotation=StageResult)
-
-    def run(*args: Any, **kwargs: Any) -> StageResult:
-        inputs = signature.bind(*args, **kwargs)
-        inputs.apply_defaults()
-        return _run(stage, **inputs.arguments)
-
-    run.__name__ = run.__qualname__ = stage.name
-    run.__doc__ = inspect.getdoc(stage.plan)
-    run.__signature__ = signature  # type: ignore[attr-defined]  # Prefect makes the form of a deployment from it
-    return flow(name=stage.name, flow_run_name=name_flow_run)(described(run))
-
-
-def _run(
-    stage: Stage,
-    preset: str,
-    overrides: Sequence[str],
-    store: str | None,
-    parent_run: str | None,
-    digest: str | None,
     **inputs: Any,
 ) -> StageResult:
     context = Context(default_store(store), load_preset(preset, overrides), parent_run)
-    work = stage.plan(context, **inputs)
-    if digest and digest != work.identity.digest:
-        raise InputError(
-            f"{stage.name}: the pipeline run expects digest {digest}, but the inputs and parameters have digest"
-            f" {work.identity.digest} on {platform.node()}: an input was changed after the pipeline run began, or this"
-            " process has another version of the project or of its presets; make them equal and run again"
-        )
-    result = work.compute()
+    result = run_stage(stage, context, expected=digest, **inputs)
     show_stage(result)
-    if show := _ARTIFACTS.get(stage.name):
+    if show := _ARTIFACTS.get(stage):
         show(context.store, result)
     return result
 
 
-FLOWS = {name: _flow_of(stage) for name, stage in STAGES.items()}
-ingest = FLOWS["ingest"]
-convert = FLOWS["convert"]
-pretrain = FLOWS["pretrain"]
-finetune = FLOWS["finetune"]
-baselines = FLOWS["baselines"]
-evaluate = FLOWS["evaluate"]
-keypoints = FLOWS["keypoints"]
+def _flow_of(name: str, resolve: Callable[..., Inputs]) -> Flow[..., StageResult]:
+    """Return the flow of a stage: `flow(*inputs, preset=..., overrides=..., store=..., parent_run=..., digest=...)`."""
+    _, *inputs = inspect.signature(resolve).parameters.values()
+    shared = [one for one in inspect.signature(_run).parameters.values() if one.kind is inspect.Parameter.KEYWORD_ONLY]
+    signature = inspect.Signature([*inputs, *shared], return_annotation=StageResult)
+
+    def run(*args: Any, **kwargs: Any) -> StageResult:
+        return _run(name, **signature.bind(*args, **kwargs).arguments)
+
+    run.__name__ = run.__qualname__ = name
+    run.__doc__ = inspect.getdoc(resolve)
+    run.__signature__ = signature  # type: ignore[attr-defined]  # Prefect makes the form of a deployment from it
+    return uplift_flow(run)
+
+
+FLOWS = {name: _flow_of(name, row.resolve) for name, row in STAGES.items()}
+
+
+def __getattr__(name: str) -> Flow[..., StageResult]:
+    """Return the flow of a stage, e.g. `stage_flows.ingest`, as prefect.yaml names it."""
+    if name not in FLOWS:
+        raise AttributeError(name)
+    return FLOWS[name]

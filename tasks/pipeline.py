@@ -1,4 +1,4 @@
-"""Tasks of a pipeline besides its stages: the parent run in MLflow, the registration of the model, and figures."""
+"""Tasks of a pipeline besides its stages: start, parent run in MLflow, registration of the model, and figures."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -6,24 +6,53 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from data_contracts.errors import some
+from data_contracts.errors import InputError, some
 from data_contracts.parameters import PipelineParameters
-from data_contracts.report import StageResult, read_report
+from data_contracts.report import read_report
 from data_contracts.sources import MotionFile
-from data_contracts.store import stage_keys
 from data_contracts.store.checking import verify_input
-from data_contracts.store.folders import CHECKPOINT_FILE
+from data_contracts.store.digests import PIPELINE
+from data_contracts.store.folders import CHECKPOINT_FILE, StageResult
 from data_contracts.store.manifests import read_manifest
+from data_contracts.store.stage_keys import stage_key
 from tasks.promotion.training_data import write_training_data
 from tasks.stage_runs.prefect_runs import run_logger, task
 from tasks.tracking.card import CARD_FILE, description_of, write_card
-from tasks.tracking.models import LiftingModel
-from tasks.tracking.names import CHALLENGER, MODEL_NAME, VERSION_TAG
-from tasks.tracking.registry import register_challenger
-from tasks.tracking.runs import TrackedRun, track_pipeline
+from tasks.tracking.models import LiftingModel, find_lifting_model
+from tasks.tracking.names import CHALLENGER, CHAMPION, MODEL_NAME, VERSION_TAG
+from tasks.tracking.registry import aliased_versions, register_challenger, version_uri
+from tasks.tracking.runs import TrackedRun, connect, track_pipeline
 from tasks.tracking.scores import all_scores, model_scores
 from tasks.viewer.clip_sets import ClipSet
 from tasks.viewer.data_page import log_data_page
+
+
+def champion_to_start_from(store: Path, window: int) -> LiftingModel:
+    """Return the current champion by version number, so that a later promotion does not change the run.
+
+    Raises
+    ------
+    InputError
+        The registry has no champion, or the champion was trained on windows of another length.
+    MlflowException
+        The registry is not reachable.
+    """
+    version = aliased_versions(connect(store)).get(CHAMPION)
+    if version is None:
+        raise InputError(
+            f"the registry contains no {MODEL_NAME}@{CHAMPION} to start from: promote a version, or pass --start-from"
+            " nothing"
+        )
+    model = find_lifting_model(store, version_uri(version))
+    from model.training.checkpoints import load_network, read_about  # PyTorch, which a cached run does not need
+
+    trained = int(read_about(model.checkpoint).get("window") or load_network(model.checkpoint).config.max_frames)
+    if trained != window:
+        raise InputError(
+            f"{model.uri}, the champion, was trained on windows of {trained} frames, but the data has {window}: pass"
+            f" --set convert.window={trained}, or --start-from nothing"
+        )
+    return model
 
 
 @contextmanager
@@ -43,7 +72,7 @@ def open_pipeline(
     day
         Day that the seeds of the parameters were made for, if any.
     """
-    key = stage_keys.pipeline(files, parameters, start.checkpoint if start else None)
+    key = stage_key(PIPELINE, {"source": files, **({"pretrained": start.checkpoint} if start else {})}, parameters)
     with track_pipeline(store, key) as tracked:
         optional = {"uplift.start_from": start and start.uri, "uplift.fresh": day and day.isoformat()}
         tracked.set_tags({"uplift.source": some([str(file.path) for file in files])})
@@ -65,8 +94,7 @@ def register(
     tuned: StageResult,
     windows: StageResult,
     report: StageResult,
-    flip: bool,
-    licence: str | None,
+    parameters: PipelineParameters,
 ) -> dict[str, Any]:
     """Register the fine-tuned model as `@challenger` with its card, and log the scores to the pipeline run."""
     verify_input(report.path)
@@ -74,10 +102,11 @@ def register(
     scores, metrics = model_scores(evaluation), all_scores(evaluation)
     tracked.log_metrics({name: value for name, value in metrics.items() if name not in scores})
     window = int(read_manifest(windows.path)["parameters"]["window"])
-    version = register_challenger(tracked, tuned.path / CHECKPOINT_FILE, windows.digest, window, scores, flip)
+    checkpoint, flip = tuned.path / CHECKPOINT_FILE, parameters.evaluate.flip
+    version = register_challenger(tracked, checkpoint, windows.digest, window, scores, flip)
     tracked.set_tags({VERSION_TAG: version.version})
     write_training_data(store, version)
-    card = write_card(store, version, report.path, licence)
+    card = write_card(store, version, report.path, parameters.ingest.licence)
     tracked.client.update_model_version(MODEL_NAME, version.version, description_of(card))
     tracked.client.log_text(tracked.run_id, card, CARD_FILE)
     return {"name": MODEL_NAME, "version": int(version.version), "uri": f"models:/{MODEL_NAME}@{CHALLENGER}"}

@@ -20,7 +20,7 @@ import typer
 import yaml
 
 from data_contracts.errors import InputError
-from data_contracts.presets import load_preset, preset_names
+from data_contracts.parameters.presets import load_preset, preset_names
 from flows.cli import app
 
 ROOT = Path(__file__).parent.parent

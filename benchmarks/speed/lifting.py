@@ -9,7 +9,7 @@ import torch
 from benchmarks.speed.timing import in_turn, print_rates
 from data_contracts.motion.motion import Motion
 from data_contracts.parameters import ExportFormat, LiftParameters, Projection
-from data_contracts.presets import load_preset
+from data_contracts.parameters.presets import load_preset
 from data_contracts.tracks.track import Track
 from model.lifting.cameras import PinholeCamera
 from model.lifting.lift import lift_people

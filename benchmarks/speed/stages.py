@@ -28,15 +28,14 @@ ROOT = Path(__file__).parents[2]
 LONGEST = 2916  # frames of a clip in MotionBERT's file
 INGEST = """
 from pathlib import Path
-from data_contracts.parameters import IngestParameters
-from data_contracts.sources import MotionFile
-from tasks.ingest.ingest import ingest_clips
+from data_contracts.parameters import PipelineParameters
+from flows.stages import run_stage
+from tasks.stage import Context
 from tasks.tracking.runs import connect
-from prefect.logging import disable_run_logger
+import tasks.ingest.ingest
 connect(Path(store))
 def work():
-    with disable_run_logger():
-        return ingest_clips.fn(Path(store), [MotionFile(Path(source))], IngestParameters()).folder
+    return run_stage("ingest", Context(Path(store), PipelineParameters()), source=source).folder
 """
 LOAD = """
 import pickle

@@ -28,7 +28,7 @@ from data_contracts.parameters import (
     Objective,
     Runtime,
 )
-from data_contracts.presets import load_preset
+from data_contracts.parameters.presets import load_preset
 from data_contracts.skeleton import LEFT_JOINTS, RIGHT_JOINTS
 from model.data.augmentation import augment
 from model.data.epochs import TrainingWindows

@@ -2,10 +2,10 @@
 
 - Fields that change a result are part of a stage's digest (`Parameters.identity`); `Runtime` is not.
 - A parameter means the same on every machine. A machine that cannot compute it (fp16 on a CPU) raises an error.
-- A preset (`data_contracts.presets`) is one YAML file of `PipelineParameters`.
+- A preset (`data_contracts.parameters.presets`) is one YAML file of `PipelineParameters`.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import model_validator
 
@@ -46,6 +46,20 @@ from data_contracts.parameters.training import (
     PretrainParameters,
     TrainingParameters,
 )
+
+Kind = Literal["synthetic", "clips", "windows", "runs", "baselines", "reports", "keypoints", "motions", "pipelines"]
+
+STAGE_FOLDERS: dict[str, tuple[Kind, str]] = {  # stage -> kind of its folder, and the command that computes it
+    "synthesise": ("synthetic", "uplift pipeline"),
+    "ingest": ("clips", "uplift ingest SOURCE"),
+    "convert": ("windows", "uplift convert {clips}"),
+    "pretrain": ("runs", "uplift pretrain {windows}"),
+    "finetune": ("runs", "uplift finetune {windows} --pretrained RUN"),
+    "baselines": ("baselines", "uplift baselines {windows}"),
+    "evaluate": ("reports", "uplift evaluate {windows} --model MODEL"),
+    "keypoints": ("keypoints", "uplift keypoints SOURCE"),
+    "lift": ("motions", "uplift lift {keypoints} --model MODEL"),
+}
 
 
 class PipelineParameters(Parameters):

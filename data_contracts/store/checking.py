@@ -1,9 +1,6 @@
 """Verification of stage folders: the seal of the manifest and the SHA-256 of every file.
 
-`open_stage` verifies the inputs of each stage that it computes, and `uplift check` verifies any folder. Both call
-`check_folder`. The contracts of tables are not checked here: a stage checks them before it writes.
-
-A process hashes a file once (`known_digest`), so the stages of one pipeline do not hash the same windows again.
+The contracts of tables are not checked here: a stage checks them before it writes.
 """
 
 import logging
@@ -50,11 +47,6 @@ def check_folder(folder: Path, on_share: OnShare = lambda _: None) -> Checked:
 
     Hidden files that the manifest does not list are ignored, because no stage reads them.
 
-    Parameters
-    ----------
-    on_share
-        Called with the share of the bytes in [0, 1] that is hashed.
-
     Raises
     ------
     InputError
@@ -70,15 +62,7 @@ def check_folder(folder: Path, on_share: OnShare = lambda _: None) -> Checked:
 
 
 def verify_input(path: Path) -> None:
-    """Verify a stage folder, or one file in a stage folder, before a stage reads it.
-
-    A file that no stage wrote has no recorded SHA-256 and is accepted as it is.
-
-    Raises
-    ------
-    InputError
-        As `check_folder`.
-    """
+    """Check a stage folder, or one file in it, as `check_folder` does; a file that no stage wrote is accepted."""
     if path.is_dir():
         checked = check_folder(path)
         if checked.seconds > _LOG_SECONDS:

@@ -18,11 +18,8 @@ _SECONDS = 20.0
 def code_version() -> dict[str, Any]:
     """Return the version of the code, as JSON.
 
-    Returns
-    -------
-    dict
-        `commit` (40 hex digits) and `dirty` (whether the code has uncommitted changes). If git fails, both are None and
-        `why` has the reason.
+    The keys are `commit` (40 hex digits) and `dirty` (whether the code has uncommitted changes). If git fails, both are
+    None and `why` has the reason.
     """
     try:
         if Path(_git("rev-parse", "--show-toplevel")).resolve() != _ROOT:

@@ -1,32 +1,20 @@
 """Digests of files and of stages: the key of a stage is a digest of its name, parameters and inputs."""
 
 import hashlib
-import io
 import json
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from data_contracts.errors import InputError
+from data_contracts.parameters import STAGE_FOLDERS, Kind
 from data_contracts.parameters.base import Parameters, without
 
 CONTRACT_VERSION = 10  # raised if the same parameters and inputs give another result or another digest
 
-Kind = Literal["synthetic", "clips", "windows", "runs", "baselines", "reports", "keypoints", "motions", "pipelines"]
-
-KINDS: dict[str, Kind] = {  # stage -> kind of its folder
-    "synthesise": "synthetic",
-    "ingest": "clips",
-    "convert": "windows",
-    "pretrain": "runs",
-    "finetune": "runs",
-    "baselines": "baselines",
-    "evaluate": "reports",
-    "keypoints": "keypoints",
-    "lift": "motions",
-}
-
+PIPELINE = "pipeline"
+KINDS = {stage: kind for stage, (kind, _) in STAGE_FOLDERS.items()}
 
 _State = tuple[int, int, int, int]  # size, time of the last write, time of the last change, inode
 _SETTLED_NANOSECONDS = 2_000_000_000  # since the last write
@@ -37,26 +25,16 @@ _known: dict[Path, tuple[_State, str]] = {}  # SHA-256 of the files that this pr
 class StageKey:
     """Key of a stage's result: its name, its parameters and the digests of its inputs.
 
-    Attributes
-    ----------
-    inputs
-        Input name -> digest.
-    idle
-        Names of parameters without effect on these inputs. `Parameters.identity` leaves out others.
-    data
-        Display name of the user's files; the digest does not cover it.
-    paths
-        Files and stage folders that the stage reads; the digest does not cover them. `open_stage` verifies those that a
-        stage wrote.
+    The digest does not cover `data` and `paths`.
     """
 
     kind: Kind
     name: str
     parameters: Parameters
     inputs: dict[str, str]
-    idle: frozenset[str] = frozenset()
-    data: str = ""
-    paths: tuple[Path, ...] = field(default=(), compare=False)
+    idle: frozenset[str] = frozenset()  # parameters without effect on these inputs, besides those of `identity`
+    data: str = ""  # display name of the user's files, if the stage reads any
+    paths: tuple[Path, ...] = field(default=(), compare=False)  # files and folders that the stage reads
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -71,12 +49,7 @@ class StageKey:
 
 def stage_digest(stage: str, contract_version: int, parameters: dict[str, Any], inputs: dict[str, str]) -> str:
     """Return the first 16 hex digits of the SHA-256 of a stage's key; `parameters` are JSON values."""
-    key = {
-        "stage": stage,
-        "contract_version": contract_version,
-        "parameters": parameters,
-        "inputs": inputs,
-    }
+    key = {"stage": stage, "contract_version": contract_version, "parameters": parameters, "inputs": inputs}
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -96,61 +69,21 @@ def file_digest(path: Path) -> str:
 
 
 def known_digest(path: Path) -> str:
-    """Return the SHA-256 of a file, as hex; a process reads the file once, and again if it may have changed.
+    """Return the SHA-256 of a file, as `file_digest`; a process reads the file again only if it may have changed.
 
     The file has changed if its size, times or inode differ. A file that was written less than two seconds before it was
     read is read again, because file systems store times in steps of up to two seconds.
-
-    Raises
-    ------
-    InputError
-        The file cannot be read.
     """
     path = path.absolute()
     try:
-        state = _state(path)
+        now = path.stat()
     except OSError:
         return file_digest(path)  # raises
+    state = (now.st_size, now.st_mtime_ns, now.st_ctime_ns, now.st_ino)
     known = _known.get(path)
     if known and known[0] == state:
         return known[1]
     digest = file_digest(path)
-    _keep(path, state, digest)
-    return digest
-
-
-def remember_digest(path: Path, digest: str) -> None:
-    """Record the SHA-256 of a file that this process has just written, so that `known_digest` does not read it."""
-    _keep(path.absolute(), _state(path), digest)
-
-
-def _keep(path: Path, state: _State, digest: str) -> None:
-    if time.time_ns() - state[1] > _SETTLED_NANOSECONDS:
+    if time.time_ns() - now.st_mtime_ns > _SETTLED_NANOSECONDS:
         _known[path] = state, digest
-
-
-def _state(path: Path) -> _State:
-    now = path.stat()
-    return now.st_size, now.st_mtime_ns, now.st_ctime_ns, now.st_ino
-
-
-class DigestedFile(io.FileIO):
-    """A new file whose SHA-256 is computed while the file is written, from the first byte to the last."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, "x")
-        self._sha256 = hashlib.sha256()
-
-    def write(self, data: Any) -> int:
-        """Write all of `data` and return the number of bytes."""
-        view = memoryview(data).cast("B")
-        self._sha256.update(view)
-        done = 0
-        while done < len(view):
-            done += super().write(view[done:])
-        return done
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of the bytes that were written so far, as hex."""
-        return self._sha256.hexdigest()
+    return digest

@@ -15,10 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import BaseModel, ConfigDict
+
 from data_contracts.errors import InputError, some
+from data_contracts.parameters import Kind
 from data_contracts.store.checking import verify_input
 from data_contracts.store.code_version import code_version
-from data_contracts.store.digests import CONTRACT_VERSION, KINDS, Kind, StageKey, file_digest, remember_digest
+from data_contracts.store.digests import CONTRACT_VERSION, KINDS, StageKey, file_digest
 from data_contracts.store.locks import locked
 from data_contracts.store.manifests import MANIFEST, package_versions, read_manifest, rebuild, write_manifest
 from data_contracts.store.sequence import SEQUENCE, next_sequence
@@ -41,12 +44,54 @@ class Stage:
     inputs: dict[str, str]
     counts: dict[str, Any] = field(default_factory=dict)
     statistics: dict[str, Any] = field(default_factory=dict)
-    digests: dict[str, str] = field(default_factory=dict)  # SHA-256 of files that were digested while they were written
     seconds: float = 0.0
     interrupted: bool = False  # an earlier run was killed or failed and left its partial folder
     resumed: bool = False  # the work continues from files of that run; the work sets it
     data: str = ""  # display name of the user's files, if the stage reads any
     code: dict[str, Any] = field(default_factory=dict)  # `code_version`; empty if an earlier version wrote the folder
+
+    @property
+    def store(self) -> Path:
+        """Root of the store."""
+        return self.folder.parents[1]
+
+
+class StageResult(BaseModel):
+    """Result of a stage: its folder, counts and statistics."""
+
+    model_config = ConfigDict(frozen=True)
+
+    stage: str
+    folder: str
+    digest: str
+    cached: bool
+    seconds: float
+    counts: dict[str, Any]
+    statistics: dict[str, Any]
+
+    @classmethod
+    def of(cls, stage: Stage) -> "StageResult":
+        """Return the result of a stage whose `open_stage` block has ended."""
+        return cls(
+            stage=stage.name,
+            folder=str(stage.folder),
+            digest=stage.digest,
+            cached=stage.cached,
+            seconds=round(stage.seconds, 3),
+            counts=stage.counts,
+            statistics=stage.statistics,
+        )
+
+    def summary(self) -> dict[str, Any]:
+        """Return the content of `--json`: folder, digest, cached, seconds, counts and, for evaluations, scores."""
+        summary = self.model_dump(include={"stage", "folder", "digest", "cached", "seconds"}) | self.counts
+        scores = ("metrics", "intervals", "robustness")
+        return summary | {name: self.statistics[name] for name in scores if name in self.statistics}
+
+    @property
+    def path(self) -> Path:
+        """The stage's folder."""
+        return Path(self.folder)
 
 
 def default_store(store: str | Path | None = None) -> Path:
@@ -58,12 +103,11 @@ def default_store(store: str | Path | None = None) -> Path:
 def open_stage(store: Path, key: StageKey, resume: bool = False) -> Iterator[Stage]:
     """Yield a `Stage` to write into, and complete its folder if the block ends without an error.
 
-    If the store has the result, the stage is `cached` and reads nothing. Otherwise its input files are verified first.
+    If another process finished it meanwhile, the stage is `cached` and reads nothing. Otherwise its input files are
+    verified first.
 
     Parameters
     ----------
-    store
-        Root of the store.
     resume
         Keep the files that an interrupted run left in the partial folder, and keep them if this run fails too.
 
@@ -73,17 +117,13 @@ def open_stage(store: Path, key: StageKey, resume: bool = False) -> Iterator[Sta
         The store cannot be written, or a file that the stage reads is damaged.
     """
     start = time.perf_counter()
-    finished = find_stage(store, key)
-    if finished is not None:
-        yield finished
-        return
     folder = store / key.kind / key.digest
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"store {store}: cannot be written ({error.strerror}); pass another --store") from error
     with locked(folder.with_name(f".{key.digest}.lock"), name=f"{key.name} {key.digest}"):
-        stage = find_stage(store, key)  # another process may have finished it meanwhile
+        stage = find_stage(store, key)
         if stage is not None:
             yield stage
             return
@@ -92,13 +132,10 @@ def open_stage(store: Path, key: StageKey, resume: bool = False) -> Iterator[Sta
         with _working(folder, key, resume) as stage:
             yield stage
             stage.seconds = time.perf_counter() - start
-            manifest = _manifest(stage) | {SEQUENCE: next_sequence(store)}
-            write_manifest(stage.folder, manifest)
+            write_manifest(stage.folder, _manifest(stage) | {SEQUENCE: next_sequence(store)})
         stage.folder.replace(folder)
         _sync(folder.parent)
         stage.folder = folder
-        for name, digest in manifest["files"].items():
-            remember_digest(folder / name, digest)
     stage.seconds = time.perf_counter() - start
 
 
@@ -115,7 +152,7 @@ def _working(folder: Path, key: StageKey, resume: bool) -> Iterator[Stage]:
         stage.interrupted, stage.data, stage.code = interrupted, key.data, code_version()
         yield stage
     except BaseException:
-        if not resume:
+        if not resume or not any(partial.iterdir()):
             shutil.rmtree(partial, ignore_errors=True)
         raise
 
@@ -152,12 +189,7 @@ def find_stage(store: Path, key: StageKey) -> Stage | None:
 
 
 def resolve(store: Path, kind: Kind | Literal["*"], reference: str | Path) -> Path:
-    """Return the finished stage folder of a path, a digest or an unambiguous beginning of a digest.
-
-    Parameters
-    ----------
-    kind
-        Kind of the folder; `*` allows every kind.
+    """Return the finished stage folder of a path, a digest or an unambiguous beginning of a digest; `*`: of any kind.
 
     Raises
     ------
@@ -208,7 +240,7 @@ def _manifest(stage: Stage) -> dict[str, Any]:
         "inputs": stage.inputs,
         "counts": stage.counts,
         "statistics": stage.statistics,
-        "files": {name: stage.digests.get(name) or file_digest(path) for name, path in files.items()},
+        "files": {name: file_digest(path) for name, path in files.items()},
         "packages": package_versions(),
         "code": stage.code | {"resumed": stage.resumed},
         "seconds": round(stage.seconds, 3),

@@ -10,8 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from data_contracts.errors import InputError
-from data_contracts.parameters import SYNTHETIC_FILE, BaselinesParameters
-from data_contracts.store import stage_keys
+from data_contracts.parameters import SYNTHETIC_FILE
 from data_contracts.store.digests import KINDS, file_digest
 from data_contracts.store.folders import resolve
 from data_contracts.store.manifests import MANIFEST, read_manifest
@@ -202,8 +201,3 @@ def baselines_source(store: Path, windows: Path, checkpoint: Path, reference: st
 def are_baselines(source: Path) -> bool:
     """Return whether a folder of `baselines_source` contains fitted baselines."""
     return read_manifest(source)["stage"] == "baselines"
-
-
-def baselines_digest(source: Path, parameters: BaselinesParameters) -> str:
-    """Return the digest of the baselines at `source`, or of baselines fitted on the windows there with `parameters`."""
-    return read_manifest(source)["digest"] if are_baselines(source) else stage_keys.baselines(source, parameters).digest

@@ -30,20 +30,14 @@ _LOG = logging.getLogger(__name__)
 def locked(path: Path, name: str) -> Iterator[None]:
     """Hold the lock file `path` while the block runs; a wait of some seconds is logged with the process that holds it.
 
-    Parameters
-    ----------
-    name
-        Name of the locked object in the log line.
-
     Raises
     ------
     InputError
         The lock file cannot be written.
     """
-    lock = FileLock(path)
     with _refused_if_not_writable(path):
-        _wait(lock, note_of(path), name)
-    with _released(lock), _noted(note_of(path)):
+        lock = _wait(FileLock(path), note_of(path), name)
+    with lock, _noted(note_of(path)):
         yield
 
 
@@ -51,23 +45,20 @@ def locked(path: Path, name: str) -> Iterator[None]:
 def try_lock(path: Path, with_note: bool = False) -> Iterator[bool]:
     """Yield whether this process got the lock file `path`, without waiting, and hold it while the block runs.
 
-    Parameters
-    ----------
-    with_note
-        Leave a note, so that `lock_owner` finds this process.
+    With a note, `lock_owner` finds this process.
 
     Raises
     ------
     InputError
         The lock file cannot be written.
     """
-    lock = FileLock(path)
-    with _refused_if_not_writable(path), suppress(Timeout):
-        lock.acquire(blocking=False)
-    if not lock.is_locked:
+    lock = None
+    with suppress(Timeout), _refused_if_not_writable(path):
+        lock = FileLock(path).acquire(blocking=False)
+    if lock is None:
         yield False
         return
-    with _released(lock), _noted(note_of(path)) if with_note else nullcontext():
+    with lock, _noted(note_of(path)) if with_note else nullcontext():
         yield True
 
 
@@ -77,13 +68,7 @@ def locked_if_writable(path: Path, name: str) -> AbstractContextManager[None]:
 
 
 def must_be_writable(store: Path) -> None:
-    """Refuse a read-only store.
-
-    Raises
-    ------
-    InputError
-        The store cannot be written.
-    """
+    """Raise an InputError if the store is read-only."""
     if not os.access(store, os.W_OK):
         raise _not_writable(store, "it is read-only")
 
@@ -123,14 +108,6 @@ def _not_writable(folder: Path, reason: str | None) -> InputError:
 
 
 @contextmanager
-def _released(lock: FileLock) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-@contextmanager
 def _noted(note: Path) -> Iterator[None]:
     """Hold the locked note while the block runs; the note appears under its name when it is locked and complete."""
     text = {"pid": os.getpid(), "host": socket.gethostname(), "command": " ".join(sys.argv), "since": time.time()}
@@ -147,12 +124,11 @@ def _noted(note: Path) -> Iterator[None]:
             note.unlink(missing_ok=True)
 
 
-def _wait(lock: FileLock, note: Path, name: str) -> None:
+def _wait(lock: FileLock, note: Path, name: str) -> AbstractContextManager[object]:
     started, patience = time.monotonic(), FIRST_LOG_SECONDS
     while True:
         try:
-            lock.acquire(timeout=patience)
-            return
+            return lock.acquire(timeout=patience)
         except Timeout:
             waited = time.monotonic() - started
             _LOG.warning("%s: waiting for %.0f s; it is held by %s", name, waited, _read(note))

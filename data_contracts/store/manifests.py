@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from data_contracts.errors import InputError
+from data_contracts.parameters import STAGE_FOLDERS
 from data_contracts.store.digests import KINDS
 
 MANIFEST = "manifest.json"
@@ -29,17 +30,6 @@ _TYPES = {
     "statistics": dict,
     "files": dict,
 }  # entries that every manifest has
-_COMMANDS = {
-    "synthesise": "uplift pipeline",
-    "ingest": "uplift ingest SOURCE",
-    "convert": "uplift convert {clips}",
-    "pretrain": "uplift pretrain {windows}",
-    "finetune": "uplift finetune {windows} --pretrained RUN",
-    "baselines": "uplift baselines {windows}",
-    "evaluate": "uplift evaluate {windows} --model MODEL",
-    "keypoints": "uplift keypoints SOURCE",
-    "lift": "uplift lift {keypoints} --model MODEL",
-}
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -67,18 +57,14 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def rebuild(folder: Path, manifest: dict[str, Any] | None = None) -> str:
-    """Return the instruction that replaces a damaged stage folder.
-
-    Parameters
-    ----------
-    manifest
-        Manifest of the folder. If None, the stage is inferred from the name of the parent folder.
-    """
+    """Return the instruction that replaces a damaged stage folder; without a manifest the folder's kind is known."""
     stages = [manifest["stage"]] if manifest else [name for name, kind in KINDS.items() if kind == folder.parent.name]
     inputs = {name: name.upper() for name in ("clips", "windows", "keypoints")} | (
         manifest["inputs"] if manifest else {}
     )
-    commands = " or ".join(f"`{_COMMANDS[stage].format_map(inputs)}`" for stage in stages if stage in _COMMANDS)
+    commands = " or ".join(
+        f"`{STAGE_FOLDERS[stage][1].format_map(inputs)}`" for stage in stages if stage in STAGE_FOLDERS
+    )
     return f"remove the folder {folder} and run {commands or 'its stage'} again with the same options"
 
 

@@ -19,8 +19,7 @@ def next_sequence(store: Path) -> int:
     """Return a number greater than all numbers that the store returned before.
 
     The number is the time in milliseconds since 1970, or the last number plus one if the clock shows an earlier time.
-    The last number is in the file `.sequence` of the store. If that file is lost or damaged, the greatest number in the
-    manifests of the store replaces it.
+    If the file with the last number is lost or damaged, the greatest number in the manifests replaces it.
     """
     file = store / _FILE
     with FileLock(store / _LOCK):

@@ -19,8 +19,6 @@ def sqlite_uri(file: Path, driver: str | None = None, **options: str | int) -> s
 
     Parameters
     ----------
-    file
-        The database file.
     driver
         Name of the database driver, e.g. aiosqlite. Default: the one of the standard library.
     **options

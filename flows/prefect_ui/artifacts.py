@@ -10,7 +10,8 @@ from prefect import runtime
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.logging import get_run_logger
 
-from data_contracts.report import METHODS, StageResult
+from data_contracts.report import METHODS
+from data_contracts.store.folders import StageResult
 from data_contracts.text import markdown_text, printable
 
 # texts of links; the card of an artifact shows about 40 characters
@@ -63,13 +64,7 @@ def show_groups(result: StageResult) -> None:
 def show_pipeline_run(
     headline: str, stages: Mapping[str, StageResult], links: Mapping[str, str | None], introduction: str = ""
 ) -> None:
-    """Show the summary of a pipeline run: a headline, a row per stage, and the links that are not None.
-
-    Parameters
-    ----------
-    introduction
-        Text before the rows.
-    """
+    """Show the summary of a pipeline run: a headline, a row per stage, and the links that are not None."""
     lines = [introduction, ""] if introduction else []
     if stages:
         lines += ["| stage | minutes | content | folder |", "|---|--:|---|---|"]
@@ -107,15 +102,7 @@ def show_scores(metrics: Mapping[str, Mapping[str, float]], key: str) -> None:
 
 
 def show_people(written: Sequence[Mapping[str, Any]], statistics: Sequence[Mapping[str, Any]]) -> None:
-    """Show a table of the lifted people: folder, stature, root and camera, and the source of each value.
-
-    Parameters
-    ----------
-    written
-        People as `write_people` returns them.
-    statistics
-        Statistics of the lift stage about the same people.
-    """
+    """Show a table of people (as `write_people` returns them) with their statistics of the lift stage."""
     rows = [
         {
             "person": printable(person["name"]),

@@ -4,7 +4,7 @@ import os
 from typing import Any
 
 from data_contracts.errors import InputError
-from data_contracts.presets import load_preset
+from data_contracts.parameters.presets import load_preset
 from flows.deployment.settings import ROOT, read_settings
 
 

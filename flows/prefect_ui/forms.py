@@ -17,6 +17,8 @@ SHARED = {  # descriptions of parameters that several flows share; a docstring m
     "overrides": "Parameters that differ from the preset, as path.to.parameter=value, e.g. pretrain.max_epochs=1.",
     "store": "Root of the store, as the worker sees it. Default: UPLIFT_STORE, or ./store.",
     "parent_run": "MLflow run of the pipeline that this stage belongs to. A pipeline run sets it; leave it empty.",
+    "clip_list": "CSV with clip metadata (subject, action, fps), one per motion file in the same order. Default:"
+    " FILE.csv or clip_list.csv next to the motion file.",
     "digest": "Digest that the result must have, else the run fails. A pipeline run sets it; leave it empty.",
 }
 _SECTION = re.compile(r"^Parameters\n-+\n(.*?)(?=^\w+\n-+\n|\Z)", re.MULTILINE | re.DOTALL)
@@ -25,7 +27,7 @@ _ENTRY = re.compile(r"^(\w+)\n((?: +.*\n?|\n)+)", re.MULTILINE)
 
 def described(function: Function) -> Function:
     """Rewrite the docstring of a function in the style that Prefect reads, and add the shared descriptions."""
-    texts = SHARED | parameter_texts(function)
+    texts = parameter_texts(function)
     lines = [f"    {name}: {texts[name]}" for name in inspect.signature(function).parameters if name in texts]
     rest = _SECTION.sub("", inspect.getdoc(function) or "").rstrip()
     function.__doc__ = "\n".join([rest, "", "Args:", *lines, ""])
@@ -33,6 +35,6 @@ def described(function: Function) -> Function:
 
 
 def parameter_texts(function: Callable[..., object]) -> dict[str, str]:
-    """Return the description of each parameter in the docstring of a function."""
+    """Return the description of each parameter in the docstring of a function, and the shared descriptions."""
     section = _SECTION.search(inspect.getdoc(function) or "")
-    return {name: " ".join(text.split()) for name, text in _ENTRY.findall(section[1] if section else "")}
+    return SHARED | {name: " ".join(text.split()) for name, text in _ENTRY.findall(section[1] if section else "")}

@@ -11,26 +11,22 @@ from typing import Any
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun, State, StateType, WorkerStatus
-from prefect.context import FlowRunContext
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
-from prefect.logging import get_logger, get_run_logger
 from prefect.runtime import flow_run
 from prefect.states import Cancelling
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import Runtime
+from tasks.stage_runs.prefect_runs import run_logger
 
 POLL_SECONDS = 5.0
 _WAITS = (StateType.SCHEDULED, StateType.PENDING)
 
 
 def send(deployment: str, arguments: dict[str, Any], as_subflow: bool = False) -> FlowRun:
-    """Create a run of a deployment and return it without waiting.
-
-    Until a subflow starts and names itself, it has the name of its parent run, so that a queue shows who waits.
-    """
-    name = flow_run.name if as_subflow else None
+    """Create a run of a deployment and return it without waiting."""
+    name = flow_run.name if as_subflow else None  # until the subflow starts and names itself
     run: Any = run_deployment(deployment, flow_run_name=name, parameters=arguments, timeout=0, as_subflow=as_subflow)
     return run
 
@@ -53,7 +49,7 @@ def run_to_its_end(deployment: str, arguments: dict[str, Any], runtime: Runtime)
         if run.state is None or not run.state.is_crashed():
             raise RuntimeError(end)
         if restart < runtime.restarts:
-            _log().warning(f"{end}; it is started again ({restart + 1} of {runtime.restarts}, runtime.restarts)")
+            run_logger().warning(f"{end}; it is started again ({restart + 1} of {runtime.restarts}, runtime.restarts)")
     raise RuntimeError(f"{end}; it was started {runtime.restarts + 1} times (runtime.restarts={runtime.restarts})")
 
 
@@ -80,11 +76,6 @@ def _wait(run: FlowRun, deployment: str, runtime: Runtime, until: float) -> Flow
             time.sleep(POLL_SECONDS)
             run = client.read_flow_run(run.id)
     return run
-
-
-def _log() -> Any:
-    """Return the logger of the waiting run, so that its page shows the message."""
-    return get_run_logger() if FlowRunContext.get() else get_logger("uplift")
 
 
 def _in_a_line(state: State[Any] | None) -> str:

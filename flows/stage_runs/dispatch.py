@@ -1,10 +1,7 @@
 """Dispatch of a pipeline's stage: result from the store, else a flow run here or on the workers of a deployment.
 
-Notable decisions:
-- A stage that is in the store starts no flow run and imports neither PyTorch nor the task of the stage.
-- The flow of the stage gets a preset of the project, the overrides that differ from it, and the digest that its result
-  must have. A worker with other presets, inputs or code therefore fails before it computes anything.
-- The result of a deployment is read from the store. If it is absent, the pipeline fails; nothing is computed here.
+The flow of the stage gets the digest that its result must have. A worker with other presets, inputs or code therefore
+fails before it computes anything. The result of a deployment is read from the store and never computed here.
 """
 
 import json
@@ -18,14 +15,14 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRun
 from prefect.client.schemas.objects import FlowRun
 from prefect.logging import get_run_logger
 
-from data_contracts.report import StageResult
+from data_contracts.parameters.presets import preset_and_overrides
 from data_contracts.store.digests import StageKey
-from data_contracts.store.folders import find_stage
+from data_contracts.store.folders import StageResult, find_stage
 from data_contracts.store.manifests import read_manifest
 from flows.prefect_ui.artifacts import result_key, show_stage
 from flows.stage_runs.deployed import run_to_its_end
-from flows.stages import STAGES, Context
-from tasks.tracking.runs import link_cached
+from flows.stages import run_stage
+from tasks.stage import Context
 
 SECONDS_TO_APPEAR = 60.0  # the cache of a network file system may hide a new folder for so long
 
@@ -35,14 +32,10 @@ def dispatch_stage(name: str, context: Context, deployment: str | None = None, *
 
     Parameters
     ----------
-    name
-        Name of the stage in the table of `flows.stages`.
-    context
-        Its `parent_run` is the MLflow run of the pipeline.
     deployment
         Deployment of the stage whose workers compute it (`cuda`: `pretrain/cuda`). If None, it is computed here.
     inputs
-        Inputs of the stage, as in the table.
+        Inputs of the stage, as in the table of `flows.stages`.
 
     Raises
     ------
@@ -51,32 +44,33 @@ def dispatch_stage(name: str, context: Context, deployment: str | None = None, *
     RuntimeError
         The run of the deployment failed, found no worker, or wrote its result to another store.
     """
-    work = STAGES[name].plan(context, **inputs)
-    finished = find_stage(context.store, work.identity)
-    if finished is not None:
-        link_cached(context.store, finished, context.parent_run)
-        result = StageResult.of(finished)
-        get_run_logger().info(f"{result.stage}: cached, {result.folder}")
+
+    def start(key: StageKey) -> StageResult:
+        preset = preset_and_overrides(context.parameters)
+        shared = {"store": str(context.store), "parent_run": context.parent_run, "digest": key.digest}
+        if deployment is None:
+            from flows.stage_flows import FLOWS
+
+            return FLOWS[name](**inputs, **preset, **shared)
+        run = run_to_its_end(f"{name}/{deployment}", {**inputs, **preset, **shared}, context.parameters.runtime)
+        return _find(context.store, key, run)
+
+    result = run_stage(name, context, elsewhere=start, **inputs)
+    if result.cached:
+        get_run_logger().info(f"{name}: cached, {result.folder}")
         show_stage(result)
-        return result
-    arguments = {**inputs, **context.arguments(), "digest": work.identity.digest}
-    if deployment is None:
-        from flows.stage_flows import FLOWS
-
-        return FLOWS[name](**arguments)
-    run = run_to_its_end(f"{name}/{deployment}", arguments, context.parameters.runtime)
-    return _find(context.store, work.identity, run)
+    return result
 
 
-def _find(store: Path, identity: StageKey, run: FlowRun) -> StageResult:
+def _find(store: Path, key: StageKey, run: FlowRun) -> StageResult:
     """Return the result that the run of a deployment wrote into the store, or raise RuntimeError without one."""
     deadline = time.monotonic() + SECONDS_TO_APPEAR
-    while (stage := find_stage(store, identity)) is None:
+    while (stage := find_stage(store, key)) is None:
         if time.monotonic() > deadline:
-            folder = store / identity.kind / identity.digest
+            folder = store / key.kind / key.digest
             raise RuntimeError(
-                f"flow run {run.name} of {identity.name} completed, but {folder} is absent on {platform.node()}."
-                f" The worker wrote its result to {_place_of(identity.name, run)}. Both machines need the same store"
+                f"flow run {run.name} of {key.name} completed, but {folder} is absent on {platform.node()}."
+                f" The worker wrote its result to {_place_of(key.name, run)}. Both machines need the same store"
                 " at the same path, and the same version of this project"
             )
         time.sleep(min(1.0, SECONDS_TO_APPEAR))
@@ -86,11 +80,11 @@ def _find(store: Path, identity: StageKey, run: FlowRun) -> StageResult:
 
 def _place_of(stage: str, run: FlowRun) -> str:
     """Return the folder and the machine in the artifact of a stage's flow run."""
-    key = ArtifactFilter(
+    table = ArtifactFilter(
         flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]), key=ArtifactFilterKey(any_=[result_key(stage)])
     )
     with get_client(sync_client=True) as client:
-        artifacts = client.read_artifacts(artifact_filter=key)
+        artifacts = client.read_artifacts(artifact_filter=table)
     if not artifacts:
         return "an unknown store (the flow run has no artifact)"
     rows = {row["what"]: row["value"] for row in json.loads(str(artifacts[0].data))}

@@ -3,8 +3,7 @@
 from rich.table import Table
 from rich.text import Text
 
-from data_contracts.comparison import ComparedModel, Comparison, verdict
-from data_contracts.report import METRICS, Estimate, Estimates, Metric
+from data_contracts.report import METRICS, ComparedModel, Comparison, Estimate, Estimates, Metric, verdict
 
 _STYLES = {"better": "green", "worse": "red", "not certain": "dim"}
 _PARTS = {"joint": "per_joint_mm", "action": "per_action_mm", "person": "per_group_mm", "camera yaw": "per_yaw_mm"}

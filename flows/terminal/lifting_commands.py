@@ -1,5 +1,6 @@
 """Commands for the keypoints of users: `keypoints` reads them, `lift` turns them into motion."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -7,10 +8,9 @@ import typer
 
 from data_contracts.detector_skeletons import Detector
 from data_contracts.parameters import ExportFormat
-from flows.stages import Context
+from flows.stages import run_stage
 from flows.terminal.options import MODEL_HELP, Call, changed, command, export_formats
-from flows.terminal.printing import console, people_table, print_json, print_stage
-from flows.terminal.running import computing, find_or_compute
+from flows.terminal.printing import people_table, print_output, print_stage
 from tasks.tracking.models import is_in_mlflow
 
 lifting = typer.Typer()
@@ -26,12 +26,11 @@ def keypoints(
             help="Keypoint file of a 2D detector, folder with one JSON file per frame (OpenPose), or video."
         ),
     ],
-    skeleton: Annotated[Detector | None, typer.Option("--skeleton", help=_SKELETON_HELP)] = None,
+    skeleton: Annotated[Detector | None, typer.Option(help=_SKELETON_HELP)] = None,
 ) -> None:
     """Read the 2D keypoints of a detector, or detect keypoints in a video; write tracks of H36M joints in pixels."""
-    parameters = changed(call.parameters.keypoints, "keypoints", {"skeleton": skeleton})
-    context = Context(call.store, call.parameters.model_copy(update={"keypoints": parameters}))
-    result = find_or_compute(context, "keypoints", source=str(source))
+    context = changed(call.context, "keypoints", skeleton=skeleton)
+    result = run_stage("keypoints", context, source=str(source))
     print_stage(result, call.as_json, f"uplift lift {call.reference(result)}")
 
 
@@ -41,48 +40,36 @@ def lift(
     source: Annotated[
         str, typer.Argument(help="Keypoint file or video, folder with such files, or digest of a keypoints stage.")
     ],
-    model: Annotated[str, typer.Option("--model", help=MODEL_HELP)] = "models:/pose-uplift@champion",
-    height: Annotated[
-        float | None, typer.Option("--height", help="Height of the person in metres. Default: 1.70.")
-    ] = None,
+    model: Annotated[str, typer.Option(help=MODEL_HELP)] = "models:/pose-uplift@champion",
+    height: Annotated[float | None, typer.Option(help="Height of the person in metres. Default: 1.70.")] = None,
     person: Annotated[
-        str | None,
-        typer.Option("--person", help="Track to lift: all, longest, largest, or the number of a track. Default: all."),
+        str | None, typer.Option(help="Track to lift: all, longest, largest, or the number of a track. Default: all.")
     ] = None,
-    skeleton: Annotated[Detector | None, typer.Option("--skeleton", help=_SKELETON_HELP)] = None,
+    skeleton: Annotated[Detector | None, typer.Option(help=_SKELETON_HELP)] = None,
     fps: Annotated[
-        float | None, typer.Option("--fps", help="Frames per second of the video, if the file does not contain it.")
+        float | None, typer.Option(help="Frames per second of the video, if the file does not contain it.")
     ] = None,
     export: Annotated[
         str,
         typer.Option(
-            "--export",
-            help=f"Formats to write in addition to motion.npz, separated by commas: {', '.join(ExportFormat)}.",
+            help=f"Formats to write in addition to motion.npz, separated by commas: {', '.join(ExportFormat)}."
         ),
     ] = "",
-    out: Annotated[Path | None, typer.Option("--out", help="Folder to write to. Default: ./lifted/NAME.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write to. Default: ./lifted/NAME.")] = None,
     causal: Annotated[
         bool, typer.Option("--causal", help="Use only earlier frames for each frame, as in live lifting.")
     ] = False,
 ) -> None:
     """Lift 2D keypoints of any detector to 3D motion in metres; write one folder per person."""
     formats = export_formats(export)
-    changes = {"height": height, "person": person, "causal": causal or None}
-    parameters = call.parameters.model_copy(
-        update={
-            "lift": changed(call.parameters.lift, "lift", changes),
-            "keypoints": changed(call.parameters.keypoints, "keypoints", {"skeleton": skeleton, "fps": fps}),
-        }
-    )
-    with computing():
-        from flows.lifting import lift_files  # imports PyTorch and pandas, which take seconds
+    context = changed(call.context, "keypoints", skeleton=skeleton, fps=fps)
+    context = changed(context, "lift", height=height, person=person, causal=causal or None)
+    context = replace(context, tracked=is_in_mlflow(model))
+    from flows.lifting import lift_files  # imports PyTorch and pandas, which take seconds
 
-        outcome = lift_files(call.store, source, model, parameters, formats, out, track=is_in_mlflow(model))
-    terminal = console(call.as_json)
-    terminal.print(people_table(outcome["files"]))
-    for name, error in outcome["failed"].items():
-        terminal.print(f"not lifted: {name}: {error}", soft_wrap=True)
-    terminal.print(f"lifted by {outcome['model']}; open playing.html in the output folder", soft_wrap=True)
-    print_json(call.as_json, outcome)
-    if outcome["failed"]:
+    outcome = lift_files(context, source, model, formats, out)
+    failed = [f"not lifted: {name}: {error}" for name, error in outcome["failed"].items()]
+    closing = f"lifted by {outcome['model']}; open playing.html in the output folder"
+    print_output(call.as_json, outcome, people_table(outcome["files"]), *failed, closing)
+    if failed:
         raise typer.Exit(1)

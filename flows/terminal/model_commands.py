@@ -9,11 +9,10 @@ import typer
 
 from data_contracts.errors import InputError
 from data_contracts.store.folders import default_store
-from flows.stages import Context
+from flows.stages import run_stage
 from flows.terminal.comparing import comparison_tables
 from flows.terminal.options import MODEL_HELP, STORE_HELP, Call, changed, command
-from flows.terminal.printing import console, print_json
-from flows.terminal.running import computing, find_or_compute
+from flows.terminal.printing import print_output
 
 models = typer.Typer()
 benchmarks = typer.Typer(
@@ -28,26 +27,20 @@ def promote(
     windows: Annotated[
         str | None,
         typer.Option(
-            "--windows",
             help="Windows for the comparison (promote.benchmark). Default: the benchmark, else the windows on which"
-            " each version was evaluated.",
+            " each version was evaluated."
         ),
     ] = None,
 ) -> None:
     """Evaluate @challenger and @champion on the same windows, and make the challenger champion if it is better."""
-    rules = changed(call.parameters.promote, "promote", {"benchmark": windows})
-    context = Context(call.store, call.parameters.model_copy(update={"promote": rules}))
-    with computing():
-        from flows.promotion import promote_challenger  # imports MLflow, which takes seconds
+    context = changed(call.context, "promote", benchmark=windows)
+    from flows.promotion import promote_challenger  # imports MLflow, which takes seconds
 
-        def evaluate(windows: str, model: str, baselines: str | None = None) -> Path:
-            return find_or_compute(context, "evaluate", windows=windows, model=model, baselines=baselines).path
+    def evaluate(windows: str, model: str, baselines: str | None = None) -> Path:
+        return run_stage("evaluate", context, windows=windows, model=model, baselines=baselines).path
 
-        decision = promote_challenger(context.store, context.parameters, evaluate).model_dump(mode="json")
-    terminal = console(call.as_json)
-    for line in (decision["headline"], *decision["notes"]):
-        terminal.print(line, soft_wrap=True, highlight=False)
-    print_json(call.as_json, decision)
+    decision = promote_challenger(context, evaluate).model_dump(mode="json")
+    print_output(call.as_json, decision, decision["headline"], *decision["notes"])
 
 
 @command(benchmarks, "set")
@@ -55,9 +48,8 @@ def set_benchmark(call: Call, windows: Annotated[str, typer.Argument(help="Folde
     """Compare challenger and champion on these windows (split evaluate.split) from now on."""
     from tasks.promotion.benchmark import name_benchmark
 
-    digest = name_benchmark(call.store, windows, call.parameters.evaluate.split)
-    console(call.as_json).print(f"versions are compared on windows {digest} from now on", highlight=False)
-    print_json(call.as_json, {"benchmark": digest})
+    digest = name_benchmark(call.store, windows, call.context.parameters.evaluate.split)
+    print_output(call.as_json, {"benchmark": digest}, f"versions are compared on windows {digest} from now on")
 
 
 @command(benchmarks, "show")
@@ -69,8 +61,7 @@ def show_benchmark(call: Call) -> None:
     digest = named_benchmark(connect(call.store))
     default = "no benchmark is set: versions are compared on the windows on which each was evaluated"
     line = f"versions are compared on windows {digest}" if digest else default
-    console(call.as_json).print(line, highlight=False)
-    print_json(call.as_json, {"benchmark": digest})
+    print_output(call.as_json, {"benchmark": digest}, line)
 
 
 @command(benchmarks, "unset")
@@ -79,23 +70,19 @@ def unset_benchmark(call: Call) -> None:
     from tasks.promotion.benchmark import remove_benchmark
 
     remove_benchmark(call.store)
-    console(call.as_json).print("the benchmark was removed")
-    print_json(call.as_json, {"benchmark": None})
+    print_output(call.as_json, {"benchmark": None}, "the benchmark was removed")
 
 
 @command(models)
 def rollback(
-    call: Call,
-    reason: Annotated[str, typer.Option("--reason", help="Reason of the rollback, which both versions keep as a tag.")],
+    call: Call, reason: Annotated[str, typer.Option(help="Reason of the rollback, which both versions keep as a tag.")]
 ) -> None:
     """Swap @champion and @previous."""
-    with computing():
-        from flows.promotion import roll_back  # imports MLflow, which takes seconds
+    from flows.promotion import roll_back  # imports MLflow, which takes seconds
 
-        outcome = roll_back(call.store, reason, getpass.getuser())
+    outcome = roll_back(call.store, reason, getpass.getuser())
     moved = f"{outcome['name']}@champion is version {outcome['to']} again; {outcome['from']} is @previous"
-    console(call.as_json).print(moved)
-    print_json(call.as_json, outcome)
+    print_output(call.as_json, outcome, moved)
 
 
 @command(models)
@@ -113,22 +100,19 @@ def compare(
     from tasks.evaluate.compare import compare  # imports MLflow, which takes seconds
 
     comparison = compare(call.store, models)
-    console(call.as_json).print(*comparison_tables(comparison))
-    print_json(call.as_json, comparison.model_dump(mode="json"))
+    print_output(call.as_json, comparison.model_dump(mode="json"), *comparison_tables(comparison))
 
 
 @command(models)
 def lineage(
-    call: Call,
-    what: Annotated[str, typer.Argument(help="Model URI, folder or digest of a finished stage, or a file.")],
+    call: Call, what: Annotated[str, typer.Argument(help="Model URI, folder or digest of a finished stage, or a file.")]
 ) -> None:
     """Show the inputs of a model version or stage, back to the source files, and the results made from a stage."""
     from flows.terminal.lineage import lineage_lines
     from tasks.maintenance.lineage import trace
 
     chain = trace(call.store, what)
-    console(call.as_json).print(*lineage_lines(chain), sep="\n", soft_wrap=True, highlight=False)
-    print_json(call.as_json, asdict(chain))
+    print_output(call.as_json, asdict(chain), *lineage_lines(chain))
 
 
 @command(models)
@@ -137,8 +121,7 @@ def export(
     model: Annotated[str, typer.Argument(help=MODEL_HELP)],
     onnx: Annotated[bool, typer.Option("--onnx", help="Write ONNX, the only format so far.")] = False,
     out: Annotated[
-        Path | None,
-        typer.Option("--out", help="File to write. Default: pose-uplift-VERSION.onnx in the working directory."),
+        Path | None, typer.Option(help="File to write. Default: pose-uplift-VERSION.onnx in the working directory.")
     ] = None,
     no_flip: Annotated[
         bool,
@@ -152,17 +135,15 @@ def export(
         raise InputError("export writes ONNX: pass --onnx")
     from tasks.serving.onnx import export_model
 
-    exported = export_model(call.store, model, out, False if no_flip else None, call.parameters.evaluate.flip)
-    terminal = console(call.as_json)
-    terminal.print(
+    exported = export_model(call.store, model, out, False if no_flip else None, call.context.parameters.evaluate.flip)
+    lines = [
         f"{exported['file']}: {exported['bytes']:,} bytes, {'with' if exported['flip'] else 'without'} flip averaging;"
-        f" poses differ from PyTorch by at most {exported['difference']:.1g}\nframes: {exported['frames']}",
-        soft_wrap=True,
-        highlight=False,
-    )
+        f" poses differ from PyTorch by at most {exported['difference']:.1g}",
+        f"frames: {exported['frames']}",
+    ]
     if "artifact" in exported:
-        terminal.print(f"MLflow: {exported['artifact']}", soft_wrap=True, highlight=False)
-    print_json(call.as_json, exported)
+        lines.append(f"MLflow: {exported['artifact']}")
+    print_output(call.as_json, exported, *lines)
 
 
 @models.command()

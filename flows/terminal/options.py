@@ -8,20 +8,21 @@ makes `uplift convert CLIPS` with `--store`, `--preset`, `--set` and `--json`; `
 """
 
 import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
 
 from data_contracts.errors import InputError
-from data_contracts.parameters import ExportFormat, Parameters, PipelineParameters
-from data_contracts.presets import load_preset, parse, preset_names
-from data_contracts.report import StageResult
-from data_contracts.store.folders import default_store
-from flows.stages import Context
+from data_contracts.parameters import ExportFormat
+from data_contracts.parameters.presets import load_preset, parse, preset_names
+from data_contracts.store.folders import StageResult, default_store
+from flows.terminal.running import computing
+from tasks.stage import Context
 
 MODEL_HELP = "Run folder or digest, checkpoint (.safetensors, MotionBERT's .bin), or model URI."
 STORE_HELP = "Root of the store. Default: UPLIFT_STORE, or ./store."
@@ -32,14 +33,13 @@ _PANEL = "Options of all commands"
 class Call:
     """Values of the options that all commands share."""
 
-    store: Path
-    parameters: PipelineParameters
+    context: Context
     as_json: bool
 
     @property
-    def context(self) -> Context:
-        """Store and parameters for the table of stages."""
-        return Context(self.store, self.parameters)
+    def store(self) -> Path:
+        """Root of the store."""
+        return self.context.store
 
     @property
     def is_default_store(self) -> bool:
@@ -52,16 +52,11 @@ class Call:
 
 
 def _shared(
-    store: Annotated[
-        Path | None,
-        typer.Option("--store", rich_help_panel=_PANEL, help=STORE_HELP),
-    ] = None,
+    store: Annotated[Path | None, typer.Option(rich_help_panel=_PANEL, help=STORE_HELP)] = None,
     preset: Annotated[
         str,
         typer.Option(
-            "--preset",
-            rich_help_panel=_PANEL,
-            help=f"Preset of all parameters: {', '.join(preset_names())}, or a YAML file.",
+            rich_help_panel=_PANEL, help=f"Preset of all parameters: {', '.join(preset_names())}, or a YAML file."
         ),
     ] = "demo",
     set_: Annotated[
@@ -77,22 +72,21 @@ def _shared(
         ),
     ] = False,
 ) -> Call:
-    return Call(default_store(store), load_preset(preset, set_), json_)
+    return Call(Context(default_store(store), load_preset(preset, set_)), json_)
 
 
-SomeParameters = TypeVar("SomeParameters", bound=Parameters)
-
-
-def changed(parameters: SomeParameters, name: str, options: Mapping[str, Any]) -> SomeParameters:
-    """Return parameters with the values of options; an option that is None changes nothing.
+def changed(context: Context, stage: str, **options: Any) -> Context:
+    """Return a context with the values of options in the parameters of a stage; None changes nothing.
 
     Raises
     ------
     InputError
         A value is out of bounds.
     """
-    values = {field: value for field, value in options.items() if value is not None}
-    return parse(type(parameters), parameters.model_dump() | values, where=name)
+    parameters = getattr(context.parameters, stage)
+    values = {name: value for name, value in options.items() if value is not None}
+    update = {stage: parse(type(parameters), parameters.model_dump() | values, where=stage)}
+    return replace(context, parameters=context.parameters.model_copy(update=update))
 
 
 def export_formats(text: str) -> list[ExportFormat]:
@@ -109,8 +103,13 @@ def export_formats(text: str) -> list[ExportFormat]:
     return [ExportFormat(name) for name in dict.fromkeys(names)]
 
 
-def command(app: typer.Typer, name: str | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Make a function a command of `app`, with the options of all commands; `name` replaces the function's name."""
+def command(
+    app: typer.Typer, name: str | None = None, is_flow: bool = False
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Make a function a command of `app`, with the options of all commands; `name` replaces the function's name.
+
+    Prefect handles the logs and signals of a command that is a flow.
+    """
 
     def register(work: Callable[..., None]) -> Callable[..., None]:
         shared, own = (inspect.signature(function, eval_str=True).parameters for function in (_shared, work))
@@ -118,7 +117,8 @@ def command(app: typer.Typer, name: str | None = None) -> Callable[[Callable[...
         @wraps(work)
         def run(**values: Any) -> None:
             call = _shared(**{name: values.pop(name) for name in shared})
-            work(call, **values)
+            with nullcontext() if is_flow else computing():
+                work(call, **values)
 
         options = [parameter for name, parameter in own.items() if name != "call"] + list(shared.values())
         signature = inspect.Signature([p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in options])

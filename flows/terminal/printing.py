@@ -6,11 +6,12 @@ Paths, names and reasons are printed without interpretation of rich markup; cont
 import json
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from data_contracts.report import METHODS, ROBUSTNESS_METHODS, StageResult, counts_text
+from data_contracts.report import METHODS, ROBUSTNESS_METHODS, counts_text
+from data_contracts.store.folders import StageResult
 from data_contracts.text import printable
 
 
@@ -27,8 +28,11 @@ class _Terminal(Console):
         return super().render_str(printable(text, keep="\n\t"), **options)
 
 
-def print_json(as_json: bool, outcome: dict[str, Any]) -> None:
-    """Print the outcome as the last line on stdout, if `as_json`."""
+def print_output(as_json: bool, outcome: dict[str, Any], *lines: RenderableType) -> None:
+    """Print tables and lines for people and, if `as_json`, the outcome as the last line on stdout."""
+    terminal = console(as_json)
+    for line in lines:
+        terminal.print(line, soft_wrap=isinstance(line, str), highlight=False)
     if as_json:
         print(json.dumps(outcome), flush=True)
 
@@ -46,12 +50,10 @@ def size(count: float | None) -> str:
 
 def print_stage(result: StageResult, as_json: bool, next_command: str) -> None:
     """Print the counts and scores of a stage, its folder and the next command."""
-    terminal = console(as_json)
-    terminal.print(stage_table({result.stage: result.model_dump()}))
+    tables = [stage_table({result.stage: result.model_dump()})]
     if "metrics" in result.statistics:
-        terminal.print(*score_tables(result.statistics))
-    terminal.print(f"{result.folder}\nnext: {next_command}", soft_wrap=True)
-    print_json(as_json, result.summary())
+        tables += score_tables(result.statistics)
+    print_output(as_json, result.summary(), *tables, f"{result.folder}\nnext: {next_command}")
 
 
 def stage_table(stages: dict[str, dict[str, Any]]) -> Table:
@@ -82,13 +84,7 @@ def score_tables(statistics: dict[str, Any]) -> list[Table]:
 def score_table(
     metrics: dict[str, dict[str, float]], intervals: dict[str, dict[str, tuple[float, float]]], resampled: str
 ) -> Table:
-    """Return a table with a row for the model and each baseline.
-
-    Parameters
-    ----------
-    resampled
-        Units of the bootstrap of the MPJPE intervals, e.g. `6 people`.
-    """
+    """Return a table with a row for the model and each baseline; `resampled` names the units of the intervals."""
     columns = ("MPJPE", "P-MPJPE", "PCK@150", "AUC", "MPJVE", "trained")
     title = f"MPJPE [95 % over {resampled}], P-MPJPE in mm; MPJVE in mm per frame; PCK at 150 mm, AUC in %"
     table = Table("held out", *columns, title=title)

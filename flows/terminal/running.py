@@ -1,4 +1,4 @@
-"""Compute the results of commands in this process: stages without Prefect, a pipeline as a Prefect flow."""
+"""Logs and signals of commands, which compute in this process: stages without Prefect, a pipeline as a Prefect flow."""
 
 import logging
 import signal
@@ -9,21 +9,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from data_contracts.errors import InputError
-from data_contracts.report import StageResult
 from data_contracts.text import printable
-from flows.stages import STAGES, Context
 
 _LOGGERS = ("uplift", "model", "data_contracts")  # whose messages of level INFO the terminal shows
-
-
-def find_or_compute(context: Context, name: str, **inputs: Any) -> StageResult:
-    """Return the result of a stage: from the store, else computed in this process."""
-    work = STAGES[name].plan(context, **inputs)
-    found = work.find(context.store)
-    if found:
-        return found
-    with computing():
-        return work.compute()
 
 
 def run_pipeline(**arguments: Any) -> Any:
@@ -38,12 +26,9 @@ def run_pipeline(**arguments: Any) -> Any:
 
 @contextmanager
 def computing() -> Iterator[None]:
-    """Log to the terminal, and turn SIGTERM into an exception that removes partial results; nested, change nothing."""
+    """Log to the terminal, and turn SIGTERM into an exception that removes partial results."""
     logging.getLogger("alembic").setLevel(logging.WARNING)
     root, levels = logging.getLogger(), {name: logging.getLogger(name).level for name in _LOGGERS}
-    if any(isinstance(handler.formatter, _PrintableFormatter) for handler in root.handlers):
-        yield
-        return
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_PrintableFormatter())
     root.addHandler(handler)

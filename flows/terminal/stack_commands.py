@@ -52,8 +52,7 @@ def register(
 @automations.command("install")
 def install_automations(
     notify: Annotated[
-        str | None,
-        typer.Option("--notify", help="Prefect block (slack-webhook/NAME) or webhook URL. Default: UPLIFT_NOTIFY."),
+        str | None, typer.Option(help="Prefect block (slack-webhook/NAME) or webhook URL. Default: UPLIFT_NOTIFY.")
     ] = None,
 ) -> None:
     """Install or update the automations."""

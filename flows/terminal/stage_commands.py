@@ -10,10 +10,9 @@ from typing import Annotated, Any
 import typer
 
 from flows.prefect_ui.forms import parameter_texts
-from flows.stages import STAGES, Stage
+from flows.stages import STAGES, TableRow, run_stage
 from flows.terminal.options import Call, command
 from flows.terminal.printing import print_stage
-from flows.terminal.running import find_or_compute
 
 OWN_COMMAND = ("keypoints",)  # in flows.terminal.lifting_commands, with an option of its own
 
@@ -31,20 +30,20 @@ def texts(paths: list[Path] | None) -> str | list[str] | None:
     return strings[0] if len(strings) == 1 else strings or None
 
 
-def _add(app: typer.Typer, stage: Stage) -> None:
-    helps = parameter_texts(stage.plan)
+def _add(app: typer.Typer, stage: TableRow) -> None:
+    helps = parameter_texts(stage.resolve)
 
     def work(call: Call, **values: Any) -> None:
-        inputs = {name: texts(value) if isinstance(value, list) else value for name, value in values.items()}
-        result = find_or_compute(call.context, stage.name, **inputs)
-        print_stage(result, call.as_json, stage.next_command.format(result=call.reference(result), **inputs))
+        values |= {name: texts(value) for name, value in values.items() if isinstance(value, list)}
+        result = run_stage(stage.name, call.context, **values)
+        print_stage(result, call.as_json, stage.next_command.format(result=call.reference(result), **values))
 
-    _, first, *others = inspect.signature(stage.plan).parameters.values()
+    _, first, *others = inspect.signature(stage.resolve).parameters.values()
     parameters = [_typed(first, typer.Argument(help=helps[first.name]))]
     for other in others:
         parameters.append(_typed(other, typer.Option(f"--{other.name.replace('_', '-')}", help=helps[other.name])))
     call_parameter = inspect.Parameter("call", inspect.Parameter.KEYWORD_ONLY, annotation=Call)
-    work.__name__, work.__doc__ = stage.name, (inspect.getdoc(stage.plan) or "").partition("\n\n")[0]
+    work.__name__, work.__doc__ = stage.name, (inspect.getdoc(stage.resolve) or "").partition("\n\n")[0]
     work.__signature__ = inspect.Signature([call_parameter, *parameters])  # type: ignore[attr-defined]  # typer reads it
     command(app)(work)
 

@@ -1,14 +1,25 @@
 """Commands for a store as a whole: its status, and garbage collection."""
 
+import time
+from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Annotated, Any
+from textwrap import shorten
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
+from rich.console import RenderableType
+from rich.table import Column, Table
 
+from data_contracts.report import METRICS
 from flows.terminal.options import Call, command
-from flows.terminal.printing import console, print_json, size
+from flows.terminal.printing import print_output, size
+from tasks.stage_runs.progress import duration
 
+if TYPE_CHECKING:
+    from tasks.maintenance.status import Status
+
+_METRICS = ("mpjpe_mm", "p_mpjpe_mm", "pck_150", "mpjve_mm")
+_WIDE = 60  # characters of a reason and of a command line
 stores = typer.Typer()
 
 
@@ -16,7 +27,7 @@ stores = typer.Typer()
 def gc(
     call: Call,
     keep_last: Annotated[
-        int, typer.Option("--keep-last", min=1, help="Number of pipeline runs, versions and lifted folders to keep.")
+        int, typer.Option(min=1, help="Number of pipeline runs, versions and lifted folders to keep.")
     ],
     yes: Annotated[
         bool, typer.Option("--yes", help="Remove. Without this option gc only lists what it would remove.")
@@ -29,38 +40,25 @@ def gc(
     from tasks.maintenance.gc import collect  # imports MLflow, which takes seconds
 
     outcome = collect(call.store, keep_last, partials, dry_run=not yes)
-    terminal = console(call.as_json)
-    if not yes:
-        for item in outcome["items"]:
-            line = f"{item['kind']}: {item['name']}, {size(item['bytes'])}"
-            terminal.print(line, soft_wrap=True, highlight=False)
-    terminal.print(_removed(outcome))
+    items = [f"{item['kind']}: {item['name']}, {size(item['bytes'])}" for item in outcome["items"]]
     kept = ", ".join(f"{count:,} {kind}" for kind, count in outcome["kept"].items())
-    terminal.print(f"kept: {kept or 'nothing, the store is empty'}", soft_wrap=True, highlight=False)
-    for line in outcome["skipped"]:
-        terminal.print(line, soft_wrap=True, highlight=False)
+    lines = [f"kept: {kept or 'nothing, the store is empty'}", *outcome["skipped"]]
     if not outcome["since"]:
-        terminal.print(f"the store has fewer than {keep_last} finished pipeline runs: gc keeps all of them")
+        lines.append(f"the store has fewer than {keep_last} finished pipeline runs: gc keeps all of them")
     if outcome["unknown_work"]:
-        terminal.print("a stage has just begun and its inputs are not recorded yet: gc keeps all folders")
+        lines.append("a stage has just begun and its inputs are not recorded yet: gc keeps all folders")
     if not yes:
-        terminal.print("nothing was removed; pass --yes to remove it")
-    print_json(call.as_json, outcome)
+        lines.append("nothing was removed; pass --yes to remove it")
+    print_output(call.as_json, outcome, *([] if yes else items), _removed(outcome), *lines)
 
 
 @command(stores)
-def status(
-    call: Call, last: Annotated[int, typer.Option("--last", min=1, help="Number of pipeline runs to list.")] = 5
-) -> None:
+def status(call: Call, last: Annotated[int, typer.Option(min=1, help="Number of pipeline runs to list.")] = 5) -> None:
     """Show the last pipeline runs, the versions with an alias, work in progress, and disk usage."""
-    from flows.terminal.status_tables import status_lines
     from tasks.maintenance.status import read_status
 
     current = read_status(call.store, last)
-    terminal = console(call.as_json)
-    for line in status_lines(current):
-        terminal.print(line, soft_wrap=isinstance(line, str), highlight=False)
-    print_json(call.as_json, asdict(current))
+    print_output(call.as_json, asdict(current), *status_lines(current))
 
 
 def _removed(outcome: dict[str, Any]) -> Table:
@@ -69,3 +67,69 @@ def _removed(outcome: dict[str, Any]) -> Table:
         table.add_row(kind, f"{total['count']:,}", size(total["bytes"]))
     table.add_row("total", f"{len(outcome['items']):,}", size(outcome["bytes"]), style="bold")
     return table
+
+
+def status_lines(status: "Status") -> Iterator[RenderableType]:
+    """Yield the pipeline runs, versions, work in progress, disk usage and errors."""
+    yield _pipeline_runs(status)
+    yield _versions(status)
+    yield from _work(status)
+    yield _disk(status)
+    for error in status.errors:
+        yield f"no answer: {error}"
+
+
+def _pipeline_runs(status: "Status") -> Table:
+    columns = (Column(name, no_wrap=True) for name in ("began (UTC)", "state", "took", "MPJPE", "version"))
+    table = Table(*columns, "promotion", title="last pipeline runs")
+    for run in status.pipeline_runs:
+        table.add_row(
+            time.strftime("%Y-%m-%d %H:%M", time.gmtime(run.began)),
+            run.state.lower(),
+            duration(run.seconds),
+            "" if run.mpjpe_mm is None else f"{run.mpjpe_mm:.1f} mm",
+            run.version or "",
+            shorten(run.promotion or "", _WIDE, placeholder=" ..."),
+        )
+    return table
+
+
+def _versions(status: "Status") -> Table:
+    table = Table("alias", "version", *(METRICS[name].label for name in _METRICS), title="versions")
+    for alias, version in status.versions.items():
+        scores = version["scores"]
+        cells = (_score(name, scores[name]) if name in scores else "" for name in _METRICS)
+        table.add_row(f"@{alias}", version["version"], *cells)
+    return table
+
+
+def _work(status: "Status") -> Iterator[str]:
+    if status.benchmark:
+        yield f"benchmark: windows {status.benchmark}"
+    for run in status.running:
+        owner = (
+            _cut(run.lock_owner) if run.lock_owner else "no process holds its lock: it is dead, or on another machine"
+        )
+        yield f"running: {run.name}, for {duration(run.seconds)}; {owner}"
+    for lock, owner in status.locks.items():
+        yield f"locked: {lock}, by {_cut(owner)}"
+    for flow in status.flow_runs or []:
+        since = f" since {flow['since'][:16].replace('T', ' ')}" if flow["since"] else ""
+        yield f"Prefect: {flow['flow']} {flow['name']}, {(flow['state'] or '').lower()}{since}"
+    if not (status.running or status.locks or status.flow_runs):
+        yield "nothing is running"
+
+
+def _disk(status: "Status") -> str:
+    kinds = sorted(status.disk.items(), key=lambda kind: -kind[1]["bytes"])
+    shares = "; ".join(f"{entry['count']:,} {kind} {size(entry['bytes'])}" for kind, entry in kinds)
+    everything = sum(entry["bytes"] for entry in status.disk.values())
+    return f"{status.store}: {size(everything)}, and {size(status.free_bytes)} free: {shares}"
+
+
+def _score(name: str, value: float) -> str:
+    return f"{value:.1f} {METRICS[name].unit}" if METRICS[name].unit else f"{100 * value:.1f} %"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _WIDE else f"{text[: _WIDE - 1]}…"

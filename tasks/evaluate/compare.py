@@ -11,9 +11,8 @@ from typing import Any
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 
-from data_contracts.comparison import ComparedModel, Comparison
 from data_contracts.errors import InputError
-from data_contracts.report import Resampling, read_errors, read_report
+from data_contracts.report import ComparedModel, Comparison, Resampling, read_errors, read_report
 from data_contracts.store.checking import verify_input
 from data_contracts.store.digests import CONTRACT_VERSION, file_digest
 from data_contracts.store.folders import CHECKPOINT_FILE, resolve

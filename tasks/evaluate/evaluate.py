@@ -7,7 +7,7 @@ from lightning_fabric import Fabric
 from matplotlib.figure import Figure
 
 from data_contracts.errors import InputError
-from data_contracts.parameters import EvaluateParameters, Runtime
+from data_contracts.parameters import EvaluateParameters, PipelineParameters
 from data_contracts.report import (
     REPORT_FILE,
     ROBUSTNESS_METHODS,
@@ -15,15 +15,13 @@ from data_contracts.report import (
     Report,
     Resampling,
     Robustness,
-    StageResult,
     write_errors,
 )
-from data_contracts.run_names import input_data_name
-from data_contracts.store import stage_keys
 from data_contracts.store.digests import CONTRACT_VERSION
 from data_contracts.store.folders import Stage
 from data_contracts.store.lineage import train_minutes
 from data_contracts.store.manifests import package_versions, read_manifest, write_json
+from data_contracts.store.run_names import input_data_name
 from model.baselines.files import load_baselines
 from model.data.loading import Windows, load_windows
 from model.network.dstformer import DSTformer
@@ -34,8 +32,7 @@ from model.scoring.robustness import score_robustness
 from model.training.checkpoints import load_network
 from model.training.devices import make_fabric
 from tasks.figures.motion import lifted_sheet
-from tasks.stage_runs.prefect_runs import run_logger, task
-from tasks.stage_runs.tracked_stage import run_stage
+from tasks.stage_runs.prefect_runs import run_logger
 from tasks.tracking.registry import logged_uri
 from tasks.tracking.runs import TrackedRun
 from tasks.tracking.scores import log_report
@@ -46,16 +43,14 @@ FIGURE_POSES = 6
 RESAMPLING = Resampling()
 
 
-@task(retried=True)
 def evaluate_lifter(
-    store: Path,
+    stage: Stage,
+    tracked: TrackedRun,
+    parameters: PipelineParameters,
     windows: Path,
     checkpoint: Path,
     baselines: Path,
-    parameters: EvaluateParameters,
-    runtime: Runtime,
-    parent_run: str | None = None,
-) -> StageResult:
+) -> None:
     """Score a checkpoint and fitted baselines; write `report.json`, `errors.parquet` (per window), figures, a viewer.
 
     Raises
@@ -64,48 +59,43 @@ def evaluate_lifter(
         The checkpoint is not readable, returns 2D poses or takes only shorter windows, or the baselines were fitted on
         windows of another length.
     """
-    fitted = read_manifest(baselines)
-
-    def score(stage: Stage, tracked: TrackedRun) -> None:
-        tracked.log_windows(windows, context="evaluation")
-        held_out = load_windows(windows, parameters.split, runtime.memory_gb)
-        fabric = make_fabric(runtime, parameters.precision)
-        network = _checked(load_network(checkpoint), checkpoint, held_out)
-        methods = _methods(network, baselines, held_out, fabric, parameters.flip)
-        evaluations = {name: evaluate(lift, held_out, parameters.batch_size, fabric) for name, lift in methods.items()}
-        minutes = {"model": train_minutes(store, checkpoint), **fitted["statistics"]["train_minutes"]}
-        uri = logged_uri(tracked, stage.inputs["checkpoint"], parameters.flip)
-        report = Report(
-            split=parameters.split,
-            windows=len(held_out),
-            frames=evaluations["model"].frames,
-            people=held_out.rows["group"].nunique(),
-            clips=held_out.rows["clip_id"].nunique(),
-            digests={"report": stage.digest, **stage.inputs},
-            model_uri=uri,
-            versions={"contract": str(CONTRACT_VERSION), **package_versions()},
-            resampling=RESAMPLING,
-            ridge_penalty=fitted["statistics"]["ridge_penalty"],
-            **{name: _scores(evaluation, minutes[name]) for name, evaluation in evaluations.items()},
-            robustness=_robustness(methods, held_out, fabric, parameters),
-        )
-        write_json(stage.folder / REPORT_FILE, report.model_dump(mode="json"))
-        write_errors(stage.folder, {name: evaluation.errors for name, evaluation in evaluations.items()})
-        stage.counts |= {"windows": report.windows, "frames": report.frames}
-        stage.statistics |= {
-            "metrics": {name: scores.headline() for name, scores in report.methods().items()},
-            "intervals": {name: scores.intervals() for name, scores in report.methods().items()},
-            "resampled": f"{report.model.mpjpe_mm.units} {report.model.mpjpe_mm.over}",
-        }
-        if report.robustness:
-            stage.statistics |= {"robustness": report.robustness.model_dump()}
-        log_report(tracked, report)
-        tracked.log_figure(_lifted_figure(held_out, methods["model"]), "lifted.png")
-        title = f"{input_data_name(store, stage.inputs)}, {parameters.split}"
-        _log_viewer(tracked, title, held_out, evaluations["model"], methods["model"], parameters.batch_size)
-
-    identity = stage_keys.evaluate(windows, checkpoint, baselines, parameters)
-    return run_stage(store, identity, parent_run, score)
+    fitted, options = read_manifest(baselines), parameters.evaluate
+    tracked.log_windows(windows, context="evaluation")
+    held_out = load_windows(windows, options.split, parameters.runtime.memory_gb)
+    fabric = make_fabric(parameters.runtime, options.precision)
+    network = _checked(load_network(checkpoint), checkpoint, held_out)
+    methods = _methods(network, baselines, held_out, fabric, options.flip)
+    evaluations = {name: evaluate(lift, held_out, options.batch_size, fabric) for name, lift in methods.items()}
+    minutes = {"model": train_minutes(stage.store, checkpoint), **fitted["statistics"]["train_minutes"]}
+    uri = logged_uri(tracked, stage.inputs["checkpoint"], options.flip)
+    report = Report(
+        split=options.split,
+        windows=len(held_out),
+        frames=evaluations["model"].frames,
+        people=held_out.rows["group"].nunique(),
+        clips=held_out.rows["clip_id"].nunique(),
+        digests={"report": stage.digest, **stage.inputs},
+        model_uri=uri,
+        versions={"contract": str(CONTRACT_VERSION), **package_versions()},
+        resampling=RESAMPLING,
+        ridge_penalty=fitted["statistics"]["ridge_penalty"],
+        **{name: _scores(evaluation, minutes[name]) for name, evaluation in evaluations.items()},
+        robustness=_robustness(methods, held_out, fabric, options),
+    )
+    write_json(stage.folder / REPORT_FILE, report.model_dump(mode="json"))
+    write_errors(stage.folder, {name: evaluation.errors for name, evaluation in evaluations.items()})
+    stage.counts |= {"windows": report.windows, "frames": report.frames}
+    stage.statistics |= {
+        "metrics": {name: scores.headline() for name, scores in report.methods().items()},
+        "intervals": {name: scores.intervals() for name, scores in report.methods().items()},
+        "resampled": f"{report.model.mpjpe_mm.units} {report.model.mpjpe_mm.over}",
+    }
+    if report.robustness:
+        stage.statistics |= {"robustness": report.robustness.model_dump()}
+    log_report(tracked, report)
+    tracked.log_figure(_lifted_figure(held_out, methods["model"]), "lifted.png")
+    title = f"{input_data_name(stage.store, stage.inputs)}, {options.split}"
+    _log_viewer(tracked, title, held_out, evaluations["model"], methods["model"], options.batch_size)
 
 
 def _methods(network: DSTformer, baselines: Path, windows: Windows, fabric: Fabric, flip: bool) -> dict[str, Lifter]:

@@ -8,8 +8,7 @@ from matplotlib.figure import Figure
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from data_contracts.run_names import PIPELINE
-from data_contracts.store.digests import KINDS
+from data_contracts.store.digests import KINDS, PIPELINE
 from tasks.tracking.names import EXPERIMENT, STAGE_TAG, STORE_TAG, store_id
 
 DURATIONS_FILE = "durations.png"

@@ -28,7 +28,6 @@ from data_contracts.clips import (
 from data_contracts.errors import InputError, some
 from data_contracts.parameters import GroupBy, IngestParameters
 from data_contracts.skeleton import BONES, NUM_JOINTS
-from data_contracts.store.digests import DigestedFile
 from data_contracts.store.folders import Stage
 from data_contracts.text import csv_text
 from tasks.ingest.axes import to_frames_first
@@ -53,9 +52,8 @@ class ClipWriter:
         self.skeletons: dict[tuple[int, ...], set[str]] = {}
 
     def __enter__(self) -> "ClipWriter":
-        self.output = DigestedFile(self.folder / CLIPS_FILE)
         self.parquet = parquet.ParquetWriter(
-            self.output, CLIP_SCHEMA, compression="none", use_dictionary=False, write_statistics=False
+            self.folder / CLIPS_FILE, CLIP_SCHEMA, compression="none", use_dictionary=False, write_statistics=False
         )
         self.background = ThreadPoolExecutor(1, "write-clips")
         self.pending: Future[None] | None = None
@@ -69,7 +67,6 @@ class ClipWriter:
         finally:
             self.background.shutdown()
             self.parquet.close()
-            self.output.close()
 
     def begin(self, file: FilePlan) -> None:
         """Start a file: the arrays passed to `add` from now on belong to it."""
@@ -139,7 +136,7 @@ class ClipWriter:
             self.skeletons.setdefault(tuple(limbs_mm), set()).add(clip.group)
 
     def finish(self, stage: Stage) -> list[str]:
-        """Write the quarantine file, add digest, counts and statistics to the stage, and return warnings.
+        """Write the quarantine file, add counts and statistics to the stage, and return warnings.
 
         The warnings are about files without an accepted clip, and about groups that may be one subject.
 
@@ -161,7 +158,6 @@ class ClipWriter:
         of_group = datasets(self.plan.clips)
         files = self._files(table["clip_id"])
         shared = [sorted(names) for names in self.skeletons.values() if len(names) > 1]
-        stage.digests[CLIPS_FILE] = self.output.digest
         stage.counts |= {
             "clips": len(table),
             "frames": int(table["frames"].sum()),

@@ -4,7 +4,6 @@ A video first goes through a detector. The landmarks stay in the folder of the s
 """
 
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,11 +11,9 @@ import pandas as pd
 import pyarrow.parquet as parquet
 
 from data_contracts.errors import InputError
-from data_contracts.parameters import KeypointsParameters
-from data_contracts.report import StageResult
+from data_contracts.parameters import KeypointsParameters, PipelineParameters
 from data_contracts.skeleton import JOINTS
 from data_contracts.sources import KeypointSource
-from data_contracts.store import stage_keys
 from data_contracts.store.folders import Stage
 from data_contracts.text import csv_text
 from data_contracts.tracks.table import KEYPOINTS_FILE, SHORT_TRACKS_FILE, find_faults, summarise, to_arrow
@@ -25,74 +22,55 @@ from tasks.lifting.formats.detections import Detections
 from tasks.lifting.formats.reading import read_keypoints
 from tasks.lifting.formats.tracks import tracks_of
 from tasks.lifting.video.detecting import LANDMARKS_FILE, detect, detector_python
-from tasks.stage_runs.prefect_runs import run_logger, task
+from tasks.stage_runs.prefect_runs import run_logger
 from tasks.stage_runs.progress import report_progress
-from tasks.stage_runs.tracked_stage import run_stage, run_untracked_stage
 
 if TYPE_CHECKING:
     from tasks.tracking.runs import TrackedRun
 
 
-@task(retried=True)
 def read_tracks(
-    store: Path,
-    source: KeypointSource,
-    parameters: KeypointsParameters,
-    parent_run: str | None = None,
-    track: bool = True,
-) -> StageResult:
+    stage: Stage, tracked: "TrackedRun | None", parameters: PipelineParameters, source: KeypointSource
+) -> None:
     """Write the tracks of people in a file or folder of keypoints.
-
-    Parameters
-    ----------
-    track
-        Write an MLflow run.
 
     Raises
     ------
     InputError
         The format is unknown, the file is damaged or contains impossible values, or all tracks are too short.
     """
-    identity = stage_keys.keypoints(source, parameters)
-
-    def write_tracks(stage: Stage, tracked: "TrackedRun | None") -> None:
-        keypoints, cut_off = _detected(source, parameters, stage) if source.is_video else (source, [])
-        videos, warnings = read_keypoints(keypoints, parameters)
-        warnings = cut_off + warnings
-        for warning in warnings:
-            run_logger().warning(warning)
-        tracks = [track for video in videos for track in tracks_of(video, parameters.max_gap)]
-        if stage_keys.keypoints(source, parameters).digest != stage.digest:
-            raise InputError(f"{source.path}: changed while it was read; run again")
-        short = [track for track in tracks if len(track.pose_2d) < parameters.min_frames]
-        tracks = [track for track in tracks if len(track.pose_2d) >= parameters.min_frames]
-        if not tracks:
-            longest = max((len(track.pose_2d) for track in short), default=0)
-            raise InputError(
-                f"{source.path}: no track has {parameters.min_frames} frames, the longest has {longest};"
-                f" pass --set keypoints.min_frames={max(1, longest)} or a larger keypoints.max_gap"
-            )
-        table = to_arrow(tracks)
-        faults = find_faults(summarise(table))
-        assert faults.empty, f"tracks break their contract: {faults.to_dict('records')[0]}"
-        parquet.write_table(table, stage.folder / KEYPOINTS_FILE, compression="zstd")
-        _table_of(short).to_csv(stage.folder / SHORT_TRACKS_FILE, index=False)
-        if tracked:
-            tracked.log_artifact(stage.folder / SHORT_TRACKS_FILE)
-        stage.counts |= {
-            "tracks": len(tracks),
-            "frames": len(table),
-            "interpolated_frames": int(sum(_unseen(track).sum() for track in tracks)),
-            "short_tracks": len(short),
-        }
-        stage.statistics |= {"source": source.path.name, "data": stage.data, "warnings": warnings}
-        stage.statistics |= _statistics(videos, tracks)
-        if source.is_video:
-            stage.statistics |= {"detector": parameters.detector}
-
-    if not track:
-        return run_untracked_stage(store, identity, write_tracks)
-    return run_stage(store, identity, parent_run, write_tracks)
+    options = parameters.keypoints
+    keypoints, cut_off = _detected(source, options, stage) if source.is_video else (source, [])
+    videos, warnings = read_keypoints(keypoints, options)
+    warnings = cut_off + warnings
+    for warning in warnings:
+        run_logger().warning(warning)
+    tracks = [track for video in videos for track in tracks_of(video, options.max_gap)]
+    short = [track for track in tracks if len(track.pose_2d) < options.min_frames]
+    tracks = [track for track in tracks if len(track.pose_2d) >= options.min_frames]
+    if not tracks:
+        longest = max((len(track.pose_2d) for track in short), default=0)
+        raise InputError(
+            f"{source.path}: no track has {options.min_frames} frames, the longest has {longest};"
+            f" pass --set keypoints.min_frames={max(1, longest)} or a larger keypoints.max_gap"
+        )
+    table = to_arrow(tracks)
+    faults = find_faults(summarise(table))
+    assert faults.empty, f"tracks break their contract: {faults.to_dict('records')[0]}"
+    parquet.write_table(table, stage.folder / KEYPOINTS_FILE, compression="zstd")
+    _table_of(short).to_csv(stage.folder / SHORT_TRACKS_FILE, index=False)
+    if tracked:
+        tracked.log_artifact(stage.folder / SHORT_TRACKS_FILE)
+    stage.counts |= {
+        "tracks": len(tracks),
+        "frames": len(table),
+        "interpolated_frames": int(sum(_unseen(track).sum() for track in tracks)),
+        "short_tracks": len(short),
+    }
+    stage.statistics |= {"source": source.path.name, "data": stage.data, "warnings": warnings}
+    stage.statistics |= _statistics(videos, tracks)
+    if source.is_video:
+        stage.statistics |= {"detector": options.detector}
 
 
 def _detected(

@@ -1,5 +1,6 @@
 """Lift tracks of keypoints to motion in metres, one folder per person, as a cached stage."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,9 +10,7 @@ import pyarrow.parquet as parquet
 from data_contracts.errors import InputError
 from data_contracts.motion.bounds import find_faults, summarise
 from data_contracts.motion.motion import MOTION_FILE, Motion, write_motion
-from data_contracts.parameters import LiftParameters, Runtime
-from data_contracts.report import StageResult
-from data_contracts.store import stage_keys
+from data_contracts.parameters import PipelineParameters, Runtime
 from data_contracts.store.folders import Stage
 from data_contracts.store.manifests import read_manifest
 from data_contracts.tracks.table import KEYPOINTS_FILE, from_arrow
@@ -20,9 +19,8 @@ from model.lifting.lift import lift_people
 from model.lifting.track_windows import Lifting
 from model.training.checkpoints import load_network, read_about
 from model.training.devices import choose_device
-from tasks.stage_runs.prefect_runs import task
+from tasks.stage import StageTask
 from tasks.stage_runs.progress import report_progress
-from tasks.stage_runs.tracked_stage import run_stage, run_untracked_stage
 from tasks.tracking.models import LiftingModel
 from tasks.viewer.evaluation_viewer import VIEWER_FILE, viewer_html
 from tasks.viewer.motion_viewer import lifted_scenes
@@ -31,73 +29,59 @@ if TYPE_CHECKING:
     from tasks.tracking.runs import TrackedRun
 
 
-@task()
-def lift_tracks(
-    store: Path,
-    keypoints: Path,
-    model: LiftingModel,
-    parameters: LiftParameters,
-    runtime: Runtime,
-    track: bool = True,
-) -> StageResult:
-    """Lift the tracks of a keypoints folder, and write `person-0/motion.npz` and so on, and a viewer.
+def lift_stage(model: LiftingModel) -> StageTask:
+    """Return the stage that lifts tracks with a model (a result of `tasks.tracking.models.find_lifting_model`)."""
+    return StageTask("lift", partial(_lift_tracks, model))
 
-    Parameters
-    ----------
-    keypoints
-        Folder of the keypoints stage.
-    model
-        Result of `tasks.tracking.models.find_lifting_model`.
-    track
-        Write an MLflow run.
+
+def _lift_tracks(
+    model: LiftingModel,
+    stage: Stage,
+    tracked: "TrackedRun | None",
+    parameters: PipelineParameters,
+    keypoints: Path,
+    checkpoint: Path,
+) -> None:
+    """Lift the tracks of a keypoints folder, and write `person-0/motion.npz` and so on, and a viewer.
 
     Raises
     ------
     InputError
-        The model returns 2D poses, or the track of `parameters.person` does not exist.
+        The model returns 2D poses, or the track of `lift.person` does not exist.
     """
-    complete = parameters.model_copy(update={"flip": model.flip if parameters.flip is None else parameters.flip})
-    identity = stage_keys.lift(keypoints, model.checkpoint, complete)
-
-    def lift(stage: Stage, tracked: "TrackedRun | None") -> None:
-        if tracked:
-            tracked.log_model_input(model.logged_model_id)
-        tracks = select_tracks(from_arrow(parquet.read_table(keypoints / KEYPOINTS_FILE)), parameters.person)
-        lifting = open_lifting(model.checkpoint, bool(complete.flip), runtime)
-        frames = sum(len(track.pose_2d) for track in tracks)
-        with report_progress(stage.name, "frames", total=frames) as progress:
-            motions = lift_people(
-                lifting, tracks, complete, lambda share: progress.reach(round(share * frames), frames)
-            )
-        faults = find_faults(summarise(motions))
-        if not faults.empty:
-            fault = faults.iloc[0]
-            raise InputError(
-                f"{keypoints}: {fault['motion']} cannot be lifted: {fault['check']} is {fault['value']}, expected"
-                f" {fault['bound']}"
-            )
-        for motion in motions:
-            (stage.folder / motion.name).mkdir()
-            write_motion(motion, stage.folder / motion.name / MOTION_FILE)
-        source = read_manifest(keypoints)["statistics"].get("source", keypoints.name)
-        page = viewer_html(f"{source}, lifted", lifted_scenes(motions))
-        (stage.folder / VIEWER_FILE).write_text(page, encoding="utf-8")
-        counts = {"people": len(motions), "frames": sum(motion.frames for motion in motions)}
-        if tracked:
-            tracked.log_artifact(stage.folder / VIEWER_FILE)
-            tracked.log_metrics({name: float(count) for name, count in counts.items()})
-        stage.counts |= counts
-        stage.statistics |= {
-            "data": source,
-            "model": model.uri,
-            "window": lifting.window,
-            "window_fps": lifting.fps,
-            "people": [_summary(motion) for motion in motions],
-        }
-
-    if not track:
-        return run_untracked_stage(store, identity, lift)
-    return run_stage(store, identity, None, lift)
+    options = parameters.lift
+    if tracked:
+        tracked.log_model_input(model.logged_model_id)
+    tracks = select_tracks(from_arrow(parquet.read_table(keypoints / KEYPOINTS_FILE)), options.person)
+    lifting = open_lifting(checkpoint, bool(options.flip), parameters.runtime)
+    frames = sum(len(track.pose_2d) for track in tracks)
+    with report_progress(stage.name, "frames", total=frames) as progress:
+        motions = lift_people(lifting, tracks, options, lambda share: progress.reach(round(share * frames), frames))
+    faults = find_faults(summarise(motions))
+    if not faults.empty:
+        fault = faults.iloc[0]
+        raise InputError(
+            f"{keypoints}: {fault['motion']} cannot be lifted: {fault['check']} is {fault['value']}, expected"
+            f" {fault['bound']}"
+        )
+    for motion in motions:
+        (stage.folder / motion.name).mkdir()
+        write_motion(motion, stage.folder / motion.name / MOTION_FILE)
+    source = read_manifest(keypoints)["statistics"].get("source", keypoints.name)
+    page = viewer_html(f"{source}, lifted", lifted_scenes(motions))
+    (stage.folder / VIEWER_FILE).write_text(page, encoding="utf-8")
+    counts = {"people": len(motions), "frames": sum(motion.frames for motion in motions)}
+    if tracked:
+        tracked.log_artifact(stage.folder / VIEWER_FILE)
+        tracked.log_metrics({name: float(count) for name, count in counts.items()})
+    stage.counts |= counts
+    stage.statistics |= {
+        "data": source,
+        "model": model.uri,
+        "window": lifting.window,
+        "window_fps": lifting.fps,
+        "people": [_summary(motion) for motion in motions],
+    }
 
 
 def select_tracks(tracks: list[Track], person: str) -> list[Track]:

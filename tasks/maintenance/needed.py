@@ -13,7 +13,7 @@ from mlflow.entities import LoggedModel, Run
 from mlflow.entities.model_registry import ModelVersion
 
 from data_contracts.errors import InputError, some
-from data_contracts.run_names import PIPELINE
+from data_contracts.store.digests import PIPELINE
 from data_contracts.store.lineage import FinishedStages
 from data_contracts.store.locks import lock_owner
 from data_contracts.store.sequence import manifest_sequence

@@ -18,8 +18,7 @@ from mlflow.entities.model_registry import ModelVersion
 
 from data_contracts.errors import InputError
 from data_contracts.report import METRICS
-from data_contracts.run_names import PIPELINE
-from data_contracts.store.digests import KINDS
+from data_contracts.store.digests import KINDS, PIPELINE
 from data_contracts.store.locks import lock_owner
 from tasks.maintenance.files import LOCK, hidden_names, size_of
 from tasks.promotion.benchmark import named_benchmark

@@ -2,18 +2,22 @@
 
 - A command does not import Prefect. The import takes seconds, and a task outside a flow run starts a temporary server.
 - A process that executes a flow has imported Prefect, so `sys.modules` answers the question without an import.
+- Tasks have retries and flows have none: a flow that is retried loses the lease of its deployment's concurrency limit
+  (PrefectHQ/prefect#20251). A task has retries only if it leaves a complete result or nothing, like a stage.
 """
 
 import logging
 import sys
-from collections.abc import Callable
-from functools import cached_property, update_wrapper
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from uuid import UUID
 
-from tasks.stage_runs.retries import RETRIED
+from data_contracts.errors import InputError
 
 if TYPE_CHECKING:
-    from prefect import Task
+    from prefect.client.orchestration import SyncPrefectClient
 
 LOGGER = "uplift"  # of work outside flow runs
 Inputs = ParamSpec("Inputs")
@@ -35,25 +39,89 @@ def run_logger() -> Any:
     return get_run_logger()
 
 
-class PrefectTask(Generic[Inputs, Result]):
-    """Function that is a Prefect task in a flow run, and a plain function elsewhere; `fn` is always the function."""
+def task(
+    retried: bool = False, name: str | None = None
+) -> Callable[[Callable[Inputs, Result]], Callable[Inputs, Result]]:
+    """Make a function a Prefect task in a flow run, and a plain function elsewhere.
 
-    def __init__(self, function: Callable[Inputs, Result], options: dict[str, Any]) -> None:
-        self.fn, self.options = function, options
-        update_wrapper(self, function)
+    Parameters
+    ----------
+    retried
+        Try the task again after failures.
+    name
+        Name of the task. Default: the name of the function.
+    """
 
-    def __call__(self, *args: Inputs.args, **kwargs: Inputs.kwargs) -> Result:
-        return self.task(*args, **kwargs) if in_prefect_run() else self.fn(*args, **kwargs)
+    def decorate(function: Callable[Inputs, Result]) -> Callable[Inputs, Result]:
+        @wraps(function)
+        def run(*args: Inputs.args, **kwargs: Inputs.kwargs) -> Result:
+            if not in_prefect_run():
+                return function(*args, **kwargs)
+            import prefect
+            from prefect.cache_policies import NO_CACHE
 
-    @cached_property
-    def task(self) -> "Task[Inputs, Result]":
-        """Task of Prefect."""
-        import prefect
-        from prefect.cache_policies import NO_CACHE
+            decorate_task = prefect.task(name=name, cache_policy=NO_CACHE, **(_RETRIES if retried else {}))
+            return decorate_task(function)(*args, **kwargs)
 
-        return prefect.task(cache_policy=NO_CACHE, **self.options)(self.fn)
+        return run
+
+    return decorate
 
 
-def task(retried: bool = False) -> Callable[[Callable[Inputs, Result]], PrefectTask[Inputs, Result]]:
-    """Make a function a task, which Prefect tries again after failures if `retried` is true."""
-    return lambda function: PrefectTask(function, RETRIED if retried else {})
+def _unless_refused(_task: Any, _run: Any, state: Any) -> bool:
+    """Return whether to retry a failed task (Prefect's `retry_condition_fn`): an invalid input never becomes valid."""
+    return not isinstance(state.result(raise_on_failure=False), InputError)
+
+
+# random delays: tasks that fail together, e.g. during the restart of a server, do not retry at the same moment
+_RETRIES: dict[str, Any] = {
+    "retries": 2,
+    "retry_delay_seconds": [5, 60],
+    "retry_jitter_factor": 0.5,
+    "retry_condition_fn": _unless_refused,
+}
+
+
+@contextmanager
+def never_crashed_if_cancelled() -> Iterator[None]:
+    """End a cancelled run without the state Crashed; its worker then sets Cancelled.
+
+    A worker announces a cancellation before it sends SIGTERM. The process accepts this only while Prefect's handler of
+    SIGTERM is installed, but training installs its own to write a checkpoint first (`model.training.interruption`).
+    Prefect then reports a crash, and a pipeline that waits for the run would start it again.
+    """
+    if not in_prefect_run():
+        yield
+        return
+    from prefect.exceptions import Abort, TerminationSignal
+    from prefect.runtime import flow_run
+
+    try:
+        yield
+    except TerminationSignal:
+        if flow_run.id and _is_cancelled():
+            raise Abort("the flow run was cancelled") from None
+        raise
+
+
+def _is_cancelled() -> bool:
+    """Return whether this run or its parent is being cancelled; if the parent is, cancel the runs in its process."""
+    from prefect.client.orchestration import get_client
+    from prefect.runtime import flow_run, task_run
+    from prefect.states import Cancelled, State
+
+    with get_client(sync_client=True) as client:
+        own, parent = str(flow_run.id), flow_run.parent_flow_run_id
+        if not (_is_cancelling(client, own) or (parent and _is_cancelling(client, parent))):
+            return False
+        reason: State[None] = Cancelled(message="cancelled by a person")
+        if not _is_cancelling(client, own):
+            client.set_flow_run_state(UUID(own), reason, force=True)
+        if task_run.id:
+            client.set_task_run_state(UUID(str(task_run.id)), reason, force=True)
+    return True
+
+
+def _is_cancelling(client: "SyncPrefectClient", run: str) -> bool:
+    state = client.read_flow_run(UUID(run)).state
+    return state is not None and state.is_cancelling()

@@ -13,13 +13,27 @@ from contextlib import ExitStack, contextmanager
 from contextvars import copy_context
 from typing import Any
 
-from rich.progress import Progress
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task
+from rich.text import Text
 
-from tasks.stage_runs.bars import progress_bar
+from data_contracts.text import printable
 from tasks.stage_runs.prefect_runs import in_prefect_run, run_logger
 
 LOG_SECONDS = 10.0
 ARTIFACT_SECONDS = 5.0
+
+
+class _Description(ProgressColumn):
+    """Column with the description of a task, without markup and with escaped control characters."""
+
+    def render(self, task: Task) -> Text:
+        return Text(printable(task.description))
+
+
+def progress_bar(console: Console | None = None) -> Progress:
+    """Return progress bars on stderr, one line per task; the lines disappear when the block ends."""
+    return Progress(_Description(), BarColumn(), console=console or Console(stderr=True), transient=True)
 
 
 class StageProgress:
@@ -71,7 +85,7 @@ class StageProgress:
             words += [f"{self.clips:,} clips", f"{self.frames / seconds:,.0f} frames/s"]
         here = self.done - self.before
         if here > 0 and self.done < self.total:
-            words.append(f"{_duration(seconds / here * (self.total - self.done))} left")
+            words.append(f"{duration(seconds / here * (self.total - self.done))} left")
         return ", ".join(words)
 
     def _display(self) -> None:
@@ -123,7 +137,8 @@ def report_progress(stage: str, unit: str, total: int | None = None) -> Iterator
         progress.finish()
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return minutes and seconds as 2:05, and hours if there are some."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

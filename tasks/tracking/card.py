@@ -13,7 +13,7 @@ from typing import Any
 
 from mlflow.entities.model_registry import ModelVersion
 
-from data_contracts.presets import flatten, nearest_presets
+from data_contracts.parameters.presets import flatten, nearest_preset
 from data_contracts.report import METHODS, ROBUSTNESS_METHODS, read_report
 from data_contracts.store.code_version import describe_code
 from data_contracts.store.lineage import FinishedStages, TrainingData, data_of_weights
@@ -194,7 +194,7 @@ def _recipe(origin: _Origin) -> str:
         if manifest is None:
             lines.append(f"**{stage}**: {NOT_KNOWN}.")
             continue
-        (preset, changed), *_ = nearest_presets(manifest["parameters"], stage)
+        preset, changed = nearest_preset(manifest["parameters"], stage)
         statistics, epochs = manifest["statistics"], manifest["counts"]["epochs"]
         trained = f"{epochs} epochs in {manifest['seconds'] / 60:.1f} minutes, best epoch {statistics['best_epoch']}"
         lines.append(f"**{stage}**: preset `{preset}`; {trained}.{' Changes to the preset:' if changed else ''}")

@@ -21,13 +21,13 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelInput, M
 from mlflow.exceptions import MlflowException
 from mlflow.utils.validation import MAX_TAG_VAL_LENGTH
 
-from data_contracts.presets import flatten
-from data_contracts.run_names import input_data_name, run_name
+from data_contracts.parameters.presets import flatten
 from data_contracts.store.code_version import code_version
 from data_contracts.store.digests import StageKey
 from data_contracts.store.folders import Stage
 from data_contracts.store.locks import locked, try_lock
 from data_contracts.store.manifests import read_manifest
+from data_contracts.store.run_names import input_data_name, run_name
 from data_contracts.store.sequence import next_sequence
 from tasks.tracking.connection import connect
 from tasks.tracking.names import (
@@ -55,6 +55,7 @@ class TrackedRun:
 
     client: MlflowClient
     run_id: str
+    parent_run: str | None = None  # the run of the pipeline
 
     def log_metrics(self, metrics: dict[str, float], step: int = 0, model_id: str | None = None) -> None:
         """Log metrics at a step, in one batch; the pages of the LoggedModel `model_id` display them, too.
@@ -116,12 +117,13 @@ def track_stage(store: Path, stage: Stage, parent_run: str | None) -> Iterator[T
         run = runs[0]
         client.update_run(run.info.run_id, status="RUNNING")
     else:
-        name = run_name(stage.name, stage.parameters, stage.data or input_data_name(store, stage.inputs))
+        name = run_name(stage.name, stage.data or input_data_name(store, stage.inputs))
         run = _create_run(client, store, name, stage.name, stage.digest, parent_run)
         log_params(client, run.info.run_id, stage.parameters)
     _tag_origin(client, run.info.run_id, stage.inputs)
     _link(client, parent_run, stage, run.info.run_id)
     with _ending(client, run.info.run_id) as tracked:
+        tracked.parent_run = parent_run
         yield tracked
 
 
@@ -143,7 +145,7 @@ def track_pipeline(store: Path, key: StageKey) -> Iterator[TrackedRun]:
         ):  # one process at a time looks for a run to resume
             run = _abandoned_run(client, store, key.digest, owned)
             if run is None:
-                name = run_name(key.name, key.settings, key.data)
+                name = run_name(key.name, key.data)
                 run = _create_run(client, store, name, key.name, key.digest, None)
                 owned.enter_context(_owned(store, run.info.run_id))
                 log_params(client, run.info.run_id, key.parameters.model_dump(mode="json"))

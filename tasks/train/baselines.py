@@ -3,9 +3,7 @@
 from pathlib import Path
 from time import perf_counter
 
-from data_contracts.parameters import BaselinesParameters, Runtime
-from data_contracts.report import StageResult
-from data_contracts.store import stage_keys
+from data_contracts.parameters import PipelineParameters
 from data_contracts.store.folders import Stage
 from model.baselines.files import Baselines, save_baselines
 from model.baselines.linear import fit_linear, fit_mean_depth
@@ -13,20 +11,11 @@ from model.baselines.mlp import fit_mlp
 from model.data.epochs import TrainingWindows
 from model.data.loading import load_windows
 from model.training.devices import make_fabric
-from tasks.stage_runs.prefect_runs import task
 from tasks.stage_runs.progress import report_progress
-from tasks.stage_runs.tracked_stage import run_stage
 from tasks.tracking.runs import TrackedRun
 
 
-@task(retried=True)
-def fit_baselines(
-    store: Path,
-    windows: Path,
-    parameters: BaselinesParameters,
-    runtime: Runtime,
-    parent_run: str | None = None,
-) -> StageResult:
+def fit_baselines(stage: Stage, tracked: TrackedRun, parameters: PipelineParameters, windows: Path) -> None:
     """Fit mean depth, linear and mlp on the train split; write one safetensors file per baseline.
 
     A killed run starts from the beginning, because fitting takes only minutes.
@@ -36,37 +25,33 @@ def fit_baselines(
     InputError
         The windows have no split train or val, or the weights of the MLP are not finite.
     """
-
-    def fit(stage: Stage, tracked: TrackedRun) -> None:
-        tracked.log_windows(windows, context="training")
-        fabric = make_fabric(runtime, parameters.mlp.precision)
-        mlp, memory_gb = parameters.mlp, runtime.memory_gb
-        train = load_windows(windows, "train", memory_gb, fabric.device, mlp.flip, placed=mlp.augmentation.wanted)
-        val = load_windows(windows, "val", memory_gb, fabric.device)
-        started = perf_counter()
-        depth = fit_mean_depth(train)
-        averaged = perf_counter()
-        regression, penalty = fit_linear(train, val)
-        solved = perf_counter()
-        with report_progress(stage.name, "steps") as progress:
-            trained = fit_mlp(TrainingWindows(train, val), mlp, fabric, progress.reach)
-        save_baselines(stage.folder, Baselines(depth, regression, trained.network))
-        stage.counts |= {
-            "parameters": sum(weight.numel() for weight in trained.network.parameters()),
-            "steps": trained.steps,
-        }
-        stage.statistics |= {
-            "ridge_penalty": penalty,
-            "windows_per_second": round(trained.windows_per_second, 1),
-            "train_minutes": {
-                "mean_depth": (averaged - started) / 60,
-                "linear": (solved - averaged) / 60,
-                "mlp": trained.minutes,
-            },
-        }
-        tracked.log_metrics(
-            {f"{name}/train_minutes": minutes for name, minutes in stage.statistics["train_minutes"].items()}
-        )
-        tracked.log_metrics({"windows_per_second": trained.windows_per_second, "ridge_penalty": penalty})
-
-    return run_stage(store, stage_keys.baselines(windows, parameters), parent_run, fit)
+    tracked.log_windows(windows, context="training")
+    mlp, runtime = parameters.baselines.mlp, parameters.runtime
+    fabric, memory_gb = make_fabric(runtime, mlp.precision), runtime.memory_gb
+    train = load_windows(windows, "train", memory_gb, fabric.device, mlp.flip, placed=mlp.augmentation.wanted)
+    val = load_windows(windows, "val", memory_gb, fabric.device)
+    started = perf_counter()
+    depth = fit_mean_depth(train)
+    averaged = perf_counter()
+    regression, penalty = fit_linear(train, val)
+    solved = perf_counter()
+    with report_progress(stage.name, "steps") as progress:
+        trained = fit_mlp(TrainingWindows(train, val), mlp, fabric, progress.reach)
+    save_baselines(stage.folder, Baselines(depth, regression, trained.network))
+    stage.counts |= {
+        "parameters": sum(weight.numel() for weight in trained.network.parameters()),
+        "steps": trained.steps,
+    }
+    stage.statistics |= {
+        "ridge_penalty": penalty,
+        "windows_per_second": round(trained.windows_per_second, 1),
+        "train_minutes": {
+            "mean_depth": (averaged - started) / 60,
+            "linear": (solved - averaged) / 60,
+            "mlp": trained.minutes,
+        },
+    }
+    tracked.log_metrics(
+        {f"{name}/train_minutes": minutes for name, minutes in stage.statistics["train_minutes"].items()}
+    )
+    tracked.log_metrics({"windows_per_second": trained.windows_per_second, "ridge_penalty": penalty})

@@ -1,21 +1,21 @@
-"""Run a training stage (pretraining or fine-tuning): windows in, a run folder and an MLflow run out."""
+"""Pretraining and fine-tuning: windows in, a run folder and an MLflow run out; a killed run continues."""
 
 from pathlib import Path
 from statistics import median
 
 from data_contracts.errors import InputError
-from data_contracts.parameters import Objective
+from data_contracts.parameters import FinetuneParameters, HeadKind, Objective, PipelineParameters
 from data_contracts.store.digests import file_digest
 from data_contracts.store.folders import CHECKPOINT_FILE, Stage
 from data_contracts.store.lineage import TRAINING_DATA, FinishedStages, data_of_inputs
 from data_contracts.store.manifests import read_manifest
 from model.network.dstformer import DSTformer
 from model.network.flops import FORWARDS_A_STEP, forward_mflop
-from model.training.checkpoints import BEFORE_LAST_FILE, can_resume, read_about
+from model.training.checkpoints import BEFORE_LAST_FILE, can_resume, load_network, read_about
 from model.training.job import JOB_FILE, OUTCOME_FILE, START_FILE, Job, run, run_on_devices
+from model.training.loop import build_network
 from model.training.progress import top_file
-from tasks.stage_runs.cancellation import never_crashed_if_cancelled
-from tasks.stage_runs.prefect_runs import run_logger
+from tasks.stage_runs.prefect_runs import never_crashed_if_cancelled, run_logger
 from tasks.stage_runs.progress import report_progress
 from tasks.tracking.logged_models import log_lifter
 from tasks.tracking.names import CHECKPOINT_TAG
@@ -23,33 +23,77 @@ from tasks.tracking.registry import CHECKPOINTS, drop_other_checkpoints
 from tasks.tracking.runs import TrackedRun
 
 
-def require_splits(windows: Path, *splits: str) -> None:
-    """Raise an error, before a run starts, if a split that training needs is empty.
+def pretrain_network(stage: Stage, tracked: TrackedRun, parameters: PipelineParameters, windows: Path) -> None:
+    """Pretrain a DSTformer on split train to predict the clean 2D pose (`reconstruct`) or the 3D pose (`lift`)."""
+    training = parameters.pretrain
+    dependent = {"max_frames": _frames(windows), "mask_token": training.corruption.learns_token}
+    config = training.network.model_copy(update=dependent)
+    network = build_network(lambda: DSTformer(config, training.head), training.seed)
+    job = Job(
+        folder=stage.folder,
+        windows=windows,
+        parameters=training,
+        objective=training.objective,
+        runtime=parameters.runtime,
+    )
+    _train(stage, tracked, network, job)
+
+
+def finetune_network(
+    stage: Stage, tracked: TrackedRun, parameters: PipelineParameters, windows: Path, pretrained: Path
+) -> None:
+    """Fine-tune the checkpoint `pretrained` on the 3D poses of windows.
 
     Raises
     ------
     InputError
-        A split is empty; the message names it and the possible remedies.
+        The checkpoint is not readable, takes only shorter windows, or its network does not support the head.
     """
-    counts = read_manifest(windows)["counts"]["windows"]
-    if missing := [split for split in splits if not counts[split]]:
+    training, network, frames = parameters.finetune, load_network(pretrained), _frames(windows)
+    if frames > network.config.max_frames:
         raise InputError(
-            f"{windows}: split {' and '.join(missing)} is empty; training needs both train and val."
-            " Train on other windows, or convert the clips again with groups for train and for convert.val_groups."
-            " `uplift evaluate` accepts these windows"
+            f"{pretrained}: the network takes windows of at most {network.config.max_frames} frames, but {windows}"
+            f" has {frames}"
         )
+    if training.head is HeadKind.DEPTH and network.config.geometry != "none":
+        raise InputError(f"{pretrained}: head depth needs a network without geometry; pass head joints or pose")
+    job = Job(
+        folder=stage.folder,
+        windows=windows,
+        parameters=training,
+        objective=Objective.LIFT,
+        runtime=parameters.runtime,
+        freeze_backbone=training.freeze_backbone,
+    )
+    _train(stage, tracked, with_head(network, training), job)
 
 
-def train_stage(stage: Stage, tracked: TrackedRun, network: DSTformer, job: Job) -> None:
-    """Train `network` in the folder of the stage; log curves, the best checkpoints and the training data.
+def with_head(pretrained: DSTformer, parameters: FinetuneParameters) -> DSTformer:
+    """Return the pretrained backbone with a head for 3D poses; the parameters may freeze the backbone.
 
-    A killed run continues from its last checkpoint.
+    - The pretrained head is reused if it has the same kind and returns 3D poses. Otherwise the head is initialised from
+      the seed.
+    - The mask token is reused only if joints will be masked, because training on several devices waits for the gradient
+      of every weight.
     """
+    config = pretrained.config.model_copy(update={"dim_out": 3, "mask_token": parameters.corruption.learns_token})
+    network = build_network(lambda: DSTformer(config, parameters.head), parameters.seed)
+    trained, initial = pretrained.backbone.state_dict(), network.backbone.state_dict()
+    network.backbone.load_state_dict({name: trained.get(name, value) for name, value in initial.items()})
+    network.norm.load_state_dict(pretrained.norm.state_dict())
+    if parameters.head is pretrained.head_kind and pretrained.config.dim_out == 3:
+        network.head.load_state_dict(pretrained.head.state_dict())
+    network.backbone.requires_grad_(not parameters.freeze_backbone)
+    return network
+
+
+def _train(stage: Stage, tracked: TrackedRun, network: DSTformer, job: Job) -> None:
+    """Train `network` in the folder of the stage; log curves, the best checkpoints and the training data."""
     log, parameters = run_logger(), job.parameters
     tracked.log_windows(job.windows, context="training")
     tracked.set_tags({"uplift.devices": job.runtime.devices * job.runtime.nodes, "uplift.windows": job.windows.name})
     logged = tracked.logged_steps("loss")  # a resumed run reports its first epochs again
-    window, speeds = int(read_manifest(job.windows)["parameters"]["window"]), list[float]()
+    window, speeds = _frames(job.windows), list[float]()
     mflop = forward_mflop(network, window)
 
     def speed(windows_per_second: float) -> dict[str, float]:
@@ -78,7 +122,7 @@ def train_stage(stage: Stage, tracked: TrackedRun, network: DSTformer, job: Job)
     for file in [*map(stage.folder.joinpath, temporary), *stage.folder.glob(".*")]:
         file.unlink(missing_ok=True)
     history = progress.history
-    stages = FinishedStages(stage.folder.parents[1], job.windows)
+    stages = FinishedStages(stage.store, job.windows)
     best = read_about(stage.folder / CHECKPOINT_FILE)
     stage.counts |= {
         "parameters": sum(p.numel() for p in network.parameters()),
@@ -98,7 +142,7 @@ def train_stage(stage: Stage, tracked: TrackedRun, network: DSTformer, job: Job)
         "history": history,
         TRAINING_DATA: data_of_inputs(stages, stage.inputs).model_dump(mode="json"),
     }
-    digest = stage.digests[CHECKPOINT_FILE] = file_digest(stage.folder / CHECKPOINT_FILE)
+    digest = file_digest(stage.folder / CHECKPOINT_FILE)
     tracked.set_tags({"uplift.micro_batch": progress.micro_batch, CHECKPOINT_TAG: digest})
     _log_checkpoints(stage.folder, tracked, window, parameters.keep_top, history, job.objective)
 
@@ -115,3 +159,8 @@ def _log_checkpoints(
             log_lifter(tracked, checkpoint, window, int(record["step"]), metrics)
         else:
             tracked.log_artifact(checkpoint, CHECKPOINTS)
+
+
+def _frames(windows: Path) -> int:
+    """Return the frames of a window."""
+    return int(read_manifest(windows)["parameters"]["window"])

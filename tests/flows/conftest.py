@@ -14,7 +14,7 @@ from prefect.logging.handlers import APILogHandler
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
 from data_contracts.parameters import PipelineParameters
-from data_contracts.presets import load_preset
+from data_contracts.parameters.presets import load_preset
 from tests.flows.typed import pipeline
 from tests.postgresql import NoPostgresError, postgresql_server
 from tests.servers import guarded, serving

@@ -150,7 +150,7 @@ def test_windows_with_a_test_split_only_are_valid_and_cannot_be_trained_on(clips
 
 
 def test_an_unknown_group_is_refused_before_any_worker_starts(clips, empty_store, monkeypatch):
-    monkeypatch.setattr("flows.convert._write_batches", lambda *_: pytest.fail("a worker was started"))
+    monkeypatch.setattr("tasks.convert.batches._write_batches", lambda *_: pytest.fail("a worker was started"))
     by_name = {"split_by": SplitBy.GROUPS, "test_groups": ("nobody",)}
     with pytest.raises(InputError, match=r"convert\.test_groups: group nobody is not in the clips"):
         convert(str(clips), PARAMETERS.model_copy(update=by_name), store=str(empty_store))

@@ -85,9 +85,9 @@ def test_a_worker_in_another_process_does_not_use_a_damaged_file(outcome, copied
     folder = folder_of(outcome, "convert", copied)
     flip_one_bit(folder / "train/part-00000.parquet")
     worker = (
-        "import sys; from pathlib import Path; from data_contracts.parameters import PretrainParameters, Runtime\n"
-        "from tasks.train.pretrain import pretrain_backbone\n"
-        "pretrain_backbone.fn(Path(sys.argv[1]), Path(sys.argv[2]), PretrainParameters(), Runtime())"
+        "import sys; from pathlib import Path; from data_contracts.parameters import PipelineParameters\n"
+        "from flows.stages import run_stage; from tasks.stage import Context\n"
+        "run_stage('pretrain', Context(Path(sys.argv[1]), PipelineParameters()), windows=sys.argv[2])"
     )
     done = subprocess.run(
         [sys.executable, "-c", worker, str(copied), str(folder)], capture_output=True, text=True, check=False
@@ -120,4 +120,4 @@ def test_damaged_reports_are_not_compared_and_not_used_for_promotion(outcome, st
     version = f"models:/{outcome['model']['name']}/{outcome['model']['version']}"
     reports = PairedReports(EvaluationData(folder_of(outcome, "convert", store), frozenset()), copy, copy)
     with pytest.raises(InputError, match=r"errors\.parquet: its SHA-256 .* run `uplift evaluate"):
-        judge_reports.fn(store, Comparison(version, None, None), [reports], PromoteParameters())
+        judge_reports(store, Comparison(version, None, None), [reports], PromoteParameters())

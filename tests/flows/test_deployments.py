@@ -12,9 +12,9 @@ import pytest
 import yaml
 from prefect.settings import PREFECT_API_URL
 
-from data_contracts.presets import flatten, load_preset
-from data_contracts.store import stage_keys
+from data_contracts.parameters.presets import flatten, load_preset
 from data_contracts.store.manifests import read_manifest
+from data_contracts.store.stage_keys import stage_key
 from tasks.tracking.runs import connect, find_runs
 
 ROOT = Path(__file__).parent.parent.parent
@@ -117,7 +117,7 @@ def test_a_deployment_run_with_overrides_takes_all_other_parameters_from_the_pre
     run = start_run(api, "pretrain/cuda", {**inputs, "overrides": overrides})
     assert run["state"]["type"] == "COMPLETED", run["state"]["message"]
     client, expected = connect(store), load_preset("demo", overrides).pretrain
-    identity = stage_keys.pretrain(Path(inputs["windows"]), expected)
+    identity = stage_key("pretrain", {"windows": Path(inputs["windows"])}, expected)
     (found,) = find_runs(client, identity.digest)
     assert read_manifest(store / "runs" / identity.digest)["parameters"] == identity.settings
     logged = {name: str(value) for name, value in flatten(identity.settings).items()}

@@ -16,10 +16,10 @@ from data_contracts.parameters import (
     NewBodies,
     NewCameras,
 )
-from data_contracts.report import BASELINES, ERRORS_FILE, REPORT_FILE, ROBUSTNESS_METHODS, StageResult, read_report
+from data_contracts.report import BASELINES, ERRORS_FILE, REPORT_FILE, ROBUSTNESS_METHODS, read_report
 from data_contracts.store.checking import check_folder
 from data_contracts.store.digests import StageKey
-from data_contracts.store.folders import open_stage
+from data_contracts.store.folders import StageResult, open_stage
 from data_contracts.store.manifests import read_manifest
 from flows.cli import main
 from tests.flows.typed import baselines, evaluate

@@ -13,7 +13,7 @@ from markdown_it import MarkdownIt
 from prefect.artifacts import Artifact
 
 from data_contracts.clips import QUARANTINE_FILE
-from data_contracts.presets import load_preset
+from data_contracts.parameters.presets import load_preset
 from data_contracts.text import csv_text, printable
 from flows.prefect_ui.artifacts import failure_summary
 from tasks.synthetic.motion import generate

@@ -22,7 +22,7 @@ from data_contracts.parameters import EvaluateParameters, SyntheticParameters
 from data_contracts.store.digests import StageKey
 from flows.deployment.services import prepare, service_command
 from flows.deployment.settings import StackSettings
-from flows.rollback import rollback
+from flows.promote import rollback
 from model.data.loading import load_windows
 from model.network.dstformer import DSTformer
 from model.network.lifting import lift

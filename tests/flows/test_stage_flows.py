@@ -6,7 +6,7 @@ import pytest
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import PipelineParameters
-from data_contracts.presets import load_preset
+from data_contracts.parameters.presets import load_preset
 from flows.cli import app
 from flows.lift import lift
 from flows.pipeline import pipeline
@@ -20,7 +20,7 @@ SHARED = ["preset", "overrides", "store", "parent_run", "digest"]
 
 @pytest.mark.parametrize("name", list(STAGES))
 def test_each_stage_has_parameters_a_flow_and_a_command(name):
-    _, *inputs = inspect.signature(STAGES[name].plan).parameters
+    _, *inputs = inspect.signature(STAGES[name].resolve).parameters
     assert list(inspect.signature(FLOWS[name].fn).parameters) == [*inputs, *SHARED]
     assert FLOWS[name].name == name
     assert name in PipelineParameters.model_fields

@@ -13,7 +13,7 @@ import flows.cli
 import flows.pipeline
 from data_contracts.errors import InputError
 from data_contracts.store.manifests import read_manifest
-from flows.stage_runs.day import day_of_run
+from flows.pipeline import day_of_run
 from tasks.maintenance.lineage import trace
 from tasks.promotion.training_data import read_training_data
 from tasks.tracking.names import CHAMPION, CHECKPOINT_TAG, MODEL_NAME

@@ -18,8 +18,8 @@ from data_contracts.parameters import (
     Runtime,
     Workers,
 )
-from data_contracts.presets import DEFAULT, load_preset, preset_and_overrides
-from data_contracts.report import StageResult
+from data_contracts.parameters.presets import DEFAULT, load_preset, preset_and_overrides
+from data_contracts.store.folders import StageResult
 from flows import lift as lifting
 from flows import pipeline as pipelines
 from flows import promote as promotion

@@ -6,10 +6,10 @@ import pytest
 from data_contracts.errors import InputError
 from data_contracts.parameters import IngestParameters, PipelineParameters
 from data_contracts.sources import MotionFile, find_keypoints
-from data_contracts.store import stage_keys
-from data_contracts.store.digests import KINDS, DigestedFile, StageKey, file_digest
+from data_contracts.store.digests import KINDS, StageKey
 from data_contracts.store.folders import find_stage, open_stage, resolve, resolve_checkpoint
 from data_contracts.store.manifests import read_manifest
+from data_contracts.store.stage_keys import stage_key
 
 KEY = StageKey("clips", "ingest", IngestParameters(), {"source": "abc"})
 
@@ -47,6 +47,12 @@ def test_the_partial_folder_of_a_killed_run_is_kept_only_for_a_stage_that_resume
         with pytest.raises(RuntimeError), open_stage(tmp_path, KEY, resume=resume) as stage:
             assert (stage.folder / "last").exists() is resume
             raise RuntimeError
+
+
+def test_a_refused_stage_that_wrote_nothing_leaves_no_partial_folder(tmp_path):
+    with pytest.raises(InputError), open_stage(tmp_path, KEY, resume=True) as stage:
+        raise InputError("refused")
+    assert not stage.folder.exists()
 
 
 def test_a_stage_is_resumed_only_if_its_work_sets_it_and_interrupted_only_if_a_partial_folder_exists(tmp_path):
@@ -121,15 +127,15 @@ def test_every_stage_has_the_kind_of_folder_in_KINDS(tmp_path):
     folder, parameters = write(tmp_path).folder, PipelineParameters()
     file = folder / "data.txt"
     keys = [
-        stage_keys.synthesise(parameters.synthetic),
-        stage_keys.ingest([MotionFile(file)], parameters.ingest),
-        stage_keys.convert(folder, parameters.convert),
-        stage_keys.pretrain(folder, parameters.pretrain),
-        stage_keys.finetune(folder, file, parameters.finetune),
-        stage_keys.baselines(folder, parameters.baselines),
-        stage_keys.evaluate(folder, file, "abc", parameters.evaluate),
-        stage_keys.keypoints(find_keypoints(file), parameters.keypoints),
-        stage_keys.lift(folder, file, parameters.lift),
+        stage_key("synthesise", {}, parameters.synthetic),
+        stage_key("ingest", {"source": [MotionFile(file)]}, parameters.ingest),
+        stage_key("convert", {"clips": folder}, parameters.convert),
+        stage_key("pretrain", {"windows": folder}, parameters.pretrain),
+        stage_key("finetune", {"windows": folder, "pretrained": file}, parameters.finetune),
+        stage_key("baselines", {"windows": folder}, parameters.baselines),
+        stage_key("evaluate", {"windows": folder, "checkpoint": file, "baselines": "abc"}, parameters.evaluate),
+        stage_key("keypoints", {"source": find_keypoints(file)}, parameters.keypoints),
+        stage_key("lift", {"keypoints": folder, "checkpoint": file}, parameters.lift),
     ]
     assert {key.name: key.kind for key in keys} == KINDS
 
@@ -139,10 +145,3 @@ def test_a_truncated_manifest_is_reported_by_name(tmp_path):
     (folder / "manifest.json").write_text(json.dumps({})[:1])
     with pytest.raises(InputError, match=r"manifest\.json: the manifest is empty, damaged"):
         read_manifest(folder)
-
-
-def test_a_file_digested_while_it_is_written_has_the_digest_of_its_bytes(tmp_path):
-    with DigestedFile(tmp_path / "data.bin") as file:
-        for piece in (b"abc", bytearray(b"de"), memoryview(b"f" * 1_000_000), b""):
-            file.write(piece)
-    assert file.digest == file_digest(tmp_path / "data.bin")

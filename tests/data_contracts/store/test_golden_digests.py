@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from data_contracts.parameters import PipelineParameters
-from data_contracts.presets import load_preset
+from data_contracts.parameters.presets import load_preset
 from data_contracts.store.digests import CONTRACT_VERSION, KINDS, StageKey
 
 PRESETS = ("demo", "seed")

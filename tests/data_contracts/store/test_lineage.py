@@ -6,11 +6,11 @@ import pytest
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import BaselinesParameters, ConvertParameters, FinetuneParameters, PretrainParameters
-from data_contracts.store import stage_keys
 from data_contracts.store.digests import StageKey
 from data_contracts.store.folders import CHECKPOINT_FILE, open_stage
-from data_contracts.store.lineage import baselines_digest, baselines_source, runs_of, train_minutes
+from data_contracts.store.lineage import are_baselines, baselines_source, runs_of, train_minutes
 from data_contracts.store.manifests import read_manifest
+from data_contracts.store.stage_keys import stage_key
 
 FIT = BaselinesParameters()
 
@@ -42,12 +42,16 @@ def benchmark(tmp_path):
 
 @pytest.fixture
 def pretrained(tmp_path, trained_on):
-    return write_run(tmp_path, stage_keys.pretrain(trained_on, PretrainParameters()), b"pretrained")
+    return write_run(tmp_path, stage_key("pretrain", {"windows": trained_on}, PretrainParameters()), b"pretrained")
 
 
 @pytest.fixture
 def checkpoint(tmp_path, trained_on, pretrained):
-    return write_run(tmp_path, stage_keys.finetune(trained_on, pretrained, FinetuneParameters()), b"tuned")
+    return write_run(
+        tmp_path,
+        stage_key("finetune", {"windows": trained_on, "pretrained": pretrained}, FinetuneParameters()),
+        b"tuned",
+    )
 
 
 @pytest.fixture
@@ -73,7 +77,7 @@ def test_minutes_cover_all_runs_and_are_unknown_if_one_run_is_unknown(tmp_path, 
 
 
 def test_a_damaged_run_hides_no_other_run(tmp_path, checkpoint, trained_on):
-    other = write_run(tmp_path, stage_keys.pretrain(trained_on, PretrainParameters(seed=1)), b"other")
+    other = write_run(tmp_path, stage_key("pretrain", {"windows": trained_on}, PretrainParameters(seed=1)), b"other")
     (other.parent / "manifest.json").write_text("{}")
     assert len(list(runs_of(tmp_path, checkpoint))) == 2
 
@@ -87,17 +91,17 @@ def test_windows_with_a_training_split_have_baselines_of_their_own(tmp_path, tra
 def test_a_benchmark_takes_the_baselines_of_the_models_training_windows(tmp_path, benchmark, trained_on, copied):
     source = baselines_source(tmp_path, benchmark, copied, None)
     assert source == trained_on
-    assert baselines_digest(source, FIT) == stage_keys.baselines(trained_on, FIT).digest
+    assert not are_baselines(source)
 
 
 def test_windows_or_baselines_that_the_user_names_are_used(tmp_path, benchmark, trained_on, checkpoint):
     other = write_windows(tmp_path, seed=2, train=3)
-    with open_stage(tmp_path, stage_keys.baselines(other, FIT)) as stage:
+    with open_stage(tmp_path, stage_key("baselines", {"windows": other}, FIT)) as stage:
         pass
     for reference, expected in ((other.name[:8], other), (str(other), other), (stage.digest, stage.folder)):
         source = baselines_source(tmp_path, benchmark, checkpoint, reference)
         assert source == expected
-        assert baselines_digest(source, FIT) == stage.digest
+        assert are_baselines(source) == (source == stage.folder)
 
 
 def test_unknown_training_windows_are_an_error_that_names_the_option(tmp_path, benchmark, trained_on, checkpoint):

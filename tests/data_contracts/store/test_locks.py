@@ -14,7 +14,7 @@ from data_contracts.errors import InputError
 from data_contracts.parameters import IngestParameters
 from data_contracts.store import locks
 from data_contracts.store.digests import StageKey
-from data_contracts.store.folders import open_stage
+from data_contracts.store.folders import find_stage, open_stage
 from data_contracts.store.locks import locked
 
 KEY = StageKey("clips", "ingest", IngestParameters(), {"source": "abc"})
@@ -125,8 +125,7 @@ def test_a_finished_result_is_found_while_another_process_holds_its_lock(tmp_pat
     answered = threading.Event()
 
     def ask():
-        with open_stage(tmp_path, KEY) as stage:
-            assert stage.cached
+        assert find_stage(tmp_path, KEY).cached
         answered.set()
 
     with locked(tmp_path / "clips" / f".{KEY.digest}.lock", "x"):

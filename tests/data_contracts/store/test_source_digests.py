@@ -7,7 +7,8 @@ import pytest
 from data_contracts.errors import InputError
 from data_contracts.parameters import IngestParameters
 from data_contracts.sources import MotionFile
-from data_contracts.store import digests, stage_keys
+from data_contracts.store import digests
+from data_contracts.store.stage_keys import stage_key
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ def reads(monkeypatch):
 
 
 def digest_of(source):
-    return stage_keys.ingest([MotionFile(source)], IngestParameters()).digest
+    return stage_key("ingest", {"source": [MotionFile(source)]}, IngestParameters()).digest
 
 
 def age(path, seconds):
@@ -59,7 +60,7 @@ def test_every_file_and_list_counts_and_so_does_their_order(tmp_path):
     one, two, csv = (tmp_path / name for name in ("one.pkl", "two.pkl", "list.csv"))
     for file in (one, two, csv):
         file.write_text(file.name)
-    alone = stage_keys.ingest([MotionFile(one, csv)], IngestParameters())
+    alone = stage_key("ingest", {"source": [MotionFile(one, csv)]}, IngestParameters())
     assert alone.inputs.keys() == {"source", "clip_list"}
     inputs = [
         [MotionFile(one), MotionFile(two)],
@@ -68,5 +69,5 @@ def test_every_file_and_list_counts_and_so_does_their_order(tmp_path):
         [MotionFile(one), MotionFile(two, csv)],
         [MotionFile(one)],
     ]
-    digests = {stage_keys.ingest(files, IngestParameters()).digest for files in inputs}
+    digests = {stage_key("ingest", {"source": files}, IngestParameters()).digest for files in inputs}
     assert len(digests | {alone.digest}) == 6

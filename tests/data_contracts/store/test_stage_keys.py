@@ -13,13 +13,14 @@ from data_contracts.parameters import (
     PipelineParameters,
     PretrainParameters,
 )
-from data_contracts.presets import load_preset
+from data_contracts.parameters.presets import load_preset
 from data_contracts.sources import MotionFile
-from data_contracts.store import digests, stage_keys
+from data_contracts.store import digests
 from data_contracts.store.checking import check_folder
 from data_contracts.store.digests import StageKey
 from data_contracts.store.folders import find_stage, open_stage, resolve
 from data_contracts.store.manifests import read_manifest
+from data_contracts.store.stage_keys import stage_key
 
 ROOT = Path(__file__).parent.parent.parent.parent
 
@@ -39,7 +40,7 @@ def checkpoint(tmp_path):
 
 
 def pretrain(windows, **changed):
-    return stage_keys.pretrain(windows, PretrainParameters(**changed)).digest
+    return stage_key("pretrain", {"windows": windows}, PretrainParameters(**changed)).digest
 
 
 EXPONENTIAL = {"schedule": "exponential"}
@@ -106,7 +107,11 @@ def test_parameters_that_change_the_result_change_the_digest(windows, common, ch
 
 def test_the_digest_of_an_evaluation_covers_split_and_precision_and_not_the_batch_size(windows, checkpoint):
     def digest(**changed):
-        return stage_keys.evaluate(windows, checkpoint, "abc", EvaluateParameters(**changed)).digest
+        return stage_key(
+            "evaluate",
+            {"windows": windows, "checkpoint": checkpoint, "baselines": "abc"},
+            EvaluateParameters(**changed),
+        ).digest
 
     assert digest(batch_size=8) == digest()
     changed = ({"precision": "bf16-mixed"}, {"split": "val"}, {"flip": False}, {"robustness_windows": 0})
@@ -115,7 +120,7 @@ def test_the_digest_of_an_evaluation_covers_split_and_precision_and_not_the_batc
 
 def test_the_digest_of_windows_covers_only_the_parameters_of_the_chosen_split(windows):
     def digest(**changed):
-        return stage_keys.convert(windows, ConvertParameters(**changed)).digest
+        return stage_key("convert", {"clips": windows}, ConvertParameters(**changed)).digest
 
     names = {"val_groups": ["a"], "test_groups": ["b", "c"]}
     by_share = {"val_share": 0.3, "test_share": 0.3, "split_seed": 1}
@@ -131,7 +136,7 @@ def test_the_digest_of_windows_covers_only_the_parameters_of_the_chosen_split(wi
 
 def test_the_digest_of_a_pipeline_run_covers_the_parameters_of_its_stages_and_not_the_runtime(checkpoint):
     def digest(**changed):
-        return stage_keys.pipeline([MotionFile(checkpoint)], PipelineParameters(**changed)).digest
+        return stage_key("pipeline", {"source": [MotionFile(checkpoint)]}, PipelineParameters(**changed)).digest
 
     for idle in (
         {"runtime": {"accelerator": "cpu"}},
@@ -146,13 +151,13 @@ def test_the_digest_of_a_pipeline_run_covers_the_parameters_of_its_stages_and_no
 
 def test_the_manifest_contains_exactly_the_parameters_of_the_digest(tmp_path, windows):
     parameters = load_preset("demo").pretrain
-    with open_stage(tmp_path, stage_keys.pretrain(windows, parameters)) as stage:
+    with open_stage(tmp_path, stage_key("pretrain", {"windows": windows}, parameters)) as stage:
         pass
     recorded = read_manifest(stage.folder)["parameters"]
     assert recorded["network"]["embed_dim"] == parameters.network.embed_dim
     assert recorded["learning_rate"] == parameters.learning_rate
     assert not {"decay", "max_bad_steps"} & recorded.keys()
-    assert find_stage(tmp_path, stage_keys.pretrain(windows, parameters)).parameters == recorded
+    assert find_stage(tmp_path, stage_key("pretrain", {"windows": windows}, parameters)).parameters == recorded
 
 
 def test_a_digest_is_computed_without_pytorch():

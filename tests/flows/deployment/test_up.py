@@ -21,7 +21,7 @@ from prefect.events import emit_event
 from prefect.states import Cancelling, Failed, Pending, Running, Suspended
 
 from data_contracts.parameters import ConvertParameters, Runtime
-from data_contracts.presets import preset_and_overrides
+from data_contracts.parameters.presets import preset_and_overrides
 from data_contracts.store.digests import StageKey
 from data_contracts.store.folders import open_stage
 from flows.deployment import automations, registration

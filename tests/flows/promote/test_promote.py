@@ -16,8 +16,8 @@ import flows.promote
 import flows.stage_flows
 from data_contracts.errors import InputError
 from data_contracts.parameters import PromoteParameters
-from data_contracts.report import StageResult
-from flows.rollback import rollback
+from data_contracts.store.folders import StageResult
+from flows.promote import rollback
 from tasks.promotion.comparison import Comparison, EvaluationData
 from tasks.promotion.promote import PairedReports, judge_reports
 from tasks.tracking.registry import aliased_versions
@@ -174,9 +174,7 @@ def test_a_report_about_other_weights_is_refused(challenge, trained, untrained, 
     data = EvaluationData(windows, frozenset())
     comparison = Comparison(f"models:/pose-uplift/{version}", None, None, (data,))
     with pytest.raises(InputError, match="is the report of checkpoint"):
-        judge_reports.fn(
-            empty_store, comparison, [PairedReports(data, about_trained, about_trained)], PromoteParameters()
-        )
+        judge_reports(empty_store, comparison, [PairedReports(data, about_trained, about_trained)], PromoteParameters())
     assert champion(empty_store) is None
 
 

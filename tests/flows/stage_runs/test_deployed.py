@@ -12,11 +12,11 @@ from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.exceptions import ObjectAlreadyExists
-from prefect.logging import get_logger
 from prefect.states import Cancelled, Completed, Crashed, Failed, Running
 
 from data_contracts.parameters import Runtime
 from flows.stage_runs import deployed
+from tasks.stage_runs.prefect_runs import LOGGER
 
 STAGE = "sleep/away"
 KILLED = Crashed(message="Flow run process exited\nwith non-zero status code -9.")
@@ -64,21 +64,12 @@ def worker(monkeypatch) -> Callable[..., Iterator[list[FlowRun]]]:
     return at_work
 
 
-@pytest.fixture
-def said(caplog) -> Iterator[pytest.LogCaptureFixture]:
-    """Capture log messages about restarts; Prefect's loggers do not propagate after a flow run."""
-    logger = get_logger("uplift")
-    logger.addHandler(caplog.handler)
-    yield caplog
-    logger.removeHandler(caplog.handler)
-
-
-def test_a_crashed_stage_is_started_again_and_logged(worker, said):
-    with worker(KILLED, KILLED, Completed()) as got, said.at_level(logging.WARNING, get_logger("uplift").name):
+def test_a_crashed_stage_is_started_again_and_logged(worker, caplog):
+    with worker(KILLED, KILLED, Completed()) as got, caplog.at_level(logging.WARNING, LOGGER):
         run = deployed.run_to_its_end(STAGE, {}, Runtime(restarts=2))
     assert run.id == got[2].id
     assert len({one.id for one in got}) == 3
-    lines = list(dict.fromkeys(one.message for one in said.records if "started again" in one.message))
+    lines = list(dict.fromkeys(one.message for one in caplog.records if "started again" in one.message))
     assert [line.partition("; ")[2] for line in lines] == [
         "it is started again (1 of 2, runtime.restarts)",
         "it is started again (2 of 2, runtime.restarts)",

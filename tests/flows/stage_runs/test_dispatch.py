@@ -13,12 +13,13 @@ from prefect.client.orchestration import get_client
 
 from data_contracts.errors import InputError
 from data_contracts.sources import find_motion_files
-from data_contracts.store import stage_keys
+from data_contracts.store.stage_keys import stage_key
 from flows import stage_flows
 from flows.stage_runs import dispatch
-from flows.stages import Context
+from tasks import stage
+from tasks.stage import Context, get_or_compute
 from tasks.synthetic.motion import PICKLE_FILE
-from tasks.synthetic.synthesise import synthesise_motion
+from tasks.synthetic.synthesise import SYNTHESISE
 from tests.flows.typed import pipeline
 
 ROOT = Path(__file__).parents[3]
@@ -56,7 +57,7 @@ def test_a_result_in_another_store_fails_the_pipeline_and_both_folders_are_named
     runs, replaced = worker
     replaced |= {"store": str(tmp_path / "other"), "parent_run": None}
     other = parameters.model_copy(update={"pretrain": parameters.pretrain.model_copy(update={"seed": 7})})
-    wanted = stage_keys.pretrain(Path(outcome["stages"]["convert"]["folder"]), other.pretrain)
+    wanted = stage_key("pretrain", {"windows": Path(outcome["stages"]["convert"]["folder"])}, other.pretrain)
     with pytest.raises(RuntimeError) as failure:
         pipeline(parameters=other, store=str(store), train_on="cuda")
     assert runs == ["pretrain/cuda"]
@@ -75,7 +76,7 @@ def test_the_result_of_a_worker_is_read_from_the_store(outcome, parameters, stor
     assert runs == ["pretrain/cuda"]
     assert not result.cached
     assert result.seconds > 0
-    assert result.path == store / "runs" / stage_keys.pretrain(Path(windows), pretraining).digest
+    assert result.path == store / "runs" / stage_key("pretrain", {"windows": Path(windows)}, pretraining).digest
 
 
 def test_a_worker_with_another_preset_refuses_the_stage_before_it_computes(outcome, parameters, store, worker):
@@ -93,16 +94,17 @@ def test_a_worker_with_another_preset_refuses_the_stage_before_it_computes(outco
 def test_a_source_that_is_replaced_after_the_pipeline_began_fails_it(outcome, parameters, store, tmp_path, monkeypatch):
     source = tmp_path / PICKLE_FILE
     shutil.copy(Path(outcome["stages"]["synthesise"]["folder"]) / PICKLE_FILE, source)
-    other = synthesise_motion.fn(tmp_path, parameters.synthetic.model_copy(update={"seed": 5})).path
-    find = dispatch.find_stage
+    synthetic = parameters.model_copy(update={"synthetic": parameters.synthetic.model_copy(update={"seed": 5})})
+    other = get_or_compute(SYNTHESISE, {}, Context(tmp_path, synthetic, tracked=False)).path
+    find = stage.find_stage
 
     def replace_and_find(root, identity):
         (other / PICKLE_FILE).replace(source)
         return find(root, identity)
 
-    monkeypatch.setattr(dispatch, "find_stage", replace_and_find)
+    monkeypatch.setattr(stage, "find_stage", replace_and_find)
     context = Context(store, parameters, outcome["mlflow_run"])
-    expected = stage_keys.ingest(find_motion_files(str(source), None), parameters.ingest).digest
+    expected = stage_key("ingest", {"source": find_motion_files(str(source), None)}, parameters.ingest).digest
     with pytest.raises(
         InputError, match=f"ingest: the pipeline run expects digest {expected}, .* an input was changed"
     ):

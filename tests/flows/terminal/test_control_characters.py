@@ -11,7 +11,7 @@ from rich.table import Table
 
 from data_contracts.text import printable
 from flows.terminal.printing import console, people_table
-from tasks.stage_runs.bars import progress_bar
+from tasks.stage_runs.progress import progress_bar
 from tests.hostile_names import NAMES
 
 ESCAPE = "\x1b]0;owned\x07\x1b[31m\x9b2J\u202e"

@@ -4,7 +4,8 @@ import json
 
 from rich.console import Console
 
-from data_contracts.report import METHODS, StageResult
+from data_contracts.report import METHODS
+from data_contracts.store.folders import StageResult
 from flows.terminal.printing import console, print_stage, robustness_table, score_table
 
 RESULT = StageResult(

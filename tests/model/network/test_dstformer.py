@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from data_contracts.parameters import HeadKind
-from data_contracts.presets import load_preset
+from data_contracts.parameters.presets import load_preset
 from model.network.attention import SHORT_MAX, attend
 from model.network.dstformer import DSTformer, DSTformerConfig
 from model.training.loop import build_network

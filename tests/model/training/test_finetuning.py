@@ -12,7 +12,7 @@ from data_contracts.parameters import (
 )
 from model.network.dstformer import DSTformer
 from model.training.loop import build_network
-from tasks.train.finetune import with_head
+from tasks.train.training import with_head
 from tests.model.training.small_runs import CONFIG, EVERYTHING, LEARNER, PARAMETERS, assert_same_weights, learner, train
 
 

@@ -31,7 +31,7 @@ from model.network.dstformer import DSTformer
 from model.training.checkpoints import read_about
 from model.training.job import MARK, Job, distributed_command, report, run, run_on_devices
 from model.training.loop import build_network
-from tasks.train.finetune import with_head
+from tasks.train.training import with_head
 
 ROOT = Path(__file__).parents[3]
 CONFIG = DSTformerConfig(embed_dim=16, heads=2, fusion_depth=1, max_frames=9)

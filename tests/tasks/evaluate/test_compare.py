@@ -8,10 +8,18 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from data_contracts.comparison import verdict
 from data_contracts.errors import InputError
 from data_contracts.parameters import EvaluateParameters, FinetuneParameters
-from data_contracts.report import METHODS, REPORT_FILE, SCORE_COLUMNS, MethodScores, Report, Resampling, write_errors
+from data_contracts.report import (
+    METHODS,
+    REPORT_FILE,
+    SCORE_COLUMNS,
+    MethodScores,
+    Report,
+    Resampling,
+    verdict,
+    write_errors,
+)
 from data_contracts.store.digests import StageKey
 from data_contracts.store.folders import CHECKPOINT_FILE, open_stage
 from data_contracts.store.manifests import read_manifest, write_json

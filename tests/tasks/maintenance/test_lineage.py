@@ -8,17 +8,15 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from data_contracts.errors import InputError
-from data_contracts.parameters import ConvertParameters, FinetuneParameters, IngestParameters, PretrainParameters
-from data_contracts.report import StageResult
+from data_contracts.parameters import PipelineParameters
 from data_contracts.sources import MotionFile
-from data_contracts.store import stage_keys
 from data_contracts.store.code_version import code_version, describe_code
 from data_contracts.store.digests import file_digest
-from data_contracts.store.folders import CHECKPOINT_FILE
+from data_contracts.store.folders import CHECKPOINT_FILE, StageResult
 from data_contracts.store.manifests import read_manifest
 from flows.terminal.lineage import lineage_lines
 from tasks.maintenance.lineage import trace
-from tasks.stage_runs.tracked_stage import run_stage
+from tasks.stage import Context, StageTask, get_or_compute
 from tasks.tracking.registry import CHECKPOINT_TAG, MODEL_NAME
 from tasks.tracking.runs import connect, find_runs
 
@@ -39,29 +37,28 @@ def results(empty_store, tmp_path) -> Chain:
     """Write small results of all stages, and register their version."""
     (tmp_path / "motion.npy").write_bytes(b"motion")
 
-    def ingested(stage, tracked):
+    def ingested(stage, tracked, parameters, **inputs):
         stage.counts |= {"clips": 3, "frames": 90}
         stage.statistics |= {"groups": {"a": 3}, "files": [{"file": "motion.npy", "clip_list": None}]}
 
-    def converted(stage, tracked):
+    def converted(stage, tracked, parameters, **inputs):
         stage.counts |= {"windows": {"train": 1}}
         stage.statistics |= {"groups": {"train": ["a"]}}
 
-    def trained(stage, tracked):
+    def trained(stage, tracked, parameters, **inputs):
         weights = stage.folder / CHECKPOINT_FILE
         weights.write_text(stage.name)
         tracked.set_tags({CHECKPOINT_TAG: file_digest(weights)})
         stage.counts |= {"epochs": 2}
         stage.statistics |= {"best_epoch": 1, "val_mpjpe_mm": 50.0}
 
-    def run(key, work):
-        return run_stage(empty_store, key, None, work)
+    def run(name, work, **inputs):
+        return get_or_compute(StageTask(name, work), inputs, Context(empty_store, PipelineParameters()))
 
-    clips = run(stage_keys.ingest([MotionFile(tmp_path / "motion.npy")], IngestParameters()), ingested)
-    windows = run(stage_keys.convert(clips.path, ConvertParameters()), converted)
-    pretrained = run(stage_keys.pretrain(windows.path, PretrainParameters()), trained)
-    checkpoint = pretrained.path / CHECKPOINT_FILE
-    tuned = run(stage_keys.finetune(windows.path, checkpoint, FinetuneParameters()), trained)
+    clips = run("ingest", ingested, source=[MotionFile(tmp_path / "motion.npy")])
+    windows = run("convert", converted, clips=clips.path)
+    pretrained = run("pretrain", trained, windows=windows.path)
+    tuned = run("finetune", trained, windows=windows.path, pretrained=pretrained.path / CHECKPOINT_FILE)
     client = connect(empty_store)
     client.create_registered_model(MODEL_NAME)
     weights = tuned.path / CHECKPOINT_FILE

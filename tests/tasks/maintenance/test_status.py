@@ -17,7 +17,7 @@ import pytest
 from rich.console import Console
 
 from data_contracts.store.locks import locked
-from flows.terminal.status_tables import status_lines
+from flows.terminal.store_commands import status_lines
 from tasks.maintenance.status import read_status
 from tasks.tracking.names import BENCHMARK_TAG, MODEL_NAME, VERSION_TAG, owner_lock
 from tests.tasks.maintenance.history import History, PipelineRun, files_below, milliseconds

@@ -52,11 +52,11 @@ for store, command, writes in json.loads(sys.argv[1]):
     for name in ("set_registered_model_tag", "set_registered_model_alias", "delete_registered_model_tag"):
         setattr(MlflowClient, name, killed_at(getattr(MlflowClient, name), left))
     if command == "rollback":
-        swap_back.fn(Path(store), "jitter", "somebody")
+        swap_back(Path(store), "jitter", "somebody")
     else:
         third, second = (f"models:/pose-uplift/{number}" for number in (3, 2))
         verdict = Verdict((Check("better", True, "better by 4 mm"),), None)
-        decide.fn(Path(store), Comparison(third, second, second), verdict, PromoteParameters())
+        decide(Path(store), Comparison(third, second, second), verdict, PromoteParameters())
     os._exit(0)
 """
 
@@ -105,7 +105,7 @@ def read_aliases(client: MlflowClient) -> tuple[str, str]:
 def promote_again(store: Path) -> Decision:
     parameters = PromoteParameters()
     comparison = choose(store, 3, "test", parameters)
-    return decide.fn(store, comparison, refused(str(comparison.refusal)), parameters)
+    return decide(store, comparison, refused(str(comparison.refusal)), parameters)
 
 
 def interrupt_promotion(client: MlflowClient) -> None:
@@ -121,7 +121,7 @@ def test_a_killed_rollback_is_completed_by_the_same_command(killed, write):
     store = killed["rollback", write]
     client = connect(store)
     assert read_aliases(client) == (("2", "1") if write == "the move" else ("1", "2"))
-    result = swap_back.fn(store, "jitter", "somebody")
+    result = swap_back(store, "jitter", "somebody")
     assert (result["from"], result["to"]) == (2, 1)
     assert aliases(client) == ("1", "2")
     assert MOVE_TAG not in client.get_registered_model(MODEL_NAME).tags
@@ -150,7 +150,7 @@ def test_a_promotion_killed_before_its_move_has_moved_nothing(killed):
 def test_a_rollback_after_a_killed_promotion_returns_to_the_champion_before(empty_store):
     client = add_versions(empty_store, champion="2", previous="1")
     interrupt_promotion(client)
-    result = swap_back.fn(empty_store, "jitter", "somebody")
+    result = swap_back(empty_store, "jitter", "somebody")
     assert (result["from"], result["to"]) == (3, 2)
     assert aliases(client) == ("2", "3")
 
@@ -159,7 +159,7 @@ def test_a_promotion_after_a_killed_one_keeps_its_champion_as_previous(empty_sto
     client = add_versions(empty_store, champion="2", previous="1", challenger="1")
     interrupt_promotion(client)
     comparison = choose(empty_store, None, "test", PromoteParameters())
-    decide.fn(empty_store, comparison, Verdict((Check("better", True, "better"),), None), PromoteParameters())
+    decide(empty_store, comparison, Verdict((Check("better", True, "better"),), None), PromoteParameters())
     assert aliases(client) == ("1", "3")
 
 
@@ -169,7 +169,7 @@ def test_an_alias_that_a_person_sets_after_a_killed_move_is_kept(empty_store):
     client.set_registered_model_alias(MODEL_NAME, "champion", "1")
     assert str(aliased_versions(client)["champion"].version) == "1"
     with pytest.raises(InputError, match="@previous: there is nothing to roll back to"):
-        swap_back.fn(empty_store, "jitter", "somebody")
+        swap_back(empty_store, "jitter", "somebody")
     assert aliases(client) == ("1", None)
     assert MOVE_TAG not in client.get_registered_model(MODEL_NAME).tags
 
@@ -177,4 +177,4 @@ def test_an_alias_that_a_person_sets_after_a_killed_move_is_kept(empty_store):
 def test_equal_aliases_are_an_error(empty_store):
     add_versions(empty_store, champion="2", previous="2")
     with pytest.raises(InputError, match="@champion and @previous are both version 2"):
-        swap_back.fn(empty_store, "jitter", "somebody")
+        swap_back(empty_store, "jitter", "somebody")

@@ -7,19 +7,17 @@ from typing import Any
 import pytest
 from mlflow.entities.model_registry import ModelVersion
 
-from data_contracts.parameters import ConvertParameters, FinetuneParameters, IngestParameters, PretrainParameters
-from data_contracts.report import StageResult
+from data_contracts.parameters import PipelineParameters
 from data_contracts.sources import MotionFile
-from data_contracts.store import stage_keys
 from data_contracts.store.digests import file_digest
-from data_contracts.store.folders import CHECKPOINT_FILE
+from data_contracts.store.folders import CHECKPOINT_FILE, StageResult
 from data_contracts.store.lineage import TRAINING_DATA, FinishedStages, TrainingData, data_of_inputs
 from tasks.promotion.training_data import (
     TRAINING_DATA_FILE,
     read_training_data,
     write_training_data,
 )
-from tasks.stage_runs.tracked_stage import run_stage
+from tasks.stage import Context, StageTask, get_or_compute
 from tasks.synthetic.motion import PICKLE_FILE
 from tasks.tracking.registry import CHECKPOINT_TAG, MODEL_NAME
 from tasks.tracking.runs import EXPERIMENT, connect
@@ -34,23 +32,21 @@ class SmallStore:
     def clips(self, file: str) -> StageResult:
         (self.folder / file).write_bytes(file.encode())
 
-        def ingested(stage: Any, tracked: Any) -> None:
+        def ingested(stage: Any, tracked: Any, *_: Any, **inputs: Any) -> None:
             stage.statistics |= {"groups": {}, "source": file, "licence": "CC0"}
 
-        key = stage_keys.ingest([MotionFile(self.folder / file)], IngestParameters())
-        return run_stage(self.store, key, None, ingested)
+        return self.run("ingest", ingested, source=[MotionFile(self.folder / file)])
 
     def windows(self, file: str, **groups: list[str]) -> StageResult:
-        def converted(stage: Any, tracked: Any) -> None:
+        def converted(stage: Any, tracked: Any, *_: Any, **inputs: Any) -> None:
             stage.statistics |= {"groups": {"train": [], "val": [], "test": []} | groups}
 
-        key = stage_keys.convert(self.clips(file).path, ConvertParameters())
-        return run_stage(self.store, key, None, converted)
+        return self.run("convert", converted, clips=self.clips(file).path)
 
-    def trained(self, key: Any, records: bool = True) -> StageResult:
+    def trained(self, name: str, records: bool = True, **inputs: Path) -> StageResult:
         """Write a run; without `records` as an earlier version did, which recorded no training data."""
 
-        def work(stage: Any, tracked: Any) -> None:
+        def work(stage: Any, tracked: Any, *_: Any, **inputs: Any) -> None:
             weights = stage.folder / CHECKPOINT_FILE
             weights.write_text(stage.digest)
             tracked.set_tags({CHECKPOINT_TAG: file_digest(weights)})
@@ -58,7 +54,10 @@ class SmallStore:
                 data = data_of_inputs(FinishedStages(self.store), stage.inputs)
                 stage.statistics[TRAINING_DATA] = data.model_dump(mode="json")
 
-        return run_stage(self.store, key, None, work)
+        return self.run(name, work, **inputs)
+
+    def run(self, name: str, work: Any, **inputs: Any) -> StageResult:
+        return get_or_compute(StageTask(name, work), inputs, Context(self.store, PipelineParameters()))
 
     def version(self, weights: Path) -> ModelVersion:
         client = connect(self.store)
@@ -77,9 +76,9 @@ def trained_twice(small: SmallStore, records: bool = True) -> Path:
     """Return weights that were pretrained on windows of a, b and c and fine-tuned on windows of d."""
     first = small.windows("one.npy", train=["a", "c"], val=["b"], test=["x"])
     last = small.windows("three.npy", train=["d"], test=["z"])
-    pretrained = small.trained(stage_keys.pretrain(first.path, PretrainParameters()), records)
+    pretrained = small.trained("pretrain", records, windows=first.path)
     checkpoint = pretrained.path / CHECKPOINT_FILE
-    tuned = small.trained(stage_keys.finetune(last.path, checkpoint, FinetuneParameters()), records)
+    tuned = small.trained("finetune", records, windows=last.path, pretrained=checkpoint)
     return tuned.path / CHECKPOINT_FILE
 
 
@@ -120,7 +119,7 @@ def test_foreign_weights_are_reported_as_unknown(small):
     last = small.windows("three.npy", train=["d"])
     foreign = small.folder / "best_epoch.bin"
     foreign.write_bytes(b"weights")
-    tuned = small.trained(stage_keys.finetune(last.path, foreign, FinetuneParameters()))
+    tuned = small.trained("finetune", windows=last.path, pretrained=foreign)
     data = read_training_data(small.store, small.version(tuned.path / CHECKPOINT_FILE))
     assert data.subjects == ("d",)
     assert data.unknown[0].startswith(f"weights {file_digest(foreign)}: no finished stage")
@@ -128,5 +127,5 @@ def test_foreign_weights_are_reported_as_unknown(small):
 
 def test_the_demo_motion_is_recognised_as_synthetic_by_its_clips(small):
     windows = small.windows(PICKLE_FILE, train=["s0"])
-    tuned = small.trained(stage_keys.pretrain(windows.path, PretrainParameters()))
+    tuned = small.trained("pretrain", windows=windows.path)
     assert read_training_data(small.store, small.version(tuned.path / CHECKPOINT_FILE)).synthetic

@@ -9,8 +9,7 @@ import pytest
 from rich.console import Console
 
 from tasks.stage_runs import progress as module
-from tasks.stage_runs.bars import progress_bar
-from tasks.stage_runs.progress import StageProgress, report_progress
+from tasks.stage_runs.progress import StageProgress, progress_bar, report_progress
 
 
 def test_progress_describes_the_finished_units_and_works_outside_a_run():

@@ -1,26 +1,35 @@
 """Runs in MLflow: no metric is lost, a run that has ended does not change, and each run has one owner."""
 
 import time
+from pathlib import Path
 
 import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 import tasks.tracking.runs
-from data_contracts.parameters import SyntheticParameters
+from data_contracts.parameters import PipelineParameters, SyntheticParameters
 from data_contracts.store.digests import StageKey
 from data_contracts.store.folders import find_stage
-from tasks.stage_runs.tracked_stage import run_stage
+from tasks.stage import Context, StageTask, get_or_compute
 from tasks.tracking.runs import connect, find_runs, track_decision, track_pipeline
 
-
-def stage_key(seed: int = 0, kind: str = "synthetic") -> StageKey:
-    return StageKey(kind, "a-stage" if kind == "synthetic" else "pipeline", SyntheticParameters(seed=seed), {})
+PIPELINE = StageKey("pipelines", "pipeline", SyntheticParameters(), {})
 
 
-def log_three(stage, tracked):
+def log_three(stage, tracked, parameters):
     for step in range(3):
         tracked.log_metrics({"loss": 1.0 / (step + 1), "rate": 0.1}, step=step)
+
+
+STAGE = StageTask("synthesise", log_three, parameters="synthetic")
+
+
+KEY = STAGE.key({}, Context(Path(), PipelineParameters()))
+
+
+def compute(store, parent_run=None):
+    return get_or_compute(STAGE, {}, Context(store, PipelineParameters(), parent_run))
 
 
 def failing(monkeypatch, times: int):
@@ -38,7 +47,7 @@ def failing(monkeypatch, times: int):
 
 def test_metrics_that_mlflow_did_not_store_are_sent_again(empty_store, monkeypatch):
     failing(monkeypatch, times=1)  # MLflow may send several batches as one: a second refusal could be of it again
-    result = run_stage(empty_store, stage_key(), None, log_three)
+    result = compute(empty_store)
     client = connect(empty_store)
     (run,) = find_runs(client, result.digest)
     assert run.info.status == "FINISHED"
@@ -50,37 +59,37 @@ def test_a_stage_whose_metrics_are_lost_is_not_finished(empty_store, monkeypatch
     with monkeypatch.context() as patch:
         failing(patch, times=1000)
         with pytest.raises(MlflowException, match="database is locked"):
-            run_stage(empty_store, stage_key(), None, log_three)
+            compute(empty_store)
     client = connect(empty_store)
-    (run,) = find_runs(client, stage_key().digest)
+    (run,) = find_runs(client, KEY.digest)
     assert run.info.status == "FAILED"
-    assert find_stage(empty_store, stage_key()) is None
-    run_stage(empty_store, stage_key(), None, log_three)
-    (run,) = find_runs(client, stage_key().digest)
+    assert find_stage(empty_store, KEY) is None
+    compute(empty_store)
+    (run,) = find_runs(client, KEY.digest)
     assert run.info.status == "FINISHED"
     assert [entry.step for entry in client.get_metric_history(run.info.run_id, "loss")] == [0, 1, 2]
 
 
 def test_a_cached_stage_does_not_change_the_run_that_ended(empty_store):
-    first = run_stage(empty_store, stage_key(), None, log_three)
+    first = compute(empty_store)
     client = connect(empty_store)
     (before,) = find_runs(client, first.digest)
     time.sleep(0.01)
-    with track_pipeline(empty_store, stage_key(kind="pipelines")) as parent:
-        again = run_stage(empty_store, stage_key(), parent.run_id, log_three)
+    with track_pipeline(empty_store, PIPELINE) as parent:
+        again = compute(empty_store, parent.run_id)
         assert again.cached
         with pytest.raises(KeyboardInterrupt):  # the caller is interrupted
-            run_stage(empty_store, stage_key(), parent.run_id, log_three)
+            compute(empty_store, parent.run_id)
             raise KeyboardInterrupt
     (after,) = find_runs(client, first.digest)
     assert (after.info.status, after.info.end_time) == (before.info.status, before.info.end_time)
     tags = client.get_run(parent.run_id).data.tags
-    assert tags["uplift.a-stage.run"] == before.info.run_id
-    assert tags["uplift.a-stage.digest"] == first.digest
+    assert tags["uplift.synthesise.run"] == before.info.run_id
+    assert tags["uplift.synthesise.digest"] == first.digest
 
 
 def test_two_pipelines_of_one_digest_at_once_have_separate_runs(empty_store):
-    of = stage_key(kind="pipelines")
+    of = PIPELINE
     with track_pipeline(empty_store, of) as one:
         with pytest.raises(ZeroDivisionError), track_pipeline(empty_store, of) as other:
             assert other.run_id != one.run_id
@@ -94,7 +103,7 @@ def test_two_pipelines_of_one_digest_at_once_have_separate_runs(empty_store):
 
 
 def test_a_run_that_its_owner_finishes_while_another_pipeline_looks_for_one_stays_finished(empty_store, monkeypatch):
-    of, search = stage_key(kind="pipelines"), find_runs
+    of, search = PIPELINE, find_runs
     owner = track_pipeline(empty_store, of)
     first = owner.__enter__()
 
@@ -120,7 +129,7 @@ def test_the_run_of_a_killed_decision_fails_when_the_next_decision_starts(empty_
 
 def test_another_store_in_the_same_mlflow_does_not_resume_a_run_of_this_store(empty_store, tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{empty_store / 'mlflow.db'}")
-    of, here = stage_key(kind="pipelines"), tmp_path / "here"
+    of, here = PIPELINE, tmp_path / "here"
     with pytest.raises(ZeroDivisionError), track_pipeline(here, of) as failed:
         raise ZeroDivisionError
     with track_pipeline(tmp_path / "elsewhere", of) as other:

@@ -28,12 +28,7 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?(0|[1-
 
 
 def read_yaml(text: str, where: str) -> Any:
-    """Return the value of a YAML text.
-
-    Parameters
-    ----------
-    where
-        Name of the text in errors.
+    """Return the value of a YAML text; `where` names the text in errors.
 
     Raises
     ------

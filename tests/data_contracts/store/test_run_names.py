@@ -1,35 +1,20 @@
-"""Tests of run names: preset, number of changed parameters, data and time."""
+"""Tests of run names: stage, data and time."""
 
 from pathlib import Path
 
 import pytest
 
 from data_contracts.parameters import ConvertParameters
-from data_contracts.presets import load_preset, nearest_presets, preset_names
-from data_contracts.run_names import input_data_name, run_name
 from data_contracts.sources import MotionFile, data_name
 from data_contracts.store.digests import StageKey
 from data_contracts.store.folders import open_stage
+from data_contracts.store.run_names import input_data_name, run_name
 
 
-@pytest.mark.parametrize("preset", preset_names())
-def test_the_most_similar_preset_of_a_preset_is_itself(preset):
-    (name, changed), *_ = nearest_presets(load_preset(preset).identity())
-    assert (name, changed) == (preset, {})
-    assert run_name("pipeline", load_preset(preset).identity(), "cmu")[:-17] == f"{preset} cmu"
-
-
-def test_changed_parameters_are_counted_and_listed():
-    settings = load_preset("seed", ["pretrain.max_epochs=3", "pretrain.seed=7"]).pretrain.identity()
-    assert run_name("pretrain", settings, "cmu")[:-17] == "pretrain seed (2 changed) cmu"
-    name, changed = nearest_presets(settings, "pretrain")[0]
-    assert (name, set(changed)) == ("seed", {"max_epochs", "seed"})
-
-
-def test_the_name_contains_no_preset_if_all_presets_are_equal():
-    settings = load_preset("demo").promote.identity()
-    assert run_name("promote", settings, "")[:-17] == "promote"
-    assert run_name("promote", settings | {"min_gain_mm": 9}, "")[:-17] == "promote (1 changed)"
+def test_a_run_is_named_after_stage_data_and_time():
+    assert run_name("pretrain", "cmu")[:-17] == "pretrain cmu"
+    assert run_name("pipeline", "cmu")[:-17] == "cmu"
+    assert len(run_name("gc", "")) == len("gc 2026-11-27 04:30")
 
 
 @pytest.mark.parametrize(

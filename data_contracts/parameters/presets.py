@@ -10,12 +10,12 @@ from pydantic import BaseModel, ValidationError
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import PipelineParameters
-from data_contracts.yaml_text import MAX_CHARACTERS, MAX_DEPTH, read_yaml
+from data_contracts.parameters.yaml_text import MAX_CHARACTERS, MAX_DEPTH, read_yaml
 
 DEFAULT = "demo"
 _ABSENT = object()
 _MAX_FAULTS = 20  # faults of a preset in one error message
-PRESETS = Path(__file__).parent.parent / "presets"
+PRESETS = Path(__file__).parents[2] / "presets"
 
 
 def preset_names() -> list[str]:
@@ -55,11 +55,6 @@ def preset_and_overrides(parameters: PipelineParameters) -> dict[str, Any]:
 
     The preset is one of this project: the one that needs the fewest overrides. Another machine can therefore build the
     parameters without a preset file of the user.
-
-    Returns
-    -------
-    dict
-        `preset`: a name; `overrides`: a list of `path.to.parameter=value`.
     """
     values = parameters.model_dump(mode="json")
     candidates = [(name, list(_overrides(_preset_values(name), values))) for name in _default_first()]
@@ -87,28 +82,17 @@ def _preset_values(name: str) -> dict[str, Any]:
     return load_preset(name).model_dump(mode="json")
 
 
-def nearest_presets(settings: Mapping[str, Any], stage: str | None = None) -> list[tuple[str, dict[str, Any]]]:
-    """Return the presets, the most similar first, each with the settings that differ.
+def nearest_preset(settings: Mapping[str, Any], stage: str) -> tuple[str, dict[str, Any]]:
+    """Return the preset that is most similar to the settings of a stage, and its values of the settings that differ.
 
-    Parameters
-    ----------
-    settings
-        The parameters in the digest (`identity()`) of a stage or, if `stage` is None, of a pipeline, as JSON.
-    stage
-        Name of the stage.
-
-    Returns
-    -------
-    list
-        Per preset: its name, and `path.to.parameter` -> value of the preset for each setting that differs.
+    The settings are the parameters in the digest of the stage (`identity()`); the values are by `path.to.parameter`.
     """
-    own = flatten(settings)
-    presets = []
+    own, presets = flatten(settings), []
     for name in _default_first():
-        others = _preset_settings(name, stage)
+        others = flatten(getattr(load_preset(name), stage).identity())
         changed = {path: others.get(path) for path, value in own.items() if others.get(path, _ABSENT) != value}
         presets.append((name, changed))
-    return sorted(presets, key=lambda preset: len(preset[1]))
+    return min(presets, key=lambda preset: len(preset[1]))
 
 
 def flatten(settings: Mapping[str, Any], path: str = "") -> dict[str, Any]:
@@ -117,12 +101,6 @@ def flatten(settings: Mapping[str, Any], path: str = "") -> dict[str, Any]:
     for key, value in settings.items():
         flat |= flatten(value, f"{path}{key}.") if isinstance(value, Mapping) else {f"{path}{key}": value}
     return flat
-
-
-@cache  # the files do not change while a process runs
-def _preset_settings(name: str, stage: str | None) -> dict[str, Any]:
-    parameters = load_preset(name)
-    return flatten((getattr(parameters, stage) if stage else parameters).identity())
 
 
 P = TypeVar("P", bound=BaseModel)

@@ -5,8 +5,8 @@ import pytest
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import HeadKind, Objective
-from data_contracts.presets import PRESETS, load_preset, preset_and_overrides, preset_names
-from data_contracts.yaml_text import MAX_CHARACTERS, MAX_VALUES
+from data_contracts.parameters.presets import PRESETS, load_preset, nearest_preset, preset_and_overrides, preset_names
+from data_contracts.parameters.yaml_text import MAX_CHARACTERS, MAX_VALUES
 
 
 def test_every_preset_is_complete_and_within_bounds():
@@ -164,3 +164,16 @@ def test_an_untrusted_override_is_rejected_with_one_short_line(override):
 def test_every_project_preset_is_far_below_the_size_limit():
     for file in Path(PRESETS).glob("*.yaml"):
         assert len(file.read_text("utf-8")) < MAX_CHARACTERS / 10
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_the_most_similar_preset_of_a_preset_is_itself(preset):
+    name, changed = nearest_preset(load_preset(preset).pretrain.identity(), "pretrain")
+    assert changed == {}
+    assert load_preset(name).pretrain == load_preset(preset).pretrain
+
+
+def test_parameters_that_differ_from_the_most_similar_preset_are_listed():
+    settings = load_preset("seed", ["pretrain.max_epochs=3", "pretrain.seed=7"]).pretrain.identity()
+    name, changed = nearest_preset(settings, "pretrain")
+    assert (name, set(changed)) == ("seed", {"max_epochs", "seed"})

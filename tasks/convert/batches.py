@@ -17,38 +17,35 @@ import pandas as pd
 
 from data_contracts.errors import InputError
 from data_contracts.machine import usable_cores
-from data_contracts.parameters import ConvertParameters, SplitBy, Workers
-from data_contracts.report import StageResult
+from data_contracts.parameters import ConvertParameters, PipelineParameters, SplitBy, Workers
 from data_contracts.splits import split_groups
-from data_contracts.store import stage_keys
 from data_contracts.store.folders import Stage
 from data_contracts.store.manifests import read_manifest
 from tasks.convert.convert import clip_rates, count_batches, finish_windows, window_bytes, write_windows
 from tasks.stage_runs.prefect_runs import run_logger
 from tasks.stage_runs.progress import report_progress
-from tasks.stage_runs.tracked_stage import run_stage
 from tasks.tracking.runs import TrackedRun
 
 WORTH_A_POOL = 2 << 30  # bytes of windows; below this, starting processes takes longer than they save
 ATTEMPTS = 2  # at a batch that fails or whose worker dies
 
 
-def convert_clips(
-    store: Path, clips: Path, parameters: ConvertParameters, workers: Workers, parent_run: str | None = None
-) -> StageResult:
+def convert_clips(stage: Stage, tracked: TrackedRun, parameters: PipelineParameters, clips: Path) -> None:
     """Convert all clips of a clip store to windows, and split the windows by group.
 
     The workers of a Dask cluster must reach the store, and have this package installed.
+
+    Raises
+    ------
+    InputError
+        The groups of the split do not match the clips, no Dask scheduler answers, or a window breaks its contract.
     """
-
-    def write_all(stage: Stage, tracked: TrackedRun) -> None:
-        split_groups(read_manifest(clips)["statistics"], parameters)  # refuses bad groups before any worker starts
-        _warn_of_rates(clip_rates(clips), parameters)
-        _warn_of_names(parameters)
-        counts = _write_batches(clips, stage.folder, parameters, workers)
-        finish_windows(stage, tracked, counts)
-
-    return run_stage(store, stage_keys.convert(clips, parameters), parent_run, write_all)
+    options = parameters.convert
+    split_groups(read_manifest(clips)["statistics"], options)  # refuses bad groups before any worker starts
+    _warn_of_rates(clip_rates(clips), options)
+    _warn_of_names(options)
+    counts = _write_batches(clips, stage.folder, options, parameters.workers)
+    finish_windows(stage, tracked, counts)
 
 
 def _write_batches(clips: Path, folder: Path, parameters: ConvertParameters, workers: Workers) -> list[pd.DataFrame]:

@@ -1,0 +1,44 @@
+"""Decorator of every flow: the run is named after its data, and its form in the Prefect UI has descriptions."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+from prefect import Flow, flow
+from prefect.runtime import flow_run
+
+from data_contracts.errors import InputError
+from data_contracts.parameters import SYNTHETIC_SOURCE
+from data_contracts.sources import data_name, find_motion_files
+from data_contracts.store.folders import default_store
+from data_contracts.store.run_names import input_data_name, run_name
+from flows.prefect_ui.forms import described
+
+Inputs = ParamSpec("Inputs")
+Result = TypeVar("Result")
+
+
+def uplift_flow(function: Callable[Inputs, Result]) -> Flow[Inputs, Result]:
+    """Make a function a flow with the name of the function."""
+    return flow(name=function.__name__, flow_run_name=_name_flow_run)(described(function))
+
+
+def _name_flow_run() -> str:
+    """Return the name of a flow run, without the name of the flow, which the UI puts in front."""
+    data = ""
+    with suppress(InputError):  # the flow reports a bad source
+        data = _data(str(flow_run.get_flow_name()), flow_run.get_parameters())
+    return run_name("", data)
+
+
+def _data(stage: str, arguments: dict[str, Any]) -> str:
+    """Return the name of the data that the flow reads."""
+    if version := arguments.get("version"):
+        return f"version {version}"
+    if stage in ("keypoints", "lift"):
+        return Path(arguments["source"]).absolute().stem
+    if source := arguments.get("source"):
+        return SYNTHETIC_SOURCE if source == SYNTHETIC_SOURCE else data_name(find_motion_files(source))
+    inputs = {kind: str(arguments[kind]) for kind in ("windows", "clips") if arguments.get(kind)}
+    return input_data_name(default_store(arguments.get("store")), inputs)
