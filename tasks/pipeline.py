@@ -13,7 +13,6 @@ from data_contracts.sources import MotionFile
 from data_contracts.store import stage_keys
 from data_contracts.store.checking import verify_input
 from data_contracts.store.folders import CHECKPOINT_FILE
-from data_contracts.store.manifests import read_manifest
 from tasks.promotion.training_subjects import write_training_subjects
 from tasks.stage_runs.prefect_runs import run_logger, task
 from tasks.tracking.card import CARD_FILE, description_of, write_card
@@ -73,8 +72,7 @@ def register(
     evaluation = read_report(report.path)
     scores, metrics = model_scores(evaluation), all_scores(evaluation)
     tracked.log_metrics({name: value for name, value in metrics.items() if name not in scores})
-    window = int(read_manifest(windows.path)["parameters"]["window"])
-    version = register_challenger(tracked, tuned.path / CHECKPOINT_FILE, windows.digest, window, scores, flip)
+    version = register_challenger(tracked, tuned.path / CHECKPOINT_FILE, windows.digest, scores, flip)
     tracked.set_tags({VERSION_TAG: version.version})
     write_training_subjects(store, version)
     card = write_card(store, version, report.path, licence)

@@ -18,6 +18,7 @@ from torch import Tensor
 from data_contracts.parameters import AugmentationParameters, NewBodies, NewCameras
 from data_contracts.skeleton import BONES, NUM_JOINTS
 from model.data.batches import Batch
+from model.poses import box
 
 NEAREST_JOINT_M = 0.1  # in front of a perspective camera, so that projections stay finite
 _LEGS, _ARMS = ((1, 3), (4, 6)), ((11, 13), (14, 16))  # bones below the hips and the shoulders, right and left
@@ -117,12 +118,10 @@ def project(joints: Tensor, pelvis: Tensor, cameras: Cameras, windows: Batch) ->
     in_perspective = cameras.perspective.view(-1, 1, 1)
     depth = (seen[:, 2] + root[:, 2, :, None]).clamp_min(NEAREST_JOINT_M)  # (B, T, 17)
     image = (seen[:, :2] + root[:, :2, :, None]) / torch.where(in_perspective, depth, 1.0)[:, None]
-    low, high = image.amin(dim=(2, 3)), image.amax(dim=(2, 3))  # (B, 2)
-    half = (high - low).amax(dim=1).clamp_min(1e-6) / 2
-    scale = 1 / (half * torch.where(cameras.perspective, root[:, 2].mean(dim=1), 1.0))
-    image = (image - ((low + high) / 2)[:, :, None, None]) / half.view(-1, 1, 1, 1)
-    confidence = windows.pose_2d[..., 2:]
-    pose_2d = torch.cat((image.permute(0, 2, 3, 1), confidence), dim=-1)
+    image = image.permute(0, 2, 3, 1)
+    centre, half = box(image)
+    scale = 1 / (half.flatten() * torch.where(cameras.perspective, root[:, 2].mean(dim=1), 1.0))
+    pose_2d = torch.cat(((image - centre) / half, windows.pose_2d[..., 2:]), dim=-1)
     pose_3d = (seen * scale.view(-1, 1, 1, 1)).permute(0, 2, 3, 1).contiguous()
     return Batch(pose_2d, pose_3d, windows.frame_weight, scale)
 

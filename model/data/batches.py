@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from data_contracts.skeleton import NUM_JOINTS
-from model.network.lifting import SWAPPED_LIMBS, mirror
+from model.poses import SWAPPED_LIMBS, mirror
 
 
 @dataclass

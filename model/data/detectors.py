@@ -15,6 +15,7 @@ from torch import Tensor
 from data_contracts.detector_skeletons import SKELETONS, Detector
 from data_contracts.parameters import CorruptionParameters
 from model.data.batches import Batch
+from model.poses import box
 
 SomeBatch = TypeVar("SomeBatch", bound=Batch)
 
@@ -62,14 +63,12 @@ def derived_joints(windows: SomeBatch, shown: Tensor) -> tuple[SomeBatch, Tensor
     """
     xy, confidence = windows.pose_2d[..., :2], windows.pose_2d[..., 2:]
     joints = torch.einsum("bjk,btkc->btjc", shown.expand(len(windows), -1, -1), xy)
-    low, high = joints.amin(dim=(1, 2)), joints.amax(dim=(1, 2))  # (B, 2); padding repeats a frame
-    half = (high - low).amax(dim=1).clamp_min(1e-6).view(-1, 1, 1, 1) / 2
-    centre = ((low + high) / 2)[:, None, None]
+    centre, half = box(joints)  # padding repeats a frame
     boxed = replace(
         windows,
         pose_2d=torch.cat(((xy - centre) / half, confidence), dim=-1),
         pose_3d=windows.pose_3d / half,
-        scale=windows.scale / half.view(-1),
+        scale=windows.scale / half.flatten(),
     )
     return boxed, torch.cat(((joints - centre) / half, confidence), dim=-1)
 

@@ -18,6 +18,7 @@ from data_contracts.skeleton import NUM_JOINTS
 from data_contracts.tracks.track import Track
 from model.lifting.cameras import PinholeCamera, camera_of
 from model.lifting.gravity import Pitch, find_pitch, floor_height, to_world
+from model.lifting.lifter import Lifter
 from model.lifting.live import LiveLifter
 from model.lifting.skeleton_fit import (
     ANKLE_SHARE,
@@ -29,7 +30,7 @@ from model.lifting.skeleton_fit import (
     with_lengths,
 )
 from model.lifting.smoothing import SAME_RATE, follow, resample_back, resample_seen, resampled_rate, smooth_joints
-from model.lifting.track_windows import Lifting, lift_track
+from model.lifting.track_windows import lift_track
 from model.lifting.translation import RootPath, find_root
 
 DEFAULT_FPS = 30.0  # for keypoints of unknown frame rate
@@ -38,7 +39,7 @@ _SIZE_STD, _PARTLY_SEEN_STD = 0.02, 0.04  # relative errors: known height or bon
 
 
 def lift_people(
-    lifting: Lifting,
+    lifter: Lifter,
     tracks: Sequence[Track],
     parameters: LiftParameters,
     on_share: Callable[[float], None] = lambda _: None,
@@ -67,7 +68,7 @@ def lift_people(
             length = len(tracks[number].pose_2d)
             bodies.append(
                 _body(
-                    lifting,
+                    lifter,
                     tracks[number],
                     camera,
                     parameters,
@@ -105,7 +106,7 @@ def _camera(tracks: list[Track], parameters: LiftParameters) -> PinholeCamera:
 
 
 def _body(
-    lifting: Lifting,
+    lifter: Lifter,
     track: Track,
     camera: PinholeCamera,
     parameters: LiftParameters,
@@ -116,13 +117,13 @@ def _body(
     rays = camera.rays(track.pose_2d[..., :2].astype(np.float64))
     height = parameters.height or DEFAULT_HEIGHT_M
     if parameters.causal:
-        pose, size = _lift_causally(lifting, track, camera, fps, parameters, on_share)
+        pose, size = _lift_causally(lifter, track, camera, fps, parameters, on_share)
         root = find_root(pose, rays, confidence, size, fps, parameters.camera, None, causal=True)
         if parameters.one_euro:
             root = replace(root, position=follow(root.position, fps, parameters.one_euro))
         lengths = bone_lengths(pose, confidence)
     else:
-        pose, size = _lift_whole(lifting, track, camera, fps, parameters)
+        pose, size = _lift_whole(lifter, track, camera, fps, parameters)
         smoothing = parameters.smoothing
         if smoothing:
             pose = smooth_joints(pose, confidence, smoothing.cutoff_hz, fps, smoothing.order)
@@ -137,21 +138,21 @@ def _body(
 
 
 def _lift_whole(
-    lifting: Lifting, track: Track, camera: PinholeCamera, fps: float, parameters: LiftParameters
+    lifter: Lifter, track: Track, camera: PinholeCamera, fps: float, parameters: LiftParameters
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return poses (frames, 17, 3) in units of an adult's body, and sizes (frames,), from overlapping windows."""
-    frames, rate = len(track.pose_2d), resampled_rate(fps, lifting.fps or fps)
-    stride = min(parameters.stride or max(1, lifting.window // 3), lifting.window)
+    frames, rate = len(track.pose_2d), resampled_rate(fps, lifter.fps or fps)
+    stride = min(parameters.stride or max(1, lifter.window // 3), lifter.window)
     if abs(fps / rate - 1) < SAME_RATE:
-        lifted = lift_track(lifting, track.pose_2d, camera, stride, parameters.batch_size)
+        lifted = lift_track(lifter, track.pose_2d, camera, stride, parameters.batch_size)
         return lifted.pose.astype(np.float64), lifted.size.astype(np.float64)
-    lifted = lift_track(lifting, resample_seen(track.pose_2d, fps, rate), camera, stride, parameters.batch_size)
+    lifted = lift_track(lifter, resample_seen(track.pose_2d, fps, rate), camera, stride, parameters.batch_size)
     pose, size = (resample_back(values, rate, fps, frames) for values in (lifted.pose, lifted.size))
     return pose, size
 
 
 def _lift_causally(
-    lifting: Lifting,
+    lifter: Lifter,
     track: Track,
     camera: PinholeCamera,
     fps: float,
@@ -160,7 +161,7 @@ def _lift_causally(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return poses (frames, 17, 3) in metres, and sizes (frames,), each from the frames up to it."""
     height = parameters.height or DEFAULT_HEIGHT_M
-    live = LiveLifter(lifting, camera, fps, height, 0.0, parameters.one_euro, parameters.bones)
+    live = LiveLifter(lifter, camera, fps, height, 0.0, parameters.one_euro, parameters.bones)
     pose, size = np.empty((len(track.pose_2d), NUM_JOINTS, 3)), np.empty(len(track.pose_2d))
     for number, frame in enumerate(track.pose_2d):
         pose[number], size[number] = live.push_in_camera(frame), live.size

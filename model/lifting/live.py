@@ -16,9 +16,10 @@ from data_contracts.parameters import OneEuroParameters
 from data_contracts.skeleton import ADULT_BONES_M, NUM_JOINTS
 from model.lifting.cameras import PinholeCamera
 from model.lifting.gravity import to_world
+from model.lifting.lifter import Lifter
 from model.lifting.skeleton_fit import bone_lengths, metres_per_unit, with_lengths
 from model.lifting.smoothing import SAME_RATE, OneEuro
-from model.lifting.track_windows import Lifting, lift_windows
+from model.lifting.track_windows import lift_windows
 
 _AVERAGED = 300  # approximate number of frames in the mean length of a bone
 
@@ -28,8 +29,8 @@ class LiveLifter:
 
     Parameters
     ----------
-    lifting
-        Network with its window length and frame rate.
+    lifter
+        Lifter of windows.
     camera
         Camera of the keypoints.
     fps
@@ -46,7 +47,7 @@ class LiveLifter:
 
     def __init__(
         self,
-        lifting: Lifting,
+        lifter: Lifter,
         camera: PinholeCamera,
         fps: float,
         height: float,
@@ -54,13 +55,12 @@ class LiveLifter:
         filtering: OneEuroParameters | None = OneEuroParameters(),
         bones: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
-        self.lifting, self.camera, self.height, self.pitch_deg = lifting, camera, height, pitch_deg
+        self.lifter, self.camera, self.height, self.pitch_deg = lifter, camera, height, pitch_deg
         self.bones = bones
-        rate = lifting.fps or fps
+        rate = lifter.fps or fps
         self.step = 1.0 if abs(fps / rate - 1) < SAME_RATE else fps / rate  # pushed frames per window frame
-        self.frames: deque[Tensor] = deque(maxlen=int(np.ceil((lifting.window - 1) * self.step)) + 2)
+        self.frames: deque[Tensor] = deque(maxlen=int(np.ceil((lifter.window - 1) * self.step)) + 2)
         self.pushed = 0
-        self.device = next(lifting.network.parameters()).device
         self.mean_bones, self.measured = np.array(ADULT_BONES_M), 0
         self.one_euro = OneEuro(fps, filtering.min_cutoff_hz, filtering.beta) if filtering else None
         self.size = 0.0  # focal lengths per metre of the body, in the last pushed frame
@@ -85,19 +85,13 @@ class LiveLifter:
     def push_in_camera(self, frame: np.ndarray) -> np.ndarray:
         """Return the pose of the next frame as `push` does, in camera axes and float64."""
         rays = np.concatenate([self.camera.rays(frame[:, :2]), frame[:, 2:]], axis=-1)
-        self.frames.append(torch.from_numpy(rays).to(self.device, torch.float32))
+        self.frames.append(torch.from_numpy(rays).to(self.lifter.device, torch.float32))
         self.pushed += 1
         window, inside = self._window()
         input_confidence = torch.zeros_like(window[..., 2])
         input_confidence[:inside] = window[:inside, :, 2]
         with torch.inference_mode():
-            poses, size = lift_windows(
-                self.lifting.network,
-                window[None, ..., :2],
-                window[None, ..., 2],
-                input_confidence[None],
-                self.lifting.flip,
-            )
+            poses, size = lift_windows(self.lifter, window[None, ..., :2], window[None, ..., 2], input_confidence[None])
         pose = poses[0, inside - 1].cpu().numpy().astype(np.float64)
         return self._fitted(pose, float(size), frame[:, 2])
 
@@ -107,7 +101,7 @@ class LiveLifter:
         Frames between two pushed frames are interpolated. While there are fewer pushed frames than a window has, the
         last frame pads the window, as in the window contract.
         """
-        length, step = self.lifting.window, self.step
+        length, step = self.lifter.window, self.step
         inside = min(length, int((self.pushed - 1) / step + 1e-6) + 1)
         place = len(self.frames) - 1 - step * torch.arange(inside - 1, -1, -1, dtype=torch.float64)
         place = place.clamp_min(0)

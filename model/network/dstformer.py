@@ -79,7 +79,7 @@ class DSTformer(nn.Module):
         Returns
         -------
         Tensor
-            (B, T, 17, 2 or 3), not relative to the pelvis; see `model.network.lifting.lift`.
+            (B, T, 17, 2 or 3), not relative to the pelvis; see `model.lifting.lifter.Lifter`.
 
         Raises
         ------

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from model.data.loading import Windows, free_bytes
 from model.network.dstformer import DSTformer
-from model.network.lifting import mirror
+from model.poses import mirror
 
 _LOG = logging.getLogger(__name__)
 

@@ -23,7 +23,7 @@ from model.data.detectors import draw_detectors
 from model.data.loading import Windows
 from model.data.seeding import generator_at
 from model.network.dstformer import DSTformer
-from model.network.lifting import root_relative
+from model.poses import root_relative
 from model.scoring.metrics import joint_errors
 from model.training.features import Features
 from model.training.losses import ErrorWeights, pose_loss

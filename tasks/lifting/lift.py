@@ -17,8 +17,7 @@ from data_contracts.store.manifests import read_manifest
 from data_contracts.tracks.table import KEYPOINTS_FILE, from_arrow
 from data_contracts.tracks.track import Track
 from model.lifting.lift import lift_people
-from model.lifting.track_windows import Lifting
-from model.training.checkpoints import load_network, read_about
+from model.lifting.lifter import load_lifter
 from model.training.devices import choose_device
 from tasks.stage_runs.prefect_runs import task
 from tasks.stage_runs.progress import report_progress
@@ -63,12 +62,10 @@ def lift_tracks(
         if tracked:
             tracked.log_model_input(model.logged_model_id)
         tracks = select_tracks(from_arrow(parquet.read_table(keypoints / KEYPOINTS_FILE)), parameters.person)
-        lifting = open_lifting(model.checkpoint, bool(complete.flip), runtime)
+        lifter = load_lifter(model.checkpoint, bool(complete.flip)).to(choose_device(runtime))
         frames = sum(len(track.pose_2d) for track in tracks)
         with report_progress(stage.name, "frames", total=frames) as progress:
-            motions = lift_people(
-                lifting, tracks, complete, lambda share: progress.reach(round(share * frames), frames)
-            )
+            motions = lift_people(lifter, tracks, complete, lambda share: progress.reach(round(share * frames), frames))
         faults = find_faults(summarise(motions))
         if not faults.empty:
             fault = faults.iloc[0]
@@ -90,8 +87,8 @@ def lift_tracks(
         stage.statistics |= {
             "data": source,
             "model": model.uri,
-            "window": lifting.window,
-            "window_fps": lifting.fps,
+            "window": lifter.window,
+            "window_fps": lifter.fps,
             "people": [_summary(motion) for motion in motions],
         }
 
@@ -118,21 +115,6 @@ def select_tracks(tracks: list[Track], person: str) -> list[Track]:
     if int(person) >= len(tracks):
         raise InputError(f"person {person}: the file has tracks 0 to {len(tracks) - 1}")
     return [tracks[int(person)]]
-
-
-def open_lifting(checkpoint: Path, flip: bool, runtime: Runtime) -> Lifting:
-    """Load the network of a checkpoint, with its window and frame rate, on the device of this machine.
-
-    Raises
-    ------
-    InputError
-        The checkpoint is not readable, or its network returns 2D poses.
-    """
-    network, about = load_network(checkpoint), read_about(checkpoint)
-    if network.config.dim_out != 3:
-        raise InputError(f"{checkpoint}: returns 2D poses, because it is only pretrained; fine-tune it first")
-    device = choose_device(runtime)
-    return Lifting(network.to(device), int(about.get("window", network.config.max_frames)), about.get("fps"), flip)
 
 
 def _height_px(track: Track) -> float:

@@ -12,7 +12,7 @@ from model.data.epochs import TrainingWindows
 from model.data.loading import WindowTensors, load_windows
 from model.data.seeding import ORDER, generator_at
 from model.data.streaming import StreamedWindows, mirrored_of, window_bytes
-from model.network.lifting import mirror
+from model.poses import mirror
 
 
 def test_mirror_twice_is_identity_and_exchanges_sides():
