@@ -5,7 +5,7 @@ from torch import Tensor
 
 from data_contracts.skeleton import PELVIS
 
-SWAPPED_LIMBS = ((1, 4), (4, 1), (11, 14), (14, 11))  # (to, from): three joints of a leg or an arm change sides
+_SWAPPED_LIMBS = ((1, 4), (4, 1), (11, 14), (14, 11))  # (to, from): three joints of a leg or an arm change sides
 _SMALLEST_BOX = 1e-6
 
 
@@ -17,7 +17,7 @@ def root_relative(pose: Tensor) -> Tensor:
 def mirror(pose: Tensor) -> Tensor:
     """Return mirrored poses (..., 17, D) in image or camera axes: left and right exchanged, x negated."""
     flipped = pose.clone()
-    for to, source in SWAPPED_LIMBS:
+    for to, source in _SWAPPED_LIMBS:
         flipped[..., to : to + 3, :] = pose[..., source : source + 3, :]
     flipped[..., 0].neg_()
     return flipped

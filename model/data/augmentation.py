@@ -41,12 +41,7 @@ class Cameras:
 def augment(windows: Batch, parameters: AugmentationParameters, generator: torch.Generator) -> Batch:
     """Return augmented copies of all windows of a step; confidence and padding do not change.
 
-    Parameters
-    ----------
-    windows
-        Windows with their cameras (`Batch.root_3d`, `pitch_deg`, `perspective`); not modified.
-    generator
-        Generator on the windows' device.
+    `windows` have their cameras and are not modified; `generator` is on their device.
 
     Raises
     ------
@@ -79,14 +74,9 @@ def stored_cameras(windows: Batch) -> Cameras:
 
 
 def draw_cameras(pelvis: Tensor, perspective: Tensor, parameters: NewCameras, generator: torch.Generator) -> Cameras:
-    """Draw a new camera for each window.
+    """Draw a new camera for each window: `pelvis` (B, 3, T), level, relative to its mean, metres.
 
-    Parameters
-    ----------
-    pelvis
-        (B, 3, T), level, relative to its mean, metres.
-    perspective
-        (B,) bool: projection of the stored windows.
+    `perspective` (B,): projection of the stored windows, which remains unless `perspective_share` is set.
     """
     count = len(pelvis)
 
@@ -106,12 +96,7 @@ def draw_cameras(pelvis: Tensor, perspective: Tensor, parameters: NewCameras, ge
 def project(joints: Tensor, pelvis: Tensor, cameras: Cameras, windows: Batch) -> Batch:
     """Project level windows by their cameras, in normalised units; `windows` provide confidence and padding.
 
-    Parameters
-    ----------
-    joints
-        (B, 3, T, 17) relative to the frame's pelvis, metres.
-    pelvis
-        (B, 3, T) relative to the window's mean pelvis, metres.
+    `joints` (B, 3, T, 17) are relative to the frame's pelvis, `pelvis` (B, 3, T) to the window's mean pelvis, metres.
     """
     seen = torch.bmm(cameras.rotation, joints.flatten(2)).view_as(joints)
     root = torch.baddbmm(cameras.centre[:, :, None], cameras.rotation, pelvis)  # (B, 3, T)

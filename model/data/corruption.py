@@ -24,13 +24,6 @@ def corrupt(
     `joint_share`, is replaced: `normal` by N(0, 1) in every channel, `zero` and `token` by 0. The network replaces a
     `token` by a learned vector. `clean_share` of the windows are not changed.
 
-    Parameters
-    ----------
-    pose_2d
-        (B, T, 17, 3): x, y, confidence, normalised units.
-    generator
-        Generator on the input's device.
-
     Returns
     -------
     (corrupted, masked)

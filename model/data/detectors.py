@@ -23,13 +23,7 @@ SomeBatch = TypeVar("SomeBatch", bound=Batch)
 def draw_detectors(
     windows: Batch, parameters: CorruptionParameters, generator: torch.Generator
 ) -> tuple[Batch, Tensor]:
-    """Apply `derived_joints` with a random detector to `skeletons_share` of the windows.
-
-    Parameters
-    ----------
-    generator
-        Generator on the windows' device; not used if `skeletons_share` is 0.
-    """
+    """Apply `derived_joints` with a random detector to `skeletons_share` of the windows."""
     if not parameters.skeletons_share:
         return windows, windows.pose_2d
     count, device = len(windows), windows.scale.device

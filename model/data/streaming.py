@@ -5,9 +5,9 @@
 - At most two pools are in memory.
 """
 
-import queue
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -127,32 +127,19 @@ class StreamedWindows:
 
 def _read_ahead(pools: list[Pool], read: Callable[[Pool, Callable[[], bool]], Batch]) -> Generator[Batch, None, None]:
     """Yield `read` of each pool, computed by a thread that is one pool ahead and ends with this generator."""
-    wanted, stopped = threading.Semaphore(), threading.Event()
-    ready: queue.SimpleQueue[Batch | BaseException] = queue.SimpleQueue()
-
-    def work() -> None:
+    if not pools:
+        return
+    stopped = threading.Event()
+    with ThreadPoolExecutor(1, "read-windows") as reader:
         try:
-            for pool in pools:
-                wanted.acquire()
-                if stopped.is_set():
-                    return
-                ready.put(read(pool, stopped.is_set))
-        except BaseException as error:  # raised again in the consumer
-            ready.put(error)
-
-    thread = threading.Thread(target=work, name="read-windows", daemon=True)
-    thread.start()
-    try:
-        for _ in pools:
-            windows = ready.get()
-            if isinstance(windows, BaseException):
-                raise windows
-            wanted.release()
-            yield windows
-    finally:
-        stopped.set()
-        wanted.release()
-        thread.join()
+            ahead = reader.submit(read, pools[0], stopped.is_set)
+            for following in (*pools[1:], None):
+                windows = ahead.result()
+                if following is not None:
+                    ahead = reader.submit(read, following, stopped.is_set)
+                yield windows
+        finally:
+            stopped.set()
 
 
 def _cut(groups: Iterable[int], row_groups: Sequence[int], window: int) -> list[list[int]]:

@@ -7,7 +7,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -29,7 +28,7 @@ from model.lifting.skeleton_fit import (
     stretched,
     with_lengths,
 )
-from model.lifting.smoothing import SAME_RATE, follow, resample_back, resample_seen, resampled_rate, smooth_joints
+from model.lifting.smoothing import follow, resample_seen, resampled_rate, smooth_joints, values_at
 from model.lifting.track_windows import lift_track
 from model.lifting.translation import RootPath, find_root
 
@@ -44,47 +43,28 @@ def lift_people(
     parameters: LiftParameters,
     on_share: Callable[[float], None] = lambda _: None,
 ) -> list[Motion]:
-    """Lift the tracks of one file; `person-0` is the first track.
+    """Return the motion of each track of one file, `person-0` first; tracks of one video share a camera and a world.
 
-    Parameters
-    ----------
-    tracks
-        Tracks that meet the keypoints contract.
-    on_share
-        Called with the finished share in [0, 1].
-
-    Returns
-    -------
-    list
-        One `Motion` per track, in the same order. Tracks of one video share a camera and a world.
+    `on_share` is called with the finished share in [0, 1].
     """
     motions: dict[int, Motion] = {}
     frames, done = sum(len(track.pose_2d) for track in tracks), 0
+
+    def report(finished: int) -> None:
+        on_share((done + finished) / frames)
+
     for video in dict.fromkeys(track.video for track in tracks):
         of_video = [number for number, track in enumerate(tracks) if track.video == video]
         camera = _camera([tracks[number] for number in of_video], parameters)
         bodies = []
         for number in of_video:
-            length = len(tracks[number].pose_2d)
-            bodies.append(
-                _body(
-                    lifter,
-                    tracks[number],
-                    camera,
-                    parameters,
-                    partial(_report_part, on_share, done / frames, length / frames),
-                )
-            )
-            done += length
-            on_share(done / frames)
+            bodies.append(_body(lifter, tracks[number], camera, parameters, report))
+            done += len(tracks[number].pose_2d)
+            report(0)
         pitch = _pitch(bodies, parameters)
         for number, body in zip(of_video, bodies, strict=True):
             motions[number] = _motion(f"person-{number}", tracks[number], body, camera, pitch, parameters)
     return [motions[number] for number in range(len(tracks))]
-
-
-def _report_part(on_share: Callable[[float], None], before: float, part: float, share: float) -> None:
-    on_share(before + part * share)
 
 
 @dataclass(frozen=True)
@@ -110,14 +90,14 @@ def _body(
     track: Track,
     camera: PinholeCamera,
     parameters: LiftParameters,
-    on_share: Callable[[float], None],
+    report: Callable[[int], None],
 ) -> _Body:
     fps = track.fps or DEFAULT_FPS
     confidence = track.pose_2d[..., 2].astype(np.float64)
     rays = camera.rays(track.pose_2d[..., :2].astype(np.float64))
     height = parameters.height or DEFAULT_HEIGHT_M
     if parameters.causal:
-        pose, size = _lift_causally(lifter, track, camera, fps, parameters, on_share)
+        pose, size = _lift_causally(lifter, track, camera, fps, parameters, report)
         root = find_root(pose, rays, confidence, size, fps, parameters.camera, None, causal=True)
         if parameters.one_euro:
             root = replace(root, position=follow(root.position, fps, parameters.one_euro))
@@ -141,14 +121,11 @@ def _lift_whole(
     lifter: Lifter, track: Track, camera: PinholeCamera, fps: float, parameters: LiftParameters
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return poses (frames, 17, 3) in units of an adult's body, and sizes (frames,), from overlapping windows."""
-    frames, rate = len(track.pose_2d), resampled_rate(fps, lifter.fps or fps)
+    rate = resampled_rate(fps, lifter.fps or fps)
     stride = min(parameters.stride or max(1, lifter.window // 3), lifter.window)
-    if abs(fps / rate - 1) < SAME_RATE:
-        lifted = lift_track(lifter, track.pose_2d, camera, stride, parameters.batch_size)
-        return lifted.pose.astype(np.float64), lifted.size.astype(np.float64)
     lifted = lift_track(lifter, resample_seen(track.pose_2d, fps, rate), camera, stride, parameters.batch_size)
-    pose, size = (resample_back(values, rate, fps, frames) for values in (lifted.pose, lifted.size))
-    return pose, size
+    place = np.arange(len(track.pose_2d)) * rate / fps
+    return values_at(lifted.pose, place), values_at(lifted.size, place)
 
 
 def _lift_causally(
@@ -157,7 +134,7 @@ def _lift_causally(
     camera: PinholeCamera,
     fps: float,
     parameters: LiftParameters,
-    on_share: Callable[[float], None],
+    report: Callable[[int], None],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return poses (frames, 17, 3) in metres, and sizes (frames,), each from the frames up to it."""
     height = parameters.height or DEFAULT_HEIGHT_M
@@ -166,7 +143,7 @@ def _lift_causally(
     for number, frame in enumerate(track.pose_2d):
         pose[number], size[number] = live.push_in_camera(frame), live.size
         if number % 100 == 0:
-            on_share(number / len(pose))
+            report(number)
     return pose, size
 
 

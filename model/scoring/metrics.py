@@ -23,11 +23,15 @@ def mpjpe(pred: Tensor, target: Tensor) -> Tensor:
     return joint_errors(pred, target).mean(dim=-1)
 
 
+def best_scale(pred: Tensor, target: Tensor) -> Tensor:
+    """Return the least-squares scale of each pose: (..., 17, 3) -> (..., 1, 1)."""
+    product = (target * pred).sum(dim=(-2, -1), keepdim=True)
+    return product / pred.square().sum(dim=(-2, -1), keepdim=True).clamp_min(torch.finfo(pred.dtype).tiny)
+
+
 def n_mpjpe(pred: Tensor, target: Tensor) -> Tensor:
     """Return the MPJPE after the least-squares scale per pose (Rhodin et al., CVPR 2018)."""
-    scale = (target * pred).sum(dim=(-2, -1), keepdim=True)
-    scale = scale / pred.square().sum(dim=(-2, -1), keepdim=True).clamp_min(torch.finfo(pred.dtype).tiny)
-    return mpjpe(scale * pred, target)
+    return mpjpe(best_scale(pred, target) * pred, target)
 
 
 @torch.no_grad()

@@ -55,8 +55,7 @@ class Job(BaseModel):
 def run(job: Job, network: DSTformer, on_epoch: OnEpoch, on_step: OnStep, on_line: Callable[[str], None]) -> Progress:
     """Train `network` in this process; see `model.training.loop.fit`."""
     fabric, memory_gb = make_fabric(job.runtime, job.parameters.precision), job.runtime.memory_gb
-    flip, placed = job.parameters.flip, job.parameters.augmentation.wanted
-    train = load_windows(job.windows, "train", memory_gb, fabric.device, flip, placed)
+    train = load_windows(job.windows, "train", memory_gb, fabric.device, job.parameters.augmentation.wanted)
     val = load_windows(job.windows, "val", memory_gb, fabric.device)
     on_line(
         f"{len(train)} windows of {train.window} frames on {fabric.world_size} x {fabric.device.type},"

@@ -41,7 +41,7 @@ def fit_baselines(
         tracked.log_windows(windows, context="training")
         fabric = make_fabric(runtime, parameters.mlp.precision)
         mlp, memory_gb = parameters.mlp, runtime.memory_gb
-        train = load_windows(windows, "train", memory_gb, fabric.device, mlp.flip, placed=mlp.augmentation.wanted)
+        train = load_windows(windows, "train", memory_gb, fabric.device, mlp.augmentation.wanted)
         val = load_windows(windows, "val", memory_gb, fabric.device)
         started = perf_counter()
         depth = fit_mean_depth(train)
