@@ -27,10 +27,6 @@ class WindowTensors(Batch):
     rows: pd.DataFrame
     row_groups: list[int]
 
-    def order(self, seed: int, epoch: int) -> Tensor:
-        """Return the places in `rows` (N,) of an epoch's windows, in the order of `steps`; on the CPU."""
-        return order_of(self.row_groups, self.window, seed, epoch)
-
     def steps(self, seed: int, epoch: int, size: int, start_step: int = 0, flip: bool = False) -> Iterator[Batch]:
         """Iterate over copies of an epoch's windows from step `start_step` on, `size` at a time.
 
@@ -38,7 +34,7 @@ class WindowTensors(Batch):
         the windows is mirrored (`mirrored_of`). Each window comes once; the last step may be smaller.
         """
         device = self.scale.device
-        places = self.order(seed, epoch).to(device).split(size)[start_step:]
+        places = order_of(self.row_groups, self.window, seed, epoch).to(device).split(size)[start_step:]
         if not flip:
             return map(self.select, places)
         return map(

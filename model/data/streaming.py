@@ -76,13 +76,14 @@ class StreamedWindows:
     def __len__(self) -> int:
         return len(self._files)
 
-    def order(self, seed: int, epoch: int) -> Tensor:
-        """As `WindowTensors.order`."""
-        return order_of(self._files.row_groups, self.window, seed, epoch)
+    @property
+    def row_groups(self) -> list[int]:
+        """Windows of each row group, in the order of the files."""
+        return self._files.row_groups
 
     def steps(self, seed: int, epoch: int, size: int, start_step: int = 0, flip: bool = False) -> Iterator[Batch]:
         """As `WindowTensors.steps`; pools that lie before `start_step` are not read."""
-        pools, skip = shuffled_pools(self._files.row_groups, self.window, seed, epoch), start_step * size
+        pools, skip = shuffled_pools(self.row_groups, self.window, seed, epoch), start_step * size
         while pools and skip >= len(pools[0].order):
             skip -= len(pools.pop(0).order)
         if pools:
@@ -92,7 +93,7 @@ class StreamedWindows:
 
     def batches(self, size: int) -> Iterator[Batch]:
         """Iterate like `Batch.batches`."""
-        return self._stream(pools_in_order(self._files.row_groups, self.window), size)
+        return self._stream(pools_in_order(self.row_groups, self.window), size)
 
     def pick(self, index: Sequence[int]) -> Batch:
         """Return windows like `WindowTensors.pick`; reads only the row groups of these windows."""

@@ -62,10 +62,7 @@ def method_of(lifter: nn.Module, fabric: Fabric) -> Method:
 def evaluate(predict: Method, windows: Windows, batch_size: int, fabric: Fabric | None = None) -> Evaluation:
     """Score `predict` on every frame of `windows` that is not padding.
 
-    Parameters
-    ----------
-    fabric
-        Fabric of several processes. Each process calls this function with its share of the batches and gets all scores.
+    If `fabric` has several processes, each calls this function, computes a share of the batches and gets all scores.
     """
     world, rank = (fabric.world_size, fabric.global_rank) if fabric else (1, 0)
     coverage = Coverage(windows.rows, windows.window)
@@ -79,12 +76,12 @@ def evaluate(predict: Method, windows: Windows, batch_size: int, fabric: Fabric 
         millimetres = (1000 / batch.scale).view(-1, 1, 1, 1)
         pred, target = predict(batch.pose_2d) * millimetres, batch.pose_3d * millimetres
         counting = batch.frame_weight.double()
-        share = counting / coverage.of_frames(rows)  # (B, T)
+        share = counting / coverage.of(rows)  # (B, T)
         errors = joint_errors(pred, target)  # (B, T, 17)
         sums = [torch.einsum("bts,bt->bs", _of_frames(pred, target, errors), share), share.sum(dim=1, keepdim=True)]
-        for order, covered in ((1, coverage.of_pairs(rows)), (2, coverage.of_triples(rows))):
+        for order in (1, 2):
             together = counting.unfold(1, order + 1, 1).prod(dim=-1) if order < windows.window else counting[:, :0]
-            weight = together / covered  # (B, T - order)
+            weight = together / coverage.of(rows, order)  # (B, T - order)
             steps = mpjpe(pred.diff(dim=1, n=order), target.diff(dim=1, n=order))
             sums += [(steps * weight).sum(dim=1, keepdim=True), weight.sum(dim=1, keepdim=True)]
         by_window[rows] = torch.cat((*sums, counting.sum(dim=1, keepdim=True)), dim=1)
@@ -97,7 +94,7 @@ def evaluate(predict: Method, windows: Windows, batch_size: int, fabric: Fabric 
 
 
 class Coverage:
-    """Number of windows that cover a frame, and two or three consecutive frames, of a clip and camera.
+    """Number of windows that cover a frame, or consecutive frames, of a clip and camera.
 
     It follows from `start` of the rows. A clip shorter than the window has one window (`window_starts` of the convert
     stage), so padding never overlaps a frame of another window.
@@ -106,27 +103,16 @@ class Coverage:
     def __init__(self, rows: pd.DataFrame, window: int) -> None:
         starts = rows["start"].to_numpy(dtype=np.int64)
         views = rows.groupby(["clip_id", "camera"]).ngroup().to_numpy()
-        self._first = torch.from_numpy(
-            views * (starts.max() + window) + starts
-        )  # views one after the other on one axis
+        # views one after the other on one axis
+        self._first = torch.from_numpy(views * (starts.max() + window) + starts)
         self._sorted = self._first.sort().values
         self._window = window
 
-    def of_frames(self, rows: slice) -> Tensor:
-        """Return (B, T): windows that cover each frame of the windows at `rows`."""
-        return self._covering(rows, self._window)
-
-    def of_pairs(self, rows: slice) -> Tensor:
-        """Return (B, T-1): windows that cover each frame and the next one."""
-        return self._covering(rows, self._window - 1)
-
-    def of_triples(self, rows: slice) -> Tensor:
-        """Return (B, T-2): windows that cover each frame and the next two."""
-        return self._covering(rows, max(self._window - 2, 0))
-
-    def _covering(self, rows: slice, length: int) -> Tensor:
-        """Count ranges of `length` frames that start at a frame or up to `length` - 1 frames before it."""
+    def of(self, rows: slice, later: int = 0) -> Tensor:
+        """Return (B, T - later): windows that cover each frame of the windows at `rows` and the `later` next frames."""
+        length = max(self._window - later, 0)
         place = self._first[rows, None] + torch.arange(length)
+        # windows that start at a frame or up to `length` - 1 frames before it
         begun, ended = (torch.searchsorted(self._sorted, at, right=True) for at in (place, place - length))
         return begun - ended
 

@@ -66,13 +66,7 @@ def lift_tracks(
         frames = sum(len(track.pose_2d) for track in tracks)
         with report_progress(stage.name, "frames", total=frames) as progress:
             motions = lift_people(lifter, tracks, complete, lambda share: progress.reach(round(share * frames), frames))
-        faults = find_faults(summarise(motions))
-        if not faults.empty:
-            fault = faults.iloc[0]
-            raise InputError(
-                f"{keypoints}: {fault['motion']} cannot be lifted: {fault['check']} is {fault['value']}, expected"
-                f" {fault['bound']}"
-            )
+        _require_sound(motions, keypoints)
         for motion in motions:
             (stage.folder / motion.name).mkdir()
             write_motion(motion, stage.folder / motion.name / MOTION_FILE)
@@ -115,6 +109,17 @@ def select_tracks(tracks: list[Track], person: str) -> list[Track]:
     if int(person) >= len(tracks):
         raise InputError(f"person {person}: the file has tracks 0 to {len(tracks) - 1}")
     return [tracks[int(person)]]
+
+
+def _require_sound(motions: list[Motion], keypoints: Path) -> None:
+    """Raise an InputError that names the first motion that breaks the contract."""
+    faults = find_faults(summarise(motions))
+    if not faults.empty:
+        fault = faults.iloc[0]
+        raise InputError(
+            f"{keypoints}: {fault['motion']} cannot be lifted: {fault['check']} is {fault['value']}, expected"
+            f" {fault['bound']}"
+        )
 
 
 def _height_px(track: Track) -> float:

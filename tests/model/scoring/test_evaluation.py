@@ -19,7 +19,7 @@ from model.network.dstformer import DSTformer
 from model.poses import mirror, root_relative
 from model.scoring.evaluation import Coverage, evaluate, method_of
 from model.scoring.intervals import estimates
-from model.scoring.metrics import acceleration_error, velocity_error
+from model.scoring.metrics import joint_errors
 from model.training.devices import make_fabric
 from model.training.loop import build_network
 from tasks.convert.cameras import window_starts
@@ -108,9 +108,9 @@ def test_every_frame_counts_once_with_the_mean_over_the_windows_that_cover_it():
 def test_frames_of_other_clips_and_cameras_are_other_frames():
     rows = table([0, 2, 0, 2, 0], clips=[7, 7, 7, 7, 9], cameras=[0, 0, 1, 1, 0])
     coverage = Coverage(rows, 4)
-    assert coverage.of_frames(slice(0, 2)).tolist() == [[1, 1, 2, 2], [2, 2, 1, 1]]
-    assert coverage.of_frames(slice(2, 5)).tolist() == [[1, 1, 2, 2], [2, 2, 1, 1], [1, 1, 1, 1]]
-    assert coverage.of_pairs(slice(0, 5)).tolist() == [[1, 1, 2], [2, 1, 1], [1, 1, 2], [2, 1, 1], [1, 1, 1]]
+    assert coverage.of(slice(0, 2)).tolist() == [[1, 1, 2, 2], [2, 2, 1, 1]]
+    assert coverage.of(slice(2, 5)).tolist() == [[1, 1, 2, 2], [2, 2, 1, 1], [1, 1, 1, 1]]
+    assert coverage.of(slice(0, 5), 1).tolist() == [[1, 1, 2], [2, 1, 1], [1, 1, 2], [2, 1, 1], [1, 1, 1]]
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=5), st.integers(1, 12), st.integers(1, 14), st.randoms())
@@ -119,7 +119,7 @@ def test_coverage_counts_the_windows_of_every_frame_and_padding_lies_over_none(l
     random.shuffle(cut)
     clips, starts = map(list, zip(*cut, strict=True))
     coverage, every = Coverage(table(starts, clips), window), slice(0, len(cut))
-    for counted, count in ((coverage.of_frames(every), window), (coverage.of_pairs(every), window - 1)):
+    for counted, count in ((coverage.of(every), window), (coverage.of(every, 1), window - 1)):
         windows_over = Counter((clip, start + t) for clip, start in cut for t in range(count))
         assert counted.tolist() == [[windows_over[clip, start + t] for t in range(count)] for clip, start in cut]
         assert {n for (clip, frame), n in windows_over.items() if frame >= lengths[clip]} <= {1}
@@ -165,9 +165,9 @@ def test_the_error_table_and_the_curve_hold_every_score():
     assert np.mean([share for limit, share in at.items() if limit <= 150]) == pytest.approx(done.scores["auc_150"])
     assert list(at.values()) == sorted(at.values())
     alone = evaluate(answering(pred[3:]), in_memory(target[3:], rows[3:]), 3).scores
-    millimetres = 1000 * pred[3], 1000 * target[3]
-    assert alone["mpjve_mm"] == pytest.approx(float(velocity_error(*millimetres)), rel=1e-5)
-    assert alone["accel_mm"] == pytest.approx(float(acceleration_error(*millimetres)), rel=1e-5)
+    for name, order in (("mpjve_mm", 1), ("accel_mm", 2)):
+        steps = (1000 * poses.diff(dim=0, n=order) for poses in (pred[3], target[3]))
+        assert alone[name] == pytest.approx(float(joint_errors(*steps).mean()), rel=1e-5)
 
 
 def test_flip_averaging_is_the_mean_with_the_mirror_image():
