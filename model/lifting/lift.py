@@ -63,21 +63,23 @@ def lift_people(
             report(0)
         pitch = _pitch(bodies, parameters)
         for number, body in zip(of_video, bodies, strict=True):
-            motions[number] = _motion(f"person-{number}", tracks[number], body, camera, pitch, parameters)
+            motions[number] = _motion(f"person-{number}", body, camera, pitch, parameters)
     return [motions[number] for number in range(len(tracks))]
 
 
 @dataclass(frozen=True)
 class _Body:
-    """Pose (frames, 17, 3) in metres and camera axes, root, bone lengths and stature."""
+    """A lifted track: pose (frames, 17, 3) in metres and camera axes, root, bone lengths and stature."""
 
+    track: Track
     pose: np.ndarray
-    confidence: np.ndarray
     root: RootPath
     lengths: np.ndarray
     stature: float
-    fps: float
-    fps_known: bool
+
+    @property
+    def confidence(self) -> np.ndarray:
+        return self.track.pose_2d[..., 2]
 
 
 def _camera(tracks: list[Track], parameters: LiftParameters) -> PinholeCamera:
@@ -86,11 +88,7 @@ def _camera(tracks: list[Track], parameters: LiftParameters) -> PinholeCamera:
 
 
 def _body(
-    lifter: Lifter,
-    track: Track,
-    camera: PinholeCamera,
-    parameters: LiftParameters,
-    report: Callable[[int], None],
+    lifter: Lifter, track: Track, camera: PinholeCamera, parameters: LiftParameters, report: Callable[[int], None]
 ) -> _Body:
     fps = track.fps or DEFAULT_FPS
     confidence = track.pose_2d[..., 2].astype(np.float64)
@@ -114,7 +112,7 @@ def _body(
         pose, lengths, size = pose * metres, lengths * metres, size / metres
         cutoffs = (smoothing.cutoff_hz, smoothing.depth_cutoff_hz) if smoothing else None
         root = find_root(pose, rays, confidence, size, fps, parameters.camera, cutoffs)
-    return _Body(pose, confidence, root, lengths, stature_of(lengths), fps, track.fps is not None)
+    return _Body(track, pose, root, lengths, stature_of(lengths))
 
 
 def _lift_whole(
@@ -154,10 +152,8 @@ def _pitch(bodies: list[_Body], parameters: LiftParameters) -> Pitch:
     return find_pitch([body.pose for body in bodies], confidences, [stretched(body.lengths) for body in bodies])
 
 
-def _motion(
-    name: str, track: Track, body: _Body, camera: PinholeCamera, pitch: Pitch, parameters: LiftParameters
-) -> Motion:
-    pose = to_world(body.pose, pitch.degrees)
+def _motion(name: str, body: _Body, camera: PinholeCamera, pitch: Pitch, parameters: LiftParameters) -> Motion:
+    track, pose = body.track, to_world(body.pose, pitch.degrees)
     root, std = to_world(body.root.position, pitch.degrees), _turned_std(body.root.std, pitch.degrees)
     if not parameters.root or body.root.camera == "none":
         root, std = np.zeros_like(root), np.full_like(std, np.inf)
@@ -165,11 +161,11 @@ def _motion(
     root = root - [0, 0, floor]
     return Motion(
         name=name,
-        fps=body.fps,
+        fps=track.fps or DEFAULT_FPS,
         pose_3d=(pose - pose[:, :1]).astype(np.float32),
         root=root.astype(np.float32),
         root_std=std.astype(np.float32),
-        confidence=track.pose_2d[..., 2].astype(np.float32),
+        confidence=body.confidence.astype(np.float32),
         interpolated=track.interpolated.astype(bool),
         pose_2d=np.where(track.pose_2d[..., 2:] > 0, track.pose_2d, np.nan).astype(np.float32),
         first_frame=track.first_frame,
@@ -197,12 +193,8 @@ def _about(
     if source != "bones" and not is_wholly_measured(body.confidence):
         relative_std = float(np.hypot(relative_std, _PARTLY_SEEN_STD))
     return {
-        "fps": {"value": body.fps, "from": "keypoints" if body.fps_known else "default"},
-        "scale": {
-            "stature_m": round(body.stature, 4),
-            "from": source,
-            "relative_std": round(relative_std, 3),
-        },
+        "fps": {"value": body.track.fps or DEFAULT_FPS, "from": "keypoints" if body.track.fps else "default"},
+        "scale": {"stature_m": round(body.stature, 4), "from": source, "relative_std": round(relative_std, 3)},
         "camera": {
             "focal_px": round(camera.focal, 1),
             "from": camera.focal_from,

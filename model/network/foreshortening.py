@@ -5,9 +5,8 @@ Taylor, "Reconstruction of articulated objects from point correspondences in a s
 axis; only the sign is unknown. So geometry gives the size of the reach and the network learns the sign.
 
 - A window is relative to its pelvis and in units of the body, so place and size in the image do not matter.
-- The length of a bone is its largest apparent length, a tenth of the frames left out, on either side, and at least an
-  adult's length times a learned factor. Error of the reach (CMU subject 01, T = 27): 34 mm against 33 without leaving
-  frames out; with `DetectorNoise` 66 against 115.
+- The length of a bone is its largest apparent length, a tenth of the frames left out because of noise, on either side,
+  and at least an adult's length times a learned factor.
 - A joint of confidence 0 is missing: its bones are not measured, and its position is interpolated over time or, if it
   was never seen, the centre of the other joints.
 - The head returns x, y, z and, per bone, the signed share of its reach. If all are zero, the pose is flat: x and y are
