@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from data_contracts.skeleton import PELVIS
+from data_contracts.skeleton import BONES, NUM_JOINTS, PELVIS
 
 _SWAPPED_LIMBS = ((1, 4), (4, 1), (11, 14), (14, 11))  # (to, from): three joints of a leg or an arm change sides
 _SMALLEST_BOX = 1e-6
@@ -21,6 +21,15 @@ def mirror(pose: Tensor) -> Tensor:
         flipped[..., to : to + 3, :] = pose[..., source : source + 3, :]
     flipped[..., 0].neg_()
     return flipped
+
+
+def bone_chains() -> Tensor:
+    """Return (16, 17): 1 where a bone is on the chain from the pelvis to a joint; bones @ chains are the joints."""
+    chains = torch.zeros(len(BONES), NUM_JOINTS)
+    for bone, (parent, joint) in enumerate(BONES):  # parents come before their children
+        chains[:, joint] = chains[:, parent]
+        chains[bone, joint] = 1
+    return chains
 
 
 def box(points: Tensor, seen: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -18,7 +18,7 @@ from torch import Tensor
 from data_contracts.parameters import AugmentationParameters, NewBodies, NewCameras
 from data_contracts.skeleton import BONES, NUM_JOINTS
 from model.data.batches import Batch
-from model.poses import box
+from model.poses import bone_chains, box
 
 NEAREST_JOINT_M = 0.1  # in front of a perspective camera, so that projections stay finite
 _LEGS, _ARMS = ((1, 3), (4, 6)), ((11, 13), (14, 16))  # bones below the hips and the shoulders, right and left
@@ -212,9 +212,7 @@ def _length(vectors: Tensor) -> Tensor:
 @cache
 def _chains(device: torch.device) -> tuple[Tensor, Tensor]:
     """Return the matrices from joints to bones (17, 16) and from bones to joints (16, 17), cached per device."""
-    to_bones, from_bones = torch.zeros(NUM_JOINTS, len(BONES)), torch.zeros(len(BONES), NUM_JOINTS)
+    to_bones = torch.zeros(NUM_JOINTS, len(BONES))
     for bone, (parent, child) in enumerate(BONES):
         to_bones[parent, bone], to_bones[child, bone] = -1, 1
-        from_bones[:, child] = from_bones[:, parent]
-        from_bones[bone, child] = 1
-    return to_bones.to(device), from_bones.to(device)
+    return to_bones.to(device), bone_chains().to(device)

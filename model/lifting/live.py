@@ -82,10 +82,9 @@ class LiveLifter:
         self.pushed += 1
         array, inside = self._window()
         window = torch.from_numpy(array[None]).to(self.lifter.device)
-        input_confidence = window[..., 2].clone()
-        input_confidence[:, inside:] = 0
+        real = torch.arange(len(array), device=window.device) < inside
         with torch.inference_mode():
-            poses, size = lift_windows(self.lifter, window[..., :2], window[..., 2], input_confidence)
+            poses, size = lift_windows(self.lifter, window, real[None])
         pose = poses[0, inside - 1].cpu().numpy().astype(np.float64)
         return self._fitted(pose, float(size), frame[:, 2])
 

@@ -50,16 +50,15 @@ def lift_track(lifter: Lifter, pose_2d: np.ndarray, camera: PinholeCamera, strid
     """
     window, device, frames = lifter.window, lifter.device, len(pose_2d)
     starts, last = _starts(frames, window, stride), torch.tensor(frames - 1)
-    rays = torch.from_numpy(camera.rays(pose_2d[..., :2])).to(device, torch.float32)
-    confidence = torch.from_numpy(np.ascontiguousarray(pose_2d[..., 2])).to(device, torch.float32)
+    rays = np.concatenate([camera.rays(pose_2d[..., :2]), pose_2d[..., 2:]], axis=-1)
+    keypoints = torch.from_numpy(rays).to(device, torch.float32)
     window_weight = _raised_cosine(window).to(device)
     pose, log_size, total = (torch.zeros(frames, *shape, device=device) for shape in ((17, 3), (), ()))
     with torch.inference_mode():
         for batch in starts.split(batch_size):
             at = batch[:, None] + torch.arange(window)
             inside, at = (at <= last).to(device), at.minimum(last).to(device)
-            input_confidence = torch.where(inside[..., None], confidence[at], 0)
-            lifted, size = lift_windows(lifter, rays[at], confidence[at], input_confidence)
+            lifted, size = lift_windows(lifter, keypoints[at], inside)
             weight = window_weight * inside
             pose.index_add_(0, at.flatten(), (lifted * weight[..., None, None]).flatten(0, 1))
             log_size.index_add_(0, at.flatten(), (size.log()[:, None] * weight).flatten())
@@ -68,17 +67,15 @@ def lift_track(lifter: Lifter, pose_2d: np.ndarray, camera: PinholeCamera, strid
     return LiftedTrack(pose.cpu().numpy(), log_size.exp().cpu().numpy())
 
 
-def lift_windows(lifter: Lifter, rays: Tensor, confidence: Tensor, input_confidence: Tensor) -> tuple[Tensor, Tensor]:
+def lift_windows(lifter: Lifter, keypoints: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
     """Normalise windows, lift them, and scale the poses to an adult's size.
 
     Parameters
     ----------
-    rays
-        (B, T, 17, 2): x / z and y / z of the rays through the keypoints.
-    confidence
-        (B, T, 17): 0 for missing keypoints; the others determine the box.
-    input_confidence
-        (B, T, 17): confidence in the network's input; 0 in padding frames.
+    keypoints
+        (B, T, 17, 3): x / z and y / z of the rays through the keypoints, and confidence, 0 for missing keypoints.
+    inside
+        (B, T) bool: false for padding, which repeats a frame.
 
     Returns
     -------
@@ -86,14 +83,15 @@ def lift_windows(lifter: Lifter, rays: Tensor, confidence: Tensor, input_confide
         (B, T, 17, 3) relative to the pelvis, in camera axes and units of an adult's body; and the apparent size (B,),
         focal lengths per unit.
     """
-    seen = (confidence > 0)[..., None]
+    rays, confidence = keypoints[..., :2], keypoints[..., 2:]
+    seen = confidence > 0
     centre, _ = box(rays, seen)
     turn = torch.from_numpy(turned_to(centre[:, 0, 0].cpu().numpy())).to(rays)  # (B, 3, 3)
     turned = torch.cat((rays, torch.ones_like(rays[..., :1])), dim=-1) @ turn.transpose(1, 2)[:, None]
     image = turned[..., :2] / turned[..., 2:].clamp_min(0.1)
     centre, half = box(image, seen)
     normalised = torch.where(seen, (image - centre) / half, 0)
-    lifted = lifter(torch.cat((normalised, input_confidence[..., None]), dim=-1)) * half
+    lifted = lifter(torch.cat((normalised, confidence * inside[..., None, None]), dim=-1)) * half
     bones = torch.linalg.vector_norm(lifted[:, :, _CHILDREN] - lifted[:, :, _PARENTS], dim=-1)
     size = (bones.mean(dim=1).sum(dim=1) / _ADULT_SUM_M).clamp_min(_SMALLEST)  # (B,)
     return (lifted @ turn[:, None]) / size.view(-1, 1, 1, 1), size

@@ -18,7 +18,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from data_contracts.skeleton import BONES, MIRROR, NUM_JOINTS, PELVIS
+from data_contracts.skeleton import BONES, MIRROR, PELVIS
+from model.poses import bone_chains
 
 # Bone lengths of an adult in metres, in the order of BONES. Only their ratios matter.
 _METRES = (0.10, 0.41, 0.40, 0.10, 0.41, 0.40, 0.21, 0.21, 0.14, 0.12, 0.16, 0.28, 0.23, 0.16, 0.28, 0.23)
@@ -58,7 +59,7 @@ class Foreshortening(nn.Module):
         self.register_buffer("parents", torch.tensor([parent for parent, _ in BONES]), persistent=False)
         self.register_buffer("other_side", torch.tensor(sides), persistent=False)
         self.register_buffer("metres", torch.tensor(_METRES), persistent=False)
-        self.register_buffer("chain", _chain(), persistent=False)
+        self.register_buffer("chain", bone_chains(), persistent=False)
 
     def forward(self, pose_2d: Tensor) -> View:
         """Return the network inputs of a window (B, T, 17, 3): x, y, confidence, in any units."""
@@ -134,13 +135,3 @@ def _mean_seen(path: Tensor, seen: Tensor) -> Tensor:
 
 def _at(xy: Tensor, frame: Tensor) -> Tensor:
     return xy.gather(1, frame[..., None].expand(-1, -1, -1, 2))
-
-
-def _chain() -> Tensor:
-    """Return (16, 17): 1 where a bone is on the chain from the pelvis to a joint."""
-    chain = torch.zeros(len(BONES), NUM_JOINTS)
-    for bone, (parent, joint) in enumerate(BONES):
-        if parent != PELVIS:
-            chain[:, joint] = chain[:, parent]
-        chain[bone, joint] = 1.0
-    return chain

@@ -143,6 +143,5 @@ def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def _fill(network: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
-    fill(
-        network, {key.removeprefix(_NETWORK): value for key, value in tensors.items() if key.startswith(_NETWORK)}, path
-    )
+    weights = {key.removeprefix(_NETWORK): value for key, value in tensors.items() if key.startswith(_NETWORK)}
+    fill(network, weights, path)
