@@ -13,8 +13,7 @@ from lightning_fabric import Fabric
 from data_contracts.detector_skeletons import SKELETONS, Detector
 from data_contracts.parameters import CorruptionParameters, DetectorNoise
 from data_contracts.report import Robustness
-from model.data.corruption import corrupt
-from model.data.detectors import derived_joints
+from model.data.corruption import corrupt, derived_joints
 from model.data.loading import Windows, WindowTensors, some_of
 from model.data.seeding import generator_at
 from model.scoring.evaluation import Method, evaluate

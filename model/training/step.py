@@ -15,8 +15,7 @@ from data_contracts.parameters import Objective, TrainingParameters
 from data_contracts.report import PCK_MM
 from model.data.augmentation import augment
 from model.data.batches import Batch
-from model.data.corruption import corrupt
-from model.data.detectors import draw_detectors
+from model.data.corruption import corrupt, draw_detectors
 from model.data.loading import Windows
 from model.data.seeding import generator_at
 from model.poses import root_relative
