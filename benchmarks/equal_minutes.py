@@ -71,7 +71,7 @@ class Bench:
         """Load a windows folder."""
         device, memory_gb = make_fabric(preset.runtime, "32-true").device, preset.runtime.memory_gb
         placed = preset.pretrain.augmentation.wanted
-        train = load_windows(folder, "train", memory_gb, device, flip=True, placed=placed)
+        train = load_windows(folder, "train", memory_gb, device, placed)
         val = load_windows(folder, "val", memory_gb, device)
         return cls(TrainingWindows(train, val), load_windows(folder, "test", memory_gb), preset)
 

@@ -35,10 +35,9 @@ from data_contracts.tracks.track import Track
 from model.data.corruption import add_detector_noise
 from model.lifting.gravity import to_world
 from model.lifting.lift import lift_people
+from model.lifting.lifter import Lifter, load_lifter
 from model.lifting.skeleton_fit import bone_lengths, stature_of
-from model.lifting.track_windows import Lifting
 from model.scoring.metrics import mpjpe, p_mpjpe
-from model.training.checkpoints import load_network, read_about
 from tasks.convert.cameras import Camera, rotation_matrix
 from tasks.lifting.formats.reading import read_keypoints
 from tasks.lifting.formats.tables import MARKERS
@@ -229,7 +228,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    lifting = open_model(options.model)
+    lifter = load_lifter(resolve_checkpoint(Path("store"), options.model))
     parameters = load_preset("demo", options.changes).lift
     clips = read_clips(options.clips, options.people, options.clips_of)
     random = np.random.default_rng(options.seed)
@@ -237,19 +236,12 @@ def main() -> None:
     frames = sum(len(view.joints) for view in views)
     print(f"{len(clips)} clips of subjects {', '.join(options.people)}, {frames:,} frames\n")
     print("| format | MPJPE | P-MPJPE | MPJVE | root | drift |\n|---|---|---|---|---|---|")
-    _row("H36M joints, no error", views, lifting, parameters, Detector.H36M17, _arrays, False, options.seed)
+    _row("H36M joints, no error", views, lifter, parameters, Detector.H36M17, _arrays, False, options.seed)
     for name in options.rows:
         detector, writer = WRITERS[name]
         if detector is not Detector.H36M17:
-            _row(f"{name}, no error", views, lifting, parameters, detector, writer, False, options.seed)
-        _row(f"{name}, noise and gaps", views, lifting, parameters, detector, writer, True, options.seed)
-
-
-def open_model(reference: str) -> Lifting:
-    """Load a network with the window and rate of its training."""
-    checkpoint = resolve_checkpoint(Path("store"), reference)
-    network, about = load_network(checkpoint), read_about(checkpoint)
-    return Lifting(network, about.get("window") or network.config.max_frames, about.get("fps"))
+            _row(f"{name}, no error", views, lifter, parameters, detector, writer, False, options.seed)
+        _row(f"{name}, noise and gaps", views, lifter, parameters, detector, writer, True, options.seed)
 
 
 def read_clips(folder: Path, people: list[str], count: int) -> list[Clip]:
@@ -262,7 +254,7 @@ def read_clips(folder: Path, people: list[str], count: int) -> list[Clip]:
 def _row(
     name: str,
     views: list[View],
-    lifting: Lifting,
+    lifter: Lifter,
     parameters: LiftParameters,
     detector: Detector,
     writer: Callable[[Path, np.ndarray], Path],
@@ -275,7 +267,7 @@ def _row(
             path = writer(Path(folder), keypoints_of(view, detector, disturbed, seed + number))
             tracks = read_back(path, view.clip.fps, detector)
         known = parameters.model_copy(update={"height": parameters.height or view.height})
-        of_clip, frames = scores(view, lift_people(lifting, tracks, known))
+        of_clip, frames = scores(view, lift_people(lifter, tracks, known))
         found.append(of_clip)
         weights.append(frames)
     mean = np.average(found, axis=0, weights=weights)

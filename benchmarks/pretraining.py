@@ -26,8 +26,9 @@ from benchmarks.equal_minutes import Bench, make_windows, preset_of
 from data_contracts.parameters import CorruptionParameters
 from model.data.epochs import TrainingWindows
 from model.data.loading import Windows, WindowTensors, some_of
+from model.lifting.lifter import Lifter
 from model.network.dstformer import DSTformer
-from model.scoring.evaluation import evaluate, network_lifter
+from model.scoring.evaluation import evaluate, method_of
 from tasks.train.training import with_head
 
 RESULTS_FILE = "pretraining.jsonl"
@@ -74,7 +75,8 @@ class Experiment:
         return Bench(TrainingWindows(train, self.bench.windows.val), self.bench.test, self.preset)
 
     def _score(self, network: nn.Module) -> float:
-        return evaluate(network_lifter(network, self.bench.fabric, flip=True), self.bench.test, 256).scores.mpjpe_mm
+        method = method_of(Lifter(network, self.bench.test.window), self.bench.fabric)
+        return evaluate(method, self.bench.test, 256).scores["mpjpe_mm"]
 
 
 def windows_of(windows: Windows, groups: set[str], without: bool = False) -> WindowTensors:

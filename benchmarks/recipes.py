@@ -24,8 +24,9 @@ from lightning_fabric import Fabric
 
 from benchmarks.equal_minutes import SPLITS, Bench, make_windows, preset_of
 from data_contracts.detector_skeletons import Detector
+from model.lifting.lifter import Lifter
 from model.network.flops import forward_mflop
-from model.scoring.evaluation import evaluate, network_lifter
+from model.scoring.evaluation import evaluate, method_of
 from model.scoring.robustness import evenly_drawn, score_robustness
 
 RESULTS_FILE = "recipes.jsonl"
@@ -129,9 +130,9 @@ def measure(folder: Path, name: str, split: str, seed: int, minutes: float) -> R
     started = bench.clock()
     network, epochs, speed = bench.mlp(minutes) if name.startswith(MLP) else bench.lifter(minutes, ROWS[name].one_stage)
     spent = (bench.clock() - started) / 60
-    lifter = network_lifter(network, bench.fabric, flip=True)
-    scores = evaluate(lifter, bench.test, 256).scores
-    robust = score_robustness({name: lifter}, bench.test, SOME, 256, bench.fabric).mpjpe_mm
+    method = method_of(Lifter(network, bench.test.window), bench.fabric)
+    scores = evaluate(method, bench.test, 256).scores
+    robust = score_robustness({name: method}, bench.test, SOME, 256, bench.fabric).mpjpe_mm
     return Result(
         row=name,
         split=split,
@@ -139,11 +140,8 @@ def measure(folder: Path, name: str, split: str, seed: int, minutes: float) -> R
         minutes=minutes,
         spent=spent,
         epochs=epochs,
-        mpjpe_mm=scores.mpjpe_mm,
-        p_mpjpe_mm=scores.p_mpjpe_mm,
-        pck_150=scores.pck_150,
-        mpjve_mm=scores.mpjve_mm,
-        train_mpjpe_mm=evaluate(lifter, evenly_drawn(bench.windows.train, SOME), 256).scores.mpjpe_mm,
+        **{name: scores[name] for name in ("mpjpe_mm", "p_mpjpe_mm", "pck_150", "mpjve_mm")},
+        train_mpjpe_mm=evaluate(method, evenly_drawn(bench.windows.train, SOME), 256).scores["mpjpe_mm"],
         noise_mm=robust["noise"][name],
         missing_mm=robust["missing"][name],
         skeleton_mm=max(errors[name] for condition, errors in robust.items() if condition in set(Detector)),

@@ -18,8 +18,9 @@ from torch import nn
 from benchmarks.equal_minutes import Bench, make_windows, preset_of
 from model.data.epochs import TrainingWindows
 from model.data.loading import some_of
+from model.lifting.lifter import Lifter
 from model.network.dstformer import DSTformer
-from model.scoring.evaluation import evaluate, network_lifter
+from model.scoring.evaluation import evaluate, method_of
 
 RESULTS_FILE = "start_from.jsonl"
 SPLIT = "A"
@@ -57,8 +58,8 @@ def measure(folder: Path, seed: int, of_champion: float, minutes: float) -> dict
     before = Bench(TrainingWindows(some_of(train, places), full.windows.val), full.test, preset)
 
     def error(network: nn.Module) -> float:
-        lifter = network_lifter(network, full.fabric, flip=True)
-        return evaluate(lifter, full.test, 256).scores.mpjpe_mm
+        method = method_of(Lifter(network, full.test.window), full.fabric)
+        return evaluate(method, full.test, 256).scores["mpjpe_mm"]
 
     champion, *_ = before.lifter(of_champion, one_stage=False)
     assert isinstance(champion, DSTformer)

@@ -13,7 +13,6 @@ from data_contracts.sources import MotionFile
 from data_contracts.store.checking import verify_input
 from data_contracts.store.digests import PIPELINE
 from data_contracts.store.folders import CHECKPOINT_FILE, StageResult
-from data_contracts.store.manifests import read_manifest
 from data_contracts.store.stage_keys import stage_key
 from tasks.promotion.training_data import write_training_data
 from tasks.stage_runs.prefect_runs import run_logger, task
@@ -101,9 +100,8 @@ def register(
     evaluation = read_report(report.path)
     scores, metrics = model_scores(evaluation), all_scores(evaluation)
     tracked.log_metrics({name: value for name, value in metrics.items() if name not in scores})
-    window = int(read_manifest(windows.path)["parameters"]["window"])
     checkpoint, flip = tuned.path / CHECKPOINT_FILE, parameters.evaluate.flip
-    version = register_challenger(tracked, checkpoint, windows.digest, window, scores, flip)
+    version = register_challenger(tracked, checkpoint, windows.digest, scores, flip)
     tracked.set_tags({VERSION_TAG: version.version})
     write_training_data(store, version)
     card = write_card(store, version, report.path, parameters.ingest.licence)

@@ -13,8 +13,8 @@ from data_contracts.parameters.presets import load_preset
 from data_contracts.tracks.track import Track
 from model.lifting.cameras import PinholeCamera
 from model.lifting.lift import lift_people
+from model.lifting.lifter import Lifter
 from model.lifting.live import LiveLifter
-from model.lifting.track_windows import Lifting
 from model.network.dstformer import DSTformer
 from tasks.convert.cameras import Camera, rotation_matrix
 from tasks.lifting.exports.writing import write_exports
@@ -35,7 +35,7 @@ def lifting(options: argparse.Namespace) -> None:
         window = preset.convert.window
         config = preset.pretrain.network.model_copy(update={"max_frames": window, "dim_out": 3})
         network, track = DSTformer(config, preset.finetune.head).eval(), walking_track()
-        plain, flipped = Lifting(network, window, 60.0, False), Lifting(network, window, 60.0, True)
+        plain, flipped = Lifter(network, window, 60.0, False), Lifter(network, window, 60.0, True)
         ways = {
             "network alone": lambda network=network, track=track, window=window: run_network(network, track, window),
             "windows end to end, no flip": lambda lift=plain, track=track, window=window: lift_people(
@@ -80,7 +80,7 @@ def run_network(network: DSTformer, track: Track, window: int) -> None:
             network(batch)
 
 
-def live_seconds(model: Lifting, track: Track) -> list[float]:
+def live_seconds(model: Lifter, track: Track) -> list[float]:
     """Return the seconds of each frame after the window is full."""
     camera = PinholeCamera(FOCAL, (WIDTH / 2, HEIGHT / 2), WIDTH, HEIGHT, "known", "given")
     live, seconds = LiveLifter(model, camera, 60.0, 1.7), []

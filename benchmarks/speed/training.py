@@ -36,7 +36,8 @@ from model.data.loading import WindowTensors, load_windows
 from model.data.seeding import generator_at
 from model.network.dstformer import DSTformer
 from model.training.loop import build_network, fit
-from model.training.step import Learner, parameter_groups
+from model.training.optimiser import parameter_groups
+from model.training.step import Learner
 from tests.model.network.eager_dstformer import EagerDSTformer
 
 BATCH = 32
@@ -79,7 +80,7 @@ def feeding(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder, count = Path(name), 2000
         write_windows(folder, count, 243, 81)
-        memory = load_windows(folder, "train", memory_gb=1e9, flip=True)
+        memory = load_windows(folder, "train", memory_gb=1e9)
         streamed = load_windows(folder, "train", memory_gb=1e-9)
         files = [folder / f"{number:05d}.pkl" for number in range(count)]
         for file, pose_2d, pose_3d in zip(files, memory.pose_2d, memory.pose_3d, strict=True):
@@ -207,7 +208,7 @@ def fine_tune(folder: Path, features: str, frames: int, epochs: int = 3) -> list
     module = build_network(lambda: DSTformer(config, HeadKind.DEPTH), 0)
     module.backbone.requires_grad_(False)
     parameters = FinetuneParameters(batch_size=128, max_epochs=50, patience=50, flip=True, head=HeadKind.DEPTH)
-    train = load_windows(folder, "train", flip=True)
+    train = load_windows(folder, "train")
     val = WindowTensors(**vars(train.pick(range(8))), rows=train.rows[:8], row_groups=[8])
     measured, times = [], [time.perf_counter()]
 

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from data_contracts.skeleton import NUM_JOINTS
 from model.data.loading import Windows
-from model.network.lifting import root_relative
+from model.poses import root_relative
 from model.scoring.metrics import mpjpe
 
 RIDGE_PENALTIES = (1e0, 1e1, 1e2, 1e3, 1e4)

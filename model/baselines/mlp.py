@@ -21,7 +21,9 @@ from data_contracts.parameters import MLPParameters, Objective
 from data_contracts.skeleton import NUM_JOINTS
 from model.data.epochs import Epochs, Step, TrainingWindows
 from model.data.seeding import generator_at
-from model.training.step import Learner, set_learning_rate
+from model.network.stem import Residual
+from model.training.optimiser import set_learning_rate
+from model.training.step import Learner
 
 PROBE_STEPS = 20  # to measure the speed; fewer if they would take more than a tenth of the minutes
 WARM_UP_STEPS = 2  # not timed
@@ -34,7 +36,7 @@ class WindowMLP(nn.Module):
         super().__init__()
         self.shape = {"window": window, "width": width, "blocks": blocks}
         self.enter = nn.Linear(2 * window * NUM_JOINTS, width)
-        self.blocks = nn.Sequential(*(_Residual(width) for _ in range(blocks)))
+        self.blocks = nn.Sequential(*(Residual(width) for _ in range(blocks)))
         self.leave = nn.Linear(width, 3 * window * NUM_JOINTS)
 
     def forward(
@@ -46,15 +48,6 @@ class WindowMLP(nn.Module):
         """Map (B, T, 17, 3) x, y, confidence to (B, T, 17, 3), normalised units."""
         hidden = self.enter(pose_2d[..., :2].flatten(1))  # (B, width)
         return self.leave(self.blocks(hidden)).view(*pose_2d.shape[:3], 3)
-
-
-class _Residual(nn.Module):
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.body = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        return hidden + self.body(hidden)
 
 
 @dataclass(frozen=True)
@@ -70,14 +63,9 @@ class Trained:
 def fit_mlp(
     windows: TrainingWindows, parameters: MLPParameters, fabric: Fabric, on_step: Callable[[int, int], None]
 ) -> Trained:
-    """Train the MLP for `parameters.minutes`; return the weights of the last step.
+    """Train the MLP for `parameters.minutes` on windows on Fabric's device; return the weights of the last step.
 
-    Parameters
-    ----------
-    windows
-        Windows on Fabric's device.
-    on_step
-        Called with (finished steps, all steps) after each step.
+    `on_step` is called with (finished steps, all steps) after each step.
 
     Raises
     ------

@@ -18,6 +18,7 @@ from torch import Tensor
 from data_contracts.parameters import AugmentationParameters, NewBodies, NewCameras
 from data_contracts.skeleton import BONES, NUM_JOINTS
 from model.data.batches import Batch
+from model.poses import bone_chains, box
 
 NEAREST_JOINT_M = 0.1  # in front of a perspective camera, so that projections stay finite
 _LEGS, _ARMS = ((1, 3), (4, 6)), ((11, 13), (14, 16))  # bones below the hips and the shoulders, right and left
@@ -40,12 +41,7 @@ class Cameras:
 def augment(windows: Batch, parameters: AugmentationParameters, generator: torch.Generator) -> Batch:
     """Return augmented copies of all windows of a step; confidence and padding do not change.
 
-    Parameters
-    ----------
-    windows
-        Windows with their cameras (`Batch.root_3d`, `pitch_deg`, `perspective`); not modified.
-    generator
-        Generator on the windows' device.
+    `windows` have their cameras and are not modified; `generator` is on their device.
 
     Raises
     ------
@@ -78,14 +74,9 @@ def stored_cameras(windows: Batch) -> Cameras:
 
 
 def draw_cameras(pelvis: Tensor, perspective: Tensor, parameters: NewCameras, generator: torch.Generator) -> Cameras:
-    """Draw a new camera for each window.
+    """Draw a new camera for each window: `pelvis` (B, 3, T), level, relative to its mean, metres.
 
-    Parameters
-    ----------
-    pelvis
-        (B, 3, T), level, relative to its mean, metres.
-    perspective
-        (B,) bool: projection of the stored windows.
+    `perspective` (B,): projection of the stored windows, which remains unless `perspective_share` is set.
     """
     count = len(pelvis)
 
@@ -105,24 +96,17 @@ def draw_cameras(pelvis: Tensor, perspective: Tensor, parameters: NewCameras, ge
 def project(joints: Tensor, pelvis: Tensor, cameras: Cameras, windows: Batch) -> Batch:
     """Project level windows by their cameras, in normalised units; `windows` provide confidence and padding.
 
-    Parameters
-    ----------
-    joints
-        (B, 3, T, 17) relative to the frame's pelvis, metres.
-    pelvis
-        (B, 3, T) relative to the window's mean pelvis, metres.
+    `joints` (B, 3, T, 17) are relative to the frame's pelvis, `pelvis` (B, 3, T) to the window's mean pelvis, metres.
     """
     seen = torch.bmm(cameras.rotation, joints.flatten(2)).view_as(joints)
     root = torch.baddbmm(cameras.centre[:, :, None], cameras.rotation, pelvis)  # (B, 3, T)
     in_perspective = cameras.perspective.view(-1, 1, 1)
     depth = (seen[:, 2] + root[:, 2, :, None]).clamp_min(NEAREST_JOINT_M)  # (B, T, 17)
     image = (seen[:, :2] + root[:, :2, :, None]) / torch.where(in_perspective, depth, 1.0)[:, None]
-    low, high = image.amin(dim=(2, 3)), image.amax(dim=(2, 3))  # (B, 2)
-    half = (high - low).amax(dim=1).clamp_min(1e-6) / 2
-    scale = 1 / (half * torch.where(cameras.perspective, root[:, 2].mean(dim=1), 1.0))
-    image = (image - ((low + high) / 2)[:, :, None, None]) / half.view(-1, 1, 1, 1)
-    confidence = windows.pose_2d[..., 2:]
-    pose_2d = torch.cat((image.permute(0, 2, 3, 1), confidence), dim=-1)
+    image = image.permute(0, 2, 3, 1)
+    centre, half = box(image)
+    scale = 1 / (half.flatten() * torch.where(cameras.perspective, root[:, 2].mean(dim=1), 1.0))
+    pose_2d = torch.cat(((image - centre) / half, windows.pose_2d[..., 2:]), dim=-1)
     pose_3d = (seen * scale.view(-1, 1, 1, 1)).permute(0, 2, 3, 1).contiguous()
     return Batch(pose_2d, pose_3d, windows.frame_weight, scale)
 
@@ -228,9 +212,7 @@ def _length(vectors: Tensor) -> Tensor:
 @cache
 def _chains(device: torch.device) -> tuple[Tensor, Tensor]:
     """Return the matrices from joints to bones (17, 16) and from bones to joints (16, 17), cached per device."""
-    to_bones, from_bones = torch.zeros(NUM_JOINTS, len(BONES)), torch.zeros(len(BONES), NUM_JOINTS)
+    to_bones = torch.zeros(NUM_JOINTS, len(BONES))
     for bone, (parent, child) in enumerate(BONES):
         to_bones[parent, bone], to_bones[child, bone] = -1, 1
-        from_bones[:, child] = from_bones[:, parent]
-        from_bones[bone, child] = 1
-    return to_bones.to(device), from_bones.to(device)
+    return to_bones.to(device), bone_chains().to(device)

@@ -1,18 +1,13 @@
-"""Batches of windows: tensors of equal length on one device.
-
-The camera of each window (`placed`) is included only for augmentation, which projects windows again.
-"""
+"""Batches of windows: tensors of equal length on one device."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
-from functools import cache
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from data_contracts.skeleton import NUM_JOINTS
-from model.network.lifting import SWAPPED_LIMBS, mirror
+from model.poses import mirror
 
 
 @dataclass
@@ -20,9 +15,9 @@ class Batch:
     """Windows ready for the learner.
 
     pose_2d (B, T, 17, 3) normalised x, y, confidence; pose_3d (B, T, 17, 3) relative to the pelvis, normalised units;
-    frame_weight (B, T), 0 for padding; scale (B,), normalised units per metre. With cameras: root_3d (B, T, 3), the
-    pelvis in camera axes, metres; pitch_deg (B,), downward pitch of the camera; perspective (B,) bool, else
-    orthographic.
+    frame_weight (B, T), 0 for padding; scale (B,), normalised units per metre. With cameras (`placed`), only for
+    augmentation: root_3d (B, T, 3), the pelvis in camera axes, metres; pitch_deg (B,), downward pitch of the camera;
+    perspective (B,) bool, else orthographic.
     """
 
     pose_2d: Tensor
@@ -85,59 +80,19 @@ class Batch:
         """Return the windows on `device`; copies from page-locked memory are asynchronous."""
         return self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
-    def with_mirror_images(self) -> "Batch":
-        """Return the windows followed by the mirror image of each."""
-        count = len(self)
-        both = self._each(lambda tensor: tensor.repeat(2, *[1] * (tensor.dim() - 1)))
-        for images in both[count:].split(1024):  # in parts, because each part is copied
-            images.mirror_(torch.ones(len(images), dtype=torch.bool, device=self.scale.device))
-        return both
-
     def mirror_(self, chosen: Tensor) -> None:
         """Mirror the windows where `chosen` (B,) is true, in place."""
         for pose in (self.pose_2d, self.pose_3d):
-            if pose.is_cuda:  # reading `chosen` would synchronise with the device
+            if pose.is_cuda:  # an index would synchronise with the device
                 pose.copy_(torch.where(chosen.view(-1, 1, 1, 1), mirror(pose), pose))
             else:
-                _mirror_rows(pose.numpy(), chosen.nonzero()[:, 0].tolist())
+                pose[chosen] = mirror(pose[chosen])
         if self.root_3d is not None:
             self.root_3d[..., 0] *= 1 - 2 * chosen.to(self.root_3d)[:, None]
 
     def _tensors(self) -> dict[str, Tensor]:
-        return {name: tensor for name in _FIELDS if (tensor := getattr(self, name)) is not None}
+        values = {of_batch.name: getattr(self, of_batch.name) for of_batch in fields(Batch)}
+        return {name: value for name, value in values.items() if value is not None}
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
         return Batch(**{name: change(tensor) for name, tensor in self._tensors().items()})
-
-
-_FIELDS = tuple(of_batch.name for of_batch in fields(Batch))
-
-
-def _mirror_rows(poses: np.ndarray, rows: list[int]) -> None:
-    """Mirror some rows of (B, T, 17, 3) in place, one after the other, so that each stays in the processor's cache.
-
-    A leg or an arm of a frame (three joints, 36 bytes) moves as one element: 1.5 times as fast as slices of floats.
-    """
-    sign = _sign_of_mirror(poses.shape[1])
-    negated = np.empty_like(sign)
-    sources = _limbs(negated[None])
-    targets = _limbs(poses)
-    for row in rows:
-        np.multiply(poses[row], sign, out=negated)
-        poses[row] = negated
-        for to, source in SWAPPED_LIMBS:
-            targets[to][row] = sources[source][0]
-
-
-@cache
-def _sign_of_mirror(frames: int) -> np.ndarray:
-    return np.tile(np.array([-1, 1, 1], dtype=np.float32), (frames, NUM_JOINTS, 1))
-
-
-def _limbs(poses: np.ndarray) -> dict[int, np.ndarray]:
-    """Map the first joint of each limb to views (B, T) of that limb in contiguous `poses` (B, T, 17, 3)."""
-    joint = poses.strides[2]
-    return {
-        to: np.ndarray(poses.shape[:2], np.dtype((np.void, 3 * joint)), poses, to * joint, poses.strides[:2])
-        for to, _ in SWAPPED_LIMBS
-    }

@@ -11,7 +11,7 @@ from data_contracts.parameters import TrainingParameters
 from model.data.batches import Batch
 from model.data.loading import Windows
 from model.data.seeding import SAMPLED, generator_at
-from model.data.streaming import mirrored_of
+from model.data.streaming import mirrored_of, order_of
 
 SAMPLE = 512
 
@@ -56,7 +56,8 @@ class Epochs:
 
     def steps(self, epoch: int, start_step: int, device: torch.device) -> Iterator[Step]:
         """Yield the steps of an epoch from `start_step` on, on `device`."""
-        places = self.train.order(self.seed, epoch).to(device).split(self.size)[start_step:]
+        order = order_of(self.train.row_groups, self.train.window, self.seed, epoch)
+        places = order.to(device).split(self.size)[start_step:]
         mirrored: Sequence[Tensor | None] = [None] * len(places)
         if self.flip:
             mirrored = mirrored_of(len(self.train), self.seed, epoch).to(device).split(self.size)[start_step:]

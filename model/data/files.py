@@ -26,16 +26,7 @@ _PLACES = ["root_3d", "pitch_deg", "projection"]
 
 
 class WindowFiles:
-    """Windows of one split on disk.
-
-    Parameters
-    ----------
-    folder
-        A windows folder.
-    split
-        `train`, `val` or `test`.
-    placed
-        Also read the camera of each window (`model.data.batches.Batch`).
+    """Windows of one split on disk; with `placed` the camera of each window is read too.
 
     Attributes
     ----------
@@ -79,13 +70,7 @@ class WindowFiles:
         return len(self.rows)
 
     def read(self, groups: Sequence[int], pin: bool = False, stopped: Callable[[], bool] = lambda: False) -> Batch:
-        """Return row groups, concatenated, in CPU memory; stops early, with the rest not filled, once `stopped`.
-
-        Raises
-        ------
-        InputError
-            A file is damaged; the message names it.
-        """
+        """Return row groups, concatenated, in CPU memory; stops early, with the rest not filled, once `stopped`."""
         counts = [self.row_groups[group] for group in groups]
         windows = Batch.empty(sum(counts), self.window, pin, self.placed)
         for group, out in zip(groups, windows.split(counts), strict=True):

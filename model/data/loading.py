@@ -21,39 +21,25 @@ class WindowTensors(Batch):
     """One split in memory, on one device.
 
     `rows` has the scalar columns (window_id, clip_id, group, action, ...), `row_groups` the number of windows in each
-    row group of the files. `both`, if it fits in memory, has the windows followed by their mirror images.
+    row group of the files.
     """
 
     rows: pd.DataFrame
     row_groups: list[int]
-    both: Batch | None = None
-
-    def order(self, seed: int, epoch: int) -> Tensor:
-        """Return the places in `rows` (N,) of an epoch's windows, in the order of `steps`; on the CPU."""
-        return order_of(self.row_groups, self.window, seed, epoch)
 
     def steps(self, seed: int, epoch: int, size: int, start_step: int = 0, flip: bool = False) -> Iterator[Batch]:
-        """Iterate over copies of an epoch's windows, each once, `size` at a time (the last step may be smaller).
+        """Iterate over copies of an epoch's windows from step `start_step` on, `size` at a time.
 
-        Parameters
-        ----------
-        seed, epoch
-            Determine the order (`model.data.streaming.shuffled_pools`).
-        size
-            Windows of an optimiser step.
-        start_step
-            Number of steps to skip.
-        flip
-            Mirror half of the windows (`model.data.streaming.mirrored_of`).
+        `seed` and `epoch` determine the order (`model.data.streaming.shuffled_pools`) and, with `flip`, which half of
+        the windows is mirrored (`mirrored_of`). Each window comes once; the last step may be smaller.
         """
         device = self.scale.device
-        places = self.order(seed, epoch).to(device)
+        places = order_of(self.row_groups, self.window, seed, epoch).to(device).split(size)[start_step:]
         if not flip:
-            return map(self.select, places.split(size)[start_step:])
-        mirrored = mirrored_of(len(self), seed, epoch).to(device)
-        if self.both:
-            return map(self.both.select, (places + len(self) * mirrored).split(size)[start_step:])
-        return map(self._select_mirrored, places.split(size)[start_step:], mirrored.split(size)[start_step:])
+            return map(self.select, places)
+        return map(
+            self._select_mirrored, places, mirrored_of(len(self), seed, epoch).to(device).split(size)[start_step:]
+        )
 
     def pick(self, index: Sequence[int]) -> Batch:
         """Return single windows by their place in `rows`."""
@@ -79,24 +65,15 @@ def load_windows(
     split: str,
     memory_gb: float | None = None,
     device: torch.device = CPU,
-    flip: bool = False,
     placed: bool = False,
 ) -> Windows:
-    """Open one split of a windows folder; batches are on `device`.
+    """Open one split of a windows folder; batches are on `device`, with the windows' cameras if `placed`.
 
     Parameters
     ----------
-    folder
-        A windows folder.
-    split
-        `train`, `val` or `test`.
     memory_gb
         Memory limit. A larger split is streamed (two pools of `streaming.POOL_BYTES` in memory); a smaller split is
         loaded to `device`. Default: half of the free memory of this machine and of `device`.
-    flip
-        Also hold the mirror image of every window, if it fits.
-    placed
-        Also read the cameras of the windows, for augmentation.
 
     Raises
     ------
@@ -105,14 +82,10 @@ def load_windows(
     """
     files = WindowFiles(folder, split, placed)
     budget = free_bytes(device) / 2 if memory_gb is None else memory_gb * 1e9
-    size = len(files) * window_bytes(files.window, placed)
-    if size > budget:
+    if len(files) * window_bytes(files.window, placed) > budget:
         return StreamedWindows(files, device)
-    windows, both = files.read(range(len(files.row_groups))).to(device), None
-    if flip and 2 * size <= budget:
-        both = windows.with_mirror_images()
-        windows = both[: len(windows)]
-    return WindowTensors(**vars(windows), rows=files.rows, row_groups=files.row_groups, both=both)
+    windows = files.read(range(len(files.row_groups))).to(device)
+    return WindowTensors(**vars(windows), rows=files.rows, row_groups=files.row_groups)
 
 
 def free_bytes(device: torch.device) -> int:

@@ -8,15 +8,9 @@ ORDER, MIRRORED, SAMPLED = -1, -3, -4  # used in place of a step
 
 
 def generator_at(device: torch.device | str, seed: int, epoch: int, step: int) -> torch.Generator:
-    """Return a generator on `device` that depends only on (seed, epoch, step).
+    """Return a generator on `device` that depends only on (seed, epoch, step), the same in every version of Python.
 
-    The generator is seeded with 63 bits of the SHA-256 of the three numbers, so the stream is the same in every version
-    of Python.
-
-    Parameters
-    ----------
-    step
-        Number of a step, or one of `ORDER`, `MIRRORED` and `SAMPLED`.
+    `step` is the number of a step, or one of `ORDER`, `MIRRORED` and `SAMPLED`.
     """
     digest = hashlib.sha256(f"{seed} {epoch} {step}".encode()).digest()
     return torch.Generator(device=device).manual_seed(int.from_bytes(digest[:8], "little") >> 1)

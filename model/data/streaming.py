@@ -5,9 +5,9 @@
 - At most two pools are in memory.
 """
 
-import queue
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -76,13 +76,14 @@ class StreamedWindows:
     def __len__(self) -> int:
         return len(self._files)
 
-    def order(self, seed: int, epoch: int) -> Tensor:
-        """As `WindowTensors.order`."""
-        return order_of(self._files.row_groups, self.window, seed, epoch)
+    @property
+    def row_groups(self) -> list[int]:
+        """Windows of each row group, in the order of the files."""
+        return self._files.row_groups
 
     def steps(self, seed: int, epoch: int, size: int, start_step: int = 0, flip: bool = False) -> Iterator[Batch]:
         """As `WindowTensors.steps`; pools that lie before `start_step` are not read."""
-        pools, skip = shuffled_pools(self._files.row_groups, self.window, seed, epoch), start_step * size
+        pools, skip = shuffled_pools(self.row_groups, self.window, seed, epoch), start_step * size
         while pools and skip >= len(pools[0].order):
             skip -= len(pools.pop(0).order)
         if pools:
@@ -92,7 +93,7 @@ class StreamedWindows:
 
     def batches(self, size: int) -> Iterator[Batch]:
         """Iterate like `Batch.batches`."""
-        return self._stream(pools_in_order(self._files.row_groups, self.window), size)
+        return self._stream(pools_in_order(self.row_groups, self.window), size)
 
     def pick(self, index: Sequence[int]) -> Batch:
         """Return windows like `WindowTensors.pick`; reads only the row groups of these windows."""
@@ -127,32 +128,19 @@ class StreamedWindows:
 
 def _read_ahead(pools: list[Pool], read: Callable[[Pool, Callable[[], bool]], Batch]) -> Generator[Batch, None, None]:
     """Yield `read` of each pool, computed by a thread that is one pool ahead and ends with this generator."""
-    wanted, stopped = threading.Semaphore(), threading.Event()
-    ready: queue.SimpleQueue[Batch | BaseException] = queue.SimpleQueue()
-
-    def work() -> None:
+    if not pools:
+        return
+    stopped = threading.Event()
+    with ThreadPoolExecutor(1, "read-windows") as reader:
         try:
-            for pool in pools:
-                wanted.acquire()
-                if stopped.is_set():
-                    return
-                ready.put(read(pool, stopped.is_set))
-        except BaseException as error:  # raised again in the consumer
-            ready.put(error)
-
-    thread = threading.Thread(target=work, name="read-windows", daemon=True)
-    thread.start()
-    try:
-        for _ in pools:
-            windows = ready.get()
-            if isinstance(windows, BaseException):
-                raise windows
-            wanted.release()
-            yield windows
-    finally:
-        stopped.set()
-        wanted.release()
-        thread.join()
+            ahead = reader.submit(read, pools[0], stopped.is_set)
+            for following in (*pools[1:], None):
+                windows = ahead.result()
+                if following is not None:
+                    ahead = reader.submit(read, following, stopped.is_set)
+                yield windows
+        finally:
+            stopped.set()
 
 
 def _cut(groups: Iterable[int], row_groups: Sequence[int], window: int) -> list[list[int]]:

@@ -43,27 +43,16 @@ def camera_of(
     Parameters
     ----------
     points
-        (n, 2) all keypoints that were seen in the video, pixels.
-    width, height
-        Size of the image, or None if unknown.
+        (n, 2) all keypoints that were seen in the video, pixels; they determine an unknown image size.
     fov_deg
-        Field of view over the longer side.
-    focal_px
-        Focal length; overrides `fov_deg`.
+        Field of view over the longer side; `focal_px` overrides it.
     """
-    known = width is not None and height is not None
+    size_from: Literal["known", "assumed"] = "known"
     if width is None or height is None:
-        width, height = _common_size(points)
-    longer = max(width, height)
-    focal = focal_px or longer / 2 / np.tan(np.deg2rad(fov_deg) / 2)
-    return PinholeCamera(
-        float(focal),
-        (width / 2, height / 2),
-        width,
-        height,
-        "known" if known else "assumed",
-        "given" if focal_px else "field of view",
-    )
+        size_from, (width, height) = "assumed", _common_size(points)
+    focal = focal_px or max(width, height) / 2 / np.tan(np.deg2rad(fov_deg) / 2)
+    focal_from: Literal["given", "field of view"] = "given" if focal_px else "field of view"
+    return PinholeCamera(float(focal), (width / 2, height / 2), width, height, size_from, focal_from)
 
 
 def _common_size(points: np.ndarray) -> tuple[int, int]:

@@ -7,7 +7,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from data_contracts.skeleton import NUM_JOINTS
 from data_contracts.tracks.track import Track
 from model.lifting.cameras import PinholeCamera, camera_of
 from model.lifting.gravity import Pitch, find_pitch, floor_height, to_world
+from model.lifting.lifter import Lifter
 from model.lifting.live import LiveLifter
 from model.lifting.skeleton_fit import (
     ANKLE_SHARE,
@@ -28,8 +28,8 @@ from model.lifting.skeleton_fit import (
     stretched,
     with_lengths,
 )
-from model.lifting.smoothing import SAME_RATE, follow, resample_back, resample_seen, resampled_rate, smooth_joints
-from model.lifting.track_windows import Lifting, lift_track
+from model.lifting.smoothing import follow, resample_seen, resampled_rate, smooth_joints, values_at
+from model.lifting.track_windows import lift_track
 from model.lifting.translation import RootPath, find_root
 
 DEFAULT_FPS = 30.0  # for keypoints of unknown frame rate
@@ -38,65 +38,48 @@ _SIZE_STD, _PARTLY_SEEN_STD = 0.02, 0.04  # relative errors: known height or bon
 
 
 def lift_people(
-    lifting: Lifting,
+    lifter: Lifter,
     tracks: Sequence[Track],
     parameters: LiftParameters,
     on_share: Callable[[float], None] = lambda _: None,
 ) -> list[Motion]:
-    """Lift the tracks of one file; `person-0` is the first track.
+    """Return the motion of each track of one file, `person-0` first; tracks of one video share a camera and a world.
 
-    Parameters
-    ----------
-    tracks
-        Tracks that meet the keypoints contract.
-    on_share
-        Called with the finished share in [0, 1].
-
-    Returns
-    -------
-    list
-        One `Motion` per track, in the same order. Tracks of one video share a camera and a world.
+    `on_share` is called with the finished share in [0, 1].
     """
     motions: dict[int, Motion] = {}
     frames, done = sum(len(track.pose_2d) for track in tracks), 0
+
+    def report(finished: int) -> None:
+        on_share((done + finished) / frames)
+
     for video in dict.fromkeys(track.video for track in tracks):
         of_video = [number for number, track in enumerate(tracks) if track.video == video]
         camera = _camera([tracks[number] for number in of_video], parameters)
         bodies = []
         for number in of_video:
-            length = len(tracks[number].pose_2d)
-            bodies.append(
-                _body(
-                    lifting,
-                    tracks[number],
-                    camera,
-                    parameters,
-                    partial(_report_part, on_share, done / frames, length / frames),
-                )
-            )
-            done += length
-            on_share(done / frames)
+            bodies.append(_body(lifter, tracks[number], camera, parameters, report))
+            done += len(tracks[number].pose_2d)
+            report(0)
         pitch = _pitch(bodies, parameters)
         for number, body in zip(of_video, bodies, strict=True):
-            motions[number] = _motion(f"person-{number}", tracks[number], body, camera, pitch, parameters)
+            motions[number] = _motion(f"person-{number}", body, camera, pitch, parameters)
     return [motions[number] for number in range(len(tracks))]
-
-
-def _report_part(on_share: Callable[[float], None], before: float, part: float, share: float) -> None:
-    on_share(before + part * share)
 
 
 @dataclass(frozen=True)
 class _Body:
-    """Pose (frames, 17, 3) in metres and camera axes, root, bone lengths and stature."""
+    """A lifted track: pose (frames, 17, 3) in metres and camera axes, root, bone lengths and stature."""
 
+    track: Track
     pose: np.ndarray
-    confidence: np.ndarray
     root: RootPath
     lengths: np.ndarray
     stature: float
-    fps: float
-    fps_known: bool
+
+    @property
+    def confidence(self) -> np.ndarray:
+        return self.track.pose_2d[..., 2]
 
 
 def _camera(tracks: list[Track], parameters: LiftParameters) -> PinholeCamera:
@@ -105,24 +88,20 @@ def _camera(tracks: list[Track], parameters: LiftParameters) -> PinholeCamera:
 
 
 def _body(
-    lifting: Lifting,
-    track: Track,
-    camera: PinholeCamera,
-    parameters: LiftParameters,
-    on_share: Callable[[float], None],
+    lifter: Lifter, track: Track, camera: PinholeCamera, parameters: LiftParameters, report: Callable[[int], None]
 ) -> _Body:
     fps = track.fps or DEFAULT_FPS
     confidence = track.pose_2d[..., 2].astype(np.float64)
     rays = camera.rays(track.pose_2d[..., :2].astype(np.float64))
     height = parameters.height or DEFAULT_HEIGHT_M
     if parameters.causal:
-        pose, size = _lift_causally(lifting, track, camera, fps, parameters, on_share)
+        pose, size = _lift_causally(lifter, track, camera, fps, parameters, report)
         root = find_root(pose, rays, confidence, size, fps, parameters.camera, None, causal=True)
         if parameters.one_euro:
             root = replace(root, position=follow(root.position, fps, parameters.one_euro))
         lengths = bone_lengths(pose, confidence)
     else:
-        pose, size = _lift_whole(lifting, track, camera, fps, parameters)
+        pose, size = _lift_whole(lifter, track, camera, fps, parameters)
         smoothing = parameters.smoothing
         if smoothing:
             pose = smooth_joints(pose, confidence, smoothing.cutoff_hz, fps, smoothing.order)
@@ -133,39 +112,36 @@ def _body(
         pose, lengths, size = pose * metres, lengths * metres, size / metres
         cutoffs = (smoothing.cutoff_hz, smoothing.depth_cutoff_hz) if smoothing else None
         root = find_root(pose, rays, confidence, size, fps, parameters.camera, cutoffs)
-    return _Body(pose, confidence, root, lengths, stature_of(lengths), fps, track.fps is not None)
+    return _Body(track, pose, root, lengths, stature_of(lengths))
 
 
 def _lift_whole(
-    lifting: Lifting, track: Track, camera: PinholeCamera, fps: float, parameters: LiftParameters
+    lifter: Lifter, track: Track, camera: PinholeCamera, fps: float, parameters: LiftParameters
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return poses (frames, 17, 3) in units of an adult's body, and sizes (frames,), from overlapping windows."""
-    frames, rate = len(track.pose_2d), resampled_rate(fps, lifting.fps or fps)
-    stride = min(parameters.stride or max(1, lifting.window // 3), lifting.window)
-    if abs(fps / rate - 1) < SAME_RATE:
-        lifted = lift_track(lifting, track.pose_2d, camera, stride, parameters.batch_size)
-        return lifted.pose.astype(np.float64), lifted.size.astype(np.float64)
-    lifted = lift_track(lifting, resample_seen(track.pose_2d, fps, rate), camera, stride, parameters.batch_size)
-    pose, size = (resample_back(values, rate, fps, frames) for values in (lifted.pose, lifted.size))
-    return pose, size
+    rate = resampled_rate(fps, lifter.fps or fps)
+    stride = min(parameters.stride or max(1, lifter.window // 3), lifter.window)
+    lifted = lift_track(lifter, resample_seen(track.pose_2d, fps, rate), camera, stride, parameters.batch_size)
+    place = np.arange(len(track.pose_2d)) * rate / fps
+    return values_at(lifted.pose, place), values_at(lifted.size, place)
 
 
 def _lift_causally(
-    lifting: Lifting,
+    lifter: Lifter,
     track: Track,
     camera: PinholeCamera,
     fps: float,
     parameters: LiftParameters,
-    on_share: Callable[[float], None],
+    report: Callable[[int], None],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return poses (frames, 17, 3) in metres, and sizes (frames,), each from the frames up to it."""
     height = parameters.height or DEFAULT_HEIGHT_M
-    live = LiveLifter(lifting, camera, fps, height, 0.0, parameters.one_euro, parameters.bones)
+    live = LiveLifter(lifter, camera, fps, height, 0.0, parameters.one_euro, parameters.bones)
     pose, size = np.empty((len(track.pose_2d), NUM_JOINTS, 3)), np.empty(len(track.pose_2d))
     for number, frame in enumerate(track.pose_2d):
         pose[number], size[number] = live.push_in_camera(frame), live.size
         if number % 100 == 0:
-            on_share(number / len(pose))
+            report(number)
     return pose, size
 
 
@@ -176,10 +152,8 @@ def _pitch(bodies: list[_Body], parameters: LiftParameters) -> Pitch:
     return find_pitch([body.pose for body in bodies], confidences, [stretched(body.lengths) for body in bodies])
 
 
-def _motion(
-    name: str, track: Track, body: _Body, camera: PinholeCamera, pitch: Pitch, parameters: LiftParameters
-) -> Motion:
-    pose = to_world(body.pose, pitch.degrees)
+def _motion(name: str, body: _Body, camera: PinholeCamera, pitch: Pitch, parameters: LiftParameters) -> Motion:
+    track, pose = body.track, to_world(body.pose, pitch.degrees)
     root, std = to_world(body.root.position, pitch.degrees), _turned_std(body.root.std, pitch.degrees)
     if not parameters.root or body.root.camera == "none":
         root, std = np.zeros_like(root), np.full_like(std, np.inf)
@@ -187,11 +161,11 @@ def _motion(
     root = root - [0, 0, floor]
     return Motion(
         name=name,
-        fps=body.fps,
+        fps=track.fps or DEFAULT_FPS,
         pose_3d=(pose - pose[:, :1]).astype(np.float32),
         root=root.astype(np.float32),
         root_std=std.astype(np.float32),
-        confidence=track.pose_2d[..., 2].astype(np.float32),
+        confidence=body.confidence.astype(np.float32),
         interpolated=track.interpolated.astype(bool),
         pose_2d=np.where(track.pose_2d[..., 2:] > 0, track.pose_2d, np.nan).astype(np.float32),
         first_frame=track.first_frame,
@@ -219,12 +193,8 @@ def _about(
     if source != "bones" and not is_wholly_measured(body.confidence):
         relative_std = float(np.hypot(relative_std, _PARTLY_SEEN_STD))
     return {
-        "fps": {"value": body.fps, "from": "keypoints" if body.fps_known else "default"},
-        "scale": {
-            "stature_m": round(body.stature, 4),
-            "from": source,
-            "relative_std": round(relative_std, 3),
-        },
+        "fps": {"value": body.track.fps or DEFAULT_FPS, "from": "keypoints" if body.track.fps else "default"},
+        "scale": {"stature_m": round(body.stature, 4), "from": source, "relative_std": round(relative_std, 3)},
         "camera": {
             "focal_px": round(camera.focal, 1),
             "from": camera.focal_from,

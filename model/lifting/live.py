@@ -10,15 +10,15 @@ from types import MappingProxyType
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from data_contracts.parameters import OneEuroParameters
 from data_contracts.skeleton import ADULT_BONES_M, NUM_JOINTS
 from model.lifting.cameras import PinholeCamera
 from model.lifting.gravity import to_world
+from model.lifting.lifter import Lifter
 from model.lifting.skeleton_fit import bone_lengths, metres_per_unit, with_lengths
-from model.lifting.smoothing import SAME_RATE, OneEuro
-from model.lifting.track_windows import Lifting, lift_windows
+from model.lifting.smoothing import OneEuro, keypoints_at, resampled_rate
+from model.lifting.track_windows import lift_windows
 
 _AVERAGED = 300  # approximate number of frames in the mean length of a bone
 
@@ -28,10 +28,6 @@ class LiveLifter:
 
     Parameters
     ----------
-    lifting
-        Network with its window length and frame rate.
-    camera
-        Camera of the keypoints.
     fps
         Frames pushed per second of video.
     height
@@ -39,14 +35,14 @@ class LiveLifter:
     pitch_deg
         Downward pitch of the camera.
     filtering
-        Parameters of the one-euro filter. If None, poses are not filtered.
+        The one-euro filter. If None, poses are not filtered.
     bones
         Measured bone lengths, metres, by the joint at the far end of the bone; these override the height.
     """
 
     def __init__(
         self,
-        lifting: Lifting,
+        lifter: Lifter,
         camera: PinholeCamera,
         fps: float,
         height: float,
@@ -54,15 +50,13 @@ class LiveLifter:
         filtering: OneEuroParameters | None = OneEuroParameters(),
         bones: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
-        self.lifting, self.camera, self.height, self.pitch_deg = lifting, camera, height, pitch_deg
+        self.lifter, self.camera, self.height, self.pitch_deg = lifter, camera, height, pitch_deg
         self.bones = bones
-        rate = lifting.fps or fps
-        self.step = 1.0 if abs(fps / rate - 1) < SAME_RATE else fps / rate  # pushed frames per window frame
-        self.frames: deque[Tensor] = deque(maxlen=int(np.ceil((lifting.window - 1) * self.step)) + 2)
+        self.step = fps / resampled_rate(fps, lifter.fps or fps)  # pushed frames per window frame
+        self.frames: deque[np.ndarray] = deque(maxlen=int(np.ceil((lifter.window - 1) * self.step)) + 2)
         self.pushed = 0
-        self.device = next(lifting.network.parameters()).device
         self.mean_bones, self.measured = np.array(ADULT_BONES_M), 0
-        self.one_euro = OneEuro(fps, filtering.min_cutoff_hz, filtering.beta) if filtering else None
+        self.one_euro = OneEuro(fps, filtering) if filtering else None
         self.size = 0.0  # focal lengths per metre of the body, in the last pushed frame
 
     def push(self, frame: np.ndarray) -> np.ndarray:
@@ -84,40 +78,27 @@ class LiveLifter:
 
     def push_in_camera(self, frame: np.ndarray) -> np.ndarray:
         """Return the pose of the next frame as `push` does, in camera axes and float64."""
-        rays = np.concatenate([self.camera.rays(frame[:, :2]), frame[:, 2:]], axis=-1)
-        self.frames.append(torch.from_numpy(rays).to(self.device, torch.float32))
+        self.frames.append(np.concatenate([self.camera.rays(frame[:, :2]), frame[:, 2:]], axis=-1))
         self.pushed += 1
-        window, inside = self._window()
-        input_confidence = torch.zeros_like(window[..., 2])
-        input_confidence[:inside] = window[:inside, :, 2]
+        array, inside = self._window()
+        window = torch.from_numpy(array[None]).to(self.lifter.device)
+        real = torch.arange(len(array), device=window.device) < inside
         with torch.inference_mode():
-            poses, size = lift_windows(
-                self.lifting.network,
-                window[None, ..., :2],
-                window[None, ..., 2],
-                input_confidence[None],
-                self.lifting.flip,
-            )
+            poses, size = lift_windows(self.lifter, window, real[None])
         pose = poses[0, inside - 1].cpu().numpy().astype(np.float64)
         return self._fitted(pose, float(size), frame[:, 2])
 
-    def _window(self) -> tuple[Tensor, int]:
+    def _window(self) -> tuple[np.ndarray, int]:
         """Return a window (T, 17, 3) of rays and confidence at the network's rate, and its number of real frames.
 
         Frames between two pushed frames are interpolated. While there are fewer pushed frames than a window has, the
         last frame pads the window, as in the window contract.
         """
-        length, step = self.lifting.window, self.step
-        inside = min(length, int((self.pushed - 1) / step + 1e-6) + 1)
-        place = len(self.frames) - 1 - step * torch.arange(inside - 1, -1, -1, dtype=torch.float64)
-        place = place.clamp_min(0)
-        frames = torch.stack(tuple(self.frames))
-        before = place.floor().long()
-        share = (place - before).to(frames)[:, None, None]
-        first, second = frames[before], frames[(before + 1).clamp_max(len(frames) - 1)]
-        seen = ((first[..., 2:] > 0) | (share == 1)) & ((second[..., 2:] > 0) | (share == 0))
-        window = torch.where(seen, torch.lerp(first, second, share), 0)
-        return torch.cat((window, window[-1:].expand(length - inside, -1, -1))), inside
+        length = self.lifter.window
+        inside = min(length, int((self.pushed - 1) / self.step + 1e-6) + 1)
+        place = len(self.frames) - 1 - self.step * np.arange(inside - 1, -1, -1)
+        window = keypoints_at(np.stack(self.frames), np.maximum(place, 0))
+        return np.concatenate((window, np.repeat(window[-1:], length - inside, axis=0))), inside
 
     def _fitted(self, pose: np.ndarray, size: float, confidence: np.ndarray) -> np.ndarray:
         """Return the pose in metres, with the mean bone lengths so far, filtered."""

@@ -13,7 +13,7 @@ from scipy.linalg import solveh_banded
 
 from data_contracts.parameters import OneEuroParameters
 
-SAME_RATE = 0.02  # rates that differ by a smaller share count as equal (59.94 and 60)
+_SAME_RATE = 0.02  # rates that differ by a smaller share count as equal (59.94 and 60)
 _UNSEEN = 0.05  # weight of a joint that was not seen; a certain joint has weight 1
 _LEAST_WEIGHT = 1e-3  # smallest weight / mean weight, so that the equations stay well-conditioned
 _STIFFEST = 1e9  # largest penalty, for the same reason: order 2, 0.5 Hz at 560 frames per second
@@ -74,20 +74,10 @@ def _difference_bands(frames: int, order: int) -> np.ndarray:
 
 
 class OneEuro:
-    """One-euro filter of a stream of arrays.
+    """One-euro filter of a stream of arrays, `fps` per second."""
 
-    Parameters
-    ----------
-    fps
-        Arrays per second.
-    min_cutoff_hz
-        Cutoff frequency at rest; lower values reduce jitter.
-    beta
-        Increase of the cutoff with speed, Hz per unit per second; higher values reduce lag.
-    """
-
-    def __init__(self, fps: float, min_cutoff_hz: float, beta: float) -> None:
-        self.fps, self.min_cutoff_hz, self.beta = fps, min_cutoff_hz, beta
+    def __init__(self, fps: float, parameters: OneEuroParameters) -> None:
+        self.fps, self.min_cutoff_hz, self.beta = fps, parameters.min_cutoff_hz, parameters.beta
         self.value: np.ndarray | None = None
         self.speed = np.zeros(())
 
@@ -108,40 +98,31 @@ class OneEuro:
 
 def follow(values: np.ndarray, fps: float, filtering: OneEuroParameters) -> np.ndarray:
     """Return values (frames, ...) after a one-euro filter."""
-    one_euro = OneEuro(fps, filtering.min_cutoff_hz, filtering.beta)
+    one_euro = OneEuro(fps, filtering)
     return np.stack([one_euro.follow(value) for value in values])
 
 
 def resampled_rate(fps: float, target_fps: float) -> float:
-    """Return `target_fps`, or the largest rate to which frames at a much lower `fps` are resampled."""
-    return min(target_fps, _MOST_BETWEEN * fps)
+    """Return `target_fps`, or `fps` if it is nearly the same; at most `_MOST_BETWEEN` times `fps`."""
+    return fps if abs(fps / target_fps - 1) < _SAME_RATE else min(target_fps, _MOST_BETWEEN * fps)
 
 
 def resample_seen(pose_2d: np.ndarray, fps: float, target_fps: float) -> np.ndarray:
-    """Return keypoints (frames, 17, 3) interpolated at another rate; missing if missing in one of the two frames.
-
-    The times are i / `target_fps` after the first frame, up to the time of the last frame.
-    """
-    before, share = _places(len(pose_2d), fps, target_fps)
-    after = np.minimum(before + 1, len(pose_2d) - 1)
-    share = share[:, None, None]
-    line = pose_2d[before] * (1 - share) + pose_2d[after] * share
-    first, second = pose_2d[before][..., 2:], pose_2d[after][..., 2:]
-    seen = ((first > 0) | (share == 1)) & ((second > 0) | (share == 0))
-    return np.where(seen, line, 0).astype(np.float32)
+    """Return keypoints (frames, 17, 3) at the times i / `target_fps` up to the time of the last frame."""
+    return keypoints_at(pose_2d, np.arange(int((len(pose_2d) - 1) * target_fps / fps + 1e-6) + 1) * fps / target_fps)
 
 
-def resample_back(values: np.ndarray, fps: float, target_fps: float, frames: int) -> np.ndarray:
-    """Return values (n, ...) at `fps` interpolated at `frames` times i / `target_fps`; the last value is repeated."""
-    place = np.minimum(np.arange(frames) * fps / target_fps, len(values) - 1)
-    before = np.minimum(place.astype(int), max(len(values) - 2, 0))
-    share = (place - before).reshape(-1, *[1] * (values.ndim - 1))
-    return np.asarray(values[before] * (1 - share) + values[np.minimum(before + 1, len(values) - 1)] * share)
-
-
-def _places(frames: int, fps: float, target_fps: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the frame before each time, and the share in [0, 1] of the interval to the next frame."""
-    place = np.arange(int((frames - 1) * target_fps / fps + 1e-6) + 1) * fps / target_fps
+def keypoints_at(pose_2d: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """Interpolate keypoints (frames, 17, 3) as `values_at`; a joint is missing if it is in one of the two frames."""
     place = np.where(np.abs(place - np.rint(place)) < 1e-6, np.rint(place), place)
-    before = np.minimum(place.astype(int), frames - 1)
-    return before, place - before
+    missing = values_at((pose_2d[..., 2:] <= 0).astype(np.float64), place) > 0
+    return np.where(missing, 0, values_at(pose_2d, place)).astype(np.float32)
+
+
+def values_at(values: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """Return values (frames, ...) interpolated at `place` (n,), in frames; the last value is repeated after the end."""
+    last = len(values) - 1
+    place = np.minimum(place, last)
+    before = place.astype(int)
+    share = (place - before).reshape(-1, *[1] * (values.ndim - 1))
+    return np.asarray(values[before] * (1 - share) + values[np.minimum(before + 1, last)] * share)

@@ -11,29 +11,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from data_contracts.skeleton import ADULT_BONES_M, BONES
 from model.lifting.cameras import PinholeCamera, turned_to
-from model.network.lifting import lift
+from model.lifting.lifter import Lifter
+from model.poses import box
 
 _PARENTS, _CHILDREN = (list(ends) for ends in zip(*BONES, strict=True))
 _SMALLEST = 1e-6  # size in a window without a person, focal lengths per unit
 _EDGE = 0.02  # weight of the first and last frame of a window; the middle has weight 1
 _ADULT_SUM_M = float(np.array(ADULT_BONES_M).sum())
-
-
-@dataclass(frozen=True)
-class Lifting:
-    """A network in evaluation mode with a 3D output, and its window.
-
-    `window`: frames per window; `fps`: their rate, or None if unknown; `flip`: average with the mirrored window.
-    """
-
-    network: nn.Module
-    window: int
-    fps: float | None
-    flip: bool = True
 
 
 @dataclass(frozen=True)
@@ -48,10 +36,8 @@ class LiftedTrack:
     size: np.ndarray
 
 
-def lift_track(
-    lifting: Lifting, pose_2d: np.ndarray, camera: PinholeCamera, stride: int, batch_size: int
-) -> LiftedTrack:
-    """Lift a track at the network's frame rate, on the network's device.
+def lift_track(lifter: Lifter, pose_2d: np.ndarray, camera: PinholeCamera, stride: int, batch_size: int) -> LiftedTrack:
+    """Lift a track at the lifter's frame rate, on the lifter's device.
 
     Parameters
     ----------
@@ -62,19 +48,17 @@ def lift_track(
     batch_size
         Windows per forward pass.
     """
-    window, device = lifting.window, next(lifting.network.parameters()).device
-    frames = len(pose_2d)
+    window, device, frames = lifter.window, lifter.device, len(pose_2d)
     starts, last = _starts(frames, window, stride), torch.tensor(frames - 1)
-    rays = torch.from_numpy(camera.rays(pose_2d[..., :2])).to(device, torch.float32)
-    confidence = torch.from_numpy(np.ascontiguousarray(pose_2d[..., 2])).to(device, torch.float32)
+    rays = np.concatenate([camera.rays(pose_2d[..., :2]), pose_2d[..., 2:]], axis=-1)
+    keypoints = torch.from_numpy(rays).to(device, torch.float32)
     window_weight = _raised_cosine(window).to(device)
     pose, log_size, total = (torch.zeros(frames, *shape, device=device) for shape in ((17, 3), (), ()))
     with torch.inference_mode():
         for batch in starts.split(batch_size):
             at = batch[:, None] + torch.arange(window)
             inside, at = (at <= last).to(device), at.minimum(last).to(device)
-            input_confidence = torch.where(inside[..., None], confidence[at], 0)
-            lifted, size = lift_windows(lifting.network, rays[at], confidence[at], input_confidence, lifting.flip)
+            lifted, size = lift_windows(lifter, keypoints[at], inside)
             weight = window_weight * inside
             pose.index_add_(0, at.flatten(), (lifted * weight[..., None, None]).flatten(0, 1))
             log_size.index_add_(0, at.flatten(), (size.log()[:, None] * weight).flatten())
@@ -83,19 +67,15 @@ def lift_track(
     return LiftedTrack(pose.cpu().numpy(), log_size.exp().cpu().numpy())
 
 
-def lift_windows(
-    network: nn.Module, rays: Tensor, confidence: Tensor, input_confidence: Tensor, flip: bool
-) -> tuple[Tensor, Tensor]:
-    """Normalise windows, lift them with the network, and scale the poses to an adult's size.
+def lift_windows(lifter: Lifter, keypoints: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
+    """Normalise windows, lift them, and scale the poses to an adult's size.
 
     Parameters
     ----------
-    rays
-        (B, T, 17, 2): x / z and y / z of the rays through the keypoints.
-    confidence
-        (B, T, 17): 0 for missing keypoints; the others determine the box.
-    input_confidence
-        (B, T, 17): confidence in the network's input; 0 in padding frames.
+    keypoints
+        (B, T, 17, 3): x / z and y / z of the rays through the keypoints, and confidence, 0 for missing keypoints.
+    inside
+        (B, T) bool: false for padding, which repeats a frame.
 
     Returns
     -------
@@ -103,26 +83,18 @@ def lift_windows(
         (B, T, 17, 3) relative to the pelvis, in camera axes and units of an adult's body; and the apparent size (B,),
         focal lengths per unit.
     """
-    seen = (confidence > 0)[..., None]
-    low, high = _box(rays, seen)
-    turn = torch.from_numpy(turned_to(((low + high) / 2).cpu().numpy())).to(rays)  # (B, 3, 3)
+    rays, confidence = keypoints[..., :2], keypoints[..., 2:]
+    seen = confidence > 0
+    centre, _ = box(rays, seen)
+    turn = torch.from_numpy(turned_to(centre[:, 0, 0].cpu().numpy())).to(rays)  # (B, 3, 3)
     turned = torch.cat((rays, torch.ones_like(rays[..., :1])), dim=-1) @ turn.transpose(1, 2)[:, None]
     image = turned[..., :2] / turned[..., 2:].clamp_min(0.1)
-    low, high = _box(image, seen)
-    half = ((high - low).amax(dim=1) / 2).clamp_min(1e-6).view(-1, 1, 1, 1)
-    normalised = torch.where(seen, (image - ((low + high) / 2)[:, None, None]) / half, 0)
-    lifted = lift(network, torch.cat((normalised, input_confidence[..., None]), dim=-1), flip) * half
+    centre, half = box(image, seen)
+    normalised = torch.where(seen, (image - centre) / half, 0)
+    lifted = lifter(torch.cat((normalised, confidence * inside[..., None, None]), dim=-1)) * half
     bones = torch.linalg.vector_norm(lifted[:, :, _CHILDREN] - lifted[:, :, _PARENTS], dim=-1)
     size = (bones.mean(dim=1).sum(dim=1) / _ADULT_SUM_M).clamp_min(_SMALLEST)  # (B,)
     return (lifted @ turn[:, None]) / size.view(-1, 1, 1, 1), size
-
-
-def _box(points: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the lowest and highest x, y (B, 2) of the seen points (B, T, 17, 2), or 0 if no point was seen."""
-    low = torch.where(seen, points, torch.inf).amin(dim=(1, 2))
-    high = torch.where(seen, points, -torch.inf).amax(dim=(1, 2))
-    none = low > high
-    return low.masked_fill(none, 0), high.masked_fill(none, 0)
 
 
 def _starts(frames: int, window: int, stride: int) -> Tensor:

@@ -61,17 +61,37 @@ def find_root(
         Fill frames without an estimate with the previous position. Otherwise they are interpolated.
     """
     weights = confidence**2
-    seen = (confidence > 0).sum(axis=1) >= _LEAST_JOINTS
+    enough = (confidence > 0).sum(axis=1) >= _LEAST_JOINTS
+    depth, variance, camera = _depth(pose, rays, weights, size, enough, camera)
+    known = np.isfinite(depth) & np.isfinite(variance)
+    if not known.any():
+        return RootPath(np.zeros((len(pose), 3)), np.full((len(pose), 3), np.inf), "none")
+    depth = _filled(depth, known, causal)
+    std = np.sqrt(np.where(known, variance, np.inf))
+    if cutoffs is not None:
+        depth = smooth(depth, np.where(known, 1 / np.maximum(variance, 1e-9), 0), cutoffs[1], fps)
+    depth = np.maximum(depth, NEAREST_M)
+    across = _mean(rays * (pose[..., 2:] + depth[:, None, None]) - pose[..., :2], weights[..., None])[:, 0]
+    seen = weights.sum(axis=1) > 0
+    across = np.stack([_filled(across[:, axis], seen, causal) for axis in range(2)], axis=1)
+    if cutoffs is not None:
+        across = smooth(across, weights.sum(axis=1), cutoffs[0], fps)
+    off_axis = np.abs(across) / depth[:, None]
+    across_std = np.hypot(off_axis * std[:, None], (_IMAGE_ERROR * 2 * depth)[:, None])
+    return RootPath(np.column_stack([across, depth]), np.column_stack([across_std, std]), camera)
+
+
+def _depth(
+    pose: np.ndarray, rays: np.ndarray, weights: np.ndarray, size: np.ndarray, enough: np.ndarray, camera: str
+) -> tuple[np.ndarray, np.ndarray, str]:
+    """Return Z and its variance, (frames,) each, NaN where unknown, and the camera model that they come from."""
     if camera != "weak":
         depth, variance = _perspective_depth(pose, rays, weights)
-        usable = seen & np.isfinite(depth) & (depth > NEAREST_M)
-        if camera == "perspective" or usable.sum() > 0.8 * max(seen.sum(), 1):
-            depth = np.where(usable, depth, np.nan)
-            return _with_depth(pose, rays, weights, depth, variance, fps, cutoffs, "perspective", causal)
+        usable = enough & np.isfinite(depth) & (depth > NEAREST_M)
+        if camera == "perspective" or usable.sum() > 0.8 * max(enough.sum(), 1):
+            return np.where(usable, depth, np.nan), variance, "perspective"
     depth = 1 / size
-    variance = (0.1 * depth) ** 2
-    usable = seen & np.isfinite(depth)
-    return _with_depth(pose, rays, weights, np.where(usable, depth, np.nan), variance, fps, cutoffs, "weak", causal)
+    return np.where(enough & np.isfinite(depth), depth, np.nan), (0.1 * depth) ** 2, "weak"
 
 
 def _perspective_depth(pose: np.ndarray, rays: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -96,37 +116,6 @@ def _perspective_depth(pose: np.ndarray, rays: np.ndarray, weights: np.ndarray) 
             variance = error / (seen * a * a).sum(axis=(1, 2))
         scale = 1 / np.where(np.isfinite(distance), distance, 1.0) ** 2
     return depth, variance
-
-
-def _with_depth(
-    pose: np.ndarray,
-    rays: np.ndarray,
-    weights: np.ndarray,
-    depth: np.ndarray,
-    variance: np.ndarray,
-    fps: float,
-    cutoffs: tuple[float, float] | None,
-    camera: str,
-    causal: bool,
-) -> RootPath:
-    known = np.isfinite(depth) & np.isfinite(variance)
-    if not known.any():
-        return RootPath(np.zeros((len(pose), 3)), np.full((len(pose), 3), np.inf), "none")
-    depth = _filled(depth, known, causal)
-    std = np.sqrt(np.where(known, variance, np.inf))
-    if cutoffs is not None:
-        precision = np.where(known, 1 / np.maximum(variance, 1e-9), 0)
-        depth = smooth(depth, precision, cutoffs[1], fps)
-    depth = np.maximum(depth, NEAREST_M)
-    w = weights[..., None]
-    across = _mean(rays * (pose[..., 2:] + depth[:, None, None]) - pose[..., :2], w)[:, 0]
-    seen = weights.sum(axis=1) > 0
-    across = np.stack([_filled(across[:, axis], seen, causal) for axis in range(2)], axis=1)
-    if cutoffs is not None:
-        across = smooth(across, weights.sum(axis=1), cutoffs[0], fps)
-    off_axis = np.abs(across) / depth[:, None]
-    across_std = np.hypot(off_axis * std[:, None], (_IMAGE_ERROR * 2 * depth)[:, None])
-    return RootPath(np.column_stack([across, depth]), np.column_stack([across_std, std]), camera)
 
 
 def _filled(values: np.ndarray, known: np.ndarray, causal: bool) -> np.ndarray:

@@ -31,13 +31,8 @@ LAYER_NORM_EPS = 1e-6
 class DSTformer(nn.Module):
     """Network from 2D poses to 2D or 3D poses, in the window's normalised units.
 
-    Parameters
-    ----------
-    config
-        Shape of the network.
-    head
-        `joints` and `pose` return (B, T, 17, dim_out). `depth` returns (B, T, 17, 3) with x and y of the input, and
-        cannot be combined with geometry, which also takes x and y from the input.
+    Heads `joints` and `pose` return (B, T, 17, dim_out). Head `depth` returns (B, T, 17, 3) with x and y of the input,
+    and cannot be combined with geometry, which also takes x and y from the input.
     """
 
     def __init__(self, config: DSTformerConfig, head: HeadKind = HeadKind.JOINTS) -> None:
@@ -53,7 +48,9 @@ class DSTformer(nn.Module):
         self.head = make_head(config, head)
         self.apply(_initialise)
         for fusion in self.backbone.fusions:  # equal weights at the start, as in MotionBERT
-            fusion.apply(_initialise_fusion)
+            assert isinstance(fusion, nn.Linear)
+            nn.init.zeros_(fusion.weight)
+            nn.init.constant_(fusion.bias, 0.5)
         if self.backbone.stem is not None:
             self.backbone.stem.initialise()
         if isinstance(self.head, PoseHead) or (isinstance(self.head, JointsHead) and config.geometry != "none"):
@@ -65,7 +62,7 @@ class DSTformer(nn.Module):
         masked: Tensor | None = None,
         features: Tensor | None = None,
     ) -> Tensor:
-        """Return the pose of every frame.
+        """Return the pose of every frame (B, T, 17, 2 or 3), not relative to the pelvis.
 
         Parameters
         ----------
@@ -75,11 +72,6 @@ class DSTformer(nn.Module):
             (B, T, 17) bool: joints to replace by the learned mask token, if the network has one.
         features
             (B, P, 17, C): cached output of `encode` for `pose_2d`; not with a head that reads the stem.
-
-        Returns
-        -------
-        Tensor
-            (B, T, 17, 2 or 3), not relative to the pelvis; see `model.network.lifting.lift`.
 
         Raises
         ------
@@ -130,8 +122,8 @@ class Backbone(nn.Module):
         self.geometry = None if config.geometry == "none" else Foreshortening()
         self.stem = None if config.stem == "none" else Stem(config)
         stages = range(config.fusion_depth)
-        self.streams_st = nn.ModuleList(Stream(config, spatial_first=True) for _ in stages)
-        self.streams_ts = nn.ModuleList(Stream(config, spatial_first=False) for _ in stages)
+        self.streams_st = nn.ModuleList(_stream(config, spatial_first=True) for _ in stages)
+        self.streams_ts = nn.ModuleList(_stream(config, spatial_first=False) for _ in stages)
         self.fusions = nn.ModuleList(nn.Linear(2 * config.embed_dim, 2) for _ in stages)
 
     def forward(self, x: Tensor, masked: Tensor | None = None) -> Tensor:
@@ -174,19 +166,15 @@ class Backbone(nn.Module):
     def _stage(self, x: Tensor, stage: int) -> Tensor:
         st, ts = self.streams_st[stage](x), self.streams_ts[stage](x)
         # softmax over two is the sigmoid of their difference: weights of st, 1 - weights of ts
-        fusion = self.fusions[stage]
+        fusion, dim = self.fusions[stage], x.shape[-1]
         assert isinstance(fusion, nn.Linear)
-        dim = x.shape[-1]
         difference = fusion.weight[:1] - fusion.weight[1:]  # (1, 2C)
         logit = linear(st, difference[:, :dim], fusion.bias[:1] - fusion.bias[1:]) + linear(ts, difference[:, dim:])
         return ts.lerp(st, logit.to(st.dtype).sigmoid())
 
 
-class Stream(nn.Sequential):
-    """Sequence of `attn_depth` blocks, each over space and time in the stream's order."""
-
-    def __init__(self, config: DSTformerConfig, spatial_first: bool) -> None:
-        super().__init__(*(Block(config, spatial_first) for _ in range(config.attn_depth)))
+def _stream(config: DSTformerConfig, spatial_first: bool) -> nn.Sequential:
+    return nn.Sequential(*(Block(config, spatial_first) for _ in range(config.attn_depth)))
 
 
 class Block(nn.Module):
@@ -236,9 +224,3 @@ def _initialise(module: nn.Module) -> None:
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
         nn.init.zeros_(module.bias)
-
-
-def _initialise_fusion(module: nn.Module) -> None:
-    assert isinstance(module, nn.Linear)
-    nn.init.zeros_(module.weight)
-    nn.init.constant_(module.bias, 0.5)

@@ -5,9 +5,8 @@ Taylor, "Reconstruction of articulated objects from point correspondences in a s
 axis; only the sign is unknown. So geometry gives the size of the reach and the network learns the sign.
 
 - A window is relative to its pelvis and in units of the body, so place and size in the image do not matter.
-- The length of a bone is its largest apparent length, a tenth of the frames left out, on either side, and at least an
-  adult's length times a learned factor. Error of the reach (CMU subject 01, T = 27): 34 mm against 33 without leaving
-  frames out; with `DetectorNoise` 66 against 115.
+- The length of a bone is its largest apparent length, a tenth of the frames left out because of noise, on either side,
+  and at least an adult's length times a learned factor.
 - A joint of confidence 0 is missing: its bones are not measured, and its position is interpolated over time or, if it
   was never seen, the centre of the other joints.
 - The head returns x, y, z and, per bone, the signed share of its reach. If all are zero, the pose is flat: x and y are
@@ -19,7 +18,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from data_contracts.skeleton import BONES, MIRROR, NUM_JOINTS, PELVIS
+from data_contracts.skeleton import BONES, MIRROR, PELVIS
+from model.poses import bone_chains
 
 # Bone lengths of an adult in metres, in the order of BONES. Only their ratios matter.
 _METRES = (0.10, 0.41, 0.40, 0.10, 0.41, 0.40, 0.21, 0.21, 0.14, 0.12, 0.16, 0.28, 0.23, 0.16, 0.28, 0.23)
@@ -59,7 +59,7 @@ class Foreshortening(nn.Module):
         self.register_buffer("parents", torch.tensor([parent for parent, _ in BONES]), persistent=False)
         self.register_buffer("other_side", torch.tensor(sides), persistent=False)
         self.register_buffer("metres", torch.tensor(_METRES), persistent=False)
-        self.register_buffer("chain", _chain(), persistent=False)
+        self.register_buffer("chain", bone_chains(), persistent=False)
 
     def forward(self, pose_2d: Tensor) -> View:
         """Return the network inputs of a window (B, T, 17, 3): x, y, confidence, in any units."""
@@ -135,13 +135,3 @@ def _mean_seen(path: Tensor, seen: Tensor) -> Tensor:
 
 def _at(xy: Tensor, frame: Tensor) -> Tensor:
     return xy.gather(1, frame[..., None].expand(-1, -1, -1, 2))
-
-
-def _chain() -> Tensor:
-    """Return (16, 17): 1 where a bone is on the chain from the pelvis to a joint."""
-    chain = torch.zeros(len(BONES), NUM_JOINTS)
-    for bone, (parent, joint) in enumerate(BONES):
-        if parent != PELVIS:
-            chain[:, joint] = chain[:, parent]
-        chain[bone, joint] = 1.0
-    return chain

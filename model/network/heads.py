@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from data_contracts.parameters import DSTformerConfig, HeadKind
 from data_contracts.skeleton import NUM_JOINTS
-from model.network.cosines import cosines
+from model.network.stem import cosines
 
 DEPTH_HEAD_WIDTH = 128
 

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import DSTformerConfig
@@ -18,8 +18,6 @@ _RENAMED = (
     (r"^blocks_(st|ts)\.(\d+)\.", r"backbone.streams_\1.\2.0."),
     (r"^pre_logits\.fc\.", "head.representation.0."),
     (r"^head\.(weight|bias)$", r"head.joints.\1"),
-)
-_IN_BLOCK = (
     (r"(norm[12])_([st])\.", r"\2.\1."),
     (r"attn_([st])\.(qkv|proj)\.", r"\1.\2."),
     (r"mlp_([st])\.fc1\.", r"\1.mlp.0."),
@@ -52,18 +50,27 @@ def load_motionbert(path: Path) -> DSTformer:
         network = DSTformer(_config(weights))
     except KeyError as error:
         raise InputError(f"{path}: tensor {error} is missing") from error
+    fill(network, weights, path)
+    return network.eval()
+
+
+def fill(network: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
+    """Load weights into a network.
+
+    Raises
+    ------
+    InputError
+        A tensor is missing or has another shape; the message names it and the file `path`.
+    """
     for name, value in network.state_dict().items():
         if name not in weights or weights[name].shape != value.shape:
-            found = tuple(weights[name].shape) if name in weights else "missing"
-            raise InputError(f"{path}: tensor {name!r} is {found}, the network's {tuple(value.shape)}")
+            found = f"has shape {tuple(weights[name].shape)}" if name in weights else "is missing"
+            raise InputError(f"{path}: tensor {name!r} {found}, expected {tuple(value.shape)}")
     network.load_state_dict(weights)
-    return network.eval()
 
 
 def _rename(name: str) -> str:
     for pattern, replacement in _RENAMED:
-        name = re.sub(pattern, replacement, name)
-    for pattern, replacement in _IN_BLOCK:
         name = re.sub(pattern, replacement, name)
     return re.sub(r"(\.streams_\w\w\.\d+\.0\.)([st])\.", lambda match: f"{match[1]}{_STREAM[match[2]]}.", name)
 

@@ -5,6 +5,7 @@ windows that cover it, and every frame of a clip and camera counts once. So an e
 the number of windows that cover its frame. This number is known from the table of windows, so one pass suffices.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,6 @@ from torch import Tensor, nn
 
 from data_contracts.report import (
     JOINT_COLUMNS,
-    METRICS,
     PCK_CURVE_MM,
     PCK_MM,
     SCORE_COLUMNS,
@@ -24,65 +24,45 @@ from data_contracts.report import (
     weight_column,
 )
 from model.data.loading import Windows
-from model.network.lifting import Lifter, lift
 from model.scoring.metrics import auc, joint_errors, mpjpe, n_mpjpe, p_mpjpe, pck
 
 _OF_FRAMES = ("mpjpe_mm", "p_mpjpe_mm", "n_mpjpe_mm", "pck_150", "auc_150", *JOINT_COLUMNS.values())
 _SUMS = (*_OF_FRAMES, "weight", "mpjve_mm", "pair_weight", "accel_mm", "triple_weight", "frames")
 
 
-@dataclass(frozen=True)
-class Scores:
-    """Scores over all frames of a split; lengths in mm, MPJVE in mm per frame, PCK and AUC in [0, 1]."""
-
-    mpjpe_mm: float
-    p_mpjpe_mm: float
-    n_mpjpe_mm: float
-    mpjve_mm: float
-    accel_mm: float
-    pck_150: float
-    auc_150: float
-    per_joint_mm: dict[str, float]
-    per_action_mm: dict[str, float]
-
-    def headline(self) -> dict[str, float]:
-        """Return the scores without the tables per joint and action."""
-        return {name: getattr(self, name) for name in METRICS}
+Method = Callable[[Tensor], Tensor]  # 2D windows (B, T, 17, 3) -> poses relative to the pelvis, normalised units
 
 
 @dataclass
 class Evaluation:
-    """`scores` over the split's `frames`, each counted once; `errors`: a row per window; `pck_curve`: over all frames.
+    """Scores of a method on a split: `scores` (`SCORE_COLUMNS`) and `pck_curve` over all frames, `errors` by window.
 
     The score of a window is a mean over its frames without padding, in which a frame covered by n windows has weight
     1/n; `weight` is the sum of these weights. `pair_weight` and `triple_weight` are the weights of two and three
     consecutive frames, for MPJVE and the acceleration error. So the weighted mean of the errors is the score.
     """
 
-    scores: Scores
+    scores: dict[str, float]
     frames: int
     errors: pd.DataFrame
     pck_curve: tuple[float, ...]
 
 
-def network_lifter(network: nn.Module, fabric: Fabric, flip: bool) -> Lifter:
-    """Return the network as a lifter of CPU tensors, computed on Fabric's device and precision; `flip` as in `lift`."""
-    module = fabric.setup(network.eval())
+def method_of(lifter: nn.Module, fabric: Fabric) -> Method:
+    """Return a `model.lifting.lifter.Lifter` as a method for CPU tensors that uses Fabric's device and precision."""
+    module = fabric.setup(lifter)
 
     @torch.inference_mode()
     def predict(pose_2d: Tensor) -> Tensor:
-        return lift(module, pose_2d.to(fabric.device), flip).cpu()
+        return module(pose_2d.to(fabric.device)).cpu()
 
     return predict
 
 
-def evaluate(predict: Lifter, windows: Windows, batch_size: int, fabric: Fabric | None = None) -> Evaluation:
+def evaluate(predict: Method, windows: Windows, batch_size: int, fabric: Fabric | None = None) -> Evaluation:
     """Score `predict` on every frame of `windows` that is not padding.
 
-    Parameters
-    ----------
-    fabric
-        Fabric of several processes. Each process calls this function with its share of the batches and gets all scores.
+    If `fabric` has several processes, each calls this function, computes a share of the batches and gets all scores.
     """
     world, rank = (fabric.world_size, fabric.global_rank) if fabric else (1, 0)
     coverage = Coverage(windows.rows, windows.window)
@@ -96,12 +76,12 @@ def evaluate(predict: Lifter, windows: Windows, batch_size: int, fabric: Fabric 
         millimetres = (1000 / batch.scale).view(-1, 1, 1, 1)
         pred, target = predict(batch.pose_2d) * millimetres, batch.pose_3d * millimetres
         counting = batch.frame_weight.double()
-        share = counting / coverage.of_frames(rows)  # (B, T)
+        share = counting / coverage.of(rows)  # (B, T)
         errors = joint_errors(pred, target)  # (B, T, 17)
         sums = [torch.einsum("bts,bt->bs", _of_frames(pred, target, errors), share), share.sum(dim=1, keepdim=True)]
-        for order, covered in ((1, coverage.of_pairs(rows)), (2, coverage.of_triples(rows))):
+        for order in (1, 2):
             together = counting.unfold(1, order + 1, 1).prod(dim=-1) if order < windows.window else counting[:, :0]
-            weight = together / covered  # (B, T - order)
+            weight = together / coverage.of(rows, order)  # (B, T - order)
             steps = mpjpe(pred.diff(dim=1, n=order), target.diff(dim=1, n=order))
             sums += [(steps * weight).sum(dim=1, keepdim=True), weight.sum(dim=1, keepdim=True)]
         by_window[rows] = torch.cat((*sums, counting.sum(dim=1, keepdim=True)), dim=1)
@@ -114,7 +94,7 @@ def evaluate(predict: Lifter, windows: Windows, batch_size: int, fabric: Fabric 
 
 
 class Coverage:
-    """Number of windows that cover a frame, and two or three consecutive frames, of a clip and camera.
+    """Number of windows that cover a frame, or consecutive frames, of a clip and camera.
 
     It follows from `start` of the rows. A clip shorter than the window has one window (`window_starts` of the convert
     stage), so padding never overlaps a frame of another window.
@@ -123,27 +103,16 @@ class Coverage:
     def __init__(self, rows: pd.DataFrame, window: int) -> None:
         starts = rows["start"].to_numpy(dtype=np.int64)
         views = rows.groupby(["clip_id", "camera"]).ngroup().to_numpy()
-        self._first = torch.from_numpy(
-            views * (starts.max() + window) + starts
-        )  # views one after the other on one axis
+        # views one after the other on one axis
+        self._first = torch.from_numpy(views * (starts.max() + window) + starts)
         self._sorted = self._first.sort().values
         self._window = window
 
-    def of_frames(self, rows: slice) -> Tensor:
-        """Return (B, T): windows that cover each frame of the windows at `rows`."""
-        return self._covering(rows, self._window)
-
-    def of_pairs(self, rows: slice) -> Tensor:
-        """Return (B, T-1): windows that cover each frame and the next one."""
-        return self._covering(rows, self._window - 1)
-
-    def of_triples(self, rows: slice) -> Tensor:
-        """Return (B, T-2): windows that cover each frame and the next two."""
-        return self._covering(rows, max(self._window - 2, 0))
-
-    def _covering(self, rows: slice, length: int) -> Tensor:
-        """Count ranges of `length` frames that start at a frame or up to `length` - 1 frames before it."""
+    def of(self, rows: slice, later: int = 0) -> Tensor:
+        """Return (B, T - later): windows that cover each frame of the windows at `rows` and the `later` next frames."""
+        length = max(self._window - later, 0)
         place = self._first[rows, None] + torch.arange(length)
+        # windows that start at a frame or up to `length` - 1 frames before it
         begun, ended = (torch.searchsorted(self._sorted, at, right=True) for at in (place, place - length))
         return begun - ended
 
@@ -165,14 +134,7 @@ def _evaluation(rows: pd.DataFrame, by_window: Tensor, pck_curve: tuple[float, .
     weights = {name: sums[weight_column(name)] for name in SCORE_COLUMNS}
     means = {name: sums[name] / weight.where(weight > 0, 1) for name, weight in weights.items()}  # 0 for single frames
     table = rows[list(WINDOW_COLUMNS)].assign(**sums[list(WEIGHT_COLUMNS)], **means)
-    of_all = {name: float(sums[name].sum() / max(weight.sum(), 1)) for name, weight in weights.items()}
-    by_action = sums.groupby(rows["action"].to_numpy(dtype=str))[["mpjpe_mm", "weight"]].sum()
-    per_action = by_action["mpjpe_mm"] / by_action["weight"]
-    scores = Scores(
-        **{name: of_all[name] for name in METRICS},
-        per_joint_mm={joint: of_all[column] for joint, column in JOINT_COLUMNS.items()},
-        per_action_mm={str(action): float(error) for action, error in per_action.items()},
-    )
+    scores = {name: float(sums[name].sum() / max(weight.sum(), 1)) for name, weight in weights.items()}
     return Evaluation(scores, round(sums["weight"].sum()), table, pck_curve)
 
 

@@ -1,8 +1,8 @@
-"""Pose errors in the unit of the poses: one value per pose (..., 17, 3), or means over sequences (..., T, 17, 3).
+"""Pose errors in the unit of the poses: one value per pose (..., 17, 3).
 
 Formulas: MPJPE, P-MPJPE and N-MPJPE as in VideoPose3D (Pavllo et al., CVPR 2019) and MotionBERT; PCK and its AUC as in
-Mehta et al. (3DV 2017); sequence errors as in MotionBERT's lib/model/loss.py. Predictions and targets are relative to
-their pelvis. Values and gradients are finite, also for degenerate poses and zero distances. P-MPJPE has no gradient.
+Mehta et al. (3DV 2017). Predictions and targets are relative to their pelvis. Values and gradients are finite, also for
+degenerate poses and zero distances. P-MPJPE has no gradient.
 """
 
 import torch
@@ -23,11 +23,15 @@ def mpjpe(pred: Tensor, target: Tensor) -> Tensor:
     return joint_errors(pred, target).mean(dim=-1)
 
 
+def best_scale(pred: Tensor, target: Tensor) -> Tensor:
+    """Return the least-squares scale of each pose: (..., 17, 3) -> (..., 1, 1)."""
+    product = (target * pred).sum(dim=(-2, -1), keepdim=True)
+    return product / pred.square().sum(dim=(-2, -1), keepdim=True).clamp_min(torch.finfo(pred.dtype).tiny)
+
+
 def n_mpjpe(pred: Tensor, target: Tensor) -> Tensor:
     """Return the MPJPE after the least-squares scale per pose (Rhodin et al., CVPR 2018)."""
-    scale = (target * pred).sum(dim=(-2, -1), keepdim=True)
-    scale = scale / pred.square().sum(dim=(-2, -1), keepdim=True).clamp_min(torch.finfo(pred.dtype).tiny)
-    return mpjpe(scale * pred, target)
+    return mpjpe(best_scale(pred, target) * pred, target)
 
 
 @torch.no_grad()
@@ -55,13 +59,3 @@ def auc(pred: Tensor, target: Tensor, largest: float = PCK_MM) -> Tensor:
     thresholds = torch.linspace(0, largest, AUC_STEPS, dtype=pred.dtype, device=pred.device)
     below = torch.bucketize(joint_errors(pred, target), thresholds)  # number of thresholds below the error
     return 1 - below.to(pred.dtype).mean(dim=-1) / AUC_STEPS
-
-
-def velocity_error(pred: Tensor, target: Tensor) -> Tensor:
-    """Return MPJVE, the mean distance of joint steps between frames: (..., T, 17, 3) -> scalar, per frame."""
-    return joint_errors(pred.diff(dim=-3), target.diff(dim=-3)).mean()
-
-
-def acceleration_error(pred: Tensor, target: Tensor) -> Tensor:
-    """Return the mean distance of second differences (HMMR, CVPR 2019): (..., T, 17, 3) -> scalar, per frame²."""
-    return joint_errors(pred.diff(dim=-3, n=2), target.diff(dim=-3, n=2)).mean()

@@ -13,12 +13,10 @@ from lightning_fabric import Fabric
 from data_contracts.detector_skeletons import SKELETONS, Detector
 from data_contracts.parameters import CorruptionParameters, DetectorNoise
 from data_contracts.report import Robustness
-from model.data.corruption import corrupt
-from model.data.detectors import derived_joints
+from model.data.corruption import corrupt, derived_joints
 from model.data.loading import Windows, WindowTensors, some_of
 from model.data.seeding import generator_at
-from model.network.lifting import Lifter
-from model.scoring.evaluation import evaluate
+from model.scoring.evaluation import Method, evaluate
 
 _CORRUPTIONS = {
     "noise": CorruptionParameters(noise=DetectorNoise()),
@@ -28,14 +26,14 @@ _SEED = 0
 
 
 def score_robustness(
-    methods: Mapping[str, Lifter], windows: Windows, count: int, batch_size: int, fabric: Fabric
+    methods: Mapping[str, Method], windows: Windows, count: int, batch_size: int, fabric: Fabric
 ) -> Robustness:
     """Return the MPJPE of each of `methods` under each condition, on at most `count` of `windows`."""
     some = evenly_drawn(windows, count)
     scores: dict[str, dict[str, float]] = {}
     for names, corrupted in conditions(some):
-        done = {name: evaluate(lifter, corrupted, batch_size, fabric) for name, lifter in methods.items()}
-        errors = {name: evaluation.scores.mpjpe_mm for name, evaluation in done.items()}
+        done = {name: evaluate(method, corrupted, batch_size, fabric) for name, method in methods.items()}
+        errors = {name: evaluation.scores["mpjpe_mm"] for name, evaluation in done.items()}
         scores |= dict.fromkeys(names, errors)
     return Robustness(windows=len(some), mpjpe_mm=scores)
 

@@ -20,9 +20,7 @@ from torch.optim import Optimizer
 from data_contracts.errors import InputError
 from data_contracts.parameters import DSTformerConfig, HeadKind
 from model.network.dstformer import DSTformer
-from model.network.motionbert import load_motionbert
-
-__all__ = ["can_resume", "load_last", "load_motionbert", "load_network", "read_about", "save_last", "save_network"]
+from model.network.motionbert import fill, load_motionbert
 
 LAST_FILE, BEFORE_LAST_FILE = "last.safetensors", "before-last.safetensors"
 _NETWORK, _OPTIMISER = "network.", "optimiser."
@@ -32,7 +30,7 @@ _LOG = logging.getLogger(__name__)
 
 def save_network(path: Path, network: DSTformer, about: dict[str, Any]) -> None:
     """Write weights, configuration and `about` (epoch, metrics, ...: any JSON) to `path`, atomically."""
-    _save(path, _network_tensors(network), network, about)
+    _write(path, _network_tensors(network), network, about).replace(path)
 
 
 def load_network(path: Path) -> DSTformer:
@@ -75,9 +73,7 @@ def save_last(folder: Path, network: DSTformer, optimiser: Optimizer, state: dic
 
 
 def load_last(folder: Path, network: nn.Module, optimiser: Optimizer) -> dict[str, Any] | None:
-    """Restore network and optimiser from the newest undamaged file of `save_last`, and return the state of the loop.
-
-    Without such a file the result is None.
+    """Restore network and optimiser from the newest undamaged file of `save_last`; return the loop's state or None.
 
     Raises
     ------
@@ -117,10 +113,6 @@ def _network_tensors(network: nn.Module) -> dict[str, Tensor]:
     return {_NETWORK + name: value.detach().contiguous() for name, value in network.state_dict().items()}
 
 
-def _save(path: Path, tensors: dict[str, Tensor], network: DSTformer, about: dict[str, Any]) -> None:
-    _write(path, tensors, network, about).replace(path)
-
-
 def _write(path: Path, tensors: dict[str, Tensor], network: DSTformer, about: dict[str, Any]) -> Path:
     header = {"config": network.config.model_dump(mode="json"), "head": network.head_kind, "about": about}
     header["digest"] = _digest(tensors, json.dumps(header))
@@ -152,12 +144,4 @@ def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 def _fill(network: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
     weights = {key.removeprefix(_NETWORK): value for key, value in tensors.items() if key.startswith(_NETWORK)}
-    for name, value in network.state_dict().items():
-        if name not in weights:
-            raise InputError(f"{path}: tensor {name!r} is missing")
-        if weights[name].shape != value.shape:
-            raise InputError(
-                f"{path}: tensor {name!r} has shape {tuple(weights[name].shape)}, expected {tuple(value.shape)}"
-            )
-    with torch.no_grad():
-        network.load_state_dict(weights)
+    fill(network, weights, path)

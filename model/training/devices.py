@@ -1,7 +1,8 @@
-"""Set up Fabric for one process or for the processes of `torch.distributed.run`, and `torch.compile`."""
+"""Set up Fabric for one or several processes, `torch.compile`, and the batch size that fits."""
 
 import logging
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,10 +22,9 @@ _LOG = logging.getLogger(__name__)
 def choose_device(runtime: Runtime) -> torch.device:
     """Set the number of threads, and return the device of this process: CUDA if available, else the CPU.
 
-    Apple's MPS is not used, because it has no float64, and scores are summed in float64.
-
-    Half of the cores are used: the threads of a small network synchronise hundreds of times per step, so one busy core
-    delays all of them. Measured on 2 cores with one other busy process: 25 windows/s with 2 threads, 110 with 1.
+    Apple's MPS is not used, because it has no float64, and scores are summed in float64. Half of the cores are used:
+    the threads of a small network synchronise hundreds of times per step, so one busy core delays all of them. With
+    one of 2 cores busy: 25 windows/s with 2 threads, 110 with 1.
 
     Raises
     ------
@@ -84,3 +84,35 @@ def compiled(network: DSTformer, example: Tensor, runtime: Runtime, fabric: "Fab
     except Exception as error:  # the uncompiled network can be trained after any compiler error
         _LOG.warning("torch.compile failed, training continues without it: %s", str(error).strip().partition("\n")[0])
         return network
+
+
+def largest_batch(step: Callable[[int], None], start: int, limit: int) -> int:
+    """Return the largest of `start`, 2 `start`, 4 `start`, ... up to `limit` for which `step(size)` fits in memory.
+
+    `step` runs one forward and backward pass of that many windows. If `start` does not fit, it is halved until it fits.
+
+    Raises
+    ------
+    torch.OutOfMemoryError
+        Not even one window fits.
+    """
+    size = start
+    while not _fits(step, size):
+        if size == 1:
+            step(size)
+        size //= 2
+    if size < start:
+        return size
+    while 2 * size <= limit and _fits(step, 2 * size):
+        size *= 2
+    return size
+
+
+def _fits(step: Callable[[int], None], size: int) -> bool:
+    try:
+        step(size)
+    except torch.OutOfMemoryError:
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        return False
+    return True

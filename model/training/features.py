@@ -13,7 +13,7 @@ from torch import Tensor
 
 from model.data.loading import Windows, free_bytes
 from model.network.dstformer import DSTformer
-from model.network.lifting import mirror
+from model.poses import mirror
 
 _LOG = logging.getLogger(__name__)
 
@@ -47,13 +47,8 @@ def cached_backbone_features(
 ) -> Iterator[Features | None]:
     """Yield the features of all `windows`, and with `mirrored` of their mirror images; None if they fit nowhere.
 
-    Parameters
-    ----------
-    file
-        Temporary file for features that do not fit in memory; deleted when the block ends.
-    memory_gb
-        Memory limit in gigabytes. Default: half of the free memory of Fabric's device. On disk all processes together
-        use at most half of the free space; each process has its own file.
+    Features over `memory_gb` (default: half of the free memory of Fabric's device) are in `file` until the block ends.
+    Each process has its own file; all processes together use at most half of the free space.
     """
     tokens = network.backbone.tokens(windows.window)
     shape = (2 if mirrored else 1, len(windows), tokens, 17, network.config.embed_dim)
@@ -74,18 +69,13 @@ def cached_backbone_features(
         return
     try:
         _LOG.info("backbone features of %d windows: %.2f GB in %s", len(windows), size / 1e9, where)
-        _fill(values, network, windows, fabric, batch_size)
+        start = 0
+        with torch.no_grad(), fabric.autocast():
+            for batch in windows.batches(batch_size):
+                for variant, of_all in enumerate(values):
+                    pose_2d = batch.pose_2d if variant == 0 else mirror(batch.pose_2d)
+                    of_all[start : start + len(batch)] = network.encode(pose_2d)
+                start += len(batch)
         yield Features(values, fabric.device)
     finally:
         file.unlink(missing_ok=True)
-
-
-@torch.no_grad()
-def _fill(values: Tensor, network: DSTformer, windows: Windows, fabric: Fabric, batch_size: int) -> None:
-    start = 0
-    for batch in windows.batches(batch_size):
-        for variant, of_all in enumerate(values):
-            pose_2d = batch.pose_2d if variant == 0 else mirror(batch.pose_2d)
-            with fabric.autocast():
-                of_all[start : start + len(batch)] = network.encode(pose_2d)
-        start += len(batch)

@@ -55,8 +55,7 @@ class Job(BaseModel):
 def run(job: Job, network: DSTformer, on_epoch: OnEpoch, on_step: OnStep, on_line: Callable[[str], None]) -> Progress:
     """Train `network` in this process; see `model.training.loop.fit`."""
     fabric, memory_gb = make_fabric(job.runtime, job.parameters.precision), job.runtime.memory_gb
-    flip, placed = job.parameters.flip, job.parameters.augmentation.wanted
-    train = load_windows(job.windows, "train", memory_gb, fabric.device, flip, placed)
+    train = load_windows(job.windows, "train", memory_gb, fabric.device, job.parameters.augmentation.wanted)
     val = load_windows(job.windows, "val", memory_gb, fabric.device)
     on_line(
         f"{len(train)} windows of {train.window} frames on {fabric.world_size} x {fabric.device.type},"
@@ -102,7 +101,11 @@ def run_on_devices(
         assert process.stdout is not None
         for line in process.stdout:
             if line.startswith(MARK):
-                _report(json.loads(line.removeprefix(MARK)), on_epoch, on_step)
+                reported = json.loads(line.removeprefix(MARK))
+                if "epoch" in reported:
+                    on_epoch(reported["epoch"])
+                else:
+                    on_step(reported["step"], reported["steps"])
             elif line.strip():
                 lines = [*lines[-LINES_KEPT:], line.rstrip()]
                 on_line(line.rstrip())
@@ -178,13 +181,6 @@ def report(**what: Any) -> None:
 
 def _first() -> bool:
     return os.environ.get("RANK", "0") == "0"
-
-
-def _report(what: dict[str, Any], on_epoch: OnEpoch, on_step: OnStep) -> None:
-    if "epoch" in what:
-        on_epoch(what["epoch"])
-    else:
-        on_step(what["step"], what["steps"])
 
 
 def _end(process: subprocess.Popen) -> None:

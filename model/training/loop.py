@@ -9,8 +9,8 @@
 import logging
 import math
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import torch
@@ -20,16 +20,16 @@ from torch import Tensor, nn
 from data_contracts.errors import InputError
 from data_contracts.parameters import CorruptionParameters, Objective, Runtime, TrainingParameters
 from model.data.epochs import Epochs, Step, TrainingWindows
+from model.data.loading import Windows
 from model.data.seeding import generator_at
 from model.network.dstformer import DSTformer
-from model.training.bad_steps import BadSteps
-from model.training.batch_size import largest_batch
 from model.training.checkpoints import load_last, save_last
-from model.training.devices import compiled
+from model.training.devices import compiled, largest_batch
 from model.training.features import Features, cached_backbone_features
 from model.training.interruption import Interruption
+from model.training.optimiser import BadSteps, make_optimiser, set_learning_rate
 from model.training.progress import Progress, keep
-from model.training.step import Learner, TrainingBatch, make_optimiser, set_learning_rate
+from model.training.step import Learner, TrainingBatch
 
 _LOG = logging.getLogger(__name__)
 
@@ -59,19 +59,12 @@ def fit(
 
     Parameters
     ----------
-    objective
-        `reconstruct` trains for the clean 2D pose, `lift` for the 3D pose.
     on_epoch
         Called with each epoch's metrics (`epoch`, `step`, `loss`, `val_mpjpe_mm`, `val_pck_150`, `train_mpjpe_mm`,
         `learning_rate`, `bad_steps`), including epochs before a resume. Epochs trained here also have
         `windows_per_second`, which is not part of the history because it differs between runs.
     on_step
         Called with (finished steps, all steps) after each optimiser step.
-
-    Returns
-    -------
-    Progress
-        State with `history`, the metrics of every epoch, and the chosen micro-batch.
 
     Raises
     ------
@@ -150,36 +143,31 @@ class _Loop:
             size = largest_batch(step, size, limit=size * parameters.accumulate)
         self.progress.micro_batch = size
 
-    def cached_features(self) -> ExitStack:
+    @contextmanager
+    def cached_features(self) -> Iterator[None]:
         """Cache the features of a frozen backbone while the context lasts, if training windows never change."""
-        stack, parameters = ExitStack(), self.parameters
-        learns = any(weight.requires_grad for weight in self.network.backbone.parameters())
-        variants = 2 if parameters.flip else 1
+        parameters = self.parameters
         if (
             self.runtime.features == "off"
-            or learns
+            or any(weight.requires_grad for weight in self.network.backbone.parameters())
             or self.network.reads_stem
             or parameters.corruption != CorruptionParameters()
             or parameters.augmentation.wanted
-            or parameters.max_epochs <= variants
+            or parameters.max_epochs <= (2 if parameters.flip else 1)
         ):
-            return stack
-        splits = ((self.windows.train, parameters.flip, "train"), (self.windows.val, False, "val"))
-        train, val = (
-            stack.enter_context(
-                cached_backbone_features(
-                    self.network,
-                    windows,
-                    mirrored,
-                    self.fabric,
-                    self.folder / f".features-{name}-{self.fabric.global_rank}",
-                    self.runtime.memory_gb,
-                )
-            )
-            for windows, mirrored, name in splits
-        )
-        self.features = train, val
-        return stack
+            yield
+            return
+
+        def cached(windows: Windows, mirrored: bool, name: str) -> AbstractContextManager[Features | None]:
+            file = self.folder / f".features-{name}-{self.fabric.global_rank}"
+            return cached_backbone_features(self.network, windows, mirrored, self.fabric, file, self.runtime.memory_gb)
+
+        with (
+            cached(self.windows.train, parameters.flip, "train") as train,
+            cached(self.windows.val, False, "val") as val,
+        ):
+            self.features = train, val
+            yield
 
     def run_epoch(self, interruption: Interruption) -> dict[str, float]:
         """Finish the current epoch, validate, write `last.safetensors` and return the metrics of the epoch."""

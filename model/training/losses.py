@@ -8,85 +8,65 @@ A step's windows may be spread over micro-batches and devices. Each term is a su
 the whole step, so the losses of the pieces add up to the loss of the step.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from data_contracts.parameters import LossWeights
 from data_contracts.skeleton import NUM_JOINTS
-from model.scoring.metrics import joint_errors
+from model.scoring.metrics import best_scale, joint_errors
 
 FOCAL_BETA = 20.0  # in 1/normalised units: an error of 0.1 (about a tenth of half the figure) gets 0.76^gamma
 
 
-@dataclass
+@dataclass(frozen=True)
 class ErrorWeights:
-    """Weights of the errors: joints (B, T, 17) in the mean over poses, steps (B, T-1, 17) in the mean over steps."""
+    """Weights of the errors: joints (B, T, 17) in the mean over poses, steps (B, T-1, 17) in the mean over steps.
+
+    The totals are sums over the whole step, by which the sums of its pieces are divided.
+    """
 
     joints: Tensor
     steps: Tensor
+    joints_total: Tensor
+    steps_total: Tensor
 
     @classmethod
     def of(cls, frame_weight: Tensor, masked: Tensor | None = None) -> "ErrorWeights":
         """Return weights of frames that are not padding (B, T); with `masked` (B, T, 17) only masked joints count."""
         pairs = frame_weight[:, 1:] * frame_weight[:, :-1]
         if masked is None:
-            return cls(*(weight[..., None].expand(*weight.shape, NUM_JOINTS) for weight in (frame_weight, pairs)))
-        joints = frame_weight[..., None] * masked
-        return cls(joints, pairs[..., None] * (masked[:, 1:] | masked[:, :-1]))
+            joints, steps = (weight[..., None].expand(*weight.shape, NUM_JOINTS) for weight in (frame_weight, pairs))
+        else:
+            joints = frame_weight[..., None] * masked
+            steps = pairs[..., None] * (masked[:, 1:] | masked[:, :-1])
+        return cls(joints, steps, joints.sum().clamp_min(1), steps.sum().clamp_min(1))
 
     def __getitem__(self, windows: slice) -> "ErrorWeights":
-        return ErrorWeights(self.joints[windows], self.steps[windows])
+        return replace(self, joints=self.joints[windows], steps=self.steps[windows])
 
     def of_nothing(self) -> "ErrorWeights":
         """Return the same shapes with every weight 0."""
-        return ErrorWeights(torch.zeros_like(self.joints), torch.zeros_like(self.steps))
-
-    @property
-    def totals(self) -> tuple[Tensor, Tensor]:
-        """Sums over the whole step, by which the sums of its pieces are divided."""
-        return self.joints.sum().clamp_min(1), self.steps.sum().clamp_min(1)
+        return replace(self, joints=torch.zeros_like(self.joints), steps=torch.zeros_like(self.steps))
 
 
 def pose_loss(
-    pred: Tensor,
-    target: Tensor,
-    error_weights: ErrorWeights,
-    weights: LossWeights,
-    focal_gamma: float = 0.0,
-    totals: tuple[Tensor, Tensor] | None = None,
+    pred: Tensor, target: Tensor, error_weights: ErrorWeights, weights: LossWeights, focal_gamma: float = 0.0
 ) -> Tensor:
-    """Return the weighted sum of the loss terms.
-
-    Parameters
-    ----------
-    pred, target
-        (B, T, 17, D), normalised units.
-    error_weights
-        Weights of the errors.
-    totals
-        Totals of the whole step. Default: the totals of these windows.
-
-    Returns
-    -------
-    Tensor
-        Scalar. Terms of weight 0 are not computed.
-    """
-    joints_total, steps_total = totals or error_weights.totals
+    """Return the weighted sum of the loss terms, a scalar; `pred` and `target` (B, T, 17, D), normalised units."""
     loss = pred.new_zeros(())
     if weights.mpjpe:
         errors = joint_errors(pred, target)  # (B, T, 17)
         if focal_gamma:
             errors = errors * focal_weight(errors, focal_gamma)
-        loss = loss + weights.mpjpe * (errors * error_weights.joints).sum() / joints_total
+        loss = loss + weights.mpjpe * (errors * error_weights.joints).sum() / error_weights.joints_total
     if weights.n_mpjpe:
-        scale = (target * pred).sum(dim=(-2, -1), keepdim=True)
-        scale = scale / pred.square().sum(dim=(-2, -1), keepdim=True).clamp_min(torch.finfo(pred.dtype).tiny)
-        loss = loss + weights.n_mpjpe * (joint_errors(scale * pred, target) * error_weights.joints).sum() / joints_total
+        errors = joint_errors(best_scale(pred, target) * pred, target)
+        loss = loss + weights.n_mpjpe * (errors * error_weights.joints).sum() / error_weights.joints_total
     if weights.velocity and pred.shape[1] > 1:
         step_errors = joint_errors(pred.diff(dim=1), target.diff(dim=1))  # (B, T-1, 17)
-        loss = loss + weights.velocity * (step_errors * error_weights.steps).sum() / steps_total
+        loss = loss + weights.velocity * (step_errors * error_weights.steps).sum() / error_weights.steps_total
     return loss
 
 

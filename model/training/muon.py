@@ -5,7 +5,7 @@ Nesterov momentum, the same quintic Newton-Schulz as torch.optim.Muon, and steps
 is scalable for LLM training", 2025: 0.2 sqrt(max(rows, columns))), so one rate and weight decay serve both.
 
 - Each block of at most 48 rows is orthogonalised separately: q, k, v, and each token's rows of the stem's last layer.
-  torch.optim.Muon processes whole matrices, which took 57 of the 157 ms of a step (stem 384, batch 128, T = 27).
+  torch.optim.Muon processes whole matrices, which takes a third of a step (docs/design-notes.md).
 - Newton-Schulz is iterated on X X^T, which is small, and X is multiplied once: a third of the time of iterating on X.
 - float32 everywhere: bfloat16 is off by 2-3 %, twice as slow in these blocks, and makes rounding differ by device.
 """
@@ -15,8 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
-from torch.optim.adamw import adamw
+from torch.optim import AdamW, Optimizer
 
 MOMENTUM = 0.95
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
@@ -33,39 +32,40 @@ class Muon(Optimizer):
         {"params": [...], "lr": ...}; with "blocks" the params are matrices whose rows form that many blocks.
     """
 
-    found_inf: Tensor | None = None
-    grad_scale: Tensor | None = None
+    found_inf: Tensor | None = None  # as for the fused optimisers of PyTorch: the step changes nothing if it is 1
 
     def __init__(
         self, groups: Iterable[dict[str, Any]], betas: tuple[float, float], eps: float, weight_decay: float
     ) -> None:
-        # `fused` has load_state_dict keep AdamW's count of steps on the device
-        defaults = {"betas": betas, "eps": eps, "weight_decay": weight_decay, "blocks": None, "fused": True}
-        super().__init__(groups, defaults)
+        groups = list(groups)
+        self.adamw = AdamW(groups, betas=betas, eps=eps, weight_decay=weight_decay, fused=True)
+        super().__init__(groups, {})  # AdamW has added the defaults
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]  # noqa: ARG002
+        # shared again in each step, because `load_state_dict` replaces them
+        self.adamw.state, self.adamw.param_groups = self.state, [g for g in self.param_groups if "blocks" not in g]
+        self.adamw.found_inf = self.found_inf  # type: ignore[attr-defined]
+        self.adamw.step()
         for group in self.param_groups:
-            learning = [(weight, weight.grad) for weight in group["params"] if weight.grad is not None]
-            if group["blocks"] is None:
-                self._adamw(group, learning)
-                continue
-            shapes: dict[torch.Size, list[tuple[Tensor, Tensor]]] = {}
-            for weight, gradient in learning:
-                shapes.setdefault(weight.shape, []).append((weight, gradient))
-            for alike in shapes.values():
-                self._muon(group, alike)
+            shapes: dict[torch.Size, list[Tensor]] = {}
+            for weight in group["params"] if "blocks" in group else ():
+                if weight.grad is not None:
+                    shapes.setdefault(weight.shape, []).append(weight)
+            for weights in shapes.values():
+                self._step_matrices(group, weights)
 
-    def _muon(self, group: dict[str, Any], learning: list[tuple[Tensor, Tensor]]) -> None:
+    def _step_matrices(self, group: dict[str, Any], weights: list[Tensor]) -> None:
         """Step several matrices of the same shape together."""
-        weights, bad = [weight for weight, _ in learning], self.found_inf
+        bad = self.found_inf
         good = 1.0 if bad is None else 1.0 - bad.to(weights[0].device)  # as a factor, which needs no synchronisation
         directions = []
-        for weight, gradient in learning:
+        for weight in weights:
+            assert weight.grad is not None
             if not self.state[weight]:
                 self.state[weight] = {"momentum": torch.zeros_like(weight)}
             momentum = self.state[weight]["momentum"]
-            counted = gradient if bad is None else torch.where(bad > 0, 0.0, gradient)
+            counted = weight.grad if bad is None else torch.where(bad > 0, 0.0, weight.grad)
             momentum.lerp_(counted, (1 - MOMENTUM) * good)
             directions.append(counted.lerp(momentum, MOMENTUM))
         rows, columns = weights[0].shape
@@ -74,35 +74,6 @@ class Muon(Optimizer):
         size = group["lr"] * 0.2 * max(height, columns) ** 0.5
         for weight, step in zip(weights, steps * (-size * good), strict=True):
             weight.mul_(1 - group["lr"] * group["weight_decay"] * good).add_(step)
-
-    def _adamw(self, group: dict[str, Any], learning: list[tuple[Tensor, Tensor]]) -> None:
-        weights = [weight for weight, _ in learning]
-        for weight in weights:
-            if not self.state[weight]:
-                self.state[weight] = {
-                    "step": torch.zeros((), dtype=torch.float32, device=weight.device),
-                    "exp_avg": torch.zeros_like(weight),
-                    "exp_avg_sq": torch.zeros_like(weight),
-                }
-        states = [self.state[weight] for weight in weights]
-        adamw(
-            weights,
-            [gradient for _, gradient in learning],
-            [state["exp_avg"] for state in states],
-            [state["exp_avg_sq"] for state in states],
-            [],
-            [state["step"] for state in states],
-            fused=True,
-            grad_scale=self.grad_scale,
-            found_inf=self.found_inf,
-            amsgrad=False,
-            beta1=group["betas"][0],
-            beta2=group["betas"][1],
-            lr=group["lr"],
-            weight_decay=group["weight_decay"],
-            eps=group["eps"],
-            maximize=False,
-        )
 
 
 def orthogonal(matrices: Tensor) -> Tensor:

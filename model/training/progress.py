@@ -36,20 +36,12 @@ class Progress:
 
 
 def keep(
-    folder: Path,
-    network: DSTformer,
-    progress: Progress,
-    checkpoint_every: int | None,
-    learned_on: dict[str, float],
+    folder: Path, network: DSTformer, progress: Progress, checkpoint_every: int | None, learned_on: dict[str, float]
 ) -> None:
     """Save the weights of the last epoch if it is the best, among the best, or due by `checkpoint_every`.
 
-    Top-k files of other epochs are deleted, also those of an earlier, killed run.
-
-    Parameters
-    ----------
-    learned_on
-        Facts about the training windows that lifting needs: `window` (frames) and `fps` (frames per second).
+    `learned_on`: `window` and `fps` of the training windows, which lifting needs. Top-k files of other epochs are
+    deleted, also those of an earlier, killed run.
     """
     record = progress.history[-1] | learned_on
     epoch = int(record["epoch"])

@@ -24,12 +24,10 @@ from data_contracts.store.manifests import package_versions, read_manifest, writ
 from data_contracts.store.run_names import input_data_name
 from model.baselines.files import load_baselines
 from model.data.loading import Windows, load_windows
-from model.network.dstformer import DSTformer
-from model.network.lifting import Lifter
-from model.scoring.evaluation import Evaluation, evaluate, network_lifter
+from model.lifting.lifter import Lifter, load_lifter
+from model.scoring.evaluation import Evaluation, Method, evaluate, method_of
 from model.scoring.intervals import estimates
 from model.scoring.robustness import score_robustness
-from model.training.checkpoints import load_network
 from model.training.devices import make_fabric
 from tasks.figures.motion import lifted_sheet
 from tasks.stage_runs.prefect_runs import run_logger
@@ -63,9 +61,8 @@ def evaluate_lifter(
     tracked.log_windows(windows, context="evaluation")
     held_out = load_windows(windows, options.split, parameters.runtime.memory_gb)
     fabric = make_fabric(parameters.runtime, options.precision)
-    network = _checked(load_network(checkpoint), checkpoint, held_out)
-    methods = _methods(network, baselines, held_out, fabric, options.flip)
-    evaluations = {name: evaluate(lift, held_out, options.batch_size, fabric) for name, lift in methods.items()}
+    methods = _methods(load_lifter(checkpoint, options.flip, held_out.window), baselines, fabric)
+    evaluations = {name: evaluate(method, held_out, options.batch_size, fabric) for name, method in methods.items()}
     minutes = {"model": train_minutes(stage.store, checkpoint), **fitted["statistics"]["train_minutes"]}
     uri = logged_uri(tracked, stage.inputs["checkpoint"], options.flip)
     report = Report(
@@ -98,50 +95,38 @@ def evaluate_lifter(
     _log_viewer(tracked, title, held_out, evaluations["model"], methods["model"], options.batch_size)
 
 
-def _methods(network: DSTformer, baselines: Path, windows: Windows, fabric: Fabric, flip: bool) -> dict[str, Lifter]:
-    """Return a lifter for each of `METHODS`; `flip` applies to model and mlp, which trained on mirrored windows."""
+def _methods(lifter: Lifter, baselines: Path, fabric: Fabric) -> dict[str, Method]:
+    """Return `METHODS`; model and mlp have the same flip averaging, because both trained on mirrored windows."""
     fitted = load_baselines(baselines)
     frames = fitted.mlp.shape["window"]
-    if frames != windows.window:
+    if frames != lifter.window:
         raise InputError(
             f"{baselines}: the baselines were fitted on windows of {frames} frames, but the evaluation windows have"
-            f" {windows.window}; convert them with --set convert.window={frames}, or pass --baselines fitted on windows"
-            f" of {windows.window} frames"
+            f" {lifter.window}; convert them with --set convert.window={frames}, or pass --baselines fitted on windows"
+            f" of {lifter.window} frames"
         )
     return {
-        "model": network_lifter(network, fabric, flip),
+        "model": method_of(lifter, fabric),
         "mean_depth": fitted.mean_depth,
         "linear": fitted.linear,
-        "mlp": network_lifter(fitted.mlp, fabric, flip),
+        "mlp": method_of(Lifter(fitted.mlp, frames, flip=lifter.flip), fabric),
     }
 
 
 def _robustness(
-    methods: dict[str, Lifter], windows: Windows, fabric: Fabric, parameters: EvaluateParameters
+    methods: dict[str, Method], windows: Windows, fabric: Fabric, parameters: EvaluateParameters
 ) -> Robustness | None:
     if not parameters.robustness_windows:
         return None
-    lifters = {name: methods[name] for name in ROBUSTNESS_METHODS}
-    return score_robustness(lifters, windows, parameters.robustness_windows, parameters.batch_size, fabric)
-
-
-def _checked(network: DSTformer, checkpoint: Path, windows: Windows) -> DSTformer:
-    """Return the network; raise an InputError if it cannot lift these windows."""
-    if network.config.dim_out != 3:
-        raise InputError(f"{checkpoint}: this checkpoint is only pretrained and returns 2D poses; fine-tune it first")
-    if windows.window > network.config.max_frames:
-        raise InputError(
-            f"{checkpoint}: the network takes windows of at most {network.config.max_frames} frames, but the evaluation"
-            f" windows have {windows.window}"
-        )
-    return network
+    scored = {name: methods[name] for name in ROBUSTNESS_METHODS}
+    return score_robustness(scored, windows, parameters.robustness_windows, parameters.batch_size, fabric)
 
 
 def _log_viewer(
-    tracked: TrackedRun, title: str, windows: Windows, evaluation: Evaluation, lifter: Lifter, batch_size: int
+    tracked: TrackedRun, title: str, windows: Windows, evaluation: Evaluation, method: Method, batch_size: int
 ) -> None:
     """Log the viewer, or a warning if every clip is shorter than a window."""
-    scenes = select_scenes(windows, evaluation.errors, lifter, batch_size)
+    scenes = select_scenes(windows, evaluation.errors, method, batch_size)
     if scenes:
         tracked.client.log_text(tracked.run_id, viewer_html(f"Clips of {title}", scenes), VIEWER_FILE)
     else:
@@ -153,12 +138,12 @@ def _scores(evaluation: Evaluation, minutes: float | None) -> MethodScores:
     return MethodScores(**dict(scores), pck_curve=evaluation.pck_curve, train_minutes=minutes)
 
 
-def _lifted_figure(windows: Windows, lifter: Lifter) -> Figure:
+def _lifted_figure(windows: Windows, method: Method) -> Figure:
     """Draw poses of windows spread evenly over the split, lifted by the model."""
     chosen = np.linspace(0, len(windows) - 1, FIGURE_POSES).astype(int).tolist()
     batch, middle = windows.pick(chosen), windows.window // 2
     millimetres = 1000 / batch.scale.view(-1, 1, 1)
-    pred = lifter(batch.pose_2d)[:, middle] * millimetres
+    pred = method(batch.pose_2d)[:, middle] * millimetres
     true = batch.pose_3d[:, middle] * millimetres
     titles = [str(action) for action in windows.rows["action"].iloc[chosen]]
     return lifted_sheet(batch.pose_2d[:, middle].numpy(), pred.numpy(), true.numpy(), titles)

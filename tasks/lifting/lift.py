@@ -10,14 +10,13 @@ import pyarrow.parquet as parquet
 from data_contracts.errors import InputError
 from data_contracts.motion.bounds import find_faults, summarise
 from data_contracts.motion.motion import MOTION_FILE, Motion, write_motion
-from data_contracts.parameters import PipelineParameters, Runtime
+from data_contracts.parameters import PipelineParameters
 from data_contracts.store.folders import Stage
 from data_contracts.store.manifests import read_manifest
 from data_contracts.tracks.table import KEYPOINTS_FILE, from_arrow
 from data_contracts.tracks.track import Track
 from model.lifting.lift import lift_people
-from model.lifting.track_windows import Lifting
-from model.training.checkpoints import load_network, read_about
+from model.lifting.lifter import load_lifter
 from model.training.devices import choose_device
 from tasks.stage import StageTask
 from tasks.stage_runs.progress import report_progress
@@ -53,17 +52,11 @@ def _lift_tracks(
     if tracked:
         tracked.log_model_input(model.logged_model_id)
     tracks = select_tracks(from_arrow(parquet.read_table(keypoints / KEYPOINTS_FILE)), options.person)
-    lifting = open_lifting(checkpoint, bool(options.flip), parameters.runtime)
+    lifter = load_lifter(checkpoint, bool(options.flip)).to(choose_device(parameters.runtime))
     frames = sum(len(track.pose_2d) for track in tracks)
     with report_progress(stage.name, "frames", total=frames) as progress:
-        motions = lift_people(lifting, tracks, options, lambda share: progress.reach(round(share * frames), frames))
-    faults = find_faults(summarise(motions))
-    if not faults.empty:
-        fault = faults.iloc[0]
-        raise InputError(
-            f"{keypoints}: {fault['motion']} cannot be lifted: {fault['check']} is {fault['value']}, expected"
-            f" {fault['bound']}"
-        )
+        motions = lift_people(lifter, tracks, options, lambda share: progress.reach(round(share * frames), frames))
+    _require_sound(motions, keypoints)
     for motion in motions:
         (stage.folder / motion.name).mkdir()
         write_motion(motion, stage.folder / motion.name / MOTION_FILE)
@@ -78,8 +71,8 @@ def _lift_tracks(
     stage.statistics |= {
         "data": source,
         "model": model.uri,
-        "window": lifting.window,
-        "window_fps": lifting.fps,
+        "window": lifter.window,
+        "window_fps": lifter.fps,
         "people": [_summary(motion) for motion in motions],
     }
 
@@ -104,19 +97,15 @@ def select_tracks(tracks: list[Track], person: str) -> list[Track]:
     return [tracks[int(person)]]
 
 
-def open_lifting(checkpoint: Path, flip: bool, runtime: Runtime) -> Lifting:
-    """Load the network of a checkpoint, with its window and frame rate, on the device of this machine.
-
-    Raises
-    ------
-    InputError
-        The checkpoint is not readable, or its network returns 2D poses.
-    """
-    network, about = load_network(checkpoint), read_about(checkpoint)
-    if network.config.dim_out != 3:
-        raise InputError(f"{checkpoint}: returns 2D poses, because it is only pretrained; fine-tune it first")
-    device = choose_device(runtime)
-    return Lifting(network.to(device), int(about.get("window", network.config.max_frames)), about.get("fps"), flip)
+def _require_sound(motions: list[Motion], keypoints: Path) -> None:
+    """Raise an InputError that names the first motion that breaks the contract."""
+    faults = find_faults(summarise(motions))
+    if not faults.empty:
+        fault = faults.iloc[0]
+        raise InputError(
+            f"{keypoints}: {fault['motion']} cannot be lifted: {fault['check']} is {fault['value']}, expected"
+            f" {fault['bound']}"
+        )
 
 
 def _height_px(track: Track) -> float:

@@ -1,19 +1,34 @@
-"""Export a model as one ONNX file that runs without this project, and compare its output with the network."""
+"""Export a model as one ONNX file that runs without this project, and compare its output with the network.
 
+- The batch size is dynamic; the length too, up to `max_frames`, unless stem, head or patches need whole windows.
+- The written file is run with onnxruntime on random windows, some joints missing, before it gets its final name.
+- `metadata_props` of the file describe inputs and outputs.
+"""
+
+import logging
+import warnings
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from data_contracts.errors import InputError
+from data_contracts.skeleton import JOINTS, NUM_JOINTS
 from data_contracts.store.checking import verify_input
 from data_contracts.store.code_version import code_version
 from data_contracts.store.digests import file_digest
 from data_contracts.store.locks import must_be_writable
-from model.network.onnx_export import describe, export_onnx
-from model.training.checkpoints import load_network
+from model.lifting.lifter import Lifter, load_lifter
+from model.network.dstformer import DSTformer
 from tasks.tracking.connection import connect, named_uri
 from tasks.tracking.registry import ONNX_TAG, fetch_checkpoint, find_version, uses_flip, version_uri
 
+INPUT, OUTPUT = "pose_2d", "pose_3d"
+TOLERANCE = 1e-4  # in the window's units, in which a body is about 1 long
 _FOLDER = "onnx"  # folder of the artifact in the MLflow run
+_UNSEEN = 0.1  # share of missing joints in a random window
+_EXAMPLE = 3  # batch size for tracing: sizes 0 and 1 would become constants
 
 
 def export_model(store: Path, model: str, out: Path | None, flip: bool | None, default_flip: bool) -> dict[str, Any]:
@@ -46,11 +61,9 @@ def export_model(store: Path, model: str, out: Path | None, flip: bool | None, d
     if flip is None:
         flip = uses_flip(version) if version else default_flip
     verify_input(checkpoint)
-    network = load_network(checkpoint)
+    lifter = load_lifter(checkpoint, flip)
     if version and named_uri() is None:
         must_be_writable(store)  # the file is logged to the run of the version
-    if network.config.dim_out != 3:
-        raise InputError(f"{model}: this model is only pretrained and returns 2D poses; fine-tune it first")
     name = f"{version.name}-{version.version}" if version else checkpoint.stem
     file = out or Path(f"{name}{'' if flip else '-no-flip'}.onnx")
     try:
@@ -62,12 +75,106 @@ def export_model(store: Path, model: str, out: Path | None, flip: bool | None, d
         "checkpoint": file_digest(checkpoint),
         "exported_by": code_version()["commit"] or "unknown",
     }
-    difference = export_onnx(network, flip, file, metadata)
+    difference = export_onnx(lifter, file, metadata)
     exported = {"file": str(file), "bytes": file.stat().st_size, "flip": flip, "difference": difference}
-    exported["frames"] = describe(network, flip)["frames"]
+    exported["frames"] = describe(lifter)["frames"]
     if version:
         client = connect(store)
         client.log_artifact(version.run_id, str(file), _FOLDER)
         exported["artifact"] = f"runs:/{version.run_id}/{_FOLDER}/{file.name}"
         client.set_model_version_tag(version.name, version.version, ONNX_TAG, exported["artifact"])
     return exported
+
+
+def export_onnx(lifter: Lifter, file: Path, about: dict[str, str]) -> float:
+    """Write a lifter to `file`; return the largest difference between onnxruntime and PyTorch.
+
+    Parameters
+    ----------
+    lifter
+        Lifter of a `DSTformer`, on the CPU.
+    about
+        Metadata entries in addition to those of `describe`.
+
+    Raises
+    ------
+    InputError
+        The ONNX packages are not installed.
+    RuntimeError
+        Outputs differ by more than `TOLERANCE`; no file is written.
+    """
+    try:
+        import onnxruntime
+        import onnxscript  # noqa: F401 - what torch.onnx needs
+    except ImportError as error:
+        raise InputError(f"ONNX export needs {error.name}: pip install 'pose-uplift[onnx]'") from error
+    longest, fixed = _frames_of(lifter)
+    free: dict[int, object] = {0: torch.export.Dim("batch")}
+    if not fixed:
+        free[1] = torch.export.Dim("frames", max=longest)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it logs operators of unrelated packages
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # raised by torch itself
+        program = torch.onnx.export(
+            lifter.requires_grad_(False),
+            (_draw(_EXAMPLE, longest),),
+            dynamo=True,
+            dynamic_shapes=(free,),
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            verbose=False,
+        )
+    assert program is not None, "dynamo export returns a program"
+    program.model.metadata_props.update(describe(lifter) | about)
+    partial = file.with_name(f".{file.name}.partial")
+    try:
+        program.save(str(partial))
+        session = onnxruntime.InferenceSession(str(partial), providers=["CPUExecutionProvider"])
+        lengths = {longest} if fixed else {1, 2, longest}
+        difference = max(_difference(lifter, session, _draw(n, frames)) for n in (1, 5) for frames in sorted(lengths))
+        if not difference <= TOLERANCE:
+            raise RuntimeError(f"poses of onnxruntime and PyTorch differ by {difference:.2g}; at most {TOLERANCE:g}")
+        partial.replace(file)
+    finally:
+        partial.unlink(missing_ok=True)
+    return difference
+
+
+def describe(lifter: Lifter) -> dict[str, str]:
+    """Return the metadata that describe inputs and outputs."""
+    longest, fixed = _frames_of(lifter)
+    whole = (
+        f"exactly {longest}: pad a shorter window with its last frame at confidence 0, and ignore the output for the"
+        " padding"
+    )
+    return {
+        "input": f"{INPUT} float32 (batch, frames, {NUM_JOINTS}, 3): x right, y down, confidence 0 to 1; coordinates"
+        " of the image divided by one scale per window",
+        "output": f"{OUTPUT} float32 (batch, frames, {NUM_JOINTS}, 3): x right, y down, z forward, relative to the"
+        " pelvis, in the input's units",
+        "frames": whole if fixed else f"1 to {longest}",
+        "joints": ", ".join(JOINTS),
+        "flip": "mean with the mirrored pose of the mirror image" if lifter.flip else "none",
+    }
+
+
+def _frames_of(lifter: Lifter) -> tuple[int, bool]:
+    """Return the largest number of frames of the exported network, and whether it accepts no other number."""
+    network = lifter.network
+    assert isinstance(network, DSTformer)
+    return network.config.max_frames, network.backbone.whole_windows or network.config.patch > 1
+
+
+def _difference(lifter: Lifter, session: object, pose_2d: Tensor) -> float:
+    with torch.inference_mode():
+        expected = lifter(pose_2d)
+    (answer,) = session.run([OUTPUT], {INPUT: pose_2d.numpy()})  # type: ignore[attr-defined]
+    return float((torch.from_numpy(answer) - expected).abs().max())
+
+
+def _draw(windows: int, frames: int) -> Tensor:
+    generator = torch.Generator().manual_seed(windows * frames)
+    xy = torch.randn(windows, 1, NUM_JOINTS, 2, generator=generator) / 2  # a pose, and how it moves
+    xy = xy + torch.randn(windows, frames, NUM_JOINTS, 2, generator=generator) / 20
+    seen = torch.rand(windows, frames, NUM_JOINTS, 1, generator=generator) > _UNSEEN
+    return torch.cat((xy, seen.float()), dim=-1)

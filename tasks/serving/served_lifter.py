@@ -31,9 +31,7 @@ from data_contracts.parameters import LiftParameters
 from data_contracts.skeleton import JOINTS, NUM_JOINTS
 from data_contracts.tracks.track import Track
 from model.lifting.lift import lift_people
-from model.lifting.track_windows import Lifting
-from model.network.lifting import lift
-from model.training.checkpoints import load_network, read_about
+from model.lifting.lifter import load_lifter
 
 BATCH = 256
 MAX_NORMALISED = 10.0  # the box of a window is [-1, 1]; another crop may exceed it, pixels exceed it by far
@@ -49,11 +47,8 @@ class ServedLifter(PythonModel):
 
     def load_context(self, context: PythonModelContext) -> None:
         """Load the checkpoint to the GPU or, without one, to the CPU."""
-        checkpoint, flip = Path(context.artifacts["checkpoint"]), bool(context.model_config["flip"])
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        network = load_network(checkpoint).to(device)
-        self.lifting = Lifting(network, int(context.model_config["window"]), read_about(checkpoint).get("fps"), flip)
-        self.device = device
+        lifter = load_lifter(Path(context.artifacts["checkpoint"]), bool(context.model_config["flip"]))
+        self.lifter = lifter.to("cuda" if torch.cuda.is_available() else "cpu")
 
     def predict(
         self,
@@ -71,11 +66,10 @@ class ServedLifter(PythonModel):
         params = params or {}
         if params.get("skeleton"):
             return self._lift_keypoints(model_input, params)
-        _check_windows(model_input, self.lifting.window)
+        _check_windows(model_input, self.lifter.window)
         pose_2d = torch.from_numpy(np.ascontiguousarray(model_input, dtype=np.float32))
-        network, flip = self.lifting.network, self.lifting.flip
         with torch.inference_mode():
-            lifted = [lift(network, batch.to(self.device), flip).cpu() for batch in pose_2d.split(BATCH)]
+            lifted = [self.lifter(batch.to(self.lifter.device)).cpu() for batch in pose_2d.split(BATCH)]
         return torch.cat(lifted).numpy()
 
     def _lift_keypoints(self, keypoints: np.ndarray, params: dict[str, Any]) -> np.ndarray:
@@ -96,7 +90,7 @@ class ServedLifter(PythonModel):
         except ValidationError as error:
             first = error.errors()[0]
             raise _invalid(f"{first['loc'][0]}: {first['msg']}, got {first['input']}") from error
-        motions = lift_people(self.lifting, tracks, parameters)
+        motions = lift_people(self.lifter, tracks, parameters)
         poses = np.stack([motion.joints if world else motion.pose_3d for motion in motions])
         for track in np.flatnonzero(~(np.abs(poses) < MAX_METRES).all(axis=(1, 2, 3)))[:1]:  # NaN compares as false
             raise _invalid(f"track {track}: cannot be lifted, because its keypoints do not form a body")

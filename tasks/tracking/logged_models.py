@@ -27,9 +27,7 @@ from tasks.tracking.store_artifacts import delete_artifacts
 _LOG = logging.getLogger(__name__)
 
 
-def log_lifter(
-    tracked: TrackedRun, checkpoint: Path, window: int, step: int, metrics: dict[str, float], flip: bool = True
-) -> str:
+def log_lifter(tracked: TrackedRun, checkpoint: Path, step: int, metrics: dict[str, float], flip: bool = True) -> str:
     """Log a 3D checkpoint as a LoggedModel of a run, with its metrics and step; return its model URI.
 
     A checkpoint that the run has already is not logged again. An unfinished LoggedModel of a killed run is deleted.
@@ -41,7 +39,7 @@ def log_lifter(
             if model.status == LoggedModelStatus.READY:
                 return model.model_uri
             delete_model(tracked.client, model)
-    with _active(tracked.run_id), _contents(checkpoint, window, flip) as contents:
+    with _active(tracked.run_id), _contents(checkpoint, flip) as contents:
         info = mlflow.pyfunc.log_model(
             name=checkpoint.stem, step=step, tags={CHECKPOINT_TAG: digest, FLIP_TAG: str(flip)}, **contents
         )
@@ -56,14 +54,14 @@ def logged_uri(tracked: TrackedRun, digest: str, flip: bool) -> str | None:
     return ready[0].model_uri if ready else None
 
 
-def restore_files(client: MlflowClient, model_id: str, checkpoint: Path, window: int, flip: bool) -> None:
+def restore_files(client: MlflowClient, model_id: str, checkpoint: Path, flip: bool) -> None:
     """Log the files of a LoggedModel again if some are missing in MLflow's artifacts; `checkpoint` has its weights."""
     if _has_its_files(client, model_id, checkpoint.stat().st_size):
         return
     _LOG.warning("model %s: its files in MLflow are missing or incomplete; logging them again", model_id)
     model = client.get_logged_model(model_id)
     delete_artifacts(client, model.artifact_location)
-    with TemporaryDirectory() as folder, _contents(checkpoint, window, flip) as contents:
+    with TemporaryDirectory() as folder, _contents(checkpoint, flip) as contents:
         about = Model(run_id=model.source_run_id, model_id=model_id)
         mlflow.pyfunc.save_model(f"{folder}/model", mlflow_model=about, **contents)
         client.log_model_artifacts(model_id, f"{folder}/model")
@@ -90,7 +88,7 @@ def _has_its_files(client: MlflowClient, model_id: str, checkpoint_bytes: int) -
 
 
 @contextmanager
-def _contents(checkpoint: Path, window: int, flip: bool) -> Iterator[dict[str, Any]]:
+def _contents(checkpoint: Path, flip: bool) -> Iterator[dict[str, Any]]:
     """Arguments of `mlflow.pyfunc`, with the served code on Python's path: MLflow runs it before it logs a model."""
     versions = package_versions()
     with TemporaryDirectory() as folder, warnings.catch_warnings():
@@ -102,7 +100,7 @@ def _contents(checkpoint: Path, window: int, flip: bool) -> Iterator[dict[str, A
                 "python_model": str(code.entry),
                 "artifacts": {"checkpoint": str(checkpoint)},
                 "code_paths": [str(code.package)],
-                "model_config": {"flip": flip, "window": window},
+                "model_config": {"flip": flip},
                 "signature": _signature(),
                 "pip_requirements": [f"{package}=={versions[package]}" for package in REQUIRES],
             }

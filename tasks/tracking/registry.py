@@ -60,7 +60,7 @@ def drop_other_checkpoints(tracked: TrackedRun, checkpoints: list[Path]) -> None
 
 
 def register_challenger(
-    tracked: TrackedRun, checkpoint: Path, windows_digest: str, window: int, scores: dict[str, float], flip: bool
+    tracked: TrackedRun, checkpoint: Path, windows_digest: str, scores: dict[str, float], flip: bool
 ) -> ModelVersion:
     """Make a fine-tuned checkpoint the `@challenger`: a new version, or the version that has these weights already.
 
@@ -70,8 +70,6 @@ def register_challenger(
     ----------
     windows_digest
         Digest of the evaluation windows.
-    window
-        Frames of a window.
     scores
         Metric name (`tasks.tracking.scores`) -> value; written as tags of the version and metrics of its LoggedModel.
     flip
@@ -81,11 +79,11 @@ def register_challenger(
     digest = file_digest(checkpoint)
     version = _version_of(client, digest, flip)
     if version is None:
-        model_uri = logged_uri(tracked, digest, flip) or log_lifter(tracked, checkpoint, window, 0, {}, flip)
-        restore_files(client, model_uri.rpartition("/")[2], checkpoint, window, flip)
+        model_uri = logged_uri(tracked, digest, flip) or log_lifter(tracked, checkpoint, 0, {}, flip)
+        restore_files(client, model_uri.rpartition("/")[2], checkpoint, flip)
         version = mlflow.register_model(model_uri, MODEL_NAME, tags={CHECKPOINT_TAG: digest, FLIP_TAG: str(flip)})
     else:
-        restore_files(client, logged_model_id(version), checkpoint, window, flip)
+        restore_files(client, logged_model_id(version), checkpoint, flip)
     tags = {name: f"{value:.4g}" for name, value in scores.items()} | {WINDOWS_TAG: windows_digest}
     for key, tag in tags.items():
         client.set_model_version_tag(MODEL_NAME, version.version, key, tag)

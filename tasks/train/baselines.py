@@ -28,7 +28,7 @@ def fit_baselines(stage: Stage, tracked: TrackedRun, parameters: PipelineParamet
     tracked.log_windows(windows, context="training")
     mlp, runtime = parameters.baselines.mlp, parameters.runtime
     fabric, memory_gb = make_fabric(runtime, mlp.precision), runtime.memory_gb
-    train = load_windows(windows, "train", memory_gb, fabric.device, mlp.flip, placed=mlp.augmentation.wanted)
+    train = load_windows(windows, "train", memory_gb, fabric.device, mlp.augmentation.wanted)
     val = load_windows(windows, "val", memory_gb, fabric.device)
     started = perf_counter()
     depth = fit_mean_depth(train)

@@ -144,11 +144,11 @@ def _train(stage: Stage, tracked: TrackedRun, network: DSTformer, job: Job) -> N
     }
     digest = file_digest(stage.folder / CHECKPOINT_FILE)
     tracked.set_tags({"uplift.micro_batch": progress.micro_batch, CHECKPOINT_TAG: digest})
-    _log_checkpoints(stage.folder, tracked, window, parameters.keep_top, history, job.objective)
+    _log_checkpoints(stage.folder, tracked, parameters.keep_top, history, job.objective)
 
 
 def _log_checkpoints(
-    folder: Path, tracked: TrackedRun, window: int, keep: int, history: list[dict[str, float]], objective: Objective
+    folder: Path, tracked: TrackedRun, keep: int, history: list[dict[str, float]], objective: Objective
 ) -> None:
     """Log only the best checkpoints: as LoggedModels if they return 3D poses, otherwise as artifacts."""
     best = [(top_file(folder, int(r["epoch"])), r) for r in sorted(history, key=lambda r: r["val_mpjpe_mm"])[:keep]]
@@ -156,7 +156,7 @@ def _log_checkpoints(
     for checkpoint, record in best:
         if objective is Objective.LIFT:
             metrics = {name: record[name] for name in ("val_mpjpe_mm", "val_pck_150")}
-            log_lifter(tracked, checkpoint, window, int(record["step"]), metrics)
+            log_lifter(tracked, checkpoint, int(record["step"]), metrics)
         else:
             tracked.log_artifact(checkpoint, CHECKPOINTS)
 

@@ -10,24 +10,24 @@ import numpy as np
 import pandas as pd
 
 from model.data.loading import Windows
-from model.network.lifting import Lifter
+from model.scoring.evaluation import Method
 from model.scoring.metrics import mpjpe
 from tasks.viewer.evaluation_viewer import Scene, Subject
 
 MAX_SECONDS, MAX_FRAMES = 10, 1200  # of a clip in the viewer; three clips of 1200 frames take 1.4 MB
 
 
-def select_scenes(windows: Windows, errors: pd.DataFrame, lifter: Lifter, batch_size: int) -> list[Scene]:
+def select_scenes(windows: Windows, errors: pd.DataFrame, method: Method, batch_size: int) -> list[Scene]:
     """Return scenes of the worst, the median and the best clip by MPJPE, among clips at least one window long.
 
     Parameters
     ----------
     errors
         `Evaluation.errors` of the model on `windows`, in the same order.
-    lifter
+    method
         The evaluated model.
     batch_size
-        Windows per call of the lifter.
+        Windows per call of the method.
 
     Returns
     -------
@@ -36,7 +36,7 @@ def select_scenes(windows: Windows, errors: pd.DataFrame, lifter: Lifter, batch_
     """
     rows = windows.rows.assign(**{name: errors[name] for name in ("frames", "weight", "mpjpe_mm")})
     return [
-        _scene(name, mean_mm, _typical_section(clip, windows.window), windows, lifter, batch_size)
+        _scene(name, mean_mm, _typical_section(clip, windows.window), windows, method, batch_size)
         for name, mean_mm, clip in _ranked_clips(rows, windows.window)
     ]
 
@@ -64,13 +64,13 @@ def _typical_section(rows: pd.DataFrame, window: int) -> pd.DataFrame:
     return rows.iloc[first : ends[first]]
 
 
-def _scene(name: str, mean_mm: float, rows: pd.DataFrame, windows: Windows, lifter: Lifter, batch_size: int) -> Scene:
+def _scene(name: str, mean_mm: float, rows: pd.DataFrame, windows: Windows, method: Method, batch_size: int) -> Scene:
     places, starts = rows.index.to_numpy(), rows["start"].to_numpy()
     values: dict[str, list[np.ndarray]] = {}
     for chunk in np.split(places, range(batch_size, len(places), batch_size)):
         batch = windows.pick(chunk.tolist())
         metres = (1 / batch.scale).view(-1, 1, 1, 1)
-        pred, true = lifter(batch.pose_2d) * metres, batch.pose_3d * metres
+        pred, true = method(batch.pose_2d) * metres, batch.pose_3d * metres
         image = batch.pose_2d[..., :2]
         image = (image - image[..., :1, :]) * metres  # relative to the pelvis, because each window has its own box
         arrays = {"pose_2d": image, "prediction": pred, "truth": true, "error_mm": 1000 * mpjpe(pred, true)}

@@ -172,7 +172,7 @@ def test_a_missing_file_is_reported_as_a_missing_file(checkpoint, tmp_path, monk
 
 def test_a_version_lifts_as_it_was_evaluated_and_its_run_is_linked(checkpoint, detected, empty_store, tmp_path):
     with track_pipeline(empty_store, StageKey("pipelines", "pipeline", SyntheticParameters(), {})) as tracked:
-        version = register_challenger(tracked, checkpoint, "a digest", WINDOW, {}, flip=False)
+        version = register_challenger(tracked, checkpoint, "a digest", {}, flip=False)
     uri = "models:/pose-uplift@challenger"
     outcome = lift(str(detected), uri, out=str(tmp_path / "out"), store=str(empty_store))
     assert outcome["model"] == "models:/pose-uplift/1"
@@ -212,7 +212,7 @@ def test_the_command_records_a_lift_with_a_registered_version(
     checkpoint, detected, empty_store, tmp_path, monkeypatch, capsys
 ):
     with track_pipeline(empty_store, StageKey("pipelines", "pipeline", SyntheticParameters(), {})) as tracked:
-        register_challenger(tracked, checkpoint, "a digest", WINDOW, {}, flip=False)
+        register_challenger(tracked, checkpoint, "a digest", {}, flip=False)
     options = ("--model", "models:/pose-uplift@challenger", "--store", empty_store, "--out", tmp_path / "out", "--json")
     code, printed = run_command(monkeypatch, capsys, "lift", detected, *options)
     assert code == 0

@@ -24,8 +24,8 @@ from flows.deployment.services import prepare, service_command
 from flows.deployment.settings import StackSettings
 from flows.promote import rollback
 from model.data.loading import load_windows
+from model.lifting.lifter import load_lifter
 from model.network.dstformer import DSTformer
-from model.network.lifting import lift
 from model.training.checkpoints import load_network, save_network
 from model.training.loop import build_network
 from tasks.evaluate.compare import compare
@@ -123,7 +123,7 @@ def test_the_better_model_is_promoted_served_and_rolled_back(
     client = connect(team_store)
     for number, checkpoint in enumerate(checkpoints, start=1):
         with track_pipeline(team_store, OF) as tracked:
-            version = register_challenger(tracked, checkpoint, windows.name, 27, {"test/mpjpe_mm": 1.0}, flip=True)
+            version = register_challenger(tracked, checkpoint, windows.name, {"test/mpjpe_mm": 1.0}, flip=True)
         assert int(version.version) == number
         client.log_dict(version.run_id, {"people": [], "synthetic": False}, TRAINING_DATA_FILE)
     client.set_registered_model_alias("pose-uplift", "champion", "1")
@@ -153,7 +153,7 @@ def test_the_better_model_is_promoted_served_and_rolled_back(
         status, answer = post(f"{served}/invocations", {"inputs": clip.tolist()})
         assert status == 200, answer
         with torch.inference_mode():
-            expected = lift(load_network(checkpoints[1]), clip, flip=True)
+            expected = load_lifter(checkpoints[1])(clip)
         np.testing.assert_allclose(answer["predictions"], expected, atol=1e-5)
         status, answer = post(f"{served}/invocations", {"inputs": clip[:, :9].tolist()})
         assert status == 400
@@ -174,7 +174,7 @@ def test_the_server_deletes_the_files_of_a_dropped_checkpoint(checkpoints, team_
     before = kept()
     with track_pipeline(team_store, OF) as tracked:
         for checkpoint in checkpoints:
-            log_lifter(tracked, checkpoint, 27, 0, {})
+            log_lifter(tracked, checkpoint, 0, {})
             tracked.log_artifact(checkpoint, CHECKPOINTS)
         assert kept() == sorted(before + 2 * [checkpoint.name for checkpoint in checkpoints])
         drop_other_checkpoints(tracked, [checkpoints[1]])

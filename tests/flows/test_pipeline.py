@@ -22,8 +22,7 @@ import flows.promote
 from data_contracts.errors import InputError
 from data_contracts.parameters import IngestParameters, PromoteParameters
 from model.data.loading import load_windows
-from model.network.lifting import lift
-from model.training.checkpoints import load_network
+from model.lifting.lifter import load_lifter
 from tasks.figures.durations import recent_pipeline_runs, stage_seconds
 from tasks.tracking.registry import logged_model_id
 from tasks.tracking.runs import connect, find_runs
@@ -217,9 +216,9 @@ def test_the_registered_model_lifts_as_it_was_scored_in_a_process_that_unpickles
     (tmp_path / "model.py").write_text("raise AssertionError('the consumer has a model.py of its own')")
     (tmp_path / "data_contracts.py").write_text("raise AssertionError('and this')")
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, env=environment, capture_output=True)
-    network = load_network(Path(outcome["stages"]["finetune"]["folder"]) / "model.safetensors")
+    checkpoint = Path(outcome["stages"]["finetune"]["folder"]) / "model.safetensors"
     with torch.inference_mode():
-        expected = lift(network, windows.pose_2d[:5], flip=parameters.evaluate.flip)  # as it was scored
+        expected = load_lifter(checkpoint, parameters.evaluate.flip)(windows.pose_2d[:5])  # as it was scored
     lifted = np.load(tmp_path / "y.npy")
     assert lifted.dtype == np.float32
     np.testing.assert_allclose(lifted, expected, atol=1e-5)

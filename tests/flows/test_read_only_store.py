@@ -58,7 +58,7 @@ def read_only(detected, empty_store, tmp_path):
     torch.nn.init.normal_(network.head.joints.weight, std=0.3)
     save_network(tmp_path / "model.safetensors", network, {"window": WINDOW, "fps": 60.0})
     with track_pipeline(empty_store, StageKey("pipelines", "pipeline", SyntheticParameters(), {})) as tracked:
-        version = register_challenger(tracked, tmp_path / "model.safetensors", "a digest", WINDOW, {}, flip=False)
+        version = register_challenger(tracked, tmp_path / "model.safetensors", "a digest", {}, flip=False)
     connect(empty_store).set_registered_model_alias(version.name, "previous", version.version)
     lift(str(detected), MODEL, out=str(tmp_path / "first"), store=str(empty_store))
     paths = [empty_store, *empty_store.rglob("*")]

@@ -54,7 +54,7 @@ def challenge(empty_store, windows):
 
     def register(checkpoint: Path, people: tuple[str, ...] = (), scored_on: Path = windows, **learned: Any) -> int:
         with track_pipeline(empty_store, StageKey("pipelines", "pipeline", SyntheticParameters(), {})) as tracked:
-            version = register_challenger(tracked, checkpoint, scored_on.name, 27, {}, flip=True)
+            version = register_challenger(tracked, checkpoint, scored_on.name, {}, flip=True)
         said = {"people": list(people), "synthetic": False, **learned}
         connect(empty_store).log_dict(version.run_id, said, TRAINING_DATA_FILE)
         return int(version.version)

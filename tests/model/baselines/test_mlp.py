@@ -11,7 +11,7 @@ from model.baselines.linear import fit_linear, fit_mean_depth
 from model.baselines.mlp import fit_mlp
 from model.data.epochs import TrainingWindows
 from model.data.loading import load_windows
-from model.network.lifting import root_relative
+from model.poses import root_relative
 from model.scoring.metrics import mpjpe
 from model.training.devices import make_fabric
 

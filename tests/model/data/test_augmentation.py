@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from data_contracts.parameters import AugmentationParameters, NewBodies, NewCameras, Projection
 from data_contracts.skeleton import BONES, MIRROR
@@ -62,12 +63,8 @@ def placed(poses: np.ndarray, camera: stored.Camera, starts: np.ndarray, window:
 def batch(walking) -> Batch:
     """Windows of both projections; the last ones padded."""
     starts = np.arange(0, len(walking), 10)
-    return Batch.join(
-        [
-            placed(walking, draw_camera(walking, 0, view, 0, 25.0, projection), starts, 27)
-            for view, projection in enumerate(Projection)
-        ]
-    )
+    cameras = [draw_camera(walking, 0, view, 0, 25.0, projection) for view, projection in enumerate(Projection)]
+    return Batch.join([placed(walking, camera, starts, 27) for camera in cameras])
 
 
 def metres(windows: Batch) -> Tensor:
@@ -147,8 +144,7 @@ def test_new_cameras_look_from_all_around_and_pitch_as_far_as_they_may():
     beside = torch.atan2(drawn.centre[:, :2], drawn.centre[:, 2:]).rad2deg()
     assert 7.9 < beside.abs().max() <= 8.001
     as_stored = torch.arange(4000) % 2 == 0
-    kept = draw_cameras(pelvis, as_stored, NewCameras(), generator())
-    assert torch.equal(kept.perspective, as_stored)
+    assert torch.equal(draw_cameras(pelvis, as_stored, NewCameras(), generator()).perspective, as_stored)
 
 
 @settings(max_examples=20)
@@ -169,8 +165,7 @@ def test_a_new_window_keeps_the_contract(batch, seed):
 
 def test_the_scale_turns_an_error_into_the_millimetres_it_was(batch):
     """Orthographic: x and y of the image are those of the pose; perspective: those at the pelvis' depth."""
-    parameters = AugmentationParameters(cameras=NewCameras(perspective_share=0))
-    seen = augment(batch, parameters, generator())
+    seen = augment(batch, AugmentationParameters(cameras=NewCameras(perspective_share=0)), generator())
     xy = seen.pose_2d[..., :2] - seen.pose_2d[:, :, :1, :2]
     torch.testing.assert_close(xy, seen.pose_3d[..., :2], atol=1e-5, rtol=0)
     torch.testing.assert_close(metres(seen)[..., 3, :].norm(dim=-1), metres(batch)[..., 3, :].norm(dim=-1))
@@ -219,9 +214,7 @@ def test_new_bodies_keep_directions_and_the_likeness_of_left_and_right(batch, se
     parameters = AugmentationParameters(bodies=NewBodies(shortest=shortest, longest=longest))
     made = as_joints(augmented_joints(people(batch), parameters, generator(seed)))
     before, after = bones_of(metres(batch)), bones_of(made)
-    torch.testing.assert_close(
-        torch.nn.functional.normalize(after, dim=-1), torch.nn.functional.normalize(before, dim=-1), atol=1e-4, rtol=0
-    )
+    torch.testing.assert_close(normalize(after, dim=-1), normalize(before, dim=-1), atol=1e-4, rtol=0)
     factor = after.norm(dim=-1) / before.norm(dim=-1)  # (B, T, 16)
     torch.testing.assert_close(factor, factor[:, :1].expand_as(factor), atol=1e-4, rtol=0)  # in all frames
     mirrored = [MIRROR[child] - 1 for _, child in BONES]
@@ -269,8 +262,8 @@ def test_swapped_limbs_are_those_of_another_window_however_it_stands(batch):
     """Of two windows, one the other turned in the room: with limbs exchanged, each is what it was."""
     joints = people(batch)[:1]
     turn = rotation_matrix(torch.tensor([2.0]), torch.tensor([0.7]))
-    bones = torch.cat((joints, (turn @ joints.flatten(2)).view_as(joints)))[..., 1:]
-    bones = bones - torch.cat((joints, (turn @ joints.flatten(2)).view_as(joints)))[..., [p for p, _ in BONES]]
+    both = torch.cat((joints, (turn @ joints.flatten(2)).view_as(joints)))
+    bones = both[..., 1:] - both[..., [parent for parent, _ in BONES]]
     for seed in range(4):
         torch.testing.assert_close(swap_limbs(bones, 1.0, generator(seed)), bones, atol=1e-4, rtol=0)
 
@@ -303,9 +296,6 @@ def test_leans_are_rotations_about_level_axes_of_the_size_asked_for():
     turns = leans(torch.zeros(4000, 3, 3), 10.0, generator())
     torch.testing.assert_close(turns @ turns.mT, torch.eye(3).expand_as(turns), atol=1e-5, rtol=0)
     torch.testing.assert_close(torch.linalg.det(turns), torch.ones(4000), atol=1e-5, rtol=0)
-    axis = torch.stack(
-        (turns[:, 2, 1] - turns[:, 1, 2], turns[:, 0, 2] - turns[:, 2, 0], turns[:, 1, 0] - turns[:, 0, 1])
-    )
-    assert axis[2].abs().max() < 1e-6  # none about the vertical
+    assert (turns[:, 1, 0] - turns[:, 0, 1]).abs().max() < 1e-6  # none about the vertical
     angle = torch.acos(((turns.diagonal(dim1=1, dim2=2).sum(-1) - 1) / 2).clamp(-1, 1)).rad2deg()
     assert angle.square().mean().sqrt() == pytest.approx(10 * math.sqrt(2), rel=0.05)

@@ -6,7 +6,7 @@ import torch
 from data_contracts.detector_skeletons import SKELETONS, Detector
 from data_contracts.parameters import CorruptionParameters
 from model.data.batches import Batch
-from model.data.detectors import derived_joints, draw_detectors
+from model.data.corruption import derived_joints, draw_detectors
 
 HALF = CorruptionParameters(skeletons_share=0.5)
 ALWAYS = CorruptionParameters(skeletons_share=1.0)

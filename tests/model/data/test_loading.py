@@ -11,8 +11,8 @@ from model.data.batches import Batch
 from model.data.epochs import TrainingWindows
 from model.data.loading import WindowTensors, load_windows
 from model.data.seeding import ORDER, generator_at
-from model.data.streaming import StreamedWindows, mirrored_of, window_bytes
-from model.network.lifting import mirror
+from model.data.streaming import StreamedWindows, mirrored_of
+from model.poses import mirror
 
 
 def test_mirror_twice_is_identity_and_exchanges_sides():
@@ -76,13 +76,14 @@ def test_how_windows_are_placed_is_read_where_it_is_asked_for(windows_folder, me
 
 
 def test_a_mirror_image_stands_where_its_mirror_shows_it(windows_folder):
-    kept = load_windows(windows_folder, "train", flip=True, placed=True)
-    made = load_windows(windows_folder, "train", 1e-9, flip=True, placed=True)
-    plain = load_windows(windows_folder, "train", placed=True)
-    assert kept.both is not None
-    mirrored = mirrored_of(len(plain), 4, 2).split(16)
+    kept = load_windows(windows_folder, "train", placed=True)
+    streamed = load_windows(windows_folder, "train", 1e-9, placed=True)
+    mirrored = mirrored_of(len(kept), 4, 2).split(16)
     for one, other, stored, flags in zip(
-        *(windows.steps(4, 2, 16, flip=True) for windows in (kept, made)), plain.steps(4, 2, 16), mirrored, strict=True
+        *(windows.steps(4, 2, 16, flip=True) for windows in (kept, streamed)),
+        kept.steps(4, 2, 16),
+        mirrored,
+        strict=True,
     ):
         wanted = stored.root_3d.clone()
         wanted[flags, :, 0] *= -1
@@ -99,39 +100,21 @@ def test_one_pool_is_fed_in_the_order_of_one_permutation(windows):
     assert torch.equal(fed, train.pose_2d[torch.randperm(len(train), generator=generator)])
 
 
-def test_half_of_the_windows_come_as_their_mirror_images_kept_or_made(windows_folder, windows):
-    kept = load_windows(windows_folder, "train", flip=True)
-    made = load_windows(windows_folder, "train")
-    assert kept.both is not None
-    assert made.both is None
-    count, mirrored = 0, mirrored_of(len(made), 4, 2)
-    for plain, one, other, flags in zip(
-        made.steps(4, 2, 16),
-        kept.steps(4, 2, 16, flip=True),
-        made.steps(4, 2, 16, flip=True),
-        mirrored.split(16),
-        strict=True,
-    ):
+def test_half_of_the_windows_come_as_their_mirror_images(windows_folder):
+    train = load_windows(windows_folder, "train")
+    count, mirrored = 0, mirrored_of(len(train), 4, 2)
+    steps = zip(train.steps(4, 2, 16), train.steps(4, 2, 16, flip=True), mirrored.split(16), strict=True)
+    for plain, one, flags in steps:
         chosen = flags.view(-1, 1, 1, 1)
         for name in ("pose_2d", "pose_3d"):
             pose = getattr(plain, name)
             wanted = torch.where(chosen, mirror(pose), pose)
             assert torch.equal(getattr(one, name), wanted)
-            assert torch.equal(getattr(other, name), wanted)
         assert torch.equal(one.scale, plain.scale)
         assert torch.equal(one.frame_weight, plain.frame_weight)
         count += int(flags.sum())
-    assert 0.4 < count / len(made) < 0.6
-    assert not torch.equal(mirrored, mirrored_of(len(made), 4, 3))
-    assert torch.equal(kept.pose_2d, made.pose_2d)
-
-
-def test_mirror_images_are_kept_only_where_they_fit(windows_folder):
-    train = load_windows(windows_folder, "train")
-    once_gb = len(train) * window_bytes(9) / 1e9
-    for room, fit in ((1.0, False), (1.99, False), (2.0, True)):
-        windows = load_windows(windows_folder, "train", memory_gb=room * once_gb, flip=True)
-        assert (windows.both is not None) == fit
+    assert 0.4 < count / len(train) < 0.6
+    assert not torch.equal(mirrored, mirrored_of(len(train), 4, 3))
 
 
 def test_memory_decides_whether_a_split_is_streamed(windows_folder):

@@ -10,7 +10,7 @@ from data_contracts.motion.motion import read_motion, write_motion
 from data_contracts.parameters import LiftParameters
 from model.lifting.lift import lift_people
 from model.lifting.skeleton_fit import bone_lengths, stature_of
-from tests.model.lifting.walkers import HEIGHT, WIDTH, before_a_camera, flat_lifting, seen, track_of
+from tests.model.lifting.walkers import HEIGHT, WIDTH, before_a_camera, flat_lifter, seen, track_of
 
 PARAMETERS = LiftParameters(pitch_deg=8.0)
 
@@ -21,7 +21,7 @@ def walk(walking):
 
 
 def lift(*tracks, window=9, fps=60.0, **parameters):
-    return lift_people(flat_lifting(window, fps), tracks, PARAMETERS.model_copy(update=parameters))
+    return lift_people(flat_lifter(window, fps), tracks, PARAMETERS.model_copy(update=parameters))
 
 
 def height_of(motion):
@@ -108,7 +108,7 @@ def test_smoothing_removes_jitter(walk):
 
 def test_progress_is_reported(walk):
     shares = []
-    lift_people(flat_lifting(), [track_of(walk[:20]), track_of(walk[:60])], PARAMETERS, shares.append)
+    lift_people(flat_lifter(), [track_of(walk[:20]), track_of(walk[:60])], PARAMETERS, shares.append)
     assert shares == [0.25, 1.0]
 
 

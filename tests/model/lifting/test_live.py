@@ -7,9 +7,9 @@ from torch import nn
 
 from data_contracts.parameters import LiftParameters
 from model.lifting.lift import lift_people
+from model.lifting.lifter import Lifter
 from model.lifting.live import LiveLifter
-from model.lifting.track_windows import Lifting
-from tests.model.lifting.walkers import CAMERA, before_a_camera, flat_lifting, seen, track_of
+from tests.model.lifting.walkers import CAMERA, before_a_camera, flat_lifter, seen, track_of
 
 
 class Remembering(nn.Module):
@@ -26,7 +26,7 @@ class Remembering(nn.Module):
 
 
 def push_all(frames, **changes):
-    live = LiveLifter(flat_lifting(), CAMERA, **({"fps": 60.0, "height": 1.7} | changes))
+    live = LiveLifter(flat_lifter(), CAMERA, **({"fps": 60.0, "height": 1.7} | changes))
     return np.stack([live.push(frame) for frame in frames])
 
 
@@ -41,7 +41,7 @@ def test_later_frames_do_not_change_earlier_poses(walking):
 
 def test_window_contains_the_previous_frames_and_is_padded(walking):
     network = Remembering().eval()
-    live = LiveLifter(Lifting(network, 5, 60.0, flip=False), CAMERA, 60.0, 1.7)
+    live = LiveLifter(Lifter(network, 5, 60.0, flip=False), CAMERA, 60.0, 1.7)
     frames = seen(before_a_camera(walking))[:8]
     for frame in frames:
         live.push(frame)
@@ -57,7 +57,7 @@ def test_window_contains_the_previous_frames_and_is_padded(walking):
 @pytest.mark.parametrize("fps", [30.0, 120.0])
 def test_window_has_the_rate_of_the_network(walking, fps):
     network = Remembering().eval()
-    live = LiveLifter(Lifting(network, 5, 60.0, flip=False), CAMERA, fps, 1.7)
+    live = LiveLifter(Lifter(network, 5, 60.0, flip=False), CAMERA, fps, 1.7)
     body = seen(before_a_camera(walking))[:1]
     frames = np.repeat(body, 30, axis=0)
     frames[..., 0] += (np.arange(30) * 60 / fps)[:, None]  # one pixel per frame of the network
@@ -84,5 +84,5 @@ def test_frame_of_another_shape_is_refused():
 def test_causal_lifting_of_a_file_equals_live_lifting(walking):
     joints = before_a_camera(walking)[:50]
     parameters = LiftParameters(causal=True, height=1.8, pitch_deg=8.0)
-    (motion,) = lift_people(flat_lifting(), [track_of(joints)], parameters)
+    (motion,) = lift_people(flat_lifter(), [track_of(joints)], parameters)
     np.testing.assert_allclose(motion.pose_3d, push_all(seen(joints), height=1.8, pitch_deg=8.0), atol=1e-5)

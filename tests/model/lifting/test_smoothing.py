@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_contracts.parameters import OneEuroParameters
-from model.lifting.smoothing import follow, resample_back, resample_seen, resampled_rate, smooth
+from model.lifting.smoothing import follow, resample_seen, resampled_rate, smooth, values_at
 
 FPS = 60.0
 
@@ -57,7 +57,7 @@ def test_slow_motion_survives_resampling(fps, wanted):
     pose[..., 0] = 100 * np.sin(2 * times)[:, None]
     there = resample_seen(pose, fps, wanted)
     assert len(there) == int(79 * wanted / fps) + 1
-    back = resample_back(there, wanted, fps, 80)
+    back = values_at(there, np.arange(80) * wanted / fps)
     assert back.shape == pose.shape
     inner = slice(0, 80 - int(np.ceil(fps / wanted)))
     np.testing.assert_allclose(back[inner], pose[inner], atol=0.6)
@@ -85,3 +85,4 @@ def test_equations_are_solvable_for_any_cutoff(order, cutoff):
 def test_resampled_rate_is_limited():
     assert resampled_rate(25.0, 60.0) == resampled_rate(240.0, 60.0) == 60.0
     assert resampled_rate(0.01, 60.0) == pytest.approx(0.6)
+    assert resampled_rate(59.94, 60.0) == 59.94

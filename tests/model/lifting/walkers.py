@@ -7,8 +7,8 @@ from torch import nn
 from data_contracts.parameters import Projection
 from data_contracts.tracks.track import Track
 from model.lifting.cameras import PinholeCamera
+from model.lifting.lifter import Lifter
 from model.lifting.skeleton_fit import bone_lengths, stature_of
-from model.lifting.track_windows import Lifting
 from tasks.convert.cameras import Camera, rotation_matrix
 
 WIDTH, HEIGHT, FOV_DEG = 1280, 720, 60.0
@@ -53,5 +53,5 @@ class Flat(nn.Module):
         return torch.cat((pose_2d[..., :2], torch.zeros_like(pose_2d[..., :1])), dim=-1) + self.weight
 
 
-def flat_lifting(window=9, fps=60.0):
-    return Lifting(Flat().eval(), window, fps)
+def flat_lifter(window=9, fps=60.0):
+    return Lifter(Flat(), window, fps)

@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 
 from data_contracts.parameters import DSTformerConfig, HeadKind
 from data_contracts.skeleton import BONES, MIRROR
+from model.lifting.lifter import Lifter
 from model.network.dstformer import DSTformer
-from model.network.foreshortening import Foreshortening
-from model.network.lifting import lift, mirror, root_relative
+from model.network.foreshortening import Foreshortening, _latest
+from model.poses import mirror, root_relative
 from model.training.loop import build_network
 
 CONFIG = DSTformerConfig(
@@ -58,7 +59,7 @@ def test_a_pose_moved_in_the_image_is_the_same_pose_and_scaled_it_is_scaled(scal
     moved = pose_2d * torch.tensor([scale, scale, 1.0]) + torch.tensor([x, y, 0.0]) * pose_2d[..., 2:]
     with torch.no_grad():
         torch.testing.assert_close(
-            lift(network, moved, False), scale * lift(network, pose_2d, False), rtol=1e-3, atol=1e-3
+            Lifter(network, 9, flip=False)(moved), scale * Lifter(network, 9, flip=False)(pose_2d), rtol=1e-3, atol=1e-3
         )
 
 
@@ -79,7 +80,8 @@ def test_left_and_right_are_seen_alike(geometry, pose_2d):
 def test_mirrored_input_gives_mirrored_output_with_flip_averaging(pose_2d):
     network = learned()
     with torch.no_grad():
-        torch.testing.assert_close(lift(network, mirror(pose_2d), True), mirror(lift(network, pose_2d, True)))
+        lifter = Lifter(network, 9)
+        torch.testing.assert_close(lifter(mirror(pose_2d)), mirror(lifter(pose_2d)))
 
 
 @pytest.mark.parametrize("head", [HeadKind.POSE, HeadKind.JOINTS])
@@ -147,3 +149,11 @@ def test_degenerate_windows_give_finite_float32_poses_and_gradients(degenerate, 
     lifted.square().sum().backward()
     assert pose_2d.grad.isfinite().all()
     assert all(weight.grad.isfinite().all() for weight in network.parameters())
+
+
+@pytest.mark.parametrize("frames", [1, 2, 5, 27])
+def test_the_latest_frame_is_found_by_doubling_as_by_cummax(frames, monkeypatch):
+    numbers = torch.randint(-frames, frames, (3, frames, 17), generator=torch.Generator().manual_seed(frames))
+    expected = _latest(numbers)
+    monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
+    assert torch.equal(_latest(numbers), expected)

@@ -7,8 +7,8 @@ import torch
 from pydantic import ValidationError
 
 from data_contracts.parameters import DSTformerConfig, HeadKind, PipelineParameters, PretrainParameters
-from model.network.cosines import cosines
 from model.network.dstformer import DSTformer
+from model.network.stem import cosines
 from model.training.loop import build_network
 
 PLAIN = DSTformerConfig(embed_dim=16, heads=2, fusion_depth=1, max_frames=9)

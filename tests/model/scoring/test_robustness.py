@@ -50,7 +50,7 @@ def test_every_condition_is_scored_and_clean_is_what_evaluation_says():
     assert list(scored.mpjpe_mm)[:3] == ["clean", "noise", "missing"]
     assert sorted(scored.mpjpe_mm) == sorted(["clean", "noise", "missing", *DETECTORS])
     for name, lifter in {"model": flat, "linear": torch.zeros_like}.items():
-        clean = evaluate(lifter, windows(), 16, CPU).scores.mpjpe_mm
+        clean = evaluate(lifter, windows(), 16, CPU).scores["mpjpe_mm"]
         assert scored.mpjpe_mm["clean"][name] == pytest.approx(clean, abs=1e-3)
     assert scored.mpjpe_mm["clean"]["model"] == pytest.approx(0, abs=1e-3)
     assert all(errors["model"] > 1 for name, errors in scored.mpjpe_mm.items() if name != "clean")

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from model.training.batch_size import largest_batch
+from model.training.devices import largest_batch
 
 
 def step(fits, tried):

@@ -15,6 +15,7 @@ from data_contracts.parameters import (
     Runtime,
 )
 from model.data.epochs import Epochs, TrainingWindows
+from model.data.streaming import order_of
 from model.network.dstformer import DSTformer
 from model.training.checkpoints import load_network, read_about
 from model.training.loop import build_network
@@ -93,7 +94,7 @@ def test_a_step_that_is_not_finite_is_skipped_and_counted(windows, tmp_path):
 
 def test_too_many_bad_steps_in_a_row_end_the_run_with_the_windows_named(windows, tmp_path):
     parameters = PARAMETERS.model_copy(update={"max_bad_steps": 3})
-    order = windows[0].order(parameters.seed, 0)[3 * 16 : 4 * 16]
+    order = order_of(windows[0].row_groups, 9, parameters.seed, 0)[3 * 16 : 4 * 16]
     first = windows[0].rows["window_id"].iloc[int(order[0])]
     with pytest.raises(InputError, match=rf"3 steps in a row, up to step 4 of epoch 1, windows {first}, .* and 6 more"):
         train(windows, tmp_path / "run", parameters, failing(range(2, 100), lambda pose: pose * torch.inf))

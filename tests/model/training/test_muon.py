@@ -6,11 +6,10 @@ from torch.optim import AdamW
 
 from data_contracts.parameters import DSTformerConfig, HeadKind, TrainingParameters
 from model.network.dstformer import DSTformer
-from model.training.bad_steps import BadSteps
 from model.training.checkpoints import load_last, save_last
 from model.training.loop import build_network
 from model.training.muon import BLOCK_ROWS, Muon, blocks_of, orthogonal
-from model.training.step import hidden_matrices, make_optimiser, parameter_groups
+from model.training.optimiser import BadSteps, hidden_matrices, make_optimiser, parameter_groups
 
 CONFIG = DSTformerConfig(
     embed_dim=16,

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from data_contracts.errors import InputError
-from data_contracts.parameters import DSTformerConfig, Runtime
+from data_contracts.parameters import DSTformerConfig
+from model.lifting.lifter import load_lifter
 from model.network.dstformer import DSTformer
 from model.training.checkpoints import save_network
-from tasks.lifting.lift import open_lifting
 
 PAGE = Path(__file__).parents[3] / "docs" / "keypoints.md"
 
@@ -35,12 +35,12 @@ def test_live_example_of_the_docs_returns_a_pose(tmp_path):
 
 
 def test_checkpoint_contains_window_and_rate(tmp_path):
-    told = open_lifting(save(tmp_path / "a.safetensors", {"window": 5, "fps": 50.0}), True, Runtime())
+    told = load_lifter(save(tmp_path / "a.safetensors", {"window": 5, "fps": 50.0}))
     assert (told.window, told.fps, told.flip) == (5, 50.0, True)
-    untold = open_lifting(save(tmp_path / "b.safetensors", {}), False, Runtime())
+    untold = load_lifter(save(tmp_path / "b.safetensors", {}), flip=False)
     assert (untold.window, untold.fps, untold.flip) == (9, None, False)
 
 
 def test_2d_checkpoint_is_refused(tmp_path):
     with pytest.raises(InputError, match="returns 2D poses"):
-        open_lifting(save(tmp_path / "a.safetensors", {}, dim_out=2), True, Runtime())
+        load_lifter(save(tmp_path / "a.safetensors", {}, dim_out=2))

@@ -14,9 +14,8 @@ from data_contracts.parameters import DSTformerConfig, LiftParameters, Synthetic
 from data_contracts.store.digests import StageKey
 from data_contracts.tracks.track import Track
 from model.lifting.lift import lift_people
-from model.lifting.track_windows import Lifting
+from model.lifting.lifter import Lifter
 from model.network.dstformer import DSTformer
-from model.network.lifting import lift
 from model.training.checkpoints import save_network
 from tasks.serving.served_lifter import MAX_POSES, MAX_TRACKS
 from tasks.serving.server import MAX_BODY, BodyLimit
@@ -42,7 +41,7 @@ def post(empty_store, network, tmp_path, monkeypatch):
     monkeypatch.setenv("_MLFLOW_IS_IN_SERVING_ENVIRONMENT", "true")  # the server sets it permanently
     save_network(tmp_path / "model.safetensors", network, {})
     with track_pipeline(empty_store, StageKey("pipelines", "pipeline", SyntheticParameters(), {})) as tracked:
-        register_challenger(tracked, tmp_path / "model.safetensors", "a digest", WINDOW, {}, flip=True)
+        register_challenger(tracked, tmp_path / "model.safetensors", "a digest", {}, flip=True)
     client = TestClient(BodyLimit(scoring_server.init(mlflow.pyfunc.load_model("models:/pose-uplift@challenger"))))
 
     def send(body, kind="application/json"):
@@ -62,7 +61,7 @@ def test_any_number_of_windows_is_lifted_as_in_evaluation(post, network):
         answer = post({"inputs": windows.tolist()})
         assert answer.status_code == 200, answer.text
         with torch.inference_mode():
-            expected = lift(network, torch.from_numpy(windows), flip=True).numpy()
+            expected = Lifter(network, WINDOW)(torch.from_numpy(windows)).numpy()
         np.testing.assert_allclose(answer.json()["predictions"], expected, atol=1e-5)
 
 
@@ -107,7 +106,7 @@ def test_keypoints_of_any_length_are_lifted_as_by_lift_people(post, network):
     joints, confidence = SKELETONS[Detector.COCO17].to_h36m(inputs[0, ..., :2], inputs[0, ..., 2])
     pose_2d = np.concatenate([joints, confidence[..., None]], axis=-1).astype(np.float32)
     track = Track("0", -1, 0, pose_2d, np.zeros(pose_2d.shape[:2], bool), 30.0, 640, 480)
-    (motion,) = lift_people(Lifting(network, WINDOW, None), [track], LiftParameters(height=1.8))
+    (motion,) = lift_people(Lifter(network, WINDOW), [track], LiftParameters(height=1.8))
     np.testing.assert_allclose(answer.json()["predictions"], motion.pose_3d[None], atol=1e-4)
     in_world = post({"inputs": inputs.tolist(), "params": params | {"root": True}})
     np.testing.assert_allclose(in_world.json()["predictions"], motion.joints[None], atol=1e-3)

@@ -32,9 +32,9 @@ def models(tracked):
 def test_a_dropped_checkpoint_leaves_neither_a_model_nor_files(empty_store, checkpoints):
     with track_pipeline(empty_store, OF) as tracked:
         for checkpoint in checkpoints:
-            log_lifter(tracked, checkpoint, 9, 0, {})
+            log_lifter(tracked, checkpoint, 0, {})
             tracked.log_artifact(checkpoint, CHECKPOINTS)
-        register_challenger(tracked, checkpoints[0], "a digest", 9, {}, flip=True)
+        register_challenger(tracked, checkpoints[0], "a digest", {}, flip=True)
         places = {
             name: local_folder(model.artifact_location, tracked.client.tracking_uri)
             for name, model in models(tracked).items()
@@ -53,7 +53,7 @@ def test_a_dropped_checkpoint_leaves_neither_a_model_nor_files(empty_store, chec
 
 def test_models_of_another_run_are_not_changed(empty_store, checkpoints):
     with track_pipeline(empty_store, OF) as other:
-        log_lifter(other, checkpoints[0], 9, 0, {})
+        log_lifter(other, checkpoints[0], 0, {})
     with track_pipeline(empty_store, OF) as tracked:
         drop_other_checkpoints(tracked, [])
         assert set(models(tracked)) == {checkpoints[0].stem}

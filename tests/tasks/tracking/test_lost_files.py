@@ -34,7 +34,7 @@ def checkpoint(tmp_path) -> Path:
 def register(empty_store, checkpoint):
     def run():
         with track_pipeline(empty_store, OF) as tracked:
-            return register_challenger(tracked, checkpoint, "windows", 9, {"test/mpjpe_mm": 1.0}, flip=True)
+            return register_challenger(tracked, checkpoint, "windows", {"test/mpjpe_mm": 1.0}, flip=True)
 
     return run
 
@@ -55,7 +55,7 @@ def test_lost_files_of_a_version_are_logged_again_before_it_is_the_challenger(lo
 
 def test_lost_files_of_an_unregistered_model_are_logged_again(register, empty_store, checkpoint):
     with track_pipeline(empty_store, OF) as tracked:
-        model_id = log_lifter(tracked, checkpoint, 9, 0, {}).rpartition("/")[2]
+        model_id = log_lifter(tracked, checkpoint, 0, {}).rpartition("/")[2]
     shutil.rmtree(empty_store / "mlartifacts" / "models" / model_id)
     assert logged_model_id(register()) == model_id
     assert fetch_checkpoint(empty_store, VERSION).read_bytes() == checkpoint.read_bytes()

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.optim import AdamW
 
-from model.training.bad_steps import BadSteps
+from model.training.optimiser import BadSteps
 
 CPU = torch.device("cpu")
 

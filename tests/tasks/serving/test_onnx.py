@@ -4,22 +4,21 @@ import numpy as np
 import pytest
 import torch
 
-import model.network.onnx_export
+import tasks.serving.onnx
 from data_contracts.parameters import DSTformerConfig, HeadKind
+from model.lifting.lifter import Lifter
 from model.network.dstformer import DSTformer
-from model.network.foreshortening import _latest
-from model.network.lifting import lift
-from model.network.onnx_export import INPUT, export_onnx
+from tasks.serving.onnx import INPUT, export_onnx
 
 SMALL = {"embed_dim": 8, "heads": 2, "fusion_depth": 1, "max_frames": 12}
 
 
-def make(head=HeadKind.JOINTS, **shape):
+def make(head=HeadKind.JOINTS, flip=True, **shape):
     torch.manual_seed(0)
     network = DSTformer(DSTformerConfig(**SMALL, **shape), head).eval()
     for weights in network.head.parameters():  # some begin at zero
         torch.nn.init.normal_(weights, std=0.05)
-    return network
+    return Lifter(network, SMALL["max_frames"], flip=flip)
 
 
 def run(file, windows, frames):
@@ -31,12 +30,12 @@ def run(file, windows, frames):
 
 def test_batch_and_length_are_free_where_the_network_takes_any(tmp_path):
     pytest.importorskip("onnxruntime")
-    network = make(geometry="foreshortening")
-    assert export_onnx(network, True, tmp_path / "x.onnx", {"model": "a test"}) < 1e-5
+    lifter = make(geometry="foreshortening")
+    assert export_onnx(lifter, tmp_path / "x.onnx", {"model": "a test"}) < 1e-5
     for windows, frames in ((1, 1), (4, 7)):
         session, pose_2d, answer = run(tmp_path / "x.onnx", windows, frames)
         with torch.inference_mode():
-            np.testing.assert_allclose(answer, lift(network, pose_2d, flip=True), atol=1e-5)
+            np.testing.assert_allclose(answer, lifter(pose_2d), atol=1e-5)
     said = session.get_modelmeta().custom_metadata_map
     assert said["frames"] == "1 to 12"
     assert said["model"] == "a test"
@@ -44,26 +43,18 @@ def test_batch_and_length_are_free_where_the_network_takes_any(tmp_path):
 
 def test_a_network_that_takes_windows_whole_says_so(tmp_path):
     pytest.importorskip("onnxruntime")
-    network = make(HeadKind.POSE, stem="window", stem_width=16, patch=3, cosines=4)
-    export_onnx(network, False, tmp_path / "x.onnx", {})
+    lifter = make(HeadKind.POSE, flip=False, stem="window", stem_width=16, patch=3, cosines=4)
+    export_onnx(lifter, tmp_path / "x.onnx", {})
     session, pose_2d, answer = run(tmp_path / "x.onnx", 2, 12)
     with torch.inference_mode():
-        np.testing.assert_allclose(answer, lift(network, pose_2d, flip=False), atol=1e-5)
+        np.testing.assert_allclose(answer, lifter(pose_2d), atol=1e-5)
     assert session.get_modelmeta().custom_metadata_map["frames"].startswith("exactly 12")
     assert session.get_inputs()[0].shape == ["batch", 12, 17, 3]
 
 
 def test_a_file_that_answers_otherwise_is_not_left(tmp_path, monkeypatch):
     pytest.importorskip("onnxruntime")
-    monkeypatch.setattr(model.network.onnx_export, "_difference", lambda *_: float("nan"))
+    monkeypatch.setattr(tasks.serving.onnx, "_difference", lambda *_: float("nan"))
     with pytest.raises(RuntimeError, match="onnxruntime and PyTorch differ by nan"):
-        export_onnx(make(), False, tmp_path / "x.onnx", {})
+        export_onnx(make(), tmp_path / "x.onnx", {})
     assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("frames", [1, 2, 5, 27])
-def test_the_latest_frame_is_found_by_doubling_as_by_cummax(frames, monkeypatch):
-    numbers = torch.randint(-frames, frames, (3, frames, 17), generator=torch.Generator().manual_seed(frames))
-    expected = _latest(numbers)
-    monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
-    assert torch.equal(_latest(numbers), expected)

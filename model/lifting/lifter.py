@@ -1,0 +1,80 @@
+"""The lifter: a network, the windows that it takes, and flip averaging."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from data_contracts.errors import InputError
+from model.poses import mirror, root_relative
+from model.training.checkpoints import load_network, read_about
+
+
+class Lifter(nn.Module):
+    """Lift 2D windows; evaluation, lifting, serving and ONNX export all run this module.
+
+    Parameters
+    ----------
+    network
+        Network with a 3D output; set to evaluation mode.
+    window
+        Frames of a window.
+    fps
+        Frames per second of the windows, or None if unknown.
+    flip
+        Average the output with the mirrored output for the mirrored window (flip averaging).
+    """
+
+    def __init__(self, network: nn.Module, window: int, fps: float | None = None, flip: bool = True) -> None:
+        super().__init__()
+        self.network, self.window, self.fps, self.flip = network, window, fps, flip
+        self.eval()
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the network."""
+        return next(self.parameters()).device
+
+    def forward(self, pose_2d: Tensor) -> Tensor:
+        """Return 3D poses of 2D windows.
+
+        Parameters
+        ----------
+        pose_2d
+            (B, T, 17, 3): x right, y down, confidence, in the window's normalised units.
+
+        Returns
+        -------
+        Tensor
+            (B, T, 17, 3) float32: x right, y down, z forward, relative to the pelvis, in the input's units; divided by
+            the window's `scale` they are metres.
+        """
+        lifted = self._lift(pose_2d)
+        return (lifted + mirror(self._lift(mirror(pose_2d)))) / 2 if self.flip else lifted
+
+    def _lift(self, pose_2d: Tensor) -> Tensor:
+        return root_relative(self.network(pose_2d).to(torch.float32))
+
+
+def load_lifter(checkpoint: Path, flip: bool = True, window: int | None = None) -> Lifter:
+    """Return the lifter of a checkpoint file, on the CPU.
+
+    Parameters
+    ----------
+    window
+        Frames of the windows to lift. Default: the windows of the training.
+
+    Raises
+    ------
+    InputError
+        The checkpoint is not readable, returns 2D poses, or takes only shorter windows.
+    """
+    network, about = load_network(checkpoint), read_about(checkpoint)
+    longest = network.config.max_frames
+    if network.config.dim_out != 3:
+        raise InputError(f"{checkpoint}: this checkpoint is only pretrained and returns 2D poses; fine-tune it first")
+    if window is not None and window > longest:
+        raise InputError(
+            f"{checkpoint}: the network takes windows of at most {longest} frames, but the windows have {window}"
+        )
+    return Lifter(network, window or int(about.get("window", longest)), about.get("fps"), flip)
