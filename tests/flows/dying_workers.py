@@ -9,13 +9,16 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
 @contextmanager
 def killing(store: Path, pids: Callable[[], list[int]], first_part: bool = True) -> Iterator[list[int]]:
-    """Kill one of `pids` after the first part is written, else all of them before; yield the killed ones."""
+    """Kill one of `pids` after the first part is written, or else both of two before; yield the killed ones.
+
+    Python's process pool can fail in other ways if a process is killed while the pool starts another one.
+    """
     killed: list[int] = []
     ended = threading.Event()
 
@@ -23,8 +26,10 @@ def killing(store: Path, pids: Callable[[], list[int]], first_part: bool = True)
         while not ended.wait(0.005):
             if first_part and not list(store.glob("windows/.*.partial/*/part-*.parquet")):
                 continue
-            for pid in [pid for pid in pids() if pid not in killed]:
-                os.kill(pid, signal.SIGKILL)
+            running = [pid for pid in pids() if pid not in killed]
+            for pid in running if first_part or len(running) == 2 else []:
+                with suppress(ProcessLookupError):  # it may have ended by itself since
+                    os.kill(pid, signal.SIGKILL)
                 killed.append(pid)
                 if first_part:
                     return

@@ -12,7 +12,14 @@ import pytest
 
 from data_contracts.clips import CLIP_SCHEMA, CLIPS_FILE, Clip, to_arrow
 from data_contracts.errors import InputError
-from data_contracts.parameters import ConvertParameters, IngestParameters, ShortClips, SplitBy, Workers
+from data_contracts.parameters import (
+    ConvertParameters,
+    IngestParameters,
+    PipelineParameters,
+    ShortClips,
+    SplitBy,
+    Workers,
+)
 from data_contracts.skeleton import PELVIS
 from data_contracts.splits import SPLITS
 from data_contracts.store.checking import check_folder
@@ -20,8 +27,10 @@ from data_contracts.store.digests import StageKey
 from data_contracts.store.folders import open_stage
 from data_contracts.store.manifests import read_manifest
 from data_contracts.windows import SCALARS, split_files
+from flows.stages import run_stage
 from tasks.convert.cameras import cut_windows
 from tasks.convert.convert import write_windows
+from tasks.stage import Context
 from tasks.synthetic.motion import generate
 from tests.flows.artifacts import artifacts_of, shown_as
 from tests.flows.dying_workers import dask_cluster, killing, pool_pids
@@ -228,8 +237,9 @@ def test_processes_that_always_die_fail_the_stage_with_a_remedy(clips, tmp_path)
     with (
         killing(tmp_path, pool_pids, first_part=False),
         pytest.raises(RuntimeError, match=r"lost 2 times.*processes"),
-    ):
-        convert(str(clips), PARAMETERS, Workers(processes=2), str(tmp_path))
+    ):  # without a flow, whose task would be repeated after a minute
+        parameters = PipelineParameters(convert=PARAMETERS, workers=Workers(processes=2))
+        run_stage("convert", Context(tmp_path, parameters), clips=str(clips))
     assert not list((tmp_path / "windows").glob("[!.]*"))
 
 
