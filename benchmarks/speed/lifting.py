@@ -1,7 +1,12 @@
 """Speed of lifting and of the exports."""
 
 import argparse
+import os
+import subprocess
+import sys
+import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,6 +21,7 @@ from model.lifting.lift import lift_people
 from model.lifting.lifter import Lifter
 from model.lifting.live import LiveLifter
 from model.network.dstformer import DSTformer
+from model.training.checkpoints import save_network
 from tasks.convert.cameras import Camera, rotation_matrix
 from tasks.lifting.exports.writing import write_exports
 from tasks.synthetic.motion import generate
@@ -52,6 +58,38 @@ def lifting(options: argparse.Namespace) -> None:
         live = sorted(live_seconds(flipped, track))
         late = 1000 * live[int(0.99 * len(live))]
         print(f"  live: {1000 * live[len(live) // 2]:.1f} ms at the median, {late:.1f} ms at the 99th percentile")
+
+
+def cold(options: argparse.Namespace) -> None:
+    """Compare `uplift lift` of 1,000 frames in a new process with a process that only imports PyTorch.
+
+    The store is empty and the weights of preset `demo` are random. Seconds are CPU time, with that of the processes.
+    """
+    preset = load_preset("demo")
+    config = preset.pretrain.network.model_copy(update={"max_frames": preset.convert.window, "dim_out": 3})
+    with tempfile.TemporaryDirectory() as name:
+        checkpoint, keypoints = Path(name, "model.safetensors"), Path(name, "walk.npy")
+        save_network(checkpoint, DSTformer(config, preset.finetune.head), {"window": preset.convert.window})
+        np.save(keypoints, walking_track().pose_2d[:EXPORTED])
+
+        def lift() -> None:
+            with tempfile.TemporaryDirectory() as folder:
+                words = ["lift", str(keypoints), "--model", str(checkpoint), "--skeleton", "h36m17", "--fps", "60"]
+                run(["-m", "flows.cli", *words, "--store", f"{folder}/store", "--out", f"{folder}/lifted"])
+
+        seconds = in_turn({"import": lambda: run(["-c", "import torch"]), "lift": lift}, options.rounds, cpu_seconds)
+    print(f"  import torch {seconds['import']:.1f} s, lift {seconds['lift']:.1f} s of CPU time")
+
+
+def run(arguments: list[str]) -> None:
+    """Run Python in a new process."""
+    subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
+
+
+def cpu_seconds() -> float:
+    """Return the CPU time of all processes that this one has started and waited for."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 def walking_joints(frames: int) -> np.ndarray:
