@@ -166,7 +166,7 @@ def swap_limbs(bones: Tensor, share: float, generator: torch.Generator) -> Tenso
     """Replace the limb directions of bones (B, 3, T, 16): both arms of a `share` of windows, both legs of another.
 
     A limb keeps its length and takes its direction from another window, relative to the trunk and the line of the hips
-    (legs) or of the shoulders (arms). If trunk and line are parallel, the limb does not change.
+    (legs) or of the shoulders (arms).
     """
     count = len(bones)
     other = torch.rand(count, generator=generator, device=bones.device).argsort()

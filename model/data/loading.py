@@ -118,11 +118,8 @@ def load_windows(
 ) -> Windows:
     """Open one split of a windows folder; batches are on `device`, with the windows' cameras if `placed`.
 
-    Parameters
-    ----------
-    memory_gb
-        Memory limit. A larger split is streamed (two pools of `seeding.POOL_BYTES` in memory); a smaller split is
-        loaded to `device`. Default: half of the free memory of this machine and of `device`.
+    A split larger than `memory_gb` is streamed; a smaller split is loaded to `device`. Default: half of the free memory
+    of this machine and of `device`.
 
     Raises
     ------
@@ -147,7 +144,7 @@ class TrainingWindows:
     def sampled(self) -> Tensor:
         """Return places (n,) of `train` windows that are scored in addition to `val`, evenly spread over the rows.
 
-        Their number is at most `SAMPLE`, the size of `val`, and a twentieth of an epoch, so that they are cheap.
+        Their number is at most `SAMPLE`, the size of `val`, and a twentieth of an epoch.
         """
         count = max(1, min(SAMPLE, len(self.val), len(self.train) // 20))
         within = torch.rand(count, generator=generator_at("cpu", 0, 0, SAMPLED), dtype=torch.float64)

@@ -13,14 +13,8 @@ from model.training.checkpoints import load_network, read_about
 class Lifter(nn.Module):
     """Lift 2D windows; evaluation, lifting, serving and ONNX export all run this module.
 
-    Parameters
-    ----------
-    network
-        Network with a 3D output; set to evaluation mode.
-    window, fps
-        Frames of a window, and its frames per second or None if unknown.
-    flip
-        Average the output with the mirrored output for the mirrored window (flip averaging).
+    `network` has a 3D output and is set to evaluation mode. `window` is the number of frames of a window, `fps` their
+    rate or None if unknown. With `flip` the output is averaged with the mirrored output for the mirrored window.
     """
 
     def __init__(self, network: nn.Module, window: int, fps: float | None = None, flip: bool = True) -> None:

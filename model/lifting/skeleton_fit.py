@@ -1,7 +1,6 @@
 """Fit a body to a track of poses: bone lengths, and the scale in metres.
 
-- The length of a bone is the median over the track, weighted by the confidence of its ends. Left and right are averaged
-  with the same weights.
+- The length of a bone is the median over the track, weighted by the confidence of its ends.
 - An undetected bone has the length of an adult's bone, in proportion to the detected bones. The network's output for
   an undetected bone contains no information about the body: when the stature used it, people whose legs are outside the
   image were placed at 1.5 times their distance.

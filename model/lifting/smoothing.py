@@ -101,12 +101,12 @@ def resampled_rate(fps: float, target_fps: float) -> float:
 
 
 def resample_seen(pose_2d: np.ndarray, fps: float, target_fps: float) -> np.ndarray:
-    """Return keypoints (frames, 17, 3) as `keypoints_at` the times i / `target_fps`, up to the last frame."""
+    """Return keypoints (frames, 17, 3) interpolated at another rate, up to the time of the last frame."""
     return keypoints_at(pose_2d, np.arange(int((len(pose_2d) - 1) * target_fps / fps + 1e-6) + 1) * fps / target_fps)
 
 
 def keypoints_at(pose_2d: np.ndarray, place: np.ndarray) -> np.ndarray:
-    """Interpolate keypoints (frames, 17, 3) as `values_at`; missing ones in either frame make a keypoint missing."""
+    """Interpolate keypoints (frames, 17, 3) as `values_at`; they are missing if missing in one of the two frames."""
     place = np.where(np.abs(place - np.rint(place)) < 1e-6, np.rint(place), place)
     missing = values_at((pose_2d[..., 2:] <= 0).astype(np.float64), place) > 0
     return np.where(missing, 0, values_at(pose_2d, place)).astype(np.float32)

@@ -1,8 +1,8 @@
 """Multi-head self-attention from the output of one `qkv` Linear to the concatenated heads.
 
 - q, k and v are 4-D: with 5-D inputs scaled_dot_product_attention falls back to its unfused kernel on CPU and CUDA.
-- On CPU, sequences of up to `SHORT_MAX` elements use `ShortAttention`: for rows of 10 to 27 the fused kernel and the
-  row-wise softmax each cost more than everything else (`benchmarks.speed`).
+- On CPU, sequences of up to `SHORT_MAX` elements use `ShortAttention`: the fused kernel and the row-wise softmax each
+  cost more than everything else (`benchmarks.speed`).
 - On CPU attention is computed in float32 under autocast too: the bfloat16 backward takes 3-10 times as long.
 """
 

@@ -70,10 +70,7 @@ def method_of(lifter: nn.Module, fabric: Fabric) -> Method:
 
 
 def evaluate(predict: Method, windows: Windows, batch_size: int, fabric: Fabric | None = None) -> Evaluation:
-    """Score `predict` on every frame of `windows` that is not padding.
-
-    If `fabric` has several processes, each calls this function, computes a share of the batches and gets all scores.
-    """
+    """Score `predict` on every frame of `windows` that is not padding; each of several processes gets all scores."""
     world, rank = (fabric.world_size, fabric.global_rank) if fabric else (1, 0)
     coverage = Coverage(windows.rows, windows.window)
     by_window = torch.zeros(len(windows), len(_SUMS), dtype=torch.float64)

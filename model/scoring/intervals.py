@@ -2,7 +2,7 @@
 
 - The input is an error table (`Evaluation.errors`): one row per window, each score a weighted mean over its frames. The
   difference of two tables on the same windows has the same form.
-- The bootstrap needs no loop: the draws per unit (R, U) times the sums per unit (U, S) are the sums of all resamples.
+- The draws per unit (R, U) times the sums per unit (U, S) are the sums of all resamples.
 """
 
 from collections.abc import Sequence

@@ -3,8 +3,7 @@
     python -m torch.distributed.run --nproc-per-node 2 -m model.training.job JOB.json
 
 `run_on_devices` starts that command. Its first process prints progress as `MARK` and JSON; other lines go to the log.
-The outcome is written to a file, because only short lines stay whole in a pipe that several processes share. The
-processes read from a second pipe and end when its writer has ended.
+The outcome is written to a file, because only short lines stay whole in a pipe that several processes share.
 """
 
 import json

@@ -4,8 +4,8 @@ MotionBERT (ICCV 2023, section 4.2): MPJPE + w * N-MPJPE + w * velocity. The foc
 Delving into Deep Imbalanced Regression, ICML 2021): an error e is weighted by (2 sigmoid(beta e) - 1)^gamma, so small
 errors count little. The weight has no gradient, so it does not move the minimum of an error.
 
-A step's windows may be spread over micro-batches and devices. Each piece divides its sum by the total of the whole
-step, so the losses of the pieces add up to the loss of the step.
+Each piece of a step (micro-batch, device) divides its sum by the total of the whole step, so the losses of the pieces
+add up to the loss of the step.
 """
 
 from dataclasses import dataclass, replace
