@@ -19,8 +19,7 @@ from torch import nn
 from data_contracts.parameters import Objective, PipelineParameters, TrainingParameters
 from data_contracts.parameters.presets import load_preset, preset_and_overrides
 from model.baselines.mlp import fit_mlp
-from model.data.epochs import Epochs, TrainingWindows
-from model.data.loading import Windows, load_windows
+from model.data.loading import Epochs, TrainingWindows, Windows, load_windows
 from model.network.dstformer import DSTformer
 from model.training.checkpoints import load_network
 from model.training.devices import make_fabric

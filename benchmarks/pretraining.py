@@ -24,8 +24,7 @@ from torch import nn
 
 from benchmarks.equal_minutes import Bench, make_windows, preset_of
 from data_contracts.parameters import CorruptionParameters
-from model.data.epochs import TrainingWindows
-from model.data.loading import Windows, WindowTensors, some_of
+from model.data.loading import TrainingWindows, Windows, WindowTensors, some_of
 from model.lifting.lifter import Lifter
 from model.network.dstformer import DSTformer
 from model.scoring.evaluation import evaluate, method_of

@@ -26,8 +26,7 @@ from benchmarks.equal_minutes import SPLITS, Bench, make_windows, preset_of
 from data_contracts.detector_skeletons import Detector
 from model.lifting.lifter import Lifter
 from model.network.flops import forward_mflop
-from model.scoring.evaluation import evaluate, method_of
-from model.scoring.robustness import evenly_drawn, score_robustness
+from model.scoring.evaluation import evaluate, evenly_drawn, method_of, score_robustness
 
 RESULTS_FILE = "recipes.jsonl"
 SOME = 2000

@@ -16,8 +16,7 @@ import numpy as np
 from torch import nn
 
 from benchmarks.equal_minutes import Bench, make_windows, preset_of
-from model.data.epochs import TrainingWindows
-from model.data.loading import some_of
+from model.data.loading import TrainingWindows, some_of
 from model.lifting.lifter import Lifter
 from model.network.dstformer import DSTformer
 from model.scoring.evaluation import evaluate, method_of

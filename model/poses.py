@@ -35,14 +35,8 @@ def bone_chains() -> Tensor:
 def box(points: Tensor, seen: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Return the bounding box of each window: its centre (B, 1, 1, 2), and half of its longer side (B, 1, 1, 1).
 
-    A window is normalised, as in the window contract, by (points - centre) / half.
-
-    Parameters
-    ----------
-    points
-        (B, T, 17, 2), any unit.
-    seen
-        (B, T, 17, 1) bool: joints that count, by default all. The centre is 0 if no joint counts.
+    `points` (B, T, 17, 2), any unit, are normalised, as in the window contract, by (points - centre) / half. Joints
+    that count are `seen` (B, T, 17, 1), by default all. The centre is 0 if no joint counts.
     """
     if seen is None:
         low, high = points.amin(dim=(1, 2), keepdim=True), points.amax(dim=(1, 2), keepdim=True)

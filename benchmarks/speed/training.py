@@ -31,8 +31,7 @@ from data_contracts.parameters import (
 from data_contracts.parameters.presets import load_preset
 from data_contracts.skeleton import LEFT_JOINTS, RIGHT_JOINTS
 from model.data.augmentation import augment
-from model.data.epochs import TrainingWindows
-from model.data.loading import WindowTensors, load_windows
+from model.data.loading import TrainingWindows, WindowTensors, load_windows
 from model.data.seeding import generator_at
 from model.network.dstformer import DSTformer
 from model.training.loop import build_network, fit
@@ -91,8 +90,8 @@ def feeding(options: argparse.Namespace) -> None:
         ways: dict[str, Callable[[], object]] = {
             "pickles, 0 workers": lambda: exhaust(alone),
             "pickles, 2 workers": lambda: exhaust(helped),
-            "streamed from disk": lambda: exhaust(streamed.steps(0, 0, BATCH, flip=True)),
-            "in memory": lambda: exhaust(memory.steps(0, 0, BATCH, flip=True)),
+            "streamed from disk": lambda: exhaust(streamed.steps(0, 0, BATCH)),
+            "in memory": lambda: exhaust(memory.steps(0, 0, BATCH)),
             "copy of as many bytes": lambda: [
                 (copies[0][: len(one)].copy_(one.pose_2d), copies[1][: len(one)].copy_(one.pose_3d))
                 for one in memory.batches(BATCH)

@@ -34,13 +34,7 @@ def save_baselines(folder: Path, fitted: Baselines) -> None:
 
 
 def load_baselines(folder: Path) -> Baselines:
-    """Read the files of `save_baselines`.
-
-    Raises
-    ------
-    InputError
-        A file is missing or damaged; the message names it.
-    """
+    """Read the files of `save_baselines`; a missing or damaged one raises an InputError."""
     (depth, _), (linear, _), (weights, shape) = (_load(folder / baseline_file(name)) for name in BASELINES)
     try:
         mlp = WindowMLP(**shape)

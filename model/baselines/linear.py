@@ -1,4 +1,4 @@
-"""Baselines with a closed form: mean depth, and a ridge regression from the 2D window to the 3D window."""
+"""Baselines with a closed form, (B, T, 17, 3) -> (B, T, 17, 3): mean depth, and a ridge regression of windows."""
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,6 @@ class MeanDepth(nn.Module):
         self.register_buffer("depth", depth)
 
     def forward(self, pose_2d: Tensor) -> Tensor:
-        """Map (B, T, 17, 3) to (B, T, 17, 3)."""
         xy = root_relative(pose_2d[..., :2])
         return torch.cat((xy, self.depth.to(xy).expand(xy.shape[:-1]).unsqueeze(-1)), dim=-1)
 
@@ -37,7 +36,6 @@ class Linear(nn.Module):
         self.register_buffer("weights", weights)
 
     def forward(self, pose_2d: Tensor) -> Tensor:
-        """Map (B, T, 17, 3) to (B, T, 17, 3)."""
         return _poses(_features(pose_2d) @ self.weights)
 
 
@@ -53,16 +51,11 @@ def fit_mean_depth(train: Windows) -> MeanDepth:
 
 
 def fit_linear(train: Windows, val: Windows) -> tuple[Linear, float]:
-    """Fit a ridge regression with the penalty of `RIDGE_PENALTIES` that has the lowest validation MPJPE.
+    """Return a ridge regression, and its penalty: that of `RIDGE_PENALTIES` with the lowest validation MPJPE.
 
     Normal equations in float64, accumulated in one pass over the training windows on their device, without padded
     windows. With G the Gram matrix and M the moments, G = V diag(g) V' gives the weights for penalty a as
     V diag(1 / (g + a)) V' M. So one decomposition serves all penalties.
-
-    Returns
-    -------
-    (regression, penalty)
-        The regression is on the CPU.
     """
     gram, moment = _normal_equations(train)
     values, axes = torch.linalg.eigh(gram)

@@ -19,7 +19,7 @@ from torch.optim import AdamW
 from data_contracts.errors import InputError
 from data_contracts.parameters import MLPParameters, Objective
 from data_contracts.skeleton import NUM_JOINTS
-from model.data.epochs import Epochs, Step, TrainingWindows
+from model.data.loading import Epochs, Step, TrainingWindows
 from model.data.seeding import generator_at
 from model.network.stem import Residual
 from model.training.optimiser import set_learning_rate
@@ -65,12 +65,8 @@ def fit_mlp(
 ) -> Trained:
     """Train the MLP for `parameters.minutes` on windows on Fabric's device; return the weights of the last step.
 
-    `on_step` is called with (finished steps, all steps) after each step.
-
-    Raises
-    ------
-    InputError
-        The weights are not finite after training.
+    `on_step` is called with (finished steps, all steps) after each step. Weights that are not finite after training
+    raise an InputError.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(parameters.seed)

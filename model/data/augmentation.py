@@ -1,14 +1,12 @@
 """Augment training windows at every step: other limbs, turned bones, body proportions, a lean, another camera.
 
-- A stored window is metric (pose / scale, pelvis, camera pitch), so any other camera can project it. The projection,
-  the box and the scale are computed as in `tasks.convert.cameras`.
+- A stored window is metric, so any other camera can project it, as `tasks.convert.cameras` does.
 - Poses have the shape (B, 3, T, 17), so that a rotation or a chain of bones is one matrix product and a bounding box is
   found in contiguous memory: 2-4 times as fast on a CPU.
-- Nothing synchronises with the device. A whole step is augmented before it is split into micro-batches or devices.
+- Nothing synchronises with the device.
 """
 
 import math
-from collections.abc import Sized
 from dataclasses import dataclass
 from functools import cache
 
@@ -41,34 +39,27 @@ class Cameras:
 def augment(windows: Batch, parameters: AugmentationParameters, generator: torch.Generator) -> Batch:
     """Return augmented copies of all windows of a step; confidence and padding do not change.
 
-    `windows` have their cameras and are not modified; `generator` is on their device.
-
-    Raises
-    ------
-    ValueError
-        The windows were loaded without their cameras.
+    `windows` are not modified; `generator` is on their device. Windows without cameras raise a ValueError.
     """
-    if windows.root_3d is None or windows.pitch_deg is None:
-        raise ValueError("windows to augment must be loaded with placed=True")
+    stored = stored_cameras(windows)
+    assert windows.root_3d is not None
     metres = windows.pose_3d / windows.scale.view(-1, 1, 1, 1)
     joints = augmented_joints(metres.permute(0, 3, 1, 2).contiguous(), parameters, generator)
-    pelvis = (windows.root_3d - windows.root_3d.mean(dim=1, keepdim=True)).transpose(1, 2)
-    level = rotation_matrix(torch.zeros_like(windows.pitch_deg), windows.pitch_deg.deg2rad()).transpose(1, 2)
-    varied = varied_of(windows, parameters)
+    pelvis = (windows.root_3d - stored.centre[:, None]).transpose(1, 2)
+    level = stored.rotation.transpose(1, 2)
+    varied = round(parameters.varied_share * len(joints))  # the first windows, because the order is random
     if varied and parameters.tilt_deg:
         leaning = torch.bmm(leans(level[:varied], parameters.tilt_deg, generator), level[:varied])
         level = torch.cat((leaning, level[varied:]))
     joints, pelvis = torch.bmm(level, joints.flatten(2)).view_as(joints), torch.bmm(level, pelvis)
-    stored = stored_cameras(windows)
     cameras = draw_cameras(pelvis, stored.perspective, parameters.cameras, generator) if parameters.cameras else stored
     return project(joints, pelvis, cameras, windows)
 
 
 def stored_cameras(windows: Batch) -> Cameras:
     """Return the cameras of the stored windows."""
-    assert windows.root_3d is not None
-    assert windows.pitch_deg is not None
-    assert windows.perspective is not None
+    if windows.root_3d is None or windows.pitch_deg is None or windows.perspective is None:
+        raise ValueError("windows to augment must be loaded with placed=True")
     rotation = rotation_matrix(torch.zeros_like(windows.pitch_deg), windows.pitch_deg.deg2rad())
     return Cameras(rotation, windows.root_3d.mean(dim=1), windows.perspective)
 
@@ -119,7 +110,10 @@ def rotation_matrix(yaw: Tensor, pitch: Tensor) -> Tensor:
 
 
 def leans(like: Tensor, degrees: float, generator: torch.Generator) -> Tensor:
-    """Draw rotations (B, 3, 3) about level axes, one per element of `like`: normal, s.d. `degrees` about x and y."""
+    """Draw rotations (B, 3, 3) about horizontal axes, one per element of `like`.
+
+    The angles about x and y are normal with standard deviation `degrees`.
+    """
     vector = torch.randn(len(like), 2, generator=generator, device=like.device) * math.radians(degrees)
     angle = _length(vector).clamp_min(1e-6)
     (x, y), (cos, sin) = (vector / angle).unbind(1), (angle[:, 0].cos(), angle[:, 0].sin())
@@ -134,7 +128,7 @@ def augmented_joints(joints: Tensor, parameters: AugmentationParameters, generat
         return joints
     to_bones, from_bones = _chains(joints.device)
     bones = joints @ to_bones  # (B, 3, T, 16), from parent to child
-    varied = varied_of(joints, parameters)
+    varied = round(parameters.varied_share * len(joints))
     if varied and (parameters.limbs_share or parameters.bone_turn_deg):
         some = bones[:varied]
         if parameters.limbs_share:
@@ -145,11 +139,6 @@ def augmented_joints(joints: Tensor, parameters: AugmentationParameters, generat
     if parameters.bodies:
         bones = new_bodies(bones, parameters.bodies, generator)
     return bones @ from_bones
-
-
-def varied_of(windows: Sized, parameters: AugmentationParameters) -> int:
-    """Return how many of a step's windows get new poses: the first ones, since their order is random."""
-    return round(parameters.varied_share * len(windows))
 
 
 def new_bodies(bones: Tensor, parameters: NewBodies, generator: torch.Generator) -> Tensor:
@@ -177,7 +166,7 @@ def swap_limbs(bones: Tensor, share: float, generator: torch.Generator) -> Tenso
     """Replace the limb directions of bones (B, 3, T, 16): both arms of a `share` of windows, both legs of another.
 
     A limb keeps its length and takes its direction from another window, relative to the trunk and the line of the hips
-    (legs) or of the shoulders (arms). If trunk and line are parallel, the limb does not change.
+    (legs) or of the shoulders (arms).
     """
     count = len(bones)
     other = torch.rand(count, generator=generator, device=bones.device).argsort()

@@ -54,7 +54,6 @@ class Batch:
         return len(self.scale)
 
     def __getitem__(self, windows: slice) -> "Batch":
-        """Return views of consecutive windows."""
         return self._each(lambda tensor: tensor[windows])
 
     @property

@@ -3,9 +3,8 @@
 - The noise follows MotionBERT's synthetic 2D (section 4.2, lib/data/augmentation.py): errors drawn at key frames from a
   mixture of a Gaussian and a uniform distribution, interpolated between key frames, with a jitter per frame. Confidence
   falls with the displacement, as it does for real detectors.
-- Lifting a keypoint file derives H36M joints from the detector's keypoints (`data_contracts.detector_skeletons`) and
-  normalises the window by the box of the derived joints. `derived_joints` does the same to training windows. 3D and
-  scale are converted to the units of the new box; in metres they do not change.
+- Lifting a keypoint file derives H36M joints from the detector's keypoints and normalises the window by the box of the
+  derived joints. `derived_joints` does the same to training windows.
 """
 
 import math
@@ -30,9 +29,9 @@ def corrupt(
 ) -> tuple[Tensor, Tensor | None]:
     """Return a corrupted copy of the input.
 
-    Noise is added first. Then each frame with probability `frame_share`, and each remaining joint with probability
-    `joint_share`, is replaced: `normal` by N(0, 1) in every channel, `zero` and `token` by 0. The network replaces a
-    `token` by a learned vector. `clean_share` of the windows are not changed.
+    Noise is added first. Then each frame with probability `frame_share`, and each joint with probability `joint_share`,
+    is replaced: `normal` by N(0, 1) in every channel, `zero` and `token` by 0. The network replaces a `token` by a
+    learned vector. `clean_share` of the windows are not changed.
 
     Returns
     -------
@@ -92,7 +91,7 @@ def add_detector_noise(pose_2d: Tensor, noise: DetectorNoise, generator: torch.G
 
 @cache
 def _on_device(std: tuple[float, ...], device: torch.device) -> Tensor:
-    """Return the numbers on `device`, cached, because copying them synchronises with the device."""
+    """Return the numbers (n, 1), cached, because copying them synchronises with the device."""
     return torch.tensor(std, device=device).view(-1, 1)
 
 
@@ -119,17 +118,10 @@ def draw_detectors(
 
 
 def derived_joints(windows: SomeBatch, shown: Tensor) -> tuple[SomeBatch, Tensor]:
-    """Return the windows normalised by the box of the detector's joints, and these joints; confidence is unchanged.
+    """Return the windows, and a detector's joints (B, T, 17, 3) in them, both normalised by the box of these joints.
 
-    Parameters
-    ----------
-    shown
-        (B, 17, 17), or (1, 17, 17) for all windows: `DetectorSkeleton.shown` of a window's detector.
-
-    Returns
-    -------
-    (windows, inputs)
-        H36M joints in 2D and 3D, and the derived joints (B, T, 17, 3), all normalised by the box of the derived joints.
+    `shown` (B, 17, 17), or (1, 17, 17) for all windows: `DetectorSkeleton.shown` of a window's detector. Confidence,
+    and the 3D poses in metres, do not change.
     """
     xy, confidence = windows.pose_2d[..., :2], windows.pose_2d[..., 2:]
     joints = torch.einsum("bjk,btkc->btjc", shown.expand(len(windows), -1, -1), xy)

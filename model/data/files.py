@@ -28,19 +28,8 @@ _PLACES = ["root_3d", "pitch_deg", "projection"]
 class WindowFiles:
     """Windows of one split on disk; with `placed` the camera of each window is read too.
 
-    Attributes
-    ----------
-    window
-        Frames of a window.
-    rows
-        One row per window, columns `SCALARS`.
-    row_groups
-        Windows of each row group, in the order of the files.
-
-    Raises
-    ------
-    InputError
-        The split is missing or empty, or a file is damaged or holds other columns than the window contract's.
+    `window`: frames of a window; `rows`: one row per window, columns `SCALARS`; `row_groups`: windows of each row
+    group, in the order of the files. Errors are those of `load_windows`.
     """
 
     def __init__(self, folder: Path, split: str, placed: bool = False) -> None:
@@ -59,15 +48,15 @@ class WindowFiles:
                 rows.append(part.read(columns=list(SCALARS)))
             self._parts += [(file, part.metadata, group) for group in range(part.num_row_groups)]
         if len(windows) > 1:
-            raise InputError(f"{folder / split}: windows of {sorted(windows)} frames in one split")
+            raise InputError(
+                f"{folder / split}: the split has windows of different lengths, {sorted(windows)} frames; run uplift"
+                " convert again"
+            )
         self.window, self.placed = windows.pop(), placed
         self.rows: pd.DataFrame = arrow.concat_tables(rows).to_pandas()
         self.row_groups = [metadata.row_group(group).num_rows for _, metadata, group in self._parts]
         if not len(self.rows):
             raise InputError(f"{folder}: split {split!r} is empty")
-
-    def __len__(self) -> int:
-        return len(self.rows)
 
     def read(self, groups: Sequence[int], pin: bool = False, stopped: Callable[[], bool] = lambda: False) -> Batch:
         """Return row groups, concatenated, in CPU memory; stops early, with the rest not filled, once `stopped`."""

@@ -1,6 +1,13 @@
-"""Open a split of a windows folder: in memory if it fits, else streamed, with identical batches."""
+"""Open a split of a windows folder, in memory if it fits, else streamed with identical batches; and its epochs.
 
-from collections.abc import Iterator, Sequence
+Streaming: a thread reads the next pool while the current one is in use, so at most two pools are in memory.
+"""
+
+import math
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,11 +16,22 @@ import torch
 from torch import Tensor
 
 from data_contracts.machine import free_memory, local_processes
+from data_contracts.parameters import TrainingParameters
 from model.data.batches import Batch
 from model.data.files import WindowFiles
-from model.data.streaming import StreamedWindows, mirrored_of, order_of, window_bytes
+from model.data.seeding import (
+    SAMPLED,
+    Pool,
+    generator_at,
+    mirrored_of,
+    order_of,
+    pools_in_order,
+    shuffled_pools,
+    window_bytes,
+)
 
 CPU = torch.device("cpu")
+SAMPLE = 512  # largest number of training windows that are scored
 
 
 @dataclass
@@ -27,28 +45,63 @@ class WindowTensors(Batch):
     rows: pd.DataFrame
     row_groups: list[int]
 
-    def steps(self, seed: int, epoch: int, size: int, start_step: int = 0, flip: bool = False) -> Iterator[Batch]:
+    def steps(self, seed: int, epoch: int, size: int, start_step: int = 0) -> Iterator[Batch]:
         """Iterate over copies of an epoch's windows from step `start_step` on, `size` at a time.
 
-        `seed` and `epoch` determine the order (`model.data.streaming.shuffled_pools`) and, with `flip`, which half of
-        the windows is mirrored (`mirrored_of`). Each window comes once; the last step may be smaller.
+        Each window comes once, in the order of `shuffled_pools`; the last step may be smaller.
         """
-        device = self.scale.device
-        places = order_of(self.row_groups, self.window, seed, epoch).to(device).split(size)[start_step:]
-        if not flip:
-            return map(self.select, places)
-        return map(
-            self._select_mirrored, places, mirrored_of(len(self), seed, epoch).to(device).split(size)[start_step:]
-        )
+        order = order_of(self.row_groups, self.window, seed, epoch).to(self.scale.device)
+        return map(self.select, order.split(size)[start_step:])
 
     def pick(self, index: Sequence[int]) -> Batch:
         """Return single windows by their place in `rows`."""
         return self.select(torch.tensor(index, device=self.scale.device))
 
-    def _select_mirrored(self, index: Tensor, mirrored: Tensor) -> Batch:
-        batch = self.select(index)
-        batch.mirror_(mirrored)
-        return batch
+
+class StreamedWindows:
+    """One split on disk, fed to `device` in the same batches as `WindowTensors`."""
+
+    def __init__(self, files: WindowFiles, device: torch.device) -> None:
+        self._files, self._device = files, device
+        self.window, self.rows, self.row_groups = files.window, files.rows, files.row_groups
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def steps(self, seed: int, epoch: int, size: int, start_step: int = 0) -> Iterator[Batch]:
+        """Yield the steps of an epoch; see `WindowTensors.steps`. Pools before `start_step` are not read."""
+        pools, skip = shuffled_pools(self.row_groups, self.window, seed, epoch), start_step * size
+        while pools and skip >= len(pools[0].order):
+            skip -= len(pools.pop(0).order)
+        if pools:
+            pools[0] = Pool(pools[0].groups, pools[0].order[skip:])
+        return self._stream(pools, size)
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        """Yield the windows in stored order, `size` at a time; see `Batch.batches`."""
+        return self._stream(pools_in_order(self.row_groups, self.window), size)
+
+    def pick(self, index: Sequence[int]) -> Batch:
+        """Return single windows by their place in `rows`; reads only the row groups of these windows."""
+        return self._files.pick(index).to(self._device)
+
+    def _stream(self, pools: list[Pool], size: int) -> Iterator[Batch]:
+        """Yield batches of `size` windows across the borders of pools; the last batch may be smaller."""
+        begun: list[Batch] = []
+        with closing(_read_ahead(pools, self._read)) as loaded:
+            for pool, windows in zip(pools, loaded, strict=True):
+                windows, order = windows.to(self._device), pool.order.to(self._device)
+                missing = size - sum(map(len, begun))
+                for index in (order[:missing], *order[missing:].split(size)):
+                    begun.append(windows.select(index))
+                    if sum(map(len, begun)) == size:
+                        batch, begun = Batch.join(begun), []
+                        yield batch
+        if any(map(len, begun)):
+            yield Batch.join(begun)
+
+    def _read(self, pool: Pool, stopped: Callable[[], bool]) -> Batch:
+        return self._files.read(pool.groups, pin=self._device.type == "cuda", stopped=stopped)
 
 
 Windows = WindowTensors | StreamedWindows
@@ -61,19 +114,12 @@ def some_of(windows: Windows, places: Sequence[int]) -> WindowTensors:
 
 
 def load_windows(
-    folder: Path,
-    split: str,
-    memory_gb: float | None = None,
-    device: torch.device = CPU,
-    placed: bool = False,
+    folder: Path, split: str, memory_gb: float | None = None, device: torch.device = CPU, placed: bool = False
 ) -> Windows:
     """Open one split of a windows folder; batches are on `device`, with the windows' cameras if `placed`.
 
-    Parameters
-    ----------
-    memory_gb
-        Memory limit. A larger split is streamed (two pools of `streaming.POOL_BYTES` in memory); a smaller split is
-        loaded to `device`. Default: half of the free memory of this machine and of `device`.
+    A split larger than `memory_gb` is streamed; a smaller split is loaded to `device`. Default: half of the free memory
+    of this machine and of `device`.
 
     Raises
     ------
@@ -82,16 +128,80 @@ def load_windows(
     """
     files = WindowFiles(folder, split, placed)
     budget = free_bytes(device) / 2 if memory_gb is None else memory_gb * 1e9
-    if len(files) * window_bytes(files.window, placed) > budget:
+    if len(files.rows) * window_bytes(files.window, placed) > budget:
         return StreamedWindows(files, device)
     windows = files.read(range(len(files.row_groups))).to(device)
     return WindowTensors(**vars(windows), rows=files.rows, row_groups=files.row_groups)
 
 
-def free_bytes(device: torch.device) -> int:
-    """Return the free memory for this process: the lesser of this machine's and that of `device`.
+@dataclass
+class TrainingWindows:
+    """Windows of the training and validation split, opened for the device that trains."""
 
-    All processes of a run share the memory of the machine; each device has one process.
-    """
+    train: Windows
+    val: Windows
+
+    def sampled(self) -> Tensor:
+        """Return places (n,) of `train` windows that are scored in addition to `val`, evenly spread over the rows.
+
+        Their number is at most `SAMPLE`, the size of `val`, and a twentieth of an epoch.
+        """
+        count = max(1, min(SAMPLE, len(self.val), len(self.train) // 20))
+        within = torch.rand(count, generator=generator_at("cpu", 0, 0, SAMPLED), dtype=torch.float64)
+        return ((torch.arange(count) + within) * (len(self.train) / count)).long()
+
+
+@dataclass
+class Step:
+    """Windows of an optimiser step, their places (B,) in `rows`, and which of them (B,) are mirrored."""
+
+    windows: Batch
+    places: Tensor
+    mirrored: Tensor | None
+
+
+class Epochs:
+    """Steps of epochs: each epoch has every window of the training split once, in an order of its own."""
+
+    def __init__(self, windows: TrainingWindows, parameters: TrainingParameters) -> None:
+        self.train, self.seed, self.flip = windows.train, parameters.seed, parameters.flip
+        self.size = parameters.batch_size * parameters.accumulate
+        self.total = self.steps_before(parameters.max_epochs)
+
+    def steps_before(self, epoch: int) -> int:
+        """Return the number of optimiser steps in all earlier epochs."""
+        return epoch * math.ceil(len(self.train) / self.size)
+
+    def steps(self, epoch: int, start_step: int, device: torch.device) -> Iterator[Step]:
+        """Yield the steps of an epoch from `start_step` on, on `device`; with `flip`, half of the windows mirrored."""
+        order = order_of(self.train.row_groups, self.train.window, self.seed, epoch)
+        mirrored = mirrored_of(len(self.train), self.seed, epoch)
+        places, flags = (every.to(device).split(self.size)[start_step:] for every in (order, mirrored))
+        batches = self.train.steps(self.seed, epoch, self.size, start_step)
+        for batch, at, flipped in zip(batches, places, flags, strict=True):
+            if self.flip:
+                batch.mirror_(flipped)
+            yield Step(batch, at, flipped if self.flip else None)
+
+
+def free_bytes(device: torch.device) -> int:
+    """Return the free memory for this process: the lesser of its share of this machine's and that of `device`."""
     free = free_memory() // local_processes()
     return min(free, torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else free
+
+
+def _read_ahead(pools: list[Pool], read: Callable[[Pool, Callable[[], bool]], Batch]) -> Generator[Batch, None, None]:
+    """Yield `read` of each pool, computed by a thread that is one pool ahead and ends with this generator."""
+    if not pools:
+        return
+    stopped = threading.Event()
+    with ThreadPoolExecutor(1, "read-windows") as reader:
+        try:
+            ahead = reader.submit(read, pools[0], stopped.is_set)
+            for following in (*pools[1:], None):
+                windows = ahead.result()
+                if following is not None:
+                    ahead = reader.submit(read, following, stopped.is_set)
+                yield windows
+        finally:
+            stopped.set()

@@ -1,10 +1,8 @@
 """Pinhole cameras of keypoints: no distortion, no roll.
 
-- The focal length is a parameter or follows from the field of view over the longer side of the image.
 - If the size of the image is unknown, it is the smallest common video format that contains all keypoints.
 - A person at the edge of the image is seen from a different side than one in the centre. The lifter gets a box without
-  its position, so it gets the view of a camera that is turned to the person (`turned_to`), which is exact for a
-  pinhole at any depth. The output is turned back.
+  its position, so it gets the view of a camera that is turned to the person (`turned_to`).
 """
 
 from dataclasses import dataclass
@@ -40,12 +38,8 @@ def camera_of(
 ) -> PinholeCamera:
     """Return the camera of one video.
 
-    Parameters
-    ----------
-    points
-        (n, 2) all keypoints that were seen in the video, pixels; they determine an unknown image size.
-    fov_deg
-        Field of view over the longer side; `focal_px` overrides it.
+    All detected keypoints, `points` (n, 2) in pixels, determine an unknown image size. `fov_deg` is the field of view
+    over the longer side; `focal_px` overrides it.
     """
     size_from: Literal["known", "assumed"] = "known"
     if width is None or height is None:
@@ -68,8 +62,7 @@ def _common_size(points: np.ndarray) -> tuple[int, int]:
 def turned_to(directions: np.ndarray) -> np.ndarray:
     """Return rotations (n, 3, 3) of cameras that look along `directions` (n, 2), x / z and y / z: yaw, then pitch.
 
-    Rows are the axes of the turned camera. A row vector in the original camera times the transpose is the vector in the
-    turned camera.
+    Rows are the axes of the turned camera.
     """
     x, y = directions[:, 0], directions[:, 1]
     yaw, pitch = np.arctan(x), np.arctan2(y, np.hypot(x, 1))

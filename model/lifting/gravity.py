@@ -1,8 +1,7 @@
 """Camera pitch and floor height, estimated from bodies: the rotation from camera axes to a world with z up.
 
-- The camera does not roll. In frames in which a person is stretched from ankles to head (standing or walking), the line
-  from ankles to head is vertical on average.
-- The floor is the lowest height of the ankles minus the height of an ankle above the floor.
+The camera does not roll. In frames in which a person is stretched from ankles to head (standing or walking), the line
+from ankles to head is vertical on average.
 """
 
 from dataclasses import dataclass
@@ -34,14 +33,10 @@ class Pitch:
 
 
 def find_pitch(poses: list[np.ndarray], confidences: list[np.ndarray], stretches: list[float]) -> Pitch:
-    """Return the pitch estimated from the bodies of all people of a video.
+    """Return the pitch estimated from the bodies of all people of a video; every list has one element per person.
 
-    Parameters
-    ----------
-    poses, confidences
-        (frames, 17, 3) in camera axes and (frames, 17), one of each per person.
-    stretches
-        Length of each person from ankle to head, in the unit of the pose.
+    `poses` (frames, 17, 3) are in camera axes, `confidences` (frames, 17); `stretches` are the lengths from ankle to
+    head, in the unit of the poses.
     """
     angles = []
     for pose, confidence, stretch in zip(poses, confidences, stretches, strict=True):
@@ -71,7 +66,7 @@ def to_world(vectors: np.ndarray, pitch_deg: float) -> np.ndarray:
 def floor_height(pose: np.ndarray, root: np.ndarray, confidence: np.ndarray, ankle_m: float) -> float:
     """Return the height of the floor in the axes of `to_world`; an ankle on the floor is `ankle_m` above it.
 
-    Only ankles that were seen count; if none was seen, all count.
+    Only detected ankles count; without any, all count.
     """
     ankles = pose[:, _ANKLES, 2] + root[:, None, 2]
     seen = confidence[:, _ANKLES] > 0

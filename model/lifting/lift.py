@@ -1,8 +1,8 @@
 """Lift tracks of keypoints to motion in metres.
 
-- `track_windows` lifts a track at the frame rate of the network; `smoothing` resamples the result to the track's rate.
-- `smoothing` and `skeleton_fit` remove jitter and changes of bone lengths, and scale the body to metres.
-- `translation` fits the root to the keypoints; `gravity` rotates the motion to a world with z up and the floor at 0.
+`track_windows` lifts a track at the frame rate of the network. `smoothing` resamples the result to the track's rate and
+removes jitter, `skeleton_fit` scales the body to metres, `translation` fits the root to the keypoints, and `gravity`
+rotates the motion to a world with z up and the floor at 0.
 """
 
 from collections.abc import Callable, Sequence
@@ -34,7 +34,7 @@ from model.lifting.translation import RootPath, find_root
 
 DEFAULT_FPS = 30.0  # for keypoints of unknown frame rate
 DEFAULT_HEIGHT_M, HEIGHT_STD_M = 1.70, 0.10  # adults
-_SIZE_STD, _PARTLY_SEEN_STD = 0.02, 0.04  # relative errors: known height or bones; body that was not seen completely
+_SIZE_STD, _PARTLY_SEEN_STD = 0.02, 0.04  # relative errors: known height or bones; partly undetected body
 
 
 def lift_people(
@@ -121,9 +121,9 @@ def _lift_whole(
     """Return poses (frames, 17, 3) in units of an adult's body, and sizes (frames,), from overlapping windows."""
     rate = resampled_rate(fps, lifter.fps or fps)
     stride = min(parameters.stride or max(1, lifter.window // 3), lifter.window)
-    lifted = lift_track(lifter, resample_seen(track.pose_2d, fps, rate), camera, stride, parameters.batch_size)
+    pose, size = lift_track(lifter, resample_seen(track.pose_2d, fps, rate), camera, stride, parameters.batch_size)
     place = np.arange(len(track.pose_2d)) * rate / fps
-    return values_at(lifted.pose, place), values_at(lifted.size, place)
+    return values_at(pose, place), values_at(size, place)
 
 
 def _lift_causally(

@@ -13,16 +13,8 @@ from model.training.checkpoints import load_network, read_about
 class Lifter(nn.Module):
     """Lift 2D windows; evaluation, lifting, serving and ONNX export all run this module.
 
-    Parameters
-    ----------
-    network
-        Network with a 3D output; set to evaluation mode.
-    window
-        Frames of a window.
-    fps
-        Frames per second of the windows, or None if unknown.
-    flip
-        Average the output with the mirrored output for the mirrored window (flip averaging).
+    `network` has a 3D output and is set to evaluation mode. `window` is the number of frames of a window, `fps` their
+    rate or None if unknown. With `flip` the output is averaged with the mirrored output for the mirrored window.
     """
 
     def __init__(self, network: nn.Module, window: int, fps: float | None = None, flip: bool = True) -> None:
@@ -32,22 +24,13 @@ class Lifter(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Device of the network."""
         return next(self.parameters()).device
 
     def forward(self, pose_2d: Tensor) -> Tensor:
-        """Return 3D poses of 2D windows.
+        """Return 3D poses (B, T, 17, 3) float32 of 2D windows, relative to the pelvis: x right, y down, z forward.
 
-        Parameters
-        ----------
-        pose_2d
-            (B, T, 17, 3): x right, y down, confidence, in the window's normalised units.
-
-        Returns
-        -------
-        Tensor
-            (B, T, 17, 3) float32: x right, y down, z forward, relative to the pelvis, in the input's units; divided by
-            the window's `scale` they are metres.
+        `pose_2d` (B, T, 17, 3): x right, y down, confidence, in the window's normalised units, which are also the units
+        of the 3D poses; divided by the window's `scale` they are metres.
         """
         lifted = self._lift(pose_2d)
         return (lifted + mirror(self._lift(mirror(pose_2d)))) / 2 if self.flip else lifted
@@ -57,12 +40,7 @@ class Lifter(nn.Module):
 
 
 def load_lifter(checkpoint: Path, flip: bool = True, window: int | None = None) -> Lifter:
-    """Return the lifter of a checkpoint file, on the CPU.
-
-    Parameters
-    ----------
-    window
-        Frames of the windows to lift. Default: the windows of the training.
+    """Return the lifter of a checkpoint file, on the CPU; default of `window` (frames): that of the training.
 
     Raises
     ------

@@ -1,7 +1,7 @@
 """Lift frames one by one, without later frames: `LiveLifter.push(frame) -> pose`.
 
-- Each frame is the last frame of a window of the earlier frames.
-- Bones have their mean length so far. A one-euro filter removes jitter; its lag decreases with the speed of a joint.
+Each frame is the last frame of a window of the earlier frames. Bones have their mean length so far. A one-euro filter
+removes jitter; its lag decreases with the speed of a joint.
 """
 
 from collections import deque
@@ -30,14 +30,12 @@ class LiveLifter:
     ----------
     fps
         Frames pushed per second of video.
-    height
-        Height of the person, metres.
+    height, bones
+        Height of the person and measured bone lengths, metres, as for `metres_per_unit`.
     pitch_deg
         Downward pitch of the camera.
     filtering
         The one-euro filter. If None, poses are not filtered.
-    bones
-        Measured bone lengths, metres, by the joint at the far end of the bone; these override the height.
     """
 
     def __init__(
@@ -50,8 +48,8 @@ class LiveLifter:
         filtering: OneEuroParameters | None = OneEuroParameters(),
         bones: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
-        self.lifter, self.camera, self.height, self.pitch_deg = lifter, camera, height, pitch_deg
-        self.bones = bones
+        self.lifter, self.camera, self.pitch_deg = lifter, camera, pitch_deg
+        self.height, self.bones = height, bones
         self.step = fps / resampled_rate(fps, lifter.fps or fps)  # pushed frames per window frame
         self.frames: deque[np.ndarray] = deque(maxlen=int(np.ceil((lifter.window - 1) * self.step)) + 2)
         self.pushed = 0
@@ -60,17 +58,9 @@ class LiveLifter:
         self.size = 0.0  # focal lengths per metre of the body, in the last pushed frame
 
     def push(self, frame: np.ndarray) -> np.ndarray:
-        """Return the pose of the next frame.
+        """Return the pose (17, 3) of the next frame: float32 metres, z up, relative to the pelvis.
 
-        Parameters
-        ----------
-        frame
-            (17, 3): x, y in pixels and confidence; 0, 0, 0 for a missing joint. A frame without a person is all 0.
-
-        Returns
-        -------
-        ndarray
-            (17, 3) float32 metres, z up, relative to the pelvis.
+        `frame` (17, 3): x, y in pixels and confidence; 0, 0, 0 for a missing joint. A frame without a person is all 0.
         """
         if frame.shape != (NUM_JOINTS, 3):
             raise ValueError(f"frame has shape {frame.shape}, expected ({NUM_JOINTS}, 3)")
@@ -91,8 +81,7 @@ class LiveLifter:
     def _window(self) -> tuple[np.ndarray, int]:
         """Return a window (T, 17, 3) of rays and confidence at the network's rate, and its number of real frames.
 
-        Frames between two pushed frames are interpolated. While there are fewer pushed frames than a window has, the
-        last frame pads the window, as in the window contract.
+        While there are fewer pushed frames than a window has, the last frame pads it, as in the window contract.
         """
         length = self.lifter.window
         inside = min(length, int((self.pushed - 1) / self.step + 1e-6) + 1)

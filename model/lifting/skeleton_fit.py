@@ -1,13 +1,11 @@
 """Fit a body to a track of poses: bone lengths, and the scale in metres.
 
-- The length of a bone is the median over the track, weighted by the confidence of its ends. Left and right are averaged
-  with the same weights.
-- A bone that was not seen has the length of an adult's bone, in proportion to the seen bones. The network's output for
-  an unseen bone contains no information about the body: with that output in the stature, people whose legs are outside
-  the image came out at 1.5 times their distance.
+- The length of a bone is the median over the track, weighted by the confidence of its ends.
+- An undetected bone has the length of an adult's bone, in proportion to the detected bones. The network's output for
+  an undetected bone contains no information about the body: when the stature used it, people whose legs are outside the
+  image were placed at 1.5 times their distance.
 - Stature is `STATURE` times the length of the chain from ankle to head. The factor includes the height of the ankle and
-  of the crown above H36M's head. Medians of 20 CMU subjects, standing: head above ankle 1.59 m, which is 0.98 of the
-  length of the chain; ankle above floor 0.067 m.
+  of the crown above H36M's head.
 """
 
 from collections.abc import Mapping
@@ -33,14 +31,9 @@ def bone_vectors(poses: np.ndarray) -> np.ndarray:
 
 
 def bone_lengths(poses: np.ndarray, confidence: np.ndarray) -> np.ndarray:
-    """Return the lengths (16,) of the bones over a track; left and right have the same length.
+    """Return the lengths (16,) of the bones over a track, equal for left and right.
 
-    Parameters
-    ----------
-    poses
-        (frames, 17, 3), any unit.
-    confidence
-        (frames, 17) in [0, 1].
+    `poses` (frames, 17, 3), any unit; `confidence` (frames, 17) in [0, 1].
     """
     lengths = np.linalg.norm(bone_vectors(poses), axis=-1)
     weights = _bone_weights(confidence) + 1e-3
@@ -98,14 +91,9 @@ def stature_of(lengths: np.ndarray) -> float:
 
 
 def metres_per_unit(lengths: np.ndarray, height: float, bones: Mapping[str, float]) -> float:
-    """Return the factor that scales a body with bones of `lengths` (16,) to metres.
+    """Return the factor that scales a body with bones of `lengths` (16,) to a stature of `height`, metres.
 
-    Parameters
-    ----------
-    height
-        Stature, metres.
-    bones
-        Measured bone lengths, metres, by the joint at the far end of the bone; these override `height`.
+    `bones`: measured lengths, metres, by the joint at the far end of the bone; these override `height`.
     """
     if bones:
         index = [JOINTS.index(name) - 1 for name in bones]

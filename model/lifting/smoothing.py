@@ -14,30 +14,23 @@ from scipy.linalg import solveh_banded
 from data_contracts.parameters import OneEuroParameters
 
 _SAME_RATE = 0.02  # rates that differ by a smaller share count as equal (59.94 and 60)
-_UNSEEN = 0.05  # weight of a joint that was not seen; a certain joint has weight 1
+_UNSEEN = 0.05  # weight of an undetected joint; a certain joint has weight 1
 _LEAST_WEIGHT = 1e-3  # smallest weight / mean weight, so that the equations stay well-conditioned
 _STIFFEST = 1e9  # largest penalty, for the same reason: order 2, 0.5 Hz at 560 frames per second
 _MOST_BETWEEN = 60  # largest number of frames interpolated per input frame; it limits the memory
 
 
 def smooth(values: np.ndarray, weights: np.ndarray, cutoff_hz: float, fps: float, order: int = 2) -> np.ndarray:
-    """Return values after a low-pass filter over time without lag.
+    """Return values (frames, ...) after a low-pass filter over time without lag, in float64.
 
     Parameters
     ----------
-    values
-        (frames, ...).
     weights
         (frames,), not negative: confidence in each frame; only the ratios matter.
     cutoff_hz
         Frequency at which half of the amplitude remains. At half of `fps` or above nothing is filtered.
     order
         Order of the differences; the amplitude falls with twice this order.
-
-    Returns
-    -------
-    ndarray
-        Shape of `values`, float64.
     """
     frames = len(values)
     if frames <= order or cutoff_hz >= fps / 2:
@@ -108,12 +101,12 @@ def resampled_rate(fps: float, target_fps: float) -> float:
 
 
 def resample_seen(pose_2d: np.ndarray, fps: float, target_fps: float) -> np.ndarray:
-    """Return keypoints (frames, 17, 3) at the times i / `target_fps` up to the time of the last frame."""
+    """Return keypoints (frames, 17, 3) interpolated at another rate, up to the time of the last frame."""
     return keypoints_at(pose_2d, np.arange(int((len(pose_2d) - 1) * target_fps / fps + 1e-6) + 1) * fps / target_fps)
 
 
 def keypoints_at(pose_2d: np.ndarray, place: np.ndarray) -> np.ndarray:
-    """Interpolate keypoints (frames, 17, 3) as `values_at`; a joint is missing if it is in one of the two frames."""
+    """Interpolate keypoints (frames, 17, 3) as `values_at`; they are missing if missing in one of the two frames."""
     place = np.where(np.abs(place - np.rint(place)) < 1e-6, np.rint(place), place)
     missing = values_at((pose_2d[..., 2:] <= 0).astype(np.float64), place) > 0
     return np.where(missing, 0, values_at(pose_2d, place)).astype(np.float32)

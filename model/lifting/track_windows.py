@@ -1,13 +1,9 @@
 """Lift a track of any length with a network that takes windows, and blend the windows.
 
-- Windows overlap. A frame is the mean of the windows that contain it, weighted by a raised cosine, so there are no
-  seams.
-- A camera that is turned to the centre of the keypoints' box projects each window, and the box normalises it as in the
-  window contract. The output is turned back and divided by the size of the body in it, so windows agree when a person
-  comes nearer. The size is a second output.
+- Windows overlap. A frame is the mean of the windows that contain it, weighted by a raised cosine.
+- A camera that is turned to the centre of the keypoints' box projects each window. The output is turned back and
+  divided by the size of the body in it, so windows agree when a person comes nearer. The size is a second output.
 """
-
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -24,19 +20,9 @@ _EDGE = 0.02  # weight of the first and last frame of a window; the middle has w
 _ADULT_SUM_M = float(np.array(ADULT_BONES_M).sum())
 
 
-@dataclass(frozen=True)
-class LiftedTrack:
-    """Output of the network for a track.
-
-    pose (frames, 17, 3): relative to the pelvis in camera axes (x right, y down, z forward), in units in which the body
-    has the size of an adult (`ADULT_BONES_M`). size (frames,): apparent size of the body, focal lengths per unit.
-    """
-
-    pose: np.ndarray
-    size: np.ndarray
-
-
-def lift_track(lifter: Lifter, pose_2d: np.ndarray, camera: PinholeCamera, stride: int, batch_size: int) -> LiftedTrack:
+def lift_track(
+    lifter: Lifter, pose_2d: np.ndarray, camera: PinholeCamera, stride: int, batch_size: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Lift a track at the lifter's frame rate, on the lifter's device.
 
     Parameters
@@ -44,9 +30,12 @@ def lift_track(lifter: Lifter, pose_2d: np.ndarray, camera: PinholeCamera, strid
     pose_2d
         (frames, 17, 3) pixels and confidence; 0 where missing.
     stride
-        Frames between the starts of two windows.
-    batch_size
-        Windows per forward pass.
+        Frames between the starts of two windows; a forward pass takes `batch_size` windows.
+
+    Returns
+    -------
+    (poses, size)
+        As of `lift_windows`, per frame: (frames, 17, 3) and (frames,).
     """
     window, device, frames = lifter.window, lifter.device, len(pose_2d)
     starts, last = _starts(frames, window, stride), torch.tensor(frames - 1)
@@ -64,24 +53,23 @@ def lift_track(lifter: Lifter, pose_2d: np.ndarray, camera: PinholeCamera, strid
             log_size.index_add_(0, at.flatten(), (size.log()[:, None] * weight).flatten())
             total.index_add_(0, at.flatten(), weight.flatten())
     pose, log_size = pose / total[:, None, None], log_size / total
-    return LiftedTrack(pose.cpu().numpy(), log_size.exp().cpu().numpy())
+    return pose.cpu().numpy(), log_size.exp().cpu().numpy()
 
 
 def lift_windows(lifter: Lifter, keypoints: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
-    """Normalise windows, lift them, and scale the poses to an adult's size.
+    """Normalise windows as in the window contract, lift them, and scale the poses to an adult's size.
 
     Parameters
     ----------
-    keypoints
-        (B, T, 17, 3): x / z and y / z of the rays through the keypoints, and confidence, 0 for missing keypoints.
-    inside
+    keypoints, inside
+        (B, T, 17, 3): x / z and y / z of the rays through the keypoints, and confidence, 0 for missing keypoints; and
         (B, T) bool: false for padding, which repeats a frame.
 
     Returns
     -------
     (poses, size)
-        (B, T, 17, 3) relative to the pelvis, in camera axes and units of an adult's body; and the apparent size (B,),
-        focal lengths per unit.
+        (B, T, 17, 3) relative to the pelvis in camera axes (x right, y down, z forward), in units in which the body has
+        the size of an adult (`ADULT_BONES_M`); and the apparent size (B,) of the body, focal lengths per unit.
     """
     rays, confidence = keypoints[..., :2], keypoints[..., 2:]
     seen = confidence > 0

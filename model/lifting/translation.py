@@ -2,13 +2,12 @@
 
 In camera axes a joint p = (x, y, z) of the pose, moved by t = (X, Y, Z), projects to u = (x + X) / (z + Z), and
 likewise v. This is linear in t: X - u Z = u z - x, Y - v Z = v z - y; two equations per joint, three unknowns (Mehta et
-al., "VNect", SIGGRAPH 2017, section 4.3, in perspective). Solved again with weights 1 / (z + Z)^2, it minimises the
+al., "VNect", SIGGRAPH 2017, section 4.3, in perspective). A second solution with weights 1 / (z + Z)^2 minimises the
 error in the image.
 
 - X and Y follow from Z, which is by far the least certain. So Z is smoothed first, each frame weighted by its inverse
   variance, and then X and Y are solved again.
-- The standard deviations come from the residuals in the image. They do not contain errors that are constant over a
-  track: if the body or the focal length is 5 % too large, the distance is 5 % too large.
+- The standard deviations come from the residuals in the image, without errors that are constant over a track.
 """
 
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ import numpy as np
 from model.lifting.smoothing import smooth
 
 NEAREST_M = 0.3  # smallest distance between camera and pelvis
-_LEAST_JOINTS = 4  # smallest number of seen joints in a frame with its own translation
+_LEAST_JOINTS = 4  # smallest number of detected joints in a frame with its own translation
 _IMAGE_ERROR = 2e-3  # smallest error of keypoints, share of the focal length (2 px of 1000)
 
 
@@ -47,10 +46,8 @@ def find_root(
     ----------
     pose
         (frames, 17, 3) metres, camera axes, relative to the pelvis.
-    rays
-        (frames, 17, 2): x / z and y / z of the keypoints.
-    confidence
-        (frames, 17): 0 where missing.
+    rays, confidence
+        (frames, 17, 2): x / z and y / z of the keypoints; (frames, 17): 0 where missing.
     size
         (frames,): apparent size of the body from the network, focal lengths per metre.
     camera
@@ -96,8 +93,6 @@ def _depth(
 
 def _perspective_depth(pose: np.ndarray, rays: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return Z and its variance, (frames,) each, with X and Y eliminated; NaN or infinite where undetermined."""
-    depth = np.zeros(len(pose))
-    variance = np.full(len(pose), np.inf)
     scale = np.ones(weights.shape)
     for _ in range(3):
         w = (weights * scale)[..., None]

@@ -1,8 +1,8 @@
 """Multi-head self-attention from the output of one `qkv` Linear to the concatenated heads.
 
 - q, k and v are 4-D: with 5-D inputs scaled_dot_product_attention falls back to its unfused kernel on CPU and CUDA.
-- On CPU, sequences of up to `SHORT_MAX` elements use `ShortAttention`: for rows of 10 to 27 the fused kernel and the
-  row-wise softmax each cost more than everything else (`benchmarks.speed`).
+- On CPU, sequences of up to `SHORT_MAX` elements use `ShortAttention`: the fused kernel and the row-wise softmax each
+  cost more than everything else (`benchmarks.speed`).
 - On CPU attention is computed in float32 under autocast too: the bfloat16 backward takes 3-10 times as long.
 """
 
@@ -13,25 +13,15 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import scaled_dot_product_attention
 
-__all__ = ["SHORT_MAX", "attend"]
-
 SHORT_MAX = 40
 # A sum of exponentials in this range was made of numbers that float32 holds to full precision.
 SAFE_SUM = (1e-26, 1e34)
 
 
 def attend(qkv: Tensor, heads: int) -> Tensor:
-    """Return softmax(q k^T / sqrt(D)) v for every head.
+    """Return softmax(q k^T / sqrt(D)) v for every head: (N, L, C), dtype of `qkv`.
 
-    Parameters
-    ----------
-    qkv
-        (N, L, 3 * C): q, k and v concatenated, each with `heads` times D = C / heads features.
-
-    Returns
-    -------
-    Tensor
-        (N, L, C), dtype of qkv.
+    `qkv` (N, L, 3 C): q, k and v concatenated, each with `heads` times D = C / heads features.
     """
     if qkv.device.type != "cpu" or torch.compiler.is_compiling():
         return _fused(qkv, heads)
@@ -56,14 +46,13 @@ class ShortAttention(torch.autograd.Function):
     """Attention over short sequences by batched matrix products over (N * H, L, D), with its gradient.
 
     Exponentials are computed without subtracting each row's maximum, which would cost as much as the softmax. If their
-    sums leave `SAFE_SUM` (logits beyond about ±60, never seen in training), they are computed again with the maximum
-    subtracted. The output is divided by the sums instead of the weights, because it is L / D times smaller.
+    sums leave `SAFE_SUM` (logits beyond about ±60), they are computed again with the maximum subtracted. The output is
+    divided by the sums instead of the weights, because it is L / D times smaller.
     """
 
     @staticmethod
     def forward(ctx: Any, qkv: Tensor, heads: int) -> Tensor:
-        parts = _float(_heads_first(qkv, 3, heads))
-        q, k, v = parts  # (N * H, L, D)
+        q, k, v = parts = _float(_heads_first(qkv, 3, heads))  # (N * H, L, D)
         weights = _matmul(q, k.transpose(1, 2), q.shape[-1] ** -0.5).exp_()
         sums = _row_sums(weights, q.shape[-1])
         smallest, largest = torch.aminmax(sums)

@@ -8,7 +8,7 @@ softmax over Linear(2C -> 2). `attn_depth=1` without stem is MotionBERT's networ
   its last frame at confidence 0 to a multiple of `patch`, or to `max_frames` if stem or head need whole windows.
 - The backbone ends before the last LayerNorm, so that freezing it and replacing the head are one attribute each.
 - A block transposes (B, T, J, C) so that attention runs over the last but one dimension: one copy instead of strided
-  q, k, v. The softmax over two streams is a sigmoid, which needs no concatenation.
+  q, k, v.
 """
 
 import torch
@@ -23,8 +23,6 @@ from model.network.foreshortening import Foreshortening
 from model.network.heads import JointsHead, PoseHead, make_head
 from model.network.stem import Stem
 
-__all__ = ["DSTformer", "DSTformerConfig"]
-
 LAYER_NORM_EPS = 1e-6
 
 
@@ -37,8 +35,7 @@ class DSTformer(nn.Module):
 
     def __init__(self, config: DSTformerConfig, head: HeadKind = HeadKind.JOINTS) -> None:
         super().__init__()
-        self.config = config
-        self.head_kind = head
+        self.config, self.head_kind = config, head
         if head is HeadKind.DEPTH and config.geometry != "none":
             raise ValueError(
                 "head depth cannot be combined with geometry: both take x and y from the input; pass joints or pose"
@@ -56,32 +53,24 @@ class DSTformer(nn.Module):
         if isinstance(self.head, PoseHead) or (isinstance(self.head, JointsHead) and config.geometry != "none"):
             self.head.begin_at_zero()
 
-    def forward(
-        self,
-        pose_2d: Tensor,
-        masked: Tensor | None = None,
-        features: Tensor | None = None,
-    ) -> Tensor:
+    def forward(self, pose_2d: Tensor, masked: Tensor | None = None, features: Tensor | None = None) -> Tensor:
         """Return the pose of every frame (B, T, 17, 2 or 3), not relative to the pelvis.
 
         Parameters
         ----------
         pose_2d
-            (B, T, 17, 3): x right, y down, confidence. T is at most `config.max_frames`.
+            (B, T, 17, 3): x right, y down, confidence. Other shapes and T above `config.max_frames` raise a ValueError.
         masked
             (B, T, 17) bool: joints to replace by the learned mask token, if the network has one.
         features
             (B, P, 17, C): cached output of `encode` for `pose_2d`; not with a head that reads the stem.
-
-        Raises
-        ------
-        ValueError
-            The shape is not (B, T, 17, >= dim_in), or T exceeds `config.max_frames`.
         """
         if pose_2d.ndim != 4 or pose_2d.shape[2] != NUM_JOINTS or pose_2d.shape[3] < self.config.dim_in:
             raise ValueError(f"pose_2d has shape {tuple(pose_2d.shape)}; expected (batch, frames, {NUM_JOINTS}, 3)")
         if pose_2d.shape[1] > self.config.max_frames:
-            raise ValueError(f"{pose_2d.shape[1]} frames; this network takes at most {self.config.max_frames}")
+            raise ValueError(
+                f"pose_2d has {pose_2d.shape[1]} frames; this network takes at most {self.config.max_frames}"
+            )
         if self.backbone.geometry is None:
             return self._answer(pose_2d, masked, features)
         view = self.backbone.geometry(pose_2d)
@@ -121,9 +110,9 @@ class Backbone(nn.Module):
         self.mask_token = nn.Parameter(torch.zeros(config.features_in)) if config.mask_token else None
         self.geometry = None if config.geometry == "none" else Foreshortening()
         self.stem = None if config.stem == "none" else Stem(config)
-        stages = range(config.fusion_depth)
-        self.streams_st = nn.ModuleList(_stream(config, spatial_first=True) for _ in stages)
-        self.streams_ts = nn.ModuleList(_stream(config, spatial_first=False) for _ in stages)
+        stages, blocks = range(config.fusion_depth), range(config.attn_depth)
+        self.streams_st = nn.ModuleList(nn.Sequential(*(Block(config, True) for _ in blocks)) for _ in stages)
+        self.streams_ts = nn.ModuleList(nn.Sequential(*(Block(config, False) for _ in blocks)) for _ in stages)
         self.fusions = nn.ModuleList(nn.Linear(2 * config.embed_dim, 2) for _ in stages)
 
     def forward(self, x: Tensor, masked: Tensor | None = None) -> Tensor:
@@ -173,23 +162,16 @@ class Backbone(nn.Module):
         return ts.lerp(st, logit.to(st.dtype).sigmoid())
 
 
-def _stream(config: DSTformerConfig, spatial_first: bool) -> nn.Sequential:
-    return nn.Sequential(*(Block(config, spatial_first) for _ in range(config.attn_depth)))
-
-
 class Block(nn.Module):
     """Attention and MLP over space and over time, in either order; pre-LayerNorm, residual."""
 
     def __init__(self, config: DSTformerConfig, spatial_first: bool) -> None:
         super().__init__()
         self.spatial_first = spatial_first
-        self.spatial = AttentionMLP(config)
-        self.temporal = AttentionMLP(config)
+        self.spatial, self.temporal = AttentionMLP(config), AttentionMLP(config)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.spatial_first:
-            return self._over_time(self._over_space(x))
-        return self._over_space(self._over_time(x))
+        return self._over_time(self._over_space(x)) if self.spatial_first else self._over_space(self._over_time(x))
 
     def _over_space(self, x: Tensor) -> Tensor:
         return self.spatial(x.flatten(0, 1)).view(x.shape)  # (B * T, J, C)

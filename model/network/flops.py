@@ -1,8 +1,4 @@
-"""Count the floating point operations of a network for one window, from shapes only.
-
-Matrix products count, with a multiplication and an addition as two operations. Geometry is left out: it is cheap, and
-it uses autocast, which the meta device does not support.
-"""
+"""Count the floating point operations of a network, from shapes only; a multiply-add counts as two operations."""
 
 import copy
 
@@ -17,7 +13,10 @@ FORWARDS_A_STEP = 3  # a training step also computes the gradients of both facto
 
 
 def forward_mflop(network: nn.Module, window: int) -> float:
-    """Return the millions of floating point operations for one window of `window` frames."""
+    """Return the millions of operations of the matrix products for one window of `window` frames, without geometry.
+
+    Geometry is cheap, and it uses autocast, which the meta device does not support.
+    """
     shapes = copy.deepcopy(network).to("meta").eval()
     features = 3
     if isinstance(shapes, DSTformer):

@@ -5,12 +5,11 @@ Taylor, "Reconstruction of articulated objects from point correspondences in a s
 axis; only the sign is unknown. So geometry gives the size of the reach and the network learns the sign.
 
 - A window is relative to its pelvis and in units of the body, so place and size in the image do not matter.
-- The length of a bone is its largest apparent length, a tenth of the frames left out because of noise, on either side,
+- The length of a bone is its largest apparent length on either side, without a tenth of the frames because of noise,
   and at least an adult's length times a learned factor.
 - A joint of confidence 0 is missing: its bones are not measured, and its position is interpolated over time or, if it
-  was never seen, the centre of the other joints.
-- The head returns x, y, z and, per bone, the signed share of its reach. If all are zero, the pose is flat: x and y are
-  exact for an orthographic camera.
+  was never detected, the centre of the other joints.
+- The head returns x, y, z and, per bone, the signed share of its reach.
 """
 
 from typing import NamedTuple
@@ -55,9 +54,8 @@ class Foreshortening(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.lengths = nn.Parameter(torch.ones(len(BONES)))
-        sides = [MIRROR[joint] - 1 for _, joint in BONES]
         self.register_buffer("parents", torch.tensor([parent for parent, _ in BONES]), persistent=False)
-        self.register_buffer("other_side", torch.tensor(sides), persistent=False)
+        self.register_buffer("other_side", torch.tensor([MIRROR[child] - 1 for _, child in BONES]), persistent=False)
         self.register_buffer("metres", torch.tensor(_METRES), persistent=False)
         self.register_buffer("chain", bone_chains(), persistent=False)
 
@@ -73,8 +71,8 @@ class Foreshortening(nn.Module):
             at = 1 + looks.shape[1] // LEFT_OUT
             longest = torch.where(measured, looks, 0).topk(at, dim=1).values[:, -1:]  # (B, 1, 16)
             size = self._size(longest)
-            flat = xy - xy[:, :, PELVIS : PELVIS + 1]
             path = xy[:, :, PELVIS : PELVIS + 1]
+            flat = xy - path
             reach = self._reach(looks / size[..., 0].square(), longest / size[..., 0].square())
             relative = torch.cat((path - _mean_seen(path, seen[:, :, PELVIS]), flat[:, :, 1:]), dim=2) / size
             of_joints = nn.functional.pad(reach, (1, 0))[..., None]

@@ -2,8 +2,8 @@
 
 - `joints` and `depth` map one token to the positions of its joint in the token's frames.
 - `pose` maps all tokens of the window, and the features of the stem if there is one, to all poses, per frame or as
-  amplitudes of the first cosines. It is initialised to zero.
-- With geometry every head is initialised to zero, which is the flat pose of the image.
+  amplitudes of the first cosines.
+- Head `pose`, and with geometry every head, is initialised to zero, which is the flat pose of the image.
 """
 
 import torch

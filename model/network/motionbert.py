@@ -29,12 +29,8 @@ _STREAM = {"s": "spatial", "t": "temporal"}
 def load_motionbert(path: Path) -> DSTformer:
     """Return the network of a published checkpoint (key `model_pos`, `module.` prefix), on the CPU, in eval mode.
 
-    Widths and depth come from the tensor shapes. Only tensors are unpickled.
-
-    Raises
-    ------
-    InputError
-        The file is not such a checkpoint, or a tensor does not fit (the message names it and both shapes).
+    Widths and depth come from the tensor shapes. Only tensors are unpickled. A file that is not such a checkpoint
+    raises an InputError.
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -55,13 +51,7 @@ def load_motionbert(path: Path) -> DSTformer:
 
 
 def fill(network: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
-    """Load weights into a network.
-
-    Raises
-    ------
-    InputError
-        A tensor is missing or has another shape; the message names it and the file `path`.
-    """
+    """Load weights from `path` into a network; raise an InputError if a tensor is missing or has another shape."""
     for name, value in network.state_dict().items():
         if name not in weights or weights[name].shape != value.shape:
             found = f"has shape {tuple(weights[name].shape)}" if name in weights else "is missing"

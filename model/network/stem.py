@@ -1,8 +1,7 @@
 """Stem: an MLP over the whole window that mixes joints and frames before attention.
 
-- Its input is the whole window, as frames or as the first cosines; its output is added to every token. Motion over half
-  a second is smooth: 8 of 27 cosines suffice, with a third of the weights and operations.
-- Head `pose` also reads the features of its last residual block.
+- Its input is the whole window, as frames or as the first cosines; its output is added to every token. Head `pose` also
+  reads the features of its last residual block.
 - Its layers are wide and keep the fan-in initialisation of `nn.Linear`; std 0.02 would be too small.
 """
 
@@ -38,7 +37,6 @@ class Stem(nn.Module):
         return self.tokens(features).unflatten(1, self.per_token), features
 
     def initialise(self) -> None:
-        """Initialise the weights as `nn.Linear` does."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 module.reset_parameters()

@@ -1,12 +1,12 @@
-"""Evaluate a lifter on one split: scores over all frames, and errors per window for paired comparisons.
+"""Evaluate lifters on one split, also under the errors of detectors: noise, missing joints, another skeleton.
 
 Windows overlap. As in the literature (MotionBERT's train.py, VideoPose3D), the error of a frame is the mean over the
 windows that cover it, and every frame of a clip and camera counts once. So an error in a window is weighted by one over
 the number of windows that cover its frame. This number is known from the table of windows, so one pass suffices.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,8 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from data_contracts.detector_skeletons import SKELETONS, Detector
+from data_contracts.parameters import CorruptionParameters, DetectorNoise
 from data_contracts.report import (
     JOINT_COLUMNS,
     PCK_CURVE_MM,
@@ -21,14 +23,22 @@ from data_contracts.report import (
     SCORE_COLUMNS,
     WEIGHT_COLUMNS,
     WINDOW_COLUMNS,
+    Robustness,
     weight_column,
 )
-from model.data.loading import Windows
+from model.data.corruption import corrupt, derived_joints
+from model.data.loading import Windows, WindowTensors, some_of
+from model.data.seeding import generator_at
 from model.scoring.metrics import auc, joint_errors, mpjpe, n_mpjpe, p_mpjpe, pck
+from model.training.devices import sum_over_devices
 
 _OF_FRAMES = ("mpjpe_mm", "p_mpjpe_mm", "n_mpjpe_mm", "pck_150", "auc_150", *JOINT_COLUMNS.values())
 _SUMS = (*_OF_FRAMES, "weight", "mpjve_mm", "pair_weight", "accel_mm", "triple_weight", "frames")
-
+_CORRUPTIONS = {
+    "noise": CorruptionParameters(noise=DetectorNoise()),
+    "missing": CorruptionParameters(joint_share=0.2, fill="zero"),
+}
+_SEED = 0
 
 Method = Callable[[Tensor], Tensor]  # 2D windows (B, T, 17, 3) -> poses relative to the pelvis, normalised units
 
@@ -60,10 +70,7 @@ def method_of(lifter: nn.Module, fabric: Fabric) -> Method:
 
 
 def evaluate(predict: Method, windows: Windows, batch_size: int, fabric: Fabric | None = None) -> Evaluation:
-    """Score `predict` on every frame of `windows` that is not padding.
-
-    If `fabric` has several processes, each calls this function, computes a share of the batches and gets all scores.
-    """
+    """Score `predict` on every frame of `windows` that is not padding; each of several processes gets all scores."""
     world, rank = (fabric.world_size, fabric.global_rank) if fabric else (1, 0)
     coverage = Coverage(windows.rows, windows.window)
     by_window = torch.zeros(len(windows), len(_SUMS), dtype=torch.float64)
@@ -87,8 +94,8 @@ def evaluate(predict: Method, windows: Windows, batch_size: int, fabric: Fabric 
         by_window[rows] = torch.cat((*sums, counting.sum(dim=1, keepdim=True)), dim=1)
         place = torch.bucketize(errors, thresholds)
         within += torch.bincount(place.flatten(), share[..., None].expand_as(errors).flatten(), len(within))
-    if fabric is not None and world > 1:
-        by_window, within = _summed(by_window, fabric), _summed(within, fabric)
+    if fabric is not None:
+        by_window, within = sum_over_devices(by_window, fabric), sum_over_devices(within, fabric)
     curve = (within.cumsum(dim=0) / within.sum())[:-1]
     return _evaluation(windows.rows, by_window, tuple(curve.tolist()))
 
@@ -96,8 +103,7 @@ def evaluate(predict: Method, windows: Windows, batch_size: int, fabric: Fabric 
 class Coverage:
     """Number of windows that cover a frame, or consecutive frames, of a clip and camera.
 
-    It follows from `start` of the rows. A clip shorter than the window has one window (`window_starts` of the convert
-    stage), so padding never overlaps a frame of another window.
+    A clip shorter than the window has one window, so padding never overlaps a frame of another window.
     """
 
     def __init__(self, rows: pd.DataFrame, window: int) -> None:
@@ -138,7 +144,36 @@ def _evaluation(rows: pd.DataFrame, by_window: Tensor, pck_curve: tuple[float, .
     return Evaluation(scores, round(sums["weight"].sum()), table, pck_curve)
 
 
-def _summed(values: Tensor, fabric: Fabric) -> Tensor:
-    summed = fabric.all_reduce(values.to(fabric.device), reduce_op="sum")
-    assert isinstance(summed, Tensor)
-    return summed.cpu()
+def score_robustness(
+    methods: Mapping[str, Method], windows: Windows, count: int, batch_size: int, fabric: Fabric
+) -> Robustness:
+    """Return the MPJPE of each of `methods` under each condition, on at most `count` of `windows`."""
+    some = evenly_drawn(windows, count)
+    scores: dict[str, dict[str, float]] = {}
+    for names, corrupted in conditions(some):
+        done = {name: evaluate(method, corrupted, batch_size, fabric) for name, method in methods.items()}
+        errors = {name: evaluation.scores["mpjpe_mm"] for name, evaluation in done.items()}
+        scores |= dict.fromkeys(names, errors)
+    return Robustness(windows=len(some), mpjpe_mm=scores)
+
+
+def conditions(windows: WindowTensors) -> Iterator[tuple[list[str], WindowTensors]]:
+    """Yield the clean windows, then corrupted ones; detectors with the same joints share one condition."""
+    yield ["clean"], windows
+    for name, corruption in _CORRUPTIONS.items():
+        generator = generator_at(windows.scale.device, _SEED, 0, 0)
+        yield [name], replace(windows, pose_2d=corrupt(windows.pose_2d, corruption, generator)[0])
+    alike: dict[bytes, list[Detector]] = {}
+    for detector in Detector:
+        if detector is not Detector.H36M17:
+            alike.setdefault(SKELETONS[detector].shown.round(5).tobytes(), []).append(detector)
+    for detectors in alike.values():
+        shown = torch.from_numpy(SKELETONS[detectors[0]].shown).to(windows.scale.device)
+        boxed, inputs = derived_joints(windows, shown[None])
+        yield [detector.value for detector in detectors], replace(boxed, pose_2d=inputs)
+
+
+def evenly_drawn(windows: Windows, count: int) -> WindowTensors:
+    """Return at most `count` of the windows, evenly drawn, in memory."""
+    count = min(count, len(windows))
+    return some_of(windows, np.linspace(0, len(windows) - 1, count).round().astype(int).tolist())

@@ -1,8 +1,8 @@
 """Compute confidence intervals of scores, and of the score differences of two models, by resampling subjects or clips.
 
-- The input is an error table (`read_errors`, `Evaluation.errors`): one row per window, each score a weighted mean over
-  its frames. The difference of two tables on the same windows has the same form.
-- The bootstrap needs no loop: the draws per unit (R, U) times the sums per unit (U, S) are the sums of all resamples.
+- The input is an error table (`Evaluation.errors`): one row per window, each score a weighted mean over its frames. The
+  difference of two tables on the same windows has the same form.
+- The draws per unit (R, U) times the sums per unit (U, S) are the sums of all resamples.
 """
 
 from collections.abc import Sequence
@@ -33,22 +33,21 @@ _MAX_DRAWS = 2**22  # numbers of draws in memory at once, 32 MiB
 def estimates(errors: pd.DataFrame, resampling: Resampling = Resampling()) -> Estimates:
     """Return all scores of an error table with intervals: overall, and by joint, action, subject and camera yaw."""
     overall = estimate(errors, SCORE_COLUMNS, resampling)
+    first_deg = (errors["yaw_deg"] % 360 // YAW_BIN_DEG * YAW_BIN_DEG).astype(int)
+    yaw_bins = first_deg.map(lambda first: f"{first:03d}-{first + YAW_BIN_DEG:03d}")
     return Estimates(
         **{name: overall[name] for name in METRICS},
         per_joint_mm={joint: overall[column] for joint, column in JOINT_COLUMNS.items()},
         per_action_mm=_by(errors, errors["action"], resampling),
         per_group_mm=_by(errors, errors["group"], resampling),
-        per_yaw_mm=_by(errors, _yaw_bins(errors["yaw_deg"]), resampling),
+        per_yaw_mm=_by(errors, yaw_bins, resampling),
     )
 
 
 def difference(errors: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
     """Return the scores in `errors` minus those in `reference`, window by window, as an error table.
 
-    Raises
-    ------
-    InputError
-        The two tables contain different windows.
+    Tables of different windows raise an InputError.
     """
     first, second = (table.sort_values("window_id", ignore_index=True) for table in (errors, reference))
     same = [name for name in (*WINDOW_COLUMNS, *WEIGHT_COLUMNS) if name in first]
@@ -87,11 +86,6 @@ def estimate(
 def _by(errors: pd.DataFrame, key: pd.Series, resampling: Resampling) -> dict[str, Estimate]:
     """Return the MPJPE of each group of windows with the same value of `key`."""
     return {str(name): estimate(windows, ["mpjpe_mm"], resampling)["mpjpe_mm"] for name, windows in errors.groupby(key)}
-
-
-def _yaw_bins(yaw_deg: pd.Series) -> pd.Series:
-    low = (yaw_deg % 360 // YAW_BIN_DEG * YAW_BIN_DEG).astype(int)
-    return low.map(lambda first: f"{first:03d}-{first + YAW_BIN_DEG:03d}")
 
 
 def _resampled_means(by_unit: np.ndarray, resampling: Resampling) -> np.ndarray:
@@ -134,10 +128,7 @@ def students_interval(errors: pd.DataFrame, column: str, confidence: float, min_
 
 
 def clip_means(errors: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per clip: subject, action, number of windows, their weight, and weighted means of the scores.
-
-    The result contains only the scores whose weight column is `weight`.
-    """
+    """Return per clip its subject, action, windows and their weight, and means of the scores weighted by `weight`."""
     columns = [name for name in SCORE_COLUMNS if name in errors and weight_column(name) == "weight"]
     by_clip = errors["clip_id"]
     sums = errors[columns].mul(errors["weight"], axis=0).groupby(by_clip).sum()
@@ -156,8 +147,7 @@ def _tail(units: int, confidence: float) -> float:
     """Return the quantile of the resamples that bounds the expanded percentile interval.
 
     The plain bootstrap interval of few units is too narrow: it uses the normal quantile instead of Student's and n
-    instead of n - 1 (section 4.1.3 of Hesterberg, What Teachers Should Know About the Bootstrap, 2015). In simulated
-    data sets of 5 and 10 subjects, the plain 95 % interval contained the truth in 82 and 89 %, this one in 92 and 94 %.
+    instead of n - 1 (section 4.1.3 of Hesterberg, What Teachers Should Know About the Bootstrap, 2015).
     """
     if units == 1:
         return 0.0

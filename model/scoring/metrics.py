@@ -54,8 +54,8 @@ def pck(pred: Tensor, target: Tensor, threshold: float) -> Tensor:
     return (joint_errors(pred, target) <= threshold).to(pred.dtype).mean(dim=-1)
 
 
-def auc(pred: Tensor, target: Tensor, largest: float = PCK_MM) -> Tensor:
-    """Return the mean PCK over `AUC_STEPS` thresholds from 0 to `largest`: (..., 17, 3) -> (...)."""
-    thresholds = torch.linspace(0, largest, AUC_STEPS, dtype=pred.dtype, device=pred.device)
+def auc(pred: Tensor, target: Tensor) -> Tensor:
+    """Return the mean PCK over `AUC_STEPS` thresholds from 0 to `PCK_MM`: (..., 17, 3) in mm -> (...)."""
+    thresholds = torch.linspace(0, PCK_MM, AUC_STEPS, dtype=pred.dtype, device=pred.device)
     below = torch.bucketize(joint_errors(pred, target), thresholds)  # number of thresholds below the error
     return 1 - below.to(pred.dtype).mean(dim=-1) / AUC_STEPS

@@ -2,12 +2,14 @@
 
 Nothing is unpickled. A file is written under a temporary name and renamed, so a killed run leaves the previous file. A
 digest in the header detects damage. `model.safetensors` of a run folder is its best network; `last.safetensors`
-also holds the optimiser and the loop's state. Published MotionBERT checkpoints (`.bin`) are read as they are.
+also holds the optimiser and `Progress`. Published MotionBERT checkpoints (`.bin`) are read as they are.
 """
 
 import hashlib
 import json
 import logging
+import math
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from torch.optim import Optimizer
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import DSTformerConfig, HeadKind
+from data_contracts.store.folders import CHECKPOINT_FILE
 from model.network.dstformer import DSTformer
 from model.network.motionbert import fill, load_motionbert
 
@@ -58,10 +61,7 @@ def read_about(path: Path) -> dict[str, Any]:
 
 
 def save_last(folder: Path, network: DSTformer, optimiser: Optimizer, state: dict[str, Any]) -> None:
-    """Write all that training needs to resume: weights, optimiser tensors and the loop's `state` (JSON).
-
-    The previous file is kept as `before-last.safetensors`, in case the new one is damaged.
-    """
+    """Write weights, optimiser tensors and `state` (JSON), and keep the previous file as `before-last.safetensors`."""
     tensors = _network_tensors(network)
     for index, entries in optimiser.state_dict()["state"].items():
         tensors |= {f"{_OPTIMISER}{index}.{name}": value.contiguous() for name, value in entries.items()}
@@ -73,12 +73,9 @@ def save_last(folder: Path, network: DSTformer, optimiser: Optimizer, state: dic
 
 
 def load_last(folder: Path, network: nn.Module, optimiser: Optimizer) -> dict[str, Any] | None:
-    """Restore network and optimiser from the newest undamaged file of `save_last`; return the loop's state or None.
+    """Restore network and optimiser from the newest undamaged file of `save_last`; return its `state` or None.
 
-    Raises
-    ------
-    InputError
-        The file belongs to another network.
+    A file of another network raises an InputError.
     """
     last = _load_newest_last(folder)
     if last is None:
@@ -97,6 +94,56 @@ def load_last(folder: Path, network: nn.Module, optimiser: Optimizer) -> dict[st
 def can_resume(folder: Path) -> bool:
     """Return whether `load_last` finds a whole file of `save_last` in the folder."""
     return _load_newest_last(folder) is not None
+
+
+@dataclass
+class Progress:
+    """State of the training loop, stored as JSON in `last.safetensors`."""
+
+    epoch: int = 0
+    step: int = 0  # finished optimiser steps of this epoch
+    loss_sum: float = 0.0  # over the windows of this epoch so far, without bad steps
+    counted: int = 0  # number of these windows
+    best: float = math.inf
+    stale_epochs: int = 0
+    bad_steps: int = 0
+    micro_batch: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+    top: list[tuple[float, int]] = field(default_factory=list)
+    precision: dict[str, Any] = field(default_factory=dict)
+
+    def enter(self, record: dict[str, float], keep_top: int) -> None:
+        """Add an epoch to the history and, if it is among the `keep_top` best, to `top`."""
+        self.history.append(record)
+        score = record["val_mpjpe_mm"]
+        self.stale_epochs = 0 if score < self.best else self.stale_epochs + 1
+        self.best = min(self.best, score)
+        self.top = sorted([*((best, at) for best, at in self.top), (score, int(record["epoch"]))])[:keep_top]
+
+
+def keep(
+    folder: Path, network: DSTformer, progress: Progress, checkpoint_every: int | None, learned_on: dict[str, float]
+) -> None:
+    """Save the weights of the last epoch if it is the best, among the best, or due by `checkpoint_every`.
+
+    `learned_on`: `window` and `fps` of the training windows. Top-k files of other epochs are deleted.
+    """
+    record = progress.history[-1] | learned_on
+    epoch = int(record["epoch"])
+    if progress.stale_epochs == 0:
+        save_network(folder / CHECKPOINT_FILE, network, record)
+    if checkpoint_every and epoch % checkpoint_every == 0:
+        save_network(folder / f"epoch-{epoch:04d}.safetensors", network, record)
+    if epoch in (at for _, at in progress.top):
+        save_network(top_file(folder, epoch), network, record)
+    kept = {top_file(folder, at) for _, at in progress.top}
+    for file in set(folder.glob("top-epoch-*.safetensors")) - kept:
+        file.unlink()
+
+
+def top_file(folder: Path, epoch: int) -> Path:
+    """Return the file for the weights of `epoch` while the epoch is among the best."""
+    return folder / f"top-epoch-{epoch:04d}.safetensors"
 
 
 def _load_newest_last(folder: Path) -> tuple[Path, dict[str, Tensor], dict[str, Any]] | None:

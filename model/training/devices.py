@@ -1,9 +1,12 @@
-"""Set up Fabric for one or several processes, `torch.compile`, and the batch size that fits."""
+"""Set up a process that trains: Fabric's devices, `torch.compile`, the batch size that fits, and SIGTERM."""
 
 import logging
 import os
+import signal
+import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from types import FrameType
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -22,14 +25,9 @@ _LOG = logging.getLogger(__name__)
 def choose_device(runtime: Runtime) -> torch.device:
     """Set the number of threads, and return the device of this process: CUDA if available, else the CPU.
 
-    Apple's MPS is not used, because it has no float64, and scores are summed in float64. Half of the cores are used:
-    the threads of a small network synchronise hundreds of times per step, so one busy core delays all of them. With
-    one of 2 cores busy: 25 windows/s with 2 threads, 110 with 1.
-
-    Raises
-    ------
-    InputError
-        `accelerator` requires CUDA, and this process has no CUDA device.
+    Apple's MPS is not used, because scores are summed in float64. Half of the cores are used: the threads of a small
+    network synchronise hundreds of times per step, so one busy core delays all of them. An `accelerator` that requires
+    CUDA raises an InputError without a CUDA device.
     """
     torch.set_num_threads(runtime.threads or max(1, usable_cores() // (2 * local_processes())))
     cuda = runtime.accelerator != "cpu" and torch.cuda.is_available()
@@ -43,12 +41,8 @@ def choose_device(runtime: Runtime) -> torch.device:
 def make_fabric(runtime: Runtime, precision: str) -> "Fabric":
     """Return Fabric for the device of this process, with exactly this `precision`.
 
-    A process started by `torch.distributed.run` joins the other processes; any other process uses one device.
-
-    Raises
-    ------
-    InputError
-        `accelerator` or `precision` requires CUDA, and this process has no CUDA device.
+    A process started by `torch.distributed.run` joins the other processes; any other process uses one device. An
+    `accelerator` or `precision` that requires CUDA raises an InputError without a CUDA device.
     """
     from lightning_fabric import Fabric  # imports TorchDynamo, which lifting a file need not wait for
     from lightning_fabric.strategies import DDPStrategy
@@ -58,17 +52,25 @@ def make_fabric(runtime: Runtime, precision: str) -> "Fabric":
         raise InputError("precision 16-mixed (fp16) works on CUDA only; pass bf16-mixed, or run on a CUDA machine")
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         return Fabric(accelerator=accelerator, devices=1, precision=precision)  # type: ignore[arg-type]
-    nodes = int(os.environ["WORLD_SIZE"]) // local
     fabric = Fabric(
         accelerator=accelerator,
         devices=local,
-        num_nodes=nodes,
+        num_nodes=int(os.environ["WORLD_SIZE"]) // local,
         # Buffers are constants. Broadcasting them would deadlock in validation, where ranks have unequal batch counts.
         strategy=DDPStrategy(broadcast_buffers=False),
         precision=precision,  # type: ignore[arg-type]
     )
     fabric.launch()
     return fabric
+
+
+def sum_over_devices(values: Tensor, fabric: "Fabric") -> Tensor:
+    """Return the sum of the `values` of all processes, on the device of `values`."""
+    if fabric.world_size == 1:
+        return values
+    summed = fabric.all_reduce(values.to(fabric.device), reduce_op="sum")
+    assert isinstance(summed, Tensor)
+    return summed.to(values.device)
 
 
 def compiled(network: DSTformer, example: Tensor, runtime: Runtime, fabric: "Fabric") -> nn.Module:
@@ -89,12 +91,8 @@ def compiled(network: DSTformer, example: Tensor, runtime: Runtime, fabric: "Fab
 def largest_batch(step: Callable[[int], None], start: int, limit: int) -> int:
     """Return the largest of `start`, 2 `start`, 4 `start`, ... up to `limit` for which `step(size)` fits in memory.
 
-    `step` runs one forward and backward pass of that many windows. If `start` does not fit, it is halved until it fits.
-
-    Raises
-    ------
-    torch.OutOfMemoryError
-        Not even one window fits.
+    `step` runs one forward and backward pass of that many windows. If `start` does not fit, it is halved until it fits;
+    if not even one window fits, the `torch.OutOfMemoryError` is raised.
     """
     size = start
     while not _fits(step, size):
@@ -116,3 +114,34 @@ def _fits(step: Callable[[int], None], size: int) -> bool:
             torch.cuda.empty_cache()
         return False
     return True
+
+
+class Interruption:
+    """Context manager that records SIGTERM in `asked`; `hand_on` then passes the signal to the previous handler.
+
+    Signals reach the main thread only, so in other threads the block changes nothing. If there are several processes,
+    only one saves; the others (`heed` false) continue until it has saved.
+    """
+
+    def __init__(self, heed: bool) -> None:
+        self.asked, self._heed = False, heed
+        self._handled = threading.current_thread() is threading.main_thread()
+        self._before: Any = None
+
+    def __enter__(self) -> "Interruption":
+        if self._handled:
+            self._before = signal.signal(signal.SIGTERM, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._handled:
+            signal.signal(signal.SIGTERM, self._before or signal.SIG_DFL)
+
+    def hand_on(self) -> None:
+        """End the process as SIGTERM would have ended it."""
+        signal.signal(signal.SIGTERM, self._before or signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise SystemExit(128 + signal.SIGTERM)  # if the previous handler ignored the signal
+
+    def _note(self, _number: int, _frame: FrameType | None) -> None:
+        self.asked = self._heed

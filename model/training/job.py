@@ -3,8 +3,7 @@
     python -m torch.distributed.run --nproc-per-node 2 -m model.training.job JOB.json
 
 `run_on_devices` starts that command. Its first process prints progress as `MARK` and JSON; other lines go to the log.
-The outcome is written to a file, because only short lines stay whole in a pipe that several processes share. The
-processes read from a second pipe and end when its writer has ended.
+The outcome is written to a file, because only short lines stay whole in a pipe that several processes share.
 """
 
 import json
@@ -22,13 +21,11 @@ from torch import distributed
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import Objective, Runtime, TrainingParameters
-from model.data.epochs import TrainingWindows
-from model.data.loading import load_windows
+from model.data.loading import TrainingWindows, load_windows
 from model.network.dstformer import DSTformer
-from model.training.checkpoints import load_network, save_network
+from model.training.checkpoints import Progress, load_network, save_network
 from model.training.devices import make_fabric
 from model.training.loop import fit
-from model.training.progress import Progress
 
 JOB_FILE, START_FILE, OUTCOME_FILE = "job.json", "start.safetensors", "outcome.json"
 MARK = "@uplift "
@@ -71,12 +68,7 @@ def run_on_devices(
 ) -> Progress:
     """Train in `runtime.devices` processes of this machine, and those of other nodes; `network` is not changed.
 
-    Raises
-    ------
-    InputError
-        See `fit`.
-    RuntimeError
-        The processes failed; the message has their last lines.
+    Errors are those of `fit`, and a RuntimeError with the last lines of processes that failed otherwise.
     """
     save_network(job.folder / START_FILE, network, {})
     (job.folder / JOB_FILE).write_text(job.model_dump_json(), encoding="utf-8")
@@ -123,10 +115,7 @@ def run_on_devices(
 def distributed_command(job: Job, node: int) -> list[str]:
     """Return the command line that starts the processes of one machine; node 0 is this machine.
 
-    Raises
-    ------
-    InputError
-        There are several nodes and no valid `runtime.rendezvous`.
+    Several nodes without a valid `runtime.rendezvous` raise an InputError.
     """
     runtime = job.runtime
     meet = "--standalone"

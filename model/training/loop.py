@@ -9,8 +9,8 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,16 +19,13 @@ from torch import Tensor, nn
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import CorruptionParameters, Objective, Runtime, TrainingParameters
-from model.data.epochs import Epochs, Step, TrainingWindows
-from model.data.loading import Windows
+from model.data.loading import Epochs, Step, TrainingWindows
 from model.data.seeding import generator_at
 from model.network.dstformer import DSTformer
-from model.training.checkpoints import load_last, save_last
-from model.training.devices import compiled, largest_batch
+from model.training.checkpoints import Progress, keep, load_last, save_last
+from model.training.devices import Interruption, compiled, largest_batch
 from model.training.features import Features, cached_backbone_features
-from model.training.interruption import Interruption
 from model.training.optimiser import BadSteps, make_optimiser, set_learning_rate
-from model.training.progress import Progress, keep
 from model.training.step import Learner, TrainingBatch
 
 _LOG = logging.getLogger(__name__)
@@ -60,8 +57,7 @@ def fit(
     Parameters
     ----------
     on_epoch
-        Called with each epoch's metrics (`epoch`, `step`, `loss`, `val_mpjpe_mm`, `val_pck_150`, `train_mpjpe_mm`,
-        `learning_rate`, `bad_steps`), including epochs before a resume. Epochs trained here also have
+        Called with each epoch's metrics, including epochs before a resume. Epochs trained here also have
         `windows_per_second`, which is not part of the history because it differs between runs.
     on_step
         Called with (finished steps, all steps) after each optimiser step.
@@ -69,18 +65,18 @@ def fit(
     Raises
     ------
     InputError
-        `max_bad_steps` steps in a row were not finite (the message names the windows of the last), or neither a
-        micro-batch nor half of it fits the device.
+        `max_bad_steps` steps in a row were not finite, or neither a micro-batch nor half of it fits the device.
     """
     network.backbone.gradient_checkpointing = parameters.gradient_checkpointing
     loop = _Loop(network, windows, parameters, objective, folder, fabric, runtime, on_step)
     for record in loop.progress.history:
         on_epoch(record)
     loop.choose_micro_batch()
+    loop.cache_features()
     progress = loop.progress
-    with loop.cached_features(), Interruption(heed=fabric.is_global_zero) as interruption:
+    with loop.interruption:
         while progress.epoch < parameters.max_epochs and progress.stale_epochs < parameters.patience:
-            on_epoch(loop.run_epoch(interruption))
+            on_epoch(loop.run_epoch())
     return progress
 
 
@@ -119,14 +115,15 @@ class _Loop:
         self.bad_steps = BadSteps(fabric.device, parameters.max_bad_steps, self.progress.bad_steps)
         self.loss_sum = torch.tensor(self.progress.loss_sum, device=fabric.device)
         self.counted = torch.tensor(self.progress.counted, device=fabric.device)
+        self.interruption = Interruption(heed=fabric.is_global_zero)
         self.saved = time.monotonic()
         self.shrunk = False
         self.features: tuple[Features | None, Features | None] = (None, None)  # of train and val
 
     def choose_micro_batch(self) -> None:
-        """Choose the windows per forward pass: the batch, or on CUDA with `auto_batch` its largest doubling that fits.
+        """Choose the windows per forward pass: the batch size, doubled as often as memory allows with `auto_batch`.
 
-        A resumed run keeps its first choice.
+        It is doubled on CUDA only. A resumed run keeps its first choice.
         """
         if self.progress.micro_batch:
             return
@@ -143,9 +140,8 @@ class _Loop:
             size = largest_batch(step, size, limit=size * parameters.accumulate)
         self.progress.micro_batch = size
 
-    @contextmanager
-    def cached_features(self) -> Iterator[None]:
-        """Cache the features of a frozen backbone while the context lasts, if training windows never change."""
+    def cache_features(self) -> None:
+        """Cache the features of a frozen backbone, if training windows never change."""
         parameters = self.parameters
         if (
             self.runtime.features == "off"
@@ -155,21 +151,11 @@ class _Loop:
             or parameters.augmentation.wanted
             or parameters.max_epochs <= (2 if parameters.flip else 1)
         ):
-            yield
             return
+        cached = partial(cached_backbone_features, self.network, fabric=self.fabric, memory_gb=self.runtime.memory_gb)
+        self.features = cached(self.windows.train, parameters.flip), cached(self.windows.val, False)
 
-        def cached(windows: Windows, mirrored: bool, name: str) -> AbstractContextManager[Features | None]:
-            file = self.folder / f".features-{name}-{self.fabric.global_rank}"
-            return cached_backbone_features(self.network, windows, mirrored, self.fabric, file, self.runtime.memory_gb)
-
-        with (
-            cached(self.windows.train, parameters.flip, "train") as train,
-            cached(self.windows.val, False, "val") as val,
-        ):
-            self.features = train, val
-            yield
-
-    def run_epoch(self, interruption: Interruption) -> dict[str, float]:
+    def run_epoch(self) -> dict[str, float]:
         """Finish the current epoch, validate, write `last.safetensors` and return the metrics of the epoch."""
         progress, epoch = self.progress, self.progress.epoch
         began, seen = time.monotonic(), 0
@@ -183,7 +169,7 @@ class _Loop:
             progress.step += 1
             seen += len(step.windows)
             self.on_step(done + 1, self.epochs.total)
-            self._save_if_due(interruption)
+            self._save_if_due()
         done, loss = self.epochs.steps_before(epoch + 1), float(self.loss_sum) / max(int(self.counted), 1)
         speed = {"windows_per_second": seen / (time.monotonic() - began)} if seen else {}  # the loss has synchronised
         record = {
@@ -193,33 +179,29 @@ class _Loop:
             "learning_rate": set_learning_rate(self.optimiser, self.parameters, (done - 1) / self.epochs.total, epoch),
             "bad_steps": self.bad_steps.total,
         }
-        record |= self._scores(lambda: self._save_if_due(interruption))
+        of_train, of_val = self.features
+        of_sample = of_train.of(self.sampled) if of_train else None
+        record["val_mpjpe_mm"], record["val_pck_150"] = self.learner.validate(
+            self.windows.val, self._save_if_due, of_val
+        )
+        record["train_mpjpe_mm"], _ = self.learner.validate(self.sample, self._save_if_due, of_sample)
         progress.epoch, progress.step = epoch + 1, 0
         self.loss_sum, self.counted = torch.zeros_like(self.loss_sum), torch.zeros_like(self.counted)
         progress.enter(record, self.parameters.keep_top)
         if self.fabric.is_global_zero:
             keep(self.folder, self.network, progress, self.parameters.checkpoint_every, self.learned_on)
         self._save()
-        self._save_if_due(interruption)
+        self._save_if_due()
         return record | speed
 
-    def _scores(self, on_batch: Callable[[], None]) -> dict[str, float]:
-        """Score the network on the validation split and on a sample of the training split."""
-        of_train, of_val = self.features
-        of_sample = of_train.of(self.sampled) if of_train else None
-        val_mpjpe_mm, val_pck_150 = self.learner.validate(self.windows.val, on_batch, of_val)
-        train_mpjpe_mm, _ = self.learner.validate(self.sample, on_batch, of_sample)
-        return {"val_mpjpe_mm": val_mpjpe_mm, "val_pck_150": val_pck_150, "train_mpjpe_mm": train_mpjpe_mm}
-
-    def _save_if_due(self, interruption: Interruption) -> None:
+    def _save_if_due(self) -> None:
         """Write `last.safetensors` if it is due, and end the process after SIGTERM."""
-        if interruption.asked or time.monotonic() - self.saved > 60 * self.runtime.checkpoint_minutes:
+        if self.interruption.asked or time.monotonic() - self.saved > 60 * self.runtime.checkpoint_minutes:
             self._save()
-        if interruption.asked:
-            interruption.hand_on()
+        if self.interruption.asked:
+            self.interruption.hand_on()
 
     def _save(self) -> None:
-        """Write `last.safetensors`."""
         progress = self.progress
         progress.loss_sum, progress.counted = float(self.loss_sum), int(self.counted)
         progress.bad_steps = self.bad_steps.total
@@ -229,7 +211,6 @@ class _Loop:
         self.saved = time.monotonic()
 
     def _step(self, step: Step) -> None:
-        """Do one optimiser step."""
         parameters, fabric, progress = self.parameters, self.fabric, self.progress
         generator = generator_at(fabric.device, parameters.seed, progress.epoch, progress.step)
         features = self.features[0].at(step.places, step.mirrored) if self.features[0] else None
@@ -263,9 +244,9 @@ class _Loop:
 
     def _not_finite(self, step: Step) -> InputError:
         ids = self.windows.train.rows["window_id"].iloc[step.places.tolist()].tolist()
-        shown = ", ".join(map(str, ids[:10])) + (f" and {len(ids) - 10} more" if len(ids) > 10 else "")
+        numbers = ", ".join(map(str, ids[:10])) + (f" and {len(ids) - 10} more" if len(ids) > 10 else "")
         return InputError(
             f"loss or gradient was not finite in {self.parameters.max_bad_steps} steps in a row, up to step"
-            f" {self.progress.step + 1} of epoch {self.progress.epoch + 1}, windows {shown}; try a smaller"
+            f" {self.progress.step + 1} of epoch {self.progress.epoch + 1}, windows {numbers}; try a smaller"
             " learning_rate, or precision 32-true"
         )

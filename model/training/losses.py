@@ -1,11 +1,11 @@
-"""Training losses on poses in normalised units; every term is a weighted mean over the frames (and joints) that count.
+"""Training losses on poses in normalised units: means over the frames without padding and, if masked, masked joints.
 
 MotionBERT (ICCV 2023, section 4.2): MPJPE + w * N-MPJPE + w * velocity. The focal weight is Focal-R (Yang et al.,
 Delving into Deep Imbalanced Regression, ICML 2021): an error e is weighted by (2 sigmoid(beta e) - 1)^gamma, so small
 errors count little. The weight has no gradient, so it does not move the minimum of an error.
 
-A step's windows may be spread over micro-batches and devices. Each term is a sum over the piece divided by the total of
-the whole step, so the losses of the pieces add up to the loss of the step.
+Each piece of a step (micro-batch, device) divides its sum by the total of the whole step, so the losses of the pieces
+add up to the loss of the step.
 """
 
 from dataclasses import dataclass, replace
@@ -22,9 +22,9 @@ FOCAL_BETA = 20.0  # in 1/normalised units: an error of 0.1 (about a tenth of ha
 
 @dataclass(frozen=True)
 class ErrorWeights:
-    """Weights of the errors: joints (B, T, 17) in the mean over poses, steps (B, T-1, 17) in the mean over steps.
+    """Weights of the errors: joints (B, T, 17) in the mean over poses, steps (B, T-1, 17) in the mean over velocities.
 
-    The totals are sums over the whole step, by which the sums of its pieces are divided.
+    The totals are sums over the whole optimiser step.
     """
 
     joints: Tensor
@@ -45,10 +45,6 @@ class ErrorWeights:
 
     def __getitem__(self, windows: slice) -> "ErrorWeights":
         return replace(self, joints=self.joints[windows], steps=self.steps[windows])
-
-    def of_nothing(self) -> "ErrorWeights":
-        """Return the same shapes with every weight 0."""
-        return replace(self, joints=torch.zeros_like(self.joints), steps=torch.zeros_like(self.steps))
 
 
 def pose_loss(

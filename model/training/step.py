@@ -20,6 +20,7 @@ from model.data.loading import Windows
 from model.data.seeding import generator_at
 from model.poses import root_relative
 from model.scoring.metrics import joint_errors
+from model.training.devices import sum_over_devices
 from model.training.features import Features
 from model.training.losses import ErrorWeights, pose_loss
 
@@ -75,15 +76,16 @@ class Learner:
         fabric, count, losses = self.fabric, len(batch.clean), []
         start, stop = (count * rank // fabric.world_size for rank in (fabric.global_rank, fabric.global_rank + 1))
         if start == stop:  # fewer windows than devices: this device only takes part in the exchange
-            batch = replace(batch, error_weights=batch.error_weights.of_nothing())
-            start, stop = 0, 1
+            weights = batch.error_weights
+            nothing = replace(weights, joints=torch.zeros_like(weights.joints), steps=torch.zeros_like(weights.steps))
+            batch, start, stop = replace(batch, error_weights=nothing), 0, 1
         for first in range(start, stop, micro_batch):
             last = min(first + micro_batch, stop)
             with fabric.no_backward_sync(self.module, enabled=last < stop):  # type: ignore[arg-type]
                 loss = self._loss(batch[first:last])
                 fabric.backward(loss * fabric.world_size)  # devices average their gradients
             losses.append(loss.detach())
-        return _sum_over_devices(torch.stack(losses).sum(), fabric)
+        return sum_over_devices(torch.stack(losses).sum(), fabric)
 
     @torch.no_grad()
     def validate(
@@ -108,11 +110,10 @@ class Learner:
             of_frames = torch.stack((errors_mm.mean(dim=-1), within.mean(dim=-1), torch.ones_like(batch.frame_weight)))
             sums += (of_frames * batch.frame_weight).sum(dim=(1, 2))
             on_batch()
-        error_mm, correct, frames = _sum_over_devices(sums, fabric).tolist()
+        error_mm, correct, frames = sum_over_devices(sums, fabric).tolist()
         return error_mm / frames, correct / frames
 
     def _answer(self, batch: TrainingBatch) -> tuple[Tensor, Tensor]:
-        """Return prediction and target."""
         pred = self.module(batch.inputs, batch.masked, batch.features).float()
         if self.objective is Objective.RECONSTRUCT:
             return pred, batch.clean.pose_2d[..., :2]
@@ -121,11 +122,3 @@ class Learner:
     def _loss(self, batch: TrainingBatch) -> Tensor:
         pred, target = self._answer(batch)
         return pose_loss(pred, target, batch.error_weights, self.parameters.loss, self.parameters.focal_gamma)
-
-
-def _sum_over_devices(value: Tensor, fabric: Fabric) -> Tensor:
-    if fabric.world_size == 1:
-        return value
-    summed = fabric.all_reduce(value, reduce_op="sum")
-    assert isinstance(summed, Tensor)
-    return summed

@@ -25,9 +25,8 @@ from data_contracts.store.run_names import input_data_name
 from model.baselines.files import load_baselines
 from model.data.loading import Windows, load_windows
 from model.lifting.lifter import Lifter, load_lifter
-from model.scoring.evaluation import Evaluation, Method, evaluate, method_of
+from model.scoring.evaluation import Evaluation, Method, evaluate, method_of, score_robustness
 from model.scoring.intervals import estimates
-from model.scoring.robustness import score_robustness
 from model.training.devices import make_fabric
 from tasks.figures.motion import lifted_sheet
 from tasks.stage_runs.prefect_runs import run_logger

@@ -87,7 +87,7 @@ def never_crashed_if_cancelled() -> Iterator[None]:
     """End a cancelled run without the state Crashed; its worker then sets Cancelled.
 
     A worker announces a cancellation before it sends SIGTERM. The process accepts this only while Prefect's handler of
-    SIGTERM is installed, but training installs its own to write a checkpoint first (`model.training.interruption`).
+    SIGTERM is installed, but training installs its own to write a checkpoint first (`model.training.devices`).
     Prefect then reports a crash, and a pipeline that waits for the run would start it again.
     """
     if not in_prefect_run():

@@ -8,8 +8,7 @@ from data_contracts.store.folders import Stage
 from model.baselines.files import Baselines, save_baselines
 from model.baselines.linear import fit_linear, fit_mean_depth
 from model.baselines.mlp import fit_mlp
-from model.data.epochs import TrainingWindows
-from model.data.loading import load_windows
+from model.data.loading import TrainingWindows, load_windows
 from model.training.devices import make_fabric
 from tasks.stage_runs.progress import report_progress
 from tasks.tracking.runs import TrackedRun

@@ -11,10 +11,9 @@ from data_contracts.store.lineage import TRAINING_DATA, FinishedStages, data_of_
 from data_contracts.store.manifests import read_manifest
 from model.network.dstformer import DSTformer
 from model.network.flops import FORWARDS_A_STEP, forward_mflop
-from model.training.checkpoints import BEFORE_LAST_FILE, can_resume, load_network, read_about
+from model.training.checkpoints import BEFORE_LAST_FILE, can_resume, load_network, read_about, top_file
 from model.training.job import JOB_FILE, OUTCOME_FILE, START_FILE, Job, run, run_on_devices
 from model.training.loop import build_network
-from model.training.progress import top_file
 from tasks.stage_runs.prefect_runs import never_crashed_if_cancelled, run_logger
 from tasks.stage_runs.progress import report_progress
 from tasks.tracking.logged_models import log_lifter

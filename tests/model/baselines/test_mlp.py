@@ -9,8 +9,7 @@ from model.baselines import mlp
 from model.baselines.files import Baselines, load_baselines, save_baselines
 from model.baselines.linear import fit_linear, fit_mean_depth
 from model.baselines.mlp import fit_mlp
-from model.data.epochs import TrainingWindows
-from model.data.loading import load_windows
+from model.data.loading import TrainingWindows, load_windows
 from model.poses import root_relative
 from model.scoring.metrics import mpjpe
 from model.training.devices import make_fabric

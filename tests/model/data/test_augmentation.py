@@ -1,4 +1,4 @@
-"""What holds of training windows that are made new, on synthetic motion stored in both projections."""
+"""Augmented training windows, from synthetic motion stored in both projections."""
 
 import math
 
@@ -245,8 +245,7 @@ def test_bones_turn_as_far_as_asked_and_the_same_in_all_frames():
     turned = turn_bones(still, 5.0, generator(1))
     torch.testing.assert_close(turned, turned[:, :, :1].expand_as(turned))
     angle = torch.acos(torch.cosine_similarity(still, turned, dim=1).clamp(-1, 1))[..., 1].rad2deg()
-    # about the two axes across the bone
-    assert angle.square().mean().sqrt() == pytest.approx(5 * math.sqrt(2), rel=0.05)
+    assert angle.square().mean().sqrt() == pytest.approx(5 * math.sqrt(2), rel=0.05)  # two axes across the bone
 
 
 @settings(max_examples=20)

@@ -18,10 +18,9 @@ from data_contracts.parameters import (
     TrainingParameters,
 )
 from model.baselines.linear import fit_linear, fit_mean_depth
-from model.data import streaming
-from model.data.epochs import TrainingWindows
-from model.data.loading import load_windows
-from model.data.streaming import pools_in_order, shuffled_pools, window_bytes
+from model.data import seeding
+from model.data.loading import TrainingWindows, load_windows
+from model.data.seeding import pools_in_order, shuffled_pools, window_bytes
 from model.network.dstformer import DSTformer
 from model.scoring.evaluation import evaluate
 from model.training.devices import make_fabric
@@ -36,7 +35,7 @@ EVERYTHING = AugmentationParameters(
 @pytest.fixture(autouse=True)
 def small_pools(monkeypatch):
     """Pools of 64 windows of 9 frames: about five in an epoch of the training windows."""
-    monkeypatch.setattr(streaming, "POOL_BYTES", 64 * window_bytes(9))
+    monkeypatch.setattr(seeding, "POOL_BYTES", 64 * window_bytes(9))
 
 
 @pytest.fixture(params=[False, True], ids=["", "placed"])
@@ -73,7 +72,7 @@ def test_streamed_batches_are_those_of_memory_to_the_bit(both, size):
     for epoch in (0, 1):
         assert len(shuffled_pools(memory.row_groups, 9, 3, epoch)) > 3
         assert_same(list(memory.steps(3, epoch, size)), list(streamed.steps(3, epoch, size)))
-        assert_same(list(memory.steps(3, epoch, size, 1, True)), list(streamed.steps(3, epoch, size, 1, True)))
+        assert_same(list(memory.steps(3, epoch, size, 1)), list(streamed.steps(3, epoch, size, 1)))
     assert_same(list(memory.batches(size)), list(streamed.batches(size)))
     assert_same([memory.pick([0, 200, 31, 294])], [streamed.pick([0, 200, 31, 294])])
     assert memory.rows.equals(streamed.rows)

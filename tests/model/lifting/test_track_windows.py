@@ -1,5 +1,7 @@
 """Blended windows: no seams, no effect of the image edge, and a constant size for any length."""
 
+from typing import NamedTuple
+
 import numpy as np
 import pytest
 
@@ -9,8 +11,13 @@ from tests.model.lifting.walkers import CAMERA, before_a_camera, flat_lifter, se
 STRIDE = 3
 
 
+class Lifted(NamedTuple):
+    pose: np.ndarray
+    size: np.ndarray
+
+
 def lift(joints, window=9, stride=STRIDE, batch_size=64):
-    return lift_track(flat_lifter(window), seen(joints), CAMERA, stride, batch_size)
+    return Lifted(*lift_track(flat_lifter(window), seen(joints), CAMERA, stride, batch_size))
 
 
 def still(joints, frames):
@@ -65,9 +72,9 @@ def test_person_off_the_axis_is_lifted_like_one_on_the_axis(walking, degrees):
 
 def test_missing_joint_does_not_move_other_joints(walking):
     keypoints = seen(still(before_a_camera(walking), 20))
-    whole = lift_track(flat_lifter(), keypoints, CAMERA, STRIDE, 64)
+    whole = Lifted(*lift_track(flat_lifter(), keypoints, CAMERA, STRIDE, 64))
     keypoints[5:9, 16] = 0
-    broken = lift_track(flat_lifter(), keypoints, CAMERA, STRIDE, 64)
+    broken = Lifted(*lift_track(flat_lifter(), keypoints, CAMERA, STRIDE, 64))
     others = np.delete(np.arange(17), 16)
     hole = whole.pose[:, others] * whole.size[:, None, None] - broken.pose[:, others] * broken.size[:, None, None]
     assert np.abs(hole).max() < 1e-5

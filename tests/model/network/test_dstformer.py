@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from data_contracts.parameters import HeadKind
+from data_contracts.parameters import DSTformerConfig, HeadKind
 from data_contracts.parameters.presets import load_preset
 from model.network.attention import SHORT_MAX, attend
-from model.network.dstformer import DSTformer, DSTformerConfig
+from model.network.dstformer import DSTformer
 from model.training.loop import build_network
 from tests.model.network.eager_dstformer import EagerDSTformer
 

@@ -7,8 +7,7 @@ import torch
 from data_contracts.detector_skeletons import SKELETONS, Detector
 from data_contracts.parameters import Runtime
 from model.data.loading import WindowTensors
-from model.scoring.evaluation import evaluate
-from model.scoring.robustness import conditions, evenly_drawn, score_robustness
+from model.scoring.evaluation import conditions, evaluate, evenly_drawn, score_robustness
 from model.training.devices import make_fabric
 
 DETECTORS = [name.value for name in Detector if name is not Detector.H36M17]

@@ -14,7 +14,7 @@ from data_contracts.parameters import (
     Runtime,
     TrainingParameters,
 )
-from model.data.epochs import TrainingWindows
+from model.data.loading import TrainingWindows
 from model.network.dstformer import DSTformer
 from model.training.devices import make_fabric
 from model.training.loop import build_network, fit

@@ -14,8 +14,8 @@ from data_contracts.parameters import (
     Objective,
     Runtime,
 )
-from model.data.epochs import Epochs, TrainingWindows
-from model.data.streaming import order_of
+from model.data.loading import Epochs, TrainingWindows
+from model.data.seeding import order_of
 from model.network.dstformer import DSTformer
 from model.training.checkpoints import load_network, read_about
 from model.training.loop import build_network

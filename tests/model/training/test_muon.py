@@ -8,8 +8,16 @@ from data_contracts.parameters import DSTformerConfig, HeadKind, TrainingParamet
 from model.network.dstformer import DSTformer
 from model.training.checkpoints import load_last, save_last
 from model.training.loop import build_network
-from model.training.muon import BLOCK_ROWS, Muon, blocks_of, orthogonal
-from model.training.optimiser import BadSteps, hidden_matrices, make_optimiser, parameter_groups
+from model.training.optimiser import (
+    BLOCK_ROWS,
+    BadSteps,
+    Muon,
+    blocks_of,
+    hidden_matrices,
+    make_optimiser,
+    orthogonal,
+    parameter_groups,
+)
 
 CONFIG = DSTformerConfig(
     embed_dim=16,

@@ -16,7 +16,7 @@ from data_contracts.parameters import (
     Objective,
     Runtime,
 )
-from model.data.epochs import TrainingWindows
+from model.data.loading import TrainingWindows
 from model.network.dstformer import DSTformer
 from model.training.checkpoints import load_network, read_about
 from model.training.loop import build_network, fit
