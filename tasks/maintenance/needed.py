@@ -18,7 +18,7 @@ from data_contracts.store.lineage import FinishedStages
 from data_contracts.store.locks import lock_owner
 from data_contracts.store.sequence import manifest_sequence
 from tasks.maintenance.files import LOCK, digest_in, hidden_names
-from tasks.promotion.benchmark import named_benchmark
+from tasks.promotion.comparison import named_benchmark
 from tasks.tracking.names import (
     CHECKPOINT_TAG,
     DIGEST_TAG,

@@ -21,7 +21,7 @@ from data_contracts.report import METRICS
 from data_contracts.store.digests import KINDS, PIPELINE
 from data_contracts.store.locks import lock_owner
 from tasks.maintenance.files import LOCK, hidden_names, size_of
-from tasks.promotion.benchmark import named_benchmark
+from tasks.promotion.comparison import named_benchmark
 from tasks.tracking.connection import mlflow_errors, tracking_client
 from tasks.tracking.names import (
     CHALLENGER,

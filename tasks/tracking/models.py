@@ -13,14 +13,12 @@ class LiftingModel:
 
     Attributes
     ----------
-    checkpoint
-        Checkpoint file of the model.
     uri
         Reference of the model; the URI of a version has its number.
     flip
-        Whether the model predicts with flip averaging: as the version was evaluated, else True.
+        Use flip averaging: as the version was evaluated, else True.
     logged_model_id
-        Id of the LoggedModel in MLflow; None without a registered version.
+        Id of the LoggedModel of a registered version.
     """
 
     checkpoint: Path

@@ -15,8 +15,8 @@ from data_contracts.errors import InputError
 from data_contracts.store.manifests import read_manifest
 from flows.pipeline import day_of_run
 from tasks.maintenance.lineage import trace
-from tasks.promotion.training_data import read_training_data
 from tasks.tracking.names import CHAMPION, CHECKPOINT_TAG, MODEL_NAME
+from tasks.tracking.registry import read_training_data
 from tasks.tracking.runs import connect
 from tests.flows.typed import pipeline
 
