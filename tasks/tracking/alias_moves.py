@@ -19,7 +19,7 @@ MOVE_TAG = "uplift.alias_move"  # PostgreSQL limits the value to 5,000 character
 class AliasMove(BaseModel):
     """A move of both aliases; `before` and `after`: alias -> version number.
 
-    `record` is the key of its reason: the MLflow run of a promotion's decision, or the tag of a rollback on both versions.
+    `record` is the key of its reason: the MLflow run of a promotion's decision, or the tag of a rollback.
     """
 
     model_config = ConfigDict(frozen=True)
