@@ -28,14 +28,7 @@ from data_contracts.store.sqlite import sqlite_file
 from tasks.maintenance.files import LOCK, PARTIAL, REMOVED, digest_in, hidden_names, hide, size_of
 from tasks.maintenance.needed import mark, pages, read_inventory, sequence_of
 from tasks.tracking.connection import mlflow_errors, tracking_client
-from tasks.tracking.names import (
-    CONNECTING_LOCK,
-    DIGEST_TAG,
-    EXPERIMENT,
-    ID_FILE,
-    MODEL_NAME,
-    owner_lock,
-)
+from tasks.tracking.names import CONNECTING_LOCK, DIGEST_TAG, EXPERIMENT, ID_FILE, MODEL_NAME, owner_lock
 from tasks.tracking.runs import connect
 from tasks.tracking.store_artifacts import delete_artifacts, local_folder
 

@@ -84,7 +84,7 @@ def test_a_run_fine_tunes_exactly_the_weights_of_the_champion(outcome, parameter
     assert version.version != champion.version
     assert read_training_data(own_store, version).subjects == read_training_data(own_store, champion).subjects
     chain = trace(own_store, f"models:/{MODEL_NAME}/{version.version}").chain
-    behind = chain.find("finetune").links[0]
+    behind = next(link for link in chain.all() if link.stage == "finetune").links[0]
     assert behind.stage_digest == outcome["stages"]["finetune"]["digest"]
     assert pipeline(**asked)["cached"]
     longer = parameters.convert.model_copy(update={"window": 9, "stride": 9})
