@@ -54,7 +54,9 @@ def service_command(name: str, settings: StackSettings) -> tuple[list[str], dict
         return module + command, COMMON | _mlflow(settings)
     pool = name.removeprefix("worker-")
     if pool not in POOLS:
-        raise InputError(f"unknown service {name!r}: prefect, mlflow, {', '.join(f'worker-{pool}' for pool in POOLS)}")
+        raise InputError(
+            f"unknown service {name!r}; expected prefect, mlflow, {', '.join(f'worker-{one}' for one in POOLS)}"
+        )
     return [*module, "prefect", "worker", "start", "--pool", pool, "--type", "process"], COMMON | WORKER
 
 
@@ -96,13 +98,7 @@ def _mlflow(settings: StackSettings) -> dict[str, str]:
 
 
 def prepare(server: str, settings: StackSettings) -> None:
-    """Make the databases that a server does not make by itself, readable by their owner only.
-
-    Raises
-    ------
-    InputError
-        A SQLite file is damaged; PostgreSQL does not answer or refuses a schema; its driver is not installed.
-    """
+    """Make the databases that a server does not make by itself, readable by their owner only."""
     settings.root.mkdir(parents=True, exist_ok=True)
     if server == "mlflow":
         for file in settings.root.glob("mlflow-auth.*"):

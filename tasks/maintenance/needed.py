@@ -147,29 +147,22 @@ def _reach(
 ) -> tuple[set[str], list[ModelVersion]]:
     """Follow inputs from the roots; add versions of needed weights, and reports and baselines of needed windows."""
     own_runs, versions = {run.info.run_id for run in inventory.runs}, inventory.versions
-    last = [version.version for version in versions if version.run_id in own_runs][:keep_last]
-    kept = {version.version for version in versions if version.aliases or version.run_id in recent} | {*last}
+    own = [version for version in versions if version.run_id in own_runs]
+    kept = {version.version for version in versions if version.aliases or version.run_id in recent}
+    kept |= {version.version for version in own[:keep_last]}
     while True:
         digests = _closure(inventory.stages, roots)
         reached = [manifest for manifest in inventory.manifests if manifest["digest"] in digests]
         available = digests.union(*(manifest["files"].values() for manifest in reached))
-        kept |= {
-            one.version
-            for one in versions
-            if one.run_id in own_runs and one.tags.get(names.CHECKPOINT_TAG) in available
-        }
-        more = {
-            one.tags.get(tag, "")
-            for one in versions
-            if one.version in kept
-            for tag in (names.CHECKPOINT_TAG, names.WINDOWS_TAG)
-        }
+        kept |= {version.version for version in own if version.tags.get(names.CHECKPOINT_TAG) in available}
+        tags = [version.tags for version in versions if version.version in kept]
+        more = {one.get(tag, "") for one in tags for tag in (names.CHECKPOINT_TAG, names.WINDOWS_TAG)}
         for manifest in inventory.manifests:
             inputs = _STAYS_WITH.get(manifest["stage"])
             if inputs and all(manifest["inputs"][name] in available for name in inputs):
                 more.add(manifest["digest"])
         if more - {""} <= digests:
-            return digests, [one for one in versions if one.version in kept or one.run_id not in own_runs]
+            return digests, [version for version in versions if version.version in kept or version not in own]
         roots = digests | more
 
 
