@@ -46,13 +46,7 @@ def prefect_client() -> Iterator[SyncPrefectClient]:
 
 
 def register(settings: StackSettings) -> None:
-    """Create or update pools, deployments and automations; report each on the terminal.
-
-    Raises
-    ------
-    InputError
-        The server does not answer, or refuses the password, a deployment or the receiver of notifications.
-    """
+    """Create or update pools, deployments and automations; report each on the terminal."""
     with prefect_client() as client:
         print(f"created pools: {', '.join(make_pools(client)) or 'none, all exist'}", flush=True)
         command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]

@@ -54,9 +54,7 @@ def service_command(name: str, settings: StackSettings) -> tuple[list[str], dict
         return module + command, COMMON | _mlflow(settings)
     pool = name.removeprefix("worker-")
     if pool not in POOLS:
-        raise InputError(
-            f"unknown service {name!r}; expected prefect, mlflow, {', '.join(f'worker-{one}' for one in POOLS)}"
-        )
+        raise InputError(f"unknown service {name!r}; expected prefect, mlflow, worker-{' or worker-'.join(POOLS)}")
     return [*module, "prefect", "worker", "start", "--pool", pool, "--type", "process"], COMMON | WORKER
 
 

@@ -32,16 +32,8 @@ AS_ABOVE = "as above"  # the chain has this link already
 class Link:
     """One step of a chain, with the links to its inputs.
 
-    Attributes
-    ----------
-    role
-        Name of the input in the stage that read it.
-    digest
-        Digest of the stage, or SHA-256 of the file (weights, motion), as that stage recorded it.
-    about
-        Description for people.
-    unknown
-        Reason why the inputs of this link are not known, else None.
+    `role` is the name of the input in the stage that read it, and `digest` its digest or SHA-256 as recorded there.
+    `about` is a description for people. `unknown` is the reason why the inputs of this link are not known, if any.
     """
 
     role: str
@@ -73,13 +65,7 @@ class Lineage:
 
 
 def trace(store: Path, reference: str) -> Lineage:
-    """Return the lineage of a model version (`models:/...`), a stage (digest or folder) or a file.
-
-    Raises
-    ------
-    InputError
-        The version or stage does not exist.
-    """
+    """Return the lineage of a model version (`models:/...`), a stage (digest or folder) or a file."""
     stages, seen = FinishedStages(store, Path(reference)), set[str]()
     if reference.startswith("models:/"):
         version = find_version(connect(store), reference)

@@ -64,13 +64,7 @@ class Needed:
 
 
 def read_inventory(store: Path, client: MlflowClient) -> Inventory:
-    """Read the folders of a store, its runs in MLflow, the versions, and the locks that processes hold.
-
-    Raises
-    ------
-    InputError
-        A manifest is damaged, or MLflow is not the one that has the runs of the store.
-    """
+    """Read the folders of a store, its runs in MLflow, the versions, and the locks that processes hold."""
     experiment = client.get_experiment_by_name(names.EXPERIMENT)
     if experiment is None:
         raise InputError(f"MLflow at {client.tracking_uri} has no experiment {names.EXPERIMENT}: gc removes nothing")
@@ -162,7 +156,9 @@ def _reach(
             if inputs and all(manifest["inputs"][name] in available for name in inputs):
                 more.add(manifest["digest"])
         if more - {""} <= digests:
-            return digests, [version for version in versions if version.version in kept or version not in own]
+            return digests, [
+                version for version in versions if version.version in kept or version.run_id not in own_runs
+            ]
         roots = digests | more
 
 

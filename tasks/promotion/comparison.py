@@ -193,13 +193,7 @@ def _test_subjects(folder: Path, split: str) -> frozenset[str]:
 
 
 def name_benchmark(store: Path, windows: str, split: str) -> str:
-    """Make windows the benchmark and return their digest.
-
-    Raises
-    ------
-    InputError
-        The store does not have the windows, or they have no windows in the split.
-    """
+    """Make windows the benchmark and return their digest."""
     folder = resolve(store, "windows", windows)
     manifest = read_manifest(folder)
     if not manifest["counts"]["windows"].get(split):

@@ -27,8 +27,6 @@ class Decision(BaseModel):
 
     Attributes
     ----------
-    champion
-        Number of the champion, if any.
     windows
         Digest of windows -> subjects in them that did not count.
     differences

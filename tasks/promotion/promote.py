@@ -49,10 +49,7 @@ def judge_reports(
 ) -> Verdict:
     """Return the verdict on all reports together (`tasks.promotion.rules`).
 
-    Raises
-    ------
-    InputError
-        A report belongs to another checkpoint than the version.
+    An InputError is raised if a report belongs to another checkpoint than the version.
     """
     if comparison.refusal:
         return refused(comparison.refusal)
@@ -75,11 +72,6 @@ def decide(
 
     The old champion becomes `@previous`. A lock admits one decision at a time. If an earlier call was killed while it
     moved the aliases to this challenger, this call completes the move and returns the decision of the earlier call.
-
-    Parameters
-    ----------
-    approval
-        Check with the answer of a person, if an approval is required.
 
     Raises
     ------
@@ -113,15 +105,10 @@ def decide(
 
 @task()
 def swap_back(store: Path, reason: str, who: str) -> dict[str, Any]:
-    """Swap `@champion` and `@previous`, and tag both versions with the person and the reason.
+    """Swap `@champion` and `@previous`, which must exist, and tag both versions with the person and the reason.
 
     The version that was champion does not compete again until its tag is deleted. If an earlier rollback was killed,
     this call completes it and returns its record instead of swapping again.
-
-    Raises
-    ------
-    InputError
-        No version is champion, or no version is previous.
     """
     client = connect(store)
     with locked(store / LOCK, "rollback"):

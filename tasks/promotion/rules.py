@@ -56,12 +56,8 @@ class Verdict:
 def judge(pairs: Errors, noise_mm: Sequence[tuple[float, float]], parameters: PromoteParameters) -> Verdict:
     """Return the verdict on a challenger that is compared with the champion.
 
-    Parameters
-    ----------
-    pairs
-        `difference` of the challenger's errors and the champion's.
-    noise_mm
-        MPJPE of both under detector noise, for each windows folder on which it can be compared.
+    `pairs` is the `difference` of their errors; `noise_mm` has the MPJPE of both under detector noise, for each windows
+    folder on which it can be compared.
     """
     differences = estimates(pairs, Resampling(confidence=parameters.confidence))
     return Verdict(tuple(checks(pairs, noise_mm, parameters)), differences)
@@ -93,12 +89,8 @@ def refused(reason: str) -> Verdict:
 def judge_first(pairs: Mapping[str, Errors], parameters: PromoteParameters) -> Verdict:
     """Return the verdict on a challenger without a champion: it must be better than every baseline.
 
-    With few subjects the intervals are over clips, because no version is displaced. The closest baseline comes first.
-
-    Parameters
-    ----------
-    pairs
-        Baseline -> `difference` of the challenger's errors and the baseline's.
+    `pairs`: baseline -> `difference` of the challenger's errors and the baseline's. With few subjects the intervals are
+    over clips, because no version is displaced. The closest baseline comes first.
     """
     resampling = Resampling(confidence=parameters.confidence)
     gains = {

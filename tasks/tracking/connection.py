@@ -73,13 +73,7 @@ def connect_to_write(store: Path) -> MlflowClient:
 
 
 def tracking_client(store: Path) -> MlflowClient:
-    """Return a client of the MLflow that has the runs of a store; this function creates and changes nothing.
-
-    Raises
-    ------
-    InputError
-        The store has no MLflow database, the database is damaged, or MLflow cannot be reached.
-    """
+    """Return a client of the existing MLflow with the runs of a store; this function creates and changes nothing."""
     uri = named_uri() or sqlite_uri(store / DATABASE)
     database = sqlite_file(uri)
     if database:

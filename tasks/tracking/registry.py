@@ -61,8 +61,6 @@ def register_challenger(
 
     Parameters
     ----------
-    windows_digest
-        Digest of the evaluation windows.
     scores
         Metric name (`tasks.tracking.scores`) -> value; written as tags of the version and metrics of its LoggedModel.
     flip
@@ -88,11 +86,6 @@ def fetch_checkpoint(store: Path, uri: str) -> Path:
     """Return the checkpoint file of a model: an MLflow URI, a training run or its digest, or a `.safetensors` file.
 
     A file that MLflow downloads is deleted when this process ends.
-
-    Raises
-    ------
-    InputError
-        The model does not exist.
     """
     if not is_in_mlflow(uri):
         return resolve_checkpoint(store, uri)
@@ -153,13 +146,7 @@ def model_versions(client: MlflowClient) -> list[ModelVersion]:
 
 
 def find_version(client: MlflowClient, uri: str) -> ModelVersion:
-    """Return the version that `models:/pose-uplift@ALIAS` or `models:/pose-uplift/NUMBER` names now.
-
-    Raises
-    ------
-    InputError
-        The version does not exist, or the URI is not of this form.
-    """
+    """Return the version that `models:/pose-uplift@ALIAS` or `models:/pose-uplift/NUMBER` names now."""
     match = re.fullmatch(rf"models:/{MODEL_NAME}(?:@([\w-]+)|/(\d+))", uri)
     if match is None:
         raise InputError(

@@ -124,14 +124,9 @@ def delete_inside(path: Path, root: Path) -> None:
 
 
 def delete_artifacts(client: "MlflowClient", uri: str, path: str | None = None) -> None:
-    """Delete all artifacts at a URI, or the file or folder `path` of them, through the repository of the URI.
+    """Delete all artifacts at a URI, or the file or folder `path` of them; refuse files outside the store.
 
     A `file:` URI comes from an earlier version of this project; its folder must be below the connected store.
-
-    Raises
-    ------
-    InputError
-        The files are outside the store; nothing is deleted.
     """
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository  # it loads this module
 
