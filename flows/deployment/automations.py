@@ -68,9 +68,8 @@ def wanted_automations(settings: StackSettings, block: UUID | None) -> list[Auto
 
 
 def _automation(name: str, trigger: dict[str, Any], description: str, action: Any) -> AutomationCore:
-    return AutomationCore(
-        name=f"{PREFIX}{name}", description=description, trigger=EventTrigger(**trigger), actions=[action]
-    )
+    fired = EventTrigger(**trigger)
+    return AutomationCore(name=f"{PREFIX}{name}", description=description, trigger=fired, actions=[action])
 
 
 def _events(*states: str) -> set[str]:

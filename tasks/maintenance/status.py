@@ -4,13 +4,11 @@ A request to MLflow or Prefect that fails becomes a line of `errors`.
 """
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from shutil import disk_usage
 from time import time
-from typing import Any, TypeVar
+from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -26,7 +24,6 @@ from tasks.tracking import names
 from tasks.tracking.connection import mlflow_errors, tracking_client
 from tasks.tracking.registry import model_versions
 
-T = TypeVar("T")
 MLFLOW_SECONDS, PREFECT_SECONDS = 3, 2.0  # longest wait for an answer of a server
 _RUNNING_LIMIT = 20
 _FLOW_STATES = ("RUNNING", "PENDING", "PAUSED", "CANCELLING")
@@ -85,8 +82,14 @@ def read_status(store: Path, last: int = 5) -> Status:
     status = Status(str(store), free_bytes=disk_usage(store).free, disk=_disk(store))
     locks = [*hidden_names(store, LOCK), *sorted(store.glob(".*.lock"))]
     status.locks = {str(path.relative_to(store)): owner for path in locks if (owner := lock_owner(path))}
-    _try(status, partial(_read_mlflow, status, store, last))
-    status.flow_runs = _try(status, running_flow_runs)
+    try:
+        _read_mlflow(status, store, last)
+    except InputError as error:
+        status.errors.append(str(error))
+    try:
+        status.flow_runs = running_flow_runs()
+    except InputError as error:
+        status.errors.append(str(error))
     return status
 
 
@@ -120,14 +123,6 @@ def running_flow_runs(limit: int = 20) -> list[dict[str, str | None]]:
         }
         for run in runs
     ]
-
-
-def _try(status: Status, request: Callable[[], T]) -> T | None:
-    try:
-        return request()
-    except InputError as error:
-        status.errors.append(str(error))
-        return None
 
 
 def _read_mlflow(status: Status, store: Path, last: int) -> None:
@@ -186,8 +181,7 @@ def _promotion(version: ModelVersion) -> str | None:
     if "promotion.promoted" not in version.tags:
         return None
     decision = "promoted" if version.tags["promotion.promoted"] == "True" else "not promoted"
-    reason = version.tags.get("promotion.reason")
-    return f"{decision}: {reason}" if reason else decision
+    return f"{decision}: {version.tags.get('promotion.reason', 'the reason was not recorded')}"
 
 
 def _disk(store: Path) -> dict[str, dict[str, int]]:

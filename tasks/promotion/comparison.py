@@ -5,7 +5,6 @@
   windows of the challenger alone it could win by chance.
 - A version that was trained on synthetic motion never replaces one that was trained on real motion. If it is champion,
   the challenger is compared with the baselines.
-- The training subjects must be known; `allow_unknown_people` is for foreign weights, e.g. MotionBERT's.
 - A version that was rolled back is refused until its tag is deleted.
 """
 
@@ -84,7 +83,9 @@ def find_comparison(store: Path, version: int | None, split: str, parameters: Pr
     """
     client = connect(store)
     versions = aliased_versions(client)
-    challenger = _challenger(client, versions, version)
+    if version is None and CHALLENGER not in versions:
+        raise InputError(f"no model version is {MODEL_NAME}@{CHALLENGER}: run a pipeline first")
+    challenger = versions[CHALLENGER] if version is None else find_version(client, f"models:/{MODEL_NAME}/{version}")
     champion = versions.get(CHAMPION)
     champion_uri = version_uri(champion) if champion else None
     if champion_uri == version_uri(challenger):
@@ -108,15 +109,6 @@ def find_comparison(store: Path, version: int | None, split: str, parameters: Pr
         reason = str(refused)
     compared = version_uri(sides.champion) if sides.champion else None
     return Comparison(version_uri(challenger), champion_uri, compared, data, tuple(sides.notes), reason)
-
-
-def _challenger(client: MlflowClient, versions: dict[str, ModelVersion], number: int | None) -> ModelVersion:
-    if number is not None:
-        return find_version(client, f"models:/{MODEL_NAME}/{number}")
-    challenger = versions.get(CHALLENGER)
-    if challenger is None:
-        raise InputError(f"no model version is {MODEL_NAME}@{CHALLENGER}: run a pipeline first")
-    return challenger
 
 
 def _must_be_allowed(sides: _Sides, parameters: PromoteParameters) -> None:

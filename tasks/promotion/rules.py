@@ -1,11 +1,9 @@
-"""Decide whether a challenger is better than the champion.
+"""Decide whether a challenger is better than the champion, by their differences on the same windows.
 
-Both models are evaluated on the same windows, and every check is about their difference:
-- a result counts only if its whole interval lies beyond a bound. The gain must be certain, and so must a regression:
-  of dozens of joints, actions and subjects, some always lose by chance;
-- intervals are Student's over subjects, because windows of one clip and clips of one subject are alike. Two subjects
-  give a wide interval. One subject gives an interval over clips, and then a gain of `one_person_gain_mm` is required;
-- a single clip gives no interval, so its difference neither promotes nor refuses.
+- A result counts only if its whole interval lies beyond a bound. The gain must be certain, and so must a regression: of
+  dozens of joints, actions and subjects, some always lose by chance.
+- Intervals are Student's over subjects, because windows of one clip and clips of one subject are alike. One subject
+  gives an interval over clips, and then a gain of `one_person_gain_mm` is required. A single clip gives no interval.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,9 +1,6 @@
 """The model card of a version, in markdown, from the manifests of its stages and its evaluation report.
 
-- Every sentence follows from a manifest or the report. The limits are those that the numbers show: better baselines,
-  the worst action, the cameras of the training windows. A missing manifest is reported as `NOT_KNOWN`.
-- MLflow limits a description to `MAX_CHARACTERS`; the file has the sections that do not fit.
-- User text (files, actions, parameters, the licence) passes through `markdown_text` and is never in a code span.
+User text (files, actions, parameters, the licence) passes through `markdown_text` and is never in a code span.
 """
 
 from collections.abc import Mapping

@@ -67,7 +67,9 @@ def register_challenger(
         Use flip averaging in the predictions of the version, because it was evaluated with flip averaging.
     """
     client, digest = tracked.client, file_digest(checkpoint)
-    version = _version_of(client, digest, flip)
+    versions = client.search_model_versions(f"name = '{MODEL_NAME}' and tags.`{CHECKPOINT_TAG}` = '{digest}'")
+    same = [version for version in versions if version.tags.get(FLIP_TAG) == str(flip)]
+    version = max(same, key=lambda version: int(version.version), default=None)
     if version is None:
         model_uri = logged_uri(tracked, digest, flip) or log_lifter(tracked, checkpoint, 0, {}, flip)
         restore_files(client, model_uri.rpartition("/")[2], checkpoint, flip)
@@ -184,9 +186,3 @@ def write_training_data(store: Path, version: ModelVersion) -> None:
     """Write the training data of a version next to its weights in MLflow."""
     data = read_training_data(store, version).model_dump(mode="json")
     connect(store).log_dict(str(version.run_id), data, TRAINING_DATA_FILE)
-
-
-def _version_of(client: MlflowClient, digest: str, flip: bool) -> ModelVersion | None:
-    versions = client.search_model_versions(f"name = '{MODEL_NAME}' and tags.`{CHECKPOINT_TAG}` = '{digest}'")
-    same = [version for version in versions if version.tags.get(FLIP_TAG) == str(flip)]
-    return max(same, key=lambda version: int(version.version)) if same else None

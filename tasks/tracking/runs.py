@@ -3,7 +3,6 @@
 - Several stores may share one MLflow. Each run has the id of its store in a tag, and only that store resumes it.
 - Each run has one owner: the process that holds the stage lock or, for a pipeline, the lock named after the run id. The
   run of a dead owner is resumed. A cached stage never changes a run that has ended.
-- A batch of metrics that MLflow did not store is sent once more; a run is FINISHED only if MLflow has stored all.
 """
 
 import json
