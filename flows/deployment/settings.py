@@ -77,7 +77,7 @@ class StackSettings(BaseSettings):
         text = password.get_secret_value() if password else None
         if text is None or (text.isascii() and text.isprintable() and text == text.strip() and len(text) >= 12):
             return password
-        raise ValueError("expected at least 12 printable ASCII characters, without a space at the start or the end")
+        raise ValueError("expected at least 12 printable ASCII characters, without a space at either end")
 
     @model_validator(mode="after")
     def _artifacts_need_postgresql(self) -> "StackSettings":
