@@ -69,16 +69,8 @@ def names_of(manifest: dict[str, Any]) -> list[str]:
 class TrainingData(BaseModel):
     """Data that a network was trained on, with the data of the weights that its training started from.
 
-    Attributes
-    ----------
-    subjects
-        Groups of the training and validation splits; the validation split selects the epoch.
-    synthetic
-        Whether synthetic motion was among the data.
-    unknown
-        Inputs that may contain other subjects, each with the reason why its subjects are not known.
-    sources, licences
-        SHA-256 and licences of the motion files.
+    `subjects` are those of the training and validation splits, because validation selects the epoch. `unknown` has the
+    inputs that may contain other subjects, each with the reason. `sources` are the SHA-256 of the motion files.
     """
 
     model_config = ConfigDict(frozen=True, validate_by_name=True, validate_by_alias=True, serialize_by_alias=True)
@@ -148,11 +140,8 @@ def train_minutes(store: Path, checkpoint: Path) -> float | None:
 def baselines_source(store: Path, windows: Path, checkpoint: Path, reference: str | None) -> Path:
     """Return a folder of baselines to compare a model with on `windows`, or the windows to fit them on.
 
-    Parameters
-    ----------
-    reference
-        Path or digest of baselines or windows. Default: `windows` if they have a training split, else the windows that
-        the model was trained on.
+    `reference` is the path or digest of baselines or windows. Default: `windows` if they have a training split, else
+    the windows that the model was trained on.
 
     Raises
     ------

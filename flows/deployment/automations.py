@@ -81,10 +81,7 @@ def _within(**time: float) -> dict[str, Any]:
 
 
 def install(client: SyncPrefectClient, settings: StackSettings) -> list[str]:
-    """Install the automations, replace changed ones and remove obsolete ones; return the names.
-
-    An automation that a person paused stays paused.
-    """
+    """Install the automations, replace changed ones and remove obsolete ones; return the names."""
     wanted = wanted_automations(settings, _block(client, settings.notify) if settings.notify else None)
     present = {automation.name: automation for automation in _installed(client)}
     for automation in wanted:
@@ -92,7 +89,7 @@ def install(client: SyncPrefectClient, settings: StackSettings) -> list[str]:
         if old is None or _content(old) != _content(automation):
             if old:
                 client.delete_automation(old.id)
-            enabled = old.enabled if old else True
+            enabled = old.enabled if old else True  # one that a person paused stays paused
             client.create_automation(automation.model_copy(update={"enabled": enabled}))
     for obsolete in present.values():
         client.delete_automation(obsolete.id)

@@ -74,7 +74,7 @@ class StackSettings(BaseSettings):
     @field_validator("api_password")
     @classmethod
     def _password_fits_both_servers(cls, password: SecretStr | None) -> SecretStr | None:
-        text = password.get_secret_value() if password else None
+        text = password.get_secret_value() if password else None  # MLflow requires 12 characters
         if text is None or (text.isascii() and text.isprintable() and text == text.strip() and len(text) >= 12):
             return password
         raise ValueError("expected at least 12 printable ASCII characters, without a space at either end")

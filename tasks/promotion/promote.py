@@ -70,8 +70,8 @@ def decide(
 ) -> Decision:
     """Write the decision (an MLflow run, tags of both versions), and move `@champion` if every check is passed.
 
-    The old champion becomes `@previous`. A lock admits one decision at a time. If an earlier call was killed while it
-    moved the aliases to this challenger, this call completes the move and returns the decision of the earlier call.
+    The old champion becomes `@previous`. If an earlier call was killed while it moved the aliases to this challenger,
+    this call completes the move and returns the decision of the earlier call.
 
     Raises
     ------
@@ -134,15 +134,13 @@ def swap_back(store: Path, reason: str, who: str) -> dict[str, Any]:
 
 
 def _differences(reports: Sequence[PairedReports], baseline: str | None = None) -> Errors:
-    """Return the differences to the champion, or to a baseline, on all windows, without the excluded subjects.
-
-    A clip that is in two windows folders counts as one clip.
-    """
+    """Return the differences to the champion, or to a baseline, on all windows, without the excluded subjects."""
     tables = []
     for pair in reports:
         other = read_errors(pair.challenger, baseline) if baseline else read_errors(pair.champion)
         table = difference(read_errors(pair.challenger), reference=other)
         clips_digest = read_manifest(pair.data.windows)["inputs"]["clips"]
+        # a clip that is in two windows folders counts as one clip
         table["clip_id"] = clips_digest + ":" + table["clip_id"].astype(str)
         tables.append(table[~table["group"].isin(pair.data.excluded)])
     return pd.concat(tables, ignore_index=True)

@@ -31,10 +31,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Verdict:
-    """All checks; `differences`: challenger minus champion, or minus the best baseline without a champion.
-
-    `differences` is None without a comparison.
-    """
+    """All checks; `differences`: challenger minus champion, or minus the best baseline; None without a comparison."""
 
     checks: tuple[Check, ...]
     differences: Estimates | None

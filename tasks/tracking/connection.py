@@ -105,16 +105,14 @@ def named_uri() -> str | None:
 
 
 def make_database(database: Path) -> None:
-    """Create a SQLite database with MLflow's tables, whole or not at all, or check the one that is there.
-
-    A process killed while MLflow creates the tables leaves a database that MLflow cannot open again.
-    """
+    """Create a SQLite database with MLflow's tables, whole or not at all, or check the one that is there."""
     database.parent.mkdir(parents=True, exist_ok=True)
     with locked_if_writable(database.with_name(CONNECTING_LOCK), "the MLflow database"):
         if not database.exists():
             must_be_writable(database.parent)
             new = database.with_name(f".{database.name}.partial")
             new.unlink(missing_ok=True)
+            # a process killed while MLflow creates the tables leaves a database that MLflow cannot open again
             MlflowClient(tracking_uri=sqlite_uri(new)).search_experiments(max_results=1)
             new.replace(database)
         check_database(database)

@@ -79,10 +79,7 @@ def _is_same_file(one: Path, other: Path) -> bool:
 
 
 def _is_gone(original: Path, parent: str) -> bool:
-    """Return whether the former parent folder of the store exists and no longer contains the store.
-
-    A disk that is not mounted, another machine, and a folder that cannot be read give False.
-    """
+    """Return whether the former parent folder of the store exists and no longer contains the store."""
     try:
         original.lstat()
     except FileNotFoundError:
