@@ -162,5 +162,6 @@ def _must_belong_to(version: ModelVersion, report: Path) -> None:
     if evaluated != registered:
         raise InputError(
             f"{report}: is the report of checkpoint {evaluated[:12]}, but version {version.version} of {MODEL_NAME} has"
-            f" checkpoint {registered and registered[:12]}: evaluate {version_uri(version)}"
+            f" checkpoint {registered and registered[:12]}; evaluate it again: uplift evaluate WINDOWS --model"
+            f" {version_uri(version)}"
         )
