@@ -6,10 +6,9 @@ from typing import Any
 
 from data_contracts.store.manifests import read_manifest
 from flows.prefect_ui.events import PROMOTED, ROLLED_BACK, emit_model_event
-from tasks.promotion.comparison import Comparison, EvaluationData
+from tasks.promotion.comparison import Comparison, EvaluationData, find_comparison
 from tasks.promotion.decision import Decision
-from tasks.promotion.promote import PairedReports, decide, find_comparison, judge_reports
-from tasks.promotion.rollback import swap_back
+from tasks.promotion.promote import PairedReports, decide, judge_reports, swap_back
 from tasks.promotion.rules import Check, Verdict
 from tasks.stage import Context
 

@@ -12,11 +12,11 @@ from typing import Any
 from data_contracts.errors import InputError
 from data_contracts.sources import find_keypoints, find_motion_files
 from data_contracts.store.digests import StageKey
-from data_contracts.store.folders import StageResult, resolve, resolve_checkpoint
+from data_contracts.store.folders import StageResult, resolve
 from data_contracts.store.lineage import are_baselines, baselines_source
 from data_contracts.store.manifests import read_manifest
 from tasks.stage import Context, Inputs, Pending, StageTask, get_or_compute
-from tasks.tracking.models import is_in_mlflow
+from tasks.tracking.models import find_lifting_model
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,8 @@ def finetune(context: Context, windows: str, pretrained: str) -> Inputs:
     pretrained
         Run folder or digest, checkpoint file (.safetensors, or MotionBERT's .bin), or MLflow model URI.
     """
-    return {"windows": _training_windows(context, windows), "pretrained": _checkpoint(context, pretrained)}
+    checkpoint = find_lifting_model(context.store, pretrained).checkpoint
+    return {"windows": _training_windows(context, windows), "pretrained": checkpoint}
 
 
 @stage("tasks.train.baselines:fit_baselines", "uplift evaluate {windows} --model ...")
@@ -130,7 +131,7 @@ def evaluate(context: Context, windows: str, model: str, baselines: str | None =
         Folder or digest of a baselines stage, or of the windows to fit the baselines on. Default: WINDOWS if they have
         a training split, else the windows that the model was trained on.
     """
-    folder, checkpoint = resolve(context.store, "windows", windows), _checkpoint(context, model)
+    folder, checkpoint = resolve(context.store, "windows", windows), find_lifting_model(context.store, model).checkpoint
     source = baselines_source(context.store, folder, checkpoint, baselines)
     fitted = source if are_baselines(source) else Pending(STAGES["baselines"].task, {"windows": source})
     return {"windows": folder, "checkpoint": checkpoint, "baselines": fitted}
@@ -158,15 +159,6 @@ def run_stage(
     """Return the result of a stage of the table for inputs that are paths, digests or URIs; see `get_or_compute`."""
     stage = STAGES[name]
     return get_or_compute(stage.task, stage.resolve(context, **references), context, expected, elsewhere)
-
-
-def _checkpoint(context: Context, reference: str) -> Path:
-    """Return the checkpoint file of a model; a model in MLflow is downloaded."""
-    if not is_in_mlflow(reference):
-        return resolve_checkpoint(context.store, reference)
-    from tasks.tracking.registry import fetch_checkpoint  # imports MLflow, which takes seconds
-
-    return fetch_checkpoint(context.store, reference)
 
 
 def _training_windows(context: Context, reference: str) -> Path:

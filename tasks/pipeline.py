@@ -14,12 +14,11 @@ from data_contracts.store.checking import verify_input
 from data_contracts.store.digests import PIPELINE
 from data_contracts.store.folders import CHECKPOINT_FILE, StageResult
 from data_contracts.store.stage_keys import stage_key
-from tasks.promotion.training_data import write_training_data
 from tasks.stage_runs.prefect_runs import run_logger, task
 from tasks.tracking.card import CARD_FILE, description_of, write_card
 from tasks.tracking.models import LiftingModel, find_lifting_model
 from tasks.tracking.names import CHALLENGER, CHAMPION, MODEL_NAME, VERSION_TAG
-from tasks.tracking.registry import aliased_versions, register_challenger, version_uri
+from tasks.tracking.registry import aliased_versions, register_challenger, version_uri, write_training_data
 from tasks.tracking.runs import TrackedRun, connect, track_pipeline
 from tasks.tracking.scores import all_scores, model_scores
 from tasks.viewer.clip_sets import ClipSet

@@ -19,15 +19,7 @@ TRAINING_DATA = "training_data"  # entry of the statistics of a training run
 
 
 class FinishedStages:
-    """Finished stages of a store, found by their digest or by the SHA-256 of one of their files.
-
-    Attributes
-    ----------
-    manifests
-        Folder -> manifest.
-    damaged
-        Folders whose manifest is damaged.
-    """
+    """Finished stages of a store: `manifests` by folder, and the folders whose manifest is `damaged`."""
 
     def __init__(self, store: Path, *others: Path) -> None:
         self.store = store
@@ -35,19 +27,16 @@ class FinishedStages:
         self.damaged: list[Path] = []
         self._folders: dict[str, Path] = {}
         places = [store / kind for kind in dict.fromkeys(KINDS.values())]
-        folders = [*others, *(folder for place in places for folder in sorted(place.glob("[!.]*")))]
-        for folder in folders:
-            if (folder / MANIFEST).is_file():
-                self._read(folder)
-
-    def _read(self, folder: Path) -> None:
-        try:
-            manifest = self.manifests[folder] = read_manifest(folder)
-        except InputError:
-            self.damaged.append(folder)
-            return
-        for name in (manifest["digest"], *manifest["files"].values()):
-            self._folders.setdefault(name, folder)
+        for folder in (*others, *(folder for place in places for folder in sorted(place.glob("[!.]*")))):
+            if not (folder / MANIFEST).is_file():
+                continue
+            try:
+                manifest = self.manifests[folder] = read_manifest(folder)
+            except InputError:
+                self.damaged.append(folder)
+                continue
+            for name in names_of(manifest):
+                self._folders.setdefault(name, folder)
 
     def folder(self, digest: str) -> Path | None:
         """Return the folder of the stage that has this digest or wrote a file with this SHA-256."""
@@ -72,21 +61,16 @@ class FinishedStages:
         return f"{reason}; folders with a damaged manifest: {damaged}" if damaged else reason
 
 
+def names_of(manifest: dict[str, Any]) -> list[str]:
+    """Return the digest of a stage and the SHA-256 of its files."""
+    return [manifest["digest"], *manifest["files"].values()]
+
+
 class TrainingData(BaseModel):
     """Data that a network was trained on, with the data of the weights that its training started from.
 
-    Attributes
-    ----------
-    subjects
-        Groups of the training and validation splits; the validation split selects the epoch.
-    synthetic
-        Whether synthetic motion was among the data.
-    unknown
-        Inputs that may contain other subjects, each with the reason why its subjects are not known.
-    sources
-        SHA-256 of the motion files.
-    licences
-        Licences of the motion files, as the ingest stages recorded them.
+    `subjects` are those of the training and validation splits, because validation selects the epoch. `unknown` has the
+    inputs that may contain other subjects, each with the reason. `sources` are the SHA-256 of the motion files.
     """
 
     model_config = ConfigDict(frozen=True, validate_by_name=True, validate_by_alias=True, serialize_by_alias=True)
@@ -108,16 +92,13 @@ class TrainingData(BaseModel):
 
 
 def data_of_weights(stages: FinishedStages, weights: str) -> TrainingData:
-    """Return the training data of weights, as their run recorded it; unknown if the store does not have the run.
-
-    A run of an earlier version recorded nothing; its data is that of its inputs.
-    """
+    """Return the training data of weights, as their run recorded it; unknown if the store does not have the run."""
     run = stages.find(weights)
     if run is None:
         return TrainingData(unknown=(f"weights {weights}: {stages.missing}",))
     if TRAINING_DATA in run["statistics"]:
         return TrainingData.model_validate(run["statistics"][TRAINING_DATA])
-    return data_of_inputs(stages, run["inputs"])
+    return data_of_inputs(stages, run["inputs"])  # a run of an earlier version recorded nothing
 
 
 def data_of_inputs(stages: FinishedStages, inputs: dict[str, str]) -> TrainingData:
@@ -131,16 +112,16 @@ def _data_of_windows(stages: FinishedStages, digest: str) -> TrainingData:
     if windows is None:
         return TrainingData(unknown=(f"windows {digest}: {stages.missing}",))
     groups, clips = windows["statistics"]["groups"], stages.find(windows["inputs"]["clips"])
-    data = TrainingData(subjects=tuple(sorted({*groups["train"], *groups["val"]})))
+    subjects = tuple(sorted({*groups["train"], *groups["val"]}))
     if clips is None:
-        return data
+        return TrainingData(subjects=subjects)
     statistics, licence = clips["statistics"], clips["statistics"].get("licence")
     sources = tuple(digest for name, digest in clips["inputs"].items() if name.startswith("source"))
     names = [statistics.get("source"), *(file["file"] for file in statistics.get("files", []))]
     made = [(stages.find(digest) or {}).get("stage") for digest in sources]
     synthetic = "synthesise" in made or SYNTHETIC_FILE in names
-    update = {"synthetic": synthetic, "sources": sources, "licences": (licence,) if licence else ()}
-    return data.model_copy(update=update)
+    licences = (licence,) if licence else ()
+    return TrainingData(subjects=subjects, synthetic=synthetic, sources=sources, licences=licences)
 
 
 def runs_of(store: Path, checkpoint: Path) -> Iterator[dict[str, Any]]:
@@ -159,16 +140,13 @@ def train_minutes(store: Path, checkpoint: Path) -> float | None:
 def baselines_source(store: Path, windows: Path, checkpoint: Path, reference: str | None) -> Path:
     """Return a folder of baselines to compare a model with on `windows`, or the windows to fit them on.
 
-    Parameters
-    ----------
-    reference
-        Path or digest of baselines or windows. Default: `windows` if they have a training split, else the windows that
-        the model was trained on.
+    `reference` is the path or digest of baselines or windows. Default: `windows` if they have a training split, else
+    the windows that the model was trained on.
 
     Raises
     ------
     InputError
-        The folder does not exist; or `reference` is None and the training windows of the model are not known.
+        The folder does not exist, or the training windows of the model are not known.
     """
     if reference is not None:
         folder = resolve(store, "*", reference)

@@ -1,8 +1,8 @@
 """Prefect automations: notifications, and one that marks a run without a heartbeat as crashed.
 
 The triggers are events that the Prefect server emits for each run, and those of promotion and rollback
-(`flows.prefect_ui.events`). A pipeline run that waits for a crashed stage can so start the stage again. Any event of a
-run ends the watch until its next heartbeat, so that a run that waits for approval is not marked.
+(`flows.prefect_ui.events`). So a pipeline run that waits for a crashed stage starts the stage again. Any other event of
+a run stops the timer until the next heartbeat, so a run that waits for approval is not marked as crashed.
 """
 
 from datetime import timedelta
@@ -33,9 +33,8 @@ def wanted_automations(settings: StackSettings, block: UUID | None) -> list[Auto
     late, missing = f"{settings.late_minutes:g} minutes", f"{settings.missing_hours:g} hours"
     heartbeat = {**RUN, "after": {"prefect.flow-run.heartbeat"}, "expect": {"prefect.flow-run.*"}}
     crash = ChangeFlowRunState(state=StateType.CRASHED, message=silence)
-    wanted = [
-        _automation("run without a heartbeat", heartbeat | _within(minutes=settings.silent_minutes), silence, crash)
-    ]
+    missed = heartbeat | _within(minutes=settings.silent_minutes)
+    wanted = [_automation("run without a heartbeat", missed, silence, crash)]
     if block is None:
         return wanted
 
@@ -69,9 +68,8 @@ def wanted_automations(settings: StackSettings, block: UUID | None) -> list[Auto
 
 
 def _automation(name: str, trigger: dict[str, Any], description: str, action: Any) -> AutomationCore:
-    return AutomationCore(
-        name=f"{PREFIX}{name}", description=description, trigger=EventTrigger(**trigger), actions=[action]
-    )
+    fired = EventTrigger(**trigger)
+    return AutomationCore(name=f"{PREFIX}{name}", description=description, trigger=fired, actions=[action])
 
 
 def _events(*states: str) -> set[str]:
@@ -83,15 +81,7 @@ def _within(**time: float) -> dict[str, Any]:
 
 
 def install(client: SyncPrefectClient, settings: StackSettings) -> list[str]:
-    """Install the automations, replace changed ones and remove obsolete ones; return the names.
-
-    An automation that a person paused stays paused.
-
-    Raises
-    ------
-    InputError
-        The server does not have the notification block.
-    """
+    """Install the automations, replace changed ones and remove obsolete ones; return the names."""
     wanted = wanted_automations(settings, _block(client, settings.notify) if settings.notify else None)
     present = {automation.name: automation for automation in _installed(client)}
     for automation in wanted:
@@ -99,7 +89,7 @@ def install(client: SyncPrefectClient, settings: StackSettings) -> list[str]:
         if old is None or _content(old) != _content(automation):
             if old:
                 client.delete_automation(old.id)
-            enabled = old.enabled if old else True
+            enabled = old.enabled if old else True  # one that a person paused stays paused
             client.create_automation(automation.model_copy(update={"enabled": enabled}))
     for obsolete in present.values():
         client.delete_automation(obsolete.id)

@@ -1,7 +1,8 @@
 """Start one service of `uplift up` and end it with `uplift up`: `python -m flows.deployment.launcher prefect`.
 
-The launcher stops its service on SIGTERM, and when `uplift up` is gone (kill -9): it looks every half second. Flow runs
-end first, while a worker and a server can record this; servers wait for the lock that the launchers of workers share.
+The launcher stops its service on SIGTERM, or when `uplift up` no longer runs (it checks every half second). Flow runs
+end first, so that their worker and the server record it: the launchers of workers share a lock, and the launchers of
+servers wait for this lock.
 """
 
 import fcntl
@@ -55,7 +56,7 @@ def _is_alive(process: psutil.Process) -> bool:
 
 
 def _end(service: "subprocess.Popen[bytes]", workers: int | None) -> None:
-    """End a service and all its descendants; those of a worker (`workers` is None) are flow runs, which end first."""
+    """End a service and its descendants. If the service is a worker (`workers` is None), its flow runs end first."""
     if service.poll() is not None:
         return
     process = psutil.Process(service.pid)

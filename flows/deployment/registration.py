@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -28,13 +29,7 @@ WAIT_SECONDS = 300.0
 
 @contextmanager
 def prefect_client() -> Iterator[SyncPrefectClient]:
-    """Open a client of the server of `PREFECT_API_URL`.
-
-    Raises
-    ------
-    InputError
-        The server does not answer, or refuses the password.
-    """
+    """Open a client of the server of `PREFECT_API_URL`, which must answer and accept the password."""
     url = PREFECT_API_URL.value()
     try:
         with get_client(sync_client=True) as client:
@@ -42,25 +37,22 @@ def prefect_client() -> Iterator[SyncPrefectClient]:
     except PrefectHTTPStatusError as error:
         if error.response.status_code != 401:
             raise
-        raise InputError(f"{url} refuses the password: set UPLIFT_API_PASSWORD or UPLIFT_STORE") from error
+        raise InputError(
+            f"{url} refuses the password: set UPLIFT_API_PASSWORD to the password of the server, or UPLIFT_STORE to its"
+            " store"
+        ) from error
     except httpx.TransportError as error:
         raise InputError(f"{url} does not answer ({error}): start `make up`, or set PREFECT_API_URL") from error
 
 
 def register(settings: StackSettings) -> None:
-    """Create or update pools, deployments and automations; report each on the terminal.
-
-    Raises
-    ------
-    InputError
-        The server does not answer, or refuses the password, a deployment or the receiver of notifications.
-    """
+    """Create or update pools, deployments and automations; report each on the terminal."""
     with prefect_client() as client:
         print(f"created pools: {', '.join(make_pools(client)) or 'none, all exist'}", flush=True)
         command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
         if done.returncode:
-            raise InputError(f"prefect deploy --all: {' '.join((done.stdout + done.stderr).split())[-600:]}")
+            raise InputError(f"prefect deploy --all failed: {' '.join((done.stdout + done.stderr).split())[-600:]}")
         print("deployments: all of prefect.yaml", flush=True)
         receiver = settings.notify or "nobody (UPLIFT_NOTIFY is empty)"
         print(f"automations: {len(automations.install(client, settings))}, notify {receiver}", flush=True)
@@ -80,11 +72,10 @@ def make_pools(client: SyncPrefectClient) -> list[str]:
     return created
 
 
-def online_workers(pool: str) -> list[str]:
-    """Return the names of a pool's workers that sent a heartbeat lately."""
+def has_worker(pool: str) -> bool:
+    """Return whether a worker of the pool sent a heartbeat lately."""
     with prefect_client() as client:
-        workers = client.read_workers_for_work_pool(pool)
-    return [worker.name for worker in workers if worker.status == WorkerStatus.ONLINE]
+        return any(one.status == WorkerStatus.ONLINE for one in client.read_workers_for_work_pool(pool))
 
 
 def _wait_for(service: str, is_ready: Callable[[], bool], settings: StackSettings) -> None:
@@ -102,7 +93,7 @@ def register_when_ready(settings: StackSettings) -> None:
     register(settings)
     _wait_for("mlflow", lambda: answers(f"{settings.mlflow_url}/health"), settings)
     for pool in settings.workers.split():
-        _wait_for(f"worker-{pool}", lambda pool=pool: bool(online_workers(pool)), settings)  # type: ignore[misc]
+        _wait_for(f"worker-{pool}", partial(has_worker, pool), settings)
     password = "UPLIFT_API_PASSWORD" if settings.api_password else f"the content of {settings.root / PASSWORD_FILE}"
     print(
         f"\nPrefect   {settings.prefect_url}   password {USER}:PASSWORD (one field)"

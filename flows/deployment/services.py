@@ -1,10 +1,7 @@
 """One service of the stack, as the Procfile and compose.yaml start it: `python -m flows.deployment.services prefect`.
 
 The process prepares what the service needs and becomes it (exec). Secrets are in variables only: every user of the
-machine can read command lines. Reasons for some variables:
-- leases of concurrency limits are files: in memory, a killed server forgets which run holds the limit of nightly runs;
-- late runs are marked every 30 s: SQLite refuses most of these writes while many runs wait, and the default is 5 s;
-- clients repeat requests for nine minutes, and so survive the restart of a server.
+machine can read command lines.
 """
 
 import os
@@ -32,7 +29,7 @@ COMMON = {
 }
 WORKER = {
     "PREFECT_API_REQUEST_TIMEOUT": "120",
-    "PREFECT_CLIENT_MAX_RETRIES": "8",  # 2, 4, 8 ... seconds: nine minutes in all
+    "PREFECT_CLIENT_MAX_RETRIES": "8",  # 2, 4, 8 ... seconds, nine minutes in all: a server can restart meanwhile
     "PREFECT_CLIENT_RETRY_JITTER_FACTOR": "0.5",
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "60",
     "PREFECT_WORKER_QUERY_SECONDS": "5",
@@ -54,7 +51,7 @@ def service_command(name: str, settings: StackSettings) -> tuple[list[str], dict
         return module + command, COMMON | _mlflow(settings)
     pool = name.removeprefix("worker-")
     if pool not in POOLS:
-        raise InputError(f"unknown service {name!r}: prefect, mlflow, {', '.join(f'worker-{pool}' for pool in POOLS)}")
+        raise InputError(f"unknown service {name!r}; expected prefect, mlflow, worker-{' or worker-'.join(POOLS)}")
     return [*module, "prefect", "worker", "start", "--pool", pool, "--type", "process"], COMMON | WORKER
 
 
@@ -63,10 +60,11 @@ def _prefect(settings: StackSettings) -> dict[str, str]:
         "PREFECT_HOME": str(settings.root / "prefect"),
         "PREFECT_SERVER_API_AUTH_STRING": f"{USER}:{settings.make_password()}",
         "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": settings.prefect_url,
+        # leases in memory: a killed server forgets which run holds the limit of nightly runs
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
         "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
         "PREFECT_SERVER_DATABASE_CONNECTION_TIMEOUT": "30",
-        "PREFECT_SERVER_SERVICES_LATE_RUNS_LOOP_SECONDS": "30",
+        "PREFECT_SERVER_SERVICES_LATE_RUNS_LOOP_SECONDS": "30",  # at 5 s SQLite refuses writes while many runs wait
         "PREFECT_SERVER_UI_V2_ENABLED": "false",  # links that Prefect prints lead to the first UI
         "PREFECT_UI_URL": settings.prefect_url,  # for links in notifications
         "PREFECT_UI_API_URL": "/api",
@@ -96,13 +94,7 @@ def _mlflow(settings: StackSettings) -> dict[str, str]:
 
 
 def prepare(server: str, settings: StackSettings) -> None:
-    """Make the databases that a server does not make by itself, readable by their owner only.
-
-    Raises
-    ------
-    InputError
-        A SQLite file is damaged; PostgreSQL does not answer or refuses a schema; its driver is not installed.
-    """
+    """Make the databases that a server does not make by itself, readable by their owner only."""
     settings.root.mkdir(parents=True, exist_ok=True)
     if server == "mlflow":
         for file in settings.root.glob("mlflow-auth.*"):

@@ -68,16 +68,16 @@ class StackSettings(BaseSettings):
     @classmethod
     def _pools_exist(cls, names: str) -> str:
         if unknown := set(names.split()) - {*POOLS}:
-            raise ValueError(f"pools are {' and '.join(POOLS)}, not {', '.join(sorted(unknown))}")
+            raise ValueError(f"unknown pool {', '.join(sorted(unknown))}; the pools are {' and '.join(POOLS)}")
         return names
 
     @field_validator("api_password")
     @classmethod
     def _password_fits_both_servers(cls, password: SecretStr | None) -> SecretStr | None:
-        text = password.get_secret_value() if password else None
+        text = password.get_secret_value() if password else None  # MLflow requires 12 characters
         if text is None or (text.isascii() and text.isprintable() and text == text.strip() and len(text) >= 12):
             return password
-        raise ValueError("at least 12 printable ASCII characters, no space at the ends")  # 12: MLflow's minimum
+        raise ValueError("expected at least 12 printable ASCII characters, without a space at either end")
 
     @model_validator(mode="after")
     def _artifacts_need_postgresql(self) -> "StackSettings":

@@ -46,7 +46,7 @@ def promote(
 @command(benchmarks, "set")
 def set_benchmark(call: Call, windows: Annotated[str, typer.Argument(help="Folder or digest of windows.")]) -> None:
     """Compare challenger and champion on these windows (split evaluate.split) from now on."""
-    from tasks.promotion.benchmark import name_benchmark
+    from tasks.promotion.comparison import name_benchmark
 
     digest = name_benchmark(call.store, windows, call.context.parameters.evaluate.split)
     print_output(call.as_json, {"benchmark": digest}, f"versions are compared on windows {digest} from now on")
@@ -55,7 +55,7 @@ def set_benchmark(call: Call, windows: Annotated[str, typer.Argument(help="Folde
 @command(benchmarks, "show")
 def show_benchmark(call: Call) -> None:
     """Show the windows on which challenger and champion are compared."""
-    from tasks.promotion.benchmark import named_benchmark
+    from tasks.promotion.comparison import named_benchmark
     from tasks.tracking.runs import connect
 
     digest = named_benchmark(connect(call.store))
@@ -67,7 +67,7 @@ def show_benchmark(call: Call) -> None:
 @command(benchmarks, "unset")
 def unset_benchmark(call: Call) -> None:
     """Remove the benchmark: versions are compared on the windows on which each was evaluated."""
-    from tasks.promotion.benchmark import remove_benchmark
+    from tasks.promotion.comparison import remove_benchmark
 
     remove_benchmark(call.store)
     print_output(call.as_json, {"benchmark": None}, "the benchmark was removed")

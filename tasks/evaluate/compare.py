@@ -18,6 +18,7 @@ from data_contracts.store.digests import CONTRACT_VERSION, file_digest
 from data_contracts.store.folders import CHECKPOINT_FILE, resolve
 from data_contracts.store.manifests import read_manifest
 from model.scoring.intervals import difference, estimates
+from tasks.tracking.models import is_in_mlflow
 from tasks.tracking.registry import fetch_checkpoint
 from tasks.tracking.runs import DIGEST_TAG, connect
 
@@ -74,7 +75,7 @@ def find_reports(store: Path, references: Sequence[str]) -> list[Path]:
 
 def _find_model_reports(store: Path, reference: str) -> list[Path]:
     """Return the report folders of a reference (at least one), the newest first."""
-    if reference.startswith(("models:/", "runs:/")) or reference.endswith((".safetensors", ".bin")):
+    if is_in_mlflow(reference) or reference.endswith((".safetensors", ".bin")):
         return _find_weight_reports(store, reference, file_digest(fetch_checkpoint(store, reference)))
     folder = _run_folder(store, reference) if _RUN_ID.fullmatch(reference) else resolve(store, "*", reference)
     manifest = read_manifest(folder)

@@ -28,14 +28,7 @@ from data_contracts.store.sqlite import sqlite_file
 from tasks.maintenance.files import LOCK, PARTIAL, REMOVED, digest_in, hidden_names, hide, size_of
 from tasks.maintenance.needed import mark, pages, read_inventory, sequence_of
 from tasks.tracking.connection import mlflow_errors, tracking_client
-from tasks.tracking.names import (
-    CONNECTING_LOCK,
-    DIGEST_TAG,
-    EXPERIMENT,
-    ID_FILE,
-    MODEL_NAME,
-    owner_lock,
-)
+from tasks.tracking.names import CONNECTING_LOCK, DIGEST_TAG, EXPERIMENT, ID_FILE, MODEL_NAME, owner_lock
 from tasks.tracking.runs import connect
 from tasks.tracking.store_artifacts import delete_artifacts, local_folder
 
@@ -59,14 +52,13 @@ def collect(store: Path, keep_last: int, every_partial: bool = False, dry_run: b
     dict
         `dry_run`; `since` (sequence number of the oldest kept pipeline run, 0 if gc keeps all); `items` (kind, name,
         bytes); `removed` (kind -> count, bytes); `bytes`; `kept` (kind -> count); `skipped` (garbage that cannot be
-        removed safely, with the reason); `unknown_work` (a process has just begun and its inputs are not recorded yet,
-        so gc kept all folders).
+        removed safely, with the reason); `unknown_work` (gc kept all folders, because a process has just begun and its
+        inputs are not recorded yet).
 
     Raises
     ------
     InputError
-        MLflow cannot be read, or a manifest is damaged: gc has removed nothing. Or MLflow failed during the removal:
-        the next gc completes it.
+        MLflow or a manifest cannot be read: gc has removed nothing. Or MLflow failed: the next gc completes this one.
     """
     store = store.resolve()
     if keep_last < 1:
@@ -114,25 +106,29 @@ class _Garbage:
 
     def report(self) -> dict[str, Any]:
         """Return the outcome of `collect`."""
-        items: list[tuple[str, str, int | None]] = []
-        for path in (*self.folders, *hidden_names(self.store, REMOVED)):
-            kind = "partial folders" if path.name.startswith(".") else path.parent.name
-            items.append((kind, str(path.relative_to(self.store)), size_of(path)))
-        items += [("MLflow versions", f"{MODEL_NAME}/{one.version}", None) for one in self.versions]
-        for one in self.models:
-            items.append(("MLflow models", f"{one.name} {one.model_id}", self._size(one.artifact_location)))
-        for run in (one.info for one in self.runs):
-            items.append(("MLflow runs", f"{run.run_name} {run.run_id}", self._size(str(run.artifact_uri))))
+        items: list[dict[str, Any]] = []
         removed: dict[str, dict[str, int]] = {}
-        for kind, _, count in items:
+
+        def add(kind: str, name: str, size: int | None) -> None:
+            items.append({"kind": kind, "name": name, "bytes": size})
             total = removed.setdefault(kind, {"count": 0, "bytes": 0})
             total["count"] += 1
-            total["bytes"] += count or 0
+            total["bytes"] += size or 0
+
+        for path in (*self.folders, *hidden_names(self.store, REMOVED)):
+            kind = "partial folders" if path.name.startswith(".") else path.parent.name
+            add(kind, str(path.relative_to(self.store)), size_of(path))
+        for version in self.versions:
+            add("MLflow versions", f"{MODEL_NAME}/{version.version}", None)
+        for model in self.models:
+            add("MLflow models", f"{model.name} {model.model_id}", self._size(model.artifact_location))
+        for run in self.runs:
+            add("MLflow runs", f"{run.info.run_name} {run.info.run_id}", self._size(str(run.info.artifact_uri)))
         needed, inventory = self.needed, self.inventory
         kept = Counter(KINDS[one["stage"]] for one in inventory.manifests if one["digest"] in needed.digests)
         return {
             "since": self.since,
-            "items": [dict(zip(("kind", "name", "bytes"), item, strict=True)) for item in items],
+            "items": items,
             "removed": removed,
             "bytes": sum(total["bytes"] for total in removed.values()),
             "kept": {

@@ -17,11 +17,11 @@ from data_contracts.errors import InputError
 from data_contracts.report import counts_text
 from data_contracts.store.digests import KINDS, file_digest
 from data_contracts.store.folders import resolve
-from data_contracts.store.lineage import FinishedStages
-from tasks.tracking.connection import mlflow_errors, tracking_client
+from data_contracts.store.lineage import FinishedStages, names_of
+from tasks.tracking.connection import connect, mlflow_errors, tracking_client
 from tasks.tracking.names import CHECKPOINT_TAG, FLIP_TAG, WINDOWS_TAG
 from tasks.tracking.registry import find_version, model_versions, version_uri
-from tasks.tracking.runs import connect, find_runs
+from tasks.tracking.runs import finished_run
 
 _INPUT_FILE = re.compile(r"(source|clip_list)(_\d+)?")  # inputs of a stage that can be files of the user
 _ORDER = {"checkpoint": 0, "pretrained": 1, "baselines": 2}  # windows are listed below the run that used them first
@@ -32,16 +32,8 @@ AS_ABOVE = "as above"  # the chain has this link already
 class Link:
     """One step of a chain, with the links to its inputs.
 
-    Attributes
-    ----------
-    role
-        Name of the input in the stage that read it.
-    digest
-        Digest of the stage, or SHA-256 of the file (weights, motion), as that stage recorded it.
-    about
-        Description for people.
-    unknown
-        Reason why the inputs of this link are not known, else None.
+    `role` is the name of the input in the stage that read it, and `digest` its digest or SHA-256 as recorded there.
+    `about` is a description for people. `unknown` is the reason why the inputs of this link are not known, if any.
     """
 
     role: str
@@ -62,10 +54,6 @@ class Link:
         for link in self.links:
             yield from link.all()
 
-    def find(self, stage: str) -> "Link | None":
-        """Return the first link of a stage: this one, or one in its inputs."""
-        return next((link for link in self.all() if link.stage == stage), None)
-
 
 @dataclass
 class Lineage:
@@ -77,20 +65,14 @@ class Lineage:
 
 
 def trace(store: Path, reference: str) -> Lineage:
-    """Return the lineage of a model version (`models:/...`), a stage (digest or folder) or a file.
-
-    Raises
-    ------
-    InputError
-        The version or stage does not exist.
-    """
+    """Return the lineage of a model version (`models:/...`), a stage (digest or folder) or a file."""
     stages, seen = FinishedStages(store, Path(reference)), set[str]()
     if reference.startswith("models:/"):
         version = find_version(connect(store), reference)
         chain = _version_link(version)
-        for role, tag in (("weights", CHECKPOINT_TAG), ("scored on", WINDOWS_TAG)):
-            if role == "weights" or tag in version.tags:
-                chain.links.append(_link(stages, role, version.tags.get(tag, ""), seen))
+        chain.links.append(_link(stages, "weights", chain.digest, seen))
+        if WINDOWS_TAG in version.tags:
+            chain.links.append(_link(stages, "scored on", version.tags[WINDOWS_TAG], seen))
         lineage = Lineage(chain, [], [])
     else:
         digest = _digest_of(stages, reference)
@@ -104,16 +86,14 @@ def trace(store: Path, reference: str) -> Lineage:
 
 def _digest_of(stages: FinishedStages, reference: str) -> str:
     """Return the digest of a stage, or the SHA-256 of a file."""
-    path = Path(reference)
-    if path.is_file():
-        return file_digest(path)
+    if Path(reference).is_file():
+        return file_digest(Path(reference))
     if stages.find(reference):
         return reference
     try:
-        folder = resolve(stages.store, "*", reference)
+        return resolve(stages.store, "*", reference).name
     except InputError:
         raise InputError(f"{reference}: {stages.missing}") from None
-    return folder.name
 
 
 def _link(stages: FinishedStages, role: str, digest: str, seen: set[str]) -> Link:
@@ -121,7 +101,7 @@ def _link(stages: FinishedStages, role: str, digest: str, seen: set[str]) -> Lin
     if manifest is None:
         is_input = _INPUT_FILE.fullmatch(role)
         return Link(role, digest, about="an input file") if is_input else Link(role, digest, unknown=stages.missing)
-    link = _stage_link(stages, role, digest)
+    link = _stage_link(stages, role, digest, manifest)
     if manifest["digest"] in seen:
         link.unknown = AS_ABOVE
         return link
@@ -137,18 +117,14 @@ def _link(stages: FinishedStages, role: str, digest: str, seen: set[str]) -> Lin
 def _made_from(stages: FinishedStages, digest: str) -> list[Link]:
     """Return the stages that were made from a stage or file, in order of creation."""
     manifests, start = list(stages.manifests.values()), stages.find(digest)
-    reached, made = {digest, *_names(start or {})}, list[dict[str, Any]]()
+    reached, made = {digest, *(names_of(start) if start else ())}, list[dict[str, Any]]()
     while ahead := [one for one in manifests if one is not start and reached & {*one["inputs"].values()}]:
         manifests = [one for one in manifests if one not in ahead]
         made += ahead
-        reached = reached.union(*map(_names, ahead))
+        reached = reached.union(*map(names_of, ahead))
     order = list(KINDS)
     made.sort(key=lambda manifest: (manifest["created"], order.index(manifest["stage"])))
-    return [_stage_link(stages, "stage", manifest["digest"]) for manifest in made]
-
-
-def _names(manifest: dict[str, Any]) -> list[str]:
-    return [manifest["digest"], *manifest["files"].values()] if manifest else []
+    return [_stage_link(stages, "stage", manifest["digest"], manifest) for manifest in made]
 
 
 def _add_from_mlflow(stages: FinishedStages, lineage: Lineage) -> None:
@@ -157,25 +133,21 @@ def _add_from_mlflow(stages: FinishedStages, lineage: Lineage) -> None:
         tracking_client(stages.store)  # refuses a store without MLflow, which `connect` would create
         with mlflow_errors():
             client = connect(stages.store)
-            links = [*lineage.chain.all(), *lineage.came_of_it]
-            for link in links:
-                runs = find_runs(client, link.stage_digest) if link.stage_digest else []
-                finished = (str(run.info.run_id) for run in runs if run.info.status == "FINISHED")
-                link.mlflow_run = next(finished, None)
+            for link in (*lineage.chain.all(), *lineage.came_of_it):
+                link.mlflow_run = finished_run(client, link.stage_digest) if link.stage_digest else None
             if lineage.chain.stage != "version":
                 made = [stages.find(link.digest) for link in (lineage.chain, *lineage.came_of_it)]
-                weights = {name for manifest in made for name in _names(manifest or {})}
+                weights = {name for manifest in filter(None, made) for name in names_of(manifest)}
                 versions = [one for one in model_versions(client) if one.tags.get(CHECKPOINT_TAG) in weights]
                 lineage.came_of_it += map(_version_link, versions)
     except InputError as error:
         lineage.unasked.append(f"MLflow: {error}")
 
 
-def _stage_link(stages: FinishedStages, role: str, digest: str) -> Link:
-    manifest, folder = stages.find(digest), stages.folder(digest)
-    assert manifest is not None
+def _stage_link(stages: FinishedStages, role: str, digest: str, manifest: dict[str, Any]) -> Link:
     about, code = counts_text(manifest["counts"], manifest["statistics"]), manifest.get("code", {})
-    return Link(role, digest, manifest["stage"], manifest["digest"], about, code, manifest["created"], str(folder))
+    where = str(stages.folder(digest))
+    return Link(role, digest, manifest["stage"], manifest["digest"], about, code, manifest["created"], where)
 
 
 def _version_link(version: ModelVersion) -> Link:
@@ -189,9 +161,8 @@ def _version_link(version: ModelVersion) -> Link:
 
 def _file_names(manifest: dict[str, Any]) -> dict[str, str]:
     """Return input -> name of the file, for the files that an ingest read."""
-    files = manifest["statistics"].get("files", []) if manifest["stage"] == "ingest" else []
     names = {}
-    for place, file in enumerate(files, start=1):
+    for place, file in enumerate(manifest["statistics"].get("files", []), start=1):
         number = "" if place == 1 else f"_{place}"
         names[f"source{number}"], names[f"clip_list{number}"] = file["file"], file.get("clip_list") or ""
     return names

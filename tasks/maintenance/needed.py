@@ -18,19 +18,8 @@ from data_contracts.store.lineage import FinishedStages
 from data_contracts.store.locks import lock_owner
 from data_contracts.store.sequence import manifest_sequence
 from tasks.maintenance.files import LOCK, digest_in, hidden_names
-from tasks.promotion.benchmark import named_benchmark
-from tasks.tracking.names import (
-    CHECKPOINT_TAG,
-    DIGEST_TAG,
-    EXPERIMENT,
-    INPUTS_TAG,
-    PROMOTION_TAG,
-    SEQUENCE_TAG,
-    STAGE_TAG,
-    STORE_TAG,
-    WINDOWS_TAG,
-    store_id,
-)
+from tasks.promotion.comparison import named_benchmark
+from tasks.tracking import names
 from tasks.tracking.registry import model_versions
 
 LIFTED = ("keypoints", "lift")  # stages of the results that a user lifts
@@ -75,29 +64,21 @@ class Needed:
 
 
 def read_inventory(store: Path, client: MlflowClient) -> Inventory:
-    """Read the folders of a store, its runs in MLflow, the versions, and the locks that processes hold.
-
-    Raises
-    ------
-    InputError
-        A manifest is damaged, or MLflow is not the one that has the runs of the store.
-    MlflowException, SQLAlchemyError
-        MLflow cannot be read.
-    """
-    experiment = client.get_experiment_by_name(EXPERIMENT)
+    """Read the folders of a store, its runs in MLflow, the versions, and the locks that processes hold."""
+    experiment = client.get_experiment_by_name(names.EXPERIMENT)
     if experiment is None:
-        raise InputError(f"MLflow at {client.tracking_uri} has no experiment {EXPERIMENT}: gc removes nothing")
-    ids, own = [experiment.experiment_id], f"tags.`{STORE_TAG}` = '{store_id(store)}'"
+        raise InputError(f"MLflow at {client.tracking_uri} has no experiment {names.EXPERIMENT}: gc removes nothing")
+    ids, own = [experiment.experiment_id], f"tags.`{names.STORE_TAG}` = '{names.store_id(store)}'"
     runs = list(pages(lambda token: client.search_runs(ids, own, max_results=1000, page_token=token)))
     stages = FinishedStages(store)
     if stages.damaged:
         raise InputError(
             f"{some([str(folder) for folder in stages.damaged])}: gc removes nothing, because the manifest is damaged"
-            " and the inputs are not known; remove the folder, and its stage computes it again"
+            " and the inputs are not known; remove the folder; its stage then computes it again"
         )
     if stages.manifests and not runs:
         raise InputError(
-            f"MLflow at {client.tracking_uri} has no run of {store} (id {store_id(store)}), which has"
+            f"MLflow at {client.tracking_uri} has no run of {store} (id {names.store_id(store)}), which has"
             f" {len(stages.manifests)} finished folders: set MLFLOW_TRACKING_URI as for the pipeline runs; gc removes"
             " nothing"
         )
@@ -122,12 +103,12 @@ def pages(search: Callable[[str | None], Any]) -> Iterator[Any]:
 
 def stage_of(run: Run) -> str:
     """Return the stage of a run."""
-    return str(run.data.tags.get(STAGE_TAG, ""))
+    return str(run.data.tags.get(names.STAGE_TAG, ""))
 
 
 def sequence_of(run: Run) -> int:
     """Return the sequence number of a run; for a run of an earlier version, the time at which it started."""
-    return int(run.data.tags.get(SEQUENCE_TAG) or run.info.start_time)
+    return int(run.data.tags.get(names.SEQUENCE_TAG) or run.info.start_time)
 
 
 def mark(inventory: Inventory, keep_last: int) -> Needed:
@@ -135,7 +116,7 @@ def mark(inventory: Inventory, keep_last: int) -> Needed:
     since, lifts_only = inventory.since(keep_last), not inventory.pipelines
     ignored = LIFTED if lifts_only else ()
     recent = [run for run in inventory.runs if sequence_of(run) >= since and stage_of(run) not in ignored]
-    busy = [run for run in inventory.runs if {run.info.run_id, run.data.tags.get(DIGEST_TAG)} & inventory.locked]
+    busy = [run for run in inventory.runs if {run.info.run_id, run.data.tags.get(names.DIGEST_TAG)} & inventory.locked]
     at_work, unknown = _at_work(inventory, busy)
     roots = {*at_work, inventory.benchmark or ""}.union(*map(_digests_of, recent))
     young = [manifest for manifest in inventory.manifests if manifest_sequence(manifest) >= since]
@@ -149,8 +130,8 @@ def mark(inventory: Inventory, keep_last: int) -> Needed:
     numbers = {str(version.version) for version in versions}
     runs |= {str(version.run_id) for version in versions}
     for run in inventory.runs:
-        of_stage = stage_of(run) != PIPELINE and run.data.tags.get(DIGEST_TAG) in digests
-        if of_stage or numbers & set(run.data.tags.get(PROMOTION_TAG, "").split("-")):
+        of_stage = stage_of(run) != PIPELINE and run.data.tags.get(names.DIGEST_TAG) in digests
+        if of_stage or numbers & set(run.data.tags.get(names.PROMOTION_TAG, "").split("-")):
             runs.add(run.info.run_id)
     return Needed(digests, runs, numbers, unknown)
 
@@ -160,22 +141,24 @@ def _reach(
 ) -> tuple[set[str], list[ModelVersion]]:
     """Follow inputs from the roots; add versions of needed weights, and reports and baselines of needed windows."""
     own_runs, versions = {run.info.run_id for run in inventory.runs}, inventory.versions
-    last = [version.version for version in versions if version.run_id in own_runs][:keep_last]
-    kept = {version.version for version in versions if version.aliases or version.run_id in recent} | {*last}
+    own = [version for version in versions if version.run_id in own_runs]
+    kept = {version.version for version in versions if version.aliases or version.run_id in recent}
+    kept |= {version.version for version in own[:keep_last]}
     while True:
         digests = _closure(inventory.stages, roots)
         reached = [manifest for manifest in inventory.manifests if manifest["digest"] in digests]
-        names = digests.union(*(manifest["files"].values() for manifest in reached))
-        kept |= {one.version for one in versions if one.run_id in own_runs and one.tags.get(CHECKPOINT_TAG) in names}
-        more = {
-            one.tags.get(tag, "") for one in versions if one.version in kept for tag in (CHECKPOINT_TAG, WINDOWS_TAG)
-        }
+        available = digests.union(*(manifest["files"].values() for manifest in reached))
+        kept |= {version.version for version in own if version.tags.get(names.CHECKPOINT_TAG) in available}
+        tags = [version.tags for version in versions if version.version in kept]
+        more = {one.get(tag, "") for one in tags for tag in (names.CHECKPOINT_TAG, names.WINDOWS_TAG)}
         for manifest in inventory.manifests:
             inputs = _STAYS_WITH.get(manifest["stage"])
-            if inputs and all(manifest["inputs"][name] in names for name in inputs):
+            if inputs and all(manifest["inputs"][name] in available for name in inputs):
                 more.add(manifest["digest"])
         if more - {""} <= digests:
-            return digests, [one for one in versions if one.version in kept or one.run_id not in own_runs]
+            return digests, [
+                version for version in versions if version.version in kept or version.run_id not in own_runs
+            ]
         roots = digests | more
 
 
@@ -197,7 +180,7 @@ def _needed_inputs(stage: str, inputs: dict[str, str]) -> set[str]:
 
 def _inputs_of(run: Run) -> dict[str, str] | None:
     """Return the digests of the inputs of a run, or None without a record of them."""
-    tag = run.data.tags.get(INPUTS_TAG)
+    tag = run.data.tags.get(names.INPUTS_TAG)
     return None if tag is None else dict(json.loads(tag))
 
 
@@ -205,15 +188,15 @@ def _digests_of(run: Run) -> set[str]:
     """Return the digests of a run: its own, its inputs, and for a pipeline run those of its stages."""
     tags, stage = run.data.tags, stage_of(run)
     stages = {value for key, value in tags.items() if _STAGE_DIGEST.fullmatch(key)}
-    own = {tags.get(DIGEST_TAG, "")} if stage != PIPELINE else set()
+    own = {tags.get(names.DIGEST_TAG, "")} if stage != PIPELINE else set()
     return own | stages | _needed_inputs(stage, _inputs_of(run) or {})
 
 
 def _at_work(inventory: Inventory, busy: list[Run]) -> tuple[set[str], bool]:
-    """Return the digests that processes at work may read, and whether the inputs of one process are not known yet."""
+    """Return the digests that running processes may read, and whether the inputs of one process are not known yet."""
     everything = {manifest["digest"] for manifest in inventory.manifests}
     known = [run for run in busy if _inputs_of(run) is not None]
-    if inventory.locked - {name for run in known for name in (run.info.run_id, run.data.tags.get(DIGEST_TAG))}:
+    if inventory.locked - {name for run in known for name in (run.info.run_id, run.data.tags.get(names.DIGEST_TAG))}:
         return everything, True
     digests = set[str]().union(*(_digests_of(run) | {*(_inputs_of(run) or {}).values()} for run in known))
     sources = {digest for run in known if stage_of(run) == PIPELINE for digest in (_inputs_of(run) or {}).values()}

@@ -4,13 +4,11 @@ A request to MLflow or Prefect that fails becomes a line of `errors`.
 """
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from shutil import disk_usage
 from time import time
-from typing import Any, TypeVar
+from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -21,26 +19,11 @@ from data_contracts.report import METRICS
 from data_contracts.store.digests import KINDS, PIPELINE
 from data_contracts.store.locks import lock_owner
 from tasks.maintenance.files import LOCK, hidden_names, size_of
-from tasks.promotion.benchmark import named_benchmark
+from tasks.promotion.comparison import named_benchmark
+from tasks.tracking import names
 from tasks.tracking.connection import mlflow_errors, tracking_client
-from tasks.tracking.names import (
-    CHALLENGER,
-    CHAMPION,
-    DIGEST_TAG,
-    EXPERIMENT,
-    ID_FILE,
-    PREVIOUS,
-    SEQUENCE_TAG,
-    STAGE_TAG,
-    STORE_TAG,
-    VERSION_TAG,
-    owner_lock,
-    store_id,
-)
 from tasks.tracking.registry import model_versions
 
-T = TypeVar("T")
-SCORES = tuple(f"test/{name}" for name in METRICS)
 MLFLOW_SECONDS, PREFECT_SECONDS = 3, 2.0  # longest wait for an answer of a server
 _RUNNING_LIMIT = 20
 _FLOW_STATES = ("RUNNING", "PENDING", "PAUSED", "CANCELLING")
@@ -91,13 +74,7 @@ class Status:
 
 
 def read_status(store: Path, last: int = 5) -> Status:
-    """Return the status with the last `last` pipeline runs; it changes nothing in the store, MLflow or Prefect.
-
-    Raises
-    ------
-    InputError
-        The store does not exist.
-    """
+    """Return the status with the last `last` pipeline runs; it changes nothing in the store, MLflow or Prefect."""
     if not store.is_dir():
         raise InputError(f"{store}: the store does not exist")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(MLFLOW_SECONDS))
@@ -105,19 +82,19 @@ def read_status(store: Path, last: int = 5) -> Status:
     status = Status(str(store), free_bytes=disk_usage(store).free, disk=_disk(store))
     locks = [*hidden_names(store, LOCK), *sorted(store.glob(".*.lock"))]
     status.locks = {str(path.relative_to(store)): owner for path in locks if (owner := lock_owner(path))}
-    _try(status, partial(_read_mlflow, status, store, last))
-    status.flow_runs = _try(status, running_flow_runs)
+    try:
+        _read_mlflow(status, store, last)
+    except InputError as error:
+        status.errors.append(str(error))
+    try:
+        status.flow_runs = running_flow_runs()
+    except InputError as error:
+        status.errors.append(str(error))
     return status
 
 
 def running_flow_runs(limit: int = 20) -> list[dict[str, str | None]]:
-    """Return `flow`, `name`, `state` and `since` (ISO 8601) of the flow runs that run or wait, the newest first.
-
-    Raises
-    ------
-    InputError
-        `PREFECT_API_URL` is not set, or the server does not answer.
-    """
+    """Return `flow`, `name`, `state` and `since` (ISO 8601) of the flow runs that run or wait, the newest first."""
     import httpx
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import FlowRunFilter
@@ -148,42 +125,33 @@ def running_flow_runs(limit: int = 20) -> list[dict[str, str | None]]:
     ]
 
 
-def _try(status: Status, request: Callable[[], T]) -> T | None:
-    try:
-        return request()
-    except InputError as error:
-        status.errors.append(str(error))
-        return None
-
-
 def _read_mlflow(status: Status, store: Path, last: int) -> None:
     client = tracking_client(store)
     with mlflow_errors():
         versions = {str(version.version): version for version in model_versions(client)}
         aliases = {alias: version for version in versions.values() for alias in version.aliases}
-        order = [CHAMPION, CHALLENGER, PREVIOUS]
+        order = [names.CHAMPION, names.CHALLENGER, names.PREVIOUS]
         for alias in sorted(aliases, key=lambda alias: order.index(alias) if alias in order else len(order)):
             status.versions[alias] = _scores(aliases[alias])
         status.benchmark = named_benchmark(client)
-        if (store / ID_FILE).is_file():
-            runs = _runs(client, store, f"tags.`{STAGE_TAG}` = '{PIPELINE}'", last)
+        if (store / names.ID_FILE).is_file():
+            runs = _runs(client, store, f"tags.`{names.STAGE_TAG}` = '{PIPELINE}'", last)
             status.pipeline_runs = [_pipeline_run(run, versions) for run in runs]
             running = _runs(client, store, "attributes.status = 'RUNNING'", _RUNNING_LIMIT)
             status.running = [_running_run(store, run) for run in running]
 
 
 def _runs(client: MlflowClient, store: Path, condition: str, limit: int) -> list[Run]:
-    experiment = client.get_experiment_by_name(EXPERIMENT)
+    experiment = client.get_experiment_by_name(names.EXPERIMENT)
     if experiment is None:
         return []
-    own = f"{condition} and tags.`{STORE_TAG}` = '{store_id(store)}'"
-    order = [f"tags.`{SEQUENCE_TAG}` DESC", "start_time DESC"]
+    own = f"{condition} and tags.`{names.STORE_TAG}` = '{names.store_id(store)}'"
+    order = [f"tags.`{names.SEQUENCE_TAG}` DESC", "start_time DESC"]
     return list(client.search_runs([experiment.experiment_id], own, max_results=limit, order_by=order))
 
 
 def _pipeline_run(run: Run, versions: dict[str, ModelVersion]) -> PipelineRun:
-    version = run.data.tags.get(VERSION_TAG)
-    began = run.info.start_time / 1000
+    version, began = run.data.tags.get(names.VERSION_TAG), run.info.start_time / 1000
     return PipelineRun(
         began=began,
         name=run.info.run_name or "",
@@ -197,15 +165,15 @@ def _pipeline_run(run: Run, versions: dict[str, ModelVersion]) -> PipelineRun:
 
 
 def _running_run(store: Path, run: Run) -> RunningRun:
-    stage, digest = run.data.tags.get(STAGE_TAG, ""), run.data.tags.get(DIGEST_TAG, "")
+    stage, digest = run.data.tags.get(names.STAGE_TAG, ""), run.data.tags.get(names.DIGEST_TAG, "")
     of_stage = store / KINDS.get(stage, stage) / f".{digest}{LOCK}"
-    lock = owner_lock(store, run.info.run_id) if stage == PIPELINE else of_stage
+    lock = names.owner_lock(store, run.info.run_id) if stage == PIPELINE else of_stage
     seconds = round(time() - run.info.start_time / 1000, 1)
     return RunningRun(stage, run.info.run_name or "", seconds, run.info.run_id, lock_owner(lock))
 
 
 def _scores(version: ModelVersion) -> dict[str, Any]:
-    scores = {key.removeprefix("test/"): float(version.tags[key]) for key in SCORES if key in version.tags}
+    scores = {name: float(version.tags[f"test/{name}"]) for name in METRICS if f"test/{name}" in version.tags}
     return {"version": str(version.version), "scores": scores, "promotion": _promotion(version)}
 
 
@@ -213,8 +181,7 @@ def _promotion(version: ModelVersion) -> str | None:
     if "promotion.promoted" not in version.tags:
         return None
     decision = "promoted" if version.tags["promotion.promoted"] == "True" else "not promoted"
-    reason = version.tags.get("promotion.reason")
-    return f"{decision}: {reason}" if reason else decision
+    return f"{decision}: {version.tags.get('promotion.reason', 'the reason was not recorded')}"
 
 
 def _disk(store: Path) -> dict[str, dict[str, int]]:

@@ -5,7 +5,6 @@
   windows of the challenger alone it could win by chance.
 - A version that was trained on synthetic motion never replaces one that was trained on real motion. If it is champion,
   the challenger is compared with the baselines.
-- The training subjects must be known; `allow_unknown_people` is for foreign weights, e.g. MotionBERT's.
 - A version that was rolled back is refused until its tag is deleted.
 """
 
@@ -21,18 +20,10 @@ from data_contracts.parameters import PromoteParameters
 from data_contracts.store.folders import resolve
 from data_contracts.store.lineage import TrainingData
 from data_contracts.store.manifests import read_manifest
-from tasks.promotion.benchmark import named_benchmark
-from tasks.promotion.training_data import read_training_data
-from tasks.tracking.registry import (
-    CHALLENGER,
-    CHAMPION,
-    MODEL_NAME,
-    WINDOWS_TAG,
-    aliased_versions,
-    find_version,
-    version_uri,
-)
-from tasks.tracking.runs import connect
+from tasks.stage_runs.prefect_runs import task
+from tasks.tracking.connection import connect, connect_to_write
+from tasks.tracking.names import BENCHMARK_TAG, CHALLENGER, CHAMPION, MODEL_NAME, WINDOWS_TAG
+from tasks.tracking.registry import aliased_versions, find_version, read_training_data, registered_model, version_uri
 
 ROLLBACK_TAG = "rollback."  # prefix of the tags of both versions of a rollback
 
@@ -49,16 +40,8 @@ class EvaluationData:
 class Comparison:
     """Versions that are compared, as URIs with their numbers, and the data to evaluate them on.
 
-    Attributes
-    ----------
-    champion
-        Version that has the alias now, if any.
-    compared_champion
-        The champion; None for a comparison with the baselines.
-    notes
-        Facts that a reader of the decision should know.
-    refusal
-        Reason why the challenger is not compared at all, else None.
+    `champion` has the alias now; `compared_champion` is None for a comparison with the baselines. `notes` are facts for
+    the reader of the decision. `refusal` is the reason why the challenger is not compared at all, if any.
     """
 
     challenger: str
@@ -75,7 +58,7 @@ class _Refused(Exception):
 
 @dataclass
 class _Sides:
-    """The challenger and the champion that it is compared with, if any, and the training data of both."""
+    """Challenger, the champion that it is compared with, if any, and the training data of both."""
 
     challenger: ModelVersion
     champion: ModelVersion | None
@@ -84,16 +67,13 @@ class _Sides:
     notes: list[str] = field(default_factory=list)
 
     @property
-    def versions(self) -> list[ModelVersion]:
-        return [self.challenger, *([self.champion] if self.champion else [])]
-
-    @property
     def subjects(self) -> frozenset[str]:
         """Training subjects of either version."""
         return frozenset((*self.data.subjects, *self.champion_data.subjects))
 
 
-def choose(store: Path, version: int | None, split: str, parameters: PromoteParameters) -> Comparison:
+@task(retried=True)
+def find_comparison(store: Path, version: int | None, split: str, parameters: PromoteParameters) -> Comparison:
     """Return the comparison of a challenger (`version`, or the version with the alias) with the champion.
 
     Raises
@@ -103,7 +83,9 @@ def choose(store: Path, version: int | None, split: str, parameters: PromotePara
     """
     client = connect(store)
     versions = aliased_versions(client)
-    challenger = _challenger(client, versions, version)
+    if version is None and CHALLENGER not in versions:
+        raise InputError(f"no model version is {MODEL_NAME}@{CHALLENGER}: run a pipeline first")
+    challenger = versions[CHALLENGER] if version is None else find_version(client, f"models:/{MODEL_NAME}/{version}")
     champion = versions.get(CHAMPION)
     champion_uri = version_uri(champion) if champion else None
     if champion_uri == version_uri(challenger):
@@ -127,15 +109,6 @@ def choose(store: Path, version: int | None, split: str, parameters: PromotePara
         reason = str(refused)
     compared = version_uri(sides.champion) if sides.champion else None
     return Comparison(version_uri(challenger), champion_uri, compared, data, tuple(sides.notes), reason)
-
-
-def _challenger(client: MlflowClient, versions: dict[str, ModelVersion], number: int | None) -> ModelVersion:
-    if number is not None:
-        return find_version(client, f"models:/{MODEL_NAME}/{number}")
-    challenger = versions.get(CHALLENGER)
-    if challenger is None:
-        raise InputError(f"no model version is {MODEL_NAME}@{CHALLENGER}: run a pipeline first")
-    return challenger
 
 
 def _must_be_allowed(sides: _Sides, parameters: PromoteParameters) -> None:
@@ -178,7 +151,7 @@ def _on_benchmark(store: Path, benchmark: str, sides: _Sides, split: str) -> Eva
 def _on_own_windows(store: Path, sides: _Sides, split: str) -> tuple[EvaluationData, ...]:
     """Return the evaluation windows of both versions, each folder once."""
     data: dict[str, EvaluationData] = {}
-    for version in sides.versions:
+    for version in filter(None, (sides.challenger, sides.champion)):
         digest = version.tags.get(WINDOWS_TAG, "")
         try:
             folder = resolve(store, "windows", digest)
@@ -209,3 +182,29 @@ def _evaluation_data(folder: Path, tested: frozenset[str], sides: _Sides) -> Eva
 
 def _test_subjects(folder: Path, split: str) -> frozenset[str]:
     return frozenset(read_manifest(folder)["statistics"]["groups"].get(split, []))
+
+
+def name_benchmark(store: Path, windows: str, split: str) -> str:
+    """Make windows the benchmark and return their digest."""
+    folder = resolve(store, "windows", windows)
+    manifest = read_manifest(folder)
+    if not manifest["counts"]["windows"].get(split):
+        raise InputError(f"{folder}: has no windows in split {split}, which evaluate.split names")
+    client = connect_to_write(store)
+    if registered_model(client) is None:
+        client.create_registered_model(MODEL_NAME)
+    client.set_registered_model_tag(MODEL_NAME, BENCHMARK_TAG, str(manifest["digest"]))
+    return str(manifest["digest"])
+
+
+def named_benchmark(client: MlflowClient) -> str | None:
+    """Return the digest of the benchmark windows, or None without a benchmark."""
+    model = registered_model(client)
+    return dict(model.tags).get(BENCHMARK_TAG) if model else None
+
+
+def remove_benchmark(store: Path) -> None:
+    """Remove the benchmark, so that versions are compared on their own evaluation windows."""
+    client = connect_to_write(store)
+    if named_benchmark(client):
+        client.delete_registered_model_tag(MODEL_NAME, BENCHMARK_TAG)

@@ -4,7 +4,6 @@ import json
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import mlflow
 from mlflow.entities.model_registry import ModelVersion
@@ -17,6 +16,7 @@ from tasks.promotion.comparison import Comparison
 from tasks.promotion.rules import Check, Verdict
 from tasks.tracking.names import MODEL_NAME, PROMOTION_TAG
 from tasks.tracking.runs import connect, log_params, track_decision
+from tasks.tracking.scores import metrics_with_interval
 
 DECISION_PAGE, DECISION_FILE = "decision.md", "decision.json"
 TAG_LENGTH = 5000  # longest tag of a version in MLflow's SQL stores
@@ -27,8 +27,6 @@ class Decision(BaseModel):
 
     Attributes
     ----------
-    champion
-        Number of the champion, if any.
     windows
         Digest of windows -> subjects in them that did not count.
     differences
@@ -100,13 +98,14 @@ def record_decision(
         decision = decision.model_copy(update={"mlflow_run": tracked.run_id})
         log_params(tracked.client, tracked.run_id, {"promote": parameters.model_dump(mode="json")})
         if decision.differences:
-            tracked.log_metrics(_differences(decision.differences))
+            tracked.log_metrics(metrics_with_interval(decision.differences, "difference"))
         tracked.client.log_text(tracked.run_id, decision.markdown(), DECISION_PAGE)
         tracked.client.log_dict(tracked.run_id, decision.model_dump(mode="json"), DECISION_FILE)
     client = connect(store)
-    record = {"at": datetime.now(UTC).isoformat(timespec="seconds"), **_brief(decision)}
+    brief = decision.model_dump(include={"version", "champion", "promoted", "mlflow_run"})  # it must fit into a tag
+    brief |= {"at": datetime.now(UTC).isoformat(timespec="seconds"), "reason": decision.reason[: TAG_LENGTH // 2]}
     for version in versions:
-        for key, value in {f"promotion.{versions_key}": json.dumps(record), **tags}.items():
+        for key, value in {f"promotion.{versions_key}": json.dumps(brief), **tags}.items():
             client.set_model_version_tag(MODEL_NAME, version.version, key, value)
     return decision
 
@@ -115,18 +114,6 @@ def read_decision(store: Path, mlflow_run: str) -> Decision:
     """Return the decision that `record_decision` wrote to an MLflow run."""
     connect(store)
     return Decision.model_validate(mlflow.artifacts.load_dict(f"runs:/{mlflow_run}/{DECISION_FILE}"))
-
-
-def _brief(decision: Decision) -> dict[str, Any]:
-    """Return the part of a decision that fits into a tag; the run has the checks and numbers."""
-    brief = decision.model_dump(include={"version", "champion", "promoted", "reason", "mlflow_run"})
-    return brief | {"reason": decision.reason[: TAG_LENGTH // 2]}
-
-
-def _differences(estimates: Estimates) -> dict[str, float]:
-    metrics = {f"difference/{name}": estimate.value for name, estimate in estimates.metrics().items()}
-    bounds = zip(("low", "high"), estimates.mpjpe_mm.interval or (), strict=False)
-    return metrics | {f"difference/mpjpe_mm_{name}": bound for name, bound in bounds}
 
 
 def _number(uri: str) -> int:

@@ -1,14 +1,16 @@
-"""Promotion: compare challenger and champion on the same windows, and move the alias only to the better one.
+"""Promotion and rollback: judge challenger and champion by the same windows, and move the aliases.
 
 - Versions are compared by number, so an alias that moves meanwhile changes nothing here.
 - If the registry does not answer, the task raises; it never continues as if no version were champion.
-- A decision is written before the aliases move. The next call completes an interrupted move
-  (`tasks.tracking.alias_moves`).
+- A decision is written before the aliases move; the next call completes an interrupted move.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from mlflow.entities.model_registry import ModelVersion
@@ -20,40 +22,25 @@ from data_contracts.store.checking import verify_input
 from data_contracts.store.locks import locked
 from data_contracts.store.manifests import read_manifest
 from model.scoring.intervals import difference
-from tasks.promotion.comparison import Comparison, EvaluationData, choose
-from tasks.promotion.decision import Decision, read_decision, record_decision
+from tasks.promotion.comparison import ROLLBACK_TAG, Comparison, EvaluationData
+from tasks.promotion.decision import TAG_LENGTH, Decision, read_decision, record_decision
 from tasks.promotion.rules import Check, Errors, Verdict, judge, judge_first, refused
 from tasks.stage_runs.prefect_runs import task
 from tasks.tracking.alias_moves import complete_move, move_aliases
-from tasks.tracking.registry import (
-    CHAMPION,
-    CHECKPOINT_TAG,
-    MODEL_NAME,
-    aliased_versions,
-    find_version,
-    version_uri,
-)
-from tasks.tracking.runs import connect
+from tasks.tracking.connection import connect
+from tasks.tracking.names import CHAMPION, CHECKPOINT_TAG, MODEL_NAME, PREVIOUS
+from tasks.tracking.registry import aliased_versions, find_version, version_uri
 
 LOCK = ".promotion.lock"
 
 
 @dataclass(frozen=True)
 class PairedReports:
-    """Report folders of both versions on the same windows.
-
-    `champion` is the challenger's own report if the challenger is compared with the baselines.
-    """
+    """Report folders of both versions on the same windows; for a comparison with the baselines both are the same."""
 
     data: EvaluationData
     challenger: Path
     champion: Path
-
-
-@task(retried=True)
-def find_comparison(store: Path, version: int | None, split: str, parameters: PromoteParameters) -> Comparison:
-    """Return the versions to compare and the windows to evaluate them on (`tasks.promotion.comparison.choose`)."""
-    return choose(store, version, split, parameters)
 
 
 @task(retried=True)
@@ -62,10 +49,7 @@ def judge_reports(
 ) -> Verdict:
     """Return the verdict on all reports together (`tasks.promotion.rules`).
 
-    Raises
-    ------
-    InputError
-        A report belongs to another checkpoint than the version.
+    An InputError is raised if a report belongs to another checkpoint than the version.
     """
     if comparison.refusal:
         return refused(comparison.refusal)
@@ -86,13 +70,8 @@ def decide(
 ) -> Decision:
     """Write the decision (an MLflow run, tags of both versions), and move `@champion` if every check is passed.
 
-    The old champion becomes `@previous`. A lock admits one decision at a time. If an earlier call was killed while it
-    moved the aliases to this challenger, this call completes the move and returns the decision of the earlier call.
-
-    Parameters
-    ----------
-    approval
-        Check with the answer of a person, if an approval is required.
+    The old champion becomes `@previous`. If an earlier call was killed while it moved the aliases to this challenger,
+    this call completes the move and returns the decision of the earlier call.
 
     Raises
     ------
@@ -124,16 +103,44 @@ def decide(
     return decision
 
 
-def _differences(reports: Sequence[PairedReports], baseline: str | None = None) -> Errors:
-    """Return the differences to the champion, or to a baseline, on all windows, without the excluded subjects.
+@task()
+def swap_back(store: Path, reason: str, who: str) -> dict[str, Any]:
+    """Swap `@champion` and `@previous`, which must exist, and tag both versions with the person and the reason.
 
-    A clip that is in two windows folders counts as one clip.
+    The version that was champion does not compete again until its tag is deleted. If an earlier rollback was killed,
+    this call completes it and returns its record instead of swapping again.
     """
+    client = connect(store)
+    with locked(store / LOCK, "rollback"):
+        versions = aliased_versions(client)
+        if CHAMPION not in versions:
+            raise InputError(f"no model version is {MODEL_NAME}@{CHAMPION}: there is nothing to roll back")
+        champion, interrupted = versions[CHAMPION], complete_move(client)
+        if interrupted is not None and interrupted.kind == "rollback":
+            return dict(json.loads(champion.tags[interrupted.record]))
+        previous = versions.get(PREVIOUS)
+        if previous is None:
+            raise InputError(f"no model version is {MODEL_NAME}@{PREVIOUS}: there is nothing to roll back to")
+        if previous.version == champion.version:
+            both = f"{MODEL_NAME}@{CHAMPION} and @{PREVIOUS} are both version {champion.version}"
+            raise InputError(f"{both}: set @{PREVIOUS} in MLflow to the version to return to")
+        result = {"name": MODEL_NAME, "from": int(champion.version), "to": int(previous.version)}
+        result |= {"who": who, "reason": reason[: TAG_LENGTH // 2]}
+        record = f"{ROLLBACK_TAG}{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"  # MLflow refuses a + in the name of a tag
+        for version in (champion, previous):
+            client.set_model_version_tag(MODEL_NAME, version.version, record, json.dumps(result))
+        move_aliases(client, "rollback", record, str(previous.version), str(champion.version))
+    return result
+
+
+def _differences(reports: Sequence[PairedReports], baseline: str | None = None) -> Errors:
+    """Return the differences to the champion, or to a baseline, on all windows, without the excluded subjects."""
     tables = []
     for pair in reports:
         other = read_errors(pair.challenger, baseline) if baseline else read_errors(pair.champion)
         table = difference(read_errors(pair.challenger), reference=other)
         clips_digest = read_manifest(pair.data.windows)["inputs"]["clips"]
+        # a clip that is in two windows folders counts as one clip
         table["clip_id"] = clips_digest + ":" + table["clip_id"].astype(str)
         tables.append(table[~table["group"].isin(pair.data.excluded)])
     return pd.concat(tables, ignore_index=True)
@@ -155,5 +162,6 @@ def _must_belong_to(version: ModelVersion, report: Path) -> None:
     if evaluated != registered:
         raise InputError(
             f"{report}: is the report of checkpoint {evaluated[:12]}, but version {version.version} of {MODEL_NAME} has"
-            f" checkpoint {registered and registered[:12]}: evaluate {version_uri(version)}"
+            f" checkpoint {registered and registered[:12]}; evaluate it again: uplift evaluate WINDOWS --model"
+            f" {version_uri(version)}"
         )

@@ -1,11 +1,9 @@
-"""Decide whether a challenger is better than the champion.
+"""Decide whether a challenger is better than the champion, by their differences on the same windows.
 
-Both models are evaluated on the same windows, and every check is about their difference:
-- a result counts only if its whole interval lies beyond a bound. The gain must be certain, and so must a regression:
-  of dozens of joints, actions and subjects, some always lose by chance;
-- intervals are Student's over subjects, because windows of one clip and clips of one subject are alike. Two subjects
-  give a wide interval. One subject gives an interval over clips, and then a gain of `one_person_gain_mm` is required;
-- a single clip gives no interval, so its difference neither promotes nor refuses.
+- A result counts only if its whole interval lies beyond a bound. The gain must be certain, and so must a regression: of
+  dozens of joints, actions and subjects, some always lose by chance.
+- Intervals are Student's over subjects, because windows of one clip and clips of one subject are alike. One subject
+  gives an interval over clips, and then a gain of `one_person_gain_mm` is required. A single clip gives no interval.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,10 +31,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Verdict:
-    """All checks; `differences`: challenger minus champion, or minus the best baseline without a champion.
-
-    `differences` is None without a comparison.
-    """
+    """All checks; `differences`: challenger minus champion, or minus the best baseline; None without a comparison."""
 
     checks: tuple[Check, ...]
     differences: Estimates | None
@@ -56,12 +51,8 @@ class Verdict:
 def judge(pairs: Errors, noise_mm: Sequence[tuple[float, float]], parameters: PromoteParameters) -> Verdict:
     """Return the verdict on a challenger that is compared with the champion.
 
-    Parameters
-    ----------
-    pairs
-        `difference` of the challenger's errors and the champion's.
-    noise_mm
-        MPJPE of both under detector noise, for each windows folder on which it can be compared.
+    `pairs` is the `difference` of their errors; `noise_mm` has the MPJPE of both under detector noise, for each windows
+    folder on which it can be compared.
     """
     differences = estimates(pairs, Resampling(confidence=parameters.confidence))
     return Verdict(tuple(checks(pairs, noise_mm, parameters)), differences)
@@ -93,12 +84,8 @@ def refused(reason: str) -> Verdict:
 def judge_first(pairs: Mapping[str, Errors], parameters: PromoteParameters) -> Verdict:
     """Return the verdict on a challenger without a champion: it must be better than every baseline.
 
-    With few subjects the intervals are over clips, because no version is displaced. The closest baseline comes first.
-
-    Parameters
-    ----------
-    pairs
-        Baseline -> `difference` of the challenger's errors and the baseline's.
+    `pairs`: baseline -> `difference` of the challenger's errors and the baseline's. With few subjects the intervals are
+    over clips, because no version is displaced. The closest baseline comes first.
     """
     resampling = Resampling(confidence=parameters.confidence)
     gains = {

@@ -18,10 +18,9 @@ from data_contracts.skeleton import JOINTS, NUM_JOINTS
 from data_contracts.store.checking import verify_input
 from data_contracts.store.code_version import code_version
 from data_contracts.store.digests import file_digest
-from data_contracts.store.locks import must_be_writable
 from model.lifting.lifter import Lifter, load_lifter
 from model.network.dstformer import DSTformer
-from tasks.tracking.connection import connect, named_uri
+from tasks.tracking.connection import connect, connect_to_write
 from tasks.tracking.registry import ONNX_TAG, fetch_checkpoint, find_version, uses_flip, version_uri
 
 INPUT, OUTPUT = "pose_2d", "pose_3d"
@@ -62,8 +61,8 @@ def export_model(store: Path, model: str, out: Path | None, flip: bool | None, d
         flip = uses_flip(version) if version else default_flip
     verify_input(checkpoint)
     lifter = load_lifter(checkpoint, flip)
-    if version and named_uri() is None:
-        must_be_writable(store)  # the file is logged to the run of the version
+    if version:
+        connect_to_write(store)  # the file is logged to the run of the version
     name = f"{version.name}-{version.version}" if version else checkpoint.stem
     file = out or Path(f"{name}{'' if flip else '-no-flip'}.onnx")
     try:

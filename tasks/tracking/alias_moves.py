@@ -17,16 +17,9 @@ MOVE_TAG = "uplift.alias_move"  # PostgreSQL limits the value to 5,000 character
 
 
 class AliasMove(BaseModel):
-    """A move of both aliases.
+    """A move of both aliases; `before` and `after`: alias -> version number.
 
-    Attributes
-    ----------
-    kind
-        The command that moves them.
-    record
-        Key of the reason: the MLflow run of a promotion's decision, or the name of a rollback's tag on both versions.
-    before, after
-        Alias -> version number.
+    `record` is the key of its reason: the MLflow run of a promotion's decision, or the tag of a rollback.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -46,7 +39,7 @@ def current_aliases(model: RegisteredModel) -> dict[str, str]:
 def move_aliases(
     client: MlflowClient, kind: Literal["promotion", "rollback"], record: str, champion: str, previous: str | None
 ) -> None:
-    """Set `@champion` and, unless it is None, `@previous`. `complete_move` completes the move of a killed process."""
+    """Set `@champion` and, unless it is None, `@previous`."""
     after = {CHAMPION: champion} | ({} if previous is None else {PREVIOUS: previous})
     aliases = _set_aliases(client.get_registered_model(MODEL_NAME))
     before = {alias: version for alias, version in aliases.items() if alias in after}
@@ -56,10 +49,7 @@ def move_aliases(
 
 
 def complete_move(client: MlflowClient) -> AliasMove | None:
-    """Complete an interrupted move and return it, or return None without one.
-
-    A move is dropped if a person has set one of its aliases to another version meanwhile.
-    """
+    """Complete and return an interrupted move, if any; drop it if a person has moved one of its aliases meanwhile."""
     model = client.get_registered_model(MODEL_NAME)
     move = _pending(model)
     if move:

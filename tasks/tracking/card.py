@@ -1,9 +1,6 @@
 """The model card of a version, in markdown, from the manifests of its stages and its evaluation report.
 
-- Every sentence follows from a manifest or the report. The limits are those that the numbers show: better baselines,
-  the worst action, the cameras of the training windows. A missing manifest is reported as `NOT_KNOWN`.
-- MLflow limits a description to `MAX_CHARACTERS`; the file has the sections that do not fit.
-- User text (files, actions, parameters, the licence) passes through `markdown_text` and is never in a code span.
+User text (files, actions, parameters, the licence) passes through `markdown_text` and is never in a code span.
 """
 
 from collections.abc import Mapping
@@ -14,7 +11,7 @@ from typing import Any
 from mlflow.entities.model_registry import ModelVersion
 
 from data_contracts.parameters.presets import flatten, nearest_preset
-from data_contracts.report import METHODS, ROBUSTNESS_METHODS, read_report
+from data_contracts.report import METHODS, ROBUSTNESS_METHODS, Report, read_report
 from data_contracts.store.code_version import describe_code
 from data_contracts.store.lineage import FinishedStages, TrainingData, data_of_weights
 from data_contracts.store.manifests import PACKAGES, read_manifest
@@ -38,35 +35,24 @@ class _Origin:
     windows: dict[str, Any] | None
     clips: dict[str, Any] | None
     data: TrainingData
-    report: Path
 
     @classmethod
-    def of(cls, store: Path, version: ModelVersion, report: Path) -> "_Origin":
+    def of(cls, store: Path, version: ModelVersion) -> "_Origin":
         stages, weights = FinishedStages(store), version.tags.get(CHECKPOINT_TAG, "")
         runs = {run["stage"]: run for run in reversed(list(stages.runs(weights)))}
         newest = stages.find(weights)
         windows = stages.find(newest["inputs"]["windows"]) if newest else None
         clips = stages.find(windows["inputs"]["clips"]) if windows else None
-        data = data_of_weights(stages, weights)
-        return cls(runs.get("finetune"), runs.get("pretrain"), windows, clips, data, report)
+        return cls(runs.get("finetune"), runs.get("pretrain"), windows, clips, data_of_weights(stages, weights))
 
 
 def write_card(store: Path, version: ModelVersion, report: Path, licence: str | None) -> str:
-    """Return the card of a version.
-
-    Parameters
-    ----------
-    report
-        Folder of the evaluation of the version.
-    licence
-        Licence of the data. Default: the licence that was set when the clips were ingested.
-    """
-    origin = _Origin.of(store, version, report)
-    scores = read_manifest(report)
+    """Return the card of a version from its report folder; `licence` replaces the licence that ingest recorded."""
+    origin, scores = _Origin.of(store, version), read_manifest(report)
     sections = [
         _summary(version, origin),
         _how_to_load(version),
-        _limits(origin, scores["statistics"]["metrics"]),
+        _limits(origin, read_report(report)),
         _scores(scores),
         _robustness(scores["statistics"].get("robustness")),
         _data(origin, licence),
@@ -164,12 +150,12 @@ def _data(origin: _Origin, licence: str | None) -> str:
     return "## Data\n\n" + "\n\n".join(lines)
 
 
-def _limits(origin: _Origin, metrics: Mapping[str, Mapping[str, float]]) -> str:
+def _limits(origin: _Origin, report: Report) -> str:
     limits = []
     if origin.data.synthetic:
         limits.append("The motion is synthetic, so the scores do not apply to real people.")
-    ahead = [name for name in METHODS[1:] if metrics[name]["mpjpe_mm"] <= metrics["model"]["mpjpe_mm"]]
-    if ahead:
+    errors = {name: scores.mpjpe_mm.value for name, scores in report.methods().items()}
+    if ahead := [name for name in METHODS[1:] if errors[name] <= errors["model"]]:
         limits.append(f"Baselines with a lower or equal MPJPE: {', '.join(ahead).replace('_', ' ')}.")
     if origin.windows:
         cameras = origin.windows["parameters"]
@@ -179,11 +165,9 @@ def _limits(origin: _Origin, metrics: Mapping[str, Mapping[str, float]]) -> str:
         )
         groups = len(origin.windows["statistics"]["groups"].get("test", []))
         limits += [f"The test split has only {groups} group(s); scores on others may differ."] if groups < 5 else []
-    report = read_report(origin.report).model
-    for kind, table in (("action", report.per_action_mm), ("joint", report.per_joint_mm)):
-        errors = {name: estimate.value for name, estimate in table.items()}
-        worst = max(errors, key=lambda name: errors[name])
-        limits.append(f"Worst {kind}: {markdown_text(worst.replace('_', ' '))}, {errors[worst]:.1f} mm.")
+    for kind, table in (("action", report.model.per_action_mm), ("joint", report.model.per_joint_mm)):
+        worst, error = max(table.items(), key=lambda entry: entry[1].value)
+        limits.append(f"Worst {kind}: {markdown_text(worst.replace('_', ' '))}, {error.value:.1f} mm.")
     limits.append("Poses have the scale of the 2D input; metres need the person's height or the scale of the window.")
     return "## Limits\n\n" + "\n".join(f"- {limit}" for limit in limits)
 
@@ -210,11 +194,8 @@ def _provenance(origin: _Origin) -> str:
     manifests |= {"convert": origin.windows, "ingest": origin.clips}
     lines = []
     for stage, manifest in manifests.items():
-        if manifest is None:
-            lines.append(f"- {stage}: {NOT_KNOWN}")
-        else:
-            code = markdown_text(describe_code(manifest.get("code", {})))
-            lines.append(f"- {stage} `{manifest['digest']}`, {code}")
+        code = markdown_text(describe_code(manifest.get("code", {}))) if manifest else ""
+        lines.append(f"- {stage} `{manifest['digest']}`, {code}" if manifest else f"- {stage}: {NOT_KNOWN}")
     inputs = origin.clips["inputs"] if origin.clips else {}
     lines += [f"- {markdown_text(name)} `{digest}`" for name, digest in inputs.items()]
     packages = (origin.tuned or {}).get("packages", {})

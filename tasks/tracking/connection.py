@@ -32,8 +32,7 @@ def connect(store: Path) -> MlflowClient:
     Raises
     ------
     InputError
-        The store cannot be written, its database is damaged or empty, or its rows name artifacts outside the folder
-        that contains it.
+        The store cannot be written, its database is damaged, or its rows name artifacts outside the store.
     """
     global _own_uri
     store, named = store.resolve(), named_uri()
@@ -51,7 +50,8 @@ def connect(store: Path) -> MlflowClient:
         mlflow.set_tracking_uri(uri)
     if mlflow.get_registry_uri() != uri:
         mlflow.set_registry_uri(uri)
-    _must_be_installed()
+    if store_artifacts.SCHEME not in get_registered_artifact_repositories():
+        raise InputError("MLflow has not loaded the plugin of this package: run `pip install -e .` again")
     store_artifacts.follow(uri)
     writable = os.access(store, os.W_OK)
     # the first connection migrates an older database: one process at a time
@@ -65,14 +65,15 @@ def connect(store: Path) -> MlflowClient:
     return client
 
 
-def tracking_client(store: Path) -> MlflowClient:
-    """Return a client of the MLflow that has the runs of a store; this function creates and changes nothing.
+def connect_to_write(store: Path) -> MlflowClient:
+    """Return `connect(store)`; raise an InputError if MLflow's database is in a read-only store."""
+    if named_uri() is None:
+        must_be_writable(store)
+    return connect(store)
 
-    Raises
-    ------
-    InputError
-        The store has no MLflow database, the database is damaged, or MLflow cannot be reached.
-    """
+
+def tracking_client(store: Path) -> MlflowClient:
+    """Return a client of the existing MLflow with the runs of a store; this function creates and changes nothing."""
     uri = named_uri() or sqlite_uri(store / DATABASE)
     database = sqlite_file(uri)
     if database:
@@ -104,29 +105,17 @@ def named_uri() -> str | None:
 
 
 def make_database(database: Path) -> None:
-    """Create a SQLite database with MLflow's tables, whole or not at all, or check the one that is there.
-
-    A process killed while MLflow creates the tables leaves a database that MLflow cannot open again.
-
-    Raises
-    ------
-    InputError
-        The database that is there is damaged or empty.
-    """
+    """Create a SQLite database with MLflow's tables, whole or not at all, or check the one that is there."""
     database.parent.mkdir(parents=True, exist_ok=True)
     with locked_if_writable(database.with_name(CONNECTING_LOCK), "the MLflow database"):
         if not database.exists():
             must_be_writable(database.parent)
             new = database.with_name(f".{database.name}.partial")
             new.unlink(missing_ok=True)
+            # a process killed while MLflow creates the tables leaves a database that MLflow cannot open again
             MlflowClient(tracking_uri=sqlite_uri(new)).search_experiments(max_results=1)
             new.replace(database)
         check_database(database)
-
-
-def _must_be_installed() -> None:
-    if store_artifacts.SCHEME not in get_registered_artifact_repositories():
-        raise InputError("MLflow has not loaded the plugin of this package: run `pip install -e .` again")
 
 
 def _make_experiment(client: MlflowClient, database: Path | None) -> None:
@@ -157,7 +146,7 @@ def _must_be_next_to(database: Path, location: str) -> None:
 
 
 def _retag(client: MlflowClient, store: Path) -> None:
-    """Give the runs in a copied store's own database its new id; a killed process leaves the rest to the next one."""
+    """Tag the runs in the database of a copied store with its new id; after a kill, the next process continues."""
     former = former_ids(store)
     if not former:
         return

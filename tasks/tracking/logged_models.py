@@ -68,11 +68,8 @@ def restore_files(client: MlflowClient, model_id: str, checkpoint: Path, flip: b
 
 
 def delete_model(client: MlflowClient, model: LoggedModel) -> None:
-    """Delete a LoggedModel and its files; MLflow keeps the row, marked as deleted, until `mlflow gc` is run.
-
-    The model becomes FAILED first, so that an interrupted deletion leaves no model that looks complete.
-    """
-    if model.status == LoggedModelStatus.READY:
+    """Delete a LoggedModel and its files; MLflow keeps the row, marked as deleted, until `mlflow gc` is run."""
+    if model.status == LoggedModelStatus.READY:  # an interrupted deletion leaves no model that looks complete
         client.finalize_logged_model(model.model_id, LoggedModelStatus.FAILED)
     delete_artifacts(client, model.artifact_location)
     client.delete_logged_model(model.model_id)

@@ -11,16 +11,8 @@ from tasks.tracking.names import MODEL_NAME
 class LiftingModel:
     """Model to lift with.
 
-    Attributes
-    ----------
-    checkpoint
-        Checkpoint file of the model.
-    uri
-        Reference of the model; the URI of a version has its number.
-    flip
-        Whether the model predicts with flip averaging: as the version was evaluated, else True.
-    logged_model_id
-        Id of the LoggedModel in MLflow; None without a registered version.
+    `uri` is its reference, with the number of a version. `flip`: use flip averaging, as the version was evaluated.
+    Only a registered version has a `logged_model_id`.
     """
 
     checkpoint: Path
@@ -35,13 +27,7 @@ def is_in_mlflow(reference: str) -> bool:
 
 
 def find_lifting_model(store: Path, reference: str) -> LiftingModel:
-    """Return the model that an MLflow URI, a run folder or digest, or a checkpoint file names.
-
-    Raises
-    ------
-    InputError
-        The model does not exist.
-    """
+    """Return the existing model that an MLflow URI, a run folder or digest, or a checkpoint file names."""
     if not is_in_mlflow(reference):
         return LiftingModel(resolve_checkpoint(store, reference), reference)
     from tasks.tracking import registry  # imports MLflow, which takes seconds

@@ -1,8 +1,8 @@
 """The registered model `pose-uplift` in MLflow: its versions, their aliases and tags, and the files of a model.
 
-The tags of a version contain the digests of its checkpoint and of its evaluation windows, and whether it was evaluated
-with flip averaging: then it predicts with flip averaging. All functions raise `MlflowException` if the registry does
-not answer.
+A version has the digests of its checkpoint and of its evaluation windows in tags, and its training data in a file next
+to its weights. The file outlives the store: gc may delete the run and its windows later, and other stores share MLflow.
+All functions raise `MlflowException` if the registry does not answer.
 """
 
 import atexit
@@ -20,31 +20,24 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_
 from data_contracts.errors import InputError, some
 from data_contracts.store.digests import file_digest
 from data_contracts.store.folders import resolve_checkpoint
+from data_contracts.store.lineage import FinishedStages, TrainingData, data_of_weights
 from tasks.tracking.alias_moves import current_aliases
+from tasks.tracking.connection import connect
 from tasks.tracking.logged_models import delete_model, log_lifter, logged_uri, restore_files
-from tasks.tracking.names import (
-    CHALLENGER,
-    CHAMPION,
-    CHECKPOINT_TAG,
-    FLIP_TAG,
-    MODEL_NAME,
-    WINDOWS_TAG,
-)
-from tasks.tracking.runs import TrackedRun, connect
+from tasks.tracking.models import is_in_mlflow
+from tasks.tracking.names import CHALLENGER, CHAMPION, CHECKPOINT_TAG, FLIP_TAG, MODEL_NAME, WINDOWS_TAG
+from tasks.tracking.runs import TrackedRun
 from tasks.tracking.store_artifacts import delete_artifacts
 
 ONNX_TAG = "uplift.onnx"
 CHECKPOINTS = "checkpoints"  # folder of a run's artifacts
-
+TRAINING_DATA_FILE = "learned_from.json"
 # Error codes of a missing model or version, and of a missing alias. Any other code means that MLflow did not answer.
 _NOT_THERE = tuple(ErrorCode.Name(code) for code in (RESOURCE_DOES_NOT_EXIST, INVALID_PARAMETER_VALUE))
 
 
 def drop_other_checkpoints(tracked: TrackedRun, checkpoints: list[Path]) -> None:
-    """Delete the LoggedModels and artifacts of all other checkpoints of a run, and their files.
-
-    A LoggedModel with a registered version is kept.
-    """
+    """Delete the artifacts of all other checkpoints of a run, and their LoggedModels without a registered version."""
     client = tracked.client
     digests = {file_digest(checkpoint) for checkpoint in checkpoints}
     registered = {version.source for version in model_versions(client)}  # a search returns versions without model_id
@@ -68,16 +61,15 @@ def register_challenger(
 
     Parameters
     ----------
-    windows_digest
-        Digest of the evaluation windows.
     scores
         Metric name (`tasks.tracking.scores`) -> value; written as tags of the version and metrics of its LoggedModel.
     flip
-        Whether the checkpoint was evaluated with flip averaging; the version then predicts with flip averaging.
+        Use flip averaging in the predictions of the version, because it was evaluated with flip averaging.
     """
-    client = tracked.client
-    digest = file_digest(checkpoint)
-    version = _version_of(client, digest, flip)
+    client, digest = tracked.client, file_digest(checkpoint)
+    versions = client.search_model_versions(f"name = '{MODEL_NAME}' and tags.`{CHECKPOINT_TAG}` = '{digest}'")
+    same = [version for version in versions if version.tags.get(FLIP_TAG) == str(flip)]
+    version = max(same, key=lambda version: int(version.version), default=None)
     if version is None:
         model_uri = logged_uri(tracked, digest, flip) or log_lifter(tracked, checkpoint, 0, {}, flip)
         restore_files(client, model_uri.rpartition("/")[2], checkpoint, flip)
@@ -96,27 +88,27 @@ def fetch_checkpoint(store: Path, uri: str) -> Path:
     """Return the checkpoint file of a model: an MLflow URI, a training run or its digest, or a `.safetensors` file.
 
     A file that MLflow downloads is deleted when this process ends.
-
-    Raises
-    ------
-    InputError
-        The model does not exist.
     """
-    if uri.startswith(("models:/", "runs:/")):
-        connect(store)
-        try:
-            folder = Path(mlflow.artifacts.download_artifacts(uri, dst_path=_temporary_folder()))
-        except MlflowException as error:
-            if error.error_code not in _NOT_THERE:
-                raise
-            raise InputError(f"{uri}: no such model ({error})") from error
-        except OSError as error:
-            raise _lost(uri) from error
-        checkpoints = sorted((folder / "artifacts").glob("*.safetensors"))
-        if not checkpoints:
-            raise _lost(uri)
-        return checkpoints[0]
-    return resolve_checkpoint(store, uri)
+    if not is_in_mlflow(uri):
+        return resolve_checkpoint(store, uri)
+    connect(store)
+    temporary = mkdtemp(prefix="uplift-")  # MLflow would never delete its own folder
+    atexit.register(shutil.rmtree, temporary, ignore_errors=True)
+    lost = InputError(
+        f"{uri}: MLflow has no safetensors checkpoint of this model. It is not a model of this project, or its files"
+        " were lost. To log lost files again from the store, run the pipeline that registered the model"
+    )
+    try:
+        folder = Path(mlflow.artifacts.download_artifacts(uri, dst_path=temporary))
+    except MlflowException as error:
+        if error.error_code not in _NOT_THERE:
+            raise
+        raise InputError(f"{uri}: no such model ({error})") from error
+    except OSError as error:
+        raise lost from error
+    for checkpoint in sorted((folder / "artifacts").glob("*.safetensors")):
+        return checkpoint
+    raise lost
 
 
 def uses_flip(version: ModelVersion) -> bool:
@@ -125,7 +117,7 @@ def uses_flip(version: ModelVersion) -> bool:
 
 
 def aliased_versions(client: MlflowClient) -> dict[str, ModelVersion]:
-    """Return alias -> version of `pose-uplift`, as of one moment; empty without a registered model.
+    """Return the version of each alias of `pose-uplift`, read at one moment; empty if no model is registered.
 
     An interrupted move of `@champion` and `@previous` counts as completed.
     """
@@ -156,13 +148,7 @@ def model_versions(client: MlflowClient) -> list[ModelVersion]:
 
 
 def find_version(client: MlflowClient, uri: str) -> ModelVersion:
-    """Return the version that `models:/pose-uplift@ALIAS` or `models:/pose-uplift/NUMBER` names now.
-
-    Raises
-    ------
-    InputError
-        The version does not exist, or the URI is not of this form.
-    """
+    """Return the version that `models:/pose-uplift@ALIAS` or `models:/pose-uplift/NUMBER` names now."""
     match = re.fullmatch(rf"models:/{MODEL_NAME}(?:@([\w-]+)|/(\d+))", uri)
     if match is None:
         raise InputError(
@@ -187,21 +173,16 @@ def version_uri(version: ModelVersion) -> str:
     return f"models:/{MODEL_NAME}/{version.version}"
 
 
-def _lost(uri: str) -> InputError:
-    return InputError(
-        f"{uri}: MLflow has no safetensors checkpoint of this model. It is not a model of this project, or its files"
-        " were lost. To log lost files again from the store, run the pipeline that registered the model"
-    )
+def read_training_data(store: Path, version: ModelVersion) -> TrainingData:
+    """Return the training data of a version from its file in MLflow, or else from its run in the store."""
+    client = connect(store)
+    if version.run_id and any(file.path == TRAINING_DATA_FILE for file in client.list_artifacts(version.run_id)):
+        text = mlflow.artifacts.load_text(f"runs:/{version.run_id}/{TRAINING_DATA_FILE}")
+        return TrainingData.model_validate_json(text)
+    return data_of_weights(FinishedStages(store), version.tags.get(CHECKPOINT_TAG, ""))
 
 
-def _temporary_folder() -> str:
-    """Return an empty folder that is deleted when this process ends; MLflow would never delete its own."""
-    folder = mkdtemp(prefix="uplift-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
-
-
-def _version_of(client: MlflowClient, digest: str, flip: bool) -> ModelVersion | None:
-    versions = client.search_model_versions(f"name = '{MODEL_NAME}' and tags.`{CHECKPOINT_TAG}` = '{digest}'")
-    same = [version for version in versions if version.tags.get(FLIP_TAG) == str(flip)]
-    return max(same, key=lambda version: int(version.version)) if same else None
+def write_training_data(store: Path, version: ModelVersion) -> None:
+    """Write the training data of a version next to its weights in MLflow."""
+    data = read_training_data(store, version).model_dump(mode="json")
+    connect(store).log_dict(str(version.run_id), data, TRAINING_DATA_FILE)

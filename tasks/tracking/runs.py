@@ -3,7 +3,6 @@
 - Several stores may share one MLflow. Each run has the id of its store in a tag, and only that store resumes it.
 - Each run has one owner: the process that holds the stage lock or, for a pipeline, the lock named after the run id. The
   run of a dead owner is resumed. A cached stage never changes a run that has ended.
-- A batch of metrics that MLflow did not store is sent once more; a run is FINISHED only if MLflow has stored all.
 """
 
 import json
@@ -15,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import Timeout
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelInput, Metric, Param, Run
 from mlflow.exceptions import MlflowException
@@ -58,13 +56,7 @@ class TrackedRun:
     parent_run: str | None = None  # the run of the pipeline
 
     def log_metrics(self, metrics: dict[str, float], step: int = 0, model_id: str | None = None) -> None:
-        """Log metrics at a step, in one batch; the pages of the LoggedModel `model_id` display them, too.
-
-        Raises
-        ------
-        MlflowException
-            MLflow failed to store the batch twice.
-        """
+        """Log metrics at a step, in one batch; the pages of the LoggedModel `model_id` display them, too."""
         now = time.time_ns() // 1_000_000
         batch = [Metric(name, value, now, step, model_id=model_id) for name, value in metrics.items()]
         try:
@@ -122,8 +114,7 @@ def track_stage(store: Path, stage: Stage, parent_run: str | None) -> Iterator[T
         log_params(client, run.info.run_id, stage.parameters)
     _tag_origin(client, run.info.run_id, stage.inputs)
     _link(client, parent_run, stage, run.info.run_id)
-    with _ending(client, run.info.run_id) as tracked:
-        tracked.parent_run = parent_run
+    with _ending(TrackedRun(client, run.info.run_id, parent_run)) as tracked:
         yield tracked
 
 
@@ -131,8 +122,7 @@ def link_cached(store: Path, stage: Stage, parent_run: str | None) -> None:
     """Tag the run of a pipeline with the digest and, if MLflow has it, the finished run of a cached stage."""
     if parent_run:
         client = connect(store)
-        finished = [run for run in find_runs(client, stage.digest) if run.info.status == "FINISHED"]
-        _link(client, parent_run, stage, finished[0].info.run_id if finished else None)
+        _link(client, parent_run, stage, finished_run(client, stage.digest))
 
 
 @contextmanager
@@ -140,9 +130,7 @@ def track_pipeline(store: Path, key: StageKey) -> Iterator[TrackedRun]:
     """Yield the parent run of a pipeline; resume a run of the same digest that failed or whose process died."""
     client = connect(store)
     with ExitStack() as owned:
-        with locked(
-            store / CONNECTING_LOCK, "the runs of the store"
-        ):  # one process at a time looks for a run to resume
+        with locked(store / CONNECTING_LOCK, "the runs of the store"):  # only one process resumes a run
             run = _abandoned_run(client, store, key.digest, owned)
             if run is None:
                 name = run_name(key.name, key.data)
@@ -152,7 +140,7 @@ def track_pipeline(store: Path, key: StageKey) -> Iterator[TrackedRun]:
             else:
                 client.update_run(run.info.run_id, status="RUNNING")
             _tag_origin(client, run.info.run_id, key.inputs)  # gc reads the tag under the same lock
-        with _ending(client, run.info.run_id) as tracked:
+        with _ending(TrackedRun(client, run.info.run_id)) as tracked:
             yield tracked
 
 
@@ -160,8 +148,7 @@ def track_pipeline(store: Path, key: StageKey) -> Iterator[TrackedRun]:
 def track_decision(store: Path, stage: str, name: str, tags: dict[str, str]) -> Iterator[TrackedRun]:
     """Yield the run of a promotion decision; it has no digest and is never resumed.
 
-    The caller holds the promotion lock of the store, so another decision that is still RUNNING was killed: it becomes
-    FAILED.
+    The caller holds the promotion lock of the store, so another decision that is RUNNING was killed and becomes FAILED.
     """
     client = connect(store)
     own_tags = {STAGE_TAG: stage, STORE_TAG: store_id(store)}
@@ -170,7 +157,7 @@ def track_decision(store: Path, stage: str, name: str, tags: dict[str, str]) -> 
         client.set_terminated(dead.info.run_id, "FAILED")
     tags = {**own_tags, SEQUENCE_TAG: str(next_sequence(store)), **tags}
     run = client.create_run(_experiment_id(client), tags=tags, run_name=name)
-    with _ending(client, run.info.run_id) as tracked:
+    with _ending(TrackedRun(client, run.info.run_id)) as tracked:
         yield tracked
 
 
@@ -178,6 +165,12 @@ def find_runs(client: MlflowClient, digest: str, store: Path | None = None) -> l
     """Return the runs of a stage digest, the newest first; with `store`, only the runs of that store."""
     of_store = f" and tags.`{STORE_TAG}` = '{store_id(store)}'" if store else ""
     return search_stage_runs(client, f"tags.`{DIGEST_TAG}` = '{digest}'{of_store}")
+
+
+def finished_run(client: MlflowClient, digest: str) -> str | None:
+    """Return the id of the newest finished run of a stage digest, or None without one."""
+    runs = search_stage_runs(client, f"tags.`{DIGEST_TAG}` = '{digest}' and attributes.status = 'FINISHED'")
+    return str(runs[0].info.run_id) if runs else None
 
 
 def search_stage_runs(client: MlflowClient, condition: str) -> list[Run]:
@@ -191,13 +184,13 @@ def log_params(client: MlflowClient, run_id: str, parameters: dict[str, Any]) ->
 
 
 @contextmanager
-def _ending(client: MlflowClient, run_id: str) -> Iterator[TrackedRun]:
+def _ending(tracked: TrackedRun) -> Iterator[TrackedRun]:
     try:
-        yield TrackedRun(client, run_id)
+        yield tracked
     except BaseException:
-        client.set_terminated(run_id, "FAILED")
+        tracked.client.set_terminated(tracked.run_id, "FAILED")
         raise
-    client.set_terminated(run_id)
+    tracked.client.set_terminated(tracked.run_id)
 
 
 def _abandoned_run(client: MlflowClient, store: Path, digest: str, owned: ExitStack) -> Run | None:
@@ -206,9 +199,7 @@ def _abandoned_run(client: MlflowClient, store: Path, digest: str, owned: ExitSt
         if candidate.info.status == "FINISHED":
             continue
         with ExitStack() as attempt:
-            try:
-                attempt.enter_context(_owned(store, candidate.info.run_id))
-            except Timeout:
+            if not attempt.enter_context(_owned(store, candidate.info.run_id)):
                 continue
             run = client.get_run(candidate.info.run_id)  # its owner may have finished it since the search
             if run.info.status != "FINISHED":
@@ -218,15 +209,14 @@ def _abandoned_run(client: MlflowClient, store: Path, digest: str, owned: ExitSt
 
 
 @contextmanager
-def _owned(store: Path, run_id: str) -> Iterator[None]:
-    """Own a run while the block runs; raise `Timeout` if another process owns it."""
+def _owned(store: Path, run_id: str) -> Iterator[bool]:
+    """Own a run while the block runs; yield False if another process owns it."""
     file = owner_lock(store, run_id)
     file.parent.mkdir(parents=True, exist_ok=True)
     with try_lock(file, with_note=True) as is_owner:
-        if not is_owner:
-            raise Timeout(str(file))
-        yield
-        file.unlink(missing_ok=True)  # no process resumes a finished run
+        yield is_owner
+        if is_owner:
+            file.unlink(missing_ok=True)  # no process resumes a finished run
 
 
 def _create_run(client: MlflowClient, store: Path, name: str, stage: str, digest: str, parent_run: str | None) -> Run:
@@ -237,15 +227,12 @@ def _create_run(client: MlflowClient, store: Path, name: str, stage: str, digest
 
 
 def _tag_origin(client: MlflowClient, run_id: str, inputs: dict[str, str]) -> None:
-    """Tag a run with its inputs and the code version; a resumed run gets the version of the code that ends it.
-
-    Inputs that are too many for a tag are in the manifest only.
-    """
+    """Tag a run with its inputs and the code version; a resumed run gets the version of the code that ends it."""
     code, inputs_json = code_version(), json.dumps(inputs)
-    tags = {_COMMIT_TAG: code["commit"]} if code["commit"] else {}
-    tags |= {INPUTS_TAG: inputs_json} if len(inputs_json) <= MAX_TAG_VAL_LENGTH else {}
-    for key, value in tags.items():
-        client.set_tag(run_id, key, value)
+    if code["commit"]:
+        client.set_tag(run_id, _COMMIT_TAG, code["commit"])
+    if len(inputs_json) <= MAX_TAG_VAL_LENGTH:  # else they are in the manifest only
+        client.set_tag(run_id, INPUTS_TAG, inputs_json)
 
 
 def _link(client: MlflowClient, parent_run: str | None, stage: Stage, run_id: str | None) -> None:

@@ -6,16 +6,21 @@
 - Minutes of training have no split: `train_minutes`, `mlp/train_minutes`.
 """
 
-from data_contracts.report import REPORT_FILE, Report
+from data_contracts.report import REPORT_FILE, Estimates, Report
 from tasks.figures.scores import error_bars, joint_skeletons, pck_curves
 from tasks.tracking.runs import TrackedRun
 
 
 def model_scores(report: Report) -> dict[str, float]:
     """Return the metrics of the model and the interval of its MPJPE: the scores of a version."""
-    scores = {f"{report.split}/{name}": estimate.value for name, estimate in report.model.metrics().items()}
-    bounds = zip(("low", "high"), report.model.mpjpe_mm.interval or (), strict=False)
-    return scores | {f"{report.split}/mpjpe_mm_{bound}": value for bound, value in bounds}
+    return metrics_with_interval(report.model, report.split)
+
+
+def metrics_with_interval(estimates: Estimates, prefix: str) -> dict[str, float]:
+    """Return the metrics and the interval of the MPJPE, with the prefix before their names."""
+    scores = {f"{prefix}/{name}": estimate.value for name, estimate in estimates.metrics().items()}
+    bounds = zip(("low", "high"), estimates.mpjpe_mm.interval or (), strict=False)
+    return scores | {f"{prefix}/mpjpe_mm_{bound}": value for bound, value in bounds}
 
 
 def all_scores(report: Report) -> dict[str, float]:

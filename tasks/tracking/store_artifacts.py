@@ -4,8 +4,8 @@ MLflow loads `open_repository` as a plugin (entry point `mlflow.artifact_reposit
 name next to the SQLite database that this process is connected to. With a tracking server the same folder is reached
 through the server. A store can therefore be moved or copied, and no URI leads out of it.
 
-This module imports no other package of the project at load time: whoever loads a model may have a module `model` or
-`data_contracts` of their own.
+This module imports no other package of the project when it is loaded, because a program that loads a model may have
+its own module `model` or `data_contracts`.
 """
 
 import errno
@@ -36,7 +36,7 @@ _connected: Path | str | None = None
 
 
 def follow(tracking_uri: str) -> None:
-    """Resolve the URIs of this process in another store from now on.
+    """Make this process resolve artifact URIs in another store.
 
     MLflow's client caches repositories by run id, and a copy of a store has the run ids of the original.
     """
@@ -48,13 +48,7 @@ def follow(tracking_uri: str) -> None:
 def open_repository(
     artifact_uri: str, tracking_uri: str | None = None, registry_uri: str | None = None
 ) -> ArtifactRepository:
-    """Open the repository behind a `uplift-store:` URI.
-
-    Raises
-    ------
-    MlflowException
-        The URI leads out of the store, or no store is connected.
-    """
+    """Open the repository behind a `uplift-store:` URI, which must not lead out of the connected store."""
     place, path = _place(tracking_uri or _current_uri()), _path_of(artifact_uri)
     if isinstance(place, Path):
         return StoreArtifactRepository(place, path)
@@ -73,9 +67,8 @@ class StoreArtifactRepository(LocalArtifactRepository):
     @property
     def artifact_dir(self) -> str:
         """The folder, checked to be in the store."""
-        folder = self._root / FOLDER / self._path
-        _must_be_inside(folder, self._root)
-        return str(folder)
+        _must_be_inside(self._folder, self._root)
+        return str(self._folder)
 
     @property
     def _root(self) -> Path:
@@ -85,6 +78,10 @@ class StoreArtifactRepository(LocalArtifactRepository):
                 f"{self._path}: the artifacts are not in a folder of this machine"
             )
         return root
+
+    @property
+    def _folder(self) -> Path:
+        return self._root / FOLDER / self._path
 
     def log_artifact(self, local_file: str, artifact_path: str | None = None) -> None:
         """Copy a file into the folder."""
@@ -98,11 +95,10 @@ class StoreArtifactRepository(LocalArtifactRepository):
 
     def delete_artifacts(self, artifact_path: str | None = None) -> None:
         """Delete a file, a folder, or all artifacts together with the parent folder named after the run or model."""
-        folder = self._root / FOLDER / self._path
         if artifact_path:
-            delete_inside(folder / artifact_path, folder)
+            delete_inside(self._folder / artifact_path, self._folder)
         else:
-            delete_inside(folder, self._root)
+            delete_inside(self._folder, self._root)
 
 
 def local_folder(artifact_uri: str, tracking_uri: str | None = None) -> Path | None:
@@ -115,13 +111,7 @@ def local_folder(artifact_uri: str, tracking_uri: str | None = None) -> Path | N
 
 
 def delete_inside(path: Path, root: Path) -> None:
-    """Delete a file or folder below `root` and its parent if that is empty then; a symlink is removed, not followed.
-
-    Raises
-    ------
-    InputError
-        The path is not below `root`.
-    """
+    """Delete a file or folder below `root` and its parent if that is empty then; a symlink is removed, not followed."""
     if ".." in path.parts or path.absolute() == root.absolute():
         raise _input_error(f"{path}: is not inside the store {root}; not deleted")
     _must_be_inside(path.parent, root)
@@ -134,14 +124,9 @@ def delete_inside(path: Path, root: Path) -> None:
 
 
 def delete_artifacts(client: "MlflowClient", uri: str, path: str | None = None) -> None:
-    """Delete all artifacts at a URI, or the file or folder `path` of them, through the repository of the URI.
+    """Delete all artifacts at a URI, or the file or folder `path` of them; refuse files outside the store.
 
     A `file:` URI comes from an earlier version of this project; its folder must be below the connected store.
-
-    Raises
-    ------
-    InputError
-        The files are outside the store; nothing is deleted.
     """
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository  # it loads this module
 

@@ -32,11 +32,6 @@ def name_store(store: Path) -> None:
     """Give a new store an id, and a copied store a new one; record the new place of a moved store.
 
     The caller holds the lock of the store.
-
-    Raises
-    ------
-    InputError
-        The file with the id cannot be read or written.
     """
     file = store / ID_FILE
     try:
@@ -84,21 +79,18 @@ def _is_same_file(one: Path, other: Path) -> bool:
 
 
 def _is_gone(original: Path, parent: str) -> bool:
-    """Return whether the folder that contained the store is still there and contains it no more.
-
-    A disk that is not mounted, another machine, and a folder that cannot be read give False.
-    """
+    """Return whether the former parent folder of the store exists and no longer contains the store."""
     try:
         original.lstat()
     except FileNotFoundError:
         return _folder_of(original.parent) == parent
     except OSError:
-        return False
+        pass
     return False
 
 
 def _folder_of(parent: Path) -> str | None:
-    """Return a name of the folder that no other folder has, also on other machines; None without the folder."""
+    """Return a name that identifies the folder across machines, or None if the folder does not exist."""
     try:
         status = parent.stat()
     except OSError:

@@ -30,10 +30,10 @@ from model.training.checkpoints import load_network, save_network
 from model.training.loop import build_network
 from tasks.evaluate.compare import compare
 from tasks.maintenance.lineage import trace
-from tasks.promotion.training_data import TRAINING_DATA_FILE
 from tasks.tracking.logged_models import log_lifter
 from tasks.tracking.registry import (
     CHECKPOINTS,
+    TRAINING_DATA_FILE,
     aliased_versions,
     drop_other_checkpoints,
     register_challenger,

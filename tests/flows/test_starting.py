@@ -15,8 +15,8 @@ from data_contracts.errors import InputError
 from data_contracts.store.manifests import read_manifest
 from flows.pipeline import day_of_run
 from tasks.maintenance.lineage import trace
-from tasks.promotion.training_data import read_training_data
 from tasks.tracking.names import CHAMPION, CHECKPOINT_TAG, MODEL_NAME
+from tasks.tracking.registry import read_training_data
 from tasks.tracking.runs import connect
 from tests.flows.typed import pipeline
 
@@ -84,7 +84,7 @@ def test_a_run_fine_tunes_exactly_the_weights_of_the_champion(outcome, parameter
     assert version.version != champion.version
     assert read_training_data(own_store, version).subjects == read_training_data(own_store, champion).subjects
     chain = trace(own_store, f"models:/{MODEL_NAME}/{version.version}").chain
-    behind = chain.find("finetune").links[0]
+    behind = next(link for link in chain.all() if link.stage == "finetune").links[0]
     assert behind.stage_digest == outcome["stages"]["finetune"]["digest"]
     assert pipeline(**asked)["cached"]
     longer = parameters.convert.model_copy(update={"window": 9, "stride": 9})

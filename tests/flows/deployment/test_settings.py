@@ -42,7 +42,7 @@ def test_the_shell_has_priority_and_an_empty_variable_means_the_default(tmp_path
         ("UPLIFT_HOTS=0.0.0.0", "unknown variable UPLIFT_HOTS"),
         ("UPLIFT_SCHEDULE_TIMEZONE=Europe/Berln", "UPLIFT_SCHEDULE_TIMEZONE: invalid timezone: Europe/Berln"),
         ("UPLIFT_PREFECT_PORT=70000", "UPLIFT_PREFECT_PORT: .*65535"),
-        ("UPLIFT_WORKERS='cpu gpu'", "UPLIFT_WORKERS: pools are cpu and cuda, not gpu"),
+        ("UPLIFT_WORKERS='cpu gpu'", "UPLIFT_WORKERS: unknown pool gpu; the pools are cpu and cuda"),
         ("UPLIFT_DATABASE_URL=mysql://host/db", "UPLIFT_DATABASE_URL: "),
         ("UPLIFT_ARTIFACTS=s3://bucket", "UPLIFT_ARTIFACTS needs UPLIFT_DATABASE_URL"),
         ("UPLIFT_SECOND_RUN=wait", "UPLIFT_SECOND_RUN: .*ENQUEUE"),
@@ -57,7 +57,7 @@ def test_an_invalid_variable_is_refused_by_its_name(tmp_path, line, message):
 @pytest.mark.parametrize("password", ["pässwörter-sind-gut", "short", "with a newline\nin it", " space at the start"])
 def test_a_password_that_a_server_cannot_take_is_refused_and_not_printed(monkeypatch, tmp_path, password):
     monkeypatch.setenv("UPLIFT_API_PASSWORD", password)
-    with pytest.raises(InputError, match="UPLIFT_API_PASSWORD: at least 12 printable ASCII") as refused:
+    with pytest.raises(InputError, match="UPLIFT_API_PASSWORD: expected at least 12 printable ASCII") as refused:
         read_settings(tmp_path / ".env")
     assert password not in str(refused.value)
 

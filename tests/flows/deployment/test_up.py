@@ -93,7 +93,7 @@ def test_the_password_of_the_user_opens_both_servers(settings):
 
 
 def test_every_service_is_ready_and_has_a_log(settings, folder):
-    assert registration.online_workers("cuda")
+    assert registration.has_worker("cuda")
     assert settings.prefect_url in terminal_of(folder)
     assert settings.mlflow_url in terminal_of(folder)
     assert PASSWORD not in terminal_of(folder)

@@ -12,8 +12,7 @@ from model.network.dstformer import DSTformer
 from model.network.heads import JointsHead
 from model.training.checkpoints import load_network, save_network
 from model.training.loop import build_network
-from tasks.promotion.training_data import TRAINING_DATA_FILE
-from tasks.tracking.registry import aliased_versions, register_challenger
+from tasks.tracking.registry import TRAINING_DATA_FILE, aliased_versions, register_challenger
 from tasks.tracking.runs import connect, track_pipeline
 from tests.flows.typed import promote
 

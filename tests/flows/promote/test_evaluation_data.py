@@ -6,8 +6,8 @@ import pytest
 
 from data_contracts.parameters import ConvertParameters
 from data_contracts.store.manifests import read_manifest
-from tasks.promotion.benchmark import name_benchmark
-from tasks.promotion.training_data import TRAINING_DATA_FILE, read_training_data
+from tasks.promotion.comparison import name_benchmark
+from tasks.tracking.registry import TRAINING_DATA_FILE, read_training_data
 from tasks.tracking.runs import connect
 from tests.flows.promote.conftest import champion
 from tests.flows.typed import convert

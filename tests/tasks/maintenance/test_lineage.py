@@ -75,15 +75,19 @@ def stages(link):
     return [link.stage, *(stages(link.links[0]) if link.links else [])]
 
 
+def link_of(stage, chain):
+    return next(link for link in chain.all() if link.stage == stage)
+
+
 def test_the_chain_of_a_version_ends_at_the_input_file(results, empty_store, tmp_path):
     chain = trace(empty_store, f"models:/{MODEL_NAME}@champion").chain
     assert stages(chain) == [*STAGES, None]
-    source = chain.find("ingest").links[0]
+    source = link_of("ingest", chain).links[0]
     assert source.digest == file_digest(tmp_path / "motion.npy")
     assert source.about == "motion.npy: an input file"
-    assert chain.find("convert").stage_digest == results.windows.digest
+    assert link_of("convert", chain).stage_digest == results.windows.digest
     (run,) = find_runs(connect(empty_store), results.tuned.digest)
-    assert chain.find("finetune").mlflow_run == run.info.run_id
+    assert link_of("finetune", chain).mlflow_run == run.info.run_id
 
 
 def test_the_results_made_from_clips_windows_and_a_file_are_listed(results, empty_store, tmp_path):
@@ -110,7 +114,7 @@ def test_an_error_of_mlflow_is_reported_next_to_the_stages(results, empty_store,
 
 def test_a_deleted_or_damaged_stage_is_reported_as_unknown(results, empty_store):
     shutil.rmtree(results.clips.folder)
-    (clips,) = trace(empty_store, VERSION).chain.find("convert").links
+    (clips,) = link_of("convert", trace(empty_store, VERSION).chain).links
     assert clips.unknown == f"no finished stage in {empty_store} has this digest or file"
     with pytest.raises(InputError, match="no finished stage"):
         trace(empty_store, results.clips.digest)

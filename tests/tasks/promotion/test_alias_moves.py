@@ -12,10 +12,9 @@ from mlflow import MlflowClient
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import PromoteParameters
-from tasks.promotion.comparison import choose
+from tasks.promotion.comparison import find_comparison
 from tasks.promotion.decision import Decision
-from tasks.promotion.promote import decide
-from tasks.promotion.rollback import swap_back
+from tasks.promotion.promote import decide, swap_back
 from tasks.promotion.rules import Check, Verdict, refused
 from tasks.tracking.alias_moves import MOVE_TAG, AliasMove
 from tasks.tracking.registry import MODEL_NAME, aliased_versions
@@ -30,9 +29,8 @@ import json, os, signal, sys
 from pathlib import Path
 from mlflow import MlflowClient
 from data_contracts.parameters import PromoteParameters
-from tasks.promotion.promote import decide
+from tasks.promotion.promote import decide, swap_back
 from tasks.promotion.comparison import Comparison
-from tasks.promotion.rollback import swap_back
 from tasks.promotion.rules import Check, Verdict
 
 def killed_at(write, left):
@@ -104,7 +102,7 @@ def read_aliases(client: MlflowClient) -> tuple[str, str]:
 
 def promote_again(store: Path) -> Decision:
     parameters = PromoteParameters()
-    comparison = choose(store, 3, "test", parameters)
+    comparison = find_comparison(store, 3, "test", parameters)
     return decide(store, comparison, refused(str(comparison.refusal)), parameters)
 
 
@@ -158,7 +156,7 @@ def test_a_rollback_after_a_killed_promotion_returns_to_the_champion_before(empt
 def test_a_promotion_after_a_killed_one_keeps_its_champion_as_previous(empty_store):
     client = add_versions(empty_store, champion="2", previous="1", challenger="1")
     interrupt_promotion(client)
-    comparison = choose(empty_store, None, "test", PromoteParameters())
+    comparison = find_comparison(empty_store, None, "test", PromoteParameters())
     decide(empty_store, comparison, Verdict((Check("better", True, "better"),), None), PromoteParameters())
     assert aliases(client) == ("1", "3")
 

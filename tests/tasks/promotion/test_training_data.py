@@ -12,14 +12,15 @@ from data_contracts.sources import MotionFile
 from data_contracts.store.digests import file_digest
 from data_contracts.store.folders import CHECKPOINT_FILE, StageResult
 from data_contracts.store.lineage import TRAINING_DATA, FinishedStages, TrainingData, data_of_inputs
-from tasks.promotion.training_data import (
+from tasks.stage import Context, StageTask, get_or_compute
+from tasks.synthetic.motion import PICKLE_FILE
+from tasks.tracking.registry import (
+    CHECKPOINT_TAG,
+    MODEL_NAME,
     TRAINING_DATA_FILE,
     read_training_data,
     write_training_data,
 )
-from tasks.stage import Context, StageTask, get_or_compute
-from tasks.synthetic.motion import PICKLE_FILE
-from tasks.tracking.registry import CHECKPOINT_TAG, MODEL_NAME
 from tasks.tracking.runs import EXPERIMENT, connect
 
 
