@@ -1,9 +1,8 @@
-"""Commands for a store as a whole: its status, and garbage collection."""
+"""Commands for a store: its status, garbage collection, and the verification of a folder."""
 
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
-from textwrap import shorten
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,9 +10,11 @@ from rich.console import RenderableType
 from rich.table import Column, Table
 
 from data_contracts.report import METRICS
+from data_contracts.store.checking import check_folder
+from data_contracts.store.folders import resolve
 from flows.terminal.options import Call, command
 from flows.terminal.printing import print_output, size
-from tasks.stage_runs.progress import duration
+from tasks.stage_runs.progress import duration, progress_bar
 
 if TYPE_CHECKING:
     from tasks.maintenance.status import Status
@@ -61,6 +62,16 @@ def status(call: Call, last: Annotated[int, typer.Option(min=1, help="Number of 
     print_output(call.as_json, asdict(current), *status_lines(current))
 
 
+@command(stores)
+def check(call: Call, folder: Annotated[str, typer.Argument(help="Folder or digest of a finished stage.")]) -> None:
+    """Verify the manifest of a stage folder and the SHA-256 of each of its files."""
+    path = resolve(call.store, "*", folder)
+    with progress_bar() as bar:
+        line = bar.add_task(f"check {path.name}", total=1.0)
+        checked = check_folder(path, lambda share: bar.update(line, completed=share))
+    print_output(call.as_json, asdict(checked), checked.describe())
+
+
 def _removed(outcome: dict[str, Any]) -> Table:
     table = Table("kind", "number", "size", title="would be removed" if outcome["dry_run"] else "removed")
     for kind, total in outcome["removed"].items():
@@ -89,7 +100,7 @@ def _pipeline_runs(status: "Status") -> Table:
             duration(run.seconds),
             "" if run.mpjpe_mm is None else f"{run.mpjpe_mm:.1f} mm",
             run.version or "",
-            shorten(run.promotion or "", _WIDE, placeholder=" ..."),
+            _cut(run.promotion or ""),
         )
     return table
 
@@ -107,9 +118,8 @@ def _work(status: "Status") -> Iterator[str]:
     if status.benchmark:
         yield f"benchmark: windows {status.benchmark}"
     for run in status.running:
-        owner = (
-            _cut(run.lock_owner) if run.lock_owner else "no process holds its lock: it is dead, or on another machine"
-        )
+        owner = run.lock_owner and _cut(run.lock_owner)
+        owner = owner or "no process holds its lock: it is dead, or on another machine"
         yield f"running: {run.name}, for {duration(run.seconds)}; {owner}"
     for lock, owner in status.locks.items():
         yield f"locked: {lock}, by {_cut(owner)}"
