@@ -17,8 +17,6 @@ from typing import Annotated, Any
 
 import typer
 
-from data_contracts.errors import InputError
-from data_contracts.parameters import ExportFormat
 from data_contracts.parameters.presets import DEFAULT, load_preset, parse, preset_names
 from data_contracts.store.folders import StageResult, default_store
 from flows.terminal.running import computing
@@ -78,20 +76,6 @@ def changed(context: Context, stage: str, **options: Any) -> Context:
     values = {name: value for name, value in options.items() if value is not None}
     update = {stage: parse(type(parameters), parameters.model_dump() | values, where=stage)}
     return replace(context, parameters=context.parameters.model_copy(update=update))
-
-
-def export_formats(text: str) -> list[ExportFormat]:
-    """Return the formats of a list of names separated by commas.
-
-    Raises
-    ------
-    InputError
-        A name is unknown.
-    """
-    names = [name for part in text.split(",") if (name := part.strip().lower())]
-    if unknown := sorted(set(names) - {*ExportFormat}):
-        raise InputError(f"--export {unknown[0]}: unknown format; known formats: {', '.join(ExportFormat)}")
-    return [ExportFormat(name) for name in dict.fromkeys(names)]
 
 
 def command(

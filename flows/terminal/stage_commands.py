@@ -11,10 +11,11 @@ from typing import Annotated, Any
 import typer
 
 from data_contracts.detector_skeletons import Detector
+from data_contracts.errors import InputError
 from data_contracts.parameters import ExportFormat, KeypointsParameters, LiftParameters, Parameters
 from flows.prefect_ui.forms import parameter_texts
 from flows.stages import STAGES, TableRow, run_stage
-from flows.terminal.options import MODEL_HELP, Call, changed, command, export_formats
+from flows.terminal.options import MODEL_HELP, Call, changed, command
 from flows.terminal.printing import people_table, print_output, print_stage
 from tasks.tracking.models import is_in_mlflow
 
@@ -81,6 +82,13 @@ def keypoints(
     print_stage(result, call.as_json, f"uplift lift {call.reference(result)}")
 
 
+def _export_formats(text: str) -> list[ExportFormat]:
+    names = [name for part in text.split(",") if (name := part.strip().lower())]
+    if unknown := sorted(set(names) - {*ExportFormat}):
+        raise InputError(f"--export {unknown[0]}: unknown format; known formats: {', '.join(ExportFormat)}")
+    return [ExportFormat(name) for name in dict.fromkeys(names)]
+
+
 @command(lifting)
 def lift(
     call: Call,
@@ -104,7 +112,7 @@ def lift(
     ] = False,
 ) -> None:
     """Lift 2D keypoints of any detector to 3D motion in metres; write one folder per person."""
-    formats = export_formats(export)
+    formats = _export_formats(export)
     context = changed(call.context, "keypoints", skeleton=skeleton, fps=fps)
     context = changed(context, "lift", height=height, person=person, causal=causal or None)
     context = replace(context, tracked=is_in_mlflow(model))
