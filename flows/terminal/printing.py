@@ -51,17 +51,6 @@ def print_output(as_json: bool, outcome: dict[str, Any], *lines: RenderableType)
         print(json.dumps(outcome), flush=True)
 
 
-def size(count: float | None) -> str:
-    """Return a number of bytes with its unit; None: the files are on another machine."""
-    if count is None:
-        return "size not known here"
-    for unit in ("bytes", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:,.1f} GB"
-
-
 def print_stage(result: StageResult, as_json: bool, next_command: str) -> None:
     """Print the counts and scores of a stage, its folder and the next command."""
     tables = [stage_table({result.stage: result.model_dump()})]

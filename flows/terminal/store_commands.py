@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import RenderableType
+from rich.filesize import decimal
 from rich.table import Column, Table
 
 from data_contracts.report import METRICS
 from data_contracts.store.checking import check_folder
 from data_contracts.store.folders import resolve
 from flows.terminal.options import Call, command
-from flows.terminal.printing import print_output, size
+from flows.terminal.printing import print_output
 from tasks.stage_runs.progress import duration, progress_bar
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def gc(
     from tasks.maintenance.gc import collect  # imports MLflow, which takes seconds
 
     outcome = collect(call.store, keep_last, partials, dry_run=not yes)
-    items = [f"{item['kind']}: {item['name']}, {size(item['bytes'])}" for item in outcome["items"]]
+    items = [f"{item['kind']}: {item['name']}, {_size(item['bytes'])}" for item in outcome["items"]]
     kept = ", ".join(f"{count:,} {kind}" for kind, count in outcome["kept"].items())
     lines = [f"kept: {kept or 'nothing, the store is empty'}", *outcome["skipped"]]
     if not outcome["since"]:
@@ -75,8 +76,8 @@ def check(call: Call, folder: Annotated[str, typer.Argument(help="Folder or dige
 def _removed(outcome: dict[str, Any]) -> Table:
     table = Table("kind", "number", "size", title="would be removed" if outcome["dry_run"] else "removed")
     for kind, total in outcome["removed"].items():
-        table.add_row(kind, f"{total['count']:,}", size(total["bytes"]))
-    table.add_row("total", f"{len(outcome['items']):,}", size(outcome["bytes"]), style="bold")
+        table.add_row(kind, f"{total['count']:,}", _size(total["bytes"]))
+    table.add_row("total", f"{len(outcome['items']):,}", _size(outcome["bytes"]), style="bold")
     return table
 
 
@@ -132,13 +133,18 @@ def _work(status: "Status") -> Iterator[str]:
 
 def _disk(status: "Status") -> str:
     kinds = sorted(status.disk.items(), key=lambda kind: -kind[1]["bytes"])
-    shares = "; ".join(f"{entry['count']:,} {kind} {size(entry['bytes'])}" for kind, entry in kinds)
+    shares = "; ".join(f"{entry['count']:,} {kind} {_size(entry['bytes'])}" for kind, entry in kinds)
     everything = sum(entry["bytes"] for entry in status.disk.values())
-    return f"{status.store}: {size(everything)}, and {size(status.free_bytes)} free: {shares}"
+    return f"{status.store}: {_size(everything)}, and {_size(status.free_bytes)} free: {shares}"
 
 
 def _score(name: str, value: float) -> str:
     return f"{value:.1f} {METRICS[name].unit}" if METRICS[name].unit else f"{100 * value:.1f} %"
+
+
+def _size(count: int | None) -> str:
+    """Return a number of bytes with its unit; it is None if the files are on another machine."""
+    return "size not known here" if count is None else decimal(count)
 
 
 def _cut(text: str) -> str:
