@@ -9,7 +9,6 @@ import os
 import shlex
 import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -26,17 +25,14 @@ from data_contracts.errors import InputError
 from data_contracts.parameters import SYNTHETIC_SOURCE
 from data_contracts.parameters.presets import preset_and_overrides
 from data_contracts.sources import find_motion_files
-from data_contracts.store.checking import check_folder
-from data_contracts.store.folders import resolve
 from data_contracts.store.sqlite import sqlite_uri
 from flows.prefect_ui.forms import SHARED
-from flows.terminal.lifting_commands import lifting
 from flows.terminal.model_commands import models
 from flows.terminal.options import Call, command
 from flows.terminal.printing import print_output, score_tables, stage_table
 from flows.terminal.running import run_pipeline
 from flows.terminal.stack_commands import stack
-from flows.terminal.stage_commands import add_stage_commands, texts
+from flows.terminal.stage_commands import add_stage_commands, lifting, texts
 from flows.terminal.store_commands import stores
 
 HELP = "\n\n".join(
@@ -116,18 +112,6 @@ def _mlflow_place(store: Path) -> str:
     """Return the address of the MLflow server, or the command that starts one on the store."""
     uri = os.environ.get("MLFLOW_TRACKING_URI") or sqlite_uri(store / "mlflow.db")
     return uri if uri.startswith("http") else f".venv/bin/mlflow server --backend-store-uri {shlex.quote(uri)}"
-
-
-@command(app)
-def check(call: Call, folder: Annotated[str, typer.Argument(help="Folder or digest of a finished stage.")]) -> None:
-    """Verify the manifest of a stage folder and the SHA-256 of each of its files."""
-    from tasks.stage_runs.progress import progress_bar
-
-    path = resolve(call.store, "*", folder)
-    with progress_bar() as bar:
-        line = bar.add_task(f"check {path.name}", total=1.0)
-        checked = check_folder(path, lambda share: bar.update(line, completed=share))
-    print_output(call.as_json, asdict(checked), checked.describe())
 
 
 def main() -> None:

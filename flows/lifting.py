@@ -18,7 +18,6 @@ from tasks.stage import Context, Pending, get_or_compute
 from tasks.stage_runs.prefect_runs import run_logger
 from tasks.tracking.models import find_lifting_model
 
-OUT = "lifted"
 Show = Callable[[StageResult, list[dict[str, object]]], None]
 
 
@@ -30,19 +29,10 @@ def lift_files(
     out: str | Path | None = None,
     show: Show = lambda *_: None,
 ) -> dict[str, Any]:
-    """Lift a keypoint file, each keypoint file of a folder, or a keypoints stage.
+    """Lift a keypoint file, each keypoint file of a folder, or a keypoints stage; parameters as in `flows.lift.lift`.
 
-    Parameters
-    ----------
-    source, model, export, out
-        As in the flow `flows.lift.lift`.
-    show
-        Called with the lift stage and the written subjects of each file.
-
-    Returns
-    -------
-    dict
-        `model`: its URI; `files`: for each lifted file its `people` with their folders; `failed`: file -> error.
+    Calls `show` with the lift stage and the written subjects of each file. Returns the URI of the `model`, the `files`
+    with the folders of their `people`, and the errors of the `failed` files.
 
     Raises
     ------
@@ -56,7 +46,7 @@ def lift_files(
     options = context.parameters.lift
     options = options.model_copy(update={"flip": lifter.flip if options.flip is None else options.flip})
     context = replace(context, parameters=context.parameters.model_copy(update={"lift": options}))
-    top = Path(out or Path(OUT) / name_of(source))
+    top = Path(out or Path("lifted") / name_of(source))
     files: list[dict[str, Any]] = []
     failed: dict[str, str] = {}
     for name, tracks in keypoints.items():
@@ -98,5 +88,4 @@ def _read(source: KeypointSource) -> Pending:
 
 
 def _is_stage(source: str) -> bool:
-    """Return whether a path is the folder of a stage; the files in it are not keypoint files."""
     return (Path(source) / MANIFEST).is_file()

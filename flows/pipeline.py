@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, date
-from pathlib import Path
 from typing import Any, Literal
 
 from prefect.runtime import flow_run
@@ -14,6 +13,7 @@ from data_contracts.parameters import SYNTHETIC_SOURCE
 from data_contracts.parameters.presets import DEFAULT, load_preset, preset_and_overrides
 from data_contracts.sources import find_motion_files
 from data_contracts.store.folders import StageResult, default_store
+from flows.dispatch import dispatch_stage, must_be_deployed, send
 from flows.prefect_ui.artifacts import (
     DATA_TEXT,
     DURATIONS_TEXT,
@@ -24,8 +24,6 @@ from flows.prefect_ui.artifacts import (
     show_scores,
 )
 from flows.prefect_ui.flow import uplift_flow
-from flows.stage_runs.deployed import must_be_deployed, send
-from flows.stage_runs.dispatch import dispatch_stage
 from tasks.pipeline import champion_to_start_from, open_pipeline, register, show_data, show_durations
 from tasks.stage import Context, get_or_compute
 from tasks.synthetic.motion import CLIP_LIST_FILE, PICKLE_FILE
@@ -81,8 +79,14 @@ def pipeline(
             parameters = parameters.with_seed(int(f"{day:%Y%m%d}"))
         context = Context(default_store(store), parameters)
         outcome = _run_stages(context, stages, source, clip_list, train_on, start_from, day)
-        headline, decision = _promote(promote, context, outcome["model"]["version"])
-    _show_links(headline, context.store, stages, outcome)
+        version = outcome["model"]["version"]
+        headline, decision = _promote(promote, context, version)
+    links = {
+        "run in MLflow": run_page(context.store, outcome["mlflow_run"]),
+        f"version {version} of the model, with its model card": version_page(context.store, version),
+        PLAYING_TEXT: stage_artifact(context.store, outcome["digest"], VIEWER_FILE),
+    }
+    show_pipeline_run(headline, stages, links)
     return Completed(message=headline, data=outcome | {"promotion": decision})
 
 
@@ -124,8 +128,8 @@ def _run_stages(
         tuned = run("finetune", train_on, windows=windows.folder, pretrained=pretrained)
         fitted = run("baselines", train_on, windows=windows.folder)
         report = run("evaluate", train_on, windows=windows.folder, model=tuned.folder, baselines=fitted.folder)
-        version = register(root, tracked, tuned, windows, report, parameters)
-        durations = show_durations(tracked, root, stages)
+        version = register(root, tracked, stages, parameters)
+        durations = show_durations(root, tracked, stages)
     figure = run_figure(root, tracked.run_id, durations)
     show_page(run_artifact(root, tracked.run_id, durations), "pipeline-durations", DURATIONS_TEXT, figure)
     show_scores(report.statistics["metrics"], key="pipeline-scores")
@@ -139,17 +143,6 @@ def _run_stages(
         "cached": all(result.cached for result in stages.values()),
         "mlflow_run": tracked.run_id,
     }
-
-
-def _show_links(headline: str, root: Path, stages: dict[str, StageResult], outcome: dict[str, Any]) -> None:
-    """Show the summary of the pipeline run, with links to its run, its version and its viewer."""
-    version = outcome["model"]["version"]
-    links = {
-        "run in MLflow": run_page(root, outcome["mlflow_run"]),
-        f"version {version} of the model, with its model card": version_page(root, version),
-        PLAYING_TEXT: stage_artifact(root, outcome["digest"], VIEWER_FILE),
-    }
-    show_pipeline_run(headline, stages, links)
 
 
 def _promote(how: Promotion, context: Context, version: int) -> tuple[str, dict[str, Any] | None]:

@@ -12,7 +12,7 @@ from tasks.promotion.promote import PairedReports, decide, judge_reports, swap_b
 from tasks.promotion.rules import Check, Verdict
 from tasks.stage import Context
 
-Evaluate = Callable[..., Path]  # (windows, model, baselines) -> folder of the report
+Evaluate = Callable[..., Path]  # the evaluate stage: (windows, model, baselines) -> folder of the report
 
 
 def promote_challenger(
@@ -25,8 +25,6 @@ def promote_challenger(
 
     Parameters
     ----------
-    evaluate
-        Function that evaluates a model on windows, as the evaluate stage, and returns the folder of the report.
     version
         Number of the challenger's version. Default: the version with the alias challenger.
     approve
@@ -72,5 +70,5 @@ def roll_back(store: Path, reason: str, who: str) -> dict[str, Any]:
 
 
 def rollback_headline(outcome: dict[str, Any]) -> str:
-    """Return one line about a rollback."""
+    """Return one line about a rollback, from its record."""
     return f"from version {outcome['from']} to {outcome['to']} by {outcome['who']}: {outcome['reason']}."

@@ -2,31 +2,18 @@
 
 import inspect
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from prefect import Flow
 
 from data_contracts.parameters.presets import DEFAULT, load_preset
 from data_contracts.store.folders import StageResult, default_store
-from flows.prefect_ui.artifacts import PLAYING_TEXT, show_checks, show_groups, show_page, show_scores, show_stage
+from flows.prefect_ui.artifacts import PLAYING_TEXT, show_groups, show_page, show_scores, show_stage
 from flows.prefect_ui.flow import uplift_flow
 from flows.stages import STAGES, run_stage
 from tasks.stage import Context, Inputs
 from tasks.tracking.links import stage_artifact
 from tasks.viewer.evaluation_viewer import VIEWER_FILE
-
-
-def _show_report(store: Path, result: StageResult) -> None:
-    show_scores(result.statistics["metrics"], key="scores")
-    show_page(stage_artifact(store, result.digest, VIEWER_FILE), "playing", PLAYING_TEXT)
-
-
-_ARTIFACTS: dict[str, Callable[[Path, StageResult], None]] = {  # artifacts in addition to the table of every stage
-    "ingest": lambda _, result: show_checks(result),
-    "convert": lambda _, result: show_groups(result),
-    "evaluate": _show_report,
-}
 
 
 def _run(
@@ -42,8 +29,11 @@ def _run(
     context = Context(default_store(store), load_preset(preset, overrides), parent_run)
     result = run_stage(stage, context, expected=digest, **inputs)
     show_stage(result)
-    if show := _ARTIFACTS.get(stage):
-        show(context.store, result)
+    if stage == "convert":
+        show_groups(result)
+    elif stage == "evaluate":
+        show_scores(result.statistics["metrics"], key="scores")
+        show_page(stage_artifact(context.store, result.digest, VIEWER_FILE), "playing", PLAYING_TEXT)
     return result
 
 

@@ -23,21 +23,15 @@ from tasks.tracking.models import find_lifting_model
 class TableRow:
     """A row of the table: `resolve` returns the inputs of the stage from paths, digests and URIs.
 
-    The name of the stage is the name of its flow, of its command and of its parameters in `PipelineParameters`. The
-    command of the stage prints `next_command`.
+    The command of the stage prints `next_command`.
     """
 
     task: StageTask
     resolve: Callable[..., Inputs]
     next_command: str
 
-    @property
-    def name(self) -> str:
-        """Name of the stage."""
-        return self.task.name
 
-
-STAGES: dict[str, TableRow] = {}
+STAGES: dict[str, TableRow] = {}  # by name: that of the flow, of the command and of the field of `PipelineParameters`
 
 
 def stage(

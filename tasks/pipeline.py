@@ -11,9 +11,8 @@ from data_contracts.parameters import PipelineParameters
 from data_contracts.report import read_report
 from data_contracts.sources import MotionFile
 from data_contracts.store.checking import verify_input
-from data_contracts.store.digests import PIPELINE
+from data_contracts.store.digests import PIPELINE, stage_key
 from data_contracts.store.folders import CHECKPOINT_FILE, StageResult
-from data_contracts.store.stage_keys import stage_key
 from tasks.stage_runs.prefect_runs import run_logger, task
 from tasks.tracking.card import CARD_FILE, description_of, write_card
 from tasks.tracking.models import LiftingModel, find_lifting_model
@@ -31,9 +30,7 @@ def champion_to_start_from(store: Path, window: int) -> LiftingModel:
     Raises
     ------
     InputError
-        The registry has no champion, or the champion was trained on windows of another length.
-    MlflowException
-        The registry is not reachable.
+        The registry has no champion, or the champion was trained on windows of another length than `window`.
     """
     version = aliased_versions(connect(store)).get(CHAMPION)
     if version is None:
@@ -63,12 +60,7 @@ def open_pipeline(
 ) -> Iterator[TrackedRun]:
     """Yield the parent run of a pipeline in MLflow; resume one that was killed.
 
-    Parameters
-    ----------
-    start
-        Model that is fine-tuned. If None, the pipeline pretrains a network.
-    day
-        Day that the seeds of the parameters were made for, if any.
+    The pipeline fine-tunes the model `start`; if None, it pretrains a network. `day` is the day of the seeds, if any.
     """
     key = stage_key(PIPELINE, {"source": files, **({"pretrained": start.checkpoint} if start else {})}, parameters)
     with track_pipeline(store, key) as tracked:
@@ -87,14 +79,10 @@ def show_data(store: Path, tracked: TrackedRun, clips: StageResult) -> None:
 
 @task(retried=True)
 def register(
-    store: Path,
-    tracked: TrackedRun,
-    tuned: StageResult,
-    windows: StageResult,
-    report: StageResult,
-    parameters: PipelineParameters,
+    store: Path, tracked: TrackedRun, stages: Mapping[str, StageResult], parameters: PipelineParameters
 ) -> dict[str, Any]:
     """Register the fine-tuned model as `@challenger` with its card, and log the scores to the pipeline run."""
+    tuned, windows, report = (stages[name] for name in ("finetune", "convert", "evaluate"))
     verify_input(report.path)
     evaluation = read_report(report.path)
     scores, metrics = model_scores(evaluation), all_scores(evaluation)
@@ -110,16 +98,14 @@ def register(
 
 
 @task()
-def show_durations(tracked: TrackedRun, store: Path, stages: Mapping[str, StageResult]) -> str:
+def show_durations(store: Path, tracked: TrackedRun, stages: Mapping[str, StageResult]) -> str:
     """Log the duration of each stage and a figure of the last pipeline runs; return the name of its file."""
     from tasks.figures.durations import DURATIONS_FILE, SECONDS, durations_figure, recent_pipeline_runs, stage_seconds
 
     seconds_of = {name: 0.0 if result.cached else result.seconds for name, result in stages.items()}
     tracked.log_metrics({f"{SECONDS}{name}": seconds for name, seconds in seconds_of.items()})
-    before = [
-        (run.info.start_time / 1000, stage_seconds(run))
-        for run in recent_pipeline_runs(tracked.client, store, tracked.run_id)
-    ]
+    runs = recent_pipeline_runs(tracked.client, store, tracked.run_id)
+    before = [(run.info.start_time / 1000, stage_seconds(run)) for run in runs]
     began = tracked.client.get_run(tracked.run_id).info.start_time / 1000
     tracked.log_figure(durations_figure([*before, (began, seconds_of)]), DURATIONS_FILE)
     return DURATIONS_FILE

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from data_contracts.errors import InputError, some
 from data_contracts.parameters import PipelineParameters
-from data_contracts.store.digests import StageKey
+from data_contracts.store.digests import StageKey, stage_key
 from data_contracts.store.folders import Stage, StageResult, find_stage, open_stage
 from data_contracts.store.locks import locked
-from data_contracts.store.stage_keys import stage_key
 from tasks.stage_runs.prefect_runs import task
 from tasks.tracking.names import CONNECTING_LOCK
 from tasks.tracking.store_identity import name_store
@@ -24,7 +23,7 @@ from tasks.tracking.store_identity import name_store
 if TYPE_CHECKING:
     from tasks.tracking.runs import TrackedRun
 
-Inputs = Mapping[str, Any]  # of a stage: see `data_contracts.store.stage_keys`, or a `Pending` result
+Inputs = Mapping[str, Any]  # of a stage: see `data_contracts.store.digests`, or a `Pending` result
 Work = Callable[..., None]
 
 
@@ -49,7 +48,7 @@ class StageTask:
     ----------
     work
         Function, or `module:function`, which is imported only when the stage is computed. Its arguments are the `Stage`
-        to write into, the `TrackedRun` (None without one), the `PipelineParameters`, and each input by name.
+        to write into, the `TrackedRun` or None, the `PipelineParameters`, and each input by name.
     resume
         Keep the files of a run that was killed or failed, so that the next run continues from them.
     parameters

@@ -26,7 +26,7 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Checked:
-    """Result of a check without faults: stage and digest of the folder, its files and bytes, and the duration."""
+    """Result of a check without faults."""
 
     stage: str
     digest: str
@@ -50,8 +50,7 @@ def check_folder(folder: Path, on_share: OnShare = lambda _: None) -> Checked:
     Raises
     ------
     InputError
-        The manifest is damaged, or a file is missing, damaged or not listed. The message names the files and the
-        command that rebuilds the folder.
+        The manifest is damaged, or a file is missing, damaged or not listed.
     """
     manifest = read_manifest(folder)
     files = [path.relative_to(folder) for path in sorted(folder.rglob("*")) if not path.is_dir()]

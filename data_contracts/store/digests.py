@@ -1,8 +1,9 @@
-"""Digests of files and of stages: the key of a stage is a digest of its name, parameters and inputs."""
+"""Digests of files, and the key of a stage: its name, its parameters, and the digest of each of its inputs."""
 
 import hashlib
 import json
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,14 @@ from typing import Any
 from data_contracts.errors import InputError
 from data_contracts.parameters import STAGE_FOLDERS, Kind
 from data_contracts.parameters.base import Parameters, without
+from data_contracts.sources import KeypointSource, MotionFile, data_name
+from data_contracts.store.manifests import read_manifest
 
 CONTRACT_VERSION = 10  # raised if the same parameters and inputs give another result or another digest
 
 PIPELINE = "pipeline"
 KINDS = {stage: kind for stage, (kind, _) in STAGE_FOLDERS.items()}
+Input = Path | Sequence[MotionFile] | KeypointSource | str
 
 _State = tuple[int, int, int, int]  # size, time of the last write, time of the last change, inode
 _SETTLED_NANOSECONDS = 2_000_000_000  # since the last write
@@ -43,24 +47,74 @@ class StageKey:
 
     @property
     def digest(self) -> str:
-        """Digest of the key under the contract version of this code."""
-        return stage_digest(self.name, CONTRACT_VERSION, self.settings, self.inputs)
+        """First 16 hex digits of the SHA-256 of the key under the contract version of this code."""
+        key = {
+            "stage": self.name,
+            "contract_version": CONTRACT_VERSION,
+            "parameters": self.settings,
+            "inputs": self.inputs,
+        }
+        return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def stage_digest(stage: str, contract_version: int, parameters: dict[str, Any], inputs: dict[str, str]) -> str:
-    """Return the first 16 hex digits of the SHA-256 of a stage's key; `parameters` are JSON values."""
-    key = {"stage": stage, "contract_version": contract_version, "parameters": parameters, "inputs": inputs}
-    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+def stage_key(stage: str, inputs: Mapping[str, Input], parameters: Parameters) -> StageKey:
+    """Return the key of a stage, or of a pipeline run, which has no folder: its digest identifies its run in MLflow.
 
-
-def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes, as hex.
+    Parameters
+    ----------
+    inputs
+        Name -> finished stage folder, file, motion files, keypoint source, or digest of a result that does not exist
+        yet.
 
     Raises
     ------
     InputError
-        The file cannot be read.
+        A file cannot be read, or a folder is not a finished stage folder.
     """
+    digests: dict[str, str] = {}
+    paths: list[Path] = []
+    idle = {"pretrain"} if stage == PIPELINE and "pretrained" in inputs else set()
+    data = ""
+    for name, value in inputs.items():
+        match value:
+            case str():
+                digests[name] = value
+            case Path():
+                digests[name] = read_manifest(value)["digest"] if value.is_dir() else file_digest(value)
+                paths.append(value)
+            case KeypointSource():
+                digests[name] = _keypoints_digest(value)
+                data = value.path.absolute().stem
+                idle |= set() if value.is_video else {"detector"}
+            case _:
+                digests |= _motion_digests(value)
+                data = data_name(value)
+                paths += [path for file in value for path in (file.path, file.clip_list) if path]
+    kind = "pipelines" if stage == PIPELINE else KINDS[stage]
+    return StageKey(kind, stage, parameters, digests, frozenset(idle), data, tuple(paths))
+
+
+def _motion_digests(files: Sequence[MotionFile]) -> dict[str, str]:
+    """Return `source` and `clip_list` of the first file, `source_2` and `clip_list_2` of the second, and so on."""
+    digests = {}
+    for place, file in enumerate(files, start=1):
+        number = "" if place == 1 else f"_{place}"
+        digests[f"source{number}"] = known_digest(file.path)  # the file may have gigabytes
+        if file.clip_list:
+            digests[f"clip_list{number}"] = file_digest(file.clip_list)
+    return digests
+
+
+def _keypoints_digest(source: KeypointSource) -> str:
+    """Return the digest of a file, or of the files of a folder with their names, because names number the frames."""
+    if not source.is_folder:
+        return file_digest(source.path)
+    lines = (f"{file.name} {file_digest(file)}\n" for file in source.files)
+    return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, as hex; raise an InputError if the file cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -20,10 +20,16 @@ from pydantic import BaseModel, ConfigDict
 from data_contracts.errors import InputError, some
 from data_contracts.parameters import Kind
 from data_contracts.store.checking import verify_input
-from data_contracts.store.code_version import code_version
 from data_contracts.store.digests import CONTRACT_VERSION, KINDS, StageKey, file_digest
 from data_contracts.store.locks import locked
-from data_contracts.store.manifests import MANIFEST, package_versions, read_manifest, rebuild, write_manifest
+from data_contracts.store.manifests import (
+    MANIFEST,
+    code_version,
+    package_versions,
+    read_manifest,
+    rebuild,
+    write_manifest,
+)
 from data_contracts.store.sequence import SEQUENCE, next_sequence
 
 CHECKPOINT_FILE = "model.safetensors"  # the best network of a training run
@@ -72,15 +78,8 @@ class StageResult(BaseModel):
     @classmethod
     def of(cls, stage: Stage) -> "StageResult":
         """Return the result of a stage whose `open_stage` block has ended."""
-        return cls(
-            stage=stage.name,
-            folder=str(stage.folder),
-            digest=stage.digest,
-            cached=stage.cached,
-            seconds=round(stage.seconds, 3),
-            counts=stage.counts,
-            statistics=stage.statistics,
-        )
+        same = {name: getattr(stage, name) for name in ("digest", "cached", "counts", "statistics")}
+        return cls(stage=stage.name, folder=str(stage.folder), seconds=round(stage.seconds, 3), **same)
 
     def summary(self) -> dict[str, Any]:
         """Return the content of `--json`: folder, digest, cached, seconds, counts and, for evaluations, scores."""
@@ -103,13 +102,8 @@ def default_store(store: str | Path | None = None) -> Path:
 def open_stage(store: Path, key: StageKey, resume: bool = False) -> Iterator[Stage]:
     """Yield a `Stage` to write into, and complete its folder if the block ends without an error.
 
-    If another process finished it meanwhile, the stage is `cached` and reads nothing. Otherwise its input files are
-    verified first.
-
-    Parameters
-    ----------
-    resume
-        Keep the files that an interrupted run left in the partial folder, and keep them if this run fails too.
+    If another process finished it meanwhile, the stage is `cached`. Otherwise its input files are verified first. With
+    `resume`, the partial folder keeps the files of an interrupted run, also if this run fails too.
 
     Raises
     ------
@@ -141,7 +135,7 @@ def open_stage(store: Path, key: StageKey, resume: bool = False) -> Iterator[Sta
 
 @contextmanager
 def _working(folder: Path, key: StageKey, resume: bool) -> Iterator[Stage]:
-    """Yield a stage in its partial folder; an error deletes the folder unless the next run can resume in it."""
+    """Yield a stage in its partial folder; an error deletes the folder, unless the next run can resume in it."""
     partial = folder.with_name(f".{key.digest}.partial")
     interrupted = partial.is_dir()
     if not resume:
@@ -163,8 +157,7 @@ def find_stage(store: Path, key: StageKey) -> Stage | None:
     Raises
     ------
     InputError
-        The manifest is damaged or belongs to another stage, or one of its files is missing. The content of the files is
-        not read.
+        The manifest is damaged or belongs to another stage, or a file is missing. No file is read.
     """
     folder = store / key.kind / key.digest
     if not (folder / MANIFEST).is_file():
@@ -175,17 +168,10 @@ def find_stage(store: Path, key: StageKey) -> Stage | None:
         raise InputError(f"{folder}: {fault}; {rebuild(folder)}")
     if missing := [name for name in manifest["files"] if not (folder / name).is_file()]:
         raise InputError(f"{folder}: the result is incomplete, missing {some(missing)}; {rebuild(folder, manifest)}")
-    return Stage(
-        key.name,
-        key.digest,
-        folder,
-        True,
-        manifest["parameters"],
-        key.inputs,
-        manifest["counts"],
-        manifest["statistics"],
-        code=manifest.get("code", {}),
-    )
+    stage = Stage(key.name, key.digest, folder, True, manifest["parameters"], key.inputs)
+    stage.counts, stage.statistics = manifest["counts"], manifest["statistics"]
+    stage.code = manifest.get("code", {})
+    return stage
 
 
 def resolve(store: Path, kind: Kind | Literal["*"], reference: str | Path) -> Path:
@@ -206,9 +192,9 @@ def resolve(store: Path, kind: Kind | Literal["*"], reference: str | Path) -> Pa
     if beginning and not matches:
         for elsewhere in store.glob(f"*/{beginning}"):
             _of_kind(elsewhere.parent, kind, reference)
-    kind_name = "stage" if kind == "*" else kind
-    number = f"{len(matches)} finished {kind_name} folders" if matches else f"no finished {kind_name} folder"
-    raise InputError(f"{reference}: {number} with this path or digest in {store}")
+    number = f"{len(matches)} finished" if matches else "no finished"
+    folders = f"{'stage' if kind == '*' else kind} folder{'s' if matches else ''}"
+    raise InputError(f"{reference}: {number} {folders} with this path or digest in {store}")
 
 
 def _of_kind(folder: Path, kind: Kind | Literal["*"], reference: str | Path) -> Path:

@@ -109,7 +109,7 @@ def _not_writable(folder: Path, reason: str | None) -> InputError:
 
 @contextmanager
 def _noted(note: Path) -> Iterator[None]:
-    """Hold the locked note while the block runs; the note appears under its name when it is locked and complete."""
+    """Hold the locked note while the block runs; other processes see the note only when it is locked and complete."""
     text = {"pid": os.getpid(), "host": socket.gethostname(), "command": " ".join(sys.argv), "since": time.time()}
     new = note.with_name(f"{note.name}.new")
     with ExitStack() as stack:

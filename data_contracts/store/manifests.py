@@ -1,16 +1,21 @@
-"""Manifests: the inputs, parameters, counts and files of a finished stage folder, sealed by a digest of the text."""
+"""Manifests: the inputs, parameters, counts and files of a finished stage folder, sealed by a digest of the text.
+
+A manifest also has the versions of the packages and of the code. No digest of a stage contains them: a commit that
+changes a result raises `CONTRACT_VERSION`.
+"""
 
 import hashlib
 import json
 import os
 import platform
+import subprocess
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import STAGE_FOLDERS
-from data_contracts.store.digests import KINDS
 
 MANIFEST = "manifest.json"
 PACKAGES = (
@@ -19,6 +24,9 @@ PACKAGES = (
     "pose-uplift",
 )
 
+_ROOT = Path(__file__).parents[2]
+_CODE = ("flows", "tasks", "model", "data_contracts")
+_GIT_SECONDS = 20.0
 _SEAL = ',\n "manifest_digest": '  # the last entry of a manifest: SHA-256 of the text before it
 _TYPES = {
     "stage": str,
@@ -58,10 +66,12 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 def rebuild(folder: Path, manifest: dict[str, Any] | None = None) -> str:
     """Return the instruction that replaces a damaged stage folder; without a manifest the folder's kind is known."""
-    stages = [manifest["stage"]] if manifest else [name for name, kind in KINDS.items() if kind == folder.parent.name]
-    inputs = {name: name.upper() for name in ("clips", "windows", "keypoints")} | (
-        manifest["inputs"] if manifest else {}
-    )
+    inputs = {name: name.upper() for name in ("clips", "windows", "keypoints")}
+    if manifest:
+        stages = [manifest["stage"]]
+        inputs |= manifest["inputs"]
+    else:
+        stages = [stage for stage, (kind, _) in STAGE_FOLDERS.items() if kind == folder.parent.name]
     commands = " or ".join(
         f"`{STAGE_FOLDERS[stage][1].format_map(inputs)}`" for stage in stages if stage in STAGE_FOLDERS
     )
@@ -77,6 +87,40 @@ def package_versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return versions
+
+
+@cache  # a process keeps the modules that it imported, even if another commit is checked out meanwhile
+def code_version() -> dict[str, Any]:
+    """Return the commit that is checked out (40 hex digits), and whether the code is `dirty`: files differ from it.
+
+    If git fails, both are None and `why` has the reason.
+    """
+    try:
+        if Path(_git("rev-parse", "--show-toplevel")).resolve() != _ROOT:
+            raise ValueError(f"{_ROOT} is not a clone of the repository")
+        return {"commit": _git("rev-parse", "HEAD"), "dirty": bool(_git("status", "--porcelain", "--", *_CODE))}
+    except subprocess.CalledProcessError as error:
+        why = " ".join(error.stderr.split())
+    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+        why = str(error)
+    return {"commit": None, "dirty": None, "why": why}
+
+
+def _git(*words: str) -> str:
+    command = ["git", "--no-optional-locks", "-C", str(_ROOT), *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=_GIT_SECONDS)
+    return done.stdout.strip()
+
+
+def describe_code(code: dict[str, Any]) -> str:
+    """Return one phrase about the code version in a manifest or a run; it is empty if an earlier version wrote it."""
+    if not code:
+        return "code not recorded (by an earlier version)"
+    if not code["commit"]:
+        return f"code not known ({code['why']})"
+    changed = " with uncommitted changes" if code["dirty"] else ""
+    resumed = ", which resumed an interrupted run" if code.get("resumed") else ""
+    return f"code {code['commit'][:10]}{changed}{resumed}"
 
 
 def write_json(path: Path, value: Any) -> None:

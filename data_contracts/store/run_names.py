@@ -12,13 +12,7 @@ from data_contracts.store.manifests import read_manifest
 
 
 def run_name(stage: str, data: str) -> str:
-    """Return the name of a run that starts now; the name of a pipeline run does not contain the word pipeline.
-
-    Parameters
-    ----------
-    data
-        Name of the data, from `sources.data_name` or `input_data_name`; may be empty.
-    """
+    """Return the name of a run that starts now; the name of a pipeline run does not contain the word pipeline."""
     minute = time.strftime("%Y-%m-%d %H:%M", time.gmtime())
     return " ".join(word for word in ("" if stage == PIPELINE else stage, data, minute) if word)
 
@@ -29,7 +23,7 @@ def input_data_name(store: Path, inputs: Mapping[str, str]) -> str:
         if reference := inputs.get(kind):
             with suppress(InputError):
                 manifest = read_manifest(resolve(store, kind, reference))
-                name = manifest["statistics"].get("data") or input_data_name(store, manifest["inputs"])
-                return name or manifest["digest"]
+                data = manifest["statistics"].get("data") or input_data_name(store, manifest["inputs"])
+                return data or manifest["digest"]
             return Path(reference).name
     return ""

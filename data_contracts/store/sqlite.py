@@ -13,16 +13,9 @@ _WAIT_SECONDS = 60.0
 
 
 def sqlite_uri(file: Path, driver: str | None = None, **options: str | int) -> str:
-    """Return the SQLAlchemy URI of a SQLite file.
+    """Return the SQLAlchemy URI of a SQLite file, e.g. with `driver` aiosqlite and the query parameter `timeout=60`.
 
     SQLAlchemy ends the path at the first `?` and decodes no escapes, so a path with a `?` becomes a SQLite `file:` URI.
-
-    Parameters
-    ----------
-    driver
-        Name of the database driver, e.g. aiosqlite. Default: the one of the standard library.
-    **options
-        Query parameters, e.g. `timeout=60`.
     """
     scheme, path = f"sqlite+{driver}" if driver else "sqlite", str(file.absolute())
     if "?" in path:
@@ -41,14 +34,9 @@ def sqlite_file(uri: str) -> Path | None:
 
 
 def check_database(file: Path) -> None:
-    """Check that a file is a SQLite database with tables and is not truncated.
+    """Raise an InputError if a file is empty, truncated, or not a SQLite database, or if it cannot be opened.
 
     SQLite itself treats an empty file as a new database. Opening a truncated file with MLflow retries for minutes.
-
-    Raises
-    ------
-    InputError
-        The file is empty, truncated, or not a SQLite database, or it cannot be opened.
     """
     remedy = "restore it from a backup, or move it away to start with an empty database"
     try:

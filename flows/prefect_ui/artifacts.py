@@ -3,14 +3,13 @@
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from prefect import runtime
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.logging import get_run_logger
 
-from data_contracts.report import METHODS
+from data_contracts.report import METHODS, counts_text
 from data_contracts.store.folders import StageResult
 from data_contracts.text import markdown_text, printable
 
@@ -19,7 +18,6 @@ DATA_TEXT = "clips, compared with the champion's"
 DURATIONS_TEXT = "minutes per stage, the last pipeline runs"
 PLAYING_TEXT = "viewer: worst, median and best clip"
 LIFTED_TEXT = "viewer: the people in 2D and 3D"
-_COUNTS = ("clips", "quarantined", "windows", "epochs", "bad_steps", "steps")  # in the summary of a pipeline run
 _LONG = ("history", "metrics", "intervals", "robustness", "per_group", "datasets", "files", "people", "training_data")
 
 
@@ -30,23 +28,14 @@ def show_stage(result: StageResult) -> None:
         {"what": "host", "value": platform.node()},
         {"what": "cached", "value": str(result.cached)},
     ]
-    rows += [{"what": key, "value": _readable(value)} for key, value in result.counts.items()]
-    rows += [{"what": key, "value": _readable(value)} for key, value in result.statistics.items() if key not in _LONG]
+    numbers = result.counts | {key: value for key, value in result.statistics.items() if key not in _LONG}
+    rows += [{"what": key, "value": _readable(value)} for key, value in numbers.items()]
     create_table_artifact(table=rows, key=result_key(result.stage), description=f"{result.stage} {result.digest}")
 
 
 def result_key(stage: str) -> str:
     """Return the key of the table that `show_stage` creates."""
     return f"{stage}-result"
-
-
-def show_checks(result: StageResult) -> None:
-    """Show how many clips broke each check of the clip contract."""
-    rows = [{"check": "all kept", "clips": result.counts["clips"]}]
-    rows += [{"check": printable(check), "clips": clips} for check, clips in result.statistics["checks_broken"].items()]
-    create_table_artifact(
-        table=rows, key="ingest-checks", description=f"{markdown_text(result.folder)}/quarantine.csv names each clip"
-    )
 
 
 def show_groups(result: StageResult) -> None:
@@ -70,9 +59,8 @@ def show_pipeline_run(
         lines += ["| stage | minutes | content | folder |", "|---|--:|---|---|"]
     for name, result in stages.items():
         minutes = "cached" if result.cached else f"{result.seconds / 60:.1f}"
-        lines.append(
-            f"| {name} | {minutes} | {_in_words(result.counts)} | `{Path(result.folder).parent.name}/{result.digest}` |"
-        )
+        counts = counts_text(result.counts, result.statistics)
+        lines.append(f"| {name} | {minutes} | {counts} | `{result.path.parent.name}/{result.digest}` |")
     lines += ["", *(f"- [{text}]({link})" for text, link in links.items() if link)]
     create_markdown_artifact("\n".join(lines) + "\n", key="pipeline-summary", description=markdown_text(headline))
 
@@ -102,7 +90,7 @@ def show_scores(metrics: Mapping[str, Mapping[str, float]], key: str) -> None:
 
 
 def show_people(written: Sequence[Mapping[str, Any]], statistics: Sequence[Mapping[str, Any]]) -> None:
-    """Show a table of people (as `write_people` returns them) with their statistics of the lift stage."""
+    """Show a table of people, as `write_people` returns them, with their statistics of the lift stage."""
     rows = [
         {
             "person": printable(person["name"]),
@@ -131,11 +119,3 @@ def _readable(value: Any) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     return f"{value:.4g}" if isinstance(value, float) else printable(value)
-
-
-def _in_words(counts: Mapping[str, Any]) -> str:
-    """Return the main counts as `84 clips, 0 quarantined`, or by split as `windows: 1,789 train, 388 val`."""
-    main = {key: counts[key] for key in _COUNTS if key in counts}
-    if isinstance(windows := main.get("windows"), Mapping):
-        return "windows: " + ", ".join(f"{number:,} {split}" for split, number in windows.items())
-    return ", ".join(f"{number:,} {key.replace('_', ' ')}" for key, number in main.items())

@@ -1,10 +1,4 @@
-"""Descriptions of a flow's parameters in the Prefect UI, from docstrings in the numpy layout.
-
-@flow(...)
-@described
-def pipeline(source: str, preset: str = DEFAULT) -> Any:
-    ...
-"""
+"""Descriptions of a flow's parameters in the Prefect UI, from docstrings in the numpy layout."""
 
 import inspect
 import re

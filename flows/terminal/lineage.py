@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from data_contracts.store.code_version import describe_code
+from data_contracts.store.manifests import describe_code
 from tasks.maintenance.lineage import AS_ABOVE, Lineage, Link
 
 

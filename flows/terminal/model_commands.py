@@ -10,9 +10,8 @@ import typer
 from data_contracts.errors import InputError
 from data_contracts.store.folders import default_store
 from flows.stages import run_stage
-from flows.terminal.comparing import comparison_tables
 from flows.terminal.options import MODEL_HELP, STORE_HELP, Call, changed, command
-from flows.terminal.printing import print_output
+from flows.terminal.printing import comparison_tables, print_output
 
 models = typer.Typer()
 benchmarks = typer.Typer(
@@ -132,7 +131,7 @@ def export(
 ) -> None:
     """Write a model as one ONNX file and check it with onnxruntime; MLflow keeps the file of a version."""
     if not onnx:
-        raise InputError("export writes ONNX: pass --onnx")
+        raise InputError("no format: pass --onnx")
     from tasks.serving.onnx import export_model
 
     exported = export_model(call.store, model, out, False if no_flip else None, call.context.parameters.evaluate.flip)

@@ -11,22 +11,20 @@ import inspect
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from data_contracts.errors import InputError
-from data_contracts.parameters import ExportFormat
-from data_contracts.parameters.presets import load_preset, parse, preset_names
+from data_contracts.parameters.presets import DEFAULT, load_preset, parse, preset_names
 from data_contracts.store.folders import StageResult, default_store
 from flows.terminal.running import computing
 from tasks.stage import Context
 
 MODEL_HELP = "Run folder or digest, checkpoint (.safetensors, MotionBERT's .bin), or model URI."
 STORE_HELP = "Root of the store. Default: UPLIFT_STORE, or ./store."
-_PANEL = "Options of all commands"
+_option = partial(typer.Option, rich_help_panel="Options of all commands")
 
 
 @dataclass(frozen=True)
@@ -52,24 +50,15 @@ class Call:
 
 
 def _shared(
-    store: Annotated[Path | None, typer.Option(rich_help_panel=_PANEL, help=STORE_HELP)] = None,
+    store: Annotated[Path | None, _option(help=STORE_HELP)] = None,
     preset: Annotated[
-        str,
-        typer.Option(
-            rich_help_panel=_PANEL, help=f"Preset of all parameters: {', '.join(preset_names())}, or a YAML file."
-        ),
-    ] = "demo",
+        str, _option(help=f"Preset of all parameters: {', '.join(preset_names())}, or a YAML file.")
+    ] = DEFAULT,
     set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", rich_help_panel=_PANEL, help="Parameter to change, as path.to.parameter=value; repeatable."
-        ),
+        list[str] | None, _option("--set", help="Parameter to change, as path.to.parameter=value; repeatable.")
     ] = None,
     json_: Annotated[
-        bool,
-        typer.Option(
-            "--json", rich_help_panel=_PANEL, help="Print the result as one JSON object, in the last line on stdout."
-        ),
+        bool, _option("--json", help="Print the result as one JSON object, in the last line on stdout.")
     ] = False,
 ) -> Call:
     return Call(Context(default_store(store), load_preset(preset, set_)), json_)
@@ -87,20 +76,6 @@ def changed(context: Context, stage: str, **options: Any) -> Context:
     values = {name: value for name, value in options.items() if value is not None}
     update = {stage: parse(type(parameters), parameters.model_dump() | values, where=stage)}
     return replace(context, parameters=context.parameters.model_copy(update=update))
-
-
-def export_formats(text: str) -> list[ExportFormat]:
-    """Return the formats of a list of names separated by commas.
-
-    Raises
-    ------
-    InputError
-        A name is unknown.
-    """
-    names = [name for part in text.split(",") if (name := part.strip().lower())]
-    if unknown := sorted(set(names) - {*ExportFormat}):
-        raise InputError(f"--export {unknown[0]}: unknown format; these are known: {', '.join(ExportFormat)}")
-    return [ExportFormat(name) for name in dict.fromkeys(names)]
 
 
 def command(

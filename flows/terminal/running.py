@@ -10,8 +10,9 @@ from typing import Any
 
 from data_contracts.errors import InputError
 from data_contracts.text import printable
+from tasks.stage_runs.prefect_runs import LOGGER
 
-_LOGGERS = ("uplift", "model", "data_contracts")  # whose messages of level INFO the terminal shows
+_LOGGERS = (LOGGER, "model", "data_contracts")  # whose messages of level INFO the terminal shows
 
 
 def run_pipeline(**arguments: Any) -> Any:
@@ -30,7 +31,7 @@ def computing() -> Iterator[None]:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     root, levels = logging.getLogger(), {name: logging.getLogger(name).level for name in _LOGGERS}
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_PrintableFormatter())
+    handler.setFormatter(_PrintableFormatter("%(asctime)s.%(msecs)03d | %(levelname)-7s | %(message)s", "%H:%M:%S"))
     root.addHandler(handler)
     for name in _LOGGERS:
         logging.getLogger(name).setLevel(logging.INFO)
@@ -51,10 +52,7 @@ def _end(number: int, _frame: object) -> None:
 
 
 class _PrintableFormatter(logging.Formatter):
-    """Formats lines as Prefect does, with control characters escaped."""
-
-    def __init__(self) -> None:
-        super().__init__("%(asctime)s.%(msecs)03d | %(levelname)-7s | %(message)s", "%H:%M:%S")
+    """Escapes control characters."""
 
     def format(self, record: logging.LogRecord) -> str:
         return printable(super().format(record), keep="\n\t")

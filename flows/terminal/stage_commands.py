@@ -1,27 +1,32 @@
-"""Commands of the stages, made from the table in `flows.stages`: `uplift pretrain WINDOWS --windows-2d OTHER`.
+"""Commands of the stages, made from the table in `flows.stages`, and the commands for the keypoints of users.
 
-The first input is an argument; the other inputs are options. The docstring of the stage describes them.
+The first input of a stage is an argument; the other inputs are options. The docstring of the stage describes them.
 """
 
 import inspect
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from data_contracts.detector_skeletons import Detector
+from data_contracts.errors import InputError
+from data_contracts.parameters import ExportFormat, KeypointsParameters, LiftParameters, Parameters
 from flows.prefect_ui.forms import parameter_texts
 from flows.stages import STAGES, TableRow, run_stage
-from flows.terminal.options import Call, command
-from flows.terminal.printing import print_stage
+from flows.terminal.options import MODEL_HELP, Call, changed, command
+from flows.terminal.printing import people_table, print_output, print_stage
+from tasks.tracking.models import is_in_mlflow
 
-OWN_COMMAND = ("keypoints",)  # in flows.terminal.lifting_commands, with an option of its own
+lifting = typer.Typer()
 
 
 def add_stage_commands(app: typer.Typer) -> None:
-    """Add a command to `app` for every stage of the table."""
-    for stage in STAGES.values():
-        if stage.name not in OWN_COMMAND:
-            _add(app, stage)
+    """Add a command to `app` for every stage of the table except `keypoints`, which has an option of its own."""
+    for name, row in STAGES.items():
+        if name != "keypoints":
+            _add(app, name, row)
 
 
 def texts(paths: list[Path] | None) -> str | list[str] | None:
@@ -30,27 +35,92 @@ def texts(paths: list[Path] | None) -> str | list[str] | None:
     return strings[0] if len(strings) == 1 else strings or None
 
 
-def _add(app: typer.Typer, stage: TableRow) -> None:
-    helps = parameter_texts(stage.resolve)
+def _add(app: typer.Typer, name: str, row: TableRow) -> None:
+    helps = parameter_texts(row.resolve)
 
     def work(call: Call, **values: Any) -> None:
-        values |= {name: texts(value) for name, value in values.items() if isinstance(value, list)}
-        result = run_stage(stage.name, call.context, **values)
-        print_stage(result, call.as_json, stage.next_command.format(result=call.reference(result), **values))
+        values |= {key: texts(value) for key, value in values.items() if isinstance(value, list)}
+        result = run_stage(name, call.context, **values)
+        print_stage(result, call.as_json, row.next_command.format(result=call.reference(result), **values))
 
-    _, first, *others = inspect.signature(stage.resolve).parameters.values()
+    _, first, *others = inspect.signature(row.resolve).parameters.values()
     parameters = [_typed(first, typer.Argument(help=helps[first.name]))]
     for other in others:
         parameters.append(_typed(other, typer.Option(f"--{other.name.replace('_', '-')}", help=helps[other.name])))
     call_parameter = inspect.Parameter("call", inspect.Parameter.KEYWORD_ONLY, annotation=Call)
-    work.__name__, work.__doc__ = stage.name, (inspect.getdoc(stage.resolve) or "").partition("\n\n")[0]
+    work.__name__, work.__doc__ = name, (inspect.getdoc(row.resolve) or "").partition("\n\n")[0]
     work.__signature__ = inspect.Signature([call_parameter, *parameters])  # type: ignore[attr-defined]  # typer reads it
     command(app)(work)
 
 
 def _typed(parameter: inspect.Parameter, metadata: Any) -> inspect.Parameter:
     """Return an input as typer takes it; an input of one or several paths becomes a list."""
-    kind: Any = list[Path] if parameter.annotation == str | list[str] else parameter.annotation
-    if parameter.annotation == str | list[str] | None:
-        kind = list[Path] | None
+    lists: dict[Any, Any] = {str | list[str]: list[Path], str | list[str] | None: list[Path] | None}
+    kind = lists.get(parameter.annotation, parameter.annotation)
     return parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[kind, metadata])
+
+
+def _option(parameters: type[Parameters], name: str) -> Any:
+    """Return an option with the description of a parameter."""
+    return typer.Option(help=parameters.model_fields[name].description)
+
+
+@command(lifting)
+def keypoints(
+    call: Call,
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="Keypoint file of a 2D detector, folder with one JSON file per frame (OpenPose), or video."
+        ),
+    ],
+    skeleton: Annotated[Detector | None, _option(KeypointsParameters, "skeleton")] = None,
+) -> None:
+    """Read the 2D keypoints of a detector, or detect keypoints in a video; write tracks of H36M joints in pixels."""
+    context = changed(call.context, "keypoints", skeleton=skeleton)
+    result = run_stage("keypoints", context, source=str(source))
+    print_stage(result, call.as_json, f"uplift lift {call.reference(result)}")
+
+
+def _export_formats(text: str) -> list[ExportFormat]:
+    names = [name for part in text.split(",") if (name := part.strip().lower())]
+    if unknown := sorted(set(names) - {*ExportFormat}):
+        raise InputError(f"--export {unknown[0]}: unknown format; known formats: {', '.join(ExportFormat)}")
+    return [ExportFormat(name) for name in dict.fromkeys(names)]
+
+
+@command(lifting)
+def lift(
+    call: Call,
+    source: Annotated[
+        str, typer.Argument(help="Keypoint file or video, folder with such files, or digest of a keypoints stage.")
+    ],
+    model: Annotated[str, typer.Option(help=MODEL_HELP)] = "models:/pose-uplift@champion",
+    height: Annotated[float | None, _option(LiftParameters, "height")] = None,
+    person: Annotated[str | None, _option(LiftParameters, "person")] = None,
+    skeleton: Annotated[Detector | None, _option(KeypointsParameters, "skeleton")] = None,
+    fps: Annotated[float | None, _option(KeypointsParameters, "fps")] = None,
+    export: Annotated[
+        str,
+        typer.Option(
+            help=f"Formats to write in addition to motion.npz, separated by commas: {', '.join(ExportFormat)}."
+        ),
+    ] = "",
+    out: Annotated[Path | None, typer.Option(help="Folder to write to. Default: ./lifted/NAME.")] = None,
+    causal: Annotated[
+        bool, typer.Option("--causal", help="Use only earlier frames for each frame, as in live lifting.")
+    ] = False,
+) -> None:
+    """Lift 2D keypoints of any detector to 3D motion in metres; write one folder per person."""
+    formats = _export_formats(export)
+    context = changed(call.context, "keypoints", skeleton=skeleton, fps=fps)
+    context = changed(context, "lift", height=height, person=person, causal=causal or None)
+    context = replace(context, tracked=is_in_mlflow(model))
+    from flows.lifting import lift_files  # imports PyTorch and pandas, which take seconds
+
+    outcome = lift_files(context, source, model, formats, out)
+    failed = [f"not lifted: {name}: {error}" for name, error in outcome["failed"].items()]
+    closing = f"lifted by {outcome['model']}; open playing.html in the output folder"
+    print_output(call.as_json, outcome, people_table(outcome["files"]), *failed, closing)
+    if failed:
+        raise typer.Exit(1)

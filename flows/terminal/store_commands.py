@@ -1,19 +1,21 @@
-"""Commands for a store as a whole: its status, and garbage collection."""
+"""Commands for a store: its status, garbage collection, and the verification of a folder."""
 
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
-from textwrap import shorten
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import RenderableType
+from rich.filesize import decimal
 from rich.table import Column, Table
 
 from data_contracts.report import METRICS
+from data_contracts.store.checking import check_folder
+from data_contracts.store.folders import resolve
 from flows.terminal.options import Call, command
-from flows.terminal.printing import print_output, size
-from tasks.stage_runs.progress import duration
+from flows.terminal.printing import print_output
+from tasks.stage_runs.progress import duration, progress_bar
 
 if TYPE_CHECKING:
     from tasks.maintenance.status import Status
@@ -40,7 +42,7 @@ def gc(
     from tasks.maintenance.gc import collect  # imports MLflow, which takes seconds
 
     outcome = collect(call.store, keep_last, partials, dry_run=not yes)
-    items = [f"{item['kind']}: {item['name']}, {size(item['bytes'])}" for item in outcome["items"]]
+    items = [f"{item['kind']}: {item['name']}, {_size(item['bytes'])}" for item in outcome["items"]]
     kept = ", ".join(f"{count:,} {kind}" for kind, count in outcome["kept"].items())
     lines = [f"kept: {kept or 'nothing, the store is empty'}", *outcome["skipped"]]
     if not outcome["since"]:
@@ -61,11 +63,21 @@ def status(call: Call, last: Annotated[int, typer.Option(min=1, help="Number of 
     print_output(call.as_json, asdict(current), *status_lines(current))
 
 
+@command(stores)
+def check(call: Call, folder: Annotated[str, typer.Argument(help="Folder or digest of a finished stage.")]) -> None:
+    """Verify the manifest of a stage folder and the SHA-256 of each of its files."""
+    path = resolve(call.store, "*", folder)
+    with progress_bar() as bar:
+        line = bar.add_task(f"check {path.name}", total=1.0)
+        checked = check_folder(path, lambda share: bar.update(line, completed=share))
+    print_output(call.as_json, asdict(checked), checked.describe())
+
+
 def _removed(outcome: dict[str, Any]) -> Table:
     table = Table("kind", "number", "size", title="would be removed" if outcome["dry_run"] else "removed")
     for kind, total in outcome["removed"].items():
-        table.add_row(kind, f"{total['count']:,}", size(total["bytes"]))
-    table.add_row("total", f"{len(outcome['items']):,}", size(outcome["bytes"]), style="bold")
+        table.add_row(kind, f"{total['count']:,}", _size(total["bytes"]))
+    table.add_row("total", f"{len(outcome['items']):,}", _size(outcome["bytes"]), style="bold")
     return table
 
 
@@ -89,7 +101,7 @@ def _pipeline_runs(status: "Status") -> Table:
             duration(run.seconds),
             "" if run.mpjpe_mm is None else f"{run.mpjpe_mm:.1f} mm",
             run.version or "",
-            shorten(run.promotion or "", _WIDE, placeholder=" ..."),
+            _cut(run.promotion or ""),
         )
     return table
 
@@ -107,9 +119,8 @@ def _work(status: "Status") -> Iterator[str]:
     if status.benchmark:
         yield f"benchmark: windows {status.benchmark}"
     for run in status.running:
-        owner = (
-            _cut(run.lock_owner) if run.lock_owner else "no process holds its lock: it is dead, or on another machine"
-        )
+        owner = run.lock_owner and _cut(run.lock_owner)
+        owner = owner or "no process holds its lock: it is dead, or on another machine"
         yield f"running: {run.name}, for {duration(run.seconds)}; {owner}"
     for lock, owner in status.locks.items():
         yield f"locked: {lock}, by {_cut(owner)}"
@@ -122,13 +133,18 @@ def _work(status: "Status") -> Iterator[str]:
 
 def _disk(status: "Status") -> str:
     kinds = sorted(status.disk.items(), key=lambda kind: -kind[1]["bytes"])
-    shares = "; ".join(f"{entry['count']:,} {kind} {size(entry['bytes'])}" for kind, entry in kinds)
+    shares = "; ".join(f"{entry['count']:,} {kind} {_size(entry['bytes'])}" for kind, entry in kinds)
     everything = sum(entry["bytes"] for entry in status.disk.values())
-    return f"{status.store}: {size(everything)}, and {size(status.free_bytes)} free: {shares}"
+    return f"{status.store}: {_size(everything)}, and {_size(status.free_bytes)} free: {shares}"
 
 
 def _score(name: str, value: float) -> str:
     return f"{value:.1f} {METRICS[name].unit}" if METRICS[name].unit else f"{100 * value:.1f} %"
+
+
+def _size(count: int | None) -> str:
+    """Return a number of bytes with its unit; it is None if the files are on another machine."""
+    return "size not known here" if count is None else decimal(count)
 
 
 def _cut(text: str) -> str:

@@ -25,15 +25,14 @@ from tasks.tracking.runs import DIGEST_TAG, connect
 _RUN_ID = re.compile("[0-9a-f]{32}")  # MLflow run ids have 32 hex digits, digests of the store 16
 
 
-def compare(store: Path, references: Sequence[str], resampling: Resampling = Resampling()) -> Comparison:
+def compare(store: Path, references: Sequence[str]) -> Comparison:
     """Return the scores of all models, and the difference of each model from the first.
 
     Parameters
     ----------
     references
         Two or more references. Each is a folder or digest of an evaluation or a training run, a checkpoint file, an
-        MLflow run id, or a model URI (`models:/name/version`, `models:/name@alias`). The reports of a
-        model are found by the digest of its weights.
+        MLflow run id, or a model URI. The reports of a model are found by the digest of its weights.
 
     Raises
     ------
@@ -43,18 +42,13 @@ def compare(store: Path, references: Sequence[str], resampling: Resampling = Res
     folders = find_reports(store, references)
     for folder in folders:
         verify_input(folder)
-    first = read_errors(folders[0])
+    first, resampling = read_errors(folders[0]), Resampling()
     compared: list[ComparedModel] = []
     for name, folder in zip(references, folders, strict=True):
-        report, is_first = read_report(folder), not compared
-        compared_model = ComparedModel(
-            name=name,
-            report=report.digests["report"],
-            checkpoint=report.digests["checkpoint"],
-            scores=report.model,
-            difference=None if is_first else estimates(difference(read_errors(folder), reference=first), resampling),
-        )
-        compared.append(compared_model)
+        report = read_report(folder)
+        change = estimates(difference(read_errors(folder), reference=first), resampling) if compared else None
+        digests = {kind: report.digests[kind] for kind in ("report", "checkpoint")}
+        compared.append(ComparedModel(name=name, scores=report.model, difference=change, **digests))
     return Comparison(
         windows=report.digests["windows"], split=report.split, resampling=resampling, models=tuple(compared)
     )
@@ -124,7 +118,7 @@ def _windows_and_split(folder: Path) -> tuple[str, str]:
 
 
 def _different_windows(references: Sequence[str], reports: Sequence[list[Path]]) -> str:
-    """Return the error message for models without a report on the same windows, with the command that adds one."""
+    """Return the error message for models without a report on the same windows."""
     evaluated = [sorted({_windows_and_split(folder) for folder in folders}) for folders in reports]
     listing = "; ".join(
         f"{name} on {' and '.join(f'{windows} ({split})' for windows, split in pairs)}"

@@ -7,16 +7,8 @@ from lightning_fabric import Fabric
 from matplotlib.figure import Figure
 
 from data_contracts.errors import InputError
-from data_contracts.parameters import EvaluateParameters, PipelineParameters
-from data_contracts.report import (
-    REPORT_FILE,
-    ROBUSTNESS_METHODS,
-    MethodScores,
-    Report,
-    Resampling,
-    Robustness,
-    write_errors,
-)
+from data_contracts.parameters import PipelineParameters
+from data_contracts.report import REPORT_FILE, ROBUSTNESS_METHODS, MethodScores, Report, Resampling, write_errors
 from data_contracts.store.digests import CONTRACT_VERSION
 from data_contracts.store.folders import Stage
 from data_contracts.store.lineage import train_minutes
@@ -41,12 +33,7 @@ RESAMPLING = Resampling()
 
 
 def evaluate_lifter(
-    stage: Stage,
-    tracked: TrackedRun,
-    parameters: PipelineParameters,
-    windows: Path,
-    checkpoint: Path,
-    baselines: Path,
+    stage: Stage, tracked: TrackedRun, parameters: PipelineParameters, windows: Path, checkpoint: Path, baselines: Path
 ) -> None:
     """Score a checkpoint and fitted baselines; write `report.json`, `errors.parquet` (per window), figures, a viewer.
 
@@ -63,7 +50,10 @@ def evaluate_lifter(
     methods = _methods(load_lifter(checkpoint, options.flip, held_out.window), baselines, fabric)
     evaluations = {name: evaluate(method, held_out, options.batch_size, fabric) for name, method in methods.items()}
     minutes = {"model": train_minutes(stage.store, checkpoint), **fitted["statistics"]["train_minutes"]}
-    uri = logged_uri(tracked, stage.inputs["checkpoint"], options.flip)
+    robustness = None
+    if options.robustness_windows:
+        scored = {name: methods[name] for name in ROBUSTNESS_METHODS}
+        robustness = score_robustness(scored, held_out, options.robustness_windows, options.batch_size, fabric)
     report = Report(
         split=options.split,
         windows=len(held_out),
@@ -71,19 +61,20 @@ def evaluate_lifter(
         people=held_out.rows["group"].nunique(),
         clips=held_out.rows["clip_id"].nunique(),
         digests={"report": stage.digest, **stage.inputs},
-        model_uri=uri,
+        model_uri=logged_uri(tracked, stage.inputs["checkpoint"], options.flip),
         versions={"contract": str(CONTRACT_VERSION), **package_versions()},
         resampling=RESAMPLING,
         ridge_penalty=fitted["statistics"]["ridge_penalty"],
         **{name: _scores(evaluation, minutes[name]) for name, evaluation in evaluations.items()},
-        robustness=_robustness(methods, held_out, fabric, options),
+        robustness=robustness,
     )
     write_json(stage.folder / REPORT_FILE, report.model_dump(mode="json"))
     write_errors(stage.folder, {name: evaluation.errors for name, evaluation in evaluations.items()})
     stage.counts |= {"windows": report.windows, "frames": report.frames}
+    scores = report.methods()
     stage.statistics |= {
-        "metrics": {name: scores.headline() for name, scores in report.methods().items()},
-        "intervals": {name: scores.intervals() for name, scores in report.methods().items()},
+        "metrics": {name: one.headline() for name, one in scores.items()},
+        "intervals": {name: one.intervals() for name, one in scores.items()},
         "resampled": f"{report.model.mpjpe_mm.units} {report.model.mpjpe_mm.over}",
     }
     if report.robustness:
@@ -91,7 +82,10 @@ def evaluate_lifter(
     log_report(tracked, report)
     tracked.log_figure(_lifted_figure(held_out, methods["model"]), "lifted.png")
     title = f"{input_data_name(stage.store, stage.inputs)}, {options.split}"
-    _log_viewer(tracked, title, held_out, evaluations["model"], methods["model"], options.batch_size)
+    if scenes := select_scenes(held_out, evaluations["model"].errors, methods["model"], options.batch_size):
+        tracked.client.log_text(tracked.run_id, viewer_html(f"Clips of {title}", scenes), VIEWER_FILE)
+    else:
+        run_logger().warning(f"{title}: every clip is shorter than a window, so the run has no viewer")
 
 
 def _methods(lifter: Lifter, baselines: Path, fabric: Fabric) -> dict[str, Method]:
@@ -110,26 +104,6 @@ def _methods(lifter: Lifter, baselines: Path, fabric: Fabric) -> dict[str, Metho
         "linear": fitted.linear,
         "mlp": method_of(Lifter(fitted.mlp, frames, flip=lifter.flip), fabric),
     }
-
-
-def _robustness(
-    methods: dict[str, Method], windows: Windows, fabric: Fabric, parameters: EvaluateParameters
-) -> Robustness | None:
-    if not parameters.robustness_windows:
-        return None
-    scored = {name: methods[name] for name in ROBUSTNESS_METHODS}
-    return score_robustness(scored, windows, parameters.robustness_windows, parameters.batch_size, fabric)
-
-
-def _log_viewer(
-    tracked: TrackedRun, title: str, windows: Windows, evaluation: Evaluation, method: Method, batch_size: int
-) -> None:
-    """Log the viewer, or a warning if every clip is shorter than a window."""
-    scenes = select_scenes(windows, evaluation.errors, method, batch_size)
-    if scenes:
-        tracked.client.log_text(tracked.run_id, viewer_html(f"Clips of {title}", scenes), VIEWER_FILE)
-    else:
-        run_logger().warning(f"{title}: every clip is shorter than a window, so the run has no viewer")
 
 
 def _scores(evaluation: Evaluation, minutes: float | None) -> MethodScores:

@@ -16,8 +16,8 @@ from torch import Tensor
 from data_contracts.errors import InputError
 from data_contracts.skeleton import JOINTS, NUM_JOINTS
 from data_contracts.store.checking import verify_input
-from data_contracts.store.code_version import code_version
 from data_contracts.store.digests import file_digest
+from data_contracts.store.manifests import code_version
 from model.lifting.lifter import Lifter, load_lifter
 from model.network.dstformer import DSTformer
 from tasks.tracking.connection import connect, connect_to_write

@@ -1,7 +1,8 @@
 """Use Prefect for work of a flow run, and plain Python for work of a command.
 
 - A command does not import Prefect. The import takes seconds, and a task outside a flow run starts a temporary server.
-- A process that executes a flow has imported Prefect, so `sys.modules` answers the question without an import.
+- A process that executes a flow has imported Prefect, so a look into `sys.modules` is enough and nothing is
+  imported.
 - Tasks have retries and flows have none: a flow that is retried loses the lease of its deployment's concurrency limit
   (PrefectHQ/prefect#20251). A task has retries only if it leaves a complete result or nothing, like a stage.
 """
@@ -42,15 +43,7 @@ def run_logger() -> Any:
 def task(
     retried: bool = False, name: str | None = None
 ) -> Callable[[Callable[Inputs, Result]], Callable[Inputs, Result]]:
-    """Make a function a Prefect task in a flow run, and a plain function elsewhere.
-
-    Parameters
-    ----------
-    retried
-        Try the task again after failures.
-    name
-        Name of the task. Default: the name of the function.
-    """
+    """Make a function a Prefect task in a flow run, and a plain function elsewhere; `name` replaces its name."""
 
     def decorate(function: Callable[Inputs, Result]) -> Callable[Inputs, Result]:
         @wraps(function)

@@ -1,9 +1,4 @@
-"""Progress of a stage: a bar in a terminal, log lines elsewhere, and a progress artifact in the Prefect UI.
-
-with report_progress("convert", "batches", total=batches) as progress:
-    for batch in ...:
-        progress.advance(1, clips=25, frames=16_384)
-"""
+"""Progress of a stage: a bar in a terminal, log lines elsewhere, and a progress artifact in the Prefect UI."""
 
 import sys
 import time
@@ -118,16 +113,8 @@ def report_progress(stage: str, unit: str, total: int | None = None) -> Iterator
     """Display the progress of a stage while the block runs.
 
     The progress is a bar if stderr is a terminal, else a log line every `LOG_SECONDS`. A flow or task run also has an
-    artifact `<stage>-progress`, which keeps its last value if the block raises.
-
-    Parameters
-    ----------
-    stage
-        Name of the stage.
-    unit
-        Name of the counted units, e.g. batches.
-    total
-        Number of units. If None, the work sets it when it starts (`StageProgress.reach`).
+    artifact `<stage>-progress`, which keeps its last value if the block raises. If `total`, the number of units, is
+    None, the work sets it when it starts (`StageProgress.reach`).
     """
     with ExitStack() as stack:
         bar = stack.enter_context(progress_bar()) if sys.stderr.isatty() else None

@@ -12,9 +12,8 @@ from mlflow.entities.model_registry import ModelVersion
 
 from data_contracts.parameters.presets import flatten, nearest_preset
 from data_contracts.report import METHODS, ROBUSTNESS_METHODS, Report, read_report
-from data_contracts.store.code_version import describe_code
 from data_contracts.store.lineage import FinishedStages, TrainingData, data_of_weights
-from data_contracts.store.manifests import PACKAGES, read_manifest
+from data_contracts.store.manifests import PACKAGES, describe_code, read_manifest
 from data_contracts.text import markdown_text
 from tasks.tracking.names import CHECKPOINT_TAG
 from tasks.tracking.registry import uses_flip, version_uri

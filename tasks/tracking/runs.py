@@ -20,11 +20,10 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.validation import MAX_TAG_VAL_LENGTH
 
 from data_contracts.parameters.presets import flatten
-from data_contracts.store.code_version import code_version
 from data_contracts.store.digests import StageKey
 from data_contracts.store.folders import Stage
 from data_contracts.store.locks import locked, try_lock
-from data_contracts.store.manifests import read_manifest
+from data_contracts.store.manifests import code_version, read_manifest
 from data_contracts.store.run_names import input_data_name, run_name
 from data_contracts.store.sequence import next_sequence
 from tasks.tracking.connection import connect

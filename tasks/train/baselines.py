@@ -37,20 +37,13 @@ def fit_baselines(stage: Stage, tracked: TrackedRun, parameters: PipelineParamet
     with report_progress(stage.name, "steps") as progress:
         trained = fit_mlp(TrainingWindows(train, val), mlp, fabric, progress.reach)
     save_baselines(stage.folder, Baselines(depth, regression, trained.network))
-    stage.counts |= {
-        "parameters": sum(weight.numel() for weight in trained.network.parameters()),
-        "steps": trained.steps,
-    }
+    minutes = {"mean_depth": (averaged - started) / 60, "linear": (solved - averaged) / 60, "mlp": trained.minutes}
+    weights = sum(weight.numel() for weight in trained.network.parameters())
+    stage.counts |= {"parameters": weights, "steps": trained.steps}
     stage.statistics |= {
         "ridge_penalty": penalty,
         "windows_per_second": round(trained.windows_per_second, 1),
-        "train_minutes": {
-            "mean_depth": (averaged - started) / 60,
-            "linear": (solved - averaged) / 60,
-            "mlp": trained.minutes,
-        },
+        "train_minutes": minutes,
     }
-    tracked.log_metrics(
-        {f"{name}/train_minutes": minutes for name, minutes in stage.statistics["train_minutes"].items()}
-    )
+    tracked.log_metrics({f"{name}/train_minutes": duration for name, duration in minutes.items()})
     tracked.log_metrics({"windows_per_second": trained.windows_per_second, "ridge_penalty": penalty})

@@ -143,17 +143,16 @@ def _train(stage: Stage, tracked: TrackedRun, network: DSTformer, job: Job) -> N
     }
     digest = file_digest(stage.folder / CHECKPOINT_FILE)
     tracked.set_tags({"uplift.micro_batch": progress.micro_batch, CHECKPOINT_TAG: digest})
-    _log_checkpoints(stage.folder, tracked, parameters.keep_top, history, job.objective)
+    _log_checkpoints(job, tracked, history)
 
 
-def _log_checkpoints(
-    folder: Path, tracked: TrackedRun, keep: int, history: list[dict[str, float]], objective: Objective
-) -> None:
+def _log_checkpoints(job: Job, tracked: TrackedRun, history: list[dict[str, float]]) -> None:
     """Log only the best checkpoints: as LoggedModels if they return 3D poses, otherwise as artifacts."""
-    best = [(top_file(folder, int(r["epoch"])), r) for r in sorted(history, key=lambda r: r["val_mpjpe_mm"])[:keep]]
+    records = sorted(history, key=lambda record: record["val_mpjpe_mm"])[: job.parameters.keep_top]
+    best = [(top_file(job.folder, int(record["epoch"])), record) for record in records]
     drop_other_checkpoints(tracked, [checkpoint for checkpoint, _ in best])  # a killed run may have logged others
     for checkpoint, record in best:
-        if objective is Objective.LIFT:
+        if job.objective is Objective.LIFT:
             metrics = {name: record[name] for name in ("val_mpjpe_mm", "val_pck_150")}
             log_lifter(tracked, checkpoint, int(record["step"]), metrics)
         else:
@@ -161,5 +160,4 @@ def _log_checkpoints(
 
 
 def _frames(windows: Path) -> int:
-    """Return the frames of a window."""
     return int(read_manifest(windows)["parameters"]["window"])

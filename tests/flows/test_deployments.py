@@ -13,8 +13,8 @@ import yaml
 from prefect.settings import PREFECT_API_URL
 
 from data_contracts.parameters.presets import flatten, load_preset
+from data_contracts.store.digests import stage_key
 from data_contracts.store.manifests import read_manifest
-from data_contracts.store.stage_keys import stage_key
 from tasks.tracking.runs import connect, find_runs
 
 ROOT = Path(__file__).parent.parent.parent

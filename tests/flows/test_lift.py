@@ -245,7 +245,7 @@ def test_the_json_output_lists_people_frames_and_folders(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--export", "fbx"], "--export fbx: unknown format; these are known: npz, json"),
+        (["--export", "fbx"], "--export fbx: unknown format; known formats: npz, json"),
         (["--height", "17"], "lift: height: Input should be less than or equal to 2.8"),
         (["--person", "me"], "pass all, longest, largest"),
         (["--model", "absent"], "absent: no"),

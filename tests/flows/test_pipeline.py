@@ -171,7 +171,7 @@ def test_the_summary_of_a_pipeline_run_has_a_row_per_stage(outcome):
         assert [row[0] for row in rows[2:]] == STAGES
         assert {len(row) for row in rows} == {4}
         counted, folder = rows[2 + STAGES.index("ingest")][2:]
-        assert counted.startswith(f"{outcome['stages']['ingest']['counts']['clips']} clips, ")
+        assert counted.startswith(f"clips {outcome['stages']['ingest']['counts']['clips']}, ")
         assert folder == f"`clips/{clips}`"
 
 

@@ -13,10 +13,9 @@ from data_contracts.errors import InputError
 from data_contracts.parameters import ConvertParameters, IngestParameters, PretrainParameters
 from data_contracts.store import digests
 from data_contracts.store.checking import check_folder, verify_input
-from data_contracts.store.digests import StageKey
+from data_contracts.store.digests import StageKey, stage_key
 from data_contracts.store.folders import CHECKPOINT_FILE, find_stage, open_stage
 from data_contracts.store.manifests import MANIFEST, read_manifest, write_manifest
-from data_contracts.store.stage_keys import stage_key
 from flows.cli import main
 
 INGEST = StageKey("clips", "ingest", IngestParameters(), {"source": "abc"})

@@ -6,10 +6,9 @@ import pytest
 from data_contracts.errors import InputError
 from data_contracts.parameters import IngestParameters, PipelineParameters
 from data_contracts.sources import MotionFile, find_keypoints
-from data_contracts.store.digests import KINDS, StageKey
+from data_contracts.store.digests import KINDS, StageKey, stage_key
 from data_contracts.store.folders import find_stage, open_stage, resolve, resolve_checkpoint
 from data_contracts.store.manifests import read_manifest
-from data_contracts.store.stage_keys import stage_key
 
 KEY = StageKey("clips", "ingest", IngestParameters(), {"source": "abc"})
 

@@ -6,11 +6,10 @@ import pytest
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import BaselinesParameters, ConvertParameters, FinetuneParameters, PretrainParameters
-from data_contracts.store.digests import StageKey
+from data_contracts.store.digests import StageKey, stage_key
 from data_contracts.store.folders import CHECKPOINT_FILE, open_stage
 from data_contracts.store.lineage import are_baselines, baselines_source, runs_of, train_minutes
 from data_contracts.store.manifests import read_manifest
-from data_contracts.store.stage_keys import stage_key
 
 FIT = BaselinesParameters()
 

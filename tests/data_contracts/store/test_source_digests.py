@@ -8,7 +8,7 @@ from data_contracts.errors import InputError
 from data_contracts.parameters import IngestParameters
 from data_contracts.sources import MotionFile
 from data_contracts.store import digests
-from data_contracts.store.stage_keys import stage_key
+from data_contracts.store.digests import stage_key
 
 
 @pytest.fixture

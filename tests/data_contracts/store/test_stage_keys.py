@@ -17,10 +17,9 @@ from data_contracts.parameters.presets import load_preset
 from data_contracts.sources import MotionFile
 from data_contracts.store import digests
 from data_contracts.store.checking import check_folder
-from data_contracts.store.digests import StageKey
+from data_contracts.store.digests import StageKey, stage_key
 from data_contracts.store.folders import find_stage, open_stage, resolve
 from data_contracts.store.manifests import read_manifest
-from data_contracts.store.stage_keys import stage_key
 
 ROOT = Path(__file__).parent.parent.parent.parent
 

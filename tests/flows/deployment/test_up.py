@@ -24,10 +24,10 @@ from data_contracts.parameters import ConvertParameters, Runtime
 from data_contracts.parameters.presets import preset_and_overrides
 from data_contracts.store.digests import StageKey
 from data_contracts.store.folders import open_stage
+from flows import dispatch
 from flows.deployment import automations, registration
 from flows.deployment.settings import PASSWORD_FILE, ROOT
 from flows.prefect_ui.events import PROMOTED, ROLLED_BACK, emit_model_event
-from flows.stage_runs import deployed
 from tests.flows.deployment.conftest import (
     COMMAND,
     PASSWORD,
@@ -133,19 +133,19 @@ def test_a_second_nightly_run_waits_and_the_limit_is_kept_in_a_file(client, sett
 
 
 def test_a_stage_for_a_pool_without_a_worker_fails_after_wait_minutes_and_is_cancelled(client, monkeypatch):
-    monkeypatch.setattr(deployed, "POLL_SECONDS", 0.5)
+    monkeypatch.setattr(dispatch, "POLL_SECONDS", 0.5)
     started = time.monotonic()
     with pytest.raises(RuntimeError, match=r"convert/cpu.*work pool cpu has no worker for 0\.05 minutes.*--pool cpu"):
-        deployed.run_to_its_end("convert/cpu", {"clips": "0000"}, Runtime(wait_minutes=0.05))
+        dispatch.run_to_its_end("convert/cpu", {"clips": "0000"}, Runtime(wait_minutes=0.05))
     assert time.monotonic() - started < 30
     of_cpu = [run for run in client.read_flow_runs() if run.work_pool_name == "cpu" and not run.auto_scheduled]
     assert [run.state.type for run in of_cpu if run.parameters.get("clips") == "0000"] == [StateType.CANCELLED]
 
 
 def test_a_stage_that_fails_on_a_worker_fails_the_run_that_waits_for_it(running, monkeypatch):
-    monkeypatch.setattr(deployed, "POLL_SECONDS", 0.5)
+    monkeypatch.setattr(dispatch, "POLL_SECONDS", 0.5)
     with pytest.raises(RuntimeError, match=r"baselines/cuda, flow run .*, ended Failed: "):
-        deployed.run_to_its_end("baselines/cuda", {"windows": "not there"}, Runtime(wait_minutes=1))
+        dispatch.run_to_its_end("baselines/cuda", {"windows": "not there"}, Runtime(wait_minutes=1))
 
 
 def test_a_training_run_that_a_person_cancels_is_never_crashed(client, train):

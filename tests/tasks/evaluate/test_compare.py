@@ -23,7 +23,7 @@ from data_contracts.report import (
 from data_contracts.store.digests import StageKey
 from data_contracts.store.folders import CHECKPOINT_FILE, open_stage
 from data_contracts.store.manifests import read_manifest, write_json
-from flows.terminal.comparing import comparison_tables
+from flows.terminal.printing import comparison_tables
 from model.scoring.intervals import estimates
 from tasks.evaluate.compare import compare, find_reports
 

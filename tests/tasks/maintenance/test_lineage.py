@@ -10,10 +10,9 @@ from mlflow.exceptions import MlflowException
 from data_contracts.errors import InputError
 from data_contracts.parameters import PipelineParameters
 from data_contracts.sources import MotionFile
-from data_contracts.store.code_version import code_version, describe_code
 from data_contracts.store.digests import file_digest
 from data_contracts.store.folders import CHECKPOINT_FILE, StageResult
-from data_contracts.store.manifests import read_manifest
+from data_contracts.store.manifests import code_version, describe_code, read_manifest
 from flows.terminal.lineage import lineage_lines
 from tasks.maintenance.lineage import trace
 from tasks.stage import Context, StageTask, get_or_compute

@@ -15,7 +15,7 @@ from prefect.exceptions import ObjectAlreadyExists
 from prefect.states import Cancelled, Completed, Crashed, Failed, Running
 
 from data_contracts.parameters import Runtime
-from flows.stage_runs import deployed
+from flows import dispatch
 from tasks.stage_runs.prefect_runs import LOGGER
 
 STAGE = "sleep/away"
@@ -30,7 +30,7 @@ def sleep() -> None:
 @pytest.fixture
 def worker(monkeypatch) -> Callable[..., Iterator[list[FlowRun]]]:
     """Return a simulated worker whose runs end in the given states; it yields its runs."""
-    monkeypatch.setattr(deployed, "POLL_SECONDS", 0.1)
+    monkeypatch.setattr(dispatch, "POLL_SECONDS", 0.1)
     with get_client(sync_client=True) as client:
         with suppress(ObjectAlreadyExists):
             client.create_work_pool(WorkPoolCreate(name="away", type="process"))
@@ -66,7 +66,7 @@ def worker(monkeypatch) -> Callable[..., Iterator[list[FlowRun]]]:
 
 def test_a_crashed_stage_is_started_again_and_logged(worker, caplog):
     with worker(KILLED, KILLED, Completed()) as got, caplog.at_level(logging.WARNING, LOGGER):
-        run = deployed.run_to_its_end(STAGE, {}, Runtime(restarts=2))
+        run = dispatch.run_to_its_end(STAGE, {}, Runtime(restarts=2))
     assert run.id == got[2].id
     assert len({one.id for one in got}) == 3
     lines = list(dict.fromkeys(one.message for one in caplog.records if "started again" in one.message))
@@ -79,18 +79,18 @@ def test_a_crashed_stage_is_started_again_and_logged(worker, caplog):
 
 def test_a_stage_that_always_crashes_fails_the_pipeline_in_one_line(worker):
     with worker(KILLED, KILLED, Completed()) as got, pytest.raises(RuntimeError) as failure:
-        deployed.run_to_its_end(STAGE, {}, Runtime(restarts=1))
+        dispatch.run_to_its_end(STAGE, {}, Runtime(restarts=1))
     assert len(got) == 2
     assert str(failure.value) == (
         f"{STAGE}, flow run {got[1].name}, ended Crashed: Flow run process exited with non-zero status code -9.;"
-        " it was started 2 times (runtime.restarts=1)"
+        " the flow run was started 2 times (runtime.restarts=1)"
     )
 
 
 @pytest.mark.parametrize("end", [Failed(message="refused:\nno such folder"), Cancelled(message="by a person")])
 def test_a_failed_or_cancelled_stage_is_not_started_again(worker, end):
     with worker(end, Completed()) as got, pytest.raises(RuntimeError) as failure:
-        deployed.run_to_its_end(STAGE, {}, Runtime())
+        dispatch.run_to_its_end(STAGE, {}, Runtime())
     assert len(got) == 1
     why = " ".join(end.message.split())
     assert str(failure.value) == f"{STAGE}, flow run {got[0].name}, ended {end.name}: {why}"
@@ -105,7 +105,7 @@ def test_restarts_are_bounded():
 @flow(flow_run_name="demo synthetic")
 def pipeline_run() -> str:
     """Send a stage and return the name of the waiting run."""
-    return deployed.send(STAGE, {}, as_subflow=True).name
+    return dispatch.send(STAGE, {}, as_subflow=True).name
 
 
 def test_a_waiting_stage_has_the_name_of_its_pipeline_run(worker):

@@ -13,16 +13,15 @@ from prefect.client.orchestration import get_client
 
 from data_contracts.errors import InputError
 from data_contracts.sources import find_motion_files
-from data_contracts.store.stage_keys import stage_key
-from flows import stage_flows
-from flows.stage_runs import dispatch
+from data_contracts.store.digests import stage_key
+from flows import dispatch, stage_flows
 from tasks import stage
 from tasks.stage import Context, get_or_compute
 from tasks.synthetic.motion import PICKLE_FILE
 from tasks.synthetic.synthesise import SYNTHESISE
 from tests.flows.typed import pipeline
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
