@@ -124,7 +124,7 @@ def derived_joints(windows: SomeBatch, shown: Tensor) -> tuple[SomeBatch, Tensor
     Parameters
     ----------
     shown
-        (B, 17, 17), or (1, 17, 17) for all windows: `DetectorSkeleton.shown` of a window's detector.
+        (B, 17, 17), or (1, 17, 17) for all windows: `DetectorSkeleton.derived` of a window's detector.
 
     Returns
     -------
@@ -146,4 +146,4 @@ def derived_joints(windows: SomeBatch, shown: Tensor) -> tuple[SomeBatch, Tensor
 @cache
 def _matrices(names: tuple[Detector, ...], device: torch.device) -> Tensor:
     """Return (detectors, 17, 17), cached, because copying numbers synchronises with the device."""
-    return torch.stack([torch.from_numpy(SKELETONS[name].shown) for name in names]).to(device)
+    return torch.stack([torch.from_numpy(SKELETONS[name].derived) for name in names]).to(device)

@@ -40,10 +40,8 @@ def read_motion_file(path: Path, on_array: OnArray) -> object:
         A pickle as `safe_pickle.read_pickle_stream` accepts it; an .npy; or an .npz with stored or deflated .npy
         members. Arrays may contain numbers (bool, integer, float16/32/64), str, bytes or objects.
     on_array
-        Called once, in file order, with each array of integers or floats that has an axis. Its return value replaces
-        the array in the tree. Arrays are read-only. The array of an .npy is a view of the mapped file; other arrays are
-        released before the next one is read. Numpy scalars, arrays without axes, and arrays of bool, str or bytes stay
-        in the tree and are not passed on.
+        Called once, in file order, with each array (read-only) of integers or floats that has an axis. Its return value
+        replaces the array in the tree; other arrays and scalars stay there.
 
     Returns
     -------
@@ -55,8 +53,7 @@ def read_motion_file(path: Path, on_array: OnArray) -> object:
     ------
     RefusedPickle
         The file is missing or damaged, contains more than arrays and plain containers, or declares a size larger than
-        its own. The message names the file, the member (as `file.npz!member.npy`), and the byte offset if there is one.
-        Errors of `on_array` are not converted.
+        its own. Errors of `on_array` are not converted.
     OSError
         The file cannot be opened.
     """

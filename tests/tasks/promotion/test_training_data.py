@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from mlflow.entities.model_registry import ModelVersion
 
-from data_contracts.parameters import PipelineParameters
+from data_contracts.parameters import SYNTHETIC_FILE, PipelineParameters
 from data_contracts.sources import MotionFile
 from data_contracts.store.digests import file_digest
 from data_contracts.store.folders import CHECKPOINT_FILE, StageResult
@@ -18,7 +18,6 @@ from tasks.promotion.training_data import (
     write_training_data,
 )
 from tasks.stage import Context, StageTask, get_or_compute
-from tasks.synthetic.motion import PICKLE_FILE
 from tasks.tracking.registry import CHECKPOINT_TAG, MODEL_NAME
 from tasks.tracking.runs import EXPERIMENT, connect
 
@@ -126,6 +125,6 @@ def test_foreign_weights_are_reported_as_unknown(small):
 
 
 def test_the_demo_motion_is_recognised_as_synthetic_by_its_clips(small):
-    windows = small.windows(PICKLE_FILE, train=["s0"])
+    windows = small.windows(SYNTHETIC_FILE, train=["s0"])
     tuned = small.trained("pretrain", windows=windows.path)
     assert read_training_data(small.store, small.version(tuned.path / CHECKPOINT_FILE)).synthetic
