@@ -59,9 +59,7 @@ def find_keypoints(source: str | Path) -> KeypointSource:
     files = tuple(sorted(entry for entry in path.glob("[!.]*.json") if entry.is_file()))
     _must_be_utf8(*files)
     if not files:
-        raise InputError(
-            f"{path}: no .json file in this folder; a keypoint folder has one per frame, as OpenPose writes them"
-        )
+        raise InputError(f"{path}: no .json file in this folder; a keypoint folder has one per frame, as from OpenPose")
     return KeypointSource(path, files)
 
 

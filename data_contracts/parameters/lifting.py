@@ -92,7 +92,7 @@ class LiftParameters(Parameters):
     stride: int | None = Field(None, ge=1, description="Frames between blended windows. Default: a third of a window.")
     flip: bool | None = Field(None, description="Average with the mirrored window. Default: as in the evaluation.")
     height: float | None = Field(None, gt=0.3, le=2.8, description="Body height in metres. Default: 1.70 ± 0.10.")
-    bones: dict[str, float] = Field(
+    bones: dict[str, Annotated[float, Field(ge=0.01, le=1.5)]] = Field(
         default_factory=dict,
         description="Measured bone lengths in metres, by the joint at the far end of the bone (left_knee: left thigh);"
         " these override the height.",
@@ -121,14 +121,9 @@ class LiftParameters(Parameters):
 
     @field_validator("bones")
     @classmethod
-    def _bones_have_names_and_lengths(cls, bones: dict[str, float]) -> dict[str, float]:
-        for name, length in bones.items():
-            if name not in JOINTS[1:]:
-                raise ValueError(
-                    f"bone {name!r}: bones are named by the joint at their far end: {', '.join(JOINTS[1:])}"
-                )
-            if not 0.01 <= length <= 1.5:
-                raise ValueError(f"bone {name}: {length:g} metres is outside 0.01 to 1.5")
+    def _bones_have_names(cls, bones: dict[str, float]) -> dict[str, float]:
+        if unknown := set(bones) - set(JOINTS[1:]):
+            raise ValueError(f"unknown bones {sorted(unknown)}; the bones are {', '.join(JOINTS[1:])}")
         return bones
 
     @model_validator(mode="after")

@@ -129,13 +129,9 @@ class ConvertParameters(Parameters):
         return sorted({str(name) for name in value})
 
     @model_validator(mode="after")
-    def _shares_leave_room_for_training(self) -> "ConvertParameters":
+    def _splits_do_not_overlap(self) -> "ConvertParameters":
         if self.val_share + self.test_share >= 1:
             raise ValueError(f"val_share + test_share is {self.val_share + self.test_share:g}; it must stay below 1")
-        return self
-
-    @model_validator(mode="after")
-    def _a_group_is_in_one_list(self) -> "ConvertParameters":
         if self.split_by is SplitBy.GROUPS and not self.val_groups and not self.test_groups:
             raise ValueError("split_by=groups needs val_groups and test_groups: lists of names; other groups train")
         both = self.val_groups if self.test_groups == ALL else sorted({*self.val_groups} & {*self.test_groups})

@@ -38,10 +38,7 @@ COUNTS = ["clips", "too_short", "frames", "windows"]
 def write_windows(clips: Path, folder: Path, batch: int, parameters: ConvertParameters) -> pd.DataFrame:
     """Write the windows of one batch of clips to `folder/<split>/part-<batch>.parquet`.
 
-    Returns
-    -------
-    pandas.DataFrame
-        `COUNTS` by (split, group); frames are those of the cut clips, at the frame rate of the windows.
+    Return `COUNTS` by (split, group); frames are those of the cut clips, at the frame rate of the windows.
 
     Raises
     ------

@@ -50,14 +50,9 @@ def datasets(clips: Sequence[ClipLabel]) -> dict[str, str | None]:
 def label_clips(
     motions: list[Motion], clip_list: Path | None, parameters: IngestParameters, first: int = 0
 ) -> list[ClipLabel]:
-    """Return the labels of a file's motions.
+    """Return the labels of a file's motions; `clip_list` is a CSV with one row per motion, in the same order.
 
-    Parameters
-    ----------
-    clip_list
-        CSV with one row per motion, in the same order.
-    first
-        Number of clips in the files before this one; clips without a name are numbered across all files.
+    `first` is the number of clips in earlier files: clips without a name are numbered across all files.
 
     Raises
     ------

@@ -50,12 +50,7 @@ _PARENT, _CHILD = (np.array(side) for side in zip(*BONES, strict=True))
 def ingest_clips(
     stage: Stage, tracked: TrackedRun, parameters: PipelineParameters, source: Sequence[MotionFile]
 ) -> None:
-    """Write the clips of motion files to one clip store.
-
-    Parameters
-    ----------
-    source
-        Untrusted pickle, `.npz` or `.npy` files in one of the layouts of `tasks.ingest.layouts`, with their clip lists.
+    """Write the clips of untrusted pickle, `.npz` or `.npy` files, with their clip lists, to one clip store.
 
     Raises
     ------

@@ -52,14 +52,8 @@ class Motion:
 def find_motions(source: Path, tree: object) -> list[Motion]:
     """Return the motions of a file, in the order of its list or dict, which is also the order of a clip list.
 
-    An array that is not a clip (an empty one, for example) is included, so that the clip contract can quarantine it.
-
-    Parameters
-    ----------
-    source
-        Path of the file; its stem is part of the clip names of an AMASS-to-3DHPE file.
-    tree
-        Tree from the first pass, with an `ArrayRef` for each array.
+    `tree` has an `ArrayRef` for each array. An array that is not a clip (e.g. an empty one) is included, so that
+    the clip contract can quarantine it.
 
     Raises
     ------
@@ -97,15 +91,10 @@ def is_amass_to_3dhpe(tree: object) -> bool:
 
 
 def decide_layout(source: Path, shapes: Sequence[tuple[int, ...]], declared: Layout) -> Layout:
-    """Return the order of the axes of all arrays in a file.
+    """Return the order of the axes in a file; raise InputError if its shapes are ambiguous or contradict `declared`.
 
     A shape with 17 or 32 on the first axis only is a vote for joints first; on the second axis only, for frames first.
     The layout needs 95% of the votes; clips that voted otherwise go to quarantine.
-
-    Raises
-    ------
-    InputError
-        The shapes are ambiguous, or contradict `declared`.
     """
     axes = [(shape[0] in JOINT_COUNTS, shape[1] in JOINT_COUNTS) for shape in shapes if is_clip(shape)]
     votes = {Layout.JOINTS_FIRST: axes.count((True, False)), Layout.FRAMES_FIRST: axes.count((False, True))}

@@ -168,16 +168,7 @@ def _length(vectors: np.ndarray) -> np.ndarray:
 
 
 def check_evidence(source: Path, evidence: np.ndarray, parameters: IngestParameters, files: int = 1) -> None:
-    """Check the declared unit and up axis against the bodies of a file.
-
-    A file without a measurable body passes; the clip contract checks its clips.
-
-    Parameters
-    ----------
-    evidence
-        Rows of `Survey.evidence`.
-    files
-        Number of files that share the declared values, including this one.
+    """Check the declared unit and up axis, which all `files` share, against the rows of `Survey.evidence` of a file.
 
     Raises
     ------
@@ -186,7 +177,7 @@ def check_evidence(source: Path, evidence: np.ndarray, parameters: IngestParamet
     """
     usable = evidence[np.isfinite(evidence).all(1)]
     if not len(usable):
-        return
+        return  # the clip contract refuses the clips
     for_all = f"; the value applies to all {files} files, so convert this file to match the others" if files > 1 else ""
     median = float(np.median(usable[:, 0]))
     if not STATURE_M[0] <= median * METRES[parameters.unit] <= STATURE_M[1]:

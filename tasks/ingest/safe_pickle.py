@@ -1,12 +1,11 @@
 """Read an untrusted pickle that contains only numpy arrays and plain containers, one array in memory at a time.
 
 - `pickletools.genops` splits the file into opcodes; `PickleMachine` executes the harmless ones. No name from the file
-  is imported. `GLOBALS` of `pickled_arrays`, a fixed table, maps each allowed name to a function that checks its
-  arguments and never calls numpy's own `_reconstruct` or `__setstate__`.
+  is imported: the fixed table `GLOBALS` of `pickled_arrays` maps each allowed name to a function.
 - The file size bounds memory and time: opcodes bound the number of objects, bytes bound their content, and no read goes
   past the end. Nothing walks a tree recursively; keys, which Python hashes and compares recursively, stay small.
 - An array is complete at the BUILD of its state (protocols 0-4) or at the REDUCE of `_frombuffer` (protocol 5). The
-  machine then passes it on and removes its bytes from the memo, which would otherwise keep them to the end.
+  machine then passes it on and removes its bytes from the memo.
 """
 
 import pickletools

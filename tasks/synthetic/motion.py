@@ -30,9 +30,7 @@ _SHOULDER = np.array([0.98, -0.03, -0.2])
 def generate(seed: int = 0, people: int = 24, seconds: float = 8.0) -> tuple[list[np.ndarray], list[dict]]:
     """Generate one clip per subject and action.
 
-    Subject i depends only on `seed` and i, so more subjects do not change the others.
-
-    `seconds` is the mean length of a clip; each clip is 0.8 to 1.2 times as long.
+    Subject i depends only on `seed` and i. A clip is 0.8 to 1.2 times `seconds` long.
 
     Returns
     -------
@@ -49,10 +47,11 @@ def generate(seed: int = 0, people: int = 24, seconds: float = 8.0) -> tuple[lis
         for index, (action, curves_of) in enumerate(ACTIONS.items()):
             rng = np.random.default_rng([seed, person, index + 1])
             frames = max(2, round(FPS * seconds * rng.uniform(0.8, 1.2)))
-            joints = _place(pose_body(body, curves_of(body, rng, np.arange(frames) / FPS)), rng)
+            joints = pose_body(body, curves_of(body, rng, np.arange(frames) / FPS))
+            heading, start = _about(2, rng.uniform(0, 360, 1))[0], [*rng.uniform(-2, 2, 2), 0]
             name = f"{subject}_{action}_01"
             rows.append(dict(zip(CLIP_LIST_COLUMNS, (len(clips), name, frames, subject, action, FPS), strict=True)))
-            clips.append(joints)
+            clips.append(joints @ heading.T + start)
     return clips, rows
 
 
@@ -191,9 +190,3 @@ def _make_body(rng: np.random.Generator) -> Body:
         stoop=rng.uniform(-2, 10),
         toe_out=rng.uniform(2, 14),
     )
-
-
-def _place(joints: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Rotate a clip (17, T, 3) to a random heading, and move its start to a random place near the world's origin."""
-    heading = _about(2, rng.uniform(0, 360, 1))[0]
-    return joints @ heading.T + [*rng.uniform(-2, 2, 2), 0]
