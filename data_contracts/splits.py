@@ -136,17 +136,17 @@ def dataset_of(name: str) -> str | None:
     return _begin(name)[0]
 
 
-def subject_of(name: str, pattern: str | None = None) -> str:
+def subject_of(name: str, pattern: re.Pattern[str] | None = None) -> str:
     """Return the subject of a clip from its name; raise an InputError if the pattern does not match.
 
     `pattern` is a regular expression; its first group, or the whole match, is the subject. Default: the AMASS rule
     DATASET_SUBJECT, or the text before the second `_` of a name without an AMASS data set.
     """
     if pattern is not None:
-        found = re.search(pattern, name)
+        found = pattern.search(name)
         if found is None:
-            raise InputError(f"clip {name}: ingest.group_pattern {pattern!r} does not match the name")
-        return found[1] if found.re.groups and found[1] else found[0]
+            raise InputError(f"clip {name}: ingest.group_pattern {pattern.pattern!r} does not match the name")
+        return found[1] if pattern.groups and found[1] else found[0]
     dataset, rest = _begin(name)
     if dataset is None:
         return "_".join(name.split("_")[:2]).removesuffix(".npz")

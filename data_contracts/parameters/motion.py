@@ -59,21 +59,12 @@ class IngestParameters(Parameters):
     group_by: GroupBy = Field(
         GroupBy.SUBJECT, description="Group of a clip: subject, recording, or clip (splits then share subjects)."
     )
-    group_pattern: str | None = Field(
+    group_pattern: re.Pattern[str] | None = Field(
         None,
         description="Regular expression whose first group (or whole match) in a clip name is the subject, if the file"
         " contains none. Default: AMASS names, DATASET_SUBJECT_...",
     )
     licence: Annotated[str | None, NO_RESULT] = Field(None, max_length=500, description="Licence, for the model card.")
-
-    @field_validator("group_pattern")
-    @classmethod
-    def _is_a_regular_expression(cls, pattern: str | None) -> str | None:
-        try:
-            re.compile(pattern or "")
-        except re.error as error:
-            raise ValueError(f"not a regular expression: {error}") from error
-        return pattern
 
 
 class Projection(StrEnum):
