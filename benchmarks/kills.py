@@ -97,16 +97,16 @@ def prefect_server(folder: Path) -> Iterator[None]:
 
 def make_windows(store: Path, *overrides: str) -> Path:
     """Make a windows folder of synthetic motion."""
+    from data_contracts.parameters import SYNTHETIC_FILE
     from data_contracts.parameters.presets import load_preset
     from flows.stage_flows import convert, ingest
     from tasks.stage import Context, get_or_compute
-    from tasks.synthetic.motion import CLIP_LIST_FILE, PICKLE_FILE
-    from tasks.synthetic.synthesise import SYNTHESISE
+    from tasks.synthetic.motion import CLIP_LIST_FILE, SYNTHESISE
 
     parameters = load_preset("demo", list(overrides))
     motion = get_or_compute(SYNTHESISE, {}, Context(store, parameters, tracked=False)).path
     shared = {"store": str(store), "overrides": overrides}
-    clips = ingest(str(motion / PICKLE_FILE), str(motion / CLIP_LIST_FILE), **shared)
+    clips = ingest(str(motion / SYNTHETIC_FILE), str(motion / CLIP_LIST_FILE), **shared)
     return convert(clips.folder, **shared).path
 
 

@@ -1,7 +1,6 @@
 """The clip contract: one motion, metres, z up, world frame, float32 (frames, 17, 3).
 
-A clip table is Parquet with scalar columns and the poses as bytes (little-endian float32, C order). Clips are checked
-by summaries: numpy reduces each clip to a row of numbers, and pandera validates all rows at once.
+numpy reduces each clip to a row of numbers, and pandera validates all rows at once.
 """
 
 from dataclasses import dataclass
@@ -64,9 +63,8 @@ class Clip:
 class ClipSummary(pa.DataFrameModel):
     """Bounds of a moving human body on one row of numbers per clip; the quarantine file names the failed checks.
 
-    The bounds are wide: they accept children and giants, and reject millimetres, teleports and point clouds. Over 117
-    CMU clips `speed_max` is at most 18.6 m/s, `facing` is 0.077-0.30 m and `trunk_twist` is above 0.94. If left and
-    right are exchanged, `facing` changes its sign; if only the legs are exchanged, `trunk_twist` does.
+    The bounds are wide. Over 117 CMU clips `speed_max` is at most 18.6 m/s, `facing` is 0.077-0.30 m and `trunk_twist`
+    is above 0.94. If left and right are exchanged, `facing` changes its sign; with the legs only, `trunk_twist` does.
     """
 
     clip_id: int
@@ -92,30 +90,18 @@ class ClipSummary(pa.DataFrameModel):
         coerce = True
 
 
-class SeenClips:
-    """Record of the clips so far, to detect duplicates."""
-
-    def __init__(self) -> None:
-        self._first: dict[tuple[int, int], int] = {}
-
-    def first_with(self, clip_id: int, poses: np.ndarray) -> int:
-        """Return the earlier clip with the same length and the same 64-bit SipHash of all bytes, or -1."""
-        first = self._first.setdefault((len(poses), hash(poses.tobytes())), clip_id)
-        return -1 if first == clip_id else first
+SeenClips = dict[tuple[int, int], int]  # (length, 64-bit SipHash of all bytes) -> first clip with both
 
 
 def summarise(clips: list[Clip], seen: SeenClips) -> list[Summary]:
-    """Return a row of `ClipSummary` for each clip; numbers that cannot be measured have values that pass.
-
-    The poses are float32 in C order; a clip of an invalid file may have another shape than (frames, 17, 3). `seen` has
-    the earlier clips.
-    """
+    """Return a row of `ClipSummary` for each clip (float32, C order); numbers that cannot be measured pass."""
     rows = [_describe(clip) for clip in clips]
     bodies = [(clip, row) for clip, row in zip(clips, rows, strict=True) if _is_measurable(clip, row)]
     if bodies:
         measured = _measure([clip.poses for clip, _ in bodies], [clip.fps for clip, _ in bodies])
         for place, (clip, row) in enumerate(bodies):
-            row["duplicate_of"] = seen.first_with(clip.clip_id, clip.poses)
+            first = seen.setdefault((len(clip.poses), hash(clip.poses.tobytes())), clip.clip_id)
+            row["duplicate_of"] = -1 if first == clip.clip_id else first
             row |= {name: float(values[place]) for name, values in measured.items()}
     return rows
 
@@ -176,11 +162,9 @@ def _squared(vectors: np.ndarray) -> np.ndarray:
 
 
 def _orientation(joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the distance of knees and nose in front of the body, metres, and the cosine of hip and shoulder lines.
+    """Return `facing` and `trunk_twist` (clips,) of joints (17, 3, clips, frames).
 
-    The input is (17, 3, clips, frames). Front is up (pelvis to thorax) x right, with right from the hips for the knees
-    and from the shoulders for the nose. If left and right are exchanged, knees and noses point backwards. The results
-    are mean and median over the frames.
+    Front is up (pelvis to thorax) x right, with right from the hips for the knees and from the shoulders for the nose.
     """
     up = _unit(joints[8] - joints[PELVIS])
     hips, shoulders = _unit(joints[1] - joints[4]), _unit(joints[14] - joints[11])

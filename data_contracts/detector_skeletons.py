@@ -40,7 +40,6 @@ class Detector(StrEnum):
 
 
 def _sum(*terms: tuple[float, Weights]) -> dict[str, float]:
-    """Return the weights of a weighted sum of points."""
     total: dict[str, float] = {}
     for factor, weights in terms:
         for name, weight in weights.items():
@@ -97,37 +96,26 @@ class DetectorSkeleton:
         return _matrix([self.derivations[joint] for joint in JOINTS], self.keypoints)
 
     @cached_property
-    def shown(self) -> np.ndarray:
+    def derived(self) -> np.ndarray:
         """Matrix (17, 17) float32 from H36M joints to the joints derived from this detector; rows sum to 1."""
         places = {**PLACES, **self.places}
         used = np.flatnonzero(self.weights.any(axis=0))
         return self.weights[:, used] @ _matrix([places[self.keypoints[index]] for index in used], JOINTS)
 
     def to_h36m(self, keypoints: np.ndarray, confidence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the H36M joints of the keypoints of a detector.
+        """Return the H36M joints (..., 17, 2) derived from the keypoints of a detector, and their confidence (..., 17).
 
-        Parameters
-        ----------
-        keypoints
-            (..., K, 2), x and y in any unit; not finite where missing, or anything with confidence 0.
-        confidence
-            (..., K); 0 or NaN: missing.
-
-        Returns
-        -------
-        (joints, confidence)
-            (..., 17, 2) in the same unit and (..., 17), the least confidence of the keypoints that a joint derives
-            from; both 0 where one of them is missing.
+        Keypoints (..., K, 2) are in any unit; missing ones are not finite, or have confidence (..., K) 0 or NaN. The
+        confidence of a joint is the least of the keypoints that it derives from; both are 0 if one of them is missing.
         """
-        seen = (confidence > 0) & np.isfinite(keypoints).all(axis=-1)
-        confidence = np.where(seen, confidence, 0)
+        detected = (confidence > 0) & np.isfinite(keypoints).all(axis=-1)
+        confidence = np.where(detected, confidence, 0)
         least = np.stack([confidence[..., used].min(axis=-1) for used in self.weights != 0], axis=-1)
-        joints = self.weights @ np.where(seen[..., None], keypoints, 0)
+        joints = self.weights @ np.where(detected[..., None], keypoints, 0)
         return np.where(least[..., None] > 0, joints, 0), least
 
 
 def _matrix(rows: list[Weights], names: tuple[str, ...]) -> np.ndarray:
-    """Return the weights of each row as (rows, names) float32."""
     return np.array([[row.get(name, 0.0) for name in names] for row in rows], dtype=np.float32)
 
 

@@ -1,9 +1,7 @@
 """The evaluation report, and the comparison of reports.
 
-- Every score has an interval, with the resampled unit (subjects or clips) and their number.
-- The report has a version; reading another version raises an error.
-- `errors.parquet` has for every window and method the values of which each score is a weighted mean. So other groups
-  and other models on the same windows can be scored later without a network.
+Every score has an interval, with the resampled unit (subjects or clips) and their number. `errors.parquet` has the
+values of every window and method of which each score is a weighted mean.
 """
 
 from pathlib import Path
@@ -33,11 +31,6 @@ class Metric(NamedTuple):
     label: str
     unit: str
     weight: str = "weight"
-
-    @property
-    def lower_is_better(self) -> bool:
-        """Whether the score is an error (a length) and not a share of correct joints."""
-        return bool(self.unit)
 
 
 METRICS = {
@@ -91,8 +84,7 @@ def counts_text(counts: dict[str, Any], statistics: dict[str, Any]) -> str:
 class Resampling(Frozen):
     """Bootstrap of the intervals: units are drawn with replacement, `resamples` times.
 
-    Units are subjects if there are at least `min_people`, else clips, since windows of a clip, and clips of a subject,
-    are correlated.
+    Units are subjects if there are at least `min_people`, else clips.
     """
 
     confidence: float = Field(0.95, gt=0.5, lt=1)
@@ -113,15 +105,14 @@ class Estimate(Frozen):
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """Bounds of the interval, or None."""
+        """Bounds, or None."""
         return None if self.low is None or self.high is None else (self.low, self.high)
 
 
 class Estimates(Frozen):
-    """Scores over all frames of some windows, or differences of two methods; the tables contain MPJPE in mm.
+    """Scores over all frames of some windows (units: `METRICS`), or differences of two methods.
 
-    MPJVE is in mm per frame, the acceleration error in mm per frame², PCK and AUC in [0, 1]. `per_group_mm` is by
-    subject, `per_yaw_mm` by camera direction in bins of `YAW_BIN_DEG` degrees.
+    The tables contain MPJPE in mm: `per_group_mm` by subject, `per_yaw_mm` by camera direction (bins of `YAW_BIN_DEG`).
     """
 
     mpjpe_mm: Estimate
@@ -142,14 +133,10 @@ class Estimates(Frozen):
 
 
 class MethodScores(Estimates):
-    """Scores of one method.
+    """Scores of one method."""
 
-    pck_curve: shares of joints within each of `PCK_CURVE_MM`, in [0, 1]. train_minutes: duration of training or fit, or
-    None if unknown.
-    """
-
-    pck_curve: tuple[float, ...]
-    train_minutes: float | None = None
+    pck_curve: tuple[float, ...]  # shares of joints within each of `PCK_CURVE_MM`, in [0, 1]
+    train_minutes: float | None = None  # of training or fit; None if unknown
 
     def headline(self) -> dict[str, float]:
         """Return the metrics without intervals, and the training minutes if known."""
@@ -173,11 +160,7 @@ class Robustness(Frozen):
 
 
 class Report(Frozen):
-    """Evaluation of a model and the baselines on the same windows; `report.json`.
-
-    `digests` are those of the report and of its inputs: windows, checkpoint, baselines. `model_uri` is the LoggedModel
-    in MLflow with these weights. `versions` are those of the contract, Python and packages.
-    """
+    """Evaluation of a model and the baselines on the same windows; `report.json`."""
 
     report_version: Literal[2] = 2
     split: str
@@ -185,9 +168,9 @@ class Report(Frozen):
     frames: int
     people: int
     clips: int
-    digests: dict[str, str]
-    model_uri: str | None
-    versions: dict[str, str]
+    digests: dict[str, str]  # of the report and of its inputs: windows, checkpoint, baselines
+    model_uri: str | None  # LoggedModel in MLflow with these weights
+    versions: dict[str, str]  # of the contract, Python and packages
     resampling: Resampling
     ridge_penalty: float
     model: MethodScores
@@ -202,21 +185,17 @@ class Report(Frozen):
 
 
 class ComparedModel(Frozen):
-    """One model of a comparison.
+    """One model of a comparison."""
 
-    `name` is the user's reference, `report` the digest of the report with its scores, `checkpoint` the SHA-256 of its
-    weights. `difference` is its scores minus those of the first model, window by window; None for the first model.
-    """
-
-    name: str
-    report: str
-    checkpoint: str
+    name: str  # the user's reference
+    report: str  # digest of the report with its scores
+    checkpoint: str  # SHA-256 of its weights
     scores: MethodScores
-    difference: Estimates | None
+    difference: Estimates | None  # from the scores of the first model, window by window; None for the first model
 
 
 class Comparison(Frozen):
-    """Models on the windows of one split, in the given order."""
+    """Models on the windows of one split, in the order of the user."""
 
     windows: str
     split: str
@@ -228,7 +207,8 @@ def verdict(metric: str, difference: Estimate) -> str:
     """Return whether a difference in one of `METRICS` is `better`, `worse` or, by its interval, `not certain`."""
     if difference.interval is None or difference.interval[0] <= 0 <= difference.interval[1]:
         return "not certain"
-    return "better" if (difference.value < 0) == METRICS[metric].lower_is_better else "worse"
+    is_error = METRICS[metric].unit != ""  # lower is better
+    return "better" if (difference.value < 0) == is_error else "worse"
 
 
 def read_report(folder: Path) -> Report:

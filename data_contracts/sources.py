@@ -1,4 +1,4 @@
-"""Find motion files with their clip lists, and keypoint files, from paths given by the user.
+"""Find motion files with their clip lists, and keypoint files, from paths of the user.
 
 A folder means the motion files in it and its subfolders, by extension, sorted by name. The clip list of a file is
 FILE.csv or, if there is no other motion file in the folder, `clip_list.csv`.
@@ -56,13 +56,10 @@ def find_keypoints(source: str | Path) -> KeypointSource:
         return KeypointSource(path, (path,), _is_video(path))
     if not path.is_dir():
         raise InputError(f"{path}: no such file or folder")
-    found = (entry for entry in path.iterdir() if entry.suffix == ".json" and not entry.name.startswith("."))
-    files = tuple(sorted(entry for entry in found if entry.is_file()))
+    files = tuple(sorted(entry for entry in path.glob("[!.]*.json") if entry.is_file()))
     _must_be_utf8(*files)
     if not files:
-        raise InputError(
-            f"{path}: no .json file in this folder; a keypoint folder has one per frame, as OpenPose writes them"
-        )
+        raise InputError(f"{path}: no .json file in this folder; a keypoint folder has one per frame, as from OpenPose")
     return KeypointSource(path, files)
 
 
@@ -87,22 +84,20 @@ def find_keypoint_files(folder: str | Path) -> dict[str, KeypointSource] | None:
 
 def _is_frames(folder: Path) -> bool:
     first = min(folder.glob("[!.]*.json"), default=None) if folder.is_dir() else None
+    return first is not None and b'"people"' in _start(first, _FRAME_BYTES)
+
+
+def _start(path: Path, count: int) -> bytes:
     try:
-        if first is None:
-            return False
-        with first.open("rb") as file:
-            return b'"people"' in file.read(_FRAME_BYTES)
+        with path.open("rb") as file:
+            return file.read(count)
     except OSError:
-        return False  # the reader reports the error
+        return b""  # the reader reports the error
 
 
 def _is_video(path: Path) -> bool:
     """Return whether a file is MP4, QuickTime, AVI, Matroska, WebM, MPEG or FLV."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(12)
-    except OSError:
-        return False  # the reader reports the error
+    start = _start(path, 12)
     is_riff = start[:4] == b"RIFF" and start[8:] == b"AVI "
     is_iso = start[:1] < b" " and start[4:8] in _ISO_BOXES  # a box starts with its length, unlike text
     return is_riff or is_iso or start.startswith(_VIDEO_STARTS)
@@ -111,14 +106,9 @@ def _is_video(path: Path) -> bool:
 def find_motion_files(
     sources: str | Path | Sequence[str | Path], clip_lists: str | Path | Sequence[str | Path] | None = None
 ) -> list[MotionFile]:
-    """Return the motion files of `sources`, each with its clip list.
+    """Return the motion files of `sources` (files and folders), in their order, each with its clip list.
 
-    Parameters
-    ----------
-    sources
-        File or folder, or several; their order is the order of the clips.
-    clip_lists
-        One per file, in the same order. Default: searched next to each file.
+    Without `clip_lists`, one per file, the clip list is searched next to each file.
 
     Raises
     ------
@@ -131,16 +121,16 @@ def find_motion_files(
     whole = [file.resolve() for file in files]
     if repeated := [file for file, path in zip(files, whole, strict=True) if whole.count(path) > 1]:
         raise InputError(f"{repeated[-1]}: given twice; pass each motion file once")
-    given = _as_paths(clip_lists or [])
-    for path in given:
+    lists_of_user = _as_paths(clip_lists or [])
+    for path in lists_of_user:
         if not path.is_file():
             raise InputError(f"{path}: no such file")
-    if given and len(given) != len(files):
+    if lists_of_user and len(lists_of_user) != len(files):
         raise InputError(
-            f"{len(given)} clip list(s) for {len(files)} motion file(s): pass one --clip-list per file, in the order"
-            f" {some(short_names(files))}; or pass none and name the lists FILE.csv"
+            f"{len(lists_of_user)} clip list(s) for {len(files)} motion file(s): pass one --clip-list per file, in the"
+            f" order {some(short_names(files))}; or pass none and name the lists FILE.csv"
         )
-    lists: list[Path | None] = [*given] or [_clip_list_beside(file) for file in files]
+    lists: list[Path | None] = [*lists_of_user] or [_clip_list_beside(file) for file in files]
     return [MotionFile(file, clip_list) for file, clip_list in zip(files, lists, strict=True)]
 
 
@@ -151,7 +141,7 @@ def short_names(paths: Sequence[Path]) -> list[str]:
         names = ["/".join(path.parts[-depth:]) for path in whole]
         if len(set(names)) == len(set(whole)):
             return names
-    raise AssertionError("paths are unique by all of their parts")
+    raise AssertionError("unreachable: different paths differ in at least one part")
 
 
 def data_name(files: Sequence[MotionFile]) -> str:
@@ -189,14 +179,11 @@ def _clip_list_beside(file: Path) -> Path | None:
         return own
     if not shared.is_file():
         return None
-    others = [
-        other for other in _motion_files(file.parent) if other != file and not other.with_suffix(".csv").is_file()
-    ]
-    if others:
+    near = [other for other in _motion_files(file.parent) if other != file and not other.with_suffix(".csv").is_file()]
+    if near:
         raise InputError(
-            f"{shared}: there are several motion files in its folder"
-            f" ({some([near.name for near in (file, *others)])}); rename it to {own.name} or"
-            f" {others[0].with_suffix('.csv').name}, or pass it with --clip-list"
+            f"{shared}: there are several motion files in its folder ({some([path.name for path in (file, *near)])});"
+            f" rename it to {own.name} or {near[0].with_suffix('.csv').name}, or pass it with --clip-list"
         )
     return shared
 
@@ -209,5 +196,5 @@ def _must_be_utf8(*paths: Path) -> None:
             raise InputError(f"{path}: its name is not UTF-8, which servers and databases need; rename it") from error
 
 
-def _as_paths(given: str | Path | Sequence[str | Path]) -> list[Path]:
-    return [Path(given)] if isinstance(given, str | Path) else [Path(path) for path in given]
+def _as_paths(paths: str | Path | Sequence[str | Path]) -> list[Path]:
+    return [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]

@@ -1,8 +1,6 @@
-"""Assign groups to splits: by a stable hash, by AMASS's official split, or by names given by the user.
+"""Assign groups to splits: by a stable hash of the name, by AMASS's official split, or by names from the user.
 
-- The hash depends on the group name only, so additional clips do not change the split of a group.
-- AMASS clip names are paths with `_` for `/`: DATASET_SUBJECT_take, such as
-  `ACCAD_Female1General_c3d_A1 - Stand_poses.npz`. They contain the data set and the subject.
+AMASS clip names are paths with `_` for `/`: DATASET_SUBJECT_take, e.g. `ACCAD_Female1General_c3d_A1 - Stand_poses.npz`.
 """
 
 import hashlib
@@ -40,12 +38,7 @@ OFFICIAL_SPLIT = {
 def split_groups(statistics: Mapping[str, Any], parameters: ConvertParameters) -> dict[str, str]:
     """Return the split of each group of a clip store.
 
-    Parameters
-    ----------
-    statistics
-        Statistics of an ingest manifest: `groups`, and `datasets`, the AMASS data set of each group or None.
-    parameters
-        `split_by`, with `val_share`, `test_share` and `split_seed` for the hash, else `val_groups`, `test_groups`.
+    `statistics` are those of an ingest manifest: `groups`, and `datasets`, the AMASS data set of each group or None.
 
     Raises
     ------
@@ -82,7 +75,7 @@ def _official_splits(datasets: Mapping[str, str | None]) -> dict[str, str]:
 
 
 def _named_splits(groups: Iterable[str], named: Mapping[str, Iterable[str]]) -> dict[str, str]:
-    """Return the split that names a group, else train; without training groups, no validation group is needed."""
+    """Return the split that names a group, else train."""
     splits = dict.fromkeys(groups, "train")
     for split, names in named.items():
         for name in names:
@@ -99,15 +92,10 @@ def _named_splits(groups: Iterable[str], named: Mapping[str, Iterable[str]]) -> 
 
 
 def assign_splits(groups: Iterable[str], val_share: float, test_share: float, seed: int = 0) -> dict[str, str]:
-    """Return the split of each group.
+    """Return the split of each group; raise an InputError if there are fewer groups than splits.
 
     The hash of a group is a number in [0, 1): below `test_share` is test, below `test_share + val_share` is val, else
     train. An empty split gets the group with the nearest hash from a split that has several groups.
-
-    Raises
-    ------
-    InputError
-        There are fewer groups than splits.
     """
     position = {group: _position(group, seed) for group in sorted(set(groups))}
     ranges = {"test": (0.0, test_share), "val": (test_share, test_share + val_share)}
@@ -148,25 +136,17 @@ def dataset_of(name: str) -> str | None:
     return _begin(name)[0]
 
 
-def subject_of(name: str, pattern: str | None = None) -> str:
-    """Return the subject of a clip from its name.
+def subject_of(name: str, pattern: re.Pattern[str] | None = None) -> str:
+    """Return the subject of a clip from its name; raise an InputError if the pattern does not match.
 
-    Parameters
-    ----------
-    pattern
-        Regular expression to search in the name; its first group, or the whole match, is the subject. Default: the
-        AMASS rule DATASET_SUBJECT, or the text before the second `_` of a name without an AMASS data set.
-
-    Raises
-    ------
-    InputError
-        The pattern does not match.
+    `pattern` is a regular expression; its first group, or the whole match, is the subject. Default: the AMASS rule
+    DATASET_SUBJECT, or the text before the second `_` of a name without an AMASS data set.
     """
     if pattern is not None:
-        found = re.search(pattern, name)
+        found = pattern.search(name)
         if found is None:
-            raise InputError(f"clip {name}: ingest.group_pattern {pattern!r} does not match the name")
-        return found[1] if found.re.groups and found[1] else found[0]
+            raise InputError(f"clip {name}: ingest.group_pattern {pattern.pattern!r} does not match the name")
+        return found[1] if pattern.groups and found[1] else found[0]
     dataset, rest = _begin(name)
     if dataset is None:
         return "_".join(name.split("_")[:2]).removesuffix(".npz")

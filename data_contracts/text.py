@@ -30,7 +30,8 @@ def printable(text: object, keep: str = "") -> str:
     if whole.isprintable():
         return whole
     unchanged = {*keep, *_JOINERS}
-    return "".join(char if char.isprintable() or char in unchanged else _escape(char) for char in whole)
+    escaped = (char if char.isprintable() or char in unchanged else ascii(char)[1:-1] for char in whole)
+    return "".join(escaped)
 
 
 def html_text(text: object) -> str:
@@ -52,7 +53,3 @@ def csv_text(text: object) -> str:
     """
     cell = printable(text)
     return f"'{cell}" if unicodedata.normalize("NFKC", cell[:1]) in _FORMULA else cell
-
-
-def _escape(char: str) -> str:
-    return char.encode("unicode_escape").decode("ascii")

@@ -1,8 +1,7 @@
 """The window contract: `window` frames of one clip seen by one virtual camera.
 
-A window table is Parquet, one folder per split. Arrays are little-endian float32 in fixed-size-binary columns,
-uncompressed, so a column is one block of memory that is copied as a whole. pandera validates the scalars and per-window
-summaries computed by numpy.
+Arrays are little-endian float32 in fixed-size-binary columns, uncompressed, so a column is one block of memory that is
+copied as a whole. pandera validates the scalars and per-window summaries computed by numpy.
 """
 
 from pathlib import Path
@@ -100,18 +99,13 @@ def summarise(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     bones *= bones
     squared = bones[..., 0::3] + bones[..., 1::3] + bones[..., 2::3]
     return {
-        "non_finite": sum(_count_non_finite(array) for array in arrays.values()),
+        "non_finite": sum((~np.isfinite(array)).reshape(count, -1).sum(axis=1) for array in arrays.values()),
         "pose_2d_max": np.maximum(-lowest[..., :2], highest[..., :2]).max(axis=(1, 2)),
         "confidence_min": lowest[..., 2].min(axis=1),
         "confidence_max": highest[..., 2].max(axis=1),
         "root_max": np.abs(arrays["pose_3d"][:, :, PELVIS]).max(axis=(1, 2)),
         "bone_max": np.sqrt(squared.reshape(count, -1).max(axis=1)),
     }
-
-
-def _count_non_finite(array: np.ndarray) -> np.ndarray:
-    flat = array.reshape(len(array), -1)
-    return flat.shape[1] - np.isfinite(flat).sum(axis=1)
 
 
 def to_arrow(scalars: pd.DataFrame, arrays: dict[str, np.ndarray]) -> arrow.Table:

@@ -9,7 +9,7 @@ from prefect.runtime import flow_run
 from prefect.states import Completed
 
 from data_contracts.errors import InputError
-from data_contracts.parameters import SYNTHETIC_SOURCE
+from data_contracts.parameters import SYNTHETIC_FILE, SYNTHETIC_SOURCE
 from data_contracts.parameters.presets import DEFAULT, load_preset, preset_and_overrides
 from data_contracts.sources import find_motion_files
 from data_contracts.store.folders import StageResult, default_store
@@ -26,8 +26,7 @@ from flows.prefect_ui.artifacts import (
 from flows.prefect_ui.flow import uplift_flow
 from tasks.pipeline import champion_to_start_from, open_pipeline, register, show_data, show_durations
 from tasks.stage import Context, get_or_compute
-from tasks.synthetic.motion import CLIP_LIST_FILE, PICKLE_FILE
-from tasks.synthetic.synthesise import SYNTHESISE
+from tasks.synthetic.motion import CLIP_LIST_FILE, SYNTHESISE
 from tasks.tracking.links import run_artifact, run_figure, run_page, stage_artifact, version_page
 from tasks.viewer.data_page import DATA_PAGE
 from tasks.viewer.evaluation_viewer import VIEWER_FILE
@@ -110,7 +109,7 @@ def _run_stages(
     start = champion_to_start_from(root, parameters.convert.window) if start_from == "champion" else None
     if source == SYNTHETIC_SOURCE:
         motion = stages["synthesise"] = get_or_compute(SYNTHESISE, {}, replace(context, tracked=False))
-        source, clip_list = str(motion.path / PICKLE_FILE), str(motion.path / CLIP_LIST_FILE)
+        source, clip_list = str(motion.path / SYNTHETIC_FILE), str(motion.path / CLIP_LIST_FILE)
     files = find_motion_files(source, clip_list)
     with open_pipeline(root, files, parameters, start, day) as tracked:
         context = replace(context, parent_run=tracked.run_id)

@@ -21,7 +21,7 @@ from data_contracts.clips import CLIPS_FILE, Clip, from_arrow
 from data_contracts.parameters import ConvertParameters, Projection, ShortClips
 from data_contracts.skeleton import PELVIS
 from tasks.convert.cameras import draw_camera, window_starts
-from tasks.convert.convert import count_batches, write_windows
+from tasks.convert.convert import write_windows
 from tasks.synthetic.motion import generate
 
 ROOT = Path(__file__).parents[2]
@@ -110,8 +110,8 @@ def convert(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(dir=options.folder) as folder, ProcessPoolExecutor(2, mp_context=spawn) as pool:
         source = write_amass(Path(folder) / "amass.pkl", 0.1)
         store = Path(run_alone(INGEST, source, Path(folder) / "store")[2])
-        batches = range(count_batches(store))
         table = parquet.ParquetFile(store / CLIPS_FILE)
+        batches = range(table.num_row_groups)
         clips = [clip for batch in table.iter_batches() for clip in from_arrow(batch)]
         for window, stride in ((243, 81), (27, 9)):
             parameters = ConvertParameters(

@@ -7,9 +7,8 @@
 
 from typing import Annotated, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
-from data_contracts.parameters.augmentation import AugmentationParameters, NewBodies, NewCameras
 from data_contracts.parameters.base import NO_RESULT, Parameters, Share
 from data_contracts.parameters.evaluation import BaselinesParameters, EvaluateParameters, PromoteParameters
 from data_contracts.parameters.lifting import (
@@ -35,13 +34,15 @@ from data_contracts.parameters.motion import (
     SyntheticParameters,
 )
 from data_contracts.parameters.network import DSTformerConfig, HeadKind
-from data_contracts.parameters.runtime import Runtime, Workers
 from data_contracts.parameters.training import (
+    AugmentationParameters,
     CorruptionParameters,
     DetectorNoise,
     FinetuneParameters,
     LossWeights,
     MLPParameters,
+    NewBodies,
+    NewCameras,
     Objective,
     PretrainParameters,
     TrainingParameters,
@@ -60,6 +61,34 @@ STAGE_FOLDERS: dict[str, tuple[Kind, str]] = {  # stage -> kind of its folder, a
     "keypoints": ("keypoints", "uplift keypoints SOURCE"),
     "lift": ("motions", "uplift lift {keypoints} --model MODEL"),
 }
+
+
+class Runtime(Parameters):
+    """Parameters of where training runs; they change no result."""
+
+    accelerator: Literal["auto", "cpu", "cuda"] = Field("auto", description="Device type; auto is CUDA if available.")
+    devices: int = Field(1, ge=1, description="Training processes on this machine, one per device.")
+    nodes: int = Field(1, ge=1, description="Machines that train together; the log has the command for the others.")
+    rendezvous: str | None = Field(None, description="host:port of this machine for the other nodes.")
+    compile: Literal["auto", "on", "off"] = Field("auto", description="Use of torch.compile; auto: on CUDA only.")
+    features: Literal["auto", "off"] = Field("auto", description="Caching of the features of a frozen backbone.")
+    checkpoint_minutes: float = Field(10.0, gt=0, description="Minutes between two `last` checkpoints within an epoch.")
+    threads: int | None = Field(None, ge=1, description="CPU threads. Default: half of the usable cores.")
+    memory_gb: float | None = Field(
+        None, gt=0, description="Memory for windows; larger splits are streamed. Default: half of the free memory."
+    )
+    wait_minutes: float = Field(30.0, gt=0, le=10_080, description="Minutes that a dispatched stage waits for workers.")
+    stage_hours: float = Field(
+        48.0, gt=0, le=720, description="Hours that a dispatched stage may take, queue included."
+    )
+    restarts: int = Field(2, ge=0, le=100, description="Restarts of a dispatched stage after its process died.")
+
+
+class Workers(Parameters):
+    """Parameters of where clips are converted; they change no result."""
+
+    processes: int | None = Field(None, ge=1, description="Processes. Default: one per core for large inputs.")
+    dask: str | None = Field(None, description="Address of a Dask scheduler (tcp://host:8786) instead of processes.")
 
 
 class PipelineParameters(Parameters):
@@ -81,9 +110,7 @@ class PipelineParameters(Parameters):
     @model_validator(mode="after")
     def _head_fits_network(self) -> "PipelineParameters":
         if self.finetune.head is HeadKind.DEPTH and self.pretrain.network.geometry != "none":
-            raise ValueError(
-                "finetune.head depth cannot be combined with pretrain.network.geometry; pass joints or pose"
-            )
+            raise ValueError("finetune.head depth does not fit pretrain.network.geometry; pass joints or pose")
         return self
 
     def idle(self) -> set[str]:

@@ -1,8 +1,7 @@
 """Base of all parameter models, and the selection of fields that determine a result.
 
-- A field that changes no result (it saves memory, or limits retries) is declared `Annotated[..., NO_RESULT]`.
-- `idle` returns the fields that have no effect because of other fields (`decay` of a schedule without decay).
-- Both are left out of digests and manifests, so that two runs with equal results have one digest.
+A field that changes no result is declared `Annotated[..., NO_RESULT]`. Such fields, and those that `idle` returns, are
+left out of digests and manifests, so that two runs with equal results have one digest.
 """
 
 from collections.abc import Mapping, Set
@@ -47,8 +46,8 @@ class Parameters(BaseModel):
         schema = handler(core)
         for field in handler.resolve_ref_schema(schema).get("properties", {}).values():
             if bounds := _bounds_in_words(field):
-                said = field.get("description", "").removesuffix(".")
-                field["description"] = f"{said} ({bounds}).".lstrip()
+                text = field.get("description", "").removesuffix(".")
+                field["description"] = f"{text} ({bounds}).".lstrip()
         return schema
 
 
@@ -56,7 +55,7 @@ def _bounds_in_words(field: Mapping[str, Any]) -> str:
     """Return the bounds of a field's schema, or of the alternative that has some; empty without bounds."""
     if "minimum" in field and "maximum" in field:
         return f"{field['minimum']:,.10g} to {field['maximum']:,.10g}"
-    words = [f"{said} {field[bound]:,.10g}" for bound, said in _BOUNDS.items() if bound in field]
+    words = [f"{word} {field[bound]:,.10g}" for bound, word in _BOUNDS.items() if bound in field]
     return ", ".join(words) or "".join(_bounds_in_words(one) for one in field.get("anyOf", ()))
 
 

@@ -9,7 +9,7 @@ from data_contracts.parameters.training import MLPParameters
 
 
 class BaselinesParameters(Parameters):
-    """Baselines that are fitted on the training windows; mean depth and linear have no parameters."""
+    """Baselines that are fitted on the training windows."""
 
     mlp: MLPParameters = MLPParameters()
 
@@ -22,8 +22,7 @@ class EvaluateParameters(Parameters):
     robustness_windows: int = Field(
         2000,
         ge=0,
-        description="Number of windows, evenly drawn, that are also evaluated with detector noise, missing joints and"
-        " detector skeletons; 0 turns this off.",
+        description="Windows that are also evaluated with noise, missing joints and detector skeletons; 0: none.",
     )
     batch_size: Annotated[int, NO_RESULT] = Field(256, ge=1, description="Windows per batch.")
     precision: Precision = "32-true"
@@ -32,27 +31,15 @@ class EvaluateParameters(Parameters):
 class PromoteParameters(Parameters):
     """Rules by which the challenger replaces the champion."""
 
-    benchmark: str | None = Field(
-        None,
-        description="Folder or digest of the windows to compare on. Default: those of `uplift benchmark set`, else the"
-        " windows that each version was scored on.",
-    )
-    confidence: float = Field(
-        0.93, gt=0.5, lt=1, description="Confidence of every interval of a difference; 0.93 has 3.5 % beyond each end."
-    )
+    benchmark: str | None = Field(None, description="Folder or digest of windows. Default: `uplift benchmark set`.")
+    confidence: float = Field(0.93, gt=0.5, lt=1, description="Confidence of intervals; 0.93: 3.5 % beyond each end.")
     min_gain_mm: float = Field(0.0, ge=0, description="The whole interval of the MPJPE must show a gain above this.")
-    one_person_gain_mm: float = Field(
-        5.0, ge=0, description="Gain of the MPJPE that is required in addition if a single subject was tested."
-    )
+    one_person_gain_mm: float = Field(5.0, ge=0, description="Additional MPJPE gain required with a single subject.")
     max_regression_mm: float = Field(
         5.0, ge=0, description="A joint, action or subject is worse if the whole interval of its loss is above this."
     )
     max_pck_loss: float = Field(
         0.5, ge=0, description="PCK@150mm is lower if the whole interval of its loss, in points, is above this."
     )
-    max_noise_loss: float = Field(
-        0.1, ge=0, description="Largest increase of the MPJPE under detector noise, as a share of the champion's."
-    )
-    allow_unknown_people: bool = Field(
-        False, description="Compare versions whose training subjects are not fully known, e.g. others' weights."
-    )
+    max_noise_loss: float = Field(0.1, ge=0, description="Largest share by which the MPJPE under noise may increase.")
+    allow_unknown_people: bool = Field(False, description="Compare versions with unknown training subjects.")

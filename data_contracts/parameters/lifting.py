@@ -34,18 +34,12 @@ class KeypointsParameters(Parameters):
     """Parameters from the 2D keypoints of a detector to tracks of H36M joints."""
 
     format: KeypointFormat = Field(KeypointFormat.AUTO, description="Format of the keypoint file; auto detects it.")
-    detector: VideoDetector = Field(
-        VideoDetector.MEDIAPIPE, description="Detector that finds keypoints in a video; no effect on keypoint files."
-    )
-    skeleton: Detector | None = Field(
-        None, description="Skeleton of the keypoints. Default: detected from their number and arrangement."
-    )
+    detector: VideoDetector = Field(VideoDetector.MEDIAPIPE, description="Detector that finds keypoints in a video.")
+    skeleton: Detector | None = Field(None, description="Skeleton of the keypoints. Default: detected from the file.")
     fps: float | None = Field(None, gt=0, le=1000, description="Frames per second if the file contains none.")
     width: int | None = Field(None, ge=1, le=65_536, description="Image width in pixels if the file contains none.")
     height: int | None = Field(None, ge=1, le=65_536, description="Image height in pixels if the file contains none.")
-    min_confidence: Share = Field(
-        0.05, description="Confidence below which a keypoint is missing (OpenPose draws from 0.05)."
-    )
+    min_confidence: Share = Field(0.05, description="Confidence below which a keypoint is missing (OpenPose: 0.05).")
     max_gap: int = Field(
         10,
         ge=0,
@@ -80,9 +74,7 @@ class SmoothingParameters(Parameters):
 
     cutoff_hz: float = Field(3.0, gt=0, le=100, description="Cutoff frequency of the poses; faster motion is noise.")
     order: int = Field(2, ge=1, le=3, description="Order of the filter; two passes double the roll-off.")
-    depth_cutoff_hz: float = Field(
-        0.5, gt=0, le=100, description="Cutoff frequency of the distance from the camera, which is less certain."
-    )
+    depth_cutoff_hz: float = Field(0.5, gt=0, le=100, description="Cutoff frequency of the distance from the camera.")
 
 
 class OneEuroParameters(Parameters):
@@ -97,14 +89,10 @@ class OneEuroParameters(Parameters):
 class LiftParameters(Parameters):
     """Parameters from tracks of keypoints to motion in metres."""
 
-    stride: int | None = Field(
-        None, ge=1, description="Frames between the starts of two blended windows. Default: a third of a window."
-    )
-    flip: bool | None = Field(
-        None, description="Average with the mirrored window. Default: as in the model's evaluation."
-    )
+    stride: int | None = Field(None, ge=1, description="Frames between blended windows. Default: a third of a window.")
+    flip: bool | None = Field(None, description="Average with the mirrored window. Default: as in the evaluation.")
     height: float | None = Field(None, gt=0.3, le=2.8, description="Body height in metres. Default: 1.70 ± 0.10.")
-    bones: dict[str, float] = Field(
+    bones: dict[str, Annotated[float, Field(ge=0.01, le=1.5)]] = Field(
         default_factory=dict,
         description="Measured bone lengths in metres, by the joint at the far end of the bone (left_knee: left thigh);"
         " these override the height.",
@@ -115,9 +103,7 @@ class LiftParameters(Parameters):
     )
     fov_deg: float = Field(60.0, gt=1, lt=170, description="Field of view along the longer side of the image.")
     focal_px: float | None = Field(None, gt=1, le=1e6, description="Focal length in pixels; overrides fov_deg.")
-    pitch_deg: float | None = Field(
-        None, ge=-89, le=89, description="Downward pitch of the camera. Default: an estimate."
-    )
+    pitch_deg: float | None = Field(None, ge=-89, le=89, description="Downward camera pitch. Default: an estimate.")
     floor: bool = Field(True, description="Put the floor at z = 0; otherwise the camera is at z = 0.")
     rigid: bool = Field(True, description="Keep bone lengths constant over a track, and equal left and right.")
     smoothing: SmoothingParameters | None = Field(
@@ -131,21 +117,13 @@ class LiftParameters(Parameters):
     batch_size: Annotated[int, NO_RESULT] = Field(256, ge=1, description="Windows per batch.")
 
     def idle(self) -> set[str]:
-        """Return the fields of the other mode (causal or not)."""
-        if self.causal:
-            return {"smoothing", "stride", "rigid"}
-        return {"one_euro"}
+        return {"smoothing", "stride", "rigid"} if self.causal else {"one_euro"}
 
     @field_validator("bones")
     @classmethod
-    def _bones_have_names_and_lengths(cls, bones: dict[str, float]) -> dict[str, float]:
-        for name, length in bones.items():
-            if name not in JOINTS[1:]:
-                raise ValueError(
-                    f"bone {name!r}: bones are named by the joint at their far end: {', '.join(JOINTS[1:])}"
-                )
-            if not 0.01 <= length <= 1.5:
-                raise ValueError(f"bone {name}: {length:g} metres is outside 0.01 to 1.5")
+    def _bones_have_names(cls, bones: dict[str, float]) -> dict[str, float]:
+        if unknown := set(bones) - set(JOINTS[1:]):
+            raise ValueError(f"unknown bones {sorted(unknown)}; the bones are {', '.join(JOINTS[1:])}")
         return bones
 
     @model_validator(mode="after")

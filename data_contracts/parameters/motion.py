@@ -59,24 +59,12 @@ class IngestParameters(Parameters):
     group_by: GroupBy = Field(
         GroupBy.SUBJECT, description="Group of a clip: subject, recording, or clip (splits then share subjects)."
     )
-    group_pattern: str | None = Field(
+    group_pattern: re.Pattern[str] | None = Field(
         None,
         description="Regular expression whose first group (or whole match) in a clip name is the subject, if the file"
         " contains none. Default: AMASS names, DATASET_SUBJECT_...",
     )
-
-    licence: Annotated[str | None, NO_RESULT] = Field(
-        None, max_length=500, description="Licence of the data, for the model card."
-    )
-
-    @field_validator("group_pattern")
-    @classmethod
-    def _is_a_regular_expression(cls, pattern: str | None) -> str | None:
-        try:
-            re.compile(pattern or "")
-        except re.error as error:
-            raise ValueError(f"not a regular expression: {error}") from error
-        return pattern
+    licence: Annotated[str | None, NO_RESULT] = Field(None, max_length=500, description="Licence, for the model card.")
 
 
 class Projection(StrEnum):
@@ -96,22 +84,16 @@ class ShortClips(StrEnum):
 class ConvertParameters(Parameters):
     """Parameters from clips to windows of virtual cameras, split by group."""
 
-    fps: float | None = Field(
-        None, gt=0, le=1000, description="Frame rate to which clips are resampled. Default: each clip keeps its rate."
-    )
+    fps: float | None = Field(None, gt=0, le=1000, description="Frame rate of windows. Default: that of each clip.")
     window: int = Field(27, ge=1, le=4096, description="Length of a window in frames.")
     stride: int = Field(9, ge=1, description="Frames between the starts of two windows.")
     views: int = Field(4, ge=1, le=1024, description="Virtual cameras per clip.")
-    train_views: int | None = Field(
-        None, ge=1, le=1024, description="Virtual cameras per training clip. Default: views."
-    )
+    train_views: int | None = Field(None, ge=1, le=1024, description="Cameras per training clip. Default: views.")
     projection: Projection = Projection.ORTHOGRAPHIC
     max_pitch_deg: float = Field(15.0, ge=0, lt=90, description="Pitch of a camera is uniform in [-max, max].")
-    short_clips: ShortClips = Field(
-        ShortClips.PAD, description="Treatment of clips shorter than the window: pad (confidence 0) or drop."
-    )
+    short_clips: ShortClips = Field(ShortClips.PAD, description="Treatment of clips shorter than the window.")
     split_by: SplitBy = SplitBy.HASH
-    val_share: Share = Field(0.15, description="Share of groups for validation, which selects the best epoch.")
+    val_share: float = Field(0.15, gt=0, le=1, description="Share of groups for validation, which selects the epoch.")
     test_share: Share = Field(0.15, description="Share of groups for testing; 0 makes windows for training only.")
     split_seed: int = Field(204, ge=0, description="Salt of the hash that assigns a group to a split.")
     val_groups: tuple[str, ...] = Field((), description="Validation groups for split_by=groups; other groups train.")
@@ -124,15 +106,6 @@ class ConvertParameters(Parameters):
         """Return the number of virtual cameras for a clip of that split."""
         return self.train_views if split == "train" and self.train_views else self.views
 
-    @field_validator("val_share")
-    @classmethod
-    def _someone_validates(cls, share: float) -> float:
-        if share == 0:
-            raise ValueError(
-                "training selects its best epoch on the val split, so val_share must be above 0; test_share may be 0"
-            )
-        return share
-
     @field_validator("val_groups", "test_groups", mode="before")
     @classmethod
     def _as_names(cls, value: object) -> object:
@@ -140,29 +113,26 @@ class ConvertParameters(Parameters):
         if value == ALL:
             return value
         if not isinstance(value, list | tuple | set):
-            raise ValueError("write a list of groups, as [S9, S11]")
+            raise ValueError("expected a list of groups, e.g. [S9, S11]")
         for name in value:
             if not isinstance(name, str | int) or isinstance(name, bool):
                 raise ValueError(f"{name!r} is not a group name; quote names that YAML reads as another type")
         return sorted({str(name) for name in value})
 
     @model_validator(mode="after")
-    def _shares_leave_room_for_training(self) -> "ConvertParameters":
+    def _splits_do_not_overlap(self) -> "ConvertParameters":
         if self.val_share + self.test_share >= 1:
             raise ValueError(f"val_share + test_share is {self.val_share + self.test_share:g}; it must stay below 1")
-        return self
-
-    @model_validator(mode="after")
-    def _a_group_is_in_one_list(self) -> "ConvertParameters":
         if self.split_by is SplitBy.GROUPS and not self.val_groups and not self.test_groups:
             raise ValueError("split_by=groups needs val_groups and test_groups: lists of names; other groups train")
         both = self.val_groups if self.test_groups == ALL else sorted({*self.val_groups} & {*self.test_groups})
         if both:
-            raise ValueError(f"{', '.join(both)} in val_groups and in test_groups; a group belongs to one split")
+            raise ValueError(
+                f"groups {', '.join(both)} are in val_groups and in test_groups; a group belongs to one split"
+            )
         return self
 
     def idle(self) -> set[str]:
-        """Return the fields of the other split rules, and `train_views` if it equals `views`."""
         views = {"train_views"} if self.train_views in (None, self.views) else set()
         by_hash, by_name = {"val_share", "test_share", "split_seed"}, {"val_groups", "test_groups"}
         unread = {SplitBy.HASH: by_name, SplitBy.AMASS: by_hash | by_name, SplitBy.GROUPS: by_hash}[self.split_by]

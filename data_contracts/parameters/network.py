@@ -18,9 +18,7 @@ class DSTformerConfig(Parameters):
     dim_out: Literal[2, 3] = Field(3, description="Outputs per joint: 2D or 3D pose.")
     embed_dim: int = Field(64, ge=8, description="Number of features per token.")
     heads: int = Field(8, ge=1, description="Number of attention heads; must divide embed_dim.")
-    fusion_depth: int = Field(
-        2, ge=0, description="Stages, each with an ST and a TS stream; 0 leaves only stem and head."
-    )
+    fusion_depth: int = Field(2, ge=0, description="Stages of an ST and a TS stream; 0 leaves only stem and head.")
     attn_depth: int = Field(1, ge=1, description="Number of blocks per stream in a stage; MotionBERT has 1.")
     mlp_ratio: float = Field(2.0, gt=0, description="Hidden features of a block's MLP, as a multiple of embed_dim.")
     rep_dim: int | None = Field(None, ge=1, description="Width of Linear+tanh before the head. Default: no such layer.")
@@ -39,18 +37,11 @@ class DSTformerConfig(Parameters):
     )
 
     @model_validator(mode="after")
-    def _heads_divide_features(self) -> "DSTformerConfig":
+    def _sizes_agree(self) -> "DSTformerConfig":
         if self.embed_dim % self.heads:
             raise ValueError(f"embed_dim {self.embed_dim} is not a multiple of heads {self.heads}")
-        return self
-
-    @model_validator(mode="after")
-    def _geometry_lifts_what_was_seen(self) -> "DSTformerConfig":
         if self.geometry != "none" and (self.dim_in, self.dim_out) != (3, 3):
-            raise ValueError(
-                f"geometry {self.geometry} needs dim_in 3 (with confidence) and dim_out 3; got {self.dim_in} and"
-                f" {self.dim_out}"
-            )
+            raise ValueError(f"geometry needs dim_in 3 and dim_out 3; got {self.dim_in} and {self.dim_out}")
         return self
 
     @property
@@ -69,7 +60,6 @@ class DSTformerConfig(Parameters):
         return -(-self.max_frames // self.patch)
 
     def idle(self) -> set[str]:
-        """Return `stem_width` where there is no stem."""
         return {"stem_width"} if self.stem == "none" else set()
 
 

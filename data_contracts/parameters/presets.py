@@ -1,5 +1,6 @@
 """Load presets (YAML files of `PipelineParameters`) and apply `--set path.to.parameter=value` overrides to them."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -10,11 +11,13 @@ from pydantic import BaseModel, ValidationError
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import PipelineParameters
-from data_contracts.parameters.yaml_text import MAX_CHARACTERS, MAX_DEPTH, read_yaml
 
 DEFAULT = "demo"
 _ABSENT = object()
 _MAX_FAULTS = 20  # faults of a preset in one error message
+MAX_CHARACTERS = 2**18
+MAX_VALUES = 20_000  # a preset has about 200
+MAX_DEPTH = 20
 PRESETS = Path(__file__).parents[2] / "presets"
 
 
@@ -37,12 +40,16 @@ def load_preset(preset: str, overrides: Sequence[str] | None = None) -> Pipeline
     ------
     InputError
         The preset or a parameter is unknown, the YAML is not readable or too large, or a value is outside its bounds.
-        The message lists each fault.
     """
     path = Path(preset) if preset.endswith((".yaml", ".yml")) else PRESETS / f"{preset}.yaml"
     if not path.is_file():
         raise InputError(f"unknown preset {preset!r}: pass one of {', '.join(preset_names())}, or a YAML file")
-    tree = read_yaml(_read_start(path), where=str(path)) or {}
+    try:
+        with path.open(encoding="utf-8") as file:
+            text = file.read(MAX_CHARACTERS + 1)  # `_read_yaml` refuses the character that is too much
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: the file cannot be read ({error})") from error
+    tree = _read_yaml(text, where=str(path)) or {}
     if not isinstance(tree, dict):
         raise InputError(f"{path}: expected a mapping of stages, got {type(tree).__name__}")
     for override in overrides or []:
@@ -51,10 +58,9 @@ def load_preset(preset: str, overrides: Sequence[str] | None = None) -> Pipeline
 
 
 def preset_and_overrides(parameters: PipelineParameters) -> dict[str, Any]:
-    """Return the `preset` and `overrides` for which `load_preset` returns exactly these parameters.
+    """Return the `preset` of this project and the fewest `overrides` with which `load_preset` returns these parameters.
 
-    The preset is one of this project: the one that needs the fewest overrides. Another machine can therefore build the
-    parameters without a preset file of the user.
+    Another machine can therefore build the parameters without a preset file of the user.
     """
     values = parameters.model_dump(mode="json")
     candidates = [(name, list(_overrides(_preset_values(name), values))) for name in _default_first()]
@@ -83,10 +89,7 @@ def _preset_values(name: str) -> dict[str, Any]:
 
 
 def nearest_preset(settings: Mapping[str, Any], stage: str) -> tuple[str, dict[str, Any]]:
-    """Return the preset that is most similar to the settings of a stage, and its values of the settings that differ.
-
-    The settings are the parameters in the digest of the stage (`identity()`); the values are by `path.to.parameter`.
-    """
+    """Return the preset most similar to the settings (`identity()`) of a stage, and its values that differ by path."""
     own, presets = flatten(settings), []
     for name in _default_first():
         others = flatten(getattr(load_preset(name), stage).identity())
@@ -119,15 +122,6 @@ def parse(model: type[P], values: Any, where: str) -> P:
         raise InputError(f"bad parameter in {where}: {'; '.join(faults[:_MAX_FAULTS])}{rest}") from error
 
 
-def _read_start(path: Path) -> str:
-    """Return at most one character more than a preset may have, so that `read_yaml` rejects a longer file."""
-    try:
-        with path.open(encoding="utf-8") as file:
-            return file.read(MAX_CHARACTERS + 1)
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: the file cannot be read ({error})") from error
-
-
 def _apply_override(tree: dict[str, Any], override: str) -> None:
     dotted, equals, text = override.partition("=")
     if not equals or not dotted.strip():
@@ -142,4 +136,62 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
             raise InputError(f"--set {override:.200}: {step!r} is a value and contains no parameters")
         node[step] = dict(child)  # a copy: a YAML anchor puts one mapping in several places
         node = node[step]
-    node[name] = read_yaml(text, where=f"--set {override:.200}")
+    node[name] = _read_yaml(text, where=f"--set {override:.200}")
+
+
+class _Loader(yaml.SafeLoader):
+    """Read 06 and 12:30 as text, because they may be group names; YAML 1.1 reads them as octal and sexagesimal."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, regex) for tag, regex in resolvers if not tag.endswith(":int")]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?(0|[1-9][0-9_]*)$"), list("-+0123456789"))
+
+
+def _read_yaml(text: str, where: str) -> Any:
+    """Return the value of a YAML text; raise an InputError that begins with `where` if it is invalid or too large."""
+    if len(text) > MAX_CHARACTERS:
+        raise InputError(f"{where}: the text is longer than {MAX_CHARACTERS:,} characters")
+    try:
+        if fault := _exceeded_limit(text):
+            raise InputError(f"{where}: {fault}")
+        return yaml.load(text, _Loader)
+    except InputError:
+        raise
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # the last two: an impossible date or number
+        raise InputError(f"{where}: not valid YAML: {' '.join(str(error).split())[:500]}") from error
+
+
+def _exceeded_limit(text: str) -> str | None:
+    """Return which limit the text exceeds, or None.
+
+    A few lines with anchors can expand to more values than fit in memory, and deep nesting exhausts the stack. So the
+    parser's events are counted before any value is built.
+    """
+    sizes: dict[str, int] = {}  # number of values of each anchor, aliases expanded
+    open_nodes: list[tuple[str | None, int]] = []  # anchor of each open node, and number of values before it
+    values = 0
+    for event in yaml.parse(text, _Loader):
+        if isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = open_nodes.pop()
+            if anchor:
+                sizes[anchor] = values - before
+        elif isinstance(event, yaml.CollectionStartEvent):
+            open_nodes.append((event.anchor, values))
+            values += 1
+        elif isinstance(event, yaml.AliasEvent):
+            alias = str(event.anchor)
+            if any(anchor == alias for anchor, _ in open_nodes):
+                return f"the alias *{alias[:50]} is inside the value that it refers to"
+            values += sizes.get(alias, 1)
+        elif isinstance(event, yaml.ScalarEvent):
+            if event.anchor:
+                sizes[event.anchor] = 1
+            values += 1
+        if len(open_nodes) > MAX_DEPTH:
+            return f"the values are nested deeper than {MAX_DEPTH} levels"
+        if values > MAX_VALUES:
+            return f"the text has more than {MAX_VALUES:,} values (aliases expanded)"
+    return None

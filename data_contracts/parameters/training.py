@@ -6,7 +6,6 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from data_contracts.detector_skeletons import Detector
-from data_contracts.parameters.augmentation import AugmentationParameters
 from data_contracts.parameters.base import NO_RESULT, Parameters, Precision, Share
 from data_contracts.parameters.network import DSTformerConfig, HeadKind
 from data_contracts.skeleton import NUM_JOINTS
@@ -23,12 +22,69 @@ class Objective(StrEnum):
     LIFT = "lift"
 
 
-class DetectorNoise(Parameters):
-    """Error model of a 2D detector (MotionBERT's synthetic 2D, lib/data/augmentation.py), in normalised units.
+class NewCameras(Parameters):
+    """A new camera for every window at every step: upright, any yaw, aimed near the window's pelvis.
 
-    MotionBERT's own values are unpublished tensors. These have the size of real detector errors: some hundredths of
-    half the figure, smallest at the trunk and largest at wrists and ankles.
+    The projection is that of the stored window, unless `perspective_share` is set.
     """
+
+    max_pitch_deg: float = Field(15.0, ge=0, lt=90, description="Pitch of a new camera is uniform in [-max, max].")
+    perspective_share: Share | None = Field(
+        None, description="Share of windows with a perspective camera. Default: the projection of each stored window."
+    )
+    nearest_m: float = Field(
+        3.0, ge=2, le=100, description="Smallest distance of a perspective camera from the pelvis."
+    )
+    farthest_m: float = Field(
+        6.0, ge=2, le=100, description="Largest distance of a perspective camera from the pelvis."
+    )
+    max_off_axis_deg: float = Field(10.0, ge=0, le=45, description="Largest angle of the camera's axis to the pelvis.")
+
+    @model_validator(mode="after")
+    def _distances_are_in_order(self) -> "NewCameras":
+        if self.nearest_m > self.farthest_m:
+            raise ValueError(f"nearest_m {self.nearest_m:g} is above farthest_m {self.farthest_m:g}")
+        return self
+
+    def idle(self) -> set[str]:
+        return {"nearest_m", "farthest_m", "max_off_axis_deg"} if self.perspective_share == 0 else set()
+
+
+class NewBodies(Parameters):
+    """New body proportions for every window at every step: one factor per bone, equal for left and right."""
+
+    shortest: float = Field(0.85, ge=0.5, le=1, description="Smallest factor of a bone's length.")
+    longest: float = Field(1.15, ge=1, le=1.5, description="Largest factor of a bone's length.")
+
+
+class AugmentationParameters(Parameters):
+    """Augmentation of training windows at every step, before corruption: limbs, turned bones, bodies, lean, cameras."""
+
+    varied_share: Share = Field(1.0, description="Share of windows that limbs_share, bone_turn_deg, tilt_deg change.")
+    limbs_share: Share = Field(
+        0.0, description="Share of windows with the arm motion of another window, and share with its leg motion."
+    )
+    bone_turn_deg: float = Field(0.0, ge=0, le=45, description="Standard deviation of a bone's turn, except hip bones.")
+    bodies: NewBodies | None = Field(None, description="New body proportions. Default: the subject's own.")
+    tilt_deg: float = Field(0.0, ge=0, le=45, description="Standard deviation of a window's lean about level axes.")
+    cameras: NewCameras | None = Field(None, description="New cameras. Default: the camera of the stored window.")
+
+    @property
+    def wanted(self) -> bool:
+        """Whether any augmentation is on."""
+        return bool(self.cameras or self.bodies or self._poses)
+
+    @property
+    def _poses(self) -> bool:
+        """Whether any pose is augmented."""
+        return self.varied_share > 0 and bool(self.limbs_share or self.bone_turn_deg or self.tilt_deg)
+
+    def idle(self) -> set[str]:
+        return set() if self._poses else {"varied_share", "limbs_share", "bone_turn_deg", "tilt_deg"}
+
+
+class DetectorNoise(Parameters):
+    """Error model of a 2D detector (MotionBERT's synthetic 2D, lib/data/augmentation.py), in normalised units."""
 
     std: tuple[Annotated[float, Field(ge=0)], ...] = Field(
         (*_TRUNK_AND_LEGS_STD, *_HEAD_AND_ARMS_STD),
@@ -38,9 +94,7 @@ class DetectorNoise(Parameters):
     outlier_range: float = Field(0.3, ge=0, description="Width of the uniform distribution of outliers.")
     key_every: int = Field(9, ge=1, description="Frames per key frame; errors are drawn at them and interpolated.")
     jitter_std: float = Field(0.002, ge=0, description="Standard deviation of additional noise in each frame.")
-    confidence_a: float = Field(
-        0.05, gt=0, description="Coefficient a of the confidence at displacement d: a / (d + a) + b d + N(mean, std)."
-    )
+    confidence_a: float = Field(0.05, gt=0, description="a in the confidence at error d: a/(d+a) + b d + N(mean, std).")
     confidence_b: float = Field(0.0, description="Coefficient b of the confidence.")
     confidence_mean: float = Field(0.0, description="Mean of the noise of the confidence.")
     confidence_std: float = Field(0.05, ge=0, description="Standard deviation of the noise of the confidence.")
@@ -49,11 +103,10 @@ class DetectorNoise(Parameters):
     @classmethod
     def _one_or_all(cls, std: tuple[float, ...]) -> tuple[float, ...]:
         if len(std) not in (1, NUM_JOINTS):
-            raise ValueError(f"{len(std)} standard deviations; pass one, or {NUM_JOINTS} (one per joint)")
+            raise ValueError(f"got {len(std)} standard deviations; expected one, or {NUM_JOINTS} (one per joint)")
         return std
 
     def idle(self) -> set[str]:
-        """Return the range of outliers if there are no outliers."""
         return set() if self.outlier_share else {"outlier_range"}
 
 
@@ -67,9 +120,7 @@ class CorruptionParameters(Parameters):
     )
     noise: DetectorNoise | None = Field(None, description="Detector noise. Default: exact 2D with confidence 1.")
     clean_share: Share = Field(0.0, description="Share of windows without noise and masks; their confidence stays 1.")
-    skeletons_share: Share = Field(
-        0.0, description="Share of windows whose joints are derived from the keypoints of a detector's skeleton."
-    )
+    skeletons_share: Share = Field(0.0, description="Share of windows with the joints of a detector's skeleton.")
     skeletons: tuple[Detector, ...] = Field(
         tuple(name for name in Detector if name is not Detector.H36M17),
         min_length=1,
@@ -87,17 +138,13 @@ class CorruptionParameters(Parameters):
         return self.masks and self.fill == "token"
 
     def idle(self) -> set[str]:
-        """Return `fill` without masks, `clean_share` without corruption, and the skeletons if their share is 0."""
-        return {
-            name
-            for name, idle in {
-                "fill": not self.masks,
-                "clean_share": not self.clean_share or not (self.masks or self.noise),
-                "skeletons_share": not self.skeletons_share,
-                "skeletons": not self.skeletons_share,
-            }.items()
-            if idle
+        unused = {
+            "fill": not self.masks,
+            "clean_share": not self.clean_share or not (self.masks or self.noise),
+            "skeletons_share": not self.skeletons_share,
+            "skeletons": not self.skeletons_share,
         }
+        return {name for name, is_unused in unused.items() if is_unused}
 
 
 class LossWeights(Parameters):
@@ -118,15 +165,11 @@ class TrainingParameters(Parameters):
     """Parameters of the training loop, shared by pretraining and fine-tuning."""
 
     batch_size: int = Field(64, ge=1, description="Windows per micro-batch.")
-    auto_batch: Annotated[bool, NO_RESULT] = Field(
-        False, description="Use the largest micro-batch that fits (CUDA only)."
-    )
+    auto_batch: Annotated[bool, NO_RESULT] = Field(False, description="Use the largest micro-batch that fits (CUDA).")
     accumulate: int = Field(1, ge=1, description="Micro-batches per optimiser step.")
     max_epochs: int = Field(10, ge=1, description="Largest number of epochs.")
     patience: int = Field(10, ge=1, description="Epochs without a better validation score before stopping.")
-    optimiser: Literal["adamw", "muon"] = Field(
-        "adamw", description="Optimiser; muon applies to matrices between hidden features, AdamW to the rest."
-    )
+    optimiser: Literal["adamw", "muon"] = Field("adamw", description="Optimiser: AdamW, or Muon for hidden matrices.")
     learning_rate: float = Field(1e-3, gt=0, le=1, description="Highest learning rate of the schedule.")
     norm_learning_rate: float | None = Field(
         None, gt=0, le=1, description="Rate of the last LayerNorm. Default: learning_rate."
@@ -149,9 +192,7 @@ class TrainingParameters(Parameters):
     gradient_checkpointing: Annotated[bool, NO_RESULT] = Field(
         False, description="Recompute activations in the backward pass: less memory, more time."
     )
-    checkpoint_every: int | None = Field(
-        None, ge=1, description="Epochs between kept checkpoints. Default: keep the best."
-    )
+    checkpoint_every: int | None = Field(None, ge=1, description="Epochs between kept checkpoints. Default: the best.")
     keep_top: int = Field(3, ge=1, le=100, description="Number of best checkpoints to keep.")
     max_bad_steps: Annotated[int, NO_RESULT] = Field(
         20, ge=1, description="Consecutive steps with a non-finite loss after which training fails."
@@ -165,17 +206,13 @@ class TrainingParameters(Parameters):
         return self
 
     def idle(self) -> set[str]:
-        """Return the fields that do not change this training."""
-        return {
-            name
-            for name, idle in {
-                "decay": self.schedule != "exponential",
-                "norm_learning_rate": self.norm_learning_rate in (None, self.learning_rate),
-                "patience": self.patience >= self.max_epochs,
-                "augmentation": not self.augmentation.wanted,
-            }.items()
-            if idle
+        unused = {
+            "decay": self.schedule != "exponential",
+            "norm_learning_rate": self.norm_learning_rate in (None, self.learning_rate),
+            "patience": self.patience >= self.max_epochs,
+            "augmentation": not self.augmentation.wanted,
         }
+        return {name for name, is_unused in unused.items() if is_unused}
 
 
 class PretrainParameters(TrainingParameters):
@@ -207,9 +244,7 @@ class FinetuneParameters(TrainingParameters):
 class MLPParameters(TrainingParameters):
     """MLP baseline (Martinez et al., ICCV 2017, over a window), trained like the model for a number of minutes."""
 
-    minutes: float = Field(
-        4.0, gt=0, le=10_000, description="Training minutes: CPU time of the process, or wall time on a GPU."
-    )
+    minutes: float = Field(4.0, gt=0, le=10_000, description="Training minutes: CPU time, or wall time on a GPU.")
     width: int = Field(768, ge=1, le=65_536, description="Number of hidden features.")
     blocks: int = Field(2, ge=0, le=1000, description="Number of residual blocks (LayerNorm, Linear, GELU, Linear).")
     batch_size: int = Field(128, ge=1, description="Windows per micro-batch.")

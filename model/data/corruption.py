@@ -117,14 +117,14 @@ def draw_detectors(
     )
 
 
-def derived_joints(windows: SomeBatch, shown: Tensor) -> tuple[SomeBatch, Tensor]:
+def derived_joints(windows: SomeBatch, derived: Tensor) -> tuple[SomeBatch, Tensor]:
     """Return the windows, and a detector's joints (B, T, 17, 3) in them, both normalised by the box of these joints.
 
-    `shown` (B, 17, 17), or (1, 17, 17) for all windows: `DetectorSkeleton.shown` of a window's detector. Confidence,
+    `derived` (B, 17, 17), or (1, 17, 17) for all windows: `DetectorSkeleton.derived` of a window's detector. Confidence,
     and the 3D poses in metres, do not change.
     """
     xy, confidence = windows.pose_2d[..., :2], windows.pose_2d[..., 2:]
-    joints = torch.einsum("bjk,btkc->btjc", shown.expand(len(windows), -1, -1), xy)
+    joints = torch.einsum("bjk,btkc->btjc", derived.expand(len(windows), -1, -1), xy)
     centre, half = box(joints)  # padding repeats a frame
     boxed = replace(
         windows,
@@ -138,4 +138,4 @@ def derived_joints(windows: SomeBatch, shown: Tensor) -> tuple[SomeBatch, Tensor
 @cache
 def _matrices(names: tuple[Detector, ...], device: torch.device) -> Tensor:
     """Return (detectors, 17, 17), cached, because copying numbers synchronises with the device."""
-    return torch.stack([torch.from_numpy(SKELETONS[name].shown) for name in names]).to(device)
+    return torch.stack([torch.from_numpy(SKELETONS[name].derived) for name in names]).to(device)

@@ -166,10 +166,10 @@ def conditions(windows: WindowTensors) -> Iterator[tuple[list[str], WindowTensor
     alike: dict[bytes, list[Detector]] = {}
     for detector in Detector:
         if detector is not Detector.H36M17:
-            alike.setdefault(SKELETONS[detector].shown.round(5).tobytes(), []).append(detector)
+            alike.setdefault(SKELETONS[detector].derived.round(5).tobytes(), []).append(detector)
     for detectors in alike.values():
-        shown = torch.from_numpy(SKELETONS[detectors[0]].shown).to(windows.scale.device)
-        boxed, inputs = derived_joints(windows, shown[None])
+        derived = torch.from_numpy(SKELETONS[detectors[0]].derived).to(windows.scale.device)
+        boxed, inputs = derived_joints(windows, derived[None])
         yield [detector.value for detector in detectors], replace(boxed, pose_2d=inputs)
 
 

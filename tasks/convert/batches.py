@@ -1,8 +1,6 @@
 """Convert clips to H36M windows in this process, in a pool of processes, or on a Dask cluster.
 
-- A small number of batches is converted in this process, one after the other. The place does not change the files.
-- Processes instead of threads: a batch holds the interpreter lock for a third of its time (two fifths with windows of
-  243 frames), so threads would use at most three cores.
+The workers are processes instead of threads: a batch holds the interpreter lock for a third of its time.
 """
 
 import multiprocessing
@@ -13,15 +11,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import pyarrow as arrow
+import pyarrow.parquet as parquet
 
+from data_contracts.clips import CLIPS_FILE
 from data_contracts.errors import InputError
 from data_contracts.machine import usable_cores
 from data_contracts.parameters import ConvertParameters, PipelineParameters, SplitBy, Workers
-from data_contracts.splits import split_groups
+from data_contracts.splits import SPLITS, split_groups
 from data_contracts.store.folders import Stage
 from data_contracts.store.manifests import read_manifest
-from tasks.convert.convert import clip_rates, count_batches, finish_windows, window_bytes, write_windows
+from data_contracts.windows import split_files
+from tasks.convert.cameras import empty_windows
+from tasks.convert.convert import write_windows
+from tasks.figures.motion import window_sheet
 from tasks.stage_runs.prefect_runs import run_logger
 from tasks.stage_runs.progress import report_progress
 from tasks.tracking.runs import TrackedRun
@@ -42,20 +47,19 @@ def convert_clips(stage: Stage, tracked: TrackedRun, parameters: PipelineParamet
     """
     options = parameters.convert
     split_groups(read_manifest(clips)["statistics"], options)  # refuses bad groups before any worker starts
-    _warn_of_rates(clip_rates(clips), options)
-    _warn_of_names(options)
+    _warn(clips, options)
     counts = _write_batches(clips, stage.folder, options, parameters.workers)
-    finish_windows(stage, tracked, counts)
+    _finish_windows(stage, tracked, counts)
 
 
 def _write_batches(clips: Path, folder: Path, parameters: ConvertParameters, workers: Workers) -> list[pd.DataFrame]:
     """Return the counts of all batches; a batch that failed or whose worker died is repeated once."""
-    missing = set(range(count_batches(clips)))
+    missing = set(range(parquet.ParquetFile(clips / CLIPS_FILE).num_row_groups))
     arguments = {"clips": clips, "folder": folder, "parameters": parameters}
     counts = []
     with report_progress("convert", "batches", len(missing)) as progress:
         for _ in range(ATTEMPTS):
-            for batch, outcome in _run(workers, sorted(missing), window_bytes(clips, parameters), arguments):
+            for batch, outcome in _run(workers, sorted(missing), _window_bytes(clips, parameters), arguments):
                 if isinstance(outcome, Exception):
                     run_logger().warning(f"batch {batch} failed and is repeated: {outcome!r}")
                     reason = outcome
@@ -65,7 +69,7 @@ def _write_batches(clips: Path, folder: Path, parameters: ConvertParameters, wor
                 progress.advance(1, clips=int(outcome["clips"].sum()), frames=int(outcome["frames"].sum()))
             if not missing:
                 return counts
-    if not _is_lost(reason):
+    if not isinstance(reason, BrokenProcessPool) and type(reason).__name__ != "KilledWorker":
         raise reason
     raise RuntimeError(
         f"batches {sorted(missing)} of {clips} were lost {ATTEMPTS} times because their workers died ({reason}); the"
@@ -76,7 +80,7 @@ def _write_batches(clips: Path, folder: Path, parameters: ConvertParameters, wor
 def _run(
     workers: Workers, batches: list[int], size: int, arguments: dict[str, Any]
 ) -> Iterator[tuple[int, pd.DataFrame | Exception]]:
-    """Yield each finished batch with its counts, or with the error of its worker; `size`: bytes of all windows."""
+    """Yield each finished batch with its counts or the error of its worker; `size`: bytes of all windows."""
     processes = min(workers.processes or usable_cores(), len(batches))
     if workers.dask is None and (processes == 1 or (workers.processes is None and size < WORTH_A_POOL)):
         for batch in batches:
@@ -99,18 +103,13 @@ def _run(
 
 
 def _outcome(compute: Callable[..., pd.DataFrame], **arguments: Any) -> pd.DataFrame | Exception:
-    """Return the counts of a batch, or the error that another attempt may not meet."""
+    """Return the counts of a batch, or an error after which another attempt may succeed."""
     try:
         return compute(**arguments)
     except InputError:
         raise
     except Exception as error:
         return error
-
-
-def _is_lost(error: Exception) -> bool:
-    """Return whether a worker died, rather than raised an error."""
-    return isinstance(error, BrokenProcessPool) or type(error).__name__ == "KilledWorker"
 
 
 @contextmanager
@@ -130,17 +129,65 @@ def _dask(address: str) -> Iterator[Executor]:
         yield client.get_executor()
 
 
-def _warn_of_rates(rates: list[float], parameters: ConvertParameters) -> None:
+def _window_bytes(clips: Path, parameters: ConvertParameters) -> int:
+    """Estimate the size of all windows in bytes, at the clips' own frame rate."""
+    held_out = parameters.val_share + parameters.test_share
+    views = held_out * parameters.views + (1 - held_out) * parameters.views_of("train")
+    frames = read_manifest(clips)["counts"]["frames"] * views * parameters.window / parameters.stride
+    return int(frames * sum(array.nbytes for array in empty_windows(1, 1).values()))
+
+
+def _warn(clips: Path, parameters: ConvertParameters) -> None:
+    """Warn of clips with different frame rates, and of names of groups without effect."""
+    rates = sorted(parquet.read_table(clips / CLIPS_FILE, columns=["fps"])["fps"].unique().to_pylist())
     if parameters.fps is None and len(rates) > 1:
         run_logger().warning(
             f"clips have {len(rates)} frame rates, {rates[0]:g} to {rates[-1]:g} frames per second, so windows of"
             f" {parameters.window} frames have different durations; for one rate pass --set convert.fps={rates[-1]:g}"
         )
-
-
-def _warn_of_names(parameters: ConvertParameters) -> None:
     if parameters.split_by is not SplitBy.GROUPS and (parameters.val_groups or parameters.test_groups):
         run_logger().warning(
             f"convert.val_groups and convert.test_groups have no effect with convert.split_by={parameters.split_by};"
             " to use them, pass --set convert.split_by=groups"
         )
+
+
+def _finish_windows(stage: Stage, tracked: TrackedRun, counts: list[pd.DataFrame]) -> None:
+    """Write the counts of all batches to the stage, log random windows, and delete partial files of killed workers."""
+    for partial in stage.folder.rglob("*.partial"):
+        partial.unlink()
+    by_group = pd.concat(counts).groupby(level=["split", "group"]).sum()
+    by_split = by_group.groupby(level="split").sum().reindex(SPLITS, fill_value=0)
+    for split, groups in by_group.groupby(level="split"):
+        if not groups["windows"].any():
+            raise InputError(
+                f"no window in split {split}: its clips are shorter than convert.window={stage.parameters['window']};"
+                " pass --set convert.short_clips=pad or a smaller --set convert.window"
+            )
+    stage.counts |= {
+        "windows": by_split["windows"].to_dict(),
+        "clips": by_split["clips"].to_dict(),
+        "too_short": int(by_split["too_short"].sum()),
+        "frames": int(by_split["frames"].sum()),
+    }
+    stage.statistics |= {
+        "groups": {split: [group for of_split, group in by_group.index if of_split == split] for split in SPLITS},
+        "per_group": by_group.reset_index("split").to_dict("index"),
+    }
+    sampled_split = next(split for split in SPLITS if by_split["windows"][split])
+    tracked.log_figure(window_sheet(sample_windows(split_files(stage.folder, sampled_split))), "windows.png")
+    tracked.set_tags({f"uplift.windows.{split}": count for split, count in by_split["windows"].items()})
+
+
+def sample_windows(files: list[Path], count: int = 12, seed: int = 0) -> arrow.Table:
+    """Return `count` random windows of all `files`, or all if there are fewer; read only the row groups needed."""
+    parts = [parquet.ParquetFile(file) for file in files]
+    groups = [(part, group) for part in parts for group in range(part.num_row_groups)]
+    ends = np.cumsum([part.metadata.row_group(group).num_rows for part, group in groups])
+    chosen = np.sort(np.random.default_rng(seed).choice(ends[-1], min(count, ends[-1]), replace=False))
+    tables = []
+    for place in np.unique(np.searchsorted(ends, chosen, side="right")):
+        part, group = groups[place]
+        first = ends[place] - part.metadata.row_group(group).num_rows
+        tables.append(part.read_row_group(group).take(chosen[(chosen >= first) & (chosen < ends[place])] - first))
+    return arrow.concat_tables(tables)

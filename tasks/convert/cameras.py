@@ -1,8 +1,6 @@
 """Draw virtual cameras, project clips, and cut the projected clips into windows.
 
-- World: z up, metres. Camera: x right, y down, z forward. A camera is upright, has a yaw and a small pitch drawn from
-  (seed, clip, view), and is far enough away that the whole clip is in front of it.
-- `project_clip` computes each frame once, although windows overlap; a window is then a copy and one normalisation.
+- World: z up, metres. Camera: x right, y down, z forward, upright, and far enough away that the whole clip is in front.
 - No BLAS: its rounding depends on the number of threads, and windows must be equal bit for bit.
 """
 
@@ -81,18 +79,13 @@ def draw_camera(
 
 @dataclass(frozen=True)
 class ProjectedClip:
-    """Frames of a clip, projected by one camera.
-
-    `image` (frames, 51) float64: x and y in the image and 1, joint by joint; `relative` (frames, 51) float32: x, y, z
-    from the pelvis, metres; `root` (frames, 3) float64: the pelvis, metres; `low`, `high` (2, frames) float64: bounding
-    box of the joints in the image.
-    """
+    """Frames of a clip, projected by one camera."""
 
     camera: Camera
-    image: np.ndarray
-    relative: np.ndarray
-    root: np.ndarray
-    low: np.ndarray
+    image: np.ndarray  # (frames, 51) float64: x and y in the image and 1, joint by joint
+    relative: np.ndarray  # (frames, 51) float32: x, y, z from the pelvis, metres
+    root: np.ndarray  # (frames, 3) float64: the pelvis, metres
+    low: np.ndarray  # (2, frames) float64: bounding box of the joints in the image
     high: np.ndarray
 
 

@@ -1,62 +1,44 @@
-"""Convert clips to windows of virtual cameras, split by group, as Parquet.
+"""Convert one batch of clips to windows of virtual cameras, split by group, as Parquet.
 
-- The unit of work is a batch of clips (a row group of the clip table). A batch writes one part per split from its own
-  clips only, so any number of workers, and a repeated batch, write the same bytes.
-- The memory of a worker does not grow with the number of views (`window_parts`).
-- Workers only write windows: MLflow and matplotlib take seconds to import, so the functions that use them import them.
+- A batch (a row group of the clip table) writes one part per split from its own clips only, so any number of workers,
+  and a repeated batch, write the same bytes.
+- Windows are cut directly into the memory that is validated and written, `BYTES_AT_ONCE` at a time, so the memory of a
+  worker does not grow with the number of views.
 """
 
+import uuid
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as arrow
 import pyarrow.parquet as parquet
 
 from data_contracts.clips import CLIPS_FILE, Clip, from_arrow
 from data_contracts.errors import InputError
 from data_contracts.parameters import ConvertParameters, ShortClips
 from data_contracts.splits import SPLITS, split_groups
-from data_contracts.store.folders import Stage
 from data_contracts.store.manifests import read_manifest
-from data_contracts.windows import split_files
-from tasks.convert.cameras import draw_camera, empty_windows, project_clip, window_starts
-from tasks.convert.window_parts import WindowParts
+from data_contracts.windows import SCALARS, find_faults, to_arrow, window_schema
+from tasks.convert.cameras import (
+    ProjectedClip,
+    cut_windows,
+    draw_camera,
+    empty_windows,
+    project_clip,
+    window_starts,
+)
 
-if TYPE_CHECKING:
-    from tasks.tracking.runs import TrackedRun
-
+BYTES_AT_ONCE = 64 << 20
+ROW_GROUP_BYTES = 16 << 20
 COUNTS = ["clips", "too_short", "frames", "windows"]
-
-
-def count_batches(clips: Path) -> int:
-    """Return the number of batches of a clip store."""
-    return parquet.ParquetFile(clips / CLIPS_FILE).num_row_groups
-
-
-def window_bytes(clips: Path, parameters: ConvertParameters) -> int:
-    """Estimate the size of all windows in bytes, at the clips' own frame rate."""
-    held_out = parameters.val_share + parameters.test_share
-    views = held_out * parameters.views + (1 - held_out) * parameters.views_of("train")
-    frames = read_manifest(clips)["counts"]["frames"] * views * parameters.window / parameters.stride
-    return int(frames * sum(array.nbytes for array in empty_windows(1, 1).values()))
-
-
-def clip_rates(clips: Path) -> list[float]:
-    """Return the distinct frame rates of a clip store, ascending."""
-    return sorted(parquet.read_table(clips / CLIPS_FILE, columns=["fps"])["fps"].unique().to_pylist())
 
 
 def write_windows(clips: Path, folder: Path, batch: int, parameters: ConvertParameters) -> pd.DataFrame:
     """Write the windows of one batch of clips to `folder/<split>/part-<batch>.parquet`.
 
-    Returns
-    -------
-    pandas.DataFrame
-        `COUNTS` by (split, group): clips cut into windows, clips that are too short, frames of the cut clips (each
-        counted once, at the frame rate of the windows), and windows.
+    Return `COUNTS` by (split, group); frames are those of the cut clips, at the frame rate of the windows.
 
     Raises
     ------
@@ -84,11 +66,7 @@ def write_windows(clips: Path, folder: Path, batch: int, parameters: ConvertPara
 
 
 def resample(clip: Clip, fps: float) -> Clip:
-    """Resample a clip to another frame rate by linear interpolation at the times i / `fps` from its first frame.
-
-    The new last frame is less than one new frame before the old last frame. If the rate is equal, the clip is returned
-    unchanged.
-    """
+    """Resample a clip to another frame rate by linear interpolation at the times i / `fps` from its first frame."""
     if fps == clip.fps:
         return clip
     last = len(clip.poses) - 1
@@ -101,52 +79,91 @@ def resample(clip: Clip, fps: float) -> Clip:
     return replace(clip, fps=fps, poses=poses.astype(np.float32))
 
 
-def finish_windows(stage: Stage, tracked: "TrackedRun", counts: list[pd.DataFrame]) -> None:
-    """Write the counts of all batches (of `write_windows`) to the stage, and log random windows.
+class WindowParts:
+    """Parts of one batch: collect windows in memory, validate them together, and write them to the part of a split.
 
-    Partial files of killed workers are deleted.
-
-    Raises
-    ------
-    InputError
-        A split has clips but no window.
+    A part has a temporary name until it is complete.
     """
-    from tasks.figures.motion import window_sheet
 
-    for partial in stage.folder.rglob("*.partial"):
-        partial.unlink()
-    by_group = pd.concat(counts).groupby(level=["split", "group"]).sum()
-    by_split = by_group.groupby(level="split").sum().reindex(SPLITS, fill_value=0)
-    for split, groups in by_group.groupby(level="split"):
-        if not groups["windows"].any():
-            raise InputError(
-                f"no window in split {split}: its clips are shorter than convert.window={stage.parameters['window']};"
-                " pass --set convert.short_clips=pad or a smaller --set convert.window"
+    def __init__(self, folder: Path, batch: int, window: int) -> None:
+        self.folder, self.file, self.window = folder, f"part-{batch:05d}.parquet", window
+        self.window_bytes = sum(a.nbytes for a in empty_windows(1, window).values())
+        self.arrays = empty_windows(max(1, BYTES_AT_ONCE // self.window_bytes), window)
+        self.filled = 0
+        self.views: list[dict[str, Any]] = []  # columns that all windows of one view of a clip share
+        self.starts: list[np.ndarray] = []  # of the windows of each view
+        self.writers: dict[str, parquet.ParquetWriter] = {}
+        self.mark = f".{uuid.uuid4().hex}.partial"
+
+    def __enter__(self) -> "WindowParts":
+        return self
+
+    def __exit__(self, exception_type: type[BaseException] | None, *_: object) -> None:
+        if exception_type is None and self.filled:
+            self._flush()
+        for split, writer in self.writers.items():
+            writer.close()
+            partial = self.folder / split / (self.file + self.mark)
+            if exception_type is None:
+                partial.replace(self.folder / split / self.file)
+            else:
+                partial.unlink()
+
+    def add(self, clip: Clip, split: str, view: int, projected: ProjectedClip, starts: np.ndarray) -> None:
+        """Cut one view of a clip into windows that begin at the frames `starts` (n,)."""
+        view_columns = {
+            "clip_id": clip.clip_id,
+            "group": clip.group,
+            "action": clip.action,
+            "split": split,
+            "camera": view,
+            "projection": str(projected.camera.projection),
+            "yaw_deg": projected.camera.yaw_deg,
+            "pitch_deg": projected.camera.pitch_deg,
+            "fps": clip.fps,
+        }
+        while len(starts):
+            fitting, starts = np.split(starts, [len(self.arrays["scale"]) - self.filled])
+            end = self.filled + len(fitting)
+            cut_windows(projected, fitting, {name: array[self.filled : end] for name, array in self.arrays.items()})
+            self.views.append(view_columns)
+            self.starts.append(fitting)
+            self.filled = end
+            if end == len(self.arrays["scale"]):
+                self._flush()
+
+    def _flush(self) -> None:
+        scalars = self._scalars()
+        arrays = {name: array[: self.filled] for name, array in self.arrays.items() if name != "scale"}
+        faults = find_faults(scalars, arrays)
+        if len(faults):
+            first = (f"window {f.window_id}: {f.check} {f.value} breaks {f.bound}" for f in faults.head(3).itertuples())
+            raise InputError(f"{self.file}: windows break the contract: {'; '.join(first)}")
+        for split, rows in scalars.groupby("split", sort=False):  # clips are sorted by split: each split is one block
+            block = slice(rows.index[0], rows.index[-1] + 1)
+            self._writer(str(split)).write_table(
+                to_arrow(rows, {name: array[block] for name, array in arrays.items()}),
+                row_group_size=max(1, ROW_GROUP_BYTES // self.window_bytes),
             )
-    stage.counts |= {
-        "windows": by_split["windows"].to_dict(),
-        "clips": by_split["clips"].to_dict(),
-        "too_short": int(by_split["too_short"].sum()),
-        "frames": int(by_split["frames"].sum()),
-    }
-    stage.statistics |= {
-        "groups": {split: [group for of_split, group in by_group.index if of_split == split] for split in SPLITS},
-        "per_group": by_group.reset_index("split").to_dict("index"),
-    }
-    sampled_split = next(split for split in SPLITS if by_split["windows"][split])
-    tracked.log_figure(window_sheet(sample_windows(split_files(stage.folder, sampled_split))), "windows.png")
-    tracked.set_tags({f"uplift.windows.{split}": count for split, count in by_split["windows"].items()})
+        self.filled, self.views, self.starts = 0, [], []
 
+    def _scalars(self) -> pd.DataFrame:
+        views = pd.DataFrame(self.views)
+        rows = views.loc[np.repeat(views.index, [len(starts) for starts in self.starts])].reset_index(drop=True)
+        rows["start"] = np.concatenate(self.starts)
+        rows["scale"] = self.arrays["scale"][: self.filled]
+        names = zip(rows["clip_id"], rows["camera"], rows["start"], strict=True)
+        rows["window_id"] = [f"{clip_id}-{view}-{start}" for clip_id, view, start in names]
+        return rows[list(SCALARS)]
 
-def sample_windows(files: list[Path], count: int = 12, seed: int = 0) -> arrow.Table:
-    """Return `count` random windows of all `files`, or all if there are fewer; read only the row groups needed."""
-    parts = [parquet.ParquetFile(file) for file in files]
-    groups = [(part, group) for part in parts for group in range(part.num_row_groups)]
-    ends = np.cumsum([part.metadata.row_group(group).num_rows for part, group in groups])
-    chosen = np.sort(np.random.default_rng(seed).choice(ends[-1], min(count, ends[-1]), replace=False))
-    tables = []
-    for place in np.unique(np.searchsorted(ends, chosen, side="right")):
-        part, group = groups[place]
-        first = ends[place] - part.metadata.row_group(group).num_rows
-        tables.append(part.read_row_group(group).take(chosen[(chosen >= first) & (chosen < ends[place])] - first))
-    return arrow.concat_tables(tables)
+    def _writer(self, split: str) -> parquet.ParquetWriter:
+        if split not in self.writers:
+            (self.folder / split).mkdir(exist_ok=True)
+            self.writers[split] = parquet.ParquetWriter(
+                self.folder / split / (self.file + self.mark),
+                window_schema(self.window),
+                compression="none",
+                use_dictionary=["group", "action", "split", "projection"],
+                write_statistics=False,
+            )
+        return self.writers[split]

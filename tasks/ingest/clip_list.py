@@ -3,12 +3,10 @@
 - The clip list has priority over the motion file. If neither contains a subject, the clip's name determines it: by
   `ingest.group_pattern`, or by the AMASS rule DATASET_SUBJECT_... (`data_contracts.splits`). The AMASS rule applies to
   names from a clip list, and to names from a motion file if they begin with an AMASS data set.
-- A clip without a subject is a group of its own, and a warning reports it. Chunks of one recording share a name and
-  therefore a group.
-- Clips with one group name in several files are one group: if the subjects differ, the split is still safe.
+- A clip without a subject is a group of its own. Clips with one group name in several files are one group.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +23,9 @@ _COLUMNS = ("subject", "action", "fps", "clip_len")
 _MOST_BYTES = 64 * 2**20  # 500,000 clips
 
 
+SubjectFrom = Literal["data", "name", "nothing"]  # data: the clip list or the motion file
+
+
 @dataclass(frozen=True)
 class ClipLabel:
     """Metadata of one clip."""
@@ -35,28 +36,23 @@ class ClipLabel:
     fps: float
     frames: int | None  # according to the clip list
     dataset: str | None
-    subject_from: Literal["data", "name", "nothing"]  # data: the clip list or the motion file
+    subject_from: SubjectFrom
 
 
 def datasets(clips: Sequence[ClipLabel]) -> dict[str, str | None]:
     """Return the AMASS data set of each group, or None if its clip names contain no data set or several."""
-    of_group: dict[str, set[str | None]] = {}
+    of_group: defaultdict[str, set[str | None]] = defaultdict(set)
     for clip in clips:
-        of_group.setdefault(clip.group, set()).add(clip.dataset)
+        of_group[clip.group].add(clip.dataset)
     return {group: next(iter(sets)) if len(sets) == 1 else None for group, sets in sorted(of_group.items())}
 
 
 def label_clips(
     motions: list[Motion], clip_list: Path | None, parameters: IngestParameters, first: int = 0
 ) -> list[ClipLabel]:
-    """Return the labels of a file's motions.
+    """Return the labels of a file's motions; `clip_list` is a CSV with one row per motion, in the same order.
 
-    Parameters
-    ----------
-    clip_list
-        CSV with one row per motion, in the same order. If None, the file and the names are the only sources.
-    first
-        Number of clips in the files before this one; clips without a name are numbered across all files.
+    `first` is the number of clips in earlier files: clips without a name are numbered across all files.
 
     Raises
     ------
@@ -66,8 +62,8 @@ def label_clips(
     table = None if clip_list is None else _read(clip_list)
     if table is not None and len(table) != len(motions):
         raise InputError(
-            f"{clip_list} has {len(table)} rows, but the motion file has {len(motions)} clips:"
-            " they do not belong together"
+            f"{clip_list} has {len(table)} rows, but the motion file has {len(motions)} clips; pass the clip list of"
+            " this motion file"
         )
     rows = [{}] * len(motions) if table is None else table.to_dict("records")
     clips = []
@@ -75,7 +71,7 @@ def label_clips(
         name = _valid(row.get("fname") or motion.name or f"clip_{first + index:06d}")
         dataset = dataset_of(name)
         subject = _valid(row.get("subject") or motion.subject or "")
-        subject_from: Literal["data", "name", "nothing"] = "data" if subject else "nothing"
+        subject_from: SubjectFrom = "data" if subject else "nothing"
         if not subject and (table is not None or parameters.group_pattern or dataset):
             subject, subject_from = subject_of(name, parameters.group_pattern), "name"
         group = {
@@ -122,21 +118,20 @@ def _with_subject_from(source: str, files: Mapping[str, Sequence[ClipLabel]]) ->
 
 
 def _same_group_in_several(files: Mapping[str, Sequence[ClipLabel]]) -> list[str]:
-    counts: dict[str, dict[str, int]] = {}
+    counts: defaultdict[str, dict[str, int]] = defaultdict(dict)
     for name, labels in files.items():
         for group, clips in Counter(clip.group for clip in labels).items():
-            counts.setdefault(group, {})[name] = clips
+            counts[group][name] = clips
     listed = [
         f"{group} ({some([f'{clips} in {name}' for name, clips in of_file.items()])})"
         for group, of_file in sorted(counts.items())
         if len(of_file) > 1
     ]
-    if not listed:
-        return []
-    return [
+    line = (
         f"{len(listed)} group name(s) occur in several files, and each is treated as one subject; clips:"
         f" {some(listed)}; if they are different subjects, rename them in the clip lists"
-    ]
+    )
+    return [line] if listed else []
 
 
 def _read(path: Path) -> pd.DataFrame:

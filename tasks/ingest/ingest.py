@@ -1,37 +1,56 @@
 """Ingest motion files: read them safely, check clips against the clip contract, and write them as one clip store.
 
-Each file is read twice. The first pass plans (motions, layout, unit, axes); the second pass writes the clips, with one
-array in memory at a time.
+Each file is read twice. The first pass plans (motions, layout, unit, axes); the second pass writes the clips. One
+thread reads a batch while another writes the previous one, so two batches (27 MB each) and one array are in memory.
 """
 
+from collections import Counter, defaultdict
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import count
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
+import pyarrow.parquet as parquet
 
-from data_contracts.clips import QUARANTINE_FILE
-from data_contracts.errors import some
-from data_contracts.parameters import IngestParameters, PipelineParameters
+from data_contracts.clips import (
+    CLIP_SCHEMA,
+    CLIPS_FILE,
+    QUARANTINE_COLUMNS,
+    QUARANTINE_FILE,
+    Clip,
+    SeenClips,
+    Summary,
+    find_faults,
+    summarise,
+    to_arrow,
+)
+from data_contracts.errors import InputError, some
+from data_contracts.parameters import GroupBy, IngestParameters, PipelineParameters
+from data_contracts.skeleton import BONES, NUM_JOINTS
 from data_contracts.sources import MotionFile
 from data_contracts.store.folders import Stage
-from tasks.ingest.clip_writer import ClipWriter
-from tasks.ingest.plan import Plan, plan_reading
+from data_contracts.text import csv_text
+from tasks.ingest.clip_list import datasets
+from tasks.ingest.layouts import to_frames_first
+from tasks.ingest.plan import FilePlan, Plan, plan_reading, to_world
 from tasks.ingest.reading import read_motion_file
 from tasks.stage_runs.prefect_runs import run_logger
-from tasks.stage_runs.progress import report_progress
+from tasks.stage_runs.progress import StageProgress, report_progress
 from tasks.tracking.runs import TrackedRun
 from tasks.viewer.clip_sets import ClipSet
 from tasks.viewer.data_page import log_data_page
+
+FRAMES_PER_ROW_GROUP = 16_384
+ROW_GROUPS_PER_BATCH = 8  # a table of summaries has a fixed cost, so batches are large
+_PARENT, _CHILD = (np.array(side) for side in zip(*BONES, strict=True))
 
 
 def ingest_clips(
     stage: Stage, tracked: TrackedRun, parameters: PipelineParameters, source: Sequence[MotionFile]
 ) -> None:
-    """Write the clips of motion files to one clip store.
-
-    Parameters
-    ----------
-    source
-        Untrusted pickle, `.npz` or `.npy` files in one of the layouts of `tasks.ingest.layouts`, with their clip lists.
+    """Write the clips of untrusted pickle, `.npz` or `.npy` files, with their clip lists, to one clip store.
 
     Raises
     ------
@@ -43,7 +62,15 @@ def ingest_clips(
     """
     plan = plan_reading(source, parameters.ingest)
     log = run_logger()
-    writer = _write_files(stage, plan, parameters.ingest)
+    size = sum(file.file.path.stat().st_size for file in plan.files)
+    with (
+        report_progress(stage.name, "bytes", size) as progress,
+        ClipWriter(stage.folder, plan, parameters.ingest) as writer,
+    ):
+        for file in plan.files:
+            if len(plan.files) > 1 or file.file.clip_list:
+                log.info(f"{file.name}: {len(file.motions)} clips, clip list: {file.file.clip_list or 'none'}")
+            writer.add_file(file, progress)
     warnings = plan.warnings + writer.finish(stage)
     for line in warnings:
         log.warning(line)
@@ -60,21 +87,179 @@ def ingest_clips(
             log.warning(line)
 
 
-def _write_files(stage: Stage, plan: Plan, parameters: IngestParameters) -> ClipWriter:
-    """Read all files a second time and write their clips."""
-    size = sum(file.file.path.stat().st_size for file in plan.files)
-    with (
-        report_progress(stage.name, "bytes", size) as progress,
-        ClipWriter(stage.folder, plan, parameters) as writer,
-    ):
+class ClipWriter:
+    """Write accepted clips to `clips.parquet` and, at `finish`, the faults of the others to `quarantine.csv`."""
+
+    def __init__(self, folder: Path, plan: Plan, parameters: IngestParameters) -> None:
+        self.folder, self.plan, self.parameters = folder, plan, parameters
+        self.batch: list[Clip] = []
+        self.batch_values = 0
+        self.seen: SeenClips = {}
+        self.faults: list[pd.DataFrame] = []
+        self.skeletons: defaultdict[tuple[int, ...], set[str]] = defaultdict(set)
+        self.parquet = parquet.ParquetWriter(
+            folder / CLIPS_FILE, CLIP_SCHEMA, compression="none", use_dictionary=False, write_statistics=False
+        )
+        self.background = ThreadPoolExecutor(1, "write-clips")
+        self.pending: Future[None] | None = None
+
+    def __enter__(self) -> "ClipWriter":
+        return self
+
+    def __exit__(self, exception_type: type[BaseException] | None, *_: object) -> None:
+        try:
+            if exception_type is None:
+                self._submit_batch()
+                self._wait()
+        finally:
+            self.background.shutdown()
+            self.parquet.close()
+
+    def add_file(self, file: FilePlan, progress: StageProgress) -> None:
+        """Read a file, and add the clips of each array."""
+        rows: defaultdict[int, list[int]] = defaultdict(list)
+        for row, motion in enumerate(file.motions):
+            rows[motion.array].append(row)
+        arrays = count()
 
         def add(array: np.ndarray) -> None:
-            clips, frames = writer.add(array)
-            progress.advance(array.nbytes, clips=clips, frames=frames)
+            frames, of_array = 0, rows[next(arrays)]
+            for row in of_array:
+                clip = self._clip(file, row, array)
+                frames += len(clip.poses)
+                self.batch.append(clip)
+                self.batch_values += clip.poses.size
+                if self.batch_values >= ROW_GROUPS_PER_BATCH * FRAMES_PER_ROW_GROUP * NUM_JOINTS * 3:
+                    self._submit_batch()
+            progress.advance(array.nbytes, clips=len(of_array), frames=frames)
 
-        for file in plan.files:
-            if len(plan.files) > 1 or file.file.clip_list:
-                run_logger().info(f"{file.name}: {len(file.motions)} clips, clip list: {file.file.clip_list or 'none'}")
-            writer.begin(file)
-            read_motion_file(file.file.path, add)
-    return writer
+        read_motion_file(file.file.path, add)
+
+    def _clip(self, plan: FilePlan, row: int, array: np.ndarray) -> Clip:
+        part, label = plan.motions[row].part, plan.labels[row]
+        poses = to_frames_first(array if part is None else array[part], plan.layout)
+        poses = to_world(poses, self.parameters.unit, self.parameters.up, plan.legs_first_left)
+        if label.frames not in (None, len(poses)):
+            raise InputError(
+                f"{plan.file.clip_list}: row {row} ({label.name}) has clip_len {label.frames}, but the clip in"
+                f" {plan.file.path} has {len(poses)} frames; pass the clip list of this motion file"
+            )
+        return Clip(plan.first + row, label.name, label.group, label.action, label.fps, poses)
+
+    def _submit_batch(self) -> None:
+        self._wait()
+        if self.batch:
+            self.pending = self.background.submit(self._write, self.batch)
+        self.batch, self.batch_values = [], 0
+
+    def _wait(self) -> None:
+        if self.pending is not None:
+            self.pending.result()  # raises the error of the batch
+
+    def _write(self, batch: list[Clip]) -> None:
+        summaries = summarise(batch, self.seen)  # few, long operations: each one waits for the GIL
+        faults = pd.concat([find_faults(summaries), self._too_short(batch)]).astype({"clip_id": int})
+        self.faults.append(faults)
+        broken = set(faults["clip_id"])
+        valid = [(clip, row) for clip, row in zip(batch, summaries, strict=True) if clip.clip_id not in broken]
+        for group in _row_groups(valid):
+            self.parquet.write_batch(to_arrow([clip for clip, _ in group], [row for _, row in group]))
+        self._note_skeletons([clip for clip, _ in valid])
+
+    def _too_short(self, batch: list[Clip]) -> pd.DataFrame:
+        shortest = self.parameters.min_frames
+        bound = f"greater_than_or_equal_to({shortest})"
+        short = [clip for clip in batch if clip.poses.ndim == 3 and 2 <= len(clip.poses) < shortest]
+        rows = [(clip.clip_id, "min_frames", len(clip.poses), bound) for clip in short]
+        return pd.DataFrame(rows, columns=["clip_id", "check", "value", "bound"])
+
+    def _note_skeletons(self, clips: list[Clip]) -> None:
+        middles = np.array([clip.poses[len(clip.poses) // 2] for clip in clips]).reshape(-1, NUM_JOINTS, 3)
+        limbs = np.linalg.norm(middles[:, _CHILD] - middles[:, _PARENT], axis=-1)[:, [1, 2, 4, 5, 11, 12, 14, 15]]
+        for clip, limbs_mm in zip(clips, np.rint(limbs * 1000).astype(int).tolist(), strict=True):
+            self.skeletons[tuple(limbs_mm)].add(clip.group)
+
+    def finish(self, stage: Stage) -> list[str]:
+        """Write the quarantine file, add counts and statistics to the stage, and return warnings."""
+        columns = ["clip_id", "group", "frames", "stature"]
+        table = parquet.read_table(self.folder / CLIPS_FILE, columns=columns).to_pandas()
+        faults = pd.concat(self.faults)
+        faults["file"] = [self.plan.files[self.plan.file_of(clip_id)].name for clip_id in faults["clip_id"]]
+        faults["name"] = [self.plan.clips[clip_id].name for clip_id in faults["clip_id"]]
+        self._refuse_too_many(faults, len(table))
+        written = faults.assign(**{column: faults[column].map(csv_text) for column in ("file", "name")})
+        written[list(QUARANTINE_COLUMNS)].to_csv(self.folder / QUARANTINE_FILE, index=False)
+        groups = table["group"].value_counts().sort_index().to_dict()
+        stature = table["stature"].astype(float).agg(["min", "median", "max"])
+        of_group = datasets(self.plan.clips)
+        accepted = Counter(map(self.plan.file_of, table["clip_id"]))
+        files = [
+            {
+                "file": plan.name,
+                "clip_list": plan.file.clip_list and plan.file.clip_list.name,
+                "layout": plan.layout,
+                "first_clip": plan.first,
+                "clips": accepted[index],
+                "quarantined": len(plan.motions) - accepted[index],
+            }
+            for index, plan in enumerate(self.plan.files)
+        ]
+        shared = [sorted(names) for names in self.skeletons.values() if len(names) > 1]
+        stage.counts |= {
+            "clips": len(table),
+            "frames": int(table["frames"].sum()),
+            "quarantined": len(self.plan.clips) - len(table),
+        }
+        stage.statistics |= {
+            "files": files,
+            "groups": groups,
+            "datasets": {str(group): of_group[str(group)] for group in groups},
+            "stature_m": {name: round(float(value), 3) for name, value in stature.items()},
+            "checks_broken": faults.groupby("check")["clip_id"].nunique().to_dict(),
+            "shared_skeletons": shared,
+        }
+        warnings = [f"{f['file']}: all {f['quarantined']} clips are in quarantine" for f in files if not f["clips"]]
+        if self.parameters.group_by is GroupBy.SUBJECT:
+            warnings += [
+                f"groups {', '.join(names)} have the same bone lengths: they may be one subject with several names"
+                for names in shared
+            ]
+        return warnings
+
+    def _refuse_too_many(self, faults: pd.DataFrame, accepted: int) -> None:
+        clips, files = len(self.plan.clips), self.plan.files
+        broken = faults[faults["check"] != "min_frames"].drop_duplicates("clip_id")
+        where = str(files[0].file.path) if len(files) == 1 else some([file.name for file in files])
+        if len(broken) > self.parameters.max_quarantined * clips:
+            counts = broken["file"].value_counts()
+            most = "" if len(files) == 1 else f", {counts.iloc[0]} of them of {counts.index[0]}"
+            raise InputError(
+                f"{where}: {len(broken)} of {clips} clips break the clip contract{most}, more than"
+                f" ingest.max_quarantined={self.parameters.max_quarantined:g} allows: {_describe_faults(faults)}"
+            )
+        if not accepted:
+            raise InputError(f"{where}: all clips are in quarantine; {_describe_faults(faults)}")
+
+
+def _row_groups(rows: list[tuple[Clip, Summary]]) -> list[list[tuple[Clip, Summary]]]:
+    groups: list[list[tuple[Clip, Summary]]] = []
+    frames = FRAMES_PER_ROW_GROUP
+    for clip, summary in rows:
+        if frames >= FRAMES_PER_ROW_GROUP:
+            groups.append([])
+            frames = 0
+        groups[-1].append((clip, summary))
+        frames += len(clip.poses)
+    return groups
+
+
+def _describe_faults(faults: pd.DataFrame) -> str:
+    """Return each broken check with its number of clips, and one clip with value and bound."""
+    lines = []
+    for check, rows in faults.groupby("check", sort=False):
+        first = rows.iloc[0]
+        value = first["value"]
+        value = f"{value:.4g}" if isinstance(value, float) else value
+        place = f"clip {first['name']} of {first['file']}"
+        lines.append(f"{check} in {rows['clip_id'].nunique()} ({place}: {value}, bound {first['bound']})")
+    return "; ".join(lines) or "no clips"

@@ -1,10 +1,9 @@
-"""Find the motions in the tree of a file, with their names, subjects, actions and frame rates.
+"""Find the motions in the tree of a file, with their names, subjects, actions, frame rates and order of axes.
 
-A file is read twice. The first pass (`evidence.Survey`) replaces each array by an `ArrayRef`, and the functions here
-need only this tree. The second pass streams the arrays again and uses those that a `Motion` refers to.
+The first pass (`plan.Survey`) replaces each array by an `ArrayRef`, and the functions here need only this tree.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -13,13 +12,19 @@ from typing import Any
 import numpy as np
 
 from data_contracts.errors import InputError
-from tasks.ingest.axes import JOINT_COUNTS, is_clip
+from data_contracts.parameters import Layout
+from data_contracts.skeleton import NUM_JOINTS
 
 LAYOUTS_READ = (
     "a list of arrays, a dict or .npz of arrays by name, a dict or .npz of `joints` (arrays, or one 4-d stack) with"
     " optional `names`, `subjects`, `actions` and `fps`, VideoPose3D's or AMASS-to-3DHPE's `positions_3d`, or a single"
     " array; an array is (17, frames, 3) or (frames, 17, 3), or has 32 joints, and a stack of them has 4 axes"
 )
+# Indices of the 17 skeleton joints among Human3.6M's 32. Source: VideoPose3D, common/h36m_dataset.py, which removes the
+# static joints 4, 5, 9, 10, 11, 16, 20-24 and 28-31.
+H36M_32_TO_17 = (0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27)
+JOINT_COUNTS = (NUM_JOINTS, 32)
+AGREEMENT = 0.95  # minimum share of the votes for the order of the axes
 
 
 @dataclass(frozen=True)
@@ -45,21 +50,10 @@ class Motion:
 
 
 def find_motions(source: Path, tree: object) -> list[Motion]:
-    """Return the motions of a file.
+    """Return the motions of a file, in the order of its list or dict, which is also the order of a clip list.
 
-    Parameters
-    ----------
-    source
-        Path of the file; its stem is part of the clip names of an AMASS-to-3DHPE file.
-    tree
-        Tree from the first pass, with an `ArrayRef` for each array.
-
-    Returns
-    -------
-    list[Motion]
-        Motions in the order of the file's list or dict, which is also the order of a clip list. An array that is not a
-        clip (an empty one, for example) is included, so that the clip contract can quarantine it. A clip that occurs
-        in two places is included twice.
+    `tree` has an `ArrayRef` for each array. An array that is not a clip (e.g. an empty one) is included, so that
+    the clip contract can quarantine it.
 
     Raises
     ------
@@ -73,7 +67,7 @@ def find_motions(source: Path, tree: object) -> list[Motion]:
         for motion in _find(tree, source.stem):
             if motion.part is not None:
                 if (motion.array, motion.part) in parts:
-                    raise InputError(f"a stack occurs in two places of {_outline(tree)}; write it once")
+                    raise InputError(_twice(tree))
                 parts.add((motion.array, motion.part))
             motions.append(motion)
         if not any(is_clip(motion.shape) for motion in motions):
@@ -94,6 +88,47 @@ def is_amass_to_3dhpe(tree: object) -> bool:
     subjects = tree.get("positions_3d") if isinstance(tree, dict) else None
     takes = subjects.values() if isinstance(subjects, dict) else ()
     return any(isinstance(take, dict) for of_one in takes if isinstance(of_one, dict) for take in of_one.values())
+
+
+def decide_layout(source: Path, shapes: Sequence[tuple[int, ...]], declared: Layout) -> Layout:
+    """Return the order of the axes in a file; raise InputError if its shapes are ambiguous or contradict `declared`.
+
+    A shape with 17 or 32 on the first axis only is a vote for joints first; on the second axis only, for frames first.
+    The layout needs 95% of the votes; clips that voted otherwise go to quarantine.
+    """
+    axes = [(shape[0] in JOINT_COUNTS, shape[1] in JOINT_COUNTS) for shape in shapes if is_clip(shape)]
+    votes = {Layout.JOINTS_FIRST: axes.count((True, False)), Layout.FRAMES_FIRST: axes.count((False, True))}
+    winner = max(votes, key=lambda layout: votes[layout])
+    is_decided = votes[winner] > 0 and votes[winner] >= AGREEMENT * sum(votes.values())
+    counts = (
+        f"{votes[Layout.JOINTS_FIRST]} of {len(shapes)} arrays have 17 or 32 joints on the first axis only,"
+        f" {votes[Layout.FRAMES_FIRST]} on the second only, {axes.count((True, True))} on both"
+    )
+    if declared is Layout.AUTO:
+        if not is_decided:
+            raise InputError(
+                f"{source}: the shapes do not determine the order of the axes: {counts};"
+                " pass --set ingest.layout=joints_first or --set ingest.layout=frames_first"
+            )
+        return winner
+    if is_decided and winner is not declared:
+        raise InputError(f"{source}: ingest.layout={declared}, but {counts}; pass --set ingest.layout={winner}")
+    return declared
+
+
+def to_frames_first(array: np.ndarray, layout: Layout) -> np.ndarray:
+    """Return a clip as (frames, 17, 3), as a view if possible; an array that is not a clip is returned unchanged."""
+    if not is_clip(array.shape):
+        return array
+    joints_axis = 0 if layout is Layout.JOINTS_FIRST else 1
+    if array.shape[joints_axis] == 32:
+        array = array.take(H36M_32_TO_17, axis=joints_axis)
+    return array.transpose(1, 0, 2) if joints_axis == 0 else array
+
+
+def is_clip(shape: tuple[int, ...]) -> bool:
+    """Return whether an array of this shape may be one clip: three axes, with three coordinates on the last one."""
+    return len(shape) == 3 and shape[2] == 3
 
 
 def is_stack(shape: tuple[int, ...]) -> bool:
@@ -125,8 +160,12 @@ def _clips(value: object) -> list[Motion]:
         raise _NoMotion
     stacks = [item.index for item in value if is_stack(item.shape)]
     if len(set(stacks)) < len(stacks):  # checked before the clips are listed
-        raise InputError(f"a stack occurs in two places of {_outline(value)}; write it once")
+        raise InputError(_twice(value))
     return [clip for item in value for clip in _clips(item)]
+
+
+def _twice(tree: object) -> str:
+    return f"one array of clips is in two places of {_outline(tree)}; store it once"
 
 
 def _named(clips: list[Motion], name: str, **metadata: Any) -> list[Motion]:
@@ -170,7 +209,7 @@ def _one_per_clip(tree: dict[Any, Any], keys: tuple[str, ...], count: int) -> li
     if not isinstance(value, list | tuple):
         return [value] * count
     if len(value) != count:
-        raise InputError(f"{len(value)} {key} for {count} joints; expected one per clip, or one for all")
+        raise InputError(f"{key} has {len(value)} values for {count} clips; expected one per clip, or one for all")
     return list(value)
 
 
@@ -188,7 +227,7 @@ def _fps(value: object) -> float | None:
         return None
     if isinstance(number, bool) or not isinstance(number, int | float) or not 0 < number <= 1000:
         outline = f"{number:g}" if isinstance(number, float) else _outline(number)
-        raise InputError(f"{outline} frames per second; expected a number above 0 and at most 1000")
+        raise InputError(f"the frame rate is {outline}; expected a number above 0 and at most 1000")
     return float(number)
 
 

@@ -1,9 +1,8 @@
 """Build the arrays and the few other objects that a pickle may construct by name (`GLOBALS`).
 
-- These functions replace numpy's own `_reconstruct`, `__setstate__`, `_frombuffer` and `scalar`, which trust their
-  arguments. Each argument is checked first: the dtype is a plain one, exactly as numpy writes it, and the number of
-  bytes matches the shape.
-- Only `tasks.ingest.safe_pickle` calls them.
+These functions replace numpy's own `_reconstruct`, `__setstate__`, `_frombuffer` and `scalar`, which trust their
+arguments. Each argument is checked first: the dtype is a plain one, exactly as numpy writes it, and the number of bytes
+matches the shape.
 """
 
 import math
@@ -24,7 +23,7 @@ _DEEPEST_OBJECT_ARRAY = 20  # numpy frees nested object arrays by recursion in C
 
 @dataclass(frozen=True)
 class Constructor:
-    """Function below that a name in the file refers to."""
+    """Function of this module that replaces a name in the pickle."""
 
     make: Callable[..., object]
 
@@ -64,7 +63,7 @@ def count_items(shape: Any) -> int:
 
 def _array(machine: "Machine", dtype: Any, data: Any, shape: Any, order: object) -> np.ndarray:
     if type(data) not in (bytes, bytearray) or not isinstance(dtype, np.dtype) or dtype.kind == "O":
-        raise ValueError(f"an array or scalar of numbers or text built from a {type(data).__name__}")
+        raise ValueError(f"an array or scalar is built from a {type(data).__name__}; expected bytes of numbers or text")
     array = plain_array(dtype, data, shape, order)
     machine.spend(len(data))
     return array

@@ -1,34 +1,57 @@
 """Read motion files a first time and plan the ingest: motions, labels, layout and conversion to metres with z up.
 
 - Each file has its own layout and its own clip list; unit and up axis are declared once for all files.
-- One unreadable file, or one that contradicts the declared parameters, stops the ingest; the error names it.
-- The first pass keeps only shapes, names and a few frames of each clip, so it needs the memory of one array.
+- The medians of all clips are compared with the declared unit and axis, so a file in millimetres is distinguished from
+  a file of broken clips. The first pass keeps only shapes, names and a few frames of each clip.
 """
 
 from bisect import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
+import numpy as np
+
+from data_contracts.clips import STATURE_M, stature
+from data_contracts.errors import InputError
 from data_contracts.parameters import IngestParameters, Layout
+from data_contracts.skeleton import BONES
 from data_contracts.sources import MotionFile, short_names
-from tasks.ingest.axes import decide_layout
 from tasks.ingest.clip_list import ClipLabel, label_clips, label_warnings
-from tasks.ingest.evidence import Survey, check_evidence, legs_first_left
-from tasks.ingest.layouts import Motion, find_motions, is_amass_to_3dhpe
+from tasks.ingest.layouts import (
+    JOINT_COUNTS,
+    ArrayRef,
+    Motion,
+    decide_layout,
+    find_motions,
+    is_amass_to_3dhpe,
+    is_stack,
+    to_frames_first,
+)
 from tasks.ingest.reading import read_motion_file
+
+METRES = {"m": 1.0, "cm": 0.01, "mm": 0.001}
+AXES = ("x", "y", "z", "-x", "-y", "-z")
+SAME_AXIS = 0.6  # minimum share of upright clips along one axis for a decision
+
+# Joint order with the legs swapped. SPIN's J_regressor_h36m, and therefore AMASS-to-3DHPE, has the left leg as joints
+# 1-3 and the right leg as joints 4-6, although its arms follow Human3.6M.
+SWAPPED_LEGS = (0, 4, 5, 6, 1, 2, 3, *range(7, 17))
+
+_FRAMES = 8
+_BATCH = 256
+_MOST_VALUES = 2**20  # bytes; a shorter 1-d array, e.g. fps per clip, keeps its values
+_PARENT, _CHILD = (np.array(side) for side in zip(*BONES, strict=True))
 
 
 @dataclass(frozen=True)
 class FilePlan:
-    """Motions of one file with their labels, and the layout of its arrays.
-
-    `name` is the name of the file in messages and tables; `first` is the clip_id of its first clip.
-    """
+    """Motions of one file with their labels, and the layout of its arrays."""
 
     file: MotionFile
-    name: str
-    first: int
+    name: str  # in messages and tables
+    first: int  # clip_id of the first clip
     motions: list[Motion]
     labels: list[ClipLabel]
     layout: Layout
@@ -53,16 +76,7 @@ class Plan:
 
 
 def plan_reading(files: Sequence[MotionFile], parameters: IngestParameters) -> Plan:
-    """Read motion files once and plan how the second pass reads each.
-
-    Raises
-    ------
-    RefusedPickle
-        A file is damaged, or contains more than arrays and plain containers.
-    InputError
-        A file's layout is ambiguous, its unit or up axis differs from the declared one, or its clip list does not
-        match.
-    """
+    """Read motion files once and plan how the second pass reads each; the errors are those of `ingest_clips`."""
     planned: list[FilePlan] = []
     first = 0
     for file, name in zip(files, short_names([file.path for file in files]), strict=True):
@@ -80,3 +94,128 @@ def plan_reading(files: Sequence[MotionFile], parameters: IngestParameters) -> P
     warnings = label_warnings({file.name: file.labels for file in planned}, parameters)
     warnings += [f"{name}: joints 1-3 are the left leg, as in SPIN's regressor; the legs were swapped" for name in legs]
     return Plan(planned, warnings)
+
+
+class Survey:
+    """Measurements of a file's arrays: `add` samples each array, `evidence` returns the rows of the motions."""
+
+    def __init__(self) -> None:
+        self.arrays = 0
+        self._waiting: list[tuple[int, np.ndarray]] = []
+        self._index: list[int] = []
+        self._rows: list[np.ndarray] = []
+
+    def add(self, array: np.ndarray) -> ArrayRef:
+        """Sample an array, and return the reference that replaces it in the tree."""
+        index = self.arrays
+        self.arrays += 1
+        for clip in array if is_stack(array.shape) else [array]:
+            self._sample(index, clip)
+        is_short = array.ndim == 1 and array.nbytes <= _MOST_VALUES
+        return ArrayRef(index, array.shape, array if is_short else None)
+
+    def evidence(self, motions: Sequence[Motion]) -> np.ndarray:
+        """Return the measurements (clips, 5) of these motions, in file order.
+
+        Columns: stature along the bones in the file's unit; upright direction x, y, z, a unit vector from pelvis to
+        thorax and from ankles to head; cosine between the hip line and the shoulder line, both from left to right. A
+        row is NaN if the clip contains no measurable body. A clip with an ambiguous joint axis has no row.
+        """
+        self._flush()
+        rows = np.concatenate([np.empty((0, 5)), *self._rows])
+        return rows[np.isin(self._index, [motion.array for motion in motions])]
+
+    def _sample(self, index: int, clip: np.ndarray) -> None:
+        if clip.ndim != 3 or clip.shape[2] != 3 or (clip.shape[0] in JOINT_COUNTS) == (clip.shape[1] in JOINT_COUNTS):
+            return
+        layout = Layout.JOINTS_FIRST if clip.shape[0] in JOINT_COUNTS else Layout.FRAMES_FIRST
+        frames = clip.shape[1] if layout is Layout.JOINTS_FIRST else clip.shape[0]
+        if not frames:
+            return
+        places = np.arange(_FRAMES) * frames // _FRAMES
+        few = clip[:, places] if layout is Layout.JOINTS_FIRST else clip[places]  # `take` may copy the whole array
+        self._waiting.append((index, to_frames_first(few, layout)))
+        if len(self._waiting) == _BATCH:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._waiting:
+            index, few = zip(*self._waiting, strict=True)
+            self._index += index
+            self._rows.append(_measure(np.array(few, np.float64)))
+            self._waiting.clear()
+
+
+def _measure(poses: np.ndarray) -> np.ndarray:
+    """Return the rows of `Survey.evidence` for poses (clips, frames, 17, 3)."""
+    with np.errstate(all="ignore"):  # invalid poses give NaN
+        bones = np.median(_length(poses[:, :, _CHILD] - poses[:, :, _PARENT]), axis=1)
+        trunk, height = poses[:, :, 8] - poses[:, :, 0], poses[:, :, 10] - (poses[:, :, 3] + poses[:, :, 6]) / 2
+        upright = _unit(_unit(trunk).mean(1) + _unit(height).mean(1))
+        hips, shoulders = poses[:, :, 1] - poses[:, :, 4], poses[:, :, 14] - poses[:, :, 11]
+        cosine = (_unit(hips) * _unit(shoulders)).sum(-1).mean(1)
+        rows = np.column_stack([stature(bones), upright, cosine])
+    rows[~np.isfinite(rows).all(1)] = np.nan
+    return rows
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / _length(vectors)[..., None]
+
+
+def _length(vectors: np.ndarray) -> np.ndarray:
+    return np.sqrt(np.einsum("...i,...i->...", vectors, vectors))  # np.linalg.norm is 9 times slower
+
+
+def check_evidence(source: Path, evidence: np.ndarray, parameters: IngestParameters, files: int = 1) -> None:
+    """Check the declared unit and up axis, which all `files` share, against the rows of `Survey.evidence` of a file.
+
+    Raises
+    ------
+    InputError
+        The median stature is not human in the declared unit, or most bodies are upright along another axis.
+    """
+    usable = evidence[np.isfinite(evidence).all(1)]
+    if not len(usable):
+        return  # the clip contract refuses the clips
+    for_all = f"; the value applies to all {files} files, so convert this file to match the others" if files > 1 else ""
+    median = float(np.median(usable[:, 0]))
+    if not STATURE_M[0] <= median * METRES[parameters.unit] <= STATURE_M[1]:
+        fitting = [unit for unit, metres in METRES.items() if STATURE_M[0] <= median * metres <= STATURE_M[1]]
+        remedy = f"pass --set ingest.unit={fitting[0]}" if fitting else "the size fits none of m, cm and mm"
+        raise InputError(
+            f"{source}: bodies are {median * METRES[parameters.unit]:.4g} m tall along the bones (median of"
+            f" {len(usable)} clips) with ingest.unit={parameters.unit}; expected {STATURE_M[0]} to {STATURE_M[1]} m:"
+            f" {remedy}{for_all}"
+        )
+    dominant = np.abs(usable[:, 1:4]).argmax(1)
+    axes = np.array(AXES)[dominant + 3 * (usable[np.arange(len(usable)), 1 + dominant] < 0)]
+    share, axis = max((float(np.mean(axes == axis)), axis) for axis in AXES)
+    if share >= SAME_AXIS and axis != parameters.up:
+        is_supported = axis in ("y", "z")
+        remedy = f"pass --set ingest.up={axis}" if is_supported else "rotate the file first, so that z or y points up"
+        raise InputError(
+            f"{source}: bodies are upright along {axis} in {share:.0%} of {len(usable)} clips, but ingest.up="
+            f"{parameters.up}: {remedy}{for_all}"
+        )
+
+
+def legs_first_left(evidence: np.ndarray) -> bool:
+    """Return whether joints 1-3 are the left leg: in most bodies, hips and shoulders have opposite directions."""
+    cosines = evidence[np.isfinite(evidence).all(1), 4]
+    return len(cosines) > 0 and float(np.median(cosines)) < 0
+
+
+def to_world(poses: np.ndarray, unit: str, up: str, swap_legs: bool) -> np.ndarray:
+    """Convert poses (frames, 17, 3) of a file to float32, C order, metres with z up.
+
+    An array of another shape is cast, and the clip contract rejects it later. A y-up pose is rotated by
+    (x, y, z) -> (x, -z, y). `swap_legs` swaps joints 1-3 with 4-6; see `legs_first_left`.
+    """
+    if swap_legs and poses.ndim == 3 and poses.shape[1] == len(SWAPPED_LEGS):
+        poses = poses[:, SWAPPED_LEGS]
+    if unit != "m":
+        poses = poses * np.result_type(poses.dtype, np.float32).type(METRES[unit])
+    if up == "y" and poses.shape[-1:] == (3,):
+        poses = np.stack([poses[..., 0], -poses[..., 2], poses[..., 1]], axis=-1)
+    return np.ascontiguousarray(poses, dtype=np.float32)

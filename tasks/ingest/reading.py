@@ -3,8 +3,7 @@
 - `pickle` is never called: `tasks.ingest.safe_pickle` reads object arrays, which numpy writes as pickles.
 - The size of an .npz bounds its content: a member inflates to at most 200 times its size in the file, the members
   together are not larger than the file, and each ends where its directory entry and its own header specify.
-- An .npy is mapped into memory, so its array may be larger than the memory. An array of an .npz is passed on after its
-  checksum is verified; arrays within object arrays are passed on before.
+- An .npy is mapped into memory, so its array may be larger than the memory.
 """
 
 import copy
@@ -37,13 +36,10 @@ def read_motion_file(path: Path, on_array: OnArray) -> object:
     Parameters
     ----------
     path
-        A pickle as `safe_pickle.read_pickle_stream` accepts it; an .npy; or an .npz with stored or deflated .npy
-        members. Arrays may contain numbers (bool, integer, float16/32/64), str, bytes or objects.
+        A pickle as `safe_pickle.read_pickle_stream` accepts it, an .npy, or an .npz with stored or deflated members.
     on_array
-        Called once, in file order, with each array of integers or floats that has an axis. Its return value replaces
-        the array in the tree. Arrays are read-only. The array of an .npy is a view of the mapped file; other arrays are
-        released before the next one is read. Numpy scalars, arrays without axes, and arrays of bool, str or bytes stay
-        in the tree and are not passed on.
+        Called once, in file order, with each array (read-only) of integers or floats that has an axis. Its return value
+        replaces the array in the tree; other arrays and scalars stay there.
 
     Returns
     -------
@@ -55,8 +51,7 @@ def read_motion_file(path: Path, on_array: OnArray) -> object:
     ------
     RefusedPickle
         The file is missing or damaged, contains more than arrays and plain containers, or declares a size larger than
-        its own. The message names the file, the member (as `file.npz!member.npy`), and the byte offset if there is one.
-        Errors of `on_array` are not converted.
+        its own. Errors of `on_array` are not converted.
     OSError
         The file cannot be opened.
     """

@@ -1,12 +1,11 @@
 """Read an untrusted pickle that contains only numpy arrays and plain containers, one array in memory at a time.
 
 - `pickletools.genops` splits the file into opcodes; `PickleMachine` executes the harmless ones. No name from the file
-  is imported. `GLOBALS` of `pickled_arrays`, a fixed table, maps each allowed name to a function that checks its
-  arguments and never calls numpy's own `_reconstruct` or `__setstate__`.
+  is imported: the fixed table `GLOBALS` of `pickled_arrays` maps each allowed name to a function.
 - The file size bounds memory and time: opcodes bound the number of objects, bytes bound their content, and no read goes
   past the end. Nothing walks a tree recursively; keys, which Python hashes and compares recursively, stay small.
 - An array is complete at the BUILD of its state (protocols 0-4) or at the REDUCE of `_frombuffer` (protocol 5). The
-  machine then passes it on and removes its bytes from the memo, which would otherwise keep them to the end.
+  machine then passes it on and removes its bytes from the memo.
 """
 
 import pickletools
@@ -36,21 +35,14 @@ def read_pickle_stream(source: "Source", on_array: Callable[[np.ndarray], object
         numpy scalars, list, tuple, dict, set, frozenset, str, bytes, bytearray, int, float, complex, bool and None.
         The limit is a million opcodes plus one for every 8 bytes, which large lists of plain numbers exceed.
     on_array
-        Called once with each array as soon as it is complete, in file order. Its return value replaces the array at
-        every reference. The reader then releases the array, so about one array is in memory. Object arrays stay in the
-        tree and are not passed on; the other arrays within them are passed on.
-
-    Returns
-    -------
-    object
-        The whole tree. Arrays, here and in `on_array`, are read-only views of the bytes read (except object arrays).
-        The caller may keep an array without a copy; its bytes then stay in memory.
+        Called once with each array (read-only, except object arrays, which stay in the tree) as soon as it is complete,
+        in file order. Its return value replaces the array at every reference.
 
     Raises
     ------
     RefusedPickle
-        The file contains anything else. The message names the file, the byte offset of the invalid opcode and the
-        reason. Nothing is imported, called or allocated for this opcode. Errors of `on_array` are not converted.
+        The file contains anything else; the message has the file and the byte offset. Nothing is imported, called or
+        allocated for this opcode. Errors of `on_array` are not converted.
     """
     machine = PickleMachine(source)
     for array in machine.arrays():
@@ -60,18 +52,9 @@ def read_pickle_stream(source: "Source", on_array: Callable[[np.ndarray], object
 
 
 class Source:
-    """Open binary stream (a file or a member of a zip) that is never read past its end.
+    """Open binary stream (a file or a member of a zip), `size` bytes long, that is never read past its end.
 
-    Parameters
-    ----------
-    file
-        Stream at its first byte; it may be unseekable.
-    size
-        Number of bytes from the first byte to the end; a longer read is refused.
-    name
-        Name of the stream in error messages.
-    paid
-        Size on disk in bytes if it is smaller than `size`; it bounds the number of objects.
+    `paid` is its size on disk in bytes if it is smaller than `size`; it bounds the number of objects.
     """
 
     def __init__(self, file: IO[bytes], size: int, name: str, paid: int | None = None) -> None:
@@ -81,7 +64,6 @@ class Source:
         self.last = b""
 
     def refusal(self, place: int, error: Exception) -> RefusedPickle:
-        """Return an error with the reason and the byte offset."""
         return RefusedPickle(f"{self.name}: refused at byte {place}: {short_ascii(error)}")
 
     def tell(self) -> int:
@@ -117,7 +99,7 @@ _ONLY = "only numpy arrays and plain containers are allowed"
 
 
 class PickleMachine:
-    """Pickle machine: a stack, a memo, and the allowance of opcodes and bytes for the size of the file."""
+    """A stack, a memo, and the allowance of opcodes and bytes for the size of the file."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
@@ -133,7 +115,7 @@ class PickleMachine:
         self.depths: dict[int, int] = {}  # of object arrays, by id
 
     def arrays(self) -> Iterator[np.ndarray]:
-        """Execute the file and yield each complete array, for `settle`; errors of the caller stay outside the try."""
+        """Execute the file and yield each complete array, for `settle`; errors of the caller are not converted."""
         try:
             for opcode, argument, _ in pickletools.genops(self.source):  # type: ignore[arg-type]  # has all methods used
                 self.opcodes_left -= 4 if opcode.name == "EMPTY_SET" else 1  # a set takes 216 bytes, a list 56
@@ -157,7 +139,6 @@ class PickleMachine:
                 self.memo[place] = value
 
     def spend(self, count: int) -> None:
-        """Subtract `count` bytes or items of the file from the allowance."""
         self.bytes_left -= count
         require(self.bytes_left >= 0, "the file converts the same bytes or items repeatedly")
 
@@ -201,7 +182,7 @@ class PickleMachine:
         method(self.stack[-1], items)  # a method such as list.extend raises TypeError for another type
 
     def keys(self, keys: list[Any]) -> Iterator[Any]:
-        """Yield keys after a check that each one is cheap to hash and to compare."""
+        """Yield keys after a check that each is cheap to hash and to compare."""
         for key in keys:
             self.tuple_keys += type(key) is tuple
             require(self.tuple_keys <= _MOST_TUPLE_KEYS, f"more than {_MOST_TUPLE_KEYS} tuples as keys")
@@ -210,9 +191,11 @@ class PickleMachine:
                 if type(part) is tuple:
                     parts += part[:100]
                 elif not isinstance(part, str | bytes | int | float | np.generic | None):
-                    raise ValueError(f"a {type(part).__name__} as key")
+                    raise ValueError(
+                        f"a dict or set has a {type(part).__name__} as key; expected text, bytes, a number or None"
+                    )
                 is_long = len(part) > 1000 if isinstance(part, str | bytes) else type(part) is int and abs(part) >> 60
-                require(not is_long and len(parts) <= 100, "a key of more than 1000 letters, 60 bits or 100 parts")
+                require(not is_long and len(parts) <= 100, "a key has more than 1000 letters, 60 bits or 100 parts")
             yield key
 
     def pairs(self, items: list[Any]) -> Iterator[tuple[Any, Any]]:

@@ -1,8 +1,7 @@
 """Generate procedural human motion, the demo data: synthetic subjects walk, run, turn, jump, squat, reach and wave.
 
-- The motion is not measured. It lets every stage run without a download; its names begin with `synthetic_`.
-- An action is a set of curves (`tasks.synthetic.actions`). A body with constant bone lengths follows them: legs by
-  inverse kinematics from the ankles, other joints by forward kinematics.
+An action is a set of curves (`tasks.synthetic.actions`). A body with constant bone lengths follows them: legs by
+inverse kinematics from the ankles, other joints by forward kinematics.
 """
 
 import csv
@@ -11,12 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from data_contracts.parameters import SYNTHETIC_FILE
+from data_contracts.parameters import SYNTHETIC_FILE, PipelineParameters
 from data_contracts.skeleton import JOINTS
+from data_contracts.store.folders import Stage
+from tasks.stage import StageTask
 from tasks.synthetic.actions import ACTIONS
 from tasks.synthetic.curves import FPS, LEFT, RIGHT, SIGN, Body, Curves, ahead
 
-PICKLE_FILE = SYNTHETIC_FILE
 CLIP_LIST_FILE = "synthetic_clip_list.csv"
 CLIP_LIST_COLUMNS = ("clip_id", "fname", "clip_len", "subject", "action", "fps")
 
@@ -30,12 +30,7 @@ _SHOULDER = np.array([0.98, -0.03, -0.2])
 def generate(seed: int = 0, people: int = 24, seconds: float = 8.0) -> tuple[list[np.ndarray], list[dict]]:
     """Generate one clip per subject and action.
 
-    Subject i depends only on `seed` and i, so more subjects do not change the others.
-
-    Parameters
-    ----------
-    seconds
-        Mean length of a clip in seconds; each clip is 0.8 to 1.2 times as long.
+    Subject i depends only on `seed` and i. A clip is 0.8 to 1.2 times `seconds` long.
 
     Returns
     -------
@@ -52,10 +47,11 @@ def generate(seed: int = 0, people: int = 24, seconds: float = 8.0) -> tuple[lis
         for index, (action, curves_of) in enumerate(ACTIONS.items()):
             rng = np.random.default_rng([seed, person, index + 1])
             frames = max(2, round(FPS * seconds * rng.uniform(0.8, 1.2)))
-            joints = _place(pose_body(body, curves_of(body, rng, np.arange(frames) / FPS)), rng)
+            joints = pose_body(body, curves_of(body, rng, np.arange(frames) / FPS))
+            heading, start = _about(2, rng.uniform(0, 360, 1))[0], [*rng.uniform(-2, 2, 2), 0]
             name = f"{subject}_{action}_01"
             rows.append(dict(zip(CLIP_LIST_COLUMNS, (len(clips), name, frames, subject, action, FPS), strict=True)))
-            clips.append(joints)
+            clips.append(joints @ heading.T + start)
     return clips, rows
 
 
@@ -66,7 +62,7 @@ def write_pickle(folder: Path, seed: int = 0, people: int = 24, seconds: float =
     """
     clips, rows = generate(seed, people, seconds)
     folder.mkdir(parents=True, exist_ok=True)
-    pickle_path, list_path = folder / PICKLE_FILE, folder / CLIP_LIST_FILE
+    pickle_path, list_path = folder / SYNTHETIC_FILE, folder / CLIP_LIST_FILE
     with pickle_path.open("wb") as file:
         pickle.dump(clips, file, protocol=4)
     with list_path.open("w", newline="", encoding="utf-8") as file:
@@ -74,6 +70,15 @@ def write_pickle(folder: Path, seed: int = 0, people: int = 24, seconds: float =
         writer.writeheader()
         writer.writerows(rows)
     return pickle_path, list_path
+
+
+def _synthesise(stage: Stage, _: None, parameters: PipelineParameters) -> None:
+    options = parameters.synthetic
+    write_pickle(stage.folder, options.seed, options.people, options.seconds)
+    stage.statistics |= {"synthetic": True}
+
+
+SYNTHESISE = StageTask("synthesise", _synthesise, parameters="synthetic")
 
 
 def pose_body(body: Body, curves: Curves) -> np.ndarray:
@@ -185,9 +190,3 @@ def _make_body(rng: np.random.Generator) -> Body:
         stoop=rng.uniform(-2, 10),
         toe_out=rng.uniform(2, 14),
     )
-
-
-def _place(joints: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Rotate a clip (17, T, 3) to a random heading, and move its start to a random place near the world's origin."""
-    heading = _about(2, rng.uniform(0, 360, 1))[0]
-    return joints @ heading.T + [*rng.uniform(-2, 2, 2), 0]

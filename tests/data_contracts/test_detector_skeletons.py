@@ -60,7 +60,7 @@ def test_the_orders_are_those_that_detectors_write():
 @ALL
 def test_weights_sum_to_one_and_are_the_same_left_and_right(name):
     skeleton = SKELETONS[name]
-    for matrix, mirror in ((skeleton.weights, exchanged(skeleton.keypoints)), (skeleton.shown, MIRROR)):
+    for matrix, mirror in ((skeleton.weights, exchanged(skeleton.keypoints)), (skeleton.derived, MIRROR)):
         np.testing.assert_allclose(matrix.sum(axis=1), 1, atol=1e-6)
         np.testing.assert_allclose(matrix[list(MIRROR)][:, mirror], matrix, atol=1e-6)
 
@@ -107,7 +107,7 @@ def test_h36m_stays_as_it_is():
     joints, sure = SKELETONS[Detector.H36M17].to_h36m(keypoints, confidence)
     np.testing.assert_allclose(joints, keypoints)
     np.testing.assert_array_equal(sure, confidence)
-    np.testing.assert_array_equal(SKELETONS[Detector.H36M17].shown, np.eye(17))
+    np.testing.assert_array_equal(SKELETONS[Detector.H36M17].derived, np.eye(17))
 
 
 def real(name):

@@ -178,15 +178,13 @@ def test_a_batch_done_twice_leaves_one_part_with_the_same_bytes(clips, alone, tm
 
 
 def test_a_failed_batch_writes_no_part(clips, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        "tasks.convert.window_parts.BYTES_AT_ONCE", 1 << 20
-    )  # the first windows are on disk when it fails
+    monkeypatch.setattr("tasks.convert.convert.BYTES_AT_ONCE", 1 << 20)  # the first windows are on disk when it fails
 
     def broken(seen, starts, out):
         cut_windows(seen, starts, out)
         out["pose_3d"][:, :, PELVIS] = seen.root[-1, 0] > 0
 
-    monkeypatch.setattr("tasks.convert.window_parts.cut_windows", broken)
+    monkeypatch.setattr("tasks.convert.convert.cut_windows", broken)
     with pytest.raises(InputError, match=r"part-0000.*root_max 1.0 breaks"):
         write_all(clips, tmp_path, PARAMETERS)
     assert files_of(tmp_path).keys() <= {f"{split}/part-{batch:05d}.parquet" for split in SPLITS for batch in range(8)}
@@ -194,8 +192,8 @@ def test_a_failed_batch_writes_no_part(clips, tmp_path, monkeypatch):
 
 def test_row_groups_have_the_configured_size(clips, tmp_path, monkeypatch):
     windows = write_all(clips, tmp_path / "one", PARAMETERS)["windows"].sum()
-    monkeypatch.setattr("tasks.convert.window_parts.BYTES_AT_ONCE", 1 << 20)
-    monkeypatch.setattr("tasks.convert.window_parts.ROW_GROUP_BYTES", 1 << 18)
+    monkeypatch.setattr("tasks.convert.convert.BYTES_AT_ONCE", 1 << 20)
+    monkeypatch.setattr("tasks.convert.convert.ROW_GROUP_BYTES", 1 << 18)
     write_all(clips, tmp_path / "other", PARAMETERS)
     sizes = [
         parquet.read_metadata(file).row_group(group).num_rows

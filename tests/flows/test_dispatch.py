@@ -12,13 +12,13 @@ from prefect.artifacts import Artifact
 from prefect.client.orchestration import get_client
 
 from data_contracts.errors import InputError
+from data_contracts.parameters import SYNTHETIC_FILE
 from data_contracts.sources import find_motion_files
 from data_contracts.store.digests import stage_key
 from flows import dispatch, stage_flows
 from tasks import stage
 from tasks.stage import Context, get_or_compute
-from tasks.synthetic.motion import PICKLE_FILE
-from tasks.synthetic.synthesise import SYNTHESISE
+from tasks.synthetic.motion import SYNTHESISE
 from tests.flows.typed import pipeline
 
 ROOT = Path(__file__).parents[2]
@@ -91,14 +91,14 @@ def test_a_worker_with_another_preset_refuses_the_stage_before_it_computes(outco
 
 
 def test_a_source_that_is_replaced_after_the_pipeline_began_fails_it(outcome, parameters, store, tmp_path, monkeypatch):
-    source = tmp_path / PICKLE_FILE
-    shutil.copy(Path(outcome["stages"]["synthesise"]["folder"]) / PICKLE_FILE, source)
+    source = tmp_path / SYNTHETIC_FILE
+    shutil.copy(Path(outcome["stages"]["synthesise"]["folder"]) / SYNTHETIC_FILE, source)
     synthetic = parameters.model_copy(update={"synthetic": parameters.synthetic.model_copy(update={"seed": 5})})
     other = get_or_compute(SYNTHESISE, {}, Context(tmp_path, synthetic, tracked=False)).path
     find = stage.find_stage
 
     def replace_and_find(root, identity):
-        (other / PICKLE_FILE).replace(source)
+        (other / SYNTHETIC_FILE).replace(source)
         return find(root, identity)
 
     monkeypatch.setattr(stage, "find_stage", replace_and_find)

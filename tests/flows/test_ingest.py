@@ -96,7 +96,7 @@ def test_a_clip_list_of_another_pickle_is_refused_by_row(dirty, empty_store):
     with pytest.raises(InputError, match=r"row 2 \(take_2\)"):
         ingest(str(source), str(clip_list), store=str(empty_store))
     rows.iloc[:3].to_csv(clip_list, index=False)
-    with pytest.raises(InputError, match="belong together"):
+    with pytest.raises(InputError, match="pass the clip list of this motion file"):
         ingest(str(source), str(clip_list), store=str(empty_store))
 
 

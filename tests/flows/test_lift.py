@@ -249,7 +249,7 @@ def test_the_json_output_lists_people_frames_and_folders(
         (["--height", "17"], "lift: height: Input should be less than or equal to 2.8"),
         (["--person", "me"], "pass all, longest, largest"),
         (["--model", "absent"], "absent: no"),
-        (["--set", "lift.bones={knee: 0.4}"], "bone 'knee'"),
+        (["--set", "lift.bones={knee: 0.4}"], "unknown bones ['knee']"),
     ],
 )
 def test_a_wrong_option_is_refused_in_one_line(arguments, message, checkpoint, detected, tmp_path, monkeypatch, capsys):

@@ -64,14 +64,14 @@ def test_one_detector_shows_a_whole_window_and_all_of_them_come_up():
 
 
 def matrix(name):
-    return torch.from_numpy(SKELETONS[name].shown)[None]
+    return torch.from_numpy(SKELETONS[name].derived)[None]
 
 
 @pytest.mark.parametrize("name", list(Detector))
 def test_what_is_shown_is_what_the_detectors_table_says_in_a_box_of_its_own(name):
     before = windows()
     _, shown = derived_joints(before, matrix(name))
-    joints = SKELETONS[name].shown @ before.pose_2d[..., :2].numpy()  # (B, T, 17, 2)
+    joints = SKELETONS[name].derived @ before.pose_2d[..., :2].numpy()  # (B, T, 17, 2)
     low, high = joints.min(axis=(1, 2), keepdims=True), joints.max(axis=(1, 2), keepdims=True)
     expected = (joints - (low + high) / 2) * 2 / (high - low).max(axis=-1, keepdims=True)
     torch.testing.assert_close(shown[..., :2], torch.from_numpy(expected), atol=1e-5, rtol=0)

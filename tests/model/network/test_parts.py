@@ -108,7 +108,7 @@ def test_an_old_checkpoint_s_configuration_is_that_of_the_plain_network():
 @pytest.mark.parametrize(
     ("model", "values", "message"),
     [
-        (DSTformerConfig, {"geometry": "foreshortening", "dim_out": 2}, "needs dim_in 3.*got 3 and 2"),
+        (DSTformerConfig, {"geometry": "foreshortening", "dim_out": 2}, "needs dim_in 3 .*got 3 and 2"),
         (DSTformerConfig, {"geometry": "foreshortening", "dim_in": 2}, "got 2 and 3"),
         (DSTformerConfig, {"patch": 0}, "greater than or equal to 1"),
         (PretrainParameters, {"head": "depth"}, "'joints'.*'pose'"),

@@ -62,7 +62,7 @@ def test_a_detectors_error_is_the_distance_of_its_joints_from_h36ms():
     scored = score_robustness({"model": flat}, some, 1000, 16, CPU)
     metres = some.pose_3d / some.scale.view(-1, 1, 1, 1)
     for name in (Detector.COCO17, Detector.HALPE26, Detector.BODY25B):
-        shown = torch.from_numpy(SKELETONS[name].shown) @ metres
+        shown = torch.from_numpy(SKELETONS[name].derived) @ metres
         expected = 1000 * (shown - shown[:, :, :1] - metres).norm(dim=-1).mean()
         assert scored.mpjpe_mm[name]["model"] == pytest.approx(float(expected), rel=1e-3)
 

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_contracts.clips import Clip
-from tasks.convert.convert import resample, sample_windows
+from tasks.convert.batches import sample_windows
+from tasks.convert.convert import resample
 
 rates = st.sampled_from([10.0, 24.0, 25.0, 29.97, 30.0, 50.0, 59.94, 60.0, 100.0, 120.0])
 

@@ -7,7 +7,7 @@ import pytest
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import Layout
-from tasks.ingest.axes import decide_layout, to_frames_first
+from tasks.ingest.layouts import decide_layout, to_frames_first
 
 SOURCE = Path("file.pkl")
 JOINTS, FRAMES, SQUARE = (17, 90, 3), (90, 17, 3), (17, 17, 3)

@@ -11,8 +11,8 @@ from hypothesis.extra import numpy as arrays
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import IngestParameters
-from tasks.ingest.evidence import SWAPPED_LEGS, Survey, check_evidence, legs_first_left, to_world
 from tasks.ingest.layouts import Motion
+from tasks.ingest.plan import SWAPPED_LEGS, Survey, check_evidence, legs_first_left, to_world
 
 SOURCE = Path("file.pkl")
 

@@ -7,13 +7,12 @@ from typing import Any
 import pytest
 from mlflow.entities.model_registry import ModelVersion
 
-from data_contracts.parameters import PipelineParameters
+from data_contracts.parameters import SYNTHETIC_FILE, PipelineParameters
 from data_contracts.sources import MotionFile
 from data_contracts.store.digests import file_digest
 from data_contracts.store.folders import CHECKPOINT_FILE, StageResult
 from data_contracts.store.lineage import TRAINING_DATA, FinishedStages, TrainingData, data_of_inputs
 from tasks.stage import Context, StageTask, get_or_compute
-from tasks.synthetic.motion import PICKLE_FILE
 from tasks.tracking.registry import (
     CHECKPOINT_TAG,
     MODEL_NAME,
@@ -127,6 +126,6 @@ def test_foreign_weights_are_reported_as_unknown(small):
 
 
 def test_the_demo_motion_is_recognised_as_synthetic_by_its_clips(small):
-    windows = small.windows(PICKLE_FILE, train=["s0"])
+    windows = small.windows(SYNTHETIC_FILE, train=["s0"])
     tuned = small.trained("pretrain", windows=windows.path)
     assert read_training_data(small.store, small.version(tuned.path / CHECKPOINT_FILE)).synthetic
