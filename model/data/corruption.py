@@ -120,8 +120,8 @@ def draw_detectors(
 def derived_joints(windows: SomeBatch, derived: Tensor) -> tuple[SomeBatch, Tensor]:
     """Return the windows, and a detector's joints (B, T, 17, 3) in them, both normalised by the box of these joints.
 
-    `derived` (B, 17, 17), or (1, 17, 17) for all windows: `DetectorSkeleton.derived` of a window's detector. Confidence,
-    and the 3D poses in metres, do not change.
+    `derived` is `DetectorSkeleton.derived` of each window's detector, (B, 17, 17), or (1, 17, 17) for all windows.
+    Confidence, and the 3D poses in metres, do not change.
     """
     xy, confidence = windows.pose_2d[..., :2], windows.pose_2d[..., 2:]
     joints = torch.einsum("bjk,btkc->btjc", derived.expand(len(windows), -1, -1), xy)
