@@ -12,7 +12,7 @@ from data_contracts.store.checking import verify_input
 from data_contracts.store.folders import StageResult, resolve
 from data_contracts.store.manifests import MANIFEST
 from flows.stages import STAGES
-from tasks.lifting.exports.folders import must_be_replaceable, write_people
+from tasks.lifting.exports.writing import must_be_replaceable, write_people
 from tasks.lifting.lift import lift_stage
 from tasks.stage import Context, Pending, get_or_compute
 from tasks.stage_runs.prefect_runs import run_logger

@@ -27,8 +27,8 @@ class MotionSummary(pa.DataFrameModel):
         coerce = True
 
 
-def summarise(motions: list[Motion]) -> pd.DataFrame:
-    """Return a row of `MotionSummary` per motion."""
+def find_faults(motions: list[Motion]) -> pd.DataFrame:
+    """Return failed checks with columns motion, check, value, bound; empty if all motions pass."""
     parents, children = np.array(BONES).T
     rows = [
         {
@@ -47,9 +47,4 @@ def summarise(motions: list[Motion]) -> pd.DataFrame:
         }
         for motion in motions
     ]
-    return pd.DataFrame(rows, columns=list(MotionSummary.to_schema().columns))
-
-
-def find_faults(summaries: pd.DataFrame) -> pd.DataFrame:
-    """Return failed checks with columns motion, check, value, bound; empty if all motions pass."""
-    return broken_checks(MotionSummary, summaries, "motion")
+    return broken_checks(MotionSummary, pd.DataFrame(rows), "motion")

@@ -2,7 +2,6 @@
 
 - The frames of a track are consecutive; interpolated joints are marked. A missing joint is 0, 0 with confidence 0.
 - A file may contain several videos; a track belongs to one. fps and image size are null if unknown.
-- Tracks are checked by summaries: numpy reduces each track to a row of numbers, and pandera validates all rows at once.
 """
 
 import numpy as np
@@ -84,14 +83,17 @@ def from_arrow(table: arrow.Table) -> list[Track]:
     ]
 
 
-def summarise(table: arrow.Table) -> pd.DataFrame:
-    """Return a row of `TrackSummary` per track of a `KEYPOINT_SCHEMA` table sorted by track and frame."""
+def find_faults(table: arrow.Table) -> pd.DataFrame:
+    """Return failed checks with columns track, check, value, bound; empty if all tracks pass.
+
+    The table has `KEYPOINT_SCHEMA` and is sorted by track and frame.
+    """
     number, frame, poses = table["track"].to_numpy(), table["frame"].to_numpy(), _poses(table)
     is_new = np.diff(number, prepend=-1) != 0
     starts = np.flatnonzero(is_new)
     points, confidence = poses[..., :2].reshape(len(poses), -1), poses[..., 2]
     moved = (confidence == 0) & ((poses[..., :2] != 0).any(axis=-1) | _interpolated(table))
-    return pd.DataFrame(
+    summaries = pd.DataFrame(
         {
             "track": number[starts],
             "first_frame": frame[starts],
@@ -104,10 +106,6 @@ def summarise(table: arrow.Table) -> pd.DataFrame:
             "put_in_place": np.add.reduceat(moved.sum(axis=1), starts),
         }
     )
-
-
-def find_faults(summaries: pd.DataFrame) -> pd.DataFrame:
-    """Return failed checks with columns track, check, value, bound; empty if all tracks pass."""
     return broken_checks(TrackSummary, summaries, "track")
 
 

@@ -134,7 +134,7 @@ def export(
         raise InputError("no format: pass --onnx")
     from tasks.serving.onnx import export_model
 
-    exported = export_model(call.store, model, out, False if no_flip else None, call.context.parameters.evaluate.flip)
+    exported = export_model(call.store, model, out, flip=not no_flip)
     lines = [
         f"{exported['file']}: {exported['bytes']:,} bytes, {'with' if exported['flip'] else 'without'} flip averaging;"
         f" poses differ from PyTorch by at most {exported['difference']:.1g}",

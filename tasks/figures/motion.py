@@ -32,14 +32,8 @@ def window_sheet(windows: arrow.Table) -> Figure:
 def lifted_sheet(pose_2d: np.ndarray, pred: np.ndarray, true: np.ndarray, titles: list[str]) -> Figure:
     """Draw lifted poses: the 2D input, then the prediction over the truth (grey) from the front, the side and above.
 
-    Parameters
-    ----------
-    pose_2d
-        (n, 17, 3): x right, y down, confidence, normalised.
-    pred, true
-        (n, 17, 3) millimetres in camera axes, relative to the pelvis.
-    titles
-        One title per pose.
+    `pose_2d` (n, 17, 3) is normalised; `pred` and `true` (n, 17, 3) are millimetres in camera axes, relative to the
+    pelvis.
     """
     views = {"2D input": None, "front": [0, 1], "side": [2, 1], "above": [0, 2]}
     figure = Figure(figsize=(2.3 * len(titles), 2.3 * len(views)), layout="constrained")

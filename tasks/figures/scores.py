@@ -86,7 +86,8 @@ def error_bars(report: Report) -> Figure:
         ax.set_ylim(max(len(worst), 4) - 0.4, -0.6)  # limits the height of a bar if there are few
         count = f"{len(worst)} worst of {len(model)}" if len(worst) < len(model) else f"{len(worst)}"
         ax.set_title(f"by {label} ({count})", fontsize=10)
-        ax.set_xlabel(f"MPJPE, mm; lines: {report.resampling.confidence:.0%} interval over {_units(model)}")
+        units = sorted({"subjects" if score.over == "people" else "clips" for score in model.values()}, reverse=True)
+        ax.set_xlabel(f"MPJPE, mm; lines: {report.resampling.confidence:.0%} interval over {' or '.join(units)}")
         ax.spines[["top", "right"]].set_visible(False)
     handles, labels = ax.get_legend_handles_labels()
     figure.legend(handles[::-1], labels[::-1], loc="outside upper right", ncols=2, frameon=False)
@@ -99,12 +100,6 @@ def _bars(ax: Axes, names: list[str], errors: Mapping[str, Estimate], colour: st
     for place, name in zip(places, names, strict=True):
         if interval := errors[name].interval:
             ax.plot(interval, (place, place), color="#222222", linewidth=1.1)
-
-
-def _units(estimates: Mapping[str, Estimate]) -> str:
-    """Return the units of the intervals: subjects, clips or both."""
-    units = {"subjects" if estimate.over == "people" else "clips" for estimate in estimates.values()}
-    return " or ".join(sorted(units, reverse=True))
 
 
 def _label(method: str) -> str:

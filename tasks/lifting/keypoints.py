@@ -1,7 +1,4 @@
-"""Convert a detector's 2D keypoints to tracks of H36M joints in pixels, as a cached stage.
-
-A video first goes through a detector. The landmarks stay in the folder of the stage, in a file like any other.
-"""
+"""Convert a detector's 2D keypoints to tracks of H36M joints in pixels, as a cached stage."""
 
 import time
 from typing import TYPE_CHECKING
@@ -16,12 +13,12 @@ from data_contracts.skeleton import JOINTS
 from data_contracts.sources import KeypointSource
 from data_contracts.store.folders import Stage
 from data_contracts.text import csv_text
-from data_contracts.tracks.table import KEYPOINTS_FILE, SHORT_TRACKS_FILE, find_faults, summarise, to_arrow
+from data_contracts.tracks.table import KEYPOINTS_FILE, SHORT_TRACKS_FILE, find_faults, to_arrow
 from data_contracts.tracks.track import Track
 from tasks.lifting.formats.detections import Detections
 from tasks.lifting.formats.reading import read_keypoints
 from tasks.lifting.formats.tracks import tracks_of
-from tasks.lifting.video.detecting import LANDMARKS_FILE, detect, detector_python
+from tasks.lifting.video.detecting import LANDMARKS_FILE, detect
 from tasks.stage_runs.prefect_runs import run_logger
 from tasks.stage_runs.progress import report_progress
 
@@ -32,13 +29,7 @@ if TYPE_CHECKING:
 def read_tracks(
     stage: Stage, tracked: "TrackedRun | None", parameters: PipelineParameters, source: KeypointSource
 ) -> None:
-    """Write the tracks of people in a file or folder of keypoints.
-
-    Raises
-    ------
-    InputError
-        The format is unknown, the file is damaged or contains impossible values, or all tracks are too short.
-    """
+    """Write the tracks of people in a file or folder of keypoints, or in a video."""
     options = parameters.keypoints
     keypoints, cut_off = _detected(source, options, stage) if source.is_video else (source, [])
     videos, warnings = read_keypoints(keypoints, options)
@@ -55,29 +46,27 @@ def read_tracks(
             f" pass --set keypoints.min_frames={max(1, longest)} or a larger keypoints.max_gap"
         )
     table = to_arrow(tracks)
-    faults = find_faults(summarise(table))
+    faults = find_faults(table)
     assert faults.empty, f"tracks break their contract: {faults.to_dict('records')[0]}"
     parquet.write_table(table, stage.folder / KEYPOINTS_FILE, compression="zstd")
     _table_of(short).to_csv(stage.folder / SHORT_TRACKS_FILE, index=False)
     if tracked:
         tracked.log_artifact(stage.folder / SHORT_TRACKS_FILE)
+    detected = [((track.pose_2d[..., 2] > 0) & ~track.interpolated).any(axis=1) for track in tracks]
     stage.counts |= {
         "tracks": len(tracks),
         "frames": len(table),
-        "interpolated_frames": int(sum(_unseen(track).sum() for track in tracks)),
+        "interpolated_frames": len(table) - int(sum(frames.sum() for frames in detected)),
         "short_tracks": len(short),
     }
     stage.statistics |= {"source": source.path.name, "data": stage.data, "warnings": warnings}
     stage.statistics |= _statistics(videos, tracks)
-    if source.is_video:
-        stage.statistics |= {"detector": options.detector}
 
 
 def _detected(
     source: KeypointSource, parameters: KeypointsParameters, stage: Stage
 ) -> tuple[KeypointSource, list[str]]:
     """Detect keypoints in a video, write them to the stage's folder, and return their source and warnings."""
-    detector_python(source.path)  # refuses a missing detector
     target, start = stage.folder / LANDMARKS_FILE, time.perf_counter()
     run_logger().info("%s: detecting keypoints with %s", source.path.name, parameters.detector)
     with report_progress(stage.name, "frames") as progress:
@@ -88,15 +77,11 @@ def _detected(
     if not seen.any():
         raise InputError(f"{source.path}: {parameters.detector} detected no person in {len(seen)} frames")
     stage.counts |= {"video_frames": len(seen), "frames_with_a_person": int(seen.sum())}
-    stage.statistics |= {"made_by": made_by, "seconds_of_detection": time.perf_counter() - start}
+    seconds = time.perf_counter() - start
+    stage.statistics |= {"detector": parameters.detector, "made_by": made_by, "seconds_of_detection": seconds}
     is_cut = len(seen) < expected
     warnings = [f"{source.path}: only {len(seen)} of {expected} frames can be decoded"] if is_cut else []
     return KeypointSource(target, (target,)), warnings
-
-
-def _unseen(track: Track) -> np.ndarray:
-    """Return (frames,) bool: frames in which no joint was seen."""
-    return ~((track.pose_2d[..., 2] > 0) & ~track.interpolated).any(axis=1)
 
 
 def _statistics(videos: list[Detections], tracks: list[Track]) -> dict[str, object]:
@@ -124,7 +109,7 @@ def _table_of(tracks: list[Track]) -> pd.DataFrame:
             "video": [csv_text(track.video) for track in tracks],
             "person": [track.person for track in tracks],
             "first_frame": [track.first_frame for track in tracks],
-            "last_frame": [track.last_frame for track in tracks],
+            "last_frame": [track.first_frame + len(track.pose_2d) - 1 for track in tracks],
             "frames": [len(track.pose_2d) for track in tracks],
             "confidence": [track.pose_2d[..., 2].mean() for track in tracks],
         }

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow.parquet as parquet
 
 from data_contracts.errors import InputError
-from data_contracts.motion.bounds import find_faults, summarise
+from data_contracts.motion.bounds import find_faults
 from data_contracts.motion.motion import MOTION_FILE, Motion, write_motion
 from data_contracts.parameters import PipelineParameters
 from data_contracts.store.folders import Stage
@@ -21,11 +21,12 @@ from model.training.devices import choose_device
 from tasks.stage import StageTask
 from tasks.stage_runs.progress import report_progress
 from tasks.tracking.models import LiftingModel
-from tasks.viewer.evaluation_viewer import VIEWER_FILE, viewer_html
-from tasks.viewer.motion_viewer import lifted_scenes
+from tasks.viewer.evaluation_viewer import VIEWER_FILE, Scene, Subject, viewer_html
 
 if TYPE_CHECKING:
     from tasks.tracking.runs import TrackedRun
+
+_MAX_PERSON_FRAMES = 20_000  # frames of all subjects of a video in the viewer; they take 11 MB
 
 
 def lift_stage(model: LiftingModel) -> StageTask:
@@ -41,13 +42,7 @@ def _lift_tracks(
     keypoints: Path,
     checkpoint: Path,
 ) -> None:
-    """Lift the tracks of a keypoints folder, and write `person-0/motion.npz` and so on, and a viewer.
-
-    Raises
-    ------
-    InputError
-        The model returns 2D poses, or the track of `lift.person` does not exist.
-    """
+    """Lift the tracks of a keypoints folder, and write `person-0/motion.npz` and so on, and a viewer."""
     options = parameters.lift
     if tracked:
         tracked.log_model_input(model.logged_model_id)
@@ -56,12 +51,15 @@ def _lift_tracks(
     frames = sum(len(track.pose_2d) for track in tracks)
     with report_progress(stage.name, "frames", total=frames) as progress:
         motions = lift_people(lifter, tracks, options, lambda share: progress.reach(round(share * frames), frames))
-    _require_sound(motions, keypoints)
+    for fault in find_faults(motions).itertuples():
+        raise InputError(
+            f"{keypoints}: {fault.motion} cannot be lifted: {fault.check} is {fault.value}, expected {fault.bound}"
+        )
     for motion in motions:
         (stage.folder / motion.name).mkdir()
         write_motion(motion, stage.folder / motion.name / MOTION_FILE)
     source = read_manifest(keypoints)["statistics"].get("source", keypoints.name)
-    page = viewer_html(f"{source}, lifted", lifted_scenes(motions))
+    page = viewer_html(f"{source}, lifted", _scenes(motions))
     (stage.folder / VIEWER_FILE).write_text(page, encoding="utf-8")
     counts = {"people": len(motions), "frames": sum(motion.frames for motion in motions)}
     if tracked:
@@ -78,13 +76,7 @@ def _lift_tracks(
 
 
 def select_tracks(tracks: list[Track], person: str) -> list[Track]:
-    """Return the tracks of `person`: all, the longest, the largest in the image, or the track with a number.
-
-    Raises
-    ------
-    InputError
-        The number is not the number of a track.
-    """
+    """Return the tracks of `person`: all, the longest, the largest in the image, or the track with a number."""
     match person:
         case "all":
             return tracks
@@ -93,19 +85,8 @@ def select_tracks(tracks: list[Track], person: str) -> list[Track]:
         case "largest":
             return [max(tracks, key=_height_px)]
     if int(person) >= len(tracks):
-        raise InputError(f"person {person}: the file has tracks 0 to {len(tracks) - 1}")
+        raise InputError(f"person {person} does not exist; the file has persons 0 to {len(tracks) - 1}")
     return [tracks[int(person)]]
-
-
-def _require_sound(motions: list[Motion], keypoints: Path) -> None:
-    """Raise an InputError that names the first motion that breaks the contract."""
-    faults = find_faults(summarise(motions))
-    if not faults.empty:
-        fault = faults.iloc[0]
-        raise InputError(
-            f"{keypoints}: {fault['motion']} cannot be lifted: {fault['check']} is {fault['value']}, expected"
-            f" {fault['bound']}"
-        )
 
 
 def _height_px(track: Track) -> float:
@@ -115,8 +96,36 @@ def _height_px(track: Track) -> float:
     return float(np.median(np.nanmax(y[seen], axis=1) - np.nanmin(y[seen], axis=1)))
 
 
+def _scenes(motions: list[Motion]) -> list[Scene]:
+    """Return one scene per video; a long video is cut, and the title of its scene contains the number of frames."""
+    scenes = []
+    for video in dict.fromkeys(motion.video for motion in motions):
+        people = [motion for motion in motions if motion.video == video]
+        begin = min(motion.first_frame for motion in people)
+        end = max(motion.first_frame + motion.frames for motion in people)
+        length = end - begin
+        while length > 1 and sum(_frames_within(motion, begin, length) for motion in people) > _MAX_PERSON_FRAMES:
+            length = length * 9 // 10
+        cut = [(motion, _frames_within(motion, begin, length)) for motion in people]
+        subjects = [_subject(motion, begin, frames) for motion, frames in cut if frames]
+        part = f", first {length:,} of {end - begin:,} frames" if length < end - begin else ""
+        names = f"{len(people)} subjects" if len(people) > 1 else people[0].name
+        scenes.append(Scene(video or "video", f"{names}{part}", people[0].fps, subjects, axes="world"))
+    return scenes
+
+
+def _frames_within(motion: Motion, begin: int, length: int) -> int:
+    """Return the number of frames of a motion within the first `length` frames of the video."""
+    return min(motion.frames, max(0, begin + length - motion.first_frame))
+
+
+def _subject(motion: Motion, begin: int, frames: int) -> Subject:
+    pose_2d = motion.pose_2d[:frames]
+    points = np.where(pose_2d[..., 2:] > 0, pose_2d[..., :2], np.nan)
+    return Subject(motion.name, points, {"lifted": motion.joints[:frames]}, first=motion.first_frame - begin)
+
+
 def _summary(motion: Motion) -> dict[str, object]:
-    """Return the entry of a person in the manifest."""
     return {
         "name": motion.name,
         "video": motion.video,

@@ -2,7 +2,6 @@
 
 - The batch size is dynamic; the length too, up to `max_frames`, unless stem, head or patches need whole windows.
 - The written file is run with onnxruntime on random windows, some joints missing, before it gets its final name.
-- `metadata_props` of the file describe inputs and outputs.
 """
 
 import logging
@@ -21,7 +20,8 @@ from data_contracts.store.manifests import code_version
 from model.lifting.lifter import Lifter, load_lifter
 from model.network.dstformer import DSTformer
 from tasks.tracking.connection import connect, connect_to_write
-from tasks.tracking.registry import ONNX_TAG, fetch_checkpoint, find_version, uses_flip, version_uri
+from tasks.tracking.models import find_lifting_model
+from tasks.tracking.registry import ONNX_TAG, find_version
 
 INPUT, OUTPUT = "pose_2d", "pose_3d"
 TOLERANCE = 1e-4  # in the window's units, in which a body is about 1 long
@@ -30,7 +30,7 @@ _UNSEEN = 0.1  # share of missing joints in a random window
 _EXAMPLE = 3  # batch size for tracing: sizes 0 and 1 would become constants
 
 
-def export_model(store: Path, model: str, out: Path | None, flip: bool | None, default_flip: bool) -> dict[str, Any]:
+def export_model(store: Path, model: str, out: Path | None, flip: bool = True) -> dict[str, Any]:
     """Write a model as ONNX; for a version of the registry, also log it to the run of the version, and tag the version.
 
     Parameters
@@ -40,25 +40,22 @@ def export_model(store: Path, model: str, out: Path | None, flip: bool | None, d
     out
         File to write. Default: a file in the current folder, named after the version or the checkpoint.
     flip
-        Use flip averaging. If None, as the version was evaluated, or `default_flip` without a version.
-    default_flip
-        Flip averaging of a model that is not a version of the registry.
+        Use flip averaging if the model is evaluated with it.
 
     Returns
     -------
     dict
-        `file`, `bytes`, `flip`, `frames`, `difference` (largest deviation from the network); for a version of the
-        registry also `artifact`, the URI of the logged file.
+        `file`, `bytes`, `flip`, `frames`, `difference` (see `export_onnx`), and `artifact` (URI of the logged file).
 
     Raises
     ------
     InputError
         The model does not exist or returns 2D poses, or the packages for the export are not installed.
     """
-    version = find_version(connect(store), model) if model.startswith("models:/") else None
-    checkpoint = fetch_checkpoint(store, version_uri(version) if version else model)
-    if flip is None:
-        flip = uses_flip(version) if version else default_flip
+    client = connect(store)
+    found = find_lifting_model(store, model)
+    version = find_version(client, found.uri) if found.uri.startswith("models:/") else None
+    checkpoint, flip = found.checkpoint, flip and found.flip
     verify_input(checkpoint)
     lifter = load_lifter(checkpoint, flip)
     if version:
@@ -70,7 +67,7 @@ def export_model(store: Path, model: str, out: Path | None, flip: bool | None, d
     except OSError as error:
         raise InputError(f"{file}: the file cannot be written ({error.strerror})") from error
     metadata = {
-        "model": version_uri(version) if version else str(checkpoint),
+        "model": found.uri if version else str(checkpoint),
         "checkpoint": file_digest(checkpoint),
         "exported_by": code_version()["commit"] or "unknown",
     }
@@ -78,7 +75,6 @@ def export_model(store: Path, model: str, out: Path | None, flip: bool | None, d
     exported = {"file": str(file), "bytes": file.stat().st_size, "flip": flip, "difference": difference}
     exported["frames"] = describe(lifter)["frames"]
     if version:
-        client = connect(store)
         client.log_artifact(version.run_id, str(file), _FOLDER)
         exported["artifact"] = f"runs:/{version.run_id}/{_FOLDER}/{file.name}"
         client.set_model_version_tag(version.name, version.version, ONNX_TAG, exported["artifact"])
@@ -86,14 +82,9 @@ def export_model(store: Path, model: str, out: Path | None, flip: bool | None, d
 
 
 def export_onnx(lifter: Lifter, file: Path, about: dict[str, str]) -> float:
-    """Write a lifter to `file`; return the largest difference between onnxruntime and PyTorch.
+    """Write a lifter on the CPU to `file`; return the largest difference between onnxruntime and PyTorch.
 
-    Parameters
-    ----------
-    lifter
-        Lifter of a `DSTformer`, on the CPU.
-    about
-        Metadata entries in addition to those of `describe`.
+    The metadata are those of `describe` and `about`.
 
     Raises
     ------
@@ -142,16 +133,15 @@ def export_onnx(lifter: Lifter, file: Path, about: dict[str, str]) -> float:
 def describe(lifter: Lifter) -> dict[str, str]:
     """Return the metadata that describe inputs and outputs."""
     longest, fixed = _frames_of(lifter)
-    whole = (
-        f"exactly {longest}: pad a shorter window with its last frame at confidence 0, and ignore the output for the"
-        " padding"
+    exactly = (
+        f"exactly {longest}: pad a shorter window with its last frame at confidence 0, and ignore the padding's output"
     )
     return {
         "input": f"{INPUT} float32 (batch, frames, {NUM_JOINTS}, 3): x right, y down, confidence 0 to 1; coordinates"
         " of the image divided by one scale per window",
         "output": f"{OUTPUT} float32 (batch, frames, {NUM_JOINTS}, 3): x right, y down, z forward, relative to the"
         " pelvis, in the input's units",
-        "frames": whole if fixed else f"1 to {longest}",
+        "frames": exactly if fixed else f"1 to {longest}",
         "joints": ", ".join(JOINTS),
         "flip": "mean with the mirrored pose of the mirror image" if lifter.flip else "none",
     }

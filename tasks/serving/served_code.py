@@ -7,7 +7,6 @@
 import ast
 import hashlib
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 SERVED = Path(__file__).with_name("served_lifter.py")
@@ -18,16 +17,8 @@ _LAYERS = ("model", "data_contracts")
 _IMPORT = re.compile(rf"^(\s*from )({'|'.join(_LAYERS)})\b", re.MULTILINE)
 
 
-@dataclass(frozen=True)
-class ServedCode:
-    """`entry`: the file that MLflow runs to load the model; `package`: the folder with its imports."""
-
-    entry: Path
-    package: Path
-
-
-def write_served_code(folder: Path) -> ServedCode:
-    """Write the code of the served model to the empty `folder`."""
+def write_served_code(folder: Path) -> tuple[Path, Path]:
+    """Write the code of the served model to the empty `folder`; return the file that MLflow runs, and its package."""
     modules = {file.relative_to(_ROOT): file.read_text(encoding="utf-8") for file in _served_modules()}
     digest = hashlib.sha256("".join(f"{file}\n{text}" for file, text in modules.items()).encode()).hexdigest()
     package = folder / f"pose_uplift_served_{digest[:8]}"
@@ -40,7 +31,7 @@ def write_served_code(folder: Path) -> ServedCode:
     for file, text in modules.items():
         write(package / file, text)
     write(package / "__init__.py", "")
-    return ServedCode(write(folder / SERVED.name, SERVED.read_text(encoding="utf-8")), package)
+    return write(folder / SERVED.name, SERVED.read_text(encoding="utf-8")), package
 
 
 def _served_modules() -> list[Path]:

@@ -56,13 +56,7 @@ class ServedLifter(PythonModel):
         model_input: np.ndarray,
         params: dict[str, Any] | None = None,
     ) -> np.ndarray:
-        """Lift windows (N, window, 17, 3) or, with `skeleton` in `params`, keypoints (tracks, frames, K, 2 or 3).
-
-        Raises
-        ------
-        MlflowException
-            The shape is wrong, or a number or a parameter is out of bounds. The message names the first fault.
-        """
+        """Lift windows (N, window, 17, 3) or, with `skeleton` in `params`, keypoints (tracks, frames, K, 2 or 3)."""
         params = params or {}
         if params.get("skeleton"):
             return self._lift_keypoints(model_input, params)
@@ -73,34 +67,31 @@ class ServedLifter(PythonModel):
         return torch.cat(lifted).numpy()
 
     def _lift_keypoints(self, keypoints: np.ndarray, params: dict[str, Any]) -> np.ndarray:
-        name = _skeleton(str(params["skeleton"]))
+        if params["skeleton"] not in {*Detector}:
+            raise _invalid(f"unknown skeleton {str(params['skeleton'])[:30]!r}: pass one of {', '.join(Detector)}")
+        name = Detector(params["skeleton"])
         _check_keypoints(keypoints, name)
         points = keypoints[..., :2].astype(np.float64)
         confidence = keypoints[..., 2].astype(np.float64) if keypoints.shape[-1] == 3 else np.ones(points.shape[:-1])
         joints, joint_confidence = SKELETONS[name].to_h36m(points, np.clip(np.nan_to_num(confidence), 0, 1))
         pose_2d = np.concatenate([joints, joint_confidence[..., None]], axis=-1).astype(np.float32)
-        size = {name: _pixels(f"image_{name}", params.get(f"image_{name}") or None) for name in ("width", "height")}
-        _check_visible(pose_2d)
-        fps, world = _frame_rate(params.get("fps") or None), bool(params.get("root"))
+        for track in np.flatnonzero(~(pose_2d[..., 2] > 0).any(axis=(1, 2)))[:1]:
+            raise _invalid(f"track {track}: no keypoint is visible: each one is null or has confidence 0")
+        limits = {"fps": MAX_FPS, "image_width": MAX_PIXELS, "image_height": MAX_PIXELS}
+        fps, width, height = (_known(field, params.get(field) or None, most) for field, most in limits.items())
         interpolated = np.zeros(pose_2d.shape[1:3], bool)
-        tracks = [Track(str(n), -1, 0, pose, interpolated, fps, **size) for n, pose in enumerate(pose_2d)]
-        options = {"height": params.get("height") or None, "fov_deg": params.get("fov_deg") or 60.0, "root": world}
+        tracks = [Track(str(n), -1, 0, pose, interpolated, fps, width, height) for n, pose in enumerate(pose_2d)]
+        options = {field: params[field] for field in ("height", "fov_deg") if params.get(field)}
         try:
-            parameters = LiftParameters.model_validate(options)
+            parameters = LiftParameters.model_validate({**options, "root": bool(params.get("root"))})
         except ValidationError as error:
             first = error.errors()[0]
             raise _invalid(f"{first['loc'][0]}: {first['msg']}, got {first['input']}") from error
         motions = lift_people(self.lifter, tracks, parameters)
-        poses = np.stack([motion.joints if world else motion.pose_3d for motion in motions])
+        poses = np.stack([motion.joints if parameters.root else motion.pose_3d for motion in motions])
         for track in np.flatnonzero(~(np.abs(poses) < MAX_METRES).all(axis=(1, 2, 3)))[:1]:  # NaN compares as false
             raise _invalid(f"track {track}: cannot be lifted, because its keypoints do not form a body")
         return poses
-
-
-def _skeleton(name: str) -> Detector:
-    if name not in {*Detector}:
-        raise _invalid(f"unknown skeleton {name[:30]!r}: pass one of {', '.join(Detector)}")
-    return Detector(name)
 
 
 def _check_keypoints(keypoints: np.ndarray, name: Detector) -> None:
@@ -128,21 +119,11 @@ def _check_count(poses: np.ndarray) -> None:
         raise _invalid(f"{count:,} poses; a request has at most {MAX_POSES:,}: send several requests")
 
 
-def _check_visible(pose_2d: np.ndarray) -> None:
-    for track in np.flatnonzero(~(pose_2d[..., 2] > 0).any(axis=(1, 2)))[:1]:
-        raise _invalid(f"track {track}: no keypoint is visible: each one is null or has confidence 0")
-
-
-def _frame_rate(fps: float | None) -> float | None:
-    if fps is not None and not 0 < fps <= MAX_FPS:
-        raise _invalid(f"fps: frames per second must be above 0 and at most {MAX_FPS:g}, got {fps}")
-    return fps
-
-
-def _pixels(name: str, length: int | None) -> int | None:
-    if length is not None and not 0 < length <= MAX_PIXELS:
-        raise _invalid(f"{name}: the length must be above 0 and at most {MAX_PIXELS:g} pixels, got {length}")
-    return length
+def _known(name: str, value: Any, most: float) -> Any:
+    """Return a parameter that is positive and at most `most`, or None if it is unknown."""
+    if value is not None and not 0 < value <= most:
+        raise _invalid(f"{name}: must be above 0 and at most {most:g}, got {value}")
+    return value
 
 
 def _check_windows(windows: np.ndarray, frames: int) -> None:

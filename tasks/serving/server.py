@@ -42,13 +42,7 @@ class BodyLimit:
 
 
 def serve(store: Path, model: str, host: str, port: int) -> None:
-    """Serve a model in MLflow until the process receives SIGINT or SIGTERM.
-
-    Parameters
-    ----------
-    model
-        URI of a model, e.g. models:/pose-uplift@champion. Its version does not change while the server runs.
-    """
+    """Serve a model URI until SIGINT or SIGTERM; the version behind an alias does not change while the server runs."""
     connect(store)
     app = scoring_server.init(mlflow.pyfunc.load_model(model))
     uvicorn.run(BodyLimit(app), host=host, port=port)

@@ -92,11 +92,11 @@ def _contents(checkpoint: Path, flip: bool) -> Iterator[dict[str, Any]]:
         warnings.filterwarnings("ignore", message=".*An input example was not provided")  # the signature is complete
         sys.path.insert(0, folder)
         try:
-            code = write_served_code(Path(folder))
+            entry, package = write_served_code(Path(folder))
             yield {
-                "python_model": str(code.entry),
+                "python_model": str(entry),
                 "artifacts": {"checkpoint": str(checkpoint)},
-                "code_paths": [str(code.package)],
+                "code_paths": [str(package)],
                 "model_config": {"flip": flip},
                 "signature": _signature(),
                 "pip_requirements": [f"{package}=={versions[package]}" for package in REQUIRES],

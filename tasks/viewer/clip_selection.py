@@ -1,7 +1,6 @@
-"""Select the clips with the largest, the median and the smallest error as scenes of the viewer.
+"""Select the clips with the largest, the median and the smallest error as scenes of the viewer, ranked per camera.
 
-- A clip is ranked per camera.
-- Windows overlap: poses and error of a frame are means over the windows that cover it (`model.scoring.evaluation`).
+Windows overlap: poses and error of a frame are means over the windows that cover it (`model.scoring.evaluation`).
 """
 
 from collections.abc import Iterator
@@ -20,19 +19,7 @@ MAX_SECONDS, MAX_FRAMES = 10, 1200  # of a clip in the viewer; three clips of 12
 def select_scenes(windows: Windows, errors: pd.DataFrame, method: Method, batch_size: int) -> list[Scene]:
     """Return scenes of the worst, the median and the best clip by MPJPE, among clips at least one window long.
 
-    Parameters
-    ----------
-    errors
-        `Evaluation.errors` of the model on `windows`, in the same order.
-    method
-        The evaluated model.
-    batch_size
-        Windows per call of the method.
-
-    Returns
-    -------
-    list of Scene
-        Three scenes, or fewer if there are fewer such clips.
+    `errors` is `Evaluation.errors` of `method` on `windows`, in the same order.
     """
     rows = windows.rows.assign(**{name: errors[name] for name in ("frames", "weight", "mpjpe_mm")})
     return [
@@ -42,7 +29,7 @@ def select_scenes(windows: Windows, errors: pd.DataFrame, method: Method, batch_
 
 
 def _ranked_clips(rows: pd.DataFrame, window: int) -> Iterator[tuple[str, float, pd.DataFrame]]:
-    """Yield rank, error of the whole clip (mm) and rows in order of time of the selected clips."""
+    """Yield of each selected clip: its rank, its error in mm, and its rows in order of time."""
     full = rows[rows["frames"] == window]  # a window with fewer frames is padded: its clip is too short
     weighted = full.assign(sum_mm=full["mpjpe_mm"] * full["weight"])
     sums = weighted.groupby(["clip_id", "camera"])[["sum_mm", "weight"]].sum()

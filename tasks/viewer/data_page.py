@@ -1,7 +1,6 @@
 """Write a page that compares the clips of a run with those of the champion: new and removed clips, and drift.
 
-- Only manifests and the scalar Parquet columns are read, not the poses.
-- Without a champion, or without its clips, the page describes the clips of the run alone.
+Without a champion, or without its clips, the page describes the clips of the run alone.
 """
 
 import io
@@ -22,8 +21,7 @@ from data_contracts.text import html_text
 from tasks.figures.motion import LEFT, MIDDLE
 from tasks.tracking.registry import CHAMPION, MODEL_NAME, WINDOWS_TAG, aliased_versions
 from tasks.tracking.runs import TrackedRun, connect
-from tasks.viewer.clip_sets import ClipSet, drifts
-from tasks.viewer.drift import DISTANCE, LEAST_DISTANCE, LEAST_INDEX, Drift
+from tasks.viewer.clip_sets import DISTANCE, LEAST_DISTANCE, LEAST_INDEX, ClipSet, Drift, drifts
 from tasks.viewer.evaluation_viewer import fill_template
 
 DATA_PAGE = "data.html"  # name of the artifact in MLflow
@@ -75,9 +73,9 @@ def data_page(clips: ClipSet, champion: ClipSet | None, reference: str, results:
     if clips.checks_broken:
         broken = [[check, number] for check, number in clips.checks_broken.items()]
         sections.append(_section("Quarantine", _table(["failed check", "clips"], broken)))
-    lines = "".join(f'<p class="moved">{html_text(line)}</p>' for line in drift_warnings(results))
+    warnings = "".join(f'<p class="moved">{html_text(line)}</p>' for line in drift_warnings(results))
     title, text = html_text(f"Clips {clips.digest}"), "\n".join(sections)
-    return fill_template("data.html", title=title, reference=html_text(reference), warnings=lines, sections=text)
+    return fill_template("data.html", title=title, reference=html_text(reference), warnings=warnings, sections=text)
 
 
 def compared_histograms(clips: ClipSet, champion: ClipSet | None) -> Figure:

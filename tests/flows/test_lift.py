@@ -113,7 +113,7 @@ def test_tracks_are_selected_by_length_size_or_number(lifted, detected, person_,
 
 
 def test_a_missing_track_is_refused_and_writes_nothing(lifted, tmp_path):
-    with pytest.raises(InputError, match="person 7: the file has tracks 0 to 1"):
+    with pytest.raises(InputError, match="person 7 does not exist; the file has persons 0 to 1"):
         lifted(parameters=LiftParameters(person="7"))
     assert not (tmp_path / "out").exists()
 

@@ -1,13 +1,12 @@
 """Write BVH files: a skeleton and its joint angles over time, for Blender and other animation programs.
 
-- Units are centimetres, as is common (BVH has no field for a unit), and degrees; y is up. The rest pose is a T that
-  looks along z.
+- Units are centimetres and degrees; y is up. The rest pose is a T that looks along z.
 - The CHANNELS of a joint name its order of rotation, outermost first. At a middle angle of 90 degrees the other two
   angles are ambiguous (gimbal lock), so the middle angle is about the bone's axis in the rest pose: bones turn the
   shortest way and hardly twist. Arms and hips have Z X Y; legs, trunk and head Z Y X; the root Z X Y, because it turns
   freely about y.
-- Two triples of angles, and their whole turns, are the same rotation. Each frame has the angles nearest to the previous
-  frame, so that programs can interpolate between frames.
+- Several triples of angles are the same rotation. Each frame has the angles nearest to the previous frame, so that
+  programs can interpolate between frames.
 """
 
 import warnings
@@ -27,8 +26,8 @@ _END = 5.0  # length of hands, feet and crown in centimetres, for programs that 
 def write_bvh(motion: Motion, path: Path) -> None:
     """Write the motion as HIERARCHY and MOTION.
 
-    Joints have the names of `JOINTS`. Pelvis and thorax also have one joint of length 0 for each of their bones (see
-    `tasks.lifting.exports.rig`). If bones have constant lengths, the angles reproduce positions within 1 mm.
+    The nodes are those of `tasks.lifting.exports.rig`. If bones have constant lengths, the angles reproduce positions
+    within 1 mm.
     """
     rigged = rig(motion)
     angles = [_angles(rigged.rotations[:, index], _order(node)) for index, node in enumerate(NODES)]
@@ -63,11 +62,8 @@ def _way(begin: np.ndarray, end: np.ndarray) -> np.ndarray:
 
 
 def _hierarchy(rigged: RiggedMotion, index: int, depth: int = 0) -> list[str]:
-    """Return the lines of a node and of its descendants."""
     node, tab = NODES[index], "  " * depth
-    offset = (
-        [0.0, 0.0, 0.0] if index == 0 else _PER_METRE * rigged.offsets[index]
-    )  # the channels of the root contain its position
+    offset = _PER_METRE * rigged.offsets[index] if index else np.zeros(3)  # the root's position is in its channels
     turns = " ".join(f"{axis}rotation" for axis in _order(node))
     channels = f"3 {turns}" if index else f"6 Xposition Yposition Zposition {turns}"
     lines = [
@@ -86,5 +82,5 @@ def _hierarchy(rigged: RiggedMotion, index: int, depth: int = 0) -> list[str]:
     return [*lines, f"{tab}}}"]
 
 
-def _numbers(values: np.ndarray | list[float]) -> str:
+def _numbers(values: np.ndarray) -> str:
     return " ".join(f"{value:.4f}" for value in values)

@@ -1,8 +1,7 @@
 """Write C3D files: markers over time, for biomechanics software. The markers are the joints.
 
-- Units are millimetres and z is up, as in laboratories (POINT:UNITS, POINT:X_SCREEN, POINT:Y_SCREEN). Frames start at
-  1, because C3D counts frames with 16 bits. Text is ASCII of at most 127 characters, because C3D stores its length in
-  one byte, which some readers take as signed.
+- Units are millimetres and z is up, as in laboratories. Frames start at 1, because C3D counts frames with 16 bits. Text
+  is ASCII of at most 127 characters, because C3D stores its length in one byte, which some readers take as signed.
 - The residual is 0, C3D's value for computed points. -1 would mean a missing point, and readers would drop the point of
   an unseen joint although the model estimates its position. CSV and JSON contain the confidence of each joint.
 """
@@ -23,14 +22,8 @@ _MOST_CHARACTERS = 127
 
 
 def write_c3d(motion: Motion, path: Path) -> None:
-    """Write the joints in the world: millimetres, z up, x right, y away from the camera.
-
-    Raises
-    ------
-    InputError
-        The motion has more frames than a C3D file can count; readers would drop the rest without a warning.
-    """
-    if motion.frames > _MOST_FRAMES:
+    """Write the joints in the world: millimetres, z up, x right, y away from the camera; at most 65,535 frames."""
+    if motion.frames > _MOST_FRAMES:  # readers would drop the rest without a warning
         raise InputError(
             f"{motion.name}: has {motion.frames} frames, C3D allows at most {_MOST_FRAMES};"
             " cut the motion into parts or export TRC"

@@ -1,9 +1,8 @@
 """Write GIF files: the keypoints next to the lifted motion, for a chat, a slide or a README.
 
-- There is one frame per 0.09 s (GIF counts hundredths of a second) and at most 240 frames, at the speed of the motion.
-  Motions longer than 21.6 s have fewer frames per second, so writing takes seconds for any length.
-- The axes are drawn once, and each frame draws the bones onto a copy. This is five times as fast as `PillowWriter`,
-  which draws the whole figure twice per frame.
+- There is one frame per 0.09 s and at most 240 frames, at the speed of the motion. Motions longer than 21.6 s have
+  fewer frames per second.
+- The axes are drawn once, and each frame draws the bones onto a copy, which is five times as fast as `PillowWriter`.
 - A single person who moves farther than 4 m would be too small, and is drawn in place.
 """
 
@@ -35,14 +34,7 @@ def write_gif(motions: Sequence[Motion], path: Path) -> None:
     """Write the keypoints, in pixels, next to the joints in the world, for all people of a video together.
 
     Each motion begins at its `first_frame`; all have the frame rate of the first one.
-
-    Raises
-    ------
-    ValueError
-        `motions` is empty.
     """
-    if not motions:
-        raise ValueError("motions is empty, a GIF needs at least one")
     numbers, pause = _frame_numbers(motions)
     images = _images(motions, numbers)
     first = next(images).quantize(64, Image.Quantize.MAXCOVERAGE)

@@ -1,9 +1,7 @@
 """Write GLB files (glTF 2.0, binary): an animated skeleton with visible bones, for Blender, game engines and viewers.
 
-- A GLB is a JSON text and a block of arrays, so `struct` and `json` need less code than a library. Khronos'
-  glTF-Validator reports neither errors nor warnings (tests/tasks/lifting/exports/test_glb.py).
-- Units are metres and y is up, as glTF requires. The rest pose is a T on the floor that looks along z. Times start at
-  0.
+- A GLB is a JSON text and a block of arrays, so `struct` and `json` need less code than a library.
+- Units are metres and y is up, as glTF requires. The rest pose is a T on the floor that looks along z.
 - Nodes are those of `tasks.lifting.exports.rig`. Bones are octahedra skinned to their nodes: right red, left blue,
   middle grey.
 """

@@ -37,15 +37,12 @@ _FAR = np.cos(np.deg2rad(120))
 
 @dataclass(frozen=True)
 class Node:
-    """A rotating node of the rig, at joint `joint`; `parent` is the index of its parent node, or -1 for the root.
-
-    `bone` is the index in `BONES` of the bone that the node aims, or -1 for a best fit to several bones or a leaf.
-    """
+    """A rotating node of the rig."""
 
     name: str
-    parent: int
+    parent: int  # index of the parent node, or -1 for the root
     joint: int
-    bone: int
+    bone: int  # index in `BONES` of the bone that the node aims; -1 for a best fit to several bones, or a leaf
 
 
 def _add_nodes(nodes: list[Node], joint: int, parent: int) -> None:
@@ -69,23 +66,13 @@ _add_nodes(NODES, PELVIS, -1)
 class RiggedMotion:
     """A motion as rotations; metres, y up.
 
-    Attributes
-    ----------
-    lengths
-        (16,) lengths of `BONES`.
-    offsets
-        (nodes, 3) offsets of `NODES` from their parents in the rest pose; for the root, from the floor.
-    rotations
-        (frames, nodes, 4) unit quaternions x, y, z, w, relative to the parent; of q and -q the one nearer to the
-        previous frame.
-    root
-        (frames, 3) positions of the pelvis.
+    Rotations are unit quaternions x, y, z, w relative to the parent; of q and -q the one nearer to the previous frame.
     """
 
-    lengths: np.ndarray
-    offsets: np.ndarray
-    rotations: np.ndarray
-    root: np.ndarray
+    lengths: np.ndarray  # (16,) lengths of `BONES`
+    offsets: np.ndarray  # (nodes, 3) from the parent in the rest pose; for the root, from the floor
+    rotations: np.ndarray  # (frames, nodes, 4)
+    root: np.ndarray  # (frames, 3) positions of the pelvis
 
     @property
     def rest(self) -> np.ndarray:
@@ -97,10 +84,7 @@ class RiggedMotion:
 
 
 def rig(motion: Motion) -> RiggedMotion:
-    """Return the joint rotations of a motion of finite numbers.
-
-    If bones have constant lengths, the forward kinematics of the result is `motion.joints_y_up` up to rounding.
-    """
+    """Return the joint rotations of a motion of finite numbers."""
     joints = motion.joints_y_up.astype(np.float64)
     begins, ends = np.array(BONES).T
     bones = joints[:, ends] - joints[:, begins]

@@ -18,8 +18,8 @@ VERSION = 1  # increases if a reader of the previous version would misread the f
 def write_json(motion: Motion, path: Path) -> None:
     """Write all arrays of `Motion` under their names, (frames, ...) as nested lists; metres, z up, pixels in 2D.
 
-    The schema is docs/motion.schema.json. Unknown numbers are null, because JSON has no NaN and few parsers accept it.
-    Positions are rounded to micrometres and thousandths of a pixel. More digits would be noise and double the file.
+    The schema is docs/motion.schema.json. Unknown numbers are null, because JSON has no NaN. Positions are rounded to
+    micrometres and thousandths of a pixel.
     """
     content = {
         "format": FORMAT,
@@ -75,8 +75,7 @@ def write_csv(motion: Motion, path: Path) -> None:
 def write_trc(motion: Motion, path: Path) -> None:
     """Write the joints in the world: metres, y up as in OpenSim's models, x right, z towards the camera.
 
-    The unit is that of Sports2D and Pose2Sim; OpenSim reads it in the header. Frames start at 1, as in OpenSim's own
-    files. OrigDataStartFrame is the number of the first frame in the video.
+    Frames start at 1, as in OpenSim's own files. OrigDataStartFrame is the number of the first frame in the video.
     """
     rate, frames = f"{motion.fps:.10g}", str(motion.frames)
     fields = {"DataRate": rate, "CameraRate": rate, "NumFrames": frames, "NumMarkers": str(NUM_JOINTS), "Units": "m"}

@@ -40,34 +40,16 @@ _SCALE = (1.5, 1.5, 1.0)
 
 @dataclass(frozen=True)
 class Detections:
-    """Detections of one video: n rows, each one person in one frame.
+    """Detections of one video: n rows, each one person in one frame. Values that are not in the file are None."""
 
-    Attributes
-    ----------
-    source
-        Name in errors: the file, and the part of the file if it has several.
-    frame
-        (n,) integers: frame numbers of the file.
-    points
-        (n, K, 2) x right, y down.
-    confidence
-        (n, K) scores of the file; 0 or NaN if missing.
-    person
-        (n,) integers: the detector's ids, or None if the file has no ids.
-    skeleton, fps, width, height
-        Skeleton, frame rate and image size of the file, or None.
-    video
-        Name of the video, or "" if the file has only one.
-    """
-
-    source: str
+    source: str  # name in errors: the file, and the part of the file if it has several
     format: KeypointFormat
-    frame: np.ndarray
-    points: np.ndarray
-    confidence: np.ndarray
-    person: np.ndarray | None = None
+    frame: np.ndarray  # (n,) integers: frame numbers of the file
+    points: np.ndarray  # (n, K, 2) x right, y down
+    confidence: np.ndarray  # (n, K) scores of the file; 0 or NaN if missing
+    person: np.ndarray | None = None  # (n,) integers: the detector's ids
     skeleton: Detector | None = None
-    video: str = ""
+    video: str = ""  # empty if the file has only one
     fps: float | None = None
     width: int | None = None
     height: int | None = None
@@ -77,11 +59,6 @@ def normalise(detections: Detections, parameters: KeypointsParameters) -> tuple[
     """Return checked detections in pixels with a skeleton, sorted by frame, and warnings.
 
     Confidences are in [0, 1]. Missing keypoints have confidence 0 and coordinates 0, 0.
-
-    Raises
-    ------
-    InputError
-        A number is not finite or out of bounds, a frame has a person twice, or skeleton or image size are unknown.
     """
     warnings: list[str] = []
     detections = _in_order(detections)
@@ -112,13 +89,7 @@ def normalise(detections: Detections, parameters: KeypointsParameters) -> tuple[
 def rate_and_size(
     path: Path, values: Mapping[str, Any], names: Sequence[str] = ("fps", "width", "height")
 ) -> dict[str, Any]:
-    """Return `fps`, `width` and `height` of a file, which has them under `names`; None if missing.
-
-    Raises
-    ------
-    InputError
-        A value is not a number, or out of bounds.
-    """
+    """Return `fps`, `width` and `height` of a file, which has them under `names`; None if missing."""
     known: dict[str, Any] = {}
     for (field, (kind, lowest, highest)), name in zip(_BOUNDS.items(), names, strict=True):
         value = values.get(name)
@@ -135,7 +106,6 @@ def _fault(detections: Detections, row: int, problem: str) -> InputError:
 
 
 def _in_order(detections: Detections) -> Detections:
-    """Return the detections in the order of their frames."""
     if not len(detections.frame):
         raise InputError(f"{detections.source}: contains no people: no frame has a person")
     for row in np.flatnonzero((detections.frame < 0) | (detections.frame > MOST_FRAME))[:1]:

@@ -27,8 +27,7 @@ from data_contracts.detector_skeletons import SKELETONS, Detector
 from data_contracts.errors import InputError
 from data_contracts.parameters import KeypointFormat
 from tasks.lifting.formats.detections import Detections, rate_and_size
-from tasks.lifting.formats.json_text import read_json
-from tasks.lifting.formats.people import Person, detections_of
+from tasks.lifting.formats.json_text import Person, detections_of, read_json
 
 VISIBILITY = ("visibility", "v", "score", "confidence")
 FRAME = ("frame", "frame_id", "frame_index", "frame_number", "frame_idx")
@@ -42,12 +41,11 @@ _LAST_NUMBER = re.compile(r"(\d{1,18})\D*$")
 
 def read_folder(path: Path, files: Sequence[Path], format: KeypointFormat) -> Detections:
     """Return the people of a folder of OpenPose's frames; AlphaPose's if requested by `format` or named in a frame."""
-    trees = read_json(files, path)
-    return _read_frames(path, [(file.name, str(file), tree) for file, tree in zip(files, trees, strict=True)], format)
+    trees = zip(files, read_json(files, path), strict=True)
+    return _read_frames(path, [(file.name, str(file), tree) for file, tree in trees], format)
 
 
 def read_openpose(path: Path, tree: Any) -> Detections | None:
-    """Return the people of one frame."""
     if not _is_body_frame(tree):
         return None
     return _read_frames(path, [(path.name, str(path), tree)], KeypointFormat.OPENPOSE)
@@ -196,7 +194,6 @@ def _is_alphapose_frame(tree: Any) -> bool:
 
 
 def _landmarks(frame: list[Any] | dict[str, Any]) -> list[Any]:
-    """Return the lists of landmarks in a frame."""
     people = (_first_list(frame, _LANDMARKS) or []) if isinstance(frame, dict) else frame
     return [people] if people and _is_landmark(people[0]) else people
 
@@ -212,7 +209,6 @@ def _is_landmark(value: Any) -> bool:
 
 
 def _landmark(landmark: Any) -> list[Any]:
-    """Return x, y, visibility."""
     if isinstance(landmark, list):
         return [landmark[0], landmark[1], landmark[3]]
     return [landmark["x"], landmark["y"], next((landmark[name] for name in VISIBILITY if name in landmark), 1.0)]
@@ -232,13 +228,7 @@ def _numbered(path: Path, frames: list[Any]) -> Iterator[tuple[int, Any]]:
 
 
 def _image_numbers(path: Path, images: list[Any]) -> list[int]:
-    """Return the number of each image: the image if it is a number, else the last number in its name, else its order.
-
-    Raises
-    ------
-    InputError
-        An image is neither a number nor a name, or two images have the same number.
-    """
+    """Return the number of each image: the image itself, the last number in its name, or its place."""
     numbers: dict[int | str, int] = {}
     for image in images:
         if isinstance(image, bool) or not isinstance(image, int | str):

@@ -1,13 +1,18 @@
-"""Read untrusted JSON with bounds on bytes, memory of the values, and depth, checked before parsing."""
+"""Read untrusted JSON, with bounds on bytes, memory and depth that are checked before parsing, and the people in it."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from itertools import chain
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
+from data_contracts.detector_skeletons import Detector
 from data_contracts.errors import InputError
+from data_contracts.parameters import KeypointFormat
+from tasks.lifting.formats.detections import Detections
 
 MOST_BYTES = 256 * 2**20  # 20 minutes of Halpe-136 at 30 fps
 MOST_MEMORY = 2**30  # bytes of the Python objects of the JSON
@@ -25,10 +30,7 @@ _STEPS[[ord("["), ord("{")]], _STEPS[[ord("]"), ord("}")]] = 1, -1
 def read_json(files: Sequence[Path], source: Path) -> list[Any]:
     """Return the value of each file; the bounds hold for all files together, which errors name `source`.
 
-    Raises
-    ------
-    InputError
-        A file cannot be read, is cut off, or is not JSON, or a bound is exceeded. NaN and Infinity are not JSON.
+    NaN and Infinity are refused, because they are not JSON.
     """
     bytes_left, memory_left, trees = MOST_BYTES, MOST_MEMORY, []
     for path in files:
@@ -76,7 +78,7 @@ def _measure(data: bytes) -> tuple[int, int]:
 
 def _parse(path: Path, data: bytes) -> Any:
     try:
-        return json.loads(data.decode("utf-8-sig"), parse_constant=_refuse, parse_int=_integer)
+        return json.loads(data.decode("utf-8-sig"), parse_constant=_refuse_constant, parse_int=_integer)
     except RecursionError as error:  # unclosed strings can hide the depth
         raise InputError(f"{path}: is nested too deeply for keypoints") from error
     except ValueError as error:  # includes UnicodeDecodeError and JSONDecodeError
@@ -84,11 +86,85 @@ def _parse(path: Path, data: bytes) -> Any:
         raise InputError(f"{path}: is not valid JSON, or is cut off ({reason})") from error
 
 
-def _refuse(name: str) -> NoReturn:
+def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON number")
 
 
 def _integer(text: str) -> int:
     if len(text) > 18:
-        raise ValueError(f"a number of {len(text)} digits")
+        raise ValueError(f"a number has {len(text)} digits, more than 18")
     return int(text)
+
+
+class Person(NamedTuple):
+    """One person in one frame, with the values of an untrusted file."""
+
+    source: str  # file and frame, for errors
+    frame: int
+    points: object  # x, y of each keypoint, or x, y, confidence if there are no `scores`; flat or one list per keypoint
+    scores: object = None
+    id: object = None
+
+
+def detections_of(
+    path: Path, format: KeypointFormat, people: Iterable[Person], skeleton: Detector | None = None
+) -> Detections:
+    """Return the detections of people; ids are used if all people have one."""
+    frames: list[int] = []
+    keypoints: list[np.ndarray] = []
+    ids: list[int | None] = []
+    for person in people:
+        frames.append(person.frame)
+        keypoints.append(_keypoints(person))
+        ids.append(_id(person))
+        if len(keypoints[-1]) != len(keypoints[0]):
+            raise InputError(
+                f"{person.source}: has {len(keypoints[-1])} keypoints, expected {len(keypoints[0])} as in the first"
+            )
+    if not frames:
+        raise InputError(f"{path}: contains no people: no frame has a person")
+    values = np.stack(keypoints)
+    person_ids = None if None in ids else np.array(ids, np.int64)
+    return Detections(
+        str(path), format, np.array(frames, np.int64), values[..., :2], values[..., 2], person_ids, skeleton
+    )
+
+
+def _keypoints(person: Person) -> np.ndarray:
+    """Return x, y, confidence of each keypoint (K, 3)."""
+    points = _numbers(person.source, person.points)
+    if person.scores is None:
+        if points.size and points.size % 3 == 0 and (points.ndim == 1 or points.shape[1:] == (3,)):
+            return points.reshape(-1, 3)
+        raise InputError(f"{person.source}: has {points.size} numbers, expected x, y, confidence of each keypoint")
+    scores = _numbers(person.source, person.scores).reshape(-1, 1)
+    points = points.reshape(-1, 2) if points.ndim == 1 and points.size % 2 == 0 else points
+    if not points.size or points.ndim != 2 or points.shape[1] not in (2, 3) or len(points) != len(scores):
+        raise InputError(
+            f"{person.source}: has {points.size} coordinates and {scores.size} scores, expected x, y and a score of"
+            " each keypoint"
+        )
+    return np.hstack([points[:, :2], scores])
+
+
+def _numbers(source: str, values: object) -> np.ndarray:
+    """Return a list of numbers, which may be nested; types are checked first, because numpy copies texts and true."""
+    flat, is_list = [values], False
+    while flat and all(type(value) is list for value in flat):
+        flat, is_list = list(chain.from_iterable(flat)), True  # type: ignore[arg-type]
+    if is_list and {*map(type, flat)} <= {int, float}:
+        with suppress(ValueError):  # lists of different lengths
+            return np.array(values, np.float64)
+    text = f"a {type(values).__name__}" if isinstance(values, list | dict) else repr(values)
+    raise InputError(f"{source}: expected a list of numbers, not {ascii(text[:50])[1:-1]}")
+
+
+def _id(person: Person) -> int | None:
+    value = person.id
+    while isinstance(value, list) and value:
+        value = value[0]
+    if value is None or value == -1:  # OpenPose writes -1 if it does not track
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 2**53 or value != int(value):
+        raise InputError(f"{person.source}: expected an integer from 0 as id of a person")
+    return int(value)

@@ -28,19 +28,14 @@ def read_keypoints(source: KeypointSource, parameters: KeypointsParameters) -> t
     ------
     InputError
         The format is unknown or differs from `parameters.format`, or the file is damaged or contains impossible values.
-        The message names the file and, if possible, the frame and the field.
     """
     expected = parameters.format
     raw = [read_folder(source.path, source.files, expected)] if source.is_folder else _read_file(source.path, expected)
     found = raw[0].format
     if expected not in (KeypointFormat.AUTO, found, _ALSO_REQUESTED.get(found)):
         raise InputError(f"{source.path}: has format {found}, but keypoints.format is {expected}")
-    videos, warnings = [], []
-    for video in raw:
-        detections, new_warnings = normalise(video, parameters)
-        videos.append(detections)
-        warnings += new_warnings
-    return videos, warnings
+    normalised = [normalise(video, parameters) for video in raw]
+    return [video for video, _ in normalised], [warning for _, warnings in normalised for warning in warnings]
 
 
 def _read_file(path: Path, expected: KeypointFormat) -> list[Detections]:

@@ -96,7 +96,6 @@ def read_trc(path: Path) -> Detections:
 
 @contextmanager
 def _rows_of(path: Path, **dialect: Any) -> Iterator[Any]:
-    """Open a table, and yield its `csv.reader`."""
     if path.stat().st_size > _MOST_BYTES:
         raise InputError(f"{path}: is larger than {_MOST_BYTES >> 20} MiB; cut the file into parts")
     try:

@@ -26,13 +26,7 @@ _VELOCITY_SHARE = 0.5  # share of the last step, which is measured on two noisy 
 
 
 def tracks_of(detections: Detections, max_gap: int) -> list[Track]:
-    """Return the tracks of normalised detections, of any length, in the order of their first frames.
-
-    Raises
-    ------
-    InputError
-        The tracks have too many frames.
-    """
+    """Return the tracks of normalised detections, of any length, in the order of their first frames."""
     assert detections.skeleton is not None, "normalised detections have a skeleton"
     joints, confidence = SKELETONS[detections.skeleton].to_h36m(detections.points, detections.confidence)
     seen = (confidence > 0).any(axis=1)
@@ -130,19 +124,9 @@ def _pieces(frame: np.ndarray, link: np.ndarray, max_gap: int) -> Iterator[np.nd
 
 
 def fill(frame: np.ndarray, pose_2d: np.ndarray, max_gap: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the consecutive frames of one person, with short gaps interpolated.
+    """Return the consecutive frames (frames, 17, 3) of one person, and (frames, 17) bool: interpolated joints.
 
-    Parameters
-    ----------
-    frame
-        (n,) increasing frame numbers.
-    pose_2d
-        (n, 17, 3): x, y, confidence; 0 where missing.
-
-    Returns
-    -------
-    (pose_2d, interpolated)
-        (frames, 17, 3) float32, from the first to the last frame number; and (frames, 17) bool: interpolated joints.
+    `frame` (n,) has increasing numbers, and `pose_2d` (n, 17, 3) x, y, confidence, 0 where missing.
     """
     count = int(frame[-1] - frame[0]) + 1
     filled = np.zeros((count, NUM_JOINTS, 3))

@@ -1,11 +1,11 @@
 """Detect keypoints in a video with a detector that runs in its own Python environment."""
 
 import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import DEVNULL, PIPE, Popen
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import VideoDetector
@@ -39,14 +39,7 @@ def detect(video: Path, detector: VideoDetector, target: Path, on_frames: Callab
     arguments = [str(python), "-I", str(_SCRIPT), version, str(video.absolute()), str(target)]
     with tempfile.TemporaryFile("w+", errors="replace") as errors:
         try:
-            process = subprocess.Popen(
-                arguments,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-                env=os.environ | _QUIET,
-            )
+            process = Popen(arguments, stdin=DEVNULL, stdout=PIPE, stderr=errors, text=True, env=os.environ | _QUIET)
         except OSError as error:
             raise InputError(f"{video}: {python} cannot be run ({error.strerror}); {_REMEDY}") from error
         with process:
@@ -66,13 +59,7 @@ def detect(video: Path, detector: VideoDetector, target: Path, on_frames: Callab
 
 
 def detector_python(video: Path) -> Path:
-    """Return the Python with the detector: the one of `PYTHON_VARIABLE`, or the environment of `make mediapipe`.
-
-    Raises
-    ------
-    InputError
-        The Python does not exist.
-    """
+    """Return the Python with the detector: the one of `PYTHON_VARIABLE`, or the environment of `make mediapipe`."""
     path = os.environ.get(PYTHON_VARIABLE)
     python = Path(path) if path else Path(sys.prefix).with_name(".venv-mediapipe") / "bin" / "python"
     if not python.is_file():

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from data_contracts.motion.bounds import find_faults, summarise
+from data_contracts.motion.bounds import find_faults
 from data_contracts.motion.motion import read_motion, write_motion
 from data_contracts.parameters import LiftParameters
 from model.lifting.lift import lift_people
@@ -33,7 +33,7 @@ def height_of(motion):
 @pytest.mark.parametrize("causal", [False, True])
 def test_motion_meets_its_contract_and_has_the_frames_of_its_track(walk, frames, fps, causal, tmp_path):
     (motion,) = lift(track_of(walk[:frames], fps=fps), causal=causal)
-    assert find_faults(summarise([motion])).empty
+    assert find_faults([motion]).empty
     assert (motion.frames, motion.fps) == (frames, fps or 30.0)
     np.testing.assert_array_equal(motion.pose_2d, seen(walk[:frames]))
     write_motion(motion, tmp_path / "motion.npz")
@@ -131,7 +131,7 @@ def test_unknown_rate_is_the_default(walk):
 
 def test_one_frame_per_minute_needs_bounded_memory(walk):
     (motion,) = lift(track_of(walk[:20], fps=1 / 60))
-    assert find_faults(summarise([motion])).empty
+    assert find_faults([motion]).empty
 
 
 def test_measured_bones_scale_causal_lifting(walk):

@@ -155,7 +155,7 @@ def test_an_impossible_image_size_is_a_400(post, side):
         params = {"skeleton": "coco17", side: length}
         assert_400(
             post({"inputs": keypoints().tolist(), "params": params}),
-            f"{side}: the length must be above 0",
+            f"{side}: must be above 0",
             f"got {length}",
         )
 

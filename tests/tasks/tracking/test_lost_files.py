@@ -65,4 +65,4 @@ def test_a_version_without_a_flip_tag_is_lifted_and_exported_with_flip_averaging
     register()
     connect(empty_store).delete_model_version_tag(MODEL_NAME, "1", FLIP_TAG)
     assert find_lifting_model(empty_store, VERSION).flip
-    assert export_model(empty_store, VERSION, tmp_path / "model.onnx", None, default_flip=False)["flip"]
+    assert export_model(empty_store, VERSION, tmp_path / "model.onnx")["flip"]

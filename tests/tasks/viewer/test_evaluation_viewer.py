@@ -90,13 +90,6 @@ def test_ten_seconds_of_three_clips_take_less_than_two_megabytes_and_send_no_req
         assert request not in page
 
 
-def test_the_error_for_a_wrong_shape_names_the_subject(walking):
-    good = scene(walking).subjects[0]
-    short = Subject("short", good.pose_2d, {"truth": good.poses["truth"][:-1]})
-    with pytest.raises(ValueError, match=r"subject short: truth has shape \(39, 17, 3\); expected \(40, 17, 3\)"):
-        viewer_html("clips", [Scene("a", "", 30.0, [short])])
-
-
 @pytest.fixture
 def opened(page, walking, tmp_path):
     """Open a viewer with two scenes, the second with two subjects, and pause it at the first frame."""

@@ -8,7 +8,7 @@ from data_contracts.errors import InputError
 from data_contracts.motion.motion import write_motion
 from data_contracts.parameters import ExportFormat
 from tasks.lifting.exports import writing
-from tasks.lifting.exports.folders import write_people
+from tasks.lifting.exports.writing import write_people
 from tests.tasks.lifting.exports.motions import motion_of, tumbling
 
 

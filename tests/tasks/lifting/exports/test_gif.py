@@ -66,8 +66,3 @@ def test_single_frame_without_keypoints_is_drawn(walking, tmp_path):
     images, _ = frames_of(tmp_path / "motion.gif")
     assert len(images) == 1
     assert near(images[0, :, 320:], RED).any()
-
-
-def test_empty_list_of_motions_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="motions is empty"):
-        write_gif([], tmp_path / "motion.gif")

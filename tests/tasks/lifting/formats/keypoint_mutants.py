@@ -21,7 +21,7 @@ from data_contracts.detector_skeletons import Detector
 from data_contracts.errors import InputError
 from data_contracts.parameters import KeypointFormat, KeypointsParameters
 from data_contracts.sources import find_keypoints
-from data_contracts.tracks.table import find_faults, from_arrow, summarise, to_arrow
+from data_contracts.tracks.table import find_faults, from_arrow, to_arrow
 from tasks.lifting.formats.reading import read_keypoints
 from tasks.lifting.formats.tracks import tracks_of
 from tests.tasks.lifting.formats.keypoint_seeds import Seed
@@ -270,7 +270,7 @@ def read_tracks_of(path: Path, parameters: KeypointsParameters) -> str:
     if not tracks:
         return "nobody is seen"
     table = to_arrow(tracks)
-    faults = find_faults(summarise(table))
+    faults = find_faults(table)
     if not faults.empty:
         return f"FINDING: tracks break their contract: {faults.to_dict('records')[0]}"
     return "tracks" if len(from_arrow(table)) == len(tracks) else "FINDING: tracks that run into each other"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tasks.viewer.drift import LEAST_DISTANCE, LEAST_INDEX, label_drift, numeric_drift
+from tasks.viewer.clip_sets import LEAST_DISTANCE, LEAST_INDEX, label_drift, numeric_drift
 
 
 def test_the_distance_equals_that_of_scipy_with_ties():
