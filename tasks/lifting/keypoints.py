@@ -18,7 +18,7 @@ from data_contracts.tracks.track import Track
 from tasks.lifting.formats.detections import Detections
 from tasks.lifting.formats.reading import read_keypoints
 from tasks.lifting.formats.tracks import tracks_of
-from tasks.lifting.video.detecting import LANDMARKS_FILE, detect
+from tasks.lifting.video.detecting import LANDMARKS_FILE, detect, detector_python
 from tasks.stage_runs.prefect_runs import run_logger
 from tasks.stage_runs.progress import report_progress
 
@@ -67,6 +67,7 @@ def _detected(
     source: KeypointSource, parameters: KeypointsParameters, stage: Stage
 ) -> tuple[KeypointSource, list[str]]:
     """Detect keypoints in a video, write them to the stage's folder, and return their source and warnings."""
+    detector_python(source.path)  # refuses a missing detector before the log reports a detection
     target, start = stage.folder / LANDMARKS_FILE, time.perf_counter()
     run_logger().info("%s: detecting keypoints with %s", source.path.name, parameters.detector)
     with report_progress(stage.name, "frames") as progress:
