@@ -54,6 +54,7 @@ class Stack:
             "UPLIFT_PREFECT_PORT": "14200",
             "UPLIFT_MLFLOW_PORT": "15000",
             "UPLIFT_API_PASSWORD": "crash test password",
+            "UPLIFT_SILENT_MINUTES": "3",  # a run whose end no server recorded holds its pool until then
             "OMP_NUM_THREADS": "1",
         }
         self.settings = StackSettings(
