@@ -26,7 +26,7 @@ YAW_BIN_DEG = 45
 
 
 class Metric(NamedTuple):
-    """Label and unit of a score (shares have none), and the column with the weight of a window in its mean."""
+    """Label and unit of a score (empty for shares), and the column with the weight of a window in its mean."""
 
     label: str
     unit: str

@@ -182,8 +182,8 @@ def _clip_list_beside(file: Path) -> Path | None:
     near = [other for other in _motion_files(file.parent) if other != file and not other.with_suffix(".csv").is_file()]
     if near:
         raise InputError(
-            f"{shared}: there are several motion files in its folder ({some([path.name for path in (file, *near)])});"
-            f" rename it to {own.name} or {near[0].with_suffix('.csv').name}, or pass it with --clip-list"
+            f"{shared}: the folder contains several motion files ({some([path.name for path in (file, *near)])});"
+            f" rename the clip list to {own.name} or {near[0].with_suffix('.csv').name}, or pass it with --clip-list"
         )
     return shared
 

@@ -1,4 +1,4 @@
-"""The command `uplift`: it makes a subcommand of each stage in the table, and adds the other commands.
+"""Command `uplift`: one subcommand for each stage in the table of stages, and all other commands.
 
 - The variables below are set before any import, because Prefect reads them when it is imported.
 - A refused input ends with one line on stderr and exit code 2.

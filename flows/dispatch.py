@@ -72,7 +72,7 @@ def dispatch_stage(name: str, context: Context, deployment: str | None = None, *
 
 
 def run_to_its_end(deployment: str, arguments: dict[str, Any], runtime: Runtime) -> FlowRun:
-    """Run a deployment as a subflow of this run, again after crashes, and return the completed run.
+    """Run a deployment as a subflow of this run, restart it after crashes, and return the completed run.
 
     Raises
     ------
@@ -107,7 +107,7 @@ def send(deployment: str, arguments: dict[str, Any], as_subflow: bool = False) -
 
 
 def must_be_deployed(deployment: str) -> None:
-    """Raise an InputError if the Prefect server does not have the deployment, before the work that leads to it."""
+    """Raise an InputError if the Prefect server does not have the deployment, before earlier stages run."""
     with get_client(sync_client=True) as client:
         try:
             client.read_deployment_by_name(deployment)

@@ -69,7 +69,7 @@ def lift_files(
 
 
 def name_of(source: str) -> str:
-    """Return the name of a file without its extension, or the name of a folder or digest (`run.1` is not `run.2`)."""
+    """Return the name of a file without its extension; a folder or digest keeps its whole name, e.g. `run.1`."""
     path = Path(source)
     if path.is_file():
         return path.stem

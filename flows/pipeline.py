@@ -162,6 +162,6 @@ def _require_split(windows: StageResult, split: str) -> None:
     """Refuse windows without the split of the evaluation, before hours of training."""
     if not windows.counts["windows"][split]:
         raise InputError(
-            f"{windows.folder} has no windows in split {split}, which evaluate.split names; pass --set"
-            f" convert.{split}_share=... above 0, name convert.{split}_groups, or choose another evaluate.split"
+            f"{windows.folder} has no windows in split {split} (evaluate.split); pass --set"
+            f" convert.{split}_share=... above 0, --set convert.{split}_groups=[...], or another evaluate.split"
         )

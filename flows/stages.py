@@ -162,7 +162,8 @@ def _training_windows(context: Context, reference: str) -> Path:
     if missing := [split for split in ("train", "val") if not counts[split]]:
         raise InputError(
             f"{windows}: split {' and '.join(missing)} is empty; training needs both train and val."
-            " Train on other windows, or convert the clips again with groups for train and for convert.val_groups."
+            " Train on other windows, or convert the clips again so that train and val each get a group"
+            " (convert.val_share, convert.val_groups)."
             " `uplift evaluate` accepts these windows"
         )
     return windows

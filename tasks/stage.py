@@ -103,7 +103,7 @@ def get_or_compute(
         raise InputError(
             f"{stage.name}: the pipeline run expects digest {expected}, but the inputs and parameters have digest"
             f" {key.digest} on {platform.node()}: an input was changed after the pipeline run began, or this process"
-            " has another version of the project or of its presets; make them equal and run again"
+            " has another version of the project or of its presets; use the same inputs and versions, and run again"
         )
     result = find_stage(context.store, key)
     if result is None and elsewhere:

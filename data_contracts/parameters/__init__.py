@@ -64,7 +64,7 @@ STAGE_FOLDERS: dict[str, tuple[Kind, str]] = {  # stage -> kind of its folder, a
 
 
 class Runtime(Parameters):
-    """Parameters of where training runs; they change no result."""
+    """Devices, machines, memory and time limits of training; they do not change any result."""
 
     accelerator: Literal["auto", "cpu", "cuda"] = Field("auto", description="Device type; auto is CUDA if available.")
     devices: int = Field(1, ge=1, description="Training processes on this machine, one per device.")
@@ -85,7 +85,7 @@ class Runtime(Parameters):
 
 
 class Workers(Parameters):
-    """Parameters of where clips are converted; they change no result."""
+    """Processes or Dask cluster that convert clips; they do not change any result."""
 
     processes: int | None = Field(None, ge=1, description="Processes. Default: one per core for large inputs.")
     dask: str | None = Field(None, description="Address of a Dask scheduler (tcp://host:8786) instead of processes.")
@@ -110,7 +110,10 @@ class PipelineParameters(Parameters):
     @model_validator(mode="after")
     def _head_fits_network(self) -> "PipelineParameters":
         if self.finetune.head is HeadKind.DEPTH and self.pretrain.network.geometry != "none":
-            raise ValueError("finetune.head depth does not fit pretrain.network.geometry; pass joints or pose")
+            raise ValueError(
+                "finetune.head depth cannot be combined with pretrain.network.geometry; pass finetune.head=joints or"
+                " finetune.head=pose"
+            )
         return self
 
     def idle(self) -> set[str]:

@@ -1,4 +1,4 @@
-"""Parameters from the 2D keypoints of a detector to 3D motion."""
+"""Parameters of the stages keypoints and lift: from the 2D keypoints of a detector to 3D motion."""
 
 from enum import StrEnum
 from typing import Annotated, Literal
@@ -31,7 +31,7 @@ class VideoDetector(StrEnum):
 
 
 class KeypointsParameters(Parameters):
-    """Parameters from the 2D keypoints of a detector to tracks of H36M joints."""
+    """Conversion of a detector's 2D keypoints to tracks of H36M joints."""
 
     format: KeypointFormat = Field(KeypointFormat.AUTO, description="Format of the keypoint file; auto detects it.")
     detector: VideoDetector = Field(VideoDetector.MEDIAPIPE, description="Detector that finds keypoints in a video.")
@@ -87,7 +87,7 @@ class OneEuroParameters(Parameters):
 
 
 class LiftParameters(Parameters):
-    """Parameters from tracks of keypoints to motion in metres."""
+    """Lifting of keypoint tracks to motion in metres."""
 
     stride: int | None = Field(None, ge=1, description="Frames between blended windows. Default: a third of a window.")
     flip: bool | None = Field(None, description="Average with the mirrored window. Default: as in the evaluation.")

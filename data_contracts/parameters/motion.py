@@ -1,4 +1,4 @@
-"""Parameters from motion to windows: synthetic motion, ingest, convert."""
+"""Parameters of synthetic motion, ingest and convert: from motion to windows."""
 
 import re
 from enum import StrEnum
@@ -48,7 +48,7 @@ class SyntheticParameters(Parameters):
 
 
 class IngestParameters(Parameters):
-    """Parameters from motion files to clips."""
+    """Conversion of motion files to clips."""
 
     fps: float = Field(60.0, gt=0, le=1000, description="Frames per second if file and clip list contain none.")
     unit: Literal["m", "cm", "mm"] = Field("m", description="Unit of the file's coordinates.")
@@ -82,7 +82,7 @@ class ShortClips(StrEnum):
 
 
 class ConvertParameters(Parameters):
-    """Parameters from clips to windows of virtual cameras, split by group."""
+    """Conversion of clips to windows of virtual cameras, split by group."""
 
     fps: float | None = Field(None, gt=0, le=1000, description="Frame rate of windows. Default: that of each clip.")
     window: int = Field(27, ge=1, le=4096, description="Length of a window in frames.")
@@ -124,7 +124,7 @@ class ConvertParameters(Parameters):
         if self.val_share + self.test_share >= 1:
             raise ValueError(f"val_share + test_share is {self.val_share + self.test_share:g}; it must stay below 1")
         if self.split_by is SplitBy.GROUPS and not self.val_groups and not self.test_groups:
-            raise ValueError("split_by=groups needs val_groups and test_groups: lists of names; other groups train")
+            raise ValueError("split_by=groups needs a list of names in val_groups or test_groups; other groups train")
         both = self.val_groups if self.test_groups == ALL else sorted({*self.val_groups} & {*self.test_groups})
         if both:
             raise ValueError(

@@ -128,7 +128,7 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
         raise InputError(f"--set {override:.200}: write path.to.parameter=value, e.g. convert.window=27")
     *path, name = dotted.strip().split(".")
     if len(path) > MAX_DEPTH:
-        raise InputError(f"--set {override:.200}: the path has more than {MAX_DEPTH} names before the last one")
+        raise InputError(f"--set {override:.200}: the path has more than {MAX_DEPTH} names before the parameter")
     node = tree
     for step in path:
         child = node.get(step, {})

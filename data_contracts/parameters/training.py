@@ -202,7 +202,7 @@ class TrainingParameters(Parameters):
     @model_validator(mode="after")
     def _something_is_masked(self) -> "TrainingParameters":
         if self.loss_on == "masked" and not self.corruption.masks:
-            raise ValueError("loss_on masked needs a corruption.frame_share or joint_share above 0")
+            raise ValueError("loss_on=masked needs corruption.frame_share or corruption.joint_share above 0")
         return self
 
     def idle(self) -> set[str]:

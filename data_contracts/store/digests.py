@@ -47,7 +47,7 @@ class StageKey:
 
     @property
     def digest(self) -> str:
-        """First 16 hex digits of the SHA-256 of the key under the contract version of this code."""
+        """First 16 hex digits of the SHA-256 of the key and `CONTRACT_VERSION`."""
         key = {
             "stage": self.name,
             "contract_version": CONTRACT_VERSION,

@@ -82,7 +82,7 @@ class TrainingData(BaseModel):
     licences: tuple[str, ...] = ()
 
     def united(self, other: "TrainingData") -> "TrainingData":
-        """Return the data of both."""
+        """Return the training data of both together."""
 
         def both(name: str) -> tuple[str, ...]:
             return tuple(dict.fromkeys(sorted([*getattr(self, name), *getattr(other, name)])))

@@ -65,7 +65,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def rebuild(folder: Path, manifest: dict[str, Any] | None = None) -> str:
-    """Return the instruction that replaces a damaged stage folder; without a manifest the folder's kind is known."""
+    """Return the instruction to replace a damaged stage folder; without a manifest only the folder's kind is known."""
     inputs = {name: name.upper() for name in ("clips", "windows", "keypoints")}
     if manifest:
         stages = [manifest["stage"]]

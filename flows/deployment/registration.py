@@ -73,7 +73,7 @@ def make_pools(client: SyncPrefectClient) -> list[str]:
 
 
 def has_worker(pool: str) -> bool:
-    """Return whether a worker of the pool sent a heartbeat lately."""
+    """Return whether a worker of the pool sent a heartbeat recently."""
     with prefect_client() as client:
         return any(one.status == WorkerStatus.ONLINE for one in client.read_workers_for_work_pool(pool))
 

@@ -94,7 +94,7 @@ def _mlflow(settings: StackSettings) -> dict[str, str]:
 
 
 def prepare(server: str, settings: StackSettings) -> None:
-    """Make the databases that a server does not make by itself, readable by their owner only."""
+    """Create the databases that a server does not create itself; only their owner can read them."""
     settings.root.mkdir(parents=True, exist_ok=True)
     if server == "mlflow":
         for file in settings.root.glob("mlflow-auth.*"):
@@ -142,7 +142,7 @@ def answers(url: str, credentials: str = "") -> bool:
 
 
 def main() -> None:
-    """Prepare the service named on the command line and become it."""
+    """Prepare the service named on the command line, and replace this process by the service."""
     name = sys.argv[1]
     try:
         settings = read_settings()

@@ -23,7 +23,7 @@ honcho.manager.KILL_WAIT = 120  # seconds; launchers need up to 80 to end flow r
 
 
 def up(settings: StackSettings) -> int:
-    """Start all services and wait until they have ended; return an exit code. One stack can run on a store."""
+    """Start all services and wait until they have ended; return an exit code. Only one stack can run on a store."""
     root = settings.root
     root.mkdir(parents=True, exist_ok=True)
     lock = root / ".up.lock"

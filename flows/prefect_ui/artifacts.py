@@ -107,7 +107,7 @@ def show_people(written: Sequence[Mapping[str, Any]], statistics: Sequence[Mappi
 
 
 def show_page(link: str | None, key: str, text: str, picture: str | None = None) -> None:
-    """Show a link to a page in MLflow, or its picture with the link below; without a link show nothing."""
+    """Show a link to a page in MLflow, or a picture of the page and the link below it; if `link` is None, nothing."""
     if link:
         linked = f"[{text}]({link})"  # Prefect draws no picture inside a link
         create_markdown_artifact(f"![{text}]({picture})" if picture else linked, key=key, description=linked)

@@ -17,8 +17,8 @@ class _Printable(logging.Handler):
 
 
 class ConsoleHandler(_Printable, PrefectConsoleHandler):
-    """Logs to the terminal."""
+    """Handler that writes records to the terminal."""
 
 
 class ApiHandler(_Printable, APILogHandler):
-    """Logs to the Prefect server, whose logs `prefect flow-run logs` prints."""
+    """Handler that sends records to the Prefect server; `prefect flow-run logs` prints them."""

@@ -65,7 +65,7 @@ def _shared(
 
 
 def changed(context: Context, stage: str, **options: Any) -> Context:
-    """Return a context with the values of options in the parameters of a stage; None changes nothing.
+    """Return a context in which options replace parameters of a stage; an option that is None has no effect.
 
     Raises
     ------

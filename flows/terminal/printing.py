@@ -148,7 +148,7 @@ def _cell(name: str, metric: Metric, compared_model: ComparedModel) -> Text:
 
 
 def _certain_parts(compared_model: ComparedModel, comparison: Comparison) -> Table | None:
-    """Return a table of the parts whose MPJPE certainly differs from the first model's, the worst first."""
+    """Return a table of the joints, actions, ... (`_PARTS`) whose difference is certain, the largest first."""
     if compared_model.difference is None:
         return None
     parts: dict[str, Estimate] = {

@@ -1,4 +1,4 @@
-"""Logs and signals of commands, which compute in this process: stages without Prefect, a pipeline as a Prefect flow."""
+"""Logs and signals of commands. In this process, a stage runs without Prefect, and a pipeline as a Prefect flow."""
 
 import logging
 import signal

@@ -163,7 +163,7 @@ def turn_bones(bones: Tensor, degrees: float, generator: torch.Generator) -> Ten
 
 
 def swap_limbs(bones: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """Replace the limb directions of bones (B, 3, T, 16): both arms of a `share` of windows, both legs of another.
+    """Replace the limb directions of bones (B, 3, T, 16): both arms in a random `share` of windows, legs likewise.
 
     A limb keeps its length and takes its direction from another window, relative to the trunk and the line of the hips
     (legs) or of the shoulders (arms).

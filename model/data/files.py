@@ -59,7 +59,7 @@ class WindowFiles:
             raise InputError(f"{folder}: split {split!r} is empty")
 
     def read(self, groups: Sequence[int], pin: bool = False, stopped: Callable[[], bool] = lambda: False) -> Batch:
-        """Return row groups, concatenated, in CPU memory; stops early, with the rest not filled, once `stopped`."""
+        """Return concatenated row groups in CPU memory; once `stopped()` is true, the other groups are not filled."""
         counts = [self.row_groups[group] for group in groups]
         windows = Batch.empty(sum(counts), self.window, pin, self.placed)
         for group, out in zip(groups, windows.split(counts), strict=True):

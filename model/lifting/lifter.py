@@ -40,7 +40,7 @@ class Lifter(nn.Module):
 
 
 def load_lifter(checkpoint: Path, flip: bool = True, window: int | None = None) -> Lifter:
-    """Return the lifter of a checkpoint file, on the CPU; default of `window` (frames): that of the training.
+    """Return the lifter of a checkpoint file, on the CPU; `window` (frames) defaults to the training's window.
 
     Raises
     ------

@@ -96,7 +96,7 @@ def follow(values: np.ndarray, fps: float, filtering: OneEuroParameters) -> np.n
 
 
 def resampled_rate(fps: float, target_fps: float) -> float:
-    """Return `target_fps`, or `fps` if it is nearly the same; at most `_MOST_BETWEEN` times `fps`."""
+    """Return `target_fps`, or `fps` if both are nearly equal; the result is at most `_MOST_BETWEEN` times `fps`."""
     return fps if abs(fps / target_fps - 1) < _SAME_RATE else min(target_fps, _MOST_BETWEEN * fps)
 
 
@@ -106,7 +106,7 @@ def resample_seen(pose_2d: np.ndarray, fps: float, target_fps: float) -> np.ndar
 
 
 def keypoints_at(pose_2d: np.ndarray, place: np.ndarray) -> np.ndarray:
-    """Interpolate keypoints (frames, 17, 3) as `values_at`; they are missing if missing in one of the two frames."""
+    """Interpolate keypoints (frames, 17, 3) as `values_at`; missing if missing in the frame before or after."""
     place = np.where(np.abs(place - np.rint(place)) < 1e-6, np.rint(place), place)
     missing = values_at((pose_2d[..., 2:] <= 0).astype(np.float64), place) > 0
     return np.where(missing, 0, values_at(pose_2d, place)).astype(np.float32)

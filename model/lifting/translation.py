@@ -49,7 +49,7 @@ def find_root(
     rays, confidence
         (frames, 17, 2): x / z and y / z of the keypoints; (frames, 17): 0 where missing.
     size
-        (frames,): apparent size of the body from the network, focal lengths per metre.
+        (frames,): image length of one metre at the body, in focal lengths; see `lift_track`.
     camera
         `perspective`; `weak`: the distance follows from `size` alone; `auto`: weak if perspective fails.
     cutoffs

@@ -79,7 +79,7 @@ class Foreshortening(nn.Module):
             return View(torch.cat((relative, confidence, of_joints), dim=-1), flat, reach, size)
 
     def pose(self, out: Tensor, view: View) -> Tensor:
-        """Return poses (B, T, 17, 3) in window units; `out` (B, T, 17, 4): x, y, z in body units, reach share."""
+        """Return poses (B, T, 17, 3) in window units; `out` (B, T, 17, 4): x, y, z in body units, share of reach."""
         with torch.autocast(out.device.type, enabled=False):
             out = out.float()
             depth = (out[:, :, 1:, 3] * view.reach) @ self.chain  # (B, T, 17)

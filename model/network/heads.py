@@ -44,7 +44,7 @@ class JointsHead(nn.Module):
 
 
 class DepthHead(nn.Module):
-    """The seed's head, Linear C -> 128, ReLU, Linear 128 -> 1: z of every joint, x and y from the input."""
+    """Head of the seed repository, Linear C -> 128, ReLU, Linear 128 -> 1: z of every joint, x and y from the input."""
 
     def __init__(self, config: DSTformerConfig) -> None:
         super().__init__()

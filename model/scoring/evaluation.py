@@ -115,7 +115,7 @@ class Coverage:
         self._window = window
 
     def of(self, rows: slice, later: int = 0) -> Tensor:
-        """Return (B, T - later): windows that cover each frame of the windows at `rows` and the `later` next frames."""
+        """Return (B, T - later): how many windows cover each frame of windows `rows` and its `later` next frames."""
         length = max(self._window - later, 0)
         place = self._first[rows, None] + torch.arange(length)
         # windows that start at a frame or up to `length` - 1 frames before it

@@ -80,7 +80,7 @@ def resample(clip: Clip, fps: float) -> Clip:
 
 
 class WindowParts:
-    """Parts of one batch: collect windows in memory, validate them together, and write them to the part of a split.
+    """Collect the windows of one batch in memory, validate them together, and write one part per split.
 
     A part has a temporary name until it is complete.
     """

@@ -175,7 +175,7 @@ def _named(clips: list[Motion], name: str, **metadata: Any) -> list[Motion]:
 
 
 def _find_takes(subjects: object, stem: str) -> Iterator[Motion]:
-    """Yield the motions of {subject: {action: array or arrays}} (VideoPose3D), or with AMASS-to-3DHPE's takes."""
+    """Yield the motions of {subject: {action: take}}; a take is one or more arrays, or a dict of AMASS-to-3DHPE."""
     if not isinstance(subjects, dict) or not all(isinstance(takes, dict) for takes in subjects.values()):
         raise _NoMotion
     for key, takes in subjects.items():

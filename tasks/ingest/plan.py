@@ -201,7 +201,7 @@ def check_evidence(source: Path, evidence: np.ndarray, parameters: IngestParamet
 
 
 def legs_first_left(evidence: np.ndarray) -> bool:
-    """Return whether joints 1-3 are the left leg: in most bodies, hips and shoulders have opposite directions."""
+    """Return whether joints 1-3 are the left leg: then hips and shoulders of most bodies have opposite directions."""
     cosines = evidence[np.isfinite(evidence).all(1), 4]
     return len(cosines) > 0 and float(np.median(cosines)) < 0
 

@@ -99,7 +99,7 @@ _ONLY = "only numpy arrays and plain containers are allowed"
 
 
 class PickleMachine:
-    """A stack, a memo, and the allowance of opcodes and bytes for the size of the file."""
+    """Stack and memo of a pickle, and the opcodes and bytes that are still allowed for a file of this size."""
 
     def __init__(self, source: Source) -> None:
         self.source = source

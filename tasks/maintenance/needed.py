@@ -1,4 +1,4 @@
-"""Contents of a store and its MLflow, and the part of them that gc keeps: mark by digest through the manifests."""
+"""Contents of a store and its MLflow, and the items that gc keeps, found from digests in manifests and runs."""
 
 import json
 import re
@@ -55,7 +55,7 @@ class Inventory:
 
 @dataclass(frozen=True)
 class Needed:
-    """`unknown_work`: a process holds a lock and its inputs are not recorded yet, so that all folders are needed."""
+    """Items that gc keeps. `unknown_work`: a process holds a lock without recorded inputs, so gc keeps all folders."""
 
     digests: set[str]
     runs: set[str]
@@ -74,7 +74,8 @@ def read_inventory(store: Path, client: MlflowClient) -> Inventory:
     if stages.damaged:
         raise InputError(
             f"{some([str(folder) for folder in stages.damaged])}: gc removes nothing, because the manifest is damaged"
-            " and the inputs are not known; remove the folder; its stage then computes it again"
+            " and the inputs are unknown. Remove the folder and run gc again; a stage that needs the result computes"
+            " the result again"
         )
     if stages.manifests and not runs:
         raise InputError(

@@ -31,7 +31,7 @@ _FLOW_STATES = ("RUNNING", "PENDING", "PAUSED", "CANCELLING")
 
 @dataclass(frozen=True)
 class PipelineRun:
-    """A pipeline run. `seconds`: until now if it is running; `promotion`: decision about its version, if known."""
+    """A pipeline run. `seconds`: duration, so far if the run has not ended; `promotion`: decision about its version."""
 
     began: float
     name: str

@@ -166,7 +166,7 @@ def _on_own_windows(store: Path, sides: _Sides, split: str) -> tuple[EvaluationD
         if digest not in data and tested - sides.subjects:
             data[digest] = _evaluation_data(folder, tested, sides)
     if not data:
-        raise _Refused(f"every subject of the {split} splits is a training or validation subject of a version")
+        raise _Refused(f"every subject of the {split} splits is a training or validation subject of a compared version")
     return tuple(data.values())
 
 
@@ -189,7 +189,7 @@ def name_benchmark(store: Path, windows: str, split: str) -> str:
     folder = resolve(store, "windows", windows)
     manifest = read_manifest(folder)
     if not manifest["counts"]["windows"].get(split):
-        raise InputError(f"{folder}: has no windows in split {split}, which evaluate.split names")
+        raise InputError(f"{folder}: has no windows in split {split} (evaluate.split)")
     client = connect_to_write(store)
     if registered_model(client) is None:
         client.create_registered_model(MODEL_NAME)

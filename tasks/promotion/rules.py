@@ -128,7 +128,7 @@ def _no_fewer_right(share: Estimate, parameters: PromoteParameters) -> Check:
 
 
 def _no_part_worse(kind: str, parts: Mapping[str, tuple[pd.DataFrame, str]], parameters: PromoteParameters) -> Check:
-    """Check tables of clips by the name of a part, each with the column of its errors."""
+    """Check that no part is certainly worse; `parts`: name -> clip table of the part, and its column of errors."""
     intervals = {name: students_interval(*part, parameters.confidence) for name, part in parts.items()}
     worse = {name: part for name, part in intervals.items() if (part.low or 0) > parameters.max_regression_mm}
     most = sorted(worse.items(), key=lambda part: -part[1].value)[:5]

@@ -138,8 +138,8 @@ def _check_windows(windows: np.ndarray, frames: int) -> None:
         window, frame, joint, axis = first = np.unravel_index(wrong.argmax(), wrong.shape)
         raise _invalid(
             f"window {window}, frame {frame}, {JOINTS[joint]}: {('x', 'y', 'confidence')[axis]} is"
-            f" {windows[first]:g}, and {int(wrong.sum()) - 1} more numbers are out of bounds. A window contains x and"
-            " y, with the box of its joints mapped into [-1, 1], and confidence in [0, 1]; a missing joint is 0, 0 with"
+            f" {windows[first]:g}, and {int(wrong.sum()) - 1} more numbers are out of bounds. In a window, x and y are"
+            " scaled to [-1, 1] by the box of all joints, and confidence is in [0, 1]; a missing joint has x, y and"
             " confidence 0. For keypoints in pixels, pass the parameter skeleton"
         )
 

@@ -1,4 +1,4 @@
-"""MLflow runs and the model registry. This module sets the settings that MLflow reads when it is imported."""
+"""MLflow runs and the model registry. This module sets the variables that an import of MLflow reads."""
 
 import os
 

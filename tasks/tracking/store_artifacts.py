@@ -111,7 +111,7 @@ def local_folder(artifact_uri: str, tracking_uri: str | None = None) -> Path | N
 
 
 def delete_inside(path: Path, root: Path) -> None:
-    """Delete a file or folder below `root` and its parent if that is empty then; a symlink is removed, not followed."""
+    """Delete a file or folder below `root`, and the parent if it is then empty; a symlink is removed, not followed."""
     if ".." in path.parts or path.absolute() == root.absolute():
         raise _input_error(f"{path}: is not inside the store {root}; not deleted")
     _must_be_inside(path.parent, root)

@@ -55,7 +55,10 @@ def finetune_network(
             f" has {frames}"
         )
     if training.head is HeadKind.DEPTH and network.config.geometry != "none":
-        raise InputError(f"{pretrained}: head depth needs a network without geometry; pass head joints or pose")
+        raise InputError(
+            f"{pretrained}: finetune.head depth needs a network without geometry; pass finetune.head=joints or"
+            " finetune.head=pose"
+        )
     job = Job(
         folder=stage.folder,
         windows=windows,

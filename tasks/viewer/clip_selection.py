@@ -29,7 +29,7 @@ def select_scenes(windows: Windows, errors: pd.DataFrame, method: Method, batch_
 
 
 def _ranked_clips(rows: pd.DataFrame, window: int) -> Iterator[tuple[str, float, pd.DataFrame]]:
-    """Yield of each selected clip: its rank, its error in mm, and its rows in order of time."""
+    """Yield for each selected clip its rank, its error in mm, and its rows in order of time."""
     full = rows[rows["frames"] == window]  # a window with fewer frames is padded: its clip is too short
     weighted = full.assign(sum_mm=full["mpjpe_mm"] * full["weight"])
     sums = weighted.groupby(["clip_id", "camera"])[["sum_mm", "weight"]].sum()

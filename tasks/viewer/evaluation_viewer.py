@@ -26,7 +26,7 @@ _SCRIPTS = ("skeletons.js", "player.js")
 
 @dataclass(frozen=True)
 class Subject:
-    """One subject of a scene; all poses but the first are pale."""
+    """One subject of a scene; the viewer draws all poses except the first in a pale colour."""
 
     name: str
     pose_2d: np.ndarray  # (T, 17, 2): x right, y down, in any unit that is the same for all subjects of a scene

@@ -53,7 +53,7 @@ def test_a_file_beside_which_no_list_stands_has_none(folder):
 def test_a_list_of_nobody_knows_which_file_is_refused_until_it_has_a_files_name(folder):
     (folder / "cmu/more.pkl").touch()
     for sources in (folder, folder / "cmu/motion.pkl"):
-        with pytest.raises(InputError, match=r"cmu/clip_list\.csv: there are several .*motion\.pkl.*rename it"):
+        with pytest.raises(InputError, match=r"cmu/clip_list\.csv: .*several .*motion\.pkl.*rename the clip list"):
             find_motion_files(sources)
     (folder / "cmu/more.csv").touch()
     lists = {file.path.name: file.clip_list.name for file in find_motion_files(folder / "cmu")}

@@ -84,7 +84,7 @@ class RiggedMotion:
 
 
 def rig(motion: Motion) -> RiggedMotion:
-    """Return the joint rotations of a motion of finite numbers."""
+    """Return the joint rotations of a motion; all its numbers must be finite."""
     joints = motion.joints_y_up.astype(np.float64)
     begins, ends = np.array(BONES).T
     bones = joints[:, ends] - joints[:, begins]

@@ -5,7 +5,7 @@
   Detectors write 0, 0 for keypoints without a detection (Ultralytics did, with the confidence unchanged).
 - An id is a person, unless all people of the file have the same id and it occurs twice in a frame: AlphaPose writes
   idx 0 for all people if it does not track.
-- Coordinates are pixels. If all are within [-4, 4], they are shares of the image (MediaPipe) and need the image size.
+- Coordinates are pixels. If all are within [-4, 4], they are fractions of the image size (MediaPipe) and need the size.
 """
 
 from collections.abc import Mapping, Sequence
@@ -166,8 +166,8 @@ def _in_pixels(detections: Detections) -> Detections:
         return detections
     if detections.width is None or detections.height is None:
         raise InputError(
-            f"{detections.source}: coordinates are shares of the image ({seen.min():.3g} to {seen.max():.3g}), not"
-            " pixels; pass --set keypoints.width=... --set keypoints.height=..."
+            f"{detections.source}: coordinates are fractions of the image size ({seen.min():.3g} to {seen.max():.3g}),"
+            " not pixels; pass --set keypoints.width=... --set keypoints.height=..."
         )
     if seen.min() < -0.75:
         raise InputError(

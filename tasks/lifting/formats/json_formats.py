@@ -40,7 +40,7 @@ _LAST_NUMBER = re.compile(r"(\d{1,18})\D*$")
 
 
 def read_folder(path: Path, files: Sequence[Path], format: KeypointFormat) -> Detections:
-    """Return the people of a folder of OpenPose's frames; AlphaPose's if requested by `format` or named in a frame."""
+    """Return the people of a folder with one file per frame: OpenPose, or AlphaPose if `format` or a frame names it."""
     trees = zip(files, read_json(files, path), strict=True)
     return _read_frames(path, [(file.name, str(file), tree) for file, tree in trees], format)
 
@@ -52,7 +52,7 @@ def read_openpose(path: Path, tree: Any) -> Detections | None:
 
 
 def read_alphapose(path: Path, tree: Any) -> Detections | None:
-    """Return the people of AlphaPose's list, dict by image name, or frame, or of COCO's list."""
+    """Return the people of AlphaPose's JSON (a list, a dict by image name, or one frame) or of COCO's list."""
     if _is_body_frame(tree):
         return _read_frames(path, [(path.name, str(path), tree)], KeypointFormat.ALPHAPOSE)
     if isinstance(tree, dict) and _is_body_frame(next(iter(tree.values()), None)):
@@ -70,7 +70,7 @@ def read_alphapose(path: Path, tree: Any) -> Detections | None:
 
 
 def read_mmpose(path: Path, tree: Any) -> Detections | None:
-    """Return the people of all frames; the skeleton is named by the keypoints in `meta_info`."""
+    """Return the people of all frames; the keypoint names in `meta_info` determine the skeleton."""
     frames = tree.get("instance_info") if isinstance(tree, dict) else tree
     if _first_has(frames, "keypoint_scores"):  # instances of one image
         frames = [{"instances": frames}]

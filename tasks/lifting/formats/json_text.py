@@ -28,7 +28,7 @@ _STEPS[[ord("["), ord("{")]], _STEPS[[ord("]"), ord("}")]] = 1, -1
 
 
 def read_json(files: Sequence[Path], source: Path) -> list[Any]:
-    """Return the value of each file; the bounds hold for all files together, which errors name `source`.
+    """Return the value of each file; the bounds hold for all files together, and their errors name `source`.
 
     NaN and Infinity are refused, because they are not JSON.
     """
@@ -119,7 +119,7 @@ def detections_of(
         ids.append(_id(person))
         if len(keypoints[-1]) != len(keypoints[0]):
             raise InputError(
-                f"{person.source}: has {len(keypoints[-1])} keypoints, expected {len(keypoints[0])} as in the first"
+                f"{person.source}: has {len(keypoints[-1])} keypoints, expected {len(keypoints[0])} as in the first one"
             )
     if not frames:
         raise InputError(f"{path}: contains no people: no frame has a person")
@@ -166,5 +166,5 @@ def _id(person: Person) -> int | None:
     if value is None or value == -1:  # OpenPose writes -1 if it does not track
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 2**53 or value != int(value):
-        raise InputError(f"{person.source}: expected an integer from 0 as id of a person")
+        raise InputError(f"{person.source}: expected an integer of at least 0 as id of a person")
     return int(value)

@@ -199,6 +199,6 @@ def _skeleton_of(path: Path, names: list[str]) -> Detector:
         if {SKELETONS[skeleton].keypoints[keypoint] for keypoint in used} <= marked:
             return skeleton
     raise InputError(
-        f"{path}: line 4: expected markers of hips, knees, ankles, shoulders, elbows, wrists (RHip, ...), Nose, and"
-        " Neck with Head, or LEar with REar"
+        f"{path}: line 4: expected markers of hips, knees, ankles, shoulders, elbows, wrists (RHip, ...) and Nose, and"
+        " in addition either Neck and Head, or LEar and REar"
     )

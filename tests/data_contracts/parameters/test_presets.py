@@ -48,7 +48,7 @@ def test_overrides_reach_nested_parameters():
         ("pretrain.loss={mpjpe: 0}", "every loss weight is 0"),
         ("convert.window", r"write path\.to\.parameter=value"),
         ("convert.val_share=0", r"convert\.val_share: Input should be greater than 0, got 0"),
-        ("convert.split_by=groups", "needs val_groups and test_groups"),
+        ("convert.split_by=groups", "needs a list of names in val_groups or test_groups"),
         ("convert={val_groups: [S1, S5], test_groups: [S5]}", "groups S5 are in val_groups and in test_groups"),
         ("convert={val_groups: [S1], test_groups: all}", "groups S1 are in val_groups and in test_groups"),
         ("convert.test_groups=S9", r"convert\.test_groups: .*expected a list of groups, e\.g\. \[S9, S11\], got 'S9'"),

@@ -39,7 +39,7 @@ def test_versions_are_compared_on_both_windows_without_their_training_subjects(
     assert set(decision["differences"]["per_group_mm"]) == {*same, unknown}
     assert f"1 training subjects are excluded from {others.name}: {known}" in decision["notes"]
     challenge(untrained[1], people=(*same, known, unknown))
-    assert "is a training or validation subject of a version" in promoted()["reason"]
+    assert "is a training or validation subject of a compared version" in promoted()["reason"]
 
 
 def test_a_version_trained_on_benchmark_subjects_is_refused(

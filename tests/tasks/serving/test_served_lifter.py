@@ -74,7 +74,7 @@ def test_a_wrong_window_is_a_400_with_the_expected_and_the_received_shape(post):
     for number, text in ((float("nan"), "nan"), (None, "nan"), (1e300, "inf"), (640.5, "640.5")):
         windows = good.tolist()
         windows[0][3][2][1] = number
-        assert_400(post({"inputs": windows}), f"frame 3, right_knee: y is {text}", "mapped into [-1, 1]")
+        assert_400(post({"inputs": windows}), f"frame 3, right_knee: y is {text}", "scaled to [-1, 1]")
     words = good.tolist()
     words[0][3][2][1] = "a knee"
     assert_400(post({"inputs": words}), "a knee")

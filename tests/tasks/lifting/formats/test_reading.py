@@ -150,7 +150,7 @@ def test_mediapipe_tables_are_read_wide_and_long(tmp_path):
 
 def test_shares_of_the_image_require_its_size(tmp_path):
     path = write(tmp_path / "m.json", mediapipe(triples(seen_by(Detector.MEDIAPIPE33, body()))))
-    with pytest.raises(InputError, match=r"m\.json: .*shares of the image.*keypoints\.width"):
+    with pytest.raises(InputError, match=r"m\.json: .*fractions of the image size.*keypoints\.width"):
         read(path)
 
 
@@ -249,5 +249,5 @@ def test_ids_of_a_detector_are_used_if_all_people_have_one(tmp_path):
         frame["instances"][0]["track_id"] = 2
     assert read(write(tmp_path / "m.json", frames)).person.tolist() == [2, 2, 2]
     frames[1]["instances"][0]["track_id"] = "two"
-    with pytest.raises(InputError, match=r"m\.json: frame 1: expected an integer from 0 as id"):
+    with pytest.raises(InputError, match=r"m\.json: frame 1: expected an integer of at least 0 as id"):
         read(write(tmp_path / "m.json", frames))
