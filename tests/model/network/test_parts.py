@@ -119,6 +119,6 @@ def test_an_old_checkpoint_s_configuration_is_that_of_the_plain_network():
         ),
     ],
 )
-def test_what_does_not_go_together_is_refused_at_the_door(model, values, message):
+def test_parameters_that_cannot_be_combined_are_refused(model, values, message):
     with pytest.raises(ValidationError, match=message):
         model.model_validate(values)
