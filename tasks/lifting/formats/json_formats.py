@@ -46,6 +46,7 @@ def read_folder(path: Path, files: Sequence[Path], format: KeypointFormat) -> De
 
 
 def read_openpose(path: Path, tree: Any) -> Detections | None:
+    """Return the people of one frame of OpenPose, or None if the JSON has another format."""
     if not _is_body_frame(tree):
         return None
     return _read_frames(path, [(path.name, str(path), tree)], KeypointFormat.OPENPOSE)

@@ -16,3 +16,14 @@ def write_zip(tmp_path: Path) -> Callable[..., Path]:
         return tmp_path / "file.npz"
 
     return write_zip
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[bytes], Path]:
+    """Return a function that writes a pickle and returns its path."""
+
+    def write(data: bytes) -> Path:
+        (tmp_path / "file.pkl").write_bytes(data)
+        return tmp_path / "file.pkl"
+
+    return write

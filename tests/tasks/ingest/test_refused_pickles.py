@@ -5,8 +5,6 @@ import pickle
 import struct
 import sys
 import time
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,15 +26,6 @@ from tests.tasks.ingest.pickles import (
 )
 
 SYSTEM = "touch TRACE"
-
-
-@pytest.fixture
-def write(tmp_path: Path) -> Callable[[bytes], Path]:
-    def write(data: bytes) -> Path:
-        (tmp_path / "file.pkl").write_bytes(data)
-        return tmp_path / "file.pkl"
-
-    return write
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import pickletools
 import struct
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +19,6 @@ from tests.tasks.ingest.pickles import MIXED, POSES, PROTOCOLS, read_pickle
 
 REPOSITORY = Path(__file__).parents[3]
 CMU = REPOSITORY / "../shared/data/cmu/amass_joints_h36m_60.pkl"
-
-
-@pytest.fixture
-def write(tmp_path: Path) -> Callable[[bytes], Path]:
-    def write(data: bytes) -> Path:
-        (tmp_path / "file.pkl").write_bytes(data)
-        return tmp_path / "file.pkl"
-
-    return write
 
 
 def assert_same(tree: Any, expected: Any) -> None:
