@@ -60,7 +60,7 @@ def _prefect(settings: StackSettings) -> dict[str, str]:
         "PREFECT_HOME": str(settings.root / "prefect"),
         "PREFECT_SERVER_API_AUTH_STRING": f"{USER}:{settings.make_password()}",
         "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": settings.prefect_url,
-        # leases in memory: a killed server forgets which run holds the limit of nightly runs
+        # files, because a killed server forgets leases in memory, and a second nightly run would then start
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
         "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
         "PREFECT_SERVER_DATABASE_CONNECTION_TIMEOUT": "30",
