@@ -23,13 +23,13 @@ BONES = (
     (8, 14), (14, 15), (15, 16),
 )  # fmt: skip
 
-# Bone lengths of an adult in metres, in the order of BONES: medians of 20 CMU subjects.
+# Bone lengths of an adult in metres, in the order of BONES: medians of 30 subjects of CMU and UI-PRMD.
 ADULT_BONES_M = (
-    0.09, 0.40, 0.44,
-    0.09, 0.40, 0.44,
-    0.275, 0.27, 0.13, 0.158,
-    0.185, 0.29, 0.19,
-    0.185, 0.29, 0.19,
+    0.09, 0.405, 0.43,
+    0.09, 0.405, 0.43,
+    0.276, 0.274, 0.136, 0.158,
+    0.185, 0.29, 0.243,
+    0.185, 0.29, 0.243,
 )  # fmt: skip
 
 LEFT_JOINTS = (4, 5, 6, 11, 12, 13)

@@ -26,6 +26,7 @@ _SCALAR_TYPES = {
     "projection": arrow.string(),
     "yaw_deg": arrow.float32(),
     "pitch_deg": arrow.float32(),
+    "roll_deg": arrow.float32(),
     "start": arrow.int32(),
     "fps": arrow.float32(),
     "scale": arrow.float32(),
@@ -46,7 +47,7 @@ def window_schema(window: int) -> arrow.Schema:
     metadata = {f"{name}.shape": str(shape) for name, shape in shapes.items()} | {
         "dtype": "<f4",
         "joints": ",".join(JOINTS),
-        "yaw_deg.axes": "where the upright camera looks, from world x towards world y; pitch_deg: down from level",
+        "yaw_deg.axes": "viewing direction, from world x towards y; pitch_deg: down from level; roll_deg: clockwise",
         "scale.unit": "normalised units per metre at the root's depth",
         "pose_2d.axes": "x right, y down, confidence",
         "pose_2d.unit": "normalised: the window's bounding box over frames and joints maps into [-1, 1], aspect kept",
@@ -67,6 +68,7 @@ class WindowSummary(pa.DataFrameModel):
     projection: str = pa.Field(isin=list(Projection))
     yaw_deg: float = pa.Field(ge=0, le=360)
     pitch_deg: float = pa.Field(gt=-90, lt=90)
+    roll_deg: float = pa.Field(gt=-90, lt=90)
     start: int = pa.Field(ge=0)
     fps: float = pa.Field(gt=0)
     scale: float = pa.Field(gt=0)

@@ -25,13 +25,13 @@ import pyarrow.parquet as parquet
 import pytest
 import torch
 
-from data_contracts.parameters import Projection
+from data_contracts.parameters import ConvertParameters, Projection
 from data_contracts.windows import to_arrow
 from model.data.loading import WindowTensors
 from tasks.convert.cameras import draw_camera, window_starts
 from tasks.synthetic.motion import generate
 from tasks.tracking.connection import make_database
-from tests.projection import project_windows
+from tests.projection import ANGLES, project_windows
 
 hypothesis.settings.register_profile("any machine", deadline=None)  # a busy one takes its time
 hypothesis.settings.load_profile("any machine")
@@ -168,11 +168,10 @@ def _window_arrays() -> dict[str, list[dict[str, np.ndarray]]]:
     arrays: dict[str, list[dict[str, np.ndarray]]] = {"train": [], "val": []}
     for clip_id, (clip, row) in enumerate(zip(clips, rows, strict=True)):
         poses = clip.transpose(1, 0, 2).astype(np.float32)
-        camera = draw_camera(poses, clip_id, 0, 0, 10.0, Projection.ORTHOGRAPHIC)
+        camera = draw_camera(poses, clip_id, 0, ConvertParameters(max_pitch_deg=10, projection=Projection.ORTHOGRAPHIC))
         split = "val" if row["subject"] == rows[-1]["subject"] else "train"
         starts = window_starts(len(poses), 9, 9, True)
         of_clip = {"clip_id": np.full(len(starts), clip_id), "start": starts}
-        of_clip |= {name: np.full(len(starts), getattr(camera, name)) for name in ("yaw_deg", "pitch_deg")}
         arrays[split].append(project_windows(poses, starts, 9, camera) | of_clip)
     return arrays
 
@@ -199,7 +198,7 @@ def _tensors(clips: list[dict[str, np.ndarray]]) -> WindowTensors:
 
 def _table(split: str, part: int, clips: list[dict[str, np.ndarray]]) -> arrow.Table:
     arrays = _joined(clips)
-    scalars = {name: arrays.pop(name) for name in ("scale", "clip_id", "start", "yaw_deg", "pitch_deg")}
+    scalars = {name: arrays.pop(name) for name in ("scale", "clip_id", "start", *ANGLES)}
     scalars |= {"group": "g", "action": "walking", "split": split, "camera": 0, "fps": 60.0}
     scalars |= {"projection": "orthographic"}
     names = [f"{part}-{i}" for i in range(len(scalars["scale"]))]

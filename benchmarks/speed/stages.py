@@ -135,9 +135,7 @@ def usual_chain(clips: list[Clip], parameters: ConvertParameters, out: Path) -> 
     empty(out)
     count, window = 0, parameters.window
     for clip in clips:
-        camera = draw_camera(
-            clip.poses, clip.clip_id, 0, parameters.seed, parameters.max_pitch_deg, parameters.projection
-        )
+        camera = draw_camera(clip.poses, clip.clip_id, 0, parameters)
         joints = (clip.poses - camera.position) @ camera.rotation.T
         image = joints[..., :2] / joints[..., 2:]
         target = (joints - joints[:, PELVIS : PELVIS + 1]).astype(np.float32)

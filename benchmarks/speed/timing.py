@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as parquet
 
-from data_contracts.parameters import Projection
+from data_contracts.parameters import ConvertParameters, Projection
 from data_contracts.windows import to_arrow
 from tasks.convert.cameras import draw_camera, window_starts
 from tasks.synthetic.motion import generate
-from tests.projection import project_windows
+from tests.projection import ANGLES, project_windows
 
 ROW_GROUP_WINDOWS = 167  # as the convert stage writes windows of 243 frames: 16 MiB
 
@@ -47,13 +47,16 @@ def write_windows(folder: Path, count: int, window: int, stride: int) -> None:
         pieces = []
         for clip_id, clip in enumerate(clips):
             poses = clip.transpose(1, 0, 2).astype(np.float32)
-            camera = draw_camera(poses, clip_id, view, 0, 15.0, Projection.ORTHOGRAPHIC)
+            camera = draw_camera(
+                poses, clip_id, view, ConvertParameters(max_pitch_deg=15, projection=Projection.ORTHOGRAPHIC)
+            )
             pieces.append(project_windows(poses, window_starts(len(poses), window, stride, True), window, camera))
         arrays = {name: np.concatenate([piece[name] for piece in pieces])[:count] for name in pieces[0]}
-        scale = arrays.pop("scale")
-        rows = pd.DataFrame({"window_id": [f"{view}-{row}" for row in range(len(scale))], "scale": scale})
+        scalars = {name: arrays.pop(name) for name in ("scale", *ANGLES)}
+        scale = scalars["scale"]
+        rows = pd.DataFrame({"window_id": [f"{view}-{row}" for row in range(len(scale))], **scalars})
         rows[["clip_id", "group", "action", "split", "camera", "start", "fps"]] = 0, "g", "a", "train", view, 0, 60.0
-        rows[["projection", "yaw_deg", "pitch_deg"]] = "orthographic", camera.yaw_deg, camera.pitch_deg
+        rows["projection"] = "orthographic"
         file = folder / "train" / f"part-{view:05d}.parquet"
         parquet.write_table(to_arrow(rows, arrays), file, compression="none", row_group_size=ROW_GROUP_WINDOWS)
         count -= len(scale)

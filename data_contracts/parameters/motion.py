@@ -89,8 +89,9 @@ class ConvertParameters(Parameters):
     stride: int = Field(9, ge=1, description="Frames between the starts of two windows.")
     views: int = Field(4, ge=1, le=1024, description="Virtual cameras per clip.")
     train_views: int | None = Field(None, ge=1, le=1024, description="Cameras per training clip. Default: views.")
-    projection: Projection = Projection.ORTHOGRAPHIC
-    max_pitch_deg: float = Field(15.0, ge=0, lt=90, description="Pitch of a camera is uniform in [-max, max].")
+    projection: Projection = Projection.PERSPECTIVE
+    max_pitch_deg: float = Field(30.0, ge=0, lt=60, description="Pitch of a camera is uniform in [-max, max].")
+    max_roll_deg: float = Field(5.0, ge=0, le=20, description="Roll of a camera is uniform in [-max, max].")
     short_clips: ShortClips = Field(ShortClips.PAD, description="Treatment of clips shorter than the window.")
     split_by: SplitBy = SplitBy.HASH
     val_share: float = Field(0.15, gt=0, le=1, description="Share of groups for validation, which selects the epoch.")

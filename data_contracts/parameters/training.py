@@ -23,12 +23,13 @@ class Objective(StrEnum):
 
 
 class NewCameras(Parameters):
-    """A new camera for every window at every step: upright, any yaw, aimed near the window's pelvis.
+    """A new camera for every window at every step: any yaw, aimed near the window's pelvis.
 
     The projection is that of the stored window, unless `perspective_share` is set.
     """
 
-    max_pitch_deg: float = Field(15.0, ge=0, lt=90, description="Pitch of a new camera is uniform in [-max, max].")
+    max_pitch_deg: float = Field(30.0, ge=0, lt=90, description="Pitch of a new camera is uniform in [-max, max].")
+    max_roll_deg: float = Field(5.0, ge=0, le=20, description="Roll of a new camera is uniform in [-max, max].")
     perspective_share: Share | None = Field(
         None, description="Share of windows with a perspective camera. Default: the projection of each stored window."
     )
@@ -36,9 +37,9 @@ class NewCameras(Parameters):
         3.0, ge=2, le=100, description="Smallest distance of a perspective camera from the pelvis."
     )
     farthest_m: float = Field(
-        6.0, ge=2, le=100, description="Largest distance of a perspective camera from the pelvis."
+        8.0, ge=2, le=100, description="Largest distance of a perspective camera from the pelvis."
     )
-    max_off_axis_deg: float = Field(10.0, ge=0, le=45, description="Largest angle of the camera's axis to the pelvis.")
+    max_off_axis_deg: float = Field(5.0, ge=0, le=45, description="Largest angle of the camera's axis to the pelvis.")
 
     @model_validator(mode="after")
     def _distances_are_in_order(self) -> "NewCameras":

@@ -58,9 +58,10 @@ def augment(windows: Batch, parameters: AugmentationParameters, generator: torch
 
 def stored_cameras(windows: Batch) -> Cameras:
     """Return the cameras of the stored windows."""
-    if windows.root_3d is None or windows.pitch_deg is None or windows.perspective is None:
+    if windows.root_3d is None or windows.pitch_deg is None or windows.roll_deg is None or windows.perspective is None:
         raise ValueError("windows to augment must be loaded with placed=True")
-    rotation = rotation_matrix(torch.zeros_like(windows.pitch_deg), windows.pitch_deg.deg2rad())
+    pitch, roll = windows.pitch_deg.deg2rad(), windows.roll_deg.deg2rad()
+    rotation = rotation_matrix(torch.zeros_like(pitch), pitch, roll)
     return Cameras(rotation, windows.root_3d.mean(dim=1), windows.perspective)
 
 
@@ -74,7 +75,8 @@ def draw_cameras(pelvis: Tensor, perspective: Tensor, parameters: NewCameras, ge
     def uniform(low: float, high: float, *shape: int) -> Tensor:
         return torch.rand(count, *shape, generator=generator, device=pelvis.device) * (high - low) + low
 
-    rotation = rotation_matrix(uniform(0, 2 * math.pi), uniform(-1, 1) * math.radians(parameters.max_pitch_deg))
+    pitch, roll = (uniform(-1, 1) * math.radians(most) for most in (parameters.max_pitch_deg, parameters.max_roll_deg))
+    rotation = rotation_matrix(uniform(0, 2 * math.pi), pitch, roll)
     aside = (uniform(-1, 1, 2) * math.radians(parameters.max_off_axis_deg)).tan()
     nearest = torch.bmm(rotation[:, 2:], pelvis).amin(dim=(1, 2))  # most negative: towards the camera
     distance = uniform(parameters.nearest_m, parameters.farthest_m) - nearest
@@ -102,11 +104,13 @@ def project(joints: Tensor, pelvis: Tensor, cameras: Cameras, windows: Batch) ->
     return Batch(pose_2d, pose_3d, windows.frame_weight, scale)
 
 
-def rotation_matrix(yaw: Tensor, pitch: Tensor) -> Tensor:
-    """Return (B, 3, 3) rotations of yaw and pitch (B,), radians, as `tasks.convert.cameras.rotation_matrix`."""
+def rotation_matrix(yaw: Tensor, pitch: Tensor, roll: Tensor) -> Tensor:
+    """Return (B, 3, 3) rotations of angles (B,) in radians, as `tasks.convert.cameras.rotation_matrix`."""
     cy, sy, cp, sp, zero = yaw.cos(), yaw.sin(), pitch.cos(), pitch.sin(), torch.zeros_like(yaw)
-    rows = (sy, -cy, zero, -cy * sp, -sy * sp, -cp, cy * cp, sy * cp, -sp)
-    return torch.stack(rows, dim=1).view(-1, 3, 3)
+    right, down = torch.stack((sy, -cy, zero), dim=1), torch.stack((-cy * sp, -sy * sp, -cp), dim=1)
+    forward = torch.stack((cy * cp, sy * cp, -sp), dim=1)
+    cr, sr = roll.cos()[:, None], roll.sin()[:, None]
+    return torch.stack((right * cr + down * sr, down * cr - right * sr, forward), dim=1)
 
 
 def leans(like: Tensor, degrees: float, generator: torch.Generator) -> Tensor:

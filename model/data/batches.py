@@ -16,7 +16,7 @@ class Batch:
 
     pose_2d (B, T, 17, 3) normalised x, y, confidence; pose_3d (B, T, 17, 3) relative to the pelvis, normalised units;
     frame_weight (B, T), 0 for padding; scale (B,), normalised units per metre. With cameras (`placed`), only for
-    augmentation: root_3d (B, T, 3), the pelvis in camera axes, metres; pitch_deg (B,), downward pitch of the camera;
+    augmentation: root_3d (B, T, 3), the pelvis in camera axes, metres; pitch_deg and roll_deg (B,), of the camera;
     perspective (B,) bool, else orthographic.
     """
 
@@ -26,6 +26,7 @@ class Batch:
     scale: Tensor
     root_3d: Tensor | None = field(default=None, kw_only=True)
     pitch_deg: Tensor | None = field(default=None, kw_only=True)
+    roll_deg: Tensor | None = field(default=None, kw_only=True)
     perspective: Tensor | None = field(default=None, kw_only=True)
 
     @classmethod
@@ -39,7 +40,12 @@ class Batch:
             "scale": (count,),
         }
         if placed:
-            shapes |= {"root_3d": (count, window, 3), "pitch_deg": (count,), "perspective": (count,)}
+            shapes |= {
+                "root_3d": (count, window, 3),
+                "pitch_deg": (count,),
+                "roll_deg": (count,),
+                "perspective": (count,),
+            }
         kinds = {"perspective": torch.bool}
         return cls(**{n: torch.empty(shape, dtype=kinds.get(n), pin_memory=pin) for n, shape in shapes.items()})
 

@@ -22,7 +22,7 @@ from model.data.batches import Batch
 
 _FRAME_BYTES = 4 * NUM_JOINTS * 3  # of a pose
 _COLUMNS = ["pose_2d", "pose_3d", "scale"]
-_PLACES = ["root_3d", "pitch_deg", "projection"]
+_PLACES = ["root_3d", "pitch_deg", "roll_deg", "projection"]
 
 
 class WindowFiles:
@@ -87,9 +87,11 @@ class WindowFiles:
         out.pose_2d.numpy()[:] = pose_2d
         out.frame_weight.numpy()[:] = (pose_2d[..., 2] > 0).any(axis=-1)
         np.multiply(to_numpy(table, "pose_3d"), scale[:, None, None, None], out=out.pose_3d.numpy())  # metres -> units
-        if out.root_3d is not None and out.pitch_deg is not None and out.perspective is not None:
+        if out.root_3d is not None and out.perspective is not None:
             out.root_3d.numpy()[:] = to_numpy(table, "root_3d")
-            out.pitch_deg.numpy()[:] = table.column("pitch_deg").to_numpy()
+            for name, angles in (("pitch_deg", out.pitch_deg), ("roll_deg", out.roll_deg)):
+                assert angles is not None
+                angles.numpy()[:] = table.column(name).to_numpy()
             out.perspective.numpy()[:] = equal(table.column("projection"), str(Projection.PERSPECTIVE)).to_numpy()
 
 

@@ -17,11 +17,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from data_contracts.skeleton import BONES, MIRROR, PELVIS
+from data_contracts.skeleton import ADULT_BONES_M, BONES, MIRROR, PELVIS
 from model.poses import bone_chains
 
-# Bone lengths of an adult in metres, in the order of BONES. Only their ratios matter.
-_METRES = (0.10, 0.41, 0.40, 0.10, 0.41, 0.40, 0.21, 0.21, 0.14, 0.12, 0.16, 0.28, 0.23, 0.16, 0.28, 0.23)
 LEFT_OUT = 10  # one of so many frames is left out: the frame with the largest apparent length
 LONGEST = 4096  # largest convert.window, frames
 _SMALLEST = 1e-2  # smallest body size, used if nothing was measured
@@ -56,7 +54,7 @@ class Foreshortening(nn.Module):
         self.lengths = nn.Parameter(torch.ones(len(BONES)))
         self.register_buffer("parents", torch.tensor([parent for parent, _ in BONES]), persistent=False)
         self.register_buffer("other_side", torch.tensor([MIRROR[child] - 1 for _, child in BONES]), persistent=False)
-        self.register_buffer("metres", torch.tensor(_METRES), persistent=False)
+        self.register_buffer("metres", torch.tensor(ADULT_BONES_M), persistent=False)
         self.register_buffer("chain", bone_chains(), persistent=False)
 
     def forward(self, pose_2d: Tensor) -> View:

@@ -1,6 +1,8 @@
 """Draw virtual cameras, project clips, and cut the projected clips into windows.
 
-- World: z up, metres. Camera: x right, y down, z forward, upright, and far enough away that the whole clip is in front.
+- World: z up, metres. Camera: x right, y down, z forward, and far enough away that the whole clip is in front.
+- A window of a perspective camera has the axes of a camera in the same place that is turned to the centre of the
+  window's bounding box, as `model.lifting.track_windows` turns it: a network sees the box, not its place in the image.
 - No BLAS: its rounding depends on the number of threads, and windows must be equal bit for bit.
 """
 
@@ -8,12 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data_contracts.parameters import Projection
-from data_contracts.skeleton import NUM_JOINTS, PELVIS
+from data_contracts.parameters import ConvertParameters, Projection
+from data_contracts.skeleton import PELVIS
 from data_contracts.windows import array_shapes
+from model.lifting.cameras import turned_to
 
 NEAREST_METRES = 3.0  # from a perspective camera to the nearest pelvis
-FARTHEST_METRES = 6.0
+FARTHEST_METRES = 8.0
 
 
 @dataclass(frozen=True)
@@ -23,16 +26,6 @@ class Camera:
     rotation: np.ndarray
     position: np.ndarray
     projection: Projection
-
-    @property
-    def yaw_deg(self) -> float:
-        """Return the viewing direction in the horizontal plane, from world x towards world y, in [0, 360)."""
-        return float(np.rad2deg(np.arctan2(self.rotation[2, 1], self.rotation[2, 0])) % 360)
-
-    @property
-    def pitch_deg(self) -> float:
-        """Return the downward angle of the viewing direction, in (-90, 90)."""
-        return float(np.rad2deg(np.arcsin(-self.rotation[2, 2])))
 
     def to_camera(self, points: np.ndarray) -> np.ndarray:
         """Convert world points (..., 3) to camera axes: metres, float64, in memory all x, then all y, then all z."""
@@ -50,55 +43,40 @@ class Camera:
         return np.ones_like(depth) if self.projection is Projection.ORTHOGRAPHIC else 1 / depth
 
 
-def rotation_matrix(yaw: float, pitch: float) -> np.ndarray:
-    """Return the axes (3, 3) of an upright camera with `yaw` (radians from world x) and downward `pitch` (radians)."""
+def rotation_matrix(yaw: float, pitch: float, roll: float = 0.0) -> np.ndarray:
+    """Return the axes (3, 3) of a camera; angles in radians: yaw from world x, downward pitch, clockwise roll."""
     forward = np.array([np.cos(yaw), np.sin(yaw), 0.0])
     right = np.array([np.sin(yaw), -np.cos(yaw), 0.0])
     down = np.array([0.0, 0.0, -1.0])
-    return np.stack(
-        [right, down * np.cos(pitch) - forward * np.sin(pitch), forward * np.cos(pitch) + down * np.sin(pitch)]
-    )
+    forward, down = forward * np.cos(pitch) + down * np.sin(pitch), down * np.cos(pitch) - forward * np.sin(pitch)
+    return np.stack([right * np.cos(roll) + down * np.sin(roll), down * np.cos(roll) - right * np.sin(roll), forward])
 
 
-def draw_camera(
-    poses: np.ndarray, clip_id: int, view: int, seed: int, max_pitch_deg: float, projection: Projection
-) -> Camera:
+def angles_deg(rotation: np.ndarray) -> dict[str, np.ndarray]:
+    """Return `yaw_deg` in [0, 360), `pitch_deg` and `roll_deg`, (n,) each, of `rotation` (n, 3, 3)."""
+    right, down, forward = np.moveaxis(rotation, 1, 0)
+    return {
+        "yaw_deg": np.rad2deg(np.arctan2(forward[:, 1], forward[:, 0])) % 360,
+        "pitch_deg": np.rad2deg(np.arcsin(-forward[:, 2])),
+        "roll_deg": np.rad2deg(np.arctan2(-right[:, 2], -down[:, 2])),
+    }
+
+
+def draw_camera(poses: np.ndarray, clip_id: int, view: int, parameters: ConvertParameters) -> Camera:
     """Draw the camera of one view of a clip, poses (frames, 17, 3) in world metres.
 
-    It depends only on (seed, clip_id, view) and the clip's extent; its pitch is uniform in [-max, max].
+    It depends only on (seed, clip_id, view) and the clip's extent; pitch and roll are uniform in [-max, max].
     """
-    random = np.random.default_rng([seed, clip_id, view])
+    random = np.random.default_rng([parameters.seed, clip_id, view])
     yaw = random.uniform(0, 2 * np.pi)
-    pitch = np.deg2rad(random.uniform(-max_pitch_deg, max_pitch_deg))
-    rotation = rotation_matrix(yaw, pitch)
+    pitch, roll = (
+        np.deg2rad(random.uniform(-most, most)) for most in (parameters.max_pitch_deg, parameters.max_roll_deg)
+    )
+    rotation = rotation_matrix(yaw, pitch, roll)
     centre = poses[:, PELVIS].mean(axis=0, dtype=np.float64)
     nearest = ((poses[:, PELVIS] - centre) * rotation[2]).sum(axis=1).min()  # most negative: towards the camera
     distance = random.uniform(NEAREST_METRES, FARTHEST_METRES) - nearest
-    return Camera(rotation, centre - distance * rotation[2], projection)
-
-
-@dataclass(frozen=True)
-class ProjectedClip:
-    """Frames of a clip, projected by one camera."""
-
-    camera: Camera
-    image: np.ndarray  # (frames, 51) float64: x and y in the image and 1, joint by joint
-    relative: np.ndarray  # (frames, 51) float32: x, y, z from the pelvis, metres
-    root: np.ndarray  # (frames, 3) float64: the pelvis, metres
-    low: np.ndarray  # (2, frames) float64: bounding box of the joints in the image
-    high: np.ndarray
-
-
-def project_clip(poses: np.ndarray, camera: Camera) -> ProjectedClip:
-    """Project all frames of a clip, poses (frames, 17, 3) in world metres."""
-    points = camera.to_camera(poses)
-    xy, root = camera.project(points), points[:, PELVIS]
-    image = np.ones(points.shape)
-    image[..., :2] = xy
-    relative = (points - root[:, None]).astype(np.float32, order="C")
-    low, high = (np.ascontiguousarray(extreme.T) for extreme in (xy.min(axis=1), xy.max(axis=1)))
-    joints = 3 * NUM_JOINTS
-    return ProjectedClip(camera, image.reshape(-1, joints), relative.reshape(-1, joints), root, low, high)
+    return Camera(rotation, centre - distance * rotation[2], parameters.projection)
 
 
 def empty_windows(count: int, window: int) -> dict[str, np.ndarray]:
@@ -107,27 +85,38 @@ def empty_windows(count: int, window: int) -> dict[str, np.ndarray]:
     return {name: np.empty((count, *shape), dtype=np.float32) for name, shape in shapes.items()}
 
 
-def cut_windows(clip: ProjectedClip, starts: np.ndarray, out: dict[str, np.ndarray]) -> None:
-    """Write the windows that begin at `starts` (n,) to `out`, the arrays of `empty_windows` for n windows."""
-    count, window = out["root_3d"].shape[:2]
-    frame = starts[:, None] + np.arange(window)  # (n, window)
-    padding = frame >= len(clip.root)
-    frame = np.minimum(frame, len(clip.root) - 1)
-    low, high = clip.low.take(frame, axis=1).min(axis=2), clip.high.take(frame, axis=1).max(axis=2)  # (2, n)
-    half = (high - low).max(axis=0) / 2  # (n,)
-    depth = clip.root[:, 2].take(frame).mean(axis=1)
-    out["scale"][:] = clip.camera.image_units_per_metre(depth) / half
-    out["root_3d"][:] = clip.root.take(frame, axis=0)
-    np.take(clip.relative, frame, axis=0, out=out["pose_3d"].reshape(count, window, -1), mode="clip")
+def cut_windows(points: np.ndarray, camera: Camera, starts: np.ndarray, out: dict[str, np.ndarray]) -> np.ndarray:
+    """Write the windows that begin at `starts` (n,) to `out`, the arrays of `empty_windows` for n windows.
 
-    # (x, y, 1) of each joint minus (centre x, centre y, 0), times (1/half, 1/half, 1)
-    centre = np.tile(np.stack([*(low + high) / 2, np.zeros(count)], axis=1), NUM_JOINTS)[:, None]  # (n, 1, 51)
-    factor = np.tile(np.stack([1 / half, 1 / half, np.ones(count)], axis=1), NUM_JOINTS)[:, None]
-    image = clip.image[frame]  # (n, window, 51)
-    image -= centre
-    np.multiply(image, factor, out=out["pose_2d"].reshape(count, window, -1), casting="same_kind")
-    if padding.any():
-        out["pose_2d"][padding, :, 2] = 0
+    `points` (frames, 17, 3) is a clip in the axes of `camera`, metres. Returns the axes (n, 3, 3) of each window.
+    """
+    window = out["root_3d"].shape[1]
+    frame = starts[:, None] + np.arange(window)  # (n, window)
+    padding = frame >= len(points)
+    seen = points[np.minimum(frame, len(points) - 1)]  # (n, window, 17, 3)
+    turns = np.broadcast_to(np.eye(3), (len(starts), 3, 3))
+    if camera.projection is Projection.PERSPECTIVE:
+        low, high = _extremes(camera.project(seen))
+        turns = turned_to((low + high) / 2)
+        x, y, z = np.moveaxis(seen, -1, 0)
+        rows = np.moveaxis(turns, 0, -1)[..., None, None]  # (3, 3, n, 1, 1)
+        seen = np.stack([row[0] * x + row[1] * y + row[2] * z for row in rows], axis=-1)
+    image, root = camera.project(seen), seen[:, :, PELVIS]
+    low, high = _extremes(image)
+    half = (high - low).max(axis=1) / 2  # (n,)
+    out["scale"][:] = camera.image_units_per_metre(root[..., 2].mean(axis=1)) / half
+    out["root_3d"][:] = root
+    np.subtract(seen, root[:, :, None], out=out["pose_3d"], casting="same_kind")
+    centre, half = ((low + high) / 2)[:, None, None], half[:, None, None, None]
+    np.divide(image - centre, half, out=out["pose_2d"][..., :2], casting="same_kind")
+    out["pose_2d"][..., 2] = ~padding[..., None]
+    x, y, z = (turns[:, :, axis, None] for axis in range(3))
+    return x * camera.rotation[0] + y * camera.rotation[1] + z * camera.rotation[2]
+
+
+def _extremes(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the least and greatest x and y (n, 2) of windows (n, window, 17, 2)."""
+    return image.min(axis=(1, 2)), image.max(axis=(1, 2))
 
 
 def window_starts(frames: int, window: int, stride: int, pad: bool) -> np.ndarray:

@@ -21,14 +21,7 @@ from data_contracts.parameters import ConvertParameters, ShortClips
 from data_contracts.splits import SPLITS, split_groups
 from data_contracts.store.manifests import read_manifest
 from data_contracts.windows import SCALARS, find_faults, to_arrow, window_schema
-from tasks.convert.cameras import (
-    ProjectedClip,
-    cut_windows,
-    draw_camera,
-    empty_windows,
-    project_clip,
-    window_starts,
-)
+from tasks.convert.cameras import Camera, angles_deg, cut_windows, draw_camera, empty_windows, window_starts
 
 BYTES_AT_ONCE = 64 << 20
 ROW_GROUP_BYTES = 16 << 20
@@ -56,10 +49,8 @@ def write_windows(clips: Path, folder: Path, batch: int, parameters: ConvertPara
             starts = window_starts(len(clip.poses), parameters.window, parameters.stride, pad)
             views = parameters.views_of(split)
             for view in range(views) if len(starts) else ():
-                camera = draw_camera(
-                    clip.poses, clip.clip_id, view, parameters.seed, parameters.max_pitch_deg, parameters.projection
-                )
-                parts.add(clip, split, view, project_clip(clip.poses, camera), starts)
+                camera = draw_camera(clip.poses, clip.clip_id, view, parameters)
+                parts.add(clip, split, view, camera, starts)
             is_cut = bool(len(starts))
             counts.append((split, clip.group, is_cut, not is_cut, is_cut * len(clip.poses), len(starts) * views))
     return pd.DataFrame(counts, columns=["split", "group", *COUNTS]).groupby(["split", "group"]).sum()
@@ -91,7 +82,7 @@ class WindowParts:
         self.arrays = empty_windows(max(1, BYTES_AT_ONCE // self.window_bytes), window)
         self.filled = 0
         self.views: list[dict[str, Any]] = []  # columns that all windows of one view of a clip share
-        self.starts: list[np.ndarray] = []  # of the windows of each view
+        self.windows: list[pd.DataFrame] = []  # columns that differ between the windows of one view
         self.writers: dict[str, parquet.ParquetWriter] = {}
         self.mark = f".{uuid.uuid4().hex}.partial"
 
@@ -109,25 +100,25 @@ class WindowParts:
             else:
                 partial.unlink()
 
-    def add(self, clip: Clip, split: str, view: int, projected: ProjectedClip, starts: np.ndarray) -> None:
+    def add(self, clip: Clip, split: str, view: int, camera: Camera, starts: np.ndarray) -> None:
         """Cut one view of a clip into windows that begin at the frames `starts` (n,)."""
+        points = camera.to_camera(clip.poses)
         view_columns = {
             "clip_id": clip.clip_id,
             "group": clip.group,
             "action": clip.action,
             "split": split,
             "camera": view,
-            "projection": str(projected.camera.projection),
-            "yaw_deg": projected.camera.yaw_deg,
-            "pitch_deg": projected.camera.pitch_deg,
+            "projection": str(camera.projection),
             "fps": clip.fps,
         }
         while len(starts):
             fitting, starts = np.split(starts, [len(self.arrays["scale"]) - self.filled])
             end = self.filled + len(fitting)
-            cut_windows(projected, fitting, {name: array[self.filled : end] for name, array in self.arrays.items()})
+            out = {name: array[self.filled : end] for name, array in self.arrays.items()}
+            angles = angles_deg(cut_windows(points, camera, fitting, out))
             self.views.append(view_columns)
-            self.starts.append(fitting)
+            self.windows.append(pd.DataFrame({"start": fitting, **angles}))
             self.filled = end
             if end == len(self.arrays["scale"]):
                 self._flush()
@@ -145,12 +136,12 @@ class WindowParts:
                 to_arrow(rows, {name: array[block] for name, array in arrays.items()}),
                 row_group_size=max(1, ROW_GROUP_BYTES // self.window_bytes),
             )
-        self.filled, self.views, self.starts = 0, [], []
+        self.filled, self.views, self.windows = 0, [], []
 
     def _scalars(self) -> pd.DataFrame:
         views = pd.DataFrame(self.views)
-        rows = views.loc[np.repeat(views.index, [len(starts) for starts in self.starts])].reset_index(drop=True)
-        rows["start"] = np.concatenate(self.starts)
+        rows = views.loc[np.repeat(views.index, [len(windows) for windows in self.windows])].reset_index(drop=True)
+        rows = rows.join(pd.concat(self.windows, ignore_index=True))
         rows["scale"] = self.arrays["scale"][: self.filled]
         names = zip(rows["clip_id"], rows["camera"], rows["start"], strict=True)
         rows["window_id"] = [f"{clip_id}-{view}-{start}" for clip_id, view, start in names]

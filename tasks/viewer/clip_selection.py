@@ -7,7 +7,9 @@ from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
+import torch
 
+from model.data.augmentation import rotation_matrix
 from model.data.loading import Windows
 from model.scoring.evaluation import Method
 from model.scoring.metrics import mpjpe
@@ -54,17 +56,21 @@ def _typical_section(rows: pd.DataFrame, window: int) -> pd.DataFrame:
 def _scene(name: str, mean_mm: float, rows: pd.DataFrame, windows: Windows, method: Method, batch_size: int) -> Scene:
     places, starts = rows.index.to_numpy(), rows["start"].to_numpy()
     values: dict[str, list[np.ndarray]] = {}
-    for chunk in np.split(places, range(batch_size, len(places), batch_size)):
+    axes = _to_level_camera(rows)
+    for chunk, turn in zip(
+        np.split(places, range(batch_size, len(places), batch_size)), axes.split(batch_size), strict=True
+    ):
         batch = windows.pick(chunk.tolist())
         metres = (1 / batch.scale).view(-1, 1, 1, 1)
         pred, true = method(batch.pose_2d) * metres, batch.pose_3d * metres
         image = batch.pose_2d[..., :2]
         image = (image - image[..., :1, :]) * metres  # relative to the pelvis, because each window has its own box
-        arrays = {"pose_2d": image, "prediction": pred, "truth": true, "error_mm": 1000 * mpjpe(pred, true)}
+        error_mm, pred, true = 1000 * mpjpe(pred, true), pred @ turn[:, None], true @ turn[:, None]
+        arrays = {"pose_2d": image, "prediction": pred, "truth": true, "error_mm": error_mm}
         for kind, array in arrays.items():
             values.setdefault(kind, []).append(array.double().numpy())
     means = {kind: _frame_means(np.concatenate(parts), starts - starts[0]) for kind, parts in values.items()}
-    poses = {pose: _level(means[pose], float(rows["pitch_deg"].iloc[0])) for pose in ("prediction", "truth")}
+    poses = {pose: means[pose] for pose in ("prediction", "truth")}
     subject = Subject(str(rows["group"].iloc[0]), means["pose_2d"], poses, means["error_mm"])
     clip = f"clip {rows['clip_id'].iloc[0]}, camera {rows['camera'].iloc[0]}, from frame {starts[0]}"
     title = f"{clip} · subject {subject.name} · {rows['action'].iloc[0]} · {mean_mm:.1f} mm over the whole clip"
@@ -81,8 +87,9 @@ def _frame_means(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
     return np.divide(sums, covering, out=np.full_like(sums, np.nan), where=covering > 0)
 
 
-def _level(pose: np.ndarray, pitch_deg: float) -> np.ndarray:
-    """Rotate poses (T, 17, 3) from the axes of a camera that looks down by `pitch_deg` to those of a level camera."""
-    sin, cos = np.sin(np.deg2rad(pitch_deg)), np.cos(np.deg2rad(pitch_deg))
-    x, y, z = np.moveaxis(pose, -1, 0)
-    return np.stack([x, cos * y + sin * z, cos * z - sin * y], axis=-1)
+def _to_level_camera(rows: pd.DataFrame) -> torch.Tensor:
+    """Return (n, 3, 3): row vectors times it are in the axes of a level camera with the yaw of the first window."""
+    angles = rows[["yaw_deg", "pitch_deg", "roll_deg"]].to_numpy(dtype=np.float32)
+    yaw, pitch, roll = torch.from_numpy(angles).deg2rad().unbind(1)
+    level = torch.zeros(1)
+    return rotation_matrix(yaw - yaw[0], pitch, roll) @ rotation_matrix(level, level, level).mT

@@ -3,21 +3,21 @@ import pandas as pd
 import pyarrow.parquet as parquet
 import pytest
 
-from data_contracts.parameters import Projection
+from data_contracts.parameters import ConvertParameters
 from data_contracts.windows import SCALARS, find_faults, to_arrow, to_numpy
 from tasks.convert.cameras import draw_camera
-from tests.projection import project_windows
+from tests.projection import ANGLES, project_windows
 
 
 @pytest.fixture
 def table(walking):
-    camera = draw_camera(walking, 0, 0, 0, 10.0, Projection.PERSPECTIVE)
+    camera = draw_camera(walking, 0, 0, ConvertParameters(max_pitch_deg=10))
     arrays = project_windows(walking, np.arange(0, 50, 10), 9, camera)
     scalars = pd.DataFrame(
         {
             "window_id": [f"0-0-{i}" for i in range(5)], "clip_id": 0, "group": "g", "action": "a", "split": "val",
-            "camera": 0, "projection": "perspective", "yaw_deg": camera.yaw_deg, "pitch_deg": camera.pitch_deg,
-            "start": range(5), "fps": 60.0, "scale": arrays.pop("scale"),
+            "camera": 0, "projection": "perspective", "start": range(5), "fps": 60.0,
+            **{name: arrays.pop(name) for name in ("scale", *ANGLES)},
         }
     )  # fmt: skip
     return scalars, arrays

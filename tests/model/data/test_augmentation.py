@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from data_contracts.parameters import AugmentationParameters, NewBodies, NewCameras, Projection
+from data_contracts.parameters import AugmentationParameters, ConvertParameters, NewBodies, NewCameras, Projection
 from data_contracts.skeleton import BONES, MIRROR
 from model.data.augmentation import (
     augment,
@@ -54,7 +54,8 @@ def placed(poses: np.ndarray, camera: stored.Camera, starts: np.ndarray, window:
         (pose_2d[..., 2] > 0).any(-1).float(),
         scale,
         root_3d=arrays["root_3d"],
-        pitch_deg=torch.full_like(scale, camera.pitch_deg),
+        pitch_deg=arrays["pitch_deg"].float(),
+        roll_deg=arrays["roll_deg"].float(),
         perspective=torch.full_like(scale, camera.projection is Projection.PERSPECTIVE, dtype=torch.bool),
     )
 
@@ -63,7 +64,10 @@ def placed(poses: np.ndarray, camera: stored.Camera, starts: np.ndarray, window:
 def batch(walking) -> Batch:
     """Windows of both projections; the last ones padded."""
     starts = np.arange(0, len(walking), 10)
-    cameras = [draw_camera(walking, 0, view, 0, 25.0, projection) for view, projection in enumerate(Projection)]
+    cameras = [
+        draw_camera(walking, 0, view, ConvertParameters(max_pitch_deg=25, projection=projection))
+        for view, projection in enumerate(Projection)
+    ]
     return Batch.join([placed(walking, camera, starts, 27) for camera in cameras])
 
 
@@ -98,23 +102,27 @@ def test_a_mirrored_window_seen_by_its_own_camera_is_the_mirrored_one(batch):
 def test_a_new_camera_sees_what_convert_would_have_stored(walking, projection, seed, window):
     """Stored by one camera, seen by the other, is what the other would have stored: through the room and back."""
     start = np.array([seed % 150])
-    one = draw_camera(walking, 0, 0, seed, 30.0, Projection.PERSPECTIVE)
-    other = draw_camera(walking, 0, 1, seed, 30.0, projection)
+    one = draw_camera(walking, 0, 0, ConvertParameters(seed=seed, max_pitch_deg=30))
+    other = draw_camera(walking, 0, 1, ConvertParameters(seed=seed, max_pitch_deg=30, projection=projection))
     windows, wanted = (placed(walking, camera, start, window) for camera in (one, other))
-    level = rotation_matrix(torch.zeros(1), windows.pitch_deg.deg2rad()).mT
+    yaw, other_yaw = (
+        torch.from_numpy(project_windows(walking, start, window, camera)["yaw_deg"]).float().deg2rad()
+        for camera in (one, other)
+    )
+    level = rotation_matrix(yaw, windows.pitch_deg.deg2rad(), windows.roll_deg.deg2rad()).mT
     joints = metres(windows).permute(0, 3, 1, 2).contiguous()
     root = windows.root_3d - windows.root_3d.mean(dim=1, keepdim=True)
     camera = stored_cameras(wanted)
-    turned = torch.tensor([math.radians(other.yaw_deg - one.yaw_deg)], dtype=torch.float32)
-    camera = type(camera)(rotation_matrix(turned, wanted.pitch_deg.deg2rad()), camera.centre, camera.perspective)
+    rotation = rotation_matrix(other_yaw, wanted.pitch_deg.deg2rad(), wanted.roll_deg.deg2rad())
+    camera = type(camera)(rotation, camera.centre, camera.perspective)
     seen = project((level @ joints.flatten(2)).view_as(joints), level @ root.mT, camera, windows)
     assert_same(seen, wanted, atol=1e-4)
 
 
 def test_the_axes_of_new_cameras_are_those_of_stored_ones():
-    for yaw, pitch in ((0.0, 0.0), (1.0, -0.3), (4.0, 0.4)):
-        rotation = rotation_matrix(torch.tensor([yaw]), torch.tensor([pitch]))[0]
-        np.testing.assert_allclose(rotation, stored.rotation_matrix(yaw, pitch), atol=1e-6)
+    for angles in ((0.0, 0.0, 0.0), (1.0, -0.3, 0.2), (4.0, 0.4, -0.1)):
+        rotation = rotation_matrix(*torch.tensor(angles)[:, None])[0]
+        np.testing.assert_allclose(rotation, stored.rotation_matrix(*angles), atol=1e-6)
 
 
 @settings(max_examples=20)
@@ -260,7 +268,7 @@ def test_swapped_limbs_keep_the_trunk_and_all_lengths(batch, seed):
 def test_swapped_limbs_are_those_of_another_window_however_it_stands(batch):
     """Of two windows, one the other turned in the room: with limbs exchanged, each is what it was."""
     joints = people(batch)[:1]
-    turn = rotation_matrix(torch.tensor([2.0]), torch.tensor([0.7]))
+    turn = rotation_matrix(*torch.tensor([[2.0], [0.7], [0.3]]))
     both = torch.cat((joints, (turn @ joints.flatten(2)).view_as(joints)))
     bones = both[..., 1:] - both[..., [parent for parent, _ in BONES]]
     for seed in range(4):

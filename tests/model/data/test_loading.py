@@ -69,6 +69,7 @@ def test_how_windows_are_placed_is_read_where_it_is_asked_for(windows_folder, me
     batch = Batch.join(list(placed.batches(64)))
     np.testing.assert_array_equal(batch.root_3d, to_numpy(table, "root_3d"))
     np.testing.assert_array_equal(batch.pitch_deg, table["pitch_deg"].to_numpy())
+    np.testing.assert_array_equal(batch.roll_deg, table["roll_deg"].to_numpy())
     np.testing.assert_array_equal(
         batch.perspective, [name == "perspective" for name in table["projection"].to_pylist()]
     )

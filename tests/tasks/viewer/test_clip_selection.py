@@ -18,7 +18,9 @@ WINDOW = 9
 def overlapping(windows):
     """Return val windows of 9 frames (stride 9, the last one aligned to the end of the clip) with scalar columns."""
     _, val = windows
-    rows = val.rows.assign(fps=60.0, pitch_deg=0.0, group=[f"person {clip}" for clip in val.rows["clip_id"]])
+    rows = val.rows.assign(
+        fps=60.0, pitch_deg=0.0, roll_deg=0.0, group=[f"person {clip}" for clip in val.rows["clip_id"]]
+    )
     return replace(val, rows=rows)
 
 
