@@ -204,7 +204,7 @@ class Comparison(Frozen):
 
 
 def verdict(metric: str, difference: Estimate) -> str:
-    """Return whether a difference in one of `METRICS` is `better`, `worse` or, by its interval, `not certain`."""
+    """Return `better` or `worse` for a difference in one of `METRICS`, or `not certain` if its interval contains 0."""
     if difference.interval is None or difference.interval[0] <= 0 <= difference.interval[1]:
         return "not certain"
     is_error = METRICS[metric].unit != ""  # lower is better

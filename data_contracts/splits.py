@@ -103,8 +103,8 @@ def assign_splits(groups: Iterable[str], val_share: float, test_share: float, se
     wanted = [split for split, (low, high) in ranges.items() if high > low]
     if len(position) < len(wanted):
         raise InputError(
-            f"{len(position)} group(s) ({', '.join(position)}) cannot fill the splits {', '.join(wanted)}; pass a"
-            " clip list with more subjects, or --set ingest.group_by=recording"
+            f"the splits {', '.join(wanted)} need a group each, but the clips have only {len(position)}:"
+            f" {', '.join(position)}; pass a clip list with more subjects, or --set ingest.group_by=recording"
         )
     splits = {g: next(s for s, (low, high) in ranges.items() if low <= p < high) for g, p in position.items()}
     for split in sorted(wanted, key=lambda s: ranges[s]):

@@ -1,11 +1,11 @@
-"""Dispatch of a pipeline's stages: result from the store, else a flow run here or on the workers of a deployment.
+"""Dispatch the stages of a pipeline: read each result from the store, else start a flow run here or on a deployment.
 
 - The flow of a stage gets the digest that its result must have. A worker with other presets, inputs or code therefore
   fails before it computes anything. The result of a deployment is read from the store and never computed here.
-- A pool without a worker never starts a run: the wait ends after `runtime.wait_minutes` without a worker.
-- A crashed run (killed, out of memory, machine lost) is sent again, up to `runtime.restarts` times. The new run
-  continues from the store, training from its `last` checkpoint.
-- A failed run is not sent again, because its tasks were retried already. Neither is a cancelled run.
+- A run waits for a worker of its pool for at most `runtime.wait_minutes` minutes; then it is cancelled.
+- A crashed run (killed, out of memory, machine lost) is started again, up to `runtime.restarts` times. The new run
+  reuses the results in the store, and a training continues from its `last` checkpoint.
+- A failed run is not started again, because its tasks were retried already. A cancelled run is not started again.
 """
 
 import json

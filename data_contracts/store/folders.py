@@ -3,7 +3,7 @@
 - A stage writes into `<kind>/.<digest>.partial` and writes `manifest.json` last. The complete folder is then renamed,
   so a reader never sees part of a result.
 - A lock next to the folder lets one process work on a digest. A second process waits and then finds the folder.
-- Finished folders are found without a lock. Caching and retries need nothing else; `resume` keeps the partial folder.
+- Finished folders are found without a lock. A training (`resume`) keeps its partial folder and continues from it.
 """
 
 import os
@@ -192,9 +192,9 @@ def resolve(store: Path, kind: Kind | Literal["*"], reference: str | Path) -> Pa
     if beginning and not matches:
         for elsewhere in store.glob(f"*/{beginning}"):
             _of_kind(elsewhere.parent, kind, reference)
-    number = f"{len(matches)} finished" if matches else "no finished"
-    folders = f"{'stage' if kind == '*' else kind} folder{'s' if matches else ''}"
-    raise InputError(f"{reference}: {number} {folders} with this path or digest in {store}")
+    folder = f"finished {'stage' if kind == '*' else kind} folder"
+    fault = f"{len(matches)} {folder}s begin with this digest" if matches else f"no {folder} has this path or digest"
+    raise InputError(f"{reference}: {fault} in {store}; pass {'more digits' if matches else 'another path or --store'}")
 
 
 def _of_kind(folder: Path, kind: Kind | Literal["*"], reference: str | Path) -> Path:

@@ -28,7 +28,7 @@ _LOG = logging.getLogger(__name__)
 
 @contextmanager
 def locked(path: Path, name: str) -> Iterator[None]:
-    """Hold the lock file `path` while the block runs; a wait of some seconds is logged with the process that holds it.
+    """Hold the lock file `path` while the block runs; a long wait is logged with the process that holds the lock.
 
     Raises
     ------

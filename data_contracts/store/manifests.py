@@ -113,7 +113,7 @@ def _git(*words: str) -> str:
 
 
 def describe_code(code: dict[str, Any]) -> str:
-    """Return one phrase about the code version in a manifest or a run; it is empty if an earlier version wrote it."""
+    """Return one phrase about the `code` of a manifest or run (see `code_version`); `code` is empty if not recorded."""
     if not code:
         return "code not recorded (by an earlier version)"
     if not code["commit"]:

@@ -65,12 +65,12 @@ def _shared(
 
 
 def changed(context: Context, stage: str, **options: Any) -> Context:
-    """Return a context in which options replace parameters of a stage; an option that is None has no effect.
+    """Return `context` with parameters of a stage replaced by options; an option that is None has no effect.
 
     Raises
     ------
     InputError
-        A value is out of bounds.
+        The value of an option is out of bounds.
     """
     parameters = getattr(context.parameters, stage)
     values = {name: value for name, value in options.items() if value is not None}

@@ -52,7 +52,7 @@ def difference(errors: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
     first, second = (table.sort_values("window_id", ignore_index=True) for table in (errors, reference))
     same = [name for name in (*WINDOW_COLUMNS, *WEIGHT_COLUMNS) if name in first]
     if len(first) != len(second) or not first[same].equals(second[same]):
-        raise InputError("the two models were not evaluated on the same windows, so their scores cannot be compared")
+        raise InputError("the error tables have different windows; evaluate both models on the same windows first")
     scores = [name for name in SCORE_COLUMNS if name in first]
     return first.assign(**{name: first[name] - second[name] for name in scores})
 

@@ -92,7 +92,7 @@ def load_last(folder: Path, network: nn.Module, optimiser: Optimizer) -> dict[st
 
 
 def can_resume(folder: Path) -> bool:
-    """Return whether `load_last` finds a whole file of `save_last` in the folder."""
+    """Return whether the folder contains an undamaged `last.safetensors` or `before-last.safetensors`."""
     return _load_newest_last(folder) is not None
 
 

@@ -2,8 +2,8 @@
 
     python -m torch.distributed.run --nproc-per-node 2 -m model.training.job JOB.json
 
-`run_on_devices` starts that command. Its first process prints progress as `MARK` and JSON; other lines go to the log.
-The outcome is written to a file, because only short lines stay whole in a pipe that several processes share.
+`run_on_devices` starts that command. The first process prints progress as lines of JSON that begin with `MARK`; all
+other lines are log lines. The outcome is a file, because only short lines stay whole in a pipe of several processes.
 """
 
 import json
@@ -66,9 +66,9 @@ def run(job: Job, network: DSTformer, on_epoch: OnEpoch, on_step: OnStep, on_lin
 def run_on_devices(
     job: Job, network: DSTformer, on_epoch: OnEpoch, on_step: OnStep, on_line: Callable[[str], None]
 ) -> Progress:
-    """Train in `runtime.devices` processes of this machine, and those of other nodes; `network` is not changed.
+    """Train in `runtime.devices` processes on this machine and on each other node; `network` is not changed.
 
-    Errors are those of `fit`, and a RuntimeError with the last lines of processes that failed otherwise.
+    Raises the errors of `fit`. If a process fails with another error, raises a RuntimeError with the last log lines.
     """
     save_network(job.folder / START_FILE, network, {})
     (job.folder / JOB_FILE).write_text(job.model_dump_json(), encoding="utf-8")
@@ -129,7 +129,7 @@ def distributed_command(job: Job, node: int) -> list[str]:
 
 
 def main() -> None:
-    """Run one of the processes."""
+    """Run one process of `torch.distributed.run`, for the job file on the command line."""
     job = Job.model_validate_json(Path(sys.argv[1]).read_text(encoding="utf-8"))
     if ENDS_WITH_PARENT in os.environ:
         threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()

@@ -2,8 +2,8 @@
 
 - Every random number is a function of (seed, epoch, step), so a resumed run draws the same numbers as an undisturbed
   one. Micro-batch size and number of devices do not change the result.
-- Nothing synchronises with the device within an epoch; losses are summed on the device and read at its end.
-- `last.safetensors` is written every epoch, every `checkpoint_minutes` and on SIGTERM. Metrics are reported after it.
+- The loop does not wait for the device within an epoch: losses are summed on the device and read after the epoch.
+- `last.safetensors` is written every `checkpoint_minutes`, on SIGTERM, and after each epoch before its metrics.
 """
 
 import logging

@@ -238,7 +238,7 @@ class ClipWriter:
                 f" ingest.max_quarantined={self.parameters.max_quarantined:g} allows: {_describe_faults(faults)}"
             )
         if not accepted:
-            raise InputError(f"{where}: all clips are in quarantine; {_describe_faults(faults)}")
+            raise InputError(f"{where}: all clips are in quarantine; failed checks: {_describe_faults(faults)}")
 
 
 def _row_groups(rows: list[tuple[Clip, Summary]]) -> list[list[tuple[Clip, Summary]]]:

@@ -107,8 +107,8 @@ def decide(
 def swap_back(store: Path, reason: str, who: str) -> dict[str, Any]:
     """Swap `@champion` and `@previous`, which must exist, and tag both versions with the person and the reason.
 
-    The version that was champion does not compete again until its tag is deleted. If an earlier rollback was killed,
-    this call completes it and returns its record instead of swapping again.
+    The old champion cannot be promoted again until its rollback tag is deleted. If an earlier rollback was killed, this
+    call completes that rollback and returns its record, and does not swap again.
     """
     client = connect(store)
     with locked(store / LOCK, "rollback"):

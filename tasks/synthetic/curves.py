@@ -98,7 +98,7 @@ def standing(
 def gait(
     body: Body, rng: np.random.Generator, time: np.ndarray, speed: np.ndarray, heading: np.ndarray, stops: list[float]
 ) -> Curves:
-    """Walk or run along a path with speed (T,) in m/s and heading (T,) in degrees to the left; stand at times `stops`.
+    """Walk or run with speed (T,) in m/s and heading (T,) in degrees to the left; stand still at `stops` (seconds).
 
     The phase is 0 when the right foot lands, and increases by 1 per stride.
     """
