@@ -36,7 +36,7 @@ OFFICIAL_SPLIT = {
 
 
 def split_groups(statistics: Mapping[str, Any], parameters: ConvertParameters) -> dict[str, str]:
-    """Return the split of each group of a clip store.
+    """Return the split (train, val or test) of each group of a clip store.
 
     `statistics` are those of an ingest manifest: `groups`, and `datasets`, the AMASS data set of each group or None.
 
@@ -67,7 +67,7 @@ def _official_splits(datasets: Mapping[str, str | None]) -> dict[str, str]:
         if split not in splits.values():
             official = [dataset for dataset, its_split in OFFICIAL_SPLIT.items() if its_split == split]
             raise InputError(
-                f"convert.split_by=amass: split {split} is empty; it needs {', '.join(official) or 'training data'},"
+                f"convert.split_by=amass: split {split} is empty; it needs {', '.join(official) or 'another data set'},"
                 f" the file has {some(sorted({str(dataset) for dataset in datasets.values()}))}; pass --set"
                 " convert.split_by=hash"
             )
@@ -75,7 +75,7 @@ def _official_splits(datasets: Mapping[str, str | None]) -> dict[str, str]:
 
 
 def _named_splits(groups: Iterable[str], named: Mapping[str, Iterable[str]]) -> dict[str, str]:
-    """Return the split that names a group, else train."""
+    """Return the split of each group: the split whose names contain the group, else train."""
     splits = dict.fromkeys(groups, "train")
     for split, names in named.items():
         for name in names:
@@ -132,7 +132,7 @@ def _no_group(name: str, split: str, groups: list[str]) -> str:
 
 
 def dataset_of(name: str) -> str | None:
-    """Return the canonical AMASS data set at the start of a clip's name, or None."""
+    """Return the AMASS data set (canonical spelling) at the start of a clip's name, or None."""
     return _begin(name)[0]
 
 

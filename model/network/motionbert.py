@@ -45,7 +45,7 @@ def load_motionbert(path: Path) -> DSTformer:
     try:
         network = DSTformer(_config(weights))
     except KeyError as error:
-        raise InputError(f"{path}: tensor {error} is missing") from error
+        raise InputError(f"{path}: not a MotionBERT checkpoint (tensor {error} is missing)") from error
     fill(network, weights, path)
     return network.eval()
 

@@ -122,7 +122,7 @@ def distributed_command(job: Job, node: int) -> list[str]:
     if runtime.nodes > 1:
         host, colon, port = (runtime.rendezvous or "").rpartition(":")
         if not (host and colon and port.isdigit()):
-            raise InputError("runtime.nodes above 1 needs runtime.rendezvous, host:port of this machine")
+            raise InputError("runtime.nodes above 1 needs --set runtime.rendezvous=HOST:PORT of this machine")
         meet = f"--nnodes {runtime.nodes} --node-rank {node} --master-addr {host} --master-port {port}"
     start = f"python -m torch.distributed.run {meet} --nproc-per-node {runtime.devices} -m model.training.job"
     return [*start.split(), str(job.folder / JOB_FILE)]
@@ -163,7 +163,7 @@ def main() -> None:
 
 
 def report(**what: Any) -> None:
-    """Report progress by one write of under PIPE_BUF bytes, on its own line."""
+    """Print progress on one line, by one write of fewer than PIPE_BUF bytes, so that lines of processes do not mix."""
     if _first():
         os.write(sys.stdout.fileno(), f"\n{MARK}{json.dumps(what)}\n".encode())
 
@@ -173,7 +173,7 @@ def _first() -> bool:
 
 
 def _end(process: subprocess.Popen) -> None:
-    """Terminate the processes, which save their work; kill them after a grace period."""
+    """Send SIGTERM, on which the processes save a checkpoint; kill processes that run after `SECONDS_TO_SAVE`."""
     try:
         if process.poll() is None:
             process.terminate()
