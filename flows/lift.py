@@ -28,7 +28,7 @@ def lift(
     overrides: Sequence[str] = (),
     store: str | None = None,
 ) -> Any:
-    """Lift 2D keypoints of any detector to motion in metres, a folder for each person.
+    """Lift 2D keypoints of any detector to 3D motion in metres; write one folder per person.
 
     Parameters
     ----------

@@ -81,9 +81,9 @@ def changed(context: Context, stage: str, **options: Any) -> Context:
 def command(
     app: typer.Typer, name: str | None = None, is_flow: bool = False
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Make a function a command of `app`, with the options of all commands; `name` replaces the function's name.
+    """Return a decorator that adds a function to `app` as a command with the shared options; `name` replaces its name.
 
-    Prefect handles the logs and signals of a command that is a flow.
+    With `is_flow`, Prefect handles logs and signals of the command.
     """
 
     def register(work: Callable[..., None]) -> Callable[..., None]:

@@ -26,16 +26,16 @@ class Camera:
 
     @property
     def yaw_deg(self) -> float:
-        """Return the viewing direction in the horizontal plane, from world x towards world y, in [0, 360)."""
+        """Return the horizontal viewing direction in degrees from world x towards world y, in [0, 360)."""
         return float(np.rad2deg(np.arctan2(self.rotation[2, 1], self.rotation[2, 0])) % 360)
 
     @property
     def pitch_deg(self) -> float:
-        """Return the downward angle of the viewing direction, in (-90, 90)."""
+        """Return the downward angle of the viewing direction in degrees, in (-90, 90)."""
         return float(np.rad2deg(np.arcsin(-self.rotation[2, 2])))
 
     def to_camera(self, points: np.ndarray) -> np.ndarray:
-        """Convert world points (..., 3) to camera axes: metres, float64, in memory all x, then all y, then all z."""
+        """Convert world points (..., 3) to camera axes: metres, float64; the memory has all x, all y, all z."""
         x, y, z = (points[..., axis] - self.position[axis] for axis in range(3))
         return np.moveaxis(np.stack([row[0] * x + row[1] * y + row[2] * z for row in self.rotation]), 0, -1)
 
@@ -65,7 +65,7 @@ def draw_camera(
 ) -> Camera:
     """Draw the camera of one view of a clip, poses (frames, 17, 3) in world metres.
 
-    It depends only on (seed, clip_id, view) and the clip's extent; its pitch is uniform in [-max, max].
+    The camera depends only on (seed, clip_id, view) and the extent of the clip. The pitch is uniform in [-max, max].
     """
     random = np.random.default_rng([seed, clip_id, view])
     yaw = random.uniform(0, 2 * np.pi)

@@ -1,4 +1,4 @@
-"""HTTP server of a model: MLflow's scoring server behind a limit of the request body."""
+"""HTTP server of a model: MLflow's scoring server with a limit on the size of requests."""
 
 from pathlib import Path
 

@@ -1,6 +1,6 @@
-"""Generate the actions of a synthetic subject, each as smooth curves over one clip.
+"""Generate the actions of a synthetic subject: each function returns smooth curves over one clip.
 
-- A jump is ballistic: constant push, free flight under gravity, constant braking, so the root's speed is continuous.
+- A jump has a constant push, a free flight under gravity and constant braking, so the root's speed is continuous.
 - Each action starts at the origin and faces +y (x right, z up); `tasks.synthetic.motion` then rotates the clip.
 """
 
@@ -229,7 +229,7 @@ def _jump_height(
 
 
 def _arm_towards(aside: float, height: float) -> tuple[float, float]:
-    """Return flexion and abduction of an arm that points `aside` outward and `height` upward, all in degrees."""
+    """Return flexion and abduction of an arm raised by `height` and turned outward by `aside`, all in degrees."""
     outward, up = np.deg2rad([aside, height])
     x, y, z = np.sin(outward) * np.cos(up), np.cos(outward) * np.cos(up), np.sin(up)
     flexion, abduction = float(np.rad2deg(np.arcsin(y))), float(np.rad2deg(np.arctan2(x, -z)))
@@ -238,6 +238,6 @@ def _arm_towards(aside: float, height: float) -> tuple[float, float]:
 
 
 def _columns(keys: Sequence[tuple[float, ...]]) -> tuple[np.ndarray, np.ndarray]:
-    """Convert key rows (time, value...) to times (K,) and values (K,), or (K, n) for n > 1 values."""
+    """Convert K rows (time, value, ...) to times (K,) and values (K,), or (K, n) for n > 1 values per row."""
     table = np.array(keys)
     return table[:, 0], table[:, 1] if table.shape[1] == 2 else table[:, 1:]

@@ -1,6 +1,6 @@
 """Generate procedural human motion, the demo data: synthetic subjects walk, run, turn, jump, squat, reach and wave.
 
-An action is a set of curves (`tasks.synthetic.actions`). A body with constant bone lengths follows them: legs by
+An action is a set of curves (`tasks.synthetic.actions`). A body with constant bone lengths follows the curves: legs by
 inverse kinematics from the ankles, other joints by forward kinematics.
 """
 
@@ -122,7 +122,7 @@ def _within_reach(body: Body, root: np.ndarray, hips: np.ndarray, ankles: np.nda
 
 
 def _solve_leg(body: Body, hip: np.ndarray, ankle: np.ndarray, forward: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return knee and ankle (T, 3) for a hip and a target ankle (T, 3); the knee points along `forward` (T, 2)."""
+    """Return knee and ankle (T, 3) for a hip and a wanted ankle (T, 3); the knee bends towards `forward` (T, 2)."""
     span = ankle - hip
     distance = np.linalg.norm(span, axis=1, keepdims=True)
     along = span / distance
@@ -139,7 +139,7 @@ def _solve_leg(body: Body, hip: np.ndarray, ankle: np.ndarray, forward: np.ndarr
 def _hang_arm(
     body: Body, side: int, chest: np.ndarray, upright: np.ndarray, angles: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return shoulder, elbow and wrist (T, 3) relative to the thorax, for arm angles (T, 4) in the upright frame."""
+    """Return shoulder, elbow, wrist (T, 3) relative to the thorax, for arm angles (T, 4) in degrees, `upright` axes."""
     flexion, abduction, twist, elbow_bend = angles.T
     sign = SIGN[side]
     upper = upright @ _about(1, -sign * abduction) @ _about(0, flexion) @ _about(2, sign * twist)

@@ -1,4 +1,4 @@
-"""Pretraining and fine-tuning: windows in, a run folder and an MLflow run out; a killed run continues."""
+"""Pretrain and fine-tune networks on windows; each training writes a run folder and an MLflow run, and can resume."""
 
 from pathlib import Path
 from statistics import median
@@ -46,7 +46,7 @@ def finetune_network(
     Raises
     ------
     InputError
-        The checkpoint is not readable, takes only shorter windows, or its network does not support the head.
+        The checkpoint is not readable, or its network takes only shorter windows or does not support the head.
     """
     training, network, frames = parameters.finetune, load_network(pretrained), _frames(windows)
     if frames > network.config.max_frames:

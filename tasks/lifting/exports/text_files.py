@@ -16,7 +16,7 @@ VERSION = 1  # increases if a reader of the previous version would misread the f
 
 
 def write_json(motion: Motion, path: Path) -> None:
-    """Write all arrays of `Motion` under their names, (frames, ...) as nested lists; metres, z up, pixels in 2D.
+    """Write all arrays (frames, ...) of `Motion` as nested lists under their names; 3D in metres, z up; 2D in pixels.
 
     The schema is docs/motion.schema.json. Unknown numbers are null, because JSON has no NaN. Positions are rounded to
     micrometres and thousandths of a pixel.
