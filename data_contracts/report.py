@@ -222,7 +222,7 @@ def read_report(folder: Path) -> Report:
     try:
         return Report.model_validate_json((folder / REPORT_FILE).read_bytes())
     except OSError as error:
-        raise InputError(f"{folder / REPORT_FILE}: cannot be read ({error.strerror})") from error
+        raise InputError(f"{folder / REPORT_FILE}: cannot be read ({error.strerror}); evaluate again") from error
     except ValidationError as error:
         first = error.errors()[0]
         raise InputError(

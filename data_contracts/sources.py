@@ -1,6 +1,6 @@
 """Find motion files with their clip lists, and keypoint files, from paths of the user.
 
-A folder stands for all motion files in the folder and its subfolders, by extension, sorted by name. The clip list of a
+A folder means all motion files in the folder and its subfolders, by extension, sorted by name. The clip list of a
 file is FILE.csv or, if the folder has no other motion file, `clip_list.csv`.
 """
 

@@ -38,7 +38,7 @@ OFFICIAL_SPLIT = {
 def split_groups(statistics: Mapping[str, Any], parameters: ConvertParameters) -> dict[str, str]:
     """Return the split (train, val or test) of each group of a clip store.
 
-    `statistics` are those of an ingest manifest: `groups`, and `datasets`, the AMASS data set of each group or None.
+    `statistics` come from an ingest manifest and contain `groups`, and `datasets`: group -> AMASS data set or None.
 
     Raises
     ------

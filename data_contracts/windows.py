@@ -85,7 +85,7 @@ class WindowSummary(pa.DataFrameModel):
 def find_faults(scalars: pd.DataFrame, arrays: dict[str, np.ndarray]) -> pd.DataFrame:
     """Return one row per failed check, with columns window_id, check, value and bound; empty if all windows pass.
 
-    `scalars` has one row per window with the columns `SCALARS`; `arrays` are those of `array_shapes`, (n, ...) each.
+    `scalars` has one row per window with the columns `SCALARS`; `arrays` has the n windows by name of `array_shapes`.
     """
     return broken_checks(WindowSummary, scalars.assign(**summarise(arrays)), "window_id")
 

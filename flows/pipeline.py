@@ -54,7 +54,7 @@ def pipeline(
     ----------
     source
         Path of an AMASS pickle, an .npz or an .npy file, or of a folder with such files; or several paths; or
-        "synthetic" for the embedded demo motion. Paths are those of the worker.
+        "synthetic" for the embedded demo motion. Paths are paths on the worker.
     store
         Root of the store, which every worker must reach by the same path. Default: UPLIFT_STORE, or ./store.
     train_on

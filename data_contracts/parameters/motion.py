@@ -109,7 +109,7 @@ class ConvertParameters(Parameters):
     @field_validator("val_groups", "test_groups", mode="before")
     @classmethod
     def _as_names(cls, value: object) -> object:
-        """Convert numbers, which YAML makes of names such as 60, back to text."""
+        """Convert numbers back to text, because YAML reads names such as 60 as numbers."""
         if value == ALL:
             return value
         if not isinstance(value, list | tuple | set):

@@ -25,7 +25,7 @@ class Objective(StrEnum):
 class NewCameras(Parameters):
     """A new camera for every window at every step: upright, any yaw, aimed near the window's pelvis.
 
-    The projection is that of the stored window, unless `perspective_share` is set.
+    The camera has the projection of the stored window, unless `perspective_share` is set.
     """
 
     max_pitch_deg: float = Field(15.0, ge=0, lt=90, description="Pitch of a new camera is uniform in [-max, max].")

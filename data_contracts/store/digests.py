@@ -125,8 +125,8 @@ def file_digest(path: Path) -> str:
 def known_digest(path: Path) -> str:
     """Return `file_digest`, cached in this process; a file that may have changed is read again.
 
-    The file has changed if its size, times or inode differ. A file that was written less than two seconds before it was
-    read is read again, because file systems store times in steps of up to two seconds.
+    The file has changed if its size, times or inode differ. File systems store times in steps of up to two seconds.
+    So a file that was written less than two seconds before the first reading is read again.
     """
     path = path.absolute()
     try:

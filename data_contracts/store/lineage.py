@@ -1,6 +1,6 @@
 """Lineage of the results in a store: stages by digest, the runs behind a checkpoint, and the data of their training.
 
-A run is found by the SHA-256 of its checkpoint, so a copy of the file or a download from MLflow also leads to the run.
+A run is found by the SHA-256 of its checkpoint, so copies of the file and downloads from MLflow lead to the run.
 """
 
 from collections.abc import Iterator

@@ -89,7 +89,7 @@ def lock_owner(path: Path) -> str | None:
 
 
 def note_of(path: Path) -> Path:
-    """Return the path of the note that the owner of the lock file `path` holds locked."""
+    """Return the path of the note (text about the owner) for the lock file `path`."""
     return path.with_name(f"{path.name}.holder")
 
 

@@ -60,7 +60,7 @@ def print_stage(result: StageResult, as_json: bool, next_command: str) -> None:
 
 
 def stage_table(stages: dict[str, dict[str, Any]]) -> Table:
-    """Return a table with a row per stage; `stages` has each `StageResult` as a dict, by stage name."""
+    """Return a table with a row per stage; `stages` contains the `StageResult` of each stage as a dict."""
     table = Table("stage", "seconds", "output", title="stages")
     for name, stage in stages.items():
         counts = counts_text(stage["counts"], stage["statistics"])

@@ -1,8 +1,8 @@
 """Augment training windows at every step: limb motion of other windows, turned bones, body proportions, lean, camera.
 
 - A stored window is metric, so any other camera can project it, as `tasks.convert.cameras` does.
-- Poses have the shape (B, 3, T, 17), so that a rotation or a chain of bones is one matrix product and a bounding box is
-  found in contiguous memory: 2-4 times as fast on a CPU.
+- Poses have the shape (B, 3, T, 17). A rotation or a chain of bones is then one matrix product, and a bounding box is
+  found in contiguous memory. This is 2-4 times as fast on a CPU.
 - No function waits for the device.
 """
 
@@ -165,8 +165,8 @@ def turn_bones(bones: Tensor, degrees: float, generator: torch.Generator) -> Ten
 def swap_limbs(bones: Tensor, share: float, generator: torch.Generator) -> Tensor:
     """Replace limb directions of bones (B, 3, T, 16): the arms in a random `share` of windows, the legs in another one.
 
-    A limb keeps its length and takes its direction from another window, relative to the trunk and the line of the hips
-    (legs) or of the shoulders (arms).
+    A limb keeps its length and takes its direction from another window. Directions are relative to the trunk and to
+    the line of the hips (legs) or of the shoulders (arms).
     """
     count = len(bones)
     other = torch.rand(count, generator=generator, device=bones.device).argsort()

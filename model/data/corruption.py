@@ -1,8 +1,8 @@
 """Corrupt the 2D input: detector noise, masked joints, masked frames, and joints derived from detector skeletons.
 
-- The noise follows MotionBERT's synthetic 2D (section 4.2, lib/data/augmentation.py): errors drawn at key frames from a
-  mixture of a Gaussian and a uniform distribution, interpolated between key frames, with a jitter per frame. Confidence
-  falls with the displacement, as it does for real detectors.
+- The noise follows MotionBERT's synthetic 2D (section 4.2, lib/data/augmentation.py). Errors are drawn at key frames
+  from a mixture of a Gaussian and a uniform distribution. They are interpolated between key frames, and each frame has
+  a jitter. Confidence decreases with the displacement, as for real detectors.
 - Lifting a keypoint file derives H36M joints from the detector's keypoints and normalises the window by the box of the
   derived joints. `derived_joints` does the same to training windows.
 """
@@ -29,9 +29,9 @@ def corrupt(
 ) -> tuple[Tensor, Tensor | None]:
     """Return a corrupted copy of the input.
 
-    Noise is added first. Then each frame with probability `frame_share`, and each joint with probability `joint_share`,
-    is replaced: `normal` by N(0, 1) in every channel, `zero` and `token` by 0. The network replaces a `token` by a
-    learned vector. `clean_share` of the windows are not changed.
+    Noise is added first. Then frames are replaced with probability `frame_share`, and joints with `joint_share`. With
+    fill `normal` every channel becomes N(0, 1), with `zero` and `token` 0. The network replaces a `token` by a learned
+    vector. `clean_share` of the windows are not changed.
 
     Returns
     -------

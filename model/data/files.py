@@ -29,7 +29,7 @@ class WindowFiles:
     """Windows of one split on disk; with `placed`, `read` and `pick` also read the camera of each window.
 
     `window`: frames of a window; `rows`: one row per window, columns `SCALARS`; `row_groups`: windows of each row
-    group, in the order of the files. Errors are those of `load_windows`.
+    group, in the order of the files. Errors: see `load_windows`.
     """
 
     def __init__(self, folder: Path, split: str, placed: bool = False) -> None:

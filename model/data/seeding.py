@@ -1,7 +1,7 @@
 """Random numbers and the order of windows: both depend only on seed, epoch and step, also in a resumed training.
 
-A pool is the unit of shuffling, for windows in memory and on disk: row groups in random order, cut into pools of up to
-`POOL_BYTES`, and the rows of each pool in random order. So the memory limit does not change results.
+A pool is the unit of shuffling, for windows in memory and on disk. Row groups are shuffled and cut into pools of up to
+`POOL_BYTES`, and the rows of each pool are shuffled. So the memory limit does not change results.
 """
 
 import hashlib

@@ -1,7 +1,7 @@
 """Lift tracks of keypoints to motion in metres.
 
 `track_windows` lifts a track at the frame rate of the network. `smoothing` resamples the result to the track's rate and
-removes jitter, `skeleton_fit` scales the body to metres, `translation` fits the root to the keypoints, and `gravity`
+removes jitter. `skeleton_fit` scales the body to metres, and `translation` fits the root to the keypoints. `gravity`
 rotates the motion to a world with z up and the floor at 0.
 """
 

@@ -2,8 +2,8 @@
 
 - The smoother is Whittaker's (Eilers, "A perfect smoother", Anal. Chem. 75, 2003): it minimises the weighted distance
   to the input plus a penalty on the differences of `order`. With equal weights its response is
-  1 / (1 + (sin(w / 2) / sin(w_c / 2))^(2 order)): a Butterworth filter of that order, forward and backward, without
-  transients at the ends. The result follows the frames with high weights, so gaps need not be filled.
+  1 / (1 + (sin(w / 2) / sin(w_c / 2))^(2 order)). This is a Butterworth filter of that order, forward and backward,
+  without transients at the ends. The result follows the frames with high weights, so gaps need not be filled.
 - The smoother is a banded system of linear equations: time and memory are linear in the number of frames.
 - Causal lifting uses the one-euro filter (Casiez et al., CHI 2012).
 """

@@ -1,7 +1,7 @@
 """Estimate the path of the pelvis: the translation that fits the pose to the keypoints, by least squares.
 
-In camera axes a joint p = (x, y, z) of the pose, moved by t = (X, Y, Z), projects to u = (x + X) / (z + Z), and v with
-y and Y. Both are linear in t: X - u Z = u z - x, Y - v Z = v z - y. So a joint has two equations for t (Mehta et
+In camera axes a joint (x, y, z) of the pose, moved by t = (X, Y, Z), projects to u = (x + X) / (z + Z) and
+v = (y + Y) / (z + Z). Both are linear in t: X - u Z = u z - x, Y - v Z = v z - y, two equations per joint (Mehta et
 al., "VNect", SIGGRAPH 2017, section 4.3, in perspective). A second solution with weights 1 / (z + Z)^2 minimises the
 error in the image.
 

@@ -29,8 +29,8 @@ LAYER_NORM_EPS = 1e-6
 class DSTformer(nn.Module):
     """Network from 2D poses to 2D or 3D poses, in the window's normalised units.
 
-    Heads `joints` and `pose` return (B, T, 17, dim_out). Head `depth` returns (B, T, 17, 3) with x and y of the input,
-    and cannot be combined with geometry, which also takes x and y from the input.
+    Heads `joints` and `pose` return (B, T, 17, dim_out). Head `depth` returns (B, T, 17, 3) with x and y of the input.
+    Geometry also takes x and y from the input, so head `depth` cannot be combined with geometry.
     """
 
     def __init__(self, config: DSTformerConfig, head: HeadKind = HeadKind.JOINTS) -> None:
@@ -90,7 +90,7 @@ class DSTformer(nn.Module):
 
     @property
     def reads_stem(self) -> bool:
-        """Whether the head reads the features of the stem in addition to those of the tokens."""
+        """Whether the head reads features of the stem in addition to the features of the tokens."""
         return self.backbone.stem is not None and self.head_kind is HeadKind.POSE
 
 

@@ -1,14 +1,14 @@
 """Depth from foreshortening: a bone that appears shorter than its length points towards or away from the camera.
 
 Taylor, "Reconstruction of articulated objects from point correspondences in a single uncalibrated image", CVIU 80
-(2000): under a scaled orthographic camera a bone of length l and apparent length s has a reach (depth difference of its
-ends) of ± sqrt(l^2 - s^2). Geometry provides the size of the reach, and the network learns the sign.
+(2000): under a scaled orthographic camera the ends of a bone with length l and apparent length s differ in depth by
+± sqrt(l^2 - s^2), its reach. Geometry provides the size of the reach, and the network learns the sign.
 
 - A window is relative to its pelvis and in units of the body, so place and size in the image do not matter.
 - The length of a bone is the largest apparent length of the left or right bone, and at least an adult's length times
   a learned factor. Because of noise, the tenth of the frames with the largest lengths is left out.
-- A joint of confidence 0 is missing: its bones are not measured, and its position is interpolated over time or, if it
-  was never detected, the centre of the other joints.
+- A joint of confidence 0 is missing, and its bones are not measured. Its position is interpolated over time. A joint
+  that was never detected is at the centre of the other joints.
 - The head returns x, y, z and, per bone, the signed share of its reach.
 """
 

@@ -1,7 +1,7 @@
 """Evaluate lifters on one split, also with detector errors: noise, missing joints, joints of detector skeletons.
 
-Windows overlap. As in the literature (MotionBERT's train.py, VideoPose3D), the error of a frame is the mean over the
-windows that cover it, and every frame of a clip and camera counts once. So an error in a window is weighted by one over
+Windows overlap. The error of a frame is the mean over the windows that cover the frame, and every frame of a clip and
+camera counts once, as in MotionBERT's train.py and VideoPose3D. So an error in a window is weighted by one over
 the number of windows that cover its frame. The table of windows contains this number, so one pass is enough.
 """
 

@@ -146,8 +146,8 @@ def students_t(confidence: float, degrees: float) -> float:
 def _tail(units: int, confidence: float) -> float:
     """Return the quantile of the resamples that bounds the expanded percentile interval.
 
-    The plain bootstrap interval of few units is too narrow, because it uses the normal quantile and n instead of
-    Student's and n - 1 (section 4.1.3 of Hesterberg, What Teachers Should Know About the Bootstrap, 2015).
+    The plain bootstrap interval of few units is too narrow: it uses the normal quantile instead of Student's, and n
+    instead of n - 1 (Hesterberg, What Teachers Should Know About the Bootstrap, 2015, section 4.1.3).
     """
     if units == 1:
         return 0.0

@@ -1,8 +1,8 @@
 """Training losses on poses in normalised units: means over the frames without padding and, if masked, masked joints.
 
 MotionBERT (ICCV 2023, section 4.2): MPJPE + w * N-MPJPE + w * velocity. The focal weight is Focal-R (Yang et al.,
-Delving into Deep Imbalanced Regression, ICML 2021): an error e is weighted by (2 sigmoid(beta e) - 1)^gamma, so small
-errors count little. The weight has no gradient, so it does not move the minimum of an error.
+Delving into Deep Imbalanced Regression, ICML 2021). The weight of an error e is (2 sigmoid(beta e) - 1)^gamma, which is
+small for small errors. The weight has no gradient, so it does not move the minimum of an error.
 
 Each part of a step (micro-batch, device) divides its sum of errors by the total weight of the whole step. Therefore the
 sum of the parts' losses is the loss of the step.

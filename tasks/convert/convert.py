@@ -2,8 +2,8 @@
 
 - A batch (a row group of the clip table) writes one file per split, which depends on no other batch. So any number of
   workers, and a repeated batch, write the same bytes.
-- Windows are cut directly into the memory that is validated and written, `BYTES_AT_ONCE` at a time, so the memory of a
-  worker does not grow with the number of views.
+- Windows are cut directly into the memory that is validated and written, `BYTES_AT_ONCE` at a time. So the memory of
+  a worker does not grow with the number of views.
 """
 
 import uuid

@@ -76,7 +76,7 @@ class Plan:
 
 
 def plan_reading(files: Sequence[MotionFile], parameters: IngestParameters) -> Plan:
-    """Read motion files once and plan how the second pass reads each; the errors are those of `ingest_clips`."""
+    """Read motion files once and plan how the second pass reads each; errors: see `ingest_clips`."""
     planned: list[FilePlan] = []
     first = 0
     for file, name in zip(files, short_names([file.path for file in files]), strict=True):

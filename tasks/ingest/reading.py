@@ -1,8 +1,8 @@
 """Read an untrusted motion file (pickle, .npy or .npz, detected from its content), one array in memory at a time.
 
 - `pickle` is never called: `tasks.ingest.safe_pickle` reads object arrays, which numpy writes as pickles.
-- The size of an .npz bounds its content: a member inflates to at most 200 times its size in the file, the members
-  together are not larger than the file, and each ends where its directory entry and its own header specify.
+- The size of an .npz bounds its content. A member inflates to at most 200 times its size in the file. The compressed
+  members together are not larger than the file. A member ends where its directory entry and header specify.
 - An .npy is mapped into memory, so its array may be larger than the memory.
 """
 

@@ -70,8 +70,8 @@ def decide(
 ) -> Decision:
     """Write the decision (an MLflow run, tags of both versions); move `@champion` if the challenger passed every check.
 
-    The old champion becomes `@previous`. If an earlier call was killed while it moved the aliases to this challenger,
-    this call completes the move and returns the decision of the earlier call.
+    The old champion becomes `@previous`. If an earlier call was killed during the move of the aliases to this
+    challenger, this call completes the move and returns the earlier decision.
 
     Raises
     ------

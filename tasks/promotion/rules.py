@@ -1,7 +1,7 @@
 """Decide whether a challenger is better than the champion, by the score differences on the same windows.
 
-- A gain or a regression counts only if its whole interval is beyond a bound, because some of dozens of joints, actions
-  and subjects are always worse by chance.
+- A gain or a regression counts only if its whole interval is beyond a bound. Otherwise some of the dozens of joints,
+  actions and subjects would always be worse by chance.
 - Intervals are Student's over subjects, because windows of one clip and clips of one subject are alike. With one
   subject the interval is over clips, and a gain of `one_person_gain_mm` is required. One clip has no interval.
 """

@@ -65,7 +65,7 @@ def export_model(store: Path, model: str, out: Path | None, flip: bool = True) -
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{file}: the file cannot be written ({error.strerror})") from error
+        raise InputError(f"{file}: cannot be written ({error.strerror}); pass another --out") from error
     metadata = {
         "model": found.uri if version else str(checkpoint),
         "checkpoint": file_digest(checkpoint),

@@ -167,7 +167,7 @@ def _about(axis: int, degrees: np.ndarray) -> np.ndarray:
 
 
 def _make_body(rng: np.random.Generator) -> Body:
-    """Draw a body of 1.5 to 1.95 m; its lengths are shares of the stature, similar to those of the CMU subjects."""
+    """Draw a body of 1.5 to 1.95 m; bone lengths are shares of the stature, similar to the CMU subjects."""
     stature = float(np.clip(rng.normal(1.72, 0.11), 1.5, 1.95))
     leg, trunk, ankle, neck, skull = np.array([0.49, 0.31, 0.045, 0.08, 0.088]) * rng.uniform(0.94, 1.06, 5)
     scale = stature / (leg + trunk + ankle + neck * _NOSE[2] + skull * _CROWN[2])

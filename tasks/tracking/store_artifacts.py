@@ -4,8 +4,8 @@ MLflow loads `open_repository` as a plugin (entry point `mlflow.artifact_reposit
 `mlartifacts` next to the SQLite database of the current connection. With a tracking server, the server reads and
 writes the folder. A store can therefore be moved or copied, and no URI leads out of the store.
 
-This module imports no other package of the project when it is loaded, because a program that loads a model may have
-its own module `model` or `data_contracts`.
+The import of this module imports no other package of the project. A program that loads a model may have its own module
+`model` or `data_contracts`.
 """
 
 import errno

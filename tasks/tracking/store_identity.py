@@ -1,7 +1,7 @@
 """The id of a store, which distinguishes stores that share an MLflow server; a copy of a store gets a new id.
 
-The file `.id` contains the id and, as JSON, its place at the time of writing: inode of the file, path of the store, and
-folder that contains the store. `mv` keeps the inode. After a move to another file system the inode differs; the store
+The file `.id` contains the id and, as JSON, its place when it was written: inode of the file, path of the store, and
+parent folder. `mv` keeps the inode. After a move to another file system the inode differs; the store
 counts as moved only if the recorded path certainly no longer exists. In all other cases the store counts as a copy,
 because two stores with one id would delete each other's runs on a shared server.
 """

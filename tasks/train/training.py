@@ -52,7 +52,7 @@ def finetune_network(
     if frames > network.config.max_frames:
         raise InputError(
             f"{pretrained}: the network takes windows of at most {network.config.max_frames} frames, but {windows}"
-            f" has {frames}"
+            f" has {frames}; pass --set convert.window={network.config.max_frames} to uplift convert"
         )
     if training.head is HeadKind.DEPTH and network.config.geometry != "none":
         raise InputError(

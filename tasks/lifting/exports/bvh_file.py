@@ -1,10 +1,10 @@
 """Write BVH files: a skeleton and its joint angles over time, for Blender and other animation programs.
 
 - Units are centimetres and degrees; y is up. The rest pose is a T that looks along z.
-- The CHANNELS of a joint name its order of rotation, outermost first. At a middle angle of 90 degrees the other two
-  angles are ambiguous (gimbal lock), so the middle angle is about the bone's axis in the rest pose: bones turn the
-  shortest way and hardly twist. Arms and hips have Z X Y; legs, trunk and head Z Y X; the root Z X Y, because it turns
-  freely about y.
+- The CHANNELS of a joint contain its order of rotation, outermost first. At a middle angle of 90 degrees the other
+  two angles are ambiguous (gimbal lock). So the middle angle is about the bone's axis in the rest pose, because bones
+  turn the shortest way and hardly twist. Arms and hips have Z X Y; legs, trunk and head Z Y X; the root Z X Y, because
+  it turns freely about y.
 - Several triples of angles describe the same rotation. Each frame has the triple nearest to the previous frame, so
   that programs can interpolate between frames.
 """

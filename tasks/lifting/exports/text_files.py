@@ -48,9 +48,9 @@ def write_json(motion: Motion, path: Path) -> None:
 def write_csv(motion: Motion, path: Path) -> None:
     """Write the joints in the world, their confidences, and the root, for `pandas.read_csv(file, comment="#")`.
 
-    Lines that begin with # contain the name, unit and axes. Columns: `frame` (number in the keypoint file), `time`
-    (seconds after the first row), `<joint>_x`, `_y`, `_z` and `<joint>_confidence` for each of the 17 joints, `root_x`,
-    `_y`, `_z`, and `root_std_x`, `_y`, `_z`, which are empty if unknown.
+    Lines that begin with # contain the name, unit and axes. Columns: `frame` (number in the keypoint file); `time`
+    (seconds after the first row); `<joint>_x`, `_y`, `_z` and `<joint>_confidence` for each of the 17 joints; `root_x`,
+    `_y`, `_z`; `root_std_x`, `_y`, `_z`. Unknown values are empty.
     """
     columns = [f"{joint}_{value}" for joint in JOINTS for value in (*"xyz", "confidence")]
     columns += [f"{root}_{axis}" for root in ("root", "root_std") for axis in "xyz"]

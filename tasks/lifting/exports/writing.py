@@ -3,8 +3,8 @@
 - The folder has `person-0/motion.npz` and so on, the exports of each person, and the viewer. docs/keypoints.md
   describes the contents, units and axes of each export format.
 - All files are written to a partial folder first. After a failure this folder is removed and earlier files are kept.
-- A new folder appears complete, by one rename. In an existing folder the files of an earlier lifting are replaced and
-  the folder itself stays, because it may be a link, a mounted volume or the working directory of a shell.
+- A new folder appears complete, by one rename. In an existing folder the files of an earlier lifting are replaced.
+  The folder itself is kept, because it may be a link, a mounted volume or the working directory of a shell.
 - Only files that lifting writes are replaced. A folder that contains other files is refused, so that no file is lost.
 """
 
@@ -59,7 +59,7 @@ def write_people(lifted: Path, formats: Sequence[ExportFormat], out: Path) -> li
         shutil.copyfile(lifted / VIEWER_FILE, partial / VIEWER_FILE)
         _put_in_place(partial, out)
     except OSError as error:
-        raise InputError(f"{out}: cannot be written ({error.strerror})") from error
+        raise InputError(f"{out}: cannot be written ({error.strerror}); pass another --out") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return people
@@ -75,7 +75,7 @@ def must_be_replaceable(out: Path) -> None:
         with _locked(out):  # another lifting may be replacing files at this moment
             _refuse_other_files(out)
     except OSError as error:
-        raise InputError(f"{out}: cannot be written ({error.strerror})") from error
+        raise InputError(f"{out}: cannot be written ({error.strerror}); pass another --out") from error
 
 
 def write_exports(motion: Motion, formats: Sequence[ExportFormat], folder: Path) -> list[Path]:

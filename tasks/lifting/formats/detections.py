@@ -3,8 +3,8 @@
 - Numbers must be finite and in bounds. Confidences are scaled to [0, 1] by the known scale of the format (`_SCALES`). A
   keypoint is missing if its confidence is 0 or below `min_confidence`, or its coordinates are NaN or exactly 0, 0.
   Detectors write 0, 0 for undetected keypoints (Ultralytics did so and kept the confidence).
-- Each id is one person. If all people have the same id, and a frame has two people, ids are ignored: AlphaPose writes
-  idx 0 for all people if it does not track.
+- Each id is one person. If all people have the same id, and a frame has two people, ids are ignored. AlphaPose
+  writes idx 0 for all people if it does not track.
 - Coordinates are pixels. If all coordinates are within [-4, 4], they are fractions of the image size (MediaPipe).
 """
 

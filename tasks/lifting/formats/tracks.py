@@ -1,9 +1,9 @@
 """Link people in frames to tracks, and interpolate short gaps.
 
 - Without ids, the people of a frame are assigned to open tracks with the least total cost
-  (`scipy.optimize.linear_sum_assignment`). The cost is the mean distance of common joints, weighted by confidence,
-  from the track's last pose moved by its velocity, divided by the larger extent of both. A pair with a cost above
-  `MOST_COST` is two different people.
+  (`scipy.optimize.linear_sum_assignment`). The cost is the mean distance between the person and
+  the track's last pose, moved by its velocity: over common joints, weighted by confidence, divided by the larger
+  extent. A pair with a cost above `MOST_COST` is two different people.
 - A person or joint that is missing for at most `max_gap` frames is interpolated linearly and marked. It gets the lower
   confidence of the two ends. After a longer gap a new track begins.
 - Missing joints at the beginning or end of a track stay missing, because filling them would be extrapolation.
