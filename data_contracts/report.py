@@ -74,7 +74,7 @@ class Frozen(BaseModel):
 
 
 def counts_text(counts: dict[str, Any], statistics: dict[str, Any]) -> str:
-    """Return the counts of a stage's result as one line, counts per split as `train / val / test`, and its MPJPE."""
+    """Return the counts and the MPJPE of a stage's result as one line; counts per split are `train / val / test`."""
     texts = {key: " / ".join(map(str, n.values())) if isinstance(n, dict) else str(n) for key, n in counts.items()}
     if "val_mpjpe_mm" in statistics:
         texts["validation MPJPE"] = f"{statistics['val_mpjpe_mm']:.1f} mm"

@@ -39,7 +39,7 @@ SECONDS_TO_APPEAR = 60.0  # the cache of a network file system may hide a new fo
 
 
 def dispatch_stage(name: str, context: Context, deployment: str | None = None, **inputs: Any) -> StageResult:
-    """Return the result of a stage of a pipeline: from the store, else from a flow run here or on workers.
+    """Return the result of a pipeline's stage from the store, or of a flow run in this process or on workers.
 
     Parameters
     ----------

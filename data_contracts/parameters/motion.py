@@ -128,7 +128,7 @@ class ConvertParameters(Parameters):
         both = self.val_groups if self.test_groups == ALL else sorted({*self.val_groups} & {*self.test_groups})
         if both:
             raise ValueError(
-                f"groups {', '.join(both)} are in val_groups and in test_groups; a group belongs to one split"
+                f"groups {', '.join(both)} are in val_groups and in test_groups; remove each from one of them"
             )
         return self
 

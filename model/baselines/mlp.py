@@ -1,7 +1,7 @@
 """MLP baseline: the simple baseline of Martinez et al. (ICCV 2017, section 3.2), extended to windows.
 
 The MLP is trained like the lifter (`Learner`, `Epochs`): same order, mirroring, augmentation, corruption and loss. Its
-budget is in minutes. A copy runs some steps first, to convert minutes to the number of steps of the cosine schedule.
+budget is in minutes. The speed of a copy's first steps converts minutes to the number of steps, for the schedule.
 """
 
 import copy

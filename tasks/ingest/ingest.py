@@ -180,7 +180,7 @@ class ClipWriter:
             self.skeletons[tuple(limbs_mm)].add(clip.group)
 
     def finish(self, stage: Stage) -> list[str]:
-        """Write the quarantine file, add counts and statistics to the stage, and return warnings."""
+        """Write `quarantine.csv`, add counts and statistics to the stage, and return warnings."""
         columns = ["clip_id", "group", "frames", "stature"]
         table = parquet.read_table(self.folder / CLIPS_FILE, columns=columns).to_pandas()
         faults = pd.concat(self.faults)

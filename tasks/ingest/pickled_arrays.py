@@ -30,7 +30,7 @@ class Constructor:
 
 @dataclass(eq=False)
 class Unfinished:
-    """Array or dtype without its state, which a later opcode sets, and its places in the memo."""
+    """Array or dtype whose state a later opcode of the pickle sets, and its indices in the memo."""
 
     finish: Callable[..., None]
     places: list[int] = field(default_factory=list)

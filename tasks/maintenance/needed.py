@@ -55,7 +55,7 @@ class Inventory:
 
 @dataclass(frozen=True)
 class Needed:
-    """Items that gc keeps. With `unknown_work`, a process has no recorded inputs, and gc keeps all folders."""
+    """Items that gc keeps. If `unknown_work`, a process has no recorded inputs, and gc keeps all folders."""
 
     digests: set[str]
     runs: set[str]

@@ -27,7 +27,7 @@ def is_in_mlflow(reference: str) -> bool:
 
 
 def find_lifting_model(store: Path, reference: str) -> LiftingModel:
-    """Return the existing model that an MLflow URI, a run folder or digest, or a checkpoint file names."""
+    """Return the model of an MLflow URI, of a run folder or digest, or of a checkpoint file; the model must exist."""
     if not is_in_mlflow(reference):
         return LiftingModel(resolve_checkpoint(store, reference), reference)
     from tasks.tracking import registry  # imports MLflow, which takes seconds

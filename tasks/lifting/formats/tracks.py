@@ -26,7 +26,7 @@ _VELOCITY_SHARE = 0.5  # share of the last step, which is measured on two noisy 
 
 
 def tracks_of(detections: Detections, max_gap: int) -> list[Track]:
-    """Return the tracks of normalised detections, of any length, in the order of their first frames."""
+    """Return the tracks (of any length) in normalised detections, sorted by their first frames."""
     assert detections.skeleton is not None, "normalised detections have a skeleton"
     joints, confidence = SKELETONS[detections.skeleton].to_h36m(detections.points, detections.confidence)
     seen = (confidence > 0).any(axis=1)
