@@ -2,7 +2,7 @@
 
 - The flow of a stage gets the digest that its result must have. A worker with other presets, inputs or code therefore
   fails before it computes anything. The result of a deployment is read from the store and never computed here.
-- A run waits for a worker of its pool for at most `runtime.wait_minutes` minutes; then it is cancelled.
+- A pool without a worker never starts a run. After `runtime.wait_minutes` without a worker, the run is cancelled.
 - A crashed run (killed, out of memory, machine lost) is started again, up to `runtime.restarts` times. The new run
   reuses the results in the store, and a training continues from its `last` checkpoint.
 - A failed run is not started again, because its tasks were retried already. A cancelled run is not started again.
@@ -78,7 +78,7 @@ def run_to_its_end(deployment: str, arguments: dict[str, Any], runtime: Runtime)
     ------
     RuntimeError
         The run failed, or crashed `runtime.restarts` + 1 times. Or it was cancelled, because its pool had no worker for
-        `runtime.wait_minutes` or the run took longer than `runtime.stage_hours`.
+        `runtime.wait_minutes` or all its starts together took longer than `runtime.stage_hours`.
     """
     until = time.monotonic() + 3600 * runtime.stage_hours
     for restart in range(runtime.restarts + 1):

@@ -145,7 +145,7 @@ def _run_stages(
 
 
 def _promote(how: Promotion, context: Context, version: int) -> tuple[str, dict[str, Any] | None]:
-    """Return a line about the promotion of the challenger, and the decision, or None if another run decides."""
+    """Return a line about the promotion of the challenger, and the decision, or None if this run does not decide."""
     if how == "never":
         return f"registered: version {version} is the challenger", None
     arguments = {"version": version, "store": str(context.store), **preset_and_overrides(context.parameters)}

@@ -163,7 +163,7 @@ def turn_bones(bones: Tensor, degrees: float, generator: torch.Generator) -> Ten
 
 
 def swap_limbs(bones: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """Replace limb directions of bones (B, 3, T, 16): the arms in a random `share` of windows, the legs in another one.
+    """Replace limb directions of bones (B, 3, T, 16): the arms in a random `share` of windows, the legs likewise.
 
     A limb keeps its length and takes its direction from another window. Directions are relative to the trunk and to
     the line of the hips (legs) or of the shoulders (arms).

@@ -1,6 +1,6 @@
 """Open a split of a windows folder, in memory if it fits, else streamed in the same batches; draw its epochs.
 
-Streaming reads pools of row groups. A thread reads the next pool during use of the current one: two are in memory.
+Streaming reads pools of row groups. A thread reads the next pool while one is in use, so at most two are in memory.
 """
 
 import math

@@ -95,7 +95,7 @@ class DSTformer(nn.Module):
 
 
 class Backbone(nn.Module):
-    """Layers before the last LayerNorm: (B, T, 17, features_in) to features (B, P, 17, C), with P tokens per joint."""
+    """Layers before the last LayerNorm: (B, T, 17, features_in or more) to (B, P, 17, C), with P tokens per joint."""
 
     def __init__(self, config: DSTformerConfig, whole_windows: bool = False) -> None:
         super().__init__()

@@ -2,7 +2,7 @@
 
 Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024, kellerjordan.github.io/posts/muon).
 Muon has Nesterov momentum and the quintic Newton-Schulz of torch.optim.Muon. Steps are scaled by 0.2 sqrt(max(rows,
-columns)) to the size of AdamW's (Liu et al., "Muon is scalable for LLM training", 2025), so both share one rate.
+columns)) to the size of AdamW's (Liu et al., "Muon is scalable for LLM training", 2025), so one rate fits both.
 
 - Each block of at most 48 rows is orthogonalised separately: q, k, v, and each token's rows of the stem's last layer.
   torch.optim.Muon processes whole matrices, which takes a third of a step (docs/design-notes.md).

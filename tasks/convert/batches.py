@@ -103,7 +103,7 @@ def _run(
 
 
 def _outcome(compute: Callable[..., pd.DataFrame], **arguments: Any) -> pd.DataFrame | Exception:
-    """Return the counts of a batch, or an error that may not occur again; raise an InputError."""
+    """Return the counts of a batch, or an error that may not occur again; an InputError is raised."""
     try:
         return compute(**arguments)
     except InputError:

@@ -146,7 +146,7 @@ def _must_be_next_to(database: Path, location: str) -> None:
 
 
 def _retag(client: MlflowClient, store: Path) -> None:
-    """Tag the runs in the database of a copied store with the new store id; a killed process can be repeated."""
+    """Tag the runs in the database of a copied store with its new store id; after a kill the next process continues."""
     former = former_ids(store)
     if not former:
         return

@@ -96,7 +96,7 @@ class TrackedRun:
 
 @contextmanager
 def track_stage(store: Path, stage: Stage, parent_run: str | None) -> Iterator[TrackedRun]:
-    """Yield the MLflow run of a stage that is computed, under the run of its pipeline; resume an unfinished run.
+    """Yield the MLflow run of a stage that is computed, as a child of the pipeline's run; resume an unfinished run.
 
     The run becomes FINISHED when MLflow has stored all metrics, or FAILED if the block raises.
     """
