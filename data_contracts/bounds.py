@@ -6,7 +6,7 @@ from pandera.errors import SchemaErrors
 
 
 def broken_checks(model: type[pa.DataFrameModel], table: pd.DataFrame, key: str) -> pd.DataFrame:
-    """Return the failed checks (columns `key`, check, value, bound), an empty table if all rows pass."""
+    """Return one row per failed check, with columns `key`, check, value and bound; empty if all rows pass."""
     try:
         model.validate(table, lazy=True)
     except SchemaErrors as error:

@@ -61,10 +61,10 @@ class Clip:
 
 
 class ClipSummary(pa.DataFrameModel):
-    """Bounds of a moving human body on one row of numbers per clip; the quarantine file names the failed checks.
+    """One row of numbers per clip, and the bounds of a moving human body; `quarantine.csv` lists the failed checks.
 
     The bounds are wide. Over 117 CMU clips `speed_max` is at most 18.6 m/s, `facing` is 0.077-0.30 m and `trunk_twist`
-    is above 0.94. If left and right are exchanged, `facing` changes its sign; with the legs only, `trunk_twist` does.
+    is above 0.94. Exchanged sides make `facing` negative; exchanged legs alone make `trunk_twist` negative.
     """
 
     clip_id: int
@@ -94,7 +94,7 @@ SeenClips = dict[tuple[int, int], int]  # (length, 64-bit SipHash of all bytes) 
 
 
 def summarise(clips: list[Clip], seen: SeenClips) -> list[Summary]:
-    """Return a row of `ClipSummary` for each clip (float32, C order); numbers that cannot be measured pass."""
+    """Return a row of `ClipSummary` per clip (float32, C order); numbers that cannot be measured get valid values."""
     rows = [_describe(clip) for clip in clips]
     bodies = [(clip, row) for clip, row in zip(clips, rows, strict=True) if _is_measurable(clip, row)]
     if bodies:
@@ -164,7 +164,7 @@ def _squared(vectors: np.ndarray) -> np.ndarray:
 def _orientation(joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return `facing` and `trunk_twist` (clips,) of joints (17, 3, clips, frames).
 
-    Front is up (pelvis to thorax) x right, with right from the hips for the knees and from the shoulders for the nose.
+    The front direction is up x right: up from pelvis to thorax; right along the hips (knees) or the shoulders (nose).
     """
     up = _unit(joints[8] - joints[PELVIS])
     hips, shoulders = _unit(joints[1] - joints[4]), _unit(joints[14] - joints[11])
@@ -179,18 +179,18 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
 
 
 def stature(bones: np.ndarray) -> np.ndarray:
-    """Return the height along the bones from ankle to head, from (..., 16) bone lengths in `BONES` order."""
+    """Return the height (...) along the bones from ankle to head, for bone lengths (..., 16) in `BONES` order."""
     leg = (bones[..., 1] + bones[..., 2] + bones[..., 4] + bones[..., 5]) / 2
     return leg + bones[..., 6] + bones[..., 7] + bones[..., 8] + bones[..., 9]
 
 
 def find_faults(summaries: list[Summary]) -> pd.DataFrame:
-    """Return failed checks with columns clip_id, check, value, bound; empty if all clips pass."""
+    """Return one row per failed check, with columns clip_id, check, value and bound; empty if all clips pass."""
     return broken_checks(ClipSummary, pd.DataFrame(summaries), "clip_id")
 
 
 def to_arrow(clips: list[Clip], summaries: list[Summary]) -> arrow.RecordBatch:
-    """Return valid clips with their summaries as rows of `CLIP_SCHEMA`."""
+    """Return valid clips with their `summaries` as a table with the columns of `CLIP_SCHEMA`."""
     columns = {
         **{name: [getattr(clip, name) for clip in clips] for name in _LABELS},
         "frames": [len(clip.poses) for clip in clips],

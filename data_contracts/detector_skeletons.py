@@ -1,4 +1,4 @@
-"""Keypoint skeletons of 2D detectors, and the weights by which the 17 H36M joints derive from them.
+"""Keypoint skeletons of 2D detectors, and the weights that convert their keypoints to the 17 H36M joints.
 
 - A keypoint has one name in all skeletons, with `left_` and `right_` in pairs.
 - A derived joint is a weighted sum of keypoints with weights that sum to 1; it is missing if a keypoint is missing.
@@ -6,9 +6,9 @@
   quarter of the way from the detector's nose tip to the shoulders (GAST-Net, tools/mpii_coco_h36m.py).
 - Head: the top of the head, or from ears and shoulders. With the trunk length as 1, ears are 0.35 above the shoulders
   (805 people, AlphaPose) and H36M's head 0.55 (CMU), hence the factor 1.6.
-- `PLACES` maps H36M joints to keypoints by the same measurements: AlphaPose's neck is 0.14 above the shoulders and its
-  top of the head 0.59, OpenPose's (BODY_25B) 0.07 and 0.61, CMU's thorax 0.08 and nose 0.27. The neck of COCO-18 and
-  BODY_25 is the midpoint of the shoulders by OpenPose's definition.
+- `PLACES` maps H36M joints to keypoints by the same measurements, in trunk lengths above the shoulders. Neck and top
+  of the head are at 0.14 and 0.59 (AlphaPose) or 0.07 and 0.61 (BODY_25B), CMU's thorax and nose at 0.08 and 0.27. The
+  neck of COCO-18 and BODY_25 is the midpoint of the shoulders by OpenPose's definition.
 
 Orders: COCO (cocodataset.org), OpenPose (doc/02_output.md and src/openpose/pose/poseParameters.cpp), Halpe-FullBody
 (README), MediaPipe (pose landmarker).
@@ -56,7 +56,7 @@ _OF_LIMBS = {f"{side}_{limb}": {f"{side}_{limb}": 1.0} for side in ("left", "rig
 
 
 def _derivations(thorax: Weights, head: Weights) -> dict[str, Weights]:
-    """Return the weights over keypoints of every H36M joint."""
+    """Return the weights of the keypoints for every H36M joint; `thorax` and `head` differ between detectors."""
     return {
         **_OF_LIMBS,
         "pelvis": _mid("hip"),
@@ -84,7 +84,7 @@ PLACES: Mapping[str, Weights] = {
 
 @dataclass(frozen=True)
 class DetectorSkeleton:
-    """Keypoints of a detector, and the relation between them and the H36M joints."""
+    """Keypoints of a detector, and the matrices that convert them to H36M joints."""
 
     keypoints: tuple[str, ...]  # in the order of the detector
     derivations: Mapping[str, Weights]  # of each H36M joint, over the keypoints
@@ -105,8 +105,8 @@ class DetectorSkeleton:
     def to_h36m(self, keypoints: np.ndarray, confidence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the H36M joints (..., 17, 2) derived from the keypoints of a detector, and their confidence (..., 17).
 
-        Keypoints (..., K, 2) are in any unit; missing ones are not finite, or have confidence (..., K) 0 or NaN. The
-        confidence of a joint is the least of the keypoints that it derives from; both are 0 if one of them is missing.
+        Keypoints (..., K, 2) are in any unit. A missing keypoint is not finite, or its confidence (..., K) is 0 or NaN.
+        A joint has the lowest confidence of its keypoints. If one keypoint is missing, the joint and confidence are 0.
         """
         detected = (confidence > 0) & np.isfinite(keypoints).all(axis=-1)
         confidence = np.where(detected, confidence, 0)

@@ -23,5 +23,5 @@ class RefusedPickle(InputError):
 
 
 def some(names: Sequence[object]) -> str:
-    """Return the first few names and the number of others, for a message."""
+    """Return the first few names and the number of the other names, for an error message."""
     return ", ".join(map(str, names[:_NAMED])) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")

@@ -7,7 +7,7 @@ SYSTEMS = ("linux", "darwin")
 
 
 def refuse_other_systems(platform: str = sys.platform) -> None:
-    """End this process with one sentence on systems without the signals, pipes and folder syncs that a run needs."""
+    """End this process with a message on other systems than `SYSTEMS`, which lack the required signals and pipes."""
     if platform not in SYSTEMS:
         raise SystemExit(f"pose-uplift runs on Linux and macOS, not on {platform}; on Windows, use WSL")
 
@@ -25,5 +25,5 @@ def free_memory() -> int:
 
 
 def local_processes() -> int:
-    """Return the number of processes of one `torch.distributed.run` on this machine; 1 in any other process."""
+    """Return the number of processes that `torch.distributed.run` started here; 1 if it did not start this process."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if "TORCHELASTIC_RUN_ID" in os.environ else 1

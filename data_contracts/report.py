@@ -1,7 +1,7 @@
 """The evaluation report, and the comparison of reports.
 
-Every score has an interval, with the resampled unit (subjects or clips) and their number. `errors.parquet` has the
-values of every window and method of which each score is a weighted mean.
+Every score has an interval, and the kind (subjects or clips) and number of the resampled units. `errors.parquet` has
+one value per window, method and score; a score is the weighted mean of its values.
 """
 
 from pathlib import Path
@@ -26,7 +26,7 @@ YAW_BIN_DEG = 45
 
 
 class Metric(NamedTuple):
-    """Label and unit of a score (empty for shares), and the column with the weight of a window in its mean."""
+    """Label and unit of a score (unit empty for shares), and the column with the weight of each window in its mean."""
 
     label: str
     unit: str
@@ -74,7 +74,7 @@ class Frozen(BaseModel):
 
 
 def counts_text(counts: dict[str, Any], statistics: dict[str, Any]) -> str:
-    """Return the counts of a stage's result, those of splits as `train / val / test`, and its MPJPE."""
+    """Return the counts and the MPJPE of a stage's result as one line; counts per split are `train / val / test`."""
     texts = {key: " / ".join(map(str, n.values())) if isinstance(n, dict) else str(n) for key, n in counts.items()}
     if "val_mpjpe_mm" in statistics:
         texts["validation MPJPE"] = f"{statistics['val_mpjpe_mm']:.1f} mm"
@@ -105,7 +105,7 @@ class Estimate(Frozen):
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """Bounds, or None."""
+        """The bounds `low` and `high`, or None without an interval."""
         return None if self.low is None or self.high is None else (self.low, self.high)
 
 
@@ -149,9 +149,9 @@ class MethodScores(Estimates):
 
 
 class Robustness(Frozen):
-    """MPJPE on some windows of a split under detector errors, and on the same windows without them.
+    """MPJPE on some windows of a split with detector errors, and on the same windows without detector errors.
 
-    mpjpe_mm: condition -> method (`ROBUSTNESS_METHODS`) -> mm. Conditions: `clean`; `noise`, that of `DetectorNoise`;
+    mpjpe_mm: condition -> method (`ROBUSTNESS_METHODS`) -> mm. Conditions: `clean`; `noise` of `DetectorNoise`;
     `missing`, a fifth of the joints at 0 with confidence 0; and each detector skeleton, mapped to H36M joints.
     """
 
@@ -195,7 +195,7 @@ class ComparedModel(Frozen):
 
 
 class Comparison(Frozen):
-    """Models on the windows of one split, in the order of the user."""
+    """Compared models on the windows of one split, in the order that the user passed."""
 
     windows: str
     split: str
@@ -204,7 +204,7 @@ class Comparison(Frozen):
 
 
 def verdict(metric: str, difference: Estimate) -> str:
-    """Return whether a difference in one of `METRICS` is `better`, `worse` or, by its interval, `not certain`."""
+    """Return `better` or `worse` for a difference in one of `METRICS`, or `not certain` if its interval contains 0."""
     if difference.interval is None or difference.interval[0] <= 0 <= difference.interval[1]:
         return "not certain"
     is_error = METRICS[metric].unit != ""  # lower is better
@@ -222,7 +222,7 @@ def read_report(folder: Path) -> Report:
     try:
         return Report.model_validate_json((folder / REPORT_FILE).read_bytes())
     except OSError as error:
-        raise InputError(f"{folder / REPORT_FILE}: cannot be read ({error.strerror})") from error
+        raise InputError(f"{folder / REPORT_FILE}: cannot be read ({error.strerror}); evaluate again") from error
     except ValidationError as error:
         first = error.errors()[0]
         raise InputError(

@@ -1,7 +1,7 @@
 """Find motion files with their clip lists, and keypoint files, from paths of the user.
 
-A folder means the motion files in it and its subfolders, by extension, sorted by name. The clip list of a file is
-FILE.csv or, if there is no other motion file in the folder, `clip_list.csv`.
+A folder means all motion files in the folder and its subfolders, by extension, sorted by name. The clip list of a
+file is FILE.csv or, if the folder has no other motion file, `clip_list.csv`.
 """
 
 from collections.abc import Sequence
@@ -48,7 +48,7 @@ def find_keypoints(source: str | Path) -> KeypointSource:
     Raises
     ------
     InputError
-        The path does not exist or is not UTF-8, or the folder has no `.json` file.
+        The path does not exist, its name is not UTF-8, or the folder has no `.json` file.
     """
     path = Path(source)
     _must_be_utf8(path)
@@ -64,7 +64,7 @@ def find_keypoints(source: str | Path) -> KeypointSource:
 
 
 def find_keypoint_files(folder: str | Path) -> dict[str, KeypointSource] | None:
-    """Return the sources in a folder by unique names, or None if the path is one source or not a folder.
+    """Return the keypoint sources in a folder by unique names, or None if the path is one source itself.
 
     A folder is one source if its first JSON has `people`, the key of a frame. Otherwise every file with a known
     extension, and every folder of frames, is a source.
@@ -108,7 +108,7 @@ def find_motion_files(
 ) -> list[MotionFile]:
     """Return the motion files of `sources` (files and folders), in their order, each with its clip list.
 
-    Without `clip_lists`, one per file, the clip list is searched next to each file.
+    `clip_lists` has one path per file. Default: the clip list next to each file, if there is one.
 
     Raises
     ------
@@ -135,7 +135,7 @@ def find_motion_files(
 
 
 def short_names(paths: Sequence[Path]) -> list[str]:
-    """Return each path by its fewest last parts that are unique: `motion.pkl`, or `cmu/motion.pkl`."""
+    """Return each path as its shortest unique ending: `motion.pkl`, or `cmu/motion.pkl` if two files have this name."""
     whole = [path.absolute() for path in paths]
     for depth in count(1):
         names = ["/".join(path.parts[-depth:]) for path in whole]
@@ -147,7 +147,7 @@ def short_names(paths: Sequence[Path]) -> list[str]:
 def data_name(files: Sequence[MotionFile]) -> str:
     """Return a display name of motion files: the name of the first file and the number of others.
 
-    For AMASS's `DATASET_joints_h36m_60.pkl` it is the data set, or the folder name if the data set is `amass`.
+    The name of AMASS's `DATASET_joints_h36m_60.pkl` is DATASET, or the folder name if DATASET is `amass`.
     """
     first = files[0].path.absolute()
     name = first.stem.partition(_AMASS)[0]

@@ -36,9 +36,9 @@ OFFICIAL_SPLIT = {
 
 
 def split_groups(statistics: Mapping[str, Any], parameters: ConvertParameters) -> dict[str, str]:
-    """Return the split of each group of a clip store.
+    """Return the split (train, val or test) of each group of a clip store.
 
-    `statistics` are those of an ingest manifest: `groups`, and `datasets`, the AMASS data set of each group or None.
+    `statistics` come from an ingest manifest and contain `groups`, and `datasets`: group -> AMASS data set or None.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def _official_splits(datasets: Mapping[str, str | None]) -> dict[str, str]:
         if split not in splits.values():
             official = [dataset for dataset, its_split in OFFICIAL_SPLIT.items() if its_split == split]
             raise InputError(
-                f"convert.split_by=amass: split {split} is empty; it needs {', '.join(official) or 'training data'},"
+                f"convert.split_by=amass: split {split} is empty; it needs {', '.join(official) or 'another data set'},"
                 f" the file has {some(sorted({str(dataset) for dataset in datasets.values()}))}; pass --set"
                 " convert.split_by=hash"
             )
@@ -75,7 +75,7 @@ def _official_splits(datasets: Mapping[str, str | None]) -> dict[str, str]:
 
 
 def _named_splits(groups: Iterable[str], named: Mapping[str, Iterable[str]]) -> dict[str, str]:
-    """Return the split that names a group, else train."""
+    """Return the split of each group: the split whose names contain the group, else train."""
     splits = dict.fromkeys(groups, "train")
     for split, names in named.items():
         for name in names:
@@ -103,8 +103,8 @@ def assign_splits(groups: Iterable[str], val_share: float, test_share: float, se
     wanted = [split for split, (low, high) in ranges.items() if high > low]
     if len(position) < len(wanted):
         raise InputError(
-            f"{len(position)} group(s) ({', '.join(position)}) cannot fill the splits {', '.join(wanted)}; pass a"
-            " clip list with more subjects, or --set ingest.group_by=recording"
+            f"the splits {', '.join(wanted)} need a group each, but the clips have only {len(position)}:"
+            f" {', '.join(position)}; pass a clip list with more subjects, or --set ingest.group_by=recording"
         )
     splits = {g: next(s for s, (low, high) in ranges.items() if low <= p < high) for g, p in position.items()}
     for split in sorted(wanted, key=lambda s: ranges[s]):
@@ -132,7 +132,7 @@ def _no_group(name: str, split: str, groups: list[str]) -> str:
 
 
 def dataset_of(name: str) -> str | None:
-    """Return the canonical AMASS data set at the start of a clip's name, or None."""
+    """Return the AMASS data set (canonical spelling) at the start of a clip's name, or None."""
     return _begin(name)[0]
 
 

@@ -24,7 +24,7 @@ def printable(text: object, keep: str = "") -> str:
     r"""Return text with an escape sequence, e.g. `\x1b`, for each control character.
 
     Control characters include line breaks, terminal escapes, changes of the writing direction and lone surrogates.
-    Those in `keep` stay unchanged.
+    Characters in `keep` stay unchanged.
     """
     whole = str(text)
     if whole.isprintable():

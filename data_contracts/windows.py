@@ -60,7 +60,7 @@ def window_schema(window: int) -> arrow.Schema:
 
 
 class WindowSummary(pa.DataFrameModel):
-    """Bounds of a window: its scalars, and its arrays reduced to numbers."""
+    """One row of numbers per window (its scalars, and numbers from its arrays), and their bounds."""
 
     window_id: str = pa.Field(unique=True)
     group: str = pa.Field(str_length={"min_value": 1})
@@ -85,15 +85,15 @@ class WindowSummary(pa.DataFrameModel):
 
 
 def find_faults(scalars: pd.DataFrame, arrays: dict[str, np.ndarray]) -> pd.DataFrame:
-    """Return failed checks with columns window_id, check, value, bound; empty if all windows pass.
+    """Return one row per failed check, with columns window_id, check, value and bound; empty if all windows pass.
 
-    `scalars` has one row per window with the columns `SCALARS`; `arrays` are those of `array_shapes`, (n, ...) each.
+    `scalars` has one row per window with the columns `SCALARS`; `arrays` has the n windows by name of `array_shapes`.
     """
     return broken_checks(WindowSummary, scalars.assign(**summarise(arrays)), "window_id")
 
 
 def summarise(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return the array columns of `WindowSummary`, each (n,)."""
+    """Return the numbers (n,) of `WindowSummary` that are computed from the `arrays` of n windows."""
     count, window = arrays["root_3d"].shape[:2]
     rows_2d, rows_3d = (arrays[name].reshape(count, window, -1) for name in ("pose_2d", "pose_3d"))
     lowest, highest = (extreme(rows_2d, axis=1).reshape(count, NUM_JOINTS, 3) for extreme in (np.min, np.max))

@@ -1,7 +1,7 @@
 """Command `uplift`: one subcommand for each stage in the table of stages, and all other commands.
 
-- The variables below are set before any import, because Prefect reads them when it is imported.
-- A refused input ends with one line on stderr and exit code 2.
+- The environment variables below are set before any import, because Prefect reads them at its import.
+- An InputError ends the command with one line on stderr and exit code 2.
 """
 
 import logging
@@ -109,13 +109,13 @@ def pipeline(
 
 
 def _mlflow_place(store: Path) -> str:
-    """Return the address of the MLflow server, or the command that starts one on the store."""
+    """Return the address of the MLflow server or, without a server, the command that starts one on the store."""
     uri = os.environ.get("MLFLOW_TRACKING_URI") or sqlite_uri(store / "mlflow.db")
     return uri if uri.startswith("http") else f".venv/bin/mlflow server --backend-store-uri {shlex.quote(uri)}"
 
 
 def main() -> None:
-    """Run the command; print a refused input in one line and exit with code 2."""
+    """Run the command; on an InputError print its message in one line and exit with code 2."""
     try:
         app()
     except InputError as error:

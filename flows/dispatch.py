@@ -1,11 +1,11 @@
-"""Dispatch of a pipeline's stages: result from the store, else a flow run here or on the workers of a deployment.
+"""Dispatch the stages of a pipeline: read each result from the store, else start a flow run here or on a deployment.
 
 - The flow of a stage gets the digest that its result must have. A worker with other presets, inputs or code therefore
   fails before it computes anything. The result of a deployment is read from the store and never computed here.
-- A pool without a worker never starts a run: the wait ends after `runtime.wait_minutes` without a worker.
-- A crashed run (killed, out of memory, machine lost) is sent again, up to `runtime.restarts` times. The new run
-  continues from the store, training from its `last` checkpoint.
-- A failed run is not sent again, because its tasks were retried already. Neither is a cancelled run.
+- A pool without a worker never starts a run. After `runtime.wait_minutes` without a worker, the run is cancelled.
+- A crashed run (killed, out of memory, machine lost) is started again, up to `runtime.restarts` times. The new run
+  reuses the results in the store, and a training continues from its `last` checkpoint.
+- A failed run is not started again, because its tasks were retried already. A cancelled run is not started again.
 """
 
 import json
@@ -39,12 +39,12 @@ SECONDS_TO_APPEAR = 60.0  # the cache of a network file system may hide a new fo
 
 
 def dispatch_stage(name: str, context: Context, deployment: str | None = None, **inputs: Any) -> StageResult:
-    """Return the result of a stage of a pipeline: from the store, else from a flow run here or on workers.
+    """Return the result of a pipeline's stage from the store, or of a flow run in this process or on workers.
 
     Parameters
     ----------
     deployment
-        Deployment of the stage whose workers compute it (`cuda`: `pretrain/cuda`). If None, it is computed here.
+        Deployment whose workers compute the stage (`cuda` means e.g. `pretrain/cuda`). Default: this process.
     inputs
         Inputs of the stage, as in the table of `flows.stages`.
 
@@ -77,8 +77,8 @@ def run_to_its_end(deployment: str, arguments: dict[str, Any], runtime: Runtime)
     Raises
     ------
     RuntimeError
-        The run failed, or crashed `runtime.restarts` + 1 times. Or its pool had no worker for `runtime.wait_minutes`,
-        or it took longer than `runtime.stage_hours` in all; then the run is cancelled.
+        The run failed, or crashed `runtime.restarts` + 1 times. Or it was cancelled, because its pool had no worker for
+        `runtime.wait_minutes` or all its starts together took longer than `runtime.stage_hours`.
     """
     until = time.monotonic() + 3600 * runtime.stage_hours
     for restart in range(runtime.restarts + 1):
@@ -98,8 +98,8 @@ def run_to_its_end(deployment: str, arguments: dict[str, Any], runtime: Runtime)
 def send(deployment: str, arguments: dict[str, Any], as_subflow: bool = False) -> FlowRun:
     """Create a run of a deployment and return it without waiting.
 
-    Until a subflow starts and gets its own name, it has the name of its parent run, so that the queue shows which run
-    waits.
+    Until a subflow starts and gets its own name, the subflow has the name of its parent run, so that the queue shows
+    the waiting pipeline run.
     """
     name = flow_run.name if as_subflow else None
     run: Any = run_deployment(deployment, flow_run_name=name, parameters=arguments, timeout=0, as_subflow=as_subflow)
@@ -118,7 +118,7 @@ def must_be_deployed(deployment: str) -> None:
 
 
 def _wait(run: FlowRun, deployment: str, runtime: Runtime, until: float) -> tuple[FlowRun, State[Any]]:
-    """Return the run and its final state; cancel it if no worker takes it, or at the time `until`."""
+    """Return the run and its final state; cancel the run if no worker starts it, or at the time `until`."""
     with get_client(sync_client=True) as client:
         pool = client.read_deployment_by_name(deployment).work_pool_name
         attended = time.monotonic()
@@ -151,7 +151,7 @@ def _has_worker(client: SyncPrefectClient, pool: str) -> bool:
 
 
 def _find(context: Context, key: StageKey, run: FlowRun) -> StageResult:
-    """Return the result that the run of a deployment wrote into the store, or raise RuntimeError without one."""
+    """Return the result that the run of a deployment wrote into the store; raise a RuntimeError if there is none."""
     deadline = time.monotonic() + SECONDS_TO_APPEAR
     while (stage := find_stage(context.store, key)) is None:
         if time.monotonic() > deadline:

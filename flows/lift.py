@@ -28,13 +28,13 @@ def lift(
     overrides: Sequence[str] = (),
     store: str | None = None,
 ) -> Any:
-    """Lift 2D keypoints of any detector to motion in metres, a folder for each person.
+    """Lift 2D keypoints of any detector to 3D motion in metres; write one folder per person.
 
     Parameters
     ----------
     source
         Path of a keypoint file, of a folder with one JSON file per frame, or of a folder of keypoint files, each of
-        which gets its own folder; or folder or digest of a keypoints stage.
+        which gets an output folder. Or folder or digest of a keypoints stage.
     model
         MLflow model URI, run folder or digest, or checkpoint file.
     export

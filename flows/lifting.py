@@ -1,4 +1,4 @@
-"""Lift keypoint files, one after the other, and write the output folder of each: the work of `uplift lift`."""
+"""Lift keypoint files one after the other, and write an output folder for each file: the work of `uplift lift`."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -31,8 +31,8 @@ def lift_files(
 ) -> dict[str, Any]:
     """Lift a keypoint file, each keypoint file of a folder, or a keypoints stage; parameters as in `flows.lift.lift`.
 
-    Calls `show` with the lift stage and the written subjects of each file. Returns the URI of the `model`, the `files`
-    with the folders of their `people`, and the errors of the `failed` files.
+    The function calls `show` with the lift stage and the written subjects of each file. It returns the URI of the
+    `model`, the `files` with the folders of their `people`, and the errors of the `failed` files.
 
     Raises
     ------

@@ -54,7 +54,7 @@ def pipeline(
     ----------
     source
         Path of an AMASS pickle, an .npz or an .npy file, or of a folder with such files; or several paths; or
-        "synthetic" for the embedded demo motion. Paths are those of the worker.
+        "synthetic" for the embedded demo motion. Paths are paths on the worker.
     store
         Root of the store, which every worker must reach by the same path. Default: UPLIFT_STORE, or ./store.
     train_on
@@ -90,7 +90,7 @@ def pipeline(
 
 
 def day_of_run() -> date:
-    """Return the day (UTC) for which the run was scheduled; a late start or a retry does not change it."""
+    """Return the day (UTC) for which the run was scheduled, also after a late start or a retry."""
     day: date = flow_run.scheduled_start_time.astimezone(UTC).date()
     return day
 
@@ -104,7 +104,7 @@ def _run_stages(
     start_from: Start,
     day: date | None,
 ) -> dict[str, Any]:
-    """Add the result of each stage to `stages`, register the model, and return the outcome without the promotion."""
+    """Compute all stages, add the results to `stages`, register the model; return the outcome before promotion."""
     root, parameters = context.store, context.parameters
     start = champion_to_start_from(root, parameters.convert.window) if start_from == "champion" else None
     if source == SYNTHETIC_SOURCE:
@@ -145,7 +145,7 @@ def _run_stages(
 
 
 def _promote(how: Promotion, context: Context, version: int) -> tuple[str, dict[str, Any] | None]:
-    """Return a line about the promotion of the challenger, and the decision if this run took it."""
+    """Return a line about the promotion of the challenger, and the decision, or None if this run does not decide."""
     if how == "never":
         return f"registered: version {version} is the challenger", None
     arguments = {"version": version, "store": str(context.store), **preset_and_overrides(context.parameters)}
@@ -159,7 +159,7 @@ def _promote(how: Promotion, context: Context, version: int) -> tuple[str, dict[
 
 
 def _require_split(windows: StageResult, split: str) -> None:
-    """Refuse windows without the split of the evaluation, before hours of training."""
+    """Raise an InputError before training if the windows have no split for the evaluation."""
     if not windows.counts["windows"][split]:
         raise InputError(
             f"{windows.folder} has no windows in split {split} (evaluate.split); pass --set"

@@ -73,7 +73,7 @@ def promote(
 
 
 def _ask(comparison: Comparison, verdict: Verdict) -> Check:
-    """Suspend the run until a person answers; the answer holds for these two versions only."""
+    """Suspend the run until a person answers; return the answer, valid for these two versions only, as a check."""
     decision = Decision.of(comparison, verdict)
     create_markdown_artifact(decision.markdown(), key="promotion", description="The run waits for an approval.")
     form = Approval.with_initial_data(description=decision.markdown())

@@ -28,7 +28,7 @@ def promote_challenger(
     version
         Number of the challenger's version. Default: the version with the alias challenger.
     approve
-        Called after all other checks passed; returns the check of a person.
+        Called if all other checks passed; returns the check of a person. Default: no approval is required.
 
     Raises
     ------
@@ -47,7 +47,7 @@ def promote_challenger(
 
 
 def _evaluate_both(data: EvaluationData, comparison: Comparison, evaluate: Evaluate) -> PairedReports:
-    """Evaluate both versions with the same baselines, because those of the champion's report may be deleted."""
+    """Evaluate both versions with the same baselines, because the baselines of the champion's report may be deleted."""
     windows = str(data.windows)
     first = evaluate(windows, comparison.challenger)
     if comparison.compared_champion is None:
@@ -62,7 +62,7 @@ def roll_back(store: Path, reason: str, who: str) -> dict[str, Any]:
     Raises
     ------
     InputError
-        The champion or the version before it is missing.
+        No version is `@champion` or `@previous`.
     """
     outcome = swap_back(store, reason, who)
     emit_model_event(ROLLED_BACK, f"rolled back {rollback_headline(outcome)}")

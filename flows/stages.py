@@ -21,9 +21,9 @@ from tasks.tracking.models import find_lifting_model
 
 @dataclass(frozen=True)
 class TableRow:
-    """A row of the table: `resolve` returns the inputs of the stage from paths, digests and URIs.
+    """A row of the table: `resolve` converts paths, digests and URIs to the inputs of the stage.
 
-    The command of the stage prints `next_command`.
+    After the stage, its command prints `next_command`.
     """
 
     task: StageTask
@@ -156,7 +156,7 @@ def run_stage(
 
 
 def _training_windows(context: Context, reference: str) -> Path:
-    """Return a windows folder; refuse one without the splits that training needs."""
+    """Return a windows folder; raise an InputError if split train or val is empty."""
     windows = resolve(context.store, "windows", reference)
     counts = read_manifest(windows)["counts"]["windows"]
     if missing := [split for split in ("train", "val") if not counts[split]]:

@@ -24,7 +24,7 @@ def mirror(pose: Tensor) -> Tensor:
 
 
 def bone_chains() -> Tensor:
-    """Return (16, 17): 1 where a bone is on the chain from the pelvis to a joint; bones @ chains are the joints."""
+    """Return (16, 17): 1 if the bone is on the chain from the pelvis to the joint, so bones @ chains are the joints."""
     chains = torch.zeros(len(BONES), NUM_JOINTS)
     for bone, (parent, joint) in enumerate(BONES):  # parents come before their children
         chains[:, joint] = chains[:, parent]
@@ -35,8 +35,8 @@ def bone_chains() -> Tensor:
 def box(points: Tensor, seen: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Return the bounding box of each window: its centre (B, 1, 1, 2), and half of its longer side (B, 1, 1, 1).
 
-    `points` (B, T, 17, 2), any unit, are normalised, as in the window contract, by (points - centre) / half. Joints
-    that count are `seen` (B, T, 17, 1), by default all. The centre is 0 if no joint counts.
+    `points` (B, T, 17, 2) have any unit; (points - centre) / half normalises them as in the window contract. The box
+    contains the `seen` joints (B, T, 17, 1), by default all. If no joint is seen, the centre is 0.
     """
     if seen is None:
         low, high = points.amin(dim=(1, 2), keepdim=True), points.amax(dim=(1, 2), keepdim=True)

@@ -1,4 +1,4 @@
-"""Tasks of a pipeline besides its stages: start, parent run in MLflow, registration of the model, and figures."""
+"""Tasks of a pipeline in addition to its stages: start model, MLflow run, registration of the model, and figures."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,7 +25,7 @@ from tasks.viewer.data_page import log_data_page
 
 
 def champion_to_start_from(store: Path, window: int) -> LiftingModel:
-    """Return the current champion by version number, so that a later promotion does not change the run.
+    """Return the current champion by its version number, so that a promotion during the run has no effect on the run.
 
     Raises
     ------
@@ -58,9 +58,9 @@ def open_pipeline(
     start: LiftingModel | None = None,
     day: date | None = None,
 ) -> Iterator[TrackedRun]:
-    """Yield the parent run of a pipeline in MLflow; resume one that was killed.
+    """Yield the MLflow run of a pipeline; if an equal pipeline run was killed, resume its MLflow run.
 
-    The pipeline fine-tunes the model `start`; if None, it pretrains a network. `day` is the day of the seeds, if any.
+    The pipeline fine-tunes the model `start`, or pretrains a network if `start` is None. `day` is the day used as seed.
     """
     key = stage_key(PIPELINE, {"source": files, **({"pretrained": start.checkpoint} if start else {})}, parameters)
     with track_pipeline(store, key) as tracked:
@@ -72,7 +72,7 @@ def open_pipeline(
 
 @task(retried=True)
 def show_data(store: Path, tracked: TrackedRun, clips: StageResult) -> None:
-    """Log the page that compares the clips with the champion's to the pipeline run, and warn of changes."""
+    """Log a page that compares the clips with the champion's clips to the pipeline run, and warn of differences."""
     for line in log_data_page(store, tracked, ClipSet.read(clips.path)):
         run_logger().warning(line)
 
@@ -99,7 +99,7 @@ def register(
 
 @task()
 def show_durations(store: Path, tracked: TrackedRun, stages: Mapping[str, StageResult]) -> str:
-    """Log the duration of each stage and a figure of the last pipeline runs; return the name of its file."""
+    """Log the duration of each stage and a figure of the last pipeline runs; return the file name of the figure."""
     from tasks.figures.durations import DURATIONS_FILE, SECONDS, durations_figure, recent_pipeline_runs, stage_seconds
 
     seconds_of = {name: 0.0 if result.cached else result.seconds for name, result in stages.items()}

@@ -1,4 +1,4 @@
-"""Find the result of a stage or compute it: the one place for key, lookup, lock, MLflow run, manifest and retries.
+"""Find the result of a stage or compute it, with key, lock, MLflow run, manifest and retries.
 
 This module imports neither Prefect nor MLflow, so a result that is in the store is found in a fraction of a second.
 """
@@ -29,9 +29,9 @@ Work = Callable[..., None]
 
 @dataclass(frozen=True)
 class Context:
-    """Store, parameters of all stages, and MLflow run of the pipeline if there is one.
+    """Store, parameters of all stages, and MLflow run id of the pipeline, or None.
 
-    If not `tracked`, the computed stages have no MLflow run.
+    If `tracked` is false, computed stages have no MLflow run.
     """
 
     store: Path
@@ -50,7 +50,7 @@ class StageTask:
         Function, or `module:function`, which is imported only when the stage is computed. Its arguments are the `Stage`
         to write into, the `TrackedRun` or None, the `PipelineParameters`, and each input by name.
     resume
-        Keep the files of a run that was killed or failed, so that the next run continues from them.
+        Keep the files of a killed or failed run, so that the next run continues from these files.
     parameters
         Field of `PipelineParameters` with the parameters of the stage. Default: the name of the stage.
     """
@@ -71,7 +71,7 @@ class StageTask:
 
 @dataclass(frozen=True)
 class Pending:
-    """Input that is the result of another stage, which is computed only if the store does not have the final result."""
+    """Input that is the result of another stage. It is computed only if the store does not have the final result."""
 
     stage: StageTask
     inputs: Inputs
@@ -84,19 +84,19 @@ def get_or_compute(
     expected: str | None = None,
     elsewhere: Callable[[StageKey], StageResult] | None = None,
 ) -> StageResult:
-    """Return the result of a stage: from the store, else computed as a Prefect task or, outside a flow, as a function.
+    """Return the result of a stage from the store, or compute it: in a flow as a Prefect task, else as a function call.
 
     Parameters
     ----------
     expected
-        Digest that the result must have, from the process that started this one.
+        Digest that the result must have, computed by the process that started this process.
     elsewhere
         Function that computes the result of a key in another flow run or process, and returns it.
 
     Raises
     ------
     InputError
-        An input is damaged or refused by the work, the store cannot be written, or the digest is not the expected one.
+        An input is damaged or refused by the work, the store cannot be written, or the digest is not `expected`.
     """
     key = stage.key(inputs, context)
     if expected and expected != key.digest:

@@ -10,7 +10,7 @@ from data_contracts.skeleton import BONES
 
 
 class MotionSummary(pa.DataFrameModel):
-    """Bounds of a motion on one row of numbers."""
+    """One row of numbers per motion, and their bounds."""
 
     motion: str
     frames: int = pa.Field(ge=1)
@@ -28,7 +28,7 @@ class MotionSummary(pa.DataFrameModel):
 
 
 def find_faults(motions: list[Motion]) -> pd.DataFrame:
-    """Return failed checks with columns motion, check, value, bound; empty if all motions pass."""
+    """Return one row per failed check, with columns motion, check, value and bound; empty if all motions pass."""
     parents, children = np.array(BONES).T
     rows = [
         {

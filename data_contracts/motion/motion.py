@@ -1,7 +1,7 @@
 """The motion contract: the 3D pose of one person in consecutive frames, as returned by lifting.
 
 - World axes: z up, x right, y away from the camera (right-handed); metres; the floor is z = 0.
-- An unknown root is 0 with an infinite standard deviation.
+- An unknown root (path of the pelvis) is 0 with an infinite standard deviation.
 - `motion.npz` is the source of every export: arrays without pickle, and one JSON text (`about`). Its dates are
   constant, so equal motions have equal bytes.
 """
@@ -24,7 +24,7 @@ UNIT = "m"
 
 @dataclass(frozen=True)
 class Motion:
-    """3D motion of one person; float32 arrays."""
+    """3D motion of one person, and the 2D keypoints that the motion was lifted from."""
 
     name: str  # name of the folder, e.g. `person-0`
     fps: float
@@ -74,14 +74,14 @@ def write_motion(motion: Motion, path: Path) -> None:
 
 
 def read_motion(path: Path) -> Motion:
-    """Read a file of `write_motion`; an InputError names a missing or damaged file, or an array of another shape."""
+    """Read a file of `write_motion`; a missing or damaged file or an array of another shape raises an InputError."""
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in _SHAPES}
             scalars = {name: file[name].item() for name in _SCALARS}
             about = json.loads(file["about"].item())
     except (OSError, ValueError, KeyError, EOFError, RecursionError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: cannot be read as a motion ({error})") from error
+        raise InputError(f"{path}: cannot be read as a motion ({error}); lift the keypoints again") from error
     for name, array in arrays.items():
         expected = (len(arrays["pose_3d"]), *_SHAPES[name])
         if array.shape != expected:

@@ -1,7 +1,7 @@
 """Parameters of every stage: pydantic models with bounds.
 
 - Fields that change a result are part of a stage's digest (`Parameters.identity`); `Runtime` is not.
-- A parameter means the same on every machine. A machine that cannot compute it (fp16 on a CPU) raises an error.
+- A parameter has the same effect on every machine. A machine that does not support it (fp16 on a CPU) raises an error.
 - A preset (`data_contracts.parameters.presets`) is one YAML file of `PipelineParameters`.
 """
 
@@ -117,11 +117,11 @@ class PipelineParameters(Parameters):
         return self
 
     def idle(self) -> set[str]:
-        """Return the parameters of stages that are not part of a pipeline run's digest."""
+        """Return the names of the stages whose parameters are not part of a pipeline run's digest."""
         return {"synthetic", "promote", "keypoints", "lift"}
 
     def with_seed(self, seed: int) -> "PipelineParameters":
-        """Return the parameters with another seed of pretraining, fine-tuning and the MLP, so that they train again."""
+        """Return the parameters with `seed` for pretraining, fine-tuning and the MLP, so that these train again."""
         update = {"seed": seed}
         mlp = self.baselines.mlp.model_copy(update=update)
         trained = {name: getattr(self, name).model_copy(update=update) for name in ("pretrain", "finetune")}

@@ -1,7 +1,7 @@
 """Base of all parameter models, and the selection of fields that determine a result.
 
-A field that changes no result is declared `Annotated[..., NO_RESULT]`. Such fields, and those that `idle` returns, are
-left out of digests and manifests, so that two runs with equal results have one digest.
+A field that changes no result is declared `Annotated[..., NO_RESULT]`. Digests and manifests contain neither these
+fields nor the fields that `idle` returns, so two runs with equal results have one digest.
 """
 
 from collections.abc import Mapping, Set
@@ -37,7 +37,7 @@ class Parameters(BaseModel):
         return without(fields, self.idle())
 
     def idle(self) -> set[str]:
-        """Return the fields (`path.to.field`) without effect because of the values of other fields."""
+        """Return the fields (`path.to.field`) that have no effect with the current values of other fields."""
         return set()
 
     @classmethod
@@ -52,7 +52,7 @@ class Parameters(BaseModel):
 
 
 def _bounds_in_words(field: Mapping[str, Any]) -> str:
-    """Return the bounds of a field's schema, or of the alternative that has some; empty without bounds."""
+    """Return the bounds in a field's JSON schema or in its `anyOf`, e.g. `at least 1`; empty without bounds."""
     if "minimum" in field and "maximum" in field:
         return f"{field['minimum']:,.10g} to {field['maximum']:,.10g}"
     words = [f"{word} {field[bound]:,.10g}" for bound, word in _BOUNDS.items() if bound in field]

@@ -110,7 +110,7 @@ class ConvertParameters(Parameters):
     @field_validator("val_groups", "test_groups", mode="before")
     @classmethod
     def _as_names(cls, value: object) -> object:
-        """Convert numbers, which YAML makes of names such as 60, back to text."""
+        """Convert numbers back to text, because YAML reads names such as 60 as numbers."""
         if value == ALL:
             return value
         if not isinstance(value, list | tuple | set):
@@ -129,7 +129,7 @@ class ConvertParameters(Parameters):
         both = self.val_groups if self.test_groups == ALL else sorted({*self.val_groups} & {*self.test_groups})
         if both:
             raise ValueError(
-                f"groups {', '.join(both)} are in val_groups and in test_groups; a group belongs to one split"
+                f"groups {', '.join(both)} are in val_groups and in test_groups; remove each from one of them"
             )
         return self
 

@@ -46,12 +46,12 @@ class DSTformerConfig(Parameters):
 
     @property
     def features_in(self) -> int:
-        """Inputs of the backbone per joint and frame; geometry adds the reach of the joint's bone."""
+        """Number of backbone inputs per joint and frame; geometry adds one, the reach (depth) of the joint's bone."""
         return self.dim_in + (self.geometry != "none")
 
     @property
     def features_out(self) -> int:
-        """Outputs of the head per joint and frame; geometry adds the share of the reach."""
+        """Number of outputs of the head per joint and frame; geometry adds one, the signed share of the reach."""
         return self.dim_out + (self.geometry != "none")
 
     @property
@@ -66,8 +66,8 @@ class DSTformerConfig(Parameters):
 class HeadKind(StrEnum):
     """Head of the network.
 
-    `joints`: linear from each token to the positions of its joint. `depth`: the seed's 64-128-1, z only, with x and y
-    of the input. `pose`: linear from all tokens of the window, and the stem, to all poses.
+    `joints`: linear from each token to the positions of its joint. `depth`: an MLP of C, 128 and 1 units for z; x and y
+    are those of the input. `pose`: linear from all tokens of the window, and the features of the stem, to all poses.
     """
 
     JOINTS = "joints"

@@ -34,7 +34,7 @@ def load_preset(preset: str, overrides: Sequence[str] | None = None) -> Pipeline
     preset
         Name of a file in `presets/`, or a path to a YAML file.
     overrides
-        Each `path.to.parameter=value`; the value is read as YAML.
+        Texts `path.to.parameter=value`; each value is read as YAML.
 
     Raises
     ------
@@ -58,9 +58,9 @@ def load_preset(preset: str, overrides: Sequence[str] | None = None) -> Pipeline
 
 
 def preset_and_overrides(parameters: PipelineParameters) -> dict[str, Any]:
-    """Return the `preset` of this project and the fewest `overrides` with which `load_preset` returns these parameters.
+    """Return `preset` and `overrides` from which `load_preset` makes `parameters`, with as few overrides as possible.
 
-    Another machine can therefore build the parameters without a preset file of the user.
+    The preset is one of this project, so another machine does not need the user's preset file.
     """
     values = parameters.model_dump(mode="json")
     candidates = [(name, list(_overrides(_preset_values(name), values))) for name in _default_first()]
@@ -73,7 +73,7 @@ def _default_first() -> list[str]:
 
 
 def _overrides(preset: Mapping[str, Any], values: Mapping[str, Any], path: str = "") -> Iterator[str]:
-    """Yield an override for each field of `values` that differs in `preset`."""
+    """Yield `path.to.parameter=value` for each field of `values` that has another value in `preset`."""
     for name, value in values.items():
         old = preset[name]
         if isinstance(old, Mapping) and isinstance(value, Mapping) and old.keys() == value.keys():
@@ -89,7 +89,7 @@ def _preset_values(name: str) -> dict[str, Any]:
 
 
 def nearest_preset(settings: Mapping[str, Any], stage: str) -> tuple[str, dict[str, Any]]:
-    """Return the preset most similar to the settings (`identity()`) of a stage, and its values that differ by path."""
+    """Return the preset with the fewest differences from a stage's settings (`identity()`), and these differences."""
     own, presets = flatten(settings), []
     for name in _default_first():
         others = flatten(getattr(load_preset(name), stage).identity())
@@ -99,7 +99,7 @@ def nearest_preset(settings: Mapping[str, Any], stage: str) -> tuple[str, dict[s
 
 
 def flatten(settings: Mapping[str, Any], path: str = "") -> dict[str, Any]:
-    """Return nested settings as `path.to.parameter` -> value."""
+    """Return nested settings as a flat dict from `path.to.parameter` to value."""
     flat: dict[str, Any] = {}
     for key, value in settings.items():
         flat |= flatten(value, f"{path}{key}.") if isinstance(value, Mapping) else {f"{path}{key}": value}
@@ -165,7 +165,7 @@ def _read_yaml(text: str, where: str) -> Any:
 
 
 def _exceeded_limit(text: str) -> str | None:
-    """Return which limit the text exceeds, or None.
+    """Return a sentence about the limit that the YAML text exceeds, or None.
 
     A few lines with anchors can expand to more values than fit in memory, and deep nesting exhausts the stack. So the
     parser's events are counted before any value is built.

@@ -25,7 +25,7 @@ class Objective(StrEnum):
 class NewCameras(Parameters):
     """A new camera for every window at every step: any yaw, aimed near the window's pelvis.
 
-    The projection is that of the stored window, unless `perspective_share` is set.
+    The camera has the projection of the stored window, unless `perspective_share` is set.
     """
 
     max_pitch_deg: float = Field(30.0, ge=0, lt=90, description="Pitch of a new camera is uniform in [-max, max].")
@@ -135,7 +135,7 @@ class CorruptionParameters(Parameters):
 
     @property
     def learns_token(self) -> bool:
-        """Whether the network needs a learned token for masked joints."""
+        """Whether the network needs a learned token for masked joints (`fill` is `token`)."""
         return self.masks and self.fill == "token"
 
     def idle(self) -> set[str]:
@@ -158,7 +158,7 @@ class LossWeights(Parameters):
     @model_validator(mode="after")
     def _some_term_counts(self) -> "LossWeights":
         if self.mpjpe + self.n_mpjpe + self.velocity == 0:
-            raise ValueError("every loss weight is 0: training would have no effect")
+            raise ValueError("every loss weight is 0: set one of mpjpe, n_mpjpe and velocity above 0")
         return self
 
 
@@ -231,7 +231,7 @@ class PretrainParameters(TrainingParameters):
         return self
 
     def idle(self) -> set[str]:
-        """Add the fields that the stage itself sets."""
+        """Return also the fields that the stage sets from its windows and the corruption."""
         return super().idle() | {"network.max_frames", "network.mask_token"}
 
 
@@ -253,5 +253,5 @@ class MLPParameters(TrainingParameters):
     flip: bool = Field(True, description="Mirror half of the windows.")
 
     def idle(self) -> set[str]:
-        """Add the fields of epochs, their checkpoints and the LayerNorm: the MLP trains for minutes."""
+        """Return also the fields of epochs, checkpoints and the last LayerNorm, because the MLP trains for a time."""
         return super().idle() | {"max_epochs", "patience", "keep_top", "checkpoint_every", "norm_learning_rate"}

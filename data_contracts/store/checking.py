@@ -1,6 +1,6 @@
-"""Verification of stage folders: the seal of the manifest and the SHA-256 of every file.
+"""Verification of stage folders: the digest in the manifest and the SHA-256 of every file.
 
-The contracts of tables are not checked here: a stage checks them before it writes.
+The bounds of tables are not checked here: a stage checks the bounds of its tables before it writes them.
 """
 
 import logging
@@ -35,7 +35,7 @@ class Checked:
     seconds: float
 
     def describe(self) -> str:
-        """Return one line for the terminal."""
+        """Return one line for the terminal: stage, digest, and number and size of the files."""
         return (
             f"{self.stage} {self.digest}: {self.files} files, {self.bytes / 1e6:.1f} MB match the manifest"
             f" ({self.seconds:.1f} s)"
@@ -43,7 +43,7 @@ class Checked:
 
 
 def check_folder(folder: Path, on_share: OnShare = lambda _: None) -> Checked:
-    """Check that a stage folder holds exactly the files of its manifest, each with its SHA-256.
+    """Check that a stage folder contains exactly the files of its manifest, each with the recorded SHA-256.
 
     Hidden files that the manifest does not list are ignored, because no stage reads them.
 
@@ -61,7 +61,7 @@ def check_folder(folder: Path, on_share: OnShare = lambda _: None) -> Checked:
 
 
 def verify_input(path: Path) -> None:
-    """Check a stage folder, or one file in it, as `check_folder` does; a file that no stage wrote is accepted."""
+    """Check a stage folder, or one file in a stage folder, as `check_folder` does; other files are accepted."""
     if path.is_dir():
         checked = check_folder(path)
         if checked.seconds > _LOG_SECONDS:
@@ -80,7 +80,7 @@ def _check(
     extra: Sequence[str] = (),
     on_share: OnShare = lambda _: None,
 ) -> Checked:
-    """Hash `files` (name -> SHA-256), and raise if one of them has a fault or if there are `extra` faults."""
+    """Compare `files` (name -> SHA-256) with the folder; raise if a file differs or if there are `extra` faults."""
     start, done = time.perf_counter(), 0
     sizes = {name: (folder / name).stat().st_size for name in files if (folder / name).is_file()}
     faults = [f"{name}: is missing" for name in sorted(files.keys() - sizes.keys())]

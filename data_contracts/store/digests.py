@@ -29,7 +29,7 @@ _known: dict[Path, tuple[_State, str]] = {}  # SHA-256 of the files that this pr
 class StageKey:
     """Key of a stage's result: its name, its parameters and the digests of its inputs.
 
-    The digest does not cover `data` and `paths`.
+    The digest does not depend on `data` and `paths`.
     """
 
     kind: Kind
@@ -42,7 +42,7 @@ class StageKey:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Parameters that the digest covers, as JSON; the manifest contains them."""
+        """Parameters that determine the digest, as JSON; the manifest contains these parameters."""
         return without(self.parameters.identity(), self.idle)
 
     @property
@@ -58,13 +58,13 @@ class StageKey:
 
 
 def stage_key(stage: str, inputs: Mapping[str, Input], parameters: Parameters) -> StageKey:
-    """Return the key of a stage, or of a pipeline run, which has no folder: its digest identifies its run in MLflow.
+    """Return the key of a stage or of a pipeline run, whose digest identifies its MLflow run instead of a folder.
 
     Parameters
     ----------
     inputs
-        Name -> finished stage folder, file, motion files, keypoint source, or digest of a result that does not exist
-        yet.
+        Inputs by name. An input is a finished stage folder, a file, motion files, a keypoint source, or the digest of a
+        result that does not exist yet.
 
     Raises
     ------
@@ -106,7 +106,7 @@ def _motion_digests(files: Sequence[MotionFile]) -> dict[str, str]:
 
 
 def _keypoints_digest(source: KeypointSource) -> str:
-    """Return the digest of a file, or of the files of a folder with their names, because names number the frames."""
+    """Return the digest of a file, or of contents and names of a folder's files, since names contain frame numbers."""
     if not source.is_folder:
         return file_digest(source.path)
     lines = (f"{file.name} {file_digest(file)}\n" for file in source.files)
@@ -123,10 +123,10 @@ def file_digest(path: Path) -> str:
 
 
 def known_digest(path: Path) -> str:
-    """Return the SHA-256 of a file, as `file_digest`; a process reads the file again only if it may have changed.
+    """Return `file_digest`, cached in this process; a file that may have changed is read again.
 
-    The file has changed if its size, times or inode differ. A file that was written less than two seconds before it was
-    read is read again, because file systems store times in steps of up to two seconds.
+    The file has changed if its size, times or inode differ. File systems store times in steps of up to two seconds.
+    So a file that was written less than two seconds before the first reading is read again.
     """
     path = path.absolute()
     try:

@@ -3,7 +3,7 @@
 - A stage writes into `<kind>/.<digest>.partial` and writes `manifest.json` last. The complete folder is then renamed,
   so a reader never sees part of a result.
 - A lock next to the folder lets one process work on a digest. A second process waits and then finds the folder.
-- Finished folders are found without a lock. Caching and retries need nothing else; `resume` keeps the partial folder.
+- Finished folders are found without a lock. A training (`resume`) keeps its partial folder and continues from it.
 """
 
 import os
@@ -37,7 +37,7 @@ CHECKPOINT_FILE = "model.safetensors"  # the best network of a training run
 
 @dataclass
 class Stage:
-    """A stage that is computed, or that was computed before (`cached`).
+    """A stage that is being computed, or (`cached`) was computed before.
 
     The work writes into `folder`, and adds to `counts` and `statistics` before the `with` block of `open_stage` ends.
     """
@@ -102,8 +102,8 @@ def default_store(store: str | Path | None = None) -> Path:
 def open_stage(store: Path, key: StageKey, resume: bool = False) -> Iterator[Stage]:
     """Yield a `Stage` to write into, and complete its folder if the block ends without an error.
 
-    If another process finished it meanwhile, the stage is `cached`. Otherwise its input files are verified first. With
-    `resume`, the partial folder keeps the files of an interrupted run, also if this run fails too.
+    If another process finished the stage meanwhile, it is `cached`. Otherwise all input files are verified first.
+    With `resume`, an interrupted or failed run leaves its partial folder, and the next run continues in the folder.
 
     Raises
     ------
@@ -157,7 +157,7 @@ def find_stage(store: Path, key: StageKey) -> Stage | None:
     Raises
     ------
     InputError
-        The manifest is damaged or belongs to another stage, or a file is missing. No file is read.
+        The manifest is damaged or belongs to another stage, or a file is missing. Contents of files are not checked.
     """
     folder = store / key.kind / key.digest
     if not (folder / MANIFEST).is_file():
@@ -175,12 +175,12 @@ def find_stage(store: Path, key: StageKey) -> Stage | None:
 
 
 def resolve(store: Path, kind: Kind | Literal["*"], reference: str | Path) -> Path:
-    """Return the finished stage folder of a path, a digest or an unambiguous beginning of a digest; `*`: of any kind.
+    """Return the finished folder for a path, a digest or the unique beginning of a digest; kind `*` allows any kind.
 
     Raises
     ------
     InputError
-        The store has no such folder, several, or one of another kind.
+        The store has no such folder or several, or the folder has another kind.
     """
     for candidate in (Path(reference), store / kind / str(reference)):
         if (candidate / MANIFEST).is_file():
@@ -192,13 +192,13 @@ def resolve(store: Path, kind: Kind | Literal["*"], reference: str | Path) -> Pa
     if beginning and not matches:
         for elsewhere in store.glob(f"*/{beginning}"):
             _of_kind(elsewhere.parent, kind, reference)
-    number = f"{len(matches)} finished" if matches else "no finished"
-    folders = f"{'stage' if kind == '*' else kind} folder{'s' if matches else ''}"
-    raise InputError(f"{reference}: {number} {folders} with this path or digest in {store}")
+    folder = f"finished {'stage' if kind == '*' else kind} folder"
+    fault = f"{len(matches)} {folder}s begin with this digest" if matches else f"no {folder} has this path or digest"
+    raise InputError(f"{reference}: {fault} in {store}; pass {'more digits' if matches else 'another path or --store'}")
 
 
 def _of_kind(folder: Path, kind: Kind | Literal["*"], reference: str | Path) -> Path:
-    """Return the folder if its manifest has this kind."""
+    """Return the folder if its stage writes folders of this kind; otherwise raise an InputError."""
     stage = read_manifest(folder)["stage"]
     if kind not in ("*", KINDS.get(stage)):
         commands = " or ".join(f"`uplift {name}`" for name, output in KINDS.items() if output == kind)
@@ -210,7 +210,7 @@ def _of_kind(folder: Path, kind: Kind | Literal["*"], reference: str | Path) -> 
 
 
 def resolve_checkpoint(store: Path, reference: str | Path) -> Path:
-    """Return the checkpoint of a `.safetensors` or `.bin` path, or of the path or digest of a training run."""
+    """Return the checkpoint file for the path of a `.safetensors` or `.bin` file, or the path or digest of a run."""
     if str(reference).endswith((".safetensors", ".bin")):
         return Path(reference)
     return resolve(store, "runs", reference) / CHECKPOINT_FILE

@@ -1,6 +1,6 @@
 """Lineage of the results in a store: stages by digest, the runs behind a checkpoint, and the data of their training.
 
-A run is found by the bytes of its checkpoint, so a copy of the file, or a download from MLflow, is found too.
+A run is found by the SHA-256 of its checkpoint, so copies of the file and downloads from MLflow lead to the run.
 """
 
 from collections.abc import Iterator
@@ -48,14 +48,14 @@ class FinishedStages:
         return self.manifests[folder] if folder else None
 
     def runs(self, weights: str) -> Iterator[dict[str, Any]]:
-        """Yield the manifests of the training runs that led to weights with this SHA-256, the last first."""
+        """Yield the manifests of the runs that trained the weights with this SHA-256, the last run first."""
         while manifest := self.find(weights):
             yield manifest
             weights = manifest["inputs"].get("pretrained", "")
 
     @property
     def missing(self) -> str:
-        """Reason why a digest is not found."""
+        """Sentence that states why a digest is not found."""
         reason = f"no finished stage in {self.store} has this digest or file"
         damaged = ", ".join(folder.name for folder in self.damaged)
         return f"{reason}; folders with a damaged manifest: {damaged}" if damaged else reason
@@ -67,10 +67,10 @@ def names_of(manifest: dict[str, Any]) -> list[str]:
 
 
 class TrainingData(BaseModel):
-    """Data that a network was trained on, with the data of the weights that its training started from.
+    """Data that a network was trained on, including the data of the weights from which its training started.
 
-    `subjects` are those of the training and validation splits, because validation selects the epoch. `unknown` has the
-    inputs that may contain other subjects, each with the reason. `sources` are the SHA-256 of the motion files.
+    `subjects` are those of the training and validation splits, because validation selects the epoch. `unknown` lists
+    inputs whose subjects are not known, with the reason. `sources` are the SHA-256 of the motion files.
     """
 
     model_config = ConfigDict(frozen=True, validate_by_name=True, validate_by_alias=True, serialize_by_alias=True)
@@ -82,7 +82,7 @@ class TrainingData(BaseModel):
     licences: tuple[str, ...] = ()
 
     def united(self, other: "TrainingData") -> "TrainingData":
-        """Return the training data of both together."""
+        """Return the union of this and the `other` training data."""
 
         def both(name: str) -> tuple[str, ...]:
             return tuple(dict.fromkeys(sorted([*getattr(self, name), *getattr(other, name)])))
@@ -92,7 +92,7 @@ class TrainingData(BaseModel):
 
 
 def data_of_weights(stages: FinishedStages, weights: str) -> TrainingData:
-    """Return the training data of weights, as their run recorded it; unknown if the store does not have the run."""
+    """Return the training data of weights from the manifest of their run; unknown if the run is not in the store."""
     run = stages.find(weights)
     if run is None:
         return TrainingData(unknown=(f"weights {weights}: {stages.missing}",))
@@ -102,7 +102,7 @@ def data_of_weights(stages: FinishedStages, weights: str) -> TrainingData:
 
 
 def data_of_inputs(stages: FinishedStages, inputs: dict[str, str]) -> TrainingData:
-    """Return the training data of a run with these inputs: that of its windows and of its pretrained weights."""
+    """Return the training data of a run with these inputs: its windows, and the data of its pretrained weights."""
     own = _data_of_windows(stages, inputs["windows"])
     return own.united(data_of_weights(stages, inputs["pretrained"])) if "pretrained" in inputs else own
 
@@ -125,12 +125,12 @@ def _data_of_windows(stages: FinishedStages, digest: str) -> TrainingData:
 
 
 def runs_of(store: Path, checkpoint: Path) -> Iterator[dict[str, Any]]:
-    """Yield the manifests of the runs that led to a checkpoint, the last first, from its folder and the store."""
+    """Yield the manifests of the runs that trained a checkpoint, the last first, from its folder and the store."""
     yield from FinishedStages(store, checkpoint.parent).runs(file_digest(checkpoint))
 
 
 def train_minutes(store: Path, checkpoint: Path) -> float | None:
-    """Return the duration of all runs that led to a checkpoint, in minutes; None if one of them is not known."""
+    """Return the duration of all runs that trained a checkpoint, in minutes; None if a run is not known."""
     runs = list(runs_of(store, checkpoint))
     if not runs or "pretrained" in runs[-1]["inputs"]:
         return None
@@ -160,7 +160,7 @@ def baselines_source(store: Path, windows: Path, checkpoint: Path, reference: st
     if read_manifest(windows)["counts"]["windows"].get("train"):
         return windows
     missing = f"{windows} has no training split to fit the baselines on"
-    remedy = "pass --baselines with the folder or digest of its training windows"
+    remedy = "pass --baselines with the folder or digest of the model's training windows"
     run = next(runs_of(store, checkpoint), None)
     if run is None:
         raise InputError(

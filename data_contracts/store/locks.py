@@ -1,4 +1,4 @@
-"""Locks of the store: one process works on a digest, and a waiting process logs which process it waits for.
+"""Locks of the store: one process works on a digest, and a waiting process logs the process that holds the lock.
 
 The kernel holds the lock (`flock`) and releases it when its owner dies. Each owner also locks a note next to the lock
 file. `lock_owner` tests only the lock of the note, so that a process which takes a free lock at that moment does not
@@ -28,7 +28,7 @@ _LOG = logging.getLogger(__name__)
 
 @contextmanager
 def locked(path: Path, name: str) -> Iterator[None]:
-    """Hold the lock file `path` while the block runs; a wait of some seconds is logged with the process that holds it.
+    """Hold the lock file `path` while the block runs; a long wait is logged with the process that holds the lock.
 
     Raises
     ------
@@ -43,9 +43,9 @@ def locked(path: Path, name: str) -> Iterator[None]:
 
 @contextmanager
 def try_lock(path: Path, with_note: bool = False) -> Iterator[bool]:
-    """Yield whether this process got the lock file `path`, without waiting, and hold it while the block runs.
+    """Try to lock the file `path` without waiting; yield whether it succeeded, and hold the lock while the block runs.
 
-    With a note, `lock_owner` finds this process.
+    With `with_note`, other processes find this process by `lock_owner`.
 
     Raises
     ------
@@ -63,7 +63,7 @@ def try_lock(path: Path, with_note: bool = False) -> Iterator[bool]:
 
 
 def locked_if_writable(path: Path, name: str) -> AbstractContextManager[None]:
-    """Return `locked`, or an empty context for a read-only folder, in which no process can change anything."""
+    """Return `locked`, or a context without effect in a read-only folder, in which no process can change anything."""
     return locked(path, name) if os.access(path.parent, os.W_OK) else nullcontext()
 
 
@@ -76,7 +76,7 @@ def must_be_writable(store: Path) -> None:
 def lock_owner(path: Path) -> str | None:
     """Return a description of the process that holds the lock file `path`, or None if no process does.
 
-    Processes that took the lock without a note are not found: they hold it for a moment only.
+    A process that took the lock without a note is not found, because it holds the lock for a moment only.
     """
     try:
         with note_of(path).open("rb") as note:
@@ -89,7 +89,7 @@ def lock_owner(path: Path) -> str | None:
 
 
 def note_of(path: Path) -> Path:
-    """Return the path of the note that the owner of the lock file `path` holds locked."""
+    """Return the path of the note (text about the owner) for the lock file `path`."""
     return path.with_name(f"{path.name}.holder")
 
 

@@ -1,7 +1,7 @@
-"""Manifests: the inputs, parameters, counts and files of a finished stage folder, sealed by a digest of the text.
+"""Manifests: JSON with the inputs, parameters, counts and files of a finished stage folder, and its own SHA-256.
 
-A manifest also has the versions of the packages and of the code. No digest of a stage contains them: a commit that
-changes a result raises `CONTRACT_VERSION`.
+A manifest also contains the versions of the packages and of the code. The digest of a stage does not depend on these
+versions: a commit that changes a result raises `CONTRACT_VERSION`.
 """
 
 import hashlib
@@ -65,7 +65,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def rebuild(folder: Path, manifest: dict[str, Any] | None = None) -> str:
-    """Return the instruction to replace a damaged stage folder; without a manifest only the folder's kind is known."""
+    """Return the instruction to replace a damaged stage folder; without `manifest` it names all stages of the kind."""
     inputs = {name: name.upper() for name in ("clips", "windows", "keypoints")}
     if manifest:
         stages = [manifest["stage"]]
@@ -91,9 +91,9 @@ def package_versions() -> dict[str, str]:
 
 @cache  # a process keeps the modules that it imported, even if another commit is checked out meanwhile
 def code_version() -> dict[str, Any]:
-    """Return the commit that is checked out (40 hex digits), and whether the code is `dirty`: files differ from it.
+    """Return the `commit` that is checked out (40 hex digits), and `dirty`: whether code files differ from the commit.
 
-    If git fails, both are None and `why` has the reason.
+    If git fails, `commit` and `dirty` are None, and `why` is the reason.
     """
     try:
         if Path(_git("rev-parse", "--show-toplevel")).resolve() != _ROOT:
@@ -113,7 +113,7 @@ def _git(*words: str) -> str:
 
 
 def describe_code(code: dict[str, Any]) -> str:
-    """Return one phrase about the code version in a manifest or a run; it is empty if an earlier version wrote it."""
+    """Return one phrase about the `code` of a manifest or run (see `code_version`); `code` is empty if not recorded."""
     if not code:
         return "code not recorded (by an earlier version)"
     if not code["commit"]:
@@ -124,7 +124,7 @@ def describe_code(code: dict[str, Any]) -> str:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as JSON at `path`, whole or not at all; the file is on disk when this function returns."""
+    """Write `value` as JSON to `path` atomically; the file is on disk when this function returns."""
     _write_text(path, json.dumps(value, indent=1, allow_nan=False))
 
 

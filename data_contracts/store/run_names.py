@@ -12,13 +12,13 @@ from data_contracts.store.manifests import read_manifest
 
 
 def run_name(stage: str, data: str) -> str:
-    """Return the name of a run that starts now; the name of a pipeline run does not contain the word pipeline."""
+    """Return the name of a run that starts now; the name of a pipeline run contains only data and date."""
     minute = time.strftime("%Y-%m-%d %H:%M", time.gmtime())
     return " ".join(word for word in ("" if stage == PIPELINE else stage, data, minute) if word)
 
 
 def input_data_name(store: Path, inputs: Mapping[str, str]) -> str:
-    """Return the name of the data that a stage's inputs (folders or digests) were made from; if unknown, the digest."""
+    """Return the name of the data from which a stage's inputs (folders or digests) were made; if unknown, a digest."""
     for kind in ("windows", "clips", "keypoints"):
         if reference := inputs.get(kind):
             with suppress(InputError):

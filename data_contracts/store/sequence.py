@@ -35,7 +35,7 @@ def next_sequence(store: Path) -> int:
 
 
 def manifest_sequence(manifest: dict[str, Any]) -> int:
-    """Return the sequence number of a manifest; if it has none, the time at which it was created."""
+    """Return the sequence number of a manifest; if the manifest has none, the time of its creation in milliseconds."""
     number = manifest.get(SEQUENCE)
     return int(number) if number else round((datetime.fromisoformat(manifest["created"]).timestamp() + 1) * 1000)
 

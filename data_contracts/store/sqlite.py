@@ -25,7 +25,7 @@ def sqlite_uri(file: Path, driver: str | None = None, **options: str | int) -> s
 
 
 def sqlite_file(uri: str) -> Path | None:
-    """Return the absolute path of the file behind a SQLAlchemy URI, or None for another database."""
+    """Return the absolute path of the SQLite file in a SQLAlchemy URI, or None for another kind of database."""
     match = _PLAIN.fullmatch(uri)
     if match is None or not match[1] or match[1] == ":memory:":
         return None

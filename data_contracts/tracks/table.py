@@ -1,7 +1,7 @@
 """The keypoints contract: tracks of people in 2D, H36M's joints in pixels, one row for each frame of a track.
 
 - The frames of a track are consecutive; interpolated joints are marked. A missing joint is 0, 0 with confidence 0.
-- A file may contain several videos; a track belongs to one. fps and image size are null if unknown.
+- A file may contain several videos; a track belongs to one video. fps and image size are null if unknown.
 """
 
 import numpy as np
@@ -41,7 +41,7 @@ KEYPOINT_SCHEMA = arrow.schema(
 
 
 class TrackSummary(pa.DataFrameModel):
-    """Bounds of a track on one row of numbers."""
+    """One row of numbers per track, and their bounds."""
 
     track: int = pa.Field(ge=0)
     first_frame: int = pa.Field(ge=0)
@@ -84,7 +84,7 @@ def from_arrow(table: arrow.Table) -> list[Track]:
 
 
 def find_faults(table: arrow.Table) -> pd.DataFrame:
-    """Return failed checks with columns track, check, value, bound; empty if all tracks pass.
+    """Return one row per failed check, with columns track, check, value and bound; empty if all tracks pass.
 
     The table has `KEYPOINT_SCHEMA` and is sorted by track and frame.
     """

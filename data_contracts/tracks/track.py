@@ -1,4 +1,4 @@
-"""The keypoints contract in memory; `data_contracts.tracks.table` has its table and bounds."""
+"""A track of keypoints in memory; `data_contracts.tracks.table` defines the table and the bounds of tracks."""
 
 from dataclasses import dataclass
 

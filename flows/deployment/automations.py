@@ -1,8 +1,8 @@
-"""Prefect automations: notifications, and one that marks a run without a heartbeat as crashed.
+"""Prefect automations: notifications, and an automation that marks a run without a heartbeat as crashed.
 
-The triggers are events that the Prefect server emits for each run, and those of promotion and rollback
-(`flows.prefect_ui.events`). So a pipeline run that waits for a crashed stage starts the stage again. Any other event of
-a run stops the timer until the next heartbeat, so a run that waits for approval is not marked as crashed.
+The triggers are events of the Prefect server for each run, and events of promotion and rollback
+(`flows.prefect_ui.events`). A pipeline run that waits for a stage marked as crashed starts the stage again. Any other
+event of a run stops the timer until the next heartbeat, so a run that waits for approval is not marked as crashed.
 """
 
 from datetime import timedelta
@@ -28,7 +28,7 @@ STATE = "{{ flow_run.name }} is {{ flow_run.state.name }}: {{ flow_run.state.mes
 
 
 def wanted_automations(settings: StackSettings, block: UUID | None) -> list[AutomationCore]:
-    """Return the automations to install; without a notification block only the one for missing heartbeats."""
+    """Return the automations to install; without a notification block only the automation for missing heartbeats."""
     silence = f"no heartbeat for {settings.silent_minutes:g} minutes"
     late, missing = f"{settings.late_minutes:g} minutes", f"{settings.missing_hours:g} hours"
     heartbeat = {**RUN, "after": {"prefect.flow-run.heartbeat"}, "expect": {"prefect.flow-run.*"}}
@@ -109,7 +109,7 @@ def _installed(client: SyncPrefectClient) -> list[Any]:
 
 
 def _content(automation: AutomationCore) -> dict[str, Any]:
-    """Return what an automation does, in the same form for the server's copy and a local one."""
+    """Return the content of an automation in a form that is equal for the server's copy and a local copy."""
     core = AutomationCore.model_validate(automation.model_dump())
     return core.model_dump(mode="python", include={"description", "trigger", "actions"})
 

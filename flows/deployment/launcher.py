@@ -1,7 +1,7 @@
-"""Start one service of `uplift up` and end it with `uplift up`: `python -m flows.deployment.launcher prefect`.
+"""Start one service of `uplift up`, and stop it when `uplift up` ends: `python -m flows.deployment.launcher prefect`.
 
-The launcher stops its service on SIGTERM, or when `uplift up` no longer runs (it checks every half second). Flow runs
-end first, so that their worker and the server record it: the launchers of workers share a lock, and the launchers of
+The launcher stops its service on SIGTERM, or when `uplift up` no longer runs (it checks every half second). Flow
+runs end first, so that worker and server record their end: the launchers of workers share a lock, and the launchers of
 servers wait for this lock.
 """
 
@@ -24,7 +24,7 @@ ERROR_LINE = re.compile(r"^(uplift: |[\w.]*(Error|Exception)\b)")
 
 
 def run_service(name: str, command: list[str], log: Path) -> int:
-    """Run the command until it or the stack ends; return its exit code, or 0 if the stack ended."""
+    """Run the command until the command or the stack ends; return its exit code, or 0 if the stack ended."""
     stop, up, is_worker = threading.Event(), psutil.Process(int(os.environ[UP])), name.startswith("worker")
     registers = name == "register"  # its output is for the terminal; the stack goes on when it has ended
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

@@ -1,7 +1,7 @@
-"""Prefect's server, closed to foreign web pages: `uvicorn --factory flows.deployment.prefect_app:create_app`.
+"""Prefect's server without access for other web pages: `uvicorn --factory flows.deployment.prefect_app:create_app`.
 
-Prefect has no check of its own: a page on any site could send requests to the API through a visitor's browser. CORS
-alone does not stop this, because a browser sends simple requests and WebSockets without asking first.
+Prefect does not check the origin of requests: a page on any site could send requests to the API through a visitor's
+browser. CORS does not prevent this, because a browser sends simple requests and WebSockets without a preflight.
 """
 
 from urllib.parse import urlsplit
@@ -16,7 +16,7 @@ from flows.deployment.settings import read_settings
 
 
 class SameOriginMiddleware:
-    """ASGI middleware that answers 403 to requests and WebSockets which a page of another origin sends."""
+    """ASGI middleware that answers requests and WebSockets from pages of another origin with status 403."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

@@ -1,6 +1,6 @@
 """Registration of work pools, deployments and automations on a Prefect server.
 
-Prefect reads `PREFECT_API_URL` when it is imported: call `use_servers` before an import of this module.
+Prefect reads `PREFECT_API_URL` at its import: call `use_servers` before an import of this module.
 """
 
 import subprocess
@@ -29,7 +29,7 @@ WAIT_SECONDS = 300.0
 
 @contextmanager
 def prefect_client() -> Iterator[SyncPrefectClient]:
-    """Open a client of the server of `PREFECT_API_URL`, which must answer and accept the password."""
+    """Open a client of the server at `PREFECT_API_URL`; raise an InputError if it is down or refuses the password."""
     url = PREFECT_API_URL.value()
     try:
         with get_client(sync_client=True) as client:
@@ -59,7 +59,7 @@ def register(settings: StackSettings) -> None:
 
 
 def make_pools(client: SyncPrefectClient) -> list[str]:
-    """Create missing pools and return their names; the limits of existing pools stay."""
+    """Create missing work pools and return their names; limits of existing pools are not changed."""
     created = []
     for name, limit in CONCURRENT_RUNS.items():
         try:
@@ -73,7 +73,7 @@ def make_pools(client: SyncPrefectClient) -> list[str]:
 
 
 def has_worker(pool: str) -> bool:
-    """Return whether a worker of the pool sent a heartbeat recently."""
+    """Return whether a worker of the pool has sent a heartbeat recently."""
     with prefect_client() as client:
         return any(one.status == WorkerStatus.ONLINE for one in client.read_workers_for_work_pool(pool))
 

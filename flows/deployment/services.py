@@ -1,7 +1,7 @@
 """One service of the stack, as the Procfile and compose.yaml start it: `python -m flows.deployment.services prefect`.
 
-The process prepares what the service needs and becomes it (exec). Secrets are in variables only: every user of the
-machine can read command lines.
+The process prepares databases and variables, and then replaces itself by the service (exec). Secrets are only in
+environment variables, because every user of the machine can read command lines.
 """
 
 import os
@@ -39,7 +39,7 @@ WORKER = {
 
 
 def service_command(name: str, settings: StackSettings) -> tuple[list[str], dict[str, str]]:
-    """Return the command line of a service (`prefect`, `mlflow` or `worker-POOL`) and its variables."""
+    """Return the command line and the environment variables of a service: `prefect`, `mlflow` or `worker-POOL`."""
     module = [sys.executable, "-m"]
     if name == "prefect":
         command = ["uvicorn", "--factory", "flows.deployment.prefect_app:create_app", "--log-level", "warning"]
@@ -94,7 +94,7 @@ def _mlflow(settings: StackSettings) -> dict[str, str]:
 
 
 def prepare(server: str, settings: StackSettings) -> None:
-    """Create the databases that a server does not create itself; only their owner can read them."""
+    """Create the databases that the server does not create itself; only the owner can read these files."""
     settings.root.mkdir(parents=True, exist_ok=True)
     if server == "mlflow":
         for file in settings.root.glob("mlflow-auth.*"):

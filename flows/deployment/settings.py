@@ -117,7 +117,7 @@ class StackSettings(BaseSettings):
         return (file.read_text(encoding="ascii").strip() or None) if file.is_file() else None
 
     def make_password(self) -> str:
-        """Return the password, and generate it if there is none; only the owner can read its file."""
+        """Return the password; if there is none, generate one in a file that only the owner can read."""
         file = self.root / PASSWORD_FILE
         self.root.mkdir(parents=True, exist_ok=True)
         with FileLock(self.root / f".{PASSWORD_FILE}.lock"):
@@ -127,7 +127,7 @@ class StackSettings(BaseSettings):
         return password
 
     def client_environment(self) -> dict[str, str]:
-        """Return the variables that a client of both servers needs."""
+        """Return the environment variables that a client of both servers needs."""
         variables = {"PREFECT_API_URL": f"{self.prefect_url}/api", "MLFLOW_TRACKING_URI": self.mlflow_url}
         if password := self.password():
             variables |= {"MLFLOW_TRACKING_USERNAME": USER, "MLFLOW_TRACKING_PASSWORD": password}
@@ -164,7 +164,7 @@ def use_servers(settings: StackSettings) -> None:
 
 
 def exposes_password(file: Path = ROOT / ".env") -> bool:
-    """Return whether the file has a password and other users can read it."""
+    """Return whether the file contains a password and can be read by other users."""
     if not file.is_file() or not file.stat().st_mode & 0o077:
         return False
     return bool(dotenv_values(file).get("UPLIFT_API_PASSWORD"))

@@ -1,6 +1,6 @@
 """`uplift up`: both servers and the workers of this machine in one terminal, until Ctrl-C.
 
-honcho starts one launcher per line of the Procfile and ends all when one ends; services write to log files.
+honcho starts one launcher per line of the Procfile, and ends all launchers when one ends. Services write log files.
 """
 
 import os
@@ -23,7 +23,7 @@ honcho.manager.KILL_WAIT = 120  # seconds; launchers need up to 80 to end flow r
 
 
 def up(settings: StackSettings) -> int:
-    """Start all services and wait until they have ended; return an exit code. Only one stack can run on a store."""
+    """Start all services, wait until all have ended, and return an exit code. A store allows one stack at a time."""
     root = settings.root
     root.mkdir(parents=True, exist_ok=True)
     lock = root / ".up.lock"

@@ -1,4 +1,4 @@
-"""Artifacts that flows show in the Prefect UI."""
+"""Artifacts (tables and links) that flows show in the Prefect UI."""
 
 import platform
 from collections.abc import Iterator, Mapping, Sequence
@@ -90,7 +90,7 @@ def show_scores(metrics: Mapping[str, Mapping[str, float]], key: str) -> None:
 
 
 def show_people(written: Sequence[Mapping[str, Any]], statistics: Sequence[Mapping[str, Any]]) -> None:
-    """Show a table of people, as `write_people` returns them, with their statistics of the lift stage."""
+    """Show a table of the people in `written` (from `write_people`), with their statistics from the lift stage."""
     rows = [
         {
             "person": printable(person["name"]),
@@ -107,7 +107,7 @@ def show_people(written: Sequence[Mapping[str, Any]], statistics: Sequence[Mappi
 
 
 def show_page(link: str | None, key: str, text: str, picture: str | None = None) -> None:
-    """Show a link to a page in MLflow, or a picture of the page and the link below it; if `link` is None, nothing."""
+    """Show a link to a page in MLflow, below the image `picture` if there is one; if `link` is None, show nothing."""
     if link:
         linked = f"[{text}]({link})"  # Prefect draws no picture inside a link
         create_markdown_artifact(f"![{text}]({picture})" if picture else linked, key=key, description=linked)

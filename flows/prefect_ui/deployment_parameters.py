@@ -9,13 +9,13 @@ from flows.deployment.settings import ROOT, read_settings
 
 
 def own_folder() -> dict[str, str]:
-    """Change to the worker's own copy of the project, wherever it is on the worker's machine."""
+    """Change the working directory to the project folder on the worker's machine."""
     os.chdir(ROOT)
     return {"directory": str(ROOT)}
 
 
 def preset() -> dict[str, Any]:
-    """Return the preset of all deployments, `UPLIFT_PRESET`; a run may use another one.
+    """Return the preset of all deployments, `UPLIFT_PRESET`; a run may use another preset.
 
     Raises
     ------

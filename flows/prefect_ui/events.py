@@ -10,7 +10,7 @@ SECONDS = 30.0  # to send the event of a command
 
 
 def emit_model_event(event: str, headline: str) -> None:
-    """Emit `PROMOTED` or `ROLLED_BACK` with its headline; a command does so only if `PREFECT_API_URL` is set."""
+    """Emit the event `PROMOTED` or `ROLLED_BACK` with `headline`; in a command only if `PREFECT_API_URL` is set."""
     if not in_prefect_run() and not os.environ.get("PREFECT_API_URL"):
         return
     from prefect.events import emit_event

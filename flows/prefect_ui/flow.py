@@ -25,7 +25,7 @@ def uplift_flow(function: Callable[Inputs, Result]) -> Flow[Inputs, Result]:
 
 
 def _name_flow_run() -> str:
-    """Return the name of a flow run, without the name of the flow, which the UI puts in front."""
+    """Return the name of a flow run, without the flow's name, which the UI displays before the run name."""
     data = ""
     with suppress(InputError):  # the flow itself refuses an invalid parameter
         data = _data(str(flow_run.get_flow_name()), flow_run.get_parameters())

@@ -1,4 +1,4 @@
-"""Print the lineage of a result as a tree, in which the inputs of a result are below it."""
+"""Print the lineage of a result as a tree: the inputs of a result are indented below the result."""
 
 from collections.abc import Iterator
 
@@ -33,7 +33,7 @@ def _branches(links: list[Link]) -> Iterator[str]:
 
 
 def _name(link: Link) -> str:
-    """Return e.g. `pretrained: pretrain 0123456789abcdef, epoch 4 of 4`; a file has its whole SHA-256."""
+    """Return role and name of a link, e.g. `pretrained: pretrain 0123456789abcdef, epoch 4 of 4`, or with a SHA-256."""
     role = "" if link.role in ("stage", "version", "asked for") else f"{link.role}: "
     stage = f"{link.stage} {link.stage_digest}" if link.stage_digest else link.stage
     parts = [stage, link.about, None if link.digest == link.stage_digest else f"sha256 {link.digest or 'not known'}"]
@@ -41,7 +41,7 @@ def _name(link: Link) -> str:
 
 
 def _detail(link: Link) -> str:
-    """Return date, code and place of a result, or the reason why they are unknown."""
+    """Return date, code version and folder of a result, or the reason why its inputs are unknown."""
     made = (link.created or "")[:16].replace("T", " ")
     if not link.stage_digest or link.unknown == AS_ABOVE:
         return link.unknown or made

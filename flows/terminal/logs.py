@@ -12,7 +12,7 @@ from data_contracts.text import printable
 
 class _Printable(logging.Handler):
     def format(self, record: logging.LogRecord) -> str:
-        """Return the lines of a record; a line break stays one, because tracebacks have several lines."""
+        """Return a record as text; line breaks are not escaped, because tracebacks have several lines."""
         return printable(super().format(record), keep="\n\t")
 
 

@@ -4,7 +4,7 @@
     def convert(call: Call, clips: Annotated[str, typer.Argument()]) -> None:
         ...
 
-makes `uplift convert CLIPS` with `--store`, `--preset`, `--set` and `--json`; `call` holds the values of these four.
+makes `uplift convert CLIPS` with `--store`, `--preset`, `--set` and `--json`; `call` contains these four values.
 """
 
 import inspect
@@ -65,12 +65,12 @@ def _shared(
 
 
 def changed(context: Context, stage: str, **options: Any) -> Context:
-    """Return a context in which options replace parameters of a stage; an option that is None has no effect.
+    """Return `context` with parameters of a stage replaced by options; an option that is None has no effect.
 
     Raises
     ------
     InputError
-        A value is out of bounds.
+        The value of an option is out of bounds.
     """
     parameters = getattr(context.parameters, stage)
     values = {name: value for name, value in options.items() if value is not None}
@@ -81,9 +81,9 @@ def changed(context: Context, stage: str, **options: Any) -> Context:
 def command(
     app: typer.Typer, name: str | None = None, is_flow: bool = False
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Make a function a command of `app`, with the options of all commands; `name` replaces the function's name.
+    """Return a decorator that adds a function to `app` as a command with the shared options; `name` replaces its name.
 
-    Prefect handles the logs and signals of a command that is a flow.
+    With `is_flow`, Prefect handles logs and signals of the command.
     """
 
     def register(work: Callable[..., None]) -> Callable[..., None]:

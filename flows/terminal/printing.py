@@ -1,6 +1,6 @@
 """Output of commands: tables for people, and one JSON object for programs.
 
-Paths, names and reasons are printed without interpretation of rich markup; control characters are escaped.
+Paths, names and reasons are printed without rich markup; control characters are escaped.
 """
 
 import json
@@ -60,7 +60,7 @@ def print_stage(result: StageResult, as_json: bool, next_command: str) -> None:
 
 
 def stage_table(stages: dict[str, dict[str, Any]]) -> Table:
-    """Return a table with a row per stage; values are `StageResult`s as dicts."""
+    """Return a table with a row per stage; `stages` contains the `StageResult` of each stage as a dict."""
     table = Table("stage", "seconds", "output", title="stages")
     for name, stage in stages.items():
         counts = counts_text(stage["counts"], stage["statistics"])
@@ -87,7 +87,7 @@ def score_tables(statistics: dict[str, Any]) -> list[Table]:
 def score_table(
     metrics: dict[str, dict[str, float]], intervals: dict[str, dict[str, tuple[float, float]]], resampled: str
 ) -> Table:
-    """Return a table with a row for the model and each baseline; `resampled` names the units of the intervals."""
+    """Return a table with a row for the model and each baseline; `resampled` is the unit of intervals, e.g. clips."""
     columns = ("MPJPE", "P-MPJPE", "PCK@150", "AUC", "MPJVE", "trained")
     title = f"MPJPE [95 % over {resampled}], P-MPJPE in mm; MPJVE in mm per frame; PCK at 150 mm, AUC in %"
     table = Table("held out", *columns, title=title)

@@ -1,4 +1,4 @@
-"""Logs and signals of commands. In this process, a stage runs without Prefect, and a pipeline as a Prefect flow."""
+"""Logs and signals of commands. A command runs a stage without Prefect, and a pipeline as a Prefect flow."""
 
 import logging
 import signal
@@ -16,7 +16,7 @@ _LOGGERS = (LOGGER, "model", "data_contracts")  # whose messages of level INFO t
 
 
 def run_pipeline(**arguments: Any) -> Any:
-    """Run the pipeline flow in this process; the command prints a refused input in one line."""
+    """Run the pipeline flow in this process; the command, not Prefect, prints an InputError, in one line."""
     logging.getLogger("alembic").setLevel(logging.WARNING)
     from flows.pipeline import pipeline
 
@@ -52,14 +52,14 @@ def _end(number: int, _frame: object) -> None:
 
 
 class _PrintableFormatter(logging.Formatter):
-    """Escapes control characters."""
+    """Log formatter that escapes control characters."""
 
     def format(self, record: logging.LogRecord) -> str:
         return printable(super().format(record), keep="\n\t")
 
 
 class _Refusals(logging.Filter):
-    """Drops records of Prefect about a refused input, because the command prints it in one line."""
+    """Log filter that drops Prefect's records about an InputError, because the command prints the error in one line."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.exc_info and isinstance(record.exc_info[1], InputError):

@@ -76,7 +76,7 @@ def remove_automations() -> None:
 
 
 def _settings(**values: Any) -> StackSettings:
-    """Return the stack's settings; options of the command line that are not None replace them."""
+    """Return the settings of the stack; command line options replace settings, unless an option is None."""
     if exposes_password():
         typer.echo(f"uplift: other users can read the password in {ROOT / '.env'}: chmod 600 {ROOT / '.env'}", err=True)
     overrides: dict[str, Any] = {name: str(value) for name, value in values.items() if value is not None}

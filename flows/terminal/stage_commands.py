@@ -30,7 +30,7 @@ def add_stage_commands(app: typer.Typer) -> None:
 
 
 def texts(paths: list[Path] | None) -> str | list[str] | None:
-    """Return paths as the stages take them: one path as a string, several as a list."""
+    """Return paths in the form of stage inputs: one path as a string, several paths as a list."""
     strings = [str(path) for path in paths or []]
     return strings[0] if len(strings) == 1 else strings or None
 
@@ -54,14 +54,14 @@ def _add(app: typer.Typer, name: str, row: TableRow) -> None:
 
 
 def _typed(parameter: inspect.Parameter, metadata: Any) -> inspect.Parameter:
-    """Return an input as typer takes it; an input of one or several paths becomes a list."""
+    """Return a stage input as a typer parameter; an input of one or several paths becomes a list."""
     lists: dict[Any, Any] = {str | list[str]: list[Path], str | list[str] | None: list[Path] | None}
     kind = lists.get(parameter.annotation, parameter.annotation)
     return parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[kind, metadata])
 
 
 def _option(parameters: type[Parameters], name: str) -> Any:
-    """Return an option with the description of a parameter."""
+    """Return a typer option whose help is the description of parameter `name`."""
     return typer.Option(help=parameters.model_fields[name].description)
 
 

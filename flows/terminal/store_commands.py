@@ -143,7 +143,7 @@ def _score(name: str, value: float) -> str:
 
 
 def _size(count: int | None) -> str:
-    """Return a number of bytes with its unit; it is None if the files are on another machine."""
+    """Return a number of bytes with its unit; `count` is None for files on another machine."""
     return "size not known here" if count is None else decimal(count)
 
 

@@ -18,7 +18,7 @@ _HEADER = "pose_uplift"
 
 @dataclass(frozen=True)
 class Baselines:
-    """Baselines of one windows folder, on the CPU; each maps (B, T, 17, 3) to 3D."""
+    """Baselines of one windows folder, on the CPU; each maps 2D windows (B, T, 17, 3) to 3D poses (B, T, 17, 3)."""
 
     mean_depth: MeanDepth
     linear: Linear
@@ -26,7 +26,7 @@ class Baselines:
 
 
 def save_baselines(folder: Path, fitted: Baselines) -> None:
-    """Write one file per baseline of `BASELINES`."""
+    """Write one safetensors file per baseline of `BASELINES` into the folder."""
     for name in BASELINES:
         shape = json.dumps(fitted.mlp.shape if name == "mlp" else {})
         tensors = {key: value.contiguous() for key, value in getattr(fitted, name).state_dict().items()}
@@ -34,7 +34,7 @@ def save_baselines(folder: Path, fitted: Baselines) -> None:
 
 
 def load_baselines(folder: Path) -> Baselines:
-    """Read the files of `save_baselines`; a missing or damaged one raises an InputError."""
+    """Read the files of `save_baselines`; a missing or damaged file raises an InputError."""
     (depth, _), (linear, _), (weights, shape) = (_load(folder / baseline_file(name)) for name in BASELINES)
     try:
         mlp = WindowMLP(**shape)

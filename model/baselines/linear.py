@@ -1,4 +1,4 @@
-"""Baselines with a closed form, (B, T, 17, 3) -> (B, T, 17, 3): mean depth, and a ridge regression of windows."""
+"""Baselines with a closed form: mean depth, and a ridge regression; each maps (B, T, 17, 3) to (B, T, 17, 3)."""
 
 import torch
 from torch import Tensor, nn
@@ -40,7 +40,7 @@ class Linear(nn.Module):
 
 
 def fit_mean_depth(train: Windows) -> MeanDepth:
-    """Return the mean over the training frames without padding."""
+    """Return the baseline with the mean depth of each joint over the training frames, without padding."""
     total = torch.zeros(NUM_JOINTS, dtype=torch.float64)
     frames = torch.zeros((), dtype=torch.float64)
     for batch in train.batches(_AT_ONCE):
@@ -51,11 +51,11 @@ def fit_mean_depth(train: Windows) -> MeanDepth:
 
 
 def fit_linear(train: Windows, val: Windows) -> tuple[Linear, float]:
-    """Return a ridge regression, and its penalty: that of `RIDGE_PENALTIES` with the lowest validation MPJPE.
+    """Return a ridge regression, and its penalty: the one in `RIDGE_PENALTIES` with the lowest validation MPJPE.
 
-    Normal equations in float64, accumulated in one pass over the training windows on their device, without padded
-    windows. With G the Gram matrix and M the moments, G = V diag(g) V' gives the weights for penalty a as
-    V diag(1 / (g + a)) V' M. So one decomposition serves all penalties.
+    The normal equations are accumulated in float64, in one pass over the unpadded training windows on their device.
+    Let G = V diag(g) V' be the Gram matrix and M the moments. The weights for penalty a are then
+    V diag(1 / (g + a)) V' M, so one decomposition serves all penalties.
     """
     gram, moment = _normal_equations(train)
     values, axes = torch.linalg.eigh(gram)
@@ -69,7 +69,7 @@ def fit_linear(train: Windows, val: Windows) -> tuple[Linear, float]:
 
 
 def _normal_equations(train: Windows) -> tuple[Tensor, Tensor]:
-    """Return the Gram matrix (F, F) of the features and their moments (F, 51 T) with the poses."""
+    """Return the Gram matrix (F, F) of the features, and their products (F, 51 T) with the 3D poses."""
     features, targets = 2 * train.window * NUM_JOINTS + 1, 3 * train.window * NUM_JOINTS
     device = train.pick([0]).scale.device
     gram = torch.zeros(features, features, dtype=torch.float64, device=device)

@@ -1,7 +1,7 @@
 """MLP baseline: the simple baseline of Martinez et al. (ICCV 2017, section 3.2), extended to windows.
 
-It is trained like the lifter (`Learner`, `Epochs`): same order, mirroring, augmentation, corruption and loss. Its
-budget is in minutes. The speed of a copy's first steps converts them to steps, so the cosine schedule ends with them.
+The MLP is trained like the lifter (`Learner`, `Epochs`): same order, mirroring, augmentation, corruption and loss. Its
+budget is in minutes. The speed of a copy's first steps converts minutes to the number of steps, for the schedule.
 """
 
 import copy
@@ -52,7 +52,7 @@ class WindowMLP(nn.Module):
 
 @dataclass(frozen=True)
 class Trained:
-    """The trained MLP on the CPU, with its cost; minutes as in `MLPParameters.minutes`."""
+    """The trained MLP on the CPU, and the cost of its training; minutes as in `MLPParameters.minutes`."""
 
     network: WindowMLP
     steps: int
@@ -113,7 +113,7 @@ def _train(
 
 
 def _steps(windows: TrainingWindows, parameters: MLPParameters, fabric: Fabric) -> Iterator[tuple[int, int, Step]]:
-    """Yield epoch, number within it, and windows of each step, without end."""
+    """Yield the epoch, the number within the epoch, and the windows of each step; the iterator never ends."""
     epochs = Epochs(windows, parameters)
     for epoch in count():
         for number, step in enumerate(epochs.steps(epoch, 0, fabric.device)):
@@ -121,7 +121,7 @@ def _steps(windows: TrainingWindows, parameters: MLPParameters, fabric: Fabric) 
 
 
 def _seconds_a_step(network: WindowMLP, windows: TrainingWindows, parameters: MLPParameters, fabric: Fabric) -> float:
-    """Return the median duration of some steps, by the clock of the budget; `network` is changed."""
+    """Return the median duration of some training steps in seconds of `_clock`; `network` is changed."""
     clock = _clock(fabric)
     started, times = clock(), []
     for done in _train(network, windows, parameters, fabric, WARM_UP_STEPS + PROBE_STEPS):
@@ -132,7 +132,7 @@ def _seconds_a_step(network: WindowMLP, windows: TrainingWindows, parameters: ML
 
 
 def _clock(fabric: Fabric) -> Callable[[], float]:
-    """Return the clock of the budget: CPU time of this process, or wall time after synchronisation on a GPU."""
+    """Return the clock of the training time: CPU time of this process or, on a GPU, wall time after synchronisation."""
     if fabric.device.type == "cpu":
         return time.process_time
 

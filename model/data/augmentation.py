@@ -1,9 +1,9 @@
-"""Augment training windows at every step: other limbs, turned bones, body proportions, a lean, another camera.
+"""Augment training windows at every step: limb motion of other windows, turned bones, body proportions, lean, camera.
 
 - A stored window is metric, so any other camera can project it, as `tasks.convert.cameras` does.
-- Poses have the shape (B, 3, T, 17), so that a rotation or a chain of bones is one matrix product and a bounding box is
-  found in contiguous memory: 2-4 times as fast on a CPU.
-- Nothing synchronises with the device.
+- Poses have the shape (B, 3, T, 17). A rotation or a chain of bones is then one matrix product, and a bounding box is
+  found in contiguous memory. This is 2-4 times as fast on a CPU.
+- No function waits for the device.
 """
 
 import math
@@ -25,7 +25,7 @@ _HIPS, _TRUNK, _SHOULDERS = (0, 3), (6, 7), (13, 10)  # bones: right, left; lowe
 
 @dataclass(frozen=True)
 class Cameras:
-    """One camera per window: a point p of a level window, relative to its mean pelvis, is at `rotation @ p + centre`.
+    """One camera per window: it sees a point p (z up, relative to the window's mean pelvis) at `rotation @ p + centre`.
 
     rotation (B, 3, 3): rows are the camera's x (right), y (down), z (forward) axes; centre (B, 3): the window's mean
     pelvis in these axes, metres; perspective (B,) bool, else orthographic.
@@ -66,9 +66,9 @@ def stored_cameras(windows: Batch) -> Cameras:
 
 
 def draw_cameras(pelvis: Tensor, perspective: Tensor, parameters: NewCameras, generator: torch.Generator) -> Cameras:
-    """Draw a new camera for each window: `pelvis` (B, 3, T), level, relative to its mean, metres.
+    """Draw a new camera for each window; `pelvis` (B, 3, T) is its path, z up, relative to its mean, metres.
 
-    `perspective` (B,): projection of the stored windows, which remains unless `perspective_share` is set.
+    `perspective` (B,) is the projection of the stored windows, which is used unless `perspective_share` is set.
     """
     count = len(pelvis)
 
@@ -87,9 +87,9 @@ def draw_cameras(pelvis: Tensor, perspective: Tensor, parameters: NewCameras, ge
 
 
 def project(joints: Tensor, pelvis: Tensor, cameras: Cameras, windows: Batch) -> Batch:
-    """Project level windows by their cameras, in normalised units; `windows` provide confidence and padding.
+    """Project windows with z up by their cameras, in normalised units; `windows` provide confidence and padding.
 
-    `joints` (B, 3, T, 17) are relative to the frame's pelvis, `pelvis` (B, 3, T) to the window's mean pelvis, metres.
+    In metres: `joints` (B, 3, T, 17) relative to the frame's pelvis, `pelvis` (B, 3, T) to the window's mean pelvis.
     """
     seen = torch.bmm(cameras.rotation, joints.flatten(2)).view_as(joints)
     root = torch.baddbmm(cameras.centre[:, :, None], cameras.rotation, pelvis)  # (B, 3, T)
@@ -127,7 +127,7 @@ def leans(like: Tensor, degrees: float, generator: torch.Generator) -> Tensor:
 
 
 def augmented_joints(joints: Tensor, parameters: AugmentationParameters, generator: torch.Generator) -> Tensor:
-    """Return joints (B, 3, T, 17) relative to the frame's pelvis, metres, after all changes of bones; in any axes."""
+    """Return `joints` (B, 3, T, 17) after all changes of bones: metres, any axes, relative to the frame's pelvis."""
     if not (parameters.limbs_share or parameters.bone_turn_deg or parameters.bodies):
         return joints
     to_bones, from_bones = _chains(joints.device)
@@ -167,10 +167,10 @@ def turn_bones(bones: Tensor, degrees: float, generator: torch.Generator) -> Ten
 
 
 def swap_limbs(bones: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """Replace the limb directions of bones (B, 3, T, 16): both arms in a random `share` of windows, legs likewise.
+    """Replace limb directions of bones (B, 3, T, 16): the arms in a random `share` of windows, the legs likewise.
 
-    A limb keeps its length and takes its direction from another window, relative to the trunk and the line of the hips
-    (legs) or of the shoulders (arms).
+    A limb keeps its length and takes its direction from another window. Directions are relative to the trunk and to
+    the line of the hips (legs) or of the shoulders (arms).
     """
     count = len(bones)
     other = torch.rand(count, generator=generator, device=bones.device).argsort()

@@ -12,7 +12,7 @@ from model.poses import mirror
 
 @dataclass
 class Batch:
-    """Windows ready for the learner.
+    """Windows on one device, ready for training.
 
     pose_2d (B, T, 17, 3) normalised x, y, confidence; pose_3d (B, T, 17, 3) relative to the pelvis, normalised units;
     frame_weight (B, T), 0 for padding; scale (B,), normalised units per metre. With cameras (`placed`), only for
@@ -31,7 +31,7 @@ class Batch:
 
     @classmethod
     def empty(cls, count: int, window: int, pin: bool = False, placed: bool = False) -> "Batch":
-        """Allocate memory on the CPU for `count` windows, page-locked with `pin`."""
+        """Allocate CPU memory for `count` windows; with `pin` page-locked, with `placed` also for cameras."""
         poses = (count, window, NUM_JOINTS, 3)
         shapes: dict[str, tuple[int, ...]] = {
             "pose_2d": poses,
@@ -64,7 +64,7 @@ class Batch:
 
     @property
     def window(self) -> int:
-        """Frames of a window."""
+        """Number of frames of each window."""
         return self.pose_2d.shape[1]
 
     def select(self, index: Tensor) -> "Batch":

@@ -1,8 +1,8 @@
-"""Corrupt the 2D input: detector noise, masked joints and masked frames, and joints of other skeletons.
+"""Corrupt the 2D input: detector noise, masked joints, masked frames, and joints derived from detector skeletons.
 
-- The noise follows MotionBERT's synthetic 2D (section 4.2, lib/data/augmentation.py): errors drawn at key frames from a
-  mixture of a Gaussian and a uniform distribution, interpolated between key frames, with a jitter per frame. Confidence
-  falls with the displacement, as it does for real detectors.
+- The noise follows MotionBERT's synthetic 2D (section 4.2, lib/data/augmentation.py). Errors are drawn at key frames
+  from a mixture of a Gaussian and a uniform distribution. They are interpolated between key frames, and each frame has
+  a jitter. Confidence decreases with the displacement, as for real detectors.
 - Lifting a keypoint file derives H36M joints from the detector's keypoints and normalises the window by the box of the
   derived joints. `derived_joints` does the same to training windows.
 """
@@ -29,9 +29,9 @@ def corrupt(
 ) -> tuple[Tensor, Tensor | None]:
     """Return a corrupted copy of the input.
 
-    Noise is added first. Then each frame with probability `frame_share`, and each joint with probability `joint_share`,
-    is replaced: `normal` by N(0, 1) in every channel, `zero` and `token` by 0. The network replaces a `token` by a
-    learned vector. `clean_share` of the windows are not changed.
+    Noise is added first. Then frames are replaced with probability `frame_share`, and joints with `joint_share`. With
+    fill `normal` every channel becomes N(0, 1), with `zero` and `token` 0. The network replaces a `token` by a learned
+    vector. `clean_share` of the windows are not changed.
 
     Returns
     -------
@@ -91,7 +91,7 @@ def add_detector_noise(pose_2d: Tensor, noise: DetectorNoise, generator: torch.G
 
 @cache
 def _on_device(std: tuple[float, ...], device: torch.device) -> Tensor:
-    """Return the numbers (n, 1), cached, because copying them synchronises with the device."""
+    """Return `std` as a tensor (n, 1), cached, because a copy to the device makes the program wait for the device."""
     return torch.tensor(std, device=device).view(-1, 1)
 
 
@@ -118,7 +118,7 @@ def draw_detectors(
 
 
 def derived_joints(windows: SomeBatch, derived: Tensor) -> tuple[SomeBatch, Tensor]:
-    """Return the windows, and a detector's joints (B, T, 17, 3) in them, both normalised by the box of these joints.
+    """Return windows, and joints (B, T, 17, 3) derived from a detector, both normalised by the box of these joints.
 
     `derived` is `DetectorSkeleton.derived` of each window's detector, (B, 17, 17), or (1, 17, 17) for all windows.
     Confidence, and the 3D poses in metres, do not change.
@@ -137,5 +137,5 @@ def derived_joints(windows: SomeBatch, derived: Tensor) -> tuple[SomeBatch, Tens
 
 @cache
 def _matrices(names: tuple[Detector, ...], device: torch.device) -> Tensor:
-    """Return (detectors, 17, 17), cached, because copying numbers synchronises with the device."""
+    """Return `DetectorSkeleton.derived` of all `names` (n, 17, 17), cached, because a copy waits for the device."""
     return torch.stack([torch.from_numpy(SKELETONS[name].derived) for name in names]).to(device)

@@ -26,17 +26,17 @@ _PLACES = ["root_3d", "pitch_deg", "roll_deg", "projection"]
 
 
 class WindowFiles:
-    """Windows of one split on disk; with `placed` the camera of each window is read too.
+    """Windows of one split on disk; with `placed`, `read` and `pick` also read the camera of each window.
 
     `window`: frames of a window; `rows`: one row per window, columns `SCALARS`; `row_groups`: windows of each row
-    group, in the order of the files. Errors are those of `load_windows`.
+    group, in the order of the files. Errors: see `load_windows`.
     """
 
     def __init__(self, folder: Path, split: str, placed: bool = False) -> None:
         files = split_files(folder, split)
         if not files:
             raise InputError(
-                f"{folder}: no windows in split {split!r}: it was converted without that split, or it is not an output"
+                f"{folder}: no windows in split {split!r}: the folder was converted without it, or is not an output"
                 " of `uplift convert`"
             )
         self._parts: list[tuple[Path, parquet.FileMetaData, int]] = []  # location of each row group
@@ -56,10 +56,10 @@ class WindowFiles:
         self.rows: pd.DataFrame = arrow.concat_tables(rows).to_pandas()
         self.row_groups = [metadata.row_group(group).num_rows for _, metadata, group in self._parts]
         if not len(self.rows):
-            raise InputError(f"{folder}: split {split!r} is empty")
+            raise InputError(f"{folder}: split {split!r} is empty; run uplift convert again")
 
     def read(self, groups: Sequence[int], pin: bool = False, stopped: Callable[[], bool] = lambda: False) -> Batch:
-        """Return concatenated row groups in CPU memory; once `stopped()` is true, the other groups are not filled."""
+        """Return row groups as one batch in CPU memory; once `stopped()` is true, the remaining groups are not read."""
         counts = [self.row_groups[group] for group in groups]
         windows = Batch.empty(sum(counts), self.window, pin, self.placed)
         for group, out in zip(groups, windows.split(counts), strict=True):
@@ -69,7 +69,7 @@ class WindowFiles:
         return windows
 
     def pick(self, index: Sequence[int]) -> Batch:
-        """Return single windows by their place in `rows`; neighbours of one row group are read together."""
+        """Return the windows at positions `index` of `rows`; consecutive ones of a row group are read together."""
         ends = np.cumsum(self.row_groups)
         groups = np.searchsorted(ends, index, side="right")
         rows = index - ends[groups] + np.array(self.row_groups)[groups]
@@ -100,7 +100,7 @@ def _readable(file: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, arrow.ArrowException) as error:
-        raise InputError(f"{file}: cannot be read as windows; the file is truncated or damaged ({error})") from error
+        raise InputError(f"{file}: cannot be read, run uplift convert again ({error})") from error
 
 
 def _window(file: Path, schema: arrow.Schema) -> int:

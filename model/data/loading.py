@@ -1,6 +1,6 @@
-"""Open a split of a windows folder, in memory if it fits, else streamed with identical batches; and its epochs.
+"""Open a split of a windows folder, in memory if it fits, else streamed in the same batches; draw its epochs.
 
-Streaming: a thread reads the next pool while the current one is in use, so at most two pools are in memory.
+Streaming reads pools of row groups. A thread reads the next pool while one is in use, so at most two are in memory.
 """
 
 import math
@@ -54,7 +54,7 @@ class WindowTensors(Batch):
         return map(self.select, order.split(size)[start_step:])
 
     def pick(self, index: Sequence[int]) -> Batch:
-        """Return single windows by their place in `rows`."""
+        """Return the windows at positions `index` of `rows`."""
         return self.select(torch.tensor(index, device=self.scale.device))
 
 
@@ -82,11 +82,11 @@ class StreamedWindows:
         return self._stream(pools_in_order(self.row_groups, self.window), size)
 
     def pick(self, index: Sequence[int]) -> Batch:
-        """Return single windows by their place in `rows`; reads only the row groups of these windows."""
+        """Return the windows at positions `index` of `rows`; only their row groups are read."""
         return self._files.pick(index).to(self._device)
 
     def _stream(self, pools: list[Pool], size: int) -> Iterator[Batch]:
-        """Yield batches of `size` windows across the borders of pools; the last batch may be smaller."""
+        """Yield batches of `size` windows, which may span two pools; the last batch may be smaller."""
         begun: list[Batch] = []
         with closing(_read_ahead(pools, self._read)) as loaded:
             for pool, windows in zip(pools, loaded, strict=True):
@@ -108,7 +108,7 @@ Windows = WindowTensors | StreamedWindows
 
 
 def some_of(windows: Windows, places: Sequence[int]) -> WindowTensors:
-    """Return the windows at these places in `rows`, in memory, as a separate split."""
+    """Return the windows at positions `places` of `rows`, in memory, as a separate split."""
     rows = windows.rows.iloc[list(places)].reset_index(drop=True)
     return WindowTensors(**vars(windows.pick(places)), rows=rows, row_groups=[len(rows)])
 
@@ -124,7 +124,7 @@ def load_windows(
     Raises
     ------
     InputError
-        The split is missing or empty, or a file is damaged or holds other columns than the window contract's.
+        The split is missing or empty, or a file is damaged or lacks columns of the window contract.
     """
     files = WindowFiles(folder, split, placed)
     budget = free_bytes(device) / 2 if memory_gb is None else memory_gb * 1e9
@@ -142,9 +142,9 @@ class TrainingWindows:
     val: Windows
 
     def sampled(self) -> Tensor:
-        """Return places (n,) of `train` windows that are scored in addition to `val`, evenly spread over the rows.
+        """Return positions (n,) of the `train` windows that are scored in addition to `val`, spread evenly.
 
-        Their number is at most `SAMPLE`, the size of `val`, and a twentieth of an epoch.
+        Their number is the least of `SAMPLE`, the size of `val`, and a twentieth of the training windows.
         """
         count = max(1, min(SAMPLE, len(self.val), len(self.train) // 20))
         within = torch.rand(count, generator=generator_at("cpu", 0, 0, SAMPLED), dtype=torch.float64)
@@ -153,7 +153,7 @@ class TrainingWindows:
 
 @dataclass
 class Step:
-    """Windows of an optimiser step, their places (B,) in `rows`, and which of them (B,) are mirrored."""
+    """Windows of an optimiser step, their positions (B,) in `rows`, and whether each (B,) is mirrored."""
 
     windows: Batch
     places: Tensor
@@ -161,7 +161,7 @@ class Step:
 
 
 class Epochs:
-    """Steps of epochs: each epoch has every window of the training split once, in an order of its own."""
+    """Optimiser steps of epochs: each epoch has every training window once, in its own random order."""
 
     def __init__(self, windows: TrainingWindows, parameters: TrainingParameters) -> None:
         self.train, self.seed, self.flip = windows.train, parameters.seed, parameters.flip
@@ -185,13 +185,13 @@ class Epochs:
 
 
 def free_bytes(device: torch.device) -> int:
-    """Return the free memory for this process: the lesser of its share of this machine's and that of `device`."""
+    """Return the free bytes for this process: its share of this machine's memory, or fewer if `device` has fewer."""
     free = free_memory() // local_processes()
     return min(free, torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else free
 
 
 def _read_ahead(pools: list[Pool], read: Callable[[Pool, Callable[[], bool]], Batch]) -> Generator[Batch, None, None]:
-    """Yield `read` of each pool, computed by a thread that is one pool ahead and ends with this generator."""
+    """Yield the result of `read` for each pool; a thread reads one pool ahead and ends with this generator."""
     if not pools:
         return
     stopped = threading.Event()

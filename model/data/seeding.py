@@ -1,7 +1,7 @@
-"""Random numbers and the order of windows: they depend on seed, epoch and step, not on how training reached the step.
+"""Random numbers and the order of windows: both depend only on seed, epoch and step, also in a resumed training.
 
-A pool is the unit of shuffling, for windows in memory and on disk: row groups in random order, cut into pools of up to
-`POOL_BYTES`, and the rows of each pool in random order. So the memory limit does not change results.
+A pool is the unit of shuffling, for windows in memory and on disk. Row groups are shuffled and cut into pools of up to
+`POOL_BYTES`, and the rows of each pool are shuffled. So the memory limit does not change results.
 """
 
 import hashlib
@@ -18,14 +18,14 @@ POOL_BYTES = 512 << 20
 
 
 def generator_at(device: torch.device | str, seed: int, epoch: int, step: int) -> torch.Generator:
-    """Return a generator on `device`, the same in every version of Python; `step` may be a constant of this module."""
+    """Return a generator on `device`, seeded by (seed, epoch, step); `step` may be a constant of this module."""
     digest = hashlib.sha256(f"{seed} {epoch} {step}".encode()).digest()
     return torch.Generator(device=device).manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
 
 @dataclass(frozen=True)
 class Pool:
-    """Row groups that are in memory together, and the order (n,) in which their concatenated rows are used."""
+    """Row groups that are in memory together, and the order (n,) in which their concatenated n rows are used."""
 
     groups: list[int]
     order: Tensor
@@ -49,14 +49,14 @@ def shuffled_pools(row_groups: Sequence[int], window: int, seed: int, epoch: int
 
 
 def order_of(row_groups: Sequence[int], window: int, seed: int, epoch: int) -> Tensor:
-    """Return the places of all rows in the order of `shuffled_pools`."""
+    """Return the positions (n,) of all rows in the order of `shuffled_pools`."""
     rows = torch.arange(sum(row_groups)).split(list(row_groups))
     pools = shuffled_pools(row_groups, window, seed, epoch)
     return torch.cat([torch.cat([rows[group] for group in pool.groups])[pool.order] for pool in pools])
 
 
 def mirrored_of(count: int, seed: int, epoch: int) -> Tensor:
-    """Draw for each of `count` windows, in the order of use, whether it is mirrored: half of them are."""
+    """Draw (count,) bool, true with probability 1/2: whether each window is mirrored, in the order of use."""
     return torch.rand(count, generator=generator_at("cpu", seed, epoch, MIRRORED)) < 0.5
 
 

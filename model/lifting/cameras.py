@@ -1,8 +1,8 @@
 """Pinhole cameras of keypoints: no distortion, no roll.
 
 - If the size of the image is unknown, it is the smallest common video format that contains all keypoints.
-- A person at the edge of the image is seen from a different side than one in the centre. The lifter gets a box without
-  its position, so it gets the view of a camera that is turned to the person (`turned_to`).
+- A person at the edge of the image is seen from a different side than a person in the centre. The lifter does not get
+  the position of the person in the image, so the keypoints are first projected to a turned camera (`turned_to`).
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _MARGIN = 0.03  # keypoints may be outside the image by this share of the longer
 class PinholeCamera:
     """Focal length and principal point, pixels; axes x right, y down, z forward.
 
-    `size_from` and `focal_from` are the sources of image size and focal length.
+    `size_from` and `focal_from` are the sources of image size and focal length, in words.
     """
 
     focal: float
@@ -39,7 +39,7 @@ def camera_of(
     """Return the camera of one video.
 
     All detected keypoints, `points` (n, 2) in pixels, determine an unknown image size. `fov_deg` is the field of view
-    over the longer side; `focal_px` overrides it.
+    over the longer side; `focal_px` overrides `fov_deg`.
     """
     size_from: Literal["known", "assumed"] = "known"
     if width is None or height is None:

@@ -1,4 +1,4 @@
-"""Camera pitch and floor height, estimated from bodies: the rotation from camera axes to a world with z up.
+"""Estimate camera pitch and floor height from bodies, and rotate camera axes to a world with z up.
 
 The camera does not roll. In frames in which a person is stretched from ankles to head (standing or walking), the line
 from ankles to head is vertical on average.
@@ -64,9 +64,9 @@ def to_world(vectors: np.ndarray, pitch_deg: float) -> np.ndarray:
 
 
 def floor_height(pose: np.ndarray, root: np.ndarray, confidence: np.ndarray, ankle_m: float) -> float:
-    """Return the height of the floor in the axes of `to_world`; an ankle on the floor is `ankle_m` above it.
+    """Return the height of the floor in the axes of `to_world`, metres; a standing ankle is `ankle_m` above the floor.
 
-    Only detected ankles count; without any, all count.
+    Only detected ankles are used. If no ankle was detected, all ankles are used.
     """
     ankles = pose[:, _ANKLES, 2] + root[:, None, 2]
     seen = confidence[:, _ANKLES] > 0

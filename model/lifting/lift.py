@@ -1,7 +1,7 @@
 """Lift tracks of keypoints to motion in metres.
 
 `track_windows` lifts a track at the frame rate of the network. `smoothing` resamples the result to the track's rate and
-removes jitter, `skeleton_fit` scales the body to metres, `translation` fits the root to the keypoints, and `gravity`
+removes jitter. `skeleton_fit` scales the body to metres, and `translation` fits the root to the keypoints. `gravity`
 rotates the motion to a world with z up and the floor at 0.
 """
 
@@ -43,9 +43,9 @@ def lift_people(
     parameters: LiftParameters,
     on_share: Callable[[float], None] = lambda _: None,
 ) -> list[Motion]:
-    """Return the motion of each track of one file, `person-0` first; tracks of one video share a camera and a world.
+    """Return the motion of each track of one file, in order; tracks of one video have the same camera and world axes.
 
-    `on_share` is called with the finished share in [0, 1].
+    `on_share` is called with the finished share of the work in [0, 1].
     """
     motions: dict[int, Motion] = {}
     frames, done = sum(len(track.pose_2d) for track in tracks), 0
@@ -69,7 +69,7 @@ def lift_people(
 
 @dataclass(frozen=True)
 class _Body:
-    """A lifted track: pose (frames, 17, 3) in metres and camera axes, root, bone lengths and stature."""
+    """A lifted track in metres and camera axes: pose (frames, 17, 3), root, bone lengths (16,) and stature."""
 
     track: Track
     pose: np.ndarray
@@ -118,7 +118,7 @@ def _body(
 def _lift_whole(
     lifter: Lifter, track: Track, camera: PinholeCamera, fps: float, parameters: LiftParameters
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return poses (frames, 17, 3) in units of an adult's body, and sizes (frames,), from overlapping windows."""
+    """Return `lift_track` at the rate of the track: poses (frames, 17, 3) of adult size, apparent sizes (frames,)."""
     rate = resampled_rate(fps, lifter.fps or fps)
     stride = min(parameters.stride or max(1, lifter.window // 3), lifter.window)
     pose, size = lift_track(lifter, resample_seen(track.pose_2d, fps, rate), camera, stride, parameters.batch_size)
@@ -134,7 +134,7 @@ def _lift_causally(
     parameters: LiftParameters,
     report: Callable[[int], None],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return poses (frames, 17, 3) in metres, and sizes (frames,), each from the frames up to it."""
+    """Return poses (frames, 17, 3) in metres and apparent sizes (frames,), computed without later frames."""
     height = parameters.height or DEFAULT_HEIGHT_M
     live = LiveLifter(lifter, camera, fps, height, 0.0, parameters.one_euro, parameters.bones)
     pose, size = np.empty((len(track.pose_2d), NUM_JOINTS, 3)), np.empty(len(track.pose_2d))
@@ -176,7 +176,7 @@ def _motion(name: str, body: _Body, camera: PinholeCamera, pitch: Pitch, paramet
 
 
 def _turned_std(std: np.ndarray, pitch_deg: float) -> np.ndarray:
-    """Return standard deviations along world axes from those along camera axes, assumed independent."""
+    """Convert standard deviations (..., 3) along camera axes, assumed independent, to world axes."""
     variance = np.where(np.isfinite(std), std, 0) ** 2
     cos, sin = np.cos(np.deg2rad(pitch_deg)) ** 2, np.sin(np.deg2rad(pitch_deg)) ** 2
     x, y, z = np.moveaxis(variance, -1, 0)

@@ -13,8 +13,8 @@ from model.training.checkpoints import load_network, read_about
 class Lifter(nn.Module):
     """Lift 2D windows; evaluation, lifting, serving and ONNX export all run this module.
 
-    `network` has a 3D output and is set to evaluation mode. `window` is the number of frames of a window, `fps` their
-    rate or None if unknown. With `flip` the output is averaged with the mirrored output for the mirrored window.
+    `network` has a 3D output and is set to evaluation mode. `window` is the number of frames of a window. `fps` is the
+    frame rate, or None if unknown. With `flip` the output is averaged with the mirrored output for the mirrored window.
     """
 
     def __init__(self, network: nn.Module, window: int, fps: float | None = None, flip: bool = True) -> None:
@@ -29,8 +29,8 @@ class Lifter(nn.Module):
     def forward(self, pose_2d: Tensor) -> Tensor:
         """Return 3D poses (B, T, 17, 3) float32 of 2D windows, relative to the pelvis: x right, y down, z forward.
 
-        `pose_2d` (B, T, 17, 3): x right, y down, confidence, in the window's normalised units, which are also the units
-        of the 3D poses; divided by the window's `scale` they are metres.
+        `pose_2d` (B, T, 17, 3) is x right, y down, confidence. Input and output are in the window's normalised units;
+        an output divided by the window's `scale` is in metres.
         """
         lifted = self._lift(pose_2d)
         return (lifted + mirror(self._lift(mirror(pose_2d)))) / 2 if self.flip else lifted
@@ -40,12 +40,12 @@ class Lifter(nn.Module):
 
 
 def load_lifter(checkpoint: Path, flip: bool = True, window: int | None = None) -> Lifter:
-    """Return the lifter of a checkpoint file, on the CPU; `window` (frames) defaults to the training's window.
+    """Return the lifter of a checkpoint file, on the CPU; `window` (frames) defaults to the window of the training.
 
     Raises
     ------
     InputError
-        The checkpoint is not readable, returns 2D poses, or takes only shorter windows.
+        The checkpoint is not readable, its network returns 2D poses, or `window` is too long for the network.
     """
     network, about = load_network(checkpoint), read_about(checkpoint)
     longest = network.config.max_frames

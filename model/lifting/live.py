@@ -1,7 +1,7 @@
 """Lift frames one by one, without later frames: `LiveLifter.push(frame) -> pose`.
 
-Each frame is the last frame of a window of the earlier frames. Bones have their mean length so far. A one-euro filter
-removes jitter; its lag decreases with the speed of a joint.
+Each new frame is the last frame of a window. A bone has the mean of its lengths so far. A one-euro filter removes
+jitter; the lag of the filter decreases with the speed of a joint.
 """
 
 from collections import deque
@@ -31,9 +31,9 @@ class LiveLifter:
     fps
         Frames pushed per second of video.
     height, bones
-        Height of the person and measured bone lengths, metres, as for `metres_per_unit`.
+        Height of the person and measured bone lengths in metres, as in `metres_per_unit`.
     pitch_deg
-        Downward pitch of the camera.
+        Downward pitch of the camera, degrees.
     filtering
         The one-euro filter. If None, poses are not filtered.
     """
@@ -63,7 +63,7 @@ class LiveLifter:
         `frame` (17, 3): x, y in pixels and confidence; 0, 0, 0 for a missing joint. A frame without a person is all 0.
         """
         if frame.shape != (NUM_JOINTS, 3):
-            raise ValueError(f"frame has shape {frame.shape}, expected ({NUM_JOINTS}, 3)")
+            raise ValueError(f"frame has shape {frame.shape}, expected ({NUM_JOINTS}, 3): x, y, confidence")
         return to_world(self.push_in_camera(frame), self.pitch_deg).astype(np.float32)
 
     def push_in_camera(self, frame: np.ndarray) -> np.ndarray:
@@ -79,9 +79,9 @@ class LiveLifter:
         return self._fitted(pose, float(size), frame[:, 2])
 
     def _window(self) -> tuple[np.ndarray, int]:
-        """Return a window (T, 17, 3) of rays and confidence at the network's rate, and its number of real frames.
+        """Return a window (T, 17, 3) of rays and confidence at the network's rate, and the number of pushed frames.
 
-        While there are fewer pushed frames than a window has, the last frame pads it, as in the window contract.
+        If fewer frames were pushed than a window has, copies of the last frame fill the window.
         """
         length = self.lifter.window
         inside = min(length, int((self.pushed - 1) / self.step + 1e-6) + 1)

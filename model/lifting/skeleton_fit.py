@@ -1,9 +1,9 @@
 """Fit a body to a track of poses: bone lengths, and the scale in metres.
 
-- The length of a bone is the median over the track, weighted by the confidence of its ends.
+- The length of a bone is its median length over the track, weighted by the confidence of its ends.
 - An undetected bone has the length of an adult's bone, in proportion to the detected bones. The network's output for
-  an undetected bone contains no information about the body: when the stature used it, people whose legs are outside the
-  image were placed at 1.5 times their distance.
+  an undetected bone contains no information about the body. With these outputs in the stature, people whose legs are
+  outside the image were placed at 1.5 times their distance.
 - Stature is `STATURE` times the length of the chain from ankle to head. The factor includes the height of the ankle and
   of the crown above H36M's head.
 """
@@ -47,7 +47,7 @@ def bone_lengths(poses: np.ndarray, confidence: np.ndarray) -> np.ndarray:
 
 
 def are_measured(confidence: np.ndarray) -> np.ndarray:
-    """Return (16,) bool: bones with enough confidence (frames, 17) over the track, on the left or on the right."""
+    """Return (16,) bool: whether each bone, or its mirror bone, has enough `confidence` (frames, 17) over the track."""
     seen = _bone_weights(confidence).mean(axis=0)
     return np.asarray(np.maximum(seen, seen[_SIDES]) > _SEEN)
 
@@ -66,7 +66,7 @@ def _weighted_medians(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def with_lengths(poses: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Return poses (frames, 17, 3) with the same bone directions and bones of `lengths` (16,); the pelvis is at 0."""
+    """Return `poses` (frames, 17, 3) with bones of `lengths` (16,) in the same directions; the pelvis is at 0."""
     vectors = bone_vectors(poses)
     scaled = vectors * (lengths / np.maximum(np.linalg.norm(vectors, axis=-1), 1e-9))[..., None]
     out = np.zeros((len(poses), NUM_JOINTS, 3))
@@ -91,9 +91,9 @@ def stature_of(lengths: np.ndarray) -> float:
 
 
 def metres_per_unit(lengths: np.ndarray, height: float, bones: Mapping[str, float]) -> float:
-    """Return the factor that scales a body with bones of `lengths` (16,) to a stature of `height`, metres.
+    """Return the factor that scales a body with bones of `lengths` (16,) to a stature of `height` metres.
 
-    `bones`: measured lengths, metres, by the joint at the far end of the bone; these override `height`.
+    `bones` are measured lengths in metres by the joint at the far end of the bone; `bones` override `height`.
     """
     if bones:
         index = [JOINTS.index(name) - 1 for name in bones]

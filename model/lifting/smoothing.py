@@ -2,8 +2,8 @@
 
 - The smoother is Whittaker's (Eilers, "A perfect smoother", Anal. Chem. 75, 2003): it minimises the weighted distance
   to the input plus a penalty on the differences of `order`. With equal weights its response is
-  1 / (1 + (sin(w / 2) / sin(w_c / 2))^(2 order)): a Butterworth filter of that order, forward and backward, without
-  transients at the ends. Weights make it follow the confident frames, so gaps need not be filled.
+  1 / (1 + (sin(w / 2) / sin(w_c / 2))^(2 order)). This is a Butterworth filter of that order, forward and backward,
+  without transients at the ends. The result follows the frames with high weights, so gaps need not be filled.
 - The smoother is a banded system of linear equations: time and memory are linear in the number of frames.
 - Causal lifting uses the one-euro filter (Casiez et al., CHI 2012).
 """
@@ -26,11 +26,11 @@ def smooth(values: np.ndarray, weights: np.ndarray, cutoff_hz: float, fps: float
     Parameters
     ----------
     weights
-        (frames,), not negative: confidence in each frame; only the ratios matter.
+        (frames,), at least 0: confidence in each frame. Only ratios of weights have an effect.
     cutoff_hz
-        Frequency at which half of the amplitude remains. At half of `fps` or above nothing is filtered.
+        Frequency at which half of the amplitude remains. With half of `fps` or more, `values` are not filtered.
     order
-        Order of the differences; the amplitude falls with twice this order.
+        Order of the differences; above the cutoff the amplitude falls with the power 2 `order` of the frequency.
     """
     frames = len(values)
     if frames <= order or cutoff_hz >= fps / 2:
@@ -54,7 +54,7 @@ def smooth_joints(pose: np.ndarray, confidence: np.ndarray, cutoff_hz: float, fp
 
 
 def _difference_bands(frames: int, order: int) -> np.ndarray:
-    """Return the lower bands (order + 1, frames) of D'D, where D takes differences of `order`."""
+    """Return the lower bands (order + 1, frames) of the matrix D'D, where D computes differences of `order`."""
     coefficients = np.array([1.0])
     for _ in range(order):
         coefficients = np.convolve(coefficients, [1.0, -1.0])
@@ -75,7 +75,7 @@ class OneEuro:
         self.speed = np.zeros(())
 
     def follow(self, value: np.ndarray) -> np.ndarray:
-        """Return the next array, smoothed."""
+        """Return the smoothed array for `value`, the next array of the stream."""
         if self.value is None:
             self.value, self.speed = value.astype(np.float64), np.zeros(value.shape)
             return self.value
@@ -90,30 +90,30 @@ class OneEuro:
 
 
 def follow(values: np.ndarray, fps: float, filtering: OneEuroParameters) -> np.ndarray:
-    """Return values (frames, ...) after a one-euro filter."""
+    """Return values (frames, ...), `fps` per second, after a one-euro filter."""
     one_euro = OneEuro(fps, filtering)
     return np.stack([one_euro.follow(value) for value in values])
 
 
 def resampled_rate(fps: float, target_fps: float) -> float:
-    """Return `target_fps`, or `fps` if both are nearly equal; the result is at most `_MOST_BETWEEN` times `fps`."""
+    """Return `target_fps`, at most `_MOST_BETWEEN` times `fps`; return `fps` if both rates are nearly equal."""
     return fps if abs(fps / target_fps - 1) < _SAME_RATE else min(target_fps, _MOST_BETWEEN * fps)
 
 
 def resample_seen(pose_2d: np.ndarray, fps: float, target_fps: float) -> np.ndarray:
-    """Return keypoints (frames, 17, 3) interpolated at another rate, up to the time of the last frame."""
+    """Return keypoints (frames, 17, 3) interpolated from `fps` to `target_fps`, up to the time of the last frame."""
     return keypoints_at(pose_2d, np.arange(int((len(pose_2d) - 1) * target_fps / fps + 1e-6) + 1) * fps / target_fps)
 
 
 def keypoints_at(pose_2d: np.ndarray, place: np.ndarray) -> np.ndarray:
-    """Interpolate keypoints (frames, 17, 3) as `values_at`; missing if missing in the frame before or after."""
+    """Interpolate keypoints (frames, 17, 3) by `values_at`; a keypoint missing in a neighbouring frame is missing."""
     place = np.where(np.abs(place - np.rint(place)) < 1e-6, np.rint(place), place)
     missing = values_at((pose_2d[..., 2:] <= 0).astype(np.float64), place) > 0
     return np.where(missing, 0, values_at(pose_2d, place)).astype(np.float32)
 
 
 def values_at(values: np.ndarray, place: np.ndarray) -> np.ndarray:
-    """Return values (frames, ...) interpolated at `place` (n,), in frames; the last value is repeated after the end."""
+    """Return values (frames, ...) interpolated at times `place` (n,), in frames; after the end, the last value."""
     last = len(values) - 1
     place = np.minimum(place, last)
     before = place.astype(int)

@@ -1,8 +1,8 @@
 """Lift a track of any length with a network that takes windows, and blend the windows.
 
 - Windows overlap. A frame is the mean of the windows that contain it, weighted by a raised cosine.
-- A camera that is turned to the centre of the keypoints' box projects each window. The output is turned back and
-  divided by the size of the body in it, so windows agree when a person comes nearer. The size is a second output.
+- A camera that is turned to the centre of the keypoints' box projects each window. The 3D output is turned back and
+  divided by its body size, so windows agree when a person comes nearer. The size is returned too.
 """
 
 import numpy as np
@@ -35,7 +35,7 @@ def lift_track(
     Returns
     -------
     (poses, size)
-        As of `lift_windows`, per frame: (frames, 17, 3) and (frames,).
+        Outputs of `lift_windows` for each frame: (frames, 17, 3) and (frames,).
     """
     window, device, frames = lifter.window, lifter.device, len(pose_2d)
     starts, last = _starts(frames, window, stride), torch.tensor(frames - 1)
@@ -62,14 +62,14 @@ def lift_windows(lifter: Lifter, keypoints: Tensor, inside: Tensor) -> tuple[Ten
     Parameters
     ----------
     keypoints, inside
-        (B, T, 17, 3): x / z and y / z of the rays through the keypoints, and confidence, 0 for missing keypoints; and
-        (B, T) bool: false for padding, which repeats a frame.
+        keypoints (B, T, 17, 3): x / z and y / z of the rays through the keypoints, and confidence, 0 if missing.
+        inside (B, T) bool: false for padding, which repeats a frame.
 
     Returns
     -------
     (poses, size)
-        (B, T, 17, 3) relative to the pelvis in camera axes (x right, y down, z forward), in units in which the body has
-        the size of an adult (`ADULT_BONES_M`); and the apparent size (B,) of the body, focal lengths per unit.
+        poses (B, T, 17, 3): relative to the pelvis, camera axes (x right, y down, z forward), scaled to the size of an
+        adult (`ADULT_BONES_M`). size (B,): image length of one unit of the poses at the body, in focal lengths.
     """
     rays, confidence = keypoints[..., :2], keypoints[..., 2:]
     seen = confidence > 0
@@ -86,7 +86,7 @@ def lift_windows(lifter: Lifter, keypoints: Tensor, inside: Tensor) -> tuple[Ten
 
 
 def _starts(frames: int, window: int, stride: int) -> Tensor:
-    """Return the first frames of the windows: every `stride`, and one window that ends with the track."""
+    """Return the first frames of the windows: one window every `stride` frames, and one that ends with the track."""
     if frames <= window:
         return torch.zeros(1, dtype=torch.int64)
     starts = torch.arange(0, frames - window + 1, stride)

@@ -1,13 +1,13 @@
 """Estimate the path of the pelvis: the translation that fits the pose to the keypoints, by least squares.
 
-In camera axes a joint p = (x, y, z) of the pose, moved by t = (X, Y, Z), projects to u = (x + X) / (z + Z), and
-likewise v. This is linear in t: X - u Z = u z - x, Y - v Z = v z - y; two equations per joint, three unknowns (Mehta et
+In camera axes a joint (x, y, z) of the pose, moved by t = (X, Y, Z), projects to u = (x + X) / (z + Z) and
+v = (y + Y) / (z + Z). Both are linear in t: X - u Z = u z - x, Y - v Z = v z - y, two equations per joint (Mehta et
 al., "VNect", SIGGRAPH 2017, section 4.3, in perspective). A second solution with weights 1 / (z + Z)^2 minimises the
 error in the image.
 
-- X and Y follow from Z, which is by far the least certain. So Z is smoothed first, each frame weighted by its inverse
-  variance, and then X and Y are solved again.
-- The standard deviations come from the residuals in the image, without errors that are constant over a track.
+- X and Y depend on Z, which is by far the least certain. So Z is smoothed first, with the inverse variance of each
+  frame as its weight. Then X and Y are solved again.
+- The standard deviations come from the residuals in the image and exclude errors that are constant over a track.
 """
 
 from dataclasses import dataclass
@@ -81,7 +81,7 @@ def find_root(
 def _depth(
     pose: np.ndarray, rays: np.ndarray, weights: np.ndarray, size: np.ndarray, enough: np.ndarray, camera: str
 ) -> tuple[np.ndarray, np.ndarray, str]:
-    """Return Z and its variance, (frames,) each, NaN where unknown, and the camera model that they come from."""
+    """Return Z and its variance, (frames,) each, NaN where unknown, and the camera model of the estimate."""
     if camera != "weak":
         depth, variance = _perspective_depth(pose, rays, weights)
         usable = enough & np.isfinite(depth) & (depth > NEAREST_M)
@@ -114,7 +114,7 @@ def _perspective_depth(pose: np.ndarray, rays: np.ndarray, weights: np.ndarray) 
 
 
 def _filled(values: np.ndarray, known: np.ndarray, causal: bool) -> np.ndarray:
-    """Return values (frames,) with unknown ones filled: by the last known one if `causal`, otherwise interpolated."""
+    """Return values (frames,) with gaps filled: by the last known value if `causal`, otherwise by interpolation."""
     frames, at = np.arange(len(values)), np.flatnonzero(known)
     if causal:
         return np.asarray(values[at[np.maximum(np.searchsorted(at, frames, side="right") - 1, 0)]])
@@ -122,5 +122,5 @@ def _filled(values: np.ndarray, known: np.ndarray, causal: bool) -> np.ndarray:
 
 
 def _mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return the weighted mean over the joints, (frames, 1, n); 0 if all weights are 0."""
+    """Return the mean of `values` over the joints, weighted by `weights`: (frames, 1, n); 0 if all weights are 0."""
     return np.asarray((values * weights).sum(axis=1, keepdims=True) / np.maximum(weights.sum(axis=1)[:, None], 1e-12))

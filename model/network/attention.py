@@ -1,8 +1,8 @@
-"""Multi-head self-attention from the output of one `qkv` Linear to the concatenated heads.
+"""Multi-head self-attention: from the output of one Linear (q, k and v) to the concatenated heads.
 
 - q, k and v are 4-D: with 5-D inputs scaled_dot_product_attention falls back to its unfused kernel on CPU and CUDA.
-- On CPU, sequences of up to `SHORT_MAX` elements use `ShortAttention`: the fused kernel and the row-wise softmax each
-  cost more than everything else (`benchmarks.speed`).
+- On CPU, sequences of up to `SHORT_MAX` elements use `ShortAttention`. The fused kernel, or the row-wise softmax,
+  takes longer than all other steps of a short attention (`benchmarks.speed`).
 - On CPU attention is computed in float32 under autocast too: the bfloat16 backward takes 3-10 times as long.
 """
 
@@ -45,9 +45,9 @@ def _float(x: Tensor) -> Tensor:
 class ShortAttention(torch.autograd.Function):
     """Attention over short sequences by batched matrix products over (N * H, L, D), with its gradient.
 
-    Exponentials are computed without subtracting each row's maximum, which would cost as much as the softmax. If their
-    sums leave `SAFE_SUM` (logits beyond about ±60), they are computed again with the maximum subtracted. The output is
-    divided by the sums instead of the weights, because it is L / D times smaller.
+    Exponentials are computed without subtraction of each row's maximum, which takes as long as the softmax. If a sum is
+    outside `SAFE_SUM` (logits beyond about ±60), they are computed again with the maximum subtracted. The output is
+    divided by the sums instead of the weights, because the output has L / D times fewer elements.
     """
 
     @staticmethod
@@ -86,7 +86,7 @@ def _matmul(a: Tensor, b: Tensor, scale: float, out: Tensor | None = None) -> Te
 
 
 def _row_sums(weights: Tensor, size: int) -> Tensor:
-    """Return sums over keys, repeated per feature of a head: (M, L, L) -> (M, L, D). A product with ones is fastest."""
+    """Return sums over keys, repeated D times: (M, L, L) to (M, L, D). A product with ones is the fastest method."""
     length = weights.shape[-1]
     return (weights.view(-1, length) @ weights.new_ones(length, size)).view(-1, length, size)
 
@@ -99,13 +99,13 @@ def _heads_first(x: Tensor, parts: int, heads: int) -> Tensor:
 
 
 def _features_last(x: Tensor, heads: int) -> Tensor:
-    """Invert `_heads_first`."""
+    """Reshape (parts, N * H, L, D) to (N, L, parts * H * D): the inverse of `_heads_first`."""
     parts, sequences, length, size = x.shape
     wide = _wide(x.view(parts, -1, heads, length, size)).permute(1, 3, 0, 2, 4).contiguous()
     return wide.view(x.dtype).view(sequences // heads, length, parts * heads * size)
 
 
 def _wide(x: Tensor) -> Tensor:
-    """View the memory as 16-byte elements if possible: copies are 2 (float32) to 5 times as fast."""
+    """View `x` as 16-byte elements if possible, because copies are then 2 (float32) to 5 times as fast."""
     fits = (x.shape[-1] * x.element_size()) % 16 == 0 and (x.storage_offset() * x.element_size()) % 16 == 0
     return x.view(torch.complex128) if fits else x

@@ -4,11 +4,11 @@ Joint embedding + joint position embedding + frame position embedding, then `fus
 stream (space, then time) and a TS stream (time, then space) of `attn_depth` pre-LayerNorm blocks, fused per joint by a
 softmax over Linear(2C -> 2). `attn_depth=1` without stem is MotionBERT's network.
 
-- A token is one joint over `patch` frames: a window of T frames has 17 x ceil(T / patch) tokens. A window is padded by
-  its last frame at confidence 0 to a multiple of `patch`, or to `max_frames` if stem or head need whole windows.
+- A token is one joint over `patch` frames: a window of T frames has 17 x ceil(T / patch) tokens. A window is padded
+  with its last frame at confidence 0 to a multiple of `patch`, or to `max_frames` if stem or head need whole windows.
 - The backbone ends before the last LayerNorm, so that freezing it and replacing the head are one attribute each.
-- A block transposes (B, T, J, C) so that attention runs over the last but one dimension: one copy instead of strided
-  q, k, v.
+- A block transposes (B, T, J, C) so that attention runs over the last but one dimension. One copy is faster than
+  strided q, k and v.
 """
 
 import torch
@@ -29,8 +29,8 @@ LAYER_NORM_EPS = 1e-6
 class DSTformer(nn.Module):
     """Network from 2D poses to 2D or 3D poses, in the window's normalised units.
 
-    Heads `joints` and `pose` return (B, T, 17, dim_out). Head `depth` returns (B, T, 17, 3) with x and y of the input,
-    and cannot be combined with geometry, which also takes x and y from the input.
+    Heads `joints` and `pose` return (B, T, 17, dim_out). Head `depth` returns (B, T, 17, 3) with x and y of the input.
+    Geometry also takes x and y from the input, so head `depth` cannot be combined with geometry.
     """
 
     def __init__(self, config: DSTformerConfig, head: HeadKind = HeadKind.JOINTS) -> None:
@@ -63,7 +63,7 @@ class DSTformer(nn.Module):
         masked
             (B, T, 17) bool: joints to replace by the learned mask token, if the network has one.
         features
-            (B, P, 17, C): cached output of `encode` for `pose_2d`; not with a head that reads the stem.
+            (B, P, 17, C): cached output of `encode` for `pose_2d`; not allowed if the head reads the stem.
         """
         if pose_2d.ndim != 4 or pose_2d.shape[2] != NUM_JOINTS or pose_2d.shape[3] < self.config.dim_in:
             raise ValueError(f"pose_2d has shape {tuple(pose_2d.shape)}; expected (batch, frames, {NUM_JOINTS}, 3)")
@@ -90,12 +90,12 @@ class DSTformer(nn.Module):
 
     @property
     def reads_stem(self) -> bool:
-        """Whether the head reads the features of the stem in addition to those of the tokens."""
+        """Whether the head reads features of the stem in addition to the features of the tokens."""
         return self.backbone.stem is not None and self.head_kind is HeadKind.POSE
 
 
 class Backbone(nn.Module):
-    """Everything up to the last LayerNorm: (B, T, 17, >= features_in), masked (B, T, 17) -> features (B, P, 17, C)."""
+    """Layers before the last LayerNorm: (B, T, 17, features_in or more) to (B, P, 17, C), with P tokens per joint."""
 
     def __init__(self, config: DSTformerConfig, whole_windows: bool = False) -> None:
         super().__init__()
@@ -149,7 +149,7 @@ class Backbone(nn.Module):
         return torch.cat((x, torch.cat((last[..., :2], last[..., 2:3] * 0, last[..., 3:]), dim=-1)), dim=1)
 
     def _patches(self, x: Tensor) -> Tensor:
-        """(B, P * patch, J, D) -> (B, P, J, patch * D)."""
+        """Reshape (B, P * patch, J, D) to (B, P, J, patch * D)."""
         return x if self.patch == 1 else x.unflatten(1, (-1, self.patch)).transpose(2, 3).flatten(3)
 
     def _stage(self, x: Tensor, stage: int) -> Tensor:
@@ -163,7 +163,7 @@ class Backbone(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and MLP over space and over time, in either order; pre-LayerNorm, residual."""
+    """Attention and MLP over joints and over frames, in either order; pre-LayerNorm, residual."""
 
     def __init__(self, config: DSTformerConfig, spatial_first: bool) -> None:
         super().__init__()
@@ -182,7 +182,7 @@ class Block(nn.Module):
 
 
 class AttentionMLP(nn.Module):
-    """Compute x + attention(norm(x)), then x + MLP(norm(x)), of sequences (N, L, C)."""
+    """Compute x + attention(norm(x)), then x + MLP(norm(x)), for N sequences (N, L, C)."""
 
     def __init__(self, config: DSTformerConfig) -> None:
         super().__init__()

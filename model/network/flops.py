@@ -13,9 +13,9 @@ FORWARDS_A_STEP = 3  # a training step also computes the gradients of both facto
 
 
 def forward_mflop(network: nn.Module, window: int) -> float:
-    """Return the millions of operations of the matrix products for one window of `window` frames, without geometry.
+    """Return the operations (in millions) of all matrix products for a window of `window` frames, without geometry.
 
-    Geometry is cheap, and it uses autocast, which the meta device does not support.
+    Geometry takes few operations, and uses autocast, which the meta device does not support.
     """
     shapes = copy.deepcopy(network).to("meta").eval()
     features = 3

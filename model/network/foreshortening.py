@@ -1,14 +1,14 @@
-"""Depth from foreshortening: a bone that appears shorter than its length reaches towards or away from the camera.
+"""Depth from foreshortening: a bone that appears shorter than its length points towards or away from the camera.
 
 Taylor, "Reconstruction of articulated objects from point correspondences in a single uncalibrated image", CVIU 80
-(2000): under a scaled orthographic camera a bone of length l with apparent length s reaches sqrt(l^2 - s^2) along the
-axis; only the sign is unknown. So geometry gives the size of the reach and the network learns the sign.
+(2000): under a scaled orthographic camera the ends of a bone with length l and apparent length s differ in depth by
+± sqrt(l^2 - s^2), its reach. Geometry provides the size of the reach, and the network learns the sign.
 
 - A window is relative to its pelvis and in units of the body, so place and size in the image do not matter.
-- The length of a bone is its largest apparent length on either side, without a tenth of the frames because of noise,
-  and at least an adult's length times a learned factor.
-- A joint of confidence 0 is missing: its bones are not measured, and its position is interpolated over time or, if it
-  was never detected, the centre of the other joints.
+- The length of a bone is the largest apparent length of the left or right bone, and at least an adult's length times
+  a learned factor. Because of noise, the tenth of the frames with the largest lengths is left out.
+- A joint of confidence 0 is missing, and its bones are not measured. Its position is interpolated over time. A joint
+  that was never detected is at the centre of the other joints.
 - The head returns x, y, z and, per bone, the signed share of its reach.
 """
 
@@ -30,9 +30,9 @@ _SOFT = 1e-5  # added to a squared reach (3 mm), so that the root has a gradient
 class View(NamedTuple):
     """Network inputs of a window.
 
-    inputs (B, T, 17, 4): x, y relative to the pelvis, confidence, reach of the joint's bone; lengths in units of the
-    body; the pelvis row has its path minus the mean. flat (B, T, 17, 2): x, y relative to the pelvis in the window's
-    units. reach (B, T, 16). size (B, 1, 1, 1): window units per body unit.
+    inputs (B, T, 17, 4): x, y relative to the pelvis, confidence, reach of the joint's bone, in units of the body; x, y
+    of the pelvis are its path minus the mean. flat (B, T, 17, 2): x, y relative to the pelvis in the window's units.
+    reach (B, T, 16) in units of the body. size (B, 1, 1, 1): window units per body unit.
     """
 
     inputs: Tensor
@@ -42,7 +42,7 @@ class View(NamedTuple):
 
 
 class Foreshortening(nn.Module):
-    """`forward` computes the network inputs of a window; `pose` converts the output of a head to poses."""
+    """Compute the network inputs of a window (`forward`), and convert the output of a head to poses (`pose`)."""
 
     parents: Tensor
     other_side: Tensor
@@ -98,7 +98,7 @@ class Foreshortening(nn.Module):
 
 
 def _interpolated(xy: Tensor, seen: Tensor) -> Tensor:
-    """Return joints (B, T, 17, 2) with missing ones interpolated over time."""
+    """Return joints (B, T, 17, 2) with missing joints interpolated over time; `seen` (B, T, 17)."""
     frames = xy.shape[1]
     at = torch.arange(frames, device=xy.device).view(1, -1, 1)
     before = _latest(torch.where(seen, at, -1))  # last frame up to this one in which the joint was seen
@@ -113,7 +113,7 @@ def _interpolated(xy: Tensor, seen: Tensor) -> Tensor:
 
 
 def _latest(frame: Tensor) -> Tensor:
-    """Return the running maximum over frames (B, T, 17); ONNX has no cummax, so doubling steps are used there."""
+    """Return the running maximum over frames (B, T, 17), by doubling steps in ONNX, which has no cummax."""
     if not torch.compiler.is_exporting():
         return frame.cummax(dim=1).values
     frames = frame.shape[1]
@@ -124,7 +124,7 @@ def _latest(frame: Tensor) -> Tensor:
 
 
 def _mean_seen(path: Tensor, seen: Tensor) -> Tensor:
-    """Return the mean (B, 1, 1, 2) of a path (B, T, 1, 2) over the seen frames (B, T), or over all if none was seen."""
+    """Return the mean (B, 1, 1, 2) of a path (B, T, 1, 2) over its `seen` frames (B, T); over all if none is seen."""
     counted = (seen | ~seen.any(dim=1, keepdim=True)).to(path.dtype)[..., None, None]
     return (path * counted).sum(dim=1, keepdim=True) / counted.sum(dim=1, keepdim=True)
 

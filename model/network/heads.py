@@ -1,9 +1,9 @@
 """Heads: from the features of a window's tokens to its poses.
 
 - `joints` and `depth` map one token to the positions of its joint in the token's frames.
-- `pose` maps all tokens of the window, and the features of the stem if there is one, to all poses, per frame or as
+- `pose` maps all tokens of the window, and the features of a stem, to all poses. Its outputs are positions per frame or
   amplitudes of the first cosines.
-- Head `pose`, and with geometry every head, is initialised to zero, which is the flat pose of the image.
+- Head `pose`, and with geometry every head, is initialised to zero, so that it first returns poses without depth.
 """
 
 import torch
@@ -17,7 +17,7 @@ DEPTH_HEAD_WIDTH = 128
 
 
 def make_head(config: DSTformerConfig, kind: HeadKind) -> nn.Module:
-    """Return a head, called with features (B, P, 17, C), the input (B, T, 17, >= 2) and the stem's features or None.
+    """Return a head: a function of features (B, P, 17, C), input (B, T, 17, 2 or more), and stem features or None.
 
     A head returns (B, T, 17, features_out), or (B, T, 17, 3) for `depth`.
     """
@@ -44,7 +44,7 @@ class JointsHead(nn.Module):
 
 
 class DepthHead(nn.Module):
-    """Head of the seed repository, Linear C -> 128, ReLU, Linear 128 -> 1: z of every joint, x and y from the input."""
+    """Linear C to 128, ReLU, Linear 128 to 1: z of every joint; x and y are those of the input."""
 
     def __init__(self, config: DSTformerConfig) -> None:
         super().__init__()

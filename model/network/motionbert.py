@@ -29,8 +29,7 @@ _STREAM = {"s": "spatial", "t": "temporal"}
 def load_motionbert(path: Path) -> DSTformer:
     """Return the network of a published checkpoint (key `model_pos`, `module.` prefix), on the CPU, in eval mode.
 
-    Widths and depth come from the tensor shapes. Only tensors are unpickled. A file that is not such a checkpoint
-    raises an InputError.
+    The tensor shapes determine widths and depth. Only tensors are unpickled. Any other file raises an InputError.
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -45,7 +44,7 @@ def load_motionbert(path: Path) -> DSTformer:
     try:
         network = DSTformer(_config(weights))
     except KeyError as error:
-        raise InputError(f"{path}: tensor {error} is missing") from error
+        raise InputError(f"{path}: not a MotionBERT checkpoint (tensor {error} is missing)") from error
     fill(network, weights, path)
     return network.eval()
 

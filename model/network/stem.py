@@ -1,8 +1,8 @@
-"""Stem: an MLP over the whole window that mixes joints and frames before attention.
+"""Stem: an MLP over all joints and frames of a window, before attention.
 
-- Its input is the whole window, as frames or as the first cosines; its output is added to every token. Head `pose` also
-  reads the features of its last residual block.
-- Its layers are wide and keep the fan-in initialisation of `nn.Linear`; std 0.02 would be too small.
+- The input is the window as frames or as the first cosines. The output is added to the tokens. Head `pose` also reads
+  the features of the last residual block.
+- The wide layers keep the fan-in initialisation of `nn.Linear`; a standard deviation of 0.02 would be too small.
 """
 
 import torch
@@ -13,7 +13,7 @@ from data_contracts.skeleton import NUM_JOINTS
 
 
 class Stem(nn.Module):
-    """MLP from a window (B, T, 17, features_in) to additions to its tokens (B, P, 17, C) and features (B, width)."""
+    """MLP from a window (B, T, 17, features_in) to addends of its tokens (B, P, 17, C), and features (B, width)."""
 
     basis: Tensor | None
 

@@ -1,8 +1,8 @@
-"""Evaluate lifters on one split, also under the errors of detectors: noise, missing joints, another skeleton.
+"""Evaluate lifters on one split, also with detector errors: noise, missing joints, joints of detector skeletons.
 
-Windows overlap. As in the literature (MotionBERT's train.py, VideoPose3D), the error of a frame is the mean over the
-windows that cover it, and every frame of a clip and camera counts once. So an error in a window is weighted by one over
-the number of windows that cover its frame. This number is known from the table of windows, so one pass suffices.
+Windows overlap. The error of a frame is the mean over the windows that cover the frame, and every frame of a clip and
+camera counts once, as in MotionBERT's train.py and VideoPose3D. So an error in a window is weighted by one over
+the number of windows that cover its frame. The table of windows contains this number, so one pass is enough.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -45,11 +45,11 @@ Method = Callable[[Tensor], Tensor]  # 2D windows (B, T, 17, 3) -> poses relativ
 
 @dataclass
 class Evaluation:
-    """Scores of a method on a split: `scores` (`SCORE_COLUMNS`) and `pck_curve` over all frames, `errors` by window.
+    """Scores of a method on a split: `scores` (`SCORE_COLUMNS`), `frames` and `pck_curve` in all, `errors` per window.
 
     The score of a window is a mean over its frames without padding, in which a frame covered by n windows has weight
     1/n; `weight` is the sum of these weights. `pair_weight` and `triple_weight` are the weights of two and three
-    consecutive frames, for MPJVE and the acceleration error. So the weighted mean of the errors is the score.
+    consecutive frames, for MPJVE and the acceleration error. The score of the split is the weighted mean.
     """
 
     scores: dict[str, float]
@@ -59,7 +59,7 @@ class Evaluation:
 
 
 def method_of(lifter: nn.Module, fabric: Fabric) -> Method:
-    """Return a `model.lifting.lifter.Lifter` as a method for CPU tensors that uses Fabric's device and precision."""
+    """Return a `Lifter` as a function of CPU tensors that computes on Fabric's device, in Fabric's precision."""
     module = fabric.setup(lifter)
 
     @torch.inference_mode()
@@ -70,7 +70,7 @@ def method_of(lifter: nn.Module, fabric: Fabric) -> Method:
 
 
 def evaluate(predict: Method, windows: Windows, batch_size: int, fabric: Fabric | None = None) -> Evaluation:
-    """Score `predict` on every frame of `windows` that is not padding; each of several processes gets all scores."""
+    """Score `predict` on all frames of `windows` that are not padding; each process of `fabric` returns all scores."""
     world, rank = (fabric.world_size, fabric.global_rank) if fabric else (1, 0)
     coverage = Coverage(windows.rows, windows.window)
     by_window = torch.zeros(len(windows), len(_SUMS), dtype=torch.float64)
@@ -115,7 +115,7 @@ class Coverage:
         self._window = window
 
     def of(self, rows: slice, later: int = 0) -> Tensor:
-        """Return (B, T - later): how many windows cover each frame of windows `rows` and its `later` next frames."""
+        """Return (B, T - later): the number of windows that cover a frame of `rows` and the next `later` frames."""
         length = max(self._window - later, 0)
         place = self._first[rows, None] + torch.arange(length)
         # windows that start at a frame or up to `length` - 1 frames before it
@@ -147,7 +147,7 @@ def _evaluation(rows: pd.DataFrame, by_window: Tensor, pck_curve: tuple[float, .
 def score_robustness(
     methods: Mapping[str, Method], windows: Windows, count: int, batch_size: int, fabric: Fabric
 ) -> Robustness:
-    """Return the MPJPE of each of `methods` under each condition, on at most `count` of `windows`."""
+    """Return the MPJPE (mm) of each method under each of `conditions`, on at most `count` of the `windows`."""
     some = evenly_drawn(windows, count)
     scores: dict[str, dict[str, float]] = {}
     for names, corrupted in conditions(some):
@@ -158,7 +158,7 @@ def score_robustness(
 
 
 def conditions(windows: WindowTensors) -> Iterator[tuple[list[str], WindowTensors]]:
-    """Yield the clean windows, then corrupted ones; detectors with the same joints share one condition."""
+    """Yield names and windows of each condition, clean first; detectors with the same joints share a condition."""
     yield ["clean"], windows
     for name, corruption in _CORRUPTIONS.items():
         generator = generator_at(windows.scale.device, _SEED, 0, 0)
@@ -174,6 +174,6 @@ def conditions(windows: WindowTensors) -> Iterator[tuple[list[str], WindowTensor
 
 
 def evenly_drawn(windows: Windows, count: int) -> WindowTensors:
-    """Return at most `count` of the windows, evenly drawn, in memory."""
+    """Return at most `count` of the windows, spread evenly over the split, in memory."""
     count = min(count, len(windows))
     return some_of(windows, np.linspace(0, len(windows) - 1, count).round().astype(int).tolist())

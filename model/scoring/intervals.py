@@ -2,7 +2,7 @@
 
 - The input is an error table (`Evaluation.errors`): one row per window, each score a weighted mean over its frames. The
   difference of two tables on the same windows has the same form.
-- The draws per unit (R, U) times the sums per unit (U, S) are the sums of all resamples.
+- With R resamples, U units and S scores, draws per unit (R, U) times sums per unit (U, S) are all resampled sums.
 """
 
 from collections.abc import Sequence
@@ -45,14 +45,14 @@ def estimates(errors: pd.DataFrame, resampling: Resampling = Resampling()) -> Es
 
 
 def difference(errors: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
-    """Return the scores in `errors` minus those in `reference`, window by window, as an error table.
+    """Return the scores in `errors` minus the scores in `reference`, window by window, as an error table.
 
-    Tables of different windows raise an InputError.
+    If the tables have different windows, an InputError is raised.
     """
     first, second = (table.sort_values("window_id", ignore_index=True) for table in (errors, reference))
     same = [name for name in (*WINDOW_COLUMNS, *WEIGHT_COLUMNS) if name in first]
     if len(first) != len(second) or not first[same].equals(second[same]):
-        raise InputError("the two models were not evaluated on the same windows, so their scores cannot be compared")
+        raise InputError("the error tables have different windows; evaluate both models on the same windows first")
     scores = [name for name in SCORE_COLUMNS if name in first]
     return first.assign(**{name: first[name] - second[name] for name in scores})
 
@@ -89,7 +89,7 @@ def _by(errors: pd.DataFrame, key: pd.Series, resampling: Resampling) -> dict[st
 
 
 def _resampled_means(by_unit: np.ndarray, resampling: Resampling) -> np.ndarray:
-    """Return the means (R, S) of R bootstrap resamples of units with sums and weights (U, 2S)."""
+    """Return the means (R, S) of R bootstrap resamples; `by_unit` (U, 2S) has sums and weights of U units."""
     units, random = len(by_unit), np.random.default_rng(resampling.seed)
     share, step = np.full(units, 1 / units), max(1, _MAX_DRAWS // units)
     sizes = [min(step, resampling.resamples - first) for first in range(0, resampling.resamples, step)]
@@ -97,7 +97,7 @@ def _resampled_means(by_unit: np.ndarray, resampling: Resampling) -> np.ndarray:
 
 
 def _means(sums: np.ndarray) -> np.ndarray:
-    """Return the means (..., S) of sums and weights (..., 2S); 0 if the weight is 0 (no pairs in one-frame windows)."""
+    """Return the means (..., S) of sums and weights (..., 2S); 0 if the weight is 0 (pairs in one-frame windows)."""
     scores, weights = np.split(sums, 2, axis=-1)
     return scores / np.where(weights > 0, weights, 1)
 
@@ -105,8 +105,8 @@ def _means(sums: np.ndarray) -> np.ndarray:
 def students_interval(errors: pd.DataFrame, column: str, confidence: float, min_subjects: int = 2) -> Estimate:
     """Return the weighted mean of a column and Student's interval over subjects, or over clips if subjects are few.
 
-    The standard error is the delete-one jackknife's, and the degrees of freedom are those of the effective number of
-    units, (sum of weights)^2 / sum of squared weights (Kish, Survey Sampling, 1965), because units differ in weight.
+    The standard error is the delete-one jackknife's. The degrees of freedom are the effective number of units minus 1:
+    (sum of weights)^2 / sum of squared weights - 1 (Kish, Survey Sampling, 1965), because units differ in weight.
     `errors` is an error table or its means per clip (`clip_means`).
     """
     over: Literal["people", "clips"] = "people"
@@ -128,7 +128,7 @@ def students_interval(errors: pd.DataFrame, column: str, confidence: float, min_
 
 
 def clip_means(errors: pd.DataFrame) -> pd.DataFrame:
-    """Return per clip its subject, action, windows and their weight, and means of the scores weighted by `weight`."""
+    """Return one row per clip: subject, action, number and weight of its windows, and the weighted means of scores."""
     columns = [name for name in SCORE_COLUMNS if name in errors and weight_column(name) == "weight"]
     by_clip = errors["clip_id"]
     sums = errors[columns].mul(errors["weight"], axis=0).groupby(by_clip).sum()
@@ -146,8 +146,8 @@ def students_t(confidence: float, degrees: float) -> float:
 def _tail(units: int, confidence: float) -> float:
     """Return the quantile of the resamples that bounds the expanded percentile interval.
 
-    The plain bootstrap interval of few units is too narrow: it uses the normal quantile instead of Student's and n
-    instead of n - 1 (section 4.1.3 of Hesterberg, What Teachers Should Know About the Bootstrap, 2015).
+    The plain bootstrap interval of few units is too narrow: it uses the normal quantile instead of Student's, and n
+    instead of n - 1 (Hesterberg, What Teachers Should Know About the Bootstrap, 2015, section 4.1.3).
     """
     if units == 1:
         return 0.0

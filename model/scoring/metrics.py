@@ -24,13 +24,13 @@ def mpjpe(pred: Tensor, target: Tensor) -> Tensor:
 
 
 def best_scale(pred: Tensor, target: Tensor) -> Tensor:
-    """Return the least-squares scale of each pose: (..., 17, 3) -> (..., 1, 1)."""
+    """Return the least-squares scale from each pose to its target: (..., 17, 3) -> (..., 1, 1)."""
     product = (target * pred).sum(dim=(-2, -1), keepdim=True)
     return product / pred.square().sum(dim=(-2, -1), keepdim=True).clamp_min(torch.finfo(pred.dtype).tiny)
 
 
 def n_mpjpe(pred: Tensor, target: Tensor) -> Tensor:
-    """Return the MPJPE after the least-squares scale per pose (Rhodin et al., CVPR 2018)."""
+    """Return the MPJPE after the least-squares scale of each pose (Rhodin et al., CVPR 2018): (..., 17, 3) -> (...)."""
     return mpjpe(best_scale(pred, target) * pred, target)
 
 

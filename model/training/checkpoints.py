@@ -1,7 +1,7 @@
 """Checkpoints: safetensors files with the network's configuration as JSON in the header.
 
 Nothing is unpickled. A file is written under a temporary name and renamed, so a killed run leaves the previous file. A
-digest in the header detects damage. `model.safetensors` of a run folder is its best network; `last.safetensors`
+digest in the header detects damage. `model.safetensors` in a run folder is the best network; `last.safetensors`
 also holds the optimiser and `Progress`. Published MotionBERT checkpoints (`.bin`) are read as they are.
 """
 
@@ -42,7 +42,7 @@ def load_network(path: Path) -> DSTformer:
     Raises
     ------
     InputError
-        The file is missing or damaged, or a tensor does not fit (the message names it and both shapes).
+        The file is missing or damaged, or a tensor has another shape; the message has its name and both shapes.
     """
     if path.suffix == ".bin":
         return load_motionbert(path)
@@ -54,7 +54,7 @@ def load_network(path: Path) -> DSTformer:
 
 
 def read_about(path: Path) -> dict[str, Any]:
-    """Return the `about` of a checkpoint; empty for a published MotionBERT checkpoint."""
+    """Return `about` of `save_network` from a checkpoint; empty for a published MotionBERT checkpoint."""
     if path.suffix == ".bin":
         return {}
     return _load(path)[1]["about"]
@@ -73,9 +73,9 @@ def save_last(folder: Path, network: DSTformer, optimiser: Optimizer, state: dic
 
 
 def load_last(folder: Path, network: nn.Module, optimiser: Optimizer) -> dict[str, Any] | None:
-    """Restore network and optimiser from the newest undamaged file of `save_last`; return its `state` or None.
+    """Restore network and optimiser from the newest undamaged file of `save_last`; return `state`, or None without one.
 
-    A file of another network raises an InputError.
+    A file with another network raises an InputError.
     """
     last = _load_newest_last(folder)
     if last is None:
@@ -92,7 +92,7 @@ def load_last(folder: Path, network: nn.Module, optimiser: Optimizer) -> dict[st
 
 
 def can_resume(folder: Path) -> bool:
-    """Return whether `load_last` finds a whole file of `save_last` in the folder."""
+    """Return whether the folder contains an undamaged `last.safetensors` or `before-last.safetensors`."""
     return _load_newest_last(folder) is not None
 
 
@@ -126,7 +126,7 @@ def keep(
 ) -> None:
     """Save the weights of the last epoch if it is the best, among the best, or due by `checkpoint_every`.
 
-    `learned_on`: `window` and `fps` of the training windows. Top-k files of other epochs are deleted.
+    `learned_on` has `window` and `fps` of the training windows. Top-k files of other epochs are deleted.
     """
     record = progress.history[-1] | learned_on
     epoch = int(record["epoch"])

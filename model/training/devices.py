@@ -25,9 +25,9 @@ _LOG = logging.getLogger(__name__)
 def choose_device(runtime: Runtime) -> torch.device:
     """Set the number of threads, and return the device of this process: CUDA if available, else the CPU.
 
-    Apple's MPS is not used, because scores are summed in float64. Half of the cores are used: the threads of a small
-    network synchronise hundreds of times per step, so one busy core delays all of them. An `accelerator` that requires
-    CUDA raises an InputError without a CUDA device.
+    Apple's MPS is not used, because it has no float64. Only half of the cores are used: the threads of a small network
+    synchronise hundreds of times per step, so one busy core delays all threads. If `accelerator` is cuda and
+    there is no CUDA device, an InputError is raised.
     """
     torch.set_num_threads(runtime.threads or max(1, usable_cores() // (2 * local_processes())))
     cuda = runtime.accelerator != "cpu" and torch.cuda.is_available()
@@ -39,10 +39,10 @@ def choose_device(runtime: Runtime) -> torch.device:
 
 
 def make_fabric(runtime: Runtime, precision: str) -> "Fabric":
-    """Return Fabric for the device of this process, with exactly this `precision`.
+    """Return Fabric for the device of this process, with this `precision`.
 
-    A process started by `torch.distributed.run` joins the other processes; any other process uses one device. An
-    `accelerator` or `precision` that requires CUDA raises an InputError without a CUDA device.
+    A process started by `torch.distributed.run` joins the other processes; any other process uses one device. If
+    `accelerator` or `precision` requires CUDA and there is no CUDA device, an InputError is raised.
     """
     from lightning_fabric import Fabric  # imports TorchDynamo, which lifting a file need not wait for
     from lightning_fabric.strategies import DDPStrategy
@@ -91,8 +91,8 @@ def compiled(network: DSTformer, example: Tensor, runtime: Runtime, fabric: "Fab
 def largest_batch(step: Callable[[int], None], start: int, limit: int) -> int:
     """Return the largest of `start`, 2 `start`, 4 `start`, ... up to `limit` for which `step(size)` fits in memory.
 
-    `step` runs one forward and backward pass of that many windows. If `start` does not fit, it is halved until it fits;
-    if not even one window fits, the `torch.OutOfMemoryError` is raised.
+    `step` runs one forward and backward pass of that many windows. If `start` does not fit, it is halved until it fits.
+    If one window does not fit, a `torch.OutOfMemoryError` is raised.
     """
     size = start
     while not _fits(step, size):
@@ -119,8 +119,8 @@ def _fits(step: Callable[[int], None], size: int) -> bool:
 class Interruption:
     """Context manager that records SIGTERM in `asked`; `hand_on` then passes the signal to the previous handler.
 
-    Signals reach the main thread only, so in other threads the block changes nothing. If there are several processes,
-    only one saves; the others (`heed` false) continue until it has saved.
+    Signals reach the main thread only, so in other threads the block has no effect. Of several processes only one saves
+    a checkpoint and ends; the others (`heed` is false) ignore the signal.
     """
 
     def __init__(self, heed: bool) -> None:
@@ -138,7 +138,7 @@ class Interruption:
             signal.signal(signal.SIGTERM, self._before or signal.SIG_DFL)
 
     def hand_on(self) -> None:
-        """End the process as SIGTERM would have ended it."""
+        """End the process by SIGTERM, with the previous signal handler."""
         signal.signal(signal.SIGTERM, self._before or signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTERM)
         raise SystemExit(128 + signal.SIGTERM)  # if the previous handler ignored the signal

@@ -1,4 +1,4 @@
-"""Cache in memory the features that a frozen backbone computes for every window."""
+"""Cache the features of a frozen backbone for every window, in the memory of the device."""
 
 import logging
 import math
@@ -22,13 +22,13 @@ class Features:
         self._values = values
 
     def at(self, places: Tensor, mirrored: Tensor | None = None) -> Tensor:
-        """Return the features (B, P, 17, C) of the windows at `places` (B,), mirrored where `mirrored` (B,) is true."""
+        """Return features (B, P, 17, C) of windows at positions `places` (B,), of mirror images where `mirrored`."""
         if mirrored is not None:
             places = places + self._values.shape[1] * mirrored.to(places)
         return self._values.flatten(0, 1).index_select(0, places.to(self._values.device))
 
     def of(self, places: Tensor) -> "Features":
-        """Return the features of the windows at `places` (B,), not mirrored, in that order."""
+        """Return the features of the windows at positions `places` (B,), in that order, not mirrored."""
         return Features(self.at(places)[None])
 
 
@@ -37,7 +37,7 @@ def cached_backbone_features(
 ) -> Features | None:
     """Return the features of all `windows`, and with `mirrored` of their mirror images, on Fabric's device.
 
-    None if they do not fit into `memory_gb` (default: half of the free memory).
+    If the features do not fit into `memory_gb` (default: half of the free memory), return None.
     """
     tokens = network.backbone.tokens(windows.window)
     shape = (2 if mirrored else 1, len(windows), tokens, 17, network.config.embed_dim)

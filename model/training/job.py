@@ -2,8 +2,8 @@
 
     python -m torch.distributed.run --nproc-per-node 2 -m model.training.job JOB.json
 
-`run_on_devices` starts that command. Its first process prints progress as `MARK` and JSON; other lines go to the log.
-The outcome is written to a file, because only short lines stay whole in a pipe that several processes share.
+`run_on_devices` starts that command. The first process prints progress as lines of JSON that begin with `MARK`; all
+other lines are log lines. The outcome is a file, because only short lines stay whole in a pipe of several processes.
 """
 
 import json
@@ -66,9 +66,9 @@ def run(job: Job, network: DSTformer, on_epoch: OnEpoch, on_step: OnStep, on_lin
 def run_on_devices(
     job: Job, network: DSTformer, on_epoch: OnEpoch, on_step: OnStep, on_line: Callable[[str], None]
 ) -> Progress:
-    """Train in `runtime.devices` processes of this machine, and those of other nodes; `network` is not changed.
+    """Train in `runtime.devices` processes on this machine and on each other node; `network` is not changed.
 
-    Errors are those of `fit`, and a RuntimeError with the last lines of processes that failed otherwise.
+    Raises the errors of `fit`. If a process fails with another error, raises a RuntimeError with the last log lines.
     """
     save_network(job.folder / START_FILE, network, {})
     (job.folder / JOB_FILE).write_text(job.model_dump_json(), encoding="utf-8")
@@ -122,14 +122,14 @@ def distributed_command(job: Job, node: int) -> list[str]:
     if runtime.nodes > 1:
         host, colon, port = (runtime.rendezvous or "").rpartition(":")
         if not (host and colon and port.isdigit()):
-            raise InputError("runtime.nodes above 1 needs runtime.rendezvous, host:port of this machine")
+            raise InputError("runtime.nodes above 1 needs --set runtime.rendezvous=HOST:PORT of this machine")
         meet = f"--nnodes {runtime.nodes} --node-rank {node} --master-addr {host} --master-port {port}"
     start = f"python -m torch.distributed.run {meet} --nproc-per-node {runtime.devices} -m model.training.job"
     return [*start.split(), str(job.folder / JOB_FILE)]
 
 
 def main() -> None:
-    """Run one of the processes."""
+    """Run one process of `torch.distributed.run`, for the job file on the command line."""
     job = Job.model_validate_json(Path(sys.argv[1]).read_text(encoding="utf-8"))
     if ENDS_WITH_PARENT in os.environ:
         threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
@@ -163,7 +163,7 @@ def main() -> None:
 
 
 def report(**what: Any) -> None:
-    """Report progress by one write of under PIPE_BUF bytes, on its own line."""
+    """Print progress on one line, by one write of fewer than PIPE_BUF bytes, so that lines of processes do not mix."""
     if _first():
         os.write(sys.stdout.fileno(), f"\n{MARK}{json.dumps(what)}\n".encode())
 
@@ -173,7 +173,7 @@ def _first() -> bool:
 
 
 def _end(process: subprocess.Popen) -> None:
-    """Terminate the processes, which save their work; kill them after a grace period."""
+    """Send SIGTERM, on which the processes save a checkpoint; kill processes that run after `SECONDS_TO_SAVE`."""
     try:
         if process.poll() is None:
             process.terminate()

@@ -2,8 +2,8 @@
 
 - Every random number is a function of (seed, epoch, step), so a resumed run draws the same numbers as an undisturbed
   one. Micro-batch size and number of devices do not change the result.
-- Nothing synchronises with the device within an epoch; losses are summed on the device and read at its end.
-- `last.safetensors` is written every epoch, every `checkpoint_minutes` and on SIGTERM. Metrics are reported after it.
+- The loop does not wait for the device within an epoch: losses are summed on the device and read after the epoch.
+- `last.safetensors` is written every `checkpoint_minutes`, on SIGTERM, and after each epoch before its metrics.
 """
 
 import logging
@@ -49,10 +49,10 @@ def fit(
     on_epoch: Callable[[dict[str, float]], None],
     on_step: Callable[[int, int], None],
 ) -> Progress:
-    """Train `network` in place and leave `model.safetensors` (the best), `last.safetensors` and the top-k in `folder`.
+    """Train `network` in place; write `model.safetensors` (best epoch), `last.safetensors` and the top-k to `folder`.
 
     Parameters without `requires_grad` are not changed. If `folder` has a `last.safetensors`, training resumes from it,
-    also in the middle of an epoch. With several processes each calls this function, and the first one writes.
+    also in the middle of an epoch. Each of several processes calls this function, and the first one writes.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def fit(
     Raises
     ------
     InputError
-        `max_bad_steps` steps in a row were not finite, or neither a micro-batch nor half of it fits the device.
+        `max_bad_steps` steps in a row were not finite, or half of a micro-batch needs too much memory of the device.
     """
     network.backbone.gradient_checkpointing = parameters.gradient_checkpointing
     loop = _Loop(network, windows, parameters, objective, folder, fabric, runtime, on_step)
@@ -121,9 +121,9 @@ class _Loop:
         self.features: tuple[Features | None, Features | None] = (None, None)  # of train and val
 
     def choose_micro_batch(self) -> None:
-        """Choose the windows per forward pass: the batch size, doubled as often as memory allows with `auto_batch`.
+        """Choose the number of windows per forward pass: `batch_size`, or with `auto_batch` as many as memory allows.
 
-        It is doubled on CUDA only. A resumed run keeps its first choice.
+        `auto_batch` has an effect on CUDA only. A resumed run keeps its first choice.
         """
         if self.progress.micro_batch:
             return
@@ -141,7 +141,7 @@ class _Loop:
         self.progress.micro_batch = size
 
     def cache_features(self) -> None:
-        """Cache the features of a frozen backbone, if training windows never change."""
+        """Cache the features of a frozen backbone, if its inputs are the same in every epoch."""
         parameters = self.parameters
         if (
             self.runtime.features == "off"
@@ -195,7 +195,7 @@ class _Loop:
         return record | speed
 
     def _save_if_due(self) -> None:
-        """Write `last.safetensors` if it is due, and end the process after SIGTERM."""
+        """Write `last.safetensors` every `checkpoint_minutes` and after SIGTERM; then SIGTERM ends the process."""
         if self.interruption.asked or time.monotonic() - self.saved > 60 * self.runtime.checkpoint_minutes:
             self._save()
         if self.interruption.asked:

@@ -1,11 +1,11 @@
 """Training losses on poses in normalised units: means over the frames without padding and, if masked, masked joints.
 
 MotionBERT (ICCV 2023, section 4.2): MPJPE + w * N-MPJPE + w * velocity. The focal weight is Focal-R (Yang et al.,
-Delving into Deep Imbalanced Regression, ICML 2021): an error e is weighted by (2 sigmoid(beta e) - 1)^gamma, so small
-errors count little. The weight has no gradient, so it does not move the minimum of an error.
+Delving into Deep Imbalanced Regression, ICML 2021). The weight of an error e is (2 sigmoid(beta e) - 1)^gamma, which is
+small for small errors. The weight has no gradient, so it does not move the minimum of an error.
 
-Each piece of a step (micro-batch, device) divides its sum by the total of the whole step, so the losses of the pieces
-add up to the loss of the step.
+Each part of a step (micro-batch, device) divides its sum of errors by the total weight of the whole step. Therefore the
+sum of the parts' losses is the loss of the step.
 """
 
 from dataclasses import dataclass, replace
@@ -24,7 +24,7 @@ FOCAL_BETA = 20.0  # in 1/normalised units: an error of 0.1 (about a tenth of ha
 class ErrorWeights:
     """Weights of the errors: joints (B, T, 17) in the mean over poses, steps (B, T-1, 17) in the mean over velocities.
 
-    The totals are sums over the whole optimiser step.
+    `joints_total` and `steps_total` are sums over the whole optimiser step, of which this may be a part.
     """
 
     joints: Tensor

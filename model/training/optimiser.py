@@ -1,8 +1,8 @@
-"""The optimiser: parameter groups, schedule, steps that are skipped because they are not finite, and Muon.
+"""The optimiser: parameter groups, learning rate schedule, skipped steps with non-finite gradients, and Muon.
 
-Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024, kellerjordan.github.io/posts/muon), with
-Nesterov momentum, the same quintic Newton-Schulz as torch.optim.Muon, and steps as large as AdamW's (Liu et al., "Muon
-is scalable for LLM training", 2025: 0.2 sqrt(max(rows, columns))), so one rate and weight decay serve both.
+Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024, kellerjordan.github.io/posts/muon).
+Muon has Nesterov momentum and the quintic Newton-Schulz of torch.optim.Muon. Steps are scaled by 0.2 sqrt(max(rows,
+columns)) to the size of AdamW's (Liu et al., "Muon is scalable for LLM training", 2025), so one rate fits both.
 
 - Each block of at most 48 rows is orthogonalised separately: q, k, v, and each token's rows of the stem's last layer.
   torch.optim.Muon processes whole matrices, which takes a third of a step (docs/design-notes.md).
@@ -29,7 +29,7 @@ BLOCK_ROWS = 48
 
 
 def make_optimiser(network: DSTformer, parameters: TrainingParameters, scaled: bool) -> Optimizer:
-    """Return the optimiser of all trainable weights; `scaled`: a gradient scaler unscales the gradients before it."""
+    """Return the optimiser of all trainable weights; with `scaled`, a gradient scaler unscales its gradients."""
     groups = parameter_groups(network, parameters)
     if parameters.optimiser == "muon":
         return Muon(groups, parameters.betas, parameters.eps, parameters.weight_decay)
@@ -43,7 +43,7 @@ def make_optimiser(network: DSTformer, parameters: TrainingParameters, scaled: b
 
 
 def parameter_groups(network: DSTformer, parameters: TrainingParameters) -> list[dict[str, Any]]:
-    """Return parameter groups: the last LayerNorm has its own learning rate, and Muon's matrices their blocks."""
+    """Return parameter groups: the last LayerNorm (own learning rate), Muon's matrices (with `blocks`), the rest."""
     rate = parameters.learning_rate
     norm_rate = parameters.norm_learning_rate or rate
     blocks = hidden_matrices(network) if parameters.optimiser == "muon" else {}
@@ -58,7 +58,7 @@ def parameter_groups(network: DSTformer, parameters: TrainingParameters) -> list
 
 
 def hidden_matrices(network: DSTformer) -> dict[nn.Parameter, int]:
-    """Return the matrices between hidden features, and the number of row blocks that Muon uses for each.
+    """Return the matrices that Muon trains (between hidden features), with the number of row blocks of each.
 
     Excluded are embeddings, the layers that read or write coordinates, and fusions, whose two rows are logits.
     """
@@ -85,7 +85,7 @@ def set_learning_rate(optimiser: Optimizer, parameters: TrainingParameters, done
 
 
 class BadSteps:
-    """Counter of the non-finite steps of one run, which are skipped; training ends after `limit` of them in a row."""
+    """Counter of skipped non-finite steps in one run; training ends after `limit` non-finite steps in a row."""
 
     def __init__(self, device: torch.device, limit: int, total: int = 0) -> None:
         self.limit = limit
@@ -106,7 +106,7 @@ class BadSteps:
             optimiser.grad_scale = None  # type: ignore[attr-defined]
 
     def too_many(self) -> bool:
-        """Return whether the limit was reached; on CUDA the answer is some steps late, to avoid synchronisation."""
+        """Return whether the limit was reached; on CUDA some steps late, to avoid a wait for the device."""
         if self._copied is None:
             return int(self._in_a_row) >= self.limit
         late = self._copied.query() and int(self._worst) >= self.limit
@@ -116,12 +116,12 @@ class BadSteps:
 
     @property
     def total(self) -> int:
-        """Number of bad steps so far; synchronises with the device."""
+        """Number of non-finite steps so far; reading it waits for the device."""
         return int(self._total)
 
 
 class Muon(Optimizer):
-    """Muon for groups with "blocks", fused AdamW for groups without; one state, so a checkpoint holds one optimiser.
+    """Muon for groups with "blocks", and fused AdamW for other groups; both share one state, so a checkpoint has one.
 
     The weights of a group with "blocks" are matrices whose rows form that many blocks.
     """
@@ -171,7 +171,7 @@ class Muon(Optimizer):
 
 
 def orthogonal(matrices: Tensor) -> Tensor:
-    """Return for each matrix of (N, R, C) roughly the nearest orthogonal U V^T, singular values 0.7-1.2, float32."""
+    """Return roughly the nearest orthogonal matrix for each of (N, R, C): float32, singular values 0.7-1.2."""
     x = matrices.float()
     tall = x.shape[1] > x.shape[2]
     if tall:

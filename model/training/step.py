@@ -1,7 +1,7 @@
 """One optimiser step: augment and corrupt windows, run the network, compute the loss and its gradients.
 
-Random numbers are drawn, and totals computed, for a whole step before it is split into micro-batches and over devices.
-So the split changes the result only by the order of additions.
+Random numbers and totals are computed for a whole step before the step is split into micro-batches and over devices.
+The split therefore changes the result only by rounding (order of additions).
 """
 
 from collections.abc import Callable
@@ -29,10 +29,10 @@ VALIDATION_SEED = 2**31 - 1
 
 @dataclass
 class TrainingBatch:
-    """Windows of a step with their network inputs.
+    """Windows of an optimiser step with their network inputs.
 
-    clean: targets; inputs (B, T, 17, 3): corrupted 2D; masked (B, T, 17): replaced joints; features (B, P, 17, C):
-    cached output of a frozen backbone; error_weights: weights of the errors.
+    clean: target poses; inputs (B, T, 17, 3): corrupted 2D; masked (B, T, 17) bool: joints to replace by the token;
+    features (B, P, 17, C): cached output of a frozen backbone; error_weights: weights in the loss.
     """
 
     clean: Batch
@@ -64,7 +64,7 @@ class Learner:
         return self.corrupted(windows, generator, features)
 
     def corrupted(self, windows: Batch, generator: torch.Generator, features: Tensor | None = None) -> TrainingBatch:
-        """Return all windows of a step, corrupted; `features` are those of uncorrupted windows."""
+        """Return all windows of a step, corrupted; `features` are cached features of the same windows."""
         windows, inputs = draw_detectors(windows, self.parameters.corruption, generator)
         inputs, masked = corrupt(inputs, self.parameters.corruption, generator)
         error_weights = ErrorWeights.of(windows.frame_weight, masked if self.parameters.loss_on == "masked" else None)
@@ -93,7 +93,7 @@ class Learner:
     ) -> tuple[float, float]:
         """Return MPJPE (mm) and PCK@150mm on windows corrupted as in training, with fixed seeds, without padding.
 
-        With `reconstruct` the errors are those of the 2D pose, in mm at the root's depth.
+        With objective `reconstruct` these are errors of the 2D pose, in mm at the depth of the root.
         """
         self.module.eval()
         fabric, size = self.fabric, 2 * self.parameters.batch_size

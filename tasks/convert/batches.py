@@ -1,6 +1,6 @@
 """Convert clips to H36M windows in this process, in a pool of processes, or on a Dask cluster.
 
-The workers are processes instead of threads: a batch holds the interpreter lock for a third of its time.
+The workers are processes, not threads, because a batch holds the interpreter lock for a third of its time.
 """
 
 import multiprocessing
@@ -38,12 +38,12 @@ ATTEMPTS = 2  # at a batch that fails or whose worker dies
 def convert_clips(stage: Stage, tracked: TrackedRun, parameters: PipelineParameters, clips: Path) -> None:
     """Convert all clips of a clip store to windows, and split the windows by group.
 
-    The workers of a Dask cluster must reach the store, and have this package installed.
+    The workers of a Dask cluster need access to the store, and this package.
 
     Raises
     ------
     InputError
-        The groups of the split do not match the clips, no Dask scheduler answers, or a window breaks its contract.
+        The clips do not have the groups of the splits, no Dask scheduler answers, or a window breaks its contract.
     """
     options = parameters.convert
     split_groups(read_manifest(clips)["statistics"], options)  # refuses bad groups before any worker starts
@@ -103,7 +103,7 @@ def _run(
 
 
 def _outcome(compute: Callable[..., pd.DataFrame], **arguments: Any) -> pd.DataFrame | Exception:
-    """Return the counts of a batch, or an error after which another attempt may succeed."""
+    """Return the counts of a batch, or an error that may not occur again; an InputError is raised."""
     try:
         return compute(**arguments)
     except InputError:
@@ -114,7 +114,7 @@ def _outcome(compute: Callable[..., pd.DataFrame], **arguments: Any) -> pd.DataF
 
 @contextmanager
 def _dask(address: str) -> Iterator[Executor]:
-    """Connect to the Dask cluster at this address; raise InputError if it does not answer."""
+    """Connect to the Dask cluster at this address; raise an InputError if its scheduler does not answer."""
     try:
         from distributed import Client
     except ImportError as error:
@@ -124,13 +124,13 @@ def _dask(address: str) -> Iterator[Executor]:
     try:
         client = Client(address, timeout="5s")
     except OSError as error:
-        raise InputError(f"workers.dask={address}: no Dask scheduler answers at that address") from error
+        raise InputError(f"workers.dask={address}: no Dask scheduler answers; start `dask scheduler`") from error
     with client:
         yield client.get_executor()
 
 
 def _window_bytes(clips: Path, parameters: ConvertParameters) -> int:
-    """Estimate the size of all windows in bytes, at the clips' own frame rate."""
+    """Estimate the bytes of all windows; `convert.fps` is ignored."""
     held_out = parameters.val_share + parameters.test_share
     views = held_out * parameters.views + (1 - held_out) * parameters.views_of("train")
     frames = read_manifest(clips)["counts"]["frames"] * views * parameters.window / parameters.stride
@@ -138,7 +138,7 @@ def _window_bytes(clips: Path, parameters: ConvertParameters) -> int:
 
 
 def _warn(clips: Path, parameters: ConvertParameters) -> None:
-    """Warn of clips with different frame rates, and of names of groups without effect."""
+    """Warn if clips have different frame rates, or if `val_groups` and `test_groups` have no effect."""
     rates = sorted(parquet.read_table(clips / CLIPS_FILE, columns=["fps"])["fps"].unique().to_pylist())
     if parameters.fps is None and len(rates) > 1:
         run_logger().warning(
@@ -180,7 +180,7 @@ def _finish_windows(stage: Stage, tracked: TrackedRun, counts: list[pd.DataFrame
 
 
 def sample_windows(files: list[Path], count: int = 12, seed: int = 0) -> arrow.Table:
-    """Return `count` random windows of all `files`, or all if there are fewer; read only the row groups needed."""
+    """Return at most `count` random windows of `files`; only the row groups of these windows are read."""
     parts = [parquet.ParquetFile(file) for file in files]
     groups = [(part, group) for part in parts for group in range(part.num_row_groups)]
     ends = np.cumsum([part.metadata.row_group(group).num_rows for part, group in groups])

@@ -1,9 +1,9 @@
 """Convert one batch of clips to windows of virtual cameras, split by group, as Parquet.
 
-- A batch (a row group of the clip table) writes one part per split from its own clips only, so any number of workers,
-  and a repeated batch, write the same bytes.
-- Windows are cut directly into the memory that is validated and written, `BYTES_AT_ONCE` at a time, so the memory of a
-  worker does not grow with the number of views.
+- A batch (a row group of the clip table) writes one file per split, which depends on no other batch. So any number of
+  workers, and a repeated batch, write the same bytes.
+- Windows are cut directly into the memory that is validated and written, `BYTES_AT_ONCE` at a time. So the memory of
+  a worker does not grow with the number of views.
 """
 
 import uuid
@@ -31,12 +31,12 @@ COUNTS = ["clips", "too_short", "frames", "windows"]
 def write_windows(clips: Path, folder: Path, batch: int, parameters: ConvertParameters) -> pd.DataFrame:
     """Write the windows of one batch of clips to `folder/<split>/part-<batch>.parquet`.
 
-    Return `COUNTS` by (split, group); frames are those of the cut clips, at the frame rate of the windows.
+    Return `COUNTS` by (split, group); `frames` counts the frames of clips with windows, at the rate of the windows.
 
     Raises
     ------
     InputError
-        A window breaks the contract; the message contains window, column, value and check.
+        A window breaks the contract; the message has the window, the check, the value and the bound.
     """
     splits = split_groups(read_manifest(clips)["statistics"], parameters)
     rows = parquet.ParquetFile(clips / CLIPS_FILE).read_row_group(batch)
@@ -71,9 +71,9 @@ def resample(clip: Clip, fps: float) -> Clip:
 
 
 class WindowParts:
-    """Collect the windows of one batch in memory, validate them together, and write one part per split.
+    """Collect windows of one batch in memory, validate them together, and write one Parquet file per split.
 
-    A part has a temporary name until it is complete.
+    A file has a temporary name until it is complete.
     """
 
     def __init__(self, folder: Path, batch: int, window: int) -> None:

@@ -55,7 +55,7 @@ def compare(store: Path, references: Sequence[str]) -> Comparison:
 
 
 def find_reports(store: Path, references: Sequence[str]) -> list[Path]:
-    """Return one report folder per model, all on the same windows; prefer the latest report of the first model."""
+    """Return one report folder per model, all on the same windows, with the latest possible report of the first."""
     if len(references) < 2:
         raise InputError(f"compare needs at least two models, got {', '.join(references) or 'none'}")
     reports = [_find_model_reports(store, reference) for reference in references]
@@ -84,7 +84,7 @@ def _find_model_reports(store: Path, reference: str) -> list[Path]:
 
 
 def _find_weight_reports(store: Path, reference: str, checkpoint: str) -> list[Path]:
-    """Return the report folders of the weights with the digest `checkpoint`, the newest first."""
+    """Return the report folders of the checkpoint with SHA-256 `checkpoint`, the newest first."""
     reports: list[tuple[str, Path]] = []
     for folder in (store / "reports").glob("[!.]*"):
         manifest: dict[str, Any] = read_manifest(folder)

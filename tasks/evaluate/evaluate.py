@@ -89,7 +89,7 @@ def evaluate_lifter(
 
 
 def _methods(lifter: Lifter, baselines: Path, fabric: Fabric) -> dict[str, Method]:
-    """Return `METHODS`; model and mlp have the same flip averaging, because both trained on mirrored windows."""
+    """Return the `METHODS` by name; model and mlp use the same flip averaging, because both trained with mirroring."""
     fitted = load_baselines(baselines)
     frames = fitted.mlp.shape["window"]
     if frames != lifter.window:
@@ -112,7 +112,7 @@ def _scores(evaluation: Evaluation, minutes: float | None) -> MethodScores:
 
 
 def _lifted_figure(windows: Windows, method: Method) -> Figure:
-    """Draw poses of windows spread evenly over the split, lifted by the model."""
+    """Draw poses lifted by the model, from windows spread evenly over the split."""
     chosen = np.linspace(0, len(windows) - 1, FIGURE_POSES).astype(int).tolist()
     batch, middle = windows.pick(chosen), windows.window // 2
     millimetres = 1000 / batch.scale.view(-1, 1, 1)

@@ -1,6 +1,6 @@
 """Figures of reports, clips and durations.
 
-Figures need no display. Text is drawn as it is, so a `$` in the name of a subject does not start a formula.
+Figures need no display. Text is drawn unchanged, so a `$` in the name of a subject does not start a formula.
 """
 
 import matplotlib

@@ -17,7 +17,7 @@ MAX_RUNS = 30
 
 
 def recent_pipeline_runs(client: MlflowClient, store: Path, exclude: str) -> list[Run]:
-    """Return the last pipeline runs of a store that have duration metrics, the oldest first, without run `exclude`."""
+    """Return the last pipeline runs of a store with duration metrics, oldest first, without the run id `exclude`."""
     experiment = client.get_experiment_by_name(EXPERIMENT)
     assert experiment is not None, "connect() creates the experiment"
     query = f"tags.`{STAGE_TAG}` = '{PIPELINE}' and tags.`{STORE_TAG}` = '{store_id(store)}'"
@@ -36,7 +36,7 @@ def stage_seconds(run: Run) -> dict[str, float]:
 def durations_figure(runs: Sequence[tuple[float, Mapping[str, float]]]) -> Figure:
     """Draw one stacked bar per pipeline run with the minutes of each stage.
 
-    `runs` has the start time (seconds since 1970) and the seconds by stage of each run, the oldest run first.
+    `runs` has one pair per run, oldest first: start time (seconds since 1970), and duration in seconds by stage.
     """
     stages = [stage for stage in KINDS if any(seconds.get(stage) for _, seconds in runs)]
     figure = Figure(figsize=(max(6.0, 0.35 * len(runs) + 3), 4.5), layout="constrained")

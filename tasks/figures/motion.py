@@ -57,7 +57,7 @@ def lifted_sheet(pose_2d: np.ndarray, pred: np.ndarray, true: np.ndarray, titles
 
 
 def draw_pose(ax: Axes, points: np.ndarray, colour: str | None = None) -> None:
-    """Draw one skeleton (17, 2), second channel downwards: right red and left blue, or all bones in `colour`."""
+    """Draw one skeleton (17, 2), y down: right bones red and left bones blue, or all bones in `colour`."""
     for parent, child in BONES:
         side = LEFT if child in LEFT_JOINTS else RIGHT if child in RIGHT_JOINTS else MIDDLE
         ax.plot(points[[parent, child], 0], points[[parent, child], 1], color=colour or side, linewidth=1.8)

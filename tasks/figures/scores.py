@@ -26,7 +26,7 @@ _STANDING = np.array(
 
 
 def pck_curves(report: Report) -> Figure:
-    """Draw the share of joints within a distance of their target, one curve per method."""
+    """Draw the PCK curves: share of joints within a distance (mm) of their target, one curve per method."""
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     ax = figure.subplots()
     for method, scores in report.methods().items():
@@ -43,7 +43,7 @@ def pck_curves(report: Report) -> Figure:
 
 
 def joint_skeletons(report: Report) -> Figure:
-    """Draw the mean error of each joint (mm) on a standing person per method, with one colour scale."""
+    """Draw one standing skeleton per method, coloured by the mean error of each joint (mm) on a common scale."""
     errors = {
         method: np.array([scores.per_joint_mm[joint].value for joint in JOINTS])
         for method, scores in report.methods().items()
@@ -71,7 +71,7 @@ def joint_skeletons(report: Report) -> Figure:
 
 
 def error_bars(report: Report) -> Figure:
-    """Draw the MPJPE by action and by subject with intervals, for the model and the MLP, the largest first."""
+    """Draw the MPJPE (mm) by action and by subject, with intervals, for model and MLP, the largest first."""
     panels = {
         "action": (report.model.per_action_mm, report.mlp.per_action_mm),
         "subject": (report.model.per_group_mm, report.mlp.per_group_mm),

@@ -1,9 +1,9 @@
-"""Assign a name, a group (the subject), an action and a frame rate to each clip.
+"""Assign a name, a group (usually the subject), an action and a frame rate to each clip.
 
 - The clip list has priority over the motion file. If neither contains a subject, the clip's name determines it: by
   `ingest.group_pattern`, or by the AMASS rule DATASET_SUBJECT_... (`data_contracts.splits`). The AMASS rule applies to
   names from a clip list, and to names from a motion file if they begin with an AMASS data set.
-- A clip without a subject is a group of its own. Clips with one group name in several files are one group.
+- A clip without a subject is a group of its own. Clips of several files with the same group name are one group.
 """
 
 from collections import Counter, defaultdict
@@ -40,7 +40,7 @@ class ClipLabel:
 
 
 def datasets(clips: Sequence[ClipLabel]) -> dict[str, str | None]:
-    """Return the AMASS data set of each group, or None if its clip names contain no data set or several."""
+    """Return the AMASS data set of each group; None if its clip names begin with no data set or with several."""
     of_group: defaultdict[str, set[str | None]] = defaultdict(set)
     for clip in clips:
         of_group[clip.group].add(clip.dataset)
@@ -89,7 +89,7 @@ def label_clips(
 
 
 def label_warnings(files: Mapping[str, Sequence[ClipLabel]], parameters: IngestParameters) -> list[str]:
-    """Return warnings about groups that may not be subjects; keys of `files` are the file names for messages."""
+    """Return warnings about groups that may not be subjects; `files` has the clips of each file by file name."""
     lines = _same_group_in_several(files)
     if parameters.group_by is not GroupBy.SUBJECT:
         return [f"groups are {parameters.group_by}s, not subjects: one subject may be in two splits", *lines]
@@ -110,7 +110,7 @@ def label_warnings(files: Mapping[str, Sequence[ClipLabel]], parameters: IngestP
 
 
 def _with_subject_from(source: str, files: Mapping[str, Sequence[ClipLabel]]) -> str:
-    """Return the number of clips whose subject has this source, and their files; empty if there is no such clip."""
+    """Return a phrase with number and files of the clips whose `subject_from` is `source`; empty without such clips."""
     counts = {name: sum(clip.subject_from == source for clip in labels) for name, labels in files.items()}
     names = [name for name, count in counts.items() if count]
     place = f" (in {some(names)})" if len(files) > 1 else ""
@@ -136,7 +136,7 @@ def _same_group_in_several(files: Mapping[str, Sequence[ClipLabel]]) -> list[str
 
 def _read(path: Path) -> pd.DataFrame:
     if path.stat().st_size > _MOST_BYTES:
-        raise InputError(f"{path}: the clip list is larger than {_MOST_BYTES >> 20} MiB")
+        raise InputError(f"{path}: larger than {_MOST_BYTES >> 20} MiB; pass a CSV with one row per clip")
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True)
     except (OSError, ValueError) as error:

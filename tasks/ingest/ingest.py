@@ -1,7 +1,7 @@
 """Ingest motion files: read them safely, check clips against the clip contract, and write them as one clip store.
 
 Each file is read twice. The first pass plans (motions, layout, unit, axes); the second pass writes the clips. One
-thread reads a batch while another writes the previous one, so two batches (27 MB each) and one array are in memory.
+thread reads a batch while another writes the previous batch. Two batches (27 MB each) and one array are in memory.
 """
 
 from collections import Counter, defaultdict
@@ -57,8 +57,8 @@ def ingest_clips(
     RefusedPickle
         A file is damaged, or contains more than arrays and plain containers.
     InputError
-        The layout, unit or up axis of a file differs from the declared one; a clip list does not match; or too many
-        clips break the contract.
+        The layout, unit or up axis of a file contradicts the parameters, a clip list does not match its file, or too
+        many clips break the contract.
     """
     plan = plan_reading(source, parameters.ingest)
     log = run_logger()
@@ -88,7 +88,7 @@ def ingest_clips(
 
 
 class ClipWriter:
-    """Write accepted clips to `clips.parquet` and, at `finish`, the faults of the others to `quarantine.csv`."""
+    """Write valid clips to `clips.parquet` and, in `finish`, the failed checks of other clips to `quarantine.csv`."""
 
     def __init__(self, folder: Path, plan: Plan, parameters: IngestParameters) -> None:
         self.folder, self.plan, self.parameters = folder, plan, parameters
@@ -116,7 +116,7 @@ class ClipWriter:
             self.parquet.close()
 
     def add_file(self, file: FilePlan, progress: StageProgress) -> None:
-        """Read a file, and add the clips of each array."""
+        """Read a motion file a second time, and add the clips of each array to the batch."""
         rows: defaultdict[int, list[int]] = defaultdict(list)
         for row, motion in enumerate(file.motions):
             rows[motion.array].append(row)
@@ -180,7 +180,7 @@ class ClipWriter:
             self.skeletons[tuple(limbs_mm)].add(clip.group)
 
     def finish(self, stage: Stage) -> list[str]:
-        """Write the quarantine file, add counts and statistics to the stage, and return warnings."""
+        """Write `quarantine.csv`, add counts and statistics to the stage, and return warnings."""
         columns = ["clip_id", "group", "frames", "stature"]
         table = parquet.read_table(self.folder / CLIPS_FILE, columns=columns).to_pandas()
         faults = pd.concat(self.faults)
@@ -238,7 +238,7 @@ class ClipWriter:
                 f" ingest.max_quarantined={self.parameters.max_quarantined:g} allows: {_describe_faults(faults)}"
             )
         if not accepted:
-            raise InputError(f"{where}: all clips are in quarantine; {_describe_faults(faults)}")
+            raise InputError(f"{where}: all clips are in quarantine; failed checks: {_describe_faults(faults)}")
 
 
 def _row_groups(rows: list[tuple[Clip, Summary]]) -> list[list[tuple[Clip, Summary]]]:
@@ -254,7 +254,7 @@ def _row_groups(rows: list[tuple[Clip, Summary]]) -> list[list[tuple[Clip, Summa
 
 
 def _describe_faults(faults: pd.DataFrame) -> str:
-    """Return each broken check with its number of clips, and one clip with value and bound."""
+    """Return a text with each failed check, the number of its clips, and the value and bound of its first clip."""
     lines = []
     for check, rows in faults.groupby("check", sort=False):
         first = rows.iloc[0]

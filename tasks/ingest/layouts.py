@@ -1,6 +1,6 @@
 """Find the motions in the tree of a file, with their names, subjects, actions, frame rates and order of axes.
 
-The first pass (`plan.Survey`) replaces each array by an `ArrayRef`, and the functions here need only this tree.
+The first pass (`plan.Survey`) replaces each array by an `ArrayRef`, so the tree has shapes instead of arrays.
 """
 
 from collections.abc import Iterator, Sequence
@@ -29,7 +29,7 @@ AGREEMENT = 0.95  # minimum share of the votes for the order of the axes
 
 @dataclass(frozen=True)
 class ArrayRef:
-    """Reference to the array `index`, from 0 in file order; a short 1-d array keeps its `values`."""
+    """Number (`index`, from 0 in file order) and shape of an array; a short 1-d array also has its `values`."""
 
     index: int
     shape: tuple[int, ...]
@@ -52,14 +52,14 @@ class Motion:
 def find_motions(source: Path, tree: object) -> list[Motion]:
     """Return the motions of a file, in the order of its list or dict, which is also the order of a clip list.
 
-    `tree` has an `ArrayRef` for each array. An array that is not a clip (e.g. an empty one) is included, so that
-    the clip contract can quarantine it.
+    `tree` has an `ArrayRef` for each array. Arrays that are not clips (e.g. empty arrays) are returned too, so that
+    the clip contract puts them in quarantine.
 
     Raises
     ------
     InputError
-        The layout is not one of `LAYOUTS_READ`, `joints` and its descriptions differ in number, or a stack occurs in
-        two places.
+        The layout is not one of `LAYOUTS_READ`, the number of names, subjects or actions is not that of the clips, or
+        the same stack (4-d array of clips) occurs in two places.
     """
     motions = []
     parts: set[tuple[int, int]] = set()
@@ -93,8 +93,8 @@ def is_amass_to_3dhpe(tree: object) -> bool:
 def decide_layout(source: Path, shapes: Sequence[tuple[int, ...]], declared: Layout) -> Layout:
     """Return the order of the axes in a file; raise InputError if its shapes are ambiguous or contradict `declared`.
 
-    A shape with 17 or 32 on the first axis only is a vote for joints first; on the second axis only, for frames first.
-    The layout needs 95% of the votes; clips that voted otherwise go to quarantine.
+    A shape with 17 or 32 only on the first axis is a vote for joints first; only on the second axis, for frames first.
+    The layout needs 95 % of the votes. Clips with another layout are put in quarantine later.
     """
     axes = [(shape[0] in JOINT_COUNTS, shape[1] in JOINT_COUNTS) for shape in shapes if is_clip(shape)]
     votes = {Layout.JOINTS_FIRST: axes.count((True, False)), Layout.FRAMES_FIRST: axes.count((False, True))}
@@ -127,12 +127,12 @@ def to_frames_first(array: np.ndarray, layout: Layout) -> np.ndarray:
 
 
 def is_clip(shape: tuple[int, ...]) -> bool:
-    """Return whether an array of this shape may be one clip: three axes, with three coordinates on the last one."""
+    """Return whether an array of this shape may be one clip: three axes, the last one with three coordinates."""
     return len(shape) == 3 and shape[2] == 3
 
 
 def is_stack(shape: tuple[int, ...]) -> bool:
-    """Return whether an array of this shape contains clips along its first axis."""
+    """Return whether an array of this shape is a stack: a 4-d array with one clip per index of the first axis."""
     return len(shape) == 4 and shape[3] == 3 and 0 not in shape and bool(set(JOINT_COUNTS) & set(shape[1:3]))
 
 
@@ -190,7 +190,7 @@ def _find_takes(subjects: object, stem: str) -> Iterator[Motion]:
 
 
 def _describe(tree: dict[Any, Any]) -> Iterator[Motion]:
-    """Yield the motions of `joints`; each description is one value for all clips, or one value per clip."""
+    """Yield the motions of `joints`; names, subjects, actions and fps have one value for all clips, or one per clip."""
     clips = _clips(tree["joints"])
     keys = [("names",), ("subjects", "subject"), ("actions", "action"), ("fps",)]
     columns = (_one_per_clip(tree, names, len(clips)) for names in keys)
@@ -232,7 +232,7 @@ def _fps(value: object) -> float | None:
 
 
 def _outline(value: object, depth: int = 3) -> str:
-    """Return the types, first keys and shapes of a tree, three levels deep and without values, for a message."""
+    """Return the types, first keys and shapes of a tree (no values, three levels) for an error message."""
     if isinstance(value, ArrayRef):
         return f"array {value.shape}"
     if isinstance(value, np.ndarray):

@@ -1,7 +1,7 @@
 """Build the arrays and the few other objects that a pickle may construct by name (`GLOBALS`).
 
-These functions replace numpy's own `_reconstruct`, `__setstate__`, `_frombuffer` and `scalar`, which trust their
-arguments. Each argument is checked first: the dtype is a plain one, exactly as numpy writes it, and the number of bytes
+These functions replace numpy's `_reconstruct`, `__setstate__`, `_frombuffer` and `scalar`, which do not check their
+arguments. Here each argument is checked: the dtype is plain, in the form that numpy writes, and the number of bytes
 matches the shape.
 """
 
@@ -23,14 +23,14 @@ _DEEPEST_OBJECT_ARRAY = 20  # numpy frees nested object arrays by recursion in C
 
 @dataclass(frozen=True)
 class Constructor:
-    """Function of this module that replaces a name in the pickle."""
+    """Function of this module that is called instead of a function that the pickle names."""
 
     make: Callable[..., object]
 
 
 @dataclass(eq=False)
 class Unfinished:
-    """Array or dtype that waits for its state, and the memo places that refer to it."""
+    """Array or dtype whose state a later opcode of the pickle sets, and its indices in the memo."""
 
     finish: Callable[..., None]
     places: list[int] = field(default_factory=list)

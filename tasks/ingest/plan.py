@@ -1,8 +1,8 @@
 """Read motion files a first time and plan the ingest: motions, labels, layout and conversion to metres with z up.
 
 - Each file has its own layout and its own clip list; unit and up axis are declared once for all files.
-- The medians of all clips are compared with the declared unit and axis, so a file in millimetres is distinguished from
-  a file of broken clips. The first pass keeps only shapes, names and a few frames of each clip.
+- The medians over all clips of a file are compared with the declared unit and axis. So a file in millimetres is
+  distinguished from a file of broken clips. The first pass keeps shapes, names and a few frames of each clip.
 """
 
 from bisect import bisect
@@ -60,14 +60,14 @@ class FilePlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """Plans of all files, at least one, in order; clip ids count across all files."""
+    """Plans of all files (at least one) in order; clip ids are numbered across all files."""
 
     files: list[FilePlan]
     warnings: list[str]
 
     @cached_property
     def clips(self) -> list[ClipLabel]:
-        """Return the labels of all clips; the index of a clip is its clip_id."""
+        """Labels of all clips; the index in the list is the clip_id."""
         return [clip for file in self.files for clip in file.labels]
 
     def file_of(self, clip_id: int) -> int:
@@ -76,7 +76,7 @@ class Plan:
 
 
 def plan_reading(files: Sequence[MotionFile], parameters: IngestParameters) -> Plan:
-    """Read motion files once and plan how the second pass reads each; the errors are those of `ingest_clips`."""
+    """Read motion files once and plan how the second pass reads each; errors: see `ingest_clips`."""
     planned: list[FilePlan] = []
     first = 0
     for file, name in zip(files, short_names([file.path for file in files]), strict=True):
@@ -97,7 +97,7 @@ def plan_reading(files: Sequence[MotionFile], parameters: IngestParameters) -> P
 
 
 class Survey:
-    """Measurements of a file's arrays: `add` samples each array, `evidence` returns the rows of the motions."""
+    """Measurements of a file's arrays: `add` measures an array, `evidence` returns one row per motion."""
 
     def __init__(self) -> None:
         self.arrays = 0
@@ -106,7 +106,7 @@ class Survey:
         self._rows: list[np.ndarray] = []
 
     def add(self, array: np.ndarray) -> ArrayRef:
-        """Sample an array, and return the reference that replaces it in the tree."""
+        """Measure some frames of an array, and return the reference that replaces the array in the tree."""
         index = self.arrays
         self.arrays += 1
         for clip in array if is_stack(array.shape) else [array]:
@@ -201,7 +201,7 @@ def check_evidence(source: Path, evidence: np.ndarray, parameters: IngestParamet
 
 
 def legs_first_left(evidence: np.ndarray) -> bool:
-    """Return whether joints 1-3 are the left leg: then hips and shoulders of most bodies have opposite directions."""
+    """Return whether joints 1-3 are the left leg: then hip and shoulder line of most bodies are opposite."""
     cosines = evidence[np.isfinite(evidence).all(1), 4]
     return len(cosines) > 0 and float(np.median(cosines)) < 0
 

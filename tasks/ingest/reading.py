@@ -1,8 +1,8 @@
 """Read an untrusted motion file (pickle, .npy or .npz, detected from its content), one array in memory at a time.
 
 - `pickle` is never called: `tasks.ingest.safe_pickle` reads object arrays, which numpy writes as pickles.
-- The size of an .npz bounds its content: a member inflates to at most 200 times its size in the file, the members
-  together are not larger than the file, and each ends where its directory entry and its own header specify.
+- The size of an .npz bounds its content. A member inflates to at most 200 times its size in the file. The compressed
+  members together are not larger than the file. A member ends where its directory entry and header specify.
 - An .npy is mapped into memory, so its array may be larger than the memory.
 """
 
@@ -38,20 +38,20 @@ def read_motion_file(path: Path, on_array: OnArray) -> object:
     path
         A pickle as `safe_pickle.read_pickle_stream` accepts it, an .npy, or an .npz with stored or deflated members.
     on_array
-        Called once, in file order, with each array (read-only) of integers or floats that has an axis. Its return value
-        replaces the array in the tree; other arrays and scalars stay there.
+        Called once, in file order, with each read-only array of integers or floats with at least one axis. The returned
+        value replaces the array in the result. Other arrays and scalars are not replaced.
 
     Returns
     -------
     object
-        For a pickle its tree, for an .npy its array, and for an .npz a dict from member names (without .npy) to arrays.
-        An object array without axes is replaced by its item.
+        For a pickle its nested containers, for an .npy its array, for an .npz a dict of arrays by member name (without
+        .npy). An object array without axes is replaced by its item.
 
     Raises
     ------
     RefusedPickle
-        The file is missing or damaged, contains more than arrays and plain containers, or declares a size larger than
-        its own. Errors of `on_array` are not converted.
+        The file is missing or damaged, contains other objects than arrays and plain containers, or declares more data
+        than the file can contain. Errors of `on_array` are raised unchanged.
     OSError
         The file cannot be opened.
     """

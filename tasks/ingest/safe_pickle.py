@@ -2,10 +2,10 @@
 
 - `pickletools.genops` splits the file into opcodes; `PickleMachine` executes the harmless ones. No name from the file
   is imported: the fixed table `GLOBALS` of `pickled_arrays` maps each allowed name to a function.
-- The file size bounds memory and time: opcodes bound the number of objects, bytes bound their content, and no read goes
-  past the end. Nothing walks a tree recursively; keys, which Python hashes and compares recursively, stay small.
+- The file size bounds memory and time: the number of opcodes bounds the objects, the number of bytes their content.
+  No function walks a tree recursively. Keys, which Python hashes and compares recursively, must be small.
 - An array is complete at the BUILD of its state (protocols 0-4) or at the REDUCE of `_frombuffer` (protocol 5). The
-  machine then passes it on and removes its bytes from the memo.
+  machine then yields the array and removes its bytes from the memo.
 """
 
 import pickletools
@@ -54,7 +54,7 @@ def read_pickle_stream(source: "Source", on_array: Callable[[np.ndarray], object
 class Source:
     """Open binary stream (a file or a member of a zip), `size` bytes long, that is never read past its end.
 
-    `paid` is its size on disk in bytes if it is smaller than `size`; it bounds the number of objects.
+    `paid` is the compressed size in bytes, or `size` if smaller; `paid` bounds the number of objects.
     """
 
     def __init__(self, file: IO[bytes], size: int, name: str, paid: int | None = None) -> None:
@@ -88,7 +88,7 @@ class Source:
 
 
 def short_ascii(text: object) -> str:
-    """Return text from a file in printable ASCII of limited length, for an error message."""
+    """Return text from a file as printable ASCII of limited length, for an error message."""
     return ascii(str(text)[:300])[1:-1]
 
 
@@ -115,7 +115,7 @@ class PickleMachine:
         self.depths: dict[int, int] = {}  # of object arrays, by id
 
     def arrays(self) -> Iterator[np.ndarray]:
-        """Execute the file and yield each complete array, for `settle`; errors of the caller are not converted."""
+        """Execute the file and yield each complete array, which the caller replaces by `settle`."""
         try:
             for opcode, argument, _ in pickletools.genops(self.source):  # type: ignore[arg-type]  # has all methods used
                 self.opcodes_left -= 4 if opcode.name == "EMPTY_SET" else 1  # a set takes 216 bytes, a list 56

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def read_tracks(
     stage: Stage, tracked: "TrackedRun | None", parameters: PipelineParameters, source: KeypointSource
 ) -> None:
-    """Write the tracks of people in a file or folder of keypoints, or in a video."""
+    """Write the tracks of the people in a keypoint file, a keypoint folder or a video."""
     options = parameters.keypoints
     keypoints, cut_off = _detected(source, options, stage) if source.is_video else (source, [])
     videos, warnings = read_keypoints(keypoints, options)

@@ -30,7 +30,7 @@ _MAX_PERSON_FRAMES = 20_000  # frames of all subjects of a video in the viewer; 
 
 
 def lift_stage(model: LiftingModel) -> StageTask:
-    """Return the stage that lifts tracks with a model (a result of `tasks.tracking.models.find_lifting_model`)."""
+    """Return the stage that lifts tracks with `model`, a result of `tasks.tracking.models.find_lifting_model`."""
     return StageTask("lift", partial(_lift_tracks, model))
 
 
@@ -76,7 +76,7 @@ def _lift_tracks(
 
 
 def select_tracks(tracks: list[Track], person: str) -> list[Track]:
-    """Return the tracks of `person`: all, the longest, the largest in the image, or the track with a number."""
+    """Return the tracks that `person` selects: all, longest, largest (in the image), or the number of a track."""
     match person:
         case "all":
             return tracks
@@ -90,14 +90,14 @@ def select_tracks(tracks: list[Track], person: str) -> list[Track]:
 
 
 def _height_px(track: Track) -> float:
-    """Return the median height of the seen joints of a person, pixels."""
+    """Return the median height in pixels of the detected joints of a track."""
     y = np.where(track.pose_2d[..., 2] > 0, track.pose_2d[..., 1], np.nan)
     seen = ~np.isnan(y).all(axis=1)
     return float(np.median(np.nanmax(y[seen], axis=1) - np.nanmin(y[seen], axis=1)))
 
 
 def _scenes(motions: list[Motion]) -> list[Scene]:
-    """Return one scene per video; a long video is cut, and the title of its scene contains the number of frames."""
+    """Return one scene of the viewer per video; a long video is cut, and the title has the number of frames shown."""
     scenes = []
     for video in dict.fromkeys(motion.video for motion in motions):
         people = [motion for motion in motions if motion.video == video]

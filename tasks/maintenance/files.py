@@ -13,19 +13,19 @@ _PLACES = (*dict.fromkeys(KINDS.values()), "pipelines")  # folders with the lock
 
 
 def hidden_names(store: Path, ending: str) -> list[Path]:
-    """Return all lock files, partial folders or removed folders of stages and pipelines."""
+    """Return the hidden files or folders of all stages and pipelines with `ending`, e.g. `.lock` or `.partial`."""
     return [path for place in _PLACES for path in sorted((store / place).glob(f".*{ending}"))]
 
 
 def digest_in(path: Path) -> str:
-    """Return the digest in a hidden name."""
+    """Return the digest in a hidden name, e.g. `.<digest>.lock`."""
     return path.name.removeprefix(".").rpartition(".")[0]
 
 
 def hide(folder: Path) -> Path | None:
     """Rename a finished or partial folder to `.<digest>.removed`; return None while a process holds the stage's lock.
 
-    No reader looks for the new name, so a deletion that is interrupted never leaves part of a result under its name.
+    No reader looks for the new name, so an interrupted deletion never leaves part of a result under the old name.
     """
     digest = folder.name.removeprefix(".").removesuffix(PARTIAL)
     lock, removed = folder.with_name(f".{digest}{LOCK}"), folder.with_name(f".{digest}{REMOVED}")

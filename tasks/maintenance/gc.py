@@ -1,9 +1,9 @@
-"""Garbage collection: remove folders, runs and models that no kept pipeline run, version or process needs.
+"""Garbage collection (gc): remove folders, runs and models that no kept pipeline run, version or process needs.
 
 - gc fails safe: if MLflow cannot be reached or a manifest is damaged, gc removes nothing.
-- gc removes nothing outside the store: a path that leads out of it, e.g. through a symbolic link, is reported and kept.
-- gc can be interrupted anywhere: versions go first, folders are renamed, and a journal names runs and LoggedModels,
-  before any file goes. The next gc completes an interrupted one.
+- gc removes nothing outside the store: a path out of the store, e.g. by a symbolic link, is reported and kept.
+- gc can be interrupted anywhere. Before it deletes files, it deletes versions, renames folders, and lists runs and
+  LoggedModels in a journal. The next gc completes an interrupted gc.
 """
 
 import json
@@ -52,22 +52,22 @@ def collect(store: Path, keep_last: int, every_partial: bool = False, dry_run: b
     dict
         `dry_run`; `since` (sequence number of the oldest kept pipeline run, 0 if gc keeps all); `items` (kind, name,
         bytes); `removed` (kind -> count, bytes); `bytes`; `kept` (kind -> count); `skipped` (garbage that cannot be
-        removed safely, with the reason); `unknown_work` (gc kept all folders, because a process has just begun and its
-        inputs are not recorded yet).
+        removed safely, with the reason); `unknown_work` (true if a process has just begun without recorded inputs, so
+        gc kept all folders).
 
     Raises
     ------
     InputError
-        MLflow or a manifest cannot be read: gc has removed nothing. Or MLflow failed: the next gc completes this one.
+        MLflow or a manifest cannot be read; nothing is removed. Or MLflow failed later; the next gc completes this gc.
     """
     store = store.resolve()
     if keep_last < 1:
         raise InputError(f"--keep-last {keep_last}: must be at least 1")
     if not store.is_dir():
-        raise InputError(f"{store}: no such store")
+        raise InputError(f"{store}: no such store; pass --store")
     client = tracking_client(store)  # creates nothing
     if not (store / ID_FILE).is_file():
-        raise InputError(f"{store}: not a store (it has no file {ID_FILE})")
+        raise InputError(f"{store}: not a store (it has no file {ID_FILE}); pass --store")
     if dry_run:
         return _Garbage(store, client, keep_last, every_partial).report() | {"dry_run": True}
     with mlflow_errors("gc has removed nothing"):
@@ -83,7 +83,7 @@ def collect(store: Path, keep_last: int, every_partial: bool = False, dry_run: b
 
 
 class _Garbage:
-    """Items of a store and its MLflow that nothing needs; `skipped` are those that cannot be removed safely."""
+    """Unneeded items of a store and its MLflow; `skipped` has the items that cannot be removed safely."""
 
     def __init__(self, store: Path, client: MlflowClient, keep_last: int, every_partial: bool) -> None:
         self.store, self.client, self.skipped = store, client, list[str]()
@@ -142,7 +142,7 @@ class _Garbage:
         }
 
     def hide(self) -> None:
-        """Hide the garbage from all readers, in an order that leaves complete items if the process is killed."""
+        """Hide the garbage from all readers, in an order such that items stay complete if the process is killed."""
         active = {one.model_id for one in self.inventory.models} | {run.info.run_id for run in self.inventory.runs}
         locations = {name: uri for name, uri in _read_journal(self.store).items() if name not in active}
         locations |= {one.model_id: one.artifact_location for one in self.models}
@@ -160,7 +160,7 @@ class _Garbage:
                 self.client.delete_run(run.info.run_id)
 
     def delete(self) -> None:
-        """Delete the files of all hidden items, then their rows in MLflow."""
+        """Delete the files of all hidden items, then the MLflow rows of these items."""
         for path in hidden_names(self.store, REMOVED):
             if self._is_safe(path, self.store):
                 shutil.rmtree(path, onerror=lambda _, file, error: self.skipped.append(f"{file}: {error[1]}"))
@@ -178,7 +178,7 @@ class _Garbage:
         write_json(self.store / _JOURNAL, left)  # for the next gc
 
     def _can_resume(self, partial: Path) -> bool:
-        """Return whether a training that ran since the oldest kept pipeline run can resume in a partial folder."""
+        """Return whether a training that ran after the oldest kept pipeline run began can resume in `partial`."""
         runs = (run for run in self.inventory.runs if run.data.tags.get(DIGEST_TAG) == digest_in(partial))
         return partial.parent.name == "runs" and any(sequence_of(run) >= self.since for run in runs)
 
@@ -187,12 +187,12 @@ class _Garbage:
         return None if folder is None else size_of(folder)
 
     def _can_delete(self, uri: str) -> bool:
-        """Return whether artifacts are next to the database, on a server or in a bucket; if not, report it."""
+        """Return whether artifacts at `uri` are next to the database, on a server or in a bucket; report others."""
         folder, database = local_folder(uri, self.client.tracking_uri), sqlite_file(self.client.tracking_uri)
         return folder is None or self._is_safe(folder, database and database.parent)
 
     def _is_safe(self, folder: Path, root: Path | None) -> bool:
-        """Return whether a folder is below the root and not reached through a symbolic link; if not, report it."""
+        """Return whether a folder is below `root` without a symbolic link in its path; add others to `skipped`."""
         if root in folder.parents and folder.resolve() == folder:
             return True
         reason = f"{folder}: kept, because it is outside {root or 'the store'} or is reached through a symbolic link"
@@ -202,15 +202,15 @@ class _Garbage:
 
 
 def _is_locked(folder: Path) -> bool:
-    """Return whether a process works in a partial folder."""
+    """Return whether a process holds the lock of a partial folder."""
     return folder.name.endswith(PARTIAL) and lock_owner(folder.with_name(f".{digest_in(folder)}{LOCK}")) is not None
 
 
 def _delete_rows(client: MlflowClient, names: set[str]) -> None:
-    """Delete the rows of deleted runs and LoggedModels by `mlflow gc`; it needs the database, not a tracking server.
+    """Delete the rows of deleted runs and LoggedModels by `mlflow gc`, which needs the database, not a tracking server.
 
-    Without ids `mlflow gc` also deletes the runs and LoggedModels that a person has deleted, and it always deletes
-    deleted experiments. It handles runs first and fails at an id that it does not have.
+    Without ids `mlflow gc` also deletes the runs and LoggedModels that a person has deleted. It always deletes deleted
+    experiments. `mlflow gc` processes runs first and fails at an unknown id.
     """
     if not names or client.tracking_uri.startswith("http") or client.search_experiments(ViewType.DELETED_ONLY):
         return

@@ -1,7 +1,7 @@
 """Lineage: the chain from a model version or a stage back to the input files, and the results made from a stage.
 
-Each link has its role in the result (`pretrained`, `windows`, `source`) and is followed by digest through the manifests
-of the store. MLflow adds the ids of runs and the versions.
+Each link has a role in the result (`pretrained`, `windows`, `source`). The digests in the manifests of the store
+connect the links. MLflow adds run ids and versions.
 """
 
 import re
@@ -32,8 +32,8 @@ AS_ABOVE = "as above"  # the chain has this link already
 class Link:
     """One step of a chain, with the links to its inputs.
 
-    `role` is the name of the input in the stage that read it, and `digest` its digest or SHA-256 as recorded there.
-    `about` is a description for people. `unknown` is the reason why the inputs of this link are not known, if any.
+    `role` is the name of the input in the stage that read it, and `digest` is its digest or SHA-256 in that manifest.
+    `about` is a description for people. `unknown` is the reason why the inputs of this link are not known, or None.
     """
 
     role: str
@@ -49,7 +49,7 @@ class Link:
     links: list["Link"] = field(default_factory=list)
 
     def all(self) -> Iterator["Link"]:
-        """Yield this link and all links to its inputs, each before its own inputs."""
+        """Yield this link and, recursively, the links to its inputs; a link comes before its inputs."""
         yield self
         for link in self.links:
             yield from link.all()
@@ -57,7 +57,7 @@ class Link:
 
 @dataclass
 class Lineage:
-    """The chain of a reference, the stages and versions made from it, and the sources that could not be read."""
+    """The chain of a reference, the stages and versions made from the reference, and the sources that failed."""
 
     chain: Link
     came_of_it: list[Link]
@@ -115,7 +115,7 @@ def _link(stages: FinishedStages, role: str, digest: str, seen: set[str]) -> Lin
 
 
 def _made_from(stages: FinishedStages, digest: str) -> list[Link]:
-    """Return the stages that were made from a stage or file, in order of creation."""
+    """Return the stages that were made, also indirectly, from a stage or file, in order of creation."""
     manifests, start = list(stages.manifests.values()), stages.find(digest)
     reached, made = {digest, *(names_of(start) if start else ())}, list[dict[str, Any]]()
     while ahead := [one for one in manifests if one is not start and reached & {*one["inputs"].values()}]:
@@ -128,7 +128,7 @@ def _made_from(stages: FinishedStages, digest: str) -> list[Link]:
 
 
 def _add_from_mlflow(stages: FinishedStages, lineage: Lineage) -> None:
-    """Add the run of each stage, and the versions with weights of the stages that were made from the reference."""
+    """Add run ids to the stages, and the versions whose weights come from stages made from the reference."""
     try:
         tracking_client(stages.store)  # refuses a store without MLflow, which `connect` would create
         with mlflow_errors():
@@ -160,7 +160,7 @@ def _version_link(version: ModelVersion) -> Link:
 
 
 def _file_names(manifest: dict[str, Any]) -> dict[str, str]:
-    """Return input -> name of the file, for the files that an ingest read."""
+    """Return the names of the files that an ingest read, by input."""
     names = {}
     for place, file in enumerate(manifest["statistics"].get("files", []), start=1):
         number = "" if place == 1 else f"_{place}"

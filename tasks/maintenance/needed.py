@@ -45,7 +45,7 @@ class Inventory:
 
     @cached_property
     def pipelines(self) -> list[Run]:
-        """Pipeline runs that finished."""
+        """Finished pipeline runs, the newest first."""
         return [run for run in self.runs if stage_of(run) == PIPELINE and run.info.status == "FINISHED"]
 
     def since(self, keep_last: int) -> int:
@@ -55,7 +55,7 @@ class Inventory:
 
 @dataclass(frozen=True)
 class Needed:
-    """Items that gc keeps. `unknown_work`: a process holds a lock without recorded inputs, so gc keeps all folders."""
+    """Items that gc keeps. If `unknown_work`, a process has no recorded inputs, and gc keeps all folders."""
 
     digests: set[str]
     runs: set[str]
@@ -113,7 +113,7 @@ def sequence_of(run: Run) -> int:
 
 
 def mark(inventory: Inventory, keep_last: int) -> Needed:
-    """Return the needed items."""
+    """Return the items that the newest `keep_last` pipeline runs, versions with an alias and running processes need."""
     since, lifts_only = inventory.since(keep_last), not inventory.pipelines
     ignored = LIFTED if lifts_only else ()
     recent = [run for run in inventory.runs if sequence_of(run) >= since and stage_of(run) not in ignored]
@@ -140,7 +140,7 @@ def mark(inventory: Inventory, keep_last: int) -> Needed:
 def _reach(
     inventory: Inventory, roots: set[str], keep_last: int, recent: set[str]
 ) -> tuple[set[str], list[ModelVersion]]:
-    """Follow inputs from the roots; add versions of needed weights, and reports and baselines of needed windows."""
+    """Return all digests reachable from `roots` by inputs, versions, reports and baselines, and the needed versions."""
     own_runs, versions = {run.info.run_id for run in inventory.runs}, inventory.versions
     own = [version for version in versions if version.run_id in own_runs]
     kept = {version.version for version in versions if version.aliases or version.run_id in recent}
@@ -164,7 +164,7 @@ def _reach(
 
 
 def _closure(stages: FinishedStages, roots: set[str]) -> set[str]:
-    """Return the digests, and all digests that they were made from."""
+    """Return the digests in `roots`, and all digests from which these were made."""
     reached, ahead = set[str](), roots - {""}
     while ahead:
         reached |= ahead
@@ -175,18 +175,18 @@ def _closure(stages: FinishedStages, roots: set[str]) -> set[str]:
 
 
 def _needed_inputs(stage: str, inputs: dict[str, str]) -> set[str]:
-    """Return the input digests; a motion does not need the model that lifted it."""
+    """Return the digests of needed inputs; a lifted motion does not need its model."""
     return {digest for name, digest in inputs.items() if stage != "lift" or name != "checkpoint"}
 
 
 def _inputs_of(run: Run) -> dict[str, str] | None:
-    """Return the digests of the inputs of a run, or None without a record of them."""
+    """Return the digests of a run's inputs, or None if they are not recorded."""
     tag = run.data.tags.get(names.INPUTS_TAG)
     return None if tag is None else dict(json.loads(tag))
 
 
 def _digests_of(run: Run) -> set[str]:
-    """Return the digests of a run: its own, its inputs, and for a pipeline run those of its stages."""
+    """Return the digests of a run: its own digest, its inputs, and the stages of a pipeline run."""
     tags, stage = run.data.tags, stage_of(run)
     stages = {value for key, value in tags.items() if _STAGE_DIGEST.fullmatch(key)}
     own = {tags.get(names.DIGEST_TAG, "")} if stage != PIPELINE else set()
@@ -194,7 +194,7 @@ def _digests_of(run: Run) -> set[str]:
 
 
 def _at_work(inventory: Inventory, busy: list[Run]) -> tuple[set[str], bool]:
-    """Return the digests that running processes may read, and whether the inputs of one process are not known yet."""
+    """Return the digests that running processes may read, and whether a process has no recorded inputs yet."""
     everything = {manifest["digest"] for manifest in inventory.manifests}
     known = [run for run in busy if _inputs_of(run) is not None]
     if inventory.locked - {name for run in known for name in (run.info.run_id, run.data.tags.get(names.DIGEST_TAG))}:

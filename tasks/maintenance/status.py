@@ -31,7 +31,7 @@ _FLOW_STATES = ("RUNNING", "PENDING", "PAUSED", "CANCELLING")
 
 @dataclass(frozen=True)
 class PipelineRun:
-    """A pipeline run. `seconds`: duration, so far if the run has not ended; `promotion`: decision about its version."""
+    """A pipeline run. `seconds`: duration until the end or until now; `promotion`: decision about its version."""
 
     began: float
     name: str
@@ -45,7 +45,7 @@ class PipelineRun:
 
 @dataclass(frozen=True)
 class RunningRun:
-    """An MLflow run that has not ended. `lock_owner`: the process with its lock; None after its death."""
+    """An MLflow run that has not ended. `lock_owner`: the process with the run's lock; None if the process ended."""
 
     stage: str
     name: str
@@ -58,7 +58,7 @@ class RunningRun:
 class Status:
     """Status of a store. `versions`: alias -> number and scores; `locks`: lock file -> process that holds it.
 
-    `flow_runs`: None without an answer of Prefect. `errors`: failed requests to MLflow or Prefect.
+    `flow_runs`: None if Prefect does not answer. `errors`: failed requests to MLflow or Prefect.
     """
 
     store: str
@@ -74,9 +74,9 @@ class Status:
 
 
 def read_status(store: Path, last: int = 5) -> Status:
-    """Return the status with the last `last` pipeline runs; it changes nothing in the store, MLflow or Prefect."""
+    """Return the status with the newest `last` pipeline runs; the store, MLflow and Prefect are not changed."""
     if not store.is_dir():
-        raise InputError(f"{store}: the store does not exist")
+        raise InputError(f"{store}: the store does not exist; pass --store")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(MLFLOW_SECONDS))
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     status = Status(str(store), free_bytes=disk_usage(store).free, disk=_disk(store))
@@ -103,7 +103,7 @@ def running_flow_runs(limit: int = 20) -> list[dict[str, str | None]]:
 
     url = get_current_settings().api.url
     if not url:
-        raise InputError("Prefect: PREFECT_API_URL is not set")
+        raise InputError("Prefect: PREFECT_API_URL is not set; run uplift env and set its variables")
     active = FlowRunFilter.model_validate({"state": {"type": {"any_": _FLOW_STATES}}})
     try:
         with (

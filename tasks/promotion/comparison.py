@@ -1,10 +1,10 @@
 """Choice of the versions, windows and subjects of a comparison, and reasons to refuse it before any evaluation.
 
-- With a benchmark all versions are evaluated on it, and a challenger that was trained on its subjects is refused.
-  Without one the two are evaluated on the evaluation windows of both, without the training subjects of either: on the
-  windows of the challenger alone it could win by chance.
-- A version that was trained on synthetic motion never replaces one that was trained on real motion. If it is champion,
-  the challenger is compared with the baselines.
+- With a benchmark all versions are evaluated on the benchmark, and a challenger that was trained on its subjects is
+  refused. Without a benchmark, challenger and champion are evaluated on the evaluation windows of both, without the
+  training subjects of either. On its own windows alone the challenger could win by chance.
+- A version that was trained on synthetic motion never replaces one that was trained on real motion. If a
+  version trained on synthetic motion is champion, the challenger is compared with the baselines.
 - A version that was rolled back is refused until its tag is deleted.
 """
 
@@ -38,10 +38,10 @@ class EvaluationData:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Versions that are compared, as URIs with their numbers, and the data to evaluate them on.
+    """Versions that are compared, as URIs with numbers, and the data to evaluate these versions on.
 
-    `champion` has the alias now; `compared_champion` is None for a comparison with the baselines. `notes` are facts for
-    the reader of the decision. `refusal` is the reason why the challenger is not compared at all, if any.
+    `champion` currently has the alias. `compared_champion` is None for a comparison with the baselines. `notes` are
+    facts for the reader of the decision. `refusal` is the reason why the challenger is not compared, or None.
     """
 
     challenger: str
@@ -53,12 +53,12 @@ class Comparison:
 
 
 class _Refused(Exception):
-    """The challenger is not compared; the message is the reason."""
+    """The challenger is not compared; the message states the reason."""
 
 
 @dataclass
 class _Sides:
-    """Challenger, the champion that it is compared with, if any, and the training data of both."""
+    """Challenger, the champion for the comparison or None, and the training data of both."""
 
     challenger: ModelVersion
     champion: ModelVersion | None
@@ -74,12 +74,12 @@ class _Sides:
 
 @task(retried=True)
 def find_comparison(store: Path, version: int | None, split: str, parameters: PromoteParameters) -> Comparison:
-    """Return the comparison of a challenger (`version`, or the version with the alias) with the champion.
+    """Return the comparison of `version` (default: the version with the alias challenger) with the champion.
 
     Raises
     ------
     InputError
-        The challenger does not exist, or the windows to evaluate it on are not in the store.
+        The challenger does not exist, or the store does not have the windows of the evaluation.
     """
     client = connect(store)
     versions = aliased_versions(client)
@@ -114,7 +114,7 @@ def find_comparison(store: Path, version: int | None, split: str, parameters: Pr
 def _must_be_allowed(sides: _Sides, parameters: PromoteParameters) -> None:
     if sides.champion and sides.data.synthetic and not sides.champion_data.synthetic:
         raise _Refused(
-            "the challenger was trained on synthetic motion and the champion on real motion: they are not compared"
+            "the challenger was trained on synthetic motion and the champion on real motion; no comparison is made"
         )
     uri = version_uri(sides.challenger)
     for key, value in sorted(sides.challenger.tags.items(), reverse=True):

@@ -1,4 +1,4 @@
-"""Decisions of promotions: each is stored as an MLflow run and as a tag of both versions."""
+"""Decisions of promotions: each decision is stored as an MLflow run and as a tag of both versions."""
 
 import json
 import time
@@ -28,11 +28,11 @@ class Decision(BaseModel):
     Attributes
     ----------
     windows
-        Digest of windows -> subjects in them that did not count.
+        Digest of windows -> subjects in these windows that were excluded from the scores.
     differences
-        Challenger minus champion, or minus the best baseline; None without a comparison.
+        Score differences: challenger minus champion, or minus the best baseline; None without a comparison.
     mlflow_run
-        Id of the run with the decision; a challenger that is the champion already has no run.
+        Id of the MLflow run with the decision; None if the challenger is already the champion.
     """
 
     model_config = ConfigDict(frozen=True, serialize_by_alias=True)
@@ -86,9 +86,9 @@ class Decision(BaseModel):
 def record_decision(
     store: Path, decision: Decision, versions: list[ModelVersion], parameters: PromoteParameters
 ) -> Decision:
-    """Write a decision to an MLflow run, with all numbers, and to tags of both versions; return it with the run's id.
+    """Write a decision to an MLflow run and to tags of both versions; return the decision with the run id.
 
-    Each comparison has its own tag, e.g. `promotion.3-1`; `promotion.promoted` and `.reason` are of the newest.
+    Each comparison has a tag, e.g. `promotion.3-1`; `promotion.promoted` and `.reason` are from the newest decision.
     """
     compared = decision.champion or "baselines"
     versions_key = f"{decision.version}-{compared}"

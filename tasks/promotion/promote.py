@@ -1,7 +1,7 @@
-"""Promotion and rollback: judge challenger and champion by the same windows, and move the aliases.
+"""Promotion and rollback: compare challenger and champion on the same windows, and move the aliases.
 
-- Versions are compared by number, so an alias that moves meanwhile changes nothing here.
-- If the registry does not answer, the task raises; it never continues as if no version were champion.
+- Versions are compared by number, so an alias that moves during the comparison does not change the comparison.
+- If the registry does not answer, the task raises an error; it never assumes that no version is champion.
 - A decision is written before the aliases move; the next call completes an interrupted move.
 """
 
@@ -36,7 +36,7 @@ LOCK = ".promotion.lock"
 
 @dataclass(frozen=True)
 class PairedReports:
-    """Report folders of both versions on the same windows; for a comparison with the baselines both are the same."""
+    """Report folders of both versions on the same windows; with baselines as opponent both are the challenger's."""
 
     data: EvaluationData
     challenger: Path
@@ -49,7 +49,7 @@ def judge_reports(
 ) -> Verdict:
     """Return the verdict on all reports together (`tasks.promotion.rules`).
 
-    An InputError is raised if a report belongs to another checkpoint than the version.
+    If a report belongs to another checkpoint than the version, an InputError is raised.
     """
     if comparison.refusal:
         return refused(comparison.refusal)
@@ -68,10 +68,10 @@ def judge_reports(
 def decide(
     store: Path, comparison: Comparison, verdict: Verdict, parameters: PromoteParameters, approval: Check | None = None
 ) -> Decision:
-    """Write the decision (an MLflow run, tags of both versions), and move `@champion` if every check is passed.
+    """Write the decision (an MLflow run, tags of both versions); move `@champion` if the challenger passed every check.
 
-    The old champion becomes `@previous`. If an earlier call was killed while it moved the aliases to this challenger,
-    this call completes the move and returns the decision of the earlier call.
+    The old champion becomes `@previous`. If an earlier call was killed during the move of the aliases to this
+    challenger, this call completes the move and returns the earlier decision.
 
     Raises
     ------
@@ -107,8 +107,8 @@ def decide(
 def swap_back(store: Path, reason: str, who: str) -> dict[str, Any]:
     """Swap `@champion` and `@previous`, which must exist, and tag both versions with the person and the reason.
 
-    The version that was champion does not compete again until its tag is deleted. If an earlier rollback was killed,
-    this call completes it and returns its record instead of swapping again.
+    The old champion cannot be promoted again until its rollback tag is deleted. If an earlier rollback was killed, this
+    call completes that rollback and returns its record, and does not swap again.
     """
     client = connect(store)
     with locked(store / LOCK, "rollback"):
@@ -134,7 +134,7 @@ def swap_back(store: Path, reason: str, who: str) -> dict[str, Any]:
 
 
 def _differences(reports: Sequence[PairedReports], baseline: str | None = None) -> Errors:
-    """Return the differences to the champion, or to a baseline, on all windows, without the excluded subjects."""
+    """Return the score differences to the champion, or to a baseline, on all windows without excluded subjects."""
     tables = []
     for pair in reports:
         other = read_errors(pair.challenger, baseline) if baseline else read_errors(pair.champion)
@@ -147,7 +147,7 @@ def _differences(reports: Sequence[PairedReports], baseline: str | None = None) 
 
 
 def _noise(pair: PairedReports) -> tuple[float, float] | None:
-    """Return the MPJPE of both under noise, in mm; None without it, or with excluded subjects."""
+    """Return the MPJPE (mm) of both versions under noise; None if it was not measured, or subjects are excluded."""
     if pair.data.excluded:
         return None
     robustness = [read_report(folder).robustness for folder in (pair.challenger, pair.champion)]
@@ -156,7 +156,7 @@ def _noise(pair: PairedReports) -> tuple[float, float] | None:
 
 
 def _must_belong_to(version: ModelVersion, report: Path) -> None:
-    """Refuse a report of another checkpoint than that of the version."""
+    """Raise an InputError if the report is not of the checkpoint of the version."""
     verify_input(report)
     evaluated, registered = read_manifest(report)["inputs"]["checkpoint"], version.tags.get(CHECKPOINT_TAG)
     if evaluated != registered:

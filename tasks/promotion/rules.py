@@ -1,9 +1,9 @@
-"""Decide whether a challenger is better than the champion, by their differences on the same windows.
+"""Decide whether a challenger is better than the champion, by the score differences on the same windows.
 
-- A result counts only if its whole interval lies beyond a bound. The gain must be certain, and so must a regression: of
-  dozens of joints, actions and subjects, some always lose by chance.
-- Intervals are Student's over subjects, because windows of one clip and clips of one subject are alike. One subject
-  gives an interval over clips, and then a gain of `one_person_gain_mm` is required. A single clip gives no interval.
+- A gain or a regression counts only if its whole interval is beyond a bound. Otherwise some of the dozens of joints,
+  actions and subjects would always be worse by chance.
+- Intervals are Student's over subjects, because windows of one clip and clips of one subject are alike. With one
+  subject the interval is over clips, and a gain of `one_person_gain_mm` is required. One clip has no interval.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +22,7 @@ Errors = pd.DataFrame  # of `data_contracts.report.read_errors`
 
 @dataclass(frozen=True)
 class Check:
-    """One requirement, and the result of the challenger."""
+    """One requirement of a promotion, and whether the challenger passed it."""
 
     name: str
     passed: bool
@@ -31,7 +31,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Verdict:
-    """All checks; `differences`: challenger minus champion, or minus the best baseline; None without a comparison."""
+    """All checks, and `differences`: challenger minus champion, or minus the best baseline; None if not compared."""
 
     checks: tuple[Check, ...]
     differences: Estimates | None
@@ -43,7 +43,7 @@ class Verdict:
 
     @property
     def reason(self) -> str:
-        """A sentence: the gain, or the failed checks."""
+        """One sentence with the gain, or with the failed checks."""
         failed = [check.result for check in self.checks if not check.passed]
         return "; ".join(failed or [self.checks[0].result])
 
@@ -51,8 +51,8 @@ class Verdict:
 def judge(pairs: Errors, noise_mm: Sequence[tuple[float, float]], parameters: PromoteParameters) -> Verdict:
     """Return the verdict on a challenger that is compared with the champion.
 
-    `pairs` is the `difference` of their errors; `noise_mm` has the MPJPE of both under detector noise, for each windows
-    folder on which it can be compared.
+    `pairs` is the `difference` of their errors. `noise_mm` has the MPJPE (mm) of both under detector noise, one
+    pair for each windows folder with a measurement.
     """
     differences = estimates(pairs, Resampling(confidence=parameters.confidence))
     return Verdict(tuple(checks(pairs, noise_mm, parameters)), differences)
@@ -82,10 +82,10 @@ def refused(reason: str) -> Verdict:
 
 
 def judge_first(pairs: Mapping[str, Errors], parameters: PromoteParameters) -> Verdict:
-    """Return the verdict on a challenger without a champion: it must be better than every baseline.
+    """Return the verdict on a challenger without a champion: the challenger must be better than every baseline.
 
-    `pairs`: baseline -> `difference` of the challenger's errors and the baseline's. With few subjects the intervals are
-    over clips, because no version is displaced. The closest baseline comes first.
+    `pairs`: baseline -> `difference` of the challenger's and the baseline's errors. With few subjects the intervals are
+    over clips, because no version is replaced. The baseline with the smallest gain comes first.
     """
     resampling = Resampling(confidence=parameters.confidence)
     gains = {
@@ -128,7 +128,7 @@ def _no_fewer_right(share: Estimate, parameters: PromoteParameters) -> Check:
 
 
 def _no_part_worse(kind: str, parts: Mapping[str, tuple[pd.DataFrame, str]], parameters: PromoteParameters) -> Check:
-    """Check that no part is certainly worse; `parts`: name -> clip table of the part, and its column of errors."""
+    """Check that no part (joint, action, subject) is certainly worse; `parts`: name -> clip table and error column."""
     intervals = {name: students_interval(*part, parameters.confidence) for name, part in parts.items()}
     worse = {name: part for name, part in intervals.items() if (part.low or 0) > parameters.max_regression_mm}
     most = sorted(worse.items(), key=lambda part: -part[1].value)[:5]

@@ -1,7 +1,7 @@
 """Export a model as one ONNX file that runs without this project, and compare its output with the network.
 
-- The batch size is dynamic; the length too, up to `max_frames`, unless stem, head or patches need whole windows.
-- The written file is run with onnxruntime on random windows, some joints missing, before it gets its final name.
+- The batch size is dynamic. The number of frames is dynamic too (up to `max_frames`), unless the stem, the head or
+  patches need whole windows. Before the file gets its final name, onnxruntime runs it on random windows.
 """
 
 import logging
@@ -31,7 +31,7 @@ _EXAMPLE = 3  # batch size for tracing: sizes 0 and 1 would become constants
 
 
 def export_model(store: Path, model: str, out: Path | None, flip: bool = True) -> dict[str, Any]:
-    """Write a model as ONNX; for a version of the registry, also log it to the run of the version, and tag the version.
+    """Write a model as ONNX; if the model is a registered version, also log the file to its run, and tag the version.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def export_model(store: Path, model: str, out: Path | None, flip: bool = True) -
     out
         File to write. Default: a file in the current folder, named after the version or the checkpoint.
     flip
-        Use flip averaging if the model is evaluated with it.
+        Use flip averaging if the model was evaluated with flip averaging.
 
     Returns
     -------
@@ -65,7 +65,7 @@ def export_model(store: Path, model: str, out: Path | None, flip: bool = True) -
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{file}: the file cannot be written ({error.strerror})") from error
+        raise InputError(f"{file}: cannot be written ({error.strerror}); pass another --out") from error
     metadata = {
         "model": found.uri if version else str(checkpoint),
         "checkpoint": file_digest(checkpoint),
@@ -84,14 +84,14 @@ def export_model(store: Path, model: str, out: Path | None, flip: bool = True) -
 def export_onnx(lifter: Lifter, file: Path, about: dict[str, str]) -> float:
     """Write a lifter on the CPU to `file`; return the largest difference between onnxruntime and PyTorch.
 
-    The metadata are those of `describe` and `about`.
+    The metadata of the file are `about` and the result of `describe`.
 
     Raises
     ------
     InputError
         The ONNX packages are not installed.
     RuntimeError
-        Outputs differ by more than `TOLERANCE`; no file is written.
+        The outputs differ by more than `TOLERANCE`; no file is written.
     """
     try:
         import onnxruntime
@@ -131,7 +131,7 @@ def export_onnx(lifter: Lifter, file: Path, about: dict[str, str]) -> float:
 
 
 def describe(lifter: Lifter) -> dict[str, str]:
-    """Return the metadata that describe inputs and outputs."""
+    """Return the metadata of the ONNX file that describe its inputs and outputs."""
     longest, fixed = _frames_of(lifter)
     exactly = (
         f"exactly {longest}: pad a shorter window with its last frame at confidence 0, and ignore the padding's output"
@@ -148,7 +148,7 @@ def describe(lifter: Lifter) -> dict[str, str]:
 
 
 def _frames_of(lifter: Lifter) -> tuple[int, bool]:
-    """Return the largest number of frames of the exported network, and whether it accepts no other number."""
+    """Return the largest number of frames of the exported network, and whether this is the only allowed number."""
     network = lifter.network
     assert isinstance(network, DSTformer)
     return network.config.max_frames, network.backbone.whole_windows or network.config.patch > 1

@@ -1,7 +1,7 @@
 """Copy the modules of this project that `served_lifter` imports into a package that is logged with the model.
 
 - The package is named `pose_uplift_served_<digest of the code>`, and the imports between the copies are rewritten.
-- Therefore a process can load two versions with different code, and its own `model` package does not conflict.
+- Therefore a process can load two versions with different code, and may have another package named `model`.
 """
 
 import ast

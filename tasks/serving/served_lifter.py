@@ -46,7 +46,7 @@ class ServedLifter(PythonModel):
     """MLflow model of a DSTformer checkpoint."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Load the checkpoint to the GPU or, without one, to the CPU."""
+        """Load the checkpoint to the GPU or, without a GPU, to the CPU."""
         lifter = load_lifter(Path(context.artifacts["checkpoint"]), bool(context.model_config["flip"]))
         self.lifter = lifter.to("cuda" if torch.cuda.is_available() else "cpu")
 
@@ -120,7 +120,7 @@ def _check_count(poses: np.ndarray) -> None:
 
 
 def _known(name: str, value: Any, most: float) -> Any:
-    """Return a parameter that is positive and at most `most`, or None if it is unknown."""
+    """Return the value of parameter `name`, above 0 and at most `most`; None if the value is 0 (unknown)."""
     if value is not None and not 0 < value <= most:
         raise _invalid(f"{name}: must be above 0 and at most {most:g}, got {value}")
     return value

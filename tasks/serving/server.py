@@ -1,4 +1,4 @@
-"""HTTP server of a model: MLflow's scoring server behind a limit of the request body."""
+"""HTTP server of a model: MLflow's scoring server with a limit on the size of requests."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ MAX_BODY = 24_000_000  # bytes; `served_lifter.MAX_POSES` poses are about 20 MB 
 
 
 class BodyLimit:
-    """Refuse larger request bodies with status 413, because MLflow needs about 50 times the body in memory."""
+    """Refuse request bodies above `limit` bytes with status 413: MLflow needs about 50 times the body in memory."""
 
     def __init__(self, app: ASGIApp, limit: int = MAX_BODY) -> None:
         self.app, self.limit = app, limit

@@ -1,10 +1,10 @@
-"""Use Prefect for work of a flow run, and plain Python for work of a command.
+"""Use Prefect for the work of flow runs, and plain Python functions for the work of commands.
 
 - A command does not import Prefect. The import takes seconds, and a task outside a flow run starts a temporary server.
-- A process that executes a flow has imported Prefect, so a look into `sys.modules` is enough and nothing is
-  imported.
-- Tasks have retries and flows have none: a flow that is retried loses the lease of its deployment's concurrency limit
-  (PrefectHQ/prefect#20251). A task has retries only if it leaves a complete result or nothing, like a stage.
+- A process that executes a flow has already imported Prefect. So `sys.modules` shows whether a flow run is possible,
+  without an import.
+- Only tasks have retries, because a flow that is retried loses the lease of its deployment's concurrency limit
+  (PrefectHQ/prefect#20251). A task has retries only if a failure leaves no partial result, as in a stage.
 """
 
 import logging
@@ -43,7 +43,7 @@ def run_logger() -> Any:
 def task(
     retried: bool = False, name: str | None = None
 ) -> Callable[[Callable[Inputs, Result]], Callable[Inputs, Result]]:
-    """Make a function a Prefect task in a flow run, and a plain function elsewhere; `name` replaces its name."""
+    """Return a decorator that runs a function as a Prefect task in a flow run; `name` replaces the function's name."""
 
     def decorate(function: Callable[Inputs, Result]) -> Callable[Inputs, Result]:
         @wraps(function)
@@ -62,7 +62,7 @@ def task(
 
 
 def _unless_refused(_task: Any, _run: Any, state: Any) -> bool:
-    """Return whether to retry a failed task (Prefect's `retry_condition_fn`): an invalid input never becomes valid."""
+    """Return whether to retry a failed task (Prefect's `retry_condition_fn`): not after an InputError."""
     return not isinstance(state.result(raise_on_failure=False), InputError)
 
 
@@ -79,9 +79,9 @@ _RETRIES: dict[str, Any] = {
 def never_crashed_if_cancelled() -> Iterator[None]:
     """End a cancelled run without the state Crashed; its worker then sets Cancelled.
 
-    A worker announces a cancellation before it sends SIGTERM. The process accepts this only while Prefect's handler of
-    SIGTERM is installed, but training installs its own to write a checkpoint first (`model.training.devices`).
-    Prefect then reports a crash, and a pipeline that waits for the run would start it again.
+    A worker announces a cancellation before it sends SIGTERM. The process recognises it only while Prefect's handler of
+    SIGTERM is installed, but a training installs its own handler, to write a checkpoint (`model.training.devices`).
+    Prefect would then report a crash, and a pipeline that waits for the run would start it again.
     """
     if not in_prefect_run():
         yield
@@ -98,7 +98,7 @@ def never_crashed_if_cancelled() -> Iterator[None]:
 
 
 def _is_cancelled() -> bool:
-    """Return whether this run or its parent is being cancelled; if the parent is, cancel the runs in its process."""
+    """Return whether this run or its parent is being cancelled; if so, set this flow and task run to Cancelled."""
     from prefect.client.orchestration import get_client
     from prefect.runtime import flow_run, task_run
     from prefect.states import Cancelled, State

@@ -20,7 +20,7 @@ ARTIFACT_SECONDS = 5.0
 
 
 class _Description(ProgressColumn):
-    """Column with the description of a task, without markup and with escaped control characters."""
+    """Column of the progress bar with the description of a task: no markup, control characters escaped."""
 
     def render(self, task: Task) -> Text:
         return Text(printable(task.description))
@@ -32,9 +32,9 @@ def progress_bar(console: Console | None = None) -> Progress:
 
 
 class StageProgress:
-    """Units that a stage has done of `total`, with clips and frames.
+    """Number of finished units of `total` in a stage, and of finished clips and frames.
 
-    A thread sends the progress to Prefect, so a slow or stopped server neither delays nor ends the work.
+    A thread sends the progress to Prefect, so a slow or stopped server does not delay or end the work.
     """
 
     def __init__(self, stage: str, unit: str, total: int | None, bar: Progress | None) -> None:
@@ -58,14 +58,14 @@ class StageProgress:
         self._display()
 
     def reach(self, done: int, total: int) -> None:
-        """Set the finished units and the total, for work that an earlier run may have started."""
+        """Set the number of finished units and the total, e.g. if an earlier run has finished some units."""
         if self.total is None:
             self.before, self.started = max(0, done - 1), time.monotonic()
         self.done, self.total = done, total
         self._display()
 
     def finish(self) -> None:
-        """Set the progress to 100 %, also if fewer units than `total` were done."""
+        """Set the progress to 100 %, even if fewer units than `total` are finished."""
         self.total = self.done
         self.log.info(self.describe())
         self._upload(100.0)
@@ -125,7 +125,7 @@ def report_progress(stage: str, unit: str, total: int | None = None) -> Iterator
 
 
 def duration(seconds: float) -> str:
-    """Return minutes and seconds as 2:05, and hours if there are some."""
+    """Return a duration as minutes and seconds (2:05), or hours, minutes and seconds (1:02:05)."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,6 +1,6 @@
-"""Generate the actions of a synthetic subject, each as smooth curves over one clip.
+"""Generate the actions of a synthetic subject: each function returns smooth curves over one clip.
 
-- A jump is ballistic: constant push, free flight under gravity, constant braking, so the root's speed is continuous.
+- A jump has a constant push, a free flight under gravity and constant braking, so the root's speed is continuous.
 - Each action starts at the origin and faces +y (x right, z up); `tasks.synthetic.motion` then rotates the clip.
 """
 
@@ -30,7 +30,7 @@ GRAVITY = 9.81
 
 
 def walking(body: Body, rng: np.random.Generator, time: np.ndarray) -> Curves:
-    """Walk along a curve, from standing still or from full speed."""
+    """Return a clip in which the subject walks along a curve and starts at rest or at full speed."""
     long = padded(time)
     pace = rng.uniform(0.8, 1.5) * (1 + smooth_noise(rng, long, 0.07))
     drift = np.gradient(rng.uniform(-25, 25) * long + smooth_noise(rng, long, 25))
@@ -40,7 +40,7 @@ def walking(body: Body, rng: np.random.Generator, time: np.ndarray) -> Curves:
 
 
 def running(body: Body, rng: np.random.Generator, time: np.ndarray) -> Curves:
-    """Run, or walk and then run."""
+    """Return a clip in which the subject runs, or first walks and then runs."""
     long = padded(time)
     pace = rng.uniform(2.4, 3.5) * (1 + smooth_noise(rng, long, 0.04))
     if rng.random() < 0.4:
@@ -50,7 +50,7 @@ def running(body: Body, rng: np.random.Generator, time: np.ndarray) -> Curves:
 
 
 def turning(body: Body, rng: np.random.Generator, time: np.ndarray) -> Curves:
-    """Repeat: walk a few paces, stop, and turn on the spot with steps."""
+    """Return a clip in which the subject repeatedly walks some paces, stops, and turns on the spot with steps."""
     long = padded(time)
     now, heading, stops = 0.0, 0.0, [0.0]
     speed_keys, turn_keys = [(-1.0, 0.0), (0.0, 0.0)], [(0.0, 0.0)]
@@ -69,7 +69,7 @@ def turning(body: Body, rng: np.random.Generator, time: np.ndarray) -> Curves:
 
 
 def jumping(body: Body, rng: np.random.Generator, time: np.ndarray) -> Curves:
-    """Jump repeatedly: on the spot, forward, or with a turn in the air, with raised arms."""
+    """Return a clip of repeated jumps with raised arms: on the spot, forward, or with a turn in the air."""
     curves = standing(body, rng, time)
     rise = float(heel_rise(50.0, body.ankle)[1])
     travel, spin = rng.choice([0.0, 0.35, 0.8]), rng.choice([0.0, 0.0, 90.0, -180.0])
@@ -111,7 +111,7 @@ def jumping(body: Body, rng: np.random.Generator, time: np.ndarray) -> Curves:
 
 
 def squatting(body: Body, rng: np.random.Generator, time: np.ndarray) -> Curves:
-    """Squat to varied depths with arms forward, on the hips, at the head or to the floor; or lunge."""
+    """Return a clip of squats of varied depth (arms forward, on the hips, at the head or to the floor) or of lunges."""
     style = rng.choice(list(_SQUATS))
     lean, sink, shift, moving_arms, held_arms = _SQUATS[style]
     lunge, ahead_foot = style == "lunge", rng.choice([-1, 1])
@@ -138,7 +138,7 @@ def squatting(body: Body, rng: np.random.Generator, time: np.ndarray) -> Curves:
 
 
 def reaching(body: Body, rng: np.random.Generator, time: np.ndarray) -> Curves:
-    """Reach up, down, forward and sideways with one hand or both; the whole body follows."""
+    """Return a clip in which one hand or both reach up, down, forward and sideways, and the whole body follows."""
     curves = standing(body, rng, time, width=rng.uniform(1.0, 1.8), stagger=rng.uniform(-0.12, 0.12))
     times, goals = [0.0], [np.zeros(13)]  # right arm (4), left arm (4), bend, side, turn, sink, shift
     now = rng.uniform(0.0, 0.5)
@@ -168,7 +168,7 @@ def reaching(body: Body, rng: np.random.Generator, time: np.ndarray) -> Curves:
 
 
 def waving(body: Body, rng: np.random.Generator, time: np.ndarray) -> Curves:
-    """Wave a raised forearm or the whole arm, with one hand or both, while standing or walking slowly."""
+    """Return a clip in which the subject stands or walks slowly and waves one or both forearms or whole arms."""
     if rng.random() < 0.3:
         long = padded(time)
         pace, heading = np.full_like(long, rng.uniform(0.6, 1.1)), rng.uniform(-15, 15) * long
@@ -229,7 +229,7 @@ def _jump_height(
 
 
 def _arm_towards(aside: float, height: float) -> tuple[float, float]:
-    """Return flexion and abduction of an arm that points `aside` outward and `height` upward, all in degrees."""
+    """Return flexion and abduction of an arm raised by `height` and turned outward by `aside`, all in degrees."""
     outward, up = np.deg2rad([aside, height])
     x, y, z = np.sin(outward) * np.cos(up), np.cos(outward) * np.cos(up), np.sin(up)
     flexion, abduction = float(np.rad2deg(np.arcsin(y))), float(np.rad2deg(np.arctan2(x, -z)))
@@ -238,6 +238,6 @@ def _arm_towards(aside: float, height: float) -> tuple[float, float]:
 
 
 def _columns(keys: Sequence[tuple[float, ...]]) -> tuple[np.ndarray, np.ndarray]:
-    """Convert key rows (time, value...) to times (K,) and values (K,), or (K, n) for n > 1 values."""
+    """Convert K rows (time, value, ...) to times (K,) and values (K,), or (K, n) for n > 1 values per row."""
     table = np.array(keys)
     return table[:, 0], table[:, 1] if table.shape[1] == 2 else table[:, 1:]

@@ -1,9 +1,9 @@
 """Describe a synthetic body, and generate the two movements that all actions use: standing and gait.
 
-- Ankles drive the legs: footprints on the floor, then a two-bone solution in `motion`. So a foot on the floor cannot
-  slide and a knee cannot bend forward. Joint angles drive trunk, head and arms.
-- A gait has one phase, which advances with the distance walked and the angle turned. So stride and speed always agree,
-  and one function generates walking, running, curves and turns on the spot.
+- Ankle positions determine the legs: they follow footprints on the floor, and `motion` computes the knees. So a foot on
+  the floor cannot slide and a knee cannot bend forward. Joint angles determine trunk, head and arms.
+- A gait has one phase, which increases with the walked distance and the turned angle. So stride and speed always
+  agree, and one function generates walking, running, curves and turns on the spot.
 """
 
 from dataclasses import dataclass
@@ -61,14 +61,14 @@ class Curves:
     feet: np.ndarray  # (2, T) heading, to the left
 
     def crop(self, part: slice) -> "Curves":
-        """Return the curves of some frames."""
+        """Return the curves of the frames in the slice `part`."""
         root, pelvis, trunk, head = (curve[part] for curve in (self.root, self.pelvis, self.trunk, self.head))
         arms, ankles, feet = (curves[:, part] for curves in (self.arms, self.ankles, self.feet))
         return Curves(root, pelvis, trunk, head, arms, ankles, feet)
 
 
 def padded(time: np.ndarray) -> np.ndarray:
-    """Return the time from one second before to two seconds after the clip, for its first and last footprints."""
+    """Return `time` (s) with one second before and two seconds after the clip, for its first and last footprints."""
     return np.arange(-FPS, len(time) + 2 * FPS) / FPS
 
 
@@ -98,7 +98,7 @@ def standing(
 def gait(
     body: Body, rng: np.random.Generator, time: np.ndarray, speed: np.ndarray, heading: np.ndarray, stops: list[float]
 ) -> Curves:
-    """Walk or run along a path with speed (T,) in m/s and heading (T,) in degrees to the left; stand at times `stops`.
+    """Walk or run with speed (T,) in m/s and heading (T,) in degrees to the left; stand still at `stops` (seconds).
 
     The phase is 0 when the right foot lands, and increases by 1 per stride.
     """
@@ -196,7 +196,7 @@ _PRINT = 0.24  # share of a stride between landing and the moment when the body 
 
 
 def _both_feet_down(phase: np.ndarray, stops: np.ndarray) -> np.ndarray:
-    """Stretch the phase so that each stop (frame index) is in the middle of a double support."""
+    """Stretch the phase (T,) so that at each stop (frame index) both feet are on the floor (double support)."""
     if len(stops) == 0:
         return phase
     middle = 0.06  # the feet land at 0 and 0.5 and lift at 0.12 and 0.62
@@ -207,7 +207,7 @@ def _both_feet_down(phase: np.ndarray, stops: np.ndarray) -> np.ndarray:
 
 
 def heel_rise(roll: np.ndarray | float, ankle: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the ankle's shift forward and up (metres) if the foot rolls `roll` degrees onto its ball (< 0: heel)."""
+    """Return the ankle's shift forward and up (metres) if the foot rolls `roll` degrees onto its ball (heel if < 0)."""
     angle = np.deg2rad(roll)
     lever = np.where(angle > 0, 1.6, -0.6) * ankle  # from the ankle forward to the point of rotation
     return lever * (1 - np.cos(angle)) + ankle * np.sin(angle), lever * np.sin(angle) - ankle * (1 - np.cos(angle))
@@ -231,7 +231,7 @@ def _mix(run: np.ndarray, walking: np.ndarray | float, running: np.ndarray | flo
 
 
 def ease(time: np.ndarray, at: object, value: object) -> np.ndarray:
-    """Interpolate smoothly between values, at rest at each key: (T,) or (T, n) for values (K,) or (K, n)."""
+    """Interpolate K values (K,) or (K, n) smoothly to (T,) or (T, n); the speed is 0 at each of the K times `at`."""
     keys, values = np.asarray(at, dtype=float), np.asarray(value, dtype=float)
     i = np.clip(np.searchsorted(keys, time, side="right") - 1, 0, len(keys) - 2)
     part = np.clip((time - keys[i]) / np.maximum(keys[i + 1] - keys[i], 1e-9), 0, 1)

@@ -1,6 +1,6 @@
 """Generate procedural human motion, the demo data: synthetic subjects walk, run, turn, jump, squat, reach and wave.
 
-An action is a set of curves (`tasks.synthetic.actions`). A body with constant bone lengths follows them: legs by
+An action is a set of curves (`tasks.synthetic.actions`). A body with constant bone lengths follows the curves: legs by
 inverse kinematics from the ankles, other joints by forward kinematics.
 """
 
@@ -122,7 +122,7 @@ def _within_reach(body: Body, root: np.ndarray, hips: np.ndarray, ankles: np.nda
 
 
 def _solve_leg(body: Body, hip: np.ndarray, ankle: np.ndarray, forward: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return knee and ankle (T, 3) for a hip and a target ankle (T, 3); the knee points along `forward` (T, 2)."""
+    """Return knee and ankle (T, 3) for a hip and a wanted ankle (T, 3); the knee bends towards `forward` (T, 2)."""
     span = ankle - hip
     distance = np.linalg.norm(span, axis=1, keepdims=True)
     along = span / distance
@@ -139,7 +139,7 @@ def _solve_leg(body: Body, hip: np.ndarray, ankle: np.ndarray, forward: np.ndarr
 def _hang_arm(
     body: Body, side: int, chest: np.ndarray, upright: np.ndarray, angles: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return shoulder, elbow and wrist (T, 3) relative to the thorax, for arm angles (T, 4) in the upright frame."""
+    """Return shoulder, elbow, wrist (T, 3) relative to the thorax, for arm angles (T, 4) in degrees, `upright` axes."""
     flexion, abduction, twist, elbow_bend = angles.T
     sign = SIGN[side]
     upper = upright @ _about(1, -sign * abduction) @ _about(0, flexion) @ _about(2, sign * twist)
@@ -167,7 +167,7 @@ def _about(axis: int, degrees: np.ndarray) -> np.ndarray:
 
 
 def _make_body(rng: np.random.Generator) -> Body:
-    """Draw a body of 1.5 to 1.95 m; its lengths are shares of the stature, similar to those of the CMU subjects."""
+    """Draw a body of 1.5 to 1.95 m; bone lengths are shares of the stature, similar to the CMU subjects."""
     stature = float(np.clip(rng.normal(1.72, 0.11), 1.5, 1.95))
     leg, trunk, ankle, neck, skull = np.array([0.49, 0.31, 0.045, 0.08, 0.088]) * rng.uniform(0.94, 1.06, 5)
     scale = stature / (leg + trunk + ankle + neck * _NOSE[2] + skull * _CROWN[2])

@@ -1,4 +1,4 @@
-"""MLflow runs and the model registry. This module sets the variables that an import of MLflow reads."""
+"""MLflow runs and the model registry. This module sets the environment variables that MLflow reads at its import."""
 
 import os
 

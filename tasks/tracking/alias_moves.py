@@ -1,8 +1,8 @@
-"""Moves of `@champion` and `@previous`: two aliases that change together.
+"""Move the aliases `@champion` and `@previous` together.
 
 MLflow has no transaction over two aliases. A move is first written as one tag of the registered model, then both
-aliases are set, then the tag is deleted. `current_aliases` returns the aliases as an interrupted move leaves them once
-it is completed, so every reader of the registry sees both aliases change at once.
+aliases are set, then the tag is deleted. `current_aliases` returns the aliases after an interrupted move, so every
+reader of the registry sees both aliases change at once.
 """
 
 from typing import Literal
@@ -19,7 +19,7 @@ MOVE_TAG = "uplift.alias_move"  # PostgreSQL limits the value to 5,000 character
 class AliasMove(BaseModel):
     """A move of both aliases; `before` and `after`: alias -> version number.
 
-    `record` is the key of its reason: the MLflow run of a promotion's decision, or the tag of a rollback.
+    `record` locates the reason of the move: the MLflow run id of a promotion's decision, or the tag of a rollback.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -39,7 +39,7 @@ def current_aliases(model: RegisteredModel) -> dict[str, str]:
 def move_aliases(
     client: MlflowClient, kind: Literal["promotion", "rollback"], record: str, champion: str, previous: str | None
 ) -> None:
-    """Set `@champion` and, unless it is None, `@previous`."""
+    """Set `@champion` to version `champion` and, unless it is None, `@previous` to version `previous`."""
     after = {CHAMPION: champion} | ({} if previous is None else {PREVIOUS: previous})
     aliases = _set_aliases(client.get_registered_model(MODEL_NAME))
     before = {alias: version for alias, version in aliases.items() if alias in after}
@@ -49,7 +49,7 @@ def move_aliases(
 
 
 def complete_move(client: MlflowClient) -> AliasMove | None:
-    """Complete and return an interrupted move, if any; drop it if a person has moved one of its aliases meanwhile."""
+    """Complete and return an interrupted move, if any; delete it if a person has moved one of its aliases meanwhile."""
     model = client.get_registered_model(MODEL_NAME)
     move = _pending(model)
     if move:

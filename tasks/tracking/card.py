@@ -1,6 +1,6 @@
 """The model card of a version, in markdown, from the manifests of its stages and its evaluation report.
 
-User text (files, actions, parameters, the licence) passes through `markdown_text` and is never in a code span.
+Text from users (files, actions, parameters, licence) is escaped by `markdown_text` and is never in a code span.
 """
 
 from collections.abc import Mapping
@@ -62,7 +62,7 @@ def write_card(store: Path, version: ModelVersion, report: Path, licence: str | 
 
 
 def description_of(card: str) -> str:
-    """Return the sections of a card that fit into the description of a version."""
+    """Return the first sections of a card that fit into MLflow's description of a version."""
     if len(card) <= MAX_CHARACTERS:
         return card
     rest = f"\n\nThe other sections are in `{CARD_FILE}` of the pipeline run.\n"

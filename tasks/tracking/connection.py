@@ -32,7 +32,7 @@ def connect(store: Path) -> MlflowClient:
     Raises
     ------
     InputError
-        The store cannot be written, its database is damaged, or its rows name artifacts outside the store.
+        The store cannot be written, its database is damaged, or artifacts in the database are outside the store.
     """
     global _own_uri
     store, named = store.resolve(), named_uri()
@@ -73,7 +73,7 @@ def connect_to_write(store: Path) -> MlflowClient:
 
 
 def tracking_client(store: Path) -> MlflowClient:
-    """Return a client of the existing MLflow with the runs of a store; this function creates and changes nothing."""
+    """Return a client of the MLflow with the runs of a store; nothing is created or changed."""
     uri = named_uri() or sqlite_uri(store / DATABASE)
     database = sqlite_file(uri)
     if database:
@@ -89,7 +89,7 @@ def tracking_client(store: Path) -> MlflowClient:
 
 @contextmanager
 def mlflow_errors(consequence: str = "") -> Iterator[None]:
-    """Raise every error of MLflow and its database as an `InputError` of one line, with its consequence."""
+    """Convert each error of MLflow or its database to an `InputError` of one line that ends with `consequence`."""
     try:
         yield
     except _ERRORS as error:
@@ -99,13 +99,13 @@ def mlflow_errors(consequence: str = "") -> Iterator[None]:
 
 
 def named_uri() -> str | None:
-    """Return the tracking URI that the user names by `MLFLOW_TRACKING_URI`, or None for the store's own database."""
+    """Return the tracking URI in `MLFLOW_TRACKING_URI`, or None for the store's own database."""
     uri = os.environ.get("MLFLOW_TRACKING_URI")
     return uri if uri and uri != _own_uri else None
 
 
 def make_database(database: Path) -> None:
-    """Create a SQLite database with MLflow's tables, whole or not at all, or check the one that is there."""
+    """Create a SQLite database with MLflow's tables atomically, or check the existing database."""
     database.parent.mkdir(parents=True, exist_ok=True)
     with locked_if_writable(database.with_name(CONNECTING_LOCK), "the MLflow database"):
         if not database.exists():
@@ -136,7 +136,7 @@ def _make_experiment(client: MlflowClient, database: Path | None) -> None:
 
 
 def _must_be_next_to(database: Path, location: str) -> None:
-    """Refuse a moved or copied database of an earlier version, whose rows hold absolute paths."""
+    """Raise an InputError for a moved or copied database of an earlier version, which has absolute paths."""
     folder = store_artifacts.local_folder(location, sqlite_uri(database))
     if folder and not folder.resolve().is_relative_to(database.parent):
         raise InputError(
@@ -146,7 +146,7 @@ def _must_be_next_to(database: Path, location: str) -> None:
 
 
 def _retag(client: MlflowClient, store: Path) -> None:
-    """Tag the runs in the database of a copied store with its new id; after a kill, the next process continues."""
+    """Tag the runs in the database of a copied store with its new store id; after a kill the next process continues."""
     former = former_ids(store)
     if not former:
         return

@@ -1,4 +1,4 @@
-"""Links to runs, versions and artifacts: addresses of the MLflow server, or files if the database has no server."""
+"""Links to runs, versions and artifacts: addresses on the MLflow server, or local files without a server."""
 
 from pathlib import Path
 
@@ -11,13 +11,13 @@ from tasks.tracking.store_artifacts import local_folder
 
 
 def stage_artifact(store: Path, digest: str, file: str) -> str | None:
-    """Return a link to an artifact of the newest finished run of a stage, or None without such a run."""
+    """Return a link to an artifact of the newest finished run of a stage, or None if there is no such run."""
     run_id = finished_run(connect(store), digest)
     return run_artifact(store, run_id, file) if run_id else None
 
 
 def run_artifact(store: Path, run_id: str, file: str) -> str | None:
-    """Return a link to an artifact of a run, or None without the artifact."""
+    """Return a link to an artifact of a run, or None if the run does not have the artifact."""
     client = connect(store)
     if all(artifact.path != file for artifact in client.list_artifacts(run_id)):
         return None

@@ -30,8 +30,8 @@ _LOG = logging.getLogger(__name__)
 def log_lifter(tracked: TrackedRun, checkpoint: Path, step: int, metrics: dict[str, float], flip: bool = True) -> str:
     """Log a 3D checkpoint as a LoggedModel of a run, with its metrics and step; return its model URI.
 
-    A checkpoint that the run has already is not logged again. An unfinished LoggedModel of a killed run is deleted.
-    Metrics are named `checkpoint.*`, because the names of the run's curves have values at the same steps.
+    A checkpoint of which the run already has a LoggedModel is not logged again. An unfinished LoggedModel of a killed
+    run is deleted. Metrics are named `checkpoint.*`, because the curves of the run have values at the same steps.
     """
     digest = file_digest(checkpoint)
     for model in _logged_models(tracked, digest, flip):
@@ -49,13 +49,13 @@ def log_lifter(tracked: TrackedRun, checkpoint: Path, step: int, metrics: dict[s
 
 
 def logged_uri(tracked: TrackedRun, digest: str, flip: bool) -> str | None:
-    """Return the model URI of a LoggedModel with these weights and this flip setting, or None without one."""
+    """Return the model URI of a LoggedModel with weights `digest` and setting `flip`, or None if there is none."""
     ready = [model for model in _logged_models(tracked, digest, flip) if model.status == LoggedModelStatus.READY]
     return ready[0].model_uri if ready else None
 
 
 def restore_files(client: MlflowClient, model_id: str, checkpoint: Path, flip: bool) -> None:
-    """Log the files of a LoggedModel again if some are missing in MLflow's artifacts; `checkpoint` has its weights."""
+    """Log the files of a LoggedModel again if files are missing in MLflow's artifacts; `checkpoint` has the weights."""
     if _has_its_files(client, model_id, checkpoint.stat().st_size):
         return
     _LOG.warning("model %s: its files in MLflow are missing or incomplete; logging them again", model_id)
@@ -86,7 +86,7 @@ def _has_its_files(client: MlflowClient, model_id: str, checkpoint_bytes: int) -
 
 @contextmanager
 def _contents(checkpoint: Path, flip: bool) -> Iterator[dict[str, Any]]:
-    """Arguments of `mlflow.pyfunc`, with the served code on Python's path: MLflow runs it before it logs a model."""
+    """Yield the arguments for `mlflow.pyfunc`; the served code is on Python's path, because MLflow runs it first."""
     versions = package_versions()
     with TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*An input example was not provided")  # the signature is complete
@@ -106,7 +106,7 @@ def _contents(checkpoint: Path, flip: bool) -> Iterator[dict[str, Any]]:
 
 
 def _signature() -> ModelSignature:
-    """Return the signature: windows, or keypoints of the skeleton that a parameter names (see `served_lifter`)."""
+    """Return the model signature: windows, or keypoints with parameter `skeleton` (see `served_lifter`)."""
     parameters = [
         ParamSpec("skeleton", DataType.string, ""),
         ParamSpec("fps", DataType.double, 0.0),
@@ -130,7 +130,7 @@ def _logged_models(tracked: TrackedRun, digest: str, flip: bool) -> list[LoggedM
 
 @contextmanager
 def _active(run_id: str) -> Iterator[None]:
-    """Make a run MLflow's active one, for calls that take no run id; the run is left running afterwards."""
+    """Make a run MLflow's active run, for calls without a run id; the run is not ended afterwards."""
     mlflow.start_run(run_id=run_id, nested=True)
     try:
         yield

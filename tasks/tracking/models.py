@@ -1,4 +1,4 @@
-"""Find the model that a command lifts with; a model outside MLflow is found without an import of MLflow."""
+"""Find the model for lifting; a model outside MLflow is found without an import of MLflow."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +11,8 @@ from tasks.tracking.names import MODEL_NAME
 class LiftingModel:
     """Model to lift with.
 
-    `uri` is its reference, with the number of a version. `flip`: use flip averaging, as the version was evaluated.
-    Only a registered version has a `logged_model_id`.
+    `uri` is the reference of the model; aliases are replaced by version numbers. `flip`: whether to use flip averaging,
+    as in the evaluation of the version. Only a registered version has a `logged_model_id`.
     """
 
     checkpoint: Path
@@ -22,12 +22,12 @@ class LiftingModel:
 
 
 def is_in_mlflow(reference: str) -> bool:
-    """Return whether a reference of a model is an MLflow URI."""
+    """Return whether a model reference is an MLflow URI."""
     return reference.startswith(("models:/", "runs:/"))
 
 
 def find_lifting_model(store: Path, reference: str) -> LiftingModel:
-    """Return the existing model that an MLflow URI, a run folder or digest, or a checkpoint file names."""
+    """Return the model of an MLflow URI, of a run folder or digest, or of a checkpoint file; the model must exist."""
     if not is_in_mlflow(reference):
         return LiftingModel(resolve_checkpoint(store, reference), reference)
     from tasks.tracking import registry  # imports MLflow, which takes seconds

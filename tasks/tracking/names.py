@@ -23,7 +23,7 @@ CONNECTING_LOCK, ID_FILE = ".mlflow.lock", ".id"
 
 
 def store_id(store: Path) -> str:
-    """Return the id of a store, which it keeps when it is moved; `store_identity` writes it."""
+    """Return the id of a store, which stays the same if the store is moved; `store_identity` writes the id."""
     name = (store / ID_FILE).read_text(encoding="utf-8").partition("\n")[0]
     if not name:
         raise InputError(f"{store / ID_FILE}: is empty; remove it to give the store a new id")

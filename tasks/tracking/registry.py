@@ -1,7 +1,7 @@
 """The registered model `pose-uplift` in MLflow: its versions, their aliases and tags, and the files of a model.
 
 A version has the digests of its checkpoint and of its evaluation windows in tags, and its training data in a file next
-to its weights. The file outlives the store: gc may delete the run and its windows later, and other stores share MLflow.
+to its weights. Stores without the run and its windows (other stores, or after gc) read this file.
 All functions raise `MlflowException` if the registry does not answer.
 """
 
@@ -55,7 +55,7 @@ def drop_other_checkpoints(tracked: TrackedRun, checkpoints: list[Path]) -> None
 def register_challenger(
     tracked: TrackedRun, checkpoint: Path, windows_digest: str, scores: dict[str, float], flip: bool
 ) -> ModelVersion:
-    """Make a fine-tuned checkpoint the `@challenger`: a new version, or the version that has these weights already.
+    """Make a fine-tuned checkpoint the `@challenger`: register a new version, or reuse the version with these weights.
 
     Files of the model that are missing in MLflow are logged again from `checkpoint` first.
 
@@ -103,7 +103,7 @@ def fetch_checkpoint(store: Path, uri: str) -> Path:
     except MlflowException as error:
         if error.error_code not in _NOT_THERE:
             raise
-        raise InputError(f"{uri}: no such model ({error})") from error
+        raise InputError(f"{uri}: no such model in MLflow ({error})") from error
     except OSError as error:
         raise lost from error
     for checkpoint in sorted((folder / "artifacts").glob("*.safetensors")):
@@ -112,14 +112,14 @@ def fetch_checkpoint(store: Path, uri: str) -> Path:
 
 
 def uses_flip(version: ModelVersion) -> bool:
-    """Return whether a version predicts with flip averaging: as it was evaluated, or True without the tag."""
+    """Return whether a version predicts with flip averaging, as in its evaluation; True if the version has no tag."""
     return version.tags.get(FLIP_TAG) != "False"
 
 
 def aliased_versions(client: MlflowClient) -> dict[str, ModelVersion]:
     """Return the version of each alias of `pose-uplift`, read at one moment; empty if no model is registered.
 
-    An interrupted move of `@champion` and `@previous` counts as completed.
+    An interrupted move of `@champion` and `@previous` is treated as completed.
     """
     model = registered_model(client)
     aliases = current_aliases(model) if model else {}
@@ -148,7 +148,7 @@ def model_versions(client: MlflowClient) -> list[ModelVersion]:
 
 
 def find_version(client: MlflowClient, uri: str) -> ModelVersion:
-    """Return the version that `models:/pose-uplift@ALIAS` or `models:/pose-uplift/NUMBER` names now."""
+    """Return the current version of the URI `models:/pose-uplift@ALIAS` or `models:/pose-uplift/NUMBER`."""
     match = re.fullmatch(rf"models:/{MODEL_NAME}(?:@([\w-]+)|/(\d+))", uri)
     if match is None:
         raise InputError(
@@ -169,7 +169,7 @@ def logged_model_id(version: ModelVersion) -> str:
 
 
 def version_uri(version: ModelVersion) -> str:
-    """Return the model URI of a version, with its number."""
+    """Return the model URI of a version, e.g. `models:/pose-uplift/3`."""
     return f"models:/{MODEL_NAME}/{version.version}"
 
 

@@ -1,8 +1,8 @@
-"""MLflow runs: a parent run per pipeline run and a child run per stage, which is found again by the stage's digest.
+"""MLflow runs: one parent run per pipeline run and one child run per stage, found by the digest of the stage.
 
 - Several stores may share one MLflow. Each run has the id of its store in a tag, and only that store resumes it.
-- Each run has one owner: the process that holds the stage lock or, for a pipeline, the lock named after the run id. The
-  run of a dead owner is resumed. A cached stage never changes a run that has ended.
+- Each run has one owner: the process that holds the stage lock or, for a pipeline, the lock named after the run id. If
+  the owner has died, the run is resumed. A cached stage never changes a run that has ended.
 """
 
 import json
@@ -48,14 +48,14 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass
 class TrackedRun:
-    """An MLflow run to log to, from any thread."""
+    """An MLflow run; every thread may log to the run."""
 
     client: MlflowClient
     run_id: str
     parent_run: str | None = None  # the run of the pipeline
 
     def log_metrics(self, metrics: dict[str, float], step: int = 0, model_id: str | None = None) -> None:
-        """Log metrics at a step, in one batch; the pages of the LoggedModel `model_id` display them, too."""
+        """Log metrics at a step, in one batch; the page of the LoggedModel `model_id` also displays the metrics."""
         now = time.time_ns() // 1_000_000
         batch = [Metric(name, value, now, step, model_id=model_id) for name, value in metrics.items()]
         try:
@@ -65,7 +65,7 @@ class TrackedRun:
             self.client.log_batch(self.run_id, metrics=batch)  # MLflow skips entries that it has
 
     def logged_steps(self, metric: str) -> set[int]:
-        """Return the steps at which the run has a metric."""
+        """Return the steps at which the run has a value of the metric."""
         return {entry.step for entry in self.client.get_metric_history(self.run_id, metric)}
 
     def log_figure(self, figure: "Figure", file: str) -> None:
@@ -82,7 +82,7 @@ class TrackedRun:
             self.client.set_tag(self.run_id, key, value)
 
     def log_model_input(self, model_id: str | None) -> None:
-        """Log a LoggedModel as an input, so that the pages of the model and the run link to each other."""
+        """Log a LoggedModel as an input of the run, so that the pages of model and run link to each other."""
         if model_id:
             self.client.log_inputs(self.run_id, models=[LoggedModelInput(model_id)])
 
@@ -96,7 +96,7 @@ class TrackedRun:
 
 @contextmanager
 def track_stage(store: Path, stage: Stage, parent_run: str | None) -> Iterator[TrackedRun]:
-    """Yield the MLflow run of a stage that is computed, under the run of its pipeline; resume one that did not finish.
+    """Yield the MLflow run of a stage that is computed, as a child of the pipeline's run; resume an unfinished run.
 
     The run becomes FINISHED when MLflow has stored all metrics, or FAILED if the block raises.
     """
@@ -118,7 +118,7 @@ def track_stage(store: Path, stage: Stage, parent_run: str | None) -> Iterator[T
 
 
 def link_cached(store: Path, stage: Stage, parent_run: str | None) -> None:
-    """Tag the run of a pipeline with the digest and, if MLflow has it, the finished run of a cached stage."""
+    """Tag the run of a pipeline with the digest of a cached stage and, if MLflow has one, its finished run."""
     if parent_run:
         client = connect(store)
         _link(client, parent_run, stage, finished_run(client, stage.digest))
@@ -147,7 +147,7 @@ def track_pipeline(store: Path, key: StageKey) -> Iterator[TrackedRun]:
 def track_decision(store: Path, stage: str, name: str, tags: dict[str, str]) -> Iterator[TrackedRun]:
     """Yield the run of a promotion decision; it has no digest and is never resumed.
 
-    The caller holds the promotion lock of the store, so another decision that is RUNNING was killed and becomes FAILED.
+    The caller holds the promotion lock, so any other RUNNING decision of the store was killed and is set to FAILED.
     """
     client = connect(store)
     own_tags = {STAGE_TAG: stage, STORE_TAG: store_id(store)}
@@ -167,7 +167,7 @@ def find_runs(client: MlflowClient, digest: str, store: Path | None = None) -> l
 
 
 def finished_run(client: MlflowClient, digest: str) -> str | None:
-    """Return the id of the newest finished run of a stage digest, or None without one."""
+    """Return the id of the newest finished run of a stage digest, or None if there is none."""
     runs = search_stage_runs(client, f"tags.`{DIGEST_TAG}` = '{digest}' and attributes.status = 'FINISHED'")
     return str(runs[0].info.run_id) if runs else None
 
@@ -193,7 +193,7 @@ def _ending(tracked: TrackedRun) -> Iterator[TrackedRun]:
 
 
 def _abandoned_run(client: MlflowClient, store: Path, digest: str, owned: ExitStack) -> Run | None:
-    """Return the newest unfinished run of a pipeline whose owner is gone; this process owns it until `owned` ends."""
+    """Return the newest unfinished run of a pipeline whose owner has died; this process owns it until `owned` ends."""
     for candidate in find_runs(client, digest, store):
         if candidate.info.status == "FINISHED":
             continue
@@ -209,7 +209,7 @@ def _abandoned_run(client: MlflowClient, store: Path, digest: str, owned: ExitSt
 
 @contextmanager
 def _owned(store: Path, run_id: str) -> Iterator[bool]:
-    """Own a run while the block runs; yield False if another process owns it."""
+    """Try to own a run while the block runs; yield whether this process owns the run."""
     file = owner_lock(store, run_id)
     file.parent.mkdir(parents=True, exist_ok=True)
     with try_lock(file, with_note=True) as is_owner:
@@ -226,7 +226,7 @@ def _create_run(client: MlflowClient, store: Path, name: str, stage: str, digest
 
 
 def _tag_origin(client: MlflowClient, run_id: str, inputs: dict[str, str]) -> None:
-    """Tag a run with its inputs and the code version; a resumed run gets the version of the code that ends it."""
+    """Tag a run with its inputs and the code version; a resumed run gets the code version of the last process."""
     code, inputs_json = code_version(), json.dumps(inputs)
     if code["commit"]:
         client.set_tag(run_id, _COMMIT_TAG, code["commit"])

@@ -12,7 +12,7 @@ from tasks.tracking.runs import TrackedRun
 
 
 def model_scores(report: Report) -> dict[str, float]:
-    """Return the metrics of the model and the interval of its MPJPE: the scores of a version."""
+    """Return the scores of a version: the metrics of the model and the interval of its MPJPE."""
     return metrics_with_interval(report.model, report.split)
 
 
@@ -24,7 +24,7 @@ def metrics_with_interval(estimates: Estimates, prefix: str) -> dict[str, float]
 
 
 def all_scores(report: Report) -> dict[str, float]:
-    """Return `model_scores`, the scores of the baselines, robustness and minutes of training: the metrics of a run."""
+    """Return the metrics of a run: `model_scores`, the scores of the baselines, robustness and minutes of training."""
     scores = model_scores(report)
     for method, of_method in report.methods().items():
         name = "" if method == "model" else f"{method}/"

@@ -1,11 +1,11 @@
-"""MLflow artifacts of a store, at URIs that hold no absolute path: `uplift-store:/mlartifacts/...`.
+"""MLflow artifacts of a store, at URIs without an absolute path: `uplift-store:/mlartifacts/...`.
 
-MLflow loads `open_repository` as a plugin (entry point `mlflow.artifact_repository`). The URI means the folder of that
-name next to the SQLite database that this process is connected to. With a tracking server the same folder is reached
-through the server. A store can therefore be moved or copied, and no URI leads out of it.
+MLflow loads `open_repository` as a plugin (entry point `mlflow.artifact_repository`). The URI is the folder
+`mlartifacts` next to the SQLite database of the current connection. With a tracking server, the server reads and
+writes the folder. A store can therefore be moved or copied, and no URI leads out of the store.
 
-This module imports no other package of the project when it is loaded, because a program that loads a model may have
-its own module `model` or `data_contracts`.
+The import of this module imports no other package of the project. A program that loads a model may have its own module
+`model` or `data_contracts`.
 """
 
 import errno
@@ -36,9 +36,9 @@ _connected: Path | str | None = None
 
 
 def follow(tracking_uri: str) -> None:
-    """Make this process resolve artifact URIs in another store.
+    """Resolve all artifact URIs of this process in the store of `tracking_uri`.
 
-    MLflow's client caches repositories by run id, and a copy of a store has the run ids of the original.
+    MLflow's client caches repositories by run id, and a copy of a store has the same run ids as the original.
     """
     global _connected
     database = _database(tracking_uri)
@@ -48,7 +48,7 @@ def follow(tracking_uri: str) -> None:
 def open_repository(
     artifact_uri: str, tracking_uri: str | None = None, registry_uri: str | None = None
 ) -> ArtifactRepository:
-    """Open the repository behind a `uplift-store:` URI, which must not lead out of the connected store."""
+    """Open the repository of a `uplift-store:` URI; a path out of the connected store raises an error."""
     place, path = _place(tracking_uri or _current_uri()), _path_of(artifact_uri)
     if isinstance(place, Path):
         return StoreArtifactRepository(place, path)
@@ -66,7 +66,7 @@ class StoreArtifactRepository(LocalArtifactRepository):
 
     @property
     def artifact_dir(self) -> str:
-        """The folder, checked to be in the store."""
+        """Path of the folder; a folder outside the store raises an error."""
         _must_be_inside(self._folder, self._root)
         return str(self._folder)
 
@@ -102,7 +102,7 @@ class StoreArtifactRepository(LocalArtifactRepository):
 
 
 def local_folder(artifact_uri: str, tracking_uri: str | None = None) -> Path | None:
-    """Return the folder of this machine behind an artifact URI, or None for a server or bucket."""
+    """Return the local folder of an artifact URI, or None for a server or bucket."""
     parts = urlsplit(artifact_uri)
     if parts.scheme == SCHEME:
         place = _place(tracking_uri or _current_uri())
@@ -111,7 +111,7 @@ def local_folder(artifact_uri: str, tracking_uri: str | None = None) -> Path | N
 
 
 def delete_inside(path: Path, root: Path) -> None:
-    """Delete a file or folder below `root`, and the parent if it is then empty; a symlink is removed, not followed."""
+    """Delete a file or folder below `root`, and its parent if empty then; a symbolic link is removed, not followed."""
     if ".." in path.parts or path.absolute() == root.absolute():
         raise _input_error(f"{path}: is not inside the store {root}; not deleted")
     _must_be_inside(path.parent, root)
@@ -124,7 +124,7 @@ def delete_inside(path: Path, root: Path) -> None:
 
 
 def delete_artifacts(client: "MlflowClient", uri: str, path: str | None = None) -> None:
-    """Delete all artifacts at a URI, or the file or folder `path` of them; refuse files outside the store.
+    """Delete all artifacts at a URI, or only the file or folder `path`; files outside the store raise an error.
 
     A `file:` URI comes from an earlier version of this project; its folder must be below the connected store.
     """
@@ -145,7 +145,7 @@ def _must_be_inside(folder: Path, root: Path) -> None:
 
 
 def _path_of(artifact_uri: str) -> PurePosixPath:
-    """Return the path of a URI below `mlartifacts`."""
+    """Return the path of a URI relative to `mlartifacts`."""
     parts = urlsplit(artifact_uri)
     path = PurePosixPath(parts.path)
     if parts.netloc or parts.query or parts.fragment or ".." in path.parts or path.parts[:2] != ("/", FOLDER):
@@ -175,7 +175,7 @@ def _current_uri() -> str:
 
 
 def _database(uri: str) -> Path | None:
-    """Return the absolute path of the SQLite file behind a URI, or None for any other database."""
+    """Return the absolute path of the SQLite file in a URI, or None for any other database."""
     url = make_url(uri) if uri.startswith("sqlite") else None
     if url is None or not url.database or url.database == ":memory:":
         return None
@@ -201,7 +201,7 @@ def _must_serve_its_store(server: str) -> None:
 
 @contextmanager
 def _write_errors(folder: str) -> Iterator[None]:
-    """Raise errors that only a person can repair as InputError; a stage is retried after any other error."""
+    """Convert errors that only a person can repair to InputError, after which a stage is not retried."""
     try:
         yield
     except OSError as error:  # MLflow's copy of a folder raises one without a number

@@ -1,9 +1,9 @@
-"""The id of a store, by which several stores share one MLflow server; a copy of a store gets a new one.
+"""The id of a store, which distinguishes stores that share an MLflow server; a copy of a store gets a new id.
 
-The file `.id` holds the id and, as JSON, where the file was when it was written: its inode, the store's path, and the
-folder that contains the store. `mv` keeps the inode. A move to another file system does not, so the recorded path is
-looked up: the store was moved only if that path is certainly gone. In doubt the store counts as a copy, because two
-stores with one id delete each other's runs on a shared server.
+The file `.id` contains the id and, as JSON, its place when it was written: inode of the file, path of the store, and
+parent folder. `mv` keeps the inode. After a move to another file system the inode differs; the store
+counts as moved only if the recorded path certainly no longer exists. In all other cases the store counts as a copy,
+because two stores with one id would delete each other's runs on a shared server.
 """
 
 import json
@@ -20,7 +20,7 @@ from tasks.tracking.names import ID_FILE, store_id
 
 @dataclass(frozen=True)
 class _Record:
-    """Content of the file `.id`. `former`: ids of the stores that this one was copied from; runs may have them."""
+    """Content of the file `.id`. `former`: ids of the stores from which this store was copied; runs may have them."""
 
     path: str
     inode: int
@@ -29,7 +29,7 @@ class _Record:
 
 
 def name_store(store: Path) -> None:
-    """Give a new store an id, and a copied store a new one; record the new place of a moved store.
+    """Give a new or copied store a new id; record the new place of a moved store.
 
     The caller holds the lock of the store.
     """
@@ -52,7 +52,7 @@ def name_store(store: Path) -> None:
 
 
 def former_ids(store: Path) -> tuple[str, ...]:
-    """Return the ids under which the store's own database may still have runs of this store."""
+    """Return earlier ids of this store with which its own database may still have runs."""
     record = _read(store / ID_FILE)
     return record.former if record else ()
 
@@ -90,7 +90,7 @@ def _is_gone(original: Path, parent: str) -> bool:
 
 
 def _folder_of(parent: Path) -> str | None:
-    """Return a name that identifies the folder across machines, or None if the folder does not exist."""
+    """Return a name that identifies the folder on all machines, or None if the folder does not exist."""
     try:
         status = parent.stat()
     except OSError:
@@ -110,7 +110,7 @@ def _read(file: Path) -> _Record | None:
 
 
 def _write(store: Path, name: str, former: tuple[str, ...]) -> None:
-    """Write the file whole or not at all; the renamed file has the inode that it contains."""
+    """Write the file atomically; the content has the inode of the written file."""
     new = store / f"{ID_FILE}.partial"
     new.unlink(missing_ok=True)
     with new.open("x", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""Pretraining and fine-tuning: windows in, a run folder and an MLflow run out; a killed run continues."""
+"""Pretrain and fine-tune networks on windows; each training writes a run folder and an MLflow run, and can resume."""
 
 from pathlib import Path
 from statistics import median
@@ -46,13 +46,13 @@ def finetune_network(
     Raises
     ------
     InputError
-        The checkpoint is not readable, takes only shorter windows, or its network does not support the head.
+        The checkpoint is not readable, or its network takes only shorter windows or does not support the head.
     """
     training, network, frames = parameters.finetune, load_network(pretrained), _frames(windows)
     if frames > network.config.max_frames:
         raise InputError(
             f"{pretrained}: the network takes windows of at most {network.config.max_frames} frames, but {windows}"
-            f" has {frames}"
+            f" has {frames}; pass --set convert.window={network.config.max_frames} to uplift convert"
         )
     if training.head is HeadKind.DEPTH and network.config.geometry != "none":
         raise InputError(

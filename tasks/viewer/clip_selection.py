@@ -31,7 +31,7 @@ def select_scenes(windows: Windows, errors: pd.DataFrame, method: Method, batch_
 
 
 def _ranked_clips(rows: pd.DataFrame, window: int) -> Iterator[tuple[str, float, pd.DataFrame]]:
-    """Yield for each selected clip its rank, its error in mm, and its rows in order of time."""
+    """Yield rank, error in mm, and rows (in order of time) of each selected clip."""
     full = rows[rows["frames"] == window]  # a window with fewer frames is padded: its clip is too short
     weighted = full.assign(sum_mm=full["mpjpe_mm"] * full["weight"])
     sums = weighted.groupby(["clip_id", "camera"])[["sum_mm", "weight"]].sum()
@@ -44,7 +44,7 @@ def _ranked_clips(rows: pd.DataFrame, window: int) -> Iterator[tuple[str, float,
 
 
 def _typical_section(rows: pd.DataFrame, window: int) -> pd.DataFrame:
-    """Return the windows of the section whose error is nearest to that of the clip, at most `MAX_SECONDS` long."""
+    """Return the windows of the section (at most `MAX_SECONDS`) whose error is nearest to the error of the clip."""
     starts, error = rows["start"].to_numpy(), rows["mpjpe_mm"].to_numpy()
     longest = max(window, min(MAX_FRAMES, round(MAX_SECONDS * rows["fps"].iloc[0])))
     ends = np.searchsorted(starts, starts + longest - window, side="right")

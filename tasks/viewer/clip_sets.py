@@ -1,8 +1,8 @@
-"""Read a clip folder as tables, and test which distributions moved between two sets of clips.
+"""Read a clip folder as tables, and test which distributions differ between two sets of clips.
 
-A test has a statistic and a bound, and assumes that clips (or subjects) are independent. Two samples of one
-distribution exceed the bound once in a thousand cases. The bound is at least the smallest shift of practical size, so
-that small shifts of many clips are ignored.
+A test has a statistic and a bound, and assumes that clips (or subjects) are independent. For two samples of the same
+distribution, the statistic is above the bound in one of a thousand cases. The bound has at least the size of a shift
+of practical importance, so that small shifts of many clips are ignored.
 """
 
 from collections.abc import Mapping
@@ -78,7 +78,7 @@ class ClipSet:
         return self.table[~own.isin(others)]
 
     def distributions(self) -> dict[str, np.ndarray]:
-        """Return the values to draw and compare by name with unit: stature per subject, the others per clip."""
+        """Return the compared values by name with unit: one stature per subject, all other values one per clip."""
         return {
             "stature of subjects, m": self.subjects["stature"].to_numpy(dtype=float),
             "fastest joint of clips, m/s": self.table["speed_max"].to_numpy(dtype=float),
@@ -101,7 +101,7 @@ def drifts(before: ClipSet, now: ClipSet) -> list["Drift"]:
 
 @dataclass(frozen=True)
 class Drift:
-    """A statistic of two samples and its bound; `name` is the name of the distribution."""
+    """Statistic of two samples, and the bound above which the distribution `name` has changed."""
 
     name: str
     statistic: str

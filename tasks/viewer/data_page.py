@@ -1,4 +1,4 @@
-"""Write a page that compares the clips of a run with those of the champion: new and removed clips, and drift.
+"""Write a page that compares the clips of a run with the champion's clips: new and removed clips, and drift.
 
 Without a champion, or without its clips, the page describes the clips of the run alone.
 """
@@ -30,7 +30,7 @@ _MAX_ROWS = 30  # of a table of subjects or actions
 
 
 def log_data_page(store: Path, tracked: TrackedRun, clips: ClipSet) -> list[str]:
-    """Log the page of `clips` to a run, tag the run with the distributions that moved, and return the warnings."""
+    """Log the page of `clips` to a run, tag the run with the changed distributions, and return the warnings."""
     reference, champion = champion_clips(store)
     results = drifts(champion, clips) if champion else []
     tracked.client.log_text(tracked.run_id, data_page(clips, champion, reference, results), DATA_PAGE)
@@ -53,7 +53,7 @@ def champion_clips(store: Path) -> tuple[str, ClipSet | None]:
 
 
 def drift_warnings(results: Sequence[Drift]) -> list[str]:
-    """Return a line for each distribution that moved."""
+    """Return one warning for each distribution whose drift is above its bound."""
     return [
         f"{drift.name}: the distribution moved since the champion's clips:"
         f" {drift.statistic} {drift.value:.3f}, bound {drift.bound:.3f}"
@@ -79,7 +79,7 @@ def data_page(clips: ClipSet, champion: ClipSet | None, reference: str, results:
 
 
 def compared_histograms(clips: ClipSet, champion: ClipSet | None) -> Figure:
-    """Draw a histogram of each of `ClipSet.distributions`, with that of the champion as an outline."""
+    """Draw a histogram of each of `ClipSet.distributions`, with the champion's histogram as an outline."""
     figure = Figure(figsize=(11, 2.6), layout="constrained")
     others = champion.distributions() if champion else {}
     axes = figure.subplots(1, len(clips.distributions()))
@@ -167,7 +167,7 @@ def _actions(clips: ClipSet, champion: ClipSet | None) -> str:
 
 
 def _listing(kind: str, head: list[str], rows: Mapping[Any, list[Any]], before: pd.Index | None) -> str:
-    """Return a table of the first rows, new ones first, with the numbers of further and of removed rows."""
+    """Return a table of the first rows, new rows first, and the numbers of rows that follow or were removed."""
     is_new = {name: before is not None and name not in before for name in rows}
     names = sorted(rows, key=lambda name: not is_new[name])
     table = [[name, *rows[name], "new" if is_new[name] else ""] for name in names[:_MAX_ROWS]]

@@ -26,7 +26,7 @@ _SCRIPTS = ("skeletons.js", "player.js")
 
 @dataclass(frozen=True)
 class Subject:
-    """One subject of a scene; the viewer draws all poses except the first in a pale colour."""
+    """One subject of a scene with one or more poses; the viewer draws all except the first in a pale colour."""
 
     name: str
     pose_2d: np.ndarray  # (T, 17, 2): x right, y down, in any unit that is the same for all subjects of a scene
@@ -91,7 +91,7 @@ def _upright(pose: np.ndarray, axes: str) -> np.ndarray:
 
 
 def _pack(values: np.ndarray, finest: float) -> dict[str, Any]:
-    """Encode values / `step` as little-endian 16-bit integers in base64; `step` is at least `finest`."""
+    """Encode values as multiples of a step (at least `finest`): little-endian 16-bit integers in base64."""
     finite = np.isfinite(values)
     reach = float(np.abs(values[finite]).max(initial=0.0))
     step = max(finest, reach / _LARGEST) or 1.0

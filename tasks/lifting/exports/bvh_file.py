@@ -1,12 +1,12 @@
 """Write BVH files: a skeleton and its joint angles over time, for Blender and other animation programs.
 
 - Units are centimetres and degrees; y is up. The rest pose is a T that looks along z.
-- The CHANNELS of a joint name its order of rotation, outermost first. At a middle angle of 90 degrees the other two
-  angles are ambiguous (gimbal lock), so the middle angle is about the bone's axis in the rest pose: bones turn the
-  shortest way and hardly twist. Arms and hips have Z X Y; legs, trunk and head Z Y X; the root Z X Y, because it turns
-  freely about y.
-- Several triples of angles are the same rotation. Each frame has the angles nearest to the previous frame, so that
-  programs can interpolate between frames.
+- The CHANNELS of a joint contain its order of rotation, outermost first. At a middle angle of 90 degrees the other
+  two angles are ambiguous (gimbal lock). So the middle angle is about the bone's axis in the rest pose, because bones
+  turn the shortest way and hardly twist. Arms and hips have Z X Y; legs, trunk and head Z Y X; the root Z X Y, because
+  it turns freely about y.
+- Several triples of angles describe the same rotation. Each frame has the triple nearest to the previous frame, so
+  that programs can interpolate between frames.
 """
 
 import warnings
@@ -24,9 +24,9 @@ _END = 5.0  # length of hands, feet and crown in centimetres, for programs that 
 
 
 def write_bvh(motion: Motion, path: Path) -> None:
-    """Write the motion as HIERARCHY and MOTION.
+    """Write the motion as a BVH file.
 
-    The nodes are those of `tasks.lifting.exports.rig`. If bones have constant lengths, the angles reproduce positions
+    The nodes come from `tasks.lifting.exports.rig`. If bones have constant lengths, the angles reproduce positions
     within 1 mm.
     """
     rigged = rig(motion)
@@ -40,7 +40,7 @@ def write_bvh(motion: Motion, path: Path) -> None:
 
 
 def _order(node: Node) -> str:
-    """Return the order of the rotations about the axes, outermost first."""
+    """Return the order of a node's rotations, outermost first, e.g. `ZXY`."""
     along_y = node.bone >= 0 and np.abs(REST_DIRECTIONS[node.bone]).argmax() == 1
     return "ZYX" if along_y else "ZXY"
 
@@ -57,7 +57,7 @@ def _angles(rotations: np.ndarray, order: str) -> np.ndarray:
 
 
 def _way(begin: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """Return the distance (n,) between angles (n, 3), modulo whole turns."""
+    """Return the distance (n,) in radians between triples of angles (n, 3), modulo whole turns."""
     return np.abs((end - begin + np.pi) % (2 * np.pi) - np.pi).sum(axis=1)
 
 

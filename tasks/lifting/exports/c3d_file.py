@@ -2,8 +2,8 @@
 
 - Units are millimetres and z is up, as in laboratories. Frames start at 1, because C3D counts frames with 16 bits. Text
   is ASCII of at most 127 characters, because C3D stores its length in one byte, which some readers take as signed.
-- The residual is 0, C3D's value for computed points. -1 would mean a missing point, and readers would drop the point of
-  an unseen joint although the model estimates its position. CSV and JSON contain the confidence of each joint.
+- The residual is 0, C3D's value for computed points. With -1, the value for a missing point, readers would drop unseen
+  joints, although the model estimates their positions. CSV and JSON contain the confidence of each joint.
 """
 
 from pathlib import Path

@@ -31,7 +31,7 @@ _COLORS = [_RIGHT if end in RIGHT_JOINTS else _LEFT if end in LEFT_JOINTS else _
 
 
 def write_gif(motions: Sequence[Motion], path: Path) -> None:
-    """Write the keypoints, in pixels, next to the joints in the world, for all people of a video together.
+    """Draw the keypoints in pixels next to the joints in the world, with all people of a video in one GIF.
 
     Each motion begins at its `first_frame`; all have the frame rate of the first one.
     """
@@ -100,7 +100,7 @@ def _axes(figure: Figure, keypoints: Sequence[np.ndarray], joints: Sequence[np.n
 
 
 def _bounds(poses: Sequence[np.ndarray]) -> list[tuple[float, float]]:
-    """Return low and high of each axis with a margin, for points (..., axes); NaN is ignored."""
+    """Return the lowest and highest value per axis, with a margin, of points (..., axes); NaN is ignored."""
     points = np.concatenate([pose.reshape(-1, pose.shape[-1]) for pose in poses])
     known = points[np.isfinite(points).all(axis=1)]
     known = known if len(known) else np.zeros((1, points.shape[1]))

@@ -2,8 +2,8 @@
 
 - A GLB is a JSON text and a block of arrays, so `struct` and `json` need less code than a library.
 - Units are metres and y is up, as glTF requires. The rest pose is a T on the floor that looks along z.
-- Nodes are those of `tasks.lifting.exports.rig`. Bones are octahedra skinned to their nodes: right red, left blue,
-  middle grey.
+- The nodes come from `tasks.lifting.exports.rig`. Bones are octahedra skinned to their nodes: right bones red, left
+  blue, middle grey.
 """
 
 import json

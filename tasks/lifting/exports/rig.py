@@ -1,13 +1,13 @@
 """Convert the joint positions of a motion to joint rotations, for BVH and glTF.
 
-- If bones have constant lengths, the rotations reproduce every joint. Pelvis and thorax have three bones each and
-  cannot turn to all of them, so each of these bones has its own node of length 0 (`pelvis_to_right_hip`). Pelvis and
+- If bones have constant lengths, the rotations reproduce every joint. Pelvis and thorax have three bones each, which
+  one rotation cannot reproduce, so each of these bones has its own node of length 0 (`pelvis_to_right_hip`). Pelvis and
   thorax turn with the best fit to all their bones (Kabsch, Acta Cryst. A32, 1976). The fit of the thorax includes the
   spine, otherwise its rotation is undetermined when shoulders and nose are collinear.
 - Bone lengths are medians over the frames. If the length of a bone varies, directions are exact and positions are not.
 - Positions do not determine the twist of a bone, so a bone turns the shortest way from the rest pose, relative to its
-  parent. There is no shortest way to the opposite direction: beyond 120 degrees the twist is carried on (parallel
-  transport), and the remaining twist after the return is spread over that time, so that no bone flips.
+  parent. The shortest way to the opposite direction is undefined. Beyond 120 degrees the twist of the previous frame
+  is therefore kept (parallel transport), and its error is spread over the frames until the return.
 """
 
 from dataclasses import dataclass
@@ -66,7 +66,7 @@ _add_nodes(NODES, PELVIS, -1)
 class RiggedMotion:
     """A motion as rotations; metres, y up.
 
-    Rotations are unit quaternions x, y, z, w relative to the parent; of q and -q the one nearer to the previous frame.
+    Rotations are unit quaternions (x, y, z, w) relative to the parent node, with signs that avoid jumps over time.
     """
 
     lengths: np.ndarray  # (16,) lengths of `BONES`
@@ -76,7 +76,7 @@ class RiggedMotion:
 
     @property
     def rest(self) -> np.ndarray:
-        """Positions of the nodes in the rest pose, (nodes, 3)."""
+        """Positions of the nodes in the rest pose, (nodes, 3), metres, y up."""
         places = self.offsets.copy()
         for index, node in enumerate(NODES[1:], start=1):
             places[index] += places[node.parent]
@@ -125,7 +125,7 @@ def _best_fit(rest: np.ndarray, directions: np.ndarray) -> Rotation:
 
 
 def _aim(rest: np.ndarray, directions: np.ndarray) -> Rotation:
-    """Return rotations (frames) of the unit vector `rest` to `directions` (frames, 3), without flips of the twist."""
+    """Return rotations (frames) from the unit vector `rest` to `directions` (frames, 3), without jumps of the twist."""
     shortest = _shortest(rest, directions)
     step = shortest[1:].inv() * _shortest(directions[:-1], directions[1:]) * shortest[:-1]  # a twist about `rest`
     *axis, real = step.as_quat().T
@@ -141,7 +141,7 @@ def _aim(rest: np.ndarray, directions: np.ndarray) -> Rotation:
 
 
 def _shortest(begin: np.ndarray, end: np.ndarray) -> Rotation:
-    """Return the shortest rotations between unit vectors, (n, 3) or (3,); between opposite ones, about any axis."""
+    """Return the shortest rotations between unit vectors, (n, 3) or (3,); between opposite vectors, about any axis."""
     begin, end = np.broadcast_arrays(begin, end)
     real = 1 + np.sum(begin * end, axis=-1, keepdims=True)
     across = np.cross(begin, np.eye(3)[np.abs(begin).argmin(axis=-1)])

@@ -16,7 +16,7 @@ VERSION = 1  # increases if a reader of the previous version would misread the f
 
 
 def write_json(motion: Motion, path: Path) -> None:
-    """Write all arrays of `Motion` under their names, (frames, ...) as nested lists; metres, z up, pixels in 2D.
+    """Write all arrays (frames, ...) of `Motion` as nested lists under their names; 3D in metres, z up; 2D in pixels.
 
     The schema is docs/motion.schema.json. Unknown numbers are null, because JSON has no NaN. Positions are rounded to
     micrometres and thousandths of a pixel.
@@ -48,9 +48,9 @@ def write_json(motion: Motion, path: Path) -> None:
 def write_csv(motion: Motion, path: Path) -> None:
     """Write the joints in the world, their confidences, and the root, for `pandas.read_csv(file, comment="#")`.
 
-    Lines that begin with # contain the name, unit and axes. Columns: `frame` (number in the keypoint file), `time`
-    (seconds after the first row), `<joint>_x`, `_y`, `_z` and `<joint>_confidence` for each of the 17 joints, `root_x`,
-    `_y`, `_z`, and `root_std_x`, `_y`, `_z`, which are empty if unknown.
+    Lines that begin with # contain the name, unit and axes. Columns: `frame` (number in the keypoint file); `time`
+    (seconds after the first row); `<joint>_x`, `_y`, `_z` and `<joint>_confidence` for each of the 17 joints; `root_x`,
+    `_y`, `_z`; `root_std_x`, `_y`, `_z`. Unknown values are empty.
     """
     columns = [f"{joint}_{value}" for joint in JOINTS for value in (*"xyz", "confidence")]
     columns += [f"{root}_{axis}" for root in ("root", "root_std") for axis in "xyz"]

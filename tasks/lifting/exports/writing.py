@@ -2,9 +2,9 @@
 
 - The folder has `person-0/motion.npz` and so on, the exports of each person, and the viewer. docs/keypoints.md
   describes the contents, units and axes of each export format.
-- All files are written to a partial folder first. A failure leaves nothing behind, and earlier files stay until then.
-- A new folder appears complete, by one rename. In an existing folder the files of an earlier lifting are replaced and
-  the folder itself stays, because it may be a link, a mounted volume or the working directory of a shell.
+- All files are written to a partial folder first. After a failure this folder is removed and earlier files are kept.
+- A new folder appears complete, by one rename. In an existing folder the files of an earlier lifting are replaced.
+  The folder itself is kept, because it may be a link, a mounted volume or the working directory of a shell.
 - Only files that lifting writes are replaced. A folder that contains other files is refused, so that no file is lost.
 """
 
@@ -42,7 +42,7 @@ _PARTIAL = re.compile(r"\.lifting-[0-9a-f]{8}\.partial")  # being written, or le
 
 
 def write_people(lifted: Path, formats: Sequence[ExportFormat], out: Path) -> list[dict[str, object]]:
-    """Write the people of a lift stage to `out` as `motion.npz` and in export formats; replace an earlier lifting.
+    """Write the people of a lift stage to `out` as `motion.npz` and in `formats`; an earlier lifting is replaced.
 
     The result has the `name`, `frames`, `fps`, `folder` and names of `files` of each person.
 
@@ -59,7 +59,7 @@ def write_people(lifted: Path, formats: Sequence[ExportFormat], out: Path) -> li
         shutil.copyfile(lifted / VIEWER_FILE, partial / VIEWER_FILE)
         _put_in_place(partial, out)
     except OSError as error:
-        raise InputError(f"{out}: cannot be written ({error.strerror})") from error
+        raise InputError(f"{out}: cannot be written ({error.strerror}); pass another --out") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return people
@@ -75,7 +75,7 @@ def must_be_replaceable(out: Path) -> None:
         with _locked(out):  # another lifting may be replacing files at this moment
             _refuse_other_files(out)
     except OSError as error:
-        raise InputError(f"{out}: cannot be written ({error.strerror})") from error
+        raise InputError(f"{out}: cannot be written ({error.strerror}); pass another --out") from error
 
 
 def write_exports(motion: Motion, formats: Sequence[ExportFormat], folder: Path) -> list[Path]:
@@ -144,7 +144,7 @@ def _people(folder: Path) -> list[Path]:
 
 
 def _refuse_other_files(out: Path) -> None:
-    """Refuse entries that lifting did not write; a viewer without person folders is one of them."""
+    """Raise an InputError if lifting did not write all entries of `out`; a viewer needs person folders next to it."""
     people = _people(out)
     own = {*people, out / VIEWER_FILE} if people else set()
     others = [entry for entry in out.iterdir() if entry not in own and not _PARTIAL.fullmatch(entry.name)]
@@ -156,7 +156,7 @@ def _refuse_other_files(out: Path) -> None:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Hold a lock, so that no other lifting replaces files in the folder."""
+    """Hold a lock while the block runs, so that no other lifting replaces files in the folder."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         with suppress(OSError):  # some network file systems cannot lock a folder

@@ -1,10 +1,10 @@
 """Read keypoints in .npy and .npz files with the safe reader of motion files: no pickles, bounded memory.
 
-- VideoPose3D's custom 2D: `positions_2d` is a dict of videos, of actions, of lists of cameras' arrays (frames, K, 2);
+- VideoPose3D's custom 2D: `positions_2d[video][action]` is a list with one array (frames, K, 2) per camera;
   `metadata` has `layout_name` and `video_metadata` (data/prepare_data_2d_custom.py). Each array is one video.
 - Plain: one array (frames, K, C), or (people, frames, K, C) as in MMAction2 and PoseMamba. If the first axis is longer
   than the second, the array is (frames, people, K, C). C is x, y; x, y, confidence; or MediaPipe's x, y, z, visibility.
-  A second array without the last axis has the confidences. `skeleton`, `fps`, `width` and `height` are optional.
+  A second array, without the last axis, contains confidences. `skeleton`, `fps`, `width` and `height` are optional.
 - Missing keypoints are NaN or, without confidences, 0, 0.
 """
 
@@ -43,7 +43,7 @@ def read_arrays(path: Path) -> list[Detections]:
 
 
 def _read_plain(path: Path, arrays: dict[str, Any]) -> Detections:
-    """Return the people of the one array of keypoints."""
+    """Return the people of a file with one array of keypoints."""
     poses = {name: array for name, array in arrays.items() if _is_pose(array)}
     if len(poses) != 1:
         found = some([ascii(name) for name in poses]) or "none"
@@ -75,7 +75,7 @@ def _read_videopose3d(path: Path, arrays: dict[str, Any]) -> list[Detections]:
     for names, array in _leaves(arrays["positions_2d"], ()):
         source = f"{path}: {'/'.join(names)}"
         if not _is_number(array) or array.ndim != 3 or array.shape[2] not in (2, 3):
-            raise InputError(f"{source}: expected an array (frames, K, 2)")
+            raise InputError(f"{source}: expected an array (frames, K, 2) of x and y in pixels")
         video = videos.get(names[0]) if isinstance(videos, dict) else None
         size = rate_and_size(path, video if isinstance(video, dict) else {}, ("fps", "w", "h"))
         found = _detections(source, KeypointFormat.VIDEOPOSE3D, np.asarray(array, np.float64)[None], None)
@@ -87,7 +87,7 @@ def _read_videopose3d(path: Path, arrays: dict[str, Any]) -> list[Detections]:
 
 
 def _detections(source: str, format: KeypointFormat, poses: np.ndarray, scores: np.ndarray | None) -> Detections:
-    """Return one row per person and frame with any keypoint, of poses (people, frames, K, C)."""
+    """Return one row for each person in each frame that has a keypoint in `poses` (people, frames, K, C)."""
     points = poses[..., :2]
     if scores is None:
         is_z = poses.shape[2] == 33 and (poses[..., 2:] < 0).any()  # MediaPipe's third number, if there are three
@@ -102,7 +102,7 @@ def _detections(source: str, format: KeypointFormat, poses: np.ndarray, scores: 
 
 
 def _leaves(tree: Any, names: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Yield the values in dicts and lists of up to three levels, with their names."""
+    """Yield the values of nested dicts and lists (up to three levels), each with its keys."""
     inner = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list | tuple) else None
     if inner is None and isinstance(tree, np.ndarray) and tree.ndim == 4:
         inner = enumerate(tree)

@@ -2,10 +2,10 @@
 
 - Numbers must be finite and in bounds. Confidences are scaled to [0, 1] by the known scale of the format (`_SCALES`). A
   keypoint is missing if its confidence is 0 or below `min_confidence`, or its coordinates are NaN or exactly 0, 0.
-  Detectors write 0, 0 for keypoints without a detection (Ultralytics did, with the confidence unchanged).
-- An id is a person, unless all people of the file have the same id and it occurs twice in a frame: AlphaPose writes
-  idx 0 for all people if it does not track.
-- Coordinates are pixels. If all are within [-4, 4], they are fractions of the image size (MediaPipe) and need the size.
+  Detectors write 0, 0 for undetected keypoints (Ultralytics did so and kept the confidence).
+- Each id is one person. If all people have the same id, and a frame has two people, ids are ignored. AlphaPose
+  writes idx 0 for all people if it does not track.
+- Coordinates are pixels. If all coordinates are within [-4, 4], they are fractions of the image size (MediaPipe).
 """
 
 from collections.abc import Mapping, Sequence
@@ -124,14 +124,14 @@ def _in_order(detections: Detections) -> Detections:
 
 
 def _refuse_far(detections: Detections, points: np.ndarray, far: np.ndarray, names: Sequence[str]) -> None:
-    """Raise an error for the first of points (n, K, 2) that is `far` (n, K); `names` are those of the K points."""
+    """Raise an InputError for the first of `points` (n, K, 2) that is `far` (n, K); `names` are the keypoint names."""
     for row, point in np.argwhere(far)[:1]:
         x, y = points[row, point]
         raise _fault(detections, row, f"{names[point]}: x, y = {x:g}, {y:g}; the limit is {MOST_PIXELS:g} pixels")
 
 
 def _confidence(detections: Detections, warnings: list[str]) -> np.ndarray:
-    """Return the confidences in [0, 1], by the scale of the format."""
+    """Return the confidences, scaled to [0, 1] by the scale of the format."""
     confidence = np.nan_to_num(detections.confidence, nan=0.0, posinf=np.inf, neginf=-np.inf)
     plain, largest, divisor = _SCALES.get(detections.format, _SCALE)
     for row, keypoint in np.argwhere((confidence < -0.5) | (confidence > largest))[:1]:
@@ -146,7 +146,7 @@ def _confidence(detections: Detections, warnings: list[str]) -> np.ndarray:
 
 
 def _person(detections: Detections, warnings: list[str]) -> np.ndarray | None:
-    """Return the ids, or None if they do not distinguish people; rows are in the order of frames."""
+    """Return the person ids (n,), or None if the ids do not distinguish people; rows are sorted by frame."""
     if detections.person is None:
         return None
     order = np.lexsort((detections.person, detections.frame))
@@ -178,7 +178,7 @@ def _in_pixels(detections: Detections) -> Detections:
 
 
 def _skeleton(detections: Detections, requested: Detector | None) -> Detector:
-    """Return the skeleton: requested, named in the file, or the best fit of those with this number of keypoints."""
+    """Return the skeleton: the requested one, the one in the file, or the best fit to the number of keypoints."""
     count = detections.points.shape[1]
     fitting = [name for name, skeleton in SKELETONS.items() if len(skeleton.keypoints) == count]
     for name, origin in ((requested, "requested"), (detections.skeleton, "named in the file")):
@@ -206,7 +206,7 @@ def _skeleton(detections: Detections, requested: Detector | None) -> Detector:
 
 
 def _distortions(detections: Detections, names: Sequence[Detector]) -> dict[Detector, float]:
-    """Return the distance from an adult's proportions for each skeleton: mean |log| of the median bone lengths."""
+    """Return how far each skeleton is from an adult's proportions: mean |log| of the ratios of median bone lengths."""
     rows = np.linspace(0, len(detections.points) - 1, min(len(detections.points), 500)).astype(int)
     parents, children = np.array(BONES).T
     distortions = {}

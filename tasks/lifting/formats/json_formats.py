@@ -40,7 +40,7 @@ _LAST_NUMBER = re.compile(r"(\d{1,18})\D*$")
 
 
 def read_folder(path: Path, files: Sequence[Path], format: KeypointFormat) -> Detections:
-    """Return the people of a folder with one file per frame: OpenPose, or AlphaPose if `format` or a frame names it."""
+    """Return the people of a folder with one file per frame: AlphaPose (if `format` or a frame has it) or OpenPose."""
     trees = zip(files, read_json(files, path), strict=True)
     return _read_frames(path, [(file.name, str(file), tree) for file, tree in trees], format)
 
@@ -71,7 +71,7 @@ def read_alphapose(path: Path, tree: Any) -> Detections | None:
 
 
 def read_mmpose(path: Path, tree: Any) -> Detections | None:
-    """Return the people of all frames; the keypoint names in `meta_info` determine the skeleton."""
+    """Return the people of MMPose's JSON, or None; the keypoint names in `meta_info` determine the skeleton."""
     frames = tree.get("instance_info") if isinstance(tree, dict) else tree
     if _first_has(frames, "keypoint_scores"):  # instances of one image
         frames = [{"instances": frames}]
@@ -84,13 +84,13 @@ def read_mmpose(path: Path, tree: Any) -> Detections | None:
 
 
 def read_skeletons(path: Path, tree: Any) -> Detections | None:
-    """Return the people of all frames in `data`."""
+    """Return the people of the JSON of ST-GCN or GAST-Net (frames in `data`), or None."""
     frames = tree.get("data") if isinstance(tree, dict) else None
     return _read_nested(path, KeypointFormat.SKELETONS, frames, ("skeleton", "pose", "score"))
 
 
 def read_mediapipe(path: Path, tree: Any) -> Detections | None:
-    """Return the people of all frames of landmarks."""
+    """Return the people of MediaPipe's landmarks in all frames, or None."""
     header = tree if isinstance(tree, dict) else {}
     frames = _first_list(tree, ("frames", "data", *_LANDMARKS)) if header else tree
     if not isinstance(frames, list):
@@ -125,11 +125,11 @@ READERS = {
 
 
 def _read_frames(path: Path, frames: Sequence[tuple[str, str, Any]], format: KeypointFormat) -> Detections:
-    """Return the people of frames (name that contains the number, name in errors, JSON).
+    """Return the people of `frames`: tuples of name with the frame number, name for errors, and JSON.
 
     AlphaPose's 18 keypoints are COCO's 17 and a computed neck, which is dropped. For COCO's 17 the neck is the middle
-    of the shoulders, which this project derives as well. For Halpe-26 and whole bodies AlphaPose takes the neck from a
-    wrong index: it is the top of the head or a toe.
+    of the shoulders, which this project derives as well. For Halpe-26 and whole bodies AlphaPose's neck has a
+    wrong index (top of the head or a toe).
     """
     numbers = _image_numbers(path, [name for name, _, _ in frames])
     by_alphapose = format is KeypointFormat.ALPHAPOSE or any(_is_alphapose_frame(tree) for _, _, tree in frames)
@@ -154,7 +154,7 @@ def _read_frames(path: Path, frames: Sequence[tuple[str, str, Any]], format: Key
 def _read_nested(
     path: Path, format: KeypointFormat, frames: Any, fields: tuple[str, str, str], skeleton: Detector | None = None
 ) -> Detections | None:
-    """Return the people of a list of frames; `fields` are the names of people, points and scores."""
+    """Return the people of a list of frames; `fields` has the JSON keys of people, points and scores."""
     in_frame, points, scores = fields
     if not _first_has(frames, in_frame):
         return None
@@ -216,7 +216,7 @@ def _landmark(landmark: Any) -> list[Any]:
 
 
 def _numbered(path: Path, frames: list[Any]) -> Iterator[tuple[int, Any]]:
-    """Yield each frame with its number, which is its place in the list if the frame has none."""
+    """Yield the number and content of each frame; a frame without a number has its index in the list."""
     seen: set[int] = set()
     for place, frame in enumerate(frames):
         number = next((frame[name] for name in FRAME if name in frame), place) if isinstance(frame, dict) else place
@@ -229,7 +229,7 @@ def _numbered(path: Path, frames: list[Any]) -> Iterator[tuple[int, Any]]:
 
 
 def _image_numbers(path: Path, images: list[Any]) -> list[int]:
-    """Return the number of each image: the image itself, the last number in its name, or its place."""
+    """Return a number for each image: an integer `image_id`, the last number in a name, or the index in the list."""
     numbers: dict[int | str, int] = {}
     for image in images:
         if isinstance(image, bool) or not isinstance(image, int | str):

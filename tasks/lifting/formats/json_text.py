@@ -1,4 +1,4 @@
-"""Read untrusted JSON, with bounds on bytes, memory and depth that are checked before parsing, and the people in it."""
+"""Read untrusted JSON and its people; bounds on bytes, memory and depth are checked before parsing."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -28,9 +28,9 @@ _STEPS[[ord("["), ord("{")]], _STEPS[[ord("]"), ord("}")]] = 1, -1
 
 
 def read_json(files: Sequence[Path], source: Path) -> list[Any]:
-    """Return the value of each file; the bounds hold for all files together, and their errors name `source`.
+    """Return the JSON value of each file; the bounds limit all files together, with `source` in the error message.
 
-    NaN and Infinity are refused, because they are not JSON.
+    NaN and Infinity raise an InputError, because JSON does not allow them.
     """
     bytes_left, memory_left, trees = MOST_BYTES, MOST_MEMORY, []
     for path in files:
@@ -55,9 +55,9 @@ def read_json(files: Sequence[Path], source: Path) -> list[Any]:
 
 
 def _measure(data: bytes) -> tuple[int, int]:
-    """Return the bytes of memory of the values of a JSON text, and its depth.
+    """Return an estimate of the memory (bytes) of a parsed JSON text, and its depth.
 
-    Both follow from the numbers of brackets, commas and strings, in a tenth of the time of parsing.
+    The numbers of brackets, commas and strings determine both, in a tenth of the time of parsing.
     """
     data = data.replace(rb"\\", b"").replace(rb"\"", b"")  # every remaining quote begins or ends a string
     counts, in_string, level, depth, quoted = np.zeros(256, np.int64), 0, 0, 0, 0
@@ -109,7 +109,7 @@ class Person(NamedTuple):
 def detections_of(
     path: Path, format: KeypointFormat, people: Iterable[Person], skeleton: Detector | None = None
 ) -> Detections:
-    """Return the detections of people; ids are used if all people have one."""
+    """Return `people` as detections; ids are used if all people have an id."""
     frames: list[int] = []
     keypoints: list[np.ndarray] = []
     ids: list[int | None] = []
@@ -148,7 +148,7 @@ def _keypoints(person: Person) -> np.ndarray:
 
 
 def _numbers(source: str, values: object) -> np.ndarray:
-    """Return a list of numbers, which may be nested; types are checked first, because numpy copies texts and true."""
+    """Return a nested list of numbers as an array; types are checked first, because numpy accepts text and true."""
     flat, is_list = [values], False
     while flat and all(type(value) is list for value in flat):
         flat, is_list = list(chain.from_iterable(flat)), True  # type: ignore[arg-type]

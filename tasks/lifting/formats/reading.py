@@ -22,7 +22,7 @@ _ARRAYS_BEGIN = (b"PK\x03\x04", b"PK\x05\x06", b"\x93NUMPY")
 
 
 def read_keypoints(source: KeypointSource, parameters: KeypointsParameters) -> tuple[list[Detections], list[str]]:
-    """Return the normalised people of every video of a file (see `normalise`), and warnings.
+    """Return the people of each video in a file, normalised (see `normalise`), and warnings.
 
     Raises
     ------
@@ -33,7 +33,7 @@ def read_keypoints(source: KeypointSource, parameters: KeypointsParameters) -> t
     raw = [read_folder(source.path, source.files, expected)] if source.is_folder else _read_file(source.path, expected)
     found = raw[0].format
     if expected not in (KeypointFormat.AUTO, found, _ALSO_REQUESTED.get(found)):
-        raise InputError(f"{source.path}: has format {found}, but keypoints.format is {expected}")
+        raise InputError(f"{source.path}: has format {found}, but keypoints.format is {expected}; pass auto")
     normalised = [normalise(video, parameters) for video in raw]
     return [video for video, _ in normalised], [warning for _, warnings in normalised for warning in warnings]
 

@@ -3,11 +3,11 @@
 - CSV, wide: one row per frame, with an optional column `frame`, and x, y and visibility of each landmark by number or
   name: `x0`, `x_0`, `0_x`, `nose_x`, `landmark_0_x`; numbers start at 0 or 1; v or visibility.
 - CSV, long: one row per landmark: `frame`, `landmark` (or `landmark_id`, `index`, `id`), `x`, `y`, `visibility`.
-- TRC, one person: file type; names of the header; values of the header, e.g. DataRate, NumFrames, NumMarkers, Units;
-  Frame#, Time, and the name of each marker above its three columns; X1 Y1 Z1 ...; then one row per frame, separated by
-  tabs. Units other than px are 3D motion and refused.
+- TRC, one person, separated by tabs. Line 1: file type. Lines 2 and 3: names and values of the header (DataRate, Units,
+  ...). Line 4: Frame#, Time, and the name of each marker above its three columns. Line 5: X1 Y1 Z1 ... Then one row per
+  frame. A file with other units than px contains 3D motion and is refused.
 
-Empty and nan fields are missing, and a landmark with visibility 0.
+A landmark is missing if a field is empty or nan, or its visibility is 0.
 """
 
 import csv
@@ -46,7 +46,7 @@ MARKERS = {
 
 
 def read_csv(path: Path) -> Detections:
-    """Return the person of a CSV, wide or long."""
+    """Return the landmarks of the person in a CSV, wide or long."""
     with _rows_of(path, delimiter=",") as rows:
         names: list[str] = next((row for row in rows if row), [])
         values = _numbers(path, rows, len(names), {name: str(place) for place, name in enumerate(_LANDMARKS)})
@@ -63,7 +63,7 @@ def read_csv(path: Path) -> Detections:
 
 
 def read_trc(path: Path) -> Detections:
-    """Return the person of the file; the skeleton is Halpe-26 if neck and head have markers, else COCO or BODY_25."""
+    """Return the person in a TRC; the skeleton is Halpe-26 if neck and head have markers, else COCO or BODY_25."""
     with _rows_of(path, delimiter="\t", quoting=csv.QUOTE_NONE) as rows:
         header = list(islice(rows, 5))
         if len(header) < 5:
@@ -106,7 +106,7 @@ def _rows_of(path: Path, **dialect: Any) -> Iterator[Any]:
 
 
 def _numbers(path: Path, rows: Any, count: int, numbers: Mapping[str, str]) -> np.ndarray:
-    """Return the other rows of a table as numbers (rows, `count`); `numbers` replace texts, and NaN empty fields."""
+    """Return the other rows as numbers (rows, `count`); `numbers` maps texts to numbers; empty fields are NaN."""
     if not 0 < count <= _MOST_COLUMNS:
         raise InputError(f"{path}: has {count} columns, expected 1 to {_MOST_COLUMNS}")
     values = array("d")  # 8 bytes per number; a Python string takes 60

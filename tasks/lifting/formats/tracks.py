@@ -1,11 +1,11 @@
 """Link people in frames to tracks, and interpolate short gaps.
 
 - Without ids, the people of a frame are assigned to open tracks with the least total cost
-  (`scipy.optimize.linear_sum_assignment`). The cost is the mean distance between common joints, weighted by confidence,
-  from the track's last pose moved at its velocity, as a share of the larger extent. A pair that costs more than
-  `MOST_COST` is two different people.
-- A person or joint that is missing for at most `max_gap` frames is interpolated linearly, with the lower confidence of
-  the two ends, and marked. After a longer gap a new track begins.
+  (`scipy.optimize.linear_sum_assignment`). The cost is the mean distance between the person and
+  the track's last pose, moved by its velocity: over common joints, weighted by confidence, divided by the larger
+  extent. A pair with a cost above `MOST_COST` is two different people.
+- A person or joint that is missing for at most `max_gap` frames is interpolated linearly and marked. It gets the lower
+  confidence of the two ends. After a longer gap a new track begins.
 - Missing joints at the beginning or end of a track stay missing, because filling them would be extrapolation.
 """
 
@@ -26,7 +26,7 @@ _VELOCITY_SHARE = 0.5  # share of the last step, which is measured on two noisy 
 
 
 def tracks_of(detections: Detections, max_gap: int) -> list[Track]:
-    """Return the tracks of normalised detections, of any length, in the order of their first frames."""
+    """Return the tracks (of any length) in normalised detections, sorted by their first frames."""
     assert detections.skeleton is not None, "normalised detections have a skeleton"
     joints, confidence = SKELETONS[detections.skeleton].to_h36m(detections.points, detections.confidence)
     seen = (confidence > 0).any(axis=1)
@@ -97,7 +97,7 @@ class _OpenTrack:
 def _cost(
     tracks: list[_OpenTrack], now: int, joints: np.ndarray, confidence: np.ndarray, size: np.ndarray
 ) -> np.ndarray:
-    """Return costs (tracks, people), as shares of a person's extent; pairs without a common joint cost 10 MOST_COST."""
+    """Return costs (tracks, people) in extents of a person; a pair without a common joint costs 10 `MOST_COST`."""
     moved = np.stack([track.joints + track.velocity * min(now - track.frame, 5) for track in tracks])
     weight = np.sqrt(np.stack([track.confidence for track in tracks])[:, None] * confidence[None])
     distance = np.linalg.norm(moved[:, None] - joints[None], axis=-1)
@@ -124,9 +124,9 @@ def _pieces(frame: np.ndarray, link: np.ndarray, max_gap: int) -> Iterator[np.nd
 
 
 def fill(frame: np.ndarray, pose_2d: np.ndarray, max_gap: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the consecutive frames (frames, 17, 3) of one person, and (frames, 17) bool: interpolated joints.
+    """Return one person in consecutive frames (frames, 17, 3), and which joints (frames, 17) are interpolated.
 
-    `frame` (n,) has increasing numbers, and `pose_2d` (n, 17, 3) x, y, confidence, 0 where missing.
+    `frame` (n,) has increasing frame numbers; `pose_2d` (n, 17, 3) is x, y, confidence, 0 if missing.
     """
     count = int(frame[-1] - frame[0]) + 1
     filled = np.zeros((count, NUM_JOINTS, 3))

@@ -33,7 +33,7 @@ def detect(video: Path, detector: VideoDetector, target: Path, on_frames: Callab
     Raises
     ------
     InputError
-        No Python has this detector, or the detector cannot read the video; the message contains its last line.
+        The detector is not installed, or cannot read the video; the message contains the last line that it printed.
     """
     python, version = detector_python(video), detector.value.removeprefix("mediapipe-")
     arguments = [str(python), "-I", str(_SCRIPT), version, str(video.absolute()), str(target)]
@@ -59,7 +59,7 @@ def detect(video: Path, detector: VideoDetector, target: Path, on_frames: Callab
 
 
 def detector_python(video: Path) -> Path:
-    """Return the Python with the detector: the one of `PYTHON_VARIABLE`, or the environment of `make mediapipe`."""
+    """Return the Python interpreter of the detector: from `PYTHON_VARIABLE`, else from `make mediapipe`."""
     path = os.environ.get(PYTHON_VARIABLE)
     python = Path(path) if path else Path(sys.prefix).with_name(".venv-mediapipe") / "bin" / "python"
     if not python.is_file():
