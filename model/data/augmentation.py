@@ -59,7 +59,7 @@ def augment(windows: Batch, parameters: AugmentationParameters, generator: torch
 def stored_cameras(windows: Batch) -> Cameras:
     """Return the cameras of the stored windows."""
     if windows.root_3d is None or windows.pitch_deg is None or windows.roll_deg is None or windows.perspective is None:
-        raise ValueError("windows to augment must be loaded with placed=True")
+        raise ValueError("windows have no cameras: load the windows with placed=True to augment them")
     pitch, roll = windows.pitch_deg.deg2rad(), windows.roll_deg.deg2rad()
     rotation = rotation_matrix(torch.zeros_like(pitch), pitch, roll)
     return Cameras(rotation, windows.root_3d.mean(dim=1), windows.perspective)
