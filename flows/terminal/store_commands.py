@@ -44,11 +44,11 @@ def gc(
     outcome = collect(call.store, keep_last, partials, dry_run=not yes)
     items = [f"{item['kind']}: {item['name']}, {_size(item['bytes'])}" for item in outcome["items"]]
     kept = ", ".join(f"{count:,} {kind}" for kind, count in outcome["kept"].items())
-    lines = [f"kept: {kept or 'nothing, the store is empty'}", *outcome["skipped"]]
-    if not outcome["since"]:
+    lines = [f"kept: {kept}", *outcome["skipped"]]
+    if outcome["busy"]:
+        lines.append(f"gc keeps all results while a process works in the store: {_cut(outcome['busy'][0])}")
+    elif not outcome["since"]:
         lines.append(f"the store has fewer than {keep_last} finished pipeline runs: gc keeps all of them")
-    if outcome["unknown_work"]:
-        lines.append("a stage has just begun and its inputs are not recorded yet: gc keeps all folders")
     if not yes:
         lines.append("nothing was removed; pass --yes to remove it")
     print_output(call.as_json, outcome, *([] if yes else items), _removed(outcome), *lines)
