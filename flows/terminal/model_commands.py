@@ -10,7 +10,7 @@ import typer
 from data_contracts.errors import InputError
 from data_contracts.store.folders import default_store
 from flows.stages import run_stage
-from flows.terminal.options import MODEL_HELP, STORE_HELP, Call, changed, command
+from flows.terminal.options import MODEL_HELP, Call, Store, changed, command
 from flows.terminal.printing import comparison_tables, print_output
 
 models = typer.Typer()
@@ -150,7 +150,7 @@ def serve(
     model: Annotated[
         str, typer.Argument(help="Model URI. The server keeps this version until it ends.")
     ] = "models:/pose-uplift@champion",
-    store: Annotated[Path | None, typer.Option("--store", help=STORE_HELP)] = None,
+    store: Store = None,
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port to listen on.")] = 5001,
 ) -> None:

@@ -98,7 +98,7 @@ def test_every_service_is_ready_and_has_a_log(settings, folder):
     assert settings.mlflow_url in terminal_of(folder)
     assert PASSWORD not in terminal_of(folder)
     logs = {file.name for file in (settings.root / "logs").glob("*.log")}
-    assert logs == {"prefect.log", "mlflow.log", "register.log", "worker-cuda.log"}
+    assert logs == {"prefect.log", "mlflow.log", "worker-cuda.log"}
 
 
 def test_all_services_listen_on_loopback_only(running):
