@@ -24,7 +24,7 @@ from flows.deployment.settings import POOLS, ROOT, StackSettings
 UP = "UPLIFT_UP"  # process id of `uplift up`, in the environment of all its services
 SERVICE = "UPLIFT_SERVICE"  # name of the service, in its environment and that of its children
 FLOW_RUN = "flow run"
-SECONDS_TO_END = {FLOW_RUN: 30.0, "worker-": 15.0, "": 15.0}  # by kind of service, in the order in which they end
+SECONDS_TO_END = {FLOW_RUN: 30.0, "worker-": 15.0, "": 15.0}  # by the first letters of a service; "" are all services
 REPORT_SECONDS = 3.0  # a worker reports the end of a flow run
 STOPPED = (130, 143)  # honcho's exit codes after SIGINT and SIGTERM
 ERROR_LINE = re.compile(r"^(uplift: |[\w.]*(Error|Exception)\b)")
@@ -51,10 +51,12 @@ class Stack(honcho.manager.Manager):
         if self.is_ending:
             return
         self.is_ending = True
-        ended = self.logs.keys() - set(_services(self.root).values()) if self.returncode not in STOPPED else ()
-        for name in ended:
-            how = f"ended with exit code {self.returncode}: {_reason(self.logs[name])}"
-            print(f"uplift: {name} {how}; log: {self.logs[name]}", flush=True)
+        if self.returncode not in STOPPED:
+            descendants = psutil.Process().children(recursive=True)  # an orphan of the failed service is none of them
+            running = {service for process, service in _services(self.root).items() if process in descendants}
+            for name in self.logs.keys() - running:
+                how = f"ended with exit code {self.returncode}: {_reason(self.logs[name])}"
+                print(f"uplift: {name} {how}; log: {self.logs[name]}", flush=True)
         _end_services(self.root)
 
 

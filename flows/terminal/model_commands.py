@@ -9,8 +9,9 @@ import typer
 
 from data_contracts.errors import InputError
 from data_contracts.store.folders import default_store
+from flows.prefect_ui.forms import SHARED
 from flows.stages import run_stage
-from flows.terminal.options import MODEL_HELP, Call, Store, changed, command
+from flows.terminal.options import Call, Store, changed, command
 from flows.terminal.printing import comparison_tables, print_output
 
 models = typer.Typer()
@@ -117,7 +118,7 @@ def lineage(
 @command(models)
 def export(
     call: Call,
-    model: Annotated[str, typer.Argument(help=MODEL_HELP)],
+    model: Annotated[str, typer.Argument(help=SHARED["model"])],
     onnx: Annotated[bool, typer.Option("--onnx", help="Write ONNX, the only format so far.")] = False,
     out: Annotated[
         Path | None, typer.Option(help="File to write. Default: pose-uplift-VERSION.onnx in the working directory.")

@@ -22,7 +22,6 @@ from data_contracts.store.folders import StageResult, default_store
 from flows.terminal.running import computing
 from tasks.stage import Context
 
-MODEL_HELP = "Run folder or digest, checkpoint (.safetensors, MotionBERT's .bin), or model URI."
 _option = partial(typer.Option, rich_help_panel="Options of all commands")
 _STORE_HELP = "Root of the store. Default: UPLIFT_STORE, or ./store."
 Store = Annotated[Path | None, typer.Option("--store", help=_STORE_HELP)]  # of commands without the other options
