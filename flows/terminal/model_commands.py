@@ -74,9 +74,7 @@ def unset_benchmark(call: Call) -> None:
 
 
 @command(models)
-def rollback(
-    call: Call, reason: Annotated[str, typer.Option(help="Reason of the rollback, which both versions keep as a tag.")]
-) -> None:
+def rollback(call: Call, reason: Annotated[str, typer.Option(help=SHARED["reason"])]) -> None:
     """Swap @champion and @previous."""
     from flows.promotion import roll_back  # imports MLflow, which takes seconds
 

@@ -92,8 +92,8 @@ def test_the_password_of_the_user_opens_both_servers(settings):
     assert not (settings.root / PASSWORD_FILE).exists()
 
 
-def test_every_service_is_ready_and_has_a_log(settings, folder):
-    assert registration.has_worker("cuda")
+def test_every_service_is_ready_and_has_a_log(settings, client, folder):
+    assert registration.has_worker(client, "cuda")
     assert settings.prefect_url in terminal_of(folder)
     assert settings.mlflow_url in terminal_of(folder)
     assert PASSWORD not in terminal_of(folder)
