@@ -228,7 +228,7 @@ def test_a_killed_service_is_named_although_its_child_still_runs(tmp_path):
         stack.loop()
         """
     command = [COMMAND[0], "-c", code, str(tmp_path)]
-    ended = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=60)
+    ended = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=150)
     lines = [line for line in ended.stdout.splitlines() if line.startswith("uplift: ")]
     assert lines == [f"uplift: mlflow ended with exit code -9: no output; log: {tmp_path}/logs/mlflow.log"]
     assert not up._services(tmp_path)
