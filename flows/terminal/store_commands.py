@@ -13,6 +13,7 @@ from rich.table import Column, Table
 from data_contracts.report import METRICS
 from data_contracts.store.checking import check_folder
 from data_contracts.store.folders import resolve
+from flows.prefect_ui.forms import SHARED
 from flows.terminal.options import Call, command
 from flows.terminal.printing import print_output
 from tasks.stage_runs.progress import duration, progress_bar
@@ -28,15 +29,11 @@ stores = typer.Typer()
 @command(stores)
 def gc(
     call: Call,
-    keep_last: Annotated[
-        int, typer.Option(min=1, help="Number of pipeline runs, versions and lifted folders to keep.")
-    ],
+    keep_last: Annotated[int, typer.Option(min=1, help=SHARED["keep_last"])],
     yes: Annotated[
         bool, typer.Option("--yes", help="Remove. Without this option gc only lists what it would remove.")
     ] = False,
-    partials: Annotated[
-        bool, typer.Option("--partials", help="Also remove partial folders that interrupted trainings could resume.")
-    ] = False,
+    partials: Annotated[bool, typer.Option("--partials", help=SHARED["partials"])] = False,
 ) -> None:
     """Remove results that no kept pipeline run, version, alias, benchmark or running process needs."""
     from tasks.maintenance.gc import collect  # imports MLflow, which takes seconds
