@@ -25,6 +25,7 @@ import yaml
 
 from data_contracts.parameters.presets import load_preset
 from flows.deployment.settings import StackSettings
+from flows.deployment.up import SERVICE
 
 ROOT = Path(__file__).parent.parent
 VICTIMS = ("flow run", "worker-cuda", "mlflow", "prefect")
@@ -88,12 +89,9 @@ class Stack:
     def kill(self, victim: str) -> None:
         """Send SIGKILL to a service, or to the flow run of the worker of pool cuda."""
         name = "worker-cuda" if victim == "flow run" else victim
-        launcher = next(
-            one
-            for one in psutil.Process(self.stack.pid).children(recursive=True)
-            if one.cmdline()[-2:] == ["flows.deployment.launcher", name]
+        service = next(
+            one for one in psutil.Process(self.stack.pid).children(recursive=True) if one.environ().get(SERVICE) == name
         )
-        service = launcher.children()[0]
         (service.children()[0] if victim == "flow run" else service).kill()
         print(f"killed {victim}", flush=True)
 

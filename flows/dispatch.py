@@ -13,9 +13,9 @@ import platform
 import time
 from typing import Any
 
-from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterKey
-from prefect.client.schemas.objects import FlowRun, State, StateType, WorkerStatus
+from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
 from prefect.logging import get_run_logger
@@ -28,6 +28,7 @@ from data_contracts.parameters.presets import preset_and_overrides
 from data_contracts.store.digests import StageKey
 from data_contracts.store.folders import StageResult, find_stage
 from data_contracts.store.manifests import read_manifest
+from flows.deployment.registration import has_worker
 from flows.prefect_ui.artifacts import result_key, show_stage
 from flows.stage_flows import FLOWS
 from flows.stages import run_stage
@@ -124,7 +125,7 @@ def _wait(run: FlowRun, deployment: str, runtime: Runtime, until: float) -> tupl
         attended = time.monotonic()
         while (state := run.state) is None or not state.is_final():
             waits = state is None or state.type in (StateType.SCHEDULED, StateType.PENDING)
-            if not waits or pool is None or _has_worker(client, pool):
+            if not waits or pool is None or has_worker(client, pool):
                 attended = time.monotonic()
             reason = None
             if time.monotonic() - attended > 60 * runtime.wait_minutes:
@@ -140,14 +141,6 @@ def _wait(run: FlowRun, deployment: str, runtime: Runtime, until: float) -> tupl
             time.sleep(POLL_SECONDS)
             run = client.read_flow_run(run.id)
     return run, state
-
-
-def _has_worker(client: SyncPrefectClient, pool: str) -> bool:
-    """Return whether the server has a recent heartbeat of a worker of that pool."""
-    try:
-        return any(worker.status == WorkerStatus.ONLINE for worker in client.read_workers_for_work_pool(pool))
-    except ObjectNotFound:
-        return False
 
 
 def _find(context: Context, key: StageKey, run: FlowRun) -> StageResult:

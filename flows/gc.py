@@ -16,10 +16,6 @@ def gc(keep_last: int = 14, partials: bool = False, dry_run: bool = True, store:
 
     Parameters
     ----------
-    keep_last
-        Number of pipeline runs, versions and lifted folders to keep.
-    partials
-        Also remove partial folders that interrupted trainings could resume.
     dry_run
         Only list what would be removed.
     """

@@ -34,9 +34,7 @@ def lift(
     ----------
     source
         Path of a keypoint file, of a folder with one JSON file per frame, or of a folder of keypoint files, each of
-        which gets an output folder. Or folder or digest of a keypoints stage.
-    model
-        MLflow model URI, run folder or digest, or checkpoint file.
+        which gets its own folder; or folder or digest of a keypoints stage.
     export
         Formats to write in addition to motion.npz.
     out

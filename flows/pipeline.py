@@ -15,7 +15,6 @@ from data_contracts.sources import find_motion_files
 from data_contracts.store.folders import StageResult, default_store
 from flows.dispatch import dispatch_stage, must_be_deployed, send
 from flows.prefect_ui.artifacts import (
-    DATA_TEXT,
     DURATIONS_TEXT,
     PLAYING_TEXT,
     failure_summary,
@@ -24,11 +23,10 @@ from flows.prefect_ui.artifacts import (
     show_scores,
 )
 from flows.prefect_ui.flow import uplift_flow
-from tasks.pipeline import champion_to_start_from, open_pipeline, register, show_data, show_durations
+from tasks.pipeline import champion_to_start_from, open_pipeline, register, show_durations
 from tasks.stage import Context, get_or_compute
 from tasks.synthetic.motion import CLIP_LIST_FILE, SYNTHESISE
 from tasks.tracking.links import run_artifact, run_figure, run_page, stage_artifact, version_page
-from tasks.viewer.data_page import DATA_PAGE
 from tasks.viewer.evaluation_viewer import VIEWER_FILE
 
 Promotion = Literal["never", "gate", "approve"]
@@ -119,8 +117,6 @@ def _run_stages(
             return result
 
         clips = run("ingest", source=source, clip_list=clip_list)
-        show_data(root, tracked, clips)
-        show_page(run_artifact(root, tracked.run_id, DATA_PAGE), "pipeline-data", DATA_TEXT)
         windows = run("convert", clips=clips.folder)
         _require_split(windows, parameters.evaluate.split)
         pretrained = start.uri if start else run("pretrain", train_on, windows=windows.folder).folder

@@ -88,8 +88,6 @@ def rollback(reason: str, who: str, store: str | None = None) -> dict[str, Any]:
 
     Parameters
     ----------
-    reason
-        Reason of the rollback, which both versions keep as a tag.
     who
         Name of the person who decided the rollback, which both versions keep as a tag.
     """

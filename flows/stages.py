@@ -73,13 +73,7 @@ def convert(context: Context, clips: str) -> Inputs:
 
 @stage("tasks.train.training:pretrain_network", "uplift finetune {windows} --pretrained {result}", resume=True)
 def pretrain(context: Context, windows: str) -> Inputs:
-    """Pretrain a DSTformer on windows; a killed run continues from its last checkpoint.
-
-    Parameters
-    ----------
-    windows
-        Folder or digest of a convert stage.
-    """
+    """Pretrain a DSTformer on windows; a killed run continues from its last checkpoint."""
     return {"windows": _training_windows(context, windows)}
 
 
@@ -89,8 +83,6 @@ def finetune(context: Context, windows: str, pretrained: str) -> Inputs:
 
     Parameters
     ----------
-    windows
-        Folder or digest of a convert stage.
     pretrained
         Run folder or digest, checkpoint file (.safetensors, or MotionBERT's .bin), or MLflow model URI.
     """
@@ -100,13 +92,7 @@ def finetune(context: Context, windows: str, pretrained: str) -> Inputs:
 
 @stage("tasks.train.baselines:fit_baselines", "uplift evaluate {windows} --model ...")
 def baselines(context: Context, windows: str) -> Inputs:
-    """Fit the baselines on windows: mean depth, linear, and an MLP.
-
-    Parameters
-    ----------
-    windows
-        Folder or digest of a convert stage.
-    """
+    """Fit the baselines on windows: mean depth, linear, and an MLP."""
     return {"windows": resolve(context.store, "windows", windows)}
 
 
@@ -116,11 +102,6 @@ def evaluate(context: Context, windows: str, model: str, baselines: str | None =
 
     Parameters
     ----------
-    windows
-        Folder or digest of a convert stage.
-    model
-        Run folder or digest, checkpoint file (.safetensors, or MotionBERT's .bin), or MLflow model URI, e.g.
-        models:/pose-uplift@challenger.
     baselines
         Folder or digest of a baselines stage, or of the windows to fit the baselines on. Default: WINDOWS if they have
         a training split, else the windows that the model was trained on.

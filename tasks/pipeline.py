@@ -13,15 +13,13 @@ from data_contracts.sources import MotionFile
 from data_contracts.store.checking import verify_input
 from data_contracts.store.digests import PIPELINE, stage_key
 from data_contracts.store.folders import CHECKPOINT_FILE, StageResult
-from tasks.stage_runs.prefect_runs import run_logger, task
+from tasks.stage_runs.prefect_runs import task
 from tasks.tracking.card import CARD_FILE, description_of, write_card
 from tasks.tracking.models import LiftingModel, find_lifting_model
 from tasks.tracking.names import CHALLENGER, CHAMPION, MODEL_NAME, VERSION_TAG
 from tasks.tracking.registry import aliased_versions, register_challenger, version_uri, write_training_data
 from tasks.tracking.runs import TrackedRun, connect, track_pipeline
 from tasks.tracking.scores import all_scores, model_scores
-from tasks.viewer.clip_sets import ClipSet
-from tasks.viewer.data_page import log_data_page
 
 
 def champion_to_start_from(store: Path, window: int) -> LiftingModel:
@@ -68,13 +66,6 @@ def open_pipeline(
         tracked.set_tags({"uplift.source": some([str(file.path) for file in files])})
         tracked.set_tags({tag: value for tag, value in optional.items() if value})
         yield tracked
-
-
-@task(retried=True)
-def show_data(store: Path, tracked: TrackedRun, clips: StageResult) -> None:
-    """Log a page that compares the clips with the champion's clips to the pipeline run, and warn of differences."""
-    for line in log_data_page(store, tracked, ClipSet.read(clips.path)):
-        run_logger().warning(line)
 
 
 @task(retried=True)

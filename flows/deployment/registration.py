@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 
 import httpx
@@ -72,10 +72,11 @@ def make_pools(client: SyncPrefectClient) -> list[str]:
     return created
 
 
-def has_worker(pool: str) -> bool:
-    """Return whether a worker of the pool has sent a heartbeat recently."""
-    with prefect_client() as client:
-        return any(one.status == WorkerStatus.ONLINE for one in client.read_workers_for_work_pool(pool))
+def has_worker(client: SyncPrefectClient, pool: str) -> bool:
+    """Return whether a worker of the pool sent a heartbeat recently."""
+    with suppress(ObjectNotFound):
+        return any(worker.status == WorkerStatus.ONLINE for worker in client.read_workers_for_work_pool(pool))
+    return False
 
 
 def _wait_for(service: str, is_ready: Callable[[], bool], settings: StackSettings) -> None:
@@ -92,8 +93,9 @@ def register_when_ready(settings: StackSettings) -> None:
     _wait_for("prefect", lambda: answers(f"{settings.prefect_url}/api/health"), settings)
     register(settings)
     _wait_for("mlflow", lambda: answers(f"{settings.mlflow_url}/health"), settings)
-    for pool in settings.workers.split():
-        _wait_for(f"worker-{pool}", partial(has_worker, pool), settings)
+    with prefect_client() as client:
+        for pool in settings.workers.split():
+            _wait_for(f"worker-{pool}", partial(has_worker, client, pool), settings)
     password = "UPLIFT_API_PASSWORD" if settings.api_password else f"the content of {settings.root / PASSWORD_FILE}"
     print(
         f"\nPrefect   {settings.prefect_url}   password {USER}:PASSWORD (one field)"

@@ -14,7 +14,6 @@ from data_contracts.store.folders import StageResult
 from data_contracts.text import markdown_text, printable
 
 # texts of links; the card of an artifact shows about 40 characters
-DATA_TEXT = "clips, compared with the champion's"
 DURATIONS_TEXT = "minutes per stage, the last pipeline runs"
 PLAYING_TEXT = "viewer: worst, median and best clip"
 LIFTED_TEXT = "viewer: the people in 2D and 3D"

@@ -6,13 +6,19 @@ from collections.abc import Callable
 from typing import TypeVar
 
 Function = TypeVar("Function", bound=Callable[..., object])
-SHARED = {  # descriptions of parameters that several flows share; a docstring may replace them
+SHARED = {  # descriptions of parameters that several flows and commands share; a docstring may replace them
     "preset": "Preset with the parameters of all stages: a name from presets/, or the path of a YAML file.",
     "overrides": "Parameters that differ from the preset, as path.to.parameter=value, e.g. pretrain.max_epochs=1.",
     "store": "Root of the store, as the worker sees it. Default: UPLIFT_STORE, or ./store.",
     "parent_run": "MLflow run of the pipeline that this stage belongs to. A pipeline run sets it; leave it empty.",
     "clip_list": "CSV with clip metadata (subject, action, fps), one per motion file in the same order. Default:"
     " FILE.csv or clip_list.csv next to the motion file.",
+    "keep_last": "Number of pipeline runs, versions and lifted folders to keep.",
+    "partials": "Also remove partial folders that interrupted trainings could resume.",
+    "reason": "Reason of the rollback, which both versions keep as a tag.",
+    "windows": "Folder or digest of a convert stage.",
+    "model": "Run folder or digest, checkpoint file (.safetensors, or MotionBERT's .bin), or MLflow model URI, e.g."
+    " models:/pose-uplift@champion.",
     "digest": "Digest that the result must have, else the run fails. A pipeline run sets it; leave it empty.",
 }
 _SECTION = re.compile(r"^Parameters\n-+\n(.*?)(?=^\w+\n-+\n|\Z)", re.MULTILINE | re.DOTALL)

@@ -9,8 +9,9 @@ import typer
 
 from data_contracts.errors import InputError
 from data_contracts.store.folders import default_store
+from flows.prefect_ui.forms import SHARED
 from flows.stages import run_stage
-from flows.terminal.options import MODEL_HELP, STORE_HELP, Call, changed, command
+from flows.terminal.options import Call, Store, changed, command
 from flows.terminal.printing import comparison_tables, print_output
 
 models = typer.Typer()
@@ -73,9 +74,7 @@ def unset_benchmark(call: Call) -> None:
 
 
 @command(models)
-def rollback(
-    call: Call, reason: Annotated[str, typer.Option(help="Reason of the rollback, which both versions keep as a tag.")]
-) -> None:
+def rollback(call: Call, reason: Annotated[str, typer.Option(help=SHARED["reason"])]) -> None:
     """Swap @champion and @previous."""
     from flows.promotion import roll_back  # imports MLflow, which takes seconds
 
@@ -117,7 +116,7 @@ def lineage(
 @command(models)
 def export(
     call: Call,
-    model: Annotated[str, typer.Argument(help=MODEL_HELP)],
+    model: Annotated[str, typer.Argument(help=SHARED["model"])],
     onnx: Annotated[bool, typer.Option("--onnx", help="Write ONNX, the only format so far.")] = False,
     out: Annotated[
         Path | None, typer.Option(help="File to write. Default: pose-uplift-VERSION.onnx in the working directory.")
@@ -150,7 +149,7 @@ def serve(
     model: Annotated[
         str, typer.Argument(help="Model URI. The server keeps this version until it ends.")
     ] = "models:/pose-uplift@champion",
-    store: Annotated[Path | None, typer.Option("--store", help=STORE_HELP)] = None,
+    store: Store = None,
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port to listen on.")] = 5001,
 ) -> None:

@@ -22,9 +22,9 @@ from data_contracts.store.folders import StageResult, default_store
 from flows.terminal.running import computing
 from tasks.stage import Context
 
-MODEL_HELP = "Run folder or digest, checkpoint (.safetensors, MotionBERT's .bin), or model URI."
-STORE_HELP = "Root of the store. Default: UPLIFT_STORE, or ./store."
 _option = partial(typer.Option, rich_help_panel="Options of all commands")
+_STORE_HELP = "Root of the store. Default: UPLIFT_STORE, or ./store."
+Store = Annotated[Path | None, typer.Option("--store", help=_STORE_HELP)]  # of commands without the other options
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Call:
 
 
 def _shared(
-    store: Annotated[Path | None, _option(help=STORE_HELP)] = None,
+    store: Annotated[Path | None, _option(help=_STORE_HELP)] = None,
     preset: Annotated[
         str, _option(help=f"Preset of all parameters: {', '.join(preset_names())}, or a YAML file.")
     ] = DEFAULT,

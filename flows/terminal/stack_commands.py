@@ -1,19 +1,17 @@
 """Subcommands of the stack: start it, register on its Prefect server, and use it from another terminal."""
 
 import shlex
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from data_contracts.errors import InputError
 from flows.deployment.settings import ROOT, StackSettings, exposes_password, read_settings, use_servers
+from flows.terminal.options import Store
 
 stack = typer.Typer()
 automations = typer.Typer(no_args_is_help=True, help="Install or remove notifications on a Prefect server.")
 stack.add_typer(automations, name="automations")
-
-Store = Annotated[Path | None, typer.Option("--store", help="Root of the store. Default: UPLIFT_STORE, or ./store.")]
 
 
 @stack.command()

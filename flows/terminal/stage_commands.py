@@ -13,9 +13,9 @@ import typer
 from data_contracts.detector_skeletons import Detector
 from data_contracts.errors import InputError
 from data_contracts.parameters import ExportFormat, KeypointsParameters, LiftParameters, Parameters
-from flows.prefect_ui.forms import parameter_texts
+from flows.prefect_ui.forms import SHARED, parameter_texts
 from flows.stages import STAGES, TableRow, run_stage
-from flows.terminal.options import MODEL_HELP, Call, changed, command
+from flows.terminal.options import Call, changed, command
 from flows.terminal.printing import people_table, print_output, print_stage
 from tasks.tracking.models import is_in_mlflow
 
@@ -95,7 +95,7 @@ def lift(
     source: Annotated[
         str, typer.Argument(help="Keypoint file or video, folder with such files, or digest of a keypoints stage.")
     ],
-    model: Annotated[str, typer.Option(help=MODEL_HELP)] = "models:/pose-uplift@champion",
+    model: Annotated[str, typer.Option(help=SHARED["model"])] = "models:/pose-uplift@champion",
     height: Annotated[float | None, _option(LiftParameters, "height")] = None,
     person: Annotated[str | None, _option(LiftParameters, "person")] = None,
     skeleton: Annotated[Detector | None, _option(KeypointsParameters, "skeleton")] = None,

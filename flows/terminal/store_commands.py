@@ -13,6 +13,7 @@ from rich.table import Column, Table
 from data_contracts.report import METRICS
 from data_contracts.store.checking import check_folder
 from data_contracts.store.folders import resolve
+from flows.prefect_ui.forms import SHARED
 from flows.terminal.options import Call, command
 from flows.terminal.printing import print_output
 from tasks.stage_runs.progress import duration, progress_bar
@@ -28,15 +29,11 @@ stores = typer.Typer()
 @command(stores)
 def gc(
     call: Call,
-    keep_last: Annotated[
-        int, typer.Option(min=1, help="Number of pipeline runs, versions and lifted folders to keep.")
-    ],
+    keep_last: Annotated[int, typer.Option(min=1, help=SHARED["keep_last"])],
     yes: Annotated[
         bool, typer.Option("--yes", help="Remove. Without this option gc only lists what it would remove.")
     ] = False,
-    partials: Annotated[
-        bool, typer.Option("--partials", help="Also remove partial folders that interrupted trainings could resume.")
-    ] = False,
+    partials: Annotated[bool, typer.Option("--partials", help=SHARED["partials"])] = False,
 ) -> None:
     """Remove results that no kept pipeline run, version, alias, benchmark or running process needs."""
     from tasks.maintenance.gc import collect  # imports MLflow, which takes seconds
@@ -44,11 +41,11 @@ def gc(
     outcome = collect(call.store, keep_last, partials, dry_run=not yes)
     items = [f"{item['kind']}: {item['name']}, {_size(item['bytes'])}" for item in outcome["items"]]
     kept = ", ".join(f"{count:,} {kind}" for kind, count in outcome["kept"].items())
-    lines = [f"kept: {kept or 'nothing, the store is empty'}", *outcome["skipped"]]
-    if not outcome["since"]:
+    lines = [f"kept: {kept}", *outcome["skipped"]]
+    if outcome["busy"]:
+        lines.append(f"gc keeps all results while a process works in the store: {_cut(outcome['busy'][0])}")
+    elif not outcome["since"]:
         lines.append(f"the store has fewer than {keep_last} finished pipeline runs: gc keeps all of them")
-    if outcome["unknown_work"]:
-        lines.append("a stage has just begun and its inputs are not recorded yet: gc keeps all folders")
     if not yes:
         lines.append("nothing was removed; pass --yes to remove it")
     print_output(call.as_json, outcome, *([] if yes else items), _removed(outcome), *lines)

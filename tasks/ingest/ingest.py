@@ -39,8 +39,6 @@ from tasks.ingest.reading import read_motion_file
 from tasks.stage_runs.prefect_runs import run_logger
 from tasks.stage_runs.progress import StageProgress, report_progress
 from tasks.tracking.runs import TrackedRun
-from tasks.viewer.clip_sets import ClipSet
-from tasks.viewer.data_page import log_data_page
 
 FRAMES_PER_ROW_GROUP = 16_384
 ROW_GROUPS_PER_BATCH = 8  # a table of summaries has a fixed cost, so batches are large
@@ -81,10 +79,6 @@ def ingest_clips(
         "warnings": warnings,
     }
     tracked.log_artifact(stage.folder / QUARANTINE_FILE)
-    if tracked.parent_run is None:  # a pipeline run logs its own data page
-        manifest = {"digest": stage.digest, "counts": stage.counts, "statistics": stage.statistics}
-        for line in log_data_page(stage.store, tracked, ClipSet.read(stage.folder, manifest)):
-            log.warning(line)
 
 
 class ClipWriter:

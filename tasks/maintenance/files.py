@@ -1,14 +1,12 @@
-"""Files of a store: sizes, lock files, and the removal of folders."""
+"""Hidden files of a store, named `.<digest><ending>`, and sizes."""
 
 import os
-import shutil
 from contextlib import suppress
 from pathlib import Path
 
 from data_contracts.store.digests import KINDS
-from data_contracts.store.locks import note_of, try_lock
 
-REMOVED, PARTIAL, LOCK = ".removed", ".partial", ".lock"  # endings of hidden names: `.<digest><ending>`
+REMOVED, PARTIAL, LOCK = ".removed", ".partial", ".lock"  # endings
 _PLACES = (*dict.fromkeys(KINDS.values()), "pipelines")  # folders with the locks of stages and pipelines
 
 
@@ -18,26 +16,8 @@ def hidden_names(store: Path, ending: str) -> list[Path]:
 
 
 def digest_in(path: Path) -> str:
-    """Return the digest in a hidden name, e.g. `.<digest>.lock`."""
+    """Return the digest in a hidden name, or the run id in the name of a pipeline's lock."""
     return path.name.removeprefix(".").rpartition(".")[0]
-
-
-def hide(folder: Path) -> Path | None:
-    """Rename a finished or partial folder to `.<digest>.removed`; return None while a process holds the stage's lock.
-
-    No reader looks for the new name, so an interrupted deletion never leaves part of a result under the old name.
-    """
-    digest = folder.name.removeprefix(".").removesuffix(PARTIAL)
-    lock, removed = folder.with_name(f".{digest}{LOCK}"), folder.with_name(f".{digest}{REMOVED}")
-    with try_lock(lock) as is_free:
-        if not is_free:
-            return None
-        if removed.exists():
-            shutil.rmtree(removed)
-        folder.replace(removed)
-        note_of(lock).unlink(missing_ok=True)
-        lock.unlink(missing_ok=True)  # a process that waits for the lock then opens a new file
-    return removed
 
 
 def size_of(path: Path) -> int:

@@ -1,40 +1,35 @@
 """Garbage collection (gc): remove folders, runs and models that no kept pipeline run, version or process needs.
 
 - gc fails safe: if MLflow cannot be reached or a manifest is damaged, gc removes nothing.
-- gc removes nothing outside the store: a path out of the store, e.g. by a symbolic link, is reported and kept.
-- gc can be interrupted anywhere. Before it deletes files, it deletes versions, renames folders, and lists runs and
-  LoggedModels in a journal. The next gc completes an interrupted gc.
+- gc removes nothing outside the store: a path that leads out of it, e.g. through a symbolic link, is reported and kept.
+- gc can be interrupted anywhere: a folder is renamed before its files are deleted, and the row of a run or LoggedModel
+  is deleted after its files. The next gc completes an interrupted one.
 """
 
-import json
 import logging
 import shutil
-from collections import Counter
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
 from mlflow.exceptions import MlflowException
 
 from data_contracts.errors import InputError
-from data_contracts.store.digests import KINDS
-from data_contracts.store.locks import lock_owner, locked
-from data_contracts.store.manifests import write_json
+from data_contracts.store.locks import locked, note_of, try_lock
 from data_contracts.store.sqlite import sqlite_file
-from tasks.maintenance.files import LOCK, PARTIAL, REMOVED, digest_in, hidden_names, hide, size_of
-from tasks.maintenance.needed import mark, pages, read_inventory, sequence_of
-from tasks.tracking.connection import mlflow_errors, tracking_client
-from tasks.tracking.names import CONNECTING_LOCK, DIGEST_TAG, EXPERIMENT, ID_FILE, MODEL_NAME, owner_lock
-from tasks.tracking.runs import connect
+from tasks.maintenance.files import LOCK, PARTIAL, REMOVED, digest_in, hidden_names, size_of
+from tasks.maintenance.needed import Inventory, mark
+from tasks.tracking.connection import connect, mlflow_errors, tracking_client
+from tasks.tracking.logged_models import delete_model
+from tasks.tracking.names import CONNECTING_LOCK, ID_FILE, MODEL_NAME, owner_lock
+from tasks.tracking.registry import version_uri
 from tasks.tracking.store_artifacts import delete_artifacts, local_folder
 
-_GC_LOCK, _JOURNAL = ".gc.lock", ".gc.json"
+_GC_LOCK = ".gc.lock"
 _LOG = logging.getLogger(__name__)
-_INTERRUPTED = "gc is not complete; run it again"
 
 
 def collect(store: Path, keep_last: int, every_partial: bool = False, dry_run: bool = True) -> dict[str, Any]:
@@ -50,10 +45,10 @@ def collect(store: Path, keep_last: int, every_partial: bool = False, dry_run: b
     Returns
     -------
     dict
-        `dry_run`; `since` (sequence number of the oldest kept pipeline run, 0 if gc keeps all); `items` (kind, name,
-        bytes); `removed` (kind -> count, bytes); `bytes`; `kept` (kind -> count); `skipped` (garbage that cannot be
-        removed safely, with the reason); `unknown_work` (true if a process has just begun without recorded inputs, so
-        gc kept all folders).
+        `dry_run`; `since` (sequence number from which gc keeps everything, 0 if gc keeps all pipeline runs); `items`
+        (kind, name, bytes); `removed` (kind -> count, bytes); `bytes`; `kept` (kind -> count); `skipped` (garbage that
+        cannot be removed safely, with the reason); `busy` (processes that work in the store, so that gc keeps all
+        results).
 
     Raises
     ------
@@ -72,13 +67,13 @@ def collect(store: Path, keep_last: int, every_partial: bool = False, dry_run: b
         return _Garbage(store, client, keep_last, every_partial).report() | {"dry_run": True}
     with mlflow_errors("gc has removed nothing"):
         client = connect(store)
-        (store / _GC_LOCK).touch()
-    with locked(store / _GC_LOCK, name=f"gc of {store}"):
-        with FileLock(store / CONNECTING_LOCK):  # no pipeline or stage can create its run while gc decides
+    with locked(store / _GC_LOCK, f"gc of {store}"):
+        with locked(store / CONNECTING_LOCK, f"gc of {store}"):  # no pipeline or stage can create its run meanwhile
             garbage = _Garbage(store, client, keep_last, every_partial)
             outcome = garbage.report() | {"dry_run": False}
-            garbage.hide()
-        garbage.delete()
+            with mlflow_errors("gc is not complete; run it again"):
+                garbage.remove()
+        garbage.empty()
     return outcome
 
 
@@ -88,19 +83,19 @@ class _Garbage:
     def __init__(self, store: Path, client: MlflowClient, keep_last: int, every_partial: bool) -> None:
         self.store, self.client, self.skipped = store, client, list[str]()
         with mlflow_errors("gc has removed nothing"):
-            self.inventory = read_inventory(store, client)
-        self.needed, self.since = mark(self.inventory, keep_last), self.inventory.since(keep_last)
-        needed, inventory = self.needed, self.inventory
-        folders = [folder for folder, one in inventory.stages.manifests.items() if one["digest"] not in needed.digests]
-        folders += [path for path in hidden_names(store, PARTIAL) if every_partial or not self._can_resume(path)]
-        self.folders = [path for path in folders if not _is_locked(path) and self._is_safe(path, store)]
-        self.versions = [version for version in inventory.versions if str(version.version) not in needed.versions]
+            self.inventory = inventory = Inventory(store, client)
+        self.since, self.needed = inventory.since(keep_last), mark(inventory, keep_last)
+        kept = inventory.locked.keys() if every_partial else inventory.locked.keys() | self.needed
+        folders = [path for path, one in inventory.stages.manifests.items() if one["digest"] not in self.needed]
+        folders += [path for path in hidden_names(store, PARTIAL) if digest_in(path) not in kept]
+        self.folders = [path for path in folders if self._is_safe(path, store)]
+        self.versions = [one for one in inventory.own_versions if version_uri(one) not in self.needed]
+        runs = {run.info.run_id: run for run in inventory.runs if run.info.run_id not in self.needed}
         sources = {version.source for version in inventory.versions if version not in self.versions}
-        runs = {run.info.run_id: run for run in inventory.runs if run.info.run_id not in needed.runs}
         models = [one for one in inventory.models if one.source_run_id in runs and one.model_uri not in sources]
         self.models = [one for one in models if self._can_delete(one.artifact_location)]
         for model in models:
-            if model not in self.models:  # the next gc reports it again
+            if model not in self.models:  # the next gc finds it by its run
                 runs.pop(str(model.source_run_id), None)
         self.runs = [run for run in runs.values() if self._can_delete(str(run.info.artifact_uri))]
 
@@ -125,62 +120,41 @@ class _Garbage:
         for run in self.runs:
             add("MLflow runs", f"{run.info.run_name} {run.info.run_id}", self._size(str(run.info.artifact_uri)))
         needed, inventory = self.needed, self.inventory
-        kept = Counter(KINDS[one["stage"]] for one in inventory.manifests if one["digest"] in needed.digests)
         return {
             "since": self.since,
             "items": items,
             "removed": removed,
             "bytes": sum(total["bytes"] for total in removed.values()),
             "kept": {
-                **kept,
-                "pipeline runs": sum(run.info.run_id in needed.runs for run in inventory.pipelines),
-                "MLflow runs": sum(run.info.run_id in needed.runs for run in inventory.runs),
-                "versions": len(needed.versions),
+                "folders": sum(one["digest"] in needed for one in inventory.manifests),
+                "pipeline runs": sum(run.info.run_id in needed for run in inventory.pipelines),
+                "versions": len(inventory.versions) - len(self.versions),
             },
             "skipped": self.skipped,
-            "unknown_work": needed.unknown_work,
+            "busy": list(inventory.locked.values()),
         }
 
-    def hide(self) -> None:
-        """Hide the garbage from all readers, in an order such that items stay complete if the process is killed."""
-        active = {one.model_id for one in self.inventory.models} | {run.info.run_id for run in self.inventory.runs}
-        locations = {name: uri for name, uri in _read_journal(self.store).items() if name not in active}
-        locations |= {one.model_id: one.artifact_location for one in self.models}
-        locations |= {one.info.run_id: str(one.info.artifact_uri) for one in self.runs}
-        with mlflow_errors(_INTERRUPTED):
-            for version in self.versions:
-                self.client.delete_model_version(MODEL_NAME, version.version)
-            for folder in self.folders:
-                if hide(folder) is None:
-                    self.skipped.append(f"{folder}: a process has just begun to work here")
-            write_json(self.store / _JOURNAL, locations)
-            for model in self.models:
-                self.client.delete_logged_model(model.model_id)
-            for run in self.runs:
-                self.client.delete_run(run.info.run_id)
+    def remove(self) -> None:
+        """Delete versions, hide folders, and delete models and runs with their files."""
+        for version in self.versions:
+            self.client.delete_model_version(MODEL_NAME, version.version)
+        for folder in self.folders:
+            if not hide(folder):
+                self.skipped.append(f"{folder}: a process has just begun to work here")
+        for model in self.models:
+            delete_model(self.client, model)
+        for run in self.runs:
+            delete_artifacts(self.client, str(run.info.artifact_uri))
+            owner_lock(self.store, run.info.run_id).unlink(missing_ok=True)
+            self.client.delete_run(run.info.run_id)
 
-    def delete(self) -> None:
-        """Delete the files of all hidden items, then the MLflow rows of these items."""
+    def empty(self) -> None:
+        """Delete the files of all hidden folders, and the rows of deleted runs and models."""
         for path in hidden_names(self.store, REMOVED):
             if self._is_safe(path, self.store):
                 shutil.rmtree(path, onerror=lambda _, file, error: self.skipped.append(f"{file}: {error[1]}"))
-        left = locations = _read_journal(self.store)
-        with mlflow_errors(_INTERRUPTED):
-            for name, uri in locations.items():
-                try:
-                    if self._can_delete(uri):
-                        delete_artifacts(self.client, uri)
-                        owner_lock(self.store, name).unlink(missing_ok=True)
-                        left = {other: place for other, place in left.items() if other != name}
-                except OSError as error:
-                    self.skipped.append(f"{uri}: {error}")
-            _delete_rows(self.client, locations.keys() - left.keys())
-        write_json(self.store / _JOURNAL, left)  # for the next gc
-
-    def _can_resume(self, partial: Path) -> bool:
-        """Return whether a training that ran after the oldest kept pipeline run began can resume in `partial`."""
-        runs = (run for run in self.inventory.runs if run.data.tags.get(DIGEST_TAG) == digest_in(partial))
-        return partial.parent.name == "runs" and any(sequence_of(run) >= self.since for run in runs)
+        with mlflow_errors("gc has removed all files, but rows of deleted runs are left in MLflow"):
+            _delete_rows(self.client, [run.info.run_id for run in self.runs], [one.model_id for one in self.models])
 
     def _size(self, uri: str) -> int | None:
         folder = local_folder(uri, self.client.tracking_uri)
@@ -195,47 +169,43 @@ class _Garbage:
         """Return whether a folder is below `root` without a symbolic link in its path; add others to `skipped`."""
         if root in folder.parents and folder.resolve() == folder:
             return True
-        reason = f"{folder}: kept, because it is outside {root or 'the store'} or is reached through a symbolic link"
-        if reason not in self.skipped:
-            self.skipped.append(reason)
+        self.skipped.append(
+            f"{folder}: kept, because it is outside {root or 'the store'} or is reached through a symbolic link"
+        )
         return False
 
 
-def _is_locked(folder: Path) -> bool:
-    """Return whether a process holds the lock of a partial folder."""
-    return folder.name.endswith(PARTIAL) and lock_owner(folder.with_name(f".{digest_in(folder)}{LOCK}")) is not None
+def hide(folder: Path) -> bool:
+    """Rename a finished or partial folder to `.<digest>.removed`; return False if a process holds the stage's lock.
+
+    No reader looks for the new name, so a deletion that is interrupted never leaves part of a result under its name.
+    """
+    digest = folder.name.removeprefix(".").removesuffix(PARTIAL)
+    lock, removed = folder.with_name(f".{digest}{LOCK}"), folder.with_name(f".{digest}{REMOVED}")
+    with try_lock(lock) as is_free:
+        if is_free:
+            if removed.exists():
+                shutil.rmtree(removed)
+            folder.replace(removed)
+            note_of(lock).unlink(missing_ok=True)
+            lock.unlink(missing_ok=True)  # a process that waits for the lock then opens a new file
+    return is_free
 
 
-def _delete_rows(client: MlflowClient, names: set[str]) -> None:
-    """Delete the rows of deleted runs and LoggedModels by `mlflow gc`, which needs the database, not a tracking server.
+def _delete_rows(client: MlflowClient, runs: list[str], models: list[str]) -> None:
+    """Delete the rows of deleted runs and LoggedModels by `mlflow gc`; it needs the database, not a tracking server.
 
     Without ids `mlflow gc` also deletes the runs and LoggedModels that a person has deleted. It always deletes deleted
     experiments. `mlflow gc` processes runs first and fails at an unknown id.
     """
-    if not names or client.tracking_uri.startswith("http") or client.search_experiments(ViewType.DELETED_ONLY):
+    if not runs or client.tracking_uri.startswith("http") or client.search_experiments(ViewType.DELETED_ONLY):
         return
     from mlflow.cli import cli  # takes seconds
 
-    experiment = client.get_experiment_by_name(EXPERIMENT)
-    ids = [experiment.experiment_id] if experiment else []
-    deleted = pages(lambda token: client.search_runs(ids, "", ViewType.DELETED_ONLY, 1000, page_token=token))
-    runs = {run.info.run_id for run in deleted}.intersection(names)
-    models = [name for name in names if name.startswith("m-")]
-    uri = client.tracking_uri
-    command = ["gc", "--backend-store-uri", uri, "--tracking-uri", uri]
-    command += ["--run-ids", ",".join(runs) or "none", "--logged-model-ids", ",".join(models) or "none"]
+    command = ["gc", "--backend-store-uri", client.tracking_uri, "--tracking-uri", client.tracking_uri]
+    command += ["--run-ids", ",".join(runs), "--logged-model-ids", ",".join(models) or "none"]
     with redirect_stdout(StringIO()):
         try:
             cli.main(command, standalone_mode=False)
         except MlflowException as error:
             _LOG.info("mlflow gc: %s", error)
-
-
-def _read_journal(store: Path) -> dict[str, str]:
-    """Return the artifact URIs of the runs and LoggedModels that an interrupted gc has hidden."""
-    try:
-        return dict(json.loads((store / _JOURNAL).read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise InputError(f"{store / _JOURNAL}: is damaged; remove the file and run gc again") from error

@@ -4,7 +4,6 @@ Each link has a role in the result (`pretrained`, `windows`, `source`). The dige
 connect the links. MLflow adds run ids and versions.
 """
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,7 +12,7 @@ from typing import Any
 
 from mlflow.entities.model_registry import ModelVersion
 
-from data_contracts.errors import InputError
+from data_contracts.errors import InputError, some
 from data_contracts.report import counts_text
 from data_contracts.store.digests import KINDS, file_digest
 from data_contracts.store.folders import resolve
@@ -23,8 +22,6 @@ from tasks.tracking.names import CHECKPOINT_TAG, FLIP_TAG, WINDOWS_TAG
 from tasks.tracking.registry import find_version, model_versions, version_uri
 from tasks.tracking.runs import finished_run
 
-_INPUT_FILE = re.compile(r"(source|clip_list)(_\d+)?")  # inputs of a stage that can be files of the user
-_ORDER = {"checkpoint": 0, "pretrained": 1, "baselines": 2}  # windows are listed below the run that used them first
 AS_ABOVE = "as above"  # the chain has this link already
 
 
@@ -78,9 +75,11 @@ def trace(store: Path, reference: str) -> Lineage:
         digest = _digest_of(stages, reference)
         lineage = Lineage(_link(stages, "asked for", digest, seen), _made_from(stages, digest), [])
     if stages.damaged:
-        names = ", ".join(folder.name for folder in stages.damaged)
-        lineage.unasked.append(f"{len(stages.damaged)} folder(s) whose manifest is damaged: {names}")
-    _add_from_mlflow(stages, lineage)
+        lineage.unasked.append(f"folders with a damaged manifest: {some([folder.name for folder in stages.damaged])}")
+    try:
+        _add_from_mlflow(stages, lineage)
+    except InputError as error:
+        lineage.unasked.append(f"MLflow: {error}")
     return lineage
 
 
@@ -96,21 +95,25 @@ def _digest_of(stages: FinishedStages, reference: str) -> str:
         raise InputError(f"{reference}: {stages.missing}") from None
 
 
-def _link(stages: FinishedStages, role: str, digest: str, seen: set[str]) -> Link:
+def _link(stages: FinishedStages, role: str, digest: str, seen: set[str], file: str = "") -> Link:
+    """Return the link to a stage or to the input `file`; a stage in `seen` is not followed again."""
     manifest = stages.find(digest)
     if manifest is None:
-        is_input = _INPUT_FILE.fullmatch(role)
-        return Link(role, digest, about="an input file") if is_input else Link(role, digest, unknown=stages.missing)
+        if role.startswith(("source", "clip_list")):
+            return Link(role, digest, about=f"{file}: an input file" if file else "an input file")
+        return Link(role, digest, unknown=stages.missing)
     link = _stage_link(stages, role, digest, manifest)
+    link.about = f"{file}: {link.about}" if file else link.about
     if manifest["digest"] in seen:
         link.unknown = AS_ABOVE
         return link
     seen.add(manifest["digest"])
-    names = _file_names(manifest)
-    for name, of_input in sorted(manifest["inputs"].items(), key=lambda entry: _ORDER.get(entry[0], 3)):
-        source = _link(stages, name, of_input, seen)
-        source.about = ": ".join(part for part in (names.get(name, ""), source.about) if part)
-        link.links.append(source)
+    files: dict[str, str] = {}
+    for place, read in enumerate(manifest["statistics"].get("files", []), start=1):
+        number = "" if place == 1 else f"_{place}"
+        files |= {f"source{number}": read["file"], f"clip_list{number}": read.get("clip_list") or ""}
+    for name, of_input in sorted(manifest["inputs"].items()):
+        link.links.append(_link(stages, name, of_input, seen, files.get(name, "")))
     return link
 
 
@@ -128,20 +131,17 @@ def _made_from(stages: FinishedStages, digest: str) -> list[Link]:
 
 
 def _add_from_mlflow(stages: FinishedStages, lineage: Lineage) -> None:
-    """Add run ids to the stages, and the versions whose weights come from stages made from the reference."""
-    try:
-        tracking_client(stages.store)  # refuses a store without MLflow, which `connect` would create
-        with mlflow_errors():
-            client = connect(stages.store)
-            for link in (*lineage.chain.all(), *lineage.came_of_it):
-                link.mlflow_run = finished_run(client, link.stage_digest) if link.stage_digest else None
-            if lineage.chain.stage != "version":
-                made = [stages.find(link.digest) for link in (lineage.chain, *lineage.came_of_it)]
-                weights = {name for manifest in filter(None, made) for name in names_of(manifest)}
-                versions = [one for one in model_versions(client) if one.tags.get(CHECKPOINT_TAG) in weights]
-                lineage.came_of_it += map(_version_link, versions)
-    except InputError as error:
-        lineage.unasked.append(f"MLflow: {error}")
+    """Add the run of each stage, and the versions with weights of the stages that were made from the reference."""
+    tracking_client(stages.store)  # refuses a store without MLflow, which `connect` would create
+    with mlflow_errors():
+        client, links = connect(stages.store), [*lineage.chain.all(), *lineage.came_of_it]
+        for link in links:
+            link.mlflow_run = finished_run(client, link.stage_digest) if link.stage_digest else None
+        if lineage.chain.stage != "version":
+            made = [stages.find(link.digest) for link in (lineage.chain, *lineage.came_of_it)]
+            weights = {name for manifest in filter(None, made) for name in names_of(manifest)}
+            versions = [one for one in model_versions(client) if one.tags.get(CHECKPOINT_TAG) in weights]
+            lineage.came_of_it += map(_version_link, versions)
 
 
 def _stage_link(stages: FinishedStages, role: str, digest: str, manifest: dict[str, Any]) -> Link:
@@ -157,12 +157,3 @@ def _version_link(version: ModelVersion) -> Link:
     about = f"{named}{f', predicts {flip} flip averaging' if flip else ''}"
     digest = version.tags.get(CHECKPOINT_TAG, "")
     return Link("version", digest, "version", about=about, created=f"{registered:%Y-%m-%dT%H:%M:%SZ}")
-
-
-def _file_names(manifest: dict[str, Any]) -> dict[str, str]:
-    """Return the names of the files that an ingest read, by input."""
-    names = {}
-    for place, file in enumerate(manifest["statistics"].get("files", []), start=1):
-        number = "" if place == 1 else f"_{place}"
-        names[f"source{number}"], names[f"clip_list{number}"] = file["file"], file.get("clip_list") or ""
-    return names

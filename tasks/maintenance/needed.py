@@ -1,16 +1,18 @@
-"""Contents of a store and its MLflow, and the items that gc keeps, found from digests in manifests and runs."""
+"""Mark of the garbage collection: the items of a store and its MLflow that are needed.
+
+Each item has a name: the digest of a stage, the SHA-256 of a file, the id of a run, or the URI of a version. A needed
+item needs all items that it links to.
+"""
 
 import json
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import LoggedModel, Run
-from mlflow.entities.model_registry import ModelVersion
+from mlflow.entities import Run
 
 from data_contracts.errors import InputError, some
 from data_contracts.store.digests import PIPELINE
@@ -20,185 +22,144 @@ from data_contracts.store.sequence import manifest_sequence
 from tasks.maintenance.files import LOCK, digest_in, hidden_names
 from tasks.promotion.comparison import named_benchmark
 from tasks.tracking import names
-from tasks.tracking.registry import model_versions
+from tasks.tracking.registry import model_versions, version_uri
 
-LIFTED = ("keypoints", "lift")  # stages of the results that a user lifts
-_STAYS_WITH = {"evaluate": ("windows", "checkpoint"), "baselines": ("windows",)}  # stage -> inputs
-_STAGE_DIGEST, _STAGE_RUN = re.compile(r"uplift\.\w+\.digest"), re.compile(r"uplift\.\w+\.run")  # of a pipeline run
+_LIFTED = ("keypoints", "lift")  # stages of the results that a user lifts
+_OF_STAGE = re.compile(r"uplift\.\w+\.(digest|run)")  # tags of a pipeline run
 
 
-@dataclass(frozen=True)
 class Inventory:
-    """Contents of a store and its MLflow, newest first. `locked`: digests and run ids whose lock a process holds."""
+    """Contents of a store and its MLflow, the newest first. `locked`: digest or run id -> process that works on it."""
 
-    stages: FinishedStages
-    runs: list[Run]
-    models: list[LoggedModel]
-    versions: list[ModelVersion]
-    benchmark: str | None
-    locked: frozenset[str]
+    def __init__(self, store: Path, client: MlflowClient) -> None:
+        experiment = client.get_experiment_by_name(names.EXPERIMENT)
+        if experiment is None:
+            raise InputError(
+                f"MLflow at {client.tracking_uri} has no experiment {names.EXPERIMENT}: gc removes nothing"
+            )
+        ids, own = [experiment.experiment_id], f"tags.`{names.STORE_TAG}` = '{names.store_id(store)}'"
+        runs = _pages(lambda token: client.search_runs(ids, own, max_results=1000, page_token=token))
+        self.runs: list[Run] = sorted(runs, key=_sequence_of, reverse=True)
+        self.stages = FinishedStages(store)
+        self._refuse_unknown_inputs(store, client)
+        self.manifests = sorted(self.stages.manifests.values(), key=manifest_sequence, reverse=True)
+        self.models = list(_pages(lambda token: client.search_logged_models(ids, page_token=token)))
+        self.versions = model_versions(client)
+        own_runs = {run.info.run_id for run in self.runs}
+        self.own_versions = [one for one in self.versions if one.run_id in own_runs]  # others are of other stores
+        self.benchmark = named_benchmark(client)
+        locks = {digest_in(path): lock_owner(path) for path in hidden_names(store, LOCK)}
+        self.locked = {digest: owner for digest, owner in locks.items() if owner}
 
-    @cached_property
-    def manifests(self) -> list[dict[str, Any]]:
-        """Manifests of the finished stages, the newest first."""
-        return sorted(self.stages.manifests.values(), key=manifest_sequence, reverse=True)
-
-    @cached_property
+    @property
     def pipelines(self) -> list[Run]:
-        """Finished pipeline runs, the newest first."""
-        return [run for run in self.runs if stage_of(run) == PIPELINE and run.info.status == "FINISHED"]
+        """Pipeline runs that finished."""
+        return [run for run in self.runs if _stage_of(run) == PIPELINE and run.info.status == "FINISHED"]
 
     def since(self, keep_last: int) -> int:
-        """Return the sequence number of the oldest kept pipeline run; 0 if there are fewer than `keep_last`."""
-        return sequence_of(self.pipelines[keep_last - 1]) if len(self.pipelines) >= keep_last else 0
+        """Return the sequence number from which gc keeps everything: that of the oldest kept pipeline run.
+
+        The number is 0 if the store has fewer than `keep_last` pipeline runs, or if a process works in it.
+        """
+        if self.locked or len(self.pipelines) < keep_last:
+            return 0
+        return _sequence_of(self.pipelines[keep_last - 1])
+
+    def _refuse_unknown_inputs(self, store: Path, client: MlflowClient) -> None:
+        if self.stages.damaged:
+            raise InputError(
+                f"{some([str(folder) for folder in self.stages.damaged])}: gc removes nothing, because the manifest is"
+                " damaged and the inputs are unknown. Remove the folder and run gc again; a stage that needs the result"
+                " computes the result again"
+            )
+        if self.stages.manifests and not self.runs:
+            raise InputError(
+                f"MLflow at {client.tracking_uri} has no run of {store} (id {names.store_id(store)}), which has"
+                f" {len(self.stages.manifests)} finished folders: set MLFLOW_TRACKING_URI as for the pipeline runs; gc"
+                " removes nothing"
+            )
 
 
-@dataclass(frozen=True)
-class Needed:
-    """Items that gc keeps. If `unknown_work`, a process has no recorded inputs, and gc keeps all folders."""
+def mark(inventory: Inventory, keep_last: int) -> set[str]:
+    """Return the names of all needed items.
 
-    digests: set[str]
-    runs: set[str]
-    versions: set[str]
-    unknown_work: bool
-
-
-def read_inventory(store: Path, client: MlflowClient) -> Inventory:
-    """Read the folders of a store, its runs in MLflow, the versions, and the locks that processes hold."""
-    experiment = client.get_experiment_by_name(names.EXPERIMENT)
-    if experiment is None:
-        raise InputError(f"MLflow at {client.tracking_uri} has no experiment {names.EXPERIMENT}: gc removes nothing")
-    ids, own = [experiment.experiment_id], f"tags.`{names.STORE_TAG}` = '{names.store_id(store)}'"
-    runs = list(pages(lambda token: client.search_runs(ids, own, max_results=1000, page_token=token)))
-    stages = FinishedStages(store)
-    if stages.damaged:
-        raise InputError(
-            f"{some([str(folder) for folder in stages.damaged])}: gc removes nothing, because the manifest is damaged"
-            " and the inputs are unknown. Remove the folder and run gc again; a stage that needs the result computes"
-            " the result again"
-        )
-    if stages.manifests and not runs:
-        raise InputError(
-            f"MLflow at {client.tracking_uri} has no run of {store} (id {names.store_id(store)}), which has"
-            f" {len(stages.manifests)} finished folders: set MLFLOW_TRACKING_URI as for the pipeline runs; gc removes"
-            " nothing"
-        )
-    return Inventory(
-        stages,
-        sorted(runs, key=sequence_of, reverse=True),
-        list(pages(lambda token: client.search_logged_models(ids, page_token=token))),
-        model_versions(client),
-        named_benchmark(client),
-        frozenset(digest_in(path) for path in hidden_names(store, LOCK) if lock_owner(path)),
-    )
+    Needed without a link are: everything since the oldest of the last `keep_last` pipeline runs, the last `keep_last`
+    versions, keypoints and motions, all versions with an alias, and the windows of the benchmark.
+    """
+    since, manifests = inventory.since(keep_last), inventory.manifests
+    # if the store has no pipeline run yet, only the last lifted results are kept
+    ignored = () if inventory.pipelines or inventory.locked else _LIFTED
+    roots = {inventory.benchmark or ""}
+    roots |= {one["digest"] for one in manifests if manifest_sequence(one) >= since and one["stage"] not in ignored}
+    roots |= {one.info.run_id for one in inventory.runs if _sequence_of(one) >= since and _stage_of(one) not in ignored}
+    for stage in _LIFTED:
+        roots.update([one["digest"] for one in manifests if one["stage"] == stage][:keep_last])
+    roots |= {version_uri(one) for one in inventory.versions if one.aliases}
+    roots |= {version_uri(one) for one in inventory.own_versions[:keep_last]}
+    return _reach(inventory, roots)
 
 
-def pages(search: Callable[[str | None], Any]) -> Iterator[Any]:
+def _reach(inventory: Inventory, roots: set[str]) -> set[str]:
+    """Return the roots and all items that they lead to; a report is needed if its weights and its windows are."""
+    links = _links(inventory)
+    reports = [manifest for manifest in inventory.manifests if manifest["stage"] == "evaluate"]
+    needed, ahead = set[str](), roots
+    while ahead:
+        needed |= ahead
+        ahead = set[str]().union(*(links[name] for name in ahead if name))
+        for report in reports:
+            if {report["inputs"]["windows"], report["inputs"]["checkpoint"]} <= needed:
+                ahead.add(report["digest"])
+        ahead -= needed
+    return needed
+
+
+def _links(inventory: Inventory) -> defaultdict[str, set[str]]:
+    """Return name -> names of the items that the item needs."""
+    links = defaultdict[str, set[str]](set)
+    for manifest in inventory.manifests:
+        digest, stage, inputs = manifest["digest"], manifest["stage"], manifest["inputs"]
+        links[digest].update(manifest["files"].values(), _inputs(inventory, stage, inputs))
+        if stage == "baselines":
+            links[inputs["windows"]].add(digest)
+    for run in inventory.runs:
+        run_id, tags, stage = run.info.run_id, run.data.tags, _stage_of(run)
+        links[run_id].update(_inputs(inventory, stage, json.loads(tags.get(names.INPUTS_TAG, "{}"))))
+        if stage == PIPELINE:
+            links[run_id].update(value for key, value in tags.items() if _OF_STAGE.fullmatch(key))
+        elif digest := tags.get(names.DIGEST_TAG):
+            links[run_id].add(digest)
+            links[digest].add(run_id)
+        for number in tags.get(names.PROMOTION_TAG, "").split("-"):  # a decision about these versions
+            links[f"models:/{names.MODEL_NAME}/{number}"].add(run_id)
+    for version in inventory.versions:
+        uri, weights = version_uri(version), version.tags.get(names.CHECKPOINT_TAG, "")
+        of_version = {"checkpoint": weights, "windows": version.tags.get(names.WINDOWS_TAG, "")}
+        links[uri].update([str(version.run_id)], _inputs(inventory, "evaluate", of_version))
+        links[weights].add(uri)
+        links[str(version.run_id)].add(uri)
+    return links
+
+
+def _inputs(inventory: Inventory, stage: str, inputs: dict[str, str]) -> set[str]:
+    """Return the inputs and the stages that wrote them; a motion does not need the model that lifted it."""
+    needed = {digest for name, digest in inputs.items() if stage != "lift" or name != "checkpoint"}
+    return needed | {manifest["digest"] for manifest in map(inventory.stages.find, needed) if manifest}
+
+
+def _stage_of(run: Run) -> str:
+    return str(run.data.tags.get(names.STAGE_TAG, ""))
+
+
+def _sequence_of(run: Run) -> int:
+    """Return the sequence number of a run; for a run of an earlier version, the time at which it started."""
+    return int(run.data.tags.get(names.SEQUENCE_TAG) or run.info.start_time)
+
+
+def _pages(search: Callable[[str | None], Any]) -> Iterator[Any]:
     """Yield the results of all pages of a search in MLflow."""
     page = search(None)
     yield from page
     while page.token:
         page = search(page.token)
         yield from page
-
-
-def stage_of(run: Run) -> str:
-    """Return the stage of a run."""
-    return str(run.data.tags.get(names.STAGE_TAG, ""))
-
-
-def sequence_of(run: Run) -> int:
-    """Return the sequence number of a run; for a run of an earlier version, the time at which it started."""
-    return int(run.data.tags.get(names.SEQUENCE_TAG) or run.info.start_time)
-
-
-def mark(inventory: Inventory, keep_last: int) -> Needed:
-    """Return the items that the newest `keep_last` pipeline runs, versions with an alias and running processes need."""
-    since, lifts_only = inventory.since(keep_last), not inventory.pipelines
-    ignored = LIFTED if lifts_only else ()
-    recent = [run for run in inventory.runs if sequence_of(run) >= since and stage_of(run) not in ignored]
-    busy = [run for run in inventory.runs if {run.info.run_id, run.data.tags.get(names.DIGEST_TAG)} & inventory.locked]
-    at_work, unknown = _at_work(inventory, busy)
-    roots = {*at_work, inventory.benchmark or ""}.union(*map(_digests_of, recent))
-    young = [manifest for manifest in inventory.manifests if manifest_sequence(manifest) >= since]
-    roots |= {manifest["digest"] for manifest in young if manifest["stage"] not in ignored}
-    for stage in LIFTED:
-        lifted = [manifest["digest"] for manifest in inventory.manifests if manifest["stage"] == stage]
-        roots.update(lifted[:keep_last])
-    runs = {run.info.run_id for run in (*recent, *busy)}
-    runs |= {value for run in recent for key, value in run.data.tags.items() if _STAGE_RUN.fullmatch(key)}
-    digests, versions = _reach(inventory, roots, keep_last, runs)
-    numbers = {str(version.version) for version in versions}
-    runs |= {str(version.run_id) for version in versions}
-    for run in inventory.runs:
-        of_stage = stage_of(run) != PIPELINE and run.data.tags.get(names.DIGEST_TAG) in digests
-        if of_stage or numbers & set(run.data.tags.get(names.PROMOTION_TAG, "").split("-")):
-            runs.add(run.info.run_id)
-    return Needed(digests, runs, numbers, unknown)
-
-
-def _reach(
-    inventory: Inventory, roots: set[str], keep_last: int, recent: set[str]
-) -> tuple[set[str], list[ModelVersion]]:
-    """Return all digests reachable from `roots` by inputs, versions, reports and baselines, and the needed versions."""
-    own_runs, versions = {run.info.run_id for run in inventory.runs}, inventory.versions
-    own = [version for version in versions if version.run_id in own_runs]
-    kept = {version.version for version in versions if version.aliases or version.run_id in recent}
-    kept |= {version.version for version in own[:keep_last]}
-    while True:
-        digests = _closure(inventory.stages, roots)
-        reached = [manifest for manifest in inventory.manifests if manifest["digest"] in digests]
-        available = digests.union(*(manifest["files"].values() for manifest in reached))
-        kept |= {version.version for version in own if version.tags.get(names.CHECKPOINT_TAG) in available}
-        tags = [version.tags for version in versions if version.version in kept]
-        more = {one.get(tag, "") for one in tags for tag in (names.CHECKPOINT_TAG, names.WINDOWS_TAG)}
-        for manifest in inventory.manifests:
-            inputs = _STAYS_WITH.get(manifest["stage"])
-            if inputs and all(manifest["inputs"][name] in available for name in inputs):
-                more.add(manifest["digest"])
-        if more - {""} <= digests:
-            return digests, [
-                version for version in versions if version.version in kept or version.run_id not in own_runs
-            ]
-        roots = digests | more
-
-
-def _closure(stages: FinishedStages, roots: set[str]) -> set[str]:
-    """Return the digests in `roots`, and all digests from which these were made."""
-    reached, ahead = set[str](), roots - {""}
-    while ahead:
-        reached |= ahead
-        found = [manifest for manifest in map(stages.find, ahead) if manifest]
-        ahead = {name for one in found for name in (one["digest"], *_needed_inputs(one["stage"], one["inputs"]))}
-        ahead -= reached
-    return reached
-
-
-def _needed_inputs(stage: str, inputs: dict[str, str]) -> set[str]:
-    """Return the digests of needed inputs; a lifted motion does not need its model."""
-    return {digest for name, digest in inputs.items() if stage != "lift" or name != "checkpoint"}
-
-
-def _inputs_of(run: Run) -> dict[str, str] | None:
-    """Return the digests of a run's inputs, or None if they are not recorded."""
-    tag = run.data.tags.get(names.INPUTS_TAG)
-    return None if tag is None else dict(json.loads(tag))
-
-
-def _digests_of(run: Run) -> set[str]:
-    """Return the digests of a run: its own digest, its inputs, and the stages of a pipeline run."""
-    tags, stage = run.data.tags, stage_of(run)
-    stages = {value for key, value in tags.items() if _STAGE_DIGEST.fullmatch(key)}
-    own = {tags.get(names.DIGEST_TAG, "")} if stage != PIPELINE else set()
-    return own | stages | _needed_inputs(stage, _inputs_of(run) or {})
-
-
-def _at_work(inventory: Inventory, busy: list[Run]) -> tuple[set[str], bool]:
-    """Return the digests that running processes may read, and whether a process has no recorded inputs yet."""
-    everything = {manifest["digest"] for manifest in inventory.manifests}
-    known = [run for run in busy if _inputs_of(run) is not None]
-    if inventory.locked - {name for run in known for name in (run.info.run_id, run.data.tags.get(names.DIGEST_TAG))}:
-        return everything, True
-    digests = set[str]().union(*(_digests_of(run) | {*(_inputs_of(run) or {}).values()} for run in known))
-    sources = {digest for run in known if stage_of(run) == PIPELINE for digest in (_inputs_of(run) or {}).values()}
-    return digests | {digest for digest in everything if _closure(inventory.stages, {digest}) & sources}, False

@@ -30,26 +30,21 @@ _FLOW_STATES = ("RUNNING", "PENDING", "PAUSED", "CANCELLING")
 
 
 @dataclass(frozen=True)
-class PipelineRun:
-    """A pipeline run. `seconds`: duration until the end or until now; `promotion`: decision about its version."""
+class RunStatus:
+    """An MLflow run of a stage or pipeline.
 
-    began: float
+    `seconds`: duration, so far if the run has not ended. `version` and `promotion`: registered version of a pipeline
+    run, and the decision about it. `lock_owner`: process that holds the lock of the run; None after its death.
+    """
+
+    stage: str
     name: str
     state: str
+    began: float
     seconds: float
     mpjpe_mm: float | None
     version: str | None
     promotion: str | None
-    run_id: str
-
-
-@dataclass(frozen=True)
-class RunningRun:
-    """An MLflow run that has not ended. `lock_owner`: the process with the run's lock; None if the process ended."""
-
-    stage: str
-    name: str
-    seconds: float
     run_id: str
     lock_owner: str | None
 
@@ -62,10 +57,10 @@ class Status:
     """
 
     store: str
-    pipeline_runs: list[PipelineRun] = field(default_factory=list)
+    pipeline_runs: list[RunStatus] = field(default_factory=list)
     versions: dict[str, dict[str, Any]] = field(default_factory=dict)
     benchmark: str | None = None
-    running: list[RunningRun] = field(default_factory=list)
+    running: list[RunStatus] = field(default_factory=list)
     flow_runs: list[dict[str, str | None]] | None = None
     locks: dict[str, str] = field(default_factory=dict)
     disk: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -132,13 +127,16 @@ def _read_mlflow(status: Status, store: Path, last: int) -> None:
         aliases = {alias: version for version in versions.values() for alias in version.aliases}
         order = [names.CHAMPION, names.CHALLENGER, names.PREVIOUS]
         for alias in sorted(aliases, key=lambda alias: order.index(alias) if alias in order else len(order)):
-            status.versions[alias] = _scores(aliases[alias])
+            version = aliases[alias]
+            scores = {name: float(version.tags[f"test/{name}"]) for name in METRICS if f"test/{name}" in version.tags}
+            number, promotion = str(version.version), _promotion(version)
+            status.versions[alias] = {"version": number, "scores": scores, "promotion": promotion}
         status.benchmark = named_benchmark(client)
         if (store / names.ID_FILE).is_file():
             runs = _runs(client, store, f"tags.`{names.STAGE_TAG}` = '{PIPELINE}'", last)
-            status.pipeline_runs = [_pipeline_run(run, versions) for run in runs]
+            status.pipeline_runs = [_run_status(store, run, versions) for run in runs]
             running = _runs(client, store, "attributes.status = 'RUNNING'", _RUNNING_LIMIT)
-            status.running = [_running_run(store, run) for run in running]
+            status.running = [_run_status(store, run, versions) for run in running]
 
 
 def _runs(client: MlflowClient, store: Path, condition: str, limit: int) -> list[Run]:
@@ -150,31 +148,22 @@ def _runs(client: MlflowClient, store: Path, condition: str, limit: int) -> list
     return list(client.search_runs([experiment.experiment_id], own, max_results=limit, order_by=order))
 
 
-def _pipeline_run(run: Run, versions: dict[str, ModelVersion]) -> PipelineRun:
-    version, began = run.data.tags.get(names.VERSION_TAG), run.info.start_time / 1000
-    return PipelineRun(
+def _run_status(store: Path, run: Run, versions: dict[str, ModelVersion]) -> RunStatus:
+    info, tags = run.info, run.data.tags
+    stage, version, began = tags.get(names.STAGE_TAG, ""), tags.get(names.VERSION_TAG), info.start_time / 1000
+    of_stage = store / KINDS.get(stage, stage) / f".{tags.get(names.DIGEST_TAG, '')}{LOCK}"
+    return RunStatus(
+        stage=stage,
+        name=info.run_name or "",
+        state=info.status,
         began=began,
-        name=run.info.run_name or "",
-        state=run.info.status,
-        seconds=round((run.info.end_time / 1000 if run.info.end_time else time()) - began, 1),
+        seconds=round((info.end_time / 1000 if info.end_time else time()) - began, 1),
         mpjpe_mm=run.data.metrics.get("test/mpjpe_mm"),
         version=version,
         promotion=_promotion(versions[version]) if version in versions else None,
-        run_id=run.info.run_id,
+        run_id=info.run_id,
+        lock_owner=lock_owner(names.owner_lock(store, info.run_id) if stage == PIPELINE else of_stage),
     )
-
-
-def _running_run(store: Path, run: Run) -> RunningRun:
-    stage, digest = run.data.tags.get(names.STAGE_TAG, ""), run.data.tags.get(names.DIGEST_TAG, "")
-    of_stage = store / KINDS.get(stage, stage) / f".{digest}{LOCK}"
-    lock = names.owner_lock(store, run.info.run_id) if stage == PIPELINE else of_stage
-    seconds = round(time() - run.info.start_time / 1000, 1)
-    return RunningRun(stage, run.info.run_name or "", seconds, run.info.run_id, lock_owner(lock))
-
-
-def _scores(version: ModelVersion) -> dict[str, Any]:
-    scores = {name: float(version.tags[f"test/{name}"]) for name in METRICS if f"test/{name}" in version.tags}
-    return {"version": str(version.version), "scores": scores, "promotion": _promotion(version)}
 
 
 def _promotion(version: ModelVersion) -> str | None:

@@ -52,7 +52,6 @@ class TrackedRun:
 
     client: MlflowClient
     run_id: str
-    parent_run: str | None = None  # the run of the pipeline
 
     def log_metrics(self, metrics: dict[str, float], step: int = 0, model_id: str | None = None) -> None:
         """Log metrics at a step, in one batch; the page of the LoggedModel `model_id` also displays the metrics."""
@@ -113,7 +112,7 @@ def track_stage(store: Path, stage: Stage, parent_run: str | None) -> Iterator[T
         log_params(client, run.info.run_id, stage.parameters)
     _tag_origin(client, run.info.run_id, stage.inputs)
     _link(client, parent_run, stage, run.info.run_id)
-    with _ending(TrackedRun(client, run.info.run_id, parent_run)) as tracked:
+    with _ending(TrackedRun(client, run.info.run_id)) as tracked:
         yield tracked
 
 

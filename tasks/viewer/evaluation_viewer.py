@@ -50,12 +50,9 @@ def viewer_html(title: str, scenes: Sequence[Scene]) -> str:
     """Return the viewer as HTML; it opens with the first scene."""
     motion = json.dumps([_scene(scene) for scene in scenes], allow_nan=False).replace("<", "\\u003c")
     scripts = "\n".join(_text_of(script) for script in _SCRIPTS)
-    return fill_template("viewer.html", title=html_text(title), motion=motion, scripts=scripts)
-
-
-def fill_template(name: str, **parts: str) -> str:
-    """Return an HTML template of this package with its {{parts}} filled in one pass: inserted text is not searched."""
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match.group(1)], _text_of(name))
+    parts = {"title": html_text(title), "motion": motion, "scripts": scripts}
+    # one pass over the template, so that inserted text is not searched
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match.group(1)], _text_of("viewer.html"))
 
 
 def _text_of(name: str) -> str:

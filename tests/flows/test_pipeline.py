@@ -26,7 +26,6 @@ from model.lifting.lifter import load_lifter
 from tasks.figures.durations import recent_pipeline_runs, stage_seconds
 from tasks.tracking.registry import logged_model_id
 from tasks.tracking.runs import connect, find_runs
-from tasks.viewer.data_page import DATA_PAGE
 from tasks.viewer.evaluation_viewer import VIEWER_FILE
 from tests.flows.artifacts import artifacts_of, shown_as
 from tests.flows.typed import convert, pipeline
@@ -142,7 +141,6 @@ def test_the_version_is_described_by_its_card(outcome, store):
         assert outcome["stages"][stage]["digest"] in card
     assert [file.path for file in client.list_artifacts(outcome["mlflow_run"])] == [
         "card.md",
-        "data.html",
         "durations.png",
     ]
 
@@ -175,18 +173,12 @@ def test_the_summary_of_a_pipeline_run_has_a_row_per_stage(outcome):
         assert folder == f"`clips/{clips}`"
 
 
-def test_mlflow_has_the_pages_and_prefect_links_to_them(outcome, store):
-    client = connect(store)
-    scored = find_runs(client, outcome["stages"]["evaluate"]["digest"], store)[0].info.run_id
-    for run, file, keys in (
-        (scored, VIEWER_FILE, ("playing", "pipeline-playing")),
-        (outcome["mlflow_run"], DATA_PAGE, ("pipeline-data",)),
-    ):
-        artifact = store / "mlartifacts" / run / "artifacts" / file
-        assert 10_000 < artifact.stat().st_size < 2_000_000
-        for key in keys:
-            assert any(f"]({artifact.as_uri()})" in text for text in artifacts_of(key))
-    assert not client.list_artifacts(find_runs(client, outcome["stages"]["ingest"]["digest"])[0].info.run_id, DATA_PAGE)
+def test_mlflow_has_the_viewer_and_prefect_links_to_it(outcome, store):
+    scored = find_runs(connect(store), outcome["stages"]["evaluate"]["digest"], store)[0].info.run_id
+    viewer = store / "mlartifacts" / scored / "artifacts" / VIEWER_FILE
+    assert 10_000 < viewer.stat().st_size < 2_000_000
+    for key in ("playing", "pipeline-playing"):
+        assert any(f"]({viewer.as_uri()})" in text for text in artifacts_of(key))
 
 
 def test_the_licence_is_in_the_card_and_changes_no_result(outcome, parameters, store):

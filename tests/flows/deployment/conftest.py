@@ -19,8 +19,8 @@ import pytest
 from prefect.events.worker import EventsWorker
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
-from flows.deployment.launcher import UP
 from flows.deployment.settings import ROOT, StackSettings
+from flows.deployment.up import UP
 from tests.ports import free_ports
 from tests.servers import guarded
 

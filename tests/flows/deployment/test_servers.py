@@ -13,6 +13,7 @@ import psutil
 import pytest
 from filelock import FileLock
 
+from flows.deployment import up
 from flows.deployment.settings import PASSWORD_FILE, ROOT
 from tests.flows.deployment.conftest import COMMAND, environment, request, services_of, stack, terminal_of, wait_for
 from tests.ports import free_ports
@@ -214,3 +215,20 @@ def test_a_damaged_database_is_named_with_its_log_file(tmp_path):
     assert failed.returncode == 1
     assert "prefect.db is damaged (file is not a database). Restore a backup" in failed.stdout
     assert str(store / "logs" / "prefect.log") in failed.stdout
+
+
+def test_a_killed_service_is_named_although_its_child_still_runs(tmp_path):
+    code = """if True:
+        import os, pathlib, sys
+        from flows.deployment.up import SERVICE, UP, Stack
+        stack = Stack(pathlib.Path(sys.argv[1]))
+        environment = {**os.environ, "UPLIFT_STORE": sys.argv[1], UP: str(os.getpid())}
+        stack.add_process("mlflow", "exec sh -c 'sleep 600 & kill -9 $$'", env=environment | {SERVICE: "mlflow"})
+        stack.add_process("prefect", "exec sleep 600", env=environment | {SERVICE: "prefect"})
+        stack.loop()
+        """
+    command = [COMMAND[0], "-c", code, str(tmp_path)]
+    ended = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=150)
+    lines = [line for line in ended.stdout.splitlines() if line.startswith("uplift: ")]
+    assert lines == [f"uplift: mlflow ended with exit code -9: no output; log: {tmp_path}/logs/mlflow.log"]
+    assert not up._services(tmp_path)

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from data_contracts.errors import InputError
-from flows.deployment import launcher
+from flows.deployment import up
 from flows.deployment.services import prepare, service_command
 from flows.deployment.settings import PASSWORD_FILE, ROOT, StackSettings, exposes_password, read_settings
 from flows.prefect_ui.deployment_parameters import nightly
@@ -143,4 +143,4 @@ def test_a_damaged_database_is_refused_before_its_server_starts(tmp_path, empty_
 )
 def test_the_reason_of_a_failed_service_is_the_last_error_of_its_log(tmp_path, log, reason):
     (tmp_path / "log").write_text(log)
-    assert launcher._reason(tmp_path / "log") == reason
+    assert up._reason(tmp_path / "log") == reason

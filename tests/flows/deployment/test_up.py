@@ -92,13 +92,13 @@ def test_the_password_of_the_user_opens_both_servers(settings):
     assert not (settings.root / PASSWORD_FILE).exists()
 
 
-def test_every_service_is_ready_and_has_a_log(settings, folder):
-    assert registration.has_worker("cuda")
+def test_every_service_is_ready_and_has_a_log(settings, client, folder):
+    assert registration.has_worker(client, "cuda")
     assert settings.prefect_url in terminal_of(folder)
     assert settings.mlflow_url in terminal_of(folder)
     assert PASSWORD not in terminal_of(folder)
     logs = {file.name for file in (settings.root / "logs").glob("*.log")}
-    assert logs == {"prefect.log", "mlflow.log", "register.log", "worker-cuda.log"}
+    assert logs == {"prefect.log", "mlflow.log", "worker-cuda.log"}
 
 
 def test_all_services_listen_on_loopback_only(running):

@@ -21,8 +21,7 @@ from data_contracts.store.digests import StageKey
 from data_contracts.store.folders import open_stage
 from data_contracts.store.locks import lock_owner, locked
 from data_contracts.store.manifests import MANIFEST, read_manifest
-from tasks.maintenance.files import hide
-from tasks.maintenance.gc import collect
+from tasks.maintenance.gc import collect, hide
 from tests.tasks.maintenance.history import files_below
 
 CODE = "import sys, json; from pathlib import Path; from tasks.maintenance.gc import collect\n"
@@ -66,7 +65,6 @@ def test_of_two_gcs_at_once_one_removes_and_both_succeed(history):
     ("owner", "name", "call"),
     [
         (tasks.maintenance.gc, "hide", 2),
-        (tasks.maintenance.gc, "write_json", 1),
         (MlflowClient, "delete_logged_model", 2),
         (MlflowClient, "delete_run", 2),
         (shutil, "rmtree", 1),
@@ -97,8 +95,6 @@ def test_a_killed_gc_leaves_whole_or_hidden_things_and_the_next_gc_completes_it(
             assert set(manifest["files"]) == {path.name for path in folder.iterdir()} - {MANIFEST}
     for model in history.client.search_logged_models([history.experiment]):
         assert str(model.status) != "READY" or (history.artifacts(model.model_id) / "model.safetensors").is_file()
-    for run_id in history.run_ids():
-        assert (history.artifacts(run_id) / "page.html").is_file()
     collect(history.store, 1, dry_run=False)
     assert [history.whole(run) for run in runs] == [False, False, False, True]
     assert not list(history.store.glob("*/.*.removed"))
@@ -180,7 +176,7 @@ def test_the_lock_of_a_dead_process_is_removed_and_that_of_a_living_one_is_kept(
     processes[1].kill()
     processes[1].wait()
     outcome = collect(history.store, 1, every_partial=True, dry_run=False)
-    assert outcome["unknown_work"]
+    assert [f"process {processes[0].pid} " in owner for owner in outcome["busy"]] == [True]
     assert f"process {processes[0].pid} " in lock_owner(living)
     assert not list(dead.parent.glob(f"{dead.name}*"))
     assert [folder.exists() for folder in partials] == [True, False]
@@ -193,9 +189,9 @@ def test_a_folder_whose_lock_is_held_is_not_hidden(tmp_path):
         pass
     lock = stage.folder.with_name(f".{stage.digest}.lock")
     with locked(lock, "x"):
-        assert hide(stage.folder) is None
+        assert not hide(stage.folder)
         assert stage.folder.is_dir()
-    assert hide(stage.folder).is_dir()
+    assert hide(stage.folder)
     assert not stage.folder.exists()
     assert not lock.exists()
     with open_stage(tmp_path, StageKey("clips", "ingest", SyntheticParameters(), {})) as again:
