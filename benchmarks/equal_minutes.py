@@ -20,7 +20,7 @@ from data_contracts.parameters import Objective, PipelineParameters, TrainingPar
 from data_contracts.parameters.presets import load_preset, preset_and_overrides
 from model.baselines.mlp import fit_mlp
 from model.data.loading import Epochs, TrainingWindows, Windows, load_windows
-from model.network.dstformer import DSTformer
+from model.network.network import PoseNetwork
 from model.training.checkpoints import load_network
 from model.training.devices import make_fabric
 from model.training.loop import build_network, fit
@@ -74,11 +74,11 @@ class Bench:
         val = load_windows(folder, "val", memory_gb, device)
         return cls(TrainingWindows(train, val), load_windows(folder, "test", memory_gb), preset)
 
-    def new_network(self) -> DSTformer:
+    def new_network(self) -> PoseNetwork:
         """Return the network of the preset with initial weights."""
         pretrain = self.preset.pretrain
         config = pretrain.network.model_copy(update={"max_frames": self.windows.train.window})
-        return build_network(lambda: DSTformer(config, pretrain.head), pretrain.seed)
+        return build_network(lambda: PoseNetwork(config, pretrain.head), pretrain.seed)
 
     def mlp(self, minutes: float) -> tuple[nn.Module, float, float]:
         """Return the trained MLP, its epochs, and the training windows per second."""
@@ -99,8 +99,8 @@ class Bench:
         return network, epochs + more, speed
 
     def train(
-        self, network: DSTformer, parameters: TrainingParameters, minutes: float
-    ) -> tuple[DSTformer, float, float]:
+        self, network: PoseNetwork, parameters: TrainingParameters, minutes: float
+    ) -> tuple[PoseNetwork, float, float]:
         """Return the network of the best epoch, the epochs, and the windows per second of one stage."""
         seconds = self._seconds_per_epoch(network, parameters)
         epochs = max(1, round(60 * minutes / seconds))
@@ -109,7 +109,7 @@ class Bench:
             self._fit(network, parameters, epochs, Path(folder))
             return load_network(Path(folder) / "model.safetensors"), epochs, len(self.windows.train) / seconds
 
-    def _seconds_per_epoch(self, network: DSTformer, parameters: TrainingParameters) -> float:
+    def _seconds_per_epoch(self, network: PoseNetwork, parameters: TrainingParameters) -> float:
         times: list[float] = []
 
         def on_step(step: int, steps: int) -> None:  # noqa: ARG001 - as `fit` calls it
@@ -124,7 +124,7 @@ class Bench:
 
     def _fit(
         self,
-        network: DSTformer,
+        network: PoseNetwork,
         parameters: TrainingParameters,
         epochs: int,
         folder: Path,

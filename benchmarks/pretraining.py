@@ -26,7 +26,7 @@ from benchmarks.equal_minutes import Bench, make_windows, preset_of
 from data_contracts.parameters import CorruptionParameters
 from model.data.loading import TrainingWindows, Windows, WindowTensors, some_of
 from model.lifting.lifter import Lifter
-from model.network.dstformer import DSTformer
+from model.network.network import PoseNetwork
 from model.scoring.evaluation import evaluate, method_of
 from tasks.train.training import with_head
 
@@ -46,9 +46,9 @@ class Experiment:
         self.seed, self.pretraining, self.minutes = seed, pretraining, minutes
         self.order = [*FEW[seed % len(FEW) :], *FEW[: seed % len(FEW)]]
         self.others = windows_of(self.bench.windows.train, set(FEW), without=True)
-        self._pretrained: DSTformer | None = None
+        self._pretrained: PoseNetwork | None = None
 
-    def pretrained(self) -> DSTformer:
+    def pretrained(self) -> PoseNetwork:
         """Return the network after masked lifting from the other subjects."""
         if self._pretrained is None:
             bench = self._bench(self.others)

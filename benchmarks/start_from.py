@@ -18,7 +18,7 @@ from torch import nn
 from benchmarks.equal_minutes import Bench, make_windows, preset_of
 from model.data.loading import TrainingWindows, some_of
 from model.lifting.lifter import Lifter
-from model.network.dstformer import DSTformer
+from model.network.network import PoseNetwork
 from model.scoring.evaluation import evaluate, method_of
 
 RESULTS_FILE = "start_from.jsonl"
@@ -61,7 +61,7 @@ def measure(folder: Path, seed: int, of_champion: float, minutes: float) -> dict
         return evaluate(method, full.test, 256).scores["mpjpe_mm"]
 
     champion, *_ = before.lifter(of_champion, one_stage=False)
-    assert isinstance(champion, DSTformer)
+    assert isinstance(champion, PoseNetwork)
     shares = {"windows_before": len(places), "windows": len(train), "champion_mm": error(champion)}
     tuned, *_ = full.train(champion, preset.finetune, minutes)
     new, *_ = full.lifter(minutes, one_stage=False)

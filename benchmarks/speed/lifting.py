@@ -20,7 +20,7 @@ from model.lifting.cameras import PinholeCamera
 from model.lifting.lift import lift_people
 from model.lifting.lifter import Lifter
 from model.lifting.live import LiveLifter
-from model.network.dstformer import DSTformer
+from model.network.network import PoseNetwork
 from model.training.checkpoints import save_network
 from tasks.convert.cameras import Camera, rotation_matrix
 from tasks.lifting.exports.writing import write_exports
@@ -40,7 +40,7 @@ def lifting(options: argparse.Namespace) -> None:
         preset = load_preset(name)
         window = preset.convert.window
         config = preset.pretrain.network.model_copy(update={"max_frames": window, "dim_out": 3})
-        network, track = DSTformer(config, preset.finetune.head).eval(), walking_track()
+        network, track = PoseNetwork(config, preset.finetune.head).eval(), walking_track()
         plain, flipped = Lifter(network, window, 60.0, False), Lifter(network, window, 60.0, True)
         ways = {
             "network alone": lambda network=network, track=track, window=window: run_network(network, track, window),
@@ -69,7 +69,7 @@ def cold(options: argparse.Namespace) -> None:
     config = preset.pretrain.network.model_copy(update={"max_frames": preset.convert.window, "dim_out": 3})
     with tempfile.TemporaryDirectory() as name:
         checkpoint, keypoints = Path(name, "model.safetensors"), Path(name, "walk.npy")
-        save_network(checkpoint, DSTformer(config, preset.finetune.head), {"window": preset.convert.window})
+        save_network(checkpoint, PoseNetwork(config, preset.finetune.head), {"window": preset.convert.window})
         np.save(keypoints, walking_track().pose_2d[:EXPORTED])
 
         def lift() -> None:
@@ -109,7 +109,7 @@ def walking_track() -> Track:
     return Track("", -1, 0, pose_2d, np.zeros(pose_2d.shape[:2], bool), 60.0, WIDTH, HEIGHT)
 
 
-def run_network(network: DSTformer, track: Track, window: int) -> None:
+def run_network(network: PoseNetwork, track: Track, window: int) -> None:
     """Run the network once on each frame."""
     whole = len(track.pose_2d) // window * window
     windows = torch.from_numpy(track.pose_2d[:whole]).reshape(-1, window, 17, 3) / WIDTH

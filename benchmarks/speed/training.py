@@ -20,9 +20,9 @@ from torch.utils.data import DataLoader, Dataset
 from benchmarks.speed.timing import in_turn, print_rates, write_windows
 from data_contracts.parameters import (
     AugmentationParameters,
-    DSTformerConfig,
     FinetuneParameters,
     HeadKind,
+    NetworkConfig,
     NewBodies,
     NewCameras,
     Objective,
@@ -33,7 +33,7 @@ from data_contracts.skeleton import LEFT_JOINTS, RIGHT_JOINTS
 from model.data.augmentation import augment
 from model.data.loading import TrainingWindows, WindowTensors, load_windows
 from model.data.seeding import generator_at
-from model.network.dstformer import DSTformer
+from model.network.network import PoseNetwork
 from model.training.loop import build_network, fit
 from model.training.optimiser import parameter_groups
 from model.training.step import Learner
@@ -41,7 +41,7 @@ from tests.model.network.eager_dstformer import EagerDSTformer
 
 BATCH = 32
 TOLERANCE = 1e-5
-SMALL = DSTformerConfig(embed_dim=64, heads=8, fusion_depth=2, mlp_ratio=4)
+SMALL = NetworkConfig(embed_dim=64, heads=8, fusion_depth=2, mlp_ratio=4)
 SIZES = {"embed 64, 10 frames": (SMALL, 10, 32), "embed 64, 243 frames": (SMALL, 243, 2)}
 
 
@@ -120,7 +120,7 @@ def augmentation(options: argparse.Namespace) -> None:
         write_windows(Path(folder), count, frames, frames)
         windows = load_windows(Path(folder), "train", memory_gb=1e9, placed=True).pick(range(count))
     config = preset.pretrain.network.model_copy(update={"max_frames": frames})
-    fabric, network = Fabric(accelerator="cpu", devices=1), DSTformer(config, preset.pretrain.head)
+    fabric, network = Fabric(accelerator="cpu", devices=1), PoseNetwork(config, preset.pretrain.head)
     module, optimiser = fabric.setup(network, AdamW(parameter_groups(network, preset.pretrain)))
     learner = Learner(module, preset.pretrain, Objective.LIFT, fabric)
 
@@ -142,7 +142,7 @@ def network(options: argparse.Namespace) -> None:
     torch.manual_seed(0)
     for name, (config, frames, batch) in SIZES.items():
         pose_2d, target = torch.randn(2, batch, frames, 17, 3)
-        ours, eager = DSTformer(config), EagerDSTformer(config)
+        ours, eager = PoseNetwork(config), EagerDSTformer(config)
         eager.load_state_dict(ours.state_dict())
         with torch.no_grad():
             if (off := float((ours(pose_2d) - eager(pose_2d)).abs().max())) >= TOLERANCE:
@@ -204,7 +204,7 @@ class Enough(Exception):
 def fine_tune(folder: Path, features: str, frames: int, epochs: int = 3) -> list[tuple[float, float]]:
     """Return loss and seconds of each epoch of fine-tuning a depth head."""
     config = load_preset("seed").pretrain.network.model_copy(update={"dim_out": 3, "max_frames": frames})
-    module = build_network(lambda: DSTformer(config, HeadKind.DEPTH), 0)
+    module = build_network(lambda: PoseNetwork(config, HeadKind.DEPTH), 0)
     module.backbone.requires_grad_(False)
     parameters = FinetuneParameters(batch_size=128, max_epochs=50, patience=50, flip=True, head=HeadKind.DEPTH)
     train = load_windows(folder, "train")

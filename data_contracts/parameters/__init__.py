@@ -33,7 +33,7 @@ from data_contracts.parameters.motion import (
     SplitBy,
     SyntheticParameters,
 )
-from data_contracts.parameters.network import DSTformerConfig, HeadKind
+from data_contracts.parameters.network import HeadKind, NetworkConfig
 from data_contracts.parameters.training import (
     AugmentationParameters,
     CorruptionParameters,

@@ -6,14 +6,18 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from data_contracts.parameters.base import Parameters
+from data_contracts.skeleton import NUM_JOINTS
 
 
-class DSTformerConfig(Parameters):
-    """Shape of the DSTformer (MotionBERT, Zhu et al., ICCV 2023, section 4.1) and its extensions.
+class NetworkConfig(Parameters):
+    """Shape of the network: a DSTformer (MotionBERT, Zhu et al., ICCV 2023, section 4.1) or a residual MLP.
 
-    With default `stem`, `patch`, `cosines` and `geometry`, and `attn_depth` 1, it is MotionBERT's network.
+    With default `stem`, `patch`, `cosines` and `geometry`, and `attn_depth` 1, the DSTformer is MotionBERT's network.
     """
 
+    kind: Literal["dstformer", "mlp"] = Field(
+        "dstformer", description="Backbone: DSTformer, or a residual MLP over the whole window, which needs head pose."
+    )
     dim_in: Literal[2, 3] = Field(3, description="Inputs per joint: x, y, or x, y, confidence.")
     dim_out: Literal[2, 3] = Field(3, description="Outputs per joint: 2D or 3D pose.")
     embed_dim: int = Field(64, ge=8, description="Number of features per token.")
@@ -27,17 +31,20 @@ class DSTformerConfig(Parameters):
     stem: Literal["none", "window"] = Field(
         "none", description="MLP from all joints of a window to each token, before attention; head pose reads it too."
     )
-    stem_width: int = Field(384, ge=8, le=8192, description="Number of features of the stem.")
+    stem_width: int = Field(384, ge=8, le=65_536, description="Number of features of the stem or MLP.")
+    stem_blocks: int = Field(1, ge=0, le=1000, description="Number of residual blocks of the stem or MLP.")
     patch: int = Field(1, ge=1, le=243, description="Number of frames per token.")
     cosines: int | None = Field(
-        None, ge=1, description="Number of cosines by which stem and head pose represent a window. Default: frames."
+        None,
+        ge=1,
+        description="Number of cosines by which stem, MLP and head pose represent a window. Default: frames.",
     )
     geometry: Literal["none", "foreshortening"] = Field(
         "none", description="Input in units of the body, and depth of each bone from its foreshortening."
     )
 
     @model_validator(mode="after")
-    def _sizes_agree(self) -> "DSTformerConfig":
+    def _sizes_agree(self) -> "NetworkConfig":
         if self.embed_dim % self.heads:
             raise ValueError(f"embed_dim {self.embed_dim} is not a multiple of heads {self.heads}")
         if self.geometry != "none" and (self.dim_in, self.dim_out) != (3, 3):
@@ -59,8 +66,20 @@ class DSTformerConfig(Parameters):
         """Number of tokens per joint in the longest window."""
         return -(-self.max_frames // self.patch)
 
+    @property
+    def padded_frames(self) -> int:
+        """Frames of the longest window, padded to whole tokens."""
+        return self.max_tokens * self.patch
+
+    @property
+    def feature_shape(self) -> tuple[int, int, int]:
+        """Shape of the backbone's features of the longest window: tokens per joint, joints, features."""
+        return (1, 1, self.stem_width) if self.kind == "mlp" else (self.max_tokens, NUM_JOINTS, self.embed_dim)
+
     def idle(self) -> set[str]:
-        return {"stem_width"} if self.stem == "none" else set()
+        if self.kind == "mlp":
+            return {"embed_dim", "heads", "fusion_depth", "attn_depth", "mlp_ratio", "rep_dim", "stem", "patch"}
+        return {"stem_width", "stem_blocks"} if self.stem == "none" else set()
 
 
 class HeadKind(StrEnum):

@@ -7,7 +7,7 @@ from pydantic import Field, field_validator, model_validator
 
 from data_contracts.detector_skeletons import Detector
 from data_contracts.parameters.base import NO_RESULT, Parameters, Precision, Share
-from data_contracts.parameters.network import DSTformerConfig, HeadKind
+from data_contracts.parameters.network import HeadKind, NetworkConfig
 from data_contracts.skeleton import NUM_JOINTS
 
 Schedule = Annotated[Literal["constant", "exponential", "cosine"], Field(description="Schedule of the learning rate.")]
@@ -220,7 +220,7 @@ class PretrainParameters(TrainingParameters):
     """Masked pretraining of the whole network."""
 
     objective: Objective = Objective.LIFT
-    network: DSTformerConfig = DSTformerConfig()
+    network: NetworkConfig = NetworkConfig()
     head: Literal[HeadKind.JOINTS, HeadKind.POSE] = Field(HeadKind.JOINTS, description="Head of the network.")
 
     @model_validator(mode="after")
@@ -243,15 +243,20 @@ class FinetuneParameters(TrainingParameters):
 
 
 class MLPParameters(TrainingParameters):
-    """MLP baseline (Martinez et al., ICCV 2017, over a window), trained like the model for a number of minutes."""
+    """MLP baseline, trained like the model for a number of minutes: the defaults are those of preset `cpu`."""
 
     minutes: float = Field(4.0, gt=0, le=10_000, description="Training minutes: CPU time, or wall time on a GPU.")
-    width: int = Field(768, ge=1, le=65_536, description="Number of hidden features.")
-    blocks: int = Field(2, ge=0, le=1000, description="Number of residual blocks (LayerNorm, Linear, GELU, Linear).")
+    network: NetworkConfig = NetworkConfig(
+        kind="mlp", stem_width=512, stem_blocks=3, cosines=8, geometry="foreshortening"
+    )
     batch_size: int = Field(128, ge=1, description="Windows per micro-batch.")
+    optimiser: Literal["adamw", "muon"] = Field("muon", description="Optimiser: AdamW, or Muon for hidden matrices.")
+    learning_rate: float = Field(2e-3, gt=0, le=1, description="Highest learning rate of the schedule.")
+    weight_decay: float = Field(0.01, ge=0, description="Weight decay per step, multiplied by the learning rate.")
     schedule: Schedule = "cosine"
     flip: bool = Field(True, description="Mirror half of the windows.")
 
     def idle(self) -> set[str]:
         """Return also the fields of epochs, checkpoints and the last LayerNorm, because the MLP trains for a time."""
-        return super().idle() | {"max_epochs", "patience", "keep_top", "checkpoint_every", "norm_learning_rate"}
+        of_epochs = {"max_epochs", "patience", "keep_top", "checkpoint_every", "norm_learning_rate"}
+        return super().idle() | of_epochs | {"network.max_frames", "network.mask_token"}

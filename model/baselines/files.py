@@ -3,15 +3,17 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from data_contracts.errors import InputError
+from data_contracts.parameters import HeadKind, NetworkConfig
 from data_contracts.report import BASELINES, baseline_file
 from model.baselines.linear import Linear, MeanDepth
-from model.baselines.mlp import WindowMLP
+from model.network.network import PoseNetwork
 
 _HEADER = "pose_uplift"
 
@@ -22,13 +24,13 @@ class Baselines:
 
     mean_depth: MeanDepth
     linear: Linear
-    mlp: WindowMLP
+    mlp: PoseNetwork
 
 
 def save_baselines(folder: Path, fitted: Baselines) -> None:
     """Write one safetensors file per baseline of `BASELINES` into the folder."""
     for name in BASELINES:
-        shape = json.dumps(fitted.mlp.shape if name == "mlp" else {})
+        shape = fitted.mlp.config.model_dump_json() if name == "mlp" else "{}"
         tensors = {key: value.contiguous() for key, value in getattr(fitted, name).state_dict().items()}
         save_file(tensors, folder / baseline_file(name), metadata={_HEADER: shape})
 
@@ -37,14 +39,14 @@ def load_baselines(folder: Path) -> Baselines:
     """Read the files of `save_baselines`; a missing or damaged file raises an InputError."""
     (depth, _), (linear, _), (weights, shape) = (_load(folder / baseline_file(name)) for name in BASELINES)
     try:
-        mlp = WindowMLP(**shape)
+        mlp = PoseNetwork(NetworkConfig.model_validate(shape), HeadKind.POSE)
         mlp.load_state_dict(weights)
         return Baselines(MeanDepth(**depth), Linear(**linear), mlp.eval())
-    except (TypeError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"{folder}: tensors do not fit a baseline ({error}); remove the folder") from error
 
 
-def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, int]]:
+def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping

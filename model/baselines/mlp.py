@@ -1,7 +1,7 @@
-"""MLP baseline: the simple baseline of Martinez et al. (ICCV 2017, section 3.2), extended to windows.
+"""MLP baseline: `network.kind: mlp`, the simple baseline of Martinez et al. (ICCV 2017, section 3.2) over a window.
 
-The MLP is trained like the lifter (`Learner`, `Epochs`): same order, mirroring, augmentation, corruption and loss. Its
-budget is in minutes. The speed of a copy's first steps converts minutes to the number of steps, for the schedule.
+The MLP has everything that the lifter has: geometry, confidence, optimiser, order, mirroring, augmentation, corruption
+and loss. Its budget is in minutes. The speed of a copy's first steps converts minutes to steps, for the schedule.
 """
 
 import copy
@@ -13,48 +13,25 @@ from statistics import median
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
-from torch.optim import AdamW
 
 from data_contracts.errors import InputError
-from data_contracts.parameters import MLPParameters, Objective
-from data_contracts.skeleton import NUM_JOINTS
+from data_contracts.parameters import HeadKind, MLPParameters, Objective
 from model.data.loading import Epochs, Step, TrainingWindows
 from model.data.seeding import generator_at
-from model.network.stem import Residual
-from model.training.optimiser import set_learning_rate
+from model.network.network import PoseNetwork
+from model.training.loop import build_network
+from model.training.optimiser import make_optimiser, set_learning_rate
 from model.training.step import Learner
 
 PROBE_STEPS = 20  # to measure the speed; fewer if they would take more than a tenth of the minutes
 WARM_UP_STEPS = 2  # not timed
 
 
-class WindowMLP(nn.Module):
-    """Linear, residual blocks, Linear: from x and y of a whole window to the 3D poses of its `window` frames."""
-
-    def __init__(self, window: int, width: int, blocks: int) -> None:
-        super().__init__()
-        self.shape = {"window": window, "width": width, "blocks": blocks}
-        self.enter = nn.Linear(2 * window * NUM_JOINTS, width)
-        self.blocks = nn.Sequential(*(Residual(width) for _ in range(blocks)))
-        self.leave = nn.Linear(width, 3 * window * NUM_JOINTS)
-
-    def forward(
-        self,
-        pose_2d: Tensor,
-        masked: Tensor | None = None,  # noqa: ARG002 - signature of every network
-        features: Tensor | None = None,  # noqa: ARG002
-    ) -> Tensor:
-        """Map (B, T, 17, 3) x, y, confidence to (B, T, 17, 3), normalised units."""
-        hidden = self.enter(pose_2d[..., :2].flatten(1))  # (B, width)
-        return self.leave(self.blocks(hidden)).view(*pose_2d.shape[:3], 3)
-
-
 @dataclass(frozen=True)
 class Trained:
     """The trained MLP on the CPU, and the cost of its training; minutes as in `MLPParameters.minutes`."""
 
-    network: WindowMLP
+    network: PoseNetwork
     steps: int
     minutes: float
     windows_per_second: float
@@ -68,9 +45,9 @@ def fit_mlp(
     `on_step` is called with (finished steps, all steps) after each step. Weights that are not finite after training
     raise an InputError.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(parameters.seed)
-        network = WindowMLP(windows.train.window, parameters.width, parameters.blocks)
+    dependent = {"max_frames": windows.train.window, "mask_token": parameters.corruption.learns_token}
+    config = parameters.network.model_copy(update=dependent)
+    network = build_network(lambda: PoseNetwork(config, HeadKind.POSE), parameters.seed)
     seconds = _seconds_a_step(copy.deepcopy(network), windows, parameters, fabric)
     steps = max(1, round(60 * parameters.minutes / seconds))
     clock = _clock(fabric)
@@ -89,16 +66,10 @@ def fit_mlp(
 
 
 def _train(
-    network: WindowMLP, windows: TrainingWindows, parameters: MLPParameters, fabric: Fabric, steps: int
+    network: PoseNetwork, windows: TrainingWindows, parameters: MLPParameters, fabric: Fabric, steps: int
 ) -> Iterator[int]:
     """Do `steps` optimiser steps on `network` and yield the number of finished steps after each."""
-    optimiser = AdamW(
-        [{"params": list(network.parameters()), "base_lr": parameters.learning_rate}],
-        lr=parameters.learning_rate,
-        betas=parameters.betas,
-        eps=parameters.eps,
-        weight_decay=parameters.weight_decay,
-    )
+    optimiser = make_optimiser(network, parameters, scaled=False)
     module, wrapped = fabric.setup(network, optimiser)
     learner = Learner(module, parameters, Objective.LIFT, fabric)
     module.train()
@@ -120,7 +91,7 @@ def _steps(windows: TrainingWindows, parameters: MLPParameters, fabric: Fabric) 
             yield epoch, number, step
 
 
-def _seconds_a_step(network: WindowMLP, windows: TrainingWindows, parameters: MLPParameters, fabric: Fabric) -> float:
+def _seconds_a_step(network: PoseNetwork, windows: TrainingWindows, parameters: MLPParameters, fabric: Fabric) -> float:
     """Return the median duration of some training steps in seconds of `_clock`; `network` is changed."""
     clock = _clock(fabric)
     started, times = clock(), []

@@ -7,7 +7,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from data_contracts.skeleton import NUM_JOINTS
-from model.network.dstformer import DSTformer
+from model.network.network import PoseNetwork
 
 FORWARDS_A_STEP = 3  # a training step also computes the gradients of both factors of every product
 
@@ -19,7 +19,7 @@ def forward_mflop(network: nn.Module, window: int) -> float:
     """
     shapes = copy.deepcopy(network).to("meta").eval()
     features = 3
-    if isinstance(shapes, DSTformer):
+    if isinstance(shapes, PoseNetwork):
         shapes.backbone.geometry, features = None, shapes.config.features_in
     seen = torch.empty(1, window, NUM_JOINTS, features, device="meta")
     with torch.no_grad(), FlopCounterMode(display=False) as counter:

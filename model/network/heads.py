@@ -6,17 +6,19 @@
 - Head `pose`, and with geometry every head, is initialised to zero, so that it first returns poses without depth.
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
 
-from data_contracts.parameters import DSTformerConfig, HeadKind
+from data_contracts.parameters import HeadKind, NetworkConfig
 from data_contracts.skeleton import NUM_JOINTS
-from model.network.stem import cosines
+from model.network.window_mlp import cosines
 
 DEPTH_HEAD_WIDTH = 128
 
 
-def make_head(config: DSTformerConfig, kind: HeadKind) -> nn.Module:
+def make_head(config: NetworkConfig, kind: HeadKind) -> nn.Module:
     """Return a head: a function of features (B, P, 17, C), input (B, T, 17, 2 or more), and stem features or None.
 
     A head returns (B, T, 17, features_out), or (B, T, 17, 3) for `depth`.
@@ -27,7 +29,7 @@ def make_head(config: DSTformerConfig, kind: HeadKind) -> nn.Module:
 class JointsHead(nn.Module):
     """Optional representation (Linear + tanh), then Linear to the joint's positions in the token's frames."""
 
-    def __init__(self, config: DSTformerConfig) -> None:
+    def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         width = config.rep_dim or config.embed_dim
         self.representation = (
@@ -46,7 +48,7 @@ class JointsHead(nn.Module):
 class DepthHead(nn.Module):
     """Linear C to 128, ReLU, Linear 128 to 1: z of every joint; x and y are those of the input."""
 
-    def __init__(self, config: DSTformerConfig) -> None:
+    def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.depth = nn.Sequential(
             nn.Linear(config.embed_dim, DEPTH_HEAD_WIDTH), nn.ReLU(), nn.Linear(DEPTH_HEAD_WIDTH, config.patch)
@@ -63,16 +65,17 @@ class PoseHead(nn.Module):
 
     basis: Tensor | None
 
-    def __init__(self, config: DSTformerConfig) -> None:
+    def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.features_out = config.features_out
-        frames, numbers = config.max_tokens * config.patch, NUM_JOINTS * config.features_out
+        frames, numbers = config.padded_frames, NUM_JOINTS * config.features_out
         count = min(config.cosines or frames, frames)
         # inverse of the stem's basis: amplitudes about as large as coordinates
         basis = cosines(frames, count).T.contiguous() * (frames / count) ** 0.5 if config.cosines else None
         self.register_buffer("basis", basis, persistent=False)
-        self.poses = nn.Linear(config.max_tokens * NUM_JOINTS * config.embed_dim, count * numbers)
-        self.from_stem = nn.Linear(config.stem_width, count * numbers) if config.stem == "window" else None
+        self.poses = nn.Linear(math.prod(config.feature_shape), count * numbers)
+        with_stem = config.kind == "dstformer" and config.stem == "window"
+        self.from_stem = nn.Linear(config.stem_width, count * numbers) if with_stem else None
 
     def forward(self, features: Tensor, pose_2d: Tensor, stem: Tensor | None) -> Tensor:
         out = self.poses(features.flatten(1))

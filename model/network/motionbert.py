@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from data_contracts.errors import InputError
-from data_contracts.parameters import DSTformerConfig
-from model.network.dstformer import DSTformer
+from data_contracts.parameters import NetworkConfig
+from model.network.network import PoseNetwork
 
 HEADS = 8  # in every published model; not visible in the shapes
 _RENAMED = (
@@ -26,7 +26,7 @@ _RENAMED = (
 _STREAM = {"s": "spatial", "t": "temporal"}
 
 
-def load_motionbert(path: Path) -> DSTformer:
+def load_motionbert(path: Path) -> PoseNetwork:
     """Return the network of a published checkpoint (key `model_pos`, `module.` prefix), on the CPU, in eval mode.
 
     The tensor shapes determine widths and depth. Only tensors are unpickled. Any other file raises an InputError.
@@ -42,7 +42,7 @@ def load_motionbert(path: Path) -> DSTformer:
         raise InputError(f"{path}: not a MotionBERT checkpoint (no state dict under 'model_pos')")
     weights = {_rename(name.removeprefix("module.")): value for name, value in published.items()}
     try:
-        network = DSTformer(_config(weights))
+        network = PoseNetwork(_config(weights))
     except KeyError as error:
         raise InputError(f"{path}: not a MotionBERT checkpoint (tensor {error} is missing)") from error
     fill(network, weights, path)
@@ -64,10 +64,10 @@ def _rename(name: str) -> str:
     return re.sub(r"(\.streams_\w\w\.\d+\.0\.)([st])\.", lambda match: f"{match[1]}{_STREAM[match[2]]}.", name)
 
 
-def _config(weights: dict[str, Tensor]) -> DSTformerConfig:
+def _config(weights: dict[str, Tensor]) -> NetworkConfig:
     embed_dim, dim_in = weights["backbone.joints_embed.weight"].shape
     representation = weights.get("head.representation.0.weight")
-    return DSTformerConfig(
+    return NetworkConfig(
         dim_in=dim_in,
         dim_out=weights["head.joints.weight"].shape[0],
         embed_dim=embed_dim,

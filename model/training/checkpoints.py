@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from data_contracts.errors import InputError
-from data_contracts.parameters import DSTformerConfig, HeadKind
+from data_contracts.parameters import HeadKind, NetworkConfig
 from data_contracts.store.folders import CHECKPOINT_FILE
-from model.network.dstformer import DSTformer
 from model.network.motionbert import fill, load_motionbert
+from model.network.network import PoseNetwork
 
 LAST_FILE, BEFORE_LAST_FILE = "last.safetensors", "before-last.safetensors"
 _NETWORK, _OPTIMISER = "network.", "optimiser."
@@ -31,12 +31,12 @@ _HEADER = "pose_uplift"
 _LOG = logging.getLogger(__name__)
 
 
-def save_network(path: Path, network: DSTformer, about: dict[str, Any]) -> None:
+def save_network(path: Path, network: PoseNetwork, about: dict[str, Any]) -> None:
     """Write weights, configuration and `about` (epoch, metrics, ...: any JSON) to `path`, atomically."""
     _write(path, _network_tensors(network), network, about).replace(path)
 
 
-def load_network(path: Path) -> DSTformer:
+def load_network(path: Path) -> PoseNetwork:
     """Return the network of a checkpoint file, on the CPU, in eval mode; `.bin` is a published MotionBERT checkpoint.
 
     Raises
@@ -48,7 +48,7 @@ def load_network(path: Path) -> DSTformer:
         return load_motionbert(path)
     tensors, header = _load(path)
     header["config"].pop("dropout", None)  # checkpoints of contract version 9 and before have it
-    network = DSTformer(DSTformerConfig.model_validate(header["config"]), HeadKind(header["head"]))
+    network = PoseNetwork(NetworkConfig.model_validate(header["config"]), HeadKind(header["head"]))
     _fill(network, tensors, path)
     return network.eval()
 
@@ -60,7 +60,7 @@ def read_about(path: Path) -> dict[str, Any]:
     return _load(path)[1]["about"]
 
 
-def save_last(folder: Path, network: DSTformer, optimiser: Optimizer, state: dict[str, Any]) -> None:
+def save_last(folder: Path, network: PoseNetwork, optimiser: Optimizer, state: dict[str, Any]) -> None:
     """Write weights, optimiser tensors and `state` (JSON), and keep the previous file as `before-last.safetensors`."""
     tensors = _network_tensors(network)
     for index, entries in optimiser.state_dict()["state"].items():
@@ -122,7 +122,7 @@ class Progress:
 
 
 def keep(
-    folder: Path, network: DSTformer, progress: Progress, checkpoint_every: int | None, learned_on: dict[str, float]
+    folder: Path, network: PoseNetwork, progress: Progress, checkpoint_every: int | None, learned_on: dict[str, float]
 ) -> None:
     """Save the weights of the last epoch if it is the best, among the best, or due by `checkpoint_every`.
 
@@ -160,7 +160,7 @@ def _network_tensors(network: nn.Module) -> dict[str, Tensor]:
     return {_NETWORK + name: value.detach().contiguous() for name, value in network.state_dict().items()}
 
 
-def _write(path: Path, tensors: dict[str, Tensor], network: DSTformer, about: dict[str, Any]) -> Path:
+def _write(path: Path, tensors: dict[str, Tensor], network: PoseNetwork, about: dict[str, Any]) -> Path:
     header = {"config": network.config.model_dump(mode="json"), "head": network.head_kind, "about": about}
     header["digest"] = _digest(tensors, json.dumps(header))
     temporary = path.with_name(f".{path.name}.tmp")

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from data_contracts.errors import InputError
 from data_contracts.machine import local_processes, usable_cores
 from data_contracts.parameters import Runtime
-from model.network.dstformer import DSTformer
+from model.network.network import PoseNetwork
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -73,7 +73,7 @@ def sum_over_devices(values: Tensor, fabric: "Fabric") -> Tensor:
     return summed.to(values.device)
 
 
-def compiled(network: DSTformer, example: Tensor, runtime: Runtime, fabric: "Fabric") -> nn.Module:
+def compiled(network: PoseNetwork, example: Tensor, runtime: Runtime, fabric: "Fabric") -> nn.Module:
     """Return the compiled network, or the network itself if compilation is off or fails for `example` (B, T, 17, 3)."""
     if runtime.compile == "off" or (runtime.compile == "auto" and fabric.device.type != "cuda"):
         return network

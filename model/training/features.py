@@ -8,7 +8,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from model.data.loading import Windows, free_bytes
-from model.network.dstformer import DSTformer
+from model.network.network import PoseNetwork
 from model.poses import mirror
 
 BATCH_SIZE = 256
@@ -33,14 +33,13 @@ class Features:
 
 
 def cached_backbone_features(
-    network: DSTformer, windows: Windows, mirrored: bool, fabric: Fabric, memory_gb: float | None
+    network: PoseNetwork, windows: Windows, mirrored: bool, fabric: Fabric, memory_gb: float | None
 ) -> Features | None:
     """Return the features of all `windows`, and with `mirrored` of their mirror images, on Fabric's device.
 
     If the features do not fit into `memory_gb` (default: half of the free memory), return None.
     """
-    tokens = network.backbone.tokens(windows.window)
-    shape = (2 if mirrored else 1, len(windows), tokens, 17, network.config.embed_dim)
+    shape = (2 if mirrored else 1, len(windows), *network.backbone.features_of(windows.window))
     size_gb = 4e-9 * math.prod(shape)
     if size_gb > (free_bytes(fabric.device) / 2e9 if memory_gb is None else memory_gb):
         _LOG.info("backbone features (%.1f GB) do not fit into memory: the backbone runs in every step", size_gb)

@@ -22,7 +22,7 @@ from torch import distributed
 from data_contracts.errors import InputError
 from data_contracts.parameters import Objective, Runtime, TrainingParameters
 from model.data.loading import TrainingWindows, load_windows
-from model.network.dstformer import DSTformer
+from model.network.network import PoseNetwork
 from model.training.checkpoints import Progress, load_network, save_network
 from model.training.devices import make_fabric
 from model.training.loop import fit
@@ -49,7 +49,7 @@ class Job(BaseModel):
     freeze_backbone: bool = False
 
 
-def run(job: Job, network: DSTformer, on_epoch: OnEpoch, on_step: OnStep, on_line: Callable[[str], None]) -> Progress:
+def run(job: Job, network: PoseNetwork, on_epoch: OnEpoch, on_step: OnStep, on_line: Callable[[str], None]) -> Progress:
     """Train `network` in this process; see `model.training.loop.fit`."""
     fabric, memory_gb = make_fabric(job.runtime, job.parameters.precision), job.runtime.memory_gb
     train = load_windows(job.windows, "train", memory_gb, fabric.device, job.parameters.augmentation.wanted)
@@ -64,7 +64,7 @@ def run(job: Job, network: DSTformer, on_epoch: OnEpoch, on_step: OnStep, on_lin
 
 
 def run_on_devices(
-    job: Job, network: DSTformer, on_epoch: OnEpoch, on_step: OnStep, on_line: Callable[[str], None]
+    job: Job, network: PoseNetwork, on_epoch: OnEpoch, on_step: OnStep, on_line: Callable[[str], None]
 ) -> Progress:
     """Train in `runtime.devices` processes on this machine and on each other node; `network` is not changed.
 

@@ -21,7 +21,7 @@ from data_contracts.errors import InputError
 from data_contracts.parameters import CorruptionParameters, Objective, Runtime, TrainingParameters
 from model.data.loading import Epochs, Step, TrainingWindows
 from model.data.seeding import generator_at
-from model.network.dstformer import DSTformer
+from model.network.network import PoseNetwork
 from model.training.checkpoints import Progress, keep, load_last, save_last
 from model.training.devices import Interruption, compiled, largest_batch
 from model.training.features import Features, cached_backbone_features
@@ -31,7 +31,7 @@ from model.training.step import Learner, TrainingBatch
 _LOG = logging.getLogger(__name__)
 
 
-def build_network(make: Callable[[], DSTformer], seed: int) -> DSTformer:
+def build_network(make: Callable[[], PoseNetwork], seed: int) -> PoseNetwork:
     """Return `make()` with weights drawn from `seed`; the global generator is not changed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -39,7 +39,7 @@ def build_network(make: Callable[[], DSTformer], seed: int) -> DSTformer:
 
 
 def fit(
-    network: DSTformer,
+    network: PoseNetwork,
     windows: TrainingWindows,
     parameters: TrainingParameters,
     objective: Objective,
@@ -85,7 +85,7 @@ class _Loop:
 
     def __init__(
         self,
-        network: DSTformer,
+        network: PoseNetwork,
         windows: TrainingWindows,
         parameters: TrainingParameters,
         objective: Objective,

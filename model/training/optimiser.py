@@ -19,16 +19,17 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 from data_contracts.parameters import TrainingParameters
-from model.network.dstformer import DSTformer
+from model.network.network import PoseNetwork
 
 WARMUP_SHARE = 0.03  # of a cosine schedule
 MOMENTUM = 0.95
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 STEPS = 5
 BLOCK_ROWS = 48
+_OUTSIDE = ("joints_embed", "fusions", "stem.enter", "encoder.enter")  # not between hidden features
 
 
-def make_optimiser(network: DSTformer, parameters: TrainingParameters, scaled: bool) -> Optimizer:
+def make_optimiser(network: PoseNetwork, parameters: TrainingParameters, scaled: bool) -> Optimizer:
     """Return the optimiser of all trainable weights; with `scaled`, a gradient scaler unscales its gradients."""
     groups = parameter_groups(network, parameters)
     if parameters.optimiser == "muon":
@@ -42,7 +43,7 @@ def make_optimiser(network: DSTformer, parameters: TrainingParameters, scaled: b
     )
 
 
-def parameter_groups(network: DSTformer, parameters: TrainingParameters) -> list[dict[str, Any]]:
+def parameter_groups(network: PoseNetwork, parameters: TrainingParameters) -> list[dict[str, Any]]:
     """Return parameter groups: the last LayerNorm (own learning rate), Muon's matrices (with `blocks`), the rest."""
     rate = parameters.learning_rate
     norm_rate = parameters.norm_learning_rate or rate
@@ -57,14 +58,14 @@ def parameter_groups(network: DSTformer, parameters: TrainingParameters) -> list
     ]
 
 
-def hidden_matrices(network: DSTformer) -> dict[nn.Parameter, int]:
+def hidden_matrices(network: PoseNetwork) -> dict[nn.Parameter, int]:
     """Return the matrices that Muon trains (between hidden features), with the number of row blocks of each.
 
     Excluded are embeddings, the layers that read or write coordinates, and fusions, whose two rows are logits.
     """
     found: dict[nn.Parameter, int] = {}
     for name, module in network.backbone.named_modules():
-        if isinstance(module, nn.Linear) and not name.startswith(("joints_embed", "fusions", "stem.enter")):
+        if isinstance(module, nn.Linear) and not name.startswith(_OUTSIDE):
             rows, columns = module.weight.shape
             parts = 3 if name.endswith("qkv") else rows // network.config.embed_dim if name == "stem.tokens" else 1
             weight: nn.Parameter = module.weight  # type: ignore[assignment]

@@ -91,7 +91,7 @@ def evaluate_lifter(
 def _methods(lifter: Lifter, baselines: Path, fabric: Fabric) -> dict[str, Method]:
     """Return the `METHODS` by name; model and mlp use the same flip averaging, because both trained with mirroring."""
     fitted = load_baselines(baselines)
-    frames = fitted.mlp.shape["window"]
+    frames = fitted.mlp.config.max_frames
     if frames != lifter.window:
         raise InputError(
             f"{baselines}: the baselines were fitted on windows of {frames} frames, but the evaluation windows have"

@@ -18,7 +18,7 @@ from data_contracts.store.checking import verify_input
 from data_contracts.store.digests import file_digest
 from data_contracts.store.manifests import code_version
 from model.lifting.lifter import Lifter, load_lifter
-from model.network.dstformer import DSTformer
+from model.network.network import PoseNetwork
 from tasks.tracking.connection import connect, connect_to_write
 from tasks.tracking.models import find_lifting_model
 from tasks.tracking.registry import ONNX_TAG, find_version
@@ -150,7 +150,7 @@ def describe(lifter: Lifter) -> dict[str, str]:
 def _frames_of(lifter: Lifter) -> tuple[int, bool]:
     """Return the largest number of frames of the exported network, and whether this is the only allowed number."""
     network = lifter.network
-    assert isinstance(network, DSTformer)
+    assert isinstance(network, PoseNetwork)
     return network.config.max_frames, network.backbone.whole_windows or network.config.patch > 1
 
 

@@ -9,8 +9,8 @@ from data_contracts.store.digests import file_digest
 from data_contracts.store.folders import CHECKPOINT_FILE, Stage
 from data_contracts.store.lineage import TRAINING_DATA, FinishedStages, data_of_inputs
 from data_contracts.store.manifests import read_manifest
-from model.network.dstformer import DSTformer
 from model.network.flops import FORWARDS_A_STEP, forward_mflop
+from model.network.network import PoseNetwork
 from model.training.checkpoints import BEFORE_LAST_FILE, can_resume, load_network, read_about, top_file
 from model.training.job import JOB_FILE, OUTCOME_FILE, START_FILE, Job, run, run_on_devices
 from model.training.loop import build_network
@@ -27,7 +27,7 @@ def pretrain_network(stage: Stage, tracked: TrackedRun, parameters: PipelinePara
     training = parameters.pretrain
     dependent = {"max_frames": _frames(windows), "mask_token": training.corruption.learns_token}
     config = training.network.model_copy(update=dependent)
-    network = build_network(lambda: DSTformer(config, training.head), training.seed)
+    network = build_network(lambda: PoseNetwork(config, training.head), training.seed)
     job = Job(
         folder=stage.folder,
         windows=windows,
@@ -70,7 +70,7 @@ def finetune_network(
     _train(stage, tracked, with_head(network, training), job)
 
 
-def with_head(pretrained: DSTformer, parameters: FinetuneParameters) -> DSTformer:
+def with_head(pretrained: PoseNetwork, parameters: FinetuneParameters) -> PoseNetwork:
     """Return the pretrained backbone with a head for 3D poses; the parameters may freeze the backbone.
 
     - The pretrained head is reused if it has the same kind and returns 3D poses. Otherwise the head is initialised from
@@ -79,7 +79,7 @@ def with_head(pretrained: DSTformer, parameters: FinetuneParameters) -> DSTforme
       of every weight.
     """
     config = pretrained.config.model_copy(update={"dim_out": 3, "mask_token": parameters.corruption.learns_token})
-    network = build_network(lambda: DSTformer(config, parameters.head), parameters.seed)
+    network = build_network(lambda: PoseNetwork(config, parameters.head), parameters.seed)
     trained, initial = pretrained.backbone.state_dict(), network.backbone.state_dict()
     network.backbone.load_state_dict({name: trained.get(name, value) for name, value in initial.items()})
     network.norm.load_state_dict(pretrained.norm.state_dict())
@@ -89,7 +89,7 @@ def with_head(pretrained: DSTformer, parameters: FinetuneParameters) -> DSTforme
     return network
 
 
-def _train(stage: Stage, tracked: TrackedRun, network: DSTformer, job: Job) -> None:
+def _train(stage: Stage, tracked: TrackedRun, network: PoseNetwork, job: Job) -> None:
     """Train `network` in the folder of the stage; log curves, the best checkpoints and the training data."""
     log, parameters = run_logger(), job.parameters
     tracked.log_windows(job.windows, context="training")

@@ -11,13 +11,13 @@ import torch
 
 from data_contracts.errors import InputError
 from data_contracts.motion.motion import read_motion
-from data_contracts.parameters import DSTformerConfig, ExportFormat, LiftParameters, SyntheticParameters
+from data_contracts.parameters import ExportFormat, LiftParameters, NetworkConfig, SyntheticParameters
 from data_contracts.sources import find_keypoint_files
 from data_contracts.store.checking import check_folder
 from data_contracts.store.digests import StageKey
 from flows.cli import main
 from flows.lifting import name_of
-from model.network.dstformer import DSTformer
+from model.network.network import PoseNetwork
 from model.training.checkpoints import save_network
 from tasks.tracking.registry import register_challenger
 from tasks.tracking.runs import connect, find_runs, track_pipeline
@@ -30,7 +30,7 @@ WINDOW = 9
 @pytest.fixture
 def checkpoint(tmp_path):
     torch.manual_seed(0)
-    network = DSTformer(DSTformerConfig(embed_dim=8, heads=2, fusion_depth=1, max_frames=WINDOW)).eval()
+    network = PoseNetwork(NetworkConfig(embed_dim=8, heads=2, fusion_depth=1, max_frames=WINDOW)).eval()
     torch.nn.init.normal_(network.head.joints.weight, std=0.3)
     path = tmp_path / "model.safetensors"
     save_network(path, network, {"window": WINDOW, "fps": 60.0})

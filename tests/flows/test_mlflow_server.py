@@ -25,7 +25,7 @@ from flows.deployment.settings import StackSettings
 from flows.promote import rollback
 from model.data.loading import load_windows
 from model.lifting.lifter import load_lifter
-from model.network.dstformer import DSTformer
+from model.network.network import PoseNetwork
 from model.training.checkpoints import load_network, save_network
 from model.training.loop import build_network
 from tasks.evaluate.compare import compare
@@ -87,8 +87,8 @@ def checkpoints(outcome, tmp_path) -> tuple[Path, Path]:
     trained = Path(outcome["stages"]["finetune"]["folder"]) / "model.safetensors"
     config = load_network(trained).config
 
-    def untrained() -> DSTformer:
-        network = DSTformer(config)
+    def untrained() -> PoseNetwork:
+        network = PoseNetwork(config)
         for weights in network.head.parameters():
             torch.nn.init.normal_(weights)
         return network

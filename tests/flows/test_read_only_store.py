@@ -10,10 +10,10 @@ import pytest
 import torch
 from prefect.settings import PREFECT_API_URL
 
-from data_contracts.parameters import DSTformerConfig, SyntheticParameters
+from data_contracts.parameters import NetworkConfig, SyntheticParameters
 from data_contracts.store.digests import StageKey
 from flows.lift import lift
-from model.network.dstformer import DSTformer
+from model.network.network import PoseNetwork
 from model.training.checkpoints import save_network
 from tasks.tracking.registry import register_challenger
 from tasks.tracking.runs import connect, track_pipeline
@@ -54,7 +54,7 @@ def detected(tmp_path):
 def read_only(detected, empty_store, tmp_path):
     """A store with a registered version and one lifted file, without write permission on any folder or file."""
     torch.manual_seed(0)
-    network = DSTformer(DSTformerConfig(embed_dim=8, heads=2, fusion_depth=1, max_frames=WINDOW)).eval()
+    network = PoseNetwork(NetworkConfig(embed_dim=8, heads=2, fusion_depth=1, max_frames=WINDOW)).eval()
     torch.nn.init.normal_(network.head.joints.weight, std=0.3)
     save_network(tmp_path / "model.safetensors", network, {"window": WINDOW, "fps": 60.0})
     with track_pipeline(empty_store, StageKey("pipelines", "pipeline", SyntheticParameters(), {})) as tracked:

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import torch
 
-from data_contracts.parameters import DSTformerConfig, EvaluateParameters, PromoteParameters, SyntheticParameters
+from data_contracts.parameters import EvaluateParameters, NetworkConfig, PromoteParameters, SyntheticParameters
 from data_contracts.store.digests import StageKey
-from model.network.dstformer import DSTformer
 from model.network.heads import JointsHead
+from model.network.network import PoseNetwork
 from model.training.checkpoints import load_network, save_network
 from model.training.loop import build_network
 from tasks.tracking.registry import TRAINING_DATA_FILE, aliased_versions, register_challenger
@@ -39,9 +39,9 @@ def untrained(trained, tmp_path_factory) -> list[Path]:
     return files
 
 
-def with_random_head(config: DSTformerConfig) -> DSTformer:
+def with_random_head(config: NetworkConfig) -> PoseNetwork:
     """Return a network whose head is not zero, because a zero head predicts a flat pose."""
-    network = DSTformer(config)
+    network = PoseNetwork(config)
     assert isinstance(network.head, JointsHead)
     torch.nn.init.normal_(network.head.joints.weight)
     return network

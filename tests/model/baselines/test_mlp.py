@@ -3,7 +3,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from data_contracts.errors import InputError
-from data_contracts.parameters import AugmentationParameters, MLPParameters, NewBodies, NewCameras, Runtime
+from data_contracts.parameters import (
+    AugmentationParameters,
+    MLPParameters,
+    NetworkConfig,
+    NewBodies,
+    NewCameras,
+    Runtime,
+)
 from data_contracts.report import BASELINES, baseline_file
 from model.baselines import mlp
 from model.baselines.files import Baselines, load_baselines, save_baselines
@@ -14,7 +21,8 @@ from model.poses import root_relative
 from model.scoring.metrics import mpjpe
 from model.training.devices import make_fabric
 
-SMALL = MLPParameters(minutes=0.02, width=64, blocks=1, batch_size=16)
+NETWORK = NetworkConfig(kind="mlp", stem_width=64, geometry="foreshortening")
+SMALL = MLPParameters(minutes=0.02, network=NETWORK, batch_size=16)
 
 
 @pytest.fixture
@@ -67,7 +75,7 @@ def test_what_training_does_to_windows_it_does_to_the_mlps(windows, windows_fold
     train = TrainingWindows(load_windows(windows_folder, "train", placed=True), windows[1])
     fabric = make_fabric(Runtime(accelerator="cpu", threads=1), "32-true")
     fitted = [fit_mlp(train, SMALL.model_copy(update=changed), fabric, lambda *_: None) for changed in ({}, changes)]
-    weights = [trained.network.leave.weight for trained in fitted]
+    weights = [trained.network.head.poses.weight for trained in fitted]
     assert torch.isfinite(weights[1]).all()
     assert not torch.equal(*weights)
 
@@ -87,7 +95,7 @@ def saved(fit, windows, ten_steps, tmp_path):
 
 def test_what_is_saved_lifts_as_what_was_fitted(saved, windows, tmp_path):
     loaded, pose_2d = load_baselines(tmp_path), windows[1].pose_2d
-    assert loaded.mlp.shape == {"window": 9, "width": 64, "blocks": 1}
+    assert loaded.mlp.config == NETWORK.model_copy(update={"max_frames": 9})
     assert not loaded.mlp.training
     for name in BASELINES:
         assert torch.equal(getattr(loaded, name)(pose_2d), getattr(saved, name)(pose_2d)), name

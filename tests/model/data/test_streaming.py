@@ -10,7 +10,7 @@ from data_contracts.parameters import (
     AugmentationParameters,
     CorruptionParameters,
     DetectorNoise,
-    DSTformerConfig,
+    NetworkConfig,
     NewBodies,
     NewCameras,
     Objective,
@@ -21,7 +21,7 @@ from model.baselines.linear import fit_linear, fit_mean_depth
 from model.data import seeding
 from model.data.loading import TrainingWindows, load_windows
 from model.data.seeding import pools_in_order, shuffled_pools, window_bytes
-from model.network.dstformer import DSTformer
+from model.network.network import PoseNetwork
 from model.scoring.evaluation import evaluate
 from model.training.devices import make_fabric
 from model.training.loop import build_network, fit
@@ -122,8 +122,8 @@ def test_training_ends_with_the_same_weights_streamed_or_not(windows_folder, tmp
         folder.mkdir()
         train = load_windows(windows_folder, "train", memory_gb, placed=augmentation.wanted)
         splits = [train, load_windows(windows_folder, "val", memory_gb)]
-        config = DSTformerConfig(embed_dim=16, heads=2, fusion_depth=1, max_frames=9)
-        network = build_network(lambda config=config: DSTformer(config), 0)
+        config = NetworkConfig(embed_dim=16, heads=2, fusion_depth=1, max_frames=9)
+        network = build_network(lambda config=config: PoseNetwork(config), 0)
         fabric = make_fabric(Runtime(accelerator="cpu"), "32-true")
         none = lambda *_: None  # noqa: E731
         progress = fit(

@@ -9,14 +9,14 @@ heads in memory, and attention over time reshapes to (B, H, 17, T, C/H) and back
 import torch
 from torch import Tensor, nn
 
-from data_contracts.parameters import DSTformerConfig
+from data_contracts.parameters import NetworkConfig
 from data_contracts.skeleton import NUM_JOINTS
 
 
 class EagerDSTformer(nn.Module):
     """(B, T, 17, >= dim_in) -> (B, T, 17, dim_out)."""
 
-    def __init__(self, config: DSTformerConfig) -> None:
+    def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.backbone = EagerBackbone(config)
         self.norm = nn.LayerNorm(config.embed_dim, eps=1e-6)
@@ -35,7 +35,7 @@ class EagerDSTformer(nn.Module):
 class EagerBackbone(nn.Module):
     """Pose (windows, frames, joints, channels) -> features of every joint, both streams fused after each block."""
 
-    def __init__(self, config: DSTformerConfig) -> None:
+    def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.dim_in = config.dim_in
         self.joints_embed = nn.Linear(config.dim_in, config.embed_dim)
@@ -66,7 +66,7 @@ class EagerBackbone(nn.Module):
 class EagerBlock(nn.Module):
     """Attention over space and over time, in the order of its stream, each with an MLP."""
 
-    def __init__(self, config: DSTformerConfig, order: str) -> None:
+    def __init__(self, config: NetworkConfig, order: str) -> None:
         super().__init__()
         self.order = order
         self.spatial = EagerAttentionMLP(config, over_time=False)
@@ -81,7 +81,7 @@ class EagerBlock(nn.Module):
 class EagerAttentionMLP(nn.Module):
     """Attention, then an MLP, each with LayerNorm before and a residual connection."""
 
-    def __init__(self, config: DSTformerConfig, over_time: bool) -> None:
+    def __init__(self, config: NetworkConfig, over_time: bool) -> None:
         super().__init__()
         dim, hidden = config.embed_dim, int(config.embed_dim * config.mlp_ratio)
         self.over_time = over_time

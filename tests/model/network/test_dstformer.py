@@ -1,18 +1,18 @@
 import pytest
 import torch
 
-from data_contracts.parameters import DSTformerConfig, HeadKind
+from data_contracts.parameters import HeadKind, NetworkConfig
 from data_contracts.parameters.presets import load_preset
 from model.network.attention import SHORT_MAX, attend
-from model.network.dstformer import DSTformer
+from model.network.network import PoseNetwork
 from model.training.loop import build_network
 from tests.model.network.eager_dstformer import EagerDSTformer
 
-SMALL = DSTformerConfig(embed_dim=16, heads=4, fusion_depth=2, attn_depth=2, max_frames=12)
+SMALL = NetworkConfig(embed_dim=16, heads=4, fusion_depth=2, attn_depth=2, max_frames=12)
 
 
 def make(config=SMALL, head=HeadKind.JOINTS):
-    return build_network(lambda: DSTformer(config, head), seed=0)
+    return build_network(lambda: PoseNetwork(config, head), seed=0)
 
 
 def windows(frames=9, batch=3):
@@ -27,7 +27,7 @@ def eager_dstformer():
 
 def pair(eager_dstformer, fusion_depth=2):
     """MotionBERT's network (attn_depth 1) and the plain eager one, with the same weights, none at a special value."""
-    config = DSTformerConfig(embed_dim=32, heads=4, fusion_depth=fusion_depth, rep_dim=16)
+    config = NetworkConfig(embed_dim=32, heads=4, fusion_depth=fusion_depth, rep_dim=16)
     network, eager = make(config), eager_dstformer(config)
     with torch.no_grad():
         for parameter in network.parameters():
@@ -44,7 +44,7 @@ def assert_same_gradients(network, eager):
 
 
 def test_the_seed_presets_head_has_8449_parameters():
-    network = DSTformer(load_preset("seed").pretrain.network, load_preset("seed").finetune.head)
+    network = PoseNetwork(load_preset("seed").pretrain.network, load_preset("seed").finetune.head)
     assert sum(p.numel() for p in network.head.parameters()) == 8449
 
 

@@ -5,15 +5,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_contracts.parameters import DSTformerConfig, HeadKind
+from data_contracts.parameters import HeadKind, NetworkConfig
 from data_contracts.skeleton import BONES, MIRROR
 from model.lifting.lifter import Lifter
-from model.network.dstformer import DSTformer
 from model.network.foreshortening import Foreshortening, _latest
+from model.network.network import PoseNetwork
 from model.poses import mirror, root_relative
 from model.training.loop import build_network
 
-CONFIG = DSTformerConfig(
+CONFIG = NetworkConfig(
     embed_dim=16, heads=2, fusion_depth=1, max_frames=9, patch=3, stem="window", stem_width=32, cosines=4,
     geometry="foreshortening",
 )  # fmt: skip
@@ -21,7 +21,7 @@ CONFIG = DSTformerConfig(
 
 def learned(config=CONFIG, head=HeadKind.POSE):
     """A network none of whose weights stands at a special value."""
-    network = build_network(lambda: DSTformer(config, head), seed=0).eval()
+    network = build_network(lambda: PoseNetwork(config, head), seed=0).eval()
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad():
         for parameter in network.parameters():
@@ -86,7 +86,7 @@ def test_mirrored_input_gives_mirrored_output_with_flip_averaging(pose_2d):
 
 @pytest.mark.parametrize("head", [HeadKind.POSE, HeadKind.JOINTS])
 def test_a_new_network_answers_with_the_flat_pose_of_the_image(pose_2d, head):
-    network = build_network(lambda: DSTformer(CONFIG, head), seed=0)
+    network = build_network(lambda: PoseNetwork(CONFIG, head), seed=0)
     with torch.no_grad():
         lifted = network(pose_2d)
     torch.testing.assert_close(lifted[..., :2], root_relative(pose_2d)[..., :2])

@@ -6,21 +6,27 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from data_contracts.parameters import DSTformerConfig, HeadKind, PipelineParameters, PretrainParameters
-from model.network.dstformer import DSTformer
-from model.network.stem import cosines
+from data_contracts.parameters import HeadKind, NetworkConfig, PipelineParameters, PretrainParameters
+from model.network.network import PoseNetwork
+from model.network.window_mlp import cosines
 from model.training.loop import build_network
 
-PLAIN = DSTformerConfig(embed_dim=16, heads=2, fusion_depth=1, max_frames=9)
+PLAIN = NetworkConfig(embed_dim=16, heads=2, fusion_depth=1, max_frames=9)
 PATCHES = PLAIN.model_copy(update={"patch": 4})
 STEM = PATCHES.model_copy(update={"stem": "window", "stem_width": 32})
 COSINES = STEM.model_copy(update={"cosines": 4})
 ALL = COSINES.model_copy(update={"geometry": "foreshortening", "mask_token": True})
-CONFIGS = {"plain": PLAIN, "patches": PATCHES, "stem": STEM, "cosines": COSINES, "all": ALL}
+MLP = NetworkConfig(
+    kind="mlp", stem_width=32, stem_blocks=2, cosines=4, geometry="foreshortening", mask_token=True, max_frames=9
+)
+CONFIGS = {"plain": PLAIN, "patches": PATCHES, "stem": STEM, "cosines": COSINES, "all": ALL, "mlp": MLP}
+
+
+GEOMETRY_DEPTH = ("foreshortening", HeadKind.DEPTH)  # both take x and y from the input
 
 
 def learned(config, head):
-    network = build_network(lambda: DSTformer(config, head), seed=0)
+    network = build_network(lambda: PoseNetwork(config, head), seed=0)
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad():
         for parameter in network.parameters():
@@ -35,7 +41,7 @@ def windows(frames=9, batch=2):
 def pairs():
     for name, config in CONFIGS.items():
         for head in HeadKind:
-            if config.geometry == "none" or head is not HeadKind.DEPTH:
+            if head is HeadKind.POSE or (config.kind == "dstformer" and (config.geometry, head) != GEOMETRY_DEPTH):
                 yield pytest.param(config, head, id=f"{name}-{head}")
 
 
@@ -57,12 +63,14 @@ def test_a_shorter_window_is_one_that_its_last_frame_fills_up_at_confidence_0(co
     network, pose_2d = learned(config, head).eval(), windows(6)
     pose_2d[..., 2] = 1.0
     last = pose_2d[:, -1:] * torch.tensor([1.0, 1.0, 0.0])
-    filled = torch.cat((pose_2d, last.expand(-1, network.backbone.tokens(6) * config.patch - 6, -1, -1)), dim=1)
+    backbone = network.backbone
+    frames = config.padded_frames if backbone.whole_windows else backbone.features_of(6)[0] * config.patch
+    filled = torch.cat((pose_2d, last.expand(-1, frames - 6, -1, -1)), dim=1)
     with torch.no_grad():
         torch.testing.assert_close(network(pose_2d), network(filled[:, :9])[:, :6])
 
 
-@pytest.mark.parametrize("config", [PATCHES, STEM, ALL], ids=["patches", "stem", "all"])
+@pytest.mark.parametrize("config", [PATCHES, STEM, ALL, MLP], ids=["patches", "stem", "all", "mlp"])
 def test_compiled_and_checkpointed_it_gives_the_same(config):
     network, pose_2d = learned(config, HeadKind.POSE), windows()
     expected = network(pose_2d)
@@ -78,11 +86,16 @@ def test_compiled_and_checkpointed_it_gives_the_same(config):
 
 
 def test_features_that_are_known_already_give_the_same_poses():
-    for config, head in ((PATCHES, HeadKind.POSE), (STEM, HeadKind.JOINTS), (ALL, HeadKind.JOINTS)):
+    for config, head in (
+        (PATCHES, HeadKind.POSE),
+        (STEM, HeadKind.JOINTS),
+        (ALL, HeadKind.JOINTS),
+        (MLP, HeadKind.POSE),
+    ):
         network, pose_2d = learned(config, head), windows(7)
         assert not network.reads_stem
         features = network.encode(pose_2d)
-        assert features.shape == (2, network.backbone.tokens(7), 17, 16)
+        assert features.shape == (2, *network.backbone.features_of(7))
         assert torch.equal(network(pose_2d, None, features), network(pose_2d))
     assert learned(STEM, HeadKind.POSE).reads_stem
 
@@ -102,15 +115,15 @@ def test_cosines_are_orthonormal_and_keep_slow_motion():
 
 def test_an_old_checkpoint_s_configuration_is_that_of_the_plain_network():
     old = {"dim_in": 3, "dim_out": 3, "embed_dim": 16, "heads": 2, "fusion_depth": 1, "attn_depth": 1, "mlp_ratio": 2.0}
-    assert DSTformerConfig.model_validate({**old, "rep_dim": None, "max_frames": 9, "mask_token": False}) == PLAIN
+    assert NetworkConfig.model_validate({**old, "rep_dim": None, "max_frames": 9, "mask_token": False}) == PLAIN
 
 
 @pytest.mark.parametrize(
     ("model", "values", "message"),
     [
-        (DSTformerConfig, {"geometry": "foreshortening", "dim_out": 2}, "needs dim_in 3 .*got 3 and 2"),
-        (DSTformerConfig, {"geometry": "foreshortening", "dim_in": 2}, "got 2 and 3"),
-        (DSTformerConfig, {"patch": 0}, "greater than or equal to 1"),
+        (NetworkConfig, {"geometry": "foreshortening", "dim_out": 2}, "needs dim_in 3 .*got 3 and 2"),
+        (NetworkConfig, {"geometry": "foreshortening", "dim_in": 2}, "got 2 and 3"),
+        (NetworkConfig, {"patch": 0}, "greater than or equal to 1"),
         (PretrainParameters, {"head": "depth"}, "'joints'.*'pose'"),
         (
             PipelineParameters,

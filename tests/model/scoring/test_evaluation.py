@@ -11,11 +11,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_contracts.parameters import DSTformerConfig, Runtime
+from data_contracts.parameters import NetworkConfig, Runtime
 from data_contracts.report import JOINT_COLUMNS, PCK_CURVE_MM, weight_column
 from model.data.loading import WindowTensors, load_windows
 from model.lifting.lifter import Lifter
-from model.network.dstformer import DSTformer
+from model.network.network import PoseNetwork
 from model.poses import mirror, root_relative
 from model.scoring.evaluation import Coverage, evaluate, method_of
 from model.scoring.intervals import estimates
@@ -53,8 +53,8 @@ def poses(count, frames, seed=0):
 
 
 def network():
-    config = DSTformerConfig(embed_dim=16, heads=2, fusion_depth=1, max_frames=9)
-    return build_network(lambda: DSTformer(config), seed=0).eval()
+    config = NetworkConfig(embed_dim=16, heads=2, fusion_depth=1, max_frames=9)
+    return build_network(lambda: PoseNetwork(config), seed=0).eval()
 
 
 def answering(pred):

@@ -6,8 +6,8 @@ from data_contracts.parameters import (
     AugmentationParameters,
     CorruptionParameters,
     DetectorNoise,
-    DSTformerConfig,
     HeadKind,
+    NetworkConfig,
     NewBodies,
     NewCameras,
     Objective,
@@ -15,12 +15,12 @@ from data_contracts.parameters import (
     TrainingParameters,
 )
 from model.data.loading import TrainingWindows
-from model.network.dstformer import DSTformer
+from model.network.network import PoseNetwork
 from model.training.devices import make_fabric
 from model.training.loop import build_network, fit
 
-CONFIG = DSTformerConfig(embed_dim=16, heads=2, fusion_depth=1, max_frames=9)
-LEARNER = DSTformerConfig(
+CONFIG = NetworkConfig(embed_dim=16, heads=2, fusion_depth=1, max_frames=9)
+LEARNER = NetworkConfig(
     embed_dim=16,
     heads=2,
     fusion_depth=1,
@@ -60,7 +60,7 @@ def train(
 ):
     folder.mkdir(exist_ok=True)
     config = CONFIG if objective is Objective.LIFT else CONFIG.model_copy(update={"dim_out": 2})
-    network = network or build_network(lambda: DSTformer(config), 0)
+    network = network or build_network(lambda: PoseNetwork(config), 0)
     fabric = make_fabric(runtime, parameters.precision)
     opened = TrainingWindows(*windows)
     progress = fit(network, opened, parameters, objective, folder, fabric, runtime, on_epoch, on_step)
@@ -68,7 +68,7 @@ def train(
 
 
 def learner(seed=0):
-    return build_network(lambda: DSTformer(LEARNER, HeadKind.POSE), seed)
+    return build_network(lambda: PoseNetwork(LEARNER, HeadKind.POSE), seed)
 
 
 def assert_same_weights(network, other):

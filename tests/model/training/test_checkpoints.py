@@ -4,16 +4,16 @@ from safetensors.torch import save_file
 from torch.optim import AdamW
 
 from data_contracts.errors import InputError
-from data_contracts.parameters import DSTformerConfig, HeadKind
-from model.network.dstformer import DSTformer
+from data_contracts.parameters import HeadKind, NetworkConfig
+from model.network.network import PoseNetwork
 from model.training.checkpoints import BEFORE_LAST_FILE, LAST_FILE, load_last, load_network, save_last, save_network
 
-CONFIG = DSTformerConfig(embed_dim=16, heads=2, fusion_depth=1, max_frames=9)
+CONFIG = NetworkConfig(embed_dim=16, heads=2, fusion_depth=1, max_frames=9)
 
 
 @pytest.mark.parametrize("head", list(HeadKind))
 def test_weights_and_head_come_back(tmp_path, head):
-    network = DSTformer(CONFIG, head)
+    network = PoseNetwork(CONFIG, head)
     save_network(tmp_path / "a.safetensors", network, {"epoch": 3})
     again = load_network(tmp_path / "a.safetensors")
     assert again.head_kind is head
@@ -25,7 +25,7 @@ def test_a_damaged_or_absent_file_is_refused_by_name(tmp_path):
     path = tmp_path / "a.safetensors"
     with pytest.raises(InputError, match=r"a\.safetensors: not a readable checkpoint"):
         load_network(path)
-    save_network(path, DSTformer(CONFIG), {})
+    save_network(path, PoseNetwork(CONFIG), {})
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(InputError, match="not a readable checkpoint"):
         load_network(path)
@@ -33,7 +33,7 @@ def test_a_damaged_or_absent_file_is_refused_by_name(tmp_path):
 
 def test_a_tensor_that_does_not_fit_is_named_with_both_shapes(tmp_path):
     path = tmp_path / "a.safetensors"
-    network = DSTformer(CONFIG)
+    network = PoseNetwork(CONFIG)
     save_network(path, network, {})
     network.norm.weight = torch.nn.Parameter(torch.zeros(3))
     save_network(path, network, {})
@@ -43,7 +43,7 @@ def test_a_tensor_that_does_not_fit_is_named_with_both_shapes(tmp_path):
 
 def test_every_flipped_byte_is_found(tmp_path):
     path = tmp_path / "a.safetensors"
-    save_network(path, DSTformer(CONFIG), {"epoch": 3})
+    save_network(path, PoseNetwork(CONFIG), {"epoch": 3})
     whole = path.read_bytes()
     for place in (10, 200, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
@@ -53,7 +53,7 @@ def test_every_flipped_byte_is_found(tmp_path):
 
 def saved(folder, epoch, seed=0):
     torch.manual_seed(seed)
-    network = DSTformer(CONFIG)
+    network = PoseNetwork(CONFIG)
     optimiser = AdamW(network.parameters(), fused=True)
     network(torch.rand(1, 9, 17, 3)).sum().backward()
     optimiser.step()

@@ -10,7 +10,7 @@ from data_contracts.parameters import (
     HeadKind,
     Runtime,
 )
-from model.network.dstformer import DSTformer
+from model.network.network import PoseNetwork
 from model.training.loop import build_network
 from tasks.train.training import with_head
 from tests.model.training.small_runs import CONFIG, EVERYTHING, LEARNER, PARAMETERS, assert_same_weights, learner, train
@@ -18,7 +18,7 @@ from tests.model.training.small_runs import CONFIG, EVERYTHING, LEARNER, PARAMET
 
 def test_features_of_augmented_windows_are_not_cached(placed_windows, tmp_path, caplog):
     caplog.set_level("INFO")
-    network = build_network(lambda: DSTformer(CONFIG), 0)
+    network = build_network(lambda: PoseNetwork(CONFIG), 0)
     network.backbone.requires_grad_(False)
     parameters = FinetuneParameters(batch_size=16, max_epochs=3, augmentation=EVERYTHING)
     train(placed_windows, tmp_path / "run", parameters, network)
@@ -29,7 +29,7 @@ def test_features_of_augmented_windows_are_not_cached(placed_windows, tmp_path, 
 @pytest.mark.parametrize("kept", [True, False])
 def test_kept_features_change_no_loss(windows, tmp_path, flip, kept, caplog):
     caplog.set_level("INFO")
-    network = build_network(lambda: DSTformer(CONFIG), 0)
+    network = build_network(lambda: PoseNetwork(CONFIG), 0)
     network.backbone.requires_grad_(False)
     parameters = FinetuneParameters(batch_size=16, max_epochs=3, learning_rate=1e-2, flip=flip)
     runtime = Runtime(accelerator="cpu", memory_gb=None if kept else 1e-6)
@@ -47,7 +47,7 @@ def test_of_patches_the_features_are_kept_and_beside_a_stem_that_the_head_reads_
     caplog.set_level("INFO")
     parameters = FinetuneParameters(batch_size=16, max_epochs=3, learning_rate=1e-2, flip=True)
     for head, kept in ((HeadKind.JOINTS, True), (HeadKind.POSE, False)):
-        network = build_network(lambda head=head: DSTformer(LEARNER, head), 0)
+        network = build_network(lambda head=head: PoseNetwork(LEARNER, head), 0)
         network.backbone.requires_grad_(False)
         caplog.clear()
         _, history = train(windows, tmp_path / head, parameters, copy.deepcopy(network))

@@ -16,10 +16,10 @@ from data_contracts.parameters import (
     AugmentationParameters,
     CorruptionParameters,
     DetectorNoise,
-    DSTformerConfig,
     FinetuneParameters,
     HeadKind,
     LossWeights,
+    NetworkConfig,
     NewBodies,
     NewCameras,
     Objective,
@@ -27,14 +27,14 @@ from data_contracts.parameters import (
     TrainingParameters,
 )
 from model.data.loading import load_windows
-from model.network.dstformer import DSTformer
+from model.network.network import PoseNetwork
 from model.training.checkpoints import read_about
 from model.training.job import MARK, Job, distributed_command, report, run, run_on_devices
 from model.training.loop import build_network
 from tasks.train.training import with_head
 
 ROOT = Path(__file__).parents[3]
-CONFIG = DSTformerConfig(embed_dim=16, heads=2, fusion_depth=1, max_frames=9)
+CONFIG = NetworkConfig(embed_dim=16, heads=2, fusion_depth=1, max_frames=9)
 PARAMETERS = TrainingParameters(
     batch_size=34,  # of 103 windows the last step has a single one: one process has none
     max_epochs=2,
@@ -50,7 +50,7 @@ EVERYTHING = AugmentationParameters(
 
 
 def network():
-    return build_network(lambda: DSTformer(CONFIG.model_copy(update={"mask_token": True})), 0)
+    return build_network(lambda: PoseNetwork(CONFIG.model_copy(update={"mask_token": True})), 0)
 
 
 def job(windows, folder, devices, parameters=PARAMETERS, **runtime):
@@ -85,7 +85,7 @@ def test_two_processes_give_the_curve_of_one_with_stem_geometry_and_muon(windows
     config = CONFIG.model_copy(update={**parts, "mask_token": True})
     parameters = PARAMETERS.model_copy(update={"optimiser": "muon", "batch_size": 60})
     assert len(load_windows(windows_folder, "val")) <= 2 * 60  # a single batch: one process validates and one does not
-    networks = [build_network(lambda: DSTformer(config, HeadKind.POSE), 0) for _ in range(2)]
+    networks = [build_network(lambda: PoseNetwork(config, HeadKind.POSE), 0) for _ in range(2)]
     alone = run(job(windows_folder, tmp_path / "one", 1, parameters), networks[0], nothing, nothing, nothing)
     two = run_on_devices(job(windows_folder, tmp_path / "two", 2, parameters), networks[1], nothing, nothing, nothing)
     for record, other in zip(two.history, alone.history, strict=True):
@@ -130,7 +130,7 @@ def test_a_report_stands_on_a_line_of_its_own(capfd):
 
 def test_a_failing_process_is_an_error_with_what_it_wrote(windows_folder, tmp_path):
     broken = job(windows_folder, tmp_path / "run", 1)
-    other = build_network(lambda: DSTformer(CONFIG.model_copy(update={"max_frames": 3})), 0)
+    other = build_network(lambda: PoseNetwork(CONFIG.model_copy(update={"max_frames": 3})), 0)
     with pytest.raises(RuntimeError, match=r"(?s)ended with exit code 1:.*9 frames; this network takes at most 3"):
         run_on_devices(broken, other, nothing, nothing, nothing)
 

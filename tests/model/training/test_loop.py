@@ -16,7 +16,7 @@ from data_contracts.parameters import (
 )
 from model.data.loading import Epochs, TrainingWindows
 from model.data.seeding import order_of
-from model.network.dstformer import DSTformer
+from model.network.network import PoseNetwork
 from model.training.checkpoints import load_network, read_about
 from model.training.loop import build_network
 from tests.model.training.small_runs import CONFIG, EVERYTHING, PARAMETERS, learner, train
@@ -67,7 +67,7 @@ def test_the_loss_falls_on_augmented_windows(placed_windows, tmp_path, objective
     assert history[-1]["val_mpjpe_mm"] < history[0]["val_mpjpe_mm"]
 
 
-class Failing(DSTformer):
+class Failing(PoseNetwork):
     """Fails as told in its `at`-th forward passes."""
 
     calls, at, how = 0, (), None
@@ -129,7 +129,7 @@ def test_a_token_for_masked_joints_is_learned(windows, tmp_path):
     parameters = PARAMETERS.model_copy(
         update={"corruption": CorruptionParameters(joint_share=0.2, fill="token"), "max_epochs": 1, "accumulate": 2}
     )
-    network = build_network(lambda: DSTformer(CONFIG.model_copy(update={"mask_token": True})), 0)
+    network = build_network(lambda: PoseNetwork(CONFIG.model_copy(update={"mask_token": True})), 0)
     train(windows, tmp_path / "run", parameters, network)
     assert network.backbone.mask_token.abs().min() > 0
     assert torch.equal(

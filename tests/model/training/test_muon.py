@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.optim import AdamW
 
-from data_contracts.parameters import DSTformerConfig, HeadKind, TrainingParameters
-from model.network.dstformer import DSTformer
+from data_contracts.parameters import HeadKind, NetworkConfig, TrainingParameters
+from model.network.network import PoseNetwork
 from model.training.checkpoints import load_last, save_last
 from model.training.loop import build_network
 from model.training.optimiser import (
@@ -19,7 +19,7 @@ from model.training.optimiser import (
     parameter_groups,
 )
 
-CONFIG = DSTformerConfig(
+CONFIG = NetworkConfig(
     embed_dim=16,
     heads=2,
     fusion_depth=1,
@@ -33,7 +33,7 @@ PARAMETERS = TrainingParameters(optimiser="muon", learning_rate=2e-3, norm_learn
 
 
 def make():
-    network = build_network(lambda: DSTformer(CONFIG, HeadKind.POSE), seed=0)
+    network = build_network(lambda: PoseNetwork(CONFIG, HeadKind.POSE), seed=0)
     return network, make_optimiser(network, PARAMETERS, scaled=False)
 
 
@@ -120,7 +120,7 @@ def test_every_weight_has_one_group_and_muon_the_hidden_matrices():
     names = {id(weight): name for name, weight in network.named_parameters()}
     taken = {names[id(weight)]: group["blocks"] for group in groups if "blocks" in group for weight in group["params"]}
     assert taken["backbone.stem.tokens.weight"] == 3 * 17
-    assert taken["backbone.stem.block.body.1.weight"] == 2
+    assert taken["backbone.stem.blocks.0.body.1.weight"] == 2
     assert taken["backbone.streams_st.0.0.spatial.qkv.weight"] == 3
     assert not any(part in name for name in taken for part in ("embed", "enter", "head", "fusions", "bias", "norm"))
     assert all("blocks" not in group for group in parameter_groups(network, TrainingParameters()))

@@ -17,7 +17,7 @@ from data_contracts.parameters import (
     Runtime,
 )
 from model.data.loading import TrainingWindows
-from model.network.dstformer import DSTformer
+from model.network.network import PoseNetwork
 from model.training.checkpoints import load_network, read_about
 from model.training.loop import build_network, fit
 from tests.model.training.small_runs import CONFIG, EVERYTHING, PARAMETERS, Killed, assert_same_weights, learner, train
@@ -169,7 +169,7 @@ def test_half_precision_skips_steps_while_its_scale_is_too_large_and_takes_it_up
         folder.mkdir(exist_ok=True)
         scaler = torch.amp.GradScaler("cpu", init_scale=2.0**28, growth_interval=1000)
         fabric = Fabric(accelerator="cpu", plugins=MixedPrecision("16-mixed", "cpu", scaler))
-        network = build_network(lambda: DSTformer(CONFIG), 0)
+        network = build_network(lambda: PoseNetwork(CONFIG), 0)
         opened, runtime = TrainingWindows(*windows), Runtime(accelerator="cpu")
         progress = fit(network, opened, parameters, Objective.LIFT, folder, fabric, runtime, on_epoch, lambda *_: None)
         return network, progress

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from data_contracts.errors import InputError
-from data_contracts.parameters import DSTformerConfig
+from data_contracts.parameters import NetworkConfig
 from model.lifting.lifter import load_lifter
-from model.network.dstformer import DSTformer
+from model.network.network import PoseNetwork
 from model.training.checkpoints import save_network
 
 PAGE = Path(__file__).parents[3] / "docs" / "keypoints.md"
@@ -18,7 +18,7 @@ PAGE = Path(__file__).parents[3] / "docs" / "keypoints.md"
 
 def save(path, about, **config):
     torch.manual_seed(0)
-    network = DSTformer(DSTformerConfig(embed_dim=8, heads=2, fusion_depth=1, max_frames=9, **config)).eval()
+    network = PoseNetwork(NetworkConfig(embed_dim=8, heads=2, fusion_depth=1, max_frames=9, **config)).eval()
     save_network(path, network, about)
     return path
 

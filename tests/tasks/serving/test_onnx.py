@@ -5,9 +5,9 @@ import pytest
 import torch
 
 import tasks.serving.onnx
-from data_contracts.parameters import DSTformerConfig, HeadKind
+from data_contracts.parameters import HeadKind, NetworkConfig
 from model.lifting.lifter import Lifter
-from model.network.dstformer import DSTformer
+from model.network.network import PoseNetwork
 from tasks.serving.onnx import INPUT, export_onnx
 
 SMALL = {"embed_dim": 8, "heads": 2, "fusion_depth": 1, "max_frames": 12}
@@ -15,7 +15,7 @@ SMALL = {"embed_dim": 8, "heads": 2, "fusion_depth": 1, "max_frames": 12}
 
 def make(head=HeadKind.JOINTS, flip=True, **shape):
     torch.manual_seed(0)
-    network = DSTformer(DSTformerConfig(**SMALL, **shape), head).eval()
+    network = PoseNetwork(NetworkConfig(**SMALL, **shape), head).eval()
     for weights in network.head.parameters():  # some begin at zero
         torch.nn.init.normal_(weights, std=0.05)
     return Lifter(network, SMALL["max_frames"], flip=flip)

@@ -10,12 +10,12 @@ from fastapi.testclient import TestClient
 from mlflow.pyfunc import scoring_server
 
 from data_contracts.detector_skeletons import SKELETONS, Detector
-from data_contracts.parameters import DSTformerConfig, LiftParameters, SyntheticParameters
+from data_contracts.parameters import LiftParameters, NetworkConfig, SyntheticParameters
 from data_contracts.store.digests import StageKey
 from data_contracts.tracks.track import Track
 from model.lifting.lift import lift_people
 from model.lifting.lifter import Lifter
-from model.network.dstformer import DSTformer
+from model.network.network import PoseNetwork
 from model.training.checkpoints import save_network
 from tasks.serving.served_lifter import MAX_POSES, MAX_TRACKS
 from tasks.serving.server import MAX_BODY, BodyLimit
@@ -27,9 +27,9 @@ WINDOW = 9
 
 
 @pytest.fixture
-def network() -> DSTformer:
+def network() -> PoseNetwork:
     torch.manual_seed(0)
-    network = DSTformer(DSTformerConfig(embed_dim=8, heads=2, fusion_depth=1, max_frames=WINDOW)).eval()
+    network = PoseNetwork(NetworkConfig(embed_dim=8, heads=2, fusion_depth=1, max_frames=WINDOW)).eval()
     for weights in network.head.parameters():  # the head is initialised to zero
         torch.nn.init.normal_(weights)
     return network

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from data_contracts.parameters import DSTformerConfig, SyntheticParameters
+from data_contracts.parameters import NetworkConfig, SyntheticParameters
 from data_contracts.store.digests import StageKey
-from model.network.dstformer import DSTformer
+from model.network.network import PoseNetwork
 from model.training.checkpoints import save_network
 from tasks.tracking.logged_models import log_lifter
 from tasks.tracking.registry import CHECKPOINTS, drop_other_checkpoints, register_challenger
@@ -20,7 +20,7 @@ OF = StageKey("pipelines", "pipeline", SyntheticParameters(), {})
 def checkpoints(tmp_path) -> list[Path]:
     files = [tmp_path / f"top-epoch-{epoch:04d}.safetensors" for epoch in range(3)]
     for file in files:
-        save_network(file, DSTformer(DSTformerConfig(embed_dim=8, heads=2, fusion_depth=0, max_frames=9)), {})
+        save_network(file, PoseNetwork(NetworkConfig(embed_dim=8, heads=2, fusion_depth=0, max_frames=9)), {})
     return files
 
 

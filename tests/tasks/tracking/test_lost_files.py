@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from data_contracts.errors import InputError
-from data_contracts.parameters import DSTformerConfig, SyntheticParameters
+from data_contracts.parameters import NetworkConfig, SyntheticParameters
 from data_contracts.store.digests import StageKey
-from model.network.dstformer import DSTformer
+from model.network.network import PoseNetwork
 from model.training.checkpoints import save_network
 from tasks.serving.onnx import export_model
 from tasks.tracking.logged_models import log_lifter
@@ -26,7 +26,7 @@ VERSION = f"models:/{MODEL_NAME}/1"
 @pytest.fixture
 def checkpoint(tmp_path) -> Path:
     file = tmp_path / "model.safetensors"
-    save_network(file, DSTformer(DSTformerConfig(embed_dim=8, heads=2, fusion_depth=0, max_frames=9)), {})
+    save_network(file, PoseNetwork(NetworkConfig(embed_dim=8, heads=2, fusion_depth=0, max_frames=9)), {})
     return file
 
 
