@@ -27,10 +27,12 @@ from model.training.loop import build_network, fit
 from tasks.train.training import with_head
 
 STEPS_TO_MEASURE = 40
-SPLITS = {  # test subjects, validation subjects
-    "A": (["01", "10", "32"], ["38", "43"]),
-    "B": (["08", "26", "55"], ["10", "32"]),
-    "C": (["38", "43"], ["08", "26"]),
+# Test subjects, validation subjects. The other subjects train, among them always c2s and the subjects whose skeleton or
+# motion it shares (02, 06, 07, 10, 13, 14, 16, 27, 29, 35, 49, 55); 60, 61 and 94 have one skeleton.
+SPLITS = {
+    "A": (["01", "26", "32", "ui01", "ui05"], ["38", "43", "ui08"]),
+    "B": (["08", "43", "gs-charleston", "ui03", "ui10"], ["26", "32", "ui06"]),
+    "C": (["60", "61", "94", "ui06", "ui08"], ["08", "38", "ui03"]),
 }
 
 

@@ -5,8 +5,9 @@
 DATA is a folder of motion files. Rows are changes of the preset `cpu`, or its MLP; docs/results.md describes data and
 splits, `benchmarks.equal_minutes` the minutes.
 
-- Scores are of test subjects, with flip averaging. `train` is the score on at most 2,000 training windows; noise,
-  missing and skeleton (the worst one) are on 2,000 test windows.
+- Scores are of test subjects in the cameras of the row, with flip averaging. `orthographic` is the score of the same
+  subjects in orthographic cameras. `train` is the score on at most 2,000 training windows; noise, missing and skeleton
+  (the worst one) are on 2,000 test windows.
 - Each finished row is a line of STORE/recipes.jsonl and is not trained again, so several processes can share a table.
 - The table shows the mean, lowest and highest score of the seeds.
 """
@@ -24,6 +25,7 @@ from lightning_fabric import Fabric
 
 from benchmarks.equal_minutes import SPLITS, Bench, make_windows, preset_of
 from data_contracts.detector_skeletons import Detector
+from model.data.loading import load_windows
 from model.lifting.lifter import Lifter
 from model.network.flops import forward_mflop
 from model.scoring.evaluation import evaluate, evenly_drawn, method_of, score_robustness
@@ -49,20 +51,19 @@ def windows_of(frames: int, patch: int) -> Row:
 MLP = "mlp"
 _CLEAN = "pretrain.corruption={}"
 _PLAIN = "pretrain.augmentation={cameras: {}, bodies: {}}"
-_NO_TRANSFORMER = ("pretrain.network.fusion_depth=0", "pretrain.network.stem_width=512")
+_ORTHOGRAPHIC = "convert.projection=orthographic"
 ROWS = {
     MLP: Row(),
-    "mlp, no varied poses": Row(("baselines.mlp.augmentation={cameras: {}, bodies: {}}",)),
     "cpu": Row(one_stage=False),
     "one stage": Row(),
-    "no transformer": Row(_NO_TRANSFORMER),
+    "orthographic cameras": Row((_ORTHOGRAPHIC,)),
+    "20 frames per second": Row(("convert.fps=20", "convert.stride=3")),
     "no stem": Row(("pretrain.network.stem=none",)),
     "no geometry": Row(("pretrain.network.geometry=none",)),
     "adamw": Row(("pretrain.optimiser=adamw", "pretrain.learning_rate=1e-3")),
     "all as detectors see": Row(("pretrain.corruption.clean_share=0", "pretrain.corruption.skeletons_share=0.5")),
     "clean input": Row((_CLEAN,)),
     "clean input, no varied poses": Row((_CLEAN, _PLAIN)),
-    "clean input, no varied poses, no transformer": Row((_CLEAN, _PLAIN, *_NO_TRANSFORMER)),
     "9 frames": windows_of(9, 3),
     "81 frames": windows_of(81, 27),
 }
@@ -82,6 +83,7 @@ class Result:
     p_mpjpe_mm: float
     pck_150: float
     mpjve_mm: float
+    orthographic_mm: float | None
     train_mpjpe_mm: float
     noise_mm: float | None  # None in rows of earlier versions
     missing_mm: float | None
@@ -111,20 +113,22 @@ def main() -> None:
     results = options.results or options.store / RESULTS_FILE
     wanted = list(itertools.product(options.split, options.seed, options.row))
     kinds = sorted({(split, row) for split, _, row in wanted})
-    presets = [preset_of(ROWS[row].changes, split, 0) for split, row in kinds]
-    folders = dict(zip(kinds, make_windows(options.data, options.store, presets), strict=True))
+    changes = [(split, ROWS[row].changes) for split, row in kinds]
+    presets = [preset_of((*rows, *more), split, 0) for more in ((), (_ORTHOGRAPHIC,)) for split, rows in changes]
+    made = make_windows(options.data, options.store, presets)
+    folders = dict(zip(kinds, zip(made[: len(kinds)], made[len(kinds) :], strict=True), strict=True))
     for split, seed, name in wanted:
         if (name, split, seed, options.minutes) not in {result.key for result in read_results(results)}:
             print(f"{name}, split {split}, seed {seed}", flush=True)
-            result = measure(folders[split, name], name, split, seed, options.minutes)
+            result = measure(*folders[split, name], name, split, seed, options.minutes)
             with results.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(vars(result)) + "\n")
             print(f"  {result.mpjpe_mm:.1f} mm, train {result.train_mpjpe_mm:.1f} mm", flush=True)
     print(table([result for result in read_results(results) if result.minutes == options.minutes]))
 
 
-def measure(folder: Path, name: str, split: str, seed: int, minutes: float) -> Result:
-    """Train and score a row."""
+def measure(folder: Path, orthographic: Path, name: str, split: str, seed: int, minutes: float) -> Result:
+    """Train and score a row on the windows of `folder`, and score it on the test windows of `orthographic`."""
     bench = Bench.of(folder, preset_of(ROWS[name].changes, split, seed))
     started = bench.clock()
     network, epochs, speed = bench.mlp(minutes) if name.startswith(MLP) else bench.lifter(minutes, ROWS[name].one_stage)
@@ -140,6 +144,7 @@ def measure(folder: Path, name: str, split: str, seed: int, minutes: float) -> R
         spent=spent,
         epochs=epochs,
         **{name: scores[name] for name in ("mpjpe_mm", "p_mpjpe_mm", "pck_150", "mpjve_mm")},
+        orthographic_mm=evaluate(method, load_windows(orthographic, "test"), 256).scores["mpjpe_mm"],
         train_mpjpe_mm=evaluate(method, evenly_drawn(bench.windows.train, SOME), 256).scores["mpjpe_mm"],
         noise_mm=robust["noise"][name],
         missing_mm=robust["missing"][name],
@@ -165,7 +170,7 @@ def read_results(file: Path) -> list[Result]:
 
 
 HEADER = (
-    "row | split | seeds | MPJPE | P-MPJPE | PCK@150mm | MPJVE | train | noise, missing, skeleton |"
+    "row | split | seeds | MPJPE | P-MPJPE | PCK@150mm | MPJVE | orthographic | train | noise, missing, skeleton |"
     " MFLOP | windows/s | epochs | minutes"
 )
 
@@ -173,7 +178,7 @@ HEADER = (
 def table(results: list[Result]) -> str:
     """Return one line per row, split and minutes: means and ranges over the seeds, in mm and %."""
     frame = pd.DataFrame([vars(result) for result in results]).astype(
-        {"noise_mm": float, "missing_mm": float, "skeleton_mm": float}
+        {"orthographic_mm": float, "noise_mm": float, "missing_mm": float, "skeleton_mm": float}
     )
     lines = [HEADER]
     for (row, split, minutes), rows in frame.groupby(["row", "split", "minutes"], sort=False):
@@ -181,7 +186,8 @@ def table(results: list[Result]) -> str:
         spread = f" ({mpjpe.min():.1f}-{mpjpe.max():.1f})" if len(rows) > 1 else ""
         lines.append(
             f"{row} | {split} | {len(rows)} | {mean.mpjpe_mm:.1f}{spread} | {mean.p_mpjpe_mm:.1f} |"
-            f" {100 * mean.pck_150:.1f} | {mean.mpjve_mm:.2f} | {mean.train_mpjpe_mm:.1f} |"
+            f" {100 * mean.pck_150:.1f} | {mean.mpjve_mm:.2f} |"
+            f" {mean.orthographic_mm:.1f} | {mean.train_mpjpe_mm:.1f} |"
             f" {mean.noise_mm:.1f}, {mean.missing_mm:.1f}, {mean.skeleton_mm:.1f} | {mean.mflop:.1f} |"
             f" {mean.windows_per_second:.0f} | {mean.epochs:.0f} | {mean.spent:.1f} of {minutes:g}"
         )
