@@ -162,8 +162,9 @@ class Robustness(Frozen):
 class Report(Frozen):
     """Evaluation of a model and the baselines on the same windows; `report.json`."""
 
-    report_version: Literal[2] = 2
+    report_version: Literal[3] = 3
     split: str
+    projection: str  # of the windows' cameras: perspective or orthographic
     windows: int
     frames: int
     people: int

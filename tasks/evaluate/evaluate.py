@@ -56,6 +56,7 @@ def evaluate_lifter(
         robustness = score_robustness(scored, held_out, options.robustness_windows, options.batch_size, fabric)
     report = Report(
         split=options.split,
+        projection=" and ".join(sorted(held_out.rows["projection"].unique())),
         windows=len(held_out),
         frames=evaluations["model"].frames,
         people=held_out.rows["group"].nunique(),
@@ -81,7 +82,7 @@ def evaluate_lifter(
         stage.statistics |= {"robustness": report.robustness.model_dump()}
     log_report(tracked, report)
     tracked.log_figure(_lifted_figure(held_out, methods["model"]), "lifted.png")
-    title = f"{input_data_name(stage.store, stage.inputs)}, {options.split}"
+    title = f"{input_data_name(stage.store, stage.inputs)}, {options.split}, {report.projection} cameras"
     if scenes := select_scenes(held_out, evaluations["model"].errors, methods["model"], options.batch_size):
         tracked.client.log_text(tracked.run_id, viewer_html(f"Clips of {title}", scenes), VIEWER_FILE)
     else:

@@ -36,7 +36,8 @@ def pck_curves(report: Report) -> Figure:
     ax.axvline(PCK_MM, color="#444444", linewidth=0.8, linestyle=":")
     ax.text(PCK_MM - 2, 2, f"PCK@{PCK_MM:.0f}mm", ha="right", fontsize=8, color="#444444")
     ax.set(xlabel="distance from the target, mm", ylabel="joints within it, %", xlim=(0, 200), ylim=(0, 100))
-    ax.set_title(f"{report.frames:,} frames, {report.people} subjects, split {report.split}", fontsize=10)
+    cameras = f"{report.projection} cameras"
+    ax.set_title(f"{report.frames:,} frames, {report.people} subjects, split {report.split}, {cameras}", fontsize=10)
     ax.legend(loc="lower right", bbox_to_anchor=(1, 0.08), framealpha=1, edgecolor="none")  # above the threshold line
     ax.spines[["top", "right"]].set_visible(False)
     return figure

@@ -40,6 +40,7 @@ def all_scores(report: Report) -> dict[str, float]:
 def log_report(tracked: TrackedRun, report: Report) -> None:
     """Log the scores, the errors of the joints, the report and its figures."""
     joints = {f"{report.split}/joint/{joint}_mm": error.value for joint, error in report.model.per_joint_mm.items()}
+    tracked.set_tags({"uplift.cameras": report.projection})
     tracked.log_metrics(all_scores(report) | joints)
     tracked.client.log_dict(tracked.run_id, report.model_dump(mode="json"), REPORT_FILE)
     tracked.log_figure(pck_curves(report), "pck.png")

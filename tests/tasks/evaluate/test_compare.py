@@ -56,6 +56,7 @@ def write_report(store, checkpoint, errors, windows="w" * 16, flip=True):
     scores = MethodScores(**dict(estimates(errors, Resampling(resamples=100))), pck_curve=())
     with open_stage(store, StageKey("reports", "evaluate", EvaluateParameters(flip=flip), inputs)) as stage:
         report = Report(
+            projection="perspective",
             split="test",
             windows=len(errors),
             frames=9 * len(errors),
