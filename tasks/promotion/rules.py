@@ -82,10 +82,12 @@ def refused(reason: str) -> Verdict:
 
 
 def judge_first(pairs: Mapping[str, Errors], parameters: PromoteParameters) -> Verdict:
-    """Return the verdict on a challenger without a champion: the challenger must be better than every baseline.
+    """Return the verdict on a challenger without a champion, from its differences to the baselines.
 
-    `pairs`: baseline -> `difference` of the challenger's and the baseline's errors. With few subjects the intervals are
-    over clips, because no version is replaced. The baseline with the smallest gain comes first.
+    The challenger must be better than mean depth and linear. It must not be certainly worse than mlp, which is a network
+    of the same quality with its own training minutes. `pairs`: baseline -> `difference` of the challenger's and the
+    baseline's errors. With few subjects the intervals are over clips, because no version is replaced. The baseline with
+    the smallest gain comes first.
     """
     resampling = Resampling(confidence=parameters.confidence)
     gains = {
@@ -93,7 +95,9 @@ def judge_first(pairs: Mapping[str, Errors], parameters: PromoteParameters) -> V
         for name, errors in pairs.items()
     }
     by_closeness = sorted(gains, key=lambda name: -gains[name].value)
-    checks_of_baselines = tuple(_gain(gains[name], parameters, f"baseline {name}") for name in by_closeness)
+    checks_of_baselines = tuple(
+        (_no_loss if name == "mlp" else _gain)(gains[name], parameters, f"baseline {name}") for name in by_closeness
+    )
     return Verdict(checks_of_baselines, estimates(pairs[by_closeness[0]], resampling))
 
 
@@ -108,6 +112,11 @@ def _gain(estimate: Estimate, parameters: PromoteParameters, other: str, one_sub
     elif parameters.min_gain_mm:
         result += f"; a gain of {parameters.min_gain_mm:g} mm is required"
     return Check(f"better than {other}", passed, result)
+
+
+def _no_loss(estimate: Estimate, parameters: PromoteParameters, other: str) -> Check:
+    gain = _gain(estimate, parameters, other)
+    return Check(f"not worse than {other}", not (estimate.low is not None and estimate.low > 0), gain.result)
 
 
 def _interval(estimate: Estimate, parameters: PromoteParameters) -> str:
