@@ -84,8 +84,8 @@ def refused(reason: str) -> Verdict:
 def judge_first(pairs: Mapping[str, Errors], parameters: PromoteParameters) -> Verdict:
     """Return the verdict on a challenger without a champion, from its differences to the baselines.
 
-    The challenger must be better than mean depth and linear. It must not be certainly worse than mlp, which is a network
-    of the same quality with its own training minutes. `pairs`: baseline -> `difference` of the challenger's and the
+    The challenger must be better than mean depth and linear. It must not be certainly worse than mlp, a network of the
+    same quality that trains for its own minutes. `pairs`: baseline -> `difference` of the challenger's and the
     baseline's errors. With few subjects the intervals are over clips, because no version is replaced. The baseline with
     the smallest gain comes first.
     """

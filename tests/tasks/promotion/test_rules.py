@@ -66,7 +66,7 @@ def test_a_single_clip_gives_no_certain_result():
     alone = judge(pairs(errors(-30, **of_one), errors(**of_one)), [], DEFAULTS)
     assert failed(alone) == ["better than the champion"]
     assert "-30.00 mm, without an interval over 1 clips" in alone.reason
-    assert not judge_first({"mlp": pairs(errors(-30, **of_one), errors(**of_one))}, DEFAULTS).promoted
+    assert not judge_first({"linear": pairs(errors(-30, **of_one), errors(**of_one))}, DEFAULTS).promoted
 
 
 def test_a_better_mean_does_not_excuse_a_worse_subject_or_joint():
