@@ -17,6 +17,7 @@ from model.lifting.cameras import turned_to
 
 NEAREST_METRES = 3.0  # from a perspective camera to the nearest pelvis
 FARTHEST_METRES = 8.0
+CACHED_FRAMES = 1000  # of windows that are cut together; their arrays fit the processor's cache
 
 
 @dataclass(frozen=True)
@@ -91,32 +92,41 @@ def cut_windows(points: np.ndarray, camera: Camera, starts: np.ndarray, out: dic
     `points` (frames, 17, 3) is a clip in the axes of `camera`, metres. Returns the axes (n, 3, 3) of each window.
     """
     window = out["root_3d"].shape[1]
-    frame = starts[:, None] + np.arange(window)  # (n, window)
-    padding = frame >= len(points)
-    seen = points[np.minimum(frame, len(points) - 1)]  # (n, window, 17, 3)
-    turns = np.broadcast_to(np.eye(3), (len(starts), 3, 3))
-    if camera.projection is Projection.PERSPECTIVE:
-        low, high = _extremes(camera.project(seen))
-        turns = turned_to((low + high) / 2)
-        x, y, z = np.moveaxis(seen, -1, 0)
-        rows = np.moveaxis(turns, 0, -1)[..., None, None]  # (3, 3, n, 1, 1)
-        seen = np.stack([row[0] * x + row[1] * y + row[2] * z for row in rows], axis=-1)
-    image, root = camera.project(seen), seen[:, :, PELVIS]
-    low, high = _extremes(image)
-    half = (high - low).max(axis=1) / 2  # (n,)
-    out["scale"][:] = camera.image_units_per_metre(root[..., 2].mean(axis=1)) / half
-    out["root_3d"][:] = root
-    np.subtract(seen, root[:, :, None], out=out["pose_3d"], casting="same_kind")
-    centre, half = ((low + high) / 2)[:, None, None], half[:, None, None, None]
-    np.divide(image - centre, half, out=out["pose_2d"][..., :2], casting="same_kind")
-    out["pose_2d"][..., 2] = ~padding[..., None]
-    x, y, z = (turns[:, :, axis, None] for axis in range(3))
-    return x * camera.rotation[0] + y * camera.rotation[1] + z * camera.rotation[2]
+    planes = np.ascontiguousarray(np.moveaxis(points, -1, 0))  # (3, frames, 17)
+    box = np.stack([extreme(camera.project(points), axis=1) for extreme in (np.min, np.max)])  # (2, frames, 2)
+    axes = np.empty((len(starts), 3, 3))
+    at_once = max(1, CACHED_FRAMES // window)
+    for first in range(0, len(starts), at_once):
+        some = slice(first, first + at_once)
+        frame = starts[some, None] + np.arange(window)  # (n, window)
+        inside = frame < len(points)
+        frame = np.minimum(frame, len(points) - 1)
+        seen = planes[:, frame]  # (3, n, window, 17)
+        turns = np.broadcast_to(np.eye(3), (len(frame), 3, 3))
+        if camera.projection is Projection.PERSPECTIVE:
+            turns = turned_to((box[0, frame].min(axis=1) + box[1, frame].max(axis=1)) / 2)
+            rows = np.moveaxis(turns, 0, -1)[..., None, None]  # (3, 3, n, 1, 1)
+            seen = np.stack([row[0] * seen[0] + row[1] * seen[1] + row[2] * seen[2] for row in rows])
+        _normalise(seen, inside, camera, {name: array[some] for name, array in out.items()})
+        x, y, z = (turns[:, :, axis, None] for axis in range(3))
+        axes[some] = x * camera.rotation[0] + y * camera.rotation[1] + z * camera.rotation[2]
+    return axes
 
 
-def _extremes(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the least and greatest x and y (n, 2) of windows (n, window, 17, 2)."""
-    return image.min(axis=(1, 2)), image.max(axis=(1, 2))
+def _normalise(seen: np.ndarray, inside: np.ndarray, camera: Camera, out: dict[str, np.ndarray]) -> None:
+    """Write windows `seen` (3, n, window, 17), metres in camera axes, to `out`; frames not `inside` are padding."""
+    image = seen[:2] if camera.projection is Projection.ORTHOGRAPHIC else seen[:2] / seen[2]
+    low, high = image.min(axis=(2, 3)), image.max(axis=(2, 3))  # (2, n)
+    half = (high - low).max(axis=0) / 2  # (n,)
+    root = seen[..., PELVIS]  # (3, n, window)
+    out["scale"][:] = camera.image_units_per_metre(root[2].mean(axis=1)) / half
+    for axis in range(3):
+        out["root_3d"][..., axis] = root[axis]
+        out["pose_3d"][..., axis] = seen[axis] - root[axis, ..., None]
+    for axis in range(2):
+        centre = (low[axis] + high[axis]) / 2
+        out["pose_2d"][..., axis] = (image[axis] - centre[:, None, None]) / half[:, None, None]
+    out["pose_2d"][..., 2] = inside[..., None]
 
 
 def window_starts(frames: int, window: int, stride: int, pad: bool) -> np.ndarray:
