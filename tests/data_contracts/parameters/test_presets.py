@@ -83,9 +83,10 @@ def test_group_names_that_look_like_numbers_stay_text():
 
 
 @pytest.mark.parametrize("name", preset_names())
-def test_the_mlp_baseline_has_the_augmentation_of_the_model(name):
+def test_the_mlp_baseline_has_the_augmentation_and_corruption_of_the_model(name):
     preset = load_preset(name)
     assert preset.baselines.mlp.augmentation == preset.finetune.augmentation
+    assert preset.baselines.mlp.corruption == preset.finetune.corruption
 
 
 @pytest.mark.parametrize(
