@@ -9,6 +9,8 @@
 - `PLACES` maps H36M joints to keypoints by the same measurements, in trunk lengths above the shoulders. Neck and top
   of the head are at 0.14 and 0.59 (AlphaPose) or 0.07 and 0.61 (BODY_25B), CMU's thorax and nose at 0.08 and 0.27. The
   neck of COCO-18 and BODY_25 is the midpoint of the shoulders by OpenPose's definition.
+- Compared with joint centres from markers (two phone videos for OpenCap), MediaPipe's hips are too far apart,
+  its shoulders too close together, and its elbows too near to the shoulders. The derivations correct this.
 
 Orders: COCO (cocodataset.org), OpenPose (doc/02_output.md and src/openpose/pose/poseParameters.cpp), Halpe-FullBody
 (README), MediaPipe (pose landmarker).
@@ -144,6 +146,37 @@ _MEDIAPIPE33 = (
     *_pairs("ear", "mouth", *_ARM, "pinky", "index", "thumb", *_LEG, "heel", "foot_index"),
 )
 
+_CLOSER_HIPS, _WIDER_SHOULDERS, _LOWER_ELBOWS = (
+    0.08,
+    0.05,
+    0.08,
+)  # shares of hip and shoulder width, and of the upper arm
+
+
+def _apart(part: str, share: float) -> dict[str, Weights]:
+    """Return both points of a part, moved away from each other by a share of their distance."""
+    both = ("left", "right"), ("right", "left")
+    return {f"{one}_{part}": {f"{one}_{part}": 1 + share, f"{other}_{part}": -share} for one, other in both}
+
+
+_MEDIAPIPE_LIMBS = {**_apart("hip", -_CLOSER_HIPS), **_apart("shoulder", _WIDER_SHOULDERS)}
+_MEDIAPIPE_LIMBS |= {
+    f"{side}_elbow": {f"{side}_elbow": 1 + _LOWER_ELBOWS, f"{side}_shoulder": -_LOWER_ELBOWS}
+    for side in ("left", "right")
+}
+# the inverse of `_MEDIAPIPE_LIMBS`: the keypoints in terms of the joints
+_MEDIAPIPE_PLACES = {
+    **_apart("hip", _CLOSER_HIPS / (1 - 2 * _CLOSER_HIPS)),
+    **_apart("shoulder", -_WIDER_SHOULDERS / (1 + 2 * _WIDER_SHOULDERS)),
+}
+_MEDIAPIPE_PLACES |= {
+    f"{side}_elbow": _sum(
+        (1 / (1 + _LOWER_ELBOWS), {f"{side}_elbow": 1}),
+        (_LOWER_ELBOWS / (1 + _LOWER_ELBOWS), _MEDIAPIPE_PLACES[f"{side}_shoulder"]),
+    )
+    for side in ("left", "right")
+}
+
 _OF_HALPE = _derivations(_NECK, _CROWN)
 _HALPE_NECK = {"neck": {"thorax": 0.75, "nose": 0.25}}
 SKELETONS: Mapping[Detector, DetectorSkeleton] = {
@@ -160,7 +193,9 @@ SKELETONS: Mapping[Detector, DetectorSkeleton] = {
     Detector.BODY25B: DetectorSkeleton(
         (*_COCO17, "neck", "head", *_FEET_OPENPOSE), _derivations(_NECK, _CROWN), {"neck": {"thorax": 1.0}}
     ),
-    Detector.MEDIAPIPE33: DetectorSkeleton(_MEDIAPIPE33, _derivations(_mid("shoulder"), _ABOVE_EARS)),
+    Detector.MEDIAPIPE33: DetectorSkeleton(
+        _MEDIAPIPE33, _derivations(_mid("shoulder"), _ABOVE_EARS) | _MEDIAPIPE_LIMBS, _MEDIAPIPE_PLACES
+    ),
     Detector.H36M17: DetectorSkeleton(
         JOINTS, {name: {name: 1.0} for name in JOINTS}, {name: {name: 1.0} for name in JOINTS}
     ),
