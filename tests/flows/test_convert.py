@@ -131,7 +131,8 @@ def test_training_windows_can_be_stored_in_fewer_views_than_others(clips, alone,
 def test_windows_contain_the_angles_of_their_camera(alone):
     written = table_of(alone.path, list(SCALARS))
     views = written.groupby(["clip_id", "camera"])
-    assert (views["yaw_deg"].nunique() > 1).all()  # each window has the axes of a camera that is turned to it
+    turned = views["yaw_deg"].nunique()[views.size() > 2]
+    assert (turned > 1).all()  # each window has the axes of a camera that is turned to it
     assert written["pitch_deg"].abs().median() <= PARAMETERS.max_pitch_deg
     assert set(written["projection"]) == {"perspective"}
 
@@ -179,9 +180,10 @@ def test_a_batch_done_twice_leaves_one_part_with_the_same_bytes(clips, alone, tm
 def test_a_failed_batch_writes_no_part(clips, tmp_path, monkeypatch):
     monkeypatch.setattr("tasks.convert.convert.BYTES_AT_ONCE", 1 << 20)  # the first windows are on disk when it fails
 
-    def broken(seen, starts, out):
-        cut_windows(seen, starts, out)
-        out["pose_3d"][:, :, PELVIS] = seen.root[-1, 0] > 0
+    def broken(points, camera, starts, out):
+        axes = cut_windows(points, camera, starts, out)
+        out["pose_3d"][:, :, PELVIS] = points[-1, PELVIS, 0] > 0
+        return axes
 
     monkeypatch.setattr("tasks.convert.convert.cut_windows", broken)
     with pytest.raises(InputError, match=r"part-0000.*root_max 1.0 breaks"):
