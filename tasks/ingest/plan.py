@@ -119,8 +119,9 @@ class Survey:
         """Return the measurements (clips, 6) of these motions, in file order.
 
         Columns: stature along the bones in the file's unit; upright direction x, y, z, a unit vector from pelvis to
-        thorax and from ankles to head; cosine between the hip line and the shoulder line, both from left to right; mean |log| of the
-        ratios of bone lengths to those of an adult of this size. A row is NaN if the clip contains no measurable body. A clip with an ambiguous joint axis has no row.
+        thorax and from ankles to head; cosine between the hip line and the shoulder line, both from left
+        to right; mean |log| of the ratios of bone lengths to those of an adult of this size. A row is NaN if the clip
+        contains no measurable body. A clip with an ambiguous joint axis has no row.
         """
         self._flush()
         rows = np.concatenate([np.empty((0, 6)), *self._rows])
@@ -176,15 +177,16 @@ def check_evidence(source: Path, evidence: np.ndarray, parameters: IngestParamet
     Raises
     ------
     InputError
-        The median stature is not human in the declared unit, or most bodies are upright along another axis.
+        The joints have another order, the median stature is not human in the declared unit, or most bodies are upright
+        along another axis.
     """
     usable = evidence[np.isfinite(evidence).all(1)]
     if not len(usable):
         return  # the clip contract refuses the clips
     if float(np.median(usable[:, 5])) > MOST_MISFIT:
         raise InputError(
-            f"{source}: left and right limbs and trunk do not fit Human3.6M's order of joints (is it the order of COCO?);"
-            f" reorder the joints to {', '.join(JOINTS)}"
+            f"{source}: left and right limbs and trunk do not fit Human3.6M's order of joints (is it the order of"
+            f" COCO?); reorder the joints to {', '.join(JOINTS)}"
         )
     for_all = f"; the value applies to all {files} files, so convert this file to match the others" if files > 1 else ""
     median = float(np.median(usable[:, 0]))

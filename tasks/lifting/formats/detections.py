@@ -93,7 +93,7 @@ def normalise(detections: Detections, parameters: KeypointsParameters) -> tuple[
     return replace(detections, skeleton=skeleton, skeleton_from=skeleton_from), warnings
 
 
-def refuse_unseen(source: str, confidence: np.ndarray, min_confidence: float) -> None:
+def refuse_unseen(source: str, confidence: np.ndarray, min_confidence: float = 0.0) -> None:
     """Raise an InputError if no keypoint counts as detected."""
     largest = float(confidence.max(initial=0))
     if largest <= 0:
@@ -101,7 +101,7 @@ def refuse_unseen(source: str, confidence: np.ndarray, min_confidence: float) ->
             f"{source}: all confidences are 0, so no keypoint counts as detected; if the detector writes no"
             " confidences, set them to 1"
         )
-    if np.float32(largest) < min_confidence:
+    if largest < min_confidence:
         raise InputError(
             f"{source}: all confidences are below keypoints.min_confidence={min_confidence:g}, the largest is"
             f" {largest:.3g}; pass a lower --set keypoints.min_confidence=..."
@@ -158,8 +158,13 @@ def _confidence(detections: Detections, warnings: list[str]) -> np.ndarray:
     plain, largest, divisor = _SCALES.get(detections.format, _SCALE)
     for row, keypoint in np.argwhere((confidence < -0.5) | (confidence > largest))[:1]:
         value = confidence[row, keypoint]
+        hint = ""
+        if detections.format is KeypointFormat.ARRAYS:
+            hint = "; the third number of a keypoint must be a confidence, not a coordinate of 3D motion"
         raise _fault(
-            detections, row, f"keypoint {keypoint}: confidence {value:g}, {detections.format} allows 0 to {largest:g}"
+            detections,
+            row,
+            f"keypoint {keypoint}: confidence {value:g}, {detections.format} allows 0 to {largest:g}{hint}",
         )
     if confidence.max(initial=0) <= plain:
         return np.clip(confidence, 0, 1)

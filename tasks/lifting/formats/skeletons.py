@@ -67,7 +67,8 @@ def choose_skeleton(
     bones = np.stack([_bone_ratios(points, confidence, name) for name in names])
     seen = np.isfinite(bones).any(axis=-1).all(axis=0)
     if not seen.any() or well_seen[rows].sum(axis=1).mean() < _FEWEST_SEEN:
-        return Choice(*sorted(names, key=lambda name: name is not USUAL.get(format))[:2], 1.0)
+        usual, other = sorted(names, key=lambda name: name is not USUAL.get(format))[:2]
+        return Choice(usual, other, 1.0)
     of_all = [
         _misfit(points[seen], confidence[seen], ratios, name) - np.log(_USUAL_FACTOR) * (name is USUAL.get(format))
         for name, ratios in zip(names, bones[:, seen], strict=True)
