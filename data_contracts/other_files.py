@@ -9,6 +9,7 @@ _BEGINS = {
     b"glTF": "a glTF file (3D motion)",
     b":ASF": "an ASF file (skeleton of Acclaim motion capture)",
     b"#!OML:ASF": "an AMC file (Acclaim motion capture)",
+    b"\x02P": "a C3D file (markers)",
     b"PathFileType": "a TRC file (markers)",
     b"\x89HDF": "an HDF5 file",
     b"MATLAB 5.0": "a MATLAB file",
@@ -45,6 +46,8 @@ _SKELETONS = {
 
 def kind_of_file(start: bytes) -> str | None:
     """Return the kind of a file from its first bytes, with an article, or None if unknown."""
+    if start[4:8] == b"ftyp":
+        return "a video"
     text = start.removeprefix(b"\xef\xbb\xbf").lstrip()
     if text.startswith((b"{", b"[")):
         return "a JSON file"

@@ -74,10 +74,18 @@ def find_motions(source: Path, tree: object) -> list[Motion]:
         if not any(is_clip(motion.shape) for motion in motions):
             raise _NoMotion
     except _NoMotion:
-        raise InputError(f"{source}: no motion found in {_outline(tree)}. Supported layouts: {LAYOUTS_READ}") from None
+        found = f"no motion found in {_outline(tree)}{_hint(tree)}"
+        raise InputError(f"{source}: {found}. Supported layouts: {LAYOUTS_READ}") from None
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
     return motions
+
+
+def _hint(tree: object) -> str:
+    shape = tree.shape if isinstance(tree, ArrayRef) else ()
+    if shape[-1:] == (2,):
+        return ", which are 2D keypoints; `uplift lift` reads these"
+    return f": {_other_skeleton(shape[1:])}" if len(shape) == 4 and shape[3] == 3 else ""
 
 
 class _NoMotion(Exception):

@@ -22,7 +22,7 @@ from data_contracts.detector_skeletons import SKELETONS, Detector
 from data_contracts.parameters import KeypointFormat
 from data_contracts.skeleton import ADULT_BONES_M, BONES
 
-DECIDED = 1.2  # the second best skeleton must fit worse by this factor
+DECIDED = 1.3  # the second best skeleton must fit worse by this factor
 # Skeletons of the detectors that write a format; another skeleton must fit better by this factor.
 _USUAL_FACTOR = 1.5
 USUAL = {
@@ -34,7 +34,7 @@ USUAL = {
 _SPREAD, _SYMMETRY, _UPRIGHT = 0.5, 0.25, 0.3  # weights of the terms; the weight of the size is 1
 _MOST_ROWS = 500
 _WELL_SEEN = 0.3  # a well seen keypoint has this share of the largest confidences (95 %)
-_FEWEST_SEEN = 9  # with fewer well seen keypoints on average, poses do not identify a skeleton
+_FEWEST_SEEN = 10  # with fewer well seen keypoints on average, poses do not identify a skeleton
 # Distances in a face are generous, because they are small compared with the noise of detectors.
 _FACE_M = (
     ("nose", "left_eye", 0.1),

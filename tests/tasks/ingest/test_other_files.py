@@ -35,3 +35,20 @@ def test_the_order_of_coco_is_named_in_any_direction_and_unit(turn, tmp_path):
     np.save(tmp_path / "a.npy", np.load(CASES / "coco_order.npy") @ turn)
     text = refusal(tmp_path / "a.npy")
     assert "left and right limbs and trunk do not fit Human3.6M's order of joints (is it the order of COCO?)" in text
+
+
+@pytest.mark.parametrize(
+    ("shape", "reason"),
+    [((60, 17, 2), "which are 2D keypoints; `uplift lift` reads these"), ((3, 60, 22, 3), "22 joints, as the body of")],
+)
+def test_other_arrays_are_named(shape, reason, tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros(shape))
+    assert reason in refusal(tmp_path / "a.npy")
+
+
+@pytest.mark.parametrize(
+    ("start", "kind"), [(b"\x02P\0\0", "a C3D file"), (b"\0\0\0\x20ftypisom", "a video"), (b'{"a": 1}', "a JSON file")]
+)
+def test_other_files_are_named(start, kind, tmp_path):
+    (tmp_path / "a").write_bytes(start)
+    assert f"is {kind}" in refusal(tmp_path / "a")
