@@ -32,7 +32,7 @@ def lift_files(
     """Lift a keypoint file, each keypoint file of a folder, or a keypoints stage; parameters as in `flows.lift.lift`.
 
     The function calls `show` with the lift stage and the written subjects of each file. It returns the URI of the
-    `model`, the `files` with the folders of their `people`, and the errors of the `failed` files.
+    `model`, the `files` with their `people` and what was `assumed`, and the errors of the `failed` files.
 
     Raises
     ------
@@ -61,7 +61,8 @@ def lift_files(
             failed[name] = " ".join(str(error).split())
             run_logger().error("%s: %s", name, failed[name])
             continue
-        files.append({"name": name or top.name, "lifted": result.folder, "cached": result.cached, "people": people})
+        about = {"lifted": result.folder, "cached": result.cached, "assumed": result.statistics.get("assumed", [])}
+        files.append({"name": name or top.name, **about, "people": people})
         show(result, people)
     if not files:
         raise InputError(f"{source}: no file could be lifted: {'; '.join(failed.values())}")

@@ -10,6 +10,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from data_contracts.errors import some
 from data_contracts.report import (
     METHODS,
     METRICS,
@@ -76,6 +77,15 @@ def people_table(files: list[dict[str, Any]]) -> Table:
             names = " ".join(name.removeprefix("motion.") for name in person["files"])
             table.add_row(file["name"], person["name"], f"{person['frames']:,}", names, person["folder"])
     return table
+
+
+def assumption_lines(files: list[dict[str, Any]]) -> list[str]:
+    """Return each assumption of lifted files once; if files differ, with the names of its files."""
+    names: dict[str, list[str]] = {}
+    for file in files:
+        for line in file["assumed"]:
+            names.setdefault(line, []).append(file["name"])
+    return [line if len(of) == len(files) else f"{line} [{some(of)}]" for line, of in names.items()]
 
 
 def score_tables(statistics: dict[str, Any]) -> list[Table]:

@@ -16,7 +16,7 @@ from data_contracts.parameters import ExportFormat, KeypointsParameters, LiftPar
 from flows.prefect_ui.forms import SHARED, parameter_texts
 from flows.stages import STAGES, TableRow, run_stage
 from flows.terminal.options import Call, changed, command
-from flows.terminal.printing import people_table, print_output, print_stage
+from flows.terminal.printing import assumption_lines, people_table, print_output, print_stage
 from tasks.tracking.models import is_in_mlflow
 
 lifting = typer.Typer()
@@ -121,6 +121,7 @@ def lift(
     outcome = lift_files(context, source, model, formats, out)
     failed = [f"not lifted: {name}: {error}" for name, error in outcome["failed"].items()]
     closing = f"lifted by {outcome['model']}; open playing.html in the output folder"
-    print_output(call.as_json, outcome, people_table(outcome["files"]), *failed, closing)
+    assumed = assumption_lines(outcome["files"])
+    print_output(call.as_json, outcome, people_table(outcome["files"]), *assumed, *failed, closing)
     if failed:
         raise typer.Exit(1)

@@ -1,6 +1,7 @@
 """Pinhole cameras of keypoints: no distortion, no roll.
 
-- If the size of the image is unknown, it is the smallest common video format that contains all keypoints.
+- If the size of the image is unknown, it is a common video format that contains all keypoints: a small one, with the
+  keypoints in its middle. In simulated videos the longer side has a mean error of 4 %, against 11 % with the smallest.
 - A person at the edge of the image is seen from a different side than a person in the centre. The lifter does not get
   the position of the person in the image, so the keypoints are first projected to a turned camera (`turned_to`).
 """
@@ -10,7 +11,11 @@ from typing import Literal
 
 import numpy as np
 
-COMMON_SIZES = ((640, 480), (1280, 720), (1920, 1080), (3840, 2160), (7680, 4320))
+COMMON_SIZES = (
+    *((640, 480), (854, 480), (720, 576), (960, 540), (1280, 720), (1080, 1080)),
+    *((1920, 1080), (2560, 1440), (2704, 1520), (3840, 2160), (7680, 4320)),
+)
+_OFF_CENTRE = 40.0  # cost of a squared offset, as a share of the image, in units of the logarithm of the area
 _MARGIN = 0.03  # keypoints may be outside the image by this share of the longer side
 
 
@@ -51,11 +56,15 @@ def camera_of(
 
 def _common_size(points: np.ndarray) -> tuple[int, int]:
     largest = points.max(axis=0, initial=1.0)
+    middle = (largest + points.min(axis=0, initial=float(largest.max()))) / 2
+    fitting: dict[tuple[int, int], float] = {}
     for longer, shorter in COMMON_SIZES:
-        limit = longer * (1 + _MARGIN)
-        for width, height in ((longer, shorter), (shorter, longer)):
-            if largest[0] <= min(limit, width + longer * _MARGIN) and largest[1] <= height + longer * _MARGIN:
-                return width, height
+        for size in ((longer, shorter), (shorter, longer)):
+            if (largest <= np.array(size) + longer * _MARGIN).all():
+                off_centre = _OFF_CENTRE * ((middle / size - 0.5) ** 2).sum()
+                fitting[size] = float(np.log(longer * shorter) + off_centre)
+    if fitting:
+        return min(fitting, key=fitting.__getitem__)
     return int(np.ceil(largest[0])), int(np.ceil(largest[1]))
 
 

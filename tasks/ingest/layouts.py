@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from data_contracts.errors import InputError
+from data_contracts.other_files import kind_of_skeleton
 from data_contracts.parameters import Layout
-from data_contracts.skeleton import NUM_JOINTS
+from data_contracts.skeleton import JOINTS, NUM_JOINTS
 
 LAYOUTS_READ = (
     "a list of arrays, a dict or .npz of arrays by name, a dict or .npz of `joints` (arrays, or one 4-d stack) with"
@@ -73,10 +74,18 @@ def find_motions(source: Path, tree: object) -> list[Motion]:
         if not any(is_clip(motion.shape) for motion in motions):
             raise _NoMotion
     except _NoMotion:
-        raise InputError(f"{source}: no motion found in {_outline(tree)}. Supported layouts: {LAYOUTS_READ}") from None
+        found = f"no motion found in {_outline(tree)}{_hint(tree)}"
+        raise InputError(f"{source}: {found}. Supported layouts: {LAYOUTS_READ}") from None
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
     return motions
+
+
+def _hint(tree: object) -> str:
+    shape = tree.shape if isinstance(tree, ArrayRef) else ()
+    if shape[-1:] == (2,):
+        return ", which are 2D keypoints; `uplift lift` reads these"
+    return f": {_other_skeleton(shape[1:])}" if len(shape) == 4 and shape[3] == 3 else ""
 
 
 class _NoMotion(Exception):
@@ -96,7 +105,10 @@ def decide_layout(source: Path, shapes: Sequence[tuple[int, ...]], declared: Lay
     A shape with 17 or 32 only on the first axis is a vote for joints first; only on the second axis, for frames first.
     The layout needs 95 % of the votes. Clips with another layout are put in quarantine later.
     """
-    axes = [(shape[0] in JOINT_COUNTS, shape[1] in JOINT_COUNTS) for shape in shapes if is_clip(shape)]
+    clips = [shape for shape in shapes if is_clip(shape)]
+    if clips and not any({*shape[:2]} & {*JOINT_COUNTS} for shape in clips):
+        raise InputError(f"{source}: {_other_skeleton(clips[0])}")
+    axes = [(shape[0] in JOINT_COUNTS, shape[1] in JOINT_COUNTS) for shape in clips]
     votes = {Layout.JOINTS_FIRST: axes.count((True, False)), Layout.FRAMES_FIRST: axes.count((False, True))}
     winner = max(votes, key=lambda layout: votes[layout])
     is_decided = votes[winner] > 0 and votes[winner] >= AGREEMENT * sum(votes.values())
@@ -114,6 +126,16 @@ def decide_layout(source: Path, shapes: Sequence[tuple[int, ...]], declared: Lay
     if is_decided and winner is not declared:
         raise InputError(f"{source}: ingest.layout={declared}, but {counts}; pass --set ingest.layout={winner}")
     return declared
+
+
+def _other_skeleton(shape: tuple[int, ...]) -> str:
+    """Return why an array of this shape, (frames, joints, 3) or (joints, frames, 3), is refused."""
+    joints = next((count for count in (shape[1], shape[0]) if kind_of_skeleton(count)), shape[1])
+    kind = kind_of_skeleton(joints)
+    return (
+        f"an array {shape} has {joints} joints{f', as {kind}' if kind else ''}; only the"
+        f" {NUM_JOINTS} or 32 joints of Human3.6M are read; convert the joints to the order {', '.join(JOINTS)}"
+    )
 
 
 def to_frames_first(array: np.ndarray, layout: Layout) -> np.ndarray:

@@ -16,7 +16,7 @@ import numpy as np
 from data_contracts.clips import STATURE_M, stature
 from data_contracts.errors import InputError
 from data_contracts.parameters import IngestParameters, Layout
-from data_contracts.skeleton import BONES
+from data_contracts.skeleton import ADULT_BONES_M, BONES, JOINTS
 from data_contracts.sources import MotionFile, short_names
 from tasks.ingest.clip_list import ClipLabel, label_clips, label_warnings
 from tasks.ingest.layouts import (
@@ -33,6 +33,7 @@ from tasks.ingest.reading import read_motion_file
 
 METRES = {"m": 1.0, "cm": 0.01, "mm": 0.001}
 AXES = ("x", "y", "z", "-x", "-y", "-z")
+MOST_MISFIT = 0.4  # mean |log| of bone ratios; motion capture has up to 0.2, the order of COCO at least 0.6
 SAME_AXIS = 0.6  # minimum share of upright clips along one axis for a decision
 
 # Joint order with the legs swapped. SPIN's J_regressor_h36m, and therefore AMASS-to-3DHPE, has the left leg as joints
@@ -115,14 +116,15 @@ class Survey:
         return ArrayRef(index, array.shape, array if is_short else None)
 
     def evidence(self, motions: Sequence[Motion]) -> np.ndarray:
-        """Return the measurements (clips, 5) of these motions, in file order.
+        """Return the measurements (clips, 6) of these motions, in file order.
 
         Columns: stature along the bones in the file's unit; upright direction x, y, z, a unit vector from pelvis to
-        thorax and from ankles to head; cosine between the hip line and the shoulder line, both from left to right. A
-        row is NaN if the clip contains no measurable body. A clip with an ambiguous joint axis has no row.
+        thorax and from ankles to head; cosine between the hip line and the shoulder line, both from left
+        to right; mean |log| of the ratios of bone lengths to those of an adult of this size. A row is NaN if the clip
+        contains no measurable body. A clip with an ambiguous joint axis has no row.
         """
         self._flush()
-        rows = np.concatenate([np.empty((0, 5)), *self._rows])
+        rows = np.concatenate([np.empty((0, 6)), *self._rows])
         return rows[np.isin(self._index, [motion.array for motion in motions])]
 
     def _sample(self, index: int, clip: np.ndarray) -> None:
@@ -154,7 +156,9 @@ def _measure(poses: np.ndarray) -> np.ndarray:
         upright = _unit(_unit(trunk).mean(1) + _unit(height).mean(1))
         hips, shoulders = poses[:, :, 1] - poses[:, :, 4], poses[:, :, 14] - poses[:, :, 11]
         cosine = (_unit(hips) * _unit(shoulders)).sum(-1).mean(1)
-        rows = np.column_stack([stature(bones), upright, cosine])
+        ratios = np.log(bones / ADULT_BONES_M)
+        misfit = np.abs(ratios - np.median(ratios, axis=1, keepdims=True)).mean(1)
+        rows = np.column_stack([stature(bones), upright, cosine, misfit])
     rows[~np.isfinite(rows).all(1)] = np.nan
     return rows
 
@@ -173,11 +177,17 @@ def check_evidence(source: Path, evidence: np.ndarray, parameters: IngestParamet
     Raises
     ------
     InputError
-        The median stature is not human in the declared unit, or most bodies are upright along another axis.
+        The joints have another order, the median stature is not human in the declared unit, or most bodies are upright
+        along another axis.
     """
     usable = evidence[np.isfinite(evidence).all(1)]
     if not len(usable):
         return  # the clip contract refuses the clips
+    if float(np.median(usable[:, 5])) > MOST_MISFIT:
+        raise InputError(
+            f"{source}: left and right limbs and trunk do not fit Human3.6M's order of joints (is it the order of"
+            f" COCO?); reorder the joints to {', '.join(JOINTS)}"
+        )
     for_all = f"; the value applies to all {files} files, so convert this file to match the others" if files > 1 else ""
     median = float(np.median(usable[:, 0]))
     if not STATURE_M[0] <= median * METRES[parameters.unit] <= STATURE_M[1]:

@@ -19,6 +19,8 @@ import numpy as np
 from numpy.lib import format as npy
 
 from data_contracts.errors import RefusedPickle
+from data_contracts.other_files import PICKLE, kind_of_file
+from data_contracts.skeleton import NUM_JOINTS
 from tasks.ingest.pickled_arrays import PLAIN_DTYPE, count_items, plain_array, require
 from tasks.ingest.safe_pickle import FAILURES, Source, read_pickle_stream, short_ascii
 
@@ -58,13 +60,19 @@ def read_motion_file(path: Path, on_array: OnArray) -> object:
     if not path.is_file():  # opening a pipe would wait for its writer
         raise RefusedPickle(f"{path}: file not found")
     with path.open("rb") as file:
-        start = file.read(len(npy.MAGIC_PREFIX))
+        start = file.read(64)
         file.seek(0)
         source = Source(file, path.stat().st_size, str(path))
         if start.startswith((b"PK\x03\x04", b"PK\x05\x06")):
             return _read_npz(source, on_array)
-        if start == npy.MAGIC_PREFIX:
+        if start.startswith(npy.MAGIC_PREFIX):
             return _read_npy(source, on_array, _map)
+        kind = kind_of_file(start)
+        if kind and kind != PICKLE:
+            raise RefusedPickle(
+                f"{path}: is {kind}; only positions of joints in a pickle, .npy or .npz are read; convert them to an"
+                f" array (frames, {NUM_JOINTS}, 3)"
+            )
         return read_pickle_stream(source, lambda array: _pass_on(source, array, on_array))
 
 

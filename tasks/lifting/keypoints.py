@@ -41,9 +41,11 @@ def read_tracks(
     tracks = [track for track in tracks if len(track.pose_2d) >= options.min_frames]
     if not tracks:
         longest = max((len(track.pose_2d) for track in short), default=0)
+        if not longest:
+            raise InputError(f"{source.path}: no joint has all keypoints that it is derived from")
         raise InputError(
             f"{source.path}: no track has {options.min_frames} frames, the longest has {longest};"
-            f" pass --set keypoints.min_frames={max(1, longest)} or a larger keypoints.max_gap"
+            f" pass --set keypoints.min_frames={longest} or a larger keypoints.max_gap"
         )
     table = to_arrow(tracks)
     faults = find_faults(table)
@@ -92,6 +94,7 @@ def _statistics(videos: list[Detections], tracks: list[Track]) -> dict[str, obje
     return {
         "format": str(first.format),
         "skeleton": str(first.skeleton),
+        "skeleton_from": first.skeleton_from,
         "people_identified_by": "pose and motion" if first.person is None else "the file",
         "fps": first.fps,
         "width": first.width,

@@ -18,6 +18,7 @@ from data_contracts.tracks.track import Track
 from model.lifting.lift import lift_people
 from model.lifting.lifter import load_lifter
 from model.training.devices import choose_device
+from tasks.lifting.assumptions import assumptions_of
 from tasks.stage import StageTask
 from tasks.stage_runs.progress import report_progress
 from tasks.tracking.models import LiftingModel
@@ -58,7 +59,8 @@ def _lift_tracks(
     for motion in motions:
         (stage.folder / motion.name).mkdir()
         write_motion(motion, stage.folder / motion.name / MOTION_FILE)
-    source = read_manifest(keypoints)["statistics"].get("source", keypoints.name)
+    statistics = read_manifest(keypoints)["statistics"]
+    source = statistics.get("source", keypoints.name)
     page = viewer_html(f"{source}, lifted", _scenes(motions))
     (stage.folder / VIEWER_FILE).write_text(page, encoding="utf-8")
     counts = {"people": len(motions), "frames": sum(motion.frames for motion in motions)}
@@ -71,6 +73,7 @@ def _lift_tracks(
         "model": model.uri,
         "window": lifter.window,
         "window_fps": lifter.fps,
+        "assumed": assumptions_of(statistics, motions, options),
         "people": [_summary(motion) for motion in motions],
     }
 

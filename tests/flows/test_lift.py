@@ -270,3 +270,26 @@ def test_a_refused_file_is_one_line_and_writes_nothing(text, checkpoint, tmp_pat
     (line,) = said.err.strip().splitlines()
     assert "bad.json" in line
     assert not (tmp_path / "lifted").exists()
+
+
+def test_every_assumption_is_on_the_terminal_once(checkpoint, empty_store, tmp_path, monkeypatch, capsys):
+    path = tmp_path / "walk.json"
+    path.write_text(json.dumps(alphapose([person((300.0, 400.0)), person((900.0, 420.0))])))
+    given = ("lift", path, "--model", checkpoint, "--store", empty_store, "--out", tmp_path / "out")
+    begins = ("skeleton:", "people:", "frame rate:", "image size:", "field of view:", "height:")
+    for _ in range(2):  # the second time from the store
+        _, said = run_command(monkeypatch, capsys, *given)
+        lines = [line for line in said.out.splitlines() if line.startswith(begins)]
+        assert [line.partition(":")[0] + ":" for line in lines] == [*begins]
+        assert "coco17 (best fit: " in lines[0]
+        assert "times better than h36m17" in lines[0]
+        assert "30 fps assumed; pass --fps" in lines[2]
+        assert "1280 x 720 assumed" in lines[3]
+    known = ("--skeleton", "coco17", "--fps", 25, "--height", 1.8)
+    sets = [f"--set={text}" for text in ("keypoints.width=1280", "keypoints.height=720", "lift.fov_deg=50")]
+    _, said = run_command(monkeypatch, capsys, *given, *known, *sets)
+    lines = [line for line in said.out.splitlines() if line.startswith(begins)]
+    assert lines == [
+        "skeleton: coco17 (requested)",
+        "people: distinguished by pose and motion, because the file has no ids",
+    ]

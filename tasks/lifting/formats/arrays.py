@@ -19,7 +19,7 @@ from data_contracts.detector_skeletons import SKELETONS, Detector
 from data_contracts.errors import InputError, some
 from data_contracts.parameters import KeypointFormat
 from tasks.ingest.reading import read_motion_file
-from tasks.lifting.formats.detections import Detections, rate_and_size
+from tasks.lifting.formats.detections import Detections, rate_and_size, refuse_unseen, unknown_skeleton
 
 _MOST_BYTES = 512 * 2**20  # all arrays together: 12 hours of COCO-17 at 30 fps; reading needs 5 to 10 times as much
 _COUNTS = {133, *(len(skeleton.keypoints) for skeleton in SKELETONS.values())}
@@ -45,6 +45,9 @@ def read_arrays(path: Path) -> list[Detections]:
 def _read_plain(path: Path, arrays: dict[str, Any]) -> Detections:
     """Return the people of a file with one array of keypoints."""
     poses = {name: array for name, array in arrays.items() if _is_pose(array)}
+    others = [array.shape[-2] for array in arrays.values() if _is_number(array) and array.ndim in (3, 4)]
+    if not poses and others:
+        raise InputError(f"{path}: {unknown_skeleton(others[0])}")
     if len(poses) != 1:
         found = some([ascii(name) for name in poses]) or "none"
         raise InputError(
@@ -95,6 +98,8 @@ def _detections(source: str, format: KeypointFormat, poses: np.ndarray, scores: 
             scores = poses[..., -1]
         else:
             scores = np.where((points == 0).all(axis=-1), 0.0, 1.0)
+    if poses.size:
+        refuse_unseen(source, np.nan_to_num(scores))
     present = (np.nan_to_num(scores) != 0).any(axis=-1) | np.isinf(points).any(axis=(-1, -2))
     person, frame = np.nonzero(present)
     ids = person.astype(np.int64) if len(poses) > 1 else None

@@ -17,16 +17,19 @@ import numpy as np
 
 from data_contracts.detector_skeletons import SKELETONS, Detector
 from data_contracts.errors import InputError
+from data_contracts.other_files import kind_of_skeleton
 from data_contracts.parameters import KeypointFormat, KeypointsParameters
-from data_contracts.skeleton import ADULT_BONES_M, BONES, JOINTS
+from data_contracts.skeleton import JOINTS
 from data_contracts.tracks.table import MOST_PIXELS
+from tasks.lifting.formats.skeletons import DECIDED, USUAL, choose_skeleton
 
 MOST_FRAME = 10**9  # largest frame number
 MOST_PEOPLE = 200  # largest number of people in a frame
 _LARGEST_SHARE = 4.0  # largest coordinate that is a share of the image; keypoints may be outside the image
+_CENTRED_M = 0.01  # largest median offset of the middle of the hips in world landmarks
 _WHOLE_BODY = 133  # COCO-WholeBody: the first 17 keypoints are COCO's
 _BOUNDS = {"fps": (float, 1e-3, 1000), "width": (int, 1, 65_536), "height": (int, 1, 65_536)}
-_DECIDED = 1.5  # the second best skeleton must be so many times worse
+SKELETON_FITTED = "best fit"  # begin of `Detections.skeleton_from` if the skeleton was identified from the poses
 
 # Format -> (a, b, c): if all scores are at most a, they are clipped to [0, 1]; if at most b, they are divided by c.
 # Heatmaps overshoot a little (1.07 in a file of AlphaPose). AlphaPose's old COCO scores reach about 6. The scores of
@@ -53,6 +56,7 @@ class Detections:
     fps: float | None = None
     width: int | None = None
     height: int | None = None
+    skeleton_from: str = ""
 
 
 def normalise(detections: Detections, parameters: KeypointsParameters) -> tuple[Detections, list[str]]:
@@ -63,27 +67,45 @@ def normalise(detections: Detections, parameters: KeypointsParameters) -> tuple[
     warnings: list[str] = []
     detections = _in_order(detections)
     confidence = _confidence(detections, warnings)
+    refuse_unseen(detections.source, confidence, parameters.min_confidence)
     seen = (np.float32(confidence) > 0) & (confidence >= parameters.min_confidence)
     seen &= ~np.isnan(detections.points).any(axis=-1) & (detections.points != 0).any(axis=-1)
     far = seen & ~(np.abs(detections.points) <= MOST_PIXELS).all(axis=-1)
     far |= np.isinf(detections.points).any(axis=-1)  # also in missing keypoints: detectors do not write it
     _refuse_far(detections, detections.points, far, [f"keypoint {number}" for number in range(seen.shape[1])])
-    used = 17 if detections.points.shape[1] == _WHOLE_BODY else None
+    is_whole_body = detections.points.shape[1] == _WHOLE_BODY
+    used = 17 if is_whole_body else None
     detections = replace(
         detections,
         points=np.where(seen[..., None], detections.points, 0.0)[:, :used],
         confidence=np.where(seen, confidence, 0.0)[:, :used],
         person=_person(detections, warnings),
+        skeleton=Detector.COCO17 if is_whole_body else detections.skeleton,
         fps=detections.fps or parameters.fps,
         width=detections.width or parameters.width,
         height=detections.height or parameters.height,
     )
     detections = _in_pixels(detections)
-    skeleton = _skeleton(detections, parameters.skeleton)
+    skeleton, skeleton_from = _skeleton(detections, parameters.skeleton)
     joints, _ = SKELETONS[skeleton].to_h36m(detections.points, detections.confidence)  # farther out than keypoints
     far = (np.abs(joints) > MOST_PIXELS).any(axis=-1)
     _refuse_far(detections, joints, far, [f"{joint} (derived)" for joint in JOINTS])
-    return replace(detections, skeleton=skeleton), warnings
+    return replace(detections, skeleton=skeleton, skeleton_from=skeleton_from), warnings
+
+
+def refuse_unseen(source: str, confidence: np.ndarray, min_confidence: float = 0.0) -> None:
+    """Raise an InputError if no keypoint counts as detected."""
+    largest = float(confidence.max(initial=0))
+    if largest <= 0:
+        raise InputError(
+            f"{source}: all confidences are 0, so no keypoint counts as detected; if the detector writes no"
+            " confidences, set them to 1"
+        )
+    if largest < min_confidence:
+        raise InputError(
+            f"{source}: all confidences are below keypoints.min_confidence={min_confidence:g}, the largest is"
+            f" {largest:.3g}; pass a lower --set keypoints.min_confidence=..."
+        )
 
 
 def rate_and_size(
@@ -136,8 +158,13 @@ def _confidence(detections: Detections, warnings: list[str]) -> np.ndarray:
     plain, largest, divisor = _SCALES.get(detections.format, _SCALE)
     for row, keypoint in np.argwhere((confidence < -0.5) | (confidence > largest))[:1]:
         value = confidence[row, keypoint]
+        hint = ""
+        if detections.format is KeypointFormat.ARRAYS:
+            hint = "; the third number of a keypoint must be a confidence, not a coordinate of 3D motion"
         raise _fault(
-            detections, row, f"keypoint {keypoint}: confidence {value:g}, {detections.format} allows 0 to {largest:g}"
+            detections,
+            row,
+            f"keypoint {keypoint}: confidence {value:g}, {detections.format} allows 0 to {largest:g}{hint}",
         )
     if confidence.max(initial=0) <= plain:
         return np.clip(confidence, 0, 1)
@@ -164,6 +191,11 @@ def _in_pixels(detections: Detections) -> Detections:
     seen = detections.points[detections.confidence > 0]
     if not len(seen) or np.abs(seen).max() > _LARGEST_SHARE:
         return detections
+    if _is_centred(detections):
+        raise InputError(
+            f"{detections.source}: the keypoints are world landmarks of MediaPipe (metres, origin between the hips),"
+            " which are 3D and have no place in the image; write pose_landmarks instead of pose_world_landmarks"
+        )
     if detections.width is None or detections.height is None:
         raise InputError(
             f"{detections.source}: coordinates are fractions of the image size ({seen.min():.3g} to {seen.max():.3g}),"
@@ -177,8 +209,19 @@ def _in_pixels(detections: Detections) -> Detections:
     return replace(detections, points=detections.points * (detections.width, detections.height))
 
 
-def _skeleton(detections: Detections, requested: Detector | None) -> Detector:
-    """Return the skeleton: the requested one, the one in the file, or the best fit to the number of keypoints."""
+def _is_centred(detections: Detections) -> bool:
+    """Return whether these are 33 landmarks with the origin between the hips, as MediaPipe's world landmarks."""
+    keypoints = SKELETONS[Detector.MEDIAPIPE33].keypoints
+    if detections.points.shape[1] != len(keypoints):
+        return False
+    hips = [keypoints.index("left_hip"), keypoints.index("right_hip")]
+    seen = (detections.confidence[:, hips] > 0).all(axis=1)
+    middles = np.abs(detections.points[seen][:, hips].mean(axis=1))
+    return len(middles) > 0 and float(np.median(middles.max(axis=-1))) < _CENTRED_M
+
+
+def _skeleton(detections: Detections, requested: Detector | None) -> tuple[Detector, str]:
+    """Return the skeleton and its source: requested, named in the file, the number of keypoints, or the best fit."""
     count = detections.points.shape[1]
     fitting = [name for name, skeleton in SKELETONS.items() if len(skeleton.keypoints) == count]
     for name, origin in ((requested, "requested"), (detections.skeleton, "named in the file")):
@@ -189,34 +232,27 @@ def _skeleton(detections: Detections, requested: Detector | None) -> Detector:
                     f"{detections.source}: has {count} keypoints per person, but skeleton {name} ({origin}) has"
                     f" {keypoints}"
                 )
-            return name
+            return name, origin
     if len(fitting) == 1:
-        return fitting[0]
+        return fitting[0], f"the only skeleton with {count} keypoints"
     if not fitting:
-        known = ", ".join(f"{name} ({len(skeleton.keypoints)})" for name, skeleton in SKELETONS.items())
-        raise InputError(f"{detections.source}: has {count} keypoints per person; known skeletons: {known}")
-    distortion = _distortions(detections, fitting)
-    best, second = sorted(fitting, key=distortion.__getitem__)[:2]
-    if not distortion[second] > _DECIDED * distortion[best]:
+        raise InputError(f"{detections.source}: {unknown_skeleton(count)}")
+    choice = choose_skeleton(detections.points, detections.confidence, fitting, detections.format)
+    if choice.factor < DECIDED and choice.best is USUAL.get(detections.format):
+        return choice.best, f"usual in {detections.format}; the poses do not identify it"
+    if choice.factor < DECIDED:
         raise InputError(
-            f"{detections.source}: the skeleton of {count} keypoints is ambiguous;"
-            f" pass --skeleton {' or '.join(fitting)}"
+            f"{detections.source}: the skeleton of {count} keypoints is ambiguous: {choice.best} fits only"
+            f" {choice.factor:.2f} times better than {choice.second}; pass --skeleton {' or '.join(fitting)}"
         )
-    return best
+    return choice.best, f"{SKELETON_FITTED}: {choice.factor:.1f} times better than {choice.second}"
 
 
-def _distortions(detections: Detections, names: Sequence[Detector]) -> dict[Detector, float]:
-    """Return how far each skeleton is from an adult's proportions: mean |log| of the ratios of median bone lengths."""
-    rows = np.linspace(0, len(detections.points) - 1, min(len(detections.points), 500)).astype(int)
-    parents, children = np.array(BONES).T
-    distortions = {}
-    for name in names:
-        joints, confidence = SKELETONS[name].to_h36m(detections.points[rows], detections.confidence[rows])
-        both = (confidence[:, parents] > 0) & (confidence[:, children] > 0)
-        lengths = np.linalg.norm(joints[:, parents] - joints[:, children], axis=-1)
-        medians = [
-            np.median(lengths[both[:, bone], bone]) if both[:, bone].any() else 0.0 for bone in range(len(BONES))
-        ]
-        ratios = np.log(np.maximum(medians, 1e-3) / np.array(ADULT_BONES_M))[np.array(medians) > 0]
-        distortions[name] = float(np.abs(ratios - np.median(ratios)).mean()) if len(ratios) else np.inf
-    return distortions
+def unknown_skeleton(count: int) -> str:
+    """Return the reason why keypoints of this number are refused, and what to do."""
+    kind = kind_of_skeleton(count)
+    known = ", ".join(f"{name} ({len(skeleton.keypoints)})" for name, skeleton in SKELETONS.items())
+    return (
+        f"has {count} keypoints per person{f', as {kind}' if kind else ''}; known skeletons: {known} and"
+        f" COCO-WholeBody ({_WHOLE_BODY}); select and reorder the keypoints to one of these"
+    )

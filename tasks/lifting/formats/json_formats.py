@@ -23,7 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from data_contracts.detector_skeletons import SKELETONS, Detector
+from data_contracts.detector_skeletons import SKELETONS, Detector, skeleton_named
 from data_contracts.errors import InputError
 from data_contracts.parameters import KeypointFormat
 from tasks.lifting.formats.detections import Detections, rate_and_size
@@ -78,7 +78,7 @@ def read_mmpose(path: Path, tree: Any) -> Detections | None:
     meta = tree.get("meta_info") if isinstance(tree, dict) else None
     names = meta.get("keypoint_id2name") if isinstance(meta, dict) else None
     keypoints = tuple(map(str, names.values())) if isinstance(names, dict) else ()
-    skeleton = next((name for name, known in SKELETONS.items() if known.keypoints == keypoints), None)
+    skeleton = skeleton_named(keypoints)
     fields = ("instances", "keypoints", "keypoint_scores")
     return _read_nested(path, KeypointFormat.MMPOSE, frames, fields, skeleton)
 

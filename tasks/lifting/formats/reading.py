@@ -1,8 +1,10 @@
 """Read an untrusted file or folder of 2D keypoints; its format is detected from its content."""
 
+import re
 from pathlib import Path
 
 from data_contracts.errors import InputError
+from data_contracts.other_files import PICKLE, kind_of_file
 from data_contracts.parameters import KeypointFormat, KeypointsParameters
 from data_contracts.sources import KeypointSource
 from tasks.lifting.formats.arrays import read_arrays
@@ -18,6 +20,7 @@ FORMATS_READ = (
 )
 # Format of a file -> another format that may be requested for it
 _ALSO_REQUESTED = {KeypointFormat.ALPHAPOSE: KeypointFormat.OPENPOSE, KeypointFormat.ARRAYS: KeypointFormat.MEDIAPIPE}
+_WORLD_LANDMARKS = re.compile(rb"world_?landmarks", re.IGNORECASE)
 _ARRAYS_BEGIN = (b"PK\x03\x04", b"PK\x05\x06", b"\x93NUMPY")
 
 
@@ -56,4 +59,16 @@ def _read_file(path: Path, expected: KeypointFormat) -> list[Detections]:
         return [read_trc(path)]
     elif text.strip() and b"," in text.splitlines()[0]:
         return [read_csv(path)]
-    raise InputError(f"{path}: unknown keypoint format; supported: {FORMATS_READ}")
+    raise InputError(f"{path}: {_reason(start)}; supported: {FORMATS_READ}")
+
+
+def _reason(start: bytes) -> str:
+    """Return what a file of an unknown format is, and what to do, from its first bytes."""
+    if _WORLD_LANDMARKS.search(start):
+        return "contains world landmarks of MediaPipe, which are 3D without a place in the image; write pose_landmarks"
+    kind = kind_of_file(start)
+    if kind == PICKLE:
+        return f"is {kind}; write its arrays with numpy.savez, e.g. keypoints (frames, K, 3) in pixels"
+    if kind and "3D motion" in kind:
+        return f"is {kind}, which needs no lifting; pass 2D keypoints"
+    return f"is {kind} of unknown keypoint format" if kind else "unknown keypoint format"

@@ -6,7 +6,7 @@ from rich.console import Console
 
 from data_contracts.report import METHODS
 from data_contracts.store.folders import StageResult
-from flows.terminal.printing import console, print_stage, robustness_table, score_table
+from flows.terminal.printing import assumption_lines, console, print_stage, robustness_table, score_table
 
 RESULT = StageResult(
     stage="ingest",
@@ -58,3 +58,12 @@ def test_detectors_with_equal_scores_share_a_row(capsys):
         ["coco17, body25", "35.0", "80.0", "50.0"],
         ["halpe26", "33.0", "75.0", "45.0"],
     ]
+
+
+def test_an_assumption_of_all_files_is_one_line_and_others_name_their_files():
+    files = [
+        {"name": "a", "assumed": ["frame rate: 30", "height: 1.7"]},
+        {"name": "b", "assumed": ["frame rate: 30", "height: 1.7"]},
+        {"name": "c", "assumed": ["frame rate: 30"]},
+    ]
+    assert assumption_lines(files) == ["frame rate: 30", "height: 1.7 [a, b]"]

@@ -36,7 +36,6 @@ def test_the_shapes_of_all_arrays_determine_the_layout(shapes, layout):
     [
         ([SQUARE] * 2, "0 of 2 arrays have 17 or 32 joints on the first axis only, 0 on the second only, 2 on both"),
         ([JOINTS] * 18 + [FRAMES], "18 of 19 .* 1 on the second only, 0 on both"),
-        ([(90, 24, 3)], "0 of 1 "),
     ],
 )
 def test_ambiguous_shapes_are_refused_unless_the_layout_is_declared(shapes, counts):
@@ -47,6 +46,16 @@ def test_ambiguous_shapes_are_refused_unless_the_layout_is_declared(shapes, coun
         decide_layout(SOURCE, shapes, Layout.AUTO)
     for declared in (Layout.JOINTS_FIRST, Layout.FRAMES_FIRST):
         assert decide_layout(SOURCE, shapes, declared) is declared
+
+
+@pytest.mark.parametrize("layout", list(Layout))
+@pytest.mark.parametrize(
+    ("shape", "reason"),
+    [((90, 24, 3), "24 joints, as SMPL"), ((22, 60, 3), "22 joints, as the body of SMPL"), ((60, 33, 3), "MediaPipe")],
+)
+def test_other_numbers_of_joints_are_named(shape, reason, layout):
+    with pytest.raises(InputError, match=f"{reason}.*; only the 17 or 32 joints of Human3.6M are read"):
+        decide_layout(SOURCE, [shape], layout)
 
 
 def test_a_declared_layout_that_the_shapes_contradict_is_refused():

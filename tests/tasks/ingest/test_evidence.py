@@ -35,11 +35,12 @@ def turned(walking: np.ndarray, axis: str) -> np.ndarray:
 @pytest.mark.parametrize("joints_first", [False, True])
 def test_stature_direction_and_legs_are_measured(joints_first, walking):
     clip = walking.transpose(1, 0, 2) if joints_first else walking
-    ((stature, *upright, cosine),) = evidence_of(clip.astype("f8"))
+    ((stature, *upright, cosine, misfit),) = evidence_of(clip.astype("f8"))
     assert 1.3 < stature < 2.0
     assert upright[2] > 0.95
     assert math.isclose(np.linalg.norm(upright), 1, rel_tol=1e-6)
     assert cosine > 0.8
+    assert misfit < 0.2
 
 
 def test_only_motions_are_measured_and_each_clip_of_a_stack_has_a_row(walking):
@@ -52,7 +53,7 @@ def test_only_motions_are_measured_and_each_clip_of_a_stack_has_a_row(walking):
     ]
     rows = survey.evidence(motions)
     assert len(rows) == 2  # the axes of a square clip are ambiguous, so it has no row
-    np.testing.assert_allclose(rows[1], rows[0] * [2, 1, 1, 1, 1], rtol=1e-6)
+    np.testing.assert_allclose(rows[1], rows[0] * [2, 1, 1, 1, 1, 1], rtol=1e-6)
 
 
 def test_the_batch_size_does_not_change_the_measurements(walking):

@@ -1,0 +1,59 @@
+"""Name files and skeletons that the project does not read, so that error messages can say what a file is."""
+
+PICKLE = "a pickle"
+# First bytes -> kind of file
+_BEGINS = {
+    b"HIERARCHY": "a BVH file (3D motion as joint angles)",
+    b"Kaydara FBX": "an FBX file (3D motion)",
+    b"; FBX": "an FBX file (3D motion)",
+    b"glTF": "a glTF file (3D motion)",
+    b":ASF": "an ASF file (skeleton of Acclaim motion capture)",
+    b"#!OML:ASF": "an AMC file (Acclaim motion capture)",
+    b"\x02P": "a C3D file (markers)",
+    b"PathFileType": "a TRC file (markers)",
+    b"\x89HDF": "an HDF5 file",
+    b"MATLAB 5.0": "a MATLAB file",
+    b"\x1f\x8b": "a gzip archive",
+    b"7z\xbc\xaf": "a 7z archive",
+    b"\x89PNG": "a PNG image",
+    b"\xff\xd8\xff": "a JPEG image",
+    **{bytes([0x80, protocol]): PICKLE for protocol in (2, 3, 4, 5)},
+}
+# Number of joints -> skeletons that usually have it
+_SKELETONS = {
+    14: "LSP or CrowdPose",
+    15: "OpenPose's MPI",
+    16: "MPII",
+    17: "COCO or Human3.6M",
+    18: "OpenPose's COCO",
+    20: "Kinect v1",
+    21: "a hand, or KIT-ML",
+    22: "the body of SMPL, as in HumanML3D (3D motion)",
+    23: "COCO with feet, or SMPL without pelvis",
+    24: "SMPL (3D motion)",
+    25: "OpenPose's BODY_25, or NTU RGB+D",
+    26: "Halpe",
+    31: "CMU motion capture",
+    32: "Human3.6M with all joints",
+    33: "MediaPipe's landmarks",
+    52: "SMPL-H (3D motion)",
+    55: "SMPL-X (3D motion)",
+    68: "a face",
+    133: "COCO-WholeBody",
+    136: "Halpe",
+}
+
+
+def kind_of_file(start: bytes) -> str | None:
+    """Return the kind of a file from its first bytes, with an article, or None if unknown."""
+    if start[4:8] == b"ftyp":
+        return "a video"
+    text = start.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if text.startswith((b"{", b"[")):
+        return "a JSON file"
+    return next((kind for begin, kind in _BEGINS.items() if start.startswith(begin) or text.startswith(begin)), None)
+
+
+def kind_of_skeleton(joints: int) -> str | None:
+    """Return the skeletons that usually have this number of joints, or None if unknown."""
+    return _SKELETONS.get(joints)

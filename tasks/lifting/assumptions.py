@@ -1,0 +1,39 @@
+"""List what a lift assumes because the keypoint file does not contain it, with the options to pass."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from data_contracts.motion.motion import Motion
+from data_contracts.parameters import LiftParameters
+from model.lifting.lift import DEFAULT_HEIGHT_M
+
+
+def assumptions_of(keypoints: Mapping[str, Any], motions: Sequence[Motion], parameters: LiftParameters) -> list[str]:
+    """Return a line per assumption; `keypoints` are the statistics of the keypoints stage of these `motions`."""
+    cameras = [motion.about["camera"] for motion in motions]
+    lines = []
+    if "skeleton_from" in keypoints:
+        lines.append(f"skeleton: {keypoints['skeleton']} ({keypoints['skeleton_from']})")
+    if keypoints.get("people_identified_by") == "pose and motion":
+        lines.append("people: distinguished by pose and motion, because the file has no ids")
+    if rates := _values(motion.about["fps"]["value"] for motion in motions if motion.about["fps"]["from"] == "default"):
+        lines.append(f"frame rate: {rates} fps assumed; pass --fps")
+    sizes = _values(f"{one['width']} x {one['height']}" for one in cameras if one["size_from"] == "assumed")
+    if sizes:
+        lines.append(
+            f"image size: {sizes} assumed, a common size that holds all keypoints;"
+            " pass --set keypoints.width=... --set keypoints.height=..."
+        )
+    is_default = parameters.fov_deg == LiftParameters.model_fields["fov_deg"].default
+    if is_default and any(one["from"] == "field of view" for one in cameras):
+        lines.append(
+            f"field of view: {parameters.fov_deg:g} degrees along the longer side assumed;"
+            " pass --set lift.fov_deg=... or --set lift.focal_px=..."
+        )
+    if any(motion.about["scale"]["from"] == "default" for motion in motions):
+        lines.append(f"height: {DEFAULT_HEIGHT_M:.2f} m assumed; pass --height")
+    return lines
+
+
+def _values(values: Iterable[float | str]) -> str:
+    return ", ".join(dict.fromkeys(f"{value:g}" if isinstance(value, float) else str(value) for value in values))
