@@ -44,6 +44,8 @@ def read_alphapose(path: Path, tree: Any) -> Detections | None:
     if isinstance(tree, dict) and is_body_frame(next(iter(tree.values()), None)):
         frames = [(name, f"{path}: image {name[:60]!a}", frame) for name, frame in tree.items()]
         return read_body_frames(path, frames, KeypointFormat.ALPHAPOSE)
+    if isinstance(tree, dict) and "images" not in tree and isinstance(tree.get("annotations"), list):
+        tree = tree["annotations"]
     is_list = isinstance(tree, list) and bool(tree) and isinstance(tree[0], dict)
     if not (is_list and {"image_id", "keypoints"} <= {*tree[0]}):
         return None

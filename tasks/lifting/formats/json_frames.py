@@ -6,7 +6,8 @@
   y (MediaPipe, MoveNet), one list for each axis (Ultralytics), or a dict by the names of the keypoints.
 
 Writers: MMPose 1.x (mmpose/apis/inferencers, demo/topdown_demo_with_mmdet.py), ST-GCN's Kinetics and GAST-Net,
-MediaPipe and rtmlib as users save their results, Ultralytics (`to_json`, engine/results.py), MoveNet (tfjs-models).
+MediaPipe and rtmlib as users save their results, Ultralytics (`to_json`, engine/results.py), MoveNet (tfjs-models),
+easy_ViTPose (inference.py: frames of people by id, y before x, and names in `skeleton`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -31,8 +32,11 @@ POINTS = (
     *("keypoints_2d", "kpts", "keypoint", "joints"),
 )
 _LISTS_OF_FRAMES = ("frames", "instance_info", "data", "results", "predictions")
-_PEOPLE = ("instances", "skeleton", "people", "persons", "poses", "detections", "predictions")
-_SCORES = ("keypoint_scores", "keypoints_scores", "scores", "keypoint_confidences", "confidences", *VISIBILITY)
+_PEOPLE = ("instances", "skeleton", "people", "persons", "poses", "detections", "predictions", "results", "objects")
+_SCORES = (
+    *("keypoint_scores", "keypoints_scores", "scores", "keypoint_confidences", "keypoint_confidence", "keypoint_conf"),
+    *("keypoints_confidences", "keypoints_confidence", "keypoints_conf", "confidences", *VISIBILITY),
+)
 _ONE_IMAGE = ("keypoint_scores", "bbox", "box")  # fields of people; in a list without frame numbers, of one image
 _MEDIAPIPE = len(SKELETONS[Detector.MEDIAPIPE33].keypoints)
 
@@ -54,7 +58,9 @@ def read_frames(path: Path, tree: Any) -> Detections | None:
         return None
     numbers = _numbers(path, images, frames)
     named = [(number, f"{path}: frame {number}", frame) for number, frame in zip(numbers, frames, strict=True)]
-    return replace(read_numbered(path, named, tree), **_rate_and_size(path, tree))
+    detections = replace(read_numbered(path, named, tree), **_rate_and_size(path, tree))
+    is_y_first = isinstance(tree, dict) and isinstance(tree.get("skeleton"), dict)  # easy_ViTPose: y, x, score
+    return replace(detections, points=detections.points[..., ::-1]) if is_y_first else detections
 
 
 def read_numbered(path: Path, frames: Sequence[tuple[int, str, Any]], tree: Any = None) -> Detections:
@@ -105,7 +111,7 @@ def _frames_of(tree: Any) -> tuple[list[Any], list[Any]]:
         if scores is None or len(scores) != len(points):
             return [], points
         return [], [{"keypoints": person, "scores": score} for person, score in zip(points, scores, strict=True)]
-    if _is_frame(tree):
+    if _is_frame(tree) and not _is_by_id(tree):
         return [], [tree]
     is_by_name = all(any(map(str.isdigit, name)) for name in tree) and all(map(_is_frame, filter(None, tree.values())))
     return ([*tree], [*tree.values()]) if is_by_name else ([], [])
@@ -147,12 +153,15 @@ def _people(source: str, number: int, frame: Any) -> Iterator[_Raw]:
         raise InputError(f"{source}: expected a list of people, not a {type(frame).__name__}")
     people = next((name for name in _PEOPLE if name in frame), None)
     if people is not None:
-        if not isinstance(frame[people], list):
+        if not isinstance(frame[people], list) and not _is_by_id(frame[people]):
             raise InputError(f"{source}: expected a list of {people}")
         yield from _people(source, number, frame[people])
         return
     points, scores = _first(frame, POINTS), _first(frame, _SCORES, list)
-    if points is None and _is_named(frame):
+    if _is_by_id(frame):
+        for name, person in frame.items():
+            yield from (one._replace(id=int(name)) for one in _people(source, number, [person]))
+    elif points is None and _is_named(frame):
         yield _Raw(source, number, frame, None, None)
     elif points is None and _first(frame, FRAME) is None and _first(frame, IMAGE) is None and not {*POINTS} & {*frame}:
         raise InputError(f"{source}: expected an entry with {' or '.join(POINTS[:4])}")
@@ -201,9 +210,9 @@ def _row(source: str, point: Any, is_z: bool) -> Any:
 
 
 def _names(tree: Any, raw: Sequence[_Raw]) -> list[str]:
-    """Return the names of the keypoints in the order in which they first occur, or of MMPose's header."""
+    """Return the names of the keypoints in the order in which they first occur, or those of the header."""
     meta = tree.get("meta_info") if isinstance(tree, dict) else None
-    header = meta.get("keypoint_id2name") if isinstance(meta, dict) else None
+    header = meta.get("keypoint_id2name") if isinstance(meta, dict) else _first(tree, ("skeleton",), dict)
     names: dict[str, None] = dict.fromkeys(map(str, header.values())) if isinstance(header, dict) else {}
     for person in raw:
         points = person.points
@@ -253,7 +262,7 @@ def _is_frame(frame: Any) -> bool:
         person = next((person for person in frame if person), None)
         return _is_points(frame) or _is_points(person) or (isinstance(person, dict) and _is_frame(person))
     is_entry = isinstance(frame, dict) and "image_id" not in frame
-    return is_entry and (any(name in frame for name in (*_PEOPLE, *POINTS)) or _is_named(frame))
+    return is_entry and (any(name in frame for name in (*_PEOPLE, *POINTS)) or _is_named(frame) or _is_by_id(frame))
 
 
 def _is_points(value: Any) -> bool:
@@ -269,6 +278,11 @@ def _is_points(value: Any) -> bool:
 def _is_named(person: dict[str, Any]) -> bool:
     """Return whether these are keypoints by name."""
     return sum(keypoint_name(name) is not None for name in person) >= min(8, len(person)) > 1
+
+
+def _is_by_id(people: Any) -> bool:
+    """Return whether these are people by number, e.g. {"1": ..., "2": ...}."""
+    return isinstance(people, dict) and bool(people) and all(name.isdecimal() and len(name) < 10 for name in people)
 
 
 def _row_of(point: Any, length: int) -> bool:

@@ -51,8 +51,19 @@ def read_json(files: Sequence[Path], source: Path) -> list[Any]:
             )
         if depth > MOST_DEPTH:
             raise InputError(f"{path}: is nested too deeply for keypoints: {depth} levels")
-        trees.append(_parse(path, data))
+        tree = _parse(path, data)
+        if _in_strings(tree):
+            data = "\n".join(text.replace("\n", " ") for text in tree).encode("utf-8", "replace")
+            if max(_measure(data)) > memory_left or _measure(data)[1] > MOST_DEPTH:
+                raise InputError(f"{path}: JSON in strings would take too much memory; write each value as JSON")
+            tree = _parse(path, data)
+        trees.append(tree)
     return trees
+
+
+def _in_strings(tree: Any) -> bool:
+    """Return whether the values of a list are JSON in strings, as `json.dump` writes the texts of `to_json`."""
+    return isinstance(tree, list) and bool(tree) and all(isinstance(text, str) and text[:1] in "[{" for text in tree)
 
 
 def _measure(data: bytes) -> tuple[int, int]:
