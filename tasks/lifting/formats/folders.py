@@ -19,10 +19,10 @@ from data_contracts.errors import InputError, some
 from data_contracts.parameters import KeypointFormat
 from data_contracts.sources import KEYPOINT_ENDINGS, KeypointSource, find_keypoints
 from tasks.lifting.formats.detections import MOST_PEOPLE, Detections
-from tasks.lifting.formats.image_names import frame_numbers, name_pattern
 from tasks.lifting.formats.json_formats import is_body_frame, read_body_frames
 from tasks.lifting.formats.json_frames import is_one_image, read_numbered
 from tasks.lifting.formats.json_text import MOST_BYTES, Person, detections_of, read_json
+from tasks.lifting.formats.names import frame_numbers, name_pattern
 
 _MOST_FRAME_BYTES = 4 * 2**20  # of a file with one frame
 _MOST_LABELS = MOST_PEOPLE * 2**13  # bytes of a text file with one frame

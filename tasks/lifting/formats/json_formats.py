@@ -20,9 +20,9 @@ from data_contracts.detector_skeletons import SKELETONS, Detector
 from data_contracts.errors import InputError
 from data_contracts.parameters import KeypointFormat
 from tasks.lifting.formats.detections import Detections, rate_and_size
-from tasks.lifting.formats.image_names import frame_numbers
 from tasks.lifting.formats.json_frames import in_order_of_skeleton, read_frames
 from tasks.lifting.formats.json_text import Person, detections_of, whole_number
+from tasks.lifting.formats.names import frame_numbers
 
 _BODIES = {"people": "pose_keypoints_2d", "bodies": "joints"}
 _COCO18, _COCO17 = (SKELETONS[name].keypoints for name in (Detector.COCO18, Detector.COCO17))

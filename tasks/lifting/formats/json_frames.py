@@ -19,9 +19,8 @@ from data_contracts.detector_skeletons import SKELETONS, Detector
 from data_contracts.errors import InputError
 from data_contracts.parameters import KeypointFormat
 from tasks.lifting.formats.detections import Detections, rate_and_size
-from tasks.lifting.formats.image_names import frame_numbers
 from tasks.lifting.formats.json_text import Person, detections_of, whole_number
-from tasks.lifting.formats.keypoint_names import arranged, keypoint_name, skeleton_of_names
+from tasks.lifting.formats.names import arranged, frame_numbers, keypoint_name, skeleton_of_names
 
 FRAME = ("frame", "frame_id", "frame_index", "frame_number", "frame_idx", "frame_num", "frame_no")
 IMAGE = ("image", "image_name", "image_path", "file_name", "filename", "img_name")

@@ -24,9 +24,9 @@ from data_contracts.detector_skeletons import SKELETONS, Detector
 from data_contracts.errors import InputError, some
 from data_contracts.parameters import KeypointFormat
 from tasks.lifting.formats.detections import Detections
-from tasks.lifting.formats.image_names import frame_numbers
-from tasks.lifting.formats.json_frames import FRAME, ID, IMAGE, VISIBILITY
-from tasks.lifting.formats.keypoint_names import keypoint_name, skeleton_of_names
+from tasks.lifting.formats.json_frames import FRAME, ID, IMAGE, POINTS, VISIBILITY
+from tasks.lifting.formats.names import frame_numbers, keypoint_name, skeleton_of_names
+from tasks.lifting.formats.table_cells import read_cells
 
 DELIMITERS = ",;\t"
 _MOST_BYTES = 64 * 2**20  # an hour of 33 landmarks at 30 fps
@@ -49,17 +49,21 @@ def read_csv(path: Path) -> Detections:
     """Return the people of a CSV, wide or long."""
     with rows_of(path, delimiter=_delimiter(path)) as rows:
         names, individuals = _header(rows)
-        frame, person, landmark = (_column(names, wanted) for wanted in ((*FRAME, *IMAGE), _PERSON, _LANDMARK))
-        bare = {axis: column for column, name in reversed([*enumerate(names)]) if (axis := _bare_axis(name))}
-        is_long = landmark is not None and {"x", "y"} <= {*bare}
-        groups = [{}] if is_long else [_wide_columns(names, individuals, one) for one in dict.fromkeys(individuals)]
-        skeleton, keypoints = (None, []) if is_long else _keypoints_of(path, names, groups)
-        used = {*bare.values()} if is_long else {column for group in groups for column in group.values()}
-        texts = {column for column in (frame, person, landmark if is_long else None) if column is not None}
-        numbers, words = _read(path, rows, len(names), used - texts, texts)
+        groups = [_wide_columns(names, individuals, one) for one in dict.fromkeys(individuals)]
+        is_wide = bool(groups) and sum(axis == "x" for _, axis in groups[0]) > 1
+        bare = {} if is_wide else _bare_axes(names)
+        landmark = _column(names, _LANDMARK) if {"x", "y"} <= {*bare} else None
+        cells = None if is_wide or landmark is not None else _column(names, POINTS)
+        skeleton, keypoints = _keypoints_of(path, names, groups) if landmark is None and cells is None else (None, [])
+        frame, person = _column(names, (*FRAME, *IMAGE)), _column(names, _PERSON)
+        used = {*bare.values()} if landmark is not None else {column for group in groups for column in group.values()}
+        texts = {column for column in (frame, person, landmark, cells) if column is not None}
+        numbers, words = read_rows(path, rows, len(names), used - texts, texts)
     frames = _frames(path, words[frame]) if frame is not None else np.arange(len(numbers))
     people = None if person is None else _people(words[person])
-    if is_long and landmark is not None:
+    if cells is not None:
+        return read_cells(path, frames.tolist(), None if people is None else people.tolist(), words[cells])
+    if landmark is not None:
         return _long(path, frames, people, words[landmark], numbers, bare)
     return _wide(path, frames, people, numbers, groups, skeleton, keypoints)
 
@@ -74,11 +78,6 @@ def rows_of(path: Path, **dialect: Any) -> Iterator[Any]:
             yield csv.reader(file, **dialect)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read as a table ({ascii(str(error)[:200])[1:-1]})") from error
-
-
-def numbers_of(path: Path, rows: Any, count: int) -> np.ndarray:
-    """Return the other rows as numbers (rows, `count`); empty fields are NaN."""
-    return _read(path, rows, count, set(range(count)), set())[0]
 
 
 def whole_numbers(path: Path, values: np.ndarray) -> np.ndarray:
@@ -129,9 +128,10 @@ def _words(name: str) -> list[str]:
     return words[:-1] if len(words) > 1 and words[-1] in _UNITS else words
 
 
-def _bare_axis(name: str) -> str | None:
-    words = _words(name)
-    return _AXES.get(words[0]) if len(words) == 1 else None
+def _bare_axes(names: Sequence[str]) -> dict[str, int]:
+    """Return the columns whose names are only x, y or a confidence."""
+    words = [_words(name) for name in names]
+    return {_AXES[word[0]]: column for column, word in enumerate(words) if len(word) == 1 and word[0] in _AXES}
 
 
 def _wide_columns(names: Sequence[str], individuals: Sequence[str], individual: str) -> Columns:
@@ -174,7 +174,7 @@ def _keypoints_of(path: Path, names: Sequence[str], groups: list[Columns]) -> tu
     )
 
 
-def _read(
+def read_rows(
     path: Path, rows: Any, count: int, numeric: set[int], texts: set[int]
 ) -> tuple[np.ndarray, dict[int, list[str]]]:
     """Return the other rows as numbers (rows, `count`), NaN outside the columns `numeric`, and the columns `texts`."""
@@ -193,7 +193,7 @@ def _read(
         for column, field in enumerate(row):
             text = field.strip()
             if column in texts:
-                words[column].append(known.setdefault(text[:300], text[:300]))
+                words[column].append(known.setdefault(text, text))
             try:
                 is_number = column in numeric and text.lower() not in _MISSING
                 values.append(float(text) if is_number else np.nan)

@@ -16,8 +16,8 @@ import numpy as np
 from data_contracts.errors import InputError
 from data_contracts.parameters import KeypointFormat
 from tasks.lifting.formats.detections import Detections, rate_and_size
-from tasks.lifting.formats.keypoint_names import arranged, skeleton_of_names
-from tasks.lifting.formats.tables import numbers_of, refuse_repeated, rows_of, whole_numbers
+from tasks.lifting.formats.names import arranged, skeleton_of_names
+from tasks.lifting.formats.tables import read_rows, refuse_repeated, rows_of, whole_numbers
 
 TRC_BEGINS = b"PathFileType"
 
@@ -37,7 +37,7 @@ def read_trc(path: Path) -> Detections:
             names.pop()
         if not names or len(set(names)) < len(names):
             raise InputError(f"{path}: line 4: expected the names of the markers, each once")
-        values = numbers_of(path, rows, 2 + 3 * len(names))
+        values = read_rows(path, rows, 2 + 3 * len(names), {*range(2 + 3 * len(names))}, set())[0]
     frames = whole_numbers(path, values[:, 0])
     refuse_repeated(path, frames)
     found = skeleton_of_names(names)

@@ -125,6 +125,7 @@ def _more_trees() -> list[Any]:
         [{"frame": n, "keypoints": p[..., :2].tolist(), "scores": p[..., 2].tolist()} for n, p in enumerate(people)],
         {"keypoints": people[..., :2].tolist(), "scores": people[..., 2].tolist(), "fps": 25},
         by_name,
+        {"keypoints": [{"0": row[:, [1, 0, 2]].tolist()} for row in coco], "skeleton": dict(enumerate(names))},
         {"images": images, "annotations": marked, "categories": [{"id": 1, "keypoints": [*names]}]},
     ]
 
@@ -150,13 +151,15 @@ def _more_tables() -> list[str]:
     wide = ["image,person_id," + ",".join(f"{name}_{axis}" for name in names for axis in ("x", "y", "conf"))]
     parts = ["scorer" + 51 * ",DLC", "individuals" + 51 * ",one"]
     parts += ["bodyparts," + ",".join(name for name in names for _ in range(3)), "coords" + 17 * ",x,y,likelihood"]
-    long = ["Frame;LandmarkID;X;Y"]
+    long, cells = ["Frame;LandmarkID;X;Y"], ["frame,track_id,keypoints"]
     for frame, row in enumerate(coco):
         numbers = ",".join(map(str, row.ravel()))
         wide.append(f"f{frame}_1080p.jpg,2,{numbers}")
         parts.append(f"{frame},{numbers}")
         long += [f"{frame};{place};{x};{y}" for place, (x, y, _) in enumerate(row)]
-    return ["\n".join(lines) for lines in (wide, parts, long)]
+        axes = {"x": row[:, 0].tolist(), "y": row[:, 1].tolist(), "visible": row[:, 2].tolist()}
+        cells.append(f'{frame},1,"{axes}"')
+    return ["\n".join(lines) for lines in (wide, parts, long, cells)]
 
 
 def _real_trees(detections: Path) -> list[Any]:

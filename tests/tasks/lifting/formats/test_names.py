@@ -3,7 +3,7 @@
 import pytest
 
 from data_contracts.errors import InputError
-from tasks.lifting.formats.image_names import frame_numbers
+from tasks.lifting.formats.names import frame_numbers
 
 
 @pytest.mark.parametrize(
