@@ -19,11 +19,11 @@ _LIST = re.compile(r"\[([^\[\]]*)\]")
 
 def read_cells(path: Path, frames: Sequence[int], people: Sequence[int] | None, cells: Sequence[str]) -> Detections:
     """Return the people of `cells`, the texts of the rows; `frames` and `people` have one number for each."""
-    found = [
+    found = (
         Person(f"{path}: row {row}", frames[row], _points(path, row, text), id=None if people is None else people[row])
         for row, text in enumerate(cells)
         if text not in ("", "[]", "{}")
-    ]
+    )
     return detections_of(path, KeypointFormat.TABLE, found)
 
 

@@ -60,6 +60,9 @@ def test_ultralytics_labels_are_frames_of_one_video_and_need_its_size(tmp_path):
     shutil.copytree(ULTRALYTICS / "labels", tmp_path / "labels")
     (tmp_path / "labels" / "classes.txt").write_text("person\n")
     assert "classes.txt" in read(tmp_path / "labels", **SIZE)[1][0]
+    (tmp_path / "labels" / "walk_3.txt").write_text("0\n" * 1000)
+    with pytest.raises(InputError, match=r"walk_3\.txt: has more than 200 lines"):
+        read(tmp_path / "labels", **SIZE)
     (tmp_path / "labels" / "walk_3.txt").write_text("0 0.5 0.5 what\n")
     with pytest.raises(InputError, match=r"walk_3\.txt: expected lines of numbers"):
         read(tmp_path / "labels", **SIZE)
