@@ -20,7 +20,7 @@ from data_contracts.parameters import KeypointFormat
 from data_contracts.sources import KEYPOINT_ENDINGS, KeypointSource, find_keypoints
 from tasks.lifting.formats.detections import MOST_PEOPLE, Detections
 from tasks.lifting.formats.json_formats import is_body_frame, read_body_frames
-from tasks.lifting.formats.json_frames import is_one_image, read_numbered
+from tasks.lifting.formats.json_frames import frame_of, is_one_image, read_numbered
 from tasks.lifting.formats.json_text import MOST_BYTES, Person, detections_of, read_json
 from tasks.lifting.formats.names import frame_numbers, name_pattern
 
@@ -64,7 +64,7 @@ def read_folder(path: Path, files: Sequence[Path], format: KeypointFormat) -> tu
     if any(is_body_frame(trees[file]) for file in frames) or not any(is_one_image(trees[file]) for file in frames):
         return read_body_frames(path, [(file.name, str(file), trees[file]) for file in frames], format), warnings
     numbers = frame_numbers(path, [file.name for file in frames])
-    numbered = [(number, str(file), trees[file]) for number, file in zip(numbers, frames, strict=True)]
+    numbered = [(number, str(file), frame_of(trees[file])) for number, file in zip(numbers, frames, strict=True)]
     return read_numbered(path, numbered), warnings
 
 

@@ -93,6 +93,11 @@ def is_one_image(tree: Any) -> bool:
     return len(frames) == 1 and not images and _is_frame(frames[0])
 
 
+def frame_of(tree: Any) -> Any:
+    """Return the frame of a JSON with one image, without the header around the frame; any other JSON is unchanged."""
+    return _frames_of(tree)[1][0] if is_one_image(tree) else tree
+
+
 def _frames_of(tree: Any) -> tuple[list[Any], list[Any]]:
     """Return the images' names, if the frames are in a dict by name, and the frames."""
     if isinstance(tree, list):

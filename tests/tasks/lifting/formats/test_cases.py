@@ -157,6 +157,8 @@ def test_a_folder_with_one_json_per_image_is_one_video(tmp_path):
     np.testing.assert_allclose(found.points, walker())
     assert (found.skeleton, warnings) == (Detector.COCO17, [])
     shutil.copytree(folder, tmp_path / "p")
+    with_header = {"meta_info": {}, "instance_info": json.loads((folder / "frame_000003.json").read_text())}
+    (tmp_path / "p" / "frame_000003.json").write_text(json.dumps(with_header))
     (tmp_path / "p" / "frame_000005.json").write_text("[]")  # nobody
     (found,), _ = read_keypoints(find_keypoints(tmp_path / "p"), KeypointsParameters())
     assert found.frame.tolist() == [0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11]
