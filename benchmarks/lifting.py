@@ -40,8 +40,7 @@ from model.lifting.skeleton_fit import bone_lengths, stature_of
 from model.scoring.metrics import mpjpe, p_mpjpe
 from tasks.convert.cameras import Camera, rotation_matrix
 from tasks.lifting.formats.reading import read_keypoints
-from tasks.lifting.formats.tables import MARKERS
-from tasks.lifting.formats.tracks import tracks_of
+from tasks.lifting.tracks import tracks_of
 from tests.tasks.lifting.formats.writing import alphapose, mediapipe, mmpose, openpose, seen_by
 
 WIDTH, HEIGHT, FOV_DEG = 1920, 1080, 60.0
@@ -153,14 +152,12 @@ def _skeletons(folder: Path, values: np.ndarray) -> Path:
 
 
 def _trc(folder: Path, values: np.ndarray) -> Path:
-    names = {keypoint: marker for marker, keypoint in reversed(MARKERS.items())}
-    kept = [k for k, keypoint in enumerate(SKELETONS[Detector.HALPE26].keypoints) if keypoint in names]
-    markers = [names[SKELETONS[Detector.HALPE26].keypoints[k]] for k in kept]
+    markers = [name.title().replace("_", "") for name in SKELETONS[Detector.HALPE26].keypoints]
     header = "DataRate\tCameraRate\tNumFrames\tNumMarkers\tUnits"
-    lines = ["PathFileType\t4\t(X/Y/Z)\tv.trc", header, f"60\t60\t{len(values)}\t{len(kept)}\tpx"]
+    lines = ["PathFileType\t4\t(X/Y/Z)\tv.trc", header, f"60\t60\t{len(values)}\t{len(markers)}\tpx"]
     lines += ["Frame#\tTime\t" + "\t\t\t".join(markers) + "\t\t", "\t\tX1\tY1\tZ1"]
     for frame, row in enumerate(values):
-        fields = [f"{x:.3f}\t{y:.3f}\t0" if confidence else "\t\t" for x, y, confidence in row[kept].tolist()]
+        fields = [f"{x:.3f}\t{y:.3f}\t0" if confidence else "\t\t" for x, y, confidence in row.tolist()]
         lines.append("\t".join([str(frame), f"{frame / 60:.5f}", *fields]))
     (folder / "v.trc").write_text("\n".join(lines))
     return folder / "v.trc"

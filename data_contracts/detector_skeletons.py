@@ -16,7 +16,7 @@ Orders: COCO (cocodataset.org), OpenPose (doc/02_output.md and src/openpose/pose
 (README), MediaPipe (pose landmarker).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
@@ -200,13 +200,3 @@ SKELETONS: Mapping[Detector, DetectorSkeleton] = {
         JOINTS, {name: {name: 1.0} for name in JOINTS}, {name: {name: 1.0} for name in JOINTS}
     ),
 }
-
-# MMPose's names of H36M's joints that differ
-_H36M_NAMES = {"root": "pelvis", "right_foot": "right_ankle", "left_foot": "left_ankle", "neck_base": "nose"}
-
-
-def skeleton_named(names: Sequence[str]) -> Detector | None:
-    """Return the skeleton with keypoints of these names in this order, or None."""
-    known = {skeleton.keypoints: name for name, skeleton in SKELETONS.items()}
-    renamed = tuple(_H36M_NAMES.get(name, name) for name in names)
-    return known.get(tuple(names)) or known.get(renamed)

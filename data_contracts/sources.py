@@ -13,8 +13,7 @@ from data_contracts.errors import InputError, some
 
 ENDINGS = (".pkl", ".pickle", ".npz", ".npy")  # in a folder; a file given by name may have any extension
 CLIP_LIST = "clip_list.csv"
-KEYPOINT_ENDINGS = (".json", ".npz", ".npy", ".csv", ".trc")  # in a folder; a file given by name may have any extension
-_FRAME_BYTES = 1 << 20  # bytes of a JSON file that are searched for keys of a frame
+KEYPOINT_ENDINGS = (".json", ".jsonl", ".ndjson", ".npz", ".npy", ".csv", ".trc")  # in a folder
 _AMASS = "_joints_h36m"
 _ISO_BOXES = (b"ftyp", b"moov", b"mdat", b"wide")  # MP4 and QuickTime
 _VIDEO_STARTS = (b"\x1aE\xdf\xa3", b"\x00\x00\x01\xba", b"\x00\x00\x01\xb3", b"FLV\x01")
@@ -30,7 +29,7 @@ class MotionFile:
 
 @dataclass(frozen=True)
 class KeypointSource:
-    """A file of 2D keypoints, a folder with one JSON per frame (`files`, sorted by name), or a video."""
+    """A file of 2D keypoints, a folder with one JSON or text file per frame (`files`, sorted by name), or a video."""
 
     path: Path
     files: tuple[Path, ...]
@@ -48,7 +47,7 @@ def find_keypoints(source: str | Path) -> KeypointSource:
     Raises
     ------
     InputError
-        The path does not exist, its name is not UTF-8, or the folder has no `.json` file.
+        The path does not exist, its name is not UTF-8, or the folder has no `.json` or `.txt` file.
     """
     path = Path(source)
     _must_be_utf8(path)
@@ -56,35 +55,16 @@ def find_keypoints(source: str | Path) -> KeypointSource:
         return KeypointSource(path, (path,), _is_video(path))
     if not path.is_dir():
         raise InputError(f"{path}: no such file or folder")
-    files = tuple(sorted(entry for entry in path.glob("[!.]*.json") if entry.is_file()))
+    endings = (".json", ".txt")  # text files only without JSON
+    found = (sorted(entry for entry in path.glob(f"[!.]*{ending}") if entry.is_file()) for ending in endings)
+    files = tuple(next(filter(None, found), ()))
     _must_be_utf8(*files)
     if not files:
-        raise InputError(f"{path}: no .json file in this folder; a keypoint folder has one per frame, as from OpenPose")
+        raise InputError(
+            f"{path}: no .json or .txt file in this folder; a keypoint folder has one per frame, as from OpenPose or"
+            " Ultralytics"
+        )
     return KeypointSource(path, files)
-
-
-def find_keypoint_files(folder: str | Path) -> dict[str, KeypointSource] | None:
-    """Return the keypoint sources in a folder by unique names, or None if the path is one source itself.
-
-    A folder is one source if its first JSON has `people`, the key of a frame. Otherwise every file with a known
-    extension, and every folder of frames, is a source.
-    """
-    path = Path(folder)
-    if not path.is_dir() or _is_frames(path):
-        return None
-    entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
-    kept = [entry for entry in entries if _is_frames(entry) or (entry.is_file() and entry.suffix in KEYPOINT_ENDINGS)]
-    stems, whole = [entry.stem if entry.is_file() else entry.name for entry in kept], {entry.name for entry in kept}
-    names = [
-        stem if stems.count(stem) == 1 and (stem == entry.name or stem not in whole) else entry.name
-        for stem, entry in zip(stems, kept, strict=True)
-    ]
-    return {name: find_keypoints(entry) for name, entry in zip(names, kept, strict=True)} or None
-
-
-def _is_frames(folder: Path) -> bool:
-    first = min(folder.glob("[!.]*.json"), default=None) if folder.is_dir() else None
-    return first is not None and b'"people"' in _start(first, _FRAME_BYTES)
 
 
 def _start(path: Path, count: int) -> bytes:

@@ -7,12 +7,13 @@ from typing import Any
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import ExportFormat
-from data_contracts.sources import KeypointSource, find_keypoint_files, find_keypoints
+from data_contracts.sources import KeypointSource, find_keypoints
 from data_contracts.store.checking import verify_input
 from data_contracts.store.folders import StageResult, resolve
 from data_contracts.store.manifests import MANIFEST
 from flows.stages import STAGES
 from tasks.lifting.exports.writing import must_be_replaceable, write_people
+from tasks.lifting.formats.folders import find_keypoint_files
 from tasks.lifting.lift import lift_stage
 from tasks.stage import Context, Pending, get_or_compute
 from tasks.stage_runs.prefect_runs import run_logger

@@ -18,6 +18,10 @@ class KeypointFormat(StrEnum):
     OPENPOSE = "openpose"
     MMPOSE = "mmpose"
     MEDIAPIPE = "mediapipe"
+    COCO = "coco"  # annotations with images and categories
+    ULTRALYTICS = "ultralytics"  # labels of `save_txt`, `to_json`
+    FRAMES = "frames"  # JSON or JSON lines of frames with people
+    TABLE = "table"  # CSV
     SKELETONS = "skeletons"  # `data` with frames of `skeleton` entries: ST-GCN's Kinetics, GAST-Net
     VIDEOPOSE3D = "videopose3d"
     TRC = "trc"  # in pixels

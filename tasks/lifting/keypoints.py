@@ -17,7 +17,7 @@ from data_contracts.tracks.table import KEYPOINTS_FILE, SHORT_TRACKS_FILE, find_
 from data_contracts.tracks.track import Track
 from tasks.lifting.formats.detections import Detections
 from tasks.lifting.formats.reading import read_keypoints
-from tasks.lifting.formats.tracks import tracks_of
+from tasks.lifting.tracks import tracks_of
 from tasks.lifting.video.detecting import LANDMARKS_FILE, detect, detector_python
 from tasks.stage_runs.prefect_runs import run_logger
 from tasks.stage_runs.progress import report_progress

@@ -7,7 +7,6 @@ import pytest
 from data_contracts.errors import InputError
 from data_contracts.sources import (
     MotionFile,
-    find_keypoint_files,
     find_keypoints,
     find_motion_files,
     short_names,
@@ -109,9 +108,3 @@ def test_a_name_that_is_not_utf8_is_refused_and_shown(place, tmp_path):
     for source in (path, path.parent):
         with pytest.raises(InputError, match=r"caf\\udce9.*rename it"):
             find(source)
-
-
-def test_of_a_first_frame_only_its_beginning_is_read(tmp_path):
-    with (tmp_path / "1.json").open("wb") as file:
-        file.truncate(2**40)  # a terabyte, all of it a hole
-    assert find_keypoint_files(tmp_path) == {"1": find_keypoints(tmp_path / "1.json")}

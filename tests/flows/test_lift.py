@@ -12,13 +12,13 @@ import torch
 from data_contracts.errors import InputError
 from data_contracts.motion.motion import read_motion
 from data_contracts.parameters import ExportFormat, LiftParameters, NetworkConfig, SyntheticParameters
-from data_contracts.sources import find_keypoint_files
 from data_contracts.store.checking import check_folder
 from data_contracts.store.digests import StageKey
 from flows.cli import main
 from flows.lifting import name_of
 from model.network.network import PoseNetwork
 from model.training.checkpoints import save_network
+from tasks.lifting.formats.folders import find_keypoint_files
 from tasks.tracking.registry import register_challenger
 from tasks.tracking.runs import connect, find_runs, track_pipeline
 from tests.flows.typed import keypoints, lift

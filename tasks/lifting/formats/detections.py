@@ -1,6 +1,6 @@
 """Check and normalise the detections of all keypoint formats: people in frames, in pixels, with a known skeleton.
 
-- Numbers must be finite and in bounds. Confidences are scaled to [0, 1] by the known scale of the format (`_SCALES`). A
+- Numbers must be finite and in bounds. Confidences are scaled to [0, 1] by the known scale of the format. A
   keypoint is missing if its confidence is 0 or below `min_confidence`, or its coordinates are NaN or exactly 0, 0.
   Detectors write 0, 0 for undetected keypoints (Ultralytics did so and kept the confidence).
 - Each id is one person. If all people have the same id, and a frame has two people, ids are ignored. AlphaPose
@@ -31,14 +31,11 @@ _WHOLE_BODY = 133  # COCO-WholeBody: the first 17 keypoints are COCO's
 _BOUNDS = {"fps": (float, 1e-3, 1000), "width": (int, 1, 65_536), "height": (int, 1, 65_536)}
 SKELETON_FITTED = "best fit"  # begin of `Detections.skeleton_from` if the skeleton was identified from the poses
 
-# Format -> (a, b, c): if all scores are at most a, they are clipped to [0, 1]; if at most b, they are divided by c.
-# Heatmaps overshoot a little (1.07 in a file of AlphaPose). AlphaPose's old COCO scores reach about 6. The scores of
-# MMPose's SimCC heads (RTMPose, RTMW) are not probabilities, and 1 is certain.
-_SCALES = {
-    KeypointFormat.ALPHAPOSE: (1.5, 10.0, 6.0),
-    KeypointFormat.MMPOSE: (20.0, 20.0, 1.0),
-}
-_SCALE = (1.5, 1.5, 1.0)
+_CUT = 1.5  # confidences up to this are cut at 1 without a warning: heatmaps overshoot a little (1.07 by AlphaPose)
+_LARGEST = 20.0  # largest confidence: the scores of SimCC heads (RTMPose, RTMW) are not probabilities, and 1 is certain
+_DIVISORS = {KeypointFormat.ALPHAPOSE: 6.0}  # AlphaPose's old COCO scores reach about 6
+# Formats whose scores may be COCO's visibilities: 2 (visible), 1 (hidden) and 0 (not labelled)
+_VISIBILITIES = (KeypointFormat.ALPHAPOSE, KeypointFormat.COCO, KeypointFormat.ULTRALYTICS)
 
 
 @dataclass(frozen=True)
@@ -155,8 +152,7 @@ def _refuse_far(detections: Detections, points: np.ndarray, far: np.ndarray, nam
 def _confidence(detections: Detections, warnings: list[str]) -> np.ndarray:
     """Return the confidences, scaled to [0, 1] by the scale of the format."""
     confidence = np.nan_to_num(detections.confidence, nan=0.0, posinf=np.inf, neginf=-np.inf)
-    plain, largest, divisor = _SCALES.get(detections.format, _SCALE)
-    for row, keypoint in np.argwhere((confidence < -0.5) | (confidence > largest))[:1]:
+    for row, keypoint in np.argwhere((confidence < -0.5) | (confidence > _LARGEST))[:1]:
         value = confidence[row, keypoint]
         hint = ""
         if detections.format is KeypointFormat.ARRAYS:
@@ -164,11 +160,16 @@ def _confidence(detections: Detections, warnings: list[str]) -> np.ndarray:
         raise _fault(
             detections,
             row,
-            f"keypoint {keypoint}: confidence {value:g}, {detections.format} allows 0 to {largest:g}{hint}",
+            f"keypoint {keypoint}: confidence {value:g}, {detections.format} allows 0 to {_LARGEST:g}{hint}",
         )
-    if confidence.max(initial=0) <= plain:
+    largest = confidence.max(initial=0)
+    if largest <= _CUT:
         return np.clip(confidence, 0, 1)
-    warnings.append(f"{detections.source}: confidences up to {confidence.max():.3g} were divided by {divisor:g}")
+    if largest == 2 and detections.format in _VISIBILITIES and np.isin(confidence, (0, 1, 2)).all():
+        return confidence / 2
+    divisor = _DIVISORS.get(detections.format, 1.0)
+    change = "cut at 1" if divisor == 1 else f"divided by {divisor:g}"
+    warnings.append(f"{detections.source}: confidences up to {largest:.3g} were {change}")
     return np.clip(confidence / divisor, 0, 1)
 
 

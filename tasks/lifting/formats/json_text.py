@@ -1,11 +1,11 @@
-"""Read untrusted JSON and its people; bounds on bytes, memory and depth are checked before parsing."""
+"""Read untrusted JSON, or JSON lines, and its people; bytes, memory and depth are bounded before parsing."""
 
 import json
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -30,7 +30,8 @@ _STEPS[[ord("["), ord("{")]], _STEPS[[ord("]"), ord("}")]] = 1, -1
 def read_json(files: Sequence[Path], source: Path) -> list[Any]:
     """Return the JSON value of each file; the bounds limit all files together, with `source` in the error message.
 
-    NaN and Infinity raise an InputError, because JSON does not allow them.
+    Several values in one file (JSON lines) are returned as a list. NaN is read, because Python's `json` writes it for
+    missing numbers; Infinity raises an InputError.
     """
     bytes_left, memory_left, trees = MOST_BYTES, MOST_MEMORY, []
     for path in files:
@@ -50,8 +51,19 @@ def read_json(files: Sequence[Path], source: Path) -> list[Any]:
             )
         if depth > MOST_DEPTH:
             raise InputError(f"{path}: is nested too deeply for keypoints: {depth} levels")
-        trees.append(_parse(path, data))
+        tree = _parse(path, data)
+        if _in_strings(tree):
+            data = "\n".join(text.replace("\n", " ") for text in tree).encode("utf-8", "replace")
+            if max(_measure(data)) > memory_left or _measure(data)[1] > MOST_DEPTH:
+                raise InputError(f"{path}: JSON in strings would take too much memory; write each value as JSON")
+            tree = _parse(path, data)
+        trees.append(tree)
     return trees
+
+
+def _in_strings(tree: Any) -> bool:
+    """Return whether the values of a list are JSON in strings, as `json.dump` writes the texts of `to_json`."""
+    return isinstance(tree, list) and bool(tree) and all(isinstance(text, str) and text[:1] in "[{" for text in tree)
 
 
 def _measure(data: bytes) -> tuple[int, int]:
@@ -78,7 +90,13 @@ def _measure(data: bytes) -> tuple[int, int]:
 
 def _parse(path: Path, data: bytes) -> Any:
     try:
-        return json.loads(data.decode("utf-8-sig"), parse_constant=_refuse_constant, parse_int=_integer)
+        text = data.decode("utf-8-sig")
+        try:
+            return _loads(text)
+        except json.JSONDecodeError as error:
+            if error.msg != "Extra data" or "\n" not in text[: error.pos]:
+                raise
+            return [_loads(line) for line in text.split("\n") if line.strip()]
     except RecursionError as error:  # unclosed strings can hide the depth
         raise InputError(f"{path}: is nested too deeply for keypoints") from error
     except ValueError as error:  # includes UnicodeDecodeError and JSONDecodeError
@@ -86,8 +104,14 @@ def _parse(path: Path, data: bytes) -> Any:
         raise InputError(f"{path}: is not valid JSON, or is cut off ({reason})") from error
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON number")
+def _loads(text: str) -> Any:
+    return json.loads(text, parse_constant=_constant, parse_int=_integer)
+
+
+def _constant(name: str) -> float:
+    if name != "NaN":
+        raise ValueError(f"{name} is not a JSON number")
+    return float("nan")
 
 
 def _integer(text: str) -> int:
@@ -136,6 +160,8 @@ def _keypoints(person: Person) -> np.ndarray:
     if person.scores is None:
         if points.size and points.size % 3 == 0 and (points.ndim == 1 or points.shape[1:] == (3,)):
             return points.reshape(-1, 3)
+        if points.size and points.shape[1:] == (2,):
+            return np.hstack([points, np.ones((len(points), 1))])
         raise InputError(f"{person.source}: has {points.size} numbers, expected x, y, confidence of each keypoint")
     scores = _numbers(person.source, person.scores).reshape(-1, 1)
     points = points.reshape(-1, 2) if points.ndim == 1 and points.size % 2 == 0 else points
@@ -152,19 +178,26 @@ def _numbers(source: str, values: object) -> np.ndarray:
     flat, is_list = [values], False
     while flat and all(type(value) is list for value in flat):
         flat, is_list = list(chain.from_iterable(flat)), True  # type: ignore[arg-type]
-    if is_list and {*map(type, flat)} <= {int, float}:
+    if is_list and {*map(type, flat)} <= {int, float, type(None)}:
         with suppress(ValueError):  # lists of different lengths
             return np.array(values, np.float64)
     text = f"a {type(values).__name__}" if isinstance(values, list | dict) else repr(values)
     raise InputError(f"{source}: expected a list of numbers, not {ascii(text[:50])[1:-1]}")
 
 
+def whole_number(value: object) -> int | None:
+    """Return an integer, also one that is written as 3.0, or None for any other value."""
+    is_whole = type(value) is int or (type(value) is float and value.is_integer() and abs(value) <= 2**53)
+    return int(value) if is_whole else None  # type: ignore[call-overload]
+
+
 def _id(person: Person) -> int | None:
     value = person.id
     while isinstance(value, list) and value:
         value = value[0]
-    if value is None or value == -1:  # OpenPose writes -1 if it does not track
+    if value is None or value == -1 or value != value:  # OpenPose writes -1 if it does not track; NaN
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 2**53 or value != int(value):
+    number = whole_number(value)
+    if number is None or not 0 <= number <= 2**53:
         raise InputError(f"{person.source}: expected an integer of at least 0 as id of a person")
-    return int(value)
+    return number

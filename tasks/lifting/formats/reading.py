@@ -9,17 +9,24 @@ from data_contracts.parameters import KeypointFormat, KeypointsParameters
 from data_contracts.sources import KeypointSource
 from tasks.lifting.formats.arrays import read_arrays
 from tasks.lifting.formats.detections import Detections, normalise
-from tasks.lifting.formats.json_formats import READERS, read_folder
+from tasks.lifting.formats.folders import is_label, read_folder, read_label
+from tasks.lifting.formats.json_formats import READERS
 from tasks.lifting.formats.json_text import read_json
-from tasks.lifting.formats.tables import TRC_BEGINS, read_csv, read_trc
+from tasks.lifting.formats.tables import DELIMITERS, read_csv
+from tasks.lifting.formats.trc import TRC_BEGINS, read_trc
 
 FORMATS_READ = (
-    "AlphaPose results (all three formats), COCO results, OpenPose folders and frames, MMPose predictions, MediaPipe"
-    " landmarks (JSON, CSV, arrays), skeletons in `data`, VideoPose3D custom .npz, TRC in px, and .npy or .npz of"
-    " (frames, K, 2 or 3)"
+    "AlphaPose results (all three formats), COCO results and annotations, OpenPose folders and frames, MMPose"
+    " predictions, Ultralytics labels and to_json, JSON or JSON lines of frames with people (MediaPipe, MoveNet,"
+    " rtmlib), CSV of MediaPipe, COCO or DeepLabCut, VideoPose3D custom .npz, TRC in px, and .npy or .npz of (frames,"
+    " K, 2 or 3)"
 )
 # Format of a file -> another format that may be requested for it
-_ALSO_REQUESTED = {KeypointFormat.ALPHAPOSE: KeypointFormat.OPENPOSE, KeypointFormat.ARRAYS: KeypointFormat.MEDIAPIPE}
+_ALSO_REQUESTED = {
+    KeypointFormat.ALPHAPOSE: KeypointFormat.OPENPOSE,
+    KeypointFormat.ARRAYS: KeypointFormat.MEDIAPIPE,
+    KeypointFormat.MEDIAPIPE: KeypointFormat.TABLE,
+}
 _WORLD_LANDMARKS = re.compile(rb"world_?landmarks", re.IGNORECASE)
 _ARRAYS_BEGIN = (b"PK\x03\x04", b"PK\x05\x06", b"\x93NUMPY")
 
@@ -33,12 +40,17 @@ def read_keypoints(source: KeypointSource, parameters: KeypointsParameters) -> t
         The format is unknown or differs from `parameters.format`, or the file is damaged or contains impossible values.
     """
     expected = parameters.format
-    raw = [read_folder(source.path, source.files, expected)] if source.is_folder else _read_file(source.path, expected)
+    warnings: list[str] = []
+    if source.is_folder:
+        detections, warnings = read_folder(source.path, source.files, expected)
+        raw = [detections]
+    else:
+        raw = _read_file(source.path, expected)
     found = raw[0].format
     if expected not in (KeypointFormat.AUTO, found, _ALSO_REQUESTED.get(found)):
         raise InputError(f"{source.path}: has format {found}, but keypoints.format is {expected}; pass auto")
     normalised = [normalise(video, parameters) for video in raw]
-    return [video for video, _ in normalised], [warning for _, warnings in normalised for warning in warnings]
+    return [video for video, _ in normalised], warnings + [line for _, lines in normalised for line in lines]
 
 
 def _read_file(path: Path, expected: KeypointFormat) -> list[Detections]:
@@ -57,7 +69,9 @@ def _read_file(path: Path, expected: KeypointFormat) -> list[Detections]:
                 return [detections]
     elif text.startswith(TRC_BEGINS):
         return [read_trc(path)]
-    elif text.strip() and b"," in text.splitlines()[0]:
+    elif is_label(text):
+        return [read_label(path)]
+    elif text.strip() and any(delimiter.encode() in text.splitlines()[0] for delimiter in DELIMITERS):
         return [read_csv(path)]
     raise InputError(f"{path}: {_reason(start)}; supported: {FORMATS_READ}")
 

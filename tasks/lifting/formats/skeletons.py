@@ -29,6 +29,10 @@ USUAL = {
     KeypointFormat.ALPHAPOSE: Detector.COCO17,
     KeypointFormat.MMPOSE: Detector.COCO17,
     KeypointFormat.SKELETONS: Detector.COCO17,
+    KeypointFormat.COCO: Detector.COCO17,
+    KeypointFormat.ULTRALYTICS: Detector.COCO17,
+    KeypointFormat.FRAMES: Detector.COCO17,
+    KeypointFormat.TABLE: Detector.COCO17,
     KeypointFormat.OPENPOSE: Detector.BODY25,
 }
 _SPREAD, _SYMMETRY, _UPRIGHT = 0.5, 0.25, 0.3  # weights of the terms; the weight of the size is 1

@@ -1,21 +1,19 @@
-"""Read tables of keypoints: MediaPipe's landmarks in CSV, and TRC in pixels, as Sports2D writes it.
+"""Read tables of keypoints in CSV: MediaPipe's landmarks, COCO's keypoints, and DeepLabCut.
 
-- CSV, wide: one row per frame, with an optional column `frame`, and x, y and visibility of each landmark by number or
-  name: `x0`, `x_0`, `0_x`, `nose_x`, `landmark_0_x`; numbers start at 0 or 1; v or visibility.
-- CSV, long: one row per landmark: `frame`, `landmark` (or `landmark_id`, `index`, `id`), `x`, `y`, `visibility`.
-- TRC, one person, separated by tabs. Line 1: file type. Lines 2 and 3: names and values of the header (DataRate, Units,
-  ...). Line 4: Frame#, Time, and the name of each marker above its three columns. Line 5: X1 Y1 Z1 ... Then one row per
-  frame. A file with other units than px contains 3D motion and is refused.
+- Wide: one row per person and frame, with x, y and a confidence of each keypoint by name or number: `nose_x`,
+  `leftShoulderX`, `x_nose`, `x0`, `x_0`, `0_x`, `L0_x`, `landmark_0_x`; numbers start at 0 or 1.
+- Long: one row per keypoint: `frame`, `landmark` (or `LandmarkID`, `index`, `joint`, ...), `x`, `y`, `visibility`.
+- Both have optional columns for the frame (a number or the name of an image) and the person. Other columns are ignored.
+- DeepLabCut: rows scorer, individuals (optional), bodyparts and coords above the numbers.
 
-A landmark is missing if a field is empty or nan, or its visibility is 0.
+A keypoint is missing if a field is empty, nan or null, or its confidence is 0.
 """
 
 import csv
 import re
 from array import array
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,79 +21,56 @@ from typing import Any
 import numpy as np
 
 from data_contracts.detector_skeletons import SKELETONS, Detector
-from data_contracts.errors import InputError
+from data_contracts.errors import InputError, some
 from data_contracts.parameters import KeypointFormat
-from tasks.lifting.formats.detections import Detections, rate_and_size
-from tasks.lifting.formats.json_formats import FRAME, VISIBILITY
+from tasks.lifting.formats.detections import Detections
+from tasks.lifting.formats.json_frames import FRAME, ID, IMAGE, POINTS, VISIBILITY
+from tasks.lifting.formats.names import frame_numbers, keypoint_name, skeleton_of_names
+from tasks.lifting.formats.table_cells import read_cells
 
-TRC_BEGINS = b"PathFileType"
+DELIMITERS = ",;\t"
 _MOST_BYTES = 64 * 2**20  # an hour of 33 landmarks at 30 fps
 _MOST_COLUMNS = 3002  # 1000 markers
-_LANDMARKS = SKELETONS[Detector.MEDIAPIPE33].keypoints
-_COUNT = len(_LANDMARKS)
-_LANDMARK = ("landmark", "landmark_id", "landmark_index", "index", "id")
-_PARTS = {
-    **{part.title(): part for part in ("hip", "knee", "ankle", "shoulder", "elbow", "wrist", "eye", "ear", "heel")},
-    **{"BigToe": "big_toe", "SmallToe": "small_toe"},
-}
-MARKERS = {
-    **{f"L{marker}": f"left_{part}" for marker, part in _PARTS.items()},
-    **{f"R{marker}": f"right_{part}" for marker, part in _PARTS.items()},
-    **{"Nose": "nose", "Neck": "neck", "Head": "head", "Hip": "mid_hip", "CHip": "mid_hip"},
-}  # Pose2Sim's names of keypoints
+_LANDMARK = (
+    *("landmark", "landmark_id", "landmark_index", "landmark_name", "keypoint", "keypoint_id", "keypoint_name"),
+    *("joint", "joint_id", "joint_name", "body_part", "bodypart", "part", "kpt", "index", "id", "name"),
+)
+_PERSON = (*ID, "person_idx", "individual", "subject", "tracker_id")
+_AXES = {"x": "x", "y": "y", **dict.fromkeys((*VISIBILITY, "vis", "c", "p", "prob", "presence"), "v")}
+_UNITS = ("px", "pixel", "pixels", "norm", "normalized", "normalised")
+_MISSING = ("", "none", "null", "na", "n/a", "nan")
+_COUNTS = sorted({len(skeleton.keypoints) for skeleton in SKELETONS.values()} - {136})
+
+Key = str | tuple[str, int]  # of a keypoint: its name, or what is before its number, and its number
+Columns = dict[tuple[Key, str], int]  # (keypoint, axis x, y or v) -> column
 
 
 def read_csv(path: Path) -> Detections:
-    """Return the landmarks of the person in a CSV, wide or long."""
-    with _rows_of(path, delimiter=",") as rows:
-        names: list[str] = next((row for row in rows if row), [])
-        values = _numbers(path, rows, len(names), {name: str(place) for place, name in enumerate(_LANDMARKS)})
-    lowered = [name.strip().lower() for name in names]
-    number = next((lowered.index(name) for name in FRAME if name in lowered), None)
-    frames = _frame_numbers(path, np.arange(len(values)) if number is None else values[:, number])
-    landmark = next((lowered.index(name) for name in _LANDMARK if name in lowered), None)
-    if landmark is not None and {"x", "y"} <= {*lowered}:
-        frames, points, visible = _long_table(path, lowered, values, frames, values[:, landmark])
-    else:
-        points, visible = _wide_table(path, lowered, values)
-        _refuse_repeated(path, frames)
-    return Detections(str(path), KeypointFormat.MEDIAPIPE, frames, points, visible, skeleton=Detector.MEDIAPIPE33)
-
-
-def read_trc(path: Path) -> Detections:
-    """Return the person in a TRC; the skeleton is Halpe-26 if neck and head have markers, else COCO or BODY_25."""
-    with _rows_of(path, delimiter="\t", quoting=csv.QUOTE_NONE) as rows:
-        header = list(islice(rows, 5))
-        if len(header) < 5:
-            raise InputError(f"{path}: is cut off: expected five header lines before the frames")
-        about = dict(zip(header[1], header[2], strict=False))
-        unit = about.get("Units", "").strip().lower()
-        if unit not in ("px", "pixel", "pixels"):
-            raise InputError(f"{path}: Units: {unit[:20]!a}: expected px; a TRC in metres is 3D motion, not keypoints")
-        names = [name.strip() for name in header[3][2::3]]
-        while names and not names[-1]:
-            names.pop()
-        if not names or len(set(names)) < len(names):
-            raise InputError(f"{path}: line 4: expected the names of the markers, each once")
-        values = _numbers(path, rows, 2 + 3 * len(names), {})
-    frames = _frame_numbers(path, values[:, 0])
-    _refuse_repeated(path, frames)
-    skeleton = _skeleton_of(path, names)
-    keypoints = SKELETONS[skeleton].keypoints
-    points = np.full((len(values), len(keypoints), 2), np.nan)
-    for place, name in enumerate(names):
-        if MARKERS.get(name) in keypoints:
-            points[:, keypoints.index(MARKERS[name])] = values[:, 2 + 3 * place : 4 + 3 * place]
-    seen = ~np.isnan(points).any(axis=-1)
-    detections = Detections(str(path), KeypointFormat.TRC, frames, points, seen.astype(float), skeleton=skeleton)
-    rate: dict[str, float] = {}
-    with suppress(KeyError, ValueError):
-        rate["DataRate"] = float(about["DataRate"])
-    return replace(detections, **rate_and_size(path, rate, ("DataRate", "width", "height")))
+    """Return the people of a CSV, wide or long."""
+    with rows_of(path, delimiter=_delimiter(path)) as rows:
+        names, individuals = _header(rows)
+        groups = [_wide_columns(names, individuals, one) for one in dict.fromkeys(individuals)]
+        is_wide = bool(groups) and sum(axis == "x" for _, axis in groups[0]) > 1
+        bare = {} if is_wide else _bare_axes(names)
+        landmark = _column(names, _LANDMARK) if {"x", "y"} <= {*bare} else None
+        cells = None if is_wide or landmark is not None else _column(names, POINTS)
+        skeleton, keypoints = _keypoints_of(path, names, groups) if landmark is None and cells is None else (None, [])
+        frame, person = _column(names, (*FRAME, *IMAGE)), _column(names, _PERSON)
+        used = {*bare.values()} if landmark is not None else {column for group in groups for column in group.values()}
+        texts = {column for column in (frame, person, landmark, cells) if column is not None}
+        numbers, words = read_rows(path, rows, len(names), used - texts, texts)
+    frames = _frames(path, words[frame]) if frame is not None else np.arange(len(numbers))
+    people = None if person is None else _people(words[person])
+    if cells is not None:
+        return read_cells(path, frames.tolist(), None if people is None else people.tolist(), words[cells])
+    if landmark is not None:
+        return _long(path, frames, people, words[landmark], numbers, bare)
+    return _wide(path, frames, people, numbers, groups, skeleton, keypoints)
 
 
 @contextmanager
-def _rows_of(path: Path, **dialect: Any) -> Iterator[Any]:
+def rows_of(path: Path, **dialect: Any) -> Iterator[Any]:
+    """Open a table and return its rows; a damaged table raises an InputError."""
     if path.stat().st_size > _MOST_BYTES:
         raise InputError(f"{path}: is larger than {_MOST_BYTES >> 20} MiB; cut the file into parts")
     try:
@@ -105,11 +80,109 @@ def _rows_of(path: Path, **dialect: Any) -> Iterator[Any]:
         raise InputError(f"{path}: cannot be read as a table ({ascii(str(error)[:200])[1:-1]})") from error
 
 
-def _numbers(path: Path, rows: Any, count: int, numbers: Mapping[str, str]) -> np.ndarray:
-    """Return the other rows as numbers (rows, `count`); `numbers` maps texts to numbers; empty fields are NaN."""
+def whole_numbers(path: Path, values: np.ndarray) -> np.ndarray:
+    """Return frame numbers as integers."""
+    if not (np.isfinite(values) & (values == np.round(values)) & (np.abs(values) < 2**53)).all():
+        raise InputError(f"{path}: Frame#: expected an integer as frame number in every row")
+    return values.astype(np.int64)
+
+
+def refuse_repeated(path: Path, frames: np.ndarray) -> None:
+    """Raise an InputError if a frame occurs twice."""
+    numbers, times = np.unique(frames, return_counts=True)
+    for number in numbers[times > 1][:1]:
+        raise InputError(f"{path}: frame {number}: occurs twice in the table")
+
+
+def _delimiter(path: Path) -> str:
+    with path.open("rb") as file:
+        first = file.readline(2**16)
+    return max(DELIMITERS, key=lambda delimiter: first.count(delimiter.encode()))
+
+
+def _header(rows: Any) -> tuple[list[str], list[str]]:
+    """Return the names of the columns, and whose keypoints they have: "" without individuals."""
+    names: list[str] = next((row for row in rows if row), [])
+    if not names or names[0].strip().lower() != "scorer":
+        return names, [""] * len(names)
+    rows_above = {"scorer": names}
+    for row in islice(rows, 3):  # of DeepLabCut
+        rows_above[row[0].strip().lower() if row else ""] = row
+        if row and row[0].strip().lower() == "coords":
+            break
+    parts, axes = rows_above.get("bodyparts", []), rows_above.get("coords", [])
+    individuals = rows_above.get("individuals", [""] * len(names))[: len(names)]
+    named = [f"{part}_{axis}" for part, axis in zip(parts, axes, strict=False)]
+    return ["frame", *named[1:]], [*individuals[1:2], *individuals[1:]]
+
+
+def _column(names: Sequence[str], wanted: Sequence[str]) -> int | None:
+    """Return the first column with one of these names, in any spelling."""
+    plain = ["".join(_words(name)) for name in names]
+    return next((plain.index(name.replace("_", "")) for name in wanted if name.replace("_", "") in plain), None)
+
+
+def _words(name: str) -> list[str]:
+    """Return the words and numbers of a name, without units: L0_x -> l, 0, x."""
+    words = re.findall(r"[a-z]+|\d+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name[:100]).lower())
+    return words[:-1] if len(words) > 1 and words[-1] in _UNITS else words
+
+
+def _bare_axes(names: Sequence[str]) -> dict[str, int]:
+    """Return the columns whose names are only x, y or a confidence."""
+    words = [_words(name) for name in names]
+    return {_AXES[word[0]]: column for column, word in enumerate(words) if len(word) == 1 and word[0] in _AXES}
+
+
+def _wide_columns(names: Sequence[str], individuals: Sequence[str], individual: str) -> Columns:
+    """Return the column of each keypoint and axis of an individual."""
+    columns: Columns = {}
+    for column, name in enumerate(names):
+        words = _words(name)
+        if len(words) < 2 or individuals[column : column + 1] != [individual]:
+            continue
+        at = -1 if words[-1] in _AXES else 0
+        axis, rest = _AXES.get(words[at]), words[:-1] if at else words[1:]
+        keypoint: Key | None = keypoint_name("".join(rest))
+        if keypoint is None and rest[-1].isdigit() and len(rest[-1]) < 4:
+            keypoint = (" ".join(rest[:-1]), int(rest[-1]))
+        if axis and keypoint:
+            columns.setdefault((keypoint, axis), column)
+    return columns
+
+
+def _keypoints_of(path: Path, names: Sequence[str], groups: list[Columns]) -> tuple[Detector | None, list[Key]]:
+    """Return the skeleton, None if the keypoints have only numbers, and the keypoints in its order ("": absent)."""
+    columns = groups[0]
+    complete = {key for key, axis in columns if axis == "x" and (key, "y") in columns}
+    if found := skeleton_of_names([key for key in complete if isinstance(key, str)]):
+        return found[0], [*found[1]]
+    numbers: dict[str, list[int]] = {}
+    for key in complete:
+        if not isinstance(key, str):
+            numbers.setdefault(key[0], []).append(key[1])
+    for before, found_numbers in sorted(numbers.items(), key=lambda item: -len(item[1])):
+        first, count = min(found_numbers), len(found_numbers)
+        if count in _COUNTS and first in (0, 1) and max(found_numbers) == first + count - 1:
+            is_mediapipe = count == len(SKELETONS[Detector.MEDIAPIPE33].keypoints)
+            keys: list[Key] = [(before, number) for number in sorted(found_numbers)]
+            return Detector.MEDIAPIPE33 if is_mediapipe else None, keys
+    seen = some([ascii(name[:30]) for name in names])
+    raise InputError(
+        f"{path}: has no columns for x and y of all keypoints of MediaPipe (33), COCO (17) or another known skeleton,"
+        f" by name (nose_x) or number (x_0); {len(complete)} keypoints have x and y; the columns are {seen}"
+    )
+
+
+def read_rows(
+    path: Path, rows: Any, count: int, numeric: set[int], texts: set[int]
+) -> tuple[np.ndarray, dict[int, list[str]]]:
+    """Return the other rows as numbers (rows, `count`), NaN outside the columns `numeric`, and the columns `texts`."""
     if not 0 < count <= _MOST_COLUMNS:
         raise InputError(f"{path}: has {count} columns, expected 1 to {_MOST_COLUMNS}")
     values = array("d")  # 8 bytes per number; a Python string takes 60
+    words: dict[int, list[str]] = {column: [] for column in texts}
+    known: dict[str, str] = {}  # equal texts are one string
     for row in rows:
         if len(row) != count and not any(map(str.strip, row)):  # a blank line
             continue
@@ -117,88 +190,108 @@ def _numbers(path: Path, rows: Any, count: int, numbers: Mapping[str, str]) -> n
             row.pop()
         if len(row) != count:
             raise InputError(f"{path}: line {rows.line_num}: has {len(row)} fields, expected {count} as in the header")
-        for field in row:
+        for column, field in enumerate(row):
             text = field.strip()
+            if column in texts:
+                words[column].append(known.setdefault(text, text))
             try:
-                values.append(float(numbers.get(text.lower(), text) or "nan"))
+                is_number = column in numeric and text.lower() not in _MISSING
+                values.append(float(text) if is_number else np.nan)
             except ValueError as error:
                 raise InputError(f"{path}: line {rows.line_num}: {text[:50]!a} is not a number") from error
     if not values:
         raise InputError(f"{path}: is cut off: expected a header and at least one row of numbers")
-    return np.frombuffer(values).reshape(-1, count)
+    return np.frombuffer(values).reshape(-1, count), words
 
 
-def _frame_numbers(path: Path, values: np.ndarray) -> np.ndarray:
-    if not (np.isfinite(values) & (values == np.round(values)) & (np.abs(values) < 2**53)).all():
-        raise InputError(f"{path}: Frame#: expected an integer as frame number in every row")
-    return values.astype(np.int64)
+def _frames(path: Path, texts: Sequence[str]) -> np.ndarray:
+    """Return the frame number of each row: a number, or the number in the name of an image."""
+    try:
+        values = np.array([float(text or "nan") for text in texts])
+    except ValueError:
+        return np.array(frame_numbers(path, texts), np.int64)
+    return whole_numbers(path, values)
 
 
-def _refuse_repeated(path: Path, frames: np.ndarray) -> None:
-    numbers, times = np.unique(frames, return_counts=True)
-    for number in numbers[times > 1][:1]:
-        raise InputError(f"{path}: frame {number}: occurs twice in the table")
+def _people(texts: Sequence[str]) -> np.ndarray | None:
+    """Return a number for each person, or None if a row has no person."""
+    if any(text.lower() in (*_MISSING, "-1") for text in texts):
+        return None
+    numbers: dict[str, int] = {}
+    return np.array([numbers.setdefault(text, len(numbers)) for text in texts], np.int64)
 
 
-def _wide_table(path: Path, names: list[str], values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return points (rows, 33, 2) and visibilities (rows, 33)."""
-    columns = _wide_columns(names)
-    for index in range(_COUNT):
-        for axis in "xy":
-            if (index, axis) not in columns:
-                raise InputError(
-                    f"{path}: has no column for {axis} of {_LANDMARKS[index]}, expected x and y of {_COUNT} landmarks"
-                )
-    x, y = (values[:, [columns[index, axis] for index in range(_COUNT)]] for axis in "xy")
-    has_visibility = all((index, "v") in columns for index in range(_COUNT))
-    visible = values[:, [columns[index, "v"] for index in range(_COUNT)]] if has_visibility else np.ones_like(x)
-    return np.stack([x, y], axis=-1), visible
+def _wide(
+    path: Path,
+    frames: np.ndarray,
+    people: np.ndarray | None,
+    numbers: np.ndarray,
+    groups: Sequence[Columns],
+    skeleton: Detector | None,
+    keypoints: Sequence[Key],
+) -> Detections:
+    """Return one person for each row and group of columns."""
+    rows = np.hstack([numbers, np.full((len(numbers), 1), np.nan), np.ones((len(numbers), 1))])
+    absent, certain = numbers.shape[1], numbers.shape[1] + 1
+    places = [
+        [[columns.get((key, axis), certain if axis == "v" else absent) for axis in "xyv"] for key in keypoints]
+        for columns in groups
+    ]
+    values = np.concatenate([rows[:, place] for place in np.array(places)])  # (groups * rows, K, 3)
+    if len(groups) > 1:
+        people, frames = np.repeat(np.arange(len(groups)), len(frames)), np.tile(frames, len(groups))
+    elif people is None and skeleton is Detector.MEDIAPIPE33:
+        refuse_repeated(path, frames)
+    return _detections(path, frames, people, values, skeleton)
 
 
-def _wide_columns(names: list[str]) -> dict[tuple[int, str], int]:
-    """Return the column of each (landmark, axis)."""
-    axes = {"x": "x", "y": "y", **dict.fromkeys(VISIBILITY, "v")}
-    columns: dict[tuple[int, str], int] = {}
-    for column, name in enumerate(names):
-        ending = re.fullmatch(r"(?:landmark_?)?(.+?)_(x|y|v|visibility|score|confidence)", name)
-        begin = re.fullmatch(r"(x|y|v|visibility|score|confidence)_?(\d+)", name)
-        landmark, axis = ending.groups() if ending else (begin.group(2), begin.group(1)) if begin else ("", "")
-        if landmark in _LANDMARKS:
-            columns[_LANDMARKS.index(landmark), axes[axis]] = column
-        elif re.fullmatch(r"\d{1,2}", landmark):
-            columns[int(landmark), axes[axis]] = column
-    from_one = (_COUNT, "x") in columns and (0, "x") not in columns
-    return {(index - 1, axis): column for (index, axis), column in columns.items()} if from_one else columns
+def _long(
+    path: Path,
+    frames: np.ndarray,
+    people: np.ndarray | None,
+    landmarks: Sequence[str],
+    numbers: np.ndarray,
+    axes: dict[str, int],
+) -> Detections:
+    """Return the people of a table with one row per keypoint."""
+    skeleton, places = _landmark_places(path, landmarks)
+    count = len(SKELETONS[skeleton].keypoints) if skeleton else next(n for n in _COUNTS if n > max(places.values()))
+    place = np.array([places[text] for text in landmarks])
+    who = np.zeros(len(frames), np.int64) if people is None else people
+    cells, times = np.unique(np.stack([frames, who, place], axis=1), axis=0, return_counts=True)
+    for frame, _, landmark in cells[times > 1][:1]:
+        raise InputError(f"{path}: frame {frame}: has landmark {landmark} twice")
+    seen, row = np.unique(np.stack([frames, who], axis=1), axis=0, return_inverse=True)
+    values = np.full((len(seen), count, 3), np.nan)
+    columns = [axes["x"], axes["y"]]
+    values[row, place, :2] = numbers[:, columns]
+    values[row, place, 2] = numbers[:, axes["v"]] if "v" in axes else 1.0
+    return _detections(path, seen[:, 0], None if people is None else seen[:, 1], values, skeleton)
 
 
-def _long_table(
-    path: Path, names: list[str], values: np.ndarray, frames: np.ndarray, landmarks: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return frame numbers (n,), points (n, 33, 2) and visibilities (n, 33)."""
-    for frame in frames[~np.isin(landmarks, np.arange(_COUNT))][:1]:
+def _landmark_places(path: Path, landmarks: Sequence[str]) -> tuple[Detector | None, dict[str, int]]:
+    """Return the skeleton, None if there are only numbers and fewer than 33, and the place of each landmark."""
+    texts = [*dict.fromkeys(landmarks)]
+    if found := skeleton_of_names(texts):
+        skeleton, keypoints = found
+        places = {name: place for place, name in enumerate(keypoints) if name}
+        if {*places} == {*texts}:
+            return skeleton, places
+    numbers = {text: int(text) for text in texts if text.isascii() and text.isdigit() and len(text) < 4}
+    first = 0 if 0 in numbers.values() else min(numbers.values(), default=0)
+    most = max(numbers.values(), default=0) - first + 1
+    if len(numbers) < len(texts) or first > 1 or most > _COUNTS[-1]:
+        bad = next((text for text in texts if text not in numbers or not first <= numbers[text] <= _COUNTS[-1]), "")
         raise InputError(
-            f"{path}: frame {frame}: landmark: expected a number from 0 to {_COUNT - 1} or a landmark's name"
+            f"{path}: landmark: {bad[:40]!a}: expected a number from 0 to {_COUNTS[-1] - 1} or a landmark's name"
         )
-    column = landmarks.astype(int)
-    cells, times = np.unique(frames * _COUNT + column, return_counts=True)
-    for cell in cells[times > 1][:1]:
-        raise InputError(f"{path}: frame {cell // _COUNT}: has landmark {cell % _COUNT} twice")
-    seen, row = np.unique(frames, return_inverse=True)
-    points, visible = np.full((len(seen), _COUNT, 2), np.nan), np.zeros((len(seen), _COUNT))
-    points[row, column] = values[:, [names.index("x"), names.index("y")]]
-    visibility = next((names.index(name) for name in VISIBILITY if name in names), None)
-    visible[row, column] = 1.0 if visibility is None else values[:, visibility]
-    return seen, points, visible
+    is_mediapipe = most > _COUNTS[-2]
+    return Detector.MEDIAPIPE33 if is_mediapipe else None, {text: number - first for text, number in numbers.items()}
 
 
-def _skeleton_of(path: Path, names: list[str]) -> Detector:
-    """Return the first skeleton whose used keypoints all have a marker."""
-    marked = {MARKERS.get(name) for name in names}
-    for skeleton in (Detector.HALPE26, Detector.COCO17, Detector.BODY25):
-        used = np.flatnonzero(SKELETONS[skeleton].weights.any(axis=0))
-        if {SKELETONS[skeleton].keypoints[keypoint] for keypoint in used} <= marked:
-            return skeleton
-    raise InputError(
-        f"{path}: line 4: expected markers of hips, knees, ankles, shoulders, elbows, wrists (RHip, ...) and Nose, and"
-        " in addition either Neck and Head, or LEar and REar"
-    )
+def _detections(
+    path: Path, frames: np.ndarray, people: np.ndarray | None, values: np.ndarray, skeleton: Detector | None
+) -> Detections:
+    is_mediapipe = skeleton is Detector.MEDIAPIPE33
+    format = KeypointFormat.MEDIAPIPE if is_mediapipe else KeypointFormat.TABLE
+    return Detections(str(path), format, frames, values[..., :2], values[..., 2], people, skeleton)

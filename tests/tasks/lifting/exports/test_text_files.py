@@ -13,7 +13,7 @@ import pytest
 from data_contracts.errors import InputError
 from data_contracts.skeleton import BONES, JOINTS
 from tasks.lifting.exports.text_files import write_csv, write_json, write_trc
-from tasks.lifting.formats.tables import read_trc
+from tasks.lifting.formats.trc import read_trc
 from tests.tasks.lifting.exports.motions import motion_of, y_up_by_hand
 
 SCHEMA = Path(__file__).parents[4] / "docs" / "motion.schema.json"

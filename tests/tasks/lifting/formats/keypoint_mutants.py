@@ -23,7 +23,7 @@ from data_contracts.parameters import KeypointFormat, KeypointsParameters
 from data_contracts.sources import find_keypoints
 from data_contracts.tracks.table import find_faults, from_arrow, to_arrow
 from tasks.lifting.formats.reading import read_keypoints
-from tasks.lifting.formats.tracks import tracks_of
+from tasks.lifting.tracks import tracks_of
 from tests.tasks.lifting.formats.keypoint_seeds import Seed
 
 Changed = Callable[[random.Random, bytes, list[bytes]], bytes]  # of an archive
@@ -64,6 +64,12 @@ def write_mutant(generator: random.Random, seeds: list[Seed], path: Path, change
         path.mkdir()
         for name, tree in _files(generator, seed.data).items():
             (path / name).write_bytes(_json(generator, tree))
+    elif seed.kind == "texts":
+        path.mkdir()
+        for name, text in _files(generator, seed.data).items():
+            (path / name).write_bytes(_table(generator, text.encode(), " "))
+    elif seed.kind == "lines":
+        path.write_bytes(b"\n".join(_json(generator, line) for line in seed.data))
     elif seed.kind == "json":
         path.write_bytes(_json(generator, seed.data))
     elif seed.kind == "table":
@@ -128,9 +134,9 @@ def _place(generator: random.Random, tree: Any) -> tuple[Any, Any]:
     return holder, key
 
 
-def _table(generator: random.Random, data: bytes) -> bytes:
+def _table(generator: random.Random, data: bytes, divider: str = ",") -> bytes:
     lines = data.decode().split("\n")
-    divider = "\t" if lines[0].startswith("PathFileType") else ","
+    divider = "\t" if lines[0].startswith("PathFileType") else divider
     for _ in range(generator.choice([0, 1, 1, 2, 3])):
         place, kind = generator.randrange(len(lines)), generator.randrange(6)
         fields = lines[place].split(divider)

@@ -24,18 +24,22 @@ STANDING = np.array(
 class Seed:
     """A valid file: `kind` selects the mutation, `data` is its content, or that of each file of a folder."""
 
-    kind: str  # json, folder, table, arrays
+    kind: str  # json, lines (a JSON value per line), folder (of JSON), texts (folder of text files), table, arrays
     data: Any
 
 
 def keypoint_seeds(detections: Path) -> list[Seed]:
     """Return small files of every format, and parts of the files in `detections`, if it exists."""
-    seeds = [Seed("json", tree) for tree in [*_trees(), *_real_trees(detections)]]
+    seeds = [Seed("json", tree) for tree in [*_trees(), *_more_trees(), *_real_trees(detections)]]
     coco18, frames = _points(Detector.COCO18), range(4)
     folder = {f"v_{frame:012d}_keypoints.json": {"people": [_openpose_person(coco18[frame])]} for frame in frames}
     sep_json = {f"{frame}.json": _alphapose_frame(coco18[frame], "bodies", "joints") for frame in frames}
     seeds += [Seed("folder", folder), Seed("folder", sep_json), *_real_folders(detections)]
-    seeds += [Seed("table", text.encode()) for text in _tables()]
+    coco = _points(Detector.COCO17)
+    images = {f"{frame}_1080p.json": [_mmpose_person(row)] for frame, row in enumerate(coco)}
+    seeds += [Seed("folder", {**images, "calibration.json": {"fps": 30}}), Seed("texts", _labels(coco))]
+    seeds += [Seed("lines", lines) for lines in _lines()]
+    seeds += [Seed("table", text.encode()) for text in [*_tables(), *_more_tables()]]
     return seeds + [Seed("arrays", arrays) for arrays in [*_arrays(), *_real_arrays(detections)]]
 
 
@@ -97,6 +101,65 @@ def _trees() -> list[Any]:
             for fields in (("people", "pose_keypoints_2d"), ("bodies", "joints"))
         ),
     ]
+
+
+def _mmpose_person(row: np.ndarray) -> dict[str, Any]:
+    return {"keypoints": row[:, :2].tolist(), "keypoint_scores": row[:, 2].tolist(), "bbox": [[0, 0, 9, 9]]}
+
+
+def _more_trees() -> list[Any]:
+    coco, names = _points(Detector.COCO17), SKELETONS[Detector.COCO17].keypoints
+    columns = [{"x": row[:, 0].tolist(), "y": row[:, 1].tolist(), "visible": row[:, 2].tolist()} for row in coco]
+    named = [
+        [{"x": x, "y": y, "score": c, "name": name} for name, (x, y, c) in zip(names, row, strict=True)] for row in coco
+    ]
+    by_name = {f"{frame}.png": dict(zip(names, row.tolist(), strict=True)) for frame, row in enumerate(coco)}
+    images = [{"id": n, "file_name": f"f_{n}_a1.jpg", "width": 640, "height": 480} for n in range(4)]
+    marked = [
+        {"image_id": n, "keypoints": (row + np.array((0, 0, 1.2))).ravel().tolist()} for n, row in enumerate(coco)
+    ]
+    people = np.stack([coco, coco + np.array((300, 0, 0))], axis=1)
+    return [
+        [[{"name": "person", "box": {"x1": 1}, "track_id": 1, "keypoints": keypoints}] for keypoints in columns],
+        [[{"score": 0.7, "keypoints": keypoints}] for keypoints in named],
+        [{"frame": n, "keypoints": p[..., :2].tolist(), "scores": p[..., 2].tolist()} for n, p in enumerate(people)],
+        {"keypoints": people[..., :2].tolist(), "scores": people[..., 2].tolist(), "fps": 25},
+        by_name,
+        {"keypoints": [{"0": row[:, [1, 0, 2]].tolist()} for row in coco], "skeleton": dict(enumerate(names))},
+        {"images": images, "annotations": marked, "categories": [{"id": 1, "keypoints": [*names]}]},
+    ]
+
+
+def _lines() -> list[list[Any]]:
+    media = (_points(Detector.MEDIAPIPE33) / (640, 480, 1)).round(4).tolist()
+    landmarks = [[{"x": x, "y": y, "z": -0.1, "visibility": v} for x, y, v in row] for row in media]
+    coco = _points(Detector.COCO17).tolist()
+    return [
+        [{"frame": frame, "landmarks": row} for frame, row in enumerate(landmarks)],
+        [{"frame": float(n), "track_id": who, "keypoints": row} for n, row in enumerate(coco) for who in (1, 2)],
+    ]
+
+
+def _labels(coco: np.ndarray) -> dict[str, str]:
+    shares = (coco / (640, 480, 1)).round(4)
+    lines = [" ".join(map(str, [0, 0.5, 0.5, 0.2, 0.6, *row.ravel().tolist(), 0.9, 3])) for row in shares]
+    return {**{f"walk_{frame}.txt": f"{line}\n{line}\n" for frame, line in enumerate(lines)}, "notes.txt": "hello"}
+
+
+def _more_tables() -> list[str]:
+    coco, names = _points(Detector.COCO17), SKELETONS[Detector.COCO17].keypoints
+    wide = ["image,person_id," + ",".join(f"{name}_{axis}" for name in names for axis in ("x", "y", "conf"))]
+    parts = ["scorer" + 51 * ",DLC", "individuals" + 51 * ",one"]
+    parts += ["bodyparts," + ",".join(name for name in names for _ in range(3)), "coords" + 17 * ",x,y,likelihood"]
+    long, cells = ["Frame;LandmarkID;X;Y"], ["frame,track_id,keypoints"]
+    for frame, row in enumerate(coco):
+        numbers = ",".join(map(str, row.ravel()))
+        wide.append(f"f{frame}_1080p.jpg,2,{numbers}")
+        parts.append(f"{frame},{numbers}")
+        long += [f"{frame};{place};{x};{y}" for place, (x, y, _) in enumerate(row)]
+        axes = {"x": row[:, 0].tolist(), "y": row[:, 1].tolist(), "visible": row[:, 2].tolist()}
+        cells.append(f'{frame},1,"{axes}"')
+    return ["\n".join(lines) for lines in (wide, parts, long, cells)]
 
 
 def _real_trees(detections: Path) -> list[Any]:

@@ -12,7 +12,7 @@ from data_contracts.detector_skeletons import SKELETONS, Detector
 from data_contracts.parameters import KeypointsParameters
 from data_contracts.sources import find_keypoints
 from tasks.lifting.formats.reading import read_keypoints
-from tasks.lifting.formats.tracks import tracks_of
+from tasks.lifting.tracks import tracks_of
 from tests.tasks.lifting.formats.writing import body, seen_by, triples
 
 PAGE = Path(__file__).parents[4] / "docs" / "keypoints.md"

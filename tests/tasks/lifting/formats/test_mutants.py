@@ -25,10 +25,12 @@ def test_every_format_has_a_readable_seed(tmp_path):
 
 
 def write_unchanged(seed, path):
-    if seed.kind == "folder":
+    if seed.kind in ("folder", "texts"):
         path.mkdir()
-        for name, tree in seed.data.items():
-            (path / name).write_text(json.dumps(tree))
+        for name, content in seed.data.items():
+            (path / name).write_text(content if seed.kind == "texts" else json.dumps(content))
+    elif seed.kind == "lines":
+        path.write_text("\n".join(map(json.dumps, seed.data)))
     elif seed.kind == "arrays":
         with path.open("wb") as file:
             np.save(file, seed.data[""]) if "" in seed.data else np.savez(file, **seed.data)

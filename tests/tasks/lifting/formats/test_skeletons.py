@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_contracts.detector_skeletons import SKELETONS, Detector, skeleton_named
+from data_contracts.detector_skeletons import SKELETONS, Detector
 from data_contracts.errors import InputError
 from data_contracts.parameters import KeypointFormat, KeypointsParameters
 from data_contracts.sources import find_keypoints
+from tasks.lifting.formats.names import skeleton_of_names
 from tasks.lifting.formats.reading import read_keypoints
 from tasks.lifting.formats.skeletons import DECIDED, choose_skeleton
 from tasks.synthetic.motion import generate
@@ -113,11 +114,11 @@ def test_a_whole_body_is_coco_from_any_side(tmp_path):
 
 def test_names_determine_the_skeleton():
     coco = SKELETONS[Detector.COCO17].keypoints
-    assert skeleton_named(coco) is Detector.COCO17
+    assert skeleton_of_names(coco)[0] is Detector.COCO17
     mmpose_names = ["root", "right_hip", "right_knee", "right_foot", "left_hip", "left_knee", "left_foot", "spine"]
     mmpose_names += ["thorax", "neck_base", "head", *SKELETONS[Detector.H36M17].keypoints[11:]]
-    assert skeleton_named(mmpose_names) is Detector.H36M17
-    assert skeleton_named(coco[::-1]) is None
+    assert skeleton_of_names(mmpose_names)[0] is Detector.H36M17
+    assert skeleton_of_names(["left_wrist", "tail"]) is None
 
 
 def test_zero_confidences_are_named(tmp_path):

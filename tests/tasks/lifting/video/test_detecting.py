@@ -12,7 +12,7 @@ from data_contracts.errors import InputError
 from data_contracts.parameters import KeypointsParameters, VideoDetector
 from data_contracts.sources import find_keypoints
 from tasks.lifting.formats.reading import read_keypoints
-from tasks.lifting.formats.tracks import tracks_of
+from tasks.lifting.tracks import tracks_of
 from tasks.lifting.video import detecting
 from tasks.lifting.video.detecting import PYTHON_VARIABLE, detect, detector_python
 from tests.tasks.lifting.video.drawing import STAND_IN, as_program, draw_video

@@ -5,7 +5,7 @@ import numpy as np
 from data_contracts.detector_skeletons import Detector
 from data_contracts.parameters import KeypointFormat
 from tasks.lifting.formats.detections import Detections
-from tasks.lifting.formats.tracks import associate, fill, tracks_of
+from tasks.lifting.tracks import associate, fill, tracks_of
 
 
 def walker(start, step, frames=40):
