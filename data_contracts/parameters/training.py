@@ -228,6 +228,8 @@ class PretrainParameters(TrainingParameters):
         wanted = 2 if self.objective is Objective.RECONSTRUCT else 3
         if self.network.dim_out != wanted:
             raise ValueError(f"objective {self.objective} needs network.dim_out {wanted}, not {self.network.dim_out}")
+        if self.network.kind == "mlp" and self.head is not HeadKind.POSE:
+            raise ValueError(f"network.kind mlp needs head pose, not {self.head}")
         return self
 
     def idle(self) -> set[str]:

@@ -59,6 +59,8 @@ def finetune_network(
             f"{pretrained}: finetune.head depth needs a network without geometry; pass finetune.head=joints or"
             " finetune.head=pose"
         )
+    if training.head is not HeadKind.POSE and network.config.kind == "mlp":
+        raise InputError(f"{pretrained}: an MLP needs --set finetune.head=pose, not {training.head}")
     job = Job(
         folder=stage.folder,
         windows=windows,
