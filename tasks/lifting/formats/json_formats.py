@@ -40,7 +40,10 @@ _LAST_NUMBER = re.compile(r"(\d{1,18})\D*$")
 
 
 def read_folder(path: Path, files: Sequence[Path], format: KeypointFormat) -> Detections:
-    """Return the people of a folder with one file per frame: AlphaPose (if `format` or a frame has it) or OpenPose."""
+    """Return the people of a folder with one JSON file per frame, in the format of AlphaPose or OpenPose.
+
+    The format is AlphaPose if `format` is AlphaPose or any frame is in AlphaPose's format; otherwise it is OpenPose.
+    """
     trees = zip(files, read_json(files, path), strict=True)
     return _read_frames(path, [(file.name, str(file), tree) for file, tree in trees], format)
 
