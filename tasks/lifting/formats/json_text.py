@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -23,6 +24,7 @@ MOST_DEPTH = 30  # nested lists and dicts; every format has at most 6
 _LIST, _DICT, _NUMBER, _ENTRY, _STRING = 88, 184, 40, 120, 60
 _DICT_ENTRIES = 5
 _CHUNK = 2**20
+_MOST_DIGITS = 18  # every such integer fits into int64
 _STEPS = np.zeros(256, np.int8)  # change of the depth by character
 _STEPS[[ord("["), ord("{")]], _STEPS[[ord("]"), ord("}")]] = 1, -1
 
@@ -49,7 +51,7 @@ def read_json(files: Sequence[Path], source: Path) -> list[Any]:
                 f"{source}: would take more than {MOST_MEMORY >> 20} MiB of memory; cut the file into parts"
             )
         if depth > MOST_DEPTH:
-            raise InputError(f"{path}: is nested too deeply for keypoints: {depth} levels")
+            raise InputError(f"{path}: is nested too deeply for keypoints: {depth} levels, at most {MOST_DEPTH}")
         trees.append(_parse(path, data))
     return trees
 
@@ -78,9 +80,11 @@ def _measure(data: bytes) -> tuple[int, int]:
 
 def _parse(path: Path, data: bytes) -> Any:
     try:
-        return json.loads(data.decode("utf-8-sig"), parse_constant=_refuse_constant, parse_int=_integer)
+        return json.loads(data.decode("utf-8-sig"), parse_constant=_refuse_constant, parse_int=partial(_integer, path))
     except RecursionError as error:  # unclosed strings can hide the depth
         raise InputError(f"{path}: is nested too deeply for keypoints") from error
+    except InputError:
+        raise
     except ValueError as error:  # includes UnicodeDecodeError and JSONDecodeError
         reason = ascii(str(error)[:200])[1:-1]
         raise InputError(f"{path}: is not valid JSON, or is cut off ({reason})") from error
@@ -90,9 +94,12 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON number")
 
 
-def _integer(text: str) -> int:
-    if len(text) > 18:
-        raise ValueError(f"a number has {len(text)} digits, more than 18")
+def _integer(path: Path, text: str) -> int:
+    if len(text) > _MOST_DIGITS:
+        raise InputError(
+            f"{path}: an integer has {len(text)} characters; at most {_MOST_DIGITS} are allowed, because keypoints,"
+            " frame numbers and ids are smaller"
+        )
     return int(text)
 
 
@@ -166,5 +173,6 @@ def _id(person: Person) -> int | None:
     if value is None or value == -1:  # OpenPose writes -1 if it does not track
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 2**53 or value != int(value):
-        raise InputError(f"{person.source}: expected an integer of at least 0 as id of a person")
+        text = ascii(value)[:50]
+        raise InputError(f"{person.source}: expected an integer from 0 to 2**53 as id of a person, not {text}")
     return int(value)
