@@ -145,7 +145,10 @@ def subject_of(name: str, pattern: re.Pattern[str] | None = None) -> str:
     if pattern is not None:
         found = pattern.search(name)
         if found is None or not found[0]:
-            raise InputError(f"clip {name}: ingest.group_pattern {pattern.pattern!r} does not match the name")
+            raise InputError(
+                f"clip {name}: ingest.group_pattern {pattern.pattern!r} does not match the name; pass a pattern that"
+                " matches every clip name"
+            )
         return found[1] if pattern.groups and found[1] else found[0]
     dataset, rest = _begin(name)
     if dataset is None:

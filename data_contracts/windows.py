@@ -60,7 +60,10 @@ def window_schema(window: int) -> arrow.Schema:
 
 
 class WindowSummary(pa.DataFrameModel):
-    """One row of numbers per window (its scalars, and numbers from its arrays), and their bounds."""
+    """Contract of the summary table, one row per window.
+
+    The table has scalar columns and extreme values of the arrays, with their bounds.
+    """
 
     window_id: str = pa.Field(unique=True)
     group: str = pa.Field(str_length={"min_value": 1})
@@ -72,11 +75,11 @@ class WindowSummary(pa.DataFrameModel):
     start: int = pa.Field(ge=0)
     fps: float = pa.Field(gt=0)
     scale: float = pa.Field(gt=0)
-    non_finite: int = pa.Field(eq=0)
-    pose_2d_max: float = pa.Field(le=1.0 + 1e-5, description="Largest |x| or |y|.")
+    non_finite: int = pa.Field(eq=0, description="Number of values that are NaN or infinite.")
+    pose_2d_max: float = pa.Field(le=1.0 + 1e-5, description="Largest |x| or |y| of pose_2d, normalised units.")
     confidence_min: float = pa.Field(ge=0)
     confidence_max: float = pa.Field(le=1)
-    root_max: float = pa.Field(eq=0, description="Largest |pelvis| of pose_3d.")
+    root_max: float = pa.Field(eq=0, description="Largest |x|, |y| or |z| of pose_3d's pelvis, metres.")
     bone_max: float = pa.Field(le=1.1, description="Longest bone, metres.")
 
     class Config:

@@ -32,8 +32,13 @@ def lift_files(
 ) -> dict[str, Any]:
     """Lift a keypoint file, each keypoint file of a folder, or a keypoints stage; parameters as in `flows.lift.lift`.
 
-    The function calls `show` with the lift stage and the written subjects of each file. It returns the URI of the
-    `model`, the `files` with their `people` and what was `assumed`, and the errors of the `failed` files.
+    `show(stage, people)` is called after each written file.
+
+    Returns
+    -------
+    dict
+        `model`: URI of the model. `files`: one entry per lifted file with its `name`, the folder `lifted` of the lift
+        stage, `cached` (whether the stage existed), what was `assumed`, and its `people`. `failed`: name -> error text.
 
     Raises
     ------

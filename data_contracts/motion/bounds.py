@@ -13,15 +13,15 @@ class MotionSummary(pa.DataFrameModel):
     """One row of numbers per motion, and their bounds."""
 
     motion: str
-    frames: int = pa.Field(ge=1)
-    fps: float = pa.Field(gt=0, le=1000)
+    frames: int = pa.Field(ge=1, description="Number of frames.")
+    fps: float = pa.Field(gt=0, le=1000, description="Frames per second.")
     non_finite: int = pa.Field(eq=0, description="Number of non-finite values in pose, root and confidence.")
     pelvis_max: float = pa.Field(eq=0, description="Largest |x|, |y| or |z| of the pose's pelvis, metres.")
     bone_max: float = pa.Field(gt=0, le=1.5, description="Longest bone, metres.")
     reach_max: float = pa.Field(le=3, description="Farthest joint from the pelvis, metres.")
     root_max: float = pa.Field(le=1000, description="Largest |x|, |y| or |z| of the root, metres.")
-    confidence_min: float = pa.Field(ge=0)
-    confidence_max: float = pa.Field(le=1)
+    confidence_min: float = pa.Field(ge=0, description="Smallest confidence.")
+    confidence_max: float = pa.Field(le=1, description="Largest confidence.")
 
     class Config:
         coerce = True

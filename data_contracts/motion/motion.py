@@ -85,5 +85,5 @@ def read_motion(path: Path) -> Motion:
     for name, array in arrays.items():
         expected = (len(arrays["pose_3d"]), *_SHAPES[name])
         if array.shape != expected:
-            raise InputError(f"{path}: {name} has shape {array.shape}, expected {expected}")
+            raise InputError(f"{path}: {name} has shape {array.shape}, expected {expected}; lift the keypoints again")
     return Motion(**arrays, **scalars, about=about)

@@ -51,7 +51,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     try:
         data = (folder / MANIFEST).read_bytes()
     except OSError as error:
-        raise InputError(f"{folder}: not a finished stage folder ({MANIFEST}: {error.strerror})") from error
+        fault = f"not a finished stage folder ({MANIFEST}: {error.strerror})"
+        raise InputError(f"{folder}: {fault}; pass the output folder of a stage") from error
     try:
         text = data.decode()
         manifest = json.loads(text) if text == _sealed(text.rpartition(_SEAL)[0]) else None
@@ -65,7 +66,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def rebuild(folder: Path, manifest: dict[str, Any] | None = None) -> str:
-    """Return the instruction to replace a damaged stage folder; without `manifest` it names all stages of the kind."""
+    """Return the instruction (text for an error message) to remove a damaged stage folder and run its stage again.
+
+    If `manifest` is None, the instruction lists every stage that writes this kind of folder.
+    """
     inputs = {name: name.upper() for name in ("clips", "windows", "keypoints")}
     if manifest:
         stages = [manifest["stage"]]

@@ -43,7 +43,9 @@ def check_database(file: Path) -> None:
         with closing(sqlite3.connect(f"file:{quote(str(file))}?mode=ro", _WAIT_SECONDS, uri=True)) as connection:
             (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except sqlite3.OperationalError as error:
-        raise InputError(f"{file}: the database cannot be opened ({error})") from error
+        raise InputError(
+            f"{file}: the database cannot be opened ({error}); check the permissions of the file"
+        ) from error
     except sqlite3.DatabaseError as error:
         raise InputError(f"{file}: the database is damaged ({error}); {remedy}") from error
     if not tables:

@@ -117,7 +117,10 @@ class StackSettings(BaseSettings):
         return (file.read_text(encoding="ascii").strip() or None) if file.is_file() else None
 
     def make_password(self) -> str:
-        """Return the password; if there is none, generate one in a file that only the owner can read."""
+        """Return the password of the Prefect and MLflow servers, see `password`.
+
+        If none is set, generate one and write it to the store's password file with mode 0600.
+        """
         file = self.root / PASSWORD_FILE
         self.root.mkdir(parents=True, exist_ok=True)
         with FileLock(self.root / f".{PASSWORD_FILE}.lock"):

@@ -1,6 +1,7 @@
-"""Commands of the stages, made from the table in `flows.stages`, and the commands for the keypoints of users.
+"""Command line commands of the stages (made from the table `flows.stages.STAGES`), and `keypoints` and `lift`.
 
-The first input of a stage is an argument; the other inputs are options. The docstring of the stage describes them.
+The first input of a stage is a positional argument; its other inputs are options. The help text of an input comes from
+the docstring of the stage's `resolve` function.
 """
 
 import inspect

@@ -43,7 +43,9 @@ def load_baselines(folder: Path) -> Baselines:
         mlp.load_state_dict(weights)
         return Baselines(MeanDepth(**depth), Linear(**linear), mlp.eval())
     except (TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"{folder}: tensors do not fit a baseline ({error}); remove the folder") from error
+        raise InputError(
+            f"{folder}: tensors do not fit a baseline ({error}); remove the folder and run `uplift baselines` again"
+        ) from error
 
 
 def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

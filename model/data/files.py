@@ -22,6 +22,7 @@ from model.data.batches import Batch
 
 _FRAME_BYTES = 4 * NUM_JOINTS * 3  # of a pose
 _COLUMNS = ["pose_2d", "pose_3d", "scale"]
+_REMEDY = "run `uplift convert` again"
 _PLACES = ["root_3d", "pitch_deg", "roll_deg", "projection"]
 
 
@@ -49,14 +50,13 @@ class WindowFiles:
             self._parts += [(file, part.metadata, group) for group in range(part.num_row_groups)]
         if len(windows) > 1:
             raise InputError(
-                f"{folder / split}: the split has windows of different lengths, {sorted(windows)} frames; run uplift"
-                " convert again"
+                f"{folder / split}: the split has windows of different lengths, {sorted(windows)} frames; {_REMEDY}"
             )
         self.window, self.placed = windows.pop(), placed
         self.rows: pd.DataFrame = arrow.concat_tables(rows).to_pandas()
         self.row_groups = [metadata.row_group(group).num_rows for _, metadata, group in self._parts]
         if not len(self.rows):
-            raise InputError(f"{folder}: split {split!r} is empty; run uplift convert again")
+            raise InputError(f"{folder}: split {split!r} is empty; {_REMEDY}")
 
     def read(self, groups: Sequence[int], pin: bool = False, stopped: Callable[[], bool] = lambda: False) -> Batch:
         """Return row groups as one batch in CPU memory; once `stopped()` is true, the remaining groups are not read."""
@@ -100,22 +100,23 @@ def _readable(file: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, arrow.ArrowException) as error:
-        raise InputError(f"{file}: cannot be read, run uplift convert again ({error})") from error
+        raise InputError(f"{file}: cannot be read ({error}); {_REMEDY}") from error
 
 
 def _window(file: Path, schema: arrow.Schema) -> int:
     """Return the window length in frames of a file with that schema."""
     missing = sorted({*SCALARS, *_COLUMNS, *_PLACES} - set(schema.names))
     if missing:
-        raise InputError(f"{file}: not a window table; missing columns: {', '.join(missing)}")
+        raise InputError(f"{file}: not a window table; missing columns: {', '.join(missing)}; {_REMEDY}")
     frames = set()
     for name in ("pose_2d", "pose_3d"):
         kind = schema.field(name).type
         if not arrow.types.is_fixed_size_binary(kind) or kind.byte_width % _FRAME_BYTES:
             raise InputError(
-                f"{file}: column {name} is {kind}; expected fixed-size binary of {_FRAME_BYTES} bytes a frame"
+                f"{file}: column {name} is {kind}; expected fixed-size binary of {_FRAME_BYTES} bytes per frame;"
+                f" {_REMEDY}"
             )
         frames.add(kind.byte_width // _FRAME_BYTES)
     if len(frames) > 1:
-        raise InputError(f"{file}: pose_2d and pose_3d differ in length: {sorted(frames)} frames")
+        raise InputError(f"{file}: pose_2d and pose_3d differ in length: {sorted(frames)} frames; {_REMEDY}")
     return frames.pop()

@@ -116,10 +116,15 @@ def some_of(windows: Windows, places: Sequence[int]) -> WindowTensors:
 def load_windows(
     folder: Path, split: str, memory_gb: float | None = None, device: torch.device = CPU, placed: bool = False
 ) -> Windows:
-    """Open one split of a windows folder; batches are on `device`, with the windows' cameras if `placed`.
+    """Open one split of a windows folder; its batches are on `device`.
 
-    A split larger than `memory_gb` is streamed; a smaller split is loaded to `device`. Default: half of the free memory
-    of this machine and of `device`.
+    Parameters
+    ----------
+    memory_gb
+        Limit in 1e9 bytes. A larger split is streamed from its files; a smaller split is loaded to `device`. Default:
+        half of this process's share of the free RAM or, if smaller, half of the free memory of the GPU.
+    placed
+        Also read the camera of each window.
 
     Raises
     ------

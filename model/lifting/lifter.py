@@ -50,9 +50,12 @@ def load_lifter(checkpoint: Path, flip: bool = True, window: int | None = None) 
     network, about = load_network(checkpoint), read_about(checkpoint)
     longest = network.config.max_frames
     if network.config.dim_out != 3:
-        raise InputError(f"{checkpoint}: this checkpoint is only pretrained and returns 2D poses; fine-tune it first")
+        raise InputError(
+            f"{checkpoint}: this checkpoint is only pretrained and returns 2D poses; run `uplift finetune` first"
+        )
     if window is not None and window > longest:
         raise InputError(
-            f"{checkpoint}: the network takes windows of at most {longest} frames, but the windows have {window}"
+            f"{checkpoint}: the network takes windows of at most {longest} frames, but the windows have {window};"
+            f" convert the clips with --set convert.window={longest}"
         )
     return Lifter(network, window or int(about.get("window", longest)), about.get("fps"), flip)

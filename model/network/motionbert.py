@@ -39,7 +39,9 @@ def load_motionbert(path: Path) -> PoseNetwork:
         ) from error
     published = content.get("model_pos") if isinstance(content, dict) else None
     if not isinstance(published, dict):
-        raise InputError(f"{path}: not a MotionBERT checkpoint (no state dict under 'model_pos')")
+        raise InputError(
+            f"{path}: not a MotionBERT checkpoint (no state dict under 'model_pos'); pass a published file"
+        )
     weights = {_rename(name.removeprefix("module.")): value for name, value in published.items()}
     try:
         network = PoseNetwork(_config(weights))

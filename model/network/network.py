@@ -22,10 +22,11 @@ class PoseNetwork(nn.Module):
         self.config, self.head_kind = config, head
         if head is HeadKind.DEPTH and config.geometry != "none":
             raise ValueError(
-                "head depth cannot be combined with geometry: both take x and y from the input; pass joints or pose"
+                f"head={head} cannot be combined with config.geometry={config.geometry}: both take x and y from the"
+                " input; pass head=joints or head=pose, or config.geometry=none"
             )
         if config.kind == "mlp" and head is not HeadKind.POSE:
-            raise ValueError("network.kind mlp has no tokens of single joints; pass head pose")
+            raise ValueError(f"head={head} needs tokens of single joints, config.kind=mlp has none; pass head=pose")
         self.backbone: Backbone = (
             WindowMLP(config) if config.kind == "mlp" else DSTformer(config, whole_windows=head is HeadKind.POSE)
         )
@@ -37,7 +38,9 @@ class PoseNetwork(nn.Module):
             self.head.begin_at_zero()
 
     def forward(self, pose_2d: Tensor, masked: Tensor | None = None, features: Tensor | None = None) -> Tensor:
-        """Return the pose of every frame (B, T, 17, 2 or 3), not relative to the pelvis.
+        """Return the pose of every frame (B, T, 17, 2 or 3) in the normalised units of the window.
+
+        The pose is in the coordinates of `pose_2d`; the pelvis is not subtracted.
 
         Parameters
         ----------
@@ -46,7 +49,8 @@ class PoseNetwork(nn.Module):
         masked
             (B, T, 17) bool: joints to replace by the learned mask token, if the network has one.
         features
-            (B, P, 17, C): cached output of `encode` for `pose_2d`; not allowed if the head reads the stem.
+            Cached output of `encode` for `pose_2d`: (B, P, 17, C), or (B, 1, 1, C) for the MLP. Not allowed if the
+            head reads the stem.
         """
         if pose_2d.ndim != 4 or pose_2d.shape[2] != NUM_JOINTS or pose_2d.shape[3] < self.config.dim_in:
             raise ValueError(f"pose_2d has shape {tuple(pose_2d.shape)}; expected (batch, frames, {NUM_JOINTS}, 3)")

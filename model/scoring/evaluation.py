@@ -147,7 +147,10 @@ def _evaluation(rows: pd.DataFrame, by_window: Tensor, pck_curve: tuple[float, .
 def score_robustness(
     methods: Mapping[str, Method], windows: Windows, count: int, batch_size: int, fabric: Fabric
 ) -> Robustness:
-    """Return the MPJPE (mm) of each method under each of `conditions`, on at most `count` of the `windows`."""
+    """Return the MPJPE (mm) of each method on clean input and under each corruption and detector skeleton.
+
+    `conditions()` defines the corruptions and skeletons. At most `count` of the `windows` are used, spread evenly.
+    """
     some = evenly_drawn(windows, count)
     scores: dict[str, dict[str, float]] = {}
     for names, corrupted in conditions(some):

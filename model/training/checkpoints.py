@@ -186,7 +186,9 @@ def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             raise ValueError("the digest does not match")
         return tensors, header
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not a readable checkpoint of this project ({error})") from error
+        raise InputError(
+            f"{path}: not a readable checkpoint of this project ({error}); train the model again"
+        ) from error
 
 
 def _fill(network: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:

@@ -15,12 +15,13 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as parquet
 
+from data_contracts.bounds import describe_fault
 from data_contracts.clips import CLIPS_FILE, Clip, from_arrow
 from data_contracts.errors import InputError
 from data_contracts.parameters import ConvertParameters, ShortClips
 from data_contracts.splits import SPLITS, split_groups
 from data_contracts.store.manifests import read_manifest
-from data_contracts.windows import SCALARS, find_faults, to_arrow, window_schema
+from data_contracts.windows import SCALARS, WindowSummary, find_faults, to_arrow, window_schema
 from tasks.convert.cameras import Camera, angles_deg, cut_windows, draw_camera, empty_windows, window_starts
 
 BYTES_AT_ONCE = 64 << 20
@@ -36,7 +37,7 @@ def write_windows(clips: Path, folder: Path, batch: int, parameters: ConvertPara
     Raises
     ------
     InputError
-        A window breaks the contract; the message has the window, the check, the value and the bound.
+        A window breaks the contract; the message has the clip, the window, the check, the value and the bound.
     """
     splits = split_groups(read_manifest(clips)["statistics"], parameters)
     rows = parquet.ParquetFile(clips / CLIPS_FILE).read_row_group(batch)
@@ -128,8 +129,15 @@ class WindowParts:
         arrays = {name: array[: self.filled] for name, array in self.arrays.items() if name != "scale"}
         faults = find_faults(scalars, arrays)
         if len(faults):
-            first = (f"window {f.window_id}: {f.check} {f.value} breaks {f.bound}" for f in faults.head(3).itertuples())
-            raise InputError(f"{self.file}: windows break the contract: {'; '.join(first)}")
+            clips = dict(zip(scalars["window_id"], scalars["clip_id"], strict=True))
+            first = [
+                f"clip {clips[fault.window_id]}, window {fault.window_id}: {describe_fault(WindowSummary, fault)}"
+                for fault in faults.head(3).itertuples()
+            ]
+            raise InputError(
+                f"windows break the contract: {'; '.join(first)}; correct or remove these clips in the motion files,"
+                " run `uplift ingest` again and convert its output"
+            )
         for split, rows in scalars.groupby("split", sort=False):  # clips are sorted by split: each split is one block
             block = slice(rows.index[0], rows.index[-1] + 1)
             self._writer(str(split)).write_table(

@@ -143,7 +143,9 @@ def _read(path: Path) -> pd.DataFrame:
         raise InputError(f"{path}: not a readable clip list ({' '.join(str(error).split())})") from error
     table = table.rename(columns=str.strip).apply(lambda column: column.str.strip())  # MotionBERT writes `a , b , c`
     if "fname" not in table:
-        raise InputError(f"{path}: the clip list has no column fname; its columns are {', '.join(table.columns)}")
+        raise InputError(
+            f"{path}: the clip list has no column fname with the clip names; its columns are {', '.join(table.columns)}"
+        )
     return table.reindex(columns=["fname", *_COLUMNS], fill_value="")
 
 

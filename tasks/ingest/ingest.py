@@ -14,12 +14,14 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as parquet
 
+from data_contracts.bounds import describe_fault
 from data_contracts.clips import (
     CLIP_SCHEMA,
     CLIPS_FILE,
     QUARANTINE_COLUMNS,
     QUARANTINE_FILE,
     Clip,
+    ClipSummary,
     SeenClips,
     Summary,
     find_faults,
@@ -229,10 +231,14 @@ class ClipWriter:
             most = "" if len(files) == 1 else f", {counts.iloc[0]} of them of {counts.index[0]}"
             raise InputError(
                 f"{where}: {len(broken)} of {clips} clips break the clip contract{most}, more than"
-                f" ingest.max_quarantined={self.parameters.max_quarantined:g} allows: {_describe_faults(faults)}"
+                f" ingest.max_quarantined={self.parameters.max_quarantined:g} allows: {_describe_faults(faults)};"
+                " correct these clips, check ingest.unit and ingest.up, or pass a larger --set ingest.max_quarantined"
             )
         if not accepted:
-            raise InputError(f"{where}: all clips are in quarantine; failed checks: {_describe_faults(faults)}")
+            raise InputError(
+                f"{where}: all clips are in quarantine; failed checks: {_describe_faults(faults)}; correct these clips,"
+                f" or pass a smaller --set ingest.min_frames (now {self.parameters.min_frames} frames)"
+            )
 
 
 def _row_groups(rows: list[tuple[Clip, Summary]]) -> list[list[tuple[Clip, Summary]]]:
@@ -252,8 +258,6 @@ def _describe_faults(faults: pd.DataFrame) -> str:
     lines = []
     for check, rows in faults.groupby("check", sort=False):
         first = rows.iloc[0]
-        value = first["value"]
-        value = f"{value:.4g}" if isinstance(value, float) else value
-        place = f"clip {first['name']} of {first['file']}"
-        lines.append(f"{check} in {rows['clip_id'].nunique()} ({place}: {value}, bound {first['bound']})")
+        example = f"clip {first['name']} of {first['file']}: {describe_fault(ClipSummary, first)}"
+        lines.append(f"{check} in {rows['clip_id'].nunique()} ({example})")
     return "; ".join(lines) or "no clips"

@@ -78,7 +78,10 @@ def _detected(
         seen = np.isfinite(detected["landmarks"]).all(axis=(1, 2))
         made_by, expected = str(detected["made_by"]), int(detected["frames_in_header"])
     if not seen.any():
-        raise InputError(f"{source.path}: {parameters.detector} detected no person in {len(seen)} frames")
+        raise InputError(
+            f"{source.path}: {parameters.detector} detected no person in {len(seen)} frames; pass a video of a whole"
+            " person, or the keypoint file of another detector (docs/keypoints.md)"
+        )
     stage.counts |= {"video_frames": len(seen), "frames_with_a_person": int(seen.sum())}
     seconds = time.perf_counter() - start
     stage.statistics |= {"detector": parameters.detector, "made_by": made_by, "seconds_of_detection": seconds}

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow.parquet as parquet
 
+from data_contracts.bounds import describe_fault
 from data_contracts.errors import InputError
-from data_contracts.motion.bounds import find_faults
+from data_contracts.motion.bounds import MotionSummary, find_faults
 from data_contracts.motion.motion import MOTION_FILE, Motion, write_motion
 from data_contracts.parameters import PipelineParameters
 from data_contracts.store.folders import Stage
@@ -54,7 +55,8 @@ def _lift_tracks(
         motions = lift_people(lifter, tracks, options, lambda share: progress.reach(round(share * frames), frames))
     for fault in find_faults(motions).itertuples():
         raise InputError(
-            f"{keypoints}: {fault.motion} cannot be lifted: {fault.check} is {fault.value}, expected {fault.bound}"
+            f"{keypoints}: {fault.motion} cannot be lifted: {describe_fault(MotionSummary, fault)}; check the skeleton,"
+            " fps and image size of its keypoints (parameters keypoints.*), and lift.height (metres)"
         )
     for motion in motions:
         (stage.folder / motion.name).mkdir()
@@ -88,7 +90,9 @@ def select_tracks(tracks: list[Track], person: str) -> list[Track]:
         case "largest":
             return [max(tracks, key=_height_px)]
     if int(person) >= len(tracks):
-        raise InputError(f"person {person} does not exist; the file has persons 0 to {len(tracks) - 1}")
+        raise InputError(
+            f"lift.person={person}: person {person} does not exist; the file has persons 0 to {len(tracks) - 1}"
+        )
     return [tracks[int(person)]]
 
 

@@ -16,7 +16,7 @@ def hidden_names(store: Path, ending: str) -> list[Path]:
 
 
 def digest_in(path: Path) -> str:
-    """Return the digest in a hidden name, or the run id in the name of a pipeline's lock."""
+    """Return DIGEST from a file name `.DIGEST<ending>`, e.g. `.lock`. For the lock of a pipeline, return the run id."""
     return path.name.removeprefix(".").rpartition(".")[0]
 
 

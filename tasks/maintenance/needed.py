@@ -35,7 +35,8 @@ class Inventory:
         experiment = client.get_experiment_by_name(names.EXPERIMENT)
         if experiment is None:
             raise InputError(
-                f"MLflow at {client.tracking_uri} has no experiment {names.EXPERIMENT}: gc removes nothing"
+                f"MLflow at {client.tracking_uri} has no experiment {names.EXPERIMENT}: set MLFLOW_TRACKING_URI as for"
+                " the pipeline runs; gc removes nothing"
             )
         ids, own = [experiment.experiment_id], f"tags.`{names.STORE_TAG}` = '{names.store_id(store)}'"
         runs = _pages(lambda token: client.search_runs(ids, own, max_results=1000, page_token=token))

@@ -139,11 +139,15 @@ def _on_benchmark(store: Path, benchmark: str, sides: _Sides, split: str) -> Eva
     folder = resolve(store, "windows", benchmark)
     tested = _test_subjects(folder, split)
     if not tested:
-        raise InputError(f"benchmark {folder}: has no windows in split {split}")
+        raise InputError(
+            f"benchmark {folder}: has no windows in split {split} (evaluate.split); set other windows with `uplift"
+            " benchmark set`"
+        )
     if known := sorted(tested.intersection(sides.data.subjects)):
         raise _Refused(
-            f"the challenger was trained on {len(known)} of the {len(tested)} test subjects of the benchmark:"
-            f" {some(known)}"
+            f"{len(known)} of the {len(tested)} subjects in split {split} of the benchmark {folder} are training or"
+            f" validation subjects of the challenger: {some(known)}; train without these subjects, or set other windows"
+            " with `uplift benchmark set`"
         )
     return _evaluation_data(folder, tested, sides)
 
@@ -151,6 +155,7 @@ def _on_benchmark(store: Path, benchmark: str, sides: _Sides, split: str) -> Eva
 def _on_own_windows(store: Path, sides: _Sides, split: str) -> tuple[EvaluationData, ...]:
     """Return the evaluation windows of both versions, each folder once."""
     data: dict[str, EvaluationData] = {}
+    seen: list[str] = []
     for version in filter(None, (sides.challenger, sides.champion)):
         digest = version.tags.get(WINDOWS_TAG, "")
         try:
@@ -162,18 +167,25 @@ def _on_own_windows(store: Path, sides: _Sides, split: str) -> tuple[EvaluationD
                 f"{version_uri(version)} was evaluated on {digest}, which {store} does not have any more"
             )
             continue
+        seen.append(folder.name)
         tested = _test_subjects(folder, split)
         if digest not in data and tested - sides.subjects:
             data[digest] = _evaluation_data(folder, tested, sides)
     if not data:
-        raise _Refused(f"every subject of the {split} splits is a training or validation subject of a compared version")
+        raise _Refused(
+            f"every subject of split {split} of the windows {', '.join(seen)} is a training or"
+            " validation subject of a compared version; name windows of other subjects with `uplift benchmark set`"
+        )
     return tuple(data.values())
 
 
 def _evaluation_data(folder: Path, tested: frozenset[str], sides: _Sides) -> EvaluationData:
     excluded = tested & sides.subjects
     if excluded == tested:
-        raise _Refused("the champion was trained on every test subject of the benchmark")
+        raise _Refused(
+            f"every subject of the benchmark {folder} is a training or validation subject of the champion; set other"
+            " windows with `uplift benchmark set`, or for this comparison with --set promote.benchmark=WINDOWS"
+        )
     if excluded:
         names = some(sorted(excluded))
         sides.notes.append(f"{len(excluded)} training subjects are excluded from {folder.name}: {names}")
@@ -189,7 +201,10 @@ def name_benchmark(store: Path, windows: str, split: str) -> str:
     folder = resolve(store, "windows", windows)
     manifest = read_manifest(folder)
     if not manifest["counts"]["windows"].get(split):
-        raise InputError(f"{folder}: has no windows in split {split} (evaluate.split)")
+        raise InputError(
+            f"{folder}: has no windows in split {split} (evaluate.split); pass windows with this split, or another"
+            " --set evaluate.split"
+        )
     client = connect_to_write(store)
     if registered_model(client) is None:
         client.create_registered_model(MODEL_NAME)

@@ -36,7 +36,10 @@ LOCK = ".promotion.lock"
 
 @dataclass(frozen=True)
 class PairedReports:
-    """Report folders of both versions on the same windows; with baselines as opponent both are the challenger's."""
+    """Report folders of challenger and champion on the same windows.
+
+    If the challenger is compared with the baselines, both folders are the report of the challenger.
+    """
 
     data: EvaluationData
     challenger: Path

@@ -123,7 +123,10 @@ def export_onnx(lifter: Lifter, file: Path, about: dict[str, str]) -> float:
         lengths = {longest} if fixed else {1, 2, longest}
         difference = max(_difference(lifter, session, _draw(n, frames)) for n in (1, 5) for frames in sorted(lengths))
         if not difference <= TOLERANCE:
-            raise RuntimeError(f"poses of onnxruntime and PyTorch differ by {difference:.2g}; at most {TOLERANCE:g}")
+            raise RuntimeError(
+                f"{file}: not written, because poses of onnxruntime and PyTorch differ by {difference:.2g} in the"
+                f" normalised units of a window; at most {TOLERANCE:g}"
+            )
         partial.replace(file)
     finally:
         partial.unlink(missing_ok=True)

@@ -58,7 +58,10 @@ def former_ids(store: Path) -> tuple[str, ...]:
 
 
 def forget_former_ids(store: Path) -> None:
-    """Record that no run in the store's own database has a former id any more."""
+    """Delete the list of former store ids from the file `ID_FILE`.
+
+    Call this function only after every run in the store's database has the new id.
+    """
     _write(store, store_id(store), ())
 
 

@@ -3,8 +3,9 @@ import pandas as pd
 import pyarrow.parquet as parquet
 import pytest
 
+from data_contracts.bounds import describe_fault
 from data_contracts.parameters import ConvertParameters
-from data_contracts.windows import SCALARS, find_faults, to_arrow, to_numpy
+from data_contracts.windows import SCALARS, WindowSummary, find_faults, to_arrow, to_numpy
 from tasks.convert.cameras import draw_camera
 from tests.projection import ANGLES, project_windows
 
@@ -58,6 +59,15 @@ def test_a_scalar_beyond_either_of_its_bounds_is_caught(table, name, value):
     scalars, arrays = table
     scalars.loc[3, name] = value
     assert find_faults(scalars, arrays)["check"].tolist() == [name]
+
+
+def test_a_fault_is_described_with_its_unit_and_allowed_value(table):
+    scalars, arrays = table
+    arrays["pose_3d"][2, 3, 3, 1] = 4.0
+    (fault,) = find_faults(scalars, arrays).itertuples()
+    text = describe_fault(WindowSummary, fault)
+    assert text.startswith("bone_max (Longest bone, metres) is ")
+    assert text.endswith(", expected at most 1.1")
 
 
 def test_a_projection_that_no_camera_has_is_caught(table):

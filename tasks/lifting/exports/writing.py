@@ -17,8 +17,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from data_contracts.bounds import describe_fault
 from data_contracts.errors import InputError, some
-from data_contracts.motion.bounds import find_faults
+from data_contracts.motion.bounds import MotionSummary, find_faults
 from data_contracts.motion.motion import MOTION_FILE, Motion, read_motion, write_motion
 from data_contracts.parameters import ExportFormat
 from tasks.lifting.exports.bvh_file import write_bvh
@@ -90,7 +91,9 @@ def write_exports(motion: Motion, formats: Sequence[ExportFormat], folder: Path)
     """
     writers = {folder / f"motion.{form}": _writer(form) for form in formats}
     for fault in find_faults([motion]).itertuples():
-        raise InputError(f"{motion.name}: cannot be exported: {fault.check} is {fault.value}, expected {fault.bound}")
+        raise InputError(
+            f"{motion.name}: cannot be exported: {describe_fault(MotionSummary, fault)}; lift the keypoints again"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     for path, write in writers.items():
         write(motion, path)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +24,7 @@ MOST_DEPTH = 30  # nested lists and dicts; every format has at most 6
 _LIST, _DICT, _NUMBER, _ENTRY, _STRING = 88, 184, 40, 120, 60
 _DICT_ENTRIES = 5
 _CHUNK = 2**20
+_MOST_DIGITS = 18  # every such integer fits into int64
 _STEPS = np.zeros(256, np.int8)  # change of the depth by character
 _STEPS[[ord("["), ord("{")]], _STEPS[[ord("]"), ord("}")]] = 1, -1
 
@@ -50,7 +52,7 @@ def read_json(files: Sequence[Path], source: Path) -> list[Any]:
                 f"{source}: would take more than {MOST_MEMORY >> 20} MiB of memory; cut the file into parts"
             )
         if depth > MOST_DEPTH:
-            raise InputError(f"{path}: is nested too deeply for keypoints: {depth} levels")
+            raise InputError(f"{path}: is nested too deeply for keypoints: {depth} levels, at most {MOST_DEPTH}")
         tree = _parse(path, data)
         if _in_strings(tree):
             data = "\n".join(text.replace("\n", " ") for text in tree).encode("utf-8", "replace")
@@ -92,20 +94,22 @@ def _parse(path: Path, data: bytes) -> Any:
     try:
         text = data.decode("utf-8-sig")
         try:
-            return _loads(text)
+            return _loads(path, text)
         except json.JSONDecodeError as error:
             if error.msg != "Extra data" or "\n" not in text[: error.pos]:
                 raise
-            return [_loads(line) for line in text.split("\n") if line.strip()]
+            return [_loads(path, line) for line in text.split("\n") if line.strip()]
     except RecursionError as error:  # unclosed strings can hide the depth
         raise InputError(f"{path}: is nested too deeply for keypoints") from error
+    except InputError:
+        raise
     except ValueError as error:  # includes UnicodeDecodeError and JSONDecodeError
         reason = ascii(str(error)[:200])[1:-1]
         raise InputError(f"{path}: is not valid JSON, or is cut off ({reason})") from error
 
 
-def _loads(text: str) -> Any:
-    return json.loads(text, parse_constant=_constant, parse_int=_integer)
+def _loads(path: Path, text: str) -> Any:
+    return json.loads(text, parse_constant=_constant, parse_int=partial(_integer, path))
 
 
 def _constant(name: str) -> float:
@@ -114,9 +118,12 @@ def _constant(name: str) -> float:
     return float("nan")
 
 
-def _integer(text: str) -> int:
-    if len(text) > 18:
-        raise ValueError(f"a number has {len(text)} digits, more than 18")
+def _integer(path: Path, text: str) -> int:
+    if len(text) > _MOST_DIGITS:
+        raise InputError(
+            f"{path}: an integer has {len(text)} characters; at most {_MOST_DIGITS} are allowed, because keypoints,"
+            " frame numbers and ids are smaller"
+        )
     return int(text)
 
 
@@ -199,5 +206,6 @@ def _id(person: Person) -> int | None:
         return None
     number = whole_number(value)
     if number is None or not 0 <= number <= 2**53:
-        raise InputError(f"{person.source}: expected an integer of at least 0 as id of a person")
+        text = ascii(value)[:50]
+        raise InputError(f"{person.source}: expected an integer from 0 to 2**53 as id of a person, not {text}")
     return number

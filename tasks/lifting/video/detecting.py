@@ -16,6 +16,8 @@ _REMEDY = (
     f"`make mediapipe` creates an environment with {VideoDetector.MEDIAPIPE}, or set {PYTHON_VARIABLE} to another"
     " Python, or pass the keypoint file of any detector (docs/keypoints.md)"
 )
+_OTHER_REMEDY = "convert the video to MP4 (H.264), or pass the keypoint file of any detector (docs/keypoints.md)"
+_NO_DETECTOR = ("ModuleNotFoundError:", "ImportError:", "the environment has mediapipe")
 _SCRIPT = Path(__file__).with_name("mediapipe_detector.py")
 _QUIET = {
     "GLOG_minloglevel": "3",
@@ -55,7 +57,8 @@ def detect(video: Path, detector: VideoDetector, target: Path, on_frames: Callab
             errors.seek(0)
             lines = [line.strip() for line in errors if line.strip()] or [f"exit code {process.returncode}"]
             last = ascii(lines[-1][:300])[1:-1]
-            raise InputError(f"{video}: the detector of {python} failed: {last}; {_REMEDY}")
+            remedy = _REMEDY if last.startswith(_NO_DETECTOR) else _OTHER_REMEDY
+            raise InputError(f"{video}: the detector of {python} failed: {last}; {remedy}")
 
 
 def detector_python(video: Path) -> Path:

@@ -51,8 +51,8 @@ def test_a_version_trained_on_benchmark_subjects_is_refused(
     decision = promoted()
     assert not decision["promoted"]
     assert (
-        f"the challenger was trained on 1 of the {len(tested)} test subjects of the benchmark: {tested[0]}"
-        in decision["reason"]
+        f"1 of the {len(tested)} subjects in split test of the benchmark {windows} are training or validation subjects"
+        f" of the challenger: {tested[0]};" in decision["reason"]
     )
 
 

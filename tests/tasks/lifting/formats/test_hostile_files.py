@@ -191,6 +191,11 @@ def test_large_file_is_refused_before_reading(tmp_path, monkeypatch):
     refuse(tmp_path / "f.json", "larger than")
 
 
+def test_integer_with_too_many_digits_is_not_reported_as_invalid_json(tmp_path):
+    (tmp_path / "f.json").write_text(f'[{{"frame": {"9" * 30}}}]')
+    refuse(tmp_path / "f.json", r"f\.json: an integer has 30 characters; at most 18 are allowed")
+
+
 def test_error_names_the_damaged_openpose_frame(tmp_path):
     folder = openpose(tmp_path / "f", triples(seen_by(Detector.BODY25, body(4))))
     bad = folder / "v2_000000000002_keypoints.json"

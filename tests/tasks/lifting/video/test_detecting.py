@@ -60,7 +60,10 @@ def test_mediapipe_follows_a_drawn_person(mediapipe_python, tmp_path, monkeypatc
 
 def test_mediapipe_reports_a_damaged_video_in_one_line(mediapipe_python, video, tmp_path, monkeypatch):
     monkeypatch.setenv(PYTHON_VARIABLE, str(mediapipe_python))
-    with pytest.raises(InputError, match=r"walk\.mp4: the detector of .* failed: OpenCV cannot decode any frame"):
+    message = (
+        r"walk\.mp4: the detector of .* failed: OpenCV cannot decode any frame of the video; convert the video to MP4"
+    )
+    with pytest.raises(InputError, match=message):
         detect(video, MEDIAPIPE, tmp_path / "a.npz", nothing)
 
 
@@ -85,6 +88,14 @@ def test_error_of_a_python_without_a_detector_has_a_remedy(video, tmp_path, monk
     monkeypatch.setenv(PYTHON_VARIABLE, sys.executable)
     with pytest.raises(InputError, match=r"walk\.mp4: .*No module named 'cv2'; `make mediapipe`"):
         detect(video, MEDIAPIPE, tmp_path / "a.npz", nothing)
+
+
+def test_error_of_a_video_that_cannot_be_decoded_does_not_blame_the_environment(video, tmp_path, monkeypatch):
+    program = "import sys\nsys.exit('OpenCV cannot decode any frame of the video')\n"
+    monkeypatch.setenv(PYTHON_VARIABLE, str(as_program(tmp_path, program)))
+    with pytest.raises(InputError, match=r"walk\.mp4: .*cannot decode any frame.*convert the video to MP4") as refused:
+        detect(video, MEDIAPIPE, tmp_path / "a.npz", nothing)
+    assert "make mediapipe" not in str(refused.value)
 
 
 def test_progress_is_reported_during_detection(video, tmp_path, monkeypatch):
