@@ -27,7 +27,7 @@ from typing import Any
 from safetensors import safe_open
 
 SETTINGS = (
-    "pretrain.network.embed_dim=16",
+    "pretrain.network.stem_width=64",
     "pretrain.max_epochs=4",
     "pretrain.patience=4",
     "pretrain.batch_size=8",

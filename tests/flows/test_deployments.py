@@ -122,7 +122,7 @@ def test_a_deployment_run_with_overrides_takes_all_other_parameters_from_the_pre
     assert read_manifest(store / "runs" / identity.digest)["parameters"] == identity.settings
     logged = {name: str(value) for name, value in flatten(identity.settings).items()}
     assert {name: found.data.params[name] for name in logged} == logged
-    assert logged["network.embed_dim"] == "32"  # the default of the class is 64
+    assert logged["network.stem_width"] == "512"  # the default of the class is 384
 
 
 @pytest.mark.parametrize(
