@@ -23,7 +23,7 @@ TINY = [
     "synthetic.people=6",
     "synthetic.seconds=1.5",
     "convert.views=1",
-    "pretrain.network={embed_dim: 16, heads: 2, fusion_depth: 1, attn_depth: 1, stem: window, stem_width: 384, patch: 9,"
+    "pretrain.network={embed_dim: 16, heads: 2, fusion_depth: 1, stem: window, stem_width: 384, patch: 9,"
     " cosines: 8, geometry: foreshortening}",
     "pretrain.max_epochs=2",
     "finetune.max_epochs=1",
