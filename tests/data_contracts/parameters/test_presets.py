@@ -44,7 +44,7 @@ def test_overrides_reach_nested_parameters():
     [
         ("convert.window=0", r"convert\.window: .*greater than or equal to 1, got 0"),
         ("convert.windw=3", r"convert\.windw: Extra inputs are not permitted"),
-        ("pretrain.network.heads=7", "embed_dim 32 is not a multiple of heads 7"),
+        ("pretrain.network.heads=7", "embed_dim 64 is not a multiple of heads 7"),
         ("pretrain.loss={mpjpe: 0}", "every loss weight is 0"),
         ("convert.window", r"write path\.to\.parameter=value"),
         ("convert.val_share=0", r"convert\.val_share: Input should be greater than 0, got 0"),

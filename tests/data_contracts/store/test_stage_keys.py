@@ -153,9 +153,10 @@ def test_the_manifest_contains_exactly_the_parameters_of_the_digest(tmp_path, wi
     with open_stage(tmp_path, stage_key("pretrain", {"windows": windows}, parameters)) as stage:
         pass
     recorded = read_manifest(stage.folder)["parameters"]
-    assert recorded["network"]["embed_dim"] == parameters.network.embed_dim
+    assert recorded["network"]["stem_width"] == parameters.network.stem_width
     assert recorded["learning_rate"] == parameters.learning_rate
     assert not {"decay", "max_bad_steps"} & recorded.keys()
+    assert "embed_dim" not in recorded["network"]  # an MLP has no tokens
     assert find_stage(tmp_path, stage_key("pretrain", {"windows": windows}, parameters)).parameters == recorded
 
 
