@@ -135,7 +135,7 @@ def test_the_version_is_described_by_its_card(outcome, store):
     for heading in ("How to load", "Limits", "Scores", "Robustness", "Data", "Recipe", "Provenance"):
         assert f"\n## {heading}\n" in card
     assert f"| model | {outcome['metrics']['model']['mpjpe_mm']:.1f} " in card
-    assert "| `network.stem_width` | 512 | 384 |" in card
+    assert "| `network.embed_dim` | 32 | 16 |" in card
     assert "The motion is synthetic" in card
     for stage in STAGES[1:5]:
         assert outcome["stages"][stage]["digest"] in card
