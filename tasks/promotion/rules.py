@@ -84,8 +84,8 @@ def refused(reason: str) -> Verdict:
 def judge_first(pairs: Mapping[str, Errors], parameters: PromoteParameters) -> Verdict:
     """Return the verdict on a challenger without a champion, from its differences to the baselines.
 
-    The challenger must be better than mean depth and linear. It must not be certainly worse than mlp, a network of the
-    same quality that trains for its own minutes. `pairs`: baseline -> `difference` of the challenger's and the
+    The challenger must be better than mean depth and linear. It must not be certainly worse than mlp by more than
+    `max_regression_mm`: mlp is a network of the same quality that trains for its own minutes. `pairs`: baseline -> `difference` of the challenger's and the
     baseline's errors. With few subjects the intervals are over clips, because no version is replaced. The baseline with
     the smallest gain comes first.
     """
@@ -116,7 +116,9 @@ def _gain(estimate: Estimate, parameters: PromoteParameters, other: str, one_sub
 
 def _no_loss(estimate: Estimate, parameters: PromoteParameters, other: str) -> Check:
     gain = _gain(estimate, parameters, other)
-    return Check(f"not worse than {other}", not (estimate.low is not None and estimate.low > 0), gain.result)
+    bound = parameters.max_regression_mm
+    worse = estimate.low is not None and estimate.low > bound
+    return Check(f"not worse than {other}", not worse, f"{gain.result}; the limit is {bound:+g} mm")
 
 
 def _interval(estimate: Estimate, parameters: PromoteParameters) -> str:
