@@ -85,9 +85,9 @@ def judge_first(pairs: Mapping[str, Errors], parameters: PromoteParameters) -> V
     """Return the verdict on a challenger without a champion, from its differences to the baselines.
 
     The challenger must be better than mean depth and linear. It must not be certainly worse than mlp by more than
-    `max_regression_mm`: mlp is a network of the same quality that trains for its own minutes. `pairs`: baseline -> `difference` of the challenger's and the
-    baseline's errors. With few subjects the intervals are over clips, because no version is replaced. The baseline with
-    the smallest gain comes first.
+    `max_regression_mm`: mlp is a network of the same quality that trains for its own minutes. `pairs`: baseline ->
+    `difference` of the challenger's and the baseline's errors. With few subjects the intervals are over clips, because
+    no version is replaced. The baseline with the smallest gain comes first.
     """
     resampling = Resampling(confidence=parameters.confidence)
     gains = {
