@@ -13,11 +13,13 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from benchmarks.lifting import keypoints_of, open_model, project, read_back
+from benchmarks.lifting import keypoints_of, project, read_back
 from data_contracts.clips import Clip
 from data_contracts.detector_skeletons import Detector
 from data_contracts.parameters import LiftParameters
+from data_contracts.store.folders import resolve_checkpoint
 from model.lifting.lift import lift_people
+from model.lifting.lifter import load_lifter
 from tasks.lifting.exports.gif_file import write_gif
 from tasks.synthetic.motion import generate
 from tests.tasks.lifting.formats.writing import alphapose
@@ -39,7 +41,9 @@ def main() -> None:
         file = Path(folder) / "alphapose-results.json"
         file.write_text(alphapose_text(keypoints_of(view, Detector.HALPE26, True, SEED)))
         tracks = read_back(file, clip.fps, Detector.HALPE26)
-    motions = lift_people(open_model(options.model), tracks, LiftParameters(height=view.height))
+    motions = lift_people(
+        load_lifter(resolve_checkpoint(Path("store"), options.model)), tracks, LiftParameters(height=view.height)
+    )
     write_gif(motions, options.into / "lifted.gif")
 
 
