@@ -37,6 +37,7 @@ def report(bound=1.0, actions=40):
     errors = {"noise": dict.fromkeys(ROBUSTNESS_METHODS, 60.0)}
     return Report(
         split="val",
+        projection="perspective",
         **dict.fromkeys(("windows", "frames", "people", "clips"), 9),
         digests={},
         model_uri=None,
