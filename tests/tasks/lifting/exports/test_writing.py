@@ -54,7 +54,7 @@ def test_missing_package_is_reported_before_writing(lifted, tmp_path, monkeypatc
 def test_motion_that_breaks_its_contract_is_refused(lifted, tmp_path):
     root = lifted.root.copy()
     root[3, 0] = np.nan
-    with pytest.raises(InputError, match="person-0: cannot be exported: non_finite .* is 1"):
+    with pytest.raises(InputError, match=r"person-0: cannot be exported: non_finite .* is 1"):
         write_exports(replace(lifted, root=root), [ExportFormat.BVH], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
