@@ -81,5 +81,5 @@ def test_a_refusal_shows_the_name(tmp_path):
     done = run("from flows.cli import main; main()", "keypoints", str(source), "--store", str(tmp_path / "s"))
     assert done.returncode == 2
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("uplift: ")]
-    assert f"{SHOWN}\\nuplift: done.json: unknown keypoint format" in line
+    assert f"{SHOWN}\\nuplift: done.json: is a JSON file of unknown keypoint format" in line
     assert not has_control(done.stdout + done.stderr)
