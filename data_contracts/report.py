@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from data_contracts.errors import InputError
+from data_contracts.motion.video_scores import VideoScores
 from data_contracts.skeleton import JOINTS
 
 if TYPE_CHECKING:
@@ -169,7 +170,7 @@ class Report(Frozen):
     frames: int
     people: int
     clips: int
-    digests: dict[str, str]  # of the report and of its inputs: windows, checkpoint, baselines
+    digests: dict[str, str]  # of the report and of its inputs: windows, checkpoint, baselines, real_video
     model_uri: str | None  # LoggedModel in MLflow with these weights
     versions: dict[str, str]  # of the contract, Python and packages
     resampling: Resampling
@@ -179,6 +180,7 @@ class Report(Frozen):
     linear: MethodScores
     mlp: MethodScores
     robustness: Robustness | None = None
+    real_video: dict[str, dict[str, VideoScores]] | None = None  # method (`VIDEO_METHODS`) -> clip, or mean -> scores
 
     def methods(self) -> dict[str, MethodScores]:
         """Return the scores of the model and the baselines by name."""

@@ -1,4 +1,4 @@
-"""Find motion files with their clip lists, and keypoint files, from paths of the user.
+"""Find motion files with their clip lists, keypoint files, and videos with marker truth, from paths of the user.
 
 A folder means all motion files in the folder and its subfolders, by extension, sorted by name. The clip list of a
 file is FILE.csv or, if the folder has no other motion file, `clip_list.csv`.
@@ -14,6 +14,7 @@ from data_contracts.errors import InputError, some
 ENDINGS = (".pkl", ".pickle", ".npz", ".npy")  # in a folder; a file given by name may have any extension
 CLIP_LIST = "clip_list.csv"
 KEYPOINT_ENDINGS = (".json", ".jsonl", ".ndjson", ".npz", ".npy", ".csv", ".trc")  # in a folder
+MARKED_KEYPOINTS, MARKED_TRUTH = "_mediapipe.json", "_truth.npz"  # endings of the two files of a video
 _AMASS = "_joints_h36m"
 _ISO_BOXES = (b"ftyp", b"moov", b"mdat", b"wide")  # MP4 and QuickTime
 _VIDEO_STARTS = (b"\x1aE\xdf\xa3", b"\x00\x00\x01\xba", b"\x00\x00\x01\xb3", b"FLV\x01")
@@ -39,6 +40,57 @@ class KeypointSource:
     def is_folder(self) -> bool:
         """Whether the source is a folder with one file per frame."""
         return self.files != (self.path,)
+
+
+@dataclass(frozen=True)
+class MarkedVideo:
+    """A video of which a folder has 2D keypoints and marker truth (`data_contracts.motion.marker_truth`)."""
+
+    name: str
+    keypoints: Path
+    truth: Path
+
+
+@dataclass(frozen=True)
+class MarkedVideos:
+    """All videos with marker truth of one folder, sorted by name."""
+
+    videos: tuple[MarkedVideo, ...]
+
+    @property
+    def files(self) -> list[Path]:
+        """Files that the videos are read from."""
+        return [file for video in self.videos for file in (video.keypoints, video.truth)]
+
+
+def find_marked_videos(folder: str | Path) -> MarkedVideos:
+    """Return the videos of a folder: `CLIP_mediapipe.json` and `CLIP_truth.npz` for each.
+
+    Raises
+    ------
+    InputError
+        The folder does not exist or has no `CLIP_truth.npz`, or the keypoints of a clip are missing.
+    """
+    path = Path(folder)
+    if not path.is_dir():
+        raise InputError(f"{path}: no such folder")
+    truths = sorted(path.glob(f"[!.]*{MARKED_TRUTH}"))
+    _must_be_utf8(*truths)
+    if not truths:
+        raise InputError(f"{path}: no file CLIP{MARKED_TRUTH} in this folder; docs/results.md describes its files")
+    videos = []
+    for truth in truths:
+        name = truth.name.removesuffix(MARKED_TRUTH)
+        keypoints = truth.with_name(f"{name}{MARKED_KEYPOINTS}")
+        if not keypoints.is_file():
+            raise InputError(f"{keypoints}: no such file, but {truth.name} needs these keypoints")
+        videos.append(MarkedVideo(name, keypoints, truth))
+    return MarkedVideos(tuple(videos))
+
+
+def real_video_input(folder: str | None) -> dict[str, MarkedVideos]:
+    """Return the input `real_video` of an evaluation or a pipeline; empty if no folder is configured."""
+    return {"real_video": find_marked_videos(folder)} if folder else {}
 
 
 def find_keypoints(source: str | Path) -> KeypointSource:

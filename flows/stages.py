@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from data_contracts.errors import InputError
-from data_contracts.sources import find_keypoints, find_motion_files
+from data_contracts.sources import find_keypoints, find_motion_files, real_video_input
 from data_contracts.store.digests import StageKey
 from data_contracts.store.folders import StageResult, resolve
 from data_contracts.store.lineage import are_baselines, baselines_source
@@ -109,7 +109,8 @@ def evaluate(context: Context, windows: str, model: str, baselines: str | None =
     folder, checkpoint = resolve(context.store, "windows", windows), find_lifting_model(context.store, model).checkpoint
     source = baselines_source(context.store, folder, checkpoint, baselines)
     fitted = source if are_baselines(source) else Pending(STAGES["baselines"].task, {"windows": source})
-    return {"windows": folder, "checkpoint": checkpoint, "baselines": fitted}
+    videos = real_video_input(context.parameters.evaluate.real_video)
+    return {"windows": folder, "checkpoint": checkpoint, "baselines": fitted, **videos}
 
 
 @stage("tasks.lifting.keypoints:read_tracks", "uplift lift {result}")

@@ -9,7 +9,7 @@ from typing import Any
 from data_contracts.errors import InputError, some
 from data_contracts.parameters import PipelineParameters
 from data_contracts.report import read_report
-from data_contracts.sources import MotionFile
+from data_contracts.sources import MotionFile, real_video_input
 from data_contracts.store.checking import verify_input
 from data_contracts.store.digests import PIPELINE, stage_key
 from data_contracts.store.folders import CHECKPOINT_FILE, StageResult
@@ -60,7 +60,9 @@ def open_pipeline(
 
     The pipeline fine-tunes the model `start`, or pretrains a network if `start` is None. `day` is the day used as seed.
     """
-    key = stage_key(PIPELINE, {"source": files, **({"pretrained": start.checkpoint} if start else {})}, parameters)
+    inputs = {"source": files, **({"pretrained": start.checkpoint} if start else {})}
+    inputs |= real_video_input(parameters.evaluate.real_video)  # a wrong folder is refused before the training
+    key = stage_key(PIPELINE, inputs, parameters)
     with track_pipeline(store, key) as tracked:
         optional = {"uplift.start_from": start and start.uri, "uplift.fresh": day and day.isoformat()}
         tracked.set_tags({"uplift.source": some([str(file.path) for file in files])})

@@ -24,6 +24,10 @@ class EvaluateParameters(Parameters):
         ge=0,
         description="Windows that are also evaluated with noise, missing joints and detector skeletons; 0: none.",
     )
+    real_video: Annotated[str | None, NO_RESULT] = Field(  # the digest has the contents of its files instead
+        None,
+        description="Folder with keypoints and marker truth of videos, on the worker; the report scores these too.",
+    )
     batch_size: Annotated[int, NO_RESULT] = Field(256, ge=1, description="Windows per batch.")
     precision: Precision = "32-true"
 

@@ -11,14 +11,14 @@ from typing import Any
 from data_contracts.errors import InputError
 from data_contracts.parameters import STAGE_FOLDERS, Kind
 from data_contracts.parameters.base import Parameters, without
-from data_contracts.sources import KeypointSource, MotionFile, data_name
+from data_contracts.sources import KeypointSource, MarkedVideos, MotionFile, data_name
 from data_contracts.store.manifests import read_manifest
 
 CONTRACT_VERSION = 11  # raised if the same parameters and inputs give another result or another digest
 
 PIPELINE = "pipeline"
 KINDS = {stage: kind for stage, (kind, _) in STAGE_FOLDERS.items()}
-Input = Path | Sequence[MotionFile] | KeypointSource | str
+Input = Path | Sequence[MotionFile] | KeypointSource | MarkedVideos | str
 
 _State = tuple[int, int, int, int]  # size, time of the last write, time of the last change, inode
 _SETTLED_NANOSECONDS = 2_000_000_000  # since the last write
@@ -63,8 +63,8 @@ def stage_key(stage: str, inputs: Mapping[str, Input], parameters: Parameters) -
     Parameters
     ----------
     inputs
-        Inputs by name. An input is a finished stage folder, a file, motion files, a keypoint source, or the digest of a
-        result that does not exist yet.
+        Inputs by name. An input is a finished stage folder, a file, motion files, a keypoint source, videos with marker
+        truth, or the digest of a result that does not exist yet.
 
     Raises
     ------
@@ -86,6 +86,8 @@ def stage_key(stage: str, inputs: Mapping[str, Input], parameters: Parameters) -
                 digests[name] = _keypoints_digest(value)
                 data = value.path.absolute().stem
                 idle |= set() if value.is_video else {"detector"}
+            case MarkedVideos():
+                digests[name] = _files_digest(value.files)
             case _:
                 digests |= _motion_digests(value)
                 data = data_name(value)
@@ -106,10 +108,13 @@ def _motion_digests(files: Sequence[MotionFile]) -> dict[str, str]:
 
 
 def _keypoints_digest(source: KeypointSource) -> str:
-    """Return the digest of a file, or of contents and names of a folder's files, since names contain frame numbers."""
-    if not source.is_folder:
-        return file_digest(source.path)
-    lines = (f"{file.name} {file_digest(file)}\n" for file in source.files)
+    """Return the digest of a file, or of a folder's files, whose names contain frame numbers."""
+    return _files_digest(source.files) if source.is_folder else file_digest(source.path)
+
+
+def _files_digest(files: Sequence[Path]) -> str:
+    """Return the digest of the names and contents of files."""
+    lines = (f"{file.name} {file_digest(file)}\n" for file in files)
     return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 

@@ -17,7 +17,10 @@ from data_contracts.text import markdown_text, printable
 DURATIONS_TEXT = "minutes per stage, the last pipeline runs"
 PLAYING_TEXT = "viewer: worst, median and best clip"
 LIFTED_TEXT = "viewer: the people in 2D and 3D"
-_LONG = ("history", "metrics", "intervals", "robustness", "per_group", "datasets", "files", "people", "training_data")
+_LONG = (
+    *("history", "metrics", "intervals", "robustness", "real_video"),
+    *("per_group", "datasets", "files", "people", "training_data"),
+)
 
 
 def show_stage(result: StageResult) -> None:

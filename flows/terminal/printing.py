@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from data_contracts.errors import some
+from data_contracts.motion.video_scores import VideoScores
 from data_contracts.report import (
     METHODS,
     METRICS,
@@ -89,9 +90,10 @@ def assumption_lines(files: list[dict[str, Any]]) -> list[str]:
 
 
 def score_tables(statistics: dict[str, Any]) -> list[Table]:
-    """Return the tables of an evaluation: scores, and robustness if it was computed."""
+    """Return the tables of an evaluation: scores, and robustness and real video if these were computed."""
     tables = [score_table(statistics["metrics"], statistics["intervals"], statistics["resampled"])]
-    return [*tables, robustness_table(statistics["robustness"])] if "robustness" in statistics else tables
+    tables += [robustness_table(statistics["robustness"])] if "robustness" in statistics else []
+    return [*tables, video_table(statistics["real_video"])] if "real_video" in statistics else tables
 
 
 def score_table(
@@ -122,6 +124,17 @@ def robustness_table(robustness: dict[str, Any]) -> Table:
         same_scores.setdefault(tuple(by_method[method] for method in ROBUSTNESS_METHODS), []).append(condition)
     for row, conditions in same_scores.items():
         table.add_row(", ".join(conditions), *(f"{error:.1f}" for error in row))
+    return table
+
+
+def video_table(methods: dict[str, dict[str, Any]]) -> Table:
+    """Return a table of a report's `real_video` with a row per clip and method."""
+    table = Table(
+        "real video", "motion", *VideoScores.titles().values(), title="videos with marker truth, errors in mm"
+    )
+    for method, clips in methods.items():
+        for clip, scores in clips.items():
+            table.add_row(clip, method, *VideoScores(**scores).cells())
     return table
 
 

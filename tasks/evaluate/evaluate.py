@@ -1,6 +1,7 @@
 """Evaluate a checkpoint and the baselines on the same windows of held-out subjects."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from lightning_fabric import Fabric
@@ -9,6 +10,7 @@ from matplotlib.figure import Figure
 from data_contracts.errors import InputError
 from data_contracts.parameters import PipelineParameters
 from data_contracts.report import REPORT_FILE, ROBUSTNESS_METHODS, MethodScores, Report, Resampling, write_errors
+from data_contracts.sources import MarkedVideos
 from data_contracts.store.digests import CONTRACT_VERSION
 from data_contracts.store.folders import Stage
 from data_contracts.store.lineage import train_minutes
@@ -20,6 +22,7 @@ from model.lifting.lifter import Lifter, load_lifter
 from model.scoring.evaluation import Evaluation, Method, evaluate, method_of, score_robustness
 from model.scoring.intervals import estimates
 from model.training.devices import make_fabric
+from tasks.evaluate.real_video import score_videos
 from tasks.figures.motion import lifted_sheet
 from tasks.stage_runs.prefect_runs import run_logger
 from tasks.tracking.registry import logged_uri
@@ -33,21 +36,30 @@ RESAMPLING = Resampling()
 
 
 def evaluate_lifter(
-    stage: Stage, tracked: TrackedRun, parameters: PipelineParameters, windows: Path, checkpoint: Path, baselines: Path
+    stage: Stage,
+    tracked: TrackedRun,
+    parameters: PipelineParameters,
+    windows: Path,
+    checkpoint: Path,
+    baselines: Path,
+    real_video: MarkedVideos | None = None,
 ) -> None:
     """Score a checkpoint and fitted baselines; write `report.json`, `errors.parquet` (per window), figures, a viewer.
 
     Raises
     ------
     InputError
-        The checkpoint is not readable, returns 2D poses or takes only shorter windows, or the baselines were fitted on
-        windows of another length.
+        The checkpoint is not readable, returns 2D poses or takes only shorter windows, the baselines were fitted on
+        windows of another length, or a file of `real_video` is refused.
     """
     fitted, options = read_manifest(baselines), parameters.evaluate
     tracked.log_windows(windows, context="evaluation")
     held_out = load_windows(windows, options.split, parameters.runtime.memory_gb)
     fabric = make_fabric(parameters.runtime, options.precision)
     methods = _methods(load_lifter(checkpoint, options.flip, held_out.window), baselines, fabric)
+    lifted = None
+    if real_video:
+        lifted = score_videos(load_lifter(checkpoint, options.flip).to(fabric.device), real_video.videos)
     evaluations = {name: evaluate(method, held_out, options.batch_size, fabric) for name, method in methods.items()}
     minutes = {"model": train_minutes(stage.store, checkpoint), **fitted["statistics"]["train_minutes"]}
     robustness = None
@@ -68,18 +80,12 @@ def evaluate_lifter(
         ridge_penalty=fitted["statistics"]["ridge_penalty"],
         **{name: _scores(evaluation, minutes[name]) for name, evaluation in evaluations.items()},
         robustness=robustness,
+        real_video=lifted,
     )
     write_json(stage.folder / REPORT_FILE, report.model_dump(mode="json"))
     write_errors(stage.folder, {name: evaluation.errors for name, evaluation in evaluations.items()})
     stage.counts |= {"windows": report.windows, "frames": report.frames}
-    scores = report.methods()
-    stage.statistics |= {
-        "metrics": {name: one.headline() for name, one in scores.items()},
-        "intervals": {name: one.intervals() for name, one in scores.items()},
-        "resampled": f"{report.model.mpjpe_mm.units} {report.model.mpjpe_mm.over}",
-    }
-    if report.robustness:
-        stage.statistics |= {"robustness": report.robustness.model_dump()}
+    stage.statistics |= _statistics(report)
     log_report(tracked, report)
     tracked.log_figure(_lifted_figure(held_out, methods["model"]), "lifted.png")
     title = f"{input_data_name(stage.store, stage.inputs)}, {options.split}, {report.projection} cameras"
@@ -110,6 +116,17 @@ def _methods(lifter: Lifter, baselines: Path, fabric: Fabric) -> dict[str, Metho
 def _scores(evaluation: Evaluation, minutes: float | None) -> MethodScores:
     scores = estimates(evaluation.errors, RESAMPLING)
     return MethodScores(**dict(scores), pck_curve=evaluation.pck_curve, train_minutes=minutes)
+
+
+def _statistics(report: Report) -> dict[str, Any]:
+    """Return the scores for the manifest, from which the terminal prints its tables."""
+    scores = report.methods()
+    return {
+        "metrics": {name: one.headline() for name, one in scores.items()},
+        "intervals": {name: one.intervals() for name, one in scores.items()},
+        "resampled": f"{report.model.mpjpe_mm.units} {report.model.mpjpe_mm.over}",
+        **report.model_dump(mode="json", include={"robustness", "real_video"}, exclude_none=True),
+    }
 
 
 def _lifted_figure(windows: Windows, method: Method) -> Figure:

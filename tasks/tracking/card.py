@@ -10,6 +10,7 @@ from typing import Any
 
 from mlflow.entities.model_registry import ModelVersion
 
+from data_contracts.motion.video_scores import MEAN, VideoScores
 from data_contracts.parameters.presets import flatten, nearest_preset
 from data_contracts.report import METHODS, ROBUSTNESS_METHODS, Report, read_report
 from data_contracts.store.lineage import FinishedStages, TrainingData, data_of_weights
@@ -54,6 +55,7 @@ def write_card(store: Path, version: ModelVersion, report: Path, licence: str | 
         _limits(origin, read_report(report)),
         _scores(scores),
         _robustness(scores["statistics"].get("robustness")),
+        _real_video(read_report(report)),
         _data(origin, licence),
         _recipe(origin),
         _provenance(origin),
@@ -125,6 +127,18 @@ def _robustness(robustness: Mapping[str, Any] | None) -> str:
     table = _table(["2D input", *ROBUSTNESS_METHODS], rows)
     return (
         f"## Robustness\n\nMPJPE in mm on {robustness['windows']:,} windows with simulated detector errors:\n\n{table}"
+    )
+
+
+def _real_video(report: Report) -> str:
+    if not report.real_video:
+        return ""
+    means = {method: clips[MEAN] for method, clips in report.real_video.items()}
+    rows = [[method, *scores.cells()] for method, scores in means.items()]
+    clips = len(report.real_video["model"]) - 1
+    return (
+        f"## Real video\n\nMeans of {clips} clips with marker truth, errors in mm. *detector*: the detector's own 3D;"
+        f" *markers*: the truth itself.\n\n{_table(['', *VideoScores.titles().values()], rows)}"
     )
 
 

@@ -3,17 +3,25 @@
 - `test/mpjpe_mm` is the model's score on split test, with its interval `test/mpjpe_mm_low` and `_high`.
 - `test/linear/mpjpe_mm` is the score of a baseline, `test/robustness/noise_mpjpe_mm` the error under detector noise,
   and `test/joint/head_mm` the error of a joint.
+- `real_video/mpjpe_yaw_mm` is the model's score on videos with marker truth (`evaluate.real_video`), mean over the
+  clips; `real_video/detector/mpjpe_yaw_mm` is that of the detector's own 3D.
 - Minutes of training have no split: `train_minutes`, `mlp/train_minutes`.
 """
 
+from data_contracts.motion.video_scores import MEAN
 from data_contracts.report import REPORT_FILE, Estimates, Report
 from tasks.figures.scores import error_bars, joint_skeletons, pck_curves
 from tasks.tracking.runs import TrackedRun
 
 
 def model_scores(report: Report) -> dict[str, float]:
-    """Return the scores of a version: the metrics of the model and the interval of its MPJPE."""
-    return metrics_with_interval(report.model, report.split)
+    """Return the scores of a version: the metrics of the model, the interval of its MPJPE, and its real video."""
+    return metrics_with_interval(report.model, report.split) | _video_scores(report, "model", "real_video")
+
+
+def _video_scores(report: Report, method: str, prefix: str) -> dict[str, float]:
+    values = report.real_video[method][MEAN].values() if report.real_video else {}
+    return {f"{prefix}/{name}": value for name, value in values.items()}
 
 
 def metrics_with_interval(estimates: Estimates, prefix: str) -> dict[str, float]:
@@ -25,7 +33,7 @@ def metrics_with_interval(estimates: Estimates, prefix: str) -> dict[str, float]
 
 def all_scores(report: Report) -> dict[str, float]:
     """Return the metrics of a run: `model_scores`, the scores of the baselines, robustness and minutes of training."""
-    scores = model_scores(report)
+    scores = model_scores(report) | _video_scores(report, "detector", "real_video/detector")
     for method, of_method in report.methods().items():
         name = "" if method == "model" else f"{method}/"
         scores |= {f"{report.split}/{name}{key}": estimate.value for key, estimate in of_method.metrics().items()}

@@ -22,7 +22,10 @@ from data_contracts.store.digests import StageKey
 from data_contracts.store.folders import StageResult, open_stage
 from data_contracts.store.manifests import read_manifest
 from flows.cli import main
-from tests.flows.typed import baselines, evaluate
+from flows.terminal.printing import score_tables
+from tasks.tracking.runs import connect, finished_run
+from tests.flows.typed import baselines, evaluate, pipeline
+from tests.tasks.evaluate.marked_videos import write_video
 
 
 @pytest.fixture
@@ -129,6 +132,42 @@ def test_robustness_is_optional(outcome, windows, parameters, store):
     result = evaluate(str(windows), model, without, store=str(store), fit=parameters.baselines)
     assert "robustness" not in result.summary()
     assert json.loads((result.path / REPORT_FILE).read_text())["robustness"] is None
+
+
+def test_videos_with_marker_truth_are_in_the_report_the_metrics_and_the_card(
+    outcome, parameters, store, walking, tmp_path
+):
+    videos = parameters.evaluate.model_copy(update={"real_video": str(write_video(tmp_path, walking))})
+    again = pipeline(parameters=parameters.model_copy(update={"evaluate": videos}), store=str(store))
+    assert not again["stages"]["evaluate"]["cached"]
+    assert again["stages"]["finetune"]["cached"]
+    report = read_report(Path(again["folder"]))
+    assert report.digests.keys() == {"report", "windows", "checkpoint", "baselines", "real_video"}
+    assert list(report.real_video) == ["model", "detector", "markers"]
+    mean = report.real_video["model"]["mean"]
+    assert mean == report.real_video["model"]["walk"]
+    assert mean.frames == len(walking)
+    client = connect(store)
+    for run in (again["mlflow_run"], finished_run(client, again["digest"])):
+        metrics = client.get_run(run).data.metrics
+        assert metrics["real_video/mpjpe_yaw_mm"] == pytest.approx(mean.mpjpe_yaw_mm)
+        assert metrics["real_video/detector/p_mpjpe_mm"] == pytest.approx(0, abs=1e-3)
+    version = client.get_model_version("pose-uplift", str(again["model"]["version"]))
+    assert float(version.tags["real_video/root_path_mm"]) == pytest.approx(mean.root_path_mm, rel=1e-3)
+    assert f"{mean.mpjpe_yaw_mm:.1f}" in version.description.partition("## Real video")[2].partition("##")[0]
+    summary = StageResult(**again["stages"]["evaluate"]).summary()
+    assert summary["real_video"]["model"]["mean"]["lean_deg"] == pytest.approx(mean.lean_deg)
+    (*_, table) = score_tables(again["stages"]["evaluate"]["statistics"])
+    assert table.row_count == 6
+
+
+def test_a_folder_without_videos_is_refused_before_the_training(parameters, store, tmp_path):
+    missing = parameters.evaluate.model_copy(update={"real_video": str(tmp_path / "nowhere")})
+    changed = parameters.with_seed(5).model_copy(update={"evaluate": missing})
+    before = sorted((store / "runs").glob("[!.]*"))
+    with pytest.raises(InputError, match="nowhere: no such folder"):
+        pipeline(parameters=changed, store=str(store))
+    assert sorted((store / "runs").glob("[!.]*")) == before
 
 
 def test_a_benchmark_without_training_split_uses_the_baselines_of_the_model(

@@ -5,8 +5,8 @@ import os
 import pytest
 
 from data_contracts.errors import InputError
-from data_contracts.parameters import IngestParameters
-from data_contracts.sources import MotionFile
+from data_contracts.parameters import EvaluateParameters, IngestParameters
+from data_contracts.sources import MotionFile, real_video_input
 from data_contracts.store import digests
 from data_contracts.store.digests import stage_key
 
@@ -71,3 +71,20 @@ def test_every_file_and_list_counts_and_so_does_their_order(tmp_path):
     ]
     digests = {stage_key("ingest", {"source": files}, IngestParameters()).digest for files in inputs}
     assert len(digests | {alone.digest}) == 6
+
+
+def test_the_contents_of_videos_with_truth_count_and_their_folder_does_not(tmp_path):
+    def key(folder):
+        return stage_key("evaluate", real_video_input(str(folder)), EvaluateParameters(real_video=str(folder))).digest
+
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        for file in ("walk_mediapipe.json", "walk_truth.npz"):
+            (tmp_path / name / file).write_bytes(file.encode())
+    first = key(tmp_path / "one")
+    assert key(tmp_path / "two") == first
+    (tmp_path / "two" / "notes.txt").write_text("not read")
+    assert key(tmp_path / "two") == first
+    (tmp_path / "two" / "walk_mediapipe.json").write_text("changed")
+    assert key(tmp_path / "two") != first
+    assert stage_key("evaluate", real_video_input(None), EvaluateParameters()).digest != first

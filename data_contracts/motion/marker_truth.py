@@ -1,0 +1,59 @@
+"""Marker truth of a video: 3D joint centres from a motion capture laboratory that filmed the same motion.
+
+`CLIP_truth.npz` has one row per frame of the video's keypoints:
+
+- `joints` (frames, 12, 3): metres, y up, the floor is y = 0; `names` (12,): `TRUTH_JOINTS`
+- `time` (frames,): seconds
+- `mediapipe_world` (frames, 12, 3): the detector's own 3D of these joints, metres, y down
+- `valid` (frames,), optional: false in frames without truth
+"""
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from data_contracts.errors import InputError
+from data_contracts.skeleton import JOINTS
+
+TRUTH_JOINTS = (  # names of OpenSim's bodies, which begin at these joints; right, then left
+    "femur_r", "tibia_r", "talus_r", "femur_l", "tibia_l", "talus_l",
+    "humerus_r", "radius_r", "hand_r", "humerus_l", "radius_l", "hand_l",
+)  # fmt: skip
+_SIDES, _LEG, _ARM = ("right", "left"), ("hip", "knee", "ankle"), ("shoulder", "elbow", "wrist")
+H36M_OF_TRUTH = [JOINTS.index(f"{side}_{joint}") for limb in (_LEG, _ARM) for side in _SIDES for joint in limb]
+
+
+@dataclass(frozen=True)
+class MarkerTruth:
+    """Truth of a clip, and the detector's own 3D: (frames, 12, 3), metres, z up; NaN in frames without truth."""
+
+    joints: np.ndarray
+    detector: np.ndarray
+    fps: float
+
+
+def read_truth(path: Path) -> MarkerTruth:
+    """Read a truth file; a damaged file, or one without the arrays of the layout, raises an InputError."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in ("joints", "names", "time", "mediapipe_world")}
+            valid = file["valid"].astype(bool) if "valid" in file else np.ones(len(arrays["joints"]), bool)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: cannot be read as marker truth ({error}); see docs/results.md") from error
+    if tuple(arrays["names"].tolist()) != TRUTH_JOINTS:
+        raise InputError(f"{path}: names are not {', '.join(TRUTH_JOINTS)} in this order")
+    frames = len(arrays["time"])
+    expected = {"joints": (frames, 12, 3), "mediapipe_world": (frames, 12, 3)}
+    for name, shape in expected.items():
+        if arrays[name].shape != shape:
+            raise InputError(f"{path}: {name} has shape {arrays[name].shape}, expected {shape}")
+    if valid.shape != (frames,) or not valid.any() or frames < 2:
+        raise InputError(f"{path}: at least 2 frames with truth are needed, one entry of valid per frame")
+    x, y, z = np.moveaxis(np.where(valid[:, None, None], arrays["joints"], np.nan).astype(np.float64), -1, 0)
+    right, down, away = np.moveaxis(
+        np.where(valid[:, None, None], arrays["mediapipe_world"], np.nan).astype(np.float64), -1, 0
+    )
+    fps = (frames - 1) / float(arrays["time"][-1] - arrays["time"][0])
+    return MarkerTruth(np.stack([x, -z, y], axis=-1), np.stack([right, away, -down], axis=-1), fps)

@@ -1,0 +1,55 @@
+"""Scores of 3D motion on videos with marker truth. `model.scoring.real_video` computes and defines them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+MEAN = "mean"  # name of the mean over clips
+VIDEO_METHODS = ("model", "detector", "markers")  # lifted motion, the detector's own 3D, the truth itself
+
+
+class VideoScores(BaseModel):
+    """Scores of a clip, or means over clips; titles are the labels in tables.
+
+    Scores of the path in the world are None for a motion without a path, e.g. the detector's own 3D.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    frames: int = Field(title="frames")
+    mpjpe_yaw_mm: float = Field(title="MPJPE, one yaw")
+    mpjpe_rotation_mm: float = Field(title="MPJPE, one rotation")
+    p_mpjpe_mm: float = Field(title="P-MPJPE")
+    lean_deg: float = Field(title="lean, °")
+    knee_deg: float = Field(title="knee, °")
+    skating_mm_s: float | None = Field(None, title="skating, mm/s")
+    penetration_mm: float | None = Field(None, title="below floor")
+    ankle_height_mm: float | None = Field(None, title="ankle height")
+    root_path_mm: float | None = Field(None, title="root path")
+
+    @classmethod
+    def titles(cls) -> dict[str, str]:
+        """Return the label of each score by its name."""
+        return {name: field.title or name for name, field in cls.model_fields.items()}
+
+    def values(self) -> dict[str, float]:
+        """Return the known scores by name, without the number of frames."""
+        return {name: value for name, value in self.model_dump(exclude={"frames"}).items() if value is not None}
+
+    def cells(self) -> list[str]:
+        """Return the scores as the cells of a table row, in the order of `titles`."""
+        return [f"{self.frames:,}", *(_cell(value) for value in self.model_dump(exclude={"frames"}).values())]
+
+
+def mean_scores(clips: Sequence[VideoScores]) -> VideoScores:
+    """Return the mean of each score over the clips in which it is known, and the sum of the frames."""
+    scores: dict[str, Any] = {"frames": sum(clip.frames for clip in clips)}
+    for name in VideoScores.model_fields.keys() - scores.keys():
+        known = [clip.values()[name] for clip in clips if name in clip.values()]
+        scores[name] = sum(known) / len(known) if known else None
+    return VideoScores(**scores)
+
+
+def _cell(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f}"
