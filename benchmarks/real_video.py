@@ -1,4 +1,4 @@
-"""Score models on videos with marker truth, beside the detector's own 3D, and on projected motion of test subjects.
+"""Score models and the detector's own 3D on videos with marker truth, and models on projected test motion.
 
     python -m benchmarks.real_video FOLDER [MODEL ...] [--clips CLIPS --people 01 10 32]
 

@@ -180,7 +180,7 @@ class Report(Frozen):
     linear: MethodScores
     mlp: MethodScores
     robustness: Robustness | None = None
-    real_video: dict[str, dict[str, VideoScores]] | None = None  # method (`VIDEO_METHODS`) -> clip, or mean -> scores
+    real_video: dict[str, dict[str, VideoScores]] | None = None  # model, detector, markers -> clip or mean -> scores
 
     def methods(self) -> dict[str, MethodScores]:
         """Return the scores of the model and the baselines by name."""

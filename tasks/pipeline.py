@@ -11,7 +11,7 @@ from data_contracts.parameters import PipelineParameters
 from data_contracts.report import read_report
 from data_contracts.sources import MotionFile, real_video_input
 from data_contracts.store.checking import verify_input
-from data_contracts.store.digests import PIPELINE, stage_key
+from data_contracts.store.digests import PIPELINE, Input, stage_key
 from data_contracts.store.folders import CHECKPOINT_FILE, StageResult
 from tasks.stage_runs.prefect_runs import task
 from tasks.tracking.card import CARD_FILE, description_of, write_card
@@ -60,7 +60,7 @@ def open_pipeline(
 
     The pipeline fine-tunes the model `start`, or pretrains a network if `start` is None. `day` is the day used as seed.
     """
-    inputs = {"source": files, **({"pretrained": start.checkpoint} if start else {})}
+    inputs: dict[str, Input] = {"source": files, **({"pretrained": start.checkpoint} if start else {})}
     inputs |= real_video_input(parameters.evaluate.real_video)  # a wrong folder is refused before the training
     key = stage_key(PIPELINE, inputs, parameters)
     with track_pipeline(store, key) as tracked:

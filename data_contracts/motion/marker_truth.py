@@ -4,7 +4,7 @@
 
 - `joints` (frames, 12, 3): metres, y up, the floor is y = 0; `names` (12,): `TRUTH_JOINTS`
 - `time` (frames,): seconds
-- `mediapipe_world` (frames, 12, 3): the detector's own 3D of these joints, metres, y down
+- `mediapipe_world` (frames, 12, 3): MediaPipe's `pose_world_landmarks` of these joints, metres, y down
 - `valid` (frames,), optional: false in frames without truth
 """
 
@@ -38,22 +38,22 @@ def read_truth(path: Path) -> MarkerTruth:
     """Read a truth file; a damaged file, or one without the arrays of the layout, raises an InputError."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in ("joints", "names", "time", "mediapipe_world")}
-            valid = file["valid"].astype(bool) if "valid" in file else np.ones(len(arrays["joints"]), bool)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            names = tuple(file["names"].tolist())
+            arrays = {name: file[name].astype(np.float64) for name in ("time", "joints", "mediapipe_world")}
+            valid = file["valid"].astype(bool) if "valid" in file else np.ones(arrays["time"].shape, bool)
+    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: cannot be read as marker truth ({error}); see docs/results.md") from error
-    if tuple(arrays["names"].tolist()) != TRUTH_JOINTS:
+    if names != TRUTH_JOINTS:
         raise InputError(f"{path}: names are not {', '.join(TRUTH_JOINTS)} in this order")
-    frames = len(arrays["time"])
-    expected = {"joints": (frames, 12, 3), "mediapipe_world": (frames, 12, 3)}
+    frames = arrays["time"].size
+    expected = {"time": (frames,), "valid": (frames,), "joints": (frames, 12, 3), "mediapipe_world": (frames, 12, 3)}
     for name, shape in expected.items():
-        if arrays[name].shape != shape:
-            raise InputError(f"{path}: {name} has shape {arrays[name].shape}, expected {shape}")
-    if valid.shape != (frames,) or not valid.any() or frames < 2:
-        raise InputError(f"{path}: at least 2 frames with truth are needed, one entry of valid per frame")
-    x, y, z = np.moveaxis(np.where(valid[:, None, None], arrays["joints"], np.nan).astype(np.float64), -1, 0)
-    right, down, away = np.moveaxis(
-        np.where(valid[:, None, None], arrays["mediapipe_world"], np.nan).astype(np.float64), -1, 0
-    )
+        if (found := {**arrays, "valid": valid}[name].shape) != shape:
+            raise InputError(f"{path}: {name} has shape {found}, expected {shape}")
+    if frames < 2 or not (np.diff(arrays["time"]) > 0).all():
+        raise InputError(f"{path}: time must increase over at least 2 frames (seconds)")
+    known = valid[:, None, None]
+    x, y, z = np.moveaxis(np.where(known, arrays["joints"], np.nan), -1, 0)
+    right, down, away = np.moveaxis(np.where(known, arrays["mediapipe_world"], np.nan), -1, 0)
     fps = (frames - 1) / float(arrays["time"][-1] - arrays["time"][0])
     return MarkerTruth(np.stack([x, -z, y], axis=-1), np.stack([right, away, -down], axis=-1), fps)

@@ -6,7 +6,6 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 MEAN = "mean"  # name of the mean over clips
-VIDEO_METHODS = ("model", "detector", "markers")  # lifted motion, the detector's own 3D, the truth itself
 
 
 class VideoScores(BaseModel):

@@ -26,7 +26,7 @@ class EvaluateParameters(Parameters):
     )
     real_video: Annotated[str | None, NO_RESULT] = Field(  # the digest has the contents of its files instead
         None,
-        description="Folder with keypoints and marker truth of videos, on the worker; the report scores these too.",
+        description="Folder of videos with marker truth, on the worker; an evaluation scores these videos too.",
     )
     batch_size: Annotated[int, NO_RESULT] = Field(256, ge=1, description="Windows per batch.")
     precision: Precision = "32-true"

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
+from data_contracts.errors import InputError
 from data_contracts.motion.video_scores import VideoScores
 from model.scoring.metrics import p_mpjpe
 
@@ -24,8 +25,8 @@ _MM = 1000.0
 def score_clip(joints: np.ndarray, truth: np.ndarray, fps: float, has_path: bool = True) -> VideoScores:
     """Return the scores of `joints` (frames, 12, 3) against `truth` (frames, 12, 3).
 
-    Frames with NaN in one of the two are not scored. Without `has_path`, `joints` are relative to the hips, and scores
-    of feet, floor and path are None.
+    Frames with NaN in one of the two are not scored; if no frame is left, an InputError is raised. Without `has_path`,
+    `joints` are relative to the hips, and scores of feet, floor and path are None.
 
     - `p_mpjpe_mm`: MPJPE after the best rotation, translation and scale of each frame.
     - `lean_deg`: angle between the two up axes after the one rotation.
@@ -35,6 +36,8 @@ def score_clip(joints: np.ndarray, truth: np.ndarray, fps: float, has_path: bool
     - `root_path_mm`: mean distance of the middle of the hips from its true path, after one yaw and translation.
     """
     known = np.isfinite(joints).all(axis=(1, 2)) & np.isfinite(truth).all(axis=(1, 2))
+    if not known.any():
+        raise InputError("no frame has both a 3D pose and marker truth")
     moved, target = _from_hips(joints[known]), _from_hips(truth[known])
     rotation = Rotation.align_vectors(target.reshape(-1, 3), moved.reshape(-1, 3))[0].as_matrix()
     poses = torch.from_numpy(moved), torch.from_numpy(target)

@@ -1,13 +1,13 @@
-"""Score lifted videos against marker truth, beside the detector's own 3D."""
+"""Score lifted videos, and the detector's own 3D, against marker truth."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from data_contracts.errors import InputError
-from data_contracts.motion.marker_truth import H36M_OF_TRUTH, read_truth
+from data_contracts.motion.marker_truth import H36M_OF_TRUTH, MarkerTruth, read_truth
 from data_contracts.motion.motion import Motion
-from data_contracts.motion.video_scores import MEAN, VIDEO_METHODS, VideoScores, mean_scores
+from data_contracts.motion.video_scores import MEAN, VideoScores, mean_scores
 from data_contracts.parameters import KeypointsParameters, LiftParameters
 from data_contracts.sources import KeypointSource, MarkedVideo
 from data_contracts.tracks.track import Track
@@ -21,20 +21,37 @@ from tasks.lifting.tracks import tracks_of
 def score_videos(
     lifter: Lifter | None, videos: Sequence[MarkedVideo], options: LiftParameters = LiftParameters()
 ) -> dict[str, dict[str, VideoScores]]:
-    """Return method (`VIDEO_METHODS`) -> clip, and `mean` -> scores; without a lifter, those of the detector only.
+    """Return method -> clip, or `mean` -> scores.
 
-    Keypoints are read and lifted as by `uplift lift` with its default parameters, unless `options` differ. The longest
-    track of a video is scored. `markers` are the scores of the truth itself.
+    Methods: `model`, the longest track of a video, lifted as by `uplift lift` with its default parameters unless
+    `options` differ; `detector`, the detector's own 3D; `markers`, the truth itself. Without a lifter, the model is
+    left out.
+
+    Raises
+    ------
+    InputError
+        A file is damaged or has another layout, or a clip has no frame with both a pose and truth.
     """
-    truths = {video.name: read_truth(video.truth) for video in videos}
-    scores: dict[str, dict[str, VideoScores]] = {method: {} for method in VIDEO_METHODS if lifter or method != "model"}
-    for video in videos:
-        truth, fps = truths[video.name].joints, truths[video.name].fps
-        if lifter:
-            scores["model"][video.name] = score_motion(lift_video(lifter, video, options), truth, fps)
-        scores["detector"][video.name] = score_clip(truths[video.name].detector, truth, fps, has_path=False)
-        scores["markers"][video.name] = score_clip(truth, truth, fps)
+    truths = [read_truth(video.truth) for video in videos]  # a damaged file is refused before the lifting
+    scores: dict[str, dict[str, VideoScores]] = {}
+    for video, truth in zip(videos, truths, strict=True):
+        try:
+            for method, one in _scores(lifter, video, truth, options).items():
+                scores.setdefault(method, {})[video.name] = one
+        except InputError as error:
+            raise InputError(f"{video.name}: {error}; see docs/results.md for the files of a clip") from error
     return {method: with_mean(clips) for method, clips in scores.items()}
+
+
+def _scores(
+    lifter: Lifter | None, video: MarkedVideo, truth: MarkerTruth, options: LiftParameters
+) -> dict[str, VideoScores]:
+    lifted = {"model": score_motion(lift_video(lifter, video, options), truth.joints, truth.fps)} if lifter else {}
+    return {
+        **lifted,
+        "detector": score_clip(truth.detector, truth.joints, truth.fps, has_path=False),
+        "markers": score_clip(truth.joints, truth.joints, truth.fps),
+    }
 
 
 def with_mean(clips: Mapping[str, VideoScores]) -> dict[str, VideoScores]:

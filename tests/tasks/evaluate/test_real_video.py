@@ -85,6 +85,14 @@ def test_a_motion_that_begins_later_is_scored_in_its_own_frames(walking):
     assert score_motion(lost, truth, FPS).skating_mm_s is None
 
 
+def test_a_clip_without_a_common_frame_is_refused_by_its_name(videos):
+    with np.load(videos[1].truth) as file:
+        arrays = dict(file)
+    np.savez(videos[1].truth, **arrays | {"valid": np.zeros(196, bool)})
+    with pytest.raises(InputError, match="walk: no frame has both a 3D pose and marker truth"):
+        score_videos(None, videos)
+
+
 def test_faults_of_the_folder_are_named(videos, tmp_path):
     with pytest.raises(InputError, match="nothing: no such folder"):
         find_marked_videos(tmp_path / "nothing")
@@ -102,7 +110,9 @@ def test_faults_of_the_folder_are_named(videos, tmp_path):
     [
         ({"names": np.array(["femur_l"] * 12)}, "names are not femur_r, tibia_r"),
         ({"joints": np.zeros((3, 12, 3))}, r"joints has shape \(3, 12, 3\), expected"),
-        ({"valid": np.zeros(196, bool)}, "at least 2 frames with truth"),
+        ({"valid": np.ones(5, bool)}, r"valid has shape \(5,\), expected \(196,\)"),
+        ({"time": np.zeros(196)}, "time must increase"),
+        ({"time": np.array("now")}, "cannot be read as marker truth"),
         ({"time": None}, "cannot be read as marker truth .*time"),
     ],
 )
