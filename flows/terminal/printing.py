@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from data_contracts.errors import some
-from data_contracts.motion.video_scores import VideoScores
+from data_contracts.motion.video_scores import MEAN, VideoScores
 from data_contracts.report import (
     METHODS,
     METRICS,
@@ -128,13 +128,12 @@ def robustness_table(robustness: dict[str, Any]) -> Table:
 
 
 def video_table(methods: dict[str, dict[str, Any]]) -> Table:
-    """Return a table of a report's `real_video` with a row per clip and method."""
-    table = Table(
-        "real video", "motion", *VideoScores.titles().values(), title="videos with marker truth, errors in mm"
-    )
-    for method, clips in methods.items():
-        for clip, scores in clips.items():
-            table.add_row(clip, method, *VideoScores(**scores).cells())
+    """Return a table of a report's `real_video` with a row per score: means over the clips."""
+    clips = len(methods["model"]) - 1
+    table = Table("real video", *methods, title=f"means of {clips} clips with marker truth, errors in mm")
+    cells = [VideoScores(**scores[MEAN]).cells() for scores in methods.values()]
+    for row in zip(VideoScores.titles().values(), *cells, strict=True):
+        table.add_row(*row)
     return table
 
 

@@ -133,12 +133,12 @@ def _robustness(robustness: Mapping[str, Any] | None) -> str:
 def _real_video(report: Report) -> str:
     if not report.real_video:
         return ""
-    means = {method: clips[MEAN] for method, clips in report.real_video.items()}
-    rows = [[method, *scores.cells()] for method, scores in means.items()]
+    cells = [clips[MEAN].cells() for clips in report.real_video.values()]
+    rows = [list(row) for row in zip(VideoScores.titles().values(), *cells, strict=True)]
     clips = len(report.real_video["model"]) - 1
     return (
         f"## Real video\n\nMeans of {clips} clips with marker truth, errors in mm. *detector*: the detector's own 3D;"
-        f" *markers*: the truth itself.\n\n{_table(['', *VideoScores.titles().values()], rows)}"
+        f" *markers*: the truth itself.\n\n{_table(['', *report.real_video], rows)}"
     )
 
 
