@@ -42,6 +42,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="Seed of the cameras and of the noise.")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
+    if options.clips and not options.people:
+        parser.error("--clips needs --people: the test subjects whose clips are projected")
     torch.set_num_threads(options.threads)
     videos = find_marked_videos(options.folder).videos
     parameters = load_preset("demo", options.changes).lift

@@ -43,7 +43,7 @@ def score_clip(joints: np.ndarray, truth: np.ndarray, fps: float, has_path: bool
     poses = torch.from_numpy(moved), torch.from_numpy(target)
     knees = [_angle(moved, knee) - _angle(target, knee) for knee in _KNEES]
     scores = {
-        "mpjpe_yaw_mm": _distance_mm(turned(moved, target), target),
+        "mpjpe_yaw_mm": _distance_mm(_turned(moved, target), target),
         "mpjpe_rotation_mm": _distance_mm(moved @ rotation.T, target),
         "p_mpjpe_mm": _MM * float(p_mpjpe(*poses).mean()),
         "lean_deg": float(np.degrees(np.arccos(np.clip(rotation[2, 2], -1, 1)))),
@@ -52,18 +52,10 @@ def score_clip(joints: np.ndarray, truth: np.ndarray, fps: float, has_path: bool
     if has_path:
         root, true_root = (_hips(path[known])[:, 0] for path in (joints, truth))
         root, true_root = root - root.mean(axis=0), true_root - true_root.mean(axis=0)
-        scores["root_path_mm"] = _distance_mm(turned(root, true_root), true_root)
+        scores["root_path_mm"] = _distance_mm(_turned(root, true_root), true_root)
         scores["penetration_mm"] = _MM * float(np.maximum(-joints[known][..., 2].min(axis=1), 0).mean())
         scores |= _foot_scores(joints[:, _ANKLES], truth[:, _ANKLES], fps)
     return VideoScores(frames=int(known.sum()), **scores)
-
-
-def turned(points: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Return `points` (..., 3), turned about the z axis and the origin to the least squared distance from `target`."""
-    plane, goal = (xyz[..., 0] + 1j * xyz[..., 1] for xyz in (points, target))
-    yaw = np.angle((plane.conj() * goal).sum())
-    plane = plane * np.exp(1j * yaw)
-    return np.stack([plane.real, plane.imag, points[..., 2]], axis=-1)
 
 
 def _foot_scores(ankles: np.ndarray, truth: np.ndarray, fps: float) -> dict[str, float]:
@@ -84,6 +76,14 @@ def _hips(joints: np.ndarray) -> np.ndarray:
 
 def _from_hips(joints: np.ndarray) -> np.ndarray:
     return np.asarray(joints - _hips(joints))
+
+
+def _turned(points: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Return `points` (..., 3), turned about the z axis and the origin to the least squared distance from `target`."""
+    plane, goal = (xyz[..., 0] + 1j * xyz[..., 1] for xyz in (points, target))
+    yaw = np.angle((plane.conj() * goal).sum())
+    plane = plane * np.exp(1j * yaw)
+    return np.stack([plane.real, plane.imag, points[..., 2]], axis=-1)
 
 
 def _distance_mm(points: np.ndarray, target: np.ndarray) -> float:
