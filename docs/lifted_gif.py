@@ -1,6 +1,6 @@
 """Make docs/lifted.gif: synthetic keypoints in AlphaPose's format next to the lifted motion.
 
-    .venv/bin/python -m docs.lifted_gif --model RUN [--into docs]
+    .venv/bin/python -m docs.lifted_gif [--model shipped] [--into docs]
 
 A synthetic subject, not used in training (another seed), jumps. `benchmarks.lifting` adds detector noise, missing
 keypoints and gaps. The rest is `uplift lift --export gif`.
@@ -17,7 +17,7 @@ from benchmarks.lifting import keypoints_of, project, read_back
 from data_contracts.clips import Clip
 from data_contracts.detector_skeletons import Detector
 from data_contracts.parameters import LiftParameters
-from data_contracts.store.folders import resolve_checkpoint
+from data_contracts.store.folders import SHIPPED, resolve_checkpoint
 from model.lifting.lift import lift_people
 from model.lifting.lifter import load_lifter
 from tasks.lifting.exports.gif_file import write_gif
@@ -30,7 +30,7 @@ SEED, SECONDS = 77, 4.0
 def main() -> None:
     """Make the GIF."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True)
+    parser.add_argument("--model", default=SHIPPED)
     parser.add_argument("--into", type=Path, default=Path(__file__).parent)
     options = parser.parse_args()
     clips, rows = generate(seed=SEED, people=1, seconds=SECONDS)

@@ -75,8 +75,8 @@ def pipeline(
         bool, typer.Option("--fresh", help="Train again on unchanged data, with today's date (UTC) as seed.")
     ] = False,
     start_from: Annotated[
-        Literal["nothing", "champion"],
-        typer.Option(help="champion: fine-tune the champion's weights; nothing: pretrain a new network."),
+        Literal["nothing", "champion", "shipped"],
+        typer.Option(help="champion or shipped: fine-tune these weights; nothing: pretrain a new network."),
     ] = "nothing",
 ) -> None:
     """Run all stages, register the model as pose-uplift@challenger in MLflow, and promote it if wanted."""

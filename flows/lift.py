@@ -14,14 +14,14 @@ from flows.prefect_ui.artifacts import LIFTED_TEXT, show_page, show_people, show
 from flows.prefect_ui.flow import uplift_flow
 from tasks.stage import Context
 from tasks.tracking.links import stage_artifact
-from tasks.tracking.names import CHAMPION, MODEL_NAME
+from tasks.tracking.models import default_model
 from tasks.viewer.evaluation_viewer import VIEWER_FILE
 
 
 @uplift_flow
 def lift(
     source: str,
-    model: str = f"models:/{MODEL_NAME}@{CHAMPION}",
+    model: str | None = None,
     export: list[ExportFormat] | None = None,
     out: str | None = None,
     preset: str = DEFAULT,
@@ -35,6 +35,9 @@ def lift(
     source
         Path of a keypoint file, of a folder with one JSON file per frame, or of a folder of keypoint files, each of
         which gets its own folder; or folder or digest of a keypoints stage.
+    model
+        Run folder or digest, checkpoint file, MLflow model URI, or shipped (the lifter of this package). Default:
+        models:/pose-uplift@champion, or shipped if the registry has no champion.
     export
         Formats to write in addition to motion.npz.
     out
@@ -47,7 +50,7 @@ def lift(
         show_people(people, result.statistics["people"])
         show_page(stage_artifact(context.store, result.digest, VIEWER_FILE), "lifted", LIFTED_TEXT)
 
-    outcome = lift_files(context, source, model, export or (), out, show)
+    outcome = lift_files(context, source, model or default_model(context.store), export or (), out, show)
     files, failed = outcome["files"], outcome["failed"]
     message = f"{sum(len(file['people']) for file in files)} people of {len(files)} file(s), by {outcome['model']}"
     not_lifted = f"; {len(failed)} not lifted: {some(list(failed))}" if failed else ""

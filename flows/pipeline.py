@@ -23,14 +23,14 @@ from flows.prefect_ui.artifacts import (
     show_scores,
 )
 from flows.prefect_ui.flow import uplift_flow
-from tasks.pipeline import champion_to_start_from, open_pipeline, register, show_durations
+from tasks.pipeline import model_to_start_from, open_pipeline, register, show_durations
 from tasks.stage import Context, get_or_compute
 from tasks.synthetic.motion import CLIP_LIST_FILE, SYNTHESISE
 from tasks.tracking.links import run_artifact, run_figure, run_page, stage_artifact, version_page
 from tasks.viewer.evaluation_viewer import VIEWER_FILE
 
 Promotion = Literal["never", "gate", "approve"]
-Start = Literal["nothing", "champion"]
+Start = Literal["nothing", "champion", "shipped"]
 APPROVAL_DEPLOYMENT = "promote/cpu"  # its run waits for the approval of a person
 
 
@@ -65,7 +65,8 @@ def pipeline(
         Train again although nothing changed, with the day of this run (UTC) as seed. A second run on that day is
         cached.
     start_from
-        Weights to fine-tune. champion: the weights of the current champion; nothing: pretrain a new network.
+        Weights to fine-tune. champion: those of the current champion; shipped: those of this package; nothing:
+        pretrain a new network.
     """
     stages: dict[str, StageResult] = {}
     with failure_summary(stages):
@@ -104,7 +105,7 @@ def _run_stages(
 ) -> dict[str, Any]:
     """Compute all stages, add the results to `stages`, register the model; return the outcome before promotion."""
     root, parameters = context.store, context.parameters
-    start = champion_to_start_from(root, parameters.convert.window) if start_from == "champion" else None
+    start = None if start_from == "nothing" else model_to_start_from(root, start_from, parameters.convert.window)
     if source == SYNTHETIC_SOURCE:
         motion = stages["synthesise"] = get_or_compute(SYNTHESISE, {}, replace(context, tracked=False))
         source, clip_list = str(motion.path / SYNTHETIC_FILE), str(motion.path / CLIP_LIST_FILE)

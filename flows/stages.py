@@ -84,7 +84,7 @@ def finetune(context: Context, windows: str, pretrained: str) -> Inputs:
     Parameters
     ----------
     pretrained
-        Run folder or digest, checkpoint file (.safetensors, or MotionBERT's .bin), or MLflow model URI.
+        Run folder or digest, checkpoint file (.safetensors, or MotionBERT's .bin), MLflow model URI, or shipped.
     """
     checkpoint = find_lifting_model(context.store, pretrained).checkpoint
     return {"windows": _training_windows(context, windows), "pretrained": checkpoint}

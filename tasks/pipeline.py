@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from data_contracts.errors import InputError, some
 from data_contracts.parameters import PipelineParameters
@@ -12,7 +12,7 @@ from data_contracts.report import read_report
 from data_contracts.sources import MotionFile, real_video_input
 from data_contracts.store.checking import verify_input
 from data_contracts.store.digests import PIPELINE, Input, stage_key
-from data_contracts.store.folders import CHECKPOINT_FILE, StageResult
+from data_contracts.store.folders import CHECKPOINT_FILE, SHIPPED, StageResult
 from tasks.stage_runs.prefect_runs import task
 from tasks.tracking.card import CARD_FILE, description_of, write_card
 from tasks.tracking.models import LiftingModel, find_lifting_model
@@ -22,30 +22,36 @@ from tasks.tracking.runs import TrackedRun, connect, track_pipeline
 from tasks.tracking.scores import all_scores, model_scores
 
 
-def champion_to_start_from(store: Path, window: int) -> LiftingModel:
-    """Return the current champion by its version number, so that a promotion during the run has no effect on the run.
+def model_to_start_from(store: Path, start: Literal["champion", "shipped"], window: int) -> LiftingModel:
+    """Return the model that a pipeline run fine-tunes.
+
+    The champion has its version number as URI, so that a promotion during the run has no effect on the run.
 
     Raises
     ------
     InputError
-        The registry has no champion, or the champion was trained on windows of another length than `window`.
+        The registry has no champion, or the model was trained on windows of another length than `window`.
     """
-    version = aliased_versions(connect(store)).get(CHAMPION)
-    if version is None:
-        raise InputError(
-            f"the registry contains no {MODEL_NAME}@{CHAMPION} to start from: promote a version, or pass --start-from"
-            " nothing"
-        )
-    model = find_lifting_model(store, version_uri(version))
+    model = find_lifting_model(store, _champion_uri(store) if start == CHAMPION else SHIPPED)
     from model.training.checkpoints import load_network, read_about  # PyTorch, which a cached run does not need
 
     trained = int(read_about(model.checkpoint).get("window") or load_network(model.checkpoint).config.max_frames)
     if trained != window:
         raise InputError(
-            f"{model.uri}, the champion, was trained on windows of {trained} frames, but the data has {window}: pass"
-            f" --set convert.window={trained}, or --start-from nothing"
+            f"{model.uri}, the {start} model, was trained on windows of {trained} frames, but the data has {window}:"
+            f" pass --set convert.window={trained}, or --start-from nothing"
         )
     return model
+
+
+def _champion_uri(store: Path) -> str:
+    version = aliased_versions(connect(store)).get(CHAMPION)
+    if version is None:
+        raise InputError(
+            f"the registry contains no {MODEL_NAME}@{CHAMPION} to start from: promote a version, or pass --start-from"
+            " shipped or nothing"
+        )
+    return version_uri(version)
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from data_contracts.store.digests import CONTRACT_VERSION, KINDS, StageKey, file
 from data_contracts.store.locks import locked
 from data_contracts.store.manifests import (
     MANIFEST,
+    SHIPPED_RUN,
     code_version,
     package_versions,
     read_manifest,
@@ -33,6 +34,7 @@ from data_contracts.store.manifests import (
 from data_contracts.store.sequence import SEQUENCE, next_sequence
 
 CHECKPOINT_FILE = "model.safetensors"  # the best network of a training run
+SHIPPED = "shipped"  # reference of the training run of the lifter in this package
 
 
 @dataclass
@@ -175,13 +177,17 @@ def find_stage(store: Path, key: StageKey) -> Stage | None:
 
 
 def resolve(store: Path, kind: Kind | Literal["*"], reference: str | Path) -> Path:
-    """Return the finished folder for a path, a digest or the unique beginning of a digest; kind `*` allows any kind.
+    """Return the finished folder for a path, a digest, the unique beginning of a digest, or `SHIPPED`.
+
+    Kind `*` allows any kind.
 
     Raises
     ------
     InputError
         The store has no such folder or several, or the folder has another kind.
     """
+    if reference == SHIPPED:
+        return _of_kind(SHIPPED_RUN, kind, reference)
     for candidate in (Path(reference), store / kind / str(reference)):
         if (candidate / MANIFEST).is_file():
             return _of_kind(candidate, kind, reference).resolve()
@@ -210,7 +216,7 @@ def _of_kind(folder: Path, kind: Kind | Literal["*"], reference: str | Path) -> 
 
 
 def resolve_checkpoint(store: Path, reference: str | Path) -> Path:
-    """Return the checkpoint file for the path of a `.safetensors` or `.bin` file, or the path or digest of a run."""
+    """Return the checkpoint file of a reference: a `.safetensors` or `.bin` file, or a run as in `resolve`."""
     if str(reference).endswith((".safetensors", ".bin")):
         return Path(reference)
     return resolve(store, "runs", reference) / CHECKPOINT_FILE

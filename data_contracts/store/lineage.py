@@ -13,30 +13,35 @@ from data_contracts.errors import InputError
 from data_contracts.parameters import SYNTHETIC_FILE
 from data_contracts.store.digests import KINDS, file_digest
 from data_contracts.store.folders import resolve
-from data_contracts.store.manifests import MANIFEST, read_manifest
+from data_contracts.store.manifests import MANIFEST, SHIPPED_RUN, read_manifest
 
 TRAINING_DATA = "training_data"  # entry of the statistics of a training run
 
 
 class FinishedStages:
-    """Finished stages of a store: `manifests` by folder, and the folders whose manifest is `damaged`."""
+    """Finished stages of a store: `manifests` by folder, and the folders whose manifest is `damaged`.
+
+    `folder`, `find` and `runs` also know the training run of the lifter in this package.
+    """
 
     def __init__(self, store: Path, *others: Path) -> None:
         self.store = store
-        self.manifests: dict[Path, dict[str, Any]] = {}
+        self._found: dict[Path, dict[str, Any]] = {}
         self.damaged: list[Path] = []
         self._folders: dict[str, Path] = {}
         places = [store / kind for kind in dict.fromkeys(KINDS.values())]
-        for folder in (*others, *(folder for place in places for folder in sorted(place.glob("[!.]*")))):
+        stored = [folder for place in places for folder in sorted(place.glob("[!.]*"))]
+        for folder in (*others, *stored, SHIPPED_RUN):
             if not (folder / MANIFEST).is_file():
                 continue
             try:
-                manifest = self.manifests[folder] = read_manifest(folder)
+                manifest = self._found[folder] = read_manifest(folder)
             except InputError:
                 self.damaged.append(folder)
                 continue
             for name in names_of(manifest):
                 self._folders.setdefault(name, folder)
+        self.manifests = {folder: manifest for folder, manifest in self._found.items() if folder != SHIPPED_RUN}
 
     def folder(self, digest: str) -> Path | None:
         """Return the folder of the stage that has this digest or wrote a file with this SHA-256."""
@@ -45,7 +50,7 @@ class FinishedStages:
     def find(self, digest: str) -> dict[str, Any] | None:
         """Return the manifest of the stage that has this digest or wrote a file with this SHA-256."""
         folder = self.folder(digest)
-        return self.manifests[folder] if folder else None
+        return self._found[folder] if folder else None
 
     def runs(self, weights: str) -> Iterator[dict[str, Any]]:
         """Yield the manifests of the runs that trained the weights with this SHA-256, the last run first."""

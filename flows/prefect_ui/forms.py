@@ -17,8 +17,8 @@ SHARED = {  # descriptions of parameters that several flows and commands share; 
     "partials": "Also remove partial folders that interrupted trainings could resume.",
     "reason": "Reason of the rollback, which both versions keep as a tag.",
     "windows": "Folder or digest of a convert stage.",
-    "model": "Run folder or digest, checkpoint file (.safetensors, or MotionBERT's .bin), or MLflow model URI, e.g."
-    " models:/pose-uplift@champion.",
+    "model": "Run folder or digest, checkpoint file (.safetensors, or MotionBERT's .bin), MLflow model URI, e.g."
+    " models:/pose-uplift@champion, or shipped (the lifter of this package).",
     "digest": "Digest that the result must have, else the run fails. A pipeline run sets it; leave it empty.",
 }
 _SECTION = re.compile(r"^Parameters\n-+\n(.*?)(?=^\w+\n-+\n|\Z)", re.MULTILINE | re.DOTALL)

@@ -147,7 +147,7 @@ def export(
 @models.command()
 def serve(
     model: Annotated[
-        str, typer.Argument(help="Model URI. The server keeps this version until it ends.")
+        str, typer.Argument(help=f"{SHARED['model']} The server keeps this version until it ends.")
     ] = "models:/pose-uplift@champion",
     store: Store = None,
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",

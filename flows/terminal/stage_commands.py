@@ -14,11 +14,12 @@ import typer
 from data_contracts.detector_skeletons import Detector
 from data_contracts.errors import InputError
 from data_contracts.parameters import ExportFormat, KeypointsParameters, LiftParameters, Parameters
+from data_contracts.store.folders import SHIPPED
 from flows.prefect_ui.forms import SHARED, parameter_texts
 from flows.stages import STAGES, TableRow, run_stage
 from flows.terminal.options import Call, changed, command
 from flows.terminal.printing import assumption_lines, people_table, print_output, print_stage
-from tasks.tracking.models import is_in_mlflow
+from tasks.tracking.models import default_model, is_in_mlflow
 
 lifting = typer.Typer()
 
@@ -96,7 +97,9 @@ def lift(
     source: Annotated[
         str, typer.Argument(help="Keypoint file or video, folder with such files, or digest of a keypoints stage.")
     ],
-    model: Annotated[str, typer.Option(help=SHARED["model"])] = "models:/pose-uplift@champion",
+    model: Annotated[
+        str | None, typer.Option(help=f"{SHARED['model']} Default: the champion, or shipped if there is no champion.")
+    ] = None,
     height: Annotated[float | None, _option(LiftParameters, "height")] = None,
     person: Annotated[str | None, _option(LiftParameters, "person")] = None,
     skeleton: Annotated[Detector | None, _option(KeypointsParameters, "skeleton")] = None,
@@ -116,13 +119,18 @@ def lift(
     formats = _export_formats(export)
     context = changed(call.context, "keypoints", skeleton=skeleton, fps=fps)
     context = changed(context, "lift", height=height, person=person, causal=causal or None)
-    context = replace(context, tracked=is_in_mlflow(model))
+    reference = model or default_model(call.store)
+    context = replace(context, tracked=is_in_mlflow(reference))
     from flows.lifting import lift_files  # imports PyTorch and pandas, which take seconds
 
-    outcome = lift_files(context, source, model, formats, out)
+    outcome = lift_files(context, source, reference, formats, out)
     failed = [f"not lifted: {name}: {error}" for name, error in outcome["failed"].items()]
     closing = f"lifted by {outcome['model']}; open playing.html in the output folder"
     assumed = assumption_lines(outcome["files"])
+    if model is None:
+        no_champion = "the lifter of this package, because the registry has no champion"
+        reason = no_champion if reference == SHIPPED else "the champion"
+        assumed.insert(0, f"model: {outcome['model']} ({reason}); pass --model for another model")
     print_output(call.as_json, outcome, people_table(outcome["files"]), *assumed, *failed, closing)
     if failed:
         raise typer.Exit(1)

@@ -17,6 +17,7 @@ from data_contracts.report import counts_text
 from data_contracts.store.digests import KINDS, file_digest
 from data_contracts.store.folders import resolve
 from data_contracts.store.lineage import FinishedStages, names_of
+from data_contracts.store.manifests import read_manifest
 from tasks.tracking.connection import connect, mlflow_errors, tracking_client
 from tasks.tracking.names import CHECKPOINT_TAG, FLIP_TAG, WINDOWS_TAG
 from tasks.tracking.registry import find_version, model_versions, version_uri
@@ -62,7 +63,7 @@ class Lineage:
 
 
 def trace(store: Path, reference: str) -> Lineage:
-    """Return the lineage of a model version (`models:/...`), a stage (digest or folder) or a file."""
+    """Return the lineage of a model version (`models:/...`), a stage (digest, folder or `shipped`) or a file."""
     stages, seen = FinishedStages(store, Path(reference)), set[str]()
     if reference.startswith("models:/"):
         version = find_version(connect(store), reference)
@@ -90,9 +91,10 @@ def _digest_of(stages: FinishedStages, reference: str) -> str:
     if stages.find(reference):
         return reference
     try:
-        return resolve(stages.store, "*", reference).name
+        folder = resolve(stages.store, "*", reference)
     except InputError:
         raise InputError(f"{reference}: {stages.missing}") from None
+    return str(read_manifest(folder)["digest"])
 
 
 def _link(stages: FinishedStages, role: str, digest: str, seen: set[str], file: str = "") -> Link:

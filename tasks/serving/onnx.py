@@ -36,7 +36,7 @@ def export_model(store: Path, model: str, out: Path | None, flip: bool = True) -
     Parameters
     ----------
     model
-        Model URI, run folder, digest, or checkpoint file.
+        Model URI, run folder, digest, checkpoint file, or shipped.
     out
         File to write. Default: a file in the current folder, named after the version or the checkpoint.
     flip
@@ -52,9 +52,8 @@ def export_model(store: Path, model: str, out: Path | None, flip: bool = True) -
     InputError
         The model does not exist or returns 2D poses, or the packages for the export are not installed.
     """
-    client = connect(store)
     found = find_lifting_model(store, model)
-    version = find_version(client, found.uri) if found.uri.startswith("models:/") else None
+    version = find_version(connect(store), found.uri) if found.uri.startswith("models:/") else None
     checkpoint, flip = found.checkpoint, flip and found.flip
     verify_input(checkpoint)
     lifter = load_lifter(checkpoint, flip)
@@ -75,6 +74,7 @@ def export_model(store: Path, model: str, out: Path | None, flip: bool = True) -
     exported = {"file": str(file), "bytes": file.stat().st_size, "flip": flip, "difference": difference}
     exported["frames"] = describe(lifter)["frames"]
     if version:
+        client = connect(store)
         client.log_artifact(version.run_id, str(file), _FOLDER)
         exported["artifact"] = f"runs:/{version.run_id}/{_FOLDER}/{file.name}"
         client.set_model_version_tag(version.name, version.version, ONNX_TAG, exported["artifact"])

@@ -1,13 +1,17 @@
 """HTTP server of a model: MLflow's scoring server with a limit on the size of requests."""
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import mlflow
 import uvicorn
-from mlflow.pyfunc import scoring_server
+from mlflow.pyfunc import PyFuncModel, scoring_server
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from data_contracts.store.checking import verify_input
+from tasks.tracking.logged_models import save_lifter
+from tasks.tracking.models import find_lifting_model, is_in_mlflow
 from tasks.tracking.runs import connect
 
 MAX_BODY = 24_000_000  # bytes; `served_lifter.MAX_POSES` poses are about 20 MB of JSON
@@ -42,7 +46,17 @@ class BodyLimit:
 
 
 def serve(store: Path, model: str, host: str, port: int) -> None:
-    """Serve a model URI until SIGINT or SIGTERM; the version behind an alias does not change while the server runs."""
-    connect(store)
-    app = scoring_server.init(mlflow.pyfunc.load_model(model))
-    uvicorn.run(BodyLimit(app), host=host, port=port)
+    """Serve a model until SIGINT or SIGTERM; the version behind an alias does not change while the server runs."""
+    uvicorn.run(BodyLimit(scoring_server.init(load_model(store, model))), host=host, port=port)
+
+
+def load_model(store: Path, model: str) -> PyFuncModel:
+    """Return the MLflow model of a model URI, or of a run folder, digest, checkpoint file or `SHIPPED`."""
+    if is_in_mlflow(model):
+        connect(store)
+        return mlflow.pyfunc.load_model(model)
+    found = find_lifting_model(store, model)
+    verify_input(found.checkpoint)
+    with TemporaryDirectory() as folder:
+        save_lifter(Path(folder) / "model", found.checkpoint, found.flip)
+        return mlflow.pyfunc.load_model(f"{folder}/model")

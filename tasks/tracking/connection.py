@@ -16,10 +16,9 @@ from data_contracts.errors import InputError
 from data_contracts.store.locks import locked_if_writable, must_be_writable
 from data_contracts.store.sqlite import check_database, sqlite_file, sqlite_uri
 from tasks.tracking import store_artifacts
-from tasks.tracking.names import CONNECTING_LOCK, EXPERIMENT, STORE_TAG, store_id
+from tasks.tracking.names import CONNECTING_LOCK, DATABASE, EXPERIMENT, STORE_TAG, store_id
 from tasks.tracking.store_identity import forget_former_ids, former_ids, name_store
 
-DATABASE = "mlflow.db"
 POSTGRESQL_SECONDS = 5  # longest wait for a connection
 _ERRORS = (MlflowException, SQLAlchemyError, ImportError, OSError)  # ImportError: a database without its driver
 

@@ -67,6 +67,12 @@ def restore_files(client: MlflowClient, model_id: str, checkpoint: Path, flip: b
         client.log_model_artifacts(model_id, f"{folder}/model")
 
 
+def save_lifter(folder: Path, checkpoint: Path, flip: bool) -> None:
+    """Write a 3D checkpoint as an MLflow model into a new `folder`, without a run."""
+    with _contents(checkpoint, flip) as contents:
+        mlflow.pyfunc.save_model(str(folder), **contents)
+
+
 def delete_model(client: MlflowClient, model: LoggedModel) -> None:
     """Delete a LoggedModel and its files; MLflow keeps the row, marked as deleted, until `mlflow gc` is run."""
     if model.status == LoggedModelStatus.READY:  # an interrupted deletion leaves no model that looks complete

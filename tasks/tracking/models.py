@@ -1,10 +1,11 @@
 """Find the model for lifting; a model outside MLflow is found without an import of MLflow."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_contracts.store.folders import resolve_checkpoint
-from tasks.tracking.names import MODEL_NAME
+from data_contracts.store.folders import SHIPPED, resolve_checkpoint
+from tasks.tracking.names import CHAMPION, DATABASE, MODEL_NAME
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,37 @@ def is_in_mlflow(reference: str) -> bool:
     return reference.startswith(("models:/", "runs:/"))
 
 
+def default_model(store: Path) -> str:
+    """Return the URI of the champion or, if the registry has no champion, `SHIPPED`; nothing is created.
+
+    Raises
+    ------
+    InputError
+        The registry of the store does not answer.
+    """
+    if not _has_registry(store):
+        return SHIPPED
+    from tasks.tracking.connection import mlflow_errors, tracking_client
+    from tasks.tracking.registry import aliased_versions
+
+    with mlflow_errors("to lift without the registry, pass --model shipped"):
+        aliases = aliased_versions(tracking_client(store))
+    return f"models:/{MODEL_NAME}@{CHAMPION}" if CHAMPION in aliases else SHIPPED
+
+
+def _has_registry(store: Path) -> bool:
+    """Return whether the store has an MLflow database, or the user named one elsewhere."""
+    if (store / DATABASE).is_file():
+        return True
+    if not os.environ.get("MLFLOW_TRACKING_URI"):
+        return False
+    from tasks.tracking.connection import named_uri  # imports MLflow; connecting to a store sets the variable too
+
+    return named_uri() is not None
+
+
 def find_lifting_model(store: Path, reference: str) -> LiftingModel:
-    """Return the model of an MLflow URI, of a run folder or digest, or of a checkpoint file; the model must exist."""
+    """Return the model of an MLflow URI, a run folder or digest, a checkpoint file, or `SHIPPED`; it must exist."""
     if not is_in_mlflow(reference):
         return LiftingModel(resolve_checkpoint(store, reference), reference)
     from tasks.tracking import registry  # imports MLflow, which takes seconds

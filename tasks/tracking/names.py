@@ -19,6 +19,7 @@ CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
 CHECKPOINT_TAG, WINDOWS_TAG, FLIP_TAG = "uplift.checkpoint", "uplift.windows", "uplift.flip"
 BENCHMARK_TAG = "uplift.benchmark"  # of the registered model
 
+DATABASE = "mlflow.db"  # of a store, unless `MLFLOW_TRACKING_URI` names another
 CONNECTING_LOCK, ID_FILE = ".mlflow.lock", ".id"
 
 

@@ -13,18 +13,22 @@ from data_contracts.errors import InputError
 from data_contracts.motion.motion import read_motion
 from data_contracts.parameters import ExportFormat, LiftParameters, NetworkConfig, SyntheticParameters
 from data_contracts.store.checking import check_folder
-from data_contracts.store.digests import StageKey
+from data_contracts.store.digests import StageKey, file_digest
+from data_contracts.store.folders import resolve_checkpoint
+from data_contracts.store.manifests import read_manifest
 from flows.cli import main
 from flows.lifting import name_of
 from model.network.network import PoseNetwork
 from model.training.checkpoints import save_network
 from tasks.lifting.formats.folders import find_keypoint_files
+from tasks.tracking.names import MODEL_NAME
 from tasks.tracking.registry import register_challenger
 from tasks.tracking.runs import connect, find_runs, track_pipeline
 from tests.flows.typed import keypoints, lift
 from tests.tasks.lifting.formats.writing import alphapose, body, seen_by, triples
 
 WINDOW = 9
+CHAMPION = "models:/pose-uplift@champion"
 
 
 @pytest.fixture
@@ -191,18 +195,57 @@ def test_a_missing_champion_is_refused_with_the_existing_aliases(detected, empty
     with pytest.raises(
         InputError, match=r"pose-uplift@champion: pose-uplift has no such version .*; it has no version"
     ):
-        lift(str(detected), out=str(tmp_path / "out"), store=str(empty_store))
+        lift(str(detected), CHAMPION, out=str(tmp_path / "out"), store=str(empty_store))
     assert not (tmp_path / "out").exists()
 
 
-def test_the_command_lifts_with_a_checkpoint_without_prefect_and_mlflow(checkpoint, detected, tmp_path):
+def test_without_a_model_the_champion_lifts_or_if_there_is_none_the_lifter_of_the_package(
+    checkpoint, detected, empty_store, tmp_path, monkeypatch, capsys
+):
+    given = ("lift", detected, "--store", empty_store, "--out", tmp_path / "out")
+    before = (empty_store / "mlflow.db").read_bytes()
+    code, said = run_command(monkeypatch, capsys, *given)
+    assert code == 0
+    assert "model: shipped (the lifter of this package, because the registry has no champion)" in said.out
+    assert (empty_store / "mlflow.db").read_bytes() == before
+    (lifted,) = (empty_store / "motions").glob("[!.]*")
+    weights = file_digest(resolve_checkpoint(empty_store, "shipped"))
+    assert read_manifest(lifted)["inputs"]["checkpoint"] == weights
+    with track_pipeline(empty_store, StageKey("pipelines", "pipeline", SyntheticParameters(), {})) as tracked:
+        version = register_challenger(tracked, checkpoint, "a digest", {}, flip=False)
+    connect(empty_store).set_registered_model_alias(MODEL_NAME, "champion", version.version)
+    _, said = run_command(monkeypatch, capsys, *given)
+    assert "model: models:/pose-uplift/1 (the champion); pass --model" in said.out
+    _, said = run_command(monkeypatch, capsys, *given, "--model", "shipped")
+    assert "model:" not in said.out
+    assert "lifted by shipped" in said.out
+
+
+def test_a_registry_that_does_not_answer_is_an_error_and_not_a_missing_champion(
+    detected, empty_store, tmp_path, monkeypatch, capsys
+):
+    (empty_store / "mlflow.db").write_bytes(b"not a database")
+    code, said = run_command(monkeypatch, capsys, "lift", detected, "--store", empty_store, "--out", tmp_path / "out")
+    assert code == 2
+    assert "mlflow.db: the database is damaged" in said.err
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/absent.db")
+    given = ("lift", detected, "--store", tmp_path / "new", "--out", tmp_path / "out")
+    code, said = run_command(monkeypatch, capsys, *given)
+    assert code == 2
+    assert "absent.db does not exist; set MLFLOW_TRACKING_URI" in said.err
+    code, _ = run_command(monkeypatch, capsys, *given, "--model", "shipped")
+    assert code == 0
+
+
+@pytest.mark.parametrize("model", [["--model", "model.safetensors"], []])
+def test_the_command_lifts_with_a_file_without_prefect_and_mlflow(model, checkpoint, detected, tmp_path):
     code = (
         "import sys\nfrom flows.cli import main\ntry:\n    main()\nexcept SystemExit as end:\n    assert not end.code\n"
         "print(sorted({'prefect', 'mlflow', 'lightning_fabric', 'matplotlib'} & {*sys.modules}))"
     )
-    options = ["--model", checkpoint, "--out", tmp_path / "out", "--store", tmp_path / "store"]
+    options = [*model, "--out", tmp_path / "out", "--store", tmp_path / "store"]
     command = [sys.executable, "-c", code, "lift", detected, *options]
-    done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=300, check=True)
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=300, check=True, cwd=tmp_path)
     assert done.stdout.splitlines()[-1] == "[]"
     assert (tmp_path / "out" / "person-1" / "motion.npz").is_file()
     assert not (tmp_path / "store" / "mlflow.db").exists()

@@ -12,7 +12,9 @@ from typer.testing import CliRunner
 import flows.cli
 import flows.pipeline
 from data_contracts.errors import InputError
-from data_contracts.store.manifests import read_manifest
+from data_contracts.store.digests import file_digest
+from data_contracts.store.folders import CHECKPOINT_FILE
+from data_contracts.store.manifests import SHIPPED_RUN, read_manifest
 from flows.pipeline import day_of_run
 from tasks.maintenance.lineage import trace
 from tasks.tracking.names import CHAMPION, CHECKPOINT_TAG, MODEL_NAME
@@ -92,6 +94,23 @@ def test_a_run_fine_tunes_exactly_the_weights_of_the_champion(outcome, parameter
         InputError, match=r"trained on windows of 27 frames, but the data has 9: pass --set convert\.win"
     ):
         pipeline(**asked | {"parameters": parameters.model_copy(update={"convert": longer})})
+
+
+def test_a_run_fine_tunes_the_lifter_of_the_package_and_promotion_knows_its_training_subjects(parameters, own_store):
+    pipeline_run = pipeline(parameters=parameters, store=str(own_store), start_from="shipped")
+    assert "pretrain" not in pipeline_run["stages"]
+    manifest = read_manifest(Path(pipeline_run["stages"]["finetune"]["folder"]))
+    assert manifest["inputs"]["pretrained"] == file_digest(SHIPPED_RUN / CHECKPOINT_FILE)
+    client = connect(own_store)
+    assert client.get_run(pipeline_run["mlflow_run"]).data.tags["uplift.start_from"] == "shipped"
+    version = client.get_model_version(MODEL_NAME, str(pipeline_run["model"]["version"]))
+    data = read_training_data(own_store, version)
+    shipped = read_manifest(SHIPPED_RUN)["statistics"]["training_data"]
+    assert {*shipped["people"]} < {*data.subjects}
+    assert not data.unknown
+    chain = trace(own_store, f"models:/{MODEL_NAME}/{version.version}").chain
+    assert str(SHIPPED_RUN) in [link.where for link in chain.all()]
+    assert trace(own_store, "shipped").chain.stage == "pretrain"
 
 
 def test_the_command_passes_fresh_and_start_from(monkeypatch, tmp_path):

@@ -8,7 +8,7 @@ import tasks.serving.onnx
 from data_contracts.parameters import HeadKind, NetworkConfig
 from model.lifting.lifter import Lifter
 from model.network.network import PoseNetwork
-from tasks.serving.onnx import INPUT, export_onnx
+from tasks.serving.onnx import INPUT, export_model, export_onnx
 
 SMALL = {"embed_dim": 8, "heads": 2, "fusion_depth": 1, "max_frames": 12}
 
@@ -58,3 +58,11 @@ def test_a_file_that_answers_otherwise_is_not_left(tmp_path, monkeypatch):
     with pytest.raises(RuntimeError, match="onnxruntime and PyTorch differ by nan"):
         export_onnx(make(), tmp_path / "x.onnx", {})
     assert not list(tmp_path.iterdir())
+
+
+def test_the_lifter_of_the_package_is_exported_without_a_registry(tmp_path):
+    pytest.importorskip("onnxruntime")
+    exported = export_model(tmp_path / "store", "shipped", tmp_path / "x.onnx")
+    assert exported["frames"].startswith("exactly 27")
+    assert "artifact" not in exported
+    assert not (tmp_path / "store").exists()

@@ -12,13 +12,14 @@ from mlflow.pyfunc import scoring_server
 from data_contracts.detector_skeletons import SKELETONS, Detector
 from data_contracts.parameters import LiftParameters, NetworkConfig, SyntheticParameters
 from data_contracts.store.digests import StageKey
+from data_contracts.store.folders import resolve_checkpoint
 from data_contracts.tracks.track import Track
 from model.lifting.lift import lift_people
-from model.lifting.lifter import Lifter
+from model.lifting.lifter import Lifter, load_lifter
 from model.network.network import PoseNetwork
 from model.training.checkpoints import save_network
 from tasks.serving.served_lifter import MAX_POSES, MAX_TRACKS
-from tasks.serving.server import MAX_BODY, BodyLimit
+from tasks.serving.server import MAX_BODY, BodyLimit, load_model
 from tasks.tracking.registry import register_challenger
 from tasks.tracking.runs import track_pipeline
 from tests.tasks.lifting.formats.writing import body, seen_by, triples
@@ -196,3 +197,12 @@ def assert_400(answer, *parts: str) -> None:
     assert answer.status_code == 400, answer.text
     for part in parts:
         assert part in answer.json()["message"]
+
+
+def test_the_lifter_of_the_package_is_served_without_a_registry(tmp_path):
+    windows = poses(2, 27, 17, 3)
+    served = load_model(tmp_path / "store", "shipped").predict(windows)
+    with torch.inference_mode():
+        expected = load_lifter(resolve_checkpoint(tmp_path, "shipped"))(torch.from_numpy(windows))
+    np.testing.assert_allclose(served, expected, atol=1e-5)
+    assert not (tmp_path / "store").exists()
