@@ -109,6 +109,11 @@ class LiftParameters(Parameters):
     focal_px: float | None = Field(None, gt=1, le=1e6, description="Focal length in pixels; overrides fov_deg.")
     pitch_deg: float | None = Field(None, ge=-89, le=89, description="Downward camera pitch. Default: an estimate.")
     floor: bool = Field(True, description="Put the floor at z = 0; otherwise the camera is at z = 0.")
+    fit: bool = Field(
+        True,
+        description="Fit all people of a video together: bones, contact of feet with the floor, pitch and roll of the"
+        " camera. Otherwise each step estimates alone, which is faster.",
+    )
     rigid: bool = Field(True, description="Keep bone lengths constant over a track, and equal left and right.")
     smoothing: SmoothingParameters | None = Field(
         SmoothingParameters(), description="Low-pass filter over time; null turns it off. No effect if causal."
@@ -121,7 +126,7 @@ class LiftParameters(Parameters):
     batch_size: Annotated[int, NO_RESULT] = Field(256, ge=1, description="Windows per batch.")
 
     def idle(self) -> set[str]:
-        return {"smoothing", "stride", "rigid"} if self.causal else {"one_euro"}
+        return {"smoothing", "stride", "rigid", "fit"} if self.causal else {"one_euro"}
 
     @field_validator("bones")
     @classmethod

@@ -1,6 +1,6 @@
 """Estimate camera pitch and floor height from bodies, and rotate camera axes to a world with z up.
 
-The camera does not roll. In frames in which a person is stretched from ankles to head (standing or walking), the line
+In frames in which a person is stretched from ankles to head (standing or walking), the line
 from ankles to head is vertical on average.
 """
 
@@ -56,11 +56,17 @@ def find_pitch(poses: list[np.ndarray], confidences: list[np.ndarray], stretches
     return Pitch(float(np.median(angle)), std, "bodies")
 
 
-def to_world(vectors: np.ndarray, pitch_deg: float) -> np.ndarray:
-    """Return vectors (..., 3) in camera axes (x right, y down, z forward) in world axes (x right, y away, z up)."""
-    cos, sin = np.cos(np.deg2rad(pitch_deg)), np.sin(np.deg2rad(pitch_deg))
-    x, y, z = np.moveaxis(vectors, -1, 0)
-    return np.stack([x, z * cos - y * sin, -y * cos - z * sin], axis=-1)
+def to_world(vectors: np.ndarray, pitch_deg: float, roll_deg: float = 0.0) -> np.ndarray:
+    """Return vectors (..., 3) in camera axes (x right, y down, z forward) in world axes (x right, y away, z up).
+
+    The camera looks down by `pitch_deg` and rolls clockwise by `roll_deg`.
+    """
+    pitch, roll = np.deg2rad(pitch_deg), np.deg2rad(roll_deg)
+    up = np.array([np.sin(roll) * np.cos(pitch), -np.cos(roll) * np.cos(pitch), -np.sin(pitch)])
+    away = np.array([0, 0, 1]) - up[2] * up
+    away /= np.linalg.norm(away)
+    right, x, y, z = np.cross(away, up), *np.moveaxis(vectors, -1, 0)
+    return np.stack([x * axis[0] + y * axis[1] + z * axis[2] for axis in (right, away, up)], axis=-1)
 
 
 def floor_height(pose: np.ndarray, root: np.ndarray, confidence: np.ndarray, ankle_m: float) -> float:

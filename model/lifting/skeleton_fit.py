@@ -9,6 +9,7 @@
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -21,8 +22,29 @@ _STRAIGHT_NECK = 0.86  # median of the distance thorax to head / length of the t
 ANKLE_SHARE = 0.039  # height of the ankle above the floor / stature, standing
 _ADULT = np.array(ADULT_BONES_M)
 _TRUNK_AND_LEG, _NECK = [1, 2, 6, 7], [8, 9]
+_LIMBS = [1, 2, 4, 5, 11, 12, 14, 15]  # bones that hang down if nobody sees them
+_DOWN = np.array([0.0, 1.0, 0.0])
+_RARELY_SEEN = 0.1  # share of the frames below which a bone counts as never seen
+_HANGS_AFTER_S = 0.3
+STRETCHED = np.zeros(len(BONES))  # lengths @ STRETCHED is the distance from ankle to head of an upright body
+STRETCHED[_TRUNK_AND_LEG], STRETCHED[_NECK] = 1, _STRAIGHT_NECK
 _PARENTS, _CHILDREN = np.array(BONES).T
-_SIDES = np.array([MIRROR[child] - 1 for child in _CHILDREN])
+SIDES = np.array([MIRROR[child] - 1 for child in _CHILDREN])
+
+
+@dataclass(frozen=True)
+class Body:
+    """A lifted track of n frames in metres and camera axes (x right, y down, z forward).
+
+    `rays` (n, 17, 2): x / z and y / z of the keypoints; `confidence` (n, 17): 0 if missing; `pose` (n, 17, 3): relative
+    to the pelvis; `position` (n, 3): the pelvis; `lengths` (16,) of the bones.
+    """
+
+    rays: np.ndarray
+    confidence: np.ndarray
+    pose: np.ndarray
+    position: np.ndarray
+    lengths: np.ndarray
 
 
 def bone_vectors(poses: np.ndarray) -> np.ndarray:
@@ -38,7 +60,7 @@ def bone_lengths(poses: np.ndarray, confidence: np.ndarray) -> np.ndarray:
     lengths = np.linalg.norm(bone_vectors(poses), axis=-1)
     weights = _bone_weights(confidence) + 1e-3
     medians, seen = _weighted_medians(lengths, weights), weights.mean(axis=0)
-    medians = (medians * seen + medians[_SIDES] * seen[_SIDES]) / (seen + seen[_SIDES])
+    medians = (medians * seen + medians[SIDES] * seen[SIDES]) / (seen + seen[SIDES])
     measured = are_measured(confidence)
     if not measured.any():
         return np.asarray(medians)
@@ -46,10 +68,15 @@ def bone_lengths(poses: np.ndarray, confidence: np.ndarray) -> np.ndarray:
     return np.where(measured, medians, scale * _ADULT)
 
 
+def adult_bones(lengths: np.ndarray) -> np.ndarray:
+    """Return the bone lengths (16,) of an adult as tall as a body with bones of `lengths` (16,)."""
+    return np.asarray(_ADULT * (stretched(lengths) / stretched(_ADULT)))
+
+
 def are_measured(confidence: np.ndarray) -> np.ndarray:
     """Return (16,) bool: whether each bone, or its mirror bone, has enough `confidence` (frames, 17) over the track."""
     seen = _bone_weights(confidence).mean(axis=0)
-    return np.asarray(np.maximum(seen, seen[_SIDES]) > _SEEN)
+    return np.asarray(np.maximum(seen, seen[SIDES]) > _SEEN)
 
 
 def _bone_weights(confidence: np.ndarray) -> np.ndarray:
@@ -67,17 +94,50 @@ def _weighted_medians(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 def with_lengths(poses: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """Return `poses` (frames, 17, 3) with bones of `lengths` (16,) in the same directions; the pelvis is at 0."""
-    vectors = bone_vectors(poses)
+    return _joined(bone_vectors(poses), lengths)
+
+
+def _joined(vectors: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Return poses (frames, 17, 3) with bones of `lengths` (16,) in the directions of `vectors` (frames, 16, 3)."""
     scaled = vectors * (lengths / np.maximum(np.linalg.norm(vectors, axis=-1), 1e-9))[..., None]
-    out = np.zeros((len(poses), NUM_JOINTS, 3))
+    out = np.zeros((len(vectors), NUM_JOINTS, 3))
     for bone, (parent, child) in enumerate(BONES):  # parents come before their children
         out[:, child] = out[:, parent] + scaled[:, bone]
     return out
 
 
+def with_unseen_bones(poses: np.ndarray, confidence: np.ndarray, lengths: np.ndarray, fps: float) -> np.ndarray:
+    """Return `poses` (frames, 17, 3), camera axes, with directions for the bones of which an end was not detected.
+
+    A network has no information about such a bone. Between two detections its direction turns from one to the other.
+    Limbs that are far (`_HANGS_AFTER_S`) from any detection, or hardly ever seen, hang down. All bones get `lengths`.
+    """
+    vectors = bone_vectors(poses)
+    directions = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9)
+    seen, frames = _bone_weights(confidence) > 0, np.arange(len(poses))
+    for bone in np.flatnonzero(~seen.all(axis=0)):
+        rare = seen[:, bone].mean() < _RARELY_SEEN
+        if bone not in _LIMBS and rare:
+            continue
+        at = np.array([]) if rare else np.flatnonzero(seen[:, bone])
+        distance = np.full(len(poses), np.inf)
+        between = np.zeros((len(poses), 3))
+        if len(at):
+            between = np.stack([np.interp(frames, at, directions[at, bone, axis]) for axis in range(3)], axis=1)
+            after = np.minimum(np.searchsorted(at, frames), len(at) - 1)
+            distance = np.minimum(abs(at[after] - frames), abs(frames - at[np.maximum(after - 1, 0)]))
+        if bone in _LIMBS:
+            share = np.exp(-np.square(distance / (_HANGS_AFTER_S * fps)))[:, None]
+            between = share * between + (1 - share) * _DOWN
+        missing = ~seen[:, bone]
+        norm = np.maximum(np.linalg.norm(between, axis=1, keepdims=True), 1e-9)
+        directions[missing, bone] = (between / norm)[missing]
+    return _joined(directions, lengths)
+
+
 def stretched(lengths: np.ndarray) -> float:
     """Return the distance from ankle to head of an upright body with bones of `lengths` (16,)."""
-    return float(lengths[_TRUNK_AND_LEG].sum() + _STRAIGHT_NECK * lengths[_NECK].sum())
+    return float(lengths @ STRETCHED)
 
 
 def is_wholly_measured(confidence: np.ndarray) -> bool:

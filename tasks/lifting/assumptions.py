@@ -7,6 +7,8 @@ from data_contracts.motion.motion import Motion
 from data_contracts.parameters import LiftParameters
 from model.lifting.lift import DEFAULT_HEIGHT_M
 
+_SLIDING_M_S = 0.6  # median speed of the slower foot; of walking people below 0.3
+
 
 def assumptions_of(keypoints: Mapping[str, Any], motions: Sequence[Motion], parameters: LiftParameters) -> list[str]:
     """Return a line per assumption; `keypoints` are the statistics of the keypoints stage of these `motions`."""
@@ -32,6 +34,12 @@ def assumptions_of(keypoints: Mapping[str, Any], motions: Sequence[Motion], para
         )
     if any(motion.about["scale"]["from"] == "default" for motion in motions):
         lines.append(f"height: {DEFAULT_HEIGHT_M:.2f} m assumed; pass --height")
+    speeds = [motion.about["feet"]["slower_foot_m_s"] or 0.0 for motion in motions]
+    if parameters.root and max(speeds, default=0.0) > _SLIDING_M_S:
+        lines.append(
+            f"camera: does not move, but feet slide at {max(speeds):.1f} m/s; if the camera moves, pitch, floor and the"
+            " path of the person are wrong; pass --set lift.root=false"
+        )
     return lines
 
 

@@ -1,0 +1,57 @@
+"""Find the frames in which a foot stands: its ankle is still in the image and among the lowest joints."""
+
+import numpy as np
+
+from data_contracts.skeleton import JOINTS
+from model.lifting.smoothing import smooth
+
+ANKLES = (JOINTS.index("left_ankle"), JOINTS.index("right_ankle"))
+_STILL_M_S = 0.25  # speed across the image, in metres at the distance of the body
+_CUTOFF_HZ = 4.0
+_LOW_M = 0.15  # largest height above the lowest joint of the frame
+_SHORTEST_S = 0.15  # shorter contacts are errors of the detector
+_WEAK = 0.3  # smallest confidence of an ankle, as a share of the person's median
+
+
+def contacts_of(
+    rays: np.ndarray, confidence: np.ndarray, depth: np.ndarray, heights: np.ndarray, fps: float
+) -> np.ndarray:
+    """Return the contacts of one person with the floor: (frames, 2) int, left and right; -1 where a foot moves.
+
+    Consecutive frames of a contact have the same number; the numbers of both feet begin at 0 and are different.
+
+    Parameters
+    ----------
+    rays, confidence
+        (frames, 17, 2): x / z and y / z of the keypoints; (frames, 17): 0 if missing.
+    depth
+        (frames,): distance of the body from the camera, metres.
+    heights
+        (frames, 17): heights of the joints above any level, metres, in the axes of an estimated world.
+    """
+    contacts, count = np.full((len(rays), len(ANKLES)), -1), 0
+    certain = np.median(confidence[confidence > 0]) if (confidence > 0).any() else 1.0
+    lowest = np.where(confidence > 0, heights, np.inf).min(axis=1)
+    for foot, ankle in enumerate(ANKLES):
+        path = smooth(rays[:, ankle], np.maximum(confidence[:, ankle], 0.01), _CUTOFF_HZ, fps)
+        speed = np.linalg.norm(np.gradient(path, axis=0), axis=-1) * fps * depth if len(path) > 1 else np.zeros(1)
+        stands = (confidence[:, ankle] > _WEAK * certain) & (speed < _STILL_M_S)
+        stands &= heights[:, ankle] < lowest + _LOW_M
+        edges = np.flatnonzero(np.diff(np.concatenate([[False], stands, [False]])))
+        for first, end in edges.reshape(-1, 2):
+            if end - first >= _SHORTEST_S * fps:
+                contacts[first:end, foot] = count
+                count += 1
+    return contacts
+
+
+def feet_speed(joints: np.ndarray, confidence: np.ndarray, fps: float) -> float:
+    """Return the median over time of the slower foot's speed, m/s; NaN if both ankles are never seen in two frames.
+
+    A person on a floor that the camera sees from one place nearly always has a foot that stands. `joints`
+    (frames, 17, 3): metres, any axes that do not move; `confidence` (frames, 17).
+    """
+    ankles = list(ANKLES)
+    speed = np.linalg.norm(np.diff(joints[:, ankles], axis=0), axis=-1).min(axis=1) * fps
+    seen = (confidence[1:, ankles] > 0).all(axis=1) & (confidence[:-1, ankles] > 0).all(axis=1)
+    return float(np.median(speed[seen])) if seen.any() else float("nan")

@@ -1,0 +1,248 @@
+"""The sum of squares of `video_fit`. Each term is a residual divided by its standard deviation, squared."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data_contracts.skeleton import BONES, JOINTS
+from model.lifting.contact import ANKLES, contacts_of
+from model.lifting.gravity import to_world
+from model.lifting.skeleton_fit import ANKLE_SHARE, SIDES, STRETCHED, Body, adult_bones, are_measured, stature_of
+from model.poses import bone_chains
+
+PITCH_STD_DEG, ROLL_STD_DEG = 8.0, 1.5  # of phones and cameras that people put down
+FLOOR_STD_M = 0.02  # of the height of a standing ankle
+IMAGE_M = 0.024  # error of a keypoint at the distance of the body
+DIRECTION_M = (0.05, 0.05, 0.06)  # error of a bone's end relative to its beginning, camera axes
+LENGTH_M = 0.008  # deviation of a bone's length in one frame
+CONTACT_M = 0.015  # deviation of a standing ankle from its mean position
+ACCELERATION_M_S2 = 7.0
+CORRELATED_S = 0.5  # the errors of this time count as one observation
+_MEASURED_STD, _ADULT_STD = 0.11, 0.07  # of log(length / mean length of the lifted poses), log(length / an adult's)
+_LEAN_STD = (0.02, 0.04)  # metres of depth per metre to the right, and per metre down
+_BELOW_M, _CLEARANCE_M = 0.02, 0.03  # a joint is in the middle of a limb, so it is above the floor
+_BALANCE_M = 0.10  # horizontal distance between centre of mass and feet
+_BALANCE_S, _MOST_BALANCE = 3.0, 4.0  # seconds of one observation, and the largest number of them
+_STRAIGHT = 0.85  # distance from hip to ankle / length of the leg
+_ROBUST = 8.0  # squared standard deviations from which a residual counts less
+_NEAREST_M = 0.2
+_LOWEST_SHARE = 0.02  # of the joints; they lie on the floor if no foot stands
+_HEAD, _LEGS = JOINTS.index("head"), ([4, 1], list(ANKLES))  # hips, ankles
+_PARENTS, _CHILDREN = (torch.tensor(ends) for ends in zip(*BONES, strict=True))
+# Shares of the body mass at the joints, after Winter, Biomechanics, table 4.1.
+_MASS = torch.tensor([0.15, *(0.05, 0.075, 0.037) * 2, 0.2, 0.15, 0, 0.076, *(0.014, 0.025, 0.011) * 2]).double()
+
+
+class Unknowns(NamedTuple):
+    """What the frames of a video share; K people.
+
+    `pitch`, `roll` (), radians; `floor` (), metres above `Terms.centre`; `lengths` (K, 16), changes of the logarithms
+    of the bone lengths; `lean` (K, 2), a constant error of the poses: metres of depth per metre to the right and down.
+    """
+
+    pitch: Tensor
+    roll: Tensor
+    floor: Tensor
+    lengths: Tensor
+    lean: Tensor
+
+
+def up_axis(pitch: Tensor, roll: Tensor) -> Tensor:
+    """Return the vertical (3,) in the axes of a camera that looks down by `pitch` and rolls clockwise, radians."""
+    return torch.stack([roll.sin() * pitch.cos(), -roll.cos() * pitch.cos(), -pitch.sin()])
+
+
+class Part(NamedTuple):
+    """Consecutive frames of a body."""
+
+    body: int
+    frames: slice
+
+
+class Terms:
+    """The terms for `parts` of `bodies`; the frames of all parts follow one another, n in all.
+
+    Parameters
+    ----------
+    pitch_deg
+        The pitch to start from, which is kept if `pitch_is_known`.
+    known_bones
+        Lengths from the user, metres, by the index of the bone.
+    contact
+        Whether feet stand on a floor, which is false if the camera moves.
+    """
+
+    def __init__(
+        self,
+        bodies: Sequence[Body],
+        parts: Sequence[Part],
+        fps: float,
+        pitch_deg: float,
+        pitch_is_known: bool,
+        known_bones: Mapping[int, float],
+        contact: bool,
+    ) -> None:
+        self.parts, self.correlated = parts, max(CORRELATED_S * fps, 1.0)
+        self.fps, self.pitch_is_known = fps, pitch_is_known
+        counts = [part.frames.stop - part.frames.start for part in parts]
+        self.of_body = torch.cat([torch.full((n,), part.body) for n, part in zip(counts, parts, strict=True)])
+        self.rays, self.confidence, self.root, pose = (
+            torch.from_numpy(np.concatenate([getattr(bodies[part.body], name)[part.frames] for part in parts])).double()
+            for name in ("rays", "confidence", "position", "pose")
+        )
+        self.root[:, 2].clamp_(min=_NEAREST_M)
+        self.bones = pose[:, _CHILDREN] - pose[:, _PARENTS]
+        self.chains = bone_chains().T.double()  # (17, 16)
+        joints = pose + self.root[:, None]
+        self.centre = joints.mean(dim=(0, 1))
+        self.distance = torch.stack([self.root[self.of_body == k, 2].median() for k in range(len(bodies))])[
+            self.of_body
+        ]
+        ends = torch.tensor(counts).cumsum(0)
+        self.inner = torch.ones(len(joints) - 2 if len(joints) > 2 else 0, 1, 1).double()  # 0 across the ends of parts
+        for end in ends[:-1].tolist():
+            self.inner[max(end - 2, 0) : end] = 0
+        self.acceleration = ACCELERATION_M_S2 / fps**2
+        self._set_bodies(bodies, known_bones)
+        self._set_floor(joints, pitch_deg, contact)
+        self._set_balance(pose, joints)
+
+    def _set_bodies(self, bodies: Sequence[Body], known_bones: Mapping[int, float]) -> None:
+        """Set the first lengths of the bones, their standard deviations, and the statures."""
+        lengths = np.stack([body.lengths for body in bodies])
+        measured = np.stack([are_measured(body.confidence) for body in bodies])
+        free = np.ones(len(BONES))
+        for bone, length in known_bones.items():
+            sides = [bone, SIDES[bone]]
+            lengths[:, sides], free[sides] = length, 0
+        self.free = torch.from_numpy(free)
+        self.log_lengths = torch.from_numpy(np.log(lengths))
+        self.length_std = torch.from_numpy(np.where(measured, _MEASURED_STD, np.inf))
+        self.log_adult = torch.from_numpy(np.log(np.stack([adult_bones(body.lengths) for body in bodies])))
+        self.stretched = None if known_bones else torch.from_numpy(lengths @ STRETCHED)
+        self.ankle = torch.tensor([ANKLE_SHARE * stature_of(body.lengths) for body in bodies]).double()[self.of_body]
+
+    def _set_floor(self, joints: Tensor, pitch_deg: float, contact: bool) -> None:
+        """Set the contacts (frame, ankle, number of each), the lowest joints, and the first floor."""
+        self.start_pitch = np.deg2rad(pitch_deg)
+        heights = to_world((joints - self.centre).numpy(), pitch_deg)[..., 2]
+        contacts, first, count = np.full((len(joints), len(ANKLES)), -1), 0, 0
+        for part in self.parts if contact else ():
+            rows = slice(first, first := first + part.frames.stop - part.frames.start)
+            found = contacts_of(
+                self.rays[rows].numpy(),
+                self.confidence[rows].numpy(),
+                self.root[rows, 2].numpy(),
+                heights[rows],
+                self.fps,
+            )
+            contacts[rows] = np.where(found >= 0, found + count, -1)
+            count += int(found.max(initial=-1)) + 1
+        frame, foot = np.nonzero(contacts >= 0)
+        self.stances, self.stand_frame = count, torch.from_numpy(frame)
+        self.stand_joint, self.stand_number = torch.tensor(ANKLES)[foot], torch.from_numpy(contacts[frame, foot])
+        self.stand_frames = torch.bincount(self.stand_number, minlength=count).double()
+        seen = self.confidence.numpy() > 0
+        clearance = np.full(seen.shape, _CLEARANCE_M)
+        clearance[:, list(ANKLES)] = self.ankle[:, None].numpy()
+        above = heights - clearance
+        if not seen[:, list(ANKLES)].any():
+            seen = np.ones_like(seen)
+        limit = np.quantile(above[seen], _LOWEST_SHARE) if seen.any() else 0.0
+        self.lowest = torch.from_numpy(seen & (above <= limit))
+        self.clearance = torch.from_numpy(clearance)
+        self.start_floor = float(np.quantile(above[frame, np.array(ANKLES)[foot]], 0.1) if count else limit)
+
+    def _set_balance(self, pose: Tensor, joints: Tensor) -> None:
+        """Set the frames (n,) bool in which a person is on straight legs."""
+        hips, ankles = _LEGS
+        leg = self.log_lengths.exp()[:, 1:3].sum(dim=1)[self.of_body]
+        straight = torch.linalg.vector_norm(pose[:, hips] - pose[:, ankles], dim=-1).mean(dim=1) > _STRAIGHT * leg
+        upright = joints[:, _HEAD, 1] < joints[:, ankles, 1].mean(dim=1)
+        self.on_legs = straight & upright & (self.confidence[:, [*hips, *ankles]] > 0).all(dim=1)
+
+    def lengths(self, unknowns: Unknowns) -> Tensor:
+        """Return bone lengths (K, 16) in metres, equal left and right; known bones or the stature do not change."""
+        change = (unknowns.lengths + unknowns.lengths[:, SIDES]) / 2 * self.free
+        lengths = (self.log_lengths + change).exp()
+        if self.stretched is None:
+            return lengths
+        return lengths * (self.stretched / (lengths @ torch.from_numpy(STRETCHED)))[:, None]
+
+    def joints(self, deviation: Tensor, unknowns: Unknowns) -> Tensor:
+        """Return the joints (n, 17, 3), metres in camera axes.
+
+        They are the chain of bones in the network's directions with the lengths of `unknowns`, plus `deviation`.
+        """
+        lean = unknowns.lean[self.of_body][:, None]
+        depth = self.bones[..., 2] + (lean * self.bones[..., :2]).sum(dim=-1)
+        bones = torch.cat([self.bones[..., :2], depth[..., None]], dim=-1)
+        scale = self.lengths(unknowns)[self.of_body] / torch.linalg.vector_norm(bones, dim=-1).clamp_min(1e-6)
+        return self.root[:, None] + self.chains @ (bones * scale[..., None]) + deviation
+
+    def energy(self, deviation: Tensor, unknowns: Unknowns) -> Tensor:
+        """Return the sum of all terms; `deviation` (n, 17, 3), metres."""
+        joints = self.joints(deviation, unknowns)
+        up = up_axis(unknowns.pitch, unknowns.roll)
+        heights = (joints - self.centre) @ up - unknowns.floor
+        of_frames = (
+            self._image(joints) + self._bones(joints, deviation, unknowns) + self._acceleration(joints)
+            + ((_CLEARANCE_M - heights).relu() / _BELOW_M).square().sum()
+        )  # fmt: skip
+        total = of_frames / self.correlated + self._bodies(unknowns) + self._camera(unknowns)
+        return total + self._floor(joints, heights) + self._balance(joints, up)
+
+    def _image(self, joints: Tensor) -> Tensor:
+        image = joints[..., :2] / joints[..., 2:].clamp_min(_NEAREST_M)
+        squares = ((image - self.rays) * (self.distance / IMAGE_M)[:, None, None]).square().sum(dim=-1)
+        return (self.confidence * _ROBUST * (squares / _ROBUST).log1p()).sum()
+
+    def _bones(self, joints: Tensor, deviation: Tensor, unknowns: Unknowns) -> Tensor:
+        lengths = torch.linalg.vector_norm(joints[:, _CHILDREN] - joints[:, _PARENTS], dim=-1)
+        change = (lengths - self.lengths(unknowns)[self.of_body]) / LENGTH_M
+        turn = (deviation[:, _CHILDREN] - deviation[:, _PARENTS]) / torch.tensor(DIRECTION_M)
+        return change.square().sum() + (_ROBUST / 2 * (turn.square().sum(dim=-1) / (_ROBUST / 2)).log1p()).sum()
+
+    def _acceleration(self, joints: Tensor) -> Tensor:
+        if not len(self.inner):
+            return joints.new_zeros(())
+        change = (joints[2:] - 2 * joints[1:-1] + joints[:-2]) * self.inner
+        return (change / self.acceleration).square().sum()
+
+    def _bodies(self, unknowns: Unknowns) -> Tensor:
+        lengths = self.lengths(unknowns)
+        change = (lengths.log() - self.log_lengths) / self.length_std
+        adult = (lengths.log() - self.log_adult) / _ADULT_STD
+        lean = unknowns.lean / torch.tensor(_LEAN_STD)
+        return change.square().sum() + adult.square().sum() + lean.square().sum()
+
+    def _camera(self, unknowns: Unknowns) -> Tensor:
+        pitch, roll = unknowns.pitch.rad2deg() / PITCH_STD_DEG, unknowns.roll.rad2deg() / ROLL_STD_DEG
+        return roll.square() if self.pitch_is_known else pitch.square() + roll.square()
+
+    def _floor(self, joints: Tensor, heights: Tensor) -> Tensor:
+        if not self.stances:
+            return ((heights - self.clearance)[self.lowest].mean() / FLOOR_STD_M).square()
+        ankles, above = joints[self.stand_frame, self.stand_joint], heights[self.stand_frame, self.stand_joint]
+        mean = self._mean_of_stances(ankles)
+        moved = ((ankles - mean[self.stand_number]) / CONTACT_M).square().sum()
+        height = (self._mean_of_stances(above - self.ankle[self.stand_frame]) / FLOOR_STD_M).square()
+        weight = (self.stand_frames / self.correlated).clamp_max(1)
+        return moved / self.correlated + (weight * height / (1 + height / _ROBUST)).sum()
+
+    def _mean_of_stances(self, values: Tensor) -> Tensor:
+        total = values.new_zeros(self.stances, *values.shape[1:]).index_add(0, self.stand_number, values)
+        return total / self.stand_frames.view(-1, *[1] * (values.dim() - 1))
+
+    def _balance(self, joints: Tensor, up: Tensor) -> Tensor:
+        count = int(self.on_legs.sum())
+        if not count:
+            return up.new_zeros(())
+        standing = joints[self.on_legs]
+        offset = (standing * _MASS[:, None]).sum(dim=1) - standing[:, _LEGS[1]].mean(dim=1)
+        across = offset - (offset @ up)[:, None] * up
+        squares = (across / _BALANCE_M).square().sum(dim=-1)
+        return (squares / (1 + squares / _ROBUST)).mean() * min(count / (_BALANCE_S * self.fps), _MOST_BALANCE)
