@@ -63,6 +63,7 @@ def read_tracks(
     }
     stage.statistics |= {"source": source.path.name, "data": stage.data, "warnings": warnings}
     stage.statistics |= _statistics(videos, tracks)
+    stage.statistics["repairs"] = _repairs(tracks, short)
 
 
 def _detected(
@@ -108,6 +109,24 @@ def _statistics(videos: list[Detections], tracks: list[Track]) -> dict[str, obje
         "missing": {name: float(share) for name, share in zip(JOINTS, (confidence == 0).mean(axis=0), strict=True)},
         "interpolated": {name: float(share) for name, share in zip(JOINTS, interpolated.mean(axis=0), strict=True)},
     }
+
+
+def _repairs(tracks: list[Track], short: list[Track]) -> dict[str, object]:
+    """Return what was repaired in the tracks, and the frames at which tracks of any length begin by a cut or a jump."""
+
+    def at(reason: str) -> list[int | str]:
+        return _frames([(track.video, track.first_frame) for track in found if track.repairs.begins_with == reason])
+
+    found = tracks + short
+    exchanged = [(track.video, frame) for track in found for frame in track.repairs.exchanged_ids]
+    counts = ("phantom_frames", "jumping_joints", "exchanged_legs", "exchanged_arms")
+    sums = {name: sum(getattr(track.repairs, name) for track in tracks) for name in counts}
+    return {"scene_cuts": at("scene cut"), "jumps": at("jump"), "exchanged_ids": _frames(exchanged), **sums}
+
+
+def _frames(places: list[tuple[str, int]]) -> list[int | str]:
+    """Return frame numbers, each once, with the name of the video if it has one."""
+    return [f"{video}: {frame}" if video else frame for video, frame in dict.fromkeys(places)]
 
 
 def _table_of(tracks: list[Track]) -> pd.DataFrame:
