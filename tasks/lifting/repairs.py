@@ -15,7 +15,8 @@ from data_contracts.skeleton import ADULT_BONES_M, BONES, MIRROR
 _BODY_SPEED = 8.0  # m/s of the median joint from frame to frame; the fastest in clips moves at 7
 _JOINT_SPEED = 8.0  # m/s away from the path between the frames before and after; in clips at most 5
 _SIDES_SPEED = 3.0  # m/s, mean of three joints, by which exchanged sides must continue more smoothly; in clips 3
-_SHORTEST_S = 1 / 40  # limits do not shrink with shorter steps, because the noise of a detector does not
+_JOINT_M = 0.2  # shortest jump of a joint; the noise of a detector does not shrink with shorter steps
+_SHORTEST_S = 1 / 60  # of a step; limits of bodies and sides do not shrink with shorter steps
 _USUAL = 4.0  # a jump exceeds the third quartile of the track's own steps by this factor (unknown rate, moving camera)
 MOST_AWAY_S = 0.35  # longest time away of a phantom; later nothing shows that the same person came back
 _UNUSUAL = 2.0  # an exchange of sides exceeds the median of the track's own changes by this factor (small people)
@@ -114,7 +115,8 @@ def jumping_joints(pose_2d: np.ndarray, steps: Steps) -> np.ndarray:
             share = ((times[here] - times[before]) / (times[after] - times[before]))[:, None, None]
             away = np.linalg.norm(points[here] - (1 - share) * points[before] - share * points[after], axis=-1)
             nearer = np.minimum(times[here] - times[before], times[after] - times[here])
-            limit = np.maximum(_JOINT_SPEED * nearer * steps.metre[here], _USUAL * _quantile(away[seen[here]], 0.75))
+            limit = np.maximum(_JOINT_SPEED * nearer, _JOINT_M) * steps.metre[here]
+            limit = np.maximum(limit, _USUAL * _quantile(away[seen[here]], 0.75))
             is_jump &= seen[here] & (away > limit[:, None]) & (way < _MOST_BACK * away)
         for inside in range(1, length + 1):
             jumping[inside : inside + count] |= is_jump
