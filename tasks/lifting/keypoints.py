@@ -87,7 +87,8 @@ def _detected(
     seconds = time.perf_counter() - start
     stage.statistics |= {"detector": parameters.detector, "made_by": made_by, "seconds_of_detection": seconds}
     is_cut = len(seen) < expected
-    warnings = [f"{source.path}: only {len(seen)} of {expected} frames can be decoded"] if is_cut else []
+    reason = "the video is trimmed (edit list) or cut off"
+    warnings = [f"{source.path}: {len(seen)} of the {expected} frames were decoded; {reason}"] if is_cut else []
     return KeypointSource(target, (target,)), warnings
 
 

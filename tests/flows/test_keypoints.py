@@ -125,7 +125,9 @@ def test_a_video_becomes_tracks_and_keeps_the_landmarks(tmp_path, empty_store, m
     assert result.counts["video_frames"] == 30
     assert result.counts["frames_with_a_person"] == 28
     assert (result.counts["tracks"], result.counts["interpolated_frames"]) == (1, 2)
-    assert result.statistics["warnings"] == [f"{video}: only 30 of 36 frames can be decoded"]
+    assert result.statistics["warnings"] == [
+        f"{video}: 30 of the 36 frames were decoded; the video is trimmed (edit list) or cut off"
+    ]
     assert result.statistics["detector"] == "mediapipe-0.10.14"
     assert read_manifest(result.path)["parameters"]["detector"] == "mediapipe-0.10.14"
     check_folder(result.path)
