@@ -15,6 +15,7 @@ class Repairs:
     jumping_joints: int = 0  # joints, in all frames, that were elsewhere; interpolated like gaps
     exchanged_legs: int = 0  # frames in which left and right legs were exchanged
     exchanged_arms: int = 0
+    unclear_sides: tuple[int, ...] = ()  # frames in which sides are exchanged, but it is unclear for how long
     exchanged_ids: tuple[int, ...] = ()  # frames from which this person and another one had exchanged their ids
     begins_with: str = ""  # "scene cut" or "jump" if an earlier track of this person, or of the video, ends before it
 

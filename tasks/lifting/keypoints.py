@@ -120,9 +120,13 @@ def _repairs(tracks: list[Track], short: list[Track]) -> dict[str, object]:
 
     found = tracks + short
     exchanged = [(track.video, frame) for track in found for frame in track.repairs.exchanged_ids]
+    unclear = [(track.video, frame) for track in tracks for frame in track.repairs.unclear_sides]
     counts = ("phantom_frames", "jumping_joints", "exchanged_legs", "exchanged_arms")
     sums = {name: sum(getattr(track.repairs, name) for track in tracks) for name in counts}
-    return {"scene_cuts": at("scene cut"), "jumps": at("jump"), "exchanged_ids": _frames(exchanged), **sums}
+    return {"scene_cuts": at("scene cut"), "jumps": at("jump"), "exchanged_ids": _frames(exchanged)} | {
+        "unclear_sides": _frames(unclear),
+        **sums,
+    }
 
 
 def _frames(places: list[tuple[str, int]]) -> list[int | str]:

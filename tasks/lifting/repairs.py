@@ -19,6 +19,7 @@ _JOINT_M = 0.2  # shortest jump of a joint; the noise of a detector does not shr
 _SHORTEST_S = 1 / 60  # of a step; limits of bodies and sides do not shrink with shorter steps
 _USUAL = 4.0  # a jump exceeds the third quartile of the track's own steps by this factor (unknown rate, moving camera)
 MOST_AWAY_S = 0.35  # longest time away of a phantom; later nothing shows that the same person came back
+_VISIBLE = 1.5  # a step in which sides are exchanged costs more than after an exchange, by this number of exchanges
 _UNUSUAL = 2.0  # an exchange of sides exceeds the median of the track's own changes by this factor (small people)
 _MOST_BACK = 0.5  # the way from before to after a jump, as a share of the jump
 _UNIT_FRAMES = 31  # frames of the median of the size in the image
@@ -131,6 +132,12 @@ def exchanged_sides(pose_2d: np.ndarray, steps: Steps) -> dict[str, np.ndarray]:
     so rows between a visible exchange and one while the limbs overlap in the image are left as they are.
     """
     return {part: _exchanged(*_step_costs(pose_2d, np.array(pairs), steps), steps) for part, pairs in _PAIRS.items()}
+
+
+def visible_exchanges(pose_2d: np.ndarray, steps: Steps) -> np.ndarray:
+    """Return the rows (k,) in which left and right legs or arms seem to be exchanged against the row before."""
+    costs = [_step_costs(pose_2d, np.array(pairs), steps) for pairs in _PAIRS.values()]
+    return np.flatnonzero(np.any([same - other > _VISIBLE for same, other in costs], axis=0)) + 1
 
 
 def with_sides(pose_2d: np.ndarray, exchanged: dict[str, np.ndarray]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""List what keypoints assume, and what was repaired in tracks, in lines for the terminal."""
+"""List assumptions about keypoints, and repairs of tracks, in lines for the terminal."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -42,5 +42,9 @@ def lines_of_tracks(keypoints: Mapping[str, Any]) -> list[str]:
     if legs or arms:
         lines.append(
             f"sides: left and right are exchanged in {legs} frames (legs) and {arms} frames (arms); exchanged back"
+        )
+    if frames := repairs.get("unclear_sides"):
+        lines.append(
+            f"sides: left and right seem to be exchanged at frame {some(frames)}, but it is unclear for how long"
         )
     return lines

@@ -22,7 +22,7 @@ from data_contracts.skeleton import NUM_JOINTS
 from data_contracts.tracks.track import DEFAULT_FPS, Repairs, Track
 from tasks.lifting.formats.detections import Detections
 from tasks.lifting.identities import rows_by, scene_cuts, with_ids_exchanged_back, with_phantoms
-from tasks.lifting.repairs import exchanged_sides, jumping_joints, jumps_of, steps_of, with_sides
+from tasks.lifting.repairs import exchanged_sides, jumping_joints, jumps_of, steps_of, visible_exchanges, with_sides
 
 MOST_COST = 0.4  # share of the diagonal of a person's box
 MOST_FRAMES = 2_000_000  # all tracks together, with interpolated frames: 18 hours at 30 fps
@@ -66,7 +66,7 @@ def tracks_of(detections: Detections, max_gap: int) -> list[Track]:
 
 
 class _Piece(NamedTuple):
-    """Rows of a track, in the order of frames, and what was found about it."""
+    """Rows of a track, in the order of frames, with its repairs."""
 
     rows: np.ndarray
     repairs: Repairs
@@ -94,7 +94,7 @@ def _pieces(
 
 
 def _between(piece: _Piece, frame: np.ndarray, cuts: np.ndarray) -> Iterator[_Piece]:
-    """Yield the parts of a piece between scene cuts; the first one has what was found about the piece."""
+    """Yield the parts of a piece between scene cuts; the first one has the repairs of the piece."""
     frames = frame[piece.rows]
     inside = cuts[np.searchsorted(cuts, frames[0]) : np.searchsorted(cuts, frames[-1], side="right")]
     parts = np.split(piece.rows, np.searchsorted(frames, inside))
@@ -107,7 +107,7 @@ def _between(piece: _Piece, frame: np.ndarray, cuts: np.ndarray) -> Iterator[_Pi
 
 
 def _repaired(frame: np.ndarray, pose_2d: np.ndarray, fps: float, repairs: Repairs) -> tuple[np.ndarray, Repairs]:
-    """Return poses (n, 17, 3) with sides exchanged back and without jumping joints, and what was found."""
+    """Return poses (n, 17, 3) with sides exchanged back and without jumping joints, and all repairs."""
     steps = steps_of(frame, pose_2d, fps)
     exchanged = exchanged_sides(pose_2d, steps)
     pose_2d = with_sides(pose_2d, exchanged)
@@ -117,6 +117,7 @@ def _repaired(frame: np.ndarray, pose_2d: np.ndarray, fps: float, repairs: Repai
         jumping_joints=int(jumping.sum()),
         exchanged_legs=int(exchanged["legs"].sum()),
         exchanged_arms=int(exchanged["arms"].sum()),
+        unclear_sides=tuple(frame[visible_exchanges(pose_2d, steps)].tolist()),
     )
     return np.where(jumping[..., None], 0.0, pose_2d), repairs
 

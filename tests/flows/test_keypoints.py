@@ -112,7 +112,14 @@ def test_assumptions_and_repairs_are_on_the_terminal_and_in_the_manifest(detecte
     (folder,) = (empty_store / "keypoints").glob("[!.]*")
     repairs = read_manifest(folder)["statistics"]["repairs"]
     assert repairs == {
-        **{"scene_cuts": [], "jumps": [], "exchanged_ids": [], "phantom_frames": 1, "jumping_joints": 0},
+        **{
+            "scene_cuts": [],
+            "jumps": [],
+            "exchanged_ids": [],
+            "unclear_sides": [],
+            "phantom_frames": 1,
+            "jumping_joints": 0,
+        },
         **{"exchanged_legs": 0, "exchanged_arms": 0},
     }
 
