@@ -1,6 +1,7 @@
 """Find faults of identity among the people of a video: ids that two people exchanged, and scene cuts."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,42 +19,65 @@ def with_ids_exchanged_back(
 ) -> tuple[np.ndarray, list[tuple[int, int, int]]]:
     """Return ids (n,) that follow the poses, and the exchanges of ids: the first frame and the two ids of each.
 
-    Two people exchanged ids if both leave their own path at the same time and continue the path of the other. Rows are
-    sorted by frame: `frame` and `person` (n,), `pose_2d` (n, 17, 3).
+    Two people exchanged ids if both leave their own path at the same time and continue the path of the other. A person
+    who continues the path of another one who is gone has taken the id of the other. Rows are sorted by frame: `frame`
+    and `person` (n,), `pose_2d` (n, 17, 3).
     """
     rows_of = {int(person[rows[0]]): rows for rows in rows_by(person, frame)}
-    before, velocity, away = np.full(len(frame), -1), np.zeros((len(frame), 2)), np.zeros(len(frame))
-    metre = np.empty(len(frame))
-    for rows in rows_of.values():
-        metre[rows] = pixels_per_metre(pose_2d[rows])
-        before[rows[1:]] = rows[:-1]
-        first = rows[np.maximum(np.arange(len(rows) - 1) - _BACK, 0)]
-        velocity[rows[1:]] = _velocity(frame, pose_2d, first, rows[:-1])
-        away[rows[1:]] = _distance(frame, pose_2d, rows[1:], rows[:-1], velocity[rows[1:]])
-    seconds = np.where(before >= 0, frame - frame[before], 1) / fps
-    speeds = away / metre / np.maximum(np.sqrt(seconds / fps), _SHORTEST_S)  # the error of a path grows with the root
-    is_jump = (before >= 0) & (speeds > _EXCHANGE_SPEED) & (seconds <= MOST_AWAY_S)
-    for rows in rows_of.values():
-        is_jump[rows] &= speeds[rows] > _UNUSUAL * np.quantile(speeds[rows], 0.75)
+    paths = _paths(frame, pose_2d, rows_of.values(), fps)
     result, exchanges = person.copy(), []
-    jumps = np.flatnonzero(is_jump)
-    ends = np.searchsorted(frame[jumps], frame[jumps] + MOST_AWAY_S * fps, side="right")
-    for place, (row, end) in enumerate(zip(jumps, ends, strict=True)):
-        others = jumps[place + 1 : end]
-        others = others[(frame[before[others]] < frame[row]) & is_jump[others] & (person[others] != person[row])]
-        if not is_jump[row] or not len(others):
+    pending = paths.is_jump.copy()
+    jumps, lasts = np.flatnonzero(pending), np.sort([rows[-1] for rows in rows_of.values()])
+
+    def on_path_of(rows: np.ndarray, before: np.ndarray) -> np.ndarray:
+        return _distance(frame, pose_2d, paths.velocity, rows, before) < _FIT * paths.away[rows]
+
+    for row in jumps:
+        others = jumps[slice(*np.searchsorted(frame[jumps], (frame[row], frame[row] + MOST_AWAY_S * fps)))]
+        others = others[(frame[paths.before[others]] < frame[row]) & pending[others] & (person[others] != person[row])]
+        gone = lasts[slice(*np.searchsorted(frame[lasts], (frame[row] - MOST_AWAY_S * fps, frame[row])))]
+        if not pending[row] or not len(others) + len(gone):
             continue
-        same = np.full(len(others), row)
-        here = _distance(frame, pose_2d, same, before[others], velocity[others]) < _FIT * away[row]
-        there = _distance(frame, pose_2d, others, before[same], velocity[same]) < _FIT * away[others]
-        for other in others[here & there][:1]:
-            is_jump[other] = False
-            pair = int(result[row]), int(result[other])
-            for one, id_ in ((row, pair[1]), (other, pair[0])):
-                rows = rows_of[int(person[one])]
-                result[rows[np.searchsorted(rows, one) :]] = id_
-            exchanges.append((int(frame[row]), *pair))
+        back = on_path_of(others, np.full(len(others), paths.before[row]))
+        others = others[back & on_path_of(np.full(len(others), row), paths.before[others])]
+        gone = gone[on_path_of(np.full(len(gone), row), gone)]
+        if not len(others) + len(gone):
+            continue
+        taken, is_mutual = int([*others, *gone][0]), len(others) > 0
+        pair = int(result[row]), int(result[taken])
+        for one, id_ in ((row, pair[1]), (taken, pair[0]))[: 1 + is_mutual]:
+            rows = rows_of[int(person[one])]
+            result[rows[np.searchsorted(rows, one) :]] = id_
+        pending[taken] = False
+        lasts = lasts[lasts != taken]
+        exchanges.append((int(frame[row]), *pair))
     return result, exchanges
+
+
+class _Paths(NamedTuple):
+    """Where people move, for each row (n,)."""
+
+    before: np.ndarray  # the row of the same person before, or -1
+    velocity: np.ndarray  # (n, 2) over the last poses, pixels per frame
+    away: np.ndarray  # distance from the path of the same person, pixels
+    is_jump: np.ndarray  # whether this distance is larger than people move
+
+
+def _paths(frame: np.ndarray, pose_2d: np.ndarray, people: Iterable[np.ndarray], fps: float) -> _Paths:
+    """Return the paths of people, each with rows in the order of frames."""
+    before, velocity, away = np.full(len(frame), -1), np.zeros((len(frame), 2)), np.zeros(len(frame))
+    is_jump = np.zeros(len(frame), bool)
+    for rows in people:
+        first = rows[np.maximum(np.arange(len(rows)) - _BACK, 0)]
+        velocity[rows] = _velocity(frame, pose_2d, first, rows)
+        before[rows[1:]] = rows[:-1]
+        away[rows[1:]] = _distance(frame, pose_2d, velocity, rows[1:], rows[:-1])
+        seconds = np.diff(frame[rows], prepend=frame[rows[0]] - 1) / fps
+        limit = np.maximum(np.sqrt(seconds / fps), _SHORTEST_S)  # the error of a path grows with the root of the time
+        speeds = away[rows] / pixels_per_metre(pose_2d[rows]) / limit
+        least = max(_EXCHANGE_SPEED, _UNUSUAL * float(np.quantile(speeds, 0.75)))
+        is_jump[rows] = (speeds > least) & (seconds <= MOST_AWAY_S)
+    return _Paths(before, velocity, away, is_jump)
 
 
 def rows_by(link: np.ndarray, frame: np.ndarray) -> list[np.ndarray]:
@@ -105,9 +129,9 @@ def _velocity(frame: np.ndarray, pose_2d: np.ndarray, first: np.ndarray, last: n
 
 
 def _distance(
-    frame: np.ndarray, pose_2d: np.ndarray, after: np.ndarray, before: np.ndarray, velocity: np.ndarray
+    frame: np.ndarray, pose_2d: np.ndarray, velocity: np.ndarray, after: np.ndarray, before: np.ndarray
 ) -> np.ndarray:
-    """Return the distances (m,) of rows `after` from the paths of rows `before`, which have these velocities (m, 2)."""
+    """Return the distances (m,) of rows `after` from where rows `before` move with their velocity (n, 2)."""
     expected = pose_2d[before]
-    expected[..., :2] += (velocity * (frame[after] - frame[before])[:, None])[:, None]
+    expected[..., :2] += (velocity[before] * (frame[after] - frame[before])[:, None])[:, None]
     return median_step(expected, pose_2d[after])

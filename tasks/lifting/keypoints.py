@@ -25,6 +25,8 @@ from tasks.stage_runs.progress import report_progress
 if TYPE_CHECKING:
     from tasks.tracking.runs import TrackedRun
 
+_MOST_LISTED = 100  # frames of each kind of repair in the manifest
+
 
 def read_tracks(
     stage: Stage, tracked: "TrackedRun | None", parameters: PipelineParameters, source: KeypointSource
@@ -123,15 +125,16 @@ def _repairs(tracks: list[Track], short: list[Track]) -> dict[str, object]:
     unclear = [(track.video, frame) for track in tracks for frame in track.repairs.unclear_sides]
     counts = ("phantom_frames", "jumping_joints", "exchanged_legs", "exchanged_arms")
     sums = {name: sum(getattr(track.repairs, name) for track in tracks) for name in counts}
-    return {"scene_cuts": at("scene cut"), "jumps": at("jump"), "exchanged_ids": _frames(exchanged)} | {
-        "unclear_sides": _frames(unclear),
+    return {
+        **{"scene_cuts": at("scene cut"), "jumps": at("jump")},
+        **{"exchanged_ids": _frames(exchanged), "unclear_sides": _frames(unclear)},
         **sums,
     }
 
 
 def _frames(places: list[tuple[str, int]]) -> list[int | str]:
-    """Return frame numbers, each once, with the name of the video if it has one."""
-    return [f"{video}: {frame}" if video else frame for video, frame in dict.fromkeys(places)]
+    """Return the first frame numbers, each once, with the name of the video if it has one."""
+    return [f"{video}: {frame}" if video else frame for video, frame in dict.fromkeys(places)][:_MOST_LISTED]
 
 
 def _table_of(tracks: list[Track]) -> pd.DataFrame:

@@ -194,6 +194,17 @@ def test_exchanged_ids_are_exchanged_back(gap, walk):
     assert all(track.repairs == NONE for track in tracks_in(one, other, ids=right))
 
 
+def test_id_that_another_person_takes_over_is_given_back(walk):
+    """Person 3 takes over the id of person 2, who goes on with the new id 4."""
+    middle = len(walk) // 2
+    one, other = walk, walk + np.array((80, -20, 0))
+    ids = [np.where(np.arange(len(walk)) < middle, *pair) for pair in ((2, 3), (3, 4))]
+    tracks = tracks_in(one, other, ids=ids)
+    found = [(track.person, track.first_frame, len(track.pose_2d)) for track in tracks]
+    assert found == [(2, 0, len(walk)), (3, 0, middle), (4, middle, len(walk) - middle)]
+    np.testing.assert_allclose(tracks[0].pose_2d, one, atol=1e-3)
+
+
 def test_low_and_unknown_rates_and_moving_cameras_are_no_jumps(walk):
     """Every fifth frame, read as 30 fps, and a camera that turns fast: people seem to move at 8 m/s all the time."""
     given = walk[::5].copy()
