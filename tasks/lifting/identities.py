@@ -11,7 +11,8 @@ _EXCHANGE_SPEED = 2.5  # m/s by which the median joint of both people leaves the
 _UNUSUAL = 2.0  # this speed exceeds the third quartile of the track by this factor, because steps contain noise
 _SHORTEST_S = 1 / 40  # the limit does not shrink with shorter steps, because noise does not
 _FIT = 0.4  # the distance to the other person's path, as a share of the distance to the own path
-_BACK = 3  # poses of a person over which the velocity before an exchange is measured
+_MOST_GAP_S = 0.6  # longest time without a detection during which a path goes on
+_BACK = 4  # poses of a person over which the velocity before an exchange is measured
 
 
 def with_ids_exchanged_back(
@@ -33,9 +34,9 @@ def with_ids_exchanged_back(
         return _distance(frame, pose_2d, paths.velocity, rows, before) < _FIT * paths.away[rows]
 
     for row in jumps:
-        others = jumps[slice(*np.searchsorted(frame[jumps], (frame[row], frame[row] + MOST_AWAY_S * fps)))]
+        others = jumps[slice(*np.searchsorted(frame[jumps], (frame[row], frame[row] + _MOST_GAP_S * fps)))]
         others = others[(frame[paths.before[others]] < frame[row]) & pending[others] & (person[others] != person[row])]
-        gone = lasts[slice(*np.searchsorted(frame[lasts], (frame[row] - MOST_AWAY_S * fps, frame[row])))]
+        gone = lasts[slice(*np.searchsorted(frame[lasts], (frame[row] - _MOST_GAP_S * fps, frame[row])))]
         if not pending[row] or not len(others) + len(gone):
             continue
         back = on_path_of(others, np.full(len(others), paths.before[row]))
@@ -76,7 +77,7 @@ def _paths(frame: np.ndarray, pose_2d: np.ndarray, people: Iterable[np.ndarray],
         limit = np.maximum(np.sqrt(seconds / fps), _SHORTEST_S)  # the error of a path grows with the root of the time
         speeds = away[rows] / pixels_per_metre(pose_2d[rows]) / limit
         least = max(_EXCHANGE_SPEED, _UNUSUAL * float(np.quantile(speeds, 0.75)))
-        is_jump[rows] = (speeds > least) & (seconds <= MOST_AWAY_S)
+        is_jump[rows] = (speeds > least) & (seconds <= _MOST_GAP_S)
     return _Paths(before, velocity, away, is_jump)
 
 
