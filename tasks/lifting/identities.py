@@ -29,14 +29,17 @@ def with_ids_exchanged_back(
     result, exchanges = person.copy(), []
     pending = paths.is_jump.copy()
     jumps, lasts = np.flatnonzero(pending), np.sort([rows[-1] for rows in rows_of.values()])
+    frames, last_frames, most = frame[jumps], frame[lasts], _MOST_GAP_S * fps
+    is_gone = np.ones(len(frame), bool)  # of the last rows: nobody has taken the id
 
     def on_path_of(rows: np.ndarray, before: np.ndarray) -> np.ndarray:
         return _distance(frame, pose_2d, paths.velocity, rows, before) < _FIT * paths.away[rows]
 
     for row in jumps:
-        others = jumps[slice(*np.searchsorted(frame[jumps], (frame[row], frame[row] + _MOST_GAP_S * fps)))]
+        others = jumps[slice(*np.searchsorted(frames, (frame[row], frame[row] + most)))]
         others = others[(frame[paths.before[others]] < frame[row]) & pending[others] & (person[others] != person[row])]
-        gone = lasts[slice(*np.searchsorted(frame[lasts], (frame[row] - _MOST_GAP_S * fps, frame[row])))]
+        gone = lasts[slice(*np.searchsorted(last_frames, (frame[row] - most, frame[row])))]
+        gone = gone[is_gone[gone]]
         if not pending[row] or not len(others) + len(gone):
             continue
         back = on_path_of(others, np.full(len(others), paths.before[row]))
@@ -49,8 +52,7 @@ def with_ids_exchanged_back(
         for one, id_ in ((row, pair[1]), (taken, pair[0]))[: 1 + is_mutual]:
             rows = rows_of[int(person[one])]
             result[rows[np.searchsorted(rows, one) :]] = id_
-        pending[taken] = False
-        lasts = lasts[lasts != taken]
+        pending[taken] = is_gone[taken] = False
         exchanges.append((int(frame[row]), *pair))
     return result, exchanges
 

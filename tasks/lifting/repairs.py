@@ -30,15 +30,16 @@ _PARENT, _CHILD = np.array(BONES).T
 
 
 class Steps(NamedTuple):
-    """Motion of a person between consecutive rows; entry i is the step from row i to row i + 1."""
+    """Times and scale of the rows of a person, by which distances between rows become speeds."""
 
-    seconds: np.ndarray  # (n - 1,) at least `_SHORTEST_S`
+    times: np.ndarray  # (n,) seconds
+    seconds: np.ndarray  # (n - 1,) from row to row, at least `_SHORTEST_S`
     metre: np.ndarray  # (n,) pixels per metre of a body with adult bones
 
 
 def steps_of(frame: np.ndarray, pose_2d: np.ndarray, fps: float) -> Steps:
     """Return the steps of a person with increasing frame numbers (n,) and poses (n, 17, 3)."""
-    return Steps(np.maximum(np.diff(frame) / fps, _SHORTEST_S), pixels_per_metre(pose_2d))
+    return Steps(frame / fps, np.maximum(np.diff(frame) / fps, _SHORTEST_S), pixels_per_metre(pose_2d))
 
 
 def pixels_per_metre(pose_2d: np.ndarray) -> np.ndarray:
@@ -61,12 +62,12 @@ def jumps_of(pose_2d: np.ndarray, steps: Steps) -> tuple[np.ndarray, np.ndarray]
     moved = median_step(middles[:-1], middles[1:]) / steps.metre[1:]
     speeds = moved / steps.seconds
     edges = np.flatnonzero(speeds > max(_BODY_SPEED, _USUAL * _quantile(speeds, 0.75))) + 1
-    times = np.concatenate([[0], np.cumsum(steps.seconds)])
+    times = steps.times[edges]
     after_jump = []
     place = 0
     while place < len(edges):
         begin = edges[place]
-        ends = edges[place + 1 : np.searchsorted(times[edges], times[begin] + MOST_AWAY_S, side="right")]
+        ends = edges[place + 1 : np.searchsorted(times, steps.times[begin] + MOST_AWAY_S, side="right")]
         before = np.full(len(ends), begin - 1)
         way = median_step(middles[before], middles[ends]) / steps.metre[ends]
         back = np.flatnonzero(way < _MOST_BACK * np.minimum(moved[begin - 1], moved[ends - 1]))
@@ -103,8 +104,7 @@ def _middles(pose_2d: np.ndarray) -> np.ndarray:
 def jumping_joints(pose_2d: np.ndarray, steps: Steps) -> np.ndarray:
     """Return which joints (n, 17) jump away from their path for one or two rows and come back."""
     points = pose_2d[..., :2]
-    jumping = np.zeros(points.shape[:2], bool)
-    times = np.concatenate([[0], np.cumsum(steps.seconds)])
+    jumping, times = np.zeros(points.shape[:2], bool), steps.times
     for length in (1, 2):
         count = max(len(points) - length - 1, 0)
         seen = (pose_2d[..., 2] > 0) & ~jumping
