@@ -40,6 +40,7 @@ _SKELETONS = {
     55: "SMPL-X (3D motion)",
     68: "a face",
     133: "COCO-WholeBody",
+    135: "OpenPose's BODY_135",
     136: "Halpe",
 }
 

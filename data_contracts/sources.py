@@ -114,7 +114,7 @@ def find_keypoints(source: str | Path) -> KeypointSource:
     if not files:
         raise InputError(
             f"{path}: no .json or .txt file in this folder; a keypoint folder has one per frame, as from OpenPose or"
-            " Ultralytics"
+            " Ultralytics; pass one keypoint file or video, or lift the whole folder with `uplift lift`"
         )
     return KeypointSource(path, files)
 

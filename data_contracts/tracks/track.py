@@ -1,8 +1,23 @@
 """A track of keypoints in memory; `data_contracts.tracks.table` defines the table and the bounds of tracks."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
+
+DEFAULT_FPS = 30.0  # for keypoints of unknown frame rate
+
+
+@dataclass(frozen=True)
+class Repairs:
+    """Faults of the detector that were found in a track; `pose_2d` of the track is without them."""
+
+    phantom_frames: int = 0  # frames in which the person was elsewhere; interpolated like gaps
+    jumping_joints: int = 0  # joints, in all frames, that were elsewhere; interpolated like gaps
+    exchanged_legs: int = 0  # frames in which left and right legs were exchanged
+    exchanged_arms: int = 0
+    unclear_sides: tuple[int, ...] = ()  # frames in which sides are exchanged, but it is unclear for how long
+    exchanged_ids: tuple[int, ...] = ()  # frames from which this person and another one had exchanged their ids
+    begins_with: str = ""  # "scene cut" or "jump" if an earlier track of this person, or of the video, ends before it
 
 
 @dataclass
@@ -17,3 +32,4 @@ class Track:
     fps: float | None = None
     width: int | None = None
     height: int | None = None
+    repairs: Repairs = field(default_factory=Repairs)

@@ -4,6 +4,7 @@ Paths, names and reasons are printed without rich markup; control characters are
 """
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console, RenderableType
@@ -53,12 +54,12 @@ def print_output(as_json: bool, outcome: dict[str, Any], *lines: RenderableType)
         print(json.dumps(outcome), flush=True)
 
 
-def print_stage(result: StageResult, as_json: bool, next_command: str) -> None:
-    """Print the counts and scores of a stage, its folder and the next command."""
+def print_stage(result: StageResult, as_json: bool, next_command: str, lines: Sequence[str] = ()) -> None:
+    """Print the counts and scores of a stage, `lines`, its folder and the next command."""
     tables = [stage_table({result.stage: result.model_dump()})]
     if "metrics" in result.statistics:
         tables += score_tables(result.statistics)
-    print_output(as_json, result.summary(), *tables, f"{result.folder}\nnext: {next_command}")
+    print_output(as_json, result.summary(), *tables, *lines, f"{result.folder}\nnext: {next_command}")
 
 
 def stage_table(stages: dict[str, dict[str, Any]]) -> Table:

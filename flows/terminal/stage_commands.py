@@ -19,6 +19,7 @@ from flows.prefect_ui.forms import SHARED, parameter_texts
 from flows.stages import STAGES, TableRow, run_stage
 from flows.terminal.options import Call, changed, command
 from flows.terminal.printing import assumption_lines, people_table, print_output, print_stage
+from tasks.lifting.track_lines import lines_of_keypoints
 from tasks.tracking.models import default_model, is_in_mlflow
 
 lifting = typer.Typer()
@@ -81,7 +82,8 @@ def keypoints(
     """Read the 2D keypoints of a detector, or detect keypoints in a video; write tracks of H36M joints in pixels."""
     context = changed(call.context, "keypoints", skeleton=skeleton)
     result = run_stage("keypoints", context, source=str(source))
-    print_stage(result, call.as_json, f"uplift lift {call.reference(result)}")
+    lines = lines_of_keypoints(result.statistics)
+    print_stage(result, call.as_json, f"uplift lift {call.reference(result)}", lines)
 
 
 def _export_formats(text: str) -> list[ExportFormat]:

@@ -6,18 +6,15 @@ from typing import Any
 from data_contracts.motion.motion import Motion
 from data_contracts.parameters import LiftParameters
 from model.lifting.lift import DEFAULT_HEIGHT_M
+from tasks.lifting.track_lines import lines_of_tracks
 
 _SLIDING_M_S = 0.6  # median speed of the slower foot; of walking people below 0.3
 
 
 def assumptions_of(keypoints: Mapping[str, Any], motions: Sequence[Motion], parameters: LiftParameters) -> list[str]:
     """Return a line per assumption; `keypoints` are the statistics of the keypoints stage of these `motions`."""
+    lines = lines_of_tracks(keypoints)
     cameras = [motion.about["camera"] for motion in motions]
-    lines = []
-    if "skeleton_from" in keypoints:
-        lines.append(f"skeleton: {keypoints['skeleton']} ({keypoints['skeleton_from']})")
-    if keypoints.get("people_identified_by") == "pose and motion":
-        lines.append("people: distinguished by pose and motion, because the file has no ids")
     if rates := _values(motion.about["fps"]["value"] for motion in motions if motion.about["fps"]["from"] == "default"):
         lines.append(f"frame rate: {rates} fps assumed; pass --fps")
     sizes = _values(f"{one['width']} x {one['height']}" for one in cameras if one["size_from"] == "assumed")

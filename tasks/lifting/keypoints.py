@@ -25,6 +25,8 @@ from tasks.stage_runs.progress import report_progress
 if TYPE_CHECKING:
     from tasks.tracking.runs import TrackedRun
 
+_MOST_LISTED = 100  # frames of each kind of repair in the manifest
+
 
 def read_tracks(
     stage: Stage, tracked: "TrackedRun | None", parameters: PipelineParameters, source: KeypointSource
@@ -63,6 +65,7 @@ def read_tracks(
     }
     stage.statistics |= {"source": source.path.name, "data": stage.data, "warnings": warnings}
     stage.statistics |= _statistics(videos, tracks)
+    stage.statistics["repairs"] = _repairs(tracks, short)
 
 
 def _detected(
@@ -86,7 +89,8 @@ def _detected(
     seconds = time.perf_counter() - start
     stage.statistics |= {"detector": parameters.detector, "made_by": made_by, "seconds_of_detection": seconds}
     is_cut = len(seen) < expected
-    warnings = [f"{source.path}: only {len(seen)} of {expected} frames can be decoded"] if is_cut else []
+    reason = "the video is trimmed (edit list) or cut off"
+    warnings = [f"{source.path}: {len(seen)} of the {expected} frames were decoded; {reason}"] if is_cut else []
     return KeypointSource(target, (target,)), warnings
 
 
@@ -108,6 +112,29 @@ def _statistics(videos: list[Detections], tracks: list[Track]) -> dict[str, obje
         "missing": {name: float(share) for name, share in zip(JOINTS, (confidence == 0).mean(axis=0), strict=True)},
         "interpolated": {name: float(share) for name, share in zip(JOINTS, interpolated.mean(axis=0), strict=True)},
     }
+
+
+def _repairs(tracks: list[Track], short: list[Track]) -> dict[str, object]:
+    """Return what was repaired in the tracks, and the frames at which tracks of any length begin by a cut or a jump."""
+
+    def at(reason: str) -> list[int | str]:
+        return _frames([(track.video, track.first_frame) for track in found if track.repairs.begins_with == reason])
+
+    found = tracks + short
+    exchanged = [(track.video, frame) for track in found for frame in track.repairs.exchanged_ids]
+    unclear = [(track.video, frame) for track in tracks for frame in track.repairs.unclear_sides]
+    counts = ("phantom_frames", "jumping_joints", "exchanged_legs", "exchanged_arms")
+    sums = {name: sum(getattr(track.repairs, name) for track in tracks) for name in counts}
+    return {
+        **{"scene_cuts": at("scene cut"), "jumps": at("jump")},
+        **{"exchanged_ids": _frames(exchanged), "unclear_sides": _frames(unclear)},
+        **sums,
+    }
+
+
+def _frames(places: list[tuple[str, int]]) -> list[int | str]:
+    """Return the first frame numbers, each once, with the name of the video if it has one."""
+    return [f"{video}: {frame}" if video else frame for video, frame in dict.fromkeys(places)][:_MOST_LISTED]
 
 
 def _table_of(tracks: list[Track]) -> pd.DataFrame:

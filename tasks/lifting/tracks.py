@@ -10,6 +10,8 @@
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -17,8 +19,10 @@ from scipy.optimize import linear_sum_assignment
 from data_contracts.detector_skeletons import SKELETONS
 from data_contracts.errors import InputError
 from data_contracts.skeleton import NUM_JOINTS
-from data_contracts.tracks.track import Track
+from data_contracts.tracks.track import DEFAULT_FPS, Repairs, Track
 from tasks.lifting.formats.detections import Detections
+from tasks.lifting.identities import rows_by, scene_cuts, with_ids_exchanged_back, with_phantoms
+from tasks.lifting.repairs import exchanged_sides, jumping_joints, jumps_of, steps_of, visible_exchanges, with_sides
 
 MOST_COST = 0.4  # share of the diagonal of a person's box
 MOST_FRAMES = 2_000_000  # all tracks together, with interpolated frames: 18 hours at 30 fps
@@ -26,29 +30,96 @@ _VELOCITY_SHARE = 0.5  # share of the last step, which is measured on two noisy 
 
 
 def tracks_of(detections: Detections, max_gap: int) -> list[Track]:
-    """Return the tracks (of any length) in normalised detections, sorted by their first frames."""
+    """Return the tracks (of any length) in normalised detections, repaired and sorted by their first frames."""
     assert detections.skeleton is not None, "normalised detections have a skeleton"
     joints, confidence = SKELETONS[detections.skeleton].to_h36m(detections.points, detections.confidence)
     seen = (confidence > 0).any(axis=1)
     if not seen.any():
         return []
     frame, joints, confidence = detections.frame[seen], joints[seen], confidence[seen]
-    person = None if detections.person is None else detections.person[seen]
-    link = associate(frame, joints, confidence, max_gap) if person is None else person
+    fps = detections.fps or DEFAULT_FPS
     pose_2d = np.concatenate([joints, confidence[..., None]], axis=-1)
+    exchanges: list[tuple[int, int, int]] = []
+    if detections.person is None:
+        link, phantom = with_phantoms(frame, associate(frame, joints, confidence, max_gap), fps)
+    else:
+        link, exchanges = with_ids_exchanged_back(frame, detections.person[seen], pose_2d, fps)
+        phantom = np.zeros(len(frame), bool)
+    pieces = [piece for rows in rows_by(link, frame) for piece in _pieces(rows, frame, pose_2d, phantom, fps, max_gap)]
+    cuts = scene_cuts(frame, [piece.rows for piece in pieces], fps)
     tracks = []
     frames_left = MOST_FRAMES
-    for rows in _pieces(frame, link, max_gap):
-        frames_left -= int(frame[rows[-1]] - frame[rows[0]]) + 1
+    for rows, repairs in (part for piece in pieces for part in _between(piece, frame, cuts)):
+        first, last = int(frame[rows[0]]), int(frame[rows[-1]])
+        frames_left -= last - first + 1
         if frames_left < 0:
             raise InputError(
                 f"{detections.source}: tracks have more than {MOST_FRAMES} frames; cut the file into parts"
             )
-        id_ = -1 if person is None else int(person[rows[0]])
-        filled, interpolated = fill(frame[rows], pose_2d[rows], max_gap)
+        id_ = -1 if detections.person is None else int(link[rows[0]])
+        of_ids = tuple(at for at, *pair in exchanges if id_ in pair and first <= at <= last)
+        repaired, repairs = _repaired(frame[rows], pose_2d[rows], fps, replace(repairs, exchanged_ids=of_ids))
+        filled, interpolated = fill(frame[rows], repaired, max_gap)
         known = detections.fps, detections.width, detections.height
-        tracks.append(Track(detections.video, id_, int(frame[rows[0]]), filled, interpolated, *known))
+        tracks.append(Track(detections.video, id_, first, filled, interpolated, *known, repairs))
     return sorted(tracks, key=lambda track: track.first_frame)
+
+
+class _Piece(NamedTuple):
+    """Rows of a track, in the order of frames, with its repairs."""
+
+    rows: np.ndarray
+    repairs: Repairs
+
+
+def _pieces(
+    rows: np.ndarray, frame: np.ndarray, pose_2d: np.ndarray, phantom: np.ndarray, fps: float, max_gap: int
+) -> Iterator[_Piece]:
+    """Yield the rows of a person without phantoms, cut at gaps of more than `max_gap` frames and at jumps.
+
+    `phantom` (n,) are rows that are known to be phantoms.
+    """
+    real = rows[~phantom[rows]]
+    jumping, after_jump = jumps_of(pose_2d[real], steps_of(frame[real], pose_2d[real], fps))
+    kept = real[~jumping]
+    gone = frame[[*rows[phantom[rows]], *real[jumping]]]
+    is_jump = np.isin(kept, real[after_jump])
+    starts = np.flatnonzero((np.diff(frame[kept], prepend=frame[kept[0]]) > max_gap + 1) | is_jump)
+    pieces = np.split(kept, starts)
+    owner = np.searchsorted([frame[piece[-1]] for piece in pieces], gone)
+    counts = np.bincount(owner, minlength=len(pieces))
+    for place, (piece, count) in enumerate(zip(pieces, counts, strict=True)):
+        begins_with = "jump" if place and is_jump[starts[place - 1]] else ""
+        yield _Piece(piece, Repairs(phantom_frames=int(count), begins_with=begins_with))
+
+
+def _between(piece: _Piece, frame: np.ndarray, cuts: np.ndarray) -> Iterator[_Piece]:
+    """Yield the parts of a piece between scene cuts; the first one has the repairs of the piece."""
+    frames = frame[piece.rows]
+    inside = cuts[np.searchsorted(cuts, frames[0]) : np.searchsorted(cuts, frames[-1], side="right")]
+    parts = np.split(piece.rows, np.searchsorted(frames, inside))
+    if len(inside) and inside[0] == frames[0]:
+        parts = parts[1:]
+        yield _Piece(parts[0], replace(piece.repairs, begins_with="scene cut"))
+    else:
+        yield _Piece(parts[0], piece.repairs)
+    yield from (_Piece(part, Repairs(begins_with="scene cut")) for part in parts[1:])
+
+
+def _repaired(frame: np.ndarray, pose_2d: np.ndarray, fps: float, repairs: Repairs) -> tuple[np.ndarray, Repairs]:
+    """Return poses (n, 17, 3) with sides exchanged back and without jumping joints, and all repairs."""
+    steps = steps_of(frame, pose_2d, fps)
+    exchanged = exchanged_sides(pose_2d, steps)
+    pose_2d = with_sides(pose_2d, exchanged)
+    jumping = jumping_joints(pose_2d, steps)
+    repairs = replace(
+        repairs,
+        jumping_joints=int(jumping.sum()),
+        exchanged_legs=int(exchanged["legs"].sum()),
+        exchanged_arms=int(exchanged["arms"].sum()),
+        unclear_sides=tuple(frame[visible_exchanges(pose_2d, steps)].tolist()),
+    )
+    return np.where(jumping[..., None], 0.0, pose_2d), repairs
 
 
 def associate(frame: np.ndarray, joints: np.ndarray, confidence: np.ndarray, max_gap: int) -> np.ndarray:
@@ -90,7 +161,8 @@ class _OpenTrack:
         both = (self.confidence > 0) & (confidence > 0)
         if both.any():
             step = (joints[both] - self.joints[both]).mean(axis=0) / (frame - self.frame)
-            self.velocity = _VELOCITY_SHARE * step
+            is_jump = np.hypot(*step) * (1 + _VELOCITY_SHARE) > MOST_COST * size  # else a jump back would cost too much
+            self.velocity = np.zeros(2) if is_jump else _VELOCITY_SHARE * step
         self.frame, self.joints, self.confidence, self.size = frame, joints, confidence, size
 
 
@@ -114,13 +186,6 @@ def _extent(points: np.ndarray, confidence: np.ndarray) -> np.ndarray:
     high = np.where(seen, points, -np.inf).max(axis=1)
     box = np.where(np.isfinite(low), high - low, 0.0)
     return np.asarray(np.hypot(box[:, 0], box[:, 1]))
-
-
-def _pieces(frame: np.ndarray, link: np.ndarray, max_gap: int) -> Iterator[np.ndarray]:
-    """Yield the rows of each track, cut at gaps of more than `max_gap` frames."""
-    order = np.lexsort((frame, link))
-    is_cut = (np.diff(link[order]) != 0) | (np.diff(frame[order]) > max_gap + 1)
-    yield from (rows for rows in np.split(order, np.flatnonzero(is_cut) + 1) if len(rows))
 
 
 def fill(frame: np.ndarray, pose_2d: np.ndarray, max_gap: int) -> tuple[np.ndarray, np.ndarray]:

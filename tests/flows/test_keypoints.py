@@ -95,6 +95,35 @@ def test_the_command_takes_the_skeleton_and_prints_the_result(detected, empty_st
         assert (outcome["tracks"], outcome["short_tracks"], outcome["cached"]) == (1, 1, is_cached)
 
 
+def test_assumptions_and_repairs_are_on_the_terminal_and_in_the_manifest(detected, empty_store, capsys, monkeypatch):
+    frames = json.loads(detected.read_text())
+    (person,) = frames[12]["instances"]
+    person["keypoints"] = [[x + 150, y] for x, y in person["keypoints"]]
+    detected.write_text(json.dumps(frames))
+    monkeypatch.setattr(sys, "argv", ["uplift", "keypoints", str(detected), "--store", str(empty_store)])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert not end.value.code
+    begins = ("skeleton:", "people:", "phantoms:", "frame rate:", "image size:")
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith(begins)]
+    assert [line.partition(":")[0] + ":" for line in lines] == [*begins]
+    assert "in 1 frames" in lines[2]
+    assert "30 fps are assumed; pass --set keypoints.fps" in lines[3]
+    (folder,) = (empty_store / "keypoints").glob("[!.]*")
+    repairs = read_manifest(folder)["statistics"]["repairs"]
+    assert repairs == {
+        **{
+            "scene_cuts": [],
+            "jumps": [],
+            "exchanged_ids": [],
+            "unclear_sides": [],
+            "phantom_frames": 1,
+            "jumping_joints": 0,
+        },
+        **{"exchanged_legs": 0, "exchanged_arms": 0},
+    }
+
+
 def test_a_video_becomes_tracks_and_keeps_the_landmarks(tmp_path, empty_store, monkeypatch):
     monkeypatch.setenv(PYTHON_VARIABLE, str(as_program(tmp_path, STAND_IN)))
     video = tmp_path / "walk.mp4"
@@ -103,7 +132,9 @@ def test_a_video_becomes_tracks_and_keeps_the_landmarks(tmp_path, empty_store, m
     assert result.counts["video_frames"] == 30
     assert result.counts["frames_with_a_person"] == 28
     assert (result.counts["tracks"], result.counts["interpolated_frames"]) == (1, 2)
-    assert result.statistics["warnings"] == [f"{video}: only 30 of 36 frames can be decoded"]
+    assert result.statistics["warnings"] == [
+        f"{video}: 30 of the 36 frames were decoded; the video is trimmed (edit list) or cut off"
+    ]
     assert result.statistics["detector"] == "mediapipe-0.10.14"
     assert read_manifest(result.path)["parameters"]["detector"] == "mediapipe-0.10.14"
     check_folder(result.path)

@@ -315,6 +315,16 @@ def test_a_refused_file_is_one_line_and_writes_nothing(text, checkpoint, tmp_pat
     assert not (tmp_path / "lifted").exists()
 
 
+def test_repairs_of_tracks_are_on_the_terminal(checkpoint, empty_store, tmp_path, monkeypatch, capsys):
+    seen = person((300.0, 400.0))
+    seen[12:14, :, 0] += 250
+    path = tmp_path / "walk.json"
+    path.write_text(json.dumps(alphapose([seen], people=[1])))
+    given = ("lift", path, "--model", checkpoint, "--store", empty_store, "--out", tmp_path / "out")
+    _, said = run_command(monkeypatch, capsys, *given)
+    assert "phantoms: in 2 frames a person jumps away and back; these frames count as missing" in said.out
+
+
 def test_every_assumption_is_on_the_terminal_once(checkpoint, empty_store, tmp_path, monkeypatch, capsys):
     path = tmp_path / "walk.json"
     path.write_text(json.dumps(alphapose([person((300.0, 400.0)), person((900.0, 420.0))])))

@@ -19,10 +19,10 @@ from data_contracts.detector_skeletons import SKELETONS, Detector
 from data_contracts.errors import InputError, some
 from data_contracts.parameters import KeypointFormat
 from tasks.ingest.reading import read_motion_file
-from tasks.lifting.formats.detections import Detections, rate_and_size, refuse_unseen, unknown_skeleton
+from tasks.lifting.formats.detections import WHOLE_BODIES, Detections, rate_and_size, refuse_unseen, unknown_skeleton
 
 _MOST_BYTES = 512 * 2**20  # all arrays together: 12 hours of COCO-17 at 30 fps; reading needs 5 to 10 times as much
-_COUNTS = {133, *(len(skeleton.keypoints) for skeleton in SKELETONS.values())}
+_COUNTS = {*WHOLE_BODIES, *(len(skeleton.keypoints) for skeleton in SKELETONS.values())}
 _LAYOUTS = {"coco": Detector.COCO17, "h36m": Detector.H36M17}  # VideoPose3D's names
 
 
@@ -49,10 +49,12 @@ def _read_plain(path: Path, arrays: dict[str, Any]) -> Detections:
     if not poses and others:
         raise InputError(f"{path}: {unknown_skeleton(others[0])}")
     if len(poses) != 1:
-        found = some([ascii(name) for name in poses]) or "none"
+        shapes = [
+            f"{name!a} {getattr(array, 'shape', '')}".removeprefix("'' ") for name, array in (poses or arrays).items()
+        ]
         raise InputError(
             f"{path}: expected one array of keypoints, (frames, K, 2 or 3) or (people, frames, K, 2 or 3); the file has"
-            f" {found}"
+            f" {some(shapes)}"
         )
     ((name, array),) = poses.items()
     scores = [other for other in arrays.values() if _is_number(other) and other.shape == array.shape[:-1]]

@@ -27,7 +27,8 @@ MOST_FRAME = 10**9  # largest frame number
 MOST_PEOPLE = 200  # largest number of people in a frame
 _LARGEST_SHARE = 4.0  # largest coordinate that is a share of the image; keypoints may be outside the image
 _CENTRED_M = 0.01  # largest median offset of the middle of the hips in world landmarks
-_WHOLE_BODY = 133  # COCO-WholeBody: the first 17 keypoints are COCO's
+# Number of keypoints of a whole body -> skeleton of its first keypoints: COCO-WholeBody, OpenPose's BODY_135
+WHOLE_BODIES = {133: Detector.COCO17, 135: Detector.BODY25B}
 _BOUNDS = {"fps": (float, 1e-3, 1000), "width": (int, 1, 65_536), "height": (int, 1, 65_536)}
 SKELETON_FITTED = "best fit"  # begin of `Detections.skeleton_from` if the skeleton was identified from the poses
 
@@ -62,6 +63,9 @@ def normalise(detections: Detections, parameters: KeypointsParameters) -> tuple[
     Confidences are in [0, 1]. Missing keypoints have confidence 0 and coordinates 0, 0.
     """
     warnings: list[str] = []
+    count = detections.points.shape[1]
+    if count not in {*WHOLE_BODIES, *(len(skeleton.keypoints) for skeleton in SKELETONS.values())}:
+        raise InputError(f"{detections.source}: {unknown_skeleton(count)}")
     detections = _in_order(detections)
     confidence = _confidence(detections, warnings)
     refuse_unseen(detections.source, confidence, parameters.min_confidence)
@@ -70,14 +74,14 @@ def normalise(detections: Detections, parameters: KeypointsParameters) -> tuple[
     far = seen & ~(np.abs(detections.points) <= MOST_PIXELS).all(axis=-1)
     far |= np.isinf(detections.points).any(axis=-1)  # also in missing keypoints: detectors do not write it
     _refuse_far(detections, detections.points, far, [f"keypoint {number}" for number in range(seen.shape[1])])
-    is_whole_body = detections.points.shape[1] == _WHOLE_BODY
-    used = 17 if is_whole_body else None
+    body = WHOLE_BODIES.get(count)
+    used = len(SKELETONS[body].keypoints) if body else None
     detections = replace(
         detections,
         points=np.where(seen[..., None], detections.points, 0.0)[:, :used],
         confidence=np.where(seen, confidence, 0.0)[:, :used],
         person=_person(detections, warnings),
-        skeleton=Detector.COCO17 if is_whole_body else detections.skeleton,
+        skeleton=body or detections.skeleton,
         fps=detections.fps or parameters.fps,
         width=detections.width or parameters.width,
         height=detections.height or parameters.height,
@@ -194,8 +198,8 @@ def _in_pixels(detections: Detections) -> Detections:
         return detections
     if _is_centred(detections):
         raise InputError(
-            f"{detections.source}: the keypoints are world landmarks of MediaPipe (metres, origin between the hips),"
-            " which are 3D and have no place in the image; write pose_landmarks instead of pose_world_landmarks"
+            f"{detections.source}: the origin is between the hips, as in world landmarks of MediaPipe (metres), which"
+            " are 3D and have no place in the image; write pose_landmarks instead of pose_world_landmarks"
         )
     if detections.width is None or detections.height is None:
         raise InputError(
@@ -211,14 +215,15 @@ def _in_pixels(detections: Detections) -> Detections:
 
 
 def _is_centred(detections: Detections) -> bool:
-    """Return whether these are 33 landmarks with the origin between the hips, as MediaPipe's world landmarks."""
-    keypoints = SKELETONS[Detector.MEDIAPIPE33].keypoints
-    if detections.points.shape[1] != len(keypoints):
-        return False
-    hips = [keypoints.index("left_hip"), keypoints.index("right_hip")]
-    seen = (detections.confidence[:, hips] > 0).all(axis=1)
-    middles = np.abs(detections.points[seen][:, hips].mean(axis=1))
-    return len(middles) > 0 and float(np.median(middles.max(axis=-1))) < _CENTRED_M
+    """Return whether the origin is between the hips of a skeleton with this number of keypoints, in most rows."""
+    for skeleton in SKELETONS.values():
+        if len(skeleton.keypoints) == detections.points.shape[1]:
+            hips = [skeleton.keypoints.index("left_hip"), skeleton.keypoints.index("right_hip")]
+            seen = (detections.confidence[:, hips] > 0).all(axis=1)
+            middles = np.abs(detections.points[seen][:, hips].mean(axis=1))
+            if len(middles) and float(np.median(middles.max(axis=-1))) < _CENTRED_M:
+                return True
+    return False
 
 
 def _skeleton(detections: Detections, requested: Detector | None) -> tuple[Detector, str]:
@@ -236,8 +241,6 @@ def _skeleton(detections: Detections, requested: Detector | None) -> tuple[Detec
             return name, origin
     if len(fitting) == 1:
         return fitting[0], f"the only skeleton with {count} keypoints"
-    if not fitting:
-        raise InputError(f"{detections.source}: {unknown_skeleton(count)}")
     choice = choose_skeleton(detections.points, detections.confidence, fitting, detections.format)
     if choice.factor < DECIDED and choice.best is USUAL.get(detections.format):
         return choice.best, f"usual in {detections.format}; the poses do not identify it"
@@ -253,7 +256,8 @@ def unknown_skeleton(count: int) -> str:
     """Return the reason why keypoints of this number are refused, and what to do."""
     kind = kind_of_skeleton(count)
     known = ", ".join(f"{name} ({len(skeleton.keypoints)})" for name, skeleton in SKELETONS.items())
+    needless = "; 3D motion needs no lifting" if kind and "3D motion" in kind else ""
     return (
-        f"has {count} keypoints per person{f', as {kind}' if kind else ''}; known skeletons: {known} and"
-        f" COCO-WholeBody ({_WHOLE_BODY}); select and reorder the keypoints to one of these"
+        f"has {count} keypoints per person{f', as {kind}' if kind else ''}{needless}; known 2D skeletons: {known},"
+        " COCO-WholeBody (133) and BODY_135 (135); select and reorder the keypoints to one of these"
     )

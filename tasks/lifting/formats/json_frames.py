@@ -7,7 +7,8 @@
 
 Writers: MMPose 1.x (mmpose/apis/inferencers, demo/topdown_demo_with_mmdet.py), ST-GCN's Kinetics and GAST-Net,
 MediaPipe and rtmlib as users save their results, Ultralytics (`to_json`, engine/results.py), MoveNet (tfjs-models),
-easy_ViTPose (inference.py: frames of people by id, y before x, and names in `skeleton`).
+easy_ViTPose (inference.py: frames of people by id, y before x, and names in `skeleton`), Apple Vision (dicts by the
+names of its joints; shares of the image with y up).
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,7 +21,7 @@ from data_contracts.errors import InputError
 from data_contracts.parameters import KeypointFormat
 from tasks.lifting.formats.detections import Detections, rate_and_size
 from tasks.lifting.formats.json_text import Person, detections_of, whole_number
-from tasks.lifting.formats.names import arranged, frame_numbers, keypoint_name, skeleton_of_names
+from tasks.lifting.formats.names import arranged, frame_numbers, is_y_up, keypoint_name, skeleton_of_names
 
 FRAME = ("frame", "frame_id", "frame_index", "frame_number", "frame_idx", "frame_num", "frame_no")
 IMAGE = ("image", "image_name", "image_path", "file_name", "filename", "img_name")
@@ -28,10 +29,13 @@ ID = ("track_id", "person_id", "tracking_id", "idx", "person")
 VISIBILITY = ("visibility", "v", "score", "confidence", "visible", "likelihood", "conf", "probability")
 POINTS = (
     *("keypoints", "pose", "pose_keypoints_2d", "landmarks", "pose_landmarks", "poseLandmarks", "landmark"),
-    *("keypoints_2d", "kpts", "keypoint", "joints"),
+    *("keypoints_2d", "kpts", "keypoint", "joints", "recognizedPoints", "recognized_points"),
 )
 _LISTS_OF_FRAMES = ("frames", "instance_info", "data", "results", "predictions")
-_PEOPLE = ("instances", "skeleton", "people", "persons", "poses", "detections", "predictions", "results", "objects")
+_PEOPLE = (
+    *("instances", "skeleton", "people", "persons", "poses", "detections", "predictions", "results", "objects"),
+    "observations",
+)
 _SCORES = (
     *("keypoint_scores", "keypoints_scores", "scores", "keypoint_confidences", "keypoint_confidence", "keypoint_conf"),
     *("keypoints_confidences", "keypoints_confidence", "keypoints_conf", "confidences", *VISIBILITY),
@@ -84,6 +88,8 @@ def in_order_of_skeleton(detections: Detections, names: Sequence[str]) -> Detect
     skeleton, keypoints = found
     points = arranged(detections.points, names, keypoints)
     confidence = arranged(detections.confidence, names, keypoints)
+    if is_y_up(names):  # shares of the image
+        points[..., 1] = 1 - points[..., 1]
     return replace(detections, points=points, confidence=confidence, skeleton=skeleton)
 
 

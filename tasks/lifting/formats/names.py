@@ -110,6 +110,8 @@ def _spellings(name: str) -> list[str]:
     return [side + part, part + side, side[0] + part, part + side[0]]
 
 
+_APPLE = {"shoulder1": "shoulder", "forearm": "elbow", "hand": "wrist", "upleg": "hip", "leg": "knee", "foot": "ankle"}
+_APPLE |= {"eye": "eye", "ear": "ear"}
 _NAMES: Mapping[str, str] = {
     **{
         spelling: name
@@ -120,6 +122,8 @@ _NAMES: Mapping[str, str] = {
     },
     **{"chip": "mid_hip", "hip": "mid_hip", "headtop": "head", "topofhead": "head"},
     **{"root": "pelvis", "rightfoot": "right_ankle", "leftfoot": "left_ankle", "neckbase": "nose"},  # MMPose's H36M
+    **{"headjoint": "nose", "neck1joint": "neck"},
+    **{f"{side}{part}joint": f"{side}_{name}" for side in ("left", "right") for part, name in _APPLE.items()},
 }
 
 
@@ -127,6 +131,11 @@ def keypoint_name(text: str) -> str | None:
     """Return the keypoint that a name means (`LShoulder`, `shoulder_left`, `PoseLandmark.LEFT_SHOULDER`), or None."""
     plain = re.sub(r"[^a-z0-9]", "", text[:100].lower())
     return _NAMES.get(plain) or _NAMES.get(re.sub(r"^(pose|body)?(landmark|keypoint|joint|kp)?", "", plain))
+
+
+def is_y_up(names: Iterable[str]) -> bool:
+    """Return whether these are the keypoints of Apple Vision (`left_forearm_joint`), whose y points up."""
+    return any(name.endswith("_joint") and keypoint_name(name) for name in names)
 
 
 def skeleton_of_names(names: Iterable[str]) -> tuple[Detector, list[str]] | None:

@@ -18,8 +18,8 @@ from tasks.lifting.formats.trc import TRC_BEGINS, read_trc
 FORMATS_READ = (
     "AlphaPose results (all three formats), COCO results and annotations, OpenPose folders and frames, MMPose"
     " predictions, Ultralytics labels and to_json, JSON or JSON lines of frames with people (MediaPipe, MoveNet,"
-    " rtmlib), CSV of MediaPipe, COCO or DeepLabCut, VideoPose3D custom .npz, TRC in px, and .npy or .npz of (frames,"
-    " K, 2 or 3)"
+    " rtmlib, Apple Vision), CSV of MediaPipe, COCO or DeepLabCut, VideoPose3D custom .npz, TRC in px, and .npy or .npz"
+    " of (frames, K, 2 or 3)"
 )
 # Format of a file -> another format that may be requested for it
 _ALSO_REQUESTED = {
@@ -28,6 +28,7 @@ _ALSO_REQUESTED = {
     KeypointFormat.MEDIAPIPE: KeypointFormat.TABLE,
 }
 _WORLD_LANDMARKS = re.compile(rb"world_?landmarks", re.IGNORECASE)
+_HDF5_BEGINS = b"\x89HDF"
 _ARRAYS_BEGIN = (b"PK\x03\x04", b"PK\x05\x06", b"\x93NUMPY")
 
 
@@ -81,6 +82,11 @@ def _reason(start: bytes) -> str:
     if _WORLD_LANDMARKS.search(start):
         return "contains world landmarks of MediaPipe, which are 3D without a place in the image; write pose_landmarks"
     kind = kind_of_file(start)
+    if start.startswith(_HDF5_BEGINS):
+        return (
+            f"is {kind}; write tables of DeepLabCut as CSV, with save_as_csv=True or pandas:"
+            " read_hdf(FILE).to_csv('keypoints.csv')"
+        )
     if kind == PICKLE:
         return f"is {kind}; write its arrays with numpy.savez, e.g. keypoints (frames, K, 3) in pixels"
     if kind and "3D motion" in kind:

@@ -7,7 +7,8 @@
   is downloaded. Its `full` pose model (`model_complexity=1`) follows the most prominent person and smooths over time.
 - The .npz is readable by `uplift keypoints`: `landmarks` (frames, 33, 4) has x right, y down and z in pixels and the
   visibility, NaN in frames without a person; `fps` if the video has it; `width`, `height`, `skeleton`; and
-  `frames_in_header`, which is larger than the real number of frames if the video is cut off.
+  `frames_in_header`, which is larger than the number of frames if the video is trimmed or cut off.
+- OpenCV turns the images by the rotation of the video, and skips frames outside its edit list.
 - The script prints one line per second, the number of finished frames and of all frames: `120 900`.
 """
 

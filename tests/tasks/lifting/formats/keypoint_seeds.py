@@ -114,6 +114,19 @@ def _more_trees() -> list[Any]:
         [{"x": x, "y": y, "score": c, "name": name} for name, (x, y, c) in zip(names, row, strict=True)] for row in coco
     ]
     by_name = {f"{frame}.png": dict(zip(names, row.tolist(), strict=True)) for frame, row in enumerate(coco)}
+    parts = {
+        "nose": "head",
+        "shoulder": "shoulder_1",
+        "elbow": "forearm",
+        "wrist": "hand",
+        "hip": "upLeg",
+        "knee": "leg",
+    }
+    sides = [name.rpartition("_") for name in names]
+    vision = [f"{side}{dash}{parts.get(part, part)}_joint".replace("ankle", "foot") for side, dash, part in sides]
+    apple = [
+        {name: [x / 640, y / 640, c] for name, (x, y, c) in zip(vision, row.tolist(), strict=True)} for row in coco
+    ]
     images = [{"id": n, "file_name": f"f_{n}_a1.jpg", "width": 640, "height": 480} for n in range(4)]
     marked = [
         {"image_id": n, "keypoints": (row + np.array((0, 0, 1.2))).ravel().tolist()} for n, row in enumerate(coco)
@@ -127,6 +140,7 @@ def _more_trees() -> list[Any]:
         by_name,
         {"keypoints": [{"0": row[:, [1, 0, 2]].tolist()} for row in coco], "skeleton": dict(enumerate(names))},
         {"images": images, "annotations": marked, "categories": [{"id": 1, "keypoints": [*names]}]},
+        [{"observations": [{"recognizedPoints": row}]} for row in apple],
     ]
 
 
@@ -210,7 +224,10 @@ def _arrays() -> list[dict[str, Any]]:
     size = {"width": 640, "height": 480}
     media = np.concatenate([_points(Detector.MEDIAPIPE33)[..., :2] / 640, np.ones((4, 33, 2))], axis=2)
     scores = {"kpts": coco[None, ..., :2], "scores": coco[None, ..., 2]}
+    faulty = np.stack([np.resize(coco, (40, 17, 3)), np.resize(coco + np.array((200, 0, 0)), (40, 17, 3))])
+    faulty[:, 20:30], faulty[0, 7:9, :, 0] = faulty[::-1, 20:30], 900  # exchanged ids, and a phantom
     return [
+        {"": faulty},
         {"": coco},
         {"": np.stack([coco, coco + np.array((300, 0, 0))])},
         {**scores, "skeleton": "coco17", "fps": 25, **size},

@@ -67,6 +67,30 @@ def test_every_shape_is_read_also_as_json_lines(shape, tmp_path):
         np.testing.assert_allclose(found.confidence, 0.9)
 
 
+APPLE = {"nose": "head", "shoulder": "shoulder_1", "elbow": "forearm", "wrist": "hand"}
+APPLE |= {"hip": "upLeg", "knee": "leg", "ankle": "foot"}
+
+
+@pytest.mark.parametrize("shape", ["by name", "list", "observations"])
+def test_apple_vision_has_names_of_its_own_and_y_up(shape, tmp_path):
+    size = np.array((1280, 720))
+    sides = [name.rpartition("_") for name in NAMES]
+    names = [f"{side}{dash}{APPLE.get(part, part)}_joint" for side, dash, part in sides]
+    people = []
+    for row in COCO:
+        shares = row[:, :2] / size
+        people.append({n: {"x": x, "y": 1 - y, "confidence": 0.9} for n, (x, y) in zip(names, shares, strict=True)})
+    if shape == "list":
+        people = [[{"name": name, **point} for name, point in person.items()] for person in people]
+    frames = [{"frame": frame, "joints": person} for frame, person in enumerate(people)]
+    if shape == "observations":
+        frames = [{"observations": [{"recognizedPoints": person}]} for person in people]
+    (tmp_path / "f.json").write_text(json.dumps({"frames": frames}))
+    found = read(tmp_path / "f.json", width=1280, height=720)
+    assert found.skeleton is Detector.COCO17
+    np.testing.assert_allclose(found.points, COCO[..., :2])
+
+
 def test_json_lines_of_mediapipe_are_read_with_frames_without_a_person(tmp_path):
     frames = mediapipe(triples(seen_by(Detector.MEDIAPIPE33, body())))
     frames[3]["landmarks"], frames[4]["landmarks"] = None, []

@@ -140,6 +140,9 @@ def test_world_landmarks_of_mediapipe_are_refused_with_the_reason(tmp_path):
         for size in ({}, IMAGE):
             assert "world landmarks of MediaPipe" in refusal(tmp_path / name, **size)
     landmarks = mediapipe(triples(metres), 1, 1)[0]["landmarks"]
+    around_hips = seen_by(Detector.H36M17, body(step=0))[..., :2] / 100
+    np.save(tmp_path / "d.npy", around_hips - around_hips[:, [1, 4]].mean(axis=1, keepdims=True))
+    assert "the origin is between the hips" in refusal(tmp_path / "d.npy", **IMAGE)
     saved(tmp_path / "c.json", [{"pose_world_landmarks": landmarks}])
     assert "write pose_landmarks" in refusal(tmp_path / "c.json")
 
@@ -149,7 +152,8 @@ def test_world_landmarks_of_mediapipe_are_refused_with_the_reason(tmp_path):
     [
         ("a.pkl", b"\x80\x04\x95", "is a pickle; write its arrays with numpy.savez"),
         ("a.bvh", b"HIERARCHY\nROOT Hips", "is a BVH file (3D motion as joint angles), which needs no lifting"),
-        ("a.h5", b"\x89HDF\r\n\x1a\n", "is an HDF5 file of unknown keypoint format"),
+        ("a.h5", b"\x89HDF\r\n\x1a\n", "is an HDF5 file; write tables of DeepLabCut as CSV, with save_as_csv=True"),
+        ("a.csv", b"0,10.5,20.5\n1,11,21", "has no header with names of columns, e.g. nose_x; the first line is '0'"),
     ],
 )
 def test_other_files_are_named(name, start, reason, tmp_path):
@@ -162,10 +166,25 @@ def test_other_numbers_of_keypoints_are_named(count, kind, tmp_path):
     values = np.random.default_rng(0).uniform(100, 400, (12, count, 2))
     np.save(tmp_path / "a.npy", values)
     saved(tmp_path / "b.json", mmpose(triples(values)))
-    for name in ("a.npy", "b.json"):
+    saved(tmp_path / "c.json", mmpose(triples(values, -0.5)))  # a coordinate instead of a confidence
+    for name in ("a.npy", "b.json", "c.json"):
         text = refusal(tmp_path / name)
         for part in (f"has {count} keypoints per person", kind, "coco17 (17)"):
             assert part in text
+
+
+def test_arrays_of_another_shape_are_refused_with_their_shape(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros((12, 51)))
+    assert "(people, frames, K, 2 or 3); the file has (12, 51)" in refusal(tmp_path / "a.npy")
+
+
+def test_whole_bodies_of_openpose_begin_with_body_25b(tmp_path):
+    body_25b = triples(seen_by(Detector.BODY25B, body()))
+    others = np.random.default_rng(0).uniform(100, 400, (len(body_25b), 110, 3))
+    np.save(tmp_path / "a.npy", np.concatenate([body_25b, others / (1, 1, 400)], axis=1))
+    (found,), _ = read_keypoints(find_keypoints(tmp_path / "a.npy"), KeypointsParameters())
+    assert found.skeleton is Detector.BODY25B
+    np.testing.assert_allclose(found.points, body_25b[..., :2])
 
 
 def test_3d_motion_is_not_taken_for_confidences(tmp_path):

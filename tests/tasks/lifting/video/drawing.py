@@ -1,6 +1,7 @@
 """Test data: a video of a drawn person, and a program that replaces the Python of a detector."""
 
 import stat
+import struct
 import subprocess
 import sys
 
@@ -9,7 +10,9 @@ import sys
 import cv2
 import numpy as np
 
-writer = cv2.VideoWriter(sys.argv[1], cv2.VideoWriter_fourcc(*"mp4v"), 30, (640, 480))
+is_turned = len(sys.argv) > 2
+size = (480, 640) if is_turned else (640, 480)
+writer = cv2.VideoWriter(sys.argv[1], cv2.VideoWriter_fourcc(*"mp4v"), 30, size)
 skin, cloth, trousers = (140, 170, 220), (120, 60, 30), (60, 40, 40)
 for frame in range(40):
     image = np.full((480, 640, 3), 200, np.uint8)
@@ -25,7 +28,7 @@ for frame in range(40):
         cv2.line(image, elbow, wrist, skin, 14)
         cv2.line(image, (x + side * 18, 270), knee, trousers, 24)
         cv2.line(image, knee, ankle, trousers, 20)
-    writer.write(image)
+    writer.write(cv2.rotate(image, cv2.ROTATE_90_COUNTERCLOCKWISE) if is_turned else image)
 writer.release()
 """
 
@@ -48,6 +51,25 @@ def draw_video(python, path):
     """Draw a person who walks to the right for 40 frames, with a Python that has OpenCV."""
     subprocess.run([python, "-c", _DRAW, path], check=True)
     return path
+
+
+def draw_turned_video(python, path):
+    """Draw the same video as a phone that is held sideways: turned images, and a matrix that turns them back."""
+    subprocess.run([python, "-c", _DRAW, path, "turned"], check=True)
+    matrix = struct.pack(">9i", 0, 1 << 16, 0, -1 << 16, 0, 0, 640 << 16, 0, 1 << 30)
+    data = bytearray(path.read_bytes())
+    begin = data.index(b"tkhd") + 44
+    data[begin : begin + len(matrix)] = matrix
+    path.write_bytes(data)
+    return path
+
+
+def trim(path, frames):
+    """Begin an MP4 of OpenCV (15,360 ticks per second, 30 fps) later by an edit list, as phones trim videos."""
+    data = bytearray(path.read_bytes())
+    begin = data.index(b"elst") + 16
+    data[begin : begin + 4] = struct.pack(">i", frames * 512)
+    path.write_bytes(data)
 
 
 def as_program(folder, code):

@@ -15,7 +15,7 @@ from tasks.lifting.formats.reading import read_keypoints
 from tasks.lifting.tracks import tracks_of
 from tasks.lifting.video import detecting
 from tasks.lifting.video.detecting import PYTHON_VARIABLE, detect, detector_python
-from tests.tasks.lifting.video.drawing import STAND_IN, as_program, draw_video
+from tests.tasks.lifting.video.drawing import STAND_IN, as_program, draw_turned_video, draw_video, trim
 
 MEDIAPIPE = VideoDetector.MEDIAPIPE
 
@@ -56,6 +56,20 @@ def test_mediapipe_follows_a_drawn_person(mediapipe_python, tmp_path, monkeypatc
     np.testing.assert_allclose(middle[9], head, atol=35)
     np.testing.assert_allclose(middle[0], (290, 260), atol=35)  # the pelvis: where trunk and legs meet
     assert middle[14, 0] < middle[11, 0]  # the right arm is to the left of the image: we look at the front
+
+
+def test_rotation_and_edit_list_of_a_phone_video_are_honoured(mediapipe_python, tmp_path, monkeypatch):
+    monkeypatch.setenv(PYTHON_VARIABLE, str(mediapipe_python))
+    detect(draw_video(mediapipe_python, tmp_path / "a.mp4"), MEDIAPIPE, tmp_path / "a.npz", nothing)
+    turned = draw_turned_video(mediapipe_python, tmp_path / "b.mp4")
+    detect(turned, MEDIAPIPE, tmp_path / "b.npz", nothing)
+    upright, found = (np.load(tmp_path / name) for name in ("a.npz", "b.npz"))
+    assert (found["width"], found["height"]) == (640, 480)
+    places = [0, 11, 12, 23, 24]  # nose, shoulders and hips
+    np.testing.assert_allclose(found["landmarks"][20, places, :2], upright["landmarks"][20, places, :2], atol=15)
+    trim(turned, frames=15)
+    detect(turned, MEDIAPIPE, tmp_path / "c.npz", nothing)
+    assert len(np.load(tmp_path / "c.npz")["landmarks"]) == 25
 
 
 def test_mediapipe_reports_a_damaged_video_in_one_line(mediapipe_python, video, tmp_path, monkeypatch):
