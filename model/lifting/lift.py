@@ -1,8 +1,9 @@
 """Lift tracks of keypoints to motion in metres.
 
 `track_windows` lifts a track at the frame rate of the network. `smoothing` resamples the result to the track's rate and
-removes jitter. `skeleton_fit` scales the body to metres, and `translation` fits the root to the keypoints. `gravity`
-rotates the motion to a world with z up and the floor at 0.
+removes jitter. `skeleton_fit` scales the body to metres, and `translation` fits the root to the keypoints. `video_fit`
+then fits all people of a video together. `gravity` rotates the motion to a world with z up and the floor at 0; without
+the fit it also estimates pitch and floor.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ import numpy as np
 from data_contracts.motion.motion import Motion
 from data_contracts.parameters import LiftParameters
 from data_contracts.skeleton import JOINTS, NUM_JOINTS
-from data_contracts.tracks.track import Track
+from data_contracts.tracks.track import DEFAULT_FPS, Track
 from model.lifting.cameras import PinholeCamera, camera_of
 from model.lifting.contact import feet_speed
 from model.lifting.gravity import Pitch, find_pitch, floor_height, to_world
@@ -36,7 +37,6 @@ from model.lifting.track_windows import lift_track
 from model.lifting.translation import RootPath, find_root
 from model.lifting.video_fit import fit_video
 
-DEFAULT_FPS = 30.0  # for keypoints of unknown frame rate
 DEFAULT_HEIGHT_M, HEIGHT_STD_M = 1.70, 0.10  # adults
 _EDGE = 0.03  # distance from the edge of the image, share of its longer side
 _RARE = 0.1  # share of the frames
