@@ -36,7 +36,7 @@ def lifting(options: argparse.Namespace) -> None:
     The weights are random, because speed does not depend on them. Also prints the milliseconds of a live frame.
     """
     torch.set_num_threads(2)
-    for name in ("demo", "cpu"):
+    for name in ("demo", "dstformer"):
         preset = load_preset(name)
         window = preset.convert.window
         config = preset.pretrain.network.model_copy(update={"max_frames": window, "dim_out": 3})
