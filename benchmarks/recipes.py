@@ -2,8 +2,8 @@
 
     python -m benchmarks.recipes DATA --store STORE [--minutes 10] [--split A B C] [--seed 0 1]
 
-DATA is a folder of motion files. Rows are changes of the preset `dstformer`, or its MLP baseline; docs/results.md describes data and
-splits, `benchmarks.equal_minutes` the minutes.
+DATA is a folder of motion files. Rows are changes of the preset `dstformer`, or its MLP baseline;
+docs/results.md describes data and splits, `benchmarks.equal_minutes` the minutes.
 
 - Scores are of test subjects in the cameras of the row, with flip averaging. `orthographic` is the score of the same
   subjects in orthographic cameras. `train` is the score on at most 2,000 training windows; noise, missing and skeleton
