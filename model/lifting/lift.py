@@ -18,7 +18,7 @@ from data_contracts.skeleton import JOINTS, NUM_JOINTS
 from data_contracts.tracks.track import DEFAULT_FPS, Track
 from model.lifting.cameras import PinholeCamera, camera_of
 from model.lifting.contact import feet_speed
-from model.lifting.gravity import Pitch, find_pitch, floor_height, to_world
+from model.lifting.gravity import Pitch, find_pitch, floor_height, to_world, turned_std
 from model.lifting.lifter import Lifter
 from model.lifting.live import LiveLifter
 from model.lifting.skeleton_fit import (
@@ -38,6 +38,7 @@ from model.lifting.translation import RootPath, find_root
 from model.lifting.video_fit import fit_video
 
 DEFAULT_HEIGHT_M, HEIGHT_STD_M = 1.70, 0.10  # adults
+_DISTANCE_STD = 0.025  # relative error of the distance from errors of the pose; 13 projected clips
 _EDGE = 0.03  # distance from the edge of the image, share of its longer side
 _RARE = 0.1  # share of the frames
 _WEAK = 0.5  # confidence of a doubtful keypoint, as a share of the track's median
@@ -134,7 +135,8 @@ def _lifted(
     rays = camera.rays(track.pose_2d[..., :2].astype(np.float64))
     height = parameters.height or DEFAULT_HEIGHT_M
     if parameters.causal:
-        pose, size = _lift_causally(lifter, track, camera, fps, parameters, report)
+        live = LiveLifter(lifter, camera, fps, height, 0.0, parameters.one_euro, parameters.bones)
+        pose, size = live.push_all(track.pose_2d, report)
         root = find_root(pose, rays, confidence, size, fps, parameters.camera, None, causal=True)
         if parameters.one_euro:
             root = replace(root, position=follow(root.position, fps, parameters.one_euro))
@@ -162,25 +164,6 @@ def _lift_whole(
     pose, size = lift_track(lifter, resample_seen(track.pose_2d, fps, rate), camera, stride, parameters.batch_size)
     place = np.arange(len(track.pose_2d)) * rate / fps
     return values_at(pose, place), values_at(size, place)
-
-
-def _lift_causally(
-    lifter: Lifter,
-    track: Track,
-    camera: PinholeCamera,
-    fps: float,
-    parameters: LiftParameters,
-    report: Callable[[int], None],
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return poses (frames, 17, 3) in metres and apparent sizes (frames,), computed without later frames."""
-    height = parameters.height or DEFAULT_HEIGHT_M
-    live = LiveLifter(lifter, camera, fps, height, 0.0, parameters.one_euro, parameters.bones)
-    pose, size = np.empty((len(track.pose_2d), NUM_JOINTS, 3)), np.empty(len(track.pose_2d))
-    for number, frame in enumerate(track.pose_2d):
-        pose[number], size[number] = live.push_in_camera(frame), live.size
-        if number % 100 == 0:
-            report(number)
-    return pose, size
 
 
 def _world(lifted: list[_Lifted], parameters: LiftParameters) -> _World:
@@ -216,15 +199,17 @@ def _motion(name: str, lifted: _Lifted, camera: PinholeCamera, world: _World, pa
     track, body = lifted.track, lifted.body
     pose = to_world(body.pose, world.pitch.degrees, world.roll_deg)
     root = to_world(body.position, world.pitch.degrees, world.roll_deg)
-    std = _turned_std(lifted.root.std, world.pitch.degrees)
-    if not parameters.root or lifted.root.camera == "none":
-        root, std = np.zeros_like(root), np.full_like(std, np.inf)
+    known = parameters.root and lifted.root.camera != "none"
+    root = root if known else np.zeros_like(root)
     floor = 0.0
     if parameters.floor:
-        own = world.floor_m is None or not parameters.root or lifted.root.camera == "none"
+        own = world.floor_m is None or not known
         ankle = ANKLE_SHARE * stature_of(body.lengths)
         floor = floor_height(pose, root, body.confidence, ankle) if own else float(world.floor_m or 0.0)
     root = root - [0, 0, floor]
+    std = (
+        _root_std(lifted, world, root[:, 2], _scale_of(lifted, parameters)[1]) if known else np.full_like(root, np.inf)
+    )
     return Motion(
         name=name,
         fps=lifted.fps,
@@ -241,13 +226,25 @@ def _motion(name: str, lifted: _Lifted, camera: PinholeCamera, world: _World, pa
     )
 
 
-def _turned_std(std: np.ndarray, pitch_deg: float) -> np.ndarray:
-    """Convert standard deviations (..., 3) along camera axes, assumed independent, to world axes."""
-    variance = np.where(np.isfinite(std), std, 0) ** 2
-    cos, sin = np.cos(np.deg2rad(pitch_deg)) ** 2, np.sin(np.deg2rad(pitch_deg)) ** 2
-    x, y, z = np.moveaxis(variance, -1, 0)
-    turned = np.sqrt(np.stack([x, z * cos + y * sin, y * cos + z * sin], axis=-1))
-    return np.where(np.isfinite(std), turned, np.inf)
+def _root_std(lifted: _Lifted, world: _World, height_m: np.ndarray, relative_std: float) -> np.ndarray:
+    """Return the standard deviations (frames, 3) of the root along world axes; `height_m` (frames,): above the floor.
+
+    Errors of scale and distance are proportional to the distance. Feet determine the height above a fitted floor.
+    """
+    of_distance = np.hypot(relative_std, _DISTANCE_STD)
+    std = turned_std(np.hypot(lifted.root.std, of_distance * np.abs(lifted.body.position)), world.pitch.degrees)
+    if world.floor_std is not None:
+        std[:, 2] = np.hypot(np.hypot(lifted.root.std[:, 1], world.floor_std), relative_std * height_m)
+    return std
+
+
+def _scale_of(lifted: _Lifted, parameters: LiftParameters) -> tuple[str, float]:
+    """Return the source of the scale, and its relative standard deviation."""
+    source = "bones" if parameters.bones else "height" if parameters.height else "default"
+    relative_std = HEIGHT_STD_M / DEFAULT_HEIGHT_M if source == "default" else _SIZE_STD
+    if source != "bones" and not is_wholly_measured(lifted.body.confidence):
+        relative_std = float(np.hypot(relative_std, _PARTLY_SEEN_STD))
+    return source, relative_std
 
 
 def _about(
@@ -255,10 +252,7 @@ def _about(
 ) -> dict[str, Any]:
     """Return the estimated quantities, their sources and their uncertainty, as JSON."""
     track, body = lifted.track, lifted.body
-    source = "bones" if parameters.bones else "height" if parameters.height else "default"
-    relative_std = HEIGHT_STD_M / DEFAULT_HEIGHT_M if source == "default" else _SIZE_STD
-    if source != "bones" and not is_wholly_measured(body.confidence):
-        relative_std = float(np.hypot(relative_std, _PARTLY_SEEN_STD))
+    source, relative_std = _scale_of(lifted, parameters)
     floor_from = "ankles" if world.floor_m is None else "feet" if world.stances else "lowest joints"
     speed = feet_speed(body.pose + body.position[:, None], body.confidence, lifted.fps)
     return {
