@@ -14,7 +14,7 @@ import numpy as np
 
 from data_contracts.motion.motion import Motion
 from data_contracts.parameters import LiftParameters
-from data_contracts.skeleton import JOINTS, NUM_JOINTS
+from data_contracts.skeleton import JOINTS
 from data_contracts.tracks.track import DEFAULT_FPS, Track
 from model.lifting.cameras import PinholeCamera, camera_of
 from model.lifting.contact import feet_speed
@@ -38,6 +38,7 @@ from model.lifting.translation import RootPath, find_root
 from model.lifting.video_fit import fit_video
 
 DEFAULT_HEIGHT_M, HEIGHT_STD_M = 1.70, 0.10  # adults
+_LIFTING_SHARE = 0.2  # share of the work before the fit
 _DISTANCE_STD = 0.025  # relative error of the distance from errors of the pose; 13 projected clips
 _EDGE = 0.03  # distance from the edge of the image, share of its longer side
 _RARE = 0.1  # share of the frames
@@ -56,10 +57,12 @@ def lift_people(
     `on_share` is called with the finished share of the work in [0, 1].
     """
     motions: dict[int, Motion] = {}
-    frames, done = sum(len(track.pose_2d) for track in tracks), 0
+    fitting = parameters.fit and not parameters.causal and parameters.camera != "weak"
+    of_lifting = _LIFTING_SHARE if fitting else 1.0
+    frames, done = sum(len(track.pose_2d) for track in tracks), 0.0
 
     def report(finished: float) -> None:
-        on_share((done + finished) / frames)
+        on_share((done + of_lifting * finished) / frames)
 
     for video in dict.fromkeys(track.video for track in tracks):
         of_video = [number for number, track in enumerate(tracks) if track.video == video]
@@ -67,12 +70,19 @@ def lift_people(
         lifted = []
         for number in of_video:
             lifted.append(_lifted(lifter, without_doubtful(tracks[number], camera), camera, parameters, report))
-            done += len(tracks[number].pose_2d)
+            done += of_lifting * len(tracks[number].pose_2d)
             report(0)
         world = _world(lifted, parameters)
-        fitting = parameters.fit and not parameters.causal and parameters.camera != "weak"
         if fitting:
-            lifted, world = _fitted(lifted, world, parameters)
+            before, rest = done, (1 - of_lifting) * sum(len(tracks[number].pose_2d) for number in of_video)
+            lifted, world = _fitted(
+                lifted,
+                world,
+                parameters,
+                lambda share, before=before, rest=rest: on_share((before + share * rest) / frames),
+            )
+            done += rest
+            report(0)
         for number, one in zip(of_video, lifted, strict=True):
             motions[number] = _motion(f"person-{number}", one, camera, world, parameters)
     return [motions[number] for number in range(len(tracks))]
@@ -174,7 +184,9 @@ def _world(lifted: list[_Lifted], parameters: LiftParameters) -> _World:
     return _World(find_pitch([body.pose for body in bodies], [body.confidence for body in bodies], stretches))
 
 
-def _fitted(lifted: list[_Lifted], world: _World, parameters: LiftParameters) -> tuple[list[_Lifted], _World]:
+def _fitted(
+    lifted: list[_Lifted], world: _World, parameters: LiftParameters, on_share: Callable[[float], None]
+) -> tuple[list[_Lifted], _World]:
     """Return the lifted tracks of a video and its world after `fit_video`; a track without a root is not fitted."""
     found = [one for one in lifted if one.root.camera != "none"]
     if not found:
@@ -182,7 +194,7 @@ def _fitted(lifted: list[_Lifted], world: _World, parameters: LiftParameters) ->
     known = {JOINTS.index(name) - 1: length for name, length in parameters.bones.items()}
     is_known = parameters.pitch_deg is not None
     start = world.pitch.degrees
-    fit = fit_video([one.body for one in found], found[0].fps, start, is_known, known, parameters.root)
+    fit = fit_video([one.body for one in found], found[0].fps, start, is_known, known, parameters.root, on_share)
     pitch = world.pitch if is_known else Pitch(fit.pitch_deg, fit.pitch_std, "fit")
     fitted = []
     for one, joints, lengths in zip(found, fit.joints, fit.lengths, strict=True):
@@ -207,9 +219,8 @@ def _motion(name: str, lifted: _Lifted, camera: PinholeCamera, world: _World, pa
         ankle = ANKLE_SHARE * stature_of(body.lengths)
         floor = floor_height(pose, root, body.confidence, ankle) if own else float(world.floor_m or 0.0)
     root = root - [0, 0, floor]
-    std = (
-        _root_std(lifted, world, root[:, 2], _scale_of(lifted, parameters)[1]) if known else np.full_like(root, np.inf)
-    )
+    _, scale_std = _scale_of(lifted, parameters)
+    std = _root_std(lifted, world, root[:, 2], scale_std) if known else np.full_like(root, np.inf)
     return Motion(
         name=name,
         fps=lifted.fps,
