@@ -8,6 +8,7 @@ the fit it also estimates pitch and floor.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -61,8 +62,8 @@ def lift_people(
     of_lifting = _LIFTING_SHARE if fitting else 1.0
     frames, done = sum(len(track.pose_2d) for track in tracks), 0.0
 
-    def report(finished: float) -> None:
-        on_share((done + of_lifting * finished) / frames)
+    def report(finished: float, of: float = of_lifting) -> None:
+        on_share((done + of * finished) / frames)
 
     for video in dict.fromkeys(track.video for track in tracks):
         of_video = [number for number, track in enumerate(tracks) if track.video == video]
@@ -74,13 +75,8 @@ def lift_people(
             report(0)
         world = _world(lifted, parameters)
         if fitting:
-            before, rest = done, (1 - of_lifting) * sum(len(tracks[number].pose_2d) for number in of_video)
-            lifted, world = _fitted(
-                lifted,
-                world,
-                parameters,
-                lambda share, before=before, rest=rest: on_share((before + share * rest) / frames),
-            )
+            rest = (1 - of_lifting) * sum(len(tracks[number].pose_2d) for number in of_video)
+            lifted, world = _fitted(lifted, world, parameters, partial(report, of=rest))
             done += rest
             report(0)
         for number, one in zip(of_video, lifted, strict=True):
