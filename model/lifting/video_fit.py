@@ -31,7 +31,7 @@ from model.lifting.skeleton_fit import Body
 _ITERATIONS, _REMEMBERED = 25, 12
 _STEPS = (0.01, 0.015, 0.012, 0.01, 0.012)  # typical errors of pitch, roll, floor, log lengths and lean
 _LASTING_PITCH_DEG = 2.5  # error of the pitch from errors of the poses that last for the whole video
-_LEVEL_DEG = 8.0  # largest pitch of bodies from which one start suffices
+_LEVEL_DEG = 6.0  # largest pitch of bodies from which one start suffices
 _SOFTEST = 1.0  # smallest curvature of the frames' terms, 1 / m^2
 LONGEST = 3000  # frames that are fitted at once; it bounds the memory
 _SAMPLED = 300  # frames of a part from which the shared unknowns of a long video are found
