@@ -44,7 +44,7 @@ class KeypointSource:
 
 @dataclass(frozen=True)
 class MarkedVideo:
-    """A video of which a folder has 2D keypoints and marker truth (`data_contracts.motion.marker_truth`)."""
+    """A video with files of 2D keypoints and of marker truth (`data_contracts.motion.marker_truth`)."""
 
     name: str
     keypoints: Path
@@ -64,7 +64,7 @@ class MarkedVideos:
 
 
 def find_marked_videos(folder: str | Path) -> MarkedVideos:
-    """Return the videos of a folder: `CLIP_mediapipe.json` and `CLIP_truth.npz` for each.
+    """Return the videos of a folder that has `CLIP_mediapipe.json` and `CLIP_truth.npz` for each video CLIP.
 
     Raises
     ------
