@@ -3,9 +3,9 @@
     python -m benchmarks.shipped DATA --store STORE [--set pretrain.max_epochs=200] [--into model/shipped]
 
 DATA is a folder of motion files; docs/results.md describes it. The lifter trains in one stage on all subjects except
-`VALIDATION`, which choose the epoch. Its weights are stored as float16. The manifest is that of the training, so
-promotion knows the training subjects; it also has the scores of the float16 weights on the validation windows, which
-tests/model/shipped reproduces. A stage that is in STORE is not computed again.
+`VALIDATION`, which select the epoch. Its weights are stored as float16. The manifest of the training is shipped too,
+because promotion reads the training subjects from it. It also has the scores of the float16 weights on the validation
+windows, which tests/model/shipped reproduces. Stages that are in STORE are not computed again.
 """
 
 import argparse
@@ -53,7 +53,7 @@ licence of the package (Apache-2.0).
 
 ## Scores
 
-On {windows:,} windows of subjects {validation}. These subjects chose the epoch; the weights were not trained on them.
+On {windows:,} windows of subjects {validation}, which selected the epoch. The weights were not trained on them.
 Perspective cameras, flip averaging. MPJPE and P-MPJPE in mm, MPJVE in mm per frame. *Noise*, *missing* (20 % of the
 joints) and *skeleton* (the worst detector skeleton) are MPJPE on {some:,} of the windows.
 
@@ -78,7 +78,7 @@ Licences: {licence}.
 
 - One person per track. Metres need the height of the person.
 - Motion that is far from the data has larger errors: lying, handstands, acrobatics.
-- Nothing hides the body in the data; training only simulates missing joints.
+- The data has no occlusion; training simulates it by missing joints.
 """
 
 
@@ -105,13 +105,13 @@ def make_windows(data: str, context: Context) -> Path:
 
 
 def write_shipped(folder: Path, run: Path, windows: Path, parameters: PipelineParameters) -> None:
-    """Write the float16 weights of a training run, its manifest with scores, and the card."""
+    """Write the float16 weights of a training run, its manifest with the scores, and the card to `folder`."""
     folder.mkdir(exist_ok=True)
     network, about = load_network(run / CHECKPOINT_FILE), read_about(run / CHECKPOINT_FILE)
     save_network(folder / CHECKPOINT_FILE, network.half(), about)
     manifest = read_manifest(run)
     manifest["statistics"][SCORES] = scores_of(folder / CHECKPOINT_FILE, windows, parameters)
-    manifest["statistics"][TRAINING_DATA]["licences"] = [parameters.ingest.licence]  # ingest may be from the store
+    manifest["statistics"][TRAINING_DATA]["licences"] = [parameters.ingest.licence]  # a cached ingest may lack it
     del manifest["statistics"]["history"], manifest["manifest_digest"]
     (folder / CARD_FILE).write_text(card_of(manifest, read_manifest(windows), about), encoding="utf-8")
     manifest["files"] = {name: file_digest(folder / name) for name in (CARD_FILE, CHECKPOINT_FILE)}

@@ -113,8 +113,8 @@ def find_keypoints(source: str | Path) -> KeypointSource:
     _must_be_utf8(*files)
     if not files:
         raise InputError(
-            f"{path}: no .json or .txt file in this folder; a keypoint folder has one per frame, as from OpenPose or"
-            " Ultralytics; pass one keypoint file or video, or lift the whole folder with `uplift lift`"
+            f"{path}: this folder has no .json or .txt file per frame; pass a keypoint file, a video, or a folder of"
+            " frames (OpenPose, Ultralytics). Only `uplift lift` takes a folder of several keypoint files"
         )
     return KeypointSource(path, files)
 

@@ -13,7 +13,7 @@ from model.lifting.gravity import to_world
 from model.lifting.skeleton_fit import ANKLE_SHARE, SIDES, STRETCHED, Body, adult_bones, are_measured, stature_of
 from model.poses import bone_chains
 
-PITCH_STD_DEG, ROLL_STD_DEG = 8.0, 1.5  # of phones and cameras on a stand
+PITCH_STD_DEG, ROLL_STD_DEG = 8.0, 1.5  # of phones and cameras
 FLOOR_STD_M = 0.02  # of the height of an ankle in contact
 IMAGE_M = 0.024  # error of a keypoint, metres at the distance of the body
 DIRECTION_M = (0.05, 0.05, 0.06)  # error of a bone's end relative to its beginning, camera axes

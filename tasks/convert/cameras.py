@@ -2,7 +2,7 @@
 
 - World: z up, metres. Camera: x right, y down, z forward, and far enough away that the whole clip is in front.
 - A window of a perspective camera has the axes of a camera in the same place that is turned to the centre of the
-  window's bounding box, as `model.lifting.track_windows` turns it: a network sees the box, not its place in the image.
+  window's bounding box, as in `model.lifting.track_windows`, because a network does not see where the box is.
 - No BLAS: its rounding depends on the number of threads, and windows must be equal bit for bit.
 """
 

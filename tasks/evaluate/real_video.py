@@ -64,7 +64,7 @@ def lift_video(lifter: Lifter, video: MarkedVideo, options: LiftParameters) -> M
     detections, _ = read_keypoints(KeypointSource(video.keypoints, (video.keypoints,)), parameters)
     tracks = [track for one in detections for track in tracks_of(one, parameters.max_gap)]
     if not tracks:
-        raise InputError(f"{video.keypoints}: no joint has all keypoints that it is derived from")
+        raise InputError(f"{video.keypoints}: no joint has all its keypoints in any frame")
     return lift_longest(lifter, tracks, options)
 
 

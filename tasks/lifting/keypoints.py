@@ -44,7 +44,7 @@ def read_tracks(
     if not tracks:
         longest = max((len(track.pose_2d) for track in short), default=0)
         if not longest:
-            raise InputError(f"{source.path}: no joint has all keypoints that it is derived from")
+            raise InputError(f"{source.path}: no joint has all its keypoints in any frame")
         raise InputError(
             f"{source.path}: no track has {options.min_frames} frames, the longest has {longest};"
             f" pass --set keypoints.min_frames={longest} or a larger keypoints.max_gap"

@@ -69,9 +69,8 @@ class Inventory:
     def _refuse_unknown_inputs(self, store: Path, client: MlflowClient) -> None:
         if self.stages.damaged:
             raise InputError(
-                f"{some([str(folder) for folder in self.stages.damaged])}: gc removes nothing, because the manifest is"
-                " damaged and the inputs are unknown. Remove the folder and run gc again; a stage that needs the result"
-                " computes the result again"
+                f"{some([str(folder) for folder in self.stages.damaged])}: damaged manifest, so gc removes nothing."
+                " Remove this folder and run gc again; its result is computed again when needed"
             )
         if self.stages.manifests and not self.runs:
             raise InputError(

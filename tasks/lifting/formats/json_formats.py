@@ -73,7 +73,7 @@ def read_coco(path: Path, tree: Any) -> Detections | None:
     numbers = dict(zip(images, frame_numbers(path, files if are_named else [*images]), strict=True))
     sizes = [rate_and_size(path, image) for image in images.values()]
     if any(size != sizes[0] for size in sizes):
-        raise InputError(f"{path}: images: have different sizes; expected the images of one video")
+        raise InputError(f"{path}: the images have different sizes; pass the images of one video")
     keypoints = [entry["keypoints"] for entry in parts["categories"] if isinstance(entry.get("keypoints"), list)]
 
     def people() -> Iterator[Person]:

@@ -171,8 +171,8 @@ def _keypoints_of(path: Path, names: Sequence[str], groups: list[Columns]) -> tu
     if all(name.strip("+-.0123456789e ") == "" for name in names):
         raise InputError(f"{path}: has no header with names of columns, e.g. nose_x; the first line is {seen}")
     raise InputError(
-        f"{path}: has no columns for x and y of all keypoints of MediaPipe (33), COCO (17) or another known skeleton,"
-        f" by name (nose_x) or number (x_0); {len(complete)} keypoints have x and y; the columns are {seen}"
+        f"{path}: has no columns for x and y of all keypoints of MediaPipe (33), COCO (17) or another known skeleton;"
+        f" name the columns nose_x or x_0 (now {len(complete)} keypoints have x and y; columns: {seen})"
     )
 
 
