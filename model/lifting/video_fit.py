@@ -246,7 +246,7 @@ class Whitening:
         return np.concatenate(out).reshape(-1, NUM_JOINTS, 3) * self.scale_of_all
 
     def gradient_of(self, gradient: np.ndarray) -> np.ndarray:
-        """Return the gradient (n * 51,) in the coordinates for a gradient (n, 17, 3) in the deviations."""
+        """Convert a gradient (n, 17, 3) with respect to deviations to one (n * 51,) with respect to coordinates."""
         flat = gradient.reshape(-1, NUM_JOINTS * 3)
         out = [dct(flat[rows], axis=0, norm="ortho") @ vectors * scale for rows, vectors, scale in self.parts]
         return np.concatenate(out).ravel() * self.scale_of_all

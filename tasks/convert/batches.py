@@ -103,7 +103,7 @@ def _run(
 
 
 def _outcome(compute: Callable[..., pd.DataFrame], **arguments: Any) -> pd.DataFrame | Exception:
-    """Return the counts of a batch, or an error that may not occur again; an InputError is raised."""
+    """Return the counts of a batch, or its error, so that the batch is repeated; raise an InputError."""
     try:
         return compute(**arguments)
     except InputError:

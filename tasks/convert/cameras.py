@@ -29,7 +29,7 @@ class Camera:
     projection: Projection
 
     def to_camera(self, points: np.ndarray) -> np.ndarray:
-        """Convert world points (..., 3) to camera axes: metres, float64; the memory has all x, all y, all z."""
+        """Convert world points (..., 3) to camera axes: metres, float64, in memory all x before all y and all z."""
         x, y, z = (points[..., axis] - self.position[axis] for axis in range(3))
         return np.moveaxis(np.stack([row[0] * x + row[1] * y + row[2] * z for row in self.rotation]), 0, -1)
 

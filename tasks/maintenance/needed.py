@@ -100,7 +100,7 @@ def mark(inventory: Inventory, keep_last: int) -> set[str]:
 
 
 def _reach(inventory: Inventory, roots: set[str]) -> set[str]:
-    """Return the roots and all items that they lead to; a report is needed if its weights and its windows are."""
+    """Return `roots` and all items that they need; a report is needed if its weights and its windows are needed."""
     links = _links(inventory)
     reports = [manifest for manifest in inventory.manifests if manifest["stage"] == "evaluate"]
     needed, ahead = set[str](), roots
@@ -142,7 +142,7 @@ def _links(inventory: Inventory) -> defaultdict[str, set[str]]:
 
 
 def _inputs(inventory: Inventory, stage: str, inputs: dict[str, str]) -> set[str]:
-    """Return the inputs and the stages that wrote them; a motion does not need the model that lifted it."""
+    """Return the inputs of a stage and the stages that wrote them; motions do not need the model that lifted them."""
     needed = {digest for name, digest in inputs.items() if stage != "lift" or name != "checkpoint"}
     return needed | {manifest["digest"] for manifest in map(inventory.stages.find, needed) if manifest}
 
