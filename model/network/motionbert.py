@@ -56,7 +56,7 @@ def fill(network: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
     for name, value in network.state_dict().items():
         if name not in weights or weights[name].shape != value.shape:
             found = f"has shape {tuple(weights[name].shape)}" if name in weights else "is missing"
-            raise InputError(f"{path}: tensor {name!r} {found}, expected shape {tuple(value.shape)}")
+            raise InputError(f"{path}: tensor {name!r} {found}, expected {tuple(value.shape)}")
     network.load_state_dict(weights)
 
 
