@@ -37,7 +37,7 @@ SPLITS = {
 
 
 def preset_of(changes: Sequence[str], split: str, seed: int) -> PipelineParameters:
-    """Return the preset `cpu` with these changes, the subjects of a split, and the seed."""
+    """Return the preset `dstformer` with these changes, the subjects of a split, and the seed."""
     test, val = SPLITS[split]
     subjects = [
         "convert.split_by=groups",
@@ -45,7 +45,7 @@ def preset_of(changes: Sequence[str], split: str, seed: int) -> PipelineParamete
         f"convert.val_groups={json.dumps(val)}",
     ]
     seeds = [f"{stage}.seed={seed}" for stage in ("pretrain", "finetune", "baselines.mlp")]
-    return load_preset("cpu", [*subjects, *seeds, "runtime.threads=1", *changes])
+    return load_preset("dstformer", [*subjects, *seeds, "runtime.threads=1", *changes])
 
 
 def make_windows(data: str, store: Path, presets: Sequence[PipelineParameters]) -> list[Path]:

@@ -2,8 +2,9 @@
 
     python -m benchmarks.pretraining DATA --store STORE [--minutes 1.5] [--pretraining 6] [--seed 0 1 2]
 
-Data, test and validation subjects, network and minutes are those of split A and preset `cpu` of `benchmarks.recipes`.
-Four subjects may be fine-tuned on; each seed starts with another one. All other training subjects are pretrained on.
+Data, test and validation subjects, network and minutes are those of split A and preset `dstformer`, as in
+`benchmarks.recipes`. Four subjects may be fine-tuned on; each seed starts with another one. All other training
+subjects are pretrained on.
 
 - scratch: the few subjects only;
 - whole, frozen: masked lifting from the others, then the few subjects, with the whole network or the head only;

@@ -2,8 +2,8 @@
 
     python -m benchmarks.recipes DATA --store STORE [--minutes 10] [--split A B C] [--seed 0 1]
 
-DATA is a folder of motion files. Rows are changes of the preset `cpu`, or its MLP; docs/results.md describes data and
-splits, `benchmarks.equal_minutes` the minutes.
+DATA is a folder of motion files. Rows are changes of the preset `dstformer`, or its MLP baseline;
+docs/results.md describes data and splits, `benchmarks.equal_minutes` the minutes.
 
 - Scores are of test subjects in the cameras of the row, with flip averaging. `orthographic` is the score of the same
   subjects in orthographic cameras. `train` is the score on at most 2,000 training windows; noise, missing and skeleton
@@ -54,7 +54,7 @@ _PLAIN = "pretrain.augmentation={cameras: {}, bodies: {}}"
 _ORTHOGRAPHIC = "convert.projection=orthographic"
 ROWS = {
     MLP: Row(),
-    "cpu": Row(one_stage=False),
+    "two stages": Row(one_stage=False),
     "one stage": Row(),
     "orthographic cameras": Row((_ORTHOGRAPHIC,)),
     "20 frames per second": Row(("convert.fps=20", "convert.stride=3")),
@@ -107,7 +107,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--split", nargs="+", choices=list(SPLITS), default=list(SPLITS))
     parser.add_argument("--seed", nargs="+", type=int, default=[0, 1])
-    parser.add_argument("--row", nargs="+", choices=list(ROWS), default=[MLP, "cpu"])
+    parser.add_argument("--row", nargs="+", choices=list(ROWS), default=[MLP, "one stage"])
     parser.add_argument("--results", type=Path, help="file of finished rows; default: STORE/recipes.jsonl")
     options = parser.parse_args()
     results = options.results or options.store / RESULTS_FILE

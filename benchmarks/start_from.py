@@ -2,10 +2,11 @@
 
     python -m benchmarks.start_from DATA --store STORE [--champion 6] [--minutes 2] [--seed 0]
 
-Data, subjects, network and minutes are those of split A and preset `cpu` of `benchmarks.recipes`. The champion trained
-for `--champion` minutes on the subjects in `BEFORE`. Then all subjects are used: the champion's weights in the second
-stage of the preset (`start_from=champion`), and both stages from scratch, for `--minutes` and for the sum of both
-times. Errors are MPJPE with flip averaging. Each finished line is in STORE/start_from.jsonl and is not trained again.
+Data, subjects, network and minutes are those of split A and preset `dstformer`, as in `benchmarks.recipes`. The
+champion trained for `--champion` minutes on the subjects in `BEFORE`. Then all subjects are used: the champion's
+weights in the second stage of the preset (`start_from=champion`), and both stages from scratch, for `--minutes`
+and for the sum of both times. Errors are MPJPE with flip averaging. Each finished line is in STORE/start_from.jsonl
+and is not trained again.
 """
 
 import argparse

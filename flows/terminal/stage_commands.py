@@ -106,6 +106,7 @@ def lift(
     person: Annotated[str | None, _option(LiftParameters, "person")] = None,
     skeleton: Annotated[Detector | None, _option(KeypointsParameters, "skeleton")] = None,
     fps: Annotated[float | None, _option(KeypointsParameters, "fps")] = None,
+    fit: Annotated[bool | None, _option(LiftParameters, "fit")] = None,
     export: Annotated[
         str,
         typer.Option(
@@ -120,7 +121,7 @@ def lift(
     """Lift 2D keypoints of any detector to 3D motion in metres; write one folder per person."""
     formats = _export_formats(export)
     context = changed(call.context, "keypoints", skeleton=skeleton, fps=fps)
-    context = changed(context, "lift", height=height, person=person, causal=causal or None)
+    context = changed(context, "lift", height=height, person=person, fit=fit, causal=causal or None)
     reference = model or default_model(call.store)
     context = replace(context, tracked=is_in_mlflow(reference))
     from flows.lifting import lift_files  # imports PyTorch and pandas, which take seconds

@@ -69,6 +69,15 @@ def to_world(vectors: np.ndarray, pitch_deg: float, roll_deg: float = 0.0) -> np
     return np.stack([x * axis[0] + y * axis[1] + z * axis[2] for axis in (right, away, up)], axis=-1)
 
 
+def turned_std(std: np.ndarray, pitch_deg: float) -> np.ndarray:
+    """Convert standard deviations (..., 3) along camera axes, assumed independent, to world axes."""
+    variance = np.where(np.isfinite(std), std, 0) ** 2
+    cos, sin = np.cos(np.deg2rad(pitch_deg)) ** 2, np.sin(np.deg2rad(pitch_deg)) ** 2
+    x, y, z = np.moveaxis(variance, -1, 0)
+    turned = np.sqrt(np.stack([x, z * cos + y * sin, y * cos + z * sin], axis=-1))
+    return np.where(np.isfinite(std), turned, np.inf)
+
+
 def floor_height(pose: np.ndarray, root: np.ndarray, confidence: np.ndarray, ankle_m: float) -> float:
     """Return the height of the floor in the axes of `to_world`, metres; a standing ankle is `ankle_m` above the floor.
 

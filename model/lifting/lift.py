@@ -9,17 +9,18 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from data_contracts.motion.motion import Motion
 from data_contracts.parameters import LiftParameters
-from data_contracts.skeleton import JOINTS, NUM_JOINTS
+from data_contracts.skeleton import JOINTS
 from data_contracts.tracks.track import DEFAULT_FPS, Track
 from model.lifting.cameras import PinholeCamera, camera_of
 from model.lifting.contact import feet_speed
-from model.lifting.gravity import Pitch, find_pitch, floor_height, to_world
+from model.lifting.gravity import Pitch, find_pitch, floor_height, to_world, turned_std
 from model.lifting.lifter import Lifter
 from model.lifting.live import LiveLifter
 from model.lifting.skeleton_fit import (
@@ -39,6 +40,8 @@ from model.lifting.translation import RootPath, find_root
 from model.lifting.video_fit import fit_video
 
 DEFAULT_HEIGHT_M, HEIGHT_STD_M = 1.70, 0.10  # adults
+_LIFTING_SHARE = 0.2  # share of the work before the fit
+_DISTANCE_STD = 0.025  # relative error of the distance from errors of the pose; 13 projected clips
 _EDGE = 0.03  # distance from the edge of the image, share of its longer side
 _RARE = 0.1  # share of frames below which a joint is rarely detected
 _WEAK = 0.5  # confidence of a doubtful keypoint, as a share of the track's median
@@ -56,10 +59,12 @@ def lift_people(
     `on_share` is called with the finished share of the work in [0, 1].
     """
     motions: dict[int, Motion] = {}
-    frames, done = sum(len(track.pose_2d) for track in tracks), 0
+    fitting = parameters.fit and not parameters.causal and parameters.camera != "weak"
+    of_lifting = _LIFTING_SHARE if fitting else 1.0
+    frames, done = sum(len(track.pose_2d) for track in tracks), 0.0
 
-    def report(finished: float) -> None:
-        on_share((done + finished) / frames)
+    def report(finished: float, of: float = of_lifting) -> None:
+        on_share((done + of * finished) / frames)
 
     for video in dict.fromkeys(track.video for track in tracks):
         of_video = [number for number, track in enumerate(tracks) if track.video == video]
@@ -67,12 +72,14 @@ def lift_people(
         lifted = []
         for number in of_video:
             lifted.append(_lifted(lifter, without_doubtful(tracks[number], camera), camera, parameters, report))
-            done += len(tracks[number].pose_2d)
+            done += of_lifting * len(tracks[number].pose_2d)
             report(0)
         world = _world(lifted, parameters)
-        fitting = parameters.fit and not parameters.causal and parameters.camera != "weak"
         if fitting:
-            lifted, world = _fitted(lifted, world, parameters)
+            rest = (1 - of_lifting) * sum(len(tracks[number].pose_2d) for number in of_video)
+            lifted, world = _fitted(lifted, world, parameters, partial(report, of=rest))
+            done += rest
+            report(0)
         for number, one in zip(of_video, lifted, strict=True):
             motions[number] = _motion(f"person-{number}", one, camera, world, parameters)
     return [motions[number] for number in range(len(tracks))]
@@ -135,7 +142,8 @@ def _lifted(
     rays = camera.rays(track.pose_2d[..., :2].astype(np.float64))
     height = parameters.height or DEFAULT_HEIGHT_M
     if parameters.causal:
-        pose, size = _lift_causally(lifter, track, camera, fps, parameters, report)
+        live = LiveLifter(lifter, camera, fps, height, 0.0, parameters.one_euro, parameters.bones)
+        pose, size = live.push_all(track.pose_2d, report)
         root = find_root(pose, rays, confidence, size, fps, parameters.camera, None, causal=True)
         if parameters.one_euro:
             root = replace(root, position=follow(root.position, fps, parameters.one_euro))
@@ -165,25 +173,6 @@ def _lift_whole(
     return values_at(pose, place), values_at(size, place)
 
 
-def _lift_causally(
-    lifter: Lifter,
-    track: Track,
-    camera: PinholeCamera,
-    fps: float,
-    parameters: LiftParameters,
-    report: Callable[[int], None],
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return poses (frames, 17, 3) in metres and apparent sizes (frames,), computed without later frames."""
-    height = parameters.height or DEFAULT_HEIGHT_M
-    live = LiveLifter(lifter, camera, fps, height, 0.0, parameters.one_euro, parameters.bones)
-    pose, size = np.empty((len(track.pose_2d), NUM_JOINTS, 3)), np.empty(len(track.pose_2d))
-    for number, frame in enumerate(track.pose_2d):
-        pose[number], size[number] = live.push_in_camera(frame), live.size
-        if number % 100 == 0:
-            report(number)
-    return pose, size
-
-
 def _world(lifted: list[_Lifted], parameters: LiftParameters) -> _World:
     if parameters.pitch_deg is not None:
         return _World(Pitch(parameters.pitch_deg, 0.0, "given"))
@@ -192,7 +181,9 @@ def _world(lifted: list[_Lifted], parameters: LiftParameters) -> _World:
     return _World(find_pitch([body.pose for body in bodies], [body.confidence for body in bodies], stretches))
 
 
-def _fitted(lifted: list[_Lifted], world: _World, parameters: LiftParameters) -> tuple[list[_Lifted], _World]:
+def _fitted(
+    lifted: list[_Lifted], world: _World, parameters: LiftParameters, on_share: Callable[[float], None]
+) -> tuple[list[_Lifted], _World]:
     """Return the lifted tracks of a video and its world after `fit_video`; a track without a root is not fitted."""
     found = [one for one in lifted if one.root.camera != "none"]
     if not found:
@@ -200,7 +191,7 @@ def _fitted(lifted: list[_Lifted], world: _World, parameters: LiftParameters) ->
     known = {JOINTS.index(name) - 1: length for name, length in parameters.bones.items()}
     is_known = parameters.pitch_deg is not None
     start = world.pitch.degrees
-    fit = fit_video([one.body for one in found], found[0].fps, start, is_known, known, parameters.root)
+    fit = fit_video([one.body for one in found], found[0].fps, start, is_known, known, parameters.root, on_share)
     pitch = world.pitch if is_known else Pitch(fit.pitch_deg, fit.pitch_std, "fit")
     fitted = []
     for one, joints, lengths in zip(found, fit.joints, fit.lengths, strict=True):
@@ -217,15 +208,16 @@ def _motion(name: str, lifted: _Lifted, camera: PinholeCamera, world: _World, pa
     track, body = lifted.track, lifted.body
     pose = to_world(body.pose, world.pitch.degrees, world.roll_deg)
     root = to_world(body.position, world.pitch.degrees, world.roll_deg)
-    std = _turned_std(lifted.root.std, world.pitch.degrees)
-    if not parameters.root or lifted.root.camera == "none":
-        root, std = np.zeros_like(root), np.full_like(std, np.inf)
+    known = parameters.root and lifted.root.camera != "none"
+    root = root if known else np.zeros_like(root)
     floor = 0.0
     if parameters.floor:
-        own = world.floor_m is None or not parameters.root or lifted.root.camera == "none"
+        own = world.floor_m is None or not known
         ankle = ANKLE_SHARE * stature_of(body.lengths)
         floor = floor_height(pose, root, body.confidence, ankle) if own else float(world.floor_m or 0.0)
     root = root - [0, 0, floor]
+    _, scale_std = _scale_of(lifted, parameters)
+    std = _root_std(lifted, world, root[:, 2], scale_std) if known else np.full_like(root, np.inf)
     return Motion(
         name=name,
         fps=lifted.fps,
@@ -242,13 +234,25 @@ def _motion(name: str, lifted: _Lifted, camera: PinholeCamera, world: _World, pa
     )
 
 
-def _turned_std(std: np.ndarray, pitch_deg: float) -> np.ndarray:
-    """Convert standard deviations (..., 3) along camera axes, assumed independent, to world axes."""
-    variance = np.where(np.isfinite(std), std, 0) ** 2
-    cos, sin = np.cos(np.deg2rad(pitch_deg)) ** 2, np.sin(np.deg2rad(pitch_deg)) ** 2
-    x, y, z = np.moveaxis(variance, -1, 0)
-    turned = np.sqrt(np.stack([x, z * cos + y * sin, y * cos + z * sin], axis=-1))
-    return np.where(np.isfinite(std), turned, np.inf)
+def _root_std(lifted: _Lifted, world: _World, height_m: np.ndarray, relative_std: float) -> np.ndarray:
+    """Return the standard deviations (frames, 3) of the root along world axes; `height_m` (frames,): above the floor.
+
+    Errors of scale and distance are proportional to the distance. Feet determine the height above a fitted floor.
+    """
+    of_distance = np.hypot(relative_std, _DISTANCE_STD)
+    std = turned_std(np.hypot(lifted.root.std, of_distance * np.abs(lifted.body.position)), world.pitch.degrees)
+    if world.floor_std is not None:
+        std[:, 2] = np.hypot(np.hypot(lifted.root.std[:, 1], world.floor_std), relative_std * height_m)
+    return std
+
+
+def _scale_of(lifted: _Lifted, parameters: LiftParameters) -> tuple[str, float]:
+    """Return the source of the scale, and its relative standard deviation."""
+    source = "bones" if parameters.bones else "height" if parameters.height else "default"
+    relative_std = HEIGHT_STD_M / DEFAULT_HEIGHT_M if source == "default" else _SIZE_STD
+    if source != "bones" and not is_wholly_measured(lifted.body.confidence):
+        relative_std = float(np.hypot(relative_std, _PARTLY_SEEN_STD))
+    return source, relative_std
 
 
 def _about(
@@ -256,10 +260,7 @@ def _about(
 ) -> dict[str, Any]:
     """Return the estimated quantities, their sources and their uncertainty, as JSON."""
     track, body = lifted.track, lifted.body
-    source = "bones" if parameters.bones else "height" if parameters.height else "default"
-    relative_std = HEIGHT_STD_M / DEFAULT_HEIGHT_M if source == "default" else _SIZE_STD
-    if source != "bones" and not is_wholly_measured(body.confidence):
-        relative_std = float(np.hypot(relative_std, _PARTLY_SEEN_STD))
+    source, relative_std = _scale_of(lifted, parameters)
     floor_from = "ankles" if world.floor_m is None else "feet" if world.stances else "lowest joints"
     speed = feet_speed(body.pose + body.position[:, None], body.confidence, lifted.fps)
     return {

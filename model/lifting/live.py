@@ -5,7 +5,7 @@ jitter; the lag of the filter decreases with the speed of a joint.
 """
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 import numpy as np
@@ -65,6 +65,18 @@ class LiveLifter:
         if frame.shape != (NUM_JOINTS, 3):
             raise ValueError(f"frame has shape {frame.shape}, expected ({NUM_JOINTS}, 3): x, y, confidence")
         return to_world(self.push_in_camera(frame), self.pitch_deg).astype(np.float32)
+
+    def push_all(self, pose_2d: np.ndarray, report: Callable[[int], None]) -> tuple[np.ndarray, np.ndarray]:
+        """Return the poses (frames, 17, 3) of a track as `push_in_camera` does, and its apparent sizes (frames,).
+
+        `pose_2d` (frames, 17, 3); `report` is called with the number of finished frames.
+        """
+        pose, size = np.empty((len(pose_2d), NUM_JOINTS, 3)), np.empty(len(pose_2d))
+        for number, frame in enumerate(pose_2d):
+            pose[number], size[number] = self.push_in_camera(frame), self.size
+            if number % 100 == 0:
+                report(number)
+        return pose, size
 
     def push_in_camera(self, frame: np.ndarray) -> np.ndarray:
         """Return the pose of the next frame as `push` does, in camera axes and float64."""

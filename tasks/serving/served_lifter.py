@@ -83,12 +83,12 @@ class ServedLifter(PythonModel):
         tracks = [Track(str(n), -1, 0, pose, interpolated, fps, width, height) for n, pose in enumerate(pose_2d)]
         options = {field: params[field] for field in ("height", "fov_deg") if params.get(field)}
         try:
-            parameters = LiftParameters.model_validate({**options, "root": bool(params.get("root"))})
+            parameters = LiftParameters.model_validate(options)
         except ValidationError as error:
             first = error.errors()[0]
             raise _invalid(f"{first['loc'][0]}: {first['msg']}, got {first['input']}") from error
         motions = lift_people(self.lifter, tracks, parameters)
-        poses = np.stack([motion.joints if parameters.root else motion.pose_3d for motion in motions])
+        poses = np.stack([motion.joints if params.get("root") else motion.pose_3d for motion in motions])
         for track in np.flatnonzero(~(np.abs(poses) < MAX_METRES).all(axis=(1, 2, 3)))[:1]:  # NaN compares as false
             raise _invalid(f"track {track}: cannot be lifted, because its keypoints do not form a body")
         return poses

@@ -17,7 +17,7 @@ from data_contracts.parameters.presets import (
 
 
 def test_every_preset_is_complete_and_within_bounds():
-    assert preset_names() == ["cpu", "demo", "gpu", "motionbert", "seed"]
+    assert preset_names() == ["cpu", "demo", "dstformer", "gpu", "motionbert", "seed"]
     for name in preset_names():
         load_preset(name)
 
@@ -64,7 +64,7 @@ def test_a_bad_override_raises_an_error_of_one_line_with_its_path(override, mess
 
 
 def test_the_error_for_an_unknown_preset_lists_the_presets():
-    with pytest.raises(InputError, match="cpu, demo, gpu, motionbert, seed"):
+    with pytest.raises(InputError, match="cpu, demo, dstformer, gpu, motionbert, seed"):
         load_preset("best")
 
 

@@ -111,6 +111,10 @@ def test_smoothing_removes_jitter(walk):
 def test_progress_is_reported(walk):
     shares = []
     lift_people(flat_lifter(), [track_of(walk[:20]), track_of(walk[:60])], PARAMETERS, shares.append)
+    assert shares == pytest.approx([0.05, 0.2, 1.0])
+    shares.clear()
+    unfitted = PARAMETERS.model_copy(update={"fit": False})
+    lift_people(flat_lifter(), [track_of(walk[:20]), track_of(walk[:60])], unfitted, shares.append)
     assert shares == [0.25, 1.0]
 
 
