@@ -13,15 +13,15 @@ from model.lifting.gravity import to_world
 from model.lifting.skeleton_fit import ANKLE_SHARE, SIDES, STRETCHED, Body, adult_bones, are_measured, stature_of
 from model.poses import bone_chains
 
-PITCH_STD_DEG, ROLL_STD_DEG = 8.0, 1.5  # of phones and cameras
+PITCH_STD_DEG, ROLL_STD_DEG = 6.0, 1.5  # of phones and cameras
 FLOOR_STD_M = 0.02  # of the height of an ankle in contact
-IMAGE_M = 0.024  # error of a keypoint, metres at the distance of the body
+IMAGE_M = 0.028  # error of a keypoint, metres at the distance of the body
 DIRECTION_M = (0.05, 0.05, 0.06)  # error of a bone's end relative to its beginning, camera axes
 LENGTH_M = 0.008  # deviation of a bone's length in one frame
 CONTACT_M = 0.015  # deviation of an ankle in contact from its mean position
 ACCELERATION_M_S2 = 7.0
 CORRELATED_S = 0.5  # errors within this time are correlated and count as one observation
-_MEASURED_STD, _ADULT_STD = 0.11, 0.07  # of log(length / mean length of the lifted poses), log(length / an adult's)
+_MEASURED_STD, _ADULT_STD = 0.03, 0.15  # of log(length / mean length of the lifted poses), log(length / an adult's)
 _LEAN_STD = (0.02, 0.04)  # metres of depth per metre to the right, and per metre down
 _BELOW_M, _CLEARANCE_M = 0.02, 0.03  # tolerance; least height of a joint, which is inside a limb
 _BALANCE_M = 0.10  # horizontal distance between centre of mass and feet

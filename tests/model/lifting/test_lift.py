@@ -61,7 +61,7 @@ def test_bones_have_constant_lengths_unless_rigid_is_off(walk):
         return np.linalg.norm(motion.pose_3d[:, 2] - motion.pose_3d[:, 1], axis=-1).std()
 
     assert spread(lift(track_of(walk))[0]) < 1e-6
-    assert spread(lift(track_of(walk), rigid=False)[0]) > 1e-3
+    assert spread(lift(track_of(walk), rigid=False)[0]) > 1e-4
 
 
 def test_root_path_is_near_the_true_one_and_optional(walk):
