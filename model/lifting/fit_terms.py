@@ -24,7 +24,8 @@ CORRELATED_S = 0.5  # errors within this time are correlated and count as one ob
 _MEASURED_STD, _ADULT_STD = 0.03, 0.15  # of log(length / mean length of the lifted poses), log(length / an adult's)
 _LEAN_STD = (0.02, 0.04)  # metres of depth per metre to the right, and per metre down
 _BELOW_M, _CLEARANCE_M = 0.02, 0.03  # tolerance; least height of a joint, which is inside a limb
-_BALANCE_M = 0.10  # horizontal distance between centre of mass and feet
+_BALANCE_M = 0.10  # horizontal distance between the centre of mass and its place over the feet
+_AHEAD_M = 0.045  # distance of that place in front of the ankles: the middle of the feet
 _BALANCE_S, _MOST_BALANCE = 3.0, 4.0  # seconds that count as one observation, largest number of observations
 _STRAIGHT = 0.85  # distance from hip to ankle / length of the leg
 _ROBUST = 8.0  # a squared residual above this is an outlier and counts less
@@ -158,12 +159,15 @@ class Terms:
         self.start_floor = float(np.quantile(above[frame, np.array(ANKLES)[foot]], 0.1) if count else limit)
 
     def _set_balance(self, pose: Tensor, joints: Tensor) -> None:
-        """Set the frames (n,) bool in which a person is on straight legs."""
+        """Set the frames (n,) bool in which a person is on straight legs, and where the centre of mass is then."""
         hips, ankles = _LEGS
         leg = self.log_lengths.exp()[:, 1:3].sum(dim=1)[self.of_body]
         straight = torch.linalg.vector_norm(pose[:, hips] - pose[:, ankles], dim=-1).mean(dim=1) > _STRAIGHT * leg
         upright = joints[:, _HEAD, 1] < joints[:, ankles, 1].mean(dim=1)
         self.on_legs = straight & upright & (self.confidence[:, [*hips, *ankles]] > 0).all(dim=1)
+        left, right = pose[self.on_legs][:, hips].unbind(dim=1)
+        up = torch.tensor([0.0, -1.0, 0.0]).double().expand_as(left)
+        self.ahead = _AHEAD_M * torch.nn.functional.normalize(torch.linalg.cross(left - right, up), dim=-1)
 
     def lengths(self, unknowns: Unknowns) -> Tensor:
         """Return bone lengths (K, 16) in metres, equal left and right; known bones, or else the stature, are fixed."""
@@ -243,7 +247,7 @@ class Terms:
         if not count:
             return up.new_zeros(())
         standing = joints[self.on_legs]
-        offset = (standing * _MASS[:, None]).sum(dim=1) - standing[:, _LEGS[1]].mean(dim=1)
+        offset = (standing * _MASS[:, None]).sum(dim=1) - standing[:, _LEGS[1]].mean(dim=1) - self.ahead
         across = offset - (offset @ up)[:, None] * up
         squares = (across / _BALANCE_M).square().sum(dim=-1)
         return (squares / (1 + squares / _ROBUST)).mean() * min(count / (_BALANCE_S * self.fps), _MOST_BALANCE)
