@@ -2,10 +2,10 @@
 
     python -m benchmarks.real_video FOLDER [MODEL ...] [--clips CLIPS --people 01 10 32]
 
-FOLDER has `CLIP_mediapipe.json` and `CLIP_truth.npz` for each clip. MODEL is a run folder or checkpoint, a digest of
-the store, or the URI of a version; `A,B,C` are seeds of one recipe and get one row: mean ± standard deviation. With
-CLIPS, an ingest folder, the table has rows of projected clips too: keypoints with noise and gaps, as in
-`benchmarks.lifting`. `model.scoring.real_video` defines the columns; errors are in mm.
+FOLDER has `CLIP_mediapipe.json` and `CLIP_truth.npz` for each clip. MODEL is a run folder, checkpoint, digest or model
+URI. Models of several seeds, `A,B,C`, share a row with mean ± standard deviation. With CLIPS, an ingest folder, the
+table also has rows of projected clips: keypoints with noise and gaps, as in `benchmarks.lifting`.
+`model.scoring.real_video` defines the columns; errors are in mm.
 """
 
 import argparse

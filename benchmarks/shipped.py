@@ -3,10 +3,10 @@
     python -m benchmarks.shipped DATA --store STORE [--set pretrain.max_epochs=200] [--into model/shipped]
 
 DATA is a folder of motion files; docs/results.md describes it. The lifter trains in one stage on all subjects except
-`VALIDATION`. The weights are those of the last epoch, because so few validation windows choose an epoch badly, and are
-stored as float16. The manifest is that of the training, so promotion knows the training subjects; it also has the
-scores of the float16 weights on the validation windows, which tests/model/shipped reproduces. A stage that is in STORE
-is not computed again.
+`VALIDATION`. The weights are those of the last epoch, because an epoch selected on so few validation windows is worse;
+they are stored as float16. The manifest of the training is shipped too, because promotion reads the training subjects
+from it. It also has the scores of the float16 weights on the validation windows, which tests/model/shipped reproduces.
+Stages that are in STORE are not computed again.
 """
 
 import argparse
@@ -78,7 +78,7 @@ Licences: {licence}.
 
 - One person per track. Metres need the height of the person.
 - Motion that is far from the data has larger errors: lying, handstands, acrobatics.
-- Nothing hides the body in the data; training only simulates missing joints.
+- The data has no occlusion; training simulates it by missing joints.
 """
 
 
@@ -105,14 +105,14 @@ def make_windows(data: str, context: Context) -> Path:
 
 
 def write_shipped(folder: Path, run: Path, windows: Path, parameters: PipelineParameters) -> None:
-    """Write the float16 weights of a training run, its manifest with scores, and the card."""
+    """Write the float16 weights of a training run, its manifest with the scores, and the card to `folder`."""
     folder.mkdir(exist_ok=True)
     network, last = load_network(run / LAST_FILE), read_about(run / LAST_FILE)["history"][-1]
     about = read_about(run / CHECKPOINT_FILE) | last
     save_network(folder / CHECKPOINT_FILE, network.half(), about)
     manifest = read_manifest(run)
     manifest["statistics"][SCORES] = scores_of(folder / CHECKPOINT_FILE, windows, parameters)
-    manifest["statistics"][TRAINING_DATA]["licences"] = [parameters.ingest.licence]  # ingest may be from the store
+    manifest["statistics"][TRAINING_DATA]["licences"] = [parameters.ingest.licence]  # a cached ingest may lack it
     del manifest["statistics"]["history"], manifest["manifest_digest"]
     (folder / CARD_FILE).write_text(card_of(manifest, read_manifest(windows), about), encoding="utf-8")
     manifest["files"] = {name: file_digest(folder / name) for name in (CARD_FILE, CHECKPOINT_FILE)}

@@ -1,10 +1,10 @@
-"""Compare ways to use new clips: fine-tune the champion on all clips, or train from nothing.
+"""Compare ways to use new clips: fine-tune the champion on all clips, or train from scratch.
 
     python -m benchmarks.start_from DATA --store STORE [--champion 6] [--minutes 2] [--seed 0]
 
 Data, subjects, network and minutes are those of split A and preset `dstformer`, as in `benchmarks.recipes`. The
 champion trained for `--champion` minutes on the subjects in `BEFORE`. Then all subjects are used: the champion's
-weights in the second stage of the preset (`start_from=champion`), and both stages from nothing, for `--minutes`
+weights in the second stage of the preset (`start_from=champion`), and both stages from scratch, for `--minutes`
 and for the sum of both times. Errors are MPJPE with flip averaging. Each finished line is in STORE/start_from.jsonl
 and is not trained again.
 """

@@ -164,7 +164,8 @@ def _squared(vectors: np.ndarray) -> np.ndarray:
 def _orientation(joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return `facing` and `trunk_twist` (clips,) of joints (17, 3, clips, frames).
 
-    The front direction is up x right: up from pelvis to thorax; right along the hips (knees) or the shoulders (nose).
+    The front direction is up x right. Up points from pelvis to thorax. Right points along the hips to judge the knees,
+    and along the shoulders to judge the nose.
     """
     up = _unit(joints[8] - joints[PELVIS])
     hips, shoulders = _unit(joints[1] - joints[4]), _unit(joints[14] - joints[11])

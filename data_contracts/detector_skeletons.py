@@ -6,10 +6,10 @@
   quarter of the way from the detector's nose tip to the shoulders (GAST-Net, tools/mpii_coco_h36m.py).
 - Head: the top of the head, or from ears and shoulders. With the trunk length as 1, ears are 0.35 above the shoulders
   (805 people, AlphaPose) and H36M's head 0.55 (CMU), hence the factor 1.6.
-- `PLACES` maps H36M joints to keypoints by the same measurements, in trunk lengths above the shoulders. Neck and top
-  of the head are at 0.14 and 0.59 (AlphaPose) or 0.07 and 0.61 (BODY_25B), CMU's thorax and nose at 0.08 and 0.27. The
-  neck of COCO-18 and BODY_25 is the midpoint of the shoulders by OpenPose's definition.
-- Compared with joint centres from markers (two phone videos for OpenCap), MediaPipe's hips are too far apart,
+- `PLACES` estimates keypoints from H36M joints. Heights above the shoulders, in trunk lengths: neck and top of the head
+  0.14 and 0.59 (AlphaPose) or 0.07 and 0.61 (BODY_25B); thorax and nose of CMU 0.08 and 0.27. The neck of COCO-18 and
+  BODY_25 is the midpoint of the shoulders by OpenPose's definition.
+- Compared with joint centres from markers (two phone videos of OpenCap), MediaPipe's hips are too far apart,
   its shoulders too close together, and its elbows too near to the shoulders. The derivations correct this.
 
 Orders: COCO (cocodataset.org), OpenPose (doc/02_output.md and src/openpose/pose/poseParameters.cpp), Halpe-FullBody

@@ -1,4 +1,4 @@
-"""Name files and skeletons that the project does not read, so that error messages can say what a file is."""
+"""Name the kinds of files and skeletons that the project does not read, for error messages."""
 
 PICKLE = "a pickle"
 # First bytes -> kind of file
@@ -19,7 +19,7 @@ _BEGINS = {
     b"\xff\xd8\xff": "a JPEG image",
     **{bytes([0x80, protocol]): PICKLE for protocol in (2, 3, 4, 5)},
 }
-# Number of joints -> skeletons that usually have it
+# Number of joints -> usual skeletons
 _SKELETONS = {
     14: "LSP or CrowdPose",
     15: "OpenPose's MPI",

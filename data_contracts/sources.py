@@ -44,7 +44,7 @@ class KeypointSource:
 
 @dataclass(frozen=True)
 class MarkedVideo:
-    """A video of which a folder has 2D keypoints and marker truth (`data_contracts.motion.marker_truth`)."""
+    """A video with files of 2D keypoints and of marker truth (`data_contracts.motion.marker_truth`)."""
 
     name: str
     keypoints: Path
@@ -64,7 +64,7 @@ class MarkedVideos:
 
 
 def find_marked_videos(folder: str | Path) -> MarkedVideos:
-    """Return the videos of a folder: `CLIP_mediapipe.json` and `CLIP_truth.npz` for each.
+    """Return the videos of a folder that has `CLIP_mediapipe.json` and `CLIP_truth.npz` for each video CLIP.
 
     Raises
     ------
@@ -113,8 +113,8 @@ def find_keypoints(source: str | Path) -> KeypointSource:
     _must_be_utf8(*files)
     if not files:
         raise InputError(
-            f"{path}: no .json or .txt file in this folder; a keypoint folder has one per frame, as from OpenPose or"
-            " Ultralytics; pass one keypoint file or video, or lift the whole folder with `uplift lift`"
+            f"{path}: this folder has no .json or .txt file per frame; pass a keypoint file, a video, or a folder of"
+            " frames (OpenPose, Ultralytics). Only `uplift lift` takes a folder of several keypoint files"
         )
     return KeypointSource(path, files)
 

@@ -20,7 +20,7 @@ DATASETS = (
     *("GRAB", "HDM05", "HUMAN4D", "HumanEva", "KIT", "MoSh", "PosePrior", "SFU", "SOMA", "SSM", "TCDHands"),
     *("TotalCapture", "Transitions", "WEIZMANN"),
 )
-# How archives and folders spell the names: letters and digits, lower case.
+# Other spellings of the names in archives and folders: letters and digits, lower case.
 _SPELLINGS = {name.lower(): name for name in DATASETS} | {
     "biomotionlabntroje": "BMLrub", "dfaust67": "DFaust", "eyesjapan": "EyesJapanDataset", "mpihdm05": "HDM05",
     "mpimosh": "MoSh", "mpilimits": "PosePrior", "ssmsynced": "SSM", "tcdhandmocap": "TCDHands",
@@ -67,9 +67,9 @@ def _official_splits(datasets: Mapping[str, str | None]) -> dict[str, str]:
         if split not in splits.values():
             official = [dataset for dataset, its_split in OFFICIAL_SPLIT.items() if its_split == split]
             raise InputError(
-                f"convert.split_by=amass: split {split} is empty; it needs {', '.join(official) or 'another data set'},"
-                f" the file has {some(sorted({str(dataset) for dataset in datasets.values()}))}; pass --set"
-                " convert.split_by=hash"
+                f"convert.split_by=amass: split {split} is empty. Its data sets are"
+                f" {', '.join(official) or 'all others'}; the clips are from"
+                f" {some(sorted({str(dataset) for dataset in datasets.values()}))}. Pass --set convert.split_by=hash"
             )
     return splits
 

@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 from data_contracts.parameters import Parameters, PipelineParameters, TrainingParameters
 
 PAGE = Path(__file__).parent / "parameters.md"
-MOST_VALUES = 8  # a longer default is counted, not listed
+MOST_VALUES = 4  # a longer default is counted, not listed
 SIGNS = {"at least ": "≥ ", "at most ": "≤ ", "above ": "> ", "below ": "< "}
 INTRODUCTION = """# Parameters
 
@@ -55,26 +55,24 @@ def _types(field: FieldInfo, base: type) -> list[Any]:
 
 
 def _section(model: type[Parameters], paths: list[str]) -> str:
-    """Return the heading and the table of the fields that a model itself defines; empty without such fields."""
-    own = inspect.get_annotations(model)
-    properties = model.model_json_schema()["properties"]
-    rows = [
-        _row(name, field, properties[name])
+    """Return the heading, changed defaults of the base model, and the table of new fields; empty without new fields."""
+    properties, of_base = model.model_json_schema()["properties"], getattr(model.__base__, "model_fields", {})
+    own = [
+        (name, field)
         for name, field in model.model_fields.items()
-        if name in own and not _types(field, Parameters)
+        if name in inspect.get_annotations(model) and not _types(field, Parameters)
     ]
+    rows = [_row(name, field, properties[name]) for name, field in own if name not in of_base]
     if not rows:
         return ""
     summary = (inspect.getdoc(model) or "").partition("\n\n")[0].replace("\n", " ")
+    if changed := [f"`{name}` {_default(field)}" for name, field in own if name in of_base]:
+        summary += f"\n\nDefaults that differ from those above: {', '.join(changed)}."
     heading = f"## {', '.join(f'`{path}`' for path in paths)}"
     return "\n".join((heading, "", summary, "", "| parameter | default | description |", "|---|---|---|", *rows, ""))
 
 
 def _row(name: str, field: FieldInfo, schema: dict[str, Any]) -> str:
-    default = field.get_default(call_default_factory=True)
-    text = "null" if default is None else json.dumps(default, default=str).strip('"')
-    if isinstance(default, tuple) and len(default) > MOST_VALUES:
-        text = f"{len(default)} values"
     enums = _types(field, Enum)
     description = field.description or (inspect.getdoc(enums[0]) or "").partition("\n")[0]
     bounds = schema.get("description", "").removeprefix(description.removesuffix(".")).strip(" ().")
@@ -82,7 +80,14 @@ def _row(name: str, field: FieldInfo, schema: dict[str, Any]) -> str:
         bounds = bounds.replace(words, sign)
     values = ", ".join(dict.fromkeys(str(value) for value in _values(field.annotation)))
     allowed = f" ({values or bounds})" if values or bounds else ""
-    return f"| `{name}` | {text}{allowed} | {description} |"
+    return f"| `{name}` | {_default(field)}{allowed} | {description} |"
+
+
+def _default(field: FieldInfo) -> str:
+    default = field.get_default(call_default_factory=True)
+    if isinstance(default, tuple) and len(default) > MOST_VALUES:
+        return f"{len(default)} values"
+    return "null" if default is None else json.dumps(default, default=str).strip('"')
 
 
 def _values(annotation: Any) -> Iterator[object]:

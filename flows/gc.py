@@ -17,7 +17,7 @@ def gc(keep_last: int = 14, partials: bool = False, dry_run: bool = True, store:
     Parameters
     ----------
     dry_run
-        Only list what would be removed.
+        Only list the results to remove.
     """
     outcome = collect(default_store(store), keep_last, partials, dry_run)
     rows = [{"kind": kind, **total} for kind, total in outcome["removed"].items()]

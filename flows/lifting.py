@@ -37,8 +37,8 @@ def lift_files(
     Returns
     -------
     dict
-        `model`: URI of the model. `files`: one entry per lifted file with its `name`, the folder `lifted` of the lift
-        stage, `cached` (whether the stage existed), what was `assumed`, and its `people`. `failed`: name -> error text.
+        `model`: URI of the model. `files`: one entry per lifted file with `name`, `lifted` (folder of the lift stage),
+        `cached` (whether the stage existed), `assumed` (lines for the terminal) and `people`. `failed`: name -> error.
 
     Raises
     ------

@@ -101,9 +101,9 @@ def get_or_compute(
     key = stage.key(inputs, context)
     if expected and expected != key.digest:
         raise InputError(
-            f"{stage.name}: the pipeline run expects digest {expected}, but the inputs and parameters have digest"
-            f" {key.digest} on {platform.node()}: an input was changed after the pipeline run began, or this process"
-            " has another version of the project or of its presets; use the same inputs and versions, and run again"
+            f"{stage.name}: the pipeline run expects digest {expected}, but inputs and parameters have digest"
+            f" {key.digest} on {platform.node()}. Either an input was changed after the pipeline run began, or this"
+            " machine has another version of the project or its presets. Use equal inputs and versions, and run again"
         )
     result = find_stage(context.store, key)
     if result is None and elsewhere:

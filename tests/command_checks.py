@@ -201,7 +201,12 @@ def _paths(words: list[str], is_whole: bool) -> None:
 @cache
 def options() -> set[str]:
     """Return the options of `uplift` and of the benchmarks."""
-    of_uplift = [option for command in subcommands().values() for one in command.params for option in one.opts]
+    of_uplift = [
+        option
+        for command in subcommands().values()
+        for one in command.params
+        for option in (*one.opts, *one.secondary_opts)
+    ]
     of_benchmarks = [option for file in benchmarks() for option in _arguments(file, False)._option_string_actions]
     return {*of_uplift, *of_benchmarks}
 

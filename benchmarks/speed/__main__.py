@@ -3,7 +3,7 @@
     python -m benchmarks.speed [--only ingest network] [--rounds 3]
 
 All alternatives are timed in turn, round by round; the fastest round of each counts. Each benchmark prints its results,
-and ends with an error if the compared outputs differ. The functions describe what they measure.
+and ends with an error if the compared outputs differ. The docstring of a benchmark describes its measurement.
 """
 
 import argparse

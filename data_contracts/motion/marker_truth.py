@@ -1,4 +1,4 @@
-"""Marker truth of a video: 3D joint centres from a motion capture laboratory that filmed the same motion.
+"""Marker truth of a video: 3D joint centres from motion capture of the filmed motion.
 
 `CLIP_truth.npz` has one row per frame of the video's keypoints:
 
@@ -27,7 +27,7 @@ H36M_OF_TRUTH = [JOINTS.index(f"{side}_{joint}") for limb in (_LEG, _ARM) for si
 
 @dataclass(frozen=True)
 class MarkerTruth:
-    """Truth of a clip, and the detector's own 3D: (frames, 12, 3), metres, z up; NaN in frames without truth."""
+    """Joints of the truth and of the detector's own 3D: (frames, 12, 3), metres, z up; NaN in frames without truth."""
 
     joints: np.ndarray
     detector: np.ndarray
@@ -35,7 +35,7 @@ class MarkerTruth:
 
 
 def read_truth(path: Path) -> MarkerTruth:
-    """Read a truth file; a damaged file, or one without the arrays of the layout, raises an InputError."""
+    """Read a truth file; a damaged file or a file with another layout raises an InputError."""
     try:
         with np.load(path, allow_pickle=False) as file:
             names = tuple(file["names"].tolist())
@@ -44,7 +44,7 @@ def read_truth(path: Path) -> MarkerTruth:
     except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: cannot be read as marker truth ({error}); see docs/results.md") from error
     if names != TRUTH_JOINTS:
-        raise InputError(f"{path}: names are not {', '.join(TRUTH_JOINTS)} in this order")
+        raise InputError(f"{path}: names must be, in this order: {', '.join(TRUTH_JOINTS)}")
     frames = arrays["time"].size
     expected = {"time": (frames,), "valid": (frames,), "joints": (frames, 12, 3), "mediapipe_world": (frames, 12, 3)}
     for name, shape in expected.items():

@@ -1,4 +1,4 @@
-"""Scores of 3D motion on videos with marker truth. `model.scoring.real_video` computes and defines them."""
+"""Scores of 3D motion on videos with marker truth; `model.scoring.real_video` defines and computes these scores."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,9 +9,9 @@ MEAN = "mean"  # name of the mean over clips
 
 
 class VideoScores(BaseModel):
-    """Scores of a clip, or means over clips; titles are the labels in tables.
+    """Scores of one clip, or means over clips. Titles of fields are the labels in tables.
 
-    Scores of the path in the world are None for a motion without a path, e.g. the detector's own 3D.
+    Scores of feet, floor and path are None for motion without a path, e.g. the detector's own 3D.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -33,7 +33,7 @@ class VideoScores(BaseModel):
         return {name: field.title or name for name, field in cls.model_fields.items()}
 
     def values(self) -> dict[str, float]:
-        """Return the known scores by name, without the number of frames."""
+        """Return the scores that are not None by name, without `frames`."""
         return {name: value for name, value in self.model_dump(exclude={"frames"}).items() if value is not None}
 
     def cells(self) -> list[str]:
@@ -42,7 +42,7 @@ class VideoScores(BaseModel):
 
 
 def mean_scores(clips: Sequence[VideoScores]) -> VideoScores:
-    """Return the mean of each score over the clips in which it is known, and the sum of the frames."""
+    """Return the mean of each score over the clips that have it, and the sum of their frames."""
     scores: dict[str, Any] = {"frames": sum(clip.frames for clip in clips)}
     for name in VideoScores.model_fields.keys() - scores.keys():
         known = [clip.values()[name] for clip in clips if name in clip.values()]

@@ -48,8 +48,7 @@ class KeypointsParameters(Parameters):
         10,
         ge=0,
         le=300,
-        description="Longest gap in frames that is interpolated. After a longer gap a person's track ends and a joint"
-        " stays missing.",
+        description="Longest gap in frames that is interpolated; a longer gap of a person ends the track.",
     )
     min_frames: int = Field(10, ge=1, description="Shortest track in frames; short_tracks.csv lists shorter ones.")
 
@@ -98,8 +97,7 @@ class LiftParameters(Parameters):
     height: float | None = Field(None, gt=0.3, le=2.8, description="Body height in metres. Default: 1.70 ± 0.10.")
     bones: dict[str, Annotated[float, Field(ge=0.01, le=1.5)]] = Field(
         default_factory=dict,
-        description="Measured bone lengths in metres, by the joint at the far end of the bone (left_knee: left thigh);"
-        " these override the height.",
+        description="Measured bone lengths in metres by the joint at the far end (left_knee: thigh); override height.",
     )
     root: bool = Field(True, description="Estimate the path of the person; otherwise the pelvis stays in place.")
     camera: Literal["auto", "perspective", "weak"] = Field(
@@ -111,8 +109,7 @@ class LiftParameters(Parameters):
     floor: bool = Field(True, description="Put the floor at z = 0; otherwise the camera is at z = 0.")
     fit: bool = Field(
         True,
-        description="Fit all people of a video together: bones, contact of feet with the floor, pitch and roll of the"
-        " camera. Otherwise each step estimates alone, which is faster.",
+        description="Fit bones, foot contact, floor, pitch and roll for all people of a video together; slower.",
     )
     rigid: bool = Field(True, description="Keep bone lengths constant over a track, and equal left and right.")
     smoothing: SmoothingParameters | None = Field(

@@ -61,8 +61,8 @@ class IngestParameters(Parameters):
     )
     group_pattern: re.Pattern[str] | None = Field(
         None,
-        description="Regular expression whose first group (or whole match) in a clip name is the subject, if the file"
-        " contains none. Default: AMASS names, DATASET_SUBJECT_...",
+        description="Regular expression for the subject in a clip name (first group or whole match). Default: AMASS's"
+        " DATASET_SUBJECT_...",
     )
     licence: Annotated[str | None, NO_RESULT] = Field(None, max_length=500, description="Licence, for the model card.")
 

@@ -245,7 +245,7 @@ class FinetuneParameters(TrainingParameters):
 
 
 class MLPParameters(TrainingParameters):
-    """MLP baseline, trained like the model for a number of minutes: the defaults are those of preset `cpu`."""
+    """MLP baseline, trained for a number of minutes; its defaults are those of preset `cpu`."""
 
     minutes: float = Field(4.0, gt=0, le=10_000, description="Training minutes: CPU time, or wall time on a GPU.")
     network: NetworkConfig = NetworkConfig(

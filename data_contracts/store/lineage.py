@@ -169,15 +169,15 @@ def baselines_source(store: Path, windows: Path, checkpoint: Path, reference: st
     run = next(runs_of(store, checkpoint), None)
     if run is None:
         raise InputError(
-            f"{missing}, and no run in {store} has the checkpoint {checkpoint}, so its training windows are not known;"
+            f"{missing}, and the training windows of {checkpoint} are unknown (no run in {store} has this checkpoint);"
             f" {remedy}"
         )
     try:
         return resolve(store, "windows", run["inputs"]["windows"])
     except InputError as error:
         raise InputError(
-            f"{missing}, and {store} does not have the windows {run['inputs']['windows']} that {checkpoint} was trained"
-            f" on; run `uplift convert` again, or {remedy}"
+            f"{missing}, and the training windows {run['inputs']['windows']} of {checkpoint} are not in {store};"
+            f" run `uplift convert` again, or {remedy}"
         ) from error
 
 

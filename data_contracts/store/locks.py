@@ -1,8 +1,8 @@
 """Locks of the store: one process works on a digest, and a waiting process logs the process that holds the lock.
 
 The kernel holds the lock (`flock`) and releases it when its owner dies. Each owner also locks a note next to the lock
-file. `lock_owner` tests only the lock of the note, so that a process which takes a free lock at that moment does not
-fail. The text of the note is for people only: no decision depends on it.
+file. `lock_owner` tries to lock only the note, so the lock file itself stays free for other processes. The text of the
+note is for people only; no decision depends on it.
 """
 
 import fcntl

@@ -9,15 +9,15 @@ DEFAULT_FPS = 30.0  # for keypoints of unknown frame rate
 
 @dataclass(frozen=True)
 class Repairs:
-    """Faults of the detector that were found in a track; `pose_2d` of the track is without them."""
+    """Faults of the detector that were found and repaired in a track."""
 
-    phantom_frames: int = 0  # frames in which the person was elsewhere; interpolated like gaps
-    jumping_joints: int = 0  # joints, in all frames, that were elsewhere; interpolated like gaps
+    phantom_frames: int = 0  # frames in which the person jumped away; treated as missing
+    jumping_joints: int = 0  # detections of single joints that jumped away, in all frames; treated as missing
     exchanged_legs: int = 0  # frames in which left and right legs were exchanged
     exchanged_arms: int = 0
-    unclear_sides: tuple[int, ...] = ()  # frames in which sides are exchanged, but it is unclear for how long
-    exchanged_ids: tuple[int, ...] = ()  # frames from which this person and another one had exchanged their ids
-    begins_with: str = ""  # "scene cut" or "jump" if an earlier track of this person, or of the video, ends before it
+    unclear_sides: tuple[int, ...] = ()  # frames of exchanges of sides that are not repaired: their end is unclear
+    exchanged_ids: tuple[int, ...] = ()  # first frames of exchanges of ids with another person
+    begins_with: str = ""  # "scene cut" or "jump" if the track begins with one
 
 
 @dataclass

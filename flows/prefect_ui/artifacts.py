@@ -80,7 +80,7 @@ def failure_summary(stages: Mapping[str, StageResult]) -> Iterator[None]:
         try:
             show_pipeline_run(headline, stages, {}, introduction)
         except Exception as artifact_error:  # the caller gets the first error
-            get_run_logger().warning(f"Prefect did not take the summary of the pipeline run: {artifact_error!r:.200}")
+            get_run_logger().warning(f"Prefect did not store the summary of the pipeline run: {artifact_error!r:.200}")
         raise
 
 

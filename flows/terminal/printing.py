@@ -100,7 +100,7 @@ def score_tables(statistics: dict[str, Any]) -> list[Table]:
 def score_table(
     metrics: dict[str, dict[str, float]], intervals: dict[str, dict[str, tuple[float, float]]], resampled: str
 ) -> Table:
-    """Return a table with a row for the model and each baseline; `resampled` is the unit of intervals, e.g. clips."""
+    """Return a table with a row for the model and each baseline; `resampled` is the unit that intervals resample."""
     columns = ("MPJPE", "P-MPJPE", "PCK@150", "AUC", "MPJVE", "trained")
     title = f"MPJPE [95 % over {resampled}], P-MPJPE in mm; MPJVE in mm per frame; PCK at 150 mm, AUC in %"
     table = Table("held out", *columns, title=title)

@@ -26,7 +26,7 @@ lifting = typer.Typer()
 
 
 def add_stage_commands(app: typer.Typer) -> None:
-    """Add a command to `app` for every stage of the table except `keypoints`, which has an option of its own."""
+    """Add a command to `app` for every stage of the table except `keypoints`, which is defined in this module."""
     for name, row in STAGES.items():
         if name != "keypoints":
             _add(app, name, row)

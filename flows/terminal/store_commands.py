@@ -30,9 +30,7 @@ stores = typer.Typer()
 def gc(
     call: Call,
     keep_last: Annotated[int, typer.Option(min=1, help=SHARED["keep_last"])],
-    yes: Annotated[
-        bool, typer.Option("--yes", help="Remove. Without this option gc only lists what it would remove.")
-    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove the listed results. Default: only list them.")] = False,
     partials: Annotated[bool, typer.Option("--partials", help=SHARED["partials"])] = False,
 ) -> None:
     """Remove results that no kept pipeline run, version, alias, benchmark or running process needs."""

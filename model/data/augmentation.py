@@ -25,7 +25,7 @@ _HIPS, _TRUNK, _SHOULDERS = (0, 3), (6, 7), (13, 10)  # bones: right, left; lowe
 
 @dataclass(frozen=True)
 class Cameras:
-    """One camera per window: it sees a point p (z up, relative to the window's mean pelvis) at `rotation @ p + centre`.
+    """One camera per window: a point p (z up, relative to the window's mean pelvis) is at `rotation @ p + centre`.
 
     rotation (B, 3, 3): rows are the camera's x (right), y (down), z (forward) axes; centre (B, 3): the window's mean
     pelvis in these axes, metres; perspective (B,) bool, else orthographic.

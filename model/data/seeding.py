@@ -25,7 +25,7 @@ def generator_at(device: torch.device | str, seed: int, epoch: int, step: int) -
 
 @dataclass(frozen=True)
 class Pool:
-    """Row groups that are in memory together, and the order (n,) in which their concatenated n rows are used."""
+    """Row groups that are in memory together, and the order (n,) in which their n rows are used."""
 
     groups: list[int]
     order: Tensor

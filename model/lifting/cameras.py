@@ -1,4 +1,4 @@
-"""Pinhole cameras of keypoints: no distortion, no roll.
+"""Pinhole cameras of keypoints, without lens distortion; `video_fit` estimates their pitch and roll.
 
 - If the size of the image is unknown, it is a common video format that contains all keypoints: a small one, with the
   keypoints in its middle. In simulated videos the longer side has a mean error of 4 %, against 11 % with the smallest.

@@ -1,4 +1,4 @@
-"""Find the frames in which a foot stands: its ankle is still in the image and among the lowest joints."""
+"""Find contacts of feet with the floor: frames in which an ankle is low and does not move in the image."""
 
 import numpy as np
 
@@ -16,9 +16,9 @@ _WEAK = 0.3  # smallest confidence of an ankle, as a share of the person's media
 def contacts_of(
     rays: np.ndarray, confidence: np.ndarray, depth: np.ndarray, heights: np.ndarray, fps: float
 ) -> np.ndarray:
-    """Return the contacts of one person with the floor: (frames, 2) int, left and right; -1 where a foot moves.
+    """Return the number of the contact in each frame: (frames, 2) int, left and right foot; -1 without a contact.
 
-    Consecutive frames of a contact have the same number; the numbers of both feet begin at 0 and are different.
+    Contacts of both feet are numbered together from 0.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ def contacts_of(
     depth
         (frames,): distance of the body from the camera, metres.
     heights
-        (frames, 17): heights of the joints above any level, metres, in the axes of an estimated world.
+        (frames, 17): estimated heights of the joints in metres; their zero is arbitrary.
     """
     contacts, count = np.full((len(rays), len(ANKLES)), -1), 0
     certain = np.median(confidence[confidence > 0]) if (confidence > 0).any() else 1.0
@@ -46,10 +46,10 @@ def contacts_of(
 
 
 def feet_speed(joints: np.ndarray, confidence: np.ndarray, fps: float) -> float:
-    """Return the median over time of the slower foot's speed, m/s; NaN if both ankles are never seen in two frames.
+    """Return the median speed of the slower foot in m/s; NaN if no two consecutive frames show both ankles.
 
-    A person on a floor that the camera sees from one place nearly always has a foot that stands. `joints`
-    (frames, 17, 3): metres, any axes that do not move; `confidence` (frames, 17).
+    The speed is near 0 if the camera does not move, because a person nearly always has a foot on the floor. `joints`
+    (frames, 17, 3) are in metres and fixed axes; `confidence` is (frames, 17).
     """
     ankles = list(ANKLES)
     speed = np.linalg.norm(np.diff(joints[:, ankles], axis=0), axis=-1).min(axis=1) * fps

@@ -1,4 +1,4 @@
-"""The sum of squares of `video_fit`. Each term is a residual divided by its standard deviation, squared."""
+"""Sum of squares that `video_fit` minimises: squared residuals, each divided by its standard deviation."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -13,24 +13,24 @@ from model.lifting.gravity import to_world
 from model.lifting.skeleton_fit import ANKLE_SHARE, SIDES, STRETCHED, Body, adult_bones, are_measured, stature_of
 from model.poses import bone_chains
 
-PITCH_STD_DEG, ROLL_STD_DEG = 6.0, 1.5  # of phones and cameras that people put down
-FLOOR_STD_M = 0.02  # of the height of a standing ankle
-IMAGE_M = 0.028  # error of a keypoint at the distance of the body
+PITCH_STD_DEG, ROLL_STD_DEG = 6.0, 1.5  # of phones and cameras
+FLOOR_STD_M = 0.02  # of the height of an ankle in contact
+IMAGE_M = 0.028  # error of a keypoint, metres at the distance of the body
 DIRECTION_M = (0.05, 0.05, 0.06)  # error of a bone's end relative to its beginning, camera axes
 LENGTH_M = 0.008  # deviation of a bone's length in one frame
-CONTACT_M = 0.015  # deviation of a standing ankle from its mean position
+CONTACT_M = 0.015  # deviation of an ankle in contact from its mean position
 ACCELERATION_M_S2 = 7.0
-CORRELATED_S = 0.5  # the errors of this time count as one observation
+CORRELATED_S = 0.5  # errors within this time are correlated and count as one observation
 _MEASURED_STD, _ADULT_STD = 0.03, 0.15  # of log(length / mean length of the lifted poses), log(length / an adult's)
 _LEAN_STD = (0.02, 0.04)  # metres of depth per metre to the right, and per metre down
-_BELOW_M, _CLEARANCE_M = 0.02, 0.03  # a joint is in the middle of a limb, so it is above the floor
+_BELOW_M, _CLEARANCE_M = 0.02, 0.03  # tolerance; least height of a joint, which is inside a limb
 _BALANCE_M = 0.10  # horizontal distance between the centre of mass and its place over the feet
 _AHEAD_M = 0.045  # distance of that place in front of the ankles: the middle of the feet
-_BALANCE_S, _MOST_BALANCE = 3.0, 4.0  # seconds of one observation, and the largest number of them
+_BALANCE_S, _MOST_BALANCE = 3.0, 4.0  # seconds that count as one observation, largest number of observations
 _STRAIGHT = 0.85  # distance from hip to ankle / length of the leg
-_ROBUST = 8.0  # squared standard deviations from which a residual counts less
+_ROBUST = 8.0  # a squared residual above this is an outlier and counts less
 _NEAREST_M = 0.2
-_LOWEST_SHARE = 0.02  # of the joints; they lie on the floor if no foot stands
+_LOWEST_SHARE = 0.02  # of all joints; the lowest joints touch the floor if no foot is in contact
 _HEAD, _LEGS = JOINTS.index("head"), ([4, 1], list(ANKLES))  # hips, ankles
 _PARENTS, _CHILDREN = (torch.tensor(ends) for ends in zip(*BONES, strict=True))
 # Shares of the body mass at the joints, after Winter, Biomechanics, table 4.1.
@@ -38,10 +38,11 @@ _MASS = torch.tensor([0.15, *(0.05, 0.075, 0.037) * 2, 0.2, 0.15, 0, 0.076, *(0.
 
 
 class Unknowns(NamedTuple):
-    """What the frames of a video share; K people.
+    """Unknowns that all frames of a video share, for K people.
 
-    `pitch`, `roll` (), radians; `floor` (), metres above `Terms.centre`; `lengths` (K, 16), changes of the logarithms
-    of the bone lengths; `lean` (K, 2), a constant error of the poses: metres of depth per metre to the right and down.
+    `pitch` and `roll` are in radians, `floor` in metres above `Terms.centre`. `lengths` (K, 16) are changes of the
+    logarithm of bone lengths. `lean` (K, 2) is a constant error of the poses: metres of depth per metre to the right,
+    and per metre down.
     """
 
     pitch: Tensor
@@ -64,16 +65,16 @@ class Part(NamedTuple):
 
 
 class Terms:
-    """The terms for `parts` of `bodies`; the frames of all parts follow one another, n in all.
+    """All terms for `parts` of `bodies`. The frames of the parts are concatenated to n frames.
 
     Parameters
     ----------
     pitch_deg
-        The pitch to start from, which is kept if `pitch_is_known`.
+        Initial pitch of the camera; final if `pitch_is_known`.
     known_bones
-        Lengths from the user, metres, by the index of the bone.
+        Bone lengths from the user in metres, by the index of the bone.
     contact
-        Whether feet stand on a floor, which is false if the camera moves.
+        Whether to look for contacts of feet with the floor; false for a moving camera.
     """
 
     def __init__(
@@ -103,7 +104,7 @@ class Terms:
             self.of_body
         ]
         ends = torch.tensor(counts).cumsum(0)
-        self.inner = torch.ones(len(joints) - 2 if len(joints) > 2 else 0, 1, 1).double()  # 0 across the ends of parts
+        self.inner = torch.ones(len(joints) - 2 if len(joints) > 2 else 0, 1, 1).double()  # 0 between parts
         for end in ends[:-1].tolist():
             self.inner[max(end - 2, 0) : end] = 0
         self.acceleration = ACCELERATION_M_S2 / fps**2
@@ -112,7 +113,7 @@ class Terms:
         self._set_balance(pose, joints)
 
     def _set_bodies(self, bodies: Sequence[Body], known_bones: Mapping[int, float]) -> None:
-        """Set the first lengths of the bones, their standard deviations, and the statures."""
+        """Set the initial bone lengths with their standard deviations, and the statures."""
         lengths = np.stack([body.lengths for body in bodies])
         measured = np.stack([are_measured(body.confidence) for body in bodies])
         free = np.ones(len(BONES))
@@ -127,7 +128,7 @@ class Terms:
         self.ankle = torch.tensor([ANKLE_SHARE * stature_of(body.lengths) for body in bodies]).double()[self.of_body]
 
     def _set_floor(self, joints: Tensor, pitch_deg: float, contact: bool) -> None:
-        """Set the contacts (frame, ankle, number of each), the lowest joints, and the first floor."""
+        """Set the contacts (frame, ankle and number of each), the lowest joints, and the initial floor."""
         self.start_pitch = np.deg2rad(pitch_deg)
         heights = to_world((joints - self.centre).numpy(), pitch_deg)[..., 2]
         contacts, first, count = np.full((len(joints), len(ANKLES)), -1), 0, 0
@@ -169,7 +170,7 @@ class Terms:
         self.ahead = _AHEAD_M * torch.nn.functional.normalize(torch.linalg.cross(left - right, up), dim=-1)
 
     def lengths(self, unknowns: Unknowns) -> Tensor:
-        """Return bone lengths (K, 16) in metres, equal left and right; known bones or the stature do not change."""
+        """Return bone lengths (K, 16) in metres, equal left and right; known bones, or else the stature, are fixed."""
         change = (unknowns.lengths + unknowns.lengths[:, SIDES]) / 2 * self.free
         lengths = (self.log_lengths + change).exp()
         if self.stretched is None:
@@ -179,7 +180,7 @@ class Terms:
     def joints(self, deviation: Tensor, unknowns: Unknowns) -> Tensor:
         """Return the joints (n, 17, 3), metres in camera axes.
 
-        They are the chain of bones in the network's directions with the lengths of `unknowns`, plus `deviation`.
+        Bones have the network's directions and the lengths of `unknowns`. `deviation` is added to the joints.
         """
         lean = unknowns.lean[self.of_body][:, None]
         depth = self.bones[..., 2] + (lean * self.bones[..., :2]).sum(dim=-1)
@@ -188,7 +189,7 @@ class Terms:
         return self.root[:, None] + self.chains @ (bones * scale[..., None]) + deviation
 
     def energy(self, deviation: Tensor, unknowns: Unknowns) -> Tensor:
-        """Return the sum of all terms; `deviation` (n, 17, 3), metres."""
+        """Return the sum of all terms for the `deviation` (n, 17, 3) of joints, metres."""
         joints = self.joints(deviation, unknowns)
         up = up_axis(unknowns.pitch, unknowns.roll)
         heights = (joints - self.centre) @ up - unknowns.floor

@@ -1,9 +1,10 @@
 """Lift tracks of keypoints to motion in metres.
 
-`track_windows` lifts a track at the frame rate of the network. `smoothing` resamples the result to the track's rate and
-removes jitter. `skeleton_fit` scales the body to metres, and `translation` fits the root to the keypoints. `video_fit`
-then fits all people of a video together. `gravity` rotates the motion to a world with z up and the floor at 0; without
-the fit it also estimates pitch and floor.
+1. `track_windows` lifts a track at the frame rate of the network.
+2. `smoothing` resamples the poses to the frame rate of the track and removes jitter.
+3. `skeleton_fit` scales the body to metres, and `translation` fits the root to the keypoints.
+4. `video_fit` fits all people of a video together, with one camera and one floor.
+5. `gravity` rotates the motion to a world with z up. Without step 4 it also estimates pitch and floor.
 """
 
 from collections.abc import Callable, Sequence
@@ -42,7 +43,7 @@ DEFAULT_HEIGHT_M, HEIGHT_STD_M = 1.70, 0.10  # adults
 _LIFTING_SHARE = 0.2  # share of the work before the fit
 _DISTANCE_STD = 0.025  # relative error of the distance from errors of the pose; 13 projected clips
 _EDGE = 0.03  # distance from the edge of the image, share of its longer side
-_RARE = 0.1  # share of the frames
+_RARE = 0.1  # share of frames below which a joint is rarely detected
 _WEAK = 0.5  # confidence of a doubtful keypoint, as a share of the track's median
 _SIZE_STD, _PARTLY_SEEN_STD = 0.02, 0.04  # relative errors: known height or bones; partly undetected body
 
@@ -53,7 +54,7 @@ def lift_people(
     parameters: LiftParameters,
     on_share: Callable[[float], None] = lambda _: None,
 ) -> list[Motion]:
-    """Return the motion of each track of one file, in order; tracks of one video have the same camera and world axes.
+    """Return the motion of each track of a file, in order; tracks of one video have the same camera and world axes.
 
     `on_share` is called with the finished share of the work in [0, 1].
     """
@@ -99,10 +100,10 @@ class _Lifted:
 
 @dataclass(frozen=True)
 class _World:
-    """Pitch and roll of the camera with standard deviations, and the floor.
+    """Pitch, roll and floor of a video with standard deviations.
 
-    `floor_m` is the height of the floor above the camera and `floor_std` its standard deviation, metres; without a fit
-    they are None and each person has a floor. `stances` is the number of contacts of feet with the floor.
+    `floor_m` is the height of the floor above the camera in metres. If `floor_m` is None (no fit), the floor is
+    estimated for each person. `stances` is the number of contacts of feet with the floor.
     """
 
     pitch: Pitch
@@ -119,9 +120,9 @@ def _camera(tracks: list[Track], parameters: LiftParameters) -> PinholeCamera:
 
 
 def without_doubtful(track: Track, camera: PinholeCamera) -> Track:
-    """Return the track without weak keypoints at the edge of the image, or of joints that are hardly ever seen.
+    """Return the track without weak keypoints at the edge of the image or of rarely detected joints.
 
-    Detectors move what is outside the image to its edge, with little confidence.
+    A detector places joints that are outside the image at its edge, with low confidence.
     """
     points, confidence = track.pose_2d[..., :2], track.pose_2d[..., 2]
     size = np.array([camera.width, camera.height])

@@ -2,8 +2,8 @@
 
 - The length of a bone is its median length over the track, weighted by the confidence of its ends.
 - An undetected bone has the length of an adult's bone, in proportion to the detected bones. The network's output for
-  an undetected bone contains no information about the body. With these outputs in the stature, people whose legs are
-  outside the image were placed at 1.5 times their distance.
+  such a bone contains no information about the body: with it, people whose legs are outside the image had 1.5 times
+  their distance.
 - Stature is `STATURE` times the length of the chain from ankle to head. The factor includes the height of the ankle and
   of the crown above H36M's head.
 """
@@ -18,11 +18,11 @@ from data_contracts.skeleton import ADULT_BONES_M, BONES, JOINTS, MIRROR, NUM_JO
 STATURE = 1.035  # stature / length of the chain from ankle to head
 _SEEN = 0.05  # smallest mean confidence of a measured bone
 _POINT = 1e-9  # smallest size of a body: a point cannot be scaled
-_STRAIGHT_NECK = 0.86  # median of the distance thorax to head / length of the two bones through the nose
+_STRAIGHT_NECK = 0.86  # distance from thorax to head / length of the two bones through the nose, median
 ANKLE_SHARE = 0.039  # height of the ankle above the floor / stature, standing
 _ADULT = np.array(ADULT_BONES_M)
 _TRUNK_AND_LEG, _NECK = [1, 2, 6, 7], [8, 9]
-_LIMBS = [1, 2, 4, 5, 11, 12, 14, 15]  # bones that hang down if nobody sees them
+_LIMBS = [1, 2, 4, 5, 11, 12, 14, 15]  # bones that hang down if undetected
 _DOWN = np.array([0.0, 1.0, 0.0])
 _RARELY_SEEN = 0.1  # share of the frames below which a bone counts as never seen
 _HANGS_AFTER_S = 0.3
@@ -107,10 +107,10 @@ def _joined(vectors: np.ndarray, lengths: np.ndarray) -> np.ndarray:
 
 
 def with_unseen_bones(poses: np.ndarray, confidence: np.ndarray, lengths: np.ndarray, fps: float) -> np.ndarray:
-    """Return `poses` (frames, 17, 3), camera axes, with directions for the bones of which an end was not detected.
+    """Return `poses` (frames, 17, 3), camera axes, with new directions of undetected bones, and `lengths` (16,).
 
-    A network has no information about such a bone. Between two detections its direction turns from one to the other.
-    Limbs that are far (`_HANGS_AFTER_S`) from any detection, or hardly ever seen, hang down. All bones get `lengths`.
+    The network has no information about a bone with an undetected end. Such a bone turns from its last detected
+    direction to the next one. Limbs hang down if they are `_HANGS_AFTER_S` from any detection or rarely detected.
     """
     vectors = bone_vectors(poses)
     directions = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9)

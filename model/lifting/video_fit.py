@@ -1,16 +1,16 @@
 """Fit the people of a video together: bone lengths, poses and roots, pitch and roll of the camera, and one floor.
 
-A network lifts windows, and the steps before this one join them; each step guesses alone. Here one sum of squares is
-minimised over all frames of a video (`fit_terms`). It says that
+The earlier steps of lifting estimate each quantity separately. The fit minimises one sum of squares over all frames of
+a video (`fit_terms`), whose terms mean:
 
-- joints project to the keypoints, weighted by confidence; a few keypoints may be far off;
-- bones have the directions that the network found, and the constant lengths of one body;
-- motion is smooth;
-- a foot that stands stays in its place, all feet stand on one floor, and nobody is below it;
-- a person on straight legs is above the feet;
-- the camera is about level.
+- Joints project to the keypoints, weighted by confidence; outliers count less.
+- Bones have the directions that the network found, and constant lengths.
+- Motion is smooth.
+- A foot in contact does not move, all contacts are on one floor, and no joint is below the floor.
+- The centre of mass of a person on straight legs is above the feet.
+- The camera is about level.
 
-L-BFGS minimises it in about 30 steps, because the unknowns are first decorrelated (`Whitening`).
+L-BFGS needs about 25 steps, because the unknowns are first decorrelated (`Whitening`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -30,20 +30,21 @@ from model.lifting.skeleton_fit import Body
 
 _ITERATIONS, _REMEMBERED = 25, 12
 _STEPS = (0.01, 0.015, 0.012, 0.01, 0.012)  # typical errors of pitch, roll, floor, log lengths and lean
-_LASTING_PITCH_DEG = 2.5  # error of the pitch from errors of the poses that last for the whole video
+_LASTING_PITCH_DEG = 2.5  # error of the pitch from pose errors that are constant over the video
 _LEVEL_DEG = 6.0  # largest pitch of bodies from which one start suffices
-_SOFTEST = 1.0  # smallest curvature of the frames' terms, 1 / m^2
+_SOFTEST = 1.0  # lower bound of the curvature of the terms of frames, 1 / m^2
 LONGEST = 3000  # frames that are fitted at once; it bounds the memory
-_SAMPLED = 300  # frames of a part from which the shared unknowns of a long video are found
+_SAMPLED = 300  # frames of each part of a long video that is drawn to find the shared unknowns
 _OVERLAP = 30  # frames that neighbouring parts of a long track share
 
 
 @dataclass(frozen=True)
 class VideoFit:
-    """The fit of a video.
+    """Result of the fit of a video.
 
-    `joints` (frames, 17, 3) and `lengths` (16,) of each body: metres, camera axes. `floor_m`: height of the floor above
-    the camera. `stances`: number of contacts of feet with the floor. `..._std` are standard deviations.
+    `joints` (frames, 17, 3) and bone `lengths` (16,) of each body are in metres and camera axes. `floor_m` is the
+    height of the floor above the camera, and `stances` the number of contacts with the floor. `..._std` are standard
+    deviations.
     """
 
     joints: list[np.ndarray]
@@ -66,17 +67,17 @@ def fit_video(
     contact: bool,
     on_share: Callable[[float], None] = lambda _: None,
 ) -> VideoFit:
-    """Fit `bodies`, the people of one video; parameters are those of `Terms`.
+    """Fit `bodies`, the people of one video, together; `Terms` describes the other parameters.
 
-    The unknowns that all frames share are found from at most `LONGEST` frames, evenly drawn parts of a long video. Then
-    the parts of a long video are fitted one after the other. `on_share` is called with the finished share in [0, 1].
+    Up to `LONGEST` frames are fitted at once. In a longer video, evenly drawn parts determine the unknowns that all
+    frames share; then the video is fitted part by part. `on_share` is called with the finished share in [0, 1].
     """
 
     def terms_of(parts: Sequence[Part], pitch_deg: float = pitch_deg) -> Terms:
         return Terms(bodies, parts, fps, pitch_deg, pitch_is_known, known_bones, contact)
 
     drawn = _drawn_parts([len(body.pose) for body in bodies])
-    # Bodies mislead where somebody leans in one pose, and a level start where the camera is steep.
+    # The pitch of bodies is wrong if a person leans all the time; a level start is wrong for a steep camera.
     starts = [pitch_deg] if pitch_is_known or abs(pitch_deg) < _LEVEL_DEG else [0.0, pitch_deg]
     best = min((_minimise(terms_of(drawn, start)) for start in starts), key=lambda found: found.energy)
     terms, unknowns = best.terms, best.unknowns
@@ -99,7 +100,7 @@ def fit_video(
 
 
 def _drawn_parts(frames: Sequence[int]) -> list[Part]:
-    """Return all frames of all bodies, or evenly drawn parts of together about `LONGEST` frames."""
+    """Return all frames of all bodies or, if these are too many, evenly drawn parts, about `LONGEST` frames in all."""
     total = sum(frames)
     if total <= LONGEST:
         return [Part(number, slice(0, count)) for number, count in enumerate(frames)]
@@ -118,7 +119,7 @@ def _fit_long(
     floor_m: float,
     on_share: Callable[[float], None],
 ) -> list[np.ndarray]:
-    """Return the joints of each body, fitted in parts with the shared unknowns; overlaps are blended."""
+    """Return the joints of each body, fitted part by part with fixed shared unknowns; overlaps are blended."""
     total, done = sum(len(body.pose) for body in bodies), 0
     fitted = []
     for number, body in enumerate(bodies):
@@ -141,7 +142,7 @@ def _fit_long(
 
 @dataclass(frozen=True)
 class _Minimum:
-    """Joints (n, 17, 3) and unknowns with the least energy; `std` (3,): of pitch, roll (radians) and floor (metres)."""
+    """Joints (n, 17, 3) and unknowns of least energy; `std` (3,) of pitch and roll in radians, and floor in metres."""
 
     terms: Terms
     joints: np.ndarray
@@ -151,7 +152,7 @@ class _Minimum:
 
 
 def _minimise(terms: Terms, known: Unknowns | None = None) -> _Minimum:
-    """Minimise the energy of `terms`; with `known` only the joints are fitted."""
+    """Minimise the energy of `terms`. If the shared unknowns are `known`, only the joints are fitted."""
     problem = _Problem(terms, known)
     values = torch.zeros(problem.size, dtype=torch.float64)
     visited: list[tuple[np.ndarray, np.ndarray]] = []  # points and gradients
@@ -173,7 +174,7 @@ def _minimise(terms: Terms, known: Unknowns | None = None) -> _Minimum:
 
 
 class _Problem:
-    """The energy of `terms` as a function of decorrelated values: `deviations` for the joints, then the unknowns."""
+    """Energy of `terms` as a function of one vector: `deviations` decorrelated values of joints, then the unknowns."""
 
     def __init__(self, terms: Terms, known: Unknowns | None) -> None:
         self.terms, self.known, self.people = terms, known, len(terms.log_lengths)
@@ -186,7 +187,7 @@ class _Problem:
         self.size = self.deviations + (len(self.start) if known is None else 0)
 
     def parts_of(self, values: np.ndarray) -> tuple[Tensor, Tensor, Unknowns]:
-        """Return deviations (n, 17, 3), the flat unknowns if they are fitted, and the unknowns."""
+        """Return the deviations (n, 17, 3), the unknowns as a flat tensor (empty if known), and the unknowns."""
         deviation = torch.from_numpy(self.whitening.deviation_of(values[: self.deviations])).requires_grad_()
         if self.known is not None:
             return deviation, torch.zeros(0), self.known
@@ -196,7 +197,7 @@ class _Problem:
         return deviation, flat, unknowns
 
     def energy_of(self, values: np.ndarray) -> tuple[float, np.ndarray]:
-        """Return the energy and its gradient."""
+        """Return the energy, and its gradient with the size of `values`."""
         deviation, flat, unknowns = self.parts_of(values)
         energy = self.terms.energy(deviation, unknowns)
         energy.backward()
@@ -206,9 +207,10 @@ class _Problem:
 
 
 def _stds(visited: list[tuple[np.ndarray, np.ndarray]], first: int, steps: np.ndarray) -> np.ndarray:
-    """Return the standard deviations of the unknowns that begin at index `first`, in units of 1 / `steps`.
+    """Return the standard deviations of the unknowns from index `first` on; `steps` are the units of their values.
 
-    `visited` are points and gradients of the minimisation; L-BFGS's inverse Hessian is half of the covariance.
+    `visited` has the points and gradients of the minimisation. They give the inverse Hessian of L-BFGS; twice this
+    matrix is the covariance.
     """
     pairs = [(after[0] - before[0], after[1] - before[1]) for before, after in pairwise(visited)]
     changes, gradients = (np.stack(of_all) for of_all in zip(*(p for p in pairs if p[0] @ p[1] > 0), strict=True))
@@ -219,10 +221,11 @@ def _stds(visited: list[tuple[np.ndarray, np.ndarray]], first: int, steps: np.nd
 
 
 class Whitening:
-    """Coordinates of the frames' deviations in which the curvature of their terms is about 1 in all directions.
+    """Change of variables for the deviations of joints: the curvature becomes about 1 in all directions.
 
-    The mean curvature over the frames of a part has eigenvectors over joints and axes. The curvature of the smoothness
-    is diagonal in the cosine transform over time. Together they are the square root of an inverse Hessian.
+    Two transforms make the curvature diagonal: the eigenvectors of the mean curvature of a part, over joints and axes,
+    and the cosine transform over time, for the smoothness term. Each new variable is divided by the root of its
+    curvature.
     """
 
     def __init__(self, terms: Terms) -> None:
@@ -243,14 +246,14 @@ class Whitening:
         return np.concatenate(out).reshape(-1, NUM_JOINTS, 3) * self.scale_of_all
 
     def gradient_of(self, gradient: np.ndarray) -> np.ndarray:
-        """Return the gradient (n * 51,) in the coordinates for a gradient (n, 17, 3) in the deviations."""
+        """Convert a gradient (n, 17, 3) with respect to deviations to one (n * 51,) with respect to coordinates."""
         flat = gradient.reshape(-1, NUM_JOINTS * 3)
         out = [dct(flat[rows], axis=0, norm="ortho") @ vectors * scale for rows, vectors, scale in self.parts]
         return np.concatenate(out).ravel() * self.scale_of_all
 
 
 def _mean_curvature(terms: Terms, rows: slice) -> np.ndarray:
-    """Return half of the mean Hessian (17, 3, 17, 3) of the terms of single frames, 1 / m^2, without smoothness."""
+    """Return half of the Hessian (17, 3, 17, 3) of all terms except smoothness, mean over frames, in 1 / m^2."""
     parents, children = np.array(BONES).T
     ends = np.zeros((len(BONES), NUM_JOINTS))
     ends[np.arange(len(BONES)), children], ends[np.arange(len(BONES)), parents] = 1, -1

@@ -1,4 +1,4 @@
-"""What the backbones of `PoseNetwork` have in common: geometry, the mask token and padding."""
+"""Common base of the backbones of `PoseNetwork`: geometry, the mask token and padding."""
 
 import torch
 from torch import Tensor, nn

@@ -2,7 +2,8 @@
 
 - The input is an error table (`Evaluation.errors`): one row per window, each score a weighted mean over its frames. The
   difference of two tables on the same windows has the same form.
-- With R resamples, U units and S scores, draws per unit (R, U) times sums per unit (U, S) are all resampled sums.
+- One matrix product computes all resampled sums (R, S): draws per unit (R, U) times sums per unit (U, S), for R
+  resamples, U units and S scores.
 """
 
 from collections.abc import Sequence

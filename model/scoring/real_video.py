@@ -2,9 +2,9 @@
 
 - Joints: hips, knees, ankles, shoulders, elbows and wrists, in the order of
   `data_contracts.motion.marker_truth.TRUTH_JOINTS`; metres, z up, the floor is z = 0.
-- MPJPE (mm) is the mean distance of joints from the truth. Both are relative to the middle of their hips. No scale is
-  fitted. One yaw or one rotation per clip, with the least squared distance, replaces the unknown direction of the
-  camera. Only a motion whose z axis is vertical has a low error with one yaw.
+- MPJPE (mm) is the mean distance of joints from the truth, both relative to the middle of the hips, without a scale.
+  The direction of the camera is unknown, so one yaw or one rotation per clip first aligns the motion with the truth
+  (least squares). With one yaw only a motion with a vertical z axis has a low error.
 - A foot is in contact between two frames in which its true ankle is below 0.15 m and moves by less than 0.1 m/s.
 """
 
@@ -25,15 +25,15 @@ _MM = 1000.0
 def score_clip(joints: np.ndarray, truth: np.ndarray, fps: float, has_path: bool = True) -> VideoScores:
     """Return the scores of `joints` (frames, 12, 3) against `truth` (frames, 12, 3).
 
-    Frames with NaN in one of the two are not scored; if no frame is left, an InputError is raised. Without `has_path`,
-    `joints` are relative to the hips, and scores of feet, floor and path are None.
+    Frames with NaN in one of the arrays are not scored; if no frame is left, an InputError is raised. If `has_path` is
+    false, `joints` are relative to the hips, and scores of feet, floor and path are None.
 
     - `p_mpjpe_mm`: MPJPE after the best rotation, translation and scale of each frame.
-    - `lean_deg`: angle between the two up axes after the one rotation.
-    - `knee_deg`: root mean square error of the knee angles, mean of both knees.
+    - `lean_deg`: angle by which the one rotation tilts the z axis.
+    - `knee_deg`: root mean square error of the knee angle, mean of both knees.
     - `skating_mm_s`: mean speed of ankles in contact; `ankle_height_mm`: their mean height above the floor.
-    - `penetration_mm`: mean depth of the lowest joint below the floor.
-    - `root_path_mm`: mean distance of the middle of the hips from its true path, after one yaw and translation.
+    - `penetration_mm`: mean depth of the lowest joint below the floor, 0 above it.
+    - `root_path_mm`: mean distance of the middle of the hips from its true path, after one translation and yaw.
     """
     known = np.isfinite(joints).all(axis=(1, 2)) & np.isfinite(truth).all(axis=(1, 2))
     if not known.any():

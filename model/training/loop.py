@@ -65,7 +65,7 @@ def fit(
     Raises
     ------
     InputError
-        `max_bad_steps` steps in a row were not finite, or half of a micro-batch needs too much memory of the device.
+        `max_bad_steps` steps in a row were not finite, or even a micro-batch of half the size exceeds the memory.
     """
     network.backbone.gradient_checkpointing = parameters.gradient_checkpointing
     loop = _Loop(network, windows, parameters, objective, folder, fabric, runtime, on_step)

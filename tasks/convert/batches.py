@@ -72,8 +72,8 @@ def _write_batches(clips: Path, folder: Path, parameters: ConvertParameters, wor
     if not isinstance(reason, BrokenProcessPool) and type(reason).__name__ != "KilledWorker":
         raise reason
     raise RuntimeError(
-        f"batches {sorted(missing)} of {clips} were lost {ATTEMPTS} times because their workers died ({reason}); the"
-        " usual cause is too little memory: pass a smaller --set workers.processes=N and run the same command again"
+        f"{clips}: the workers of batches {sorted(missing)} died {ATTEMPTS} times ({reason}), usually from lack of"
+        " memory; pass a smaller --set workers.processes=N and run the same command again"
     ) from reason
 
 
@@ -103,7 +103,7 @@ def _run(
 
 
 def _outcome(compute: Callable[..., pd.DataFrame], **arguments: Any) -> pd.DataFrame | Exception:
-    """Return the counts of a batch, or an error that may not occur again; an InputError is raised."""
+    """Return the counts of a batch, or its error, so that the batch is repeated; raise an InputError."""
     try:
         return compute(**arguments)
     except InputError:
@@ -143,7 +143,7 @@ def _warn(clips: Path, parameters: ConvertParameters) -> None:
     if parameters.fps is None and len(rates) > 1:
         run_logger().warning(
             f"clips have {len(rates)} frame rates, {rates[0]:g} to {rates[-1]:g} frames per second, so windows of"
-            f" {parameters.window} frames have different durations; for one rate pass --set convert.fps={rates[-1]:g}"
+            f" {parameters.window} frames have different durations; pass --set convert.fps={rates[-1]:g}"
         )
     if parameters.split_by is not SplitBy.GROUPS and (parameters.val_groups or parameters.test_groups):
         run_logger().warning(

@@ -2,7 +2,7 @@
 
 - World: z up, metres. Camera: x right, y down, z forward, and far enough away that the whole clip is in front.
 - A window of a perspective camera has the axes of a camera in the same place that is turned to the centre of the
-  window's bounding box, as `model.lifting.track_windows` turns it: a network sees the box, not its place in the image.
+  window's bounding box, as in `model.lifting.track_windows`, because a network does not see where the box is.
 - No BLAS: its rounding depends on the number of threads, and windows must be equal bit for bit.
 """
 
@@ -29,7 +29,7 @@ class Camera:
     projection: Projection
 
     def to_camera(self, points: np.ndarray) -> np.ndarray:
-        """Convert world points (..., 3) to camera axes: metres, float64; the memory has all x, all y, all z."""
+        """Convert world points (..., 3) to camera axes: metres, float64, in memory all x before all y and all z."""
         x, y, z = (points[..., axis] - self.position[axis] for axis in range(3))
         return np.moveaxis(np.stack([row[0] * x + row[1] * y + row[2] * z for row in self.rotation]), 0, -1)
 

@@ -55,7 +55,7 @@ def compare(store: Path, references: Sequence[str]) -> Comparison:
 
 
 def find_reports(store: Path, references: Sequence[str]) -> list[Path]:
-    """Return one report folder per model, all on the same windows, with the latest possible report of the first."""
+    """Return the newest reports of all models on the same windows, one folder per model."""
     if len(references) < 2:
         raise InputError(f"compare needs at least two models, got {', '.join(references) or 'none'}")
     reports = [_find_model_reports(store, reference) for reference in references]

@@ -21,16 +21,15 @@ from tasks.lifting.tracks import tracks_of
 def score_videos(
     lifter: Lifter | None, videos: Sequence[MarkedVideo], options: LiftParameters = LiftParameters()
 ) -> dict[str, dict[str, VideoScores]]:
-    """Return method -> clip, or `mean` -> scores.
+    """Return the scores by method, then by clip; each method also has the mean of its clips.
 
-    Methods: `model`, the longest track of a video, lifted as by `uplift lift` with its default parameters unless
-    `options` differ; `detector`, the detector's own 3D; `markers`, the truth itself. Without a lifter, the model is
-    left out.
+    Methods: `model`, the longest track of each video, lifted with `options`; `detector`, the detector's own 3D;
+    `markers`, the truth itself. Without a lifter there is no `model`.
 
     Raises
     ------
     InputError
-        A file is damaged or has another layout, or a clip has no frame with both a pose and truth.
+        A file is damaged or has another layout, or no frame of a clip has both a pose and truth.
     """
     truths = [read_truth(video.truth) for video in videos]  # a damaged file is refused before the lifting
     scores: dict[str, dict[str, VideoScores]] = {}
@@ -55,17 +54,17 @@ def _scores(
 
 
 def with_mean(clips: Mapping[str, VideoScores]) -> dict[str, VideoScores]:
-    """Return the scores of the clips, and their mean."""
+    """Return `clips` and their mean, under the name `MEAN`."""
     return {**clips, MEAN: mean_scores(list(clips.values()))}
 
 
 def lift_video(lifter: Lifter, video: MarkedVideo, options: LiftParameters) -> Motion:
-    """Return the motion of the longest track of a video."""
+    """Lift the keypoints of a video, and return the motion of its longest track."""
     parameters = KeypointsParameters()
     detections, _ = read_keypoints(KeypointSource(video.keypoints, (video.keypoints,)), parameters)
     tracks = [track for one in detections for track in tracks_of(one, parameters.max_gap)]
     if not tracks:
-        raise InputError(f"{video.keypoints}: no joint has all keypoints that it is derived from")
+        raise InputError(f"{video.keypoints}: no joint has all its keypoints in any frame")
     return lift_longest(lifter, tracks, options)
 
 
@@ -76,7 +75,7 @@ def lift_longest(lifter: Lifter, tracks: Sequence[Track], options: LiftParameter
 
 
 def score_motion(motion: Motion, truth: np.ndarray, fps: float) -> VideoScores:
-    """Return the scores of a motion against the truth (frames, 12, 3) of all frames of its keypoint file."""
+    """Return the scores of a motion against `truth` (frames, 12, 3), with one row per frame of the keypoint file."""
     joints = np.full(truth.shape, np.nan)
     rows = motion.joints[: max(len(joints) - motion.first_frame, 0), H36M_OF_TRUTH]
     joints[motion.first_frame : motion.first_frame + len(rows)] = rows

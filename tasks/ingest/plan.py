@@ -1,8 +1,8 @@
 """Read motion files a first time and plan the ingest: motions, labels, layout and conversion to metres with z up.
 
 - Each file has its own layout and its own clip list; unit and up axis are declared once for all files.
-- The medians over all clips of a file are compared with the declared unit and axis. So a file in millimetres is
-  distinguished from a file of broken clips. The first pass keeps shapes, names and a few frames of each clip.
+- The declared unit and axis are compared with medians over all clips of a file, because single clips may be broken.
+- The first pass keeps shapes, names and a few frames of each clip.
 """
 
 from bisect import bisect

@@ -1,4 +1,4 @@
-"""List what a lift assumes because the keypoint file does not contain it, with the options to pass."""
+"""List the values that a lift assumes because the keypoint file does not contain them, with the options to pass."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -8,7 +8,7 @@ from data_contracts.parameters import LiftParameters
 from model.lifting.lift import DEFAULT_HEIGHT_M
 from tasks.lifting.track_lines import lines_of_tracks
 
-_SLIDING_M_S = 0.6  # median speed of the slower foot; of walking people below 0.3
+_SLIDING_M_S = 0.6  # median speed of the slower foot of a sliding person; walking people have less than 0.3
 
 
 def assumptions_of(keypoints: Mapping[str, Any], motions: Sequence[Motion], parameters: LiftParameters) -> list[str]:

@@ -1,4 +1,4 @@
-"""Find faults of identity among the people of a video: ids that two people exchanged, and scene cuts."""
+"""Find exchanged ids of people, phantoms and scene cuts in the tracks of a video."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -7,22 +7,22 @@ import numpy as np
 
 from tasks.lifting.repairs import MOST_AWAY_S, median_step, pixels_per_metre
 
-_EXCHANGE_SPEED = 2.5  # m/s by which the median joint of both people leaves the own path
-_UNUSUAL = 2.0  # this speed exceeds the third quartile of the track by this factor, because steps contain noise
-_SHORTEST_S = 1 / 40  # the limit does not shrink with shorter steps, because noise does not
-_FIT = 0.4  # the distance to the other person's path, as a share of the distance to the own path
-_MOST_GAP_S = 0.6  # longest time without a detection during which a path goes on
-_BACK = 4  # poses of a person over which the velocity before an exchange is measured
+_EXCHANGE_SPEED = 2.5  # m/s, smallest speed of the median joint away from the person's own path
+_UNUSUAL = 2.0  # smallest ratio of this speed to the third quartile of the track, because steps contain noise
+_SHORTEST_S = 1 / 40  # steps count as at least this long, because noise does not shrink with shorter steps
+_FIT = 0.4  # largest distance to the other person's path, as a share of the distance to the own path
+_MOST_GAP_S = 0.6  # longest time without a detection over which a path is extrapolated
+_BACK = 4  # number of poses over which the velocity is measured
 
 
 def with_ids_exchanged_back(
     frame: np.ndarray, person: np.ndarray, pose_2d: np.ndarray, fps: float
 ) -> tuple[np.ndarray, list[tuple[int, int, int]]]:
-    """Return ids (n,) that follow the poses, and the exchanges of ids: the first frame and the two ids of each.
+    """Return corrected ids (n,), and the first frame and both ids of each exchange.
 
-    Two people exchanged ids if both leave their own path at the same time and continue the path of the other. A person
-    who continues the path of another one who is gone has taken the id of the other. Rows are sorted by frame: `frame`
-    and `person` (n,), `pose_2d` (n, 17, 3).
+    Two ids were exchanged if both people leave their own path at the same time and continue the path of the other. An
+    id was taken over if one person leaves their own path and continues the path of a person whose track has ended. Rows
+    are sorted by frame: `frame` and `person` (n,), `pose_2d` (n, 17, 3).
     """
     rows_of = {int(person[rows[0]]): rows for rows in rows_by(person, frame)}
     paths = _paths(frame, pose_2d, rows_of.values(), fps)
@@ -30,7 +30,7 @@ def with_ids_exchanged_back(
     pending = paths.is_jump.copy()
     jumps, lasts = np.flatnonzero(pending), np.sort([rows[-1] for rows in rows_of.values()])
     frames, last_frames, most = frame[jumps], frame[lasts], _MOST_GAP_S * fps
-    is_gone = np.ones(len(frame), bool)  # of the last rows: nobody has taken the id
+    is_gone = np.ones(len(frame), bool)  # of the last row of a track: its path was not yet continued
 
     def on_path_of(rows: np.ndarray, before: np.ndarray) -> np.ndarray:
         return _distance(frame, pose_2d, paths.velocity, rows, before) < _FIT * paths.away[rows]
@@ -58,16 +58,16 @@ def with_ids_exchanged_back(
 
 
 class _Paths(NamedTuple):
-    """Where people move, for each row (n,)."""
+    """Paths of people, with one value per row (n,)."""
 
     before: np.ndarray  # the row of the same person before, or -1
     velocity: np.ndarray  # (n, 2) over the last poses, pixels per frame
-    away: np.ndarray  # distance from the path of the same person, pixels
-    is_jump: np.ndarray  # whether this distance is larger than people move
+    away: np.ndarray  # distance from the extrapolated path of the same person, pixels
+    is_jump: np.ndarray  # whether this distance exceeds the limit
 
 
 def _paths(frame: np.ndarray, pose_2d: np.ndarray, people: Iterable[np.ndarray], fps: float) -> _Paths:
-    """Return the paths of people, each with rows in the order of frames."""
+    """Return the paths; `people` has the rows of each person in the order of frames."""
     before, velocity, away = np.full(len(frame), -1), np.zeros((len(frame), 2)), np.zeros(len(frame))
     is_jump = np.zeros(len(frame), bool)
     for rows in people:
@@ -90,7 +90,10 @@ def rows_by(link: np.ndarray, frame: np.ndarray) -> list[np.ndarray]:
 
 
 def with_phantoms(frame: np.ndarray, link: np.ndarray, fps: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return track numbers (n,) and which rows (n,) are phantoms: a short track in the gap of one other track."""
+    """Return track numbers (n,), and which rows (n,) are phantoms: short tracks that exactly fill a gap of one track.
+
+    A phantom gets the number of the track with the gap.
+    """
     tracks = rows_by(link, frame)
     of_gap: dict[tuple[int, int], int] = {}
     for number, rows in enumerate(tracks):
@@ -108,9 +111,9 @@ def with_phantoms(frame: np.ndarray, link: np.ndarray, fps: float) -> tuple[np.n
 
 
 def scene_cuts(frame: np.ndarray, pieces: Sequence[np.ndarray], fps: float) -> np.ndarray:
-    """Return the frames (k,) in which a track begins, and before which most tracks end.
+    """Return the frames (k,) of scene cuts: most tracks end in the frame before, and a track begins.
 
-    `pieces` are the rows of each track. Tracks that are as short as phantoms do not count.
+    `pieces` has the rows of each track. Tracks as short as phantoms are ignored.
     """
     ends = [
         (frame[rows[0]], frame[rows[-1]]) for rows in pieces if frame[rows[-1]] - frame[rows[0]] > MOST_AWAY_S * fps
@@ -125,7 +128,7 @@ def scene_cuts(frame: np.ndarray, pieces: Sequence[np.ndarray], fps: float) -> n
 
 
 def _velocity(frame: np.ndarray, pose_2d: np.ndarray, first: np.ndarray, last: np.ndarray) -> np.ndarray:
-    """Return the velocities (m, 2) of people from rows `first` to rows `last` (m,) in pixels per frame."""
+    """Return the mean velocities (m, 2) from rows `first` (m,) to rows `last` (m,), in pixels per frame."""
     both = (pose_2d[first, :, 2:] > 0) & (pose_2d[last, :, 2:] > 0)
     mean = (both * (pose_2d[last] - pose_2d[first])[..., :2]).sum(axis=1) / np.maximum(both.sum(axis=1), 1)
     return np.asarray(mean / np.maximum(frame[last] - frame[first], 1)[:, None])
@@ -134,7 +137,7 @@ def _velocity(frame: np.ndarray, pose_2d: np.ndarray, first: np.ndarray, last: n
 def _distance(
     frame: np.ndarray, pose_2d: np.ndarray, velocity: np.ndarray, after: np.ndarray, before: np.ndarray
 ) -> np.ndarray:
-    """Return the distances (m,) of rows `after` from where rows `before` move with their velocity (n, 2)."""
+    """Return the distances (m,) of rows `after` from rows `before`, extrapolated with their `velocity` (n, 2)."""
     expected = pose_2d[before]
     expected[..., :2] += (velocity[before] * (frame[after] - frame[before])[:, None])[:, None]
     return median_step(expected, pose_2d[after])

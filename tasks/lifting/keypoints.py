@@ -44,7 +44,7 @@ def read_tracks(
     if not tracks:
         longest = max((len(track.pose_2d) for track in short), default=0)
         if not longest:
-            raise InputError(f"{source.path}: no joint has all keypoints that it is derived from")
+            raise InputError(f"{source.path}: no joint has all its keypoints in any frame")
         raise InputError(
             f"{source.path}: no track has {options.min_frames} frames, the longest has {longest};"
             f" pass --set keypoints.min_frames={longest} or a larger keypoints.max_gap"
@@ -71,7 +71,7 @@ def read_tracks(
 def _detected(
     source: KeypointSource, parameters: KeypointsParameters, stage: Stage
 ) -> tuple[KeypointSource, list[str]]:
-    """Detect keypoints in a video, write them to the stage's folder, and return their source and warnings."""
+    """Detect keypoints in a video and write them to the stage's folder; return the written source, and warnings."""
     detector_python(source.path)  # refuses a missing detector before the log reports a detection
     target, start = stage.folder / LANDMARKS_FILE, time.perf_counter()
     run_logger().info("%s: detecting keypoints with %s", source.path.name, parameters.detector)
@@ -115,7 +115,7 @@ def _statistics(videos: list[Detections], tracks: list[Track]) -> dict[str, obje
 
 
 def _repairs(tracks: list[Track], short: list[Track]) -> dict[str, object]:
-    """Return what was repaired in the tracks, and the frames at which tracks of any length begin by a cut or a jump."""
+    """Return the numbers and frames of repairs by kind; scene cuts, jumps and ids also count in short tracks."""
 
     def at(reason: str) -> list[int | str]:
         return _frames([(track.video, track.first_frame) for track in found if track.repairs.begins_with == reason])
@@ -133,7 +133,7 @@ def _repairs(tracks: list[Track], short: list[Track]) -> dict[str, object]:
 
 
 def _frames(places: list[tuple[str, int]]) -> list[int | str]:
-    """Return the first frame numbers, each once, with the name of the video if it has one."""
+    """Return the first `_MOST_LISTED` different frames, with the name of the video if it has one."""
     return [f"{video}: {frame}" if video else frame for video, frame in dict.fromkeys(places)][:_MOST_LISTED]
 
 

@@ -1,8 +1,9 @@
 """Find faults of a detector within a track: jumps of the person or of a joint, and exchanged left and right sides.
 
-Limits are speeds of a body with adult bones in the image, so they depend neither on image size nor on distance. They
-exceed the fastest motion of projected CMU and UI-PRMD clips (dance, martial arts, jumps, acrobatics) at 15 to 60 fps.
-Real motion also continues after a fast step, so a fault must in addition come back, or fit the other side.
+- Limits are speeds in the image, scaled by the size of the person to adult size, so they do not depend on image size or
+  distance. They exceed the fastest motion of projected CMU and UI-PRMD clips (dance, martial arts, jumps, acrobatics)
+  at 15 to 60 fps.
+- Real motion continues after a fast step. A fault must therefore also return to its path, or fit the other side.
 """
 
 from typing import NamedTuple
@@ -12,25 +13,25 @@ from scipy.ndimage import median_filter
 
 from data_contracts.skeleton import ADULT_BONES_M, BONES, MIRROR
 
-_BODY_SPEED = 8.0  # m/s of the median joint from frame to frame; the fastest in clips moves at 7
-_JOINT_SPEED = 8.0  # m/s away from the path between the frames before and after; in clips at most 5
-_SIDES_SPEED = 3.0  # m/s, mean of three joints, by which exchanged sides must continue more smoothly; in clips 3
-_JOINT_M = 0.2  # shortest jump of a joint; the noise of a detector does not shrink with shorter steps
-_SHORTEST_S = 1 / 60  # of a step; limits of bodies and sides do not shrink with shorter steps
-_USUAL = 4.0  # a jump exceeds the third quartile of the track's own steps by this factor (unknown rate, moving camera)
-MOST_AWAY_S = 0.35  # longest time away of a phantom; later nothing shows that the same person came back
-_VISIBLE = 1.5  # a step in which sides are exchanged costs more than after an exchange, by this number of exchanges
-_UNUSUAL = 2.0  # an exchange of sides exceeds the median of the track's own changes by this factor (small people)
-_MOST_BACK = 0.5  # the way from before to after a jump, as a share of the jump
-_UNIT_FRAMES = 31  # frames of the median of the size in the image
-_EXCHANGE_S = 1.0  # sides that stay exchanged for this time cost as much as one more exchange
-_CERTAIN = 0.7  # exchanged rows are cheaper by this share of an exchange than the same rows without an exchange
+_BODY_SPEED = 8.0  # m/s, smallest speed of the median joint in a jump; clips reach 7
+_JOINT_SPEED = 8.0  # m/s, smallest speed of a jumping joint away from its path; clips reach 5
+_SIDES_SPEED = 3.0  # m/s, mean of three joints; cost of one exchange of sides
+_JOINT_M = 0.2  # shortest jump of a joint, because the noise of a detector does not shrink with shorter steps
+_SHORTEST_S = 1 / 60  # steps count as at least this long, because noise does not shrink with shorter steps
+_USUAL = 4.0  # smallest ratio of a jump to the third quartile of the track's steps (unknown rate, moving camera)
+MOST_AWAY_S = 0.35  # longest duration of a phantom; after a longer time the person may be another one
+_VISIBLE = 1.5  # smallest gain of a visible exchange of sides, in costs of an exchange
+_UNUSUAL = 2.0  # smallest ratio of an exchange of sides to the median change of the track (small people)
+_MOST_BACK = 0.5  # largest distance between the places before and after a jump, as a share of the jump
+_UNIT_FRAMES = 31  # length of the median filter of the size in the image
+_EXCHANGE_S = 1.0  # exchanged sides cost as much as one exchange per this time
+_CERTAIN = 0.7  # smallest gain of exchanged rows, in costs of an exchange
 _PAIRS = {"legs": ((1, 4), (2, 5), (3, 6)), "arms": ((14, 11), (15, 12), (16, 13))}  # right, left
 _PARENT, _CHILD = np.array(BONES).T
 
 
 class Steps(NamedTuple):
-    """Times and scale of the rows of a person, by which distances between rows become speeds."""
+    """Times and scale of the rows of a person; they convert distances in the image to speeds."""
 
     times: np.ndarray  # (n,) seconds
     seconds: np.ndarray  # (n - 1,) from row to row, at least `_SHORTEST_S`
@@ -43,10 +44,11 @@ def steps_of(frame: np.ndarray, pose_2d: np.ndarray, fps: float) -> Steps:
 
 
 def pixels_per_metre(pose_2d: np.ndarray) -> np.ndarray:
-    """Return the size (n,) of a person in the image: the third longest bone, relative to the bone of an adult.
+    """Return the size (n,) of a person in the image in pixels per metre of an adult.
 
-    A bone in the image is at most as long as the bone itself, and two bones may end at a joint that jumped. The size is
-    infinite, and nothing is fast, if fewer than three bones were seen.
+    The size is that of the third longest bone relative to an adult's bone, because foreshortening only shortens bones,
+    and the two longest may end at a joint that jumped. With fewer than three detected bones the size is infinite, so
+    that no speed exceeds its limit.
     """
     both = (pose_2d[:, _PARENT, 2] > 0) & (pose_2d[:, _CHILD, 2] > 0)
     lengths = np.linalg.norm(pose_2d[:, _PARENT, :2] - pose_2d[:, _CHILD, :2], axis=-1)
@@ -56,7 +58,7 @@ def pixels_per_metre(pose_2d: np.ndarray) -> np.ndarray:
 
 
 def jumps_of(pose_2d: np.ndarray, steps: Steps) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows (n,) of phantoms, which jump away and back, and the rows (k,) after jumps without return."""
+    """Return which rows (n,) are phantoms (the person jumps away and back), and the rows (k,) after other jumps."""
     phantom = np.zeros(len(pose_2d), bool)
     middles = _middles(pose_2d)
     moved = median_step(middles[:-1], middles[1:]) / steps.metre[1:]
@@ -94,7 +96,7 @@ def _quantile(values: np.ndarray, share: float) -> float:
 
 
 def _middles(pose_2d: np.ndarray) -> np.ndarray:
-    """Return points (n, 11, 3) that exchanged sides do not move: joints of the trunk, and middles of left and right."""
+    """Return points (n, 11, 3) that are equal with exchanged sides: trunk joints, and midpoints of left and right."""
     first = [joint for joint, other in enumerate(MIRROR) if joint <= other]
     one, other = pose_2d[:, first], pose_2d[:, np.array(MIRROR)[first]]
     confidence = np.minimum(one[..., 2:], other[..., 2:])
@@ -102,7 +104,7 @@ def _middles(pose_2d: np.ndarray) -> np.ndarray:
 
 
 def jumping_joints(pose_2d: np.ndarray, steps: Steps) -> np.ndarray:
-    """Return which joints (n, 17) jump away from their path for one or two rows and come back."""
+    """Return which joints (n, 17) jump away from their path for one or two rows and then return."""
     points = pose_2d[..., :2]
     jumping, times = np.zeros(points.shape[:2], bool), steps.times
     for length in (1, 2):
@@ -125,23 +127,23 @@ def jumping_joints(pose_2d: np.ndarray, steps: Steps) -> np.ndarray:
 
 
 def exchanged_sides(pose_2d: np.ndarray, steps: Steps) -> dict[str, np.ndarray]:
-    """Return the rows (n,) in which left and right are exchanged, for the legs and for the arms.
+    """Return the rows (n,) bool in which left and right are exchanged, for the legs and for the arms.
 
-    The rows are the cheapest sequence of exchanges (Viterbi): a step costs the mean change of the vectors from right to
-    left, and an exchange costs `_SIDES_SPEED`. Rows count only if every sequence without them costs more by `_CERTAIN`,
-    so rows between a visible exchange and one while the limbs overlap in the image are left as they are.
+    The Viterbi algorithm finds the sequence of exchanges with the least cost. The cost of a step is the mean change of
+    the vectors from right to left; the cost of an exchange is `_SIDES_SPEED`. Only rows with a gain of `_CERTAIN` are
+    returned, so an exchange whose end is hidden by overlapping limbs is not.
     """
     return {part: _exchanged(*_step_costs(pose_2d, np.array(pairs), steps), steps) for part, pairs in _PAIRS.items()}
 
 
 def visible_exchanges(pose_2d: np.ndarray, steps: Steps) -> np.ndarray:
-    """Return the rows (k,) in which left and right legs or arms seem to be exchanged against the row before."""
+    """Return the rows (k,) in which left and right seem to change places, for the legs or for the arms."""
     costs = [_step_costs(pose_2d, np.array(pairs), steps) for pairs in _PAIRS.values()]
     return np.flatnonzero(np.any([same - other > _VISIBLE for same, other in costs], axis=0)) + 1
 
 
 def with_sides(pose_2d: np.ndarray, exchanged: dict[str, np.ndarray]) -> np.ndarray:
-    """Return poses (n, 17, C) whose left and right joints are exchanged in these rows (n,)."""
+    """Return poses (n, 17, C) with left and right joints exchanged in the rows `exchanged` (n,) of each part."""
     result = pose_2d.copy()
     for part, rows in exchanged.items():
         places = np.ravel(_PAIRS[part])
@@ -150,7 +152,7 @@ def with_sides(pose_2d: np.ndarray, exchanged: dict[str, np.ndarray]) -> np.ndar
 
 
 def _step_costs(pose_2d: np.ndarray, pairs: np.ndarray, steps: Steps) -> tuple[np.ndarray, np.ndarray]:
-    """Return the costs (n - 1,) of steps without and with an exchange, in units of the cost of an exchange."""
+    """Return the costs (n - 1,) of steps without and with an exchange; one exchange itself costs 1."""
     right, left = pose_2d[:, pairs[:, 0]], pose_2d[:, pairs[:, 1]]
     vector, seen = (left - right)[..., :2], np.minimum(left, right)[..., 2] > 0  # (n, 3, 2), (n, 3)
     both = np.logical_and(seen[1:], seen[:-1])
@@ -161,7 +163,7 @@ def _step_costs(pose_2d: np.ndarray, pairs: np.ndarray, steps: Steps) -> tuple[n
 
 
 def _exchanged(same: np.ndarray, other: np.ndarray, steps: Steps) -> np.ndarray:
-    """Return the rows (n,) that are exchanged, from the costs (n - 1,) of steps."""
+    """Return the exchanged rows (n,) bool for the costs (n - 1,) of steps without and with an exchange."""
     count = len(same) + 1
     if not (same - other > 1).any():
         return np.zeros(count, bool)
@@ -174,7 +176,7 @@ def _exchanged(same: np.ndarray, other: np.ndarray, steps: Steps) -> np.ndarray:
 
 
 def _costs_before(same: np.ndarray, other: np.ndarray, per_row: np.ndarray) -> np.ndarray:
-    """Return the cost (n, 2) of the cheapest sequence that ends in each row, not exchanged or exchanged."""
+    """Return the least cost (n, 2) of all sequences that end in each row: not exchanged, exchanged."""
     costs = np.empty((len(per_row), 2))
     kept, turned = 0.0, 1 + float(per_row[0])
     costs[0] = kept, turned

@@ -1,4 +1,4 @@
-"""List assumptions about keypoints, and repairs of tracks, in lines for the terminal."""
+"""Describe the assumptions about keypoints and the repairs of tracks, as lines for the terminal."""
 
 from collections.abc import Mapping
 from typing import Any

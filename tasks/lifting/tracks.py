@@ -1,9 +1,9 @@
 """Link people in frames to tracks, and interpolate short gaps.
 
 - Without ids, the people of a frame are assigned to open tracks with the least total cost
-  (`scipy.optimize.linear_sum_assignment`). The cost is the mean distance between the person and
-  the track's last pose, moved by its velocity: over common joints, weighted by confidence, divided by the larger
-  extent. A pair with a cost above `MOST_COST` is two different people.
+  (`scipy.optimize.linear_sum_assignment`). The cost is the mean distance of the person's joints from the track's last
+  pose, moved by its velocity. The mean is over common joints, weighted by confidence, and divided by the larger extent.
+  A pair with a cost above `MOST_COST` is two different people.
 - A person or joint that is missing for at most `max_gap` frames is interpolated linearly and marked. It gets the lower
   confidence of the two ends. After a longer gap a new track begins.
 - Missing joints at the beginning or end of a track stay missing, because filling them would be extrapolation.
@@ -77,7 +77,7 @@ def _pieces(
 ) -> Iterator[_Piece]:
     """Yield the rows of a person without phantoms, cut at gaps of more than `max_gap` frames and at jumps.
 
-    `phantom` (n,) are rows that are known to be phantoms.
+    `phantom` (n,) bool is true for known phantoms.
     """
     real = rows[~phantom[rows]]
     jumping, after_jump = jumps_of(pose_2d[real], steps_of(frame[real], pose_2d[real], fps))
@@ -94,7 +94,7 @@ def _pieces(
 
 
 def _between(piece: _Piece, frame: np.ndarray, cuts: np.ndarray) -> Iterator[_Piece]:
-    """Yield the parts of a piece between scene cuts; the first one has the repairs of the piece."""
+    """Yield the parts of a piece between scene cuts; the first part has the repairs of the piece."""
     frames = frame[piece.rows]
     inside = cuts[np.searchsorted(cuts, frames[0]) : np.searchsorted(cuts, frames[-1], side="right")]
     parts = np.split(piece.rows, np.searchsorted(frames, inside))
@@ -161,7 +161,8 @@ class _OpenTrack:
         both = (self.confidence > 0) & (confidence > 0)
         if both.any():
             step = (joints[both] - self.joints[both]).mean(axis=0) / (frame - self.frame)
-            is_jump = np.hypot(*step) * (1 + _VELOCITY_SHARE) > MOST_COST * size  # else a jump back would cost too much
+            # A jump sets no velocity, otherwise the jump back would cost too much.
+            is_jump = np.hypot(*step) * (1 + _VELOCITY_SHARE) > MOST_COST * size
             self.velocity = np.zeros(2) if is_jump else _VELOCITY_SHARE * step
         self.frame, self.joints, self.confidence, self.size = frame, joints, confidence, size
 
@@ -169,7 +170,7 @@ class _OpenTrack:
 def _cost(
     tracks: list[_OpenTrack], now: int, joints: np.ndarray, confidence: np.ndarray, size: np.ndarray
 ) -> np.ndarray:
-    """Return costs (tracks, people) in extents of a person; a pair without a common joint costs 10 `MOST_COST`."""
+    """Return costs (tracks, people), see the module; a pair without a common joint has 10 times `MOST_COST`."""
     moved = np.stack([track.joints + track.velocity * min(now - track.frame, 5) for track in tracks])
     weight = np.sqrt(np.stack([track.confidence for track in tracks])[:, None] * confidence[None])
     distance = np.linalg.norm(moved[:, None] - joints[None], axis=-1)
@@ -180,7 +181,7 @@ def _cost(
 
 
 def _extent(points: np.ndarray, confidence: np.ndarray) -> np.ndarray:
-    """Return the diagonal (n,) of the box around the seen points (n, K, 2); 0 if no point was seen."""
+    """Return the diagonal (n,) of the box around the detected points (n, K, 2); 0 without a detected point."""
     seen = confidence[..., None] > 0
     low = np.where(seen, points, np.inf).min(axis=1)
     high = np.where(seen, points, -np.inf).max(axis=1)

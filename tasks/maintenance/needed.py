@@ -69,9 +69,8 @@ class Inventory:
     def _refuse_unknown_inputs(self, store: Path, client: MlflowClient) -> None:
         if self.stages.damaged:
             raise InputError(
-                f"{some([str(folder) for folder in self.stages.damaged])}: gc removes nothing, because the manifest is"
-                " damaged and the inputs are unknown. Remove the folder and run gc again; a stage that needs the result"
-                " computes the result again"
+                f"{some([str(folder) for folder in self.stages.damaged])}: damaged manifest, so gc removes nothing."
+                " Remove this folder and run gc again; its result is computed again when needed"
             )
         if self.stages.manifests and not self.runs:
             raise InputError(
@@ -101,7 +100,7 @@ def mark(inventory: Inventory, keep_last: int) -> set[str]:
 
 
 def _reach(inventory: Inventory, roots: set[str]) -> set[str]:
-    """Return the roots and all items that they lead to; a report is needed if its weights and its windows are."""
+    """Return `roots` and all items that they need; a report is needed if its weights and its windows are needed."""
     links = _links(inventory)
     reports = [manifest for manifest in inventory.manifests if manifest["stage"] == "evaluate"]
     needed, ahead = set[str](), roots
@@ -143,7 +142,7 @@ def _links(inventory: Inventory) -> defaultdict[str, set[str]]:
 
 
 def _inputs(inventory: Inventory, stage: str, inputs: dict[str, str]) -> set[str]:
-    """Return the inputs and the stages that wrote them; a motion does not need the model that lifted it."""
+    """Return the inputs of a stage and the stages that wrote them; motions do not need the model that lifted them."""
     needed = {digest for name, digest in inputs.items() if stage != "lift" or name != "checkpoint"}
     return needed | {manifest["digest"] for manifest in map(inventory.stages.find, needed) if manifest}
 

@@ -51,8 +51,8 @@ class Verdict:
 def judge(pairs: Errors, noise_mm: Sequence[tuple[float, float]], parameters: PromoteParameters) -> Verdict:
     """Return the verdict on a challenger that is compared with the champion.
 
-    `pairs` is the `difference` of their errors. `noise_mm` has the MPJPE (mm) of both under detector noise, one
-    pair for each windows folder with a measurement.
+    `pairs` is the error table of challenger minus champion (`difference`). `noise_mm` has the MPJPE (mm) of both under
+    detector noise, one pair for each windows folder with a measurement.
     """
     differences = estimates(pairs, Resampling(confidence=parameters.confidence))
     return Verdict(tuple(checks(pairs, noise_mm, parameters)), differences)

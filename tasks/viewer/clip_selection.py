@@ -88,7 +88,7 @@ def _frame_means(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
 
 
 def _to_level_camera(rows: pd.DataFrame) -> torch.Tensor:
-    """Return (n, 3, 3): row vectors times it are in the axes of a level camera with the yaw of the first window."""
+    """Return matrices (n, 3, 3) that turn row vectors to the axes of a level camera with the first window's yaw."""
     angles = rows[["yaw_deg", "pitch_deg", "roll_deg"]].to_numpy(dtype=np.float32, copy=True)  # torch must own it
     yaw, pitch, roll = torch.from_numpy(angles).deg2rad().unbind(1)
     level = torch.zeros(1)

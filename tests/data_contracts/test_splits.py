@@ -77,9 +77,9 @@ def test_groups_of_no_known_data_set_are_refused_by_name_with_the_way_out():
 @pytest.mark.parametrize(
     ("left", "message"),
     [
-        (("CMU_01", "SSM_1"), "split val is empty; it needs HumanEva, HDM05, SFU, MoSh, the file has CMU, SSM"),
-        (("CMU_01", "SFU_5"), "split test is empty; it needs Transitions, SSM, the file has CMU, SFU"),
-        (("SFU_5", "SSM_1"), "split train is empty; it needs another data set, the file has SFU, SSM"),
+        (("CMU_01", "SSM_1"), "val is empty. Its data sets are HumanEva, HDM05, SFU, MoSh; the clips are from CMU,"),
+        (("CMU_01", "SFU_5"), "split test is empty. Its data sets are Transitions, SSM; the clips are from CMU, SFU"),
+        (("SFU_5", "SSM_1"), "split train is empty. Its data sets are all others; the clips are from SFU, SSM"),
     ],
 )
 def test_an_empty_split_is_refused_with_the_data_sets_it_needs(left, message):

@@ -235,7 +235,7 @@ def test_a_pool_whose_process_is_killed_writes_the_same_bytes(clips, alone, tmp_
 def test_processes_that_always_die_fail_the_stage_with_a_remedy(clips, tmp_path):
     with (
         killing(tmp_path, pool_pids, first_part=False),
-        pytest.raises(RuntimeError, match=r"lost 2 times.*processes"),
+        pytest.raises(RuntimeError, match=r"died 2 times.*processes"),
     ):  # without a flow, whose task would be repeated after a minute
         parameters = PipelineParameters(convert=PARAMETERS, workers=Workers(processes=2))
         run_stage("convert", Context(tmp_path, parameters), clips=str(clips))

@@ -30,10 +30,10 @@ _CENTRED_M = 0.01  # largest median offset of the middle of the hips in world la
 # Number of keypoints of a whole body -> skeleton of its first keypoints: COCO-WholeBody, OpenPose's BODY_135
 WHOLE_BODIES = {133: Detector.COCO17, 135: Detector.BODY25B}
 _BOUNDS = {"fps": (float, 1e-3, 1000), "width": (int, 1, 65_536), "height": (int, 1, 65_536)}
-SKELETON_FITTED = "best fit"  # begin of `Detections.skeleton_from` if the skeleton was identified from the poses
+SKELETON_FITTED = "best fit"  # beginning of `Detections.skeleton_from` if the skeleton was identified from the poses
 
-_CUT = 1.5  # confidences up to this are cut at 1 without a warning: heatmaps overshoot a little (1.07 by AlphaPose)
-_LARGEST = 20.0  # largest confidence: the scores of SimCC heads (RTMPose, RTMW) are not probabilities, and 1 is certain
+_CUT = 1.5  # confidences up to this are cut at 1 without a warning: heatmaps reach 1.07 (AlphaPose)
+_LARGEST = 20.0  # largest confidence; SimCC scores (RTMPose, RTMW) are not probabilities, and 1 means certain
 _DIVISORS = {KeypointFormat.ALPHAPOSE: 6.0}  # AlphaPose's old COCO scores reach about 6
 # Formats whose scores may be COCO's visibilities: 2 (visible), 1 (hidden) and 0 (not labelled)
 _VISIBILITIES = (KeypointFormat.ALPHAPOSE, KeypointFormat.COCO, KeypointFormat.ULTRALYTICS)
@@ -112,7 +112,7 @@ def refuse_unseen(source: str, confidence: np.ndarray, min_confidence: float = 0
 def rate_and_size(
     path: Path, values: Mapping[str, Any], names: Sequence[str] = ("fps", "width", "height")
 ) -> dict[str, Any]:
-    """Return `fps`, `width` and `height` of a file, which has them under `names`; None if missing."""
+    """Return `fps`, `width` and `height` from `values` of a file, in which their keys are `names`; None if missing."""
     known: dict[str, Any] = {}
     for (field, (kind, lowest, highest)), name in zip(_BOUNDS.items(), names, strict=True):
         value = values.get(name)
@@ -147,7 +147,7 @@ def _in_order(detections: Detections) -> Detections:
 
 
 def _refuse_far(detections: Detections, points: np.ndarray, far: np.ndarray, names: Sequence[str]) -> None:
-    """Raise an InputError for the first of `points` (n, K, 2) that is `far` (n, K); `names` are the keypoint names."""
+    """Raise an InputError for the first of `points` (n, K, 2) where `far` (n, K) is true; `names` of the K points."""
     for row, point in np.argwhere(far)[:1]:
         x, y = points[row, point]
         raise _fault(detections, row, f"{names[point]}: x, y = {x:g}, {y:g}; the limit is {MOST_PIXELS:g} pixels")
@@ -215,7 +215,7 @@ def _in_pixels(detections: Detections) -> Detections:
 
 
 def _is_centred(detections: Detections) -> bool:
-    """Return whether the origin is between the hips of a skeleton with this number of keypoints, in most rows."""
+    """Return whether the origin is between the hips in most rows, for a skeleton with this number of keypoints."""
     for skeleton in SKELETONS.values():
         if len(skeleton.keypoints) == detections.points.shape[1]:
             hips = [skeleton.keypoints.index("left_hip"), skeleton.keypoints.index("right_hip")]
@@ -253,7 +253,7 @@ def _skeleton(detections: Detections, requested: Detector | None) -> tuple[Detec
 
 
 def unknown_skeleton(count: int) -> str:
-    """Return the reason why keypoints of this number are refused, and what to do."""
+    """Return the text of an error about this number of keypoints, with the remedy."""
     kind = kind_of_skeleton(count)
     known = ", ".join(f"{name} ({len(skeleton.keypoints)})" for name, skeleton in SKELETONS.items())
     needless = "; 3D motion needs no lifting" if kind and "3D motion" in kind else ""

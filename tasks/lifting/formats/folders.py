@@ -2,7 +2,7 @@
 
 - A JSON for each frame: OpenPose's or AlphaPose's people, or one image of `json_frames`.
 - A text file for each frame, as Ultralytics writes with `save_txt` (engine/results.py). A line is a person: class, box
-  (4 numbers), x, y of each keypoint, or x, y, score, then a score of the box and an id, if requested. Coordinates are
+  (4 numbers), x and y (and score) of each keypoint, and optionally the score of the box and an id. Coordinates are
   shares of the image. Frames without people have no file.
 """
 
@@ -26,15 +26,15 @@ from tasks.lifting.formats.names import frame_numbers, name_pattern
 
 _MOST_FRAME_BYTES = 4 * 2**20  # of a file with one frame
 _MOST_LABELS = MOST_PEOPLE * 2**13  # bytes of a text file with one frame
-_SAMPLED = 100  # files of a folder that are read to find out whether each is a frame
+_SAMPLED = 100  # files that are read to decide whether the files of a folder are frames
 _BOX = 5  # numbers of a label before the keypoints: class and box
 
 
 def find_keypoint_files(folder: str | Path) -> dict[str, KeypointSource] | None:
     """Return the keypoint sources in a folder by unique names, or None if the path is one source itself.
 
-    A folder is one source if most of its JSON or text files have one frame each. Otherwise every file with a known
-    extension, and every folder of frames, is a source; without them, every video is.
+    A folder is one source if most of its JSON or text files have one frame each. Otherwise its sources are all files
+    with a known extension and all folders of frames or, if it has neither, all videos.
     """
     path = Path(folder)
     if not path.is_dir() or _is_frames(path):
@@ -74,13 +74,13 @@ def read_label(path: Path) -> Detections:
 
 
 def is_label(start: bytes) -> bool:
-    """Return whether a text begins with a line of numbers, with a box and keypoints."""
+    """Return whether the first line of a text has only numbers, enough for a box and keypoints."""
     fields = start.split(b"\n")[0].split()
     return len(fields) > _BOX + 2 and all(field.strip(b"+-.0123456789e") == b"" for field in fields)
 
 
 def _frames_of(files: Sequence[Path] | dict[Path, Any], found: set[Path]) -> list[Path]:
-    """Return the files that are frames: those `found` by their content, and those with the letters of most of these."""
+    """Return the files that are frames: those `found` by content, and files named like most of these."""
     patterns = Counter(name_pattern(file.name) for file in files if file in found)
     pattern = patterns.most_common(1)[0][0] if patterns else None
     return [file for file in files if file in found or pattern is None or name_pattern(file.name) == pattern]
@@ -91,7 +91,7 @@ def _is_frame(tree: Any) -> bool:
 
 
 def _is_frames(folder: Path) -> bool:
-    """Return whether most JSON files of a folder, or without JSON most text files, have one frame each."""
+    """Return whether most keypoint files of a folder (JSON, or text files if it has no JSON) have one frame each."""
     if not folder.is_dir():
         return False
     try:
@@ -141,7 +141,7 @@ def _read_labels(path: Path, files: Sequence[Path]) -> tuple[Detections, list[st
 
 
 def _label_rows(path: Path, files: Sequence[Path]) -> Iterator[tuple[Path, list[np.ndarray] | None]]:
-    """Yield the numbers of each line of the files, or None for a file with other text."""
+    """Yield each file with the numbers of its lines, or with None if a line has other text."""
     bytes_left = MOST_BYTES // 4  # the numbers take 2 to 4 times as much
     for file in files:
         try:
@@ -168,7 +168,7 @@ def _people(file: Path, rows: list[np.ndarray] | None) -> list[np.ndarray]:
 
 
 def _layout(path: Path, width: int) -> tuple[int, int]:
-    """Return the number of keypoints of a label and of numbers for each; up to two numbers follow."""
+    """Return the number of keypoints in a line of `width` numbers, and of numbers per keypoint."""
     counts = {len(skeleton.keypoints) for skeleton in SKELETONS.values()}
     for per_point in (3, 2):
         for more in range(3):

@@ -73,7 +73,7 @@ def read_coco(path: Path, tree: Any) -> Detections | None:
     numbers = dict(zip(images, frame_numbers(path, files if are_named else [*images]), strict=True))
     sizes = [rate_and_size(path, image) for image in images.values()]
     if any(size != sizes[0] for size in sizes):
-        raise InputError(f"{path}: images: have different sizes; expected the images of one video")
+        raise InputError(f"{path}: the images have different sizes; pass the images of one video")
     keypoints = [entry["keypoints"] for entry in parts["categories"] if isinstance(entry.get("keypoints"), list)]
 
     def people() -> Iterator[Person]:
@@ -99,7 +99,7 @@ READERS = {
 
 
 def is_body_frame(tree: Any) -> bool:
-    """Return whether this is a frame of OpenPose or AlphaPose; people with other fields are not theirs."""
+    """Return whether a JSON is a frame of OpenPose or AlphaPose, by the fields of its first person."""
     if not isinstance(tree, dict):
         return False
     people = next((tree[name] for name in _BODIES if isinstance(tree.get(name), list)), None)
@@ -110,9 +110,8 @@ def is_body_frame(tree: Any) -> bool:
 def read_body_frames(path: Path, frames: Sequence[tuple[str, str, Any]], format: KeypointFormat) -> Detections:
     """Return the people of `frames`: tuples of name with the frame number, name for errors, and JSON.
 
-    AlphaPose's 18 keypoints are COCO's 17 and a computed neck, which is dropped. For COCO's 17 the neck is the middle
-    of the shoulders, which this project derives as well. For Halpe-26 and whole bodies AlphaPose's neck has a
-    wrong index (top of the head or a toe).
+    AlphaPose's 18 keypoints are COCO's 17 and a computed neck, which is dropped: it is the middle of the shoulders or,
+    for Halpe-26 and whole bodies, has a wrong index (top of the head or a toe).
     """
     numbers = frame_numbers(path, [name for name, _, _ in frames])
     by_alphapose = format is KeypointFormat.ALPHAPOSE or any(_is_alphapose_frame(tree) for _, _, tree in frames)

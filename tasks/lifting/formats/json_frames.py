@@ -1,4 +1,4 @@
-"""Read JSON with the people of each frame, whatever the detector; tables of field names tell what the fields mean.
+"""Read JSON with the people of each frame, for any detector; tables of field names identify the fields.
 
 - The file is a list of frames, JSON lines, a dict with this list, a dict of frames by number or image, or one frame.
 - A frame is null, a list of people, a dict with people, or the keypoints of one person or of several.
@@ -40,7 +40,7 @@ _SCORES = (
     *("keypoint_scores", "keypoints_scores", "scores", "keypoint_confidences", "keypoint_confidence", "keypoint_conf"),
     *("keypoints_confidences", "keypoints_confidence", "keypoints_conf", "confidences", *VISIBILITY),
 )
-_ONE_IMAGE = ("keypoint_scores", "bbox", "box")  # fields of people; in a list without frame numbers, of one image
+_ONE_IMAGE = ("keypoint_scores", "bbox", "box")  # fields of a person; a list of people is one image
 _MEDIAPIPE = len(SKELETONS[Detector.MEDIAPIPE33].keypoints)
 
 
@@ -81,7 +81,7 @@ def read_numbered(path: Path, frames: Sequence[tuple[int, str, Any]], tree: Any 
 
 
 def in_order_of_skeleton(detections: Detections, names: Sequence[str]) -> Detections:
-    """Return detections with the keypoints of the skeleton that has these names; unchanged without such a skeleton."""
+    """Reorder keypoints with these names to the order of their skeleton; names of no skeleton change nothing."""
     found = skeleton_of_names(names) if len(names) == detections.points.shape[1] else None
     if found is None:
         return detections
@@ -94,18 +94,18 @@ def in_order_of_skeleton(detections: Detections, names: Sequence[str]) -> Detect
 
 
 def is_one_image(tree: Any) -> bool:
-    """Return whether a JSON has the people of one image, as MMPose writes for each image of a folder."""
+    """Return whether a JSON has the people of one image, as in MMPose's folder of one file per image."""
     images, frames = _frames_of(tree)
     return len(frames) == 1 and not images and _is_frame(frames[0])
 
 
 def frame_of(tree: Any) -> Any:
-    """Return the frame of a JSON with one image, without the header around the frame; any other JSON is unchanged."""
+    """Return the frame inside a JSON with one image; return any other JSON unchanged."""
     return _frames_of(tree)[1][0] if is_one_image(tree) else tree
 
 
 def _frames_of(tree: Any) -> tuple[list[Any], list[Any]]:
-    """Return the images' names, if the frames are in a dict by name, and the frames."""
+    """Return the frames of a JSON, after their image names, which are empty unless the frames are a dict by name."""
     if isinstance(tree, list):
         entry = next((entry for entry in tree if entry is not None), None)
         of_one = isinstance(entry, dict) and _first(entry, _ONE_IMAGE) is not None and _first(entry, POINTS) is not None
@@ -128,7 +128,7 @@ def _frames_of(tree: Any) -> tuple[list[Any], list[Any]]:
 
 
 def _numbers(path: Path, images: list[Any], frames: list[Any]) -> list[int]:
-    """Return the number of each frame: the one in the frame, that of its image, or its place in the list."""
+    """Return the number of each frame: from the frame, from the name of its image, or its position in the list."""
     if not images:
         named = [_first(frame, IMAGE, str) for frame in frames]
         images = named if frames and None not in named else []
@@ -185,7 +185,7 @@ def _people(source: str, number: int, frame: Any) -> Iterator[_Raw]:
 
 
 def _points(person: _Raw, names: Sequence[str]) -> Any:
-    """Return the keypoints of a person as lists of numbers; those with names in the order of `names`."""
+    """Return the keypoints of a person as lists of numbers; keypoints with names are in the order of `names`."""
     points = person.points
     if isinstance(points, dict) and isinstance(points.get("x"), list):
         columns = [points["x"], points.get("y"), _first(points, VISIBILITY)]
@@ -204,7 +204,7 @@ def _points(person: _Raw, names: Sequence[str]) -> Any:
 
 
 def _row(source: str, point: Any, is_z: bool) -> Any:
-    """Return x, y and score of one keypoint; `is_z` is whether the third of three numbers is a depth."""
+    """Return x, y and score of one keypoint; with `is_z`, the third of three numbers is a depth."""
     if point is None:
         return [None, None, 0.0]
     if isinstance(point, dict):
@@ -220,7 +220,7 @@ def _row(source: str, point: Any, is_z: bool) -> Any:
 
 
 def _names(tree: Any, raw: Sequence[_Raw]) -> list[str]:
-    """Return the names of the keypoints in the order in which they first occur, or those of the header."""
+    """Return the names of the keypoints: from the header, then others in the order of their first occurrence."""
     meta = tree.get("meta_info") if isinstance(tree, dict) else None
     header = meta.get("keypoint_id2name") if isinstance(meta, dict) else _first(tree, ("skeleton",), dict)
     names: dict[str, None] = dict.fromkeys(map(str, header.values())) if isinstance(header, dict) else {}
@@ -259,7 +259,7 @@ def _rate_and_size(path: Path, tree: Any) -> dict[str, Any]:
 
 
 def _first(entry: Any, names: Sequence[str], kind: type = object) -> Any:
-    """Return the first value of these fields that is of this kind and not null, or None."""
+    """Return the value of the first of these fields that has this type and is not null, or None."""
     if not isinstance(entry, dict):
         return None
     values = (entry.get(name) for name in names)
@@ -267,7 +267,7 @@ def _first(entry: Any, names: Sequence[str], kind: type = object) -> Any:
 
 
 def _is_frame(frame: Any) -> bool:
-    """Return whether this is a frame: people, or the keypoints of one person or several."""
+    """Return whether a value is a frame: people, or the keypoints of one or several people."""
     if isinstance(frame, list):
         person = next((person for person in frame if person), None)
         return _is_points(frame) or _is_points(person) or (isinstance(person, dict) and _is_frame(person))
@@ -276,7 +276,7 @@ def _is_frame(frame: Any) -> bool:
 
 
 def _is_points(value: Any) -> bool:
-    """Return whether this is a list of points: lists of numbers, or dicts with x and y; null is a missing point."""
+    """Return whether a value is a list of points: lists of numbers, or dicts with x and y; null is a missing point."""
     if not isinstance(value, list):
         return False
     point = next((point for point in value if point is not None), None)
@@ -286,12 +286,12 @@ def _is_points(value: Any) -> bool:
 
 
 def _is_named(person: dict[str, Any]) -> bool:
-    """Return whether these are keypoints by name."""
+    """Return whether most keys of a dict are names of keypoints."""
     return sum(keypoint_name(name) is not None for name in person) >= min(8, len(person)) > 1
 
 
 def _is_by_id(people: Any) -> bool:
-    """Return whether these are people by number, e.g. {"1": ..., "2": ...}."""
+    """Return whether a value is a dict of people by id, e.g. {"1": ..., "2": ...}."""
     return isinstance(people, dict) and bool(people) and all(name.isdecimal() and len(name) < 10 for name in people)
 
 

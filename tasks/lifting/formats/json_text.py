@@ -64,14 +64,14 @@ def read_json(files: Sequence[Path], source: Path) -> list[Any]:
 
 
 def _in_strings(tree: Any) -> bool:
-    """Return whether the values of a list are JSON in strings, as `json.dump` writes the texts of `to_json`."""
+    """Return whether all values of a list are strings with JSON, e.g. a dumped list of `to_json` results."""
     return isinstance(tree, list) and bool(tree) and all(isinstance(text, str) and text[:1] in "[{" for text in tree)
 
 
 def _measure(data: bytes) -> tuple[int, int]:
     """Return an estimate of the memory (bytes) of a parsed JSON text, and its depth.
 
-    The numbers of brackets, commas and strings determine both, in a tenth of the time of parsing.
+    Both follow from the counts of brackets, commas and strings, in a tenth of the time of parsing.
     """
     data = data.replace(rb"\\", b"").replace(rb"\"", b"")  # every remaining quote begins or ends a string
     counts, in_string, level, depth, quoted = np.zeros(256, np.int64), 0, 0, 0, 0
@@ -193,7 +193,7 @@ def _numbers(source: str, values: object) -> np.ndarray:
 
 
 def whole_number(value: object) -> int | None:
-    """Return an integer, also one that is written as 3.0, or None for any other value."""
+    """Return `value` as an integer if it is whole, e.g. 3.0, else None."""
     is_whole = type(value) is int or (type(value) is float and value.is_integer() and abs(value) <= 2**53)
     return int(value) if is_whole else None  # type: ignore[call-overload]
 

@@ -1,7 +1,4 @@
-"""Find out what names mean: the frame numbers of images, and the keypoints and skeletons of names in any spelling.
-
-The frame number is the part of the names of images that counts up.
-"""
+"""Interpret names: the frame number in the name of an image, and keypoints and skeletons in any spelling."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,22 +13,25 @@ from tasks.lifting.formats.json_text import whole_number
 
 _DIGITS = re.compile(r"\d{1,18}")
 _ADDED = re.compile(r"[._-]rf\.[0-9A-Za-z]+$|^[0-9a-f]{8}-")  # Roboflow adds a hash at the end, Label Studio before
-_LEAST_OF_TIME = 16  # images are at least so many milliseconds apart
+_LEAST_OF_TIME = 16  # smallest difference of the times of two images, milliseconds
 _MOST_STEP = 1000  # frames between two images that were sampled from a video
 _MOST_NAME = 300  # characters of a name that are searched for numbers
 
 
 def name_pattern(name: str) -> str:
-    """Return the letters of a file name; the images of one video have the same letters."""
+    """Return only the letters of a file name; they are equal for the images of one video."""
     return re.sub(r"[^a-z]", "", _stem(name).lower())
 
 
 def frame_numbers(source: object, images: Sequence[object]) -> list[int]:
-    """Return the frame number of each image, which is an integer, or a name of which a part counts up.
+    """Return the frame number of each image; `images` are integers or names with numbers.
 
-    If all names have the same letters, the number is the part that counts up from image to image; of several parts,
-    the one with the smallest span. If no part does (timestamps), the images are numbered in the order of their parts.
-    If the letters differ, the last number is taken. Without numbers, the images are numbered in the order of the list.
+    - Names with the same letters: the number that counts up from image to image, with the smallest span if several do.
+      If none does (timestamps), images are numbered from 0 in the order of their numbers.
+    - Names with different letters: the last number of each name.
+    - Names without numbers: the position in the list.
+
+    Equal numbers of two images raise an InputError.
     """
     numbers: dict[int | str, int] = {}
     names: list[str] = []
@@ -82,7 +82,7 @@ def _numbers_of(names: Sequence[str]) -> dict[int | str, int]:
 
 
 def _counts_up(numbers: Sequence[int]) -> bool:
-    """Return whether these are frame numbers in order, and not times: large or irregular steps."""
+    """Return whether sorted numbers are frame numbers; times have large or irregular steps."""
     steps = [later - earlier for earlier, later in pairwise(numbers)]
     if min(steps) <= 0 or numbers[0] < 0 or numbers[-1] > MOST_FRAME:
         return False
@@ -91,7 +91,7 @@ def _counts_up(numbers: Sequence[int]) -> bool:
 
 
 def _has_label(stem: str, place: int) -> bool:
-    """Return whether a letter is before a number, as in `cam1_0001`: a label, unlike the numbers of a time."""
+    """Return whether the number at index `place` belongs to a label, as in `cam1_0001`, and not to a time."""
     start = list(_DIGITS.finditer(stem))[place].start()
     before = stem[max(0, start - 1) : start]
     return before.isalpha() and before not in "Tt"
@@ -128,7 +128,7 @@ _NAMES: Mapping[str, str] = {
 
 
 def keypoint_name(text: str) -> str | None:
-    """Return the keypoint that a name means (`LShoulder`, `shoulder_left`, `PoseLandmark.LEFT_SHOULDER`), or None."""
+    """Return the keypoint of a name in any spelling (`LShoulder`, `PoseLandmark.LEFT_SHOULDER`), or None."""
     plain = re.sub(r"[^a-z0-9]", "", text[:100].lower())
     return _NAMES.get(plain) or _NAMES.get(re.sub(r"^(pose|body)?(landmark|keypoint|joint|kp)?", "", plain))
 
@@ -139,10 +139,11 @@ def is_y_up(names: Iterable[str]) -> bool:
 
 
 def skeleton_of_names(names: Iterable[str]) -> tuple[Detector, list[str]] | None:
-    """Return the skeleton that has these names, and its keypoints in its order, each as in `names` ("": absent).
+    """Return the skeleton with keypoints of these names, and for each of its keypoints the entry of `names`.
 
-    All names must be the skeleton's, or the names must contain every keypoint that a joint is derived from. COCO-17 is
-    also returned for the limbs alone; joints of the head are missing then. Other names return None.
+    An absent keypoint has the entry "". The names must be all keypoints of the skeleton, or contain each keypoint that
+    a joint is derived from, or contain the limbs of COCO-17 (joints of the head are then missing). Otherwise return
+    None.
     """
     known = {keypoint: name for name in names if (keypoint := keypoint_name(name)) is not None}
     exact = [skeleton for skeleton, about in SKELETONS.items() if {*about.keypoints} == {*known}]
@@ -152,7 +153,7 @@ def skeleton_of_names(names: Iterable[str]) -> tuple[Detector, list[str]] | None
 
 
 def arranged(values: np.ndarray, names: Sequence[str], keypoints: Sequence[str]) -> np.ndarray:
-    """Return `values` (n, names, ...) with one entry for each of `keypoints`; NaN for "", an absent keypoint."""
+    """Reorder `values` (n, names, ...) to the order of `keypoints`; an absent keypoint ("") is NaN."""
     places = {name: place for place, name in enumerate(names)}
     result = np.full((len(values), len(keypoints), *values.shape[2:]), np.nan)
     for keypoint, name in enumerate(keypoints):
@@ -162,5 +163,5 @@ def arranged(values: np.ndarray, names: Sequence[str], keypoints: Sequence[str])
 
 
 def _used(skeleton: Detector) -> set[str]:
-    """Return the keypoints that joints are derived from."""
+    """Return the keypoints of a skeleton from which joints are derived."""
     return {SKELETONS[skeleton].keypoints[index] for index in np.flatnonzero(SKELETONS[skeleton].weights.any(axis=0))}

@@ -78,7 +78,7 @@ def _read_file(path: Path, expected: KeypointFormat) -> list[Detections]:
 
 
 def _reason(start: bytes) -> str:
-    """Return what a file of an unknown format is, and what to do, from its first bytes."""
+    """Return the kind of a file of unknown format, from its first bytes, and the remedy, for an error message."""
     if _WORLD_LANDMARKS.search(start):
         return "contains world landmarks of MediaPipe, which are 3D without a place in the image; write pose_landmarks"
     kind = kind_of_file(start)

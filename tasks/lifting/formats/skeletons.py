@@ -1,6 +1,6 @@
 """Identify the skeleton of keypoints from all people of a file, if several skeletons have this number of keypoints.
 
-The half of the people with most well seen keypoints is compared. Each skeleton has a misfit, the logarithm of a factor,
+The half of the people with the most certain keypoints decides. Each skeleton has a misfit, the logarithm of a factor,
 with four terms:
 
 - Size: the largest ratio of a bone in the image to the same bone of an adult. A bone in the image is at most as long as
@@ -37,8 +37,8 @@ USUAL = {
 }
 _SPREAD, _SYMMETRY, _UPRIGHT = 0.5, 0.25, 0.3  # weights of the terms; the weight of the size is 1
 _MOST_ROWS = 500
-_WELL_SEEN = 0.3  # a well seen keypoint has this share of the largest confidences (95 %)
-_FEWEST_SEEN = 10  # with fewer well seen keypoints on average, poses do not identify a skeleton
+_WELL_SEEN = 0.3  # confidence of a certain keypoint, as a share of the 95 % quantile
+_FEWEST_SEEN = 10  # with fewer certain keypoints on average, poses do not identify a skeleton
 # Distances in a face are generous, because they are small compared with the noise of detectors.
 _FACE_M = (
     ("nose", "left_eye", 0.1),
@@ -63,7 +63,7 @@ class Choice(NamedTuple):
 def choose_skeleton(
     points: np.ndarray, confidence: np.ndarray, names: Sequence[Detector], format: KeypointFormat
 ) -> Choice:
-    """Return the best of several skeletons for people with keypoints (n, K, 2); a missing one has confidence 0."""
+    """Return the best of several skeletons for keypoints (n, K, 2) of people; missing keypoints have confidence 0."""
     well_seen = (confidence > 0) & (confidence >= _WELL_SEEN * np.quantile(confidence, 0.95))
     order = np.argsort(-well_seen.sum(axis=1), kind="stable")[: (len(points) + 1) // 2]
     rows = order[np.linspace(0, len(order) - 1, min(len(order), _MOST_ROWS)).astype(int)]

@@ -18,7 +18,7 @@ _LIST = re.compile(r"\[([^\[\]]*)\]")
 
 
 def read_cells(path: Path, frames: Sequence[int], people: Sequence[int] | None, cells: Sequence[str]) -> Detections:
-    """Return the people of `cells`, the texts of the rows; `frames` and `people` have one number for each."""
+    """Return the people of `cells`, one text per row; `frames` and `people` have one number per row."""
     found = (
         Person(f"{path}: row {row}", frames[row], _points(path, row, text), id=None if people is None else people[row])
         for row, text in enumerate(cells)
@@ -28,7 +28,7 @@ def read_cells(path: Path, frames: Sequence[int], people: Sequence[int] | None, 
 
 
 def _points(path: Path, row: int, text: str) -> list[list[Any]]:
-    """Return x, y, or x, y, score of each keypoint."""
+    """Return x, y and, if present, score of each keypoint."""
     try:
         lists = [[float(number) for number in part.split(",")] for part in _LIST.findall(text)]
     except ValueError as error:

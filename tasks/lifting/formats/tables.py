@@ -41,7 +41,7 @@ _UNITS = ("px", "pixel", "pixels", "norm", "normalized", "normalised")
 _MISSING = ("", "none", "null", "na", "n/a", "nan")
 _COUNTS = sorted({len(skeleton.keypoints) for skeleton in SKELETONS.values()} - {136})
 
-Key = str | tuple[str, int]  # of a keypoint: its name, or what is before its number, and its number
+Key = str | tuple[str, int]  # name of a keypoint, or the text before its number and the number
 Columns = dict[tuple[Key, str], int]  # (keypoint, axis x, y or v) -> column
 
 
@@ -101,7 +101,7 @@ def _delimiter(path: Path) -> str:
 
 
 def _header(rows: Any) -> tuple[list[str], list[str]]:
-    """Return the names of the columns, and whose keypoints they have: "" without individuals."""
+    """Return the name and the individual of each column; the individual is "" if the table has none."""
     names: list[str] = next((row for row in rows if row), [])
     if not names or names[0].strip().lower() != "scorer":
         return names, [""] * len(names)
@@ -152,7 +152,7 @@ def _wide_columns(names: Sequence[str], individuals: Sequence[str], individual: 
 
 
 def _keypoints_of(path: Path, names: Sequence[str], groups: list[Columns]) -> tuple[Detector | None, list[Key]]:
-    """Return the skeleton, None if the keypoints have only numbers, and the keypoints in its order ("": absent)."""
+    """Return the skeleton (None if keypoints have only numbers), and the key of each of its keypoints ("": absent)."""
     columns = groups[0]
     complete = {key for key, axis in columns if axis == "x" and (key, "y") in columns}
     if found := skeleton_of_names([key for key in complete if isinstance(key, str)]):
@@ -171,15 +171,15 @@ def _keypoints_of(path: Path, names: Sequence[str], groups: list[Columns]) -> tu
     if all(name.strip("+-.0123456789e ") == "" for name in names):
         raise InputError(f"{path}: has no header with names of columns, e.g. nose_x; the first line is {seen}")
     raise InputError(
-        f"{path}: has no columns for x and y of all keypoints of MediaPipe (33), COCO (17) or another known skeleton,"
-        f" by name (nose_x) or number (x_0); {len(complete)} keypoints have x and y; the columns are {seen}"
+        f"{path}: has no columns for x and y of all keypoints of MediaPipe (33), COCO (17) or another known skeleton;"
+        f" name the columns nose_x or x_0 (now {len(complete)} keypoints have x and y; columns: {seen})"
     )
 
 
 def read_rows(
     path: Path, rows: Any, count: int, numeric: set[int], texts: set[int]
 ) -> tuple[np.ndarray, dict[int, list[str]]]:
-    """Return the other rows as numbers (rows, `count`), NaN outside the columns `numeric`, and the columns `texts`."""
+    """Return the remaining rows: numbers (rows, `count`), NaN except in columns `numeric`, and the columns `texts`."""
     if not 0 < count <= _MOST_COLUMNS:
         raise InputError(f"{path}: has {count} columns, expected 1 to {_MOST_COLUMNS}")
     values = array("d")  # 8 bytes per number; a Python string takes 60
@@ -207,7 +207,7 @@ def read_rows(
 
 
 def _frames(path: Path, texts: Sequence[str]) -> np.ndarray:
-    """Return the frame number of each row: a number, or the number in the name of an image."""
+    """Return the frame number of each row, from a number or from the name of an image."""
     try:
         values = np.array([float(text or "nan") for text in texts])
     except ValueError:
@@ -272,7 +272,7 @@ def _long(
 
 
 def _landmark_places(path: Path, landmarks: Sequence[str]) -> tuple[Detector | None, dict[str, int]]:
-    """Return the skeleton, None if there are only numbers and fewer than 33, and the place of each landmark."""
+    """Return the skeleton, or None for numbers that are not MediaPipe's, and the index of each landmark."""
     texts = [*dict.fromkeys(landmarks)]
     if found := skeleton_of_names(texts):
         skeleton, keypoints = found

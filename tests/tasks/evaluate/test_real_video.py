@@ -108,7 +108,7 @@ def test_faults_of_the_folder_are_named(videos, tmp_path):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"names": np.array(["femur_l"] * 12)}, "names are not femur_r, tibia_r"),
+        ({"names": np.array(["femur_l"] * 12)}, "names must be, in this order: femur_r, tibia_r"),
         ({"joints": np.zeros((3, 12, 3))}, r"joints has shape \(3, 12, 3\), expected"),
         ({"valid": np.ones(5, bool)}, r"valid has shape \(5,\), expected \(196,\)"),
         ({"time": np.zeros(196)}, "time must increase"),
