@@ -13,7 +13,7 @@ from tasks.lifting.track_lines import lines_of_tracks
 
 _SLIDING_M_S = 0.6  # median speed of the slower foot; of walking people below 0.3
 _PITCH_STD_DEG, _ROLL_DEG = 6.0, 4.5  # larger values are reported; most cameras roll by less than 1.5 degrees
-_ABOVE_FLOOR_M, _NEAREST_SHARE = 0.15, 0.02  # height of the lowest joints, a share of all detected joints
+_ABOVE_FLOOR_M, _LOWEST_SHARE = 0.15, 0.02  # height of the lowest joints, a share of all joints
 _RARELY_SEEN = 0.1  # share of the frames
 
 
@@ -68,10 +68,9 @@ def _doubts(motions: Sequence[Motion]) -> list[str]:
                 " lift people of different height one by one, with --person and --height"
             )
     for motion in motions:
-        seen = motion.joints[motion.confidence > 0][:, 2]
-        if motion.about["floor"]["from"] == "off" or not np.isfinite(motion.root_std).all() or not len(seen):
+        if motion.about["floor"]["from"] == "off" or not np.isfinite(motion.root_std).all():
             continue
-        if (lowest := np.quantile(seen, _NEAREST_SHARE)) > _ABOVE_FLOOR_M:
+        if (lowest := np.quantile(motion.joints[..., 2], _LOWEST_SHARE)) > _ABOVE_FLOOR_M:
             lines.append(
                 f"floor: {motion.name} stays {lowest:.1f} m above the floor; if this is wrong,"
                 " lift people of different height one by one, with --person and --height"
