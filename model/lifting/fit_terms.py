@@ -23,11 +23,12 @@ ACCELERATION_M_S2 = 7.0
 CORRELATED_S = 0.5  # errors within this time are correlated and count as one observation
 _MEASURED_STD, _ADULT_STD = 0.03, 0.15  # of log(length / mean length of the lifted poses), log(length / an adult's)
 _LEAN_STD = (0.02, 0.04)  # metres of depth per metre to the right, and per metre down
+_UNEVEN_M = 0.1  # more than errors of ankles
 _BELOW_M, _CLEARANCE_M = 0.02, 0.03  # tolerance; least height of a joint, which is inside a limb
-_BALANCE_M = 0.10  # horizontal distance between the centre of mass and its place over the feet
+_BALANCE_M = 0.12  # horizontal distance between the centre of mass and its place over the feet
 _AHEAD_M = 0.045  # distance of that place in front of the ankles: the middle of the feet
-_BALANCE_S, _MOST_BALANCE = 3.0, 4.0  # seconds that count as one observation, largest number of observations
-_STRAIGHT = 0.85  # distance from hip to ankle / length of the leg
+_BALANCE_S, _MOST_BALANCE = 1.5, 4.0  # seconds that count as one observation, largest number of observations
+_STRAIGHT = 0.95  # distance from hip to ankle / length of the leg: knees bent by less than 37 degrees
 _ROBUST = 8.0  # a squared residual above this is an outlier and counts less
 _NEAREST_M = 0.2
 _LOWEST_SHARE = 0.02  # of all joints; the lowest joints touch the floor if no foot is in contact
@@ -203,7 +204,7 @@ class Terms:
     def _image(self, joints: Tensor) -> Tensor:
         image = joints[..., :2] / joints[..., 2:].clamp_min(_NEAREST_M)
         squares = ((image - self.rays) * (self.distance / IMAGE_M)[:, None, None]).square().sum(dim=-1)
-        return (self.confidence * _ROBUST * (squares / _ROBUST).log1p()).sum()
+        return (self.confidence * _robust(squares)).sum()
 
     def _bones(self, joints: Tensor, deviation: Tensor, unknowns: Unknowns) -> Tensor:
         lengths = torch.linalg.vector_norm(joints[:, _CHILDREN] - joints[:, _PARENTS], dim=-1)
@@ -225,8 +226,9 @@ class Terms:
         return change.square().sum() + adult.square().sum() + lean.square().sum()
 
     def _camera(self, unknowns: Unknowns) -> Tensor:
-        pitch, roll = unknowns.pitch.rad2deg() / PITCH_STD_DEG, unknowns.roll.rad2deg() / ROLL_STD_DEG
-        return roll.square() if self.pitch_is_known else pitch.square() + roll.square()
+        pitch = _robust((unknowns.pitch.rad2deg() / PITCH_STD_DEG).square())  # some cameras are steep
+        roll = _robust((unknowns.roll.rad2deg() / ROLL_STD_DEG).square())
+        return roll if self.pitch_is_known else pitch + roll
 
     def _floor(self, joints: Tensor, heights: Tensor) -> Tensor:
         if not self.stances:
@@ -237,6 +239,19 @@ class Terms:
         height = (self._mean_of_stances(above - self.ankle[self.stand_frame]) / FLOOR_STD_M).square()
         weight = (self.stand_frames / self.correlated).clamp_max(1)
         return moved / self.correlated + (weight * height / (1 + height / _ROBUST)).sum()
+
+    def level_pitch(self, joints: Tensor) -> float:
+        """Return the pitch, degrees, without roll, at which the standing ankles of `joints` (n, 17, 3) are level."""
+        ankles = self._mean_of_stances(joints[self.stand_frame, self.stand_joint])
+        _, axes = np.linalg.eigh(np.cov(ankles[:, 1:].T.numpy()))
+        y, z = axes[:, 0] * np.sign(axes[0, 0])  # down
+        return float(np.rad2deg(np.arctan2(z, y)))
+
+    def is_uneven(self, joints: Tensor, unknowns: Unknowns) -> bool:
+        """Return whether a foot stands far (`_UNEVEN_M`) above or below the floor."""
+        up = up_axis(unknowns.pitch, unknowns.roll)
+        heights = (joints[self.stand_frame, self.stand_joint] - self.centre) @ up - unknowns.floor
+        return bool((self._mean_of_stances(heights - self.ankle[self.stand_frame]).abs() > _UNEVEN_M).any())
 
     def _mean_of_stances(self, values: Tensor) -> Tensor:
         total = values.new_zeros(self.stances, *values.shape[1:]).index_add(0, self.stand_number, values)
@@ -250,4 +265,9 @@ class Terms:
         offset = (standing * _MASS[:, None]).sum(dim=1) - standing[:, _LEGS[1]].mean(dim=1) - self.ahead
         across = offset - (offset @ up)[:, None] * up
         squares = (across / _BALANCE_M).square().sum(dim=-1)
-        return (squares / (1 + squares / _ROBUST)).mean() * min(count / (_BALANCE_S * self.fps), _MOST_BALANCE)
+        return _robust(squares).mean() * min(count / (_BALANCE_S * self.fps), _MOST_BALANCE)
+
+
+def _robust(squares: Tensor) -> Tensor:
+    """Return squared standard deviations, of which those beyond `_ROBUST` count less."""
+    return _ROBUST * (squares / _ROBUST).log1p()

@@ -44,7 +44,7 @@ _LIFTING_SHARE = 0.2  # share of the work before the fit
 _DISTANCE_STD = 0.025  # relative error of the distance from errors of the pose; 13 projected clips
 _EDGE = 0.03  # distance from the edge of the image, share of its longer side
 _RARE = 0.1  # share of frames below which a joint is rarely detected
-_WEAK = 0.5  # confidence of a doubtful keypoint, as a share of the track's median
+_WEAK, _WEAKEST = 0.5, 0.15  # confidences of a doubtful keypoint, as shares of the track's median; weakest: anywhere
 _SIZE_STD, _PARTLY_SEEN_STD = 0.02, 0.04  # relative errors: known height or bones; partly undetected body
 
 
@@ -120,9 +120,9 @@ def _camera(tracks: list[Track], parameters: LiftParameters) -> PinholeCamera:
 
 
 def without_doubtful(track: Track, camera: PinholeCamera) -> Track:
-    """Return the track without weak keypoints at the edge of the image or of rarely detected joints.
+    """Return the track without very weak keypoints, and weak ones at the image's edge or of rarely detected joints.
 
-    A detector places joints that are outside the image at its edge, with low confidence.
+    A detector moves joints that are outside the image to its edge or onto the body, with low confidence.
     """
     points, confidence = track.pose_2d[..., :2], track.pose_2d[..., 2]
     size = np.array([camera.width, camera.height])
@@ -130,7 +130,7 @@ def without_doubtful(track: Track, camera: PinholeCamera) -> Track:
     at_edge = ((points < edge) | (points > size - edge)).any(axis=-1)
     rare = (confidence > 0).mean(axis=0) < _RARE
     typical = np.median(confidence[confidence > 0]) if (confidence > 0).any() else 0.0
-    doubtful = (at_edge | rare) & (confidence < _WEAK * typical)
+    doubtful = (at_edge | rare) & (confidence < _WEAK * typical) | (confidence < _WEAKEST * typical)
     return replace(track, pose_2d=np.where(doubtful[..., None], 0, track.pose_2d))
 
 

@@ -79,7 +79,12 @@ def fit_video(
     drawn = _drawn_parts([len(body.pose) for body in bodies])
     # The pitch of bodies is wrong if a person leans all the time; a level start is wrong for a steep camera.
     starts = [pitch_deg] if pitch_is_known or abs(pitch_deg) < _LEVEL_DEG else [0.0, pitch_deg]
-    best = min((_minimise(terms_of(drawn, start)) for start in starts), key=lambda found: found.energy)
+    found = [_minimise(terms_of(drawn, start)) for start in starts]
+    best = min(found, key=lambda one: one.energy)
+    joints = torch.from_numpy(best.joints)
+    if not pitch_is_known and best.terms.stances > 1 and best.terms.is_uneven(joints, best.unknowns):
+        found.append(_minimise(terms_of(drawn, best.terms.level_pitch(joints))))
+        best = min(found, key=lambda one: one.energy)
     terms, unknowns = best.terms, best.unknowns
     floor_m = float(terms.centre @ up_axis(unknowns.pitch, unknowns.roll) + unknowns.floor)
     if [part.frames for part in drawn] == [slice(0, len(body.pose)) for body in bodies]:
@@ -90,13 +95,24 @@ def fit_video(
         fitted,
         list(terms.lengths(unknowns).numpy()),
         unknowns.pitch.rad2deg().item(),
-        float(np.hypot(np.rad2deg(best.std[0]), 0 if pitch_is_known else _LASTING_PITCH_DEG)),
+        float(np.hypot(_pitch_std(found), 0 if pitch_is_known else _LASTING_PITCH_DEG)),
         unknowns.roll.rad2deg().item(),
         float(np.rad2deg(best.std[1])),
         floor_m,
         float(best.std[2]),
         terms.stances,
     )
+
+
+def _pitch_std(found: Sequence["_Minimum"]) -> float:
+    """Return the standard deviation of the pitch, degrees, around the minimum with the least energy.
+
+    It includes the other minima by their probability, because a body that leans looks like a steep camera.
+    """
+    best = min(found, key=lambda one: one.energy)
+    weights = np.exp([(best.energy - one.energy) / 2 for one in found])
+    off = np.array([(one.unknowns.pitch - best.unknowns.pitch).item() for one in found])
+    return float(np.rad2deg(np.sqrt(best.std[0] ** 2 + (weights * off**2).sum() / weights.sum())))
 
 
 def _drawn_parts(frames: Sequence[int]) -> list[Part]:

@@ -3,12 +3,18 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from data_contracts.motion.motion import Motion
 from data_contracts.parameters import LiftParameters
+from data_contracts.skeleton import JOINTS
 from model.lifting.lift import DEFAULT_HEIGHT_M
 from tasks.lifting.track_lines import lines_of_tracks
 
 _SLIDING_M_S = 0.6  # median speed of the slower foot of a sliding person; walking people have less than 0.3
+_PITCH_STD_DEG, _ROLL_DEG = 6.0, 4.5  # larger values are reported; most cameras roll by less than 1.5 degrees
+_ABOVE_FLOOR_M, _LOWEST_SHARE = 0.15, 0.02  # height of the lowest joints, a share of all joints
+_RARELY_SEEN = 0.1  # share of the frames
 
 
 def assumptions_of(keypoints: Mapping[str, Any], motions: Sequence[Motion], parameters: LiftParameters) -> list[str]:
@@ -31,12 +37,44 @@ def assumptions_of(keypoints: Mapping[str, Any], motions: Sequence[Motion], para
         )
     if any(motion.about["scale"]["from"] == "default" for motion in motions):
         lines.append(f"height: {DEFAULT_HEIGHT_M:.2f} m assumed; pass --height")
+    lines += _doubts(motions)
     speeds = [motion.about["feet"]["slower_foot_m_s"] or 0.0 for motion in motions]
     if parameters.root and max(speeds, default=0.0) > _SLIDING_M_S:
         lines.append(
             f"camera: does not move, but feet slide at {max(speeds):.1f} m/s; if the camera moves, pitch, floor and the"
             " path of the person are wrong; pass --set lift.root=false"
         )
+    return lines
+
+
+def _doubts(motions: Sequence[Motion]) -> list[str]:
+    """Return a line per estimate that may be wrong: joints without detections, pitch, roll, height above the floor."""
+    lines = []
+    for motion in motions:
+        if len(rare := np.flatnonzero((motion.confidence > 0).mean(axis=0) < _RARELY_SEEN)):
+            names = ", ".join(JOINTS[joint].replace("_", " ") for joint in rare)
+            lines.append(f"joints: {names} of {motion.name} are hardly ever detected; their positions are guesses")
+    for video in dict.fromkeys(motion.video for motion in motions):
+        about = next(motion.about for motion in motions if motion.video == video)
+        pitch, roll = about["pitch"], about["roll"]["deg"]
+        if pitch["std_deg"] > _PITCH_STD_DEG:
+            lines.append(
+                f"pitch: {pitch['deg']:.0f} ± {pitch['std_deg']:.0f} degrees; if the motion leans,"
+                " pass --set lift.pitch_deg=..."
+            )
+        if abs(roll) > _ROLL_DEG:
+            lines.append(
+                f"roll: the camera seems to be rolled by {roll:.0f} degrees; if it is level, the motion leans:"
+                " lift people of different height one by one, with --person and --height"
+            )
+    for motion in motions:
+        if motion.about["floor"]["from"] == "off" or not np.isfinite(motion.root_std).all():
+            continue
+        if (lowest := np.quantile(motion.joints[..., 2], _LOWEST_SHARE)) > _ABOVE_FLOOR_M:
+            lines.append(
+                f"floor: {motion.name} stays {lowest:.1f} m above the floor; if this is wrong,"
+                " lift people of different height one by one, with --person and --height"
+            )
     return lines
 
 

@@ -163,3 +163,12 @@ def test_partly_seen_body_has_the_given_height_and_a_larger_uncertainty(walk):
     (whole,), (part,) = lift(track_of(walk), height=1.8), lift(keypoints, height=1.8)
     assert height_of(part) == pytest.approx(1.8, abs=1e-3)
     assert whole.about["scale"]["relative_std"] == 0.02 < part.about["scale"]["relative_std"]
+
+
+def test_very_weak_keypoints_inside_the_image_count_as_missing(walk):
+    keypoints = track_of(walk)
+    keypoints.pose_2d[:, 5:7, :2] = keypoints.pose_2d[:, 7:8, :2]  # a hidden leg that the detector puts on the body
+    keypoints.pose_2d[:, 5:7, 2] = 0.1
+    (motion,) = lift(keypoints)
+    assert (motion.confidence[:, 5:7] == 0).all()
+    assert motion.joints[:, 6, 2].max() < 0.3

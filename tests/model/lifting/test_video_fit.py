@@ -80,6 +80,18 @@ def test_bones_are_constant_and_known_ones_are_kept(walk):
     assert np.linalg.norm(vectors, axis=-1) == pytest.approx(0.5, abs=0.03)
 
 
+def test_camera_that_looks_down_at_a_person_who_stands_is_steep(walking):
+    standing = before_a_camera(walking[131:132].repeat(180, axis=0), pitch_deg=30, yaw=1.2).astype(np.float64)
+    found = fit(body_of(standing), pitch_deg=28.0)
+    assert found.pitch_deg == pytest.approx(30, abs=5)
+
+
+def test_pitch_is_uncertain_if_a_short_lean_explains_the_image_as_well(walking):
+    standing = before_a_camera(walking[131:132].repeat(60, axis=0), pitch_deg=30, yaw=1.2).astype(np.float64)
+    found = fit(body_of(standing), pitch_deg=28.0)
+    assert abs(found.pitch_deg - 30) < 2 * found.pitch_std
+
+
 def test_known_pitch_is_kept(walk):
     found = fit(body_of(walk), pitch_deg=PITCH, pitch_is_known=True)
     assert (found.pitch_deg, found.pitch_std) == (pytest.approx(PITCH), 0)
@@ -89,6 +101,17 @@ def test_people_of_a_video_stand_on_one_floor(walk):
     found = fit(body_of(walk), body_of(walk[:90] + np.array([0.8, 0, 0.5]), lean=-0.05))
     lowest = [to_world(joints, found.pitch_deg, found.roll_deg)[:, ANKLES, 2].min() for joints in found.joints]
     assert np.array(lowest) - found.floor_m == pytest.approx(0.07, abs=0.04)
+
+
+@pytest.mark.parametrize(("pitch", "apart", "start"), [(8, 9.0, 11.0), (60, 0.0, 56.0)])
+def test_feet_that_are_far_apart_show_the_pitch(walking, pitch, apart, start):
+    near = before_a_camera(walking, pitch, yaw=1.2).astype(np.float64)
+    down = np.deg2rad(pitch)
+    far = near[::-1] + np.array([0.8, -apart * np.sin(down), apart * np.cos(down)])
+    found = fit(body_of(near), body_of(far), pitch_deg=start)
+    assert found.pitch_deg == pytest.approx(pitch, abs=2)
+    lowest = [to_world(joints, found.pitch_deg, found.roll_deg)[:, ANKLES, 2].min() for joints in found.joints]
+    assert np.array(lowest) - found.floor_m == pytest.approx(0.07, abs=0.05)
 
 
 def test_long_video_is_fitted_in_parts(walk, monkeypatch):
