@@ -31,7 +31,7 @@ from model.lifting.skeleton_fit import Body
 _ITERATIONS, _REMEMBERED = 25, 12
 _STEPS = (0.01, 0.015, 0.012, 0.01, 0.012)  # typical errors of pitch, roll, floor, log lengths and lean
 _LASTING_PITCH_DEG = 2.5  # error of the pitch from pose errors that are constant over the video
-_LEVEL_DEG = 6.0  # largest pitch of bodies from which one start suffices
+_LEVEL_DEG = 8.0  # largest pitch of bodies from which one start suffices
 _SOFTEST = 1.0  # lower bound of the curvature of the terms of frames, 1 / m^2
 LONGEST = 3000  # frames that are fitted at once; it bounds the memory
 _SAMPLED = 300  # frames of each part of a long video that is drawn to find the shared unknowns
@@ -78,7 +78,7 @@ def fit_video(
 
     drawn = _drawn_parts([len(body.pose) for body in bodies])
     # The pitch of bodies is wrong if a person leans all the time; a level start is wrong for a steep camera.
-    starts = [pitch_deg] if pitch_is_known or abs(pitch_deg) < _LEVEL_DEG else [0.0, pitch_deg]
+    starts = [pitch_deg] if pitch_is_known else [0.0, pitch_deg][: 1 + (abs(pitch_deg) > _LEVEL_DEG)]
     found = [_minimise(terms_of(drawn, start)) for start in starts]
     best = min(found, key=lambda one: one.energy)
     joints = torch.from_numpy(best.joints)

@@ -83,7 +83,6 @@ def test_hands_of_a_handstand_are_on_the_floor(lift):
 def test_body_that_leans_in_one_pose_does_not_pitch_the_camera(lift):
     pitch = lift("incline_sets_pitch/squat_then_incline.npz", focal_px=FOCAL_PX).about["pitch"]
     assert abs(pitch["deg"]) < 2 * pitch["std_deg"]
-    assert abs(pitch["deg"]) < 8
 
 
 def test_moving_camera_is_reported(lift):
