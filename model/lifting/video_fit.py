@@ -78,7 +78,9 @@ def fit_video(
 
     drawn = _drawn_parts([len(body.pose) for body in bodies])
     # The pitch of bodies is wrong if a person leans all the time; a level start is wrong for a steep camera.
-    starts = [pitch_deg] if pitch_is_known else [0.0, pitch_deg][: 1 + (abs(pitch_deg) > _LEVEL_DEG)]
+    starts = [pitch_deg if pitch_is_known else 0.0]
+    if not pitch_is_known and abs(pitch_deg) > _LEVEL_DEG:
+        starts.append(pitch_deg)
     found = [_minimise(terms_of(drawn, start)) for start in starts]
     best = min(found, key=lambda one: one.energy)
     joints = torch.from_numpy(best.joints)
