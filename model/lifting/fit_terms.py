@@ -9,18 +9,18 @@ from torch import Tensor
 
 from data_contracts.skeleton import BONES, JOINTS
 from model.lifting.contact import ANKLES, contacts_of
-from model.lifting.gravity import to_world
+from model.lifting.gravity import to_world, up_axis
 from model.lifting.skeleton_fit import ANKLE_SHARE, SIDES, STRETCHED, Body, adult_bones, are_measured, stature_of
 from model.poses import bone_chains
 
-PITCH_STD_DEG, ROLL_STD_DEG = 6.0, 1.5  # of phones and cameras
-FLOOR_STD_M = 0.02  # of the height of an ankle in contact
+_PITCH_STD_DEG, _ROLL_STD_DEG = 6.0, 1.5  # of phones and cameras
+_FLOOR_STD_M = 0.02  # of the height of an ankle in contact
 IMAGE_M = 0.028  # error of a keypoint, metres at the distance of the body
 DIRECTION_M = (0.05, 0.05, 0.06)  # error of a bone's end relative to its beginning, camera axes
 LENGTH_M = 0.008  # deviation of a bone's length in one frame
 CONTACT_M = 0.015  # deviation of an ankle in contact from its mean position
-ACCELERATION_M_S2 = 7.0
-CORRELATED_S = 0.5  # errors within this time are correlated and count as one observation
+_ACCELERATION_M_S2 = 7.0
+_CORRELATED_S = 0.5  # errors within this time are correlated and count as one observation
 _MEASURED_STD, _ADULT_STD = 0.03, 0.15  # of log(length / mean length of the lifted poses), log(length / an adult's)
 _LEAN_STD = (0.02, 0.04)  # metres of depth per metre to the right, and per metre down
 _UNEVEN_M = 0.1  # more than errors of ankles
@@ -53,11 +53,6 @@ class Unknowns(NamedTuple):
     lean: Tensor
 
 
-def up_axis(pitch: Tensor, roll: Tensor) -> Tensor:
-    """Return the vertical (3,) in the axes of a camera that looks down by `pitch` and rolls clockwise, radians."""
-    return torch.stack([roll.sin() * pitch.cos(), -roll.cos() * pitch.cos(), -pitch.sin()])
-
-
 class Part(NamedTuple):
     """Consecutive frames of a body."""
 
@@ -88,7 +83,7 @@ class Terms:
         known_bones: Mapping[int, float],
         contact: bool,
     ) -> None:
-        self.parts, self.correlated = parts, max(CORRELATED_S * fps, 1.0)
+        self.parts, self.correlated = parts, max(_CORRELATED_S * fps, 1.0)
         self.fps, self.pitch_is_known = fps, pitch_is_known
         counts = [part.frames.stop - part.frames.start for part in parts]
         self.of_body = torch.cat([torch.full((n,), part.body) for n, part in zip(counts, parts, strict=True)])
@@ -108,7 +103,7 @@ class Terms:
         self.inner = torch.ones(len(joints) - 2 if len(joints) > 2 else 0, 1, 1).double()  # 0 between parts
         for end in ends[:-1].tolist():
             self.inner[max(end - 2, 0) : end] = 0
-        self.acceleration = ACCELERATION_M_S2 / fps**2
+        self.acceleration = _ACCELERATION_M_S2 / fps**2
         self._set_bodies(bodies, known_bones)
         self._set_floor(joints, pitch_deg, contact)
         self._set_balance(pose, joints)
@@ -226,17 +221,17 @@ class Terms:
         return change.square().sum() + adult.square().sum() + lean.square().sum()
 
     def _camera(self, unknowns: Unknowns) -> Tensor:
-        pitch = _robust((unknowns.pitch.rad2deg() / PITCH_STD_DEG).square())  # some cameras are steep
-        roll = _robust((unknowns.roll.rad2deg() / ROLL_STD_DEG).square())
+        pitch = _robust((unknowns.pitch.rad2deg() / _PITCH_STD_DEG).square())  # some cameras are steep
+        roll = _robust((unknowns.roll.rad2deg() / _ROLL_STD_DEG).square())
         return roll if self.pitch_is_known else pitch + roll
 
     def _floor(self, joints: Tensor, heights: Tensor) -> Tensor:
         if not self.stances:
-            return ((heights - self.clearance)[self.lowest].mean() / FLOOR_STD_M).square()
+            return ((heights - self.clearance)[self.lowest].mean() / _FLOOR_STD_M).square()
         ankles, above = joints[self.stand_frame, self.stand_joint], heights[self.stand_frame, self.stand_joint]
         mean = self._mean_of_stances(ankles)
         moved = ((ankles - mean[self.stand_number]) / CONTACT_M).square().sum()
-        height = (self._mean_of_stances(above - self.ankle[self.stand_frame]) / FLOOR_STD_M).square()
+        height = (self._mean_of_stances(above - self.ankle[self.stand_frame]) / _FLOOR_STD_M).square()
         weight = (self.stand_frames / self.correlated).clamp_max(1)
         return moved / self.correlated + (weight * height / (1 + height / _ROBUST)).sum()
 

@@ -7,6 +7,8 @@ from ankles to head is vertical on average.
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from data_contracts.skeleton import JOINTS
 
@@ -56,13 +58,18 @@ def find_pitch(poses: list[np.ndarray], confidences: list[np.ndarray], stretches
     return Pitch(float(np.median(angle)), std, "bodies")
 
 
+def up_axis(pitch: Tensor, roll: Tensor) -> Tensor:
+    """Return the vertical (3,) in the axes of a camera that looks down by `pitch` and rolls clockwise, radians."""
+    return torch.stack([roll.sin() * pitch.cos(), -roll.cos() * pitch.cos(), -pitch.sin()])
+
+
 def to_world(vectors: np.ndarray, pitch_deg: float, roll_deg: float = 0.0) -> np.ndarray:
     """Return vectors (..., 3) in camera axes (x right, y down, z forward) in world axes (x right, y away, z up).
 
     The camera looks down by `pitch_deg` and rolls clockwise by `roll_deg`.
     """
-    pitch, roll = np.deg2rad(pitch_deg), np.deg2rad(roll_deg)
-    up = np.array([np.sin(roll) * np.cos(pitch), -np.cos(roll) * np.cos(pitch), -np.sin(pitch)])
+    pitch, roll = torch.tensor([pitch_deg, roll_deg], dtype=torch.float64).deg2rad()
+    up = up_axis(pitch, roll).numpy()
     away = np.array([0, 0, 1]) - up[2] * up
     away /= np.linalg.norm(away)
     right, x, y, z = np.cross(away, up), *np.moveaxis(vectors, -1, 0)

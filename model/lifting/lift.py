@@ -25,6 +25,7 @@ from model.lifting.lifter import Lifter
 from model.lifting.live import LiveLifter
 from model.lifting.skeleton_fit import (
     ANKLE_SHARE,
+    RARELY_SEEN,
     Body,
     bone_lengths,
     is_wholly_measured,
@@ -43,7 +44,6 @@ DEFAULT_HEIGHT_M, HEIGHT_STD_M = 1.70, 0.10  # adults
 _LIFTING_SHARE = 0.2  # share of the work before the fit
 _DISTANCE_STD = 0.025  # relative error of the distance from errors of the pose; 13 projected clips
 _EDGE = 0.03  # distance from the edge of the image, share of its longer side
-_RARE = 0.1  # share of frames below which a joint is rarely detected
 _WEAK, _WEAKEST = 0.5, 0.15  # confidences of a doubtful keypoint, as shares of the track's median; weakest: anywhere
 _SIZE_STD, _PARTLY_SEEN_STD = 0.02, 0.04  # relative errors: known height or bones; partly undetected body
 
@@ -128,7 +128,7 @@ def without_doubtful(track: Track, camera: PinholeCamera) -> Track:
     size = np.array([camera.width, camera.height])
     edge = _EDGE * size.max()
     at_edge = ((points < edge) | (points > size - edge)).any(axis=-1)
-    rare = (confidence > 0).mean(axis=0) < _RARE
+    rare = (confidence > 0).mean(axis=0) < RARELY_SEEN
     typical = np.median(confidence[confidence > 0]) if (confidence > 0).any() else 0.0
     doubtful = (at_edge | rare) & (confidence < _WEAK * typical) | (confidence < _WEAKEST * typical)
     return replace(track, pose_2d=np.where(doubtful[..., None], 0, track.pose_2d))

@@ -24,7 +24,7 @@ _ADULT = np.array(ADULT_BONES_M)
 _TRUNK_AND_LEG, _NECK = [1, 2, 6, 7], [8, 9]
 _LIMBS = [1, 2, 4, 5, 11, 12, 14, 15]  # bones that hang down if undetected
 _DOWN = np.array([0.0, 1.0, 0.0])
-_RARELY_SEEN = 0.1  # share of the frames below which a bone counts as never seen
+RARELY_SEEN = 0.1  # share of the frames below which a joint or bone counts as hardly ever seen
 _HANGS_AFTER_S = 0.3
 STRETCHED = np.zeros(len(BONES))  # lengths @ STRETCHED is the distance from ankle to head of an upright body
 STRETCHED[_TRUNK_AND_LEG], STRETCHED[_NECK] = 1, _STRAIGHT_NECK
@@ -116,7 +116,7 @@ def with_unseen_bones(poses: np.ndarray, confidence: np.ndarray, lengths: np.nda
     directions = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9)
     seen, frames = _bone_weights(confidence) > 0, np.arange(len(poses))
     for bone in np.flatnonzero(~seen.all(axis=0)):
-        rare = seen[:, bone].mean() < _RARELY_SEEN
+        rare = seen[:, bone].mean() < RARELY_SEEN
         if bone not in _LIMBS and rare:
             continue
         at = np.array([]) if rare else np.flatnonzero(seen[:, bone])

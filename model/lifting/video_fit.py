@@ -25,7 +25,8 @@ from torch import Tensor
 
 from data_contracts.skeleton import BONES, NUM_JOINTS
 from model.lifting.contact import ANKLES
-from model.lifting.fit_terms import CONTACT_M, DIRECTION_M, IMAGE_M, LENGTH_M, Part, Terms, Unknowns, up_axis
+from model.lifting.fit_terms import CONTACT_M, DIRECTION_M, IMAGE_M, LENGTH_M, Part, Terms, Unknowns
+from model.lifting.gravity import up_axis
 from model.lifting.skeleton_fit import Body
 
 _ITERATIONS, _REMEMBERED = 25, 12

@@ -1,4 +1,4 @@
-"""List the values that a lift assumes because the keypoint file does not contain them, with the options to pass."""
+"""List the values that a lift assumes, and its estimates that may be wrong, with the options to pass."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -9,16 +9,16 @@ from data_contracts.motion.motion import Motion
 from data_contracts.parameters import LiftParameters
 from data_contracts.skeleton import JOINTS
 from model.lifting.lift import DEFAULT_HEIGHT_M
+from model.lifting.skeleton_fit import RARELY_SEEN
 from tasks.lifting.track_lines import lines_of_tracks
 
 _SLIDING_M_S = 0.6  # median speed of the slower foot of a sliding person; walking people have less than 0.3
 _PITCH_STD_DEG, _ROLL_DEG = 6.0, 4.5  # larger values are reported; most cameras roll by less than 1.5 degrees
 _ABOVE_FLOOR_M, _LOWEST_SHARE = 0.15, 0.02  # height of the lowest joints, a share of all joints
-_RARELY_SEEN = 0.1  # share of the frames
 
 
 def assumptions_of(keypoints: Mapping[str, Any], motions: Sequence[Motion], parameters: LiftParameters) -> list[str]:
-    """Return a line per assumption; `keypoints` are the statistics of the keypoints stage of these `motions`."""
+    """Return a line per assumption or doubt; `keypoints` are the statistics of the keypoints stage of `motions`."""
     lines = lines_of_tracks(keypoints)
     cameras = [motion.about["camera"] for motion in motions]
     if rates := _values(motion.about["fps"]["value"] for motion in motions if motion.about["fps"]["from"] == "default"):
@@ -51,7 +51,7 @@ def _doubts(motions: Sequence[Motion]) -> list[str]:
     """Return a line per estimate that may be wrong: joints without detections, pitch, roll, height above the floor."""
     lines = []
     for motion in motions:
-        if len(rare := np.flatnonzero((motion.confidence > 0).mean(axis=0) < _RARELY_SEEN)):
+        if len(rare := np.flatnonzero((motion.confidence > 0).mean(axis=0) < RARELY_SEEN)):
             names = ", ".join(JOINTS[joint].replace("_", " ") for joint in rare)
             lines.append(f"joints: {names} of {motion.name} are hardly ever detected; their positions are guesses")
     for video in dict.fromkeys(motion.video for motion in motions):
