@@ -33,6 +33,7 @@ _ITERATIONS, _REMEMBERED = 25, 12
 _STEPS = (0.01, 0.015, 0.012, 0.01, 0.012)  # typical errors of pitch, roll, floor, log lengths and lean
 _LASTING_PITCH_DEG = 2.5  # error of the pitch from pose errors that are constant over the video
 _LEVEL_DEG = 8.0  # largest pitch of bodies from which one start suffices
+_NEAR_DEG = 30.0  # largest change of pitch that feet suggest; feet on one line suggest any pitch
 _SOFTEST = 1.0  # lower bound of the curvature of the terms of frames, 1 / m^2
 LONGEST = 3000  # frames that are fitted at once; it bounds the memory
 _SAMPLED = 300  # frames of each part of a long video that is drawn to find the shared unknowns
@@ -86,8 +87,10 @@ def fit_video(
     best = min(found, key=lambda one: one.energy)
     joints = torch.from_numpy(best.joints)
     if not pitch_is_known and best.terms.stances > 1 and best.terms.is_uneven(joints, best.unknowns):
-        found.append(_minimise(terms_of(drawn, best.terms.level_pitch(joints))))
-        best = min(found, key=lambda one: one.energy)
+        level = best.terms.level_pitch(joints)
+        if abs(level - best.unknowns.pitch.rad2deg().item()) < _NEAR_DEG:
+            found.append(_minimise(terms_of(drawn, level)))
+            best = min(found, key=lambda one: one.energy)
     terms, unknowns = best.terms, best.unknowns
     floor_m = float(terms.centre @ up_axis(unknowns.pitch, unknowns.roll) + unknowns.floor)
     if [part.frames for part in drawn] == [slice(0, len(body.pose)) for body in bodies]:

@@ -109,6 +109,14 @@ def test_feet_that_are_far_apart_show_the_pitch(walking, pitch, apart, start):
     assert np.array(lowest) - found.floor_m == pytest.approx(0.07, abs=0.05)
 
 
+def test_ramp_across_the_image_is_no_steep_camera(walking):
+    level = before_a_camera(walking, pitch_deg=0, yaw=0).astype(np.float64)
+    along = level[:, :1, 0] - level[0, 0, 0]
+    level[..., 1] -= 0.3 * along
+    level[..., 2] -= level[:, :1, 2] - level[0, 0, 2]
+    assert abs(fit(body_of(level, lean=0, wobble=0)).pitch_deg) < 15
+
+
 def test_long_video_is_fitted_in_parts(walk, monkeypatch):
     whole, shares = fit(body_of(walk)), []
     monkeypatch.setattr(video_fit, "LONGEST", 80)
