@@ -16,7 +16,7 @@ WORKDIR /app
 ENV PATH=/app/.venv/bin:$PATH PYTHONUNBUFFERED=1 UPLIFT_STORE=/store
 COPY . .
 RUN python3 -m venv .venv \
-    && .venv/bin/pip install --no-cache-dir --constraint constraints.txt --editable '.[exports,onnx,postgres,stack]' \
+    && .venv/bin/pip install --no-cache-dir --constraint constraints.txt --editable '.[exports,onnx,pipeline,postgres]' \
     && useradd --uid 10001 --create-home uplift \
     && mkdir /store \
     && chown -R uplift /app /store

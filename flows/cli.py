@@ -35,6 +35,7 @@ from flows.terminal.stack_commands import stack
 from flows.terminal.stage_commands import add_stage_commands, lifting, texts
 from flows.terminal.store_commands import stores
 
+_PIPELINE_MODULES = ("flask_wtf", "honcho", "httpx", "lightning_fabric", "mlflow", "prefect", "sqlalchemy")
 HELP = "\n\n".join(
     [
         "Lift 2D human keypoints to 3D motion, and train and manage the models that do it.",
@@ -115,9 +116,14 @@ def _mlflow_place(store: Path) -> str:
 
 
 def main() -> None:
-    """Run the command; on an InputError print its message in one line and exit with code 2."""
+    """Run the command; print an InputError, or a missing package, in one line and exit with code 2."""
     try:
         app()
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _PIPELINE_MODULES:
+            raise
+        print(f"uplift: this command needs {error.name}: pip install 'pose-uplift[pipeline]'", file=sys.stderr)
+        sys.exit(2)
     except InputError as error:
         logging.getLogger("prefect").setLevel(logging.ERROR)  # the refusal is the last line
         print(f"uplift: {' '.join(str(error).split())}", file=sys.stderr)

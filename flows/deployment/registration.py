@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
+from pathlib import Path
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -24,6 +25,7 @@ from flows.deployment.services import answers
 from flows.deployment.settings import PASSWORD_FILE, ROOT, USER, StackSettings
 
 CONCURRENT_RUNS = {"cpu": 4, "cuda": 1}  # limits of new pools; a flow run needs 200 MB before it computes anything
+PREFECT_YAML = str(Path(__file__).with_name("prefect.yaml"))
 WAIT_SECONDS = 300.0
 
 
@@ -49,7 +51,7 @@ def register(settings: StackSettings) -> None:
     """Create or update pools, deployments and automations; report each on the terminal."""
     with prefect_client() as client:
         print(f"created pools: {', '.join(make_pools(client)) or 'none, all exist'}", flush=True)
-        command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
+        command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", PREFECT_YAML]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
         if done.returncode:
             raise InputError(f"prefect deploy --all failed: {' '.join((done.stdout + done.stderr).split())[-600:]}")

@@ -15,7 +15,11 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from data_contracts.errors import InputError
 from data_contracts.store.folders import default_store
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parent.parent.parent  # of the code: the clone, or the folder into which pip installed it
+_IS_CLONE = (ROOT / "prefect.yaml").is_file()
+# The stack tells its services which file it read (ENV_VARIABLE), because they have another working directory.
+ENV_VARIABLE = "UPLIFT_ENV_FILE"
+ENV_FILE = Path(os.environ.get(ENV_VARIABLE) or (ROOT if _IS_CLONE else Path.cwd()) / ".env")
 USER = "uplift"  # both servers ask for this user name next to the password
 POOLS = ("cpu", "cuda")
 PASSWORD_FILE = "api_password"
@@ -138,7 +142,7 @@ class StackSettings(BaseSettings):
         return variables | {"UPLIFT_STORE": str(self.root)}
 
 
-def read_settings(file: Path = ROOT / ".env", **values: Any) -> StackSettings:
+def read_settings(file: Path = ENV_FILE, **values: Any) -> StackSettings:
     """Return the settings of the shell and of the file; `values` have priority over both.
 
     Raises
@@ -166,7 +170,7 @@ def use_servers(settings: StackSettings) -> None:
     os.environ |= {name: os.environ.get(name) or text for name, text in settings.client_environment().items()}
 
 
-def exposes_password(file: Path = ROOT / ".env") -> bool:
+def exposes_password(file: Path = ENV_FILE) -> bool:
     """Return whether the file contains a password and can be read by other users."""
     if not file.is_file() or not file.stat().st_mode & 0o077:
         return False

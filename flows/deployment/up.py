@@ -19,7 +19,7 @@ from honcho.environ import parse_procfile
 
 from data_contracts.errors import InputError
 from data_contracts.store.locks import lock_owner, try_lock
-from flows.deployment.settings import POOLS, ROOT, StackSettings
+from flows.deployment.settings import ENV_FILE, ENV_VARIABLE, POOLS, ROOT, StackSettings
 
 UP = "UPLIFT_UP"  # process id of `uplift up`, in the environment of all its services
 SERVICE = "UPLIFT_SERVICE"  # name of the service, in its environment and that of its children
@@ -75,12 +75,12 @@ def up(settings: StackSettings) -> int:
             raise InputError(f"{root}: a stack already runs on this store (processes {pids or 'unknown'}). {stop}")
         _refuse_used_ports(settings)
         settings.make_password()
-        environment = {**os.environ, "UPLIFT_STORE": str(root), UP: str(os.getpid())}
+        environment = {**os.environ, "UPLIFT_STORE": str(root), ENV_VARIABLE: str(ENV_FILE), UP: str(os.getpid())}
         for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI"):  # they may name other servers
             environment.pop(name, None)
         environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
         stack = Stack(root)
-        for name, command in parse_procfile((ROOT / "Procfile").read_text()).processes.items():
+        for name, command in parse_procfile(Path(__file__).with_name("Procfile").read_text()).processes.items():
             pool = name.removeprefix("worker-")
             if pool not in POOLS or pool in settings.workers.split():
                 stack.add_process(name, command, env=environment | {SERVICE: name}, cwd=str(ROOT))

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from data_contracts.errors import InputError
-from flows.deployment.settings import ROOT, StackSettings, exposes_password, read_settings, use_servers
+from flows.deployment.settings import ENV_FILE, StackSettings, exposes_password, read_settings, use_servers
 from flows.terminal.options import Store
 
 stack = typer.Typer()
@@ -17,10 +17,8 @@ stack.add_typer(automations, name="automations")
 @stack.command()
 def up(store: Store = None) -> None:
     """Start both servers and the workers of this machine, with the settings of UPLIFT_ variables and .env."""
-    try:
-        from flows.deployment.up import up as start
-    except ModuleNotFoundError as error:
-        raise InputError(f"{error.name} is not installed: pip install 'pose-uplift[stack]'") from error
+    from flows.deployment.up import up as start
+
     raise typer.Exit(start(_settings(store=store)))
 
 
@@ -76,6 +74,6 @@ def remove_automations() -> None:
 def _settings(**values: Any) -> StackSettings:
     """Return the settings of the stack; command line options replace settings, unless an option is None."""
     if exposes_password():
-        typer.echo(f"uplift: other users can read the password in {ROOT / '.env'}: chmod 600 {ROOT / '.env'}", err=True)
+        typer.echo(f"uplift: other users can read the password in {ENV_FILE}: chmod 600 {ENV_FILE}", err=True)
     overrides: dict[str, Any] = {name: str(value) for name, value in values.items() if value is not None}
     return read_settings(**overrides)

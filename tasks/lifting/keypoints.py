@@ -17,7 +17,7 @@ from data_contracts.tracks.table import KEYPOINTS_FILE, SHORT_TRACKS_FILE, find_
 from data_contracts.tracks.track import Track
 from tasks.lifting.formats.detections import Detections
 from tasks.lifting.formats.reading import read_keypoints
-from tasks.lifting.tracks import tracks_of
+from tasks.lifting.tracks import long_and_short
 from tasks.lifting.video.detecting import LANDMARKS_FILE, detect, detector_python
 from tasks.stage_runs.prefect_runs import run_logger
 from tasks.stage_runs.progress import report_progress
@@ -38,17 +38,7 @@ def read_tracks(
     warnings = cut_off + warnings
     for warning in warnings:
         run_logger().warning(warning)
-    tracks = [track for video in videos for track in tracks_of(video, options.max_gap)]
-    short = [track for track in tracks if len(track.pose_2d) < options.min_frames]
-    tracks = [track for track in tracks if len(track.pose_2d) >= options.min_frames]
-    if not tracks:
-        longest = max((len(track.pose_2d) for track in short), default=0)
-        if not longest:
-            raise InputError(f"{source.path}: no joint has all its keypoints in any frame")
-        raise InputError(
-            f"{source.path}: no track has {options.min_frames} frames, the longest has {longest};"
-            f" pass --set keypoints.min_frames={longest} or a larger keypoints.max_gap"
-        )
+    tracks, short = long_and_short(source.path, videos, options)
     table = to_arrow(tracks)
     faults = find_faults(table)
     assert faults.empty, f"tracks break their contract: {faults.to_dict('records')[0]}"

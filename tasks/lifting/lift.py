@@ -53,11 +53,7 @@ def _lift_tracks(
     frames = sum(len(track.pose_2d) for track in tracks)
     with report_progress(stage.name, "frames", total=frames) as progress:
         motions = lift_people(lifter, tracks, options, lambda share: progress.reach(round(share * frames), frames))
-    for fault in find_faults(motions).itertuples():
-        raise InputError(
-            f"{keypoints}: {fault.motion} cannot be lifted: {describe_fault(MotionSummary, fault)}; check the skeleton,"
-            " fps and image size of its keypoints (parameters keypoints.*), and lift.height (metres)"
-        )
+    refuse_faults(motions, keypoints)
     for motion in motions:
         (stage.folder / motion.name).mkdir()
         write_motion(motion, stage.folder / motion.name / MOTION_FILE)
@@ -78,6 +74,15 @@ def _lift_tracks(
         "assumed": assumptions_of(statistics, motions, options),
         "people": [_summary(motion) for motion in motions],
     }
+
+
+def refuse_faults(motions: list[Motion], keypoints: str | Path) -> None:
+    """Raise an InputError if a motion breaks the motion contract; `keypoints` is the name of its source."""
+    for fault in find_faults(motions).itertuples():
+        raise InputError(
+            f"{keypoints}: {fault.motion} cannot be lifted: {describe_fault(MotionSummary, fault)}; check the skeleton,"
+            " fps and image size of its keypoints (parameters keypoints.*), and lift.height (metres)"
+        )
 
 
 def select_tracks(tracks: list[Track], person: str) -> list[Track]:

@@ -9,15 +9,17 @@
 - Missing joints at the beginning or end of a track stay missing, because filling them would be extrapolation.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from data_contracts.detector_skeletons import SKELETONS
+from data_contracts.detector_skeletons import SKELETONS, Detector
 from data_contracts.errors import InputError
+from data_contracts.parameters import KeypointsParameters
 from data_contracts.skeleton import NUM_JOINTS
 from data_contracts.tracks.track import DEFAULT_FPS, Repairs, Track
 from tasks.lifting.formats.detections import Detections
@@ -26,13 +28,52 @@ from tasks.lifting.repairs import exchanged_sides, jumping_joints, jumps_of, ste
 
 MOST_COST = 0.4  # share of the diagonal of a person's box
 MOST_FRAMES = 2_000_000  # all tracks together, with interpolated frames: 18 hours at 30 fps
+_NO_JOINT = "no joint has all its keypoints in any frame"
 _VELOCITY_SHARE = 0.5  # share of the last step, which is measured on two noisy frames
+
+
+def long_and_short(
+    source: str | Path, videos: Sequence[Detections], parameters: KeypointsParameters
+) -> tuple[list[Track], list[Track]]:
+    """Return the tracks of videos (`tracks_of`) with at least `parameters.min_frames` frames, and the shorter ones.
+
+    Raises
+    ------
+    InputError
+        No track has enough frames; `source` is the name in the message.
+    """
+    tracks = [track for video in videos for track in tracks_of(video, parameters.max_gap)]
+    short = [track for track in tracks if len(track.pose_2d) < parameters.min_frames]
+    tracks = [track for track in tracks if len(track.pose_2d) >= parameters.min_frames]
+    if not tracks:
+        longest = max((len(track.pose_2d) for track in short), default=0)
+        if not longest:
+            raise InputError(f"{source}: {_NO_JOINT}")
+        raise InputError(
+            f"{source}: no track has {parameters.min_frames} frames, the longest has {longest};"
+            f" pass --set keypoints.min_frames={longest} or a larger keypoints.max_gap"
+        )
+    return tracks, short
+
+
+def whole_track(detections: Detections, max_gap: int) -> Track:
+    """Return all frames of one person as one track, repaired but not cut; row n of the detections is frame n."""
+    joints, confidence = SKELETONS[_skeleton(detections)].to_h36m(detections.points, detections.confidence)
+    pose_2d = np.concatenate([joints, confidence[..., None]], axis=-1)
+    rows = np.flatnonzero((confidence > 0).any(axis=1))
+    if not len(rows):
+        raise InputError(f"{detections.source}: {_NO_JOINT}")
+    repaired, repairs = _repaired(rows, pose_2d[rows], detections.fps or DEFAULT_FPS, Repairs())
+    around = (int(rows[0]), len(joints) - 1 - int(rows[-1]))
+    filled, interpolated = fill(rows, repaired, max_gap)
+    filled, interpolated = np.pad(filled, (around, (0, 0), (0, 0))), np.pad(interpolated, (around, (0, 0)))
+    known = detections.fps, detections.width, detections.height
+    return Track(detections.video, -1, 0, filled, interpolated, *known, repairs)
 
 
 def tracks_of(detections: Detections, max_gap: int) -> list[Track]:
     """Return the tracks (of any length) in normalised detections, repaired and sorted by their first frames."""
-    assert detections.skeleton is not None, "normalised detections have a skeleton"
-    joints, confidence = SKELETONS[detections.skeleton].to_h36m(detections.points, detections.confidence)
+    joints, confidence = SKELETONS[_skeleton(detections)].to_h36m(detections.points, detections.confidence)
     seen = (confidence > 0).any(axis=1)
     if not seen.any():
         return []
@@ -63,6 +104,11 @@ def tracks_of(detections: Detections, max_gap: int) -> list[Track]:
         known = detections.fps, detections.width, detections.height
         tracks.append(Track(detections.video, id_, first, filled, interpolated, *known, repairs))
     return sorted(tracks, key=lambda track: track.first_frame)
+
+
+def _skeleton(detections: Detections) -> Detector:
+    assert detections.skeleton is not None, "normalised detections have a skeleton"
+    return detections.skeleton
 
 
 class _Piece(NamedTuple):

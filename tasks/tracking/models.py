@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from data_contracts.errors import InputError
 from data_contracts.store.folders import SHIPPED, resolve_checkpoint
 from tasks.tracking.names import CHAMPION, DATABASE, MODEL_NAME
 
@@ -33,13 +34,18 @@ def default_model(store: Path) -> str:
     Raises
     ------
     InputError
-        The registry of the store does not answer.
+        The registry of the store does not answer, or MLflow is not installed.
     """
-    if not _has_registry(store):
-        return SHIPPED
-    from tasks.tracking.connection import mlflow_errors, tracking_client
-    from tasks.tracking.registry import aliased_versions
-
+    try:
+        if not _has_registry(store):
+            return SHIPPED
+        from tasks.tracking.connection import mlflow_errors, tracking_client
+        from tasks.tracking.registry import aliased_versions
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"the registry may have a champion, but {error.name} is not installed: pip install 'pose-uplift[pipeline]',"
+            " or pass --model shipped"
+        ) from error
     with mlflow_errors("to lift without the registry, pass --model shipped"):
         aliases = aliased_versions(tracking_client(store))
     return f"models:/{MODEL_NAME}@{CHAMPION}" if CHAMPION in aliases else SHIPPED

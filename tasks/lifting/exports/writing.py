@@ -90,14 +90,36 @@ def write_exports(motion: Motion, formats: Sequence[ExportFormat], folder: Path)
         A package for a format is missing, the motion breaks its contract, or it is too long for a format.
     """
     writers = {folder / f"motion.{form}": _writer(form) for form in formats}
-    for fault in find_faults([motion]).itertuples():
-        raise InputError(
-            f"{motion.name}: cannot be exported: {describe_fault(MotionSummary, fault)}; lift the keypoints again"
-        )
+    _refuse_faults(motion)
     folder.mkdir(parents=True, exist_ok=True)
     for path, write in writers.items():
         write(motion, path)
     return list(writers)
+
+
+def write_file(motion: Motion, path: Path) -> Path:
+    """Write the motion to a file whose extension is a format, and return the path; errors as in `write_exports`."""
+    form = path.suffix.removeprefix(".").lower()
+    if form not in {*ExportFormat}:
+        raise InputError(f"{path}: unknown format {form!r}; known formats: {', '.join(ExportFormat)}")
+    write = _writer(ExportFormat(form))
+    _refuse_faults(motion)
+    partial = path.with_name(f".{uuid.uuid4().hex[:8]}.{path.name}")
+    try:
+        write(motion, partial)
+        partial.replace(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def _refuse_faults(motion: Motion) -> None:
+    for fault in find_faults([motion]).itertuples():
+        raise InputError(
+            f"{motion.name}: cannot be exported: {describe_fault(MotionSummary, fault)}; lift the keypoints again"
+        )
 
 
 def _writer(form: ExportFormat) -> Writer:
