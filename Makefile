@@ -5,7 +5,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
-.PHONY: install demo up test check mediapipe clean
+.PHONY: install demo up test check docs mediapipe clean
 
 install: .venv/installed
 
@@ -30,6 +30,9 @@ check: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: install  # the documentation site, in site/; broken links fail
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
 mediapipe: .venv-mediapipe/installed
 
 .venv-mediapipe/installed: requirements-mediapipe.txt
@@ -38,4 +41,4 @@ mediapipe: .venv-mediapipe/installed
 	@touch $@
 
 clean:
-	rm -rf store .venv .venv-mediapipe
+	rm -rf store site .venv .venv-mediapipe

@@ -57,7 +57,7 @@ class Motion(contract.Motion):
         return write_file(self, Path(path))
 
     def plot(self) -> "Figure":
-        """Draw `_DRAWN` evenly spaced poses (right limbs red, left limbs blue) and the path of the pelvis, metres."""
+        """Draw eight evenly spaced poses (right limbs red, left limbs blue) and the path of the pelvis, metres."""
         from matplotlib import pyplot
 
         figure = pyplot.figure(figsize=(8, 6))
