@@ -147,13 +147,13 @@ def export(
 @models.command()
 def serve(
     model: Annotated[
-        str, typer.Argument(help=f"{SHARED['model']} The server keeps this version until it ends.")
+        str, typer.Argument(help=f"{SHARED['model']} If its alias moves, the server follows.")
     ] = "models:/pose-uplift@champion",
     store: Store = None,
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port to listen on.")] = 5001,
 ) -> None:
-    """Answer POST /invocations with lifted keypoints or windows, until Ctrl-C; large requests are refused."""
+    """Answer POST /lift (a keypoint file) and POST /invocations (arrays) until Ctrl-C; large requests are refused."""
     from tasks.serving.server import serve  # imports MLflow, which takes seconds
 
     serve(default_store(store), model, host, port)

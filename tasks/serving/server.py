@@ -1,20 +1,34 @@
-"""HTTP server of a model: MLflow's scoring server with a limit on the size of requests."""
+"""HTTP server of a model: MLflow's scoring server with a limit on requests, which follows an alias of the registry."""
 
+import logging
+import threading
+import time
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import mlflow
 import uvicorn
+from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PyFuncModel, scoring_server
-from starlette.responses import PlainTextResponse
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from data_contracts.errors import InputError
 from data_contracts.store.checking import verify_input
+from tasks.serving.keypoint_requests import lift_request
 from tasks.tracking.logged_models import save_lifter
 from tasks.tracking.models import find_lifting_model, is_in_mlflow
+from tasks.tracking.names import MODEL_NAME
+from tasks.tracking.registry import find_version, version_uri
 from tasks.tracking.runs import connect
 
 MAX_BODY = 24_000_000  # bytes; `served_lifter.MAX_POSES` poses are about 20 MB of JSON
+FOLLOW_SECONDS = 10.0  # between two questions which version an alias names
+
+_LOG = logging.getLogger(__name__)
 
 
 class BodyLimit:
@@ -45,18 +59,77 @@ class BodyLimit:
         return await self.app(scope, read, send)
 
 
+class ModelServer:
+    """ASGI application of one model, which `use` exchanges: a request is answered by the model at its start.
+
+    It has the routes of MLflow's scoring server, POST /lift (`keypoint_requests`), and GET /version. Each answer has
+    the header `X-Model-Version`.
+    """
+
+    def __init__(self, uri: str, model: PyFuncModel) -> None:
+        self.use(uri, model)
+
+    def use(self, uri: str, model: PyFuncModel) -> None:
+        """Answer new requests with `model`, whose URI contains the version."""
+        routes = [
+            Route("/version", lambda _: JSONResponse({"model": uri, "mlflow": mlflow.__version__})),
+            Route("/lift", partial(lift_request, model, uri), methods=["POST"]),
+            Mount("/", app=scoring_server.init(model)),
+        ]
+        self.uri, self.app = uri, Starlette(routes=routes)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        uri = self.uri
+
+        async def send_with_version(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"x-model-version", uri.encode("ascii", "replace"))]
+            await send(message)
+
+        await self.app(scope, receive, send_with_version)
+
+
 def serve(store: Path, model: str, host: str, port: int) -> None:
-    """Serve a model until SIGINT or SIGTERM; the version behind an alias does not change while the server runs."""
-    uvicorn.run(BodyLimit(scoring_server.init(load_model(store, model))), host=host, port=port)
+    """Serve a model until SIGINT or SIGTERM; if the alias in its URI moves, serve the new version from then on."""
+    server = ModelServer(*load_model(store, model))
+    threading.Thread(target=_follow, args=(server, store, model), daemon=True).start()
+    uvicorn.run(BodyLimit(server), host=host, port=port)
 
 
-def load_model(store: Path, model: str) -> PyFuncModel:
-    """Return the MLflow model of a model URI, or of a run folder, digest, checkpoint file or `SHIPPED`."""
+def _follow(server: ModelServer, store: Path, model: str) -> None:
+    while "@" in model:
+        time.sleep(FOLLOW_SECONDS)
+        follow_once(server, store, model)
+
+
+def follow_once(server: ModelServer, store: Path, model: str) -> None:
+    """Exchange the model of the server if its alias names another version; after an error it keeps its model."""
+    try:
+        uri = current_uri(store, model)
+        if uri != server.uri:
+            server.use(*load_model(store, uri))
+            _LOG.warning("%s is %s now; new requests use it", model, uri)
+    except (MlflowException, InputError, OSError) as error:
+        _LOG.warning(
+            "%s: cannot be asked or loaded (%s); %s is served", model, " ".join(str(error).split()), server.uri
+        )
+
+
+def current_uri(store: Path, model: str) -> str:
+    """Return a model URI with the version number that its alias names now; other references are returned unchanged."""
+    if not model.startswith(f"models:/{MODEL_NAME}@"):
+        return model
+    return version_uri(find_version(connect(store), model))
+
+
+def load_model(store: Path, model: str) -> tuple[str, PyFuncModel]:
+    """Return URI (with version) and MLflow model of a model URI, run folder, digest, checkpoint file or `SHIPPED`."""
     if is_in_mlflow(model):
+        uri = current_uri(store, model)
         connect(store)
-        return mlflow.pyfunc.load_model(model)
+        return uri, mlflow.pyfunc.load_model(uri)
     found = find_lifting_model(store, model)
     verify_input(found.checkpoint)
     with TemporaryDirectory() as folder:
         save_lifter(Path(folder) / "model", found.checkpoint, found.flip)
-        return mlflow.pyfunc.load_model(f"{folder}/model")
+        return model, mlflow.pyfunc.load_model(f"{folder}/model")

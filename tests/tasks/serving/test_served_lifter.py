@@ -201,7 +201,7 @@ def assert_400(answer, *parts: str) -> None:
 
 def test_the_lifter_of_the_package_is_served_without_a_registry(tmp_path):
     windows = poses(2, 27, 17, 3)
-    served = load_model(tmp_path / "store", "shipped").predict(windows)
+    served = load_model(tmp_path / "store", "shipped")[1].predict(windows)
     with torch.inference_mode():
         expected = load_lifter(resolve_checkpoint(tmp_path, "shipped"))(torch.from_numpy(windows))
     np.testing.assert_allclose(served, expected, atol=1e-5)
