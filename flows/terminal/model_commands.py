@@ -117,9 +117,13 @@ def lineage(
 def export(
     call: Call,
     model: Annotated[str, typer.Argument(help=SHARED["model"])],
-    onnx: Annotated[bool, typer.Option("--onnx", help="Write ONNX, the only format so far.")] = False,
+    onnx: Annotated[bool, typer.Option("--onnx", help="Write one ONNX file.")] = False,
+    hub: Annotated[
+        bool, typer.Option("--hub", help="Write a folder for a model hub: weights, config and card.")
+    ] = False,
     out: Annotated[
-        Path | None, typer.Option(help="File to write. Default: pose-uplift-VERSION.onnx in the working directory.")
+        Path | None,
+        typer.Option(help="File or new folder to write. Default: named after the model, in the working directory."),
     ] = None,
     no_flip: Annotated[
         bool,
@@ -128,9 +132,14 @@ def export(
         ),
     ] = False,
 ) -> None:
-    """Write a model as one ONNX file and check it with onnxruntime; MLflow keeps the file of a version."""
-    if not onnx:
-        raise InputError("no format: pass --onnx")
+    """Write a model as one ONNX file, checked with onnxruntime and kept by MLflow, or as a folder for a model hub."""
+    if onnx == hub:
+        raise InputError("pass either --onnx or --hub")
+    if hub:
+        from tasks.serving.hub import export_folder
+
+        written = export_folder(call.store, model, out or Path(_file_name(model)))
+        return print_output(call.as_json, written, f"{written['folder']}: {', '.join(written['files'])}")
     from tasks.serving.onnx import export_model
 
     exported = export_model(call.store, model, out, flip=not no_flip)
@@ -142,6 +151,10 @@ def export(
     if "artifact" in exported:
         lines.append(f"MLflow: {exported['artifact']}")
     print_output(call.as_json, exported, *lines)
+
+
+def _file_name(model: str) -> str:
+    return "pose-uplift-" + "".join(letter if letter.isalnum() else "-" for letter in Path(model).stem).strip("-")
 
 
 @models.command()
