@@ -61,8 +61,7 @@ def read_markers(path: Path, markers: Markers, on_array: OnArray) -> MetricTree:
     about = f"{markers.kind} of {what}, unit {world.unit}, {world.up} up"
     if left_out := len(points) - len(kept):
         about += f", {len(clips)} clips between gaps, {left_out} of {len(points)} frames left out"
-    clip_names = [path.stem] if len(clips) == 1 else [f"{path.stem}_{number}" for number in range(len(clips))]
-    return MetricTree(about, joints=clips, names=clip_names, fps=markers.fps)
+    return MetricTree(about, joints=clips, names=path.stem, fps=markers.fps)  # one recording, so one name and group
 
 
 def _conversion(path: Path, names: dict[str, int]) -> tuple[dict[str, int], Callable[[Points], np.ndarray], str]:
