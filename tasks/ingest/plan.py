@@ -7,6 +7,7 @@
 """
 
 from bisect import bisect
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -187,8 +188,9 @@ def _length(vectors: np.ndarray) -> np.ndarray:
 def _skeleton(motions: Sequence[Motion], layout: Layout) -> str:
     """Return the name of the skeleton with the number of joints that most clips have."""
     axis = 0 if layout is Layout.JOINTS_FIRST else 1
-    counts = [motion.shape[axis] for motion in motions if is_clip(motion.shape) and motion.shape[axis] in JOINT_SETS]
-    return JOINT_SETS[max(counts, key=counts.count, default=NUM_JOINTS)].name
+    counts = Counter(motion.shape[axis] for motion in motions if is_clip(motion.shape))
+    known = [joints for joints, _ in counts.most_common() if joints in JOINT_SETS]
+    return JOINT_SETS[next(iter(known), NUM_JOINTS)].name
 
 
 def check_evidence(

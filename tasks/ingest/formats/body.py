@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from itertools import pairwise
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from data_contracts.skeleton import JOINTS
 
@@ -49,11 +48,16 @@ def trunk_axes(points: Points) -> Axes:
     return tilted(unit(points["neck"] - (points["left_hip"] + points["right_hip"]) / 2), across(points), 0.0)
 
 
-def axes_in_bone(axes: Axes, turn: Rotation) -> Axes:
+def axes_in_bone(axes: Axes, turns: np.ndarray) -> Axes:
     """Return the mean directions up and forward, relative to a bone with these rotations, as (3,) unit vectors."""
-    up, forward = (turn.inv().apply(axis).mean(axis=0) for axis in axes)
+    up, forward = (rotate(turns.swapaxes(1, 2), axis).mean(axis=0) for axis in axes)
     up = unit(up)
     return up, unit(forward - (forward @ up) * up)
+
+
+def rotate(turns: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """Return vectors (frames, 3) after rotation matrices (frames, 3, 3)."""
+    return np.einsum("tij,tj->ti", turns, vectors)
 
 
 def tilted(direction: np.ndarray, right: np.ndarray, degrees: float) -> Axes:

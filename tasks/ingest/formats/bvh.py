@@ -20,6 +20,7 @@ from tasks.ingest.formats.numbers import read_rows
 
 _MOST_JOINTS = 1000
 _LARGEST = 1e9
+_NO_TURN = 0.01  # degrees
 _MOST_LINES, _LONGEST_LINE = 20_000, 10_000  # of the hierarchy
 _CHANNELS = {f"{axis}{kind}": (kind, axis) for kind in ("position", "rotation") for axis in "XYZ"}
 
@@ -34,13 +35,19 @@ def read_bvh(path: Path, on_array: OnArray) -> MetricTree:
     names = [joint.name for joint in joints]
     found = find_joints(names)
     require_joints(path, found, names)
-    poses, rest = poses_of(joints, found, values)
+    poses, rest = poses_of(joints, found, values[_begins_at_rest(joints, values) :])
     if "LHipJoint" in names:
         _lengthen_forearms(poses)
     axis, clarity = upright(rest)
     world = find_world(path, poses, axis if clarity >= CLEAR else "y")
     about = f"BVH of {len(joints)} joints, unit {world.unit}, {world.up} up"
     return MetricTree(about, joints=on_array(world.apply(poses)), names=path.stem, fps=_rate(step))
+
+
+def _begins_at_rest(joints: list[Joint], values: np.ndarray) -> bool:
+    """Return whether the first frame is the rest pose, which programs (and CMU's files) put before the motion."""
+    turns = [column for joint in joints for column in joint.columns("rotation").values()]
+    return len(values) > 1 and bool((np.abs(values[0, turns]) < _NO_TURN).all())
 
 
 def _lengthen_forearms(poses: np.ndarray) -> None:

@@ -34,7 +34,7 @@ def read_c3d(path: Path, on_array: OnArray) -> MetricTree:
                 f"{path}: byte {place}: expected a parameter section of a C3D file in the byte order of Intel or MIPS;"
                 " save the file again, e.g. with Mokka"
             )
-        parameters = _parameters(path, section[: section[2] * _BLOCK], order, place)
+        parameters = _parameters(path, section[: section[2] * _BLOCK or None], order, place)
         points, analog, first, last = struct.unpack_from(f"{order}4H", header, 2)
         (scale,) = struct.unpack_from(f"{order}f", header, 12)
         (data,) = struct.unpack_from(f"{order}H", header, 16)
@@ -55,7 +55,7 @@ def read_c3d(path: Path, on_array: OnArray) -> MetricTree:
         values = np.fromfile(file, kind, frames * width).reshape(frames, width)[:, : 4 * points]
     if not 0 < rate <= 1000:
         raise InputError(f"{path}: byte 20: the frame rate is {rate:g}; expected a number above 0 and at most 1000")
-    values = values.reshape(frames, points, 4).astype(np.float64)
+    values = values.reshape(frames, points, 4).astype(np.float32)
     known = (values[..., 3] >= 0) & np.isfinite(values).all(axis=-1)
     places = np.where(known[..., None], values[..., :3] * (1 if scale < 0 else scale), np.nan)
     names = [name for key in ("LABELS", "LABELS2", "LABELS3") for name in _texts(parameters.get(f"POINT:{key}"))]
@@ -100,7 +100,7 @@ def _value(section: bytes, at: int, order: str) -> np.ndarray:
 
 
 def _texts(value: np.ndarray | None) -> list[str]:
-    """Return the strings of a text parameter, without namespaces such as `Subject:` and without blanks."""
+    """Return the strings of a text parameter, without padding."""
     if value is None or value.dtype.kind != "S" or not value.size:
         return []
     rows = value.reshape(value.shape[0] if value.ndim else 1, -1, order="F").T

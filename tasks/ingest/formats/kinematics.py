@@ -1,7 +1,7 @@
 """Compute the joints of the skeleton from the rotations of a rig: forward kinematics over all frames at once.
 
 - The channels of a joint are applied in the order of the file, the first one outermost. Position channels replace the
-  OFFSET of a joint or are added to it, whichever keeps the joint nearer to the rest pose: programs differ.
+  OFFSET of a joint. A few programs write positions relative to it, which are then near zero.
 - Only the ancestors of the needed joints are computed, in blocks of frames, so that memory is bounded.
 - The spine is the point halfway along the bones from the pelvis to the neck.
 - Up and forward of the head bone come from the rest pose if a person stands in it. Otherwise they come from the mean
@@ -12,16 +12,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
-from tasks.ingest.formats.body import Points, across, axes_in_bone, to_h36m, trunk_axes, unit
+from tasks.ingest.formats.body import Points, across, axes_in_bone, rotate, to_h36m, trunk_axes, unit
 
-_BLOCK = 4096  # frames
+_BLOCK = 2048  # frames
 _SAMPLED = 1000  # frames for the directions of the head
+_NEAR_ZERO = 0.1  # share of the length of an offset
 _STANDING = 0.8  # least cosine between trunk and legs (opposite), and between hips and shoulders
 
 Places = Mapping[int, np.ndarray]  # (frames, 3) by index of the joint
-Turns = Mapping[int, Rotation]
+Turns = Mapping[int, np.ndarray]  # (frames, 3, 3)
 Part = tuple[int, int, float]  # two joints, and the weight of the second one
 
 
@@ -67,7 +67,7 @@ def poses_of(joints: Sequence[Joint], found: Mapping[str, int], values: np.ndarr
     blocks = []
     for first in range(0, len(values), _BLOCK):
         places, turns = _forward(joints, needed, values[first : first + _BLOCK], added)
-        axes = head and (turns[found["head"]].apply(head[0]), turns[found["head"]].apply(head[1]))
+        axes = head and (turns[found["head"]] @ head[0], turns[found["head"]] @ head[1])
         blocks.append(to_h36m(_points(found, spine, places), axes))
     return np.concatenate(blocks), to_h36m(_points(found, spine, rest), head)
 
@@ -88,30 +88,40 @@ def _added_to_offset(joint: Joint, values: np.ndarray) -> bool:
         return False
     typical = np.median(values[:, list(columns.values())], axis=0)
     offset = joint.offset[["XYZ".index(axis) for axis in columns]]
-    return bool(np.linalg.norm(typical) < np.linalg.norm(typical - offset))
+    return bool(np.linalg.norm(typical) < _NEAR_ZERO * np.linalg.norm(offset))
 
 
 def _forward(
     joints: Sequence[Joint], needed: Sequence[int], values: np.ndarray, added: Mapping[int, bool]
-) -> tuple[dict[int, np.ndarray], dict[int, Rotation]]:
-    """Return positions and rotations in the world of the needed joints, for the channels (frames, columns)."""
+) -> tuple[Places, Turns]:
+    """Return positions and rotation matrices in the world of the needed joints, for the channels (frames, columns)."""
     places: dict[int, np.ndarray] = {}
-    turns: dict[int, Rotation] = {}
+    turns: dict[int, np.ndarray] = {}
     for index in needed:
         joint = joints[index]
         local = np.tile(joint.offset, (len(values), 1))
         for axis, column in joint.columns("position").items():
             place = "XYZ".index(axis)
             local[:, place] = values[:, column] + (joint.offset[place] if added[index] else 0)
-        rotation = joint.columns("rotation")
-        turn = Rotation.identity(len(values))
-        if rotation:
-            turn = Rotation.from_euler("".join(rotation), values[:, list(rotation.values())], degrees=True)
         if joint.parent >= 0:
-            parent = turns[joint.parent]
-            local, turn = places[joint.parent] + parent.apply(local), parent * turn if rotation else parent
+            turn = turns[joint.parent]
+            local = places[joint.parent] + rotate(turn, local)
+        else:
+            turn = np.tile(np.eye(3), (len(values), 1, 1))
+        for axis, column in joint.columns("rotation").items():
+            turn = _turned(turn, "XYZ".index(axis), values[:, column])
         places[index], turns[index] = local, turn
     return places, turns
+
+
+def _turned(turns: np.ndarray, axis: int, degrees: np.ndarray) -> np.ndarray:
+    """Return rotation matrices (frames, 3, 3), each followed by a rotation about one of its own axes."""
+    cos, sin = np.cos(np.deg2rad(degrees))[:, None], np.sin(np.deg2rad(degrees))[:, None]
+    second, third = (axis + 1) % 3, (axis + 2) % 3
+    turned = turns.copy()
+    turned[:, :, second] = cos * turns[:, :, second] + sin * turns[:, :, third]
+    turned[:, :, third] = cos * turns[:, :, third] - sin * turns[:, :, second]
+    return turned
 
 
 def _middle_of_spine(joints: Sequence[Joint], found: Mapping[str, int], rest: Places) -> Part | None:

@@ -1,7 +1,7 @@
 """Convert markers over time to clips: Plug-in-Gait markers, or markers at joint centres.
 
-Gaps of a marker of up to 0.2 s are filled by cubic splines. Frames in longer gaps are left out, so that a
-recording may become several clips.
+Programs write a missing marker as NaN, as (0, 0, 0), or with a residual of -1. Gaps of a marker of up to 0.2 s are
+filled by cubic splines. Frames in longer gaps are left out, so that a recording may become several clips.
 """
 
 from collections.abc import Callable
@@ -36,10 +36,12 @@ class Markers:
 
 def read_markers(path: Path, markers: Markers, on_array: OnArray) -> MetricTree:
     """Return the tree of a file of markers; each stretch without long gaps is a clip."""
-    seen = np.isfinite(markers.points).all(axis=-1).any(axis=0)
+    is_known = np.isfinite(markers.points).all(axis=-1) & (markers.points != 0).any(axis=-1)
+    seen = is_known.any(axis=0)
     names = {name: index for index, name in reversed([*enumerate(markers.names)]) if seen[index]}
     used, to_joints, what = _conversion(path, names)
-    points = markers.points[:, list(used.values())].astype(np.float64)
+    columns = list(used.values())
+    points = np.where(is_known[:, columns, None], markers.points[:, columns].astype(np.float64), np.nan)
     if np.nanmax(np.abs(points)) > _FARTHEST:
         raise InputError(f"{path}: a marker is farther than {_FARTHEST:g} units from the origin; correct the file")
     points = fill_gaps(points, markers.fps)

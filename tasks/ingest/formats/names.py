@@ -1,8 +1,9 @@
 """Find body joints by their names, for the rigs of animation programs and for files with joint centres.
 
-A name is compared in lower case, without namespace (`mixamorig:`), common prefix (`Bip01 `), separators and final
-digits. The table covers CMU (cgspeed), Bandai-Namco, LAFAN, Mixamo, 3ds Max Biped, Unreal, SMPL (HumanML3D), Xsens,
-Vicon's joint centres and the exports of this project. It has no entry for clavicles, fingers and twist bones.
+A name is compared in lower case, without namespace (`mixamorig:`), common prefix (`Bip01 `), separators, final digits
+and `jnt`. The table covers CMU (cgspeed, ASF), Bandai-Namco, LAFAN, Mixamo, 3ds Max Biped, Unreal, SMPL (HumanML3D),
+Xsens, OptiTrack, DeepMotion, Pose2Sim and the exports of this project. Clavicles, fingers and twist bones have no
+entry.
 """
 
 import os
@@ -18,8 +19,8 @@ _LIMBS = {
     "hip": ("upleg", "upperleg", "thigh", "femur", "hjc", "hip"),
     "knee": ("knee", "kjc", "lowerleg", "lowleg", "calf", "shin", "tibia", "leg"),
     "ankle": ("ankle", "ajc", "foot"),
-    "shoulder": ("arm", "upperarm", "uparm", "humerus", "shldr", "sjc", "shoulder"),
-    "elbow": ("elbow", "ejc", "forearm", "lowerarm", "lowarm", "radius"),
+    "shoulder": ("arm", "upperarm", "uparm", "uarm", "humerus", "shldr", "sjc", "shoulder"),
+    "elbow": ("elbow", "ejc", "forearm", "lowerarm", "lowarm", "farm", "radius"),
     "wrist": ("wrist", "wjc", "hand"),
 }
 _MIDDLE = {"neck": ("neck", "neckbase", "lowerneck", "thorax"), "head": ("head",)}
@@ -70,4 +71,4 @@ def _without_prefix(names: Sequence[str]) -> list[str]:
     common = len(os.path.commonprefix(names)) if len(names) > 1 else 0  # noqa: RUF071 # of letters, not of paths
     short = (name[common:].rpartition(":")[2] for name in names)
     letters = (re.sub(r"[^a-z0-9]", "", name.lower()) for name in short)
-    return [re.sub(r"\d+$", "", _PREFIX.sub("", name, count=1)) for name in letters]
+    return [re.sub(r"(\d+|jnt)$", "", _PREFIX.sub("", name, count=1)) for name in letters]

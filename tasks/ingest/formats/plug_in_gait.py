@@ -12,7 +12,6 @@
 from collections.abc import Iterable
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from tasks.ingest.formats.body import Points, axes_in_bone, to_h36m, trunk_axes, unit
 
@@ -51,9 +50,9 @@ def joints_of_markers(markers: Points) -> np.ndarray:
         wrist, shoulder, marker = points[f"{side}_wrist"], points[f"{side}_shoulder"], markers[f"{letter}ELB"]
         right = _across_limb(shoulder, marker, wrist, -up, between, inward * _HALF_ELBOW, bends=1.0)
         points[f"{side}_elbow"] = marker + inward * _HALF_ELBOW * right
-    turn = _head_turn(markers)
-    axes = axes_in_bone(trunk_axes(points), turn)
-    return to_h36m(points, (turn.apply(axes[0]), turn.apply(axes[1])))
+    turns = _head_turns(markers)
+    up_in_head, forward_in_head = axes_in_bone(trunk_axes(points), turns)
+    return to_h36m(points, (turns @ up_in_head, turns @ forward_in_head))
 
 
 def _hips(markers: Points) -> dict[str, np.ndarray]:
@@ -109,11 +108,11 @@ def _carried(vectors: np.ndarray, begin: np.ndarray, end: np.ndarray) -> np.ndar
     return vectors + once + np.cross(axis, once) / np.maximum(1 + _along(begin, end), 1e-6)
 
 
-def _head_turn(markers: Points) -> Rotation:
+def _head_turns(markers: Points) -> np.ndarray:
     front, back = markers["LFHD"] + markers["RFHD"], markers["LBHD"] + markers["RBHD"]
     right = unit(markers["RFHD"] + markers["RBHD"] - markers["LFHD"] - markers["LBHD"])
     forward = unit(front - back - _along(front - back, right) * right)
-    return Rotation.from_matrix(np.stack([right, forward, np.cross(right, forward)], axis=-1))
+    return np.stack([right, forward, np.cross(right, forward)], axis=-1)
 
 
 def _along(vectors: np.ndarray, directions: np.ndarray) -> np.ndarray:

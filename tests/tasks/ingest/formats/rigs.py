@@ -39,7 +39,7 @@ class Rig:
     per_metre: float = 100.0
     up: str = "y"
     order: str = "ZXY"
-    all_positions: bool = False  # position channels on every joint
+    positions: str = ""  # of every joint: local or relative (to the offset); default: of the root only
     is_scrambled: bool = False  # in the rest pose, bones point anywhere
 
     def name(self, key: str) -> str:
@@ -60,9 +60,10 @@ _HIPS = ("Hips", "Spine", "Spine1", "Neck", "Head")
 RIGS = {
     "cmu": Rig(_HIPS, _MIXAMO, per_metre=0.45 / 0.0254, order="ZYX"),
     "bandai": Rig(
-        ("Hips", "Spine", "Chest", "Neck", "Head"), _BANDAI, ("L", "R"), all_positions=True, is_scrambled=True
+        ("Hips", "Spine", "Chest", "Neck", "Head"), _BANDAI, ("L", "R"), positions="local", is_scrambled=True
     ),
     "lafan": Rig(("Hips", "Spine", "Spine2", "Neck", "Head"), _MIXAMO, order="ZYX", is_scrambled=True),
+    "relative": Rig(_HIPS, _MIXAMO, positions="relative"),
     "mixamo": Rig(tuple(f"mixamorig:{name}" for name in _HIPS), _PREFIXED, order="XYZ"),
     "mixamo-plain": Rig(_HIPS, _MIXAMO, per_metre=1.0, order="YXZ"),
     "biped": Rig(
@@ -133,11 +134,12 @@ def _write(
 
     def lines(index: int, tab: str) -> list[str]:
         offset = made.per_metre * to_file.apply(offsets[index])
-        has_position = index == 0 or made.all_positions
+        has_position = index == 0 or made.positions
         channels = "Xposition Yposition Zposition " if has_position else ""
         channels += " ".join(f"{axis}rotation" for axis in made.order)
         if has_position:
-            columns.append(made.per_metre * to_file.apply(root) if index == 0 else np.tile(offset, (len(root), 1)))
+            local_place = np.tile(offset * (made.positions == "local"), (len(root), 1))
+            columns.append(made.per_metre * to_file.apply(root) if index == 0 else local_place)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of gimbal lock
             columns.append((to_file * local[index] * to_file.inv()).as_euler(made.order, degrees=True))

@@ -73,6 +73,17 @@ def test_the_wrists_of_cmu_are_moved_to_the_end_of_the_forearm(walking, tmp_path
         np.testing.assert_allclose(clip[:, wrist], elbow + 1.28 * (hand - elbow), atol=1e-5)
 
 
+def test_a_rest_pose_before_the_motion_is_left_out(walking, tmp_path):
+    path = tmp_path / "a.bvh"
+    write_rig(path, walking, RIGS["mixamo"])
+    _, (expected,) = read_recording(path)
+    lines = path.read_text().replace(f"Frames: {len(walking)}", f"Frames: {len(walking) + 1}").splitlines()
+    first = len(lines) - len(walking)
+    lines[first:first] = [" ".join(["0"] * len(lines[-1].split()))]
+    path.write_text("\n".join(lines))
+    np.testing.assert_array_equal(read_recording(path)[1][0], expected)
+
+
 def test_a_person_who_lies_all_the_time_has_the_up_axis_of_the_rest_pose(walking, tmp_path):
     lying = walking @ Rotation.from_euler("y", 90, degrees=True).as_matrix().T
     true = write_rig(tmp_path / "a.bvh", lying, RIGS["mixamo"])
