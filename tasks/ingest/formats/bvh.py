@@ -26,7 +26,18 @@ _CHANNELS = {f"{axis}{kind}": (kind, axis) for kind in ("position", "rotation") 
 
 
 def read_bvh(path: Path, on_array: OnArray) -> MetricTree:
-    """Read a BVH file; errors name the line."""
+    """Read a BVH file of one person.
+
+    Parameters
+    ----------
+    on_array
+        Called once with the joints (frames, 17, 3) in metres with z up; its result is in the tree.
+
+    Raises
+    ------
+    InputError
+        A line is damaged, frames are missing, a joint of the body has no known name, or the body has no human size.
+    """
     with path.open(encoding="latin-1") as file:
         joints, line = _read_hierarchy(path, file)
         frames, step, line = _read_size(path, file, line)

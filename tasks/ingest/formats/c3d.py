@@ -23,7 +23,10 @@ Parameters = Mapping[str, np.ndarray]  # by GROUP:NAME
 
 
 def read_c3d(path: Path, on_array: OnArray) -> MetricTree:
-    """Read a C3D file in the byte order of Intel or MIPS, with integers or floats; errors name the byte."""
+    """Read a C3D file in the byte order of Intel or MIPS, with integers or floats.
+
+    A damaged file raises an InputError with the byte; for the rest see `read_markers`.
+    """
     with path.open("rb") as file:
         header = file.read(_BLOCK)
         place = (header[0] - 1) * _BLOCK

@@ -30,12 +30,23 @@ class Markers:
     names: tuple[str, ...]
     points: np.ndarray
     fps: float
-    unit: str
-    likely_up: str
+    unit: str  # lower case; unknown units are ignored
+    likely_up: str  # as in `find_world`
 
 
 def read_markers(path: Path, markers: Markers, on_array: OnArray) -> MetricTree:
-    """Return the tree of a file of markers; each stretch without long gaps is a clip."""
+    """Return the tree of a file of markers; each stretch without long gaps is a clip.
+
+    Parameters
+    ----------
+    on_array
+        Called with the joints (frames, 17, 3) of each clip, in metres with z up; its results are in the tree.
+
+    Raises
+    ------
+    InputError
+        Markers are missing or never visible together, or the body has no human size in the unit of the file.
+    """
     is_known = np.isfinite(markers.points).all(axis=-1) & (markers.points != 0).any(axis=-1)
     seen = is_known.any(axis=0)
     names = {name: index for index, name in reversed([*enumerate(markers.names)]) if seen[index]}

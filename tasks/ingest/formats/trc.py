@@ -21,7 +21,7 @@ _EMPTY = re.compile(r"(?<=\t)(?=[\t\r\n])")
 
 
 def read_trc(path: Path, on_array: OnArray) -> MetricTree:
-    """Read a TRC file; errors name the line."""
+    """Read a TRC file; a damaged file raises an InputError with the line; for the rest see `read_markers`."""
     with path.open(encoding="latin-1") as file:
         lines = [file.readline(_LONGEST_LINE).rstrip("\r\n").split("\t") for _ in range(_HEADER)]
         about = {name.strip(): value.strip() for name, value in zip(lines[1], lines[2], strict=False)}

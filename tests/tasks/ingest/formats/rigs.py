@@ -41,6 +41,7 @@ class Rig:
     order: str = "ZXY"
     positions: str = ""  # of every joint: local or relative (to the offset); default: of the root only
     is_scrambled: bool = False  # in the rest pose, bones point anywhere
+    has_outer_root: bool = False  # above the hips, which then have an offset of their own
 
     def name(self, key: str) -> str:
         side, _, part = key.partition("_")
@@ -60,7 +61,8 @@ _HIPS = ("Hips", "Spine", "Spine1", "Neck", "Head")
 RIGS = {
     "cmu": Rig(_HIPS, _MIXAMO, per_metre=0.45 / 0.0254, order="ZYX"),
     "bandai": Rig(
-        ("Hips", "Spine", "Chest", "Neck", "Head"), _BANDAI, ("L", "R"), positions="local", is_scrambled=True
+        ("Hips", "Spine", "Chest", "Neck", "Head"), _BANDAI, ("L", "R"),
+        positions="local", is_scrambled=True, has_outer_root=True,
     ),
     "lafan": Rig(("Hips", "Spine", "Spine2", "Neck", "Head"), _MIXAMO, order="ZYX", is_scrambled=True),
     "relative": Rig(_HIPS, _MIXAMO, positions="relative"),
@@ -153,7 +155,14 @@ def _write(
             text += [f"{tab}\tEnd Site", f"{tab}\t{{", f"{tab}\t\tOFFSET 0 0 0", f"{tab}\t}}"]
         return [*text, f"{tab}}}"]
 
-    text = ["HIERARCHY", *lines(0, ""), "MOTION", f"Frames: {len(root)}", f"Frame Time: {1 / fps:.6f}"]
+    hierarchy = lines(0, "")
+    if made.has_outer_root:
+        columns.insert(0, np.zeros((len(root), 6)))
+        hierarchy = [line.replace("ROOT", "JOINT") for line in hierarchy]
+        hierarchy[2] = "OFFSET -11.25 91.33 32.61"
+        channels = "CHANNELS 6 Xposition Yposition Zposition Zrotation Xrotation Yrotation"
+        hierarchy = ["ROOT joint_Root", "{", "OFFSET 0 0 0", channels, *hierarchy, "}"]
+    text = ["HIERARCHY", *hierarchy, "MOTION", f"Frames: {len(root)}", f"Frame Time: {1 / fps:.6f}"]
     with path.open("w", encoding="ascii", newline="\r\n") as file:
         file.writelines(f"{line}\n" for line in text)
         np.savetxt(file, np.concatenate(columns, axis=1), fmt="%.6f")

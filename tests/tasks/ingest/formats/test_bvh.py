@@ -23,7 +23,7 @@ LIMBS = list(JOINT_OF.values())
 def test_the_joints_of_every_rig_are_in_metres_with_z_up(rig, walking, tmp_path):
     true = write_rig(tmp_path / "take.bvh", walking, RIGS[rig])
     tree, (clip,) = read_recording(tmp_path / "take.bvh")
-    assert tree.about == f"BVH of 19 joints, unit {UNITS.get(rig, 'cm, y up')}"
+    assert tree.about == f"BVH of {19 + RIGS[rig].has_outer_root} joints, unit {UNITS.get(rig, 'cm, y up')}"
     assert (tree["names"], tree["fps"], clip.dtype, clip.shape) == ("take", 60, np.float32, walking.shape)
     for joint in LIMBS:
         np.testing.assert_allclose(clip[:, JOINTS.index(joint)], true[joint], atol=1e-5)
