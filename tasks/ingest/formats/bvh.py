@@ -14,6 +14,7 @@ import numpy as np
 
 from data_contracts.errors import InputError
 from tasks.ingest.formats.axes import CLEAR, MetricTree, OnArray, find_world, upright
+from tasks.ingest.formats.cmu import correct_cmu
 from tasks.ingest.formats.kinematics import Joint, poses_of
 from tasks.ingest.formats.names import find_joints, require_joints
 from tasks.ingest.formats.numbers import read_rows
@@ -46,9 +47,8 @@ def read_bvh(path: Path, on_array: OnArray) -> MetricTree:
     names = [joint.name for joint in joints]
     found = find_joints(names)
     require_joints(path, found, names)
+    correct_cmu(joints, found)
     poses, rest = poses_of(joints, found, values[_begins_at_rest(joints, values) :])
-    if "LHipJoint" in names:
-        _lengthen_forearms(poses)
     axis, clarity = upright(rest)
     world = find_world(path, poses, axis if clarity >= CLEAR else "y")
     about = f"BVH of {len(joints)} joints, unit {world.unit}, {world.up} up"
@@ -59,12 +59,6 @@ def _begins_at_rest(joints: list[Joint], values: np.ndarray) -> bool:
     """Return whether the first frame is the rest pose, which programs (and CMU's files) put before the motion."""
     turns = [column for joint in joints for column in joint.columns("rotation").values()]
     return len(values) > 1 and bool((np.abs(values[0, turns]) < _NO_TURN).all())
-
-
-def _lengthen_forearms(poses: np.ndarray) -> None:
-    """Move the wrists of CMU's skeleton, whose hand joints are at 0.78 of the forearm, to its end."""
-    for elbow, wrist in ((12, 13), (15, 16)):
-        poses[:, wrist] += 0.28 * (poses[:, wrist] - poses[:, elbow])
 
 
 def _rate(step: float) -> float:
