@@ -35,6 +35,7 @@ from data_contracts.sources import MotionFile
 from data_contracts.store.folders import Stage
 from data_contracts.text import csv_text
 from tasks.ingest.clip_list import datasets
+from tasks.ingest.formats.joint_sets import COCO
 from tasks.ingest.layouts import to_frames_first
 from tasks.ingest.plan import FilePlan, Plan, plan_reading, to_world
 from tasks.ingest.reading import read_motion_file
@@ -134,6 +135,8 @@ class ClipWriter:
     def _clip(self, plan: FilePlan, row: int, array: np.ndarray) -> Clip:
         part, label = plan.motions[row].part, plan.labels[row]
         poses = to_frames_first(array if part is None else array[part], plan.layout)
+        if plan.about == COCO.name and poses.ndim == 3 and poses.shape[1] == NUM_JOINTS:
+            poses = COCO.convert(poses)
         poses = to_world(poses, plan.world.unit, plan.world.up, plan.legs_first_left)
         if label.frames not in (None, len(poses)):
             raise InputError(

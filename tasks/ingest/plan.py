@@ -22,7 +22,7 @@ from data_contracts.skeleton import ADULT_BONES_M, BONES, JOINTS, NUM_JOINTS
 from data_contracts.sources import MotionFile, short_names
 from tasks.ingest.clip_list import ClipLabel, label_clips, label_warnings
 from tasks.ingest.formats.axes import SIGNED_AXES, UNITS, MetricTree, World, rotated
-from tasks.ingest.formats.joint_sets import JOINT_SETS, is_joints_axis
+from tasks.ingest.formats.joint_sets import COCO, JOINT_SETS, is_joints_axis
 from tasks.ingest.layouts import (
     ArrayRef,
     Motion,
@@ -90,8 +90,10 @@ def plan_reading(files: Sequence[MotionFile], parameters: IngestParameters) -> P
         tree = read_motion_file(file.path, survey.add)
         motions = find_motions(file.path, tree)
         layout = decide_layout(file.path, [motion.shape for motion in motions], parameters.layout)
-        evidence = survey.evidence(motions)
+        evidence, as_coco = survey.evidence(motions), survey.evidence(motions, as_coco=True)
         world, about = World(parameters.unit, parameters.up), _skeleton(motions, layout)
+        if _misfit(evidence) > MOST_MISFIT and _misfit(as_coco) <= MOST_MISFIT:
+            evidence, about = as_coco, COCO.name
         if isinstance(tree, MetricTree):
             world, about = World("m", "z"), tree.about
         else:
@@ -119,6 +121,7 @@ class Survey:
         self._waiting: list[tuple[int, np.ndarray]] = []
         self._index: list[int] = []
         self._rows: list[np.ndarray] = []
+        self._rows_as_coco: list[np.ndarray] = []
 
     def add(self, array: np.ndarray) -> ArrayRef:
         """Measure some frames of an array, and return the reference that replaces the array in the tree."""
@@ -129,8 +132,8 @@ class Survey:
         is_short = array.ndim == 1 and array.nbytes <= _MOST_VALUES
         return ArrayRef(index, array.shape, array if is_short else None)
 
-    def evidence(self, motions: Sequence[Motion]) -> np.ndarray:
-        """Return the measurements (clips, 6) of these motions, in file order.
+    def evidence(self, motions: Sequence[Motion], as_coco: bool = False) -> np.ndarray:
+        """Return the measurements (clips, 6) of these motions, in file order, as H36M joints or as COCO's.
 
         Columns: stature along the bones in the file's unit; upright direction x, y, z, a unit vector from pelvis to
         thorax and from ankles to head; cosine between the hip line and the shoulder line, both from left
@@ -138,7 +141,7 @@ class Survey:
         contains no measurable body. A clip with an ambiguous joint axis has no row.
         """
         self._flush()
-        rows = np.concatenate([np.empty((0, 6)), *self._rows])
+        rows = np.concatenate([np.empty((0, 6)), *(self._rows_as_coco if as_coco else self._rows)])
         return rows[np.isin(self._index, [motion.array for motion in motions])]
 
     def _sample(self, index: int, clip: np.ndarray) -> None:
@@ -158,7 +161,9 @@ class Survey:
         if self._waiting:
             index, few = zip(*self._waiting, strict=True)
             self._index += index
-            self._rows.append(_measure(np.array(few, np.float64)))
+            poses = np.array(few, np.float64)
+            self._rows.append(_measure(poses))
+            self._rows_as_coco.append(_measure(COCO.convert(poses)))
             self._waiting.clear()
 
 
@@ -207,11 +212,10 @@ def check_evidence(
     usable = evidence[np.isfinite(evidence).all(1)]
     if not len(usable):
         return  # the clip contract refuses the clips
-    if float(np.median(usable[:, 5])) > MOST_MISFIT:
+    if _misfit(evidence) > MOST_MISFIT:
         raise InputError(
-            f"{source}: left and right limbs and trunk do not fit the order of joints of {skeleton}"
-            f"{' (is it the order of COCO?)' if skeleton == 'Human3.6M' else ''}; reorder the joints to"
-            f" {', '.join(JOINTS)}"
+            f"{source}: left and right limbs and trunk do not fit the order of joints of {skeleton}; reorder the joints"
+            f" to {', '.join(JOINTS)}"
         )
     for_all = f"; the value applies to all {files} files, so convert this file to match the others" if files > 1 else ""
     median = float(np.median(usable[:, 0]))
@@ -231,6 +235,12 @@ def check_evidence(
             f"{source}: bodies are upright along {axis} in {share:.0%} of {len(usable)} clips, but ingest.up="
             f"{parameters.up}: pass --set ingest.up={axis}{for_all}"
         )
+
+
+def _misfit(evidence: np.ndarray) -> float:
+    """Return the median misfit of the bones; 0 if no clip contains a measurable body."""
+    usable = evidence[np.isfinite(evidence).all(1), 5]
+    return float(np.median(usable)) if len(usable) else 0.0
 
 
 def legs_first_left(evidence: np.ndarray) -> bool:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from data_contracts.detector_skeletons import SKELETONS, Detector
 from data_contracts.skeleton import NUM_JOINTS
 from tasks.ingest.formats.body import across, tilted, to_h36m, unit
 from tasks.ingest.formats.names import LIMB_JOINTS
@@ -43,6 +44,8 @@ JOINT_SETS: Mapping[int, JointSet] = {
     24: JointSet("SMPL", _smpl),
     28: JointSet("MPI-INF-3DHP", lambda poses: poses.take(_3DHP_TO_17, axis=1)),
 }
+# The 17 keypoints of COCO: `tasks.ingest.plan` distinguishes them from Human3.6M by the bones
+COCO = JointSet("COCO", lambda poses: SKELETONS[Detector.COCO17].weights @ poses)
 _PREFERRED = {NUM_JOINTS, 32}  # a short clip may have 22, 24 or 28 frames
 
 

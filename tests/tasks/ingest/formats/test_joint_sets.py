@@ -1,5 +1,7 @@
 """Arrays of other skeletons are recognised by their number of joints and become the 17 joints."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,8 @@ from data_contracts.skeleton import JOINTS
 from data_contracts.sources import find_motion_files
 from tasks.ingest.layouts import to_frames_first
 from tasks.ingest.plan import plan_reading
+
+CASES = Path(__file__).parents[3] / "data" / "cases" / "ingest_misleading_refusals"
 
 # names of the data sets' documentation
 _LIMBS = ("shoulder", "elbow", "wrist", "hand")
@@ -65,6 +69,22 @@ def test_the_camera_axes_and_millimetres_of_3dhp_are_recognised(walking, tmp_pat
         plan_reading(find_motion_files(tmp_path), IngestParameters(unit="mm"))
     (plan,) = plan_reading(find_motion_files(tmp_path), IngestParameters(unit="mm", up="-y")).files
     assert plan.about == "MPI-INF-3DHP"
+
+
+@pytest.mark.parametrize(
+    ("turn", "parameters", "remedy"),
+    [
+        (np.eye(3), {}, None),
+        (np.diag([1, -1, -1]), {"up": "-z"}, "pass --set ingest.up=-z"),
+        (1000 * np.eye(3), {"unit": "mm"}, "pass --set ingest.unit=mm"),
+    ],
+)
+def test_the_order_of_coco_is_recognised_in_any_direction_and_unit(turn, parameters, remedy, tmp_path):
+    np.save(tmp_path / "a.npy", np.load(CASES / "coco_order.npy") @ turn)
+    if remedy:
+        with pytest.raises(InputError, match=remedy):
+            plan_reading(find_motion_files(tmp_path), IngestParameters())
+    assert plan_reading(find_motion_files(tmp_path), IngestParameters(**parameters)).files[0].about == "COCO"
 
 
 def test_a_file_of_humanml3d_is_named_with_its_frame_rate(walking, tmp_path):
