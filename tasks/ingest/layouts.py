@@ -135,8 +135,8 @@ def _other_skeleton(shape: tuple[int, ...]) -> str:
     kind = kind_of_skeleton(joints)
     return (
         f"an array {shape} has {joints} joints{f', as {kind}' if kind else ''}; only the"
-        f" {NUM_JOINTS} or 32 joints of Human3.6M, 22 or 24 of SMPL, 28 of MPI-INF-3DHP and 17 of COCO are read; convert"
-        f" the joints to the order {', '.join(JOINTS)}"
+        f" {NUM_JOINTS} or 32 joints of Human3.6M, 22 or 24 of SMPL, 28 of MPI-INF-3DHP and 17 of COCO are read;"
+        f" convert the joints to the order {', '.join(JOINTS)}"
     )
 
 

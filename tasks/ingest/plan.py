@@ -92,7 +92,7 @@ def plan_reading(files: Sequence[MotionFile], parameters: IngestParameters) -> P
         layout = decide_layout(file.path, [motion.shape for motion in motions], parameters.layout)
         evidence, as_coco = survey.evidence(motions), survey.evidence(motions, as_coco=True)
         world, about = World(parameters.unit, parameters.up), _skeleton(motions, layout)
-        if _misfit(evidence) > MOST_MISFIT and _misfit(as_coco) <= MOST_MISFIT:
+        if about == JOINT_SETS[NUM_JOINTS].name and _misfit(evidence) > MOST_MISFIT >= _misfit(as_coco):
             evidence, about = as_coco, COCO.name
         if isinstance(tree, MetricTree):
             world, about = World("m", "z"), tree.about
@@ -163,7 +163,8 @@ class Survey:
             self._index += index
             poses = np.array(few, np.float64)
             self._rows.append(_measure(poses))
-            self._rows_as_coco.append(_measure(COCO.convert(poses)))
+            with np.errstate(all="ignore"):  # as in `_measure`
+                self._rows_as_coco.append(_measure(COCO.convert(poses)))
             self._waiting.clear()
 
 

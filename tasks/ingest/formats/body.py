@@ -32,7 +32,8 @@ def to_h36m(points: Points, head_axes: Axes | None = None) -> np.ndarray:
     """
     own = dict(points)
     own.setdefault("pelvis", (own["left_hip"] + own["right_hip"]) / 2)
-    own.setdefault("thorax", own["neck"] if "neck" in own else own["thorax"])
+    if "neck" in own:
+        own["thorax"] = own["neck"]
     own.setdefault("spine", (own["pelvis"] + own["thorax"]) / 2)
     if "nose" not in own:
         skull, neck = own["head"], own["thorax"]
