@@ -132,8 +132,8 @@ def _middle_of_spine(joints: Sequence[Joint], found: Mapping[str, int], rest: Pl
     pelvis = (rest[found["left_hip"]] + rest[found["right_hip"]]) / 2
     steps = np.linalg.norm(np.diff([pelvis, *(rest[index] for index in chain)], axis=0), axis=-1)[:, 0]
     ends = np.cumsum(steps)
-    number = int(np.searchsorted(ends, ends[-1] / 2))
-    if number == 0 or number >= len(chain):
+    number = int(np.searchsorted(ends, ends[-1] / 2)) if chain else 0  # no chain: the legs hang on the neck
+    if number == 0:
         return None
     return chain[number - 1], chain[number], float((ends[-1] / 2 - ends[number - 1]) / steps[number])
 

@@ -62,6 +62,24 @@ def test_an_exported_walk_is_read_back_within_a_millimetre(walking, tmp_path):
     np.testing.assert_allclose(clip, walking, atol=1e-3)
 
 
+def test_a_hierarchy_from_the_neck_down_has_a_spine_halfway_to_the_pelvis(tmp_path):
+    bones = [("Neck", "0 150 0"), ("Hips", "0 -50 0")]
+    for side, sign in (("Left", 1), ("Right", -1)):
+        bones += [(f"{side}UpLeg", f"{9 * sign} 0 0"), (f"{side}Leg", "0 -45 0"), (f"{side}Foot", "0 -45 0")]
+    text = "ROOT Neck\n{\nOFFSET 0 150 0\nCHANNELS 3 Zrotation Xrotation Yrotation\n"
+    for chain in (bones[1:5], bones[5:]):
+        text += "".join(f"JOINT {name}\n{{\nOFFSET {offset}\nCHANNELS 0\n" for name, offset in chain)
+        text += "}\n" * 3
+    text += "}\n"
+    for side, sign in (("Left", 1), ("Right", -1)):
+        arm = [("Arm", f"{18 * sign} -5 0"), ("ForeArm", f"{30 * sign} 0 0"), ("Hand", f"{25 * sign} 0 0")]
+        text += "".join(f"JOINT {side}{name}\n{{\nOFFSET {offset}\nCHANNELS 0\n" for name, offset in arm) + "}\n" * 3
+    text += "JOINT Head\n{\nOFFSET 0 10 0\nCHANNELS 0\n}\n}\nMOTION\nFrames: 2\nFrame Time: 0.01\n0 0 0\n0 1 0\n"
+    (tmp_path / "a.bvh").write_text(f"HIERARCHY\n{text}")
+    _, (clip,) = read_recording(tmp_path / "a.bvh")
+    np.testing.assert_allclose(clip[:, 7], (clip[:, 0] + clip[:, 8]) / 2, atol=1e-6)
+
+
 def test_a_rest_pose_before_the_motion_is_left_out(walking, tmp_path):
     path = tmp_path / "a.bvh"
     write_rig(path, walking, RIGS["mixamo"])
