@@ -2,13 +2,15 @@
 
     python -m benchmarks.fuzz_readers --count 300000 --seed 0
     python -m benchmarks.fuzz_readers --files archives --count 20000
+    python -m benchmarks.fuzz_readers --files recordings --count 20000
     python -m benchmarks.fuzz_readers --files keypoints --count 50000
 
-`--files pickles` and `archives` (.npy, .npz) test `read_motion_file`, `--files keypoints` tests `read_keypoints` and
-`tracks_of` with every `KeypointFormat`; real keypoints in `--detections` are mutated too. Findings are another
-exception, a file that takes longer than `--limit` seconds, a foreign type in the tree, a broken contract, a refusal
-without the file name in one line, and exhausted recursion or 4 GB of address space. Each finding is stored in `--keep`
-and makes the exit code 1. The tested file is stored there too, so a crash of the interpreter leaves it.
+`--files pickles`, `archives` (.npy, .npz) and `recordings` (BVH, C3D, TRC) test `read_motion_file`. `--files keypoints`
+tests `read_keypoints` and `tracks_of` with every `KeypointFormat`; real keypoints in `--detections` are mutated too.
+Findings are another exception, a file that takes longer than `--limit` seconds, a foreign type in the tree, a broken
+contract, a refusal without the file name in one line, and exhausted recursion or 4 GB of address space. Each finding is
+stored in `--keep` and makes the exit code 1. The tested file is stored there too, so a crash of the interpreter leaves
+it.
 """
 
 import argparse
@@ -29,9 +31,10 @@ from types import FrameType
 
 import numpy as np
 
-from data_contracts.errors import RefusedPickle
+from data_contracts.errors import InputError
 from tasks.ingest.reading import read_motion_file
 from tests.tasks.ingest.file_mutants import changed, mutant, mutant_archive, pickle_pieces, valid_arrays, valid_pickles
+from tests.tasks.ingest.formats.recording_mutants import mutant_recording, valid_recordings
 from tests.tasks.lifting.formats.keypoint_mutants import random_parameters, read_tracks_of, write_mutant
 from tests.tasks.lifting.formats.keypoint_seeds import DETECTIONS, keypoint_seeds
 
@@ -45,7 +48,7 @@ class TooSlow(BaseException):
 def main() -> None:
     """Run the fuzzer."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--files", choices=("pickles", "archives", "keypoints"), default="pickles")
+    parser.add_argument("--files", choices=("pickles", "archives", "recordings", "keypoints"), default="pickles")
     parser.add_argument("--count", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--limit", type=float, default=5.0, help="longest time per file, in seconds")
@@ -87,9 +90,12 @@ def trees(generator: random.Random, options: argparse.Namespace, path: Path) -> 
     pickles = valid_pickles()
     opcodes, literals = pickle_pieces(pickles)
     arrays = valid_arrays(pickles)
+    recordings = valid_recordings() if options.files == "recordings" else []
     for is_streamed in itertools.cycle((True, False)):
         if options.files == "archives":
             path.write_bytes(mutant_archive(generator, arrays))
+        elif options.files == "recordings":
+            path.write_bytes(mutant_recording(generator, recordings))
         else:
             path.write_bytes(mutant(generator, pickles, opcodes, literals))
         yield partial(read, path, is_streamed)
@@ -123,7 +129,7 @@ def read(path: Path, streaming: bool) -> str:
         tree = read_motion_file(path, (lambda array: float(array.sum())) if streaming else (lambda array: array))
         foreign = foreign_type(tree)
         return f"FINDING: a {foreign} in the tree" if foreign else "a clean tree"
-    except RefusedPickle as refusal:
+    except InputError as refusal:
         cause = type(refusal.__cause__).__name__
         named = str(path) in str(refusal) and str(refusal).isprintable() and len(str(refusal)) < 1000
         return f"{'' if named and cause not in ('MemoryError', 'RecursionError') else 'FINDING: '}refused, by {cause}"

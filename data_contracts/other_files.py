@@ -1,16 +1,17 @@
 """Name the kinds of files and skeletons that the project does not read, for error messages."""
 
 PICKLE = "a pickle"
+BVH, C3D, TRC = "a BVH file (3D motion as joint angles)", "a C3D file (markers)", "a TRC file (markers)"
 # First bytes -> kind of file
 _BEGINS = {
-    b"HIERARCHY": "a BVH file (3D motion as joint angles)",
+    b"HIERARCHY": BVH,
     b"Kaydara FBX": "an FBX file (3D motion)",
     b"; FBX": "an FBX file (3D motion)",
     b"glTF": "a glTF file (3D motion)",
     b":ASF": "an ASF file (skeleton of Acclaim motion capture)",
     b"#!OML:ASF": "an AMC file (Acclaim motion capture)",
-    b"\x02P": "a C3D file (markers)",
-    b"PathFileType": "a TRC file (markers)",
+    b"\x02P": C3D,
+    b"PathFileType": TRC,
     b"\x89HDF": "an HDF5 file",
     b"MATLAB 5.0": "a MATLAB file",
     b"\x1f\x8b": "a gzip archive",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from data_contracts.errors import InputError, some
 
-ENDINGS = (".pkl", ".pickle", ".npz", ".npy")  # in a folder; a file given by name may have any extension
+ENDINGS = (".pkl", ".pickle", ".npz", ".npy", ".bvh", ".c3d", ".trc")  # in a folder; a named file may have any other
 CLIP_LIST = "clip_list.csv"
 KEYPOINT_ENDINGS = (".json", ".jsonl", ".ndjson", ".npz", ".npy", ".csv", ".trc")  # in a folder
 MARKED_KEYPOINTS, MARKED_TRUTH = "_mediapipe.json", "_truth.npz"  # endings of the two files of a video
@@ -201,7 +201,9 @@ def _files_of(source: Path) -> list[Path]:
 
 def _motion_files(folder: Path) -> list[Path]:
     return sorted(
-        path for path in folder.iterdir() if path.suffix in ENDINGS and path.is_file() and not path.name.startswith(".")
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in ENDINGS and path.is_file() and not path.name.startswith(".")
     )
 
 

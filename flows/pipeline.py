@@ -51,7 +51,7 @@ def pipeline(
     Parameters
     ----------
     source
-        Path of an AMASS pickle, an .npz or an .npy file, or of a folder with such files; or several paths; or
+        Path of a motion file (pickle, .npz, .npy, BVH, C3D, TRC), or of a folder with such files; or several paths; or
         "synthetic" for the embedded demo motion. Paths are paths on the worker.
     store
         Root of the store, which every worker must reach by the same path. Default: UPLIFT_STORE, or ./store.

@@ -54,7 +54,7 @@ def ingest(_context: Context, source: str | list[str], clip_list: str | list[str
     Parameters
     ----------
     source
-        Path of an AMASS pickle, an .npz or an .npy file, or of a folder with such files; or several paths.
+        Path of a motion file (pickle, .npz, .npy, BVH, C3D, TRC), or of a folder with such files; or several paths.
     """
     return {"source": find_motion_files(source, clip_list)}
 

@@ -51,8 +51,8 @@ class IngestParameters(Parameters):
     """Conversion of motion files to clips."""
 
     fps: float = Field(60.0, gt=0, le=1000, description="Frames per second if file and clip list contain none.")
-    unit: Literal["m", "cm", "mm"] = Field("m", description="Unit of the file's coordinates.")
-    up: Literal["z", "y"] = Field("z", description="Axis of the file that points up.")
+    unit: Literal["m", "cm", "mm"] = Field("m", description="In files of arrays: unit of the coordinates.")
+    up: Literal["z", "y", "x", "-z", "-y", "-x"] = Field("z", description="In files of arrays: axis that points up.")
     layout: Layout = Field(Layout.AUTO, description="Order of the axes of an array; auto detects it from the shapes.")
     min_frames: int = Field(30, ge=2, description="Shortest clip in frames; the quarantine file lists shorter clips.")
     max_quarantined: Share = Field(0.05, description="Share of invalid clips above which the stage fails.")

@@ -35,6 +35,7 @@ from data_contracts.sources import MotionFile
 from data_contracts.store.folders import Stage
 from data_contracts.text import csv_text
 from tasks.ingest.clip_list import datasets
+from tasks.ingest.formats.joint_sets import COCO
 from tasks.ingest.layouts import to_frames_first
 from tasks.ingest.plan import FilePlan, Plan, plan_reading, to_world
 from tasks.ingest.reading import read_motion_file
@@ -50,15 +51,15 @@ _PARENT, _CHILD = (np.array(side) for side in zip(*BONES, strict=True))
 def ingest_clips(
     stage: Stage, tracked: TrackedRun, parameters: PipelineParameters, source: Sequence[MotionFile]
 ) -> None:
-    """Write the clips of untrusted pickle, `.npz` or `.npy` files, with their clip lists, to one clip store.
+    """Write the clips of untrusted motion files, with their clip lists, to one clip store.
 
     Raises
     ------
     RefusedPickle
         A file is damaged, or contains more than arrays and plain containers.
     InputError
-        The layout, unit or up axis of a file contradicts the parameters, a clip list does not match its file, or too
-        many clips break the contract.
+        A BVH, C3D or TRC is damaged, the layout, unit or up axis of a file contradicts the parameters, a clip list does
+        not match its file, or too many clips break the contract.
     """
     plan = plan_reading(source, parameters.ingest)
     log = run_logger()
@@ -68,8 +69,8 @@ def ingest_clips(
         ClipWriter(stage.folder, plan, parameters.ingest) as writer,
     ):
         for file in plan.files:
-            if len(plan.files) > 1 or file.file.clip_list:
-                log.info(f"{file.name}: {len(file.motions)} clips, clip list: {file.file.clip_list or 'none'}")
+            listed = file.file.clip_list or "none"
+            log.info(f"{file.name}: {len(file.motions)} clips ({file.about}), clip list: {listed}")
             writer.add_file(file, progress)
     warnings = plan.warnings + writer.finish(stage)
     for line in warnings:
@@ -134,7 +135,9 @@ class ClipWriter:
     def _clip(self, plan: FilePlan, row: int, array: np.ndarray) -> Clip:
         part, label = plan.motions[row].part, plan.labels[row]
         poses = to_frames_first(array if part is None else array[part], plan.layout)
-        poses = to_world(poses, self.parameters.unit, self.parameters.up, plan.legs_first_left)
+        if plan.about == COCO.name and poses.ndim == 3 and poses.shape[1] == NUM_JOINTS:
+            poses = COCO.convert(poses)
+        poses = to_world(poses, plan.world.unit, plan.world.up, plan.legs_first_left)
         if label.frames not in (None, len(poses)):
             raise InputError(
                 f"{plan.file.clip_list}: row {row} ({label.name}) has clip_len {label.frames}, but the clip in"
@@ -194,6 +197,7 @@ class ClipWriter:
                 "file": plan.name,
                 "clip_list": plan.file.clip_list and plan.file.clip_list.name,
                 "layout": plan.layout,
+                "about": plan.about,
                 "first_clip": plan.first,
                 "clips": accepted[index],
                 "quarantined": len(plan.motions) - accepted[index],

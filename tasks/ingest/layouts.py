@@ -15,16 +15,14 @@ from data_contracts.errors import InputError
 from data_contracts.other_files import kind_of_skeleton
 from data_contracts.parameters import Layout
 from data_contracts.skeleton import JOINTS, NUM_JOINTS
+from tasks.ingest.formats.joint_sets import JOINT_SETS, is_joints_axis
 
 LAYOUTS_READ = (
     "a list of arrays, a dict or .npz of arrays by name, a dict or .npz of `joints` (arrays, or one 4-d stack) with"
     " optional `names`, `subjects`, `actions` and `fps`, VideoPose3D's or AMASS-to-3DHPE's `positions_3d`, or a single"
-    " array; an array is (17, frames, 3) or (frames, 17, 3), or has 32 joints, and a stack of them has 4 axes"
+    " array; an array is (17, frames, 3) or (frames, 17, 3), or has 22, 24, 28 or 32 joints, and a stack of them has 4"
+    " axes"
 )
-# Indices of the 17 skeleton joints among Human3.6M's 32. Source: VideoPose3D, common/h36m_dataset.py, which removes the
-# static joints 4, 5, 9, 10, 11, 16, 20-24 and 28-31.
-H36M_32_TO_17 = (0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27)
-JOINT_COUNTS = (NUM_JOINTS, 32)
 AGREEMENT = 0.95  # minimum share of the votes for the order of the axes
 
 
@@ -85,6 +83,8 @@ def _hint(tree: object) -> str:
     shape = tree.shape if isinstance(tree, ArrayRef) else ()
     if shape[-1:] == (2,):
         return ", which are 2D keypoints; `uplift lift` reads these"
+    if len(shape) == 2 and shape[1] == 263:
+        return ", which are features of HumanML3D; pass its folder new_joints instead"
     return f": {_other_skeleton(shape[1:])}" if len(shape) == 4 and shape[3] == 3 else ""
 
 
@@ -102,18 +102,19 @@ def is_amass_to_3dhpe(tree: object) -> bool:
 def decide_layout(source: Path, shapes: Sequence[tuple[int, ...]], declared: Layout) -> Layout:
     """Return the order of the axes in a file; raise InputError if its shapes are ambiguous or contradict `declared`.
 
-    A shape with 17 or 32 only on the first axis is a vote for joints first; only on the second axis, for frames first.
+    A shape with a known number of joints only on the first axis votes for joints first; only on the second, for frames
+    first.
     The layout needs 95 % of the votes. Clips with another layout are put in quarantine later.
     """
     clips = [shape for shape in shapes if is_clip(shape)]
-    if clips and not any({*shape[:2]} & {*JOINT_COUNTS} for shape in clips):
+    axes = [is_joints_axis(shape) for shape in clips]
+    if clips and not any(map(any, axes)):
         raise InputError(f"{source}: {_other_skeleton(clips[0])}")
-    axes = [(shape[0] in JOINT_COUNTS, shape[1] in JOINT_COUNTS) for shape in clips]
     votes = {Layout.JOINTS_FIRST: axes.count((True, False)), Layout.FRAMES_FIRST: axes.count((False, True))}
     winner = max(votes, key=lambda layout: votes[layout])
     is_decided = votes[winner] > 0 and votes[winner] >= AGREEMENT * sum(votes.values())
     counts = (
-        f"{votes[Layout.JOINTS_FIRST]} of {len(shapes)} arrays have 17 or 32 joints on the first axis only,"
+        f"{votes[Layout.JOINTS_FIRST]} of {len(shapes)} arrays have a known number of joints on the first axis only,"
         f" {votes[Layout.FRAMES_FIRST]} on the second only, {axes.count((True, True))} on both"
     )
     if declared is Layout.AUTO:
@@ -134,7 +135,8 @@ def _other_skeleton(shape: tuple[int, ...]) -> str:
     kind = kind_of_skeleton(joints)
     return (
         f"an array {shape} has {joints} joints{f', as {kind}' if kind else ''}; only the"
-        f" {NUM_JOINTS} or 32 joints of Human3.6M are read; convert the joints to the order {', '.join(JOINTS)}"
+        f" {NUM_JOINTS} or 32 joints of Human3.6M, 22 or 24 of SMPL, 28 of MPI-INF-3DHP and 17 of COCO are read;"
+        f" convert the joints to the order {', '.join(JOINTS)}"
     )
 
 
@@ -142,10 +144,9 @@ def to_frames_first(array: np.ndarray, layout: Layout) -> np.ndarray:
     """Return a clip as (frames, 17, 3), as a view if possible; an array that is not a clip is returned unchanged."""
     if not is_clip(array.shape):
         return array
-    joints_axis = 0 if layout is Layout.JOINTS_FIRST else 1
-    if array.shape[joints_axis] == 32:
-        array = array.take(H36M_32_TO_17, axis=joints_axis)
-    return array.transpose(1, 0, 2) if joints_axis == 0 else array
+    poses = array.transpose(1, 0, 2) if layout is Layout.JOINTS_FIRST else array
+    known = JOINT_SETS.get(poses.shape[1])
+    return known.convert(poses) if known else poses
 
 
 def is_clip(shape: tuple[int, ...]) -> bool:
@@ -155,7 +156,7 @@ def is_clip(shape: tuple[int, ...]) -> bool:
 
 def is_stack(shape: tuple[int, ...]) -> bool:
     """Return whether an array of this shape is a stack: a 4-d array with one clip per index of the first axis."""
-    return len(shape) == 4 and shape[3] == 3 and 0 not in shape and bool(set(JOINT_COUNTS) & set(shape[1:3]))
+    return len(shape) == 4 and shape[3] == 3 and 0 not in shape and any(is_joints_axis(shape[1:]))
 
 
 def _find(tree: object, stem: str) -> Iterator[Motion]:

@@ -1,11 +1,13 @@
 """Read motion files a first time and plan the ingest: motions, labels, layout and conversion to metres with z up.
 
-- Each file has its own layout and its own clip list; unit and up axis are declared once for all files.
+- Each file has its own layout and its own clip list; unit and up axis are declared once for all files of arrays. The
+  readers of BVH, C3D and TRC find them in each file.
 - The declared unit and axis are compared with medians over all clips of a file, because single clips may be broken.
 - The first pass keeps shapes, names and a few frames of each clip.
 """
 
 from bisect import bisect
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,23 +18,24 @@ import numpy as np
 from data_contracts.clips import STATURE_M, stature
 from data_contracts.errors import InputError
 from data_contracts.parameters import IngestParameters, Layout
-from data_contracts.skeleton import ADULT_BONES_M, BONES, JOINTS
+from data_contracts.skeleton import ADULT_BONES_M, BONES, JOINTS, NUM_JOINTS
 from data_contracts.sources import MotionFile, short_names
 from tasks.ingest.clip_list import ClipLabel, label_clips, label_warnings
+from tasks.ingest.formats.axes import SIGNED_AXES, UNITS, MetricTree, World, rotated
+from tasks.ingest.formats.joint_sets import COCO, JOINT_SETS, is_joints_axis
 from tasks.ingest.layouts import (
-    JOINT_COUNTS,
     ArrayRef,
     Motion,
     decide_layout,
     find_motions,
     is_amass_to_3dhpe,
+    is_clip,
     is_stack,
     to_frames_first,
 )
 from tasks.ingest.reading import read_motion_file
 
-METRES = {"m": 1.0, "cm": 0.01, "mm": 0.001}
-AXES = ("x", "y", "z", "-x", "-y", "-z")
+_DECLARABLE = ("m", "cm", "mm")
 MOST_MISFIT = 0.4  # mean |log| of bone ratios; motion capture has up to 0.2, the order of COCO at least 0.6
 SAME_AXIS = 0.6  # minimum share of upright clips along one axis for a decision
 
@@ -57,6 +60,8 @@ class FilePlan:
     labels: list[ClipLabel]
     layout: Layout
     legs_first_left: bool
+    world: World  # of its coordinates, as the second pass reads them
+    about: str  # format or skeleton, for the log and the manifest
 
 
 @dataclass(frozen=True)
@@ -85,14 +90,25 @@ def plan_reading(files: Sequence[MotionFile], parameters: IngestParameters) -> P
         tree = read_motion_file(file.path, survey.add)
         motions = find_motions(file.path, tree)
         layout = decide_layout(file.path, [motion.shape for motion in motions], parameters.layout)
-        evidence = survey.evidence(motions)
-        check_evidence(file.path, evidence, parameters, len(files))
+        evidence, as_coco = survey.evidence(motions), survey.evidence(motions, as_coco=True)
+        world, about = World(parameters.unit, parameters.up), _skeleton(motions, layout)
+        if about == JOINT_SETS[NUM_JOINTS].name and _misfit(evidence) > MOST_MISFIT >= _misfit(as_coco):
+            evidence, about = as_coco, COCO.name
+        if isinstance(tree, MetricTree):
+            world, about = World("m", "z"), tree.about
+        else:
+            check_evidence(file.path, evidence, parameters, len(files), about)
         labels = label_clips(motions, file.clip_list, parameters, first)
         swap_legs = is_amass_to_3dhpe(tree) and legs_first_left(evidence)
-        planned.append(FilePlan(file, name, first, motions, labels, layout, swap_legs))
+        planned.append(FilePlan(file, name, first, motions, labels, layout, swap_legs, world, about))
         first += len(motions)
     legs = [file.name for file in planned if file.legs_first_left]
     warnings = label_warnings({file.name: file.labels for file in planned}, parameters)
+    warnings += [
+        f"{file.name}: 22 joints, as in HumanML3D, which has 20 frames per second; ingest.fps is {parameters.fps:g}"
+        for file in planned
+        if file.about == JOINT_SETS[22].name and parameters.fps != 20 and not file.file.clip_list
+    ]
     warnings += [f"{name}: joints 1-3 are the left leg, as in SPIN's regressor; the legs were swapped" for name in legs]
     return Plan(planned, warnings)
 
@@ -105,6 +121,7 @@ class Survey:
         self._waiting: list[tuple[int, np.ndarray]] = []
         self._index: list[int] = []
         self._rows: list[np.ndarray] = []
+        self._rows_as_coco: list[np.ndarray] = []
 
     def add(self, array: np.ndarray) -> ArrayRef:
         """Measure some frames of an array, and return the reference that replaces the array in the tree."""
@@ -115,8 +132,8 @@ class Survey:
         is_short = array.ndim == 1 and array.nbytes <= _MOST_VALUES
         return ArrayRef(index, array.shape, array if is_short else None)
 
-    def evidence(self, motions: Sequence[Motion]) -> np.ndarray:
-        """Return the measurements (clips, 6) of these motions, in file order.
+    def evidence(self, motions: Sequence[Motion], as_coco: bool = False) -> np.ndarray:
+        """Return the measurements (clips, 6) of these motions, in file order, as H36M joints or as COCO's.
 
         Columns: stature along the bones in the file's unit; upright direction x, y, z, a unit vector from pelvis to
         thorax and from ankles to head; cosine between the hip line and the shoulder line, both from left
@@ -124,13 +141,13 @@ class Survey:
         contains no measurable body. A clip with an ambiguous joint axis has no row.
         """
         self._flush()
-        rows = np.concatenate([np.empty((0, 6)), *self._rows])
+        rows = np.concatenate([np.empty((0, 6)), *(self._rows_as_coco if as_coco else self._rows)])
         return rows[np.isin(self._index, [motion.array for motion in motions])]
 
     def _sample(self, index: int, clip: np.ndarray) -> None:
-        if clip.ndim != 3 or clip.shape[2] != 3 or (clip.shape[0] in JOINT_COUNTS) == (clip.shape[1] in JOINT_COUNTS):
+        if not is_clip(clip.shape) or len({*is_joints_axis(clip.shape)}) == 1:
             return
-        layout = Layout.JOINTS_FIRST if clip.shape[0] in JOINT_COUNTS else Layout.FRAMES_FIRST
+        layout = Layout.JOINTS_FIRST if is_joints_axis(clip.shape)[0] else Layout.FRAMES_FIRST
         frames = clip.shape[1] if layout is Layout.JOINTS_FIRST else clip.shape[0]
         if not frames:
             return
@@ -144,7 +161,10 @@ class Survey:
         if self._waiting:
             index, few = zip(*self._waiting, strict=True)
             self._index += index
-            self._rows.append(_measure(np.array(few, np.float64)))
+            poses = np.array(few, np.float64)
+            self._rows.append(_measure(poses))
+            with np.errstate(all="ignore"):  # as in `_measure`
+                self._rows_as_coco.append(_measure(COCO.convert(poses)))
             self._waiting.clear()
 
 
@@ -171,7 +191,17 @@ def _length(vectors: np.ndarray) -> np.ndarray:
     return np.sqrt(np.einsum("...i,...i->...", vectors, vectors))  # np.linalg.norm is 9 times slower
 
 
-def check_evidence(source: Path, evidence: np.ndarray, parameters: IngestParameters, files: int = 1) -> None:
+def _skeleton(motions: Sequence[Motion], layout: Layout) -> str:
+    """Return the name of the skeleton with the number of joints that most clips have."""
+    axis = 0 if layout is Layout.JOINTS_FIRST else 1
+    counts = Counter(motion.shape[axis] for motion in motions if is_clip(motion.shape))
+    known = [joints for joints, _ in counts.most_common() if joints in JOINT_SETS]
+    return JOINT_SETS[next(iter(known), NUM_JOINTS)].name
+
+
+def check_evidence(
+    source: Path, evidence: np.ndarray, parameters: IngestParameters, files: int = 1, skeleton: str = "Human3.6M"
+) -> None:
     """Check the declared unit and up axis, which all `files` share, against the rows of `Survey.evidence` of a file.
 
     Raises
@@ -183,31 +213,35 @@ def check_evidence(source: Path, evidence: np.ndarray, parameters: IngestParamet
     usable = evidence[np.isfinite(evidence).all(1)]
     if not len(usable):
         return  # the clip contract refuses the clips
-    if float(np.median(usable[:, 5])) > MOST_MISFIT:
+    if _misfit(evidence) > MOST_MISFIT:
         raise InputError(
-            f"{source}: left and right limbs and trunk do not fit Human3.6M's order of joints (is it the order of"
-            f" COCO?); reorder the joints to {', '.join(JOINTS)}"
+            f"{source}: left and right limbs and trunk do not fit the order of joints of {skeleton}; reorder the joints"
+            f" to {', '.join(JOINTS)}"
         )
     for_all = f"; the value applies to all {files} files, so convert this file to match the others" if files > 1 else ""
     median = float(np.median(usable[:, 0]))
-    if not STATURE_M[0] <= median * METRES[parameters.unit] <= STATURE_M[1]:
-        fitting = [unit for unit, metres in METRES.items() if STATURE_M[0] <= median * metres <= STATURE_M[1]]
+    if not STATURE_M[0] <= median * UNITS[parameters.unit] <= STATURE_M[1]:
+        fitting = [unit for unit in _DECLARABLE if STATURE_M[0] <= median * UNITS[unit] <= STATURE_M[1]]
         remedy = f"pass --set ingest.unit={fitting[0]}" if fitting else "the size fits none of m, cm and mm"
         raise InputError(
-            f"{source}: bodies are {median * METRES[parameters.unit]:.4g} m tall along the bones (median of"
+            f"{source}: bodies are {median * UNITS[parameters.unit]:.4g} m tall along the bones (median of"
             f" {len(usable)} clips) with ingest.unit={parameters.unit}; expected {STATURE_M[0]} to {STATURE_M[1]} m:"
             f" {remedy}{for_all}"
         )
     dominant = np.abs(usable[:, 1:4]).argmax(1)
-    axes = np.array(AXES)[dominant + 3 * (usable[np.arange(len(usable)), 1 + dominant] < 0)]
-    share, axis = max((float(np.mean(axes == axis)), axis) for axis in AXES)
+    axes = np.array(SIGNED_AXES)[dominant + 3 * (usable[np.arange(len(usable)), 1 + dominant] < 0)]
+    share, axis = max((float(np.mean(axes == axis)), axis) for axis in SIGNED_AXES)
     if share >= SAME_AXIS and axis != parameters.up:
-        is_supported = axis in ("y", "z")
-        remedy = f"pass --set ingest.up={axis}" if is_supported else "rotate the file first, so that z or y points up"
         raise InputError(
             f"{source}: bodies are upright along {axis} in {share:.0%} of {len(usable)} clips, but ingest.up="
-            f"{parameters.up}: {remedy}{for_all}"
+            f"{parameters.up}: pass --set ingest.up={axis}{for_all}"
         )
+
+
+def _misfit(evidence: np.ndarray) -> float:
+    """Return the median misfit of the bones; 0 if no clip contains a measurable body."""
+    usable = evidence[np.isfinite(evidence).all(1), 5]
+    return float(np.median(usable)) if len(usable) else 0.0
 
 
 def legs_first_left(evidence: np.ndarray) -> bool:
@@ -219,13 +253,13 @@ def legs_first_left(evidence: np.ndarray) -> bool:
 def to_world(poses: np.ndarray, unit: str, up: str, swap_legs: bool) -> np.ndarray:
     """Convert poses (frames, 17, 3) of a file to float32, C order, metres with z up.
 
-    An array of another shape is cast, and the clip contract rejects it later. A y-up pose is rotated by
-    (x, y, z) -> (x, -z, y). `swap_legs` swaps joints 1-3 with 4-6; see `legs_first_left`.
+    An array of another shape is cast, and the clip contract rejects it later. `swap_legs` swaps joints 1-3 with 4-6;
+    see `legs_first_left`.
     """
     if swap_legs and poses.ndim == 3 and poses.shape[1] == len(SWAPPED_LEGS):
         poses = poses[:, SWAPPED_LEGS]
     if unit != "m":
-        poses = poses * np.result_type(poses.dtype, np.float32).type(METRES[unit])
-    if up == "y" and poses.shape[-1:] == (3,):
-        poses = np.stack([poses[..., 0], -poses[..., 2], poses[..., 1]], axis=-1)
+        poses = poses * np.result_type(poses.dtype, np.float32).type(UNITS[unit])
+    if poses.shape[-1:] == (3,):
+        poses = rotated(poses, up)
     return np.ascontiguousarray(poses, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Read an untrusted motion file (pickle, .npy or .npz, detected from its content), one array in memory at a time.
+"""Read an untrusted motion file, whose first bytes determine the format, one array in memory at a time.
 
 - `pickle` is never called: `tasks.ingest.safe_pickle` reads object arrays, which numpy writes as pickles.
 - The size of an .npz bounds its content. A member inflates to at most 200 times its size in the file. The compressed
@@ -12,19 +12,23 @@ import struct
 import sys
 import tokenize
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.lib import format as npy
 
 from data_contracts.errors import RefusedPickle
-from data_contracts.other_files import PICKLE, kind_of_file
+from data_contracts.other_files import BVH, C3D, PICKLE, TRC, kind_of_file
 from data_contracts.skeleton import NUM_JOINTS
+from tasks.ingest.formats.axes import OnArray
+from tasks.ingest.formats.bvh import read_bvh
+from tasks.ingest.formats.c3d import read_c3d
+from tasks.ingest.formats.trc import read_trc
 from tasks.ingest.pickled_arrays import PLAIN_DTYPE, count_items, plain_array, require
 from tasks.ingest.safe_pickle import FAILURES, Source, read_pickle_stream, short_ascii
 
-OnArray = Callable[[np.ndarray], object]
+_READERS: Mapping[str | None, Callable[[Path, OnArray], object]] = {BVH: read_bvh, C3D: read_c3d, TRC: read_trc}
 
 MOST_INFLATION = 200  # bytes of a member per byte in the file; deflate allows up to 1032
 MOST_IN_TREE = 64 * 2**20  # bytes of an array that stays in the tree, e.g. 300,000 names of 50 letters
@@ -33,7 +37,7 @@ _CHUNK = 2**20
 
 
 def read_motion_file(path: Path, on_array: OnArray) -> object:
-    """Read an untrusted pickle, .npy or .npz; its first bytes determine the format.
+    """Read an untrusted pickle, .npy, .npz, BVH, C3D or TRC; its first bytes determine the format.
 
     Parameters
     ----------
@@ -47,13 +51,15 @@ def read_motion_file(path: Path, on_array: OnArray) -> object:
     -------
     object
         For a pickle its nested containers, for an .npy its array, for an .npz a dict of arrays by member name (without
-        .npy). An object array without axes is replaced by its item.
+        .npy). An object array without axes is replaced by its item. For the other formats a `MetricTree`.
 
     Raises
     ------
     RefusedPickle
         The file is missing or damaged, contains other objects than arrays and plain containers, or declares more data
         than the file can contain. Errors of `on_array` are raised unchanged.
+    InputError
+        A BVH, C3D or TRC is damaged, or does not have the joints or markers of a body.
     OSError
         The file cannot be opened.
     """
@@ -68,10 +74,12 @@ def read_motion_file(path: Path, on_array: OnArray) -> object:
         if start.startswith(npy.MAGIC_PREFIX):
             return _read_npy(source, on_array, _map)
         kind = kind_of_file(start)
+        if read := _READERS.get(kind):
+            return read(path, on_array)
         if kind and kind != PICKLE:
             raise RefusedPickle(
-                f"{path}: is {kind}; only positions of joints in a pickle, .npy or .npz are read; convert them to an"
-                f" array (frames, {NUM_JOINTS}, 3)"
+                f"{path}: is {kind}; only BVH, C3D, TRC, and positions of joints in a pickle, .npy or .npz are read;"
+                f" convert it to BVH or to an array (frames, {NUM_JOINTS}, 3)"
             )
         return read_pickle_stream(source, lambda array: _pass_on(source, array, on_array))
 

@@ -16,6 +16,8 @@ from data_contracts.skeleton import MIRROR
 from data_contracts.store.checking import check_folder
 from tasks.stage_runs.progress import report_progress
 from tests.flows.typed import ingest
+from tests.tasks.ingest.formats.marker_files import plug_in_gait, write_c3d, write_trc
+from tests.tasks.ingest.formats.rigs import RIGS, write_rig
 
 
 def read_clips(folder):
@@ -215,6 +217,29 @@ def test_files_of_different_layouts_become_one_clip_store(two_folders, empty_sto
     with pytest.raises(InputError, match="1 clip list"):
         ingest(named, lists, store=str(empty_store))
     assert ingest(named, store=str(empty_store)).cached
+
+
+def test_recordings_and_arrays_of_another_unit_become_one_clip_store(walking, tmp_path, empty_store):
+    gait = plug_in_gait(walking)
+    gait["LKNE"][90:130] = np.nan
+    write_c3d(tmp_path / "a.c3d", gait)
+    write_rig(tmp_path / "b.BVH", walking, RIGS["biped"])
+    np.save(tmp_path / "c.npy", walking * 1000)
+    write_trc(tmp_path / "d.trc", plug_in_gait(walking))
+    result = ingest(str(tmp_path), parameters=IngestParameters(unit="mm"), store=str(empty_store))
+    assert result.counts == {"clips": 5, "frames": 4 * len(walking) - 40, "quarantined": 0}
+    assert [file["about"] for file in result.statistics["files"]] == [
+        f"C3D of Plug-in-Gait markers, unit mm, z up, 2 clips between gaps, 40 of {len(walking)} frames left out",
+        "BVH of 19 joints, unit inches, z up",
+        "Human3.6M",
+        "TRC of Plug-in-Gait markers, unit mm, y up",
+    ]
+    first, second, rig, array, _ = read_clips(result.folder)
+    assert (first.group, second.group, rig.group) == ("a", "a", "b")
+    np.testing.assert_allclose(array.poses, walking, atol=1e-6)
+    for clip in (rig, np.concatenate([first.poses, walking[90:130], second.poses])):
+        poses = clip if isinstance(clip, np.ndarray) else clip.poses
+        assert np.linalg.norm(poses - walking, axis=-1).max() < 0.12
 
 
 def test_a_group_in_two_files_is_one_subject_and_is_reported_with_its_counts(two_folders, empty_store):

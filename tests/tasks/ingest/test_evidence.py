@@ -111,10 +111,14 @@ def test_a_wrong_up_axis_is_refused_with_the_right_one(walking):
 
 
 @pytest.mark.parametrize("axis", ["x", "-x", "-y", "-z"])
-def test_an_unsupported_up_axis_is_refused_with_the_advice_to_rotate(axis, walking):
-    for up in ("z", "y"):
-        with pytest.raises(InputError, match=rf"upright along {axis} in 100% of 2 clips, .*rotate the file first"):
-            check_evidence(SOURCE, evidence_of(*[turned(walking, axis)] * 2), IngestParameters(up=up))
+def test_every_up_axis_is_detected_and_rotated_to_z_without_mirroring(axis, walking):
+    with pytest.raises(InputError, match=rf"upright along {axis} in 100% of 2 clips, .*pass --set ingest\.up={axis}"):
+        check_evidence(SOURCE, evidence_of(*[turned(walking, axis)] * 2), IngestParameters())
+    check_evidence(SOURCE, evidence_of(turned(walking, axis)), IngestParameters(up=axis))
+    corners = np.diag([1.0, 2, 3])[:, None].repeat(17, axis=1)
+    world = to_world(corners, "m", axis, False)[:, 0]
+    assert np.linalg.det(world) == pytest.approx(6)
+    np.testing.assert_array_equal(world[:, 2], (-1 if axis[0] == "-" else 1) * corners[:, 0, "xyz".index(axis[-1])])
 
 
 def test_an_axis_of_fewer_than_60_percent_of_the_clips_is_ignored(walking):

@@ -11,8 +11,8 @@ import pytest
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import Layout
+from tasks.ingest.formats.joint_sets import H36M_32_TO_17
 from tasks.ingest.layouts import (
-    H36M_32_TO_17,
     ArrayRef,
     Motion,
     decide_layout,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data_contracts.errors import InputError
-from data_contracts.parameters import IngestParameters, Layout
+from data_contracts.parameters import IngestParameters
 from data_contracts.sources import find_motion_files
 from tasks.ingest.plan import plan_reading
 
@@ -19,27 +19,26 @@ def refusal(path, **parameters):
     return str(error.value)
 
 
-def test_a_bvh_is_named():
-    assert "walk.bvh: is a BVH file" in refusal(CASES / "walk.bvh")
+def test_a_bvh_without_a_body_is_refused_with_the_joints_that_it_lacks():
+    text = refusal(CASES / "walk.bvh")
+    assert "walk.bvh: no joint found for left_hip, left_knee" in text
+    assert "its names are Hips" in text
 
 
-@pytest.mark.parametrize("layout", list(Layout))
-def test_22_joints_are_named(layout):
-    text = refusal(CASES / "humanml3d_22_joints.npy", layout=layout)
-    assert "has 22 joints, as the body of SMPL" in text
-    assert "only the 17 or 32 joints of Human3.6M are read" in text
-
-
-@pytest.mark.parametrize("turn", [np.eye(3), np.diag([1, -1, -1]), np.diag([1000, 1000, 1000])])
-def test_the_order_of_coco_is_named_in_any_direction_and_unit(turn, tmp_path):
-    np.save(tmp_path / "a.npy", np.load(CASES / "coco_order.npy") @ turn)
-    text = refusal(tmp_path / "a.npy")
-    assert "left and right limbs and trunk do not fit Human3.6M's order of joints (is it the order of COCO?)" in text
+def test_17_joints_in_another_order_are_refused(walking, tmp_path):
+    np.save(tmp_path / "a.npy", np.roll(walking, 3, axis=1))
+    assert "limbs and trunk do not fit the order of joints of Human3.6M; reorder the joints" in refusal(
+        tmp_path / "a.npy"
+    )
 
 
 @pytest.mark.parametrize(
     ("shape", "reason"),
-    [((60, 17, 2), "which are 2D keypoints; `uplift lift` reads these"), ((3, 60, 22, 3), "22 joints, as the body of")],
+    [
+        ((60, 17, 2), "which are 2D keypoints; `uplift lift` reads these"),
+        ((60, 263), "which are features of HumanML3D; pass its folder new_joints instead"),
+        ((3, 60, 21, 3), "21 joints, as a hand"),
+    ],
 )
 def test_other_arrays_are_named(shape, reason, tmp_path):
     np.save(tmp_path / "a.npy", np.zeros(shape))
@@ -47,7 +46,8 @@ def test_other_arrays_are_named(shape, reason, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("start", "kind"), [(b"\x02P\0\0", "a C3D file"), (b"\0\0\0\x20ftypisom", "a video"), (b'{"a": 1}', "a JSON file")]
+    ("start", "kind"),
+    [(b"Kaydara FBX", "an FBX"), (b"\0\0\0\x20ftypisom", "a video"), (b'{"a": 1}', "a JSON file")],
 )
 def test_other_files_are_named(start, kind, tmp_path):
     (tmp_path / "a").write_bytes(start)

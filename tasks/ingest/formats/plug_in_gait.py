@@ -1,0 +1,119 @@
+"""Estimate joint centres from Plug-in-Gait markers, in metres.
+
+- Hips: Harrington et al., J. Biomech. 40 (2007), from pelvic width and depth. The shoulders are 17 % of the distance
+  between the acromia below the acromion markers (Rab et al., Gait & Posture 15, 2002). Wrists: midpoint of both
+  markers. Base of the neck: midpoint of C7 and CLAV.
+- Knee, ankle and elbow are inward of their lateral markers by half a joint width (0.10, 0.07 and 0.07 m) and the
+  radius of a marker (7 mm). Inward is along the axis of flexion. For a straight limb it is the axis of pelvis or
+  shoulders, carried along with the limb the shortest way. Both are added, the axis of flexion with weight 3.
+- The head's frame comes from its four markers, levelled by its mean over the frames.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from tasks.ingest.formats.body import Points, axes_in_bone, to_h36m, trunk_axes, unit
+
+_SIDES = ("L", "R")
+_MARKERS = tuple(f"{side}{name}" for side in _SIDES for name in ("ASI", "KNE", "ANK", "SHO", "ELB", "FHD", "BHD"))
+_ALIASES = {"LASIS": "LASI", "RASIS": "RASI", "LPSIS": "LPSI", "RPSIS": "RPSI", "SACRUM": "SACR"}
+_HALF_KNEE, _HALF_ANKLE, _HALF_ELBOW = 0.057, 0.042, 0.042
+_FLEXION = 3.0
+_ROUNDS = 3  # each with the centres of the last one
+
+
+def find_markers(names: Iterable[str]) -> tuple[dict[str, str], list[str]]:
+    """Return the name in the file of each marker that is used, and the markers that are missing."""
+    plain: dict[str, str] = {}
+    for name in names:
+        marker = name.rpartition(":")[2].upper()
+        plain.setdefault(_ALIASES.get(marker, marker), name)
+    sacrum = ("LPSI", "RPSI") if "LPSI" in plain or "SACR" not in plain else ("SACR",)
+    needed = (*_MARKERS, "C7", "CLAV", *sacrum, *(f"{side}WR{end}" for side in _SIDES for end in "AB"))
+    return {name: plain[name] for name in needed if name in plain}, [name for name in needed if name not in plain]
+
+
+def joints_of_markers(markers: Points) -> np.ndarray:
+    """Return joints (frames, 17, 3) of markers (frames, 3) by name, in metres."""
+    points = _hips(markers)
+    points["neck"] = (markers["C7"] + markers["CLAV"]) / 2
+    points["head"] = np.mean([markers[f"{side}{end}HD"] for side in _SIDES for end in "FB"], axis=0)
+    between = markers["RSHO"] - markers["LSHO"]
+    up = unit(points["neck"] - (points["left_hip"] + points["right_hip"]) / 2)
+    width = float(np.median(np.linalg.norm(between, axis=-1)))
+    for letter, side in zip(_SIDES, ("left", "right"), strict=True):
+        points[f"{side}_shoulder"] = markers[f"{letter}SHO"] - 0.17 * width * up
+        points[f"{side}_wrist"] = (markers[f"{letter}WRA"] + markers[f"{letter}WRB"]) / 2
+        inward = 1.0 if side == "left" else -1.0
+        _leg(points, markers, letter, side, inward)
+        wrist, shoulder, marker = points[f"{side}_wrist"], points[f"{side}_shoulder"], markers[f"{letter}ELB"]
+        right = _across_limb(shoulder, marker, wrist, -up, between, inward * _HALF_ELBOW, bends=1.0)
+        points[f"{side}_elbow"] = marker + inward * _HALF_ELBOW * right
+    turns = _head_turns(markers)
+    up_in_head, forward_in_head = axes_in_bone(trunk_axes(points), turns)
+    return to_h36m(points, (turns @ up_in_head, turns @ forward_in_head))
+
+
+def _hips(markers: Points) -> dict[str, np.ndarray]:
+    front = (markers["LASI"] + markers["RASI"]) / 2
+    back = markers["SACR"] if "SACR" in markers else (markers["LPSI"] + markers["RPSI"]) / 2
+    wide, deep = markers["RASI"] - markers["LASI"], front - back
+    width, depth = (float(np.median(np.linalg.norm(vector, axis=-1))) for vector in (wide, deep))
+    right = unit(wide)
+    forward = unit(deep - _along(deep, right) * right)
+    middle = front - (0.24 * depth + 0.0099) * forward - (0.30 * width + 0.0109) * np.cross(right, forward)
+    aside = (0.33 * width + 0.0073) * right
+    return {"left_hip": middle - aside, "right_hip": middle + aside}
+
+
+def _leg(points: dict[str, np.ndarray], markers: Points, letter: str, side: str, inward: float) -> None:
+    """Add knee and ankle of a leg."""
+    between = points["right_hip"] - points["left_hip"]
+    down = -unit(points["neck"] - (points["left_hip"] + points["right_hip"]) / 2)
+    hip, knee, ankle = points[f"{side}_hip"], markers[f"{letter}KNE"], markers[f"{letter}ANK"]
+    right = _across_limb(hip, knee, ankle, down, between, inward * _HALF_KNEE, bends=-1.0, end=inward * _HALF_ANKLE)
+    points[f"{side}_knee"] = knee + inward * _HALF_KNEE * right
+    points[f"{side}_ankle"] = ankle + inward * _HALF_ANKLE * right
+
+
+def _across_limb(
+    begin: np.ndarray,
+    marker: np.ndarray,
+    last: np.ndarray,
+    down: np.ndarray,
+    between: np.ndarray,
+    half: float,
+    bends: float,
+    end: float = 0.0,
+) -> np.ndarray:
+    """Return the axis (frames, 3) of flexion of a knee or an elbow, which points to the right of a standing person.
+
+    `half` and `end` are the distances along it from the markers at the joint and at the end of the limb to the centres;
+    `bends` is 1 if the limb bends forwards, else -1.
+    """
+    right = unit(between - _along(between, down) * down)
+    axis = _carried(right, down, unit(marker - begin))
+    for _ in range(_ROUNDS):
+        middle = marker + half * axis
+        upper, lower = unit(middle - begin), unit(last + end * axis - middle)
+        axis = unit(_carried(right, down, upper) + _FLEXION * bends * np.cross(upper, lower))
+    return axis
+
+
+def _carried(vectors: np.ndarray, begin: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """Return vectors (frames, 3) turned by the shortest rotation from `begin` to `end` (Rodrigues' formula)."""
+    axis = np.cross(begin, end)
+    once = np.cross(axis, vectors)
+    return vectors + once + np.cross(axis, once) / np.maximum(1 + _along(begin, end), 1e-6)
+
+
+def _head_turns(markers: Points) -> np.ndarray:
+    front, back = markers["LFHD"] + markers["RFHD"], markers["LBHD"] + markers["RBHD"]
+    right = unit(markers["RFHD"] + markers["RBHD"] - markers["LFHD"] - markers["LBHD"])
+    forward = unit(front - back - _along(front - back, right) * right)
+    return np.stack([right, forward, np.cross(right, forward)], axis=-1)
+
+
+def _along(vectors: np.ndarray, directions: np.ndarray) -> np.ndarray:
+    return np.sum(vectors * directions, axis=-1, keepdims=True)
