@@ -2,9 +2,11 @@
 
     python -m benchmarks.fuzz_readers --count 300000 --seed 0
     python -m benchmarks.fuzz_readers --files archives --count 20000
+    python -m benchmarks.fuzz_readers --files amass --count 20000
     python -m benchmarks.fuzz_readers --files keypoints --count 50000
 
-`--files pickles` and `archives` (.npy, .npz) test `read_motion_file`, `--files keypoints` tests `read_keypoints` and
+`--files pickles` and `archives` (.npy, .npz) test `read_motion_file`, `--files amass` tests `read_body_motion` and the
+posing of bodies, `--files keypoints` tests `read_keypoints` and
 `tracks_of` with every `KeypointFormat`; real keypoints in `--detections` are mutated too. Findings are another
 exception, a file that takes longer than `--limit` seconds, a foreign type in the tree, a broken contract, a refusal
 without the file name in one line, and exhausted recursion or 4 GB of address space. Each finding is stored in `--keep`
@@ -19,6 +21,7 @@ import resource
 import shutil
 import signal
 import sys
+import tempfile
 import time
 import traceback
 import warnings
@@ -30,7 +33,11 @@ from types import FrameType
 import numpy as np
 
 from data_contracts.errors import RefusedPickle
+from data_contracts.sources import find_body_models
+from tasks.ingest.amass.body_models import load_models
 from tasks.ingest.reading import read_motion_file
+from tests.tasks.ingest.amass.body_files import write_models
+from tests.tasks.ingest.amass.mutants import motion_seeds, mutant_motion, pose_mutant
 from tests.tasks.ingest.file_mutants import changed, mutant, mutant_archive, pickle_pieces, valid_arrays, valid_pickles
 from tests.tasks.lifting.formats.keypoint_mutants import random_parameters, read_tracks_of, write_mutant
 from tests.tasks.lifting.formats.keypoint_seeds import DETECTIONS, keypoint_seeds
@@ -45,7 +52,7 @@ class TooSlow(BaseException):
 def main() -> None:
     """Run the fuzzer."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--files", choices=("pickles", "archives", "keypoints"), default="pickles")
+    parser.add_argument("--files", choices=("pickles", "archives", "amass", "keypoints"), default="pickles")
     parser.add_argument("--count", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--limit", type=float, default=5.0, help="longest time per file, in seconds")
@@ -60,7 +67,7 @@ def main() -> None:
 
     generator = random.Random(options.seed)
     path = options.keep / f"{options.files}-seed{options.seed}"
-    attempts = tracks(generator, options, path) if options.files == "keypoints" else trees(generator, options, path)
+    attempts = {"amass": bodies, "keypoints": tracks}.get(options.files, trees)(generator, options, path)
     outcomes: collections.Counter[str] = collections.Counter()
     slowest, started = 0.0, time.perf_counter()
     for number, attempt in zip(range(options.count), attempts, strict=False):
@@ -93,6 +100,16 @@ def trees(generator: random.Random, options: argparse.Namespace, path: Path) -> 
         else:
             path.write_bytes(mutant(generator, pickles, opcodes, literals))
         yield partial(read, path, is_streamed)
+
+
+def bodies(generator: random.Random, _options: argparse.Namespace, path: Path) -> Iterator[Attempt]:
+    """Write mutated motion files of AMASS to `path`, one after the other, and yield a reader of each."""
+    seeds = motion_seeds()
+    with tempfile.TemporaryDirectory() as folder:
+        models = load_models(find_body_models(write_models(Path(folder))))
+    while True:
+        path.write_bytes(mutant_motion(generator, seeds))
+        yield partial(pose_mutant, path, models)
 
 
 def tracks(generator: random.Random, options: argparse.Namespace, path: Path) -> Iterator[Attempt]:

@@ -214,12 +214,13 @@ def find_motion(
             f"{some(roots)}: no .npz of AMASS (DATASET/SUBJECT/FILE.npz); without --body-model, joints are read"
         )
     folder = Path(body_model)
-    models = _body_models(folder)
+    models = find_body_models(folder)
     _must_be_utf8(*files, *models)
     return AmassFiles(roots[0], files, skipped, folder, models)
 
 
-def _body_models(folder: Path) -> tuple[Path, ...]:
+def find_body_models(folder: Path) -> tuple[Path, ...]:
+    """Return the .npz files of body models and the .npy files of regressors in a folder; errors: see `find_motion`."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; --body-model needs a folder with body models (docs/motion.md)")
     near = [path for depth in ("", "*/", "*/*/") for path in sorted(folder.glob(f"{depth}[!.]*"))]

@@ -82,7 +82,7 @@ def read_members(path: Path, names: Collection[str], most_bytes: int) -> dict[st
     Raises
     ------
     RefusedPickle
-        The file is not a valid .npz, or an array has objects as elements, or is larger than `most_bytes`.
+        The file is not a valid .npz, an array has objects as elements, or the arrays take more than `most_bytes`.
     """
     if not path.is_file():
         raise RefusedPickle(f"{path}: file not found")
@@ -145,9 +145,9 @@ def _map(source: Source) -> memoryview:
 
 
 def _read_npz(
-    whole: Source, on_array: OnArray, wanted: Collection[str] | None = None, most_bytes: int = sys.maxsize
+    whole: Source, on_array: OnArray, wanted: Collection[str] | None = None, most_bytes: int = 0
 ) -> dict[str, object]:
-    """Read the members of an .npz: all, or those of `wanted`, among which object arrays are refused."""
+    """Read all members of an .npz; or those of `wanted`, at most `most_bytes` together and without object arrays."""
     try:
         archive = zipfile.ZipFile(whole.file)
         members = archive.infolist()
@@ -161,7 +161,8 @@ def _read_npz(
             name = member.filename.removesuffix(".npy")
             if wanted is not None and name not in wanted:
                 continue
-            source = _open_member(whole, archive, member, name in tree, most_bytes)
+            source = _open_member(whole, archive, member, name in tree, None if wanted is None else most_bytes)
+            most_bytes -= source.size
             with source.file:
                 tree[name] = _read_npy(source, on_array, _load, objects=wanted is None)
                 try:
@@ -172,11 +173,12 @@ def _read_npz(
 
 
 def _open_member(
-    whole: Source, archive: zipfile.ZipFile, member: zipfile.ZipInfo, is_known: bool, most_bytes: int
+    whole: Source, archive: zipfile.ZipFile, member: zipfile.ZipInfo, is_known: bool, most_bytes: int | None
 ) -> Source:
     name = f"{whole.name}!{short_ascii(member.filename)}"
     method, size, paid = member.compress_type, member.file_size, member.compress_size
-    most = min(most_bytes, paid if method == zipfile.ZIP_STORED else MOST_INFLATION * paid)
+    most = paid if method == zipfile.ZIP_STORED else MOST_INFLATION * paid
+    most = most if most_bytes is None else most_bytes
     try:
         require(member.filename.endswith(".npy"), "the member is not an .npy; an .npz may contain only arrays")
         require(not is_known, "another member has the same name")

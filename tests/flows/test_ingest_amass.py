@@ -65,7 +65,7 @@ def test_five_files_become_four_clips_and_windows_of_the_official_split(files, m
     }  # fmt: skip
     assert result.statistics["amass"] == {
         "skipped": {"shape.npz": 1, "_stagei.npz": 1, "without poses": 1},
-        "body_models": {
+        "joints_from": {
             "SMPL-H female": "J_regressor_h36m.npy", "SMPL-H male": "J_regressor_h36m.npy",
             "SMPL-X neutral": "skeleton",
         },

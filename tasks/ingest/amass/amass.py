@@ -21,11 +21,12 @@ from data_contracts.sources import AmassFiles, MotionFile, data_name
 from data_contracts.splits import dataset_of
 from data_contracts.store.folders import Stage
 from tasks.batches import run_batches
-from tasks.ingest.amass.body_models import KINDS, Models, load_models, model_of
-from tasks.ingest.amass.motion_files import read_body_motion
+from tasks.ingest.amass.body_models import Models, load_models, model_of
+from tasks.ingest.amass.motion_files import KINDS, read_body_motion
 from tasks.ingest.clip_list import label_clips, label_warnings
 from tasks.ingest.layouts import Motion
 from tasks.ingest.plan import FilePlan, Plan, Survey, check_evidence
+from tasks.stage_runs.prefect_runs import run_logger
 from tasks.stage_runs.progress import report_progress
 
 LICENCE = "AMASS and SMPL licences: non-commercial research only (amass.is.tue.mpg.de/license.html)"
@@ -111,12 +112,12 @@ def plan_posed(stage: Stage, source: AmassFiles, parts: list[Path], parameters: 
     labels = label_clips(motions, None, parameters)
     plan = FilePlan(file, name, 0, motions, labels, Layout.FRAMES_FIRST, legs_first_left=False)
     models = _models(source.models, stage.inputs["body_model"])
-    statistics = {
-        "skipped": {**source.skipped, "without poses": without},
-        "body_models": {f"{KINDS[bones]} {gender}": model.joints_from for (bones, gender), model in models.items()},
-    }
+    joints_from = {f"{KINDS[bones]} {gender}": model.joints_from for (bones, gender), model in models.items()}
+    skipped = {**source.skipped, "without poses": without}
+    lists = (", ".join(f"{key}: {value}" for key, value in one.items()) for one in (joints_from, skipped))
+    run_logger().info("joints of {}; skipped files: {}".format(*lists))
     warnings = label_warnings({name: labels}, parameters)
-    return PosedFiles(parts, Plan([plan], warnings), refused, statistics)
+    return PosedFiles(parts, Plan([plan], warnings), refused, {"skipped": skipped, "joints_from": joints_from})
 
 
 def pose_batch(body_models: tuple[Path, ...], digest: str, files: Mapping[int, Path], part: Path) -> int:

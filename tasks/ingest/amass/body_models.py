@@ -12,16 +12,15 @@ import numpy as np
 from data_contracts.errors import InputError, some
 from data_contracts.skeleton import NUM_JOINTS
 from data_contracts.sources import gender_of
-from tasks.ingest.amass.motion_files import BodyMotion
+from tasks.ingest.amass.motion_files import KINDS, BodyMotion
 from tasks.ingest.amass.posing import SkinnedJoints
 from tasks.ingest.amass.skeleton_points import SKELETON, skeleton_points
 from tasks.ingest.plan import SWAPPED_LEGS
 from tasks.ingest.reading import read_members, read_motion_file
 
-KINDS = {52: "SMPL-H", 55: "SMPL-X"}  # number of bones -> kind
 LEFT_HIP, RIGHT_HIP = 1, 2  # bones
 _KEYS = ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table")
-_MOST_BYTES = 2**29
+_MOST_BYTES = 2**30  # SMPL-X takes 230 MB
 _SHAPES = {400: 300, 20: 10}  # columns of SMPL-X's shapedirs -> columns of the shape; the others are expressions
 _NO_PARENT = 2**32 - 1  # of the root in `kintree_table`
 
@@ -65,14 +64,12 @@ class RegressedPoints:
 
 def model_of(motion: BodyMotion, models: Models) -> BodyModel:
     """Return the model of a motion; raise an InputError if the user has none of its kind and gender."""
-    bones = motion.poses.shape[1] / 3
-    if bones not in KINDS:
-        raise InputError(f"poses have {motion.poses.shape[1]} columns; expected 156 (SMPL-H) or 165 (SMPL-X)")
-    model = models.get((int(bones), motion.gender))
+    bones = motion.poses.shape[1] // 3
+    model = models.get((bones, motion.gender))
     if model is None:
         known = [f"{KINDS[bones]} {gender}" for bones, gender in models]
         raise InputError(
-            f"needs the {motion.gender} body model of {KINDS[int(bones)]}, but the folder of --body-model has only"
+            f"{motion.path}: needs the {motion.gender} body model of {KINDS[bones]}; the folder of --body-model has"
             f" {some(known)}"
         )
     return model
@@ -113,9 +110,7 @@ def _read_regressor(path: Path) -> np.ndarray:
     array = np.asarray(read_motion_file(path, lambda array: array))
     is_matrix = array.ndim == 2 and array.shape[0] == NUM_JOINTS and array.dtype.kind == "f"
     if not is_matrix or not np.isfinite(array).all():
-        raise InputError(
-            f"{path}: {array.dtype.name} {array.shape}; expected finite numbers ({NUM_JOINTS}, vertices), a row per joint"
-        )
+        raise InputError(f"{path}: {array.dtype.name} {array.shape}; expected finite numbers ({NUM_JOINTS}, vertices)")
     return array.astype(np.float64)
 
 

@@ -16,18 +16,20 @@ from data_contracts.errors import InputError
 from data_contracts.sources import GENDERS
 from tasks.ingest.reading import read_members
 
+KINDS = {52: "SMPL-H", 55: "SMPL-X"}  # number of bones -> kind of body model
 MOST_FRAMES = 360_000  # an hour at 100 Hz
 _PARTS = {"root_orient": 3, "pose_body": 63, "pose_jaw": 3, "pose_eye": 6, "pose_hand": 90}  # SMPL-X, in its order
 _NEEDED_PARTS = ("root_orient", "pose_body")
 _RATES = ("mocap_framerate", "mocap_frame_rate")
 _KEYS = ("poses", *_PARTS, "trans", "betas", "gender", *_RATES)
-_MOST_BYTES = MOST_FRAMES * sum(_PARTS.values()) * 8
+_MOST_BYTES = MOST_FRAMES * 8 * (2 * sum(_PARTS.values()) + 3)  # SMPL-X has the poses and their parts
 
 
 @dataclass(frozen=True)
 class BodyMotion:
     """Motion of a body model."""
 
+    path: Path
     poses: np.ndarray  # (n, 3 x joints), rotation of each joint relative to its parent as axis times angle
     trans: np.ndarray  # (n, 3), metres
     betas: np.ndarray  # (b,), shape
@@ -48,13 +50,14 @@ def read_body_motion(path: Path) -> BodyMotion | None:
         return None
     try:
         poses = arrays["poses"] if "poses" in arrays else _joined(arrays)
-        _expect(poses, "poses", (len(poses) if poses.ndim else 0, poses.shape[-1] if poses.ndim > 1 else 0))
+        if poses.ndim != 2 or poses.shape[1] / 3 not in KINDS or poses.dtype.kind not in "iuf":
+            raise InputError(f"poses are {poses.dtype.name} {poses.shape}; expected numbers (frames, 156 or 165)")
         if not 0 < len(poses) <= MOST_FRAMES:
             raise InputError(f"{len(poses)} frames; expected 1 to {MOST_FRAMES:,}")
         trans, betas = _needed(arrays, "trans"), _needed(arrays, "betas")
         _expect(trans, "trans", (len(poses), 3))
         _expect(betas, "betas", (betas.size,))
-        return BodyMotion(poses, trans, betas, _gender(arrays), _fps(arrays))
+        return BodyMotion(path, poses, trans, betas, _gender(arrays), _fps(arrays))
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
 
