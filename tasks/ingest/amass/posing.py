@@ -2,7 +2,7 @@
 
 Skinning and the regression of joints are both linear. So the vertices that the regressor weighs are summed once, for
 each pair of a joint and a bone that moves some of its vertices (`SkinnedJoints`). The result is that of skinning
-every vertex and multiplying by the regressor, for a hundredth of the work.
+every vertex and multiplying by the regressor, for a small part of the work.
 
 Source of the formulas: Loper et al., SMPL (SIGGRAPH Asia 2015), sections 3.1 to 3.3. Frames are the last axis of all
 arrays, because numpy is fast along long axes.
@@ -35,16 +35,12 @@ class SkinnedJoints:
     def pose(self, poses: np.ndarray, trans: np.ndarray) -> np.ndarray:
         """Return the joints (n, 17, 3) float32 for poses (n, 3 x bones), axis times angle, and translations (n, 3)."""
         joints = np.empty((len(poses), NUM_JOINTS, 3), np.float32)
+        total = np.bincount(self.joint, self.weight, NUM_JOINTS).astype(np.float32)  # 1 for most regressors
         for start in range(0, len(poses), _FRAMES):
             block = slice(start, start + _FRAMES)
             joints[block] = self._pose_block(poses[block]).transpose(2, 0, 1)
-            joints[block] += self._total[:, None] * trans[block, None].astype(np.float32)
+            joints[block] += total[:, None] * trans[block, None].astype(np.float32)
         return joints
-
-    @property
-    def _total(self) -> np.ndarray:
-        """Sum of the weights of each joint (17,), 1 for most regressors."""
-        return np.bincount(self.joint, self.weight, NUM_JOINTS).astype(np.float32)
 
     def _pose_block(self, poses: np.ndarray) -> np.ndarray:
         """Return the joints (17, 3, n) of few frames, without translation."""

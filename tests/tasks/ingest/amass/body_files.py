@@ -106,7 +106,7 @@ def walk(seconds: float, fps: float, bones: int = SMPLH_BONES, seed: int = 0) ->
         poses[:, shoulder, 1] = 0.4 * np.sin(phase)
         poses[:, elbow, 1] = -0.4 * side
     poses[:, 22:] = 0.2 * np.sin(phase)[:, None, None] * random.normal(size=(bones - 22, 3))
-    trans = np.stack([0.3 * np.sin(phase / 5), 1.1 * time, 0.95 + 0.02 * np.sin(2 * phase)], axis=1)
+    trans = np.stack([0.3 * np.sin(phase / 5), -1.1 * time, 0.95 + 0.02 * np.sin(2 * phase)], axis=1)
     return poses.reshape(len(time), -1), trans
 
 
