@@ -33,7 +33,7 @@ from types import FrameType
 import numpy as np
 
 from data_contracts.errors import RefusedPickle
-from data_contracts.sources import find_body_models
+from data_contracts.motion.body_models import find_body_models
 from tasks.ingest.amass.body_models import load_models
 from tasks.ingest.reading import read_motion_file
 from tests.tasks.ingest.amass.body_files import write_models

@@ -11,19 +11,14 @@ from itertools import count
 from pathlib import Path
 
 from data_contracts.errors import InputError, some
+from data_contracts.motion.body_models import find_body_models
 
 ENDINGS = (".pkl", ".pickle", ".npz", ".npy")  # in a folder; a file given by name may have any extension
 CLIP_LIST = "clip_list.csv"
 KEYPOINT_ENDINGS = (".json", ".jsonl", ".ndjson", ".npz", ".npy", ".csv", ".trc")  # in a folder
 MARKED_KEYPOINTS, MARKED_TRUTH = "_mediapipe.json", "_truth.npz"  # endings of the two files of a video
 _AMASS = "_joints_h36m"
-GENDERS = ("female", "male", "neutral")  # of body models; `female` contains `male`
 _SHAPE_FILES = ("shape.npz", "_stagei.npz")  # endings of AMASS's files of a subject's shape, without motion
-_CONVERT_MODEL = (
-    "python -c \"import numpy as n, pickle, sys; m = pickle.load(open(sys.argv[1], 'rb'), encoding='latin1');"
-    " n.savez(sys.argv[2], **{k: n.array(m[k].toarray() if hasattr(m[k], 'toarray') else m[k]) for k in ('v_template',"
-    " 'shapedirs', 'posedirs', 'J_regressor', 'weights', 'kintree_table')})\""
-)
 _ISO_BOXES = (b"ftyp", b"moov", b"mdat", b"wide")  # MP4 and QuickTime
 _VIDEO_STARTS = (b"\x1aE\xdf\xa3", b"\x00\x00\x01\xba", b"\x00\x00\x01\xb3", b"FLV\x01")
 
@@ -217,31 +212,6 @@ def find_motion(
     models = find_body_models(folder)
     _must_be_utf8(*files, *models)
     return AmassFiles(roots[0], files, skipped, folder, models)
-
-
-def find_body_models(folder: Path) -> tuple[Path, ...]:
-    """Return the .npz files of body models and the .npy files of regressors in a folder; errors: see `find_motion`."""
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; --body-model needs a folder with body models (docs/motion.md)")
-    near = [path for depth in ("", "*/", "*/*/") for path in sorted(folder.glob(f"{depth}[!.]*"))]
-    models = [path for path in near if path.suffix == ".npz" and gender_of(path)]
-    regressors = [path for path in near if path.name.startswith("J_regressor_h36m") and path.suffix == ".npy"]
-    if models:
-        return (*models, *regressors)
-    if pickles := [path for path in near if path.suffix == ".pkl"]:
-        raise InputError(
-            f"{pickles[0]}: a pickle can execute code, so only .npz models are read; convert each model that you trust"
-            f" with: {_CONVERT_MODEL} {pickles[0]} {pickles[0].with_suffix('.npz')}"
-        )
-    raise InputError(
-        f"{folder}: no body model in this folder; expected e.g. smplh/male/model.npz or smplx/SMPLX_NEUTRAL.npz"
-    )
-
-
-def gender_of(path: Path) -> str | None:
-    """Return the gender in the name of a body model or of its folder; None for another file."""
-    texts = (path.stem.lower(), path.parent.name.lower()) if path.suffix == ".npz" else ()
-    return next((gender for text in texts for gender in GENDERS if gender in text), None)
 
 
 def short_names(paths: Sequence[Path]) -> list[str]:

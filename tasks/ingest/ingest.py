@@ -35,7 +35,7 @@ from data_contracts.skeleton import BONES, NUM_JOINTS
 from data_contracts.sources import AmassFiles, MotionFile
 from data_contracts.store.folders import Stage
 from data_contracts.text import csv_text
-from tasks.ingest.amass.amass import LICENCE, POSED, PosedFiles, plan_posed, pose_files
+from tasks.ingest.amass.posed_files import LICENCE, POSED, PosedFiles, plan_posed, pose_files
 from tasks.ingest.clip_list import datasets
 from tasks.ingest.layouts import to_frames_first
 from tasks.ingest.plan import FilePlan, Plan, plan_reading, to_world
@@ -54,7 +54,7 @@ def ingest_clips(
 ) -> None:
     """Write the clips of untrusted files, with their clip lists, to one clip store.
 
-    The bodies of AMASS's motion files are posed first (`tasks.ingest.amass.amass`).
+    The bodies of AMASS's motion files are posed first (`tasks.ingest.amass.posed_files`).
 
     Raises
     ------
@@ -64,13 +64,13 @@ def ingest_clips(
         The layout, unit or up axis of a file contradicts the parameters, a clip list does not match its file, or too
         many clips break the contract.
     """
-    options, about = parameters.ingest, {}
+    options, about = parameters.ingest, {"licence": parameters.ingest.licence}
     parts = pose_files(stage, source, parameters.workers) if isinstance(source, AmassFiles) else []
     try:
         if isinstance(source, AmassFiles):
             posed = plan_posed(stage, source, parts, options)
             writer = _write_posed(stage.folder, posed, options)
-            about = {"amass": posed.statistics, "licence": options.licence or LICENCE}
+            about = {"licence": options.licence or LICENCE, **posed.statistics}
         else:
             writer = _write_files(stage, source, options)
         warnings = writer.plan.warnings + writer.finish(stage)
@@ -84,7 +84,6 @@ def ingest_clips(
     stage.statistics |= {
         "source": some([file.name for file in writer.plan.files]),
         "data": stage.data,
-        "licence": options.licence,
         "warnings": warnings,
         **about,
     }
@@ -98,8 +97,7 @@ def _write_files(stage: Stage, source: Sequence[MotionFile], options: IngestPara
     with report_progress(stage.name, "bytes", size) as progress, ClipWriter(stage.folder, plan, options) as writer:
         for file in plan.files:
             if len(plan.files) > 1 or file.file.clip_list:
-                clip_list = file.file.clip_list or "none"
-                run_logger().info(f"{file.name}: {len(file.motions)} clips, clip list: {clip_list}")
+                run_logger().info(f"{file.name}: {len(file.motions)} clips, clip list {file.file.clip_list or 'none'}")
             writer.add_file(file, progress)
     return writer
 

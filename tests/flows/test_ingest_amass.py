@@ -9,7 +9,7 @@ import pytest
 from data_contracts.errors import InputError
 from data_contracts.parameters import ConvertParameters, IngestParameters, SplitBy
 from data_contracts.store.manifests import read_manifest
-from tasks.ingest.amass import amass
+from tasks.ingest.amass import posed_files
 from tests.flows.test_ingest import read_clips
 from tests.flows.typed import convert, ingest
 from tests.tasks.ingest.amass.body_files import smplh_motion, smplx_motion, write_models
@@ -63,14 +63,11 @@ def test_five_files_become_four_clips_and_windows_of_the_official_split(files, m
     assert result.statistics["datasets"] == {
         "ACCAD_Female1General_c3d": "ACCAD", "CMU_01": "CMU", "HumanEva_S1": "HumanEva", "SSM_20160330_03333": "SSM",
     }  # fmt: skip
-    assert result.statistics["amass"] == {
-        "skipped": {"shape.npz": 1, "_stagei.npz": 1, "without poses": 1},
-        "joints_from": {
-            "SMPL-H female": "J_regressor_h36m.npy", "SMPL-H male": "J_regressor_h36m.npy",
-            "SMPL-X neutral": "skeleton",
-        },
+    assert result.statistics["skipped"] == {"shape.npz": 1, "_stagei.npz": 1, "without poses": 1}
+    assert result.statistics["joints_from"] == {
+        "SMPL-H female": "J_regressor_h36m.npy", "SMPL-H male": "J_regressor_h36m.npy", "SMPL-X neutral": "skeleton",
     }  # fmt: skip
-    assert result.statistics["licence"] == amass.LICENCE
+    assert result.statistics["licence"] == posed_files.LICENCE
     assert read_manifest(result.path)["files"].keys() == {"clips.parquet", "quarantine.csv"}
     split = ConvertParameters(split_by=SplitBy.AMASS, fps=60, window=27, views=1)
     windows = convert(result.folder, split, store=str(empty_store))
@@ -94,8 +91,8 @@ def test_the_digest_has_the_body_model_and_the_names_of_the_folders(files, model
 
 
 def test_a_killed_ingest_continues(files, models, empty_store, monkeypatch):
-    monkeypatch.setattr(amass, "_BATCH_BYTES", 1)  # a batch per file
-    whole, posed = amass.pose_batch, []
+    monkeypatch.setattr(posed_files, "_BATCH_BYTES", 1)  # a batch per file
+    whole, posed = posed_files.pose_batch, []
 
     def dying(*arguments):
         posed.append(arguments[-1])
@@ -103,7 +100,7 @@ def test_a_killed_ingest_continues(files, models, empty_store, monkeypatch):
             raise KeyboardInterrupt
         return whole(*arguments)
 
-    monkeypatch.setattr(amass, "pose_batch", dying)
+    monkeypatch.setattr(posed_files, "pose_batch", dying)
     with pytest.raises(BaseException):  # noqa: B017, PT011 - Prefect wraps it
         ingest(str(files), parameters=parameters(models), store=str(empty_store))
     assert len(list(empty_store.glob("clips/.*.partial/posed/part-*.parquet"))) == 2

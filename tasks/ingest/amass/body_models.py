@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from data_contracts.errors import InputError, some
+from data_contracts.motion.body_models import gender_of
 from data_contracts.skeleton import NUM_JOINTS
-from data_contracts.sources import gender_of
 from tasks.ingest.amass.motion_files import KINDS, BodyMotion
 from tasks.ingest.amass.posing import SkinnedJoints
 from tasks.ingest.amass.skeleton_points import SKELETON, skeleton_points

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from data_contracts.errors import InputError
-from data_contracts.sources import GENDERS
+from data_contracts.motion.body_models import GENDERS
 from tasks.ingest.reading import read_members
 
 KINDS = {52: "SMPL-H", 55: "SMPL-X"}  # number of bones -> kind of body model

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from data_contracts.errors import InputError
-from data_contracts.sources import find_body_models, find_motion
+from data_contracts.motion.body_models import find_body_models
+from data_contracts.sources import find_motion
 from tasks.ingest.amass.body_models import load_models
 from tests.tasks.ingest.amass.body_files import SMPLX_BONES, body_model, regressor_of, write_models
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data_contracts.errors import InputError
-from data_contracts.sources import find_body_models
+from data_contracts.motion.body_models import find_body_models
 from tasks.ingest.amass import motion_files
 from tasks.ingest.amass.body_models import load_models
 from tasks.ingest.amass.motion_files import read_body_motion

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as arrow
 import pyarrow.parquet as parquet
+from threadpoolctl import threadpool_limits
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import IngestParameters, Layout, Workers
@@ -124,7 +125,10 @@ def pose_batch(body_models: tuple[Path, ...], digest: str, files: Mapping[int, P
     """Write the joints of motion files (number -> path) to a Parquet file; return the number of frames."""
     models, total = _models(body_models, digest), 0
     partial_file = part.with_suffix(".partial")
-    with parquet.ParquetWriter(partial_file, _SCHEMA, compression="none", use_dictionary=False) as writer:
+    with (
+        threadpool_limits(1),  # the matrices are small, and threads of several processes would wait for each other
+        parquet.ParquetWriter(partial_file, _SCHEMA, compression="none", use_dictionary=False) as writer,
+    ):
         for number, path in files.items():
             row = {"file": number} | _pose_file(path, models)
             total += row["frames"]
