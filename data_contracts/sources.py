@@ -245,7 +245,10 @@ def _files_of(source: Path) -> list[Path]:
     folders = [source, *sorted(path for path in source.iterdir() if path.is_dir() and not path.name.startswith("."))]
     files = [file for folder in folders for file in _motion_files(folder)]
     if not files:
-        raise InputError(f"{source}: no motion file ({', '.join(ENDINGS)}) in this folder or its subfolders")
+        raise InputError(
+            f"{source}: no motion file ({', '.join(ENDINGS)}) in this folder or its subfolders; raw AMASS needs"
+            " --body-model DIR (docs/motion.md)"
+        )
     return files
 
 

@@ -82,8 +82,6 @@ def find_motions(source: Path, tree: object) -> list[Motion]:
 
 
 def _hint(tree: object) -> str:
-    if isinstance(tree, dict) and "trans" in tree and {"poses", "pose_body"} & tree.keys():
-        return ", which are body-model parameters of AMASS; pass --body-model DIR (docs/motion.md)"
     shape = tree.shape if isinstance(tree, ArrayRef) else ()
     if shape[-1:] == (2,):
         return ", which are 2D keypoints; `uplift lift` reads these"

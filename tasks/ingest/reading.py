@@ -155,6 +155,11 @@ def _read_npz(
         require(used <= whole.size, f"its members declare {used} bytes, but the file has {whole.size} bytes")
     except _ZIP_FAILURES as error:
         raise RefusedPickle(f"{whole.name}: refused: {short_ascii(error)}") from error
+    names = {member.filename.removesuffix(".npy") for member in members}
+    if wanted is None and "trans" in names and names & {"poses", "pose_body"}:
+        raise RefusedPickle(
+            f"{whole.name}: has parameters of a body model, as in AMASS; pass --body-model DIR (docs/motion.md)"
+        )
     tree: dict[str, object] = {}
     with archive:
         for member in members:

@@ -128,5 +128,6 @@ def test_bodies_along_another_axis_are_refused(files, models, empty_store):
 
 
 def test_amass_without_a_body_model_is_refused_with_the_option_to_pass(files, empty_store):
-    with pytest.raises(InputError, match="--body-model"):
-        ingest(str(files / "CMU/01/01_01_poses.npz"), store=str(empty_store))
+    for source in (files, files / "CMU/01/01_01_poses.npz", files / "SSM_synced"):
+        with pytest.raises(InputError, match="--body-model DIR"):
+            ingest(str(source), store=str(empty_store))
