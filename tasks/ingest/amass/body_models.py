@@ -63,7 +63,7 @@ class RegressedPoints:
 
 
 def model_of(motion: BodyMotion, models: Models) -> BodyModel:
-    """Return the model of a motion; raise an InputError if the user has none of its kind and gender."""
+    """Return the model of a motion; raise an InputError if no model has its kind and gender."""
     bones = motion.poses.shape[1] // 3
     model = models.get((bones, motion.gender))
     if model is None:

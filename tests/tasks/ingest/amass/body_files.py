@@ -93,7 +93,7 @@ def write_models(folder: Path, regressor: bool = True) -> Path:
 
 
 def walk(seconds: float, fps: float, bones: int = SMPLH_BONES, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Return poses (n, 3 x bones) and translations (n, 3) of somebody who walks on z up; fingers move at random."""
+    """Return poses (n, 3 x bones) and translations (n, 3) of a walk with z up; the fingers move too."""
     random = np.random.default_rng(seed)
     time = np.arange(round(seconds * fps)) / fps
     phase = 2 * np.pi * (0.9 + 0.2 * random.random()) * time + random.uniform(0, 6)
