@@ -3,14 +3,15 @@
     python -m benchmarks.fuzz_readers --count 300000 --seed 0
     python -m benchmarks.fuzz_readers --files archives --count 20000
     python -m benchmarks.fuzz_readers --files recordings --count 20000
+    python -m benchmarks.fuzz_readers --files amass --count 20000
     python -m benchmarks.fuzz_readers --files keypoints --count 50000
 
-`--files pickles`, `archives` (.npy, .npz) and `recordings` (BVH, C3D, TRC) test `read_motion_file`. `--files keypoints`
-tests `read_keypoints` and `tracks_of` with every `KeypointFormat`; real keypoints in `--detections` are mutated too.
-Findings are another exception, a file that takes longer than `--limit` seconds, a foreign type in the tree, a broken
-contract, a refusal without the file name in one line, and exhausted recursion or 4 GB of address space. Each finding is
-stored in `--keep` and makes the exit code 1. The tested file is stored there too, so a crash of the interpreter leaves
-it.
+`--files pickles`, `archives` (.npy, .npz) and `recordings` (BVH, C3D, TRC) test `read_motion_file`; `amass` tests
+`read_body_motion` and the posing of bodies. `--files keypoints` tests `read_keypoints` and `tracks_of` with every
+`KeypointFormat`; real keypoints in `--detections` are mutated too. Findings are another exception, a file that takes
+longer than `--limit` seconds, a foreign type in the tree, a broken contract, a refusal without the file name in one
+line, and exhausted recursion or 4 GB of address space. Each finding is stored in `--keep` and makes the exit code 1.
+The tested file is stored there too, so a crash of the interpreter leaves it.
 """
 
 import argparse
@@ -21,6 +22,7 @@ import resource
 import shutil
 import signal
 import sys
+import tempfile
 import time
 import traceback
 import warnings
@@ -32,7 +34,11 @@ from types import FrameType
 import numpy as np
 
 from data_contracts.errors import InputError
+from data_contracts.motion.body_models import find_body_models
+from tasks.ingest.amass.body_models import load_models
 from tasks.ingest.reading import read_motion_file
+from tests.tasks.ingest.amass.body_files import write_models
+from tests.tasks.ingest.amass.mutants import motion_seeds, mutant_motion, pose_mutant
 from tests.tasks.ingest.file_mutants import changed, mutant, mutant_archive, pickle_pieces, valid_arrays, valid_pickles
 from tests.tasks.ingest.formats.recording_mutants import mutant_recording, valid_recordings
 from tests.tasks.lifting.formats.keypoint_mutants import random_parameters, read_tracks_of, write_mutant
@@ -48,7 +54,8 @@ class TooSlow(BaseException):
 def main() -> None:
     """Run the fuzzer."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--files", choices=("pickles", "archives", "recordings", "keypoints"), default="pickles")
+    kinds = ("pickles", "archives", "recordings", "amass", "keypoints")
+    parser.add_argument("--files", choices=kinds, default="pickles")
     parser.add_argument("--count", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--limit", type=float, default=5.0, help="longest time per file, in seconds")
@@ -63,7 +70,7 @@ def main() -> None:
 
     generator = random.Random(options.seed)
     path = options.keep / f"{options.files}-seed{options.seed}"
-    attempts = tracks(generator, options, path) if options.files == "keypoints" else trees(generator, options, path)
+    attempts = {"amass": bodies, "keypoints": tracks}.get(options.files, trees)(generator, options, path)
     outcomes: collections.Counter[str] = collections.Counter()
     slowest, started = 0.0, time.perf_counter()
     for number, attempt in zip(range(options.count), attempts, strict=False):
@@ -99,6 +106,16 @@ def trees(generator: random.Random, options: argparse.Namespace, path: Path) -> 
         else:
             path.write_bytes(mutant(generator, pickles, opcodes, literals))
         yield partial(read, path, is_streamed)
+
+
+def bodies(generator: random.Random, _options: argparse.Namespace, path: Path) -> Iterator[Attempt]:
+    """Write mutated motion files of AMASS to `path`, one after the other, and yield a reader of each."""
+    seeds = motion_seeds()
+    with tempfile.TemporaryDirectory() as folder:
+        models = load_models(find_body_models(write_models(Path(folder))))
+    while True:
+        path.write_bytes(mutant_motion(generator, seeds))
+        yield partial(pose_mutant, path, models)
 
 
 def tracks(generator: random.Random, options: argparse.Namespace, path: Path) -> Iterator[Attempt]:

@@ -4,18 +4,21 @@ A folder means all motion files in the folder and its subfolders, by extension, 
 file is FILE.csv or, if the folder has no other motion file, `clip_list.csv`.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
 from data_contracts.errors import InputError, some
+from data_contracts.motion.body_models import find_body_models
 
 ENDINGS = (".pkl", ".pickle", ".npz", ".npy", ".bvh", ".c3d", ".trc")  # in a folder; a named file may have any other
 CLIP_LIST = "clip_list.csv"
 KEYPOINT_ENDINGS = (".json", ".jsonl", ".ndjson", ".npz", ".npy", ".csv", ".trc")  # in a folder
 MARKED_KEYPOINTS, MARKED_TRUTH = "_mediapipe.json", "_truth.npz"  # endings of the two files of a video
 _AMASS = "_joints_h36m"
+_SHAPE_FILES = ("shape.npz", "_stagei.npz")  # endings of AMASS's files of a subject's shape, without motion
 _ISO_BOXES = (b"ftyp", b"moov", b"mdat", b"wide")  # MP4 and QuickTime
 _VIDEO_STARTS = (b"\x1aE\xdf\xa3", b"\x00\x00\x01\xba", b"\x00\x00\x01\xb3", b"FLV\x01")
 
@@ -26,6 +29,17 @@ class MotionFile:
 
     path: Path
     clip_list: Path | None = None
+
+
+@dataclass(frozen=True)
+class AmassFiles:
+    """Motion files of AMASS with body-model parameters (DATASET/SUBJECT/FILE.npz), and the files of the body model."""
+
+    root: Path  # the first source, for messages
+    files: tuple[Path, ...]
+    skipped: Mapping[str, int]  # ending of a name -> number of files without motion
+    model_folder: Path
+    models: tuple[Path, ...]  # in this folder: .npz of body models and .npy of regressors
 
 
 @dataclass(frozen=True)
@@ -151,7 +165,8 @@ def find_motion_files(
     files = [file for source in _as_paths(sources) for file in _files_of(source)]
     _must_be_utf8(*files)
     whole = [file.resolve() for file in files]
-    if repeated := [file for file, path in zip(files, whole, strict=True) if whole.count(path) > 1]:
+    times = Counter(whole)
+    if repeated := [file for file, path in zip(files, whole, strict=True) if times[path] > 1]:
         raise InputError(f"{repeated[-1]}: given twice; pass each motion file once")
     lists_of_user = _as_paths(clip_lists or [])
     for path in lists_of_user:
@@ -166,6 +181,39 @@ def find_motion_files(
     return [MotionFile(file, clip_list) for file, clip_list in zip(files, lists, strict=True)]
 
 
+def find_motion(
+    sources: str | Path | Sequence[str | Path],
+    clip_lists: str | Path | Sequence[str | Path] | None = None,
+    body_model: str | Path | None = None,
+) -> list[MotionFile] | AmassFiles:
+    """Return the motion files of `sources`; with a folder of body models, `sources` are files or folders of AMASS.
+
+    Raises
+    ------
+    InputError
+        As in `find_motion_files`, or there is no .npz file in the sources, or no body model in its folder.
+    """
+    if body_model is None:
+        return find_motion_files(sources, clip_lists)
+    if clip_lists:
+        raise InputError("pass either --clip-list or --body-model: AMASS's folders name data set and subject")
+    roots = _as_paths(sources)
+    for root in roots:
+        if not root.exists():
+            raise InputError(f"{root}: no such file or folder")
+    found = sorted({path for root in roots for path in ([root] if root.is_file() else root.rglob("[!.]*.npz"))})
+    skipped = {ending: sum(path.name.endswith(ending) for path in found) for ending in _SHAPE_FILES}
+    files = tuple(path for path in found if not path.name.endswith(_SHAPE_FILES))
+    if not files:
+        raise InputError(
+            f"{some(roots)}: no .npz of AMASS (DATASET/SUBJECT/FILE.npz); without --body-model, joints are read"
+        )
+    folder = Path(body_model)
+    models = find_body_models(folder)
+    _must_be_utf8(*files, *models)
+    return AmassFiles(roots[0], files, skipped, folder, models)
+
+
 def short_names(paths: Sequence[Path]) -> list[str]:
     """Return each path as its shortest unique ending: `motion.pkl`, or `cmu/motion.pkl` if two files have this name."""
     whole = [path.absolute() for path in paths]
@@ -176,11 +224,13 @@ def short_names(paths: Sequence[Path]) -> list[str]:
     raise AssertionError("unreachable: different paths differ in at least one part")
 
 
-def data_name(files: Sequence[MotionFile]) -> str:
-    """Return a display name of motion files: the name of the first file and the number of others.
+def data_name(files: Sequence[MotionFile] | AmassFiles) -> str:
+    """Return a display name of motion files: the name of the first file or folder and the number of other files.
 
     The name of AMASS's `DATASET_joints_h36m_60.pkl` is DATASET, or the folder name if DATASET is `amass`.
     """
+    if isinstance(files, AmassFiles):
+        return files.root.absolute().stem
     first = files[0].path.absolute()
     name = first.stem.partition(_AMASS)[0]
     name = first.parent.name if name == "amass" else name
@@ -195,7 +245,10 @@ def _files_of(source: Path) -> list[Path]:
     folders = [source, *sorted(path for path in source.iterdir() if path.is_dir() and not path.name.startswith("."))]
     files = [file for folder in folders for file in _motion_files(folder)]
     if not files:
-        raise InputError(f"{source}: no motion file ({', '.join(ENDINGS)}) in this folder or its subfolders")
+        raise InputError(
+            f"{source}: no motion file ({', '.join(ENDINGS)}) in this folder or its subfolders; raw AMASS needs"
+            " --body-model DIR (docs/motion.md)"
+        )
     return files
 
 

@@ -11,7 +11,7 @@ from prefect.states import Completed
 from data_contracts.errors import InputError
 from data_contracts.parameters import SYNTHETIC_FILE, SYNTHETIC_SOURCE
 from data_contracts.parameters.presets import DEFAULT, load_preset, preset_and_overrides
-from data_contracts.sources import find_motion_files
+from data_contracts.sources import find_motion
 from data_contracts.store.folders import StageResult, default_store
 from flows.dispatch import dispatch_stage, must_be_deployed, send
 from flows.prefect_ui.artifacts import (
@@ -109,7 +109,7 @@ def _run_stages(
     if source == SYNTHETIC_SOURCE:
         motion = stages["synthesise"] = get_or_compute(SYNTHESISE, {}, replace(context, tracked=False))
         source, clip_list = str(motion.path / SYNTHETIC_FILE), str(motion.path / CLIP_LIST_FILE)
-    files = find_motion_files(source, clip_list)
+    files = find_motion(source, clip_list, parameters.ingest.body_model)
     with open_pipeline(root, files, parameters, start, day) as tracked:
         context = replace(context, parent_run=tracked.run_id)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from data_contracts.errors import InputError
-from data_contracts.sources import find_keypoints, find_motion_files, real_video_input
+from data_contracts.sources import find_keypoints, find_motion, real_video_input
 from data_contracts.store.digests import StageKey
 from data_contracts.store.folders import StageResult, resolve
 from data_contracts.store.lineage import are_baselines, baselines_source
@@ -47,16 +47,23 @@ def stage(
     return add
 
 
-@stage("tasks.ingest.ingest:ingest_clips", "uplift convert {result}")
-def ingest(_context: Context, source: str | list[str], clip_list: str | list[str] | None = None) -> Inputs:
+@stage("tasks.ingest.ingest:ingest_clips", "uplift convert {result}", resume=True)
+def ingest(
+    context: Context,
+    source: str | list[str],
+    clip_list: str | list[str] | None = None,
+    body_model: str | None = None,
+) -> Inputs:
     """Read motion files into one clip store, and quarantine each clip that breaks the clip contract.
 
     Parameters
     ----------
     source
         Path of a motion file (pickle, .npz, .npy, BVH, C3D, TRC), or of a folder with such files; or several paths.
+    body_model
+        Folder of SMPL-H or SMPL-X body models; SOURCE is then a folder of AMASS. Default: ingest.body_model.
     """
-    return {"source": find_motion_files(source, clip_list)}
+    return {"source": find_motion(source, clip_list, body_model or context.parameters.ingest.body_model)}
 
 
 @stage("tasks.convert.batches:convert_clips", "uplift pretrain {result}")

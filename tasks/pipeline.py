@@ -9,7 +9,7 @@ from typing import Any, Literal
 from data_contracts.errors import InputError, some
 from data_contracts.parameters import PipelineParameters
 from data_contracts.report import read_report
-from data_contracts.sources import MotionFile, real_video_input
+from data_contracts.sources import AmassFiles, MotionFile, real_video_input
 from data_contracts.store.checking import verify_input
 from data_contracts.store.digests import PIPELINE, Input, stage_key
 from data_contracts.store.folders import CHECKPOINT_FILE, SHIPPED, StageResult
@@ -57,7 +57,7 @@ def _champion_uri(store: Path) -> str:
 @contextmanager
 def open_pipeline(
     store: Path,
-    files: Sequence[MotionFile],
+    files: Sequence[MotionFile] | AmassFiles,
     parameters: PipelineParameters,
     start: LiftingModel | None = None,
     day: date | None = None,
@@ -71,7 +71,8 @@ def open_pipeline(
     key = stage_key(PIPELINE, inputs, parameters)
     with track_pipeline(store, key) as tracked:
         optional = {"uplift.start_from": start and start.uri, "uplift.fresh": day and day.isoformat()}
-        tracked.set_tags({"uplift.source": some([str(file.path) for file in files])})
+        paths = [files.root] if isinstance(files, AmassFiles) else [file.path for file in files]
+        tracked.set_tags({"uplift.source": some(paths)})
         tracked.set_tags({tag: value for tag, value in optional.items() if value})
         yield tracked
 

@@ -15,12 +15,14 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import torch
 
+from benchmarks.speed.amass import amass
 from benchmarks.speed.lifting import cold, exports, lifting
 from benchmarks.speed.stages import convert, ingest
 from benchmarks.speed.training import augmentation, feeding, frozen, network
 
 BENCHMARKS = {
-    each.__name__: each for each in (ingest, convert, feeding, augmentation, network, frozen, lifting, cold, exports)
+    each.__name__: each
+    for each in (ingest, amass, convert, feeding, augmentation, network, frozen, lifting, cold, exports)
 }
 
 

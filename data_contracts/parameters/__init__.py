@@ -85,7 +85,7 @@ class Runtime(Parameters):
 
 
 class Workers(Parameters):
-    """Processes or Dask cluster that convert clips; they do not change any result."""
+    """Processes or Dask cluster that convert clips and pose the bodies of AMASS; they do not change any result."""
 
     processes: int | None = Field(None, ge=1, description="Processes. Default: one per core for large inputs.")
     dask: str | None = Field(None, description="Address of a Dask scheduler (tcp://host:8786) instead of processes.")

@@ -64,6 +64,9 @@ class IngestParameters(Parameters):
         description="Regular expression for the subject in a clip name (first group or whole match). Default: AMASS's"
         " DATASET_SUBJECT_...",
     )
+    body_model: Annotated[str | None, NO_RESULT] = Field(  # the digest has the contents of its files instead
+        None, description="Folder of body models, on the worker; the sources are then motion files of AMASS."
+    )
     licence: Annotated[str | None, NO_RESULT] = Field(None, max_length=500, description="Licence, for the model card.")
 
 

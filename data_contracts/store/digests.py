@@ -11,14 +11,14 @@ from typing import Any
 from data_contracts.errors import InputError
 from data_contracts.parameters import STAGE_FOLDERS, Kind
 from data_contracts.parameters.base import Parameters, without
-from data_contracts.sources import KeypointSource, MarkedVideos, MotionFile, data_name
+from data_contracts.sources import AmassFiles, KeypointSource, MarkedVideos, MotionFile, data_name
 from data_contracts.store.manifests import read_manifest
 
 CONTRACT_VERSION = 11  # raised if the same parameters and inputs give another result or another digest
 
 PIPELINE = "pipeline"
 KINDS = {stage: kind for stage, (kind, _) in STAGE_FOLDERS.items()}
-Input = Path | Sequence[MotionFile] | KeypointSource | MarkedVideos | str
+Input = Path | Sequence[MotionFile] | AmassFiles | KeypointSource | MarkedVideos | str
 
 _State = tuple[int, int, int, int]  # size, time of the last write, time of the last change, inode
 _SETTLED_NANOSECONDS = 2_000_000_000  # since the last write
@@ -63,8 +63,8 @@ def stage_key(stage: str, inputs: Mapping[str, Input], parameters: Parameters) -
     Parameters
     ----------
     inputs
-        Inputs by name. An input is a finished stage folder, a file, motion files, a keypoint source, videos with marker
-        truth, or the digest of a result that does not exist yet.
+        Inputs by name. An input is a finished stage folder, a file, motion files, files of AMASS, a keypoint source,
+        videos with marker truth, or the digest of a result that does not exist yet.
 
     Raises
     ------
@@ -88,6 +88,10 @@ def stage_key(stage: str, inputs: Mapping[str, Input], parameters: Parameters) -
                 idle |= set() if value.is_video else {"detector"}
             case MarkedVideos():
                 digests[name] = _files_digest(value.files)
+            case AmassFiles():
+                digests |= {name: _files_digest(value.files, parts=3)}
+                digests["body_model"] = _files_digest(value.models, folder=value.model_folder)
+                data = data_name(value)
             case _:
                 digests |= _motion_digests(value)
                 data = data_name(value)
@@ -112,9 +116,10 @@ def _keypoints_digest(source: KeypointSource) -> str:
     return _files_digest(source.files) if source.is_folder else file_digest(source.path)
 
 
-def _files_digest(files: Sequence[Path]) -> str:
-    """Return the digest of the names and contents of files."""
-    lines = (f"{file.name} {file_digest(file)}\n" for file in files)
+def _files_digest(files: Sequence[Path], parts: int = 1, folder: Path | None = None) -> str:
+    """Return the digest of the contents and names of files: paths in `folder`, else the last `parts` of each path."""
+    names = (file.relative_to(folder) if folder else Path(*file.absolute().parts[-parts:]) for file in files)
+    lines = (f"{name} {known_digest(file)}\n" for name, file in zip(names, files, strict=True))
     return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 

@@ -1,15 +1,7 @@
-"""Convert clips to H36M windows in this process, in a pool of processes, or on a Dask cluster.
+"""Convert clips to H36M windows in batches, and report what was written."""
 
-The workers are processes, not threads, because a batch holds the interpreter lock for a third of its time.
-"""
-
-import multiprocessing
-from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,12 +10,12 @@ import pyarrow.parquet as parquet
 
 from data_contracts.clips import CLIPS_FILE
 from data_contracts.errors import InputError
-from data_contracts.machine import usable_cores
 from data_contracts.parameters import ConvertParameters, PipelineParameters, SplitBy, Workers
 from data_contracts.splits import SPLITS, split_groups
 from data_contracts.store.folders import Stage
 from data_contracts.store.manifests import read_manifest
 from data_contracts.windows import split_files
+from tasks.batches import run_batches
 from tasks.convert.cameras import empty_windows
 from tasks.convert.convert import write_windows
 from tasks.figures.motion import window_sheet
@@ -32,7 +24,6 @@ from tasks.stage_runs.progress import report_progress
 from tasks.tracking.runs import TrackedRun
 
 WORTH_A_POOL = 2 << 30  # bytes of windows; below this, starting processes takes longer than they save
-ATTEMPTS = 2  # at a batch that fails or whose worker dies
 
 
 def convert_clips(stage: Stage, tracked: TrackedRun, parameters: PipelineParameters, clips: Path) -> None:
@@ -54,79 +45,15 @@ def convert_clips(stage: Stage, tracked: TrackedRun, parameters: PipelineParamet
 
 def _write_batches(clips: Path, folder: Path, parameters: ConvertParameters, workers: Workers) -> list[pd.DataFrame]:
     """Return the counts of all batches; a batch that failed or whose worker died is repeated once."""
-    missing = set(range(parquet.ParquetFile(clips / CLIPS_FILE).num_row_groups))
-    arguments = {"clips": clips, "folder": folder, "parameters": parameters}
+    batches = {batch: (batch,) for batch in range(parquet.ParquetFile(clips / CLIPS_FILE).num_row_groups)}
+    work = partial(write_windows, clips, folder, parameters=parameters)
+    in_pool = _window_bytes(clips, parameters) >= WORTH_A_POOL
     counts = []
-    with report_progress("convert", "batches", len(missing)) as progress:
-        for _ in range(ATTEMPTS):
-            for batch, outcome in _run(workers, sorted(missing), _window_bytes(clips, parameters), arguments):
-                if isinstance(outcome, Exception):
-                    run_logger().warning(f"batch {batch} failed and is repeated: {outcome!r}")
-                    reason = outcome
-                    continue
-                missing.remove(batch)
-                counts.append(outcome)
-                progress.advance(1, clips=int(outcome["clips"].sum()), frames=int(outcome["frames"].sum()))
-            if not missing:
-                return counts
-    if not isinstance(reason, BrokenProcessPool) and type(reason).__name__ != "KilledWorker":
-        raise reason
-    raise RuntimeError(
-        f"{clips}: the workers of batches {sorted(missing)} died {ATTEMPTS} times ({reason}), usually from lack of"
-        " memory; pass a smaller --set workers.processes=N and run the same command again"
-    ) from reason
-
-
-def _run(
-    workers: Workers, batches: list[int], size: int, arguments: dict[str, Any]
-) -> Iterator[tuple[int, pd.DataFrame | Exception]]:
-    """Yield each finished batch with its counts or the error of its worker; `size`: bytes of all windows."""
-    processes = min(workers.processes or usable_cores(), len(batches))
-    if workers.dask is None and (processes == 1 or (workers.processes is None and size < WORTH_A_POOL)):
-        for batch in batches:
-            yield batch, _outcome(write_windows, batch=batch, **arguments)
-        return
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, spawn) if workers.dask is None else _dask(workers.dask) as executor:
-        futures = {}
-        for batch in batches:
-            try:
-                futures[executor.submit(write_windows, **arguments, batch=batch)] = batch
-            except BrokenProcessPool as error:  # a worker died before the last batch was submitted
-                yield batch, error
-        try:
-            for future in as_completed(futures):
-                yield futures[future], _outcome(future.result)
-        finally:
-            for future in futures:
-                future.cancel()
-
-
-def _outcome(compute: Callable[..., pd.DataFrame], **arguments: Any) -> pd.DataFrame | Exception:
-    """Return the counts of a batch, or its error, so that the batch is repeated; raise an InputError."""
-    try:
-        return compute(**arguments)
-    except InputError:
-        raise
-    except Exception as error:
-        return error
-
-
-@contextmanager
-def _dask(address: str) -> Iterator[Executor]:
-    """Connect to the Dask cluster at this address; raise an InputError if its scheduler does not answer."""
-    try:
-        from distributed import Client
-    except ImportError as error:
-        raise InputError(
-            "workers.dask needs Dask on this machine and on the cluster's workers: pip install 'pose-uplift[dask]'"
-        ) from error
-    try:
-        client = Client(address, timeout="5s")
-    except OSError as error:
-        raise InputError(f"workers.dask={address}: no Dask scheduler answers; start `dask scheduler`") from error
-    with client:
-        yield client.get_executor()
+    with report_progress("convert", "batches", len(batches)) as progress:
+        for _, of_batch in run_batches(work, batches, workers, in_pool, clips):
+            counts.append(of_batch)
+            progress.advance(1, clips=int(of_batch["clips"].sum()), frames=int(of_batch["frames"].sum()))
+    return counts
 
 
 def _window_bytes(clips: Path, parameters: ConvertParameters) -> int:
@@ -154,8 +81,8 @@ def _warn(clips: Path, parameters: ConvertParameters) -> None:
 
 def _finish_windows(stage: Stage, tracked: TrackedRun, counts: list[pd.DataFrame]) -> None:
     """Write the counts of all batches to the stage, log random windows, and delete partial files of killed workers."""
-    for partial in stage.folder.rglob("*.partial"):
-        partial.unlink()
+    for leftover in stage.folder.rglob("*.partial"):
+        leftover.unlink()
     by_group = pd.concat(counts).groupby(level=["split", "group"]).sum()
     by_split = by_group.groupby(level="split").sum().reindex(SPLITS, fill_value=0)
     for split, groups in by_group.groupby(level="split"):

@@ -4,8 +4,9 @@ Each file is read twice. The first pass plans (motions, layout, unit, axes); the
 thread reads a batch while another writes the previous batch. Two batches (27 MB each) and one array are in memory.
 """
 
+import shutil
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
@@ -31,9 +32,10 @@ from data_contracts.clips import (
 from data_contracts.errors import InputError, some
 from data_contracts.parameters import GroupBy, IngestParameters, PipelineParameters
 from data_contracts.skeleton import BONES, NUM_JOINTS
-from data_contracts.sources import MotionFile
+from data_contracts.sources import AmassFiles, MotionFile
 from data_contracts.store.folders import Stage
 from data_contracts.text import csv_text
+from tasks.ingest.amass.posed_files import LICENCE, POSED, PosedFiles, plan_posed, pose_files
 from tasks.ingest.clip_list import datasets
 from tasks.ingest.formats.joint_sets import COCO
 from tasks.ingest.layouts import to_frames_first
@@ -49,39 +51,61 @@ _PARENT, _CHILD = (np.array(side) for side in zip(*BONES, strict=True))
 
 
 def ingest_clips(
-    stage: Stage, tracked: TrackedRun, parameters: PipelineParameters, source: Sequence[MotionFile]
+    stage: Stage, tracked: TrackedRun, parameters: PipelineParameters, source: Sequence[MotionFile] | AmassFiles
 ) -> None:
-    """Write the clips of untrusted motion files, with their clip lists, to one clip store.
+    """Write the clips of untrusted motion files, with their clip lists, to one clip store; bodies are posed first.
 
     Raises
     ------
-    RefusedPickle
-        A file is damaged, or contains more than arrays and plain containers.
     InputError
-        A BVH, C3D or TRC is damaged, the layout, unit or up axis of a file contradicts the parameters, a clip list does
-        not match its file, or too many clips break the contract.
+        A file is damaged (`RefusedPickle` if it contains more than arrays and plain containers), its layout, unit or up
+        axis contradicts the parameters, a clip list does not match its file, or too many clips break the contract.
     """
-    plan = plan_reading(source, parameters.ingest)
-    log = run_logger()
-    size = sum(file.file.path.stat().st_size for file in plan.files)
-    with (
-        report_progress(stage.name, "bytes", size) as progress,
-        ClipWriter(stage.folder, plan, parameters.ingest) as writer,
-    ):
-        for file in plan.files:
-            listed = file.file.clip_list or "none"
-            log.info(f"{file.name}: {len(file.motions)} clips ({file.about}), clip list: {listed}")
-            writer.add_file(file, progress)
-    warnings = plan.warnings + writer.finish(stage)
+    options, about = parameters.ingest, {"licence": parameters.ingest.licence}
+    parts = pose_files(stage, source, parameters.workers) if isinstance(source, AmassFiles) else []
+    try:
+        if isinstance(source, AmassFiles):
+            posed = plan_posed(stage, source, parts, options)
+            writer = _write_posed(stage.folder, posed, options)
+            about = {"licence": options.licence or LICENCE, **posed.statistics}
+        else:
+            writer = _write_files(stage, source, options)
+        warnings = writer.plan.warnings + writer.finish(stage)
+    except InputError:  # another run would end with the same error
+        shutil.rmtree(stage.folder)
+        stage.folder.mkdir()
+        raise
+    shutil.rmtree(stage.folder / POSED, ignore_errors=True)
     for line in warnings:
-        log.warning(line)
+        run_logger().warning(line)
     stage.statistics |= {
-        "source": some([file.name for file in plan.files]),
+        "source": some([file.name for file in writer.plan.files]),
         "data": stage.data,
-        "licence": parameters.ingest.licence,
         "warnings": warnings,
+        **about,
     }
     tracked.log_artifact(stage.folder / QUARANTINE_FILE)
+
+
+def _write_files(stage: Stage, source: Sequence[MotionFile], options: IngestParameters) -> "ClipWriter":
+    """Write the clips of files with joints."""
+    plan = plan_reading(source, options)
+    size = sum(file.file.path.stat().st_size for file in plan.files)
+    with report_progress(stage.name, "bytes", size) as progress, ClipWriter(stage.folder, plan, options) as writer:
+        for file in plan.files:
+            listed = file.file.clip_list or "none"
+            run_logger().info(f"{file.name}: {len(file.motions)} clips ({file.about}), clip list: {listed}")
+            writer.add_file(file, progress)
+    return writer
+
+
+def _write_posed(folder: Path, posed: PosedFiles, options: IngestParameters) -> "ClipWriter":
+    """Write the clips of AMASS's files."""
+    with ClipWriter(folder, posed.plan, options) as writer:
+        for clip_id, joints in posed.clips():
+            writer.add(posed.plan.files[0], clip_id, joints)
+        writer.refuse(posed.refused, "a motion of AMASS")
+    return writer
 
 
 class ClipWriter:
@@ -122,15 +146,24 @@ class ClipWriter:
         def add(array: np.ndarray) -> None:
             frames, of_array = 0, rows[next(arrays)]
             for row in of_array:
-                clip = self._clip(file, row, array)
-                frames += len(clip.poses)
-                self.batch.append(clip)
-                self.batch_values += clip.poses.size
-                if self.batch_values >= ROW_GROUPS_PER_BATCH * FRAMES_PER_ROW_GROUP * NUM_JOINTS * 3:
-                    self._submit_batch()
+                frames += self.add(file, row, array)
             progress.advance(array.nbytes, clips=len(of_array), frames=frames)
 
         read_motion_file(file.file.path, add)
+
+    def add(self, file: FilePlan, row: int, array: np.ndarray) -> int:
+        """Add one clip of a file to the batch, and return its number of frames."""
+        clip = self._clip(file, row, array)
+        self.batch.append(clip)
+        self.batch_values += clip.poses.size
+        if self.batch_values >= ROW_GROUPS_PER_BATCH * FRAMES_PER_ROW_GROUP * NUM_JOINTS * 3:
+            self._submit_batch()
+        return len(clip.poses)
+
+    def refuse(self, reasons: Mapping[int, str], expected: str) -> None:
+        """Put clips that could not be read (clip id -> reason) in quarantine."""
+        rows = [(clip_id, "file", csv_text(reason), expected) for clip_id, reason in reasons.items()]
+        self.faults.append(pd.DataFrame(rows, columns=["clip_id", "check", "value", "bound"]))
 
     def _clip(self, plan: FilePlan, row: int, array: np.ndarray) -> Clip:
         part, label = plan.motions[row].part, plan.labels[row]

@@ -12,7 +12,7 @@ import struct
 import sys
 import tokenize
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +84,25 @@ def read_motion_file(path: Path, on_array: OnArray) -> object:
         return read_pickle_stream(source, lambda array: _pass_on(source, array, on_array))
 
 
+def read_members(path: Path, names: Collection[str], most_bytes: int) -> dict[str, np.ndarray]:
+    """Return the arrays with these `names` of an untrusted .npz; other members are not read.
+
+    Raises
+    ------
+    RefusedPickle
+        The file is not a valid .npz, an array has objects as elements, or the arrays take more than `most_bytes`.
+    """
+    if not path.is_file():
+        raise RefusedPickle(f"{path}: file not found")
+    try:
+        with path.open("rb") as file:
+            source = Source(file, path.stat().st_size, str(path))
+            tree = _read_npz(source, lambda array: array, names, most_bytes)
+    except OSError as error:
+        raise RefusedPickle(f"{path}: cannot be read ({error.strerror})") from error
+    return {name: np.asarray(array) for name, array in tree.items()}
+
+
 def _pass_on(source: Source, array: np.ndarray, on_array: OnArray) -> object:
     if array.ndim and array.dtype.kind in "iuf":
         return on_array(array)
@@ -95,11 +114,12 @@ def _pass_on(source: Source, array: np.ndarray, on_array: OnArray) -> object:
     return array
 
 
-def _read_npy(source: Source, on_array: OnArray, load: Callable[[Source], memoryview]) -> object:
+def _read_npy(source: Source, on_array: OnArray, load: Callable[[Source], memoryview], objects: bool = True) -> object:
     """Read an .npy from the first to the last byte of `source`; `load` returns the bytes of an array of numbers."""
     try:
         shape, is_fortran, dtype = _read_header(source)
         left = source.size - source.position
+        require(objects or dtype.kind != "O", "an object array; only arrays of numbers or text are read from this file")
         if dtype.kind != "O":
             size = dtype.itemsize * count_items(shape)
             require(size == left, f"an array {shape} of {dtype} takes {size} bytes, but {left} bytes follow its header")
@@ -132,7 +152,10 @@ def _map(source: Source) -> memoryview:
     return memoryview(mmap.mmap(source.file.fileno(), 0, access=mmap.ACCESS_READ))[source.position :]
 
 
-def _read_npz(whole: Source, on_array: OnArray) -> dict[str, object]:
+def _read_npz(
+    whole: Source, on_array: OnArray, wanted: Collection[str] | None = None, most_bytes: int = 0
+) -> dict[str, object]:
+    """Read all members of an .npz; or those of `wanted`, at most `most_bytes` together and without object arrays."""
     try:
         archive = zipfile.ZipFile(whole.file)
         members = archive.infolist()
@@ -140,13 +163,21 @@ def _read_npz(whole: Source, on_array: OnArray) -> dict[str, object]:
         require(used <= whole.size, f"its members declare {used} bytes, but the file has {whole.size} bytes")
     except _ZIP_FAILURES as error:
         raise RefusedPickle(f"{whole.name}: refused: {short_ascii(error)}") from error
+    names = {member.filename.removesuffix(".npy") for member in members}
+    if wanted is None and "trans" in names and names & {"poses", "pose_body"}:
+        raise RefusedPickle(
+            f"{whole.name}: has parameters of a body model, as in AMASS; pass --body-model DIR (docs/motion.md)"
+        )
     tree: dict[str, object] = {}
     with archive:
         for member in members:
             name = member.filename.removesuffix(".npy")
-            source = _open_member(whole, archive, member, name in tree)
+            if wanted is not None and name not in wanted:
+                continue
+            source = _open_member(whole, archive, member, name in tree, None if wanted is None else most_bytes)
+            most_bytes -= source.size
             with source.file:
-                tree[name] = _read_npy(source, on_array, _load)
+                tree[name] = _read_npy(source, on_array, _load, objects=wanted is None)
                 try:
                     _expect_end(source)  # for the pickle of an object array; other arrays have been checked
                 except FAILURES as error:
@@ -154,10 +185,13 @@ def _read_npz(whole: Source, on_array: OnArray) -> dict[str, object]:
     return tree
 
 
-def _open_member(whole: Source, archive: zipfile.ZipFile, member: zipfile.ZipInfo, is_known: bool) -> Source:
+def _open_member(
+    whole: Source, archive: zipfile.ZipFile, member: zipfile.ZipInfo, is_known: bool, most_bytes: int | None
+) -> Source:
     name = f"{whole.name}!{short_ascii(member.filename)}"
     method, size, paid = member.compress_type, member.file_size, member.compress_size
     most = paid if method == zipfile.ZIP_STORED else MOST_INFLATION * paid
+    most = most if most_bytes is None else most_bytes
     try:
         require(member.filename.endswith(".npy"), "the member is not an .npy; an .npz may contain only arrays")
         require(not is_known, "another member has the same name")

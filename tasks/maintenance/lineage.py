@@ -101,7 +101,7 @@ def _link(stages: FinishedStages, role: str, digest: str, seen: set[str], file: 
     """Return the link to a stage or to the input `file`; a stage in `seen` is not followed again."""
     manifest = stages.find(digest)
     if manifest is None:
-        if role.startswith(("source", "clip_list", "real_video")):
+        if role.startswith(("source", "clip_list", "body_model", "real_video")):
             return Link(role, digest, about=f"{file}: an input file" if file else "an input file")
         return Link(role, digest, unknown=stages.missing)
     link = _stage_link(stages, role, digest, manifest)
