@@ -15,6 +15,7 @@ from data_contracts.motion.body_models import find_body_models
 
 ENDINGS = (".pkl", ".pickle", ".npz", ".npy", ".bvh", ".c3d", ".trc")  # in a folder; a named file may have any other
 CLIP_LIST = "clip_list.csv"
+MOTION_CSV_BEGINS = "# pose-uplift motion:"  # the CSV of `uplift lift`
 KEYPOINT_ENDINGS = (".json", ".jsonl", ".ndjson", ".npz", ".npy", ".csv", ".trc")  # in a folder
 MARKED_KEYPOINTS, MARKED_TRUTH = "_mediapipe.json", "_truth.npz"  # endings of the two files of a video
 _AMASS = "_joints_h36m"
@@ -262,7 +263,7 @@ def _motion_files(folder: Path) -> list[Path]:
 
 def _clip_list_beside(file: Path) -> Path | None:
     own, shared = file.with_suffix(".csv"), file.with_name(CLIP_LIST)
-    if own.is_file():
+    if own.is_file() and not _is_lifted_motion(own):
         return own
     if not shared.is_file():
         return None
@@ -273,6 +274,12 @@ def _clip_list_beside(file: Path) -> Path | None:
             f" rename the clip list to {own.name} or {near[0].with_suffix('.csv').name}, or pass it with --clip-list"
         )
     return shared
+
+
+def _is_lifted_motion(file: Path) -> bool:
+    """Return whether a CSV is an exported motion, which `uplift lift` writes next to its BVH, C3D and TRC."""
+    with file.open("rb") as start:
+        return start.read(len(MOTION_CSV_BEGINS)) == MOTION_CSV_BEGINS.encode()
 
 
 def _must_be_utf8(*paths: Path) -> None:

@@ -140,7 +140,8 @@ def _read(path: Path) -> pd.DataFrame:
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True)
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not a readable clip list ({' '.join(str(error).split())})") from error
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: not a readable clip list ({reason}); if it is none, rename it") from error
     table = table.rename(columns=str.strip).apply(lambda column: column.str.strip())  # MotionBERT writes `a , b , c`
     if "fname" not in table:
         raise InputError(

@@ -9,6 +9,7 @@ import pandas as pd
 
 from data_contracts.motion.motion import AXES, UNIT, Motion
 from data_contracts.skeleton import BONES, JOINTS, NUM_JOINTS
+from data_contracts.sources import MOTION_CSV_BEGINS
 from data_contracts.text import printable
 
 FORMAT = "pose-uplift motion"
@@ -61,7 +62,7 @@ def write_csv(motion: Motion, path: Path) -> None:
     table.insert(0, "time", count / motion.fps)
     table.insert(0, "frame", motion.first_frame + count)
     header = [
-        f"pose-uplift motion: {printable(motion.name)}",
+        f"{MOTION_CSV_BEGINS.removeprefix('# ')} {printable(motion.name)}",
         f"unit: {UNIT}; time: s; {motion.fps:.10g} frames per second",
         f"axes: {AXES}",
         "joints: in the world; root: the pelvis; root_std: its standard deviation, empty if unknown",

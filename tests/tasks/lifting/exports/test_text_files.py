@@ -12,6 +12,7 @@ import pytest
 
 from data_contracts.errors import InputError
 from data_contracts.skeleton import BONES, JOINTS
+from data_contracts.sources import MotionFile, find_motion_files
 from tasks.lifting.exports.text_files import write_csv, write_json, write_trc
 from tasks.lifting.formats.trc import read_trc
 from tests.tasks.lifting.exports.motions import motion_of, y_up_by_hand
@@ -76,6 +77,12 @@ def test_csv_is_read_by_pandas(lifted, tmp_path):
         np.testing.assert_allclose(table[f"{joint}_confidence"], lifted.confidence[:, index], atol=1e-6)
     np.testing.assert_allclose(table[["root_x", "root_y", "root_z"]], lifted.root, atol=1e-6)
     np.testing.assert_allclose(table[[f"root_std_{a}" for a in "xyz"]], finite(lifted.root_std), atol=1e-6)
+
+
+def test_csv_next_to_a_recording_is_no_clip_list(lifted, tmp_path):
+    (tmp_path / "motion.bvh").touch()
+    write_csv(lifted, tmp_path / "motion.csv")
+    assert find_motion_files(tmp_path) == [MotionFile(tmp_path / "motion.bvh", None)]
 
 
 def test_csv_header_contains_unit_axes_and_rate(lifted, tmp_path):
