@@ -104,15 +104,19 @@ def pipeline(
         *score_tables(outcome["stages"]["evaluate"]["statistics"]),
         f"registered {version['name']} version {version['version']} as {version['uri']}",
         *([decision["headline"]] if decision else []),
-        f"\nopen MLflow: {_mlflow_place(call.store)}",
+        f"\nopen MLflow: {_mlflow_place(call.store, outcome['mlflow_run'])}",
         f"promote it:  .venv/bin/uplift promote{'' if call.is_default_store else f' --store {call.store}'}",
     )
 
 
-def _mlflow_place(store: Path) -> str:
-    """Return the address of the MLflow server or, without a server, the command that starts one on the store."""
+def _mlflow_place(store: Path, run_id: str) -> str:
+    """Return the page of a run in MLflow or, without a server, a command that starts one and the page of all runs."""
+    from tasks.tracking.links import run_page, runs_page  # imports MLflow, which takes seconds
+
+    if page := run_page(store, run_id):
+        return page
     uri = os.environ.get("MLFLOW_TRACKING_URI") or sqlite_uri(store / "mlflow.db")
-    return uri if uri.startswith("http") else f".venv/bin/mlflow server --backend-store-uri {shlex.quote(uri)}"
+    return f".venv/bin/mlflow server --backend-store-uri {shlex.quote(uri)}\n             {runs_page(store)}"
 
 
 def main() -> None:

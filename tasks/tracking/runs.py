@@ -154,7 +154,7 @@ def track_decision(store: Path, stage: str, name: str, tags: dict[str, str]) -> 
     for dead in search_stage_runs(client, " and ".join(conditions)):
         client.set_terminated(dead.info.run_id, "FAILED")
     tags = {**own_tags, SEQUENCE_TAG: str(next_sequence(store)), **tags}
-    run = client.create_run(_experiment_id(client), tags=tags, run_name=name)
+    run = client.create_run(experiment_id(client), tags=tags, run_name=name)
     with _ending(TrackedRun(client, run.info.run_id)) as tracked:
         yield tracked
 
@@ -173,7 +173,14 @@ def finished_run(client: MlflowClient, digest: str) -> str | None:
 
 def search_stage_runs(client: MlflowClient, condition: str) -> list[Run]:
     """Return the runs of stages and pipelines that match an MLflow filter, the newest first."""
-    return list(client.search_runs([_experiment_id(client)], condition, order_by=["start_time DESC"]))
+    return list(client.search_runs([experiment_id(client)], condition, order_by=["start_time DESC"]))
+
+
+def experiment_id(client: MlflowClient) -> str:
+    """Return the id of the experiment with all runs of the project."""
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    assert experiment is not None, "connect() creates the experiment"
+    return str(experiment.experiment_id)
 
 
 def log_params(client: MlflowClient, run_id: str, parameters: dict[str, Any]) -> None:
@@ -221,7 +228,7 @@ def _create_run(client: MlflowClient, store: Path, name: str, stage: str, digest
     number = str(next_sequence(store))
     tags = {STAGE_TAG: stage, DIGEST_TAG: digest, STORE_TAG: store_id(store), SEQUENCE_TAG: number}
     tags |= {_PARENT_TAG: parent_run} if parent_run else {}
-    return client.create_run(_experiment_id(client), tags=tags, run_name=name)
+    return client.create_run(experiment_id(client), tags=tags, run_name=name)
 
 
 def _tag_origin(client: MlflowClient, run_id: str, inputs: dict[str, str]) -> None:
@@ -238,9 +245,3 @@ def _link(client: MlflowClient, parent_run: str | None, stage: Stage, run_id: st
         client.set_tag(parent_run, f"uplift.{stage.name}.digest", stage.digest)
         if run_id:
             client.set_tag(parent_run, f"uplift.{stage.name}.run", run_id)
-
-
-def _experiment_id(client: MlflowClient) -> str:
-    experiment = client.get_experiment_by_name(EXPERIMENT)
-    assert experiment is not None, "connect() creates the experiment"
-    return str(experiment.experiment_id)

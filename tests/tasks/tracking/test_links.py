@@ -5,11 +5,19 @@ import pytest
 from mlflow import MlflowClient
 
 from tasks.tracking import links
+from tasks.tracking.connection import connect
+from tasks.tracking.names import EXPERIMENT
 
 
 def test_without_a_server_there_are_no_links(empty_store):
     assert links.version_page(empty_store, 3) is None
     assert links.run_figure(empty_store, "0" * 32, "durations.png") is None
+
+
+def test_the_table_of_runs_opens_in_the_pages_for_training_at_the_default_address(empty_store):
+    experiment = connect(empty_store).get_experiment_by_name(EXPERIMENT).experiment_id
+    page = f"http://127.0.0.1:5000/#/experiments/{experiment}/runs?workflowType=machine_learning"
+    assert links.runs_page(empty_store) == page
 
 
 @pytest.fixture
@@ -21,7 +29,9 @@ def with_server(monkeypatch):
 
 
 def test_with_a_server_links_are_addresses_of_its_pages(with_server, tmp_path):
-    assert links.version_page(tmp_path, 3) == "http://127.0.0.1:5000/#/models/pose-uplift/versions/3"
+    assert links.version_page(tmp_path, 3) == (
+        "http://127.0.0.1:5000/#/models/pose-uplift/versions/3?workflowType=machine_learning"
+    )
     assert links.run_figure(tmp_path, "ab", "durations.png") == (
         "http://127.0.0.1:5000/get-artifact?path=durations.png&run_uuid=ab"
     )
