@@ -13,6 +13,7 @@ from data_contracts.parameters import SYNTHETIC_FILE, SYNTHETIC_SOURCE
 from data_contracts.parameters.presets import DEFAULT, load_preset, preset_and_overrides
 from data_contracts.sources import find_motion_files
 from data_contracts.store.folders import StageResult, default_store
+from data_contracts.store.run_names import preset_name
 from flows.dispatch import dispatch_stage, must_be_deployed, send
 from flows.prefect_ui.artifacts import (
     DURATIONS_TEXT,
@@ -76,7 +77,8 @@ def pipeline(
         if day:  # the stages of each day are new; a run that is repeated on the same day finds them
             parameters = parameters.with_seed(int(f"{day:%Y%m%d}"))
         context = Context(default_store(store), parameters)
-        outcome = _run_stages(context, stages, source, clip_list, train_on, start_from, day)
+        name = preset_name(preset, overrides)
+        outcome = _run_stages(context, stages, source, clip_list, name, train_on, start_from, day)
         version = outcome["model"]["version"]
         headline, decision = _promote(promote, context, version)
     links = {
@@ -99,6 +101,7 @@ def _run_stages(
     stages: dict[str, StageResult],
     source: str | list[str],
     clip_list: str | list[str] | None,
+    preset: str,
     train_on: str | None,
     start_from: Start,
     day: date | None,
@@ -110,7 +113,7 @@ def _run_stages(
         motion = stages["synthesise"] = get_or_compute(SYNTHESISE, {}, replace(context, tracked=False))
         source, clip_list = str(motion.path / SYNTHETIC_FILE), str(motion.path / CLIP_LIST_FILE)
     files = find_motion_files(source, clip_list)
-    with open_pipeline(root, files, parameters, start, day) as tracked:
+    with open_pipeline(root, files, parameters, preset, start, day) as tracked:
         context = replace(context, parent_run=tracked.run_id)
 
         def run(name: str, deployment: str | None = None, **inputs: Any) -> StageResult:

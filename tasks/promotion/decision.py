@@ -1,7 +1,6 @@
 """Decisions of promotions: each decision is stored as an MLflow run and as a tag of both versions."""
 
 import json
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, computed_field
 
 from data_contracts.parameters import PromoteParameters
 from data_contracts.report import Estimates
+from data_contracts.store.run_names import run_name
 from data_contracts.text import markdown_text
 from tasks.promotion.comparison import Comparison
 from tasks.promotion.rules import Check, Verdict
@@ -93,7 +93,7 @@ def record_decision(
     compared = decision.champion or "baselines"
     versions_key = f"{decision.version}-{compared}"
     tags = {"promotion.promoted": str(decision.promoted), "promotion.reason": decision.reason[:TAG_LENGTH]}
-    name = f"promote {decision.version} over {compared} {time.strftime('%Y-%m-%d %H:%M', time.gmtime())}"
+    name = run_name(f"promote {decision.version} over {compared}")
     with track_decision(store, "promote", name, {PROMOTION_TAG: versions_key, **tags}) as tracked:
         decision = decision.model_copy(update={"mlflow_run": tracked.run_id})
         log_params(tracked.client, tracked.run_id, {"promote": parameters.model_dump(mode="json")})

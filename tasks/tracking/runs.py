@@ -107,7 +107,7 @@ def track_stage(store: Path, stage: Stage, parent_run: str | None) -> Iterator[T
         run = runs[0]
         client.update_run(run.info.run_id, status="RUNNING")
     else:
-        name = run_name(stage.name, stage.data or input_data_name(store, stage.inputs))
+        name = run_name(stage.data or input_data_name(store, stage.inputs), stage.name)
         run = _create_run(client, store, name, stage.name, stage.digest, parent_run)
         log_params(client, run.info.run_id, stage.parameters)
     _tag_origin(client, run.info.run_id, stage.inputs)
@@ -124,14 +124,17 @@ def link_cached(store: Path, stage: Stage, parent_run: str | None) -> None:
 
 
 @contextmanager
-def track_pipeline(store: Path, key: StageKey) -> Iterator[TrackedRun]:
-    """Yield the parent run of a pipeline; resume a run of the same digest that failed or whose process died."""
+def track_pipeline(store: Path, key: StageKey, preset: str = "") -> Iterator[TrackedRun]:
+    """Yield the parent run of a pipeline, whose name ends with `preset`; resume an unfinished run of the same digest.
+
+    A run is unfinished if it failed or its process died.
+    """
     client = connect(store)
     with ExitStack() as owned:
         with locked(store / CONNECTING_LOCK, "the runs of the store"):  # only one process resumes a run
             run = _abandoned_run(client, store, key.digest, owned)
             if run is None:
-                name = run_name(key.name, key.data)
+                name = run_name(key.data, preset)
                 run = _create_run(client, store, name, key.name, key.digest, None)
                 owned.enter_context(_owned(store, run.info.run_id))
                 log_params(client, run.info.run_id, key.parameters.model_dump(mode="json"))
