@@ -16,7 +16,10 @@ PROMOTION_TAG = "uplift.promotion"  # of a decision: numbers of the two versions
 
 MODEL_NAME = "pose-uplift"
 CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
-CHECKPOINT_TAG, WINDOWS_TAG, FLIP_TAG = "uplift.checkpoint", "uplift.windows", "uplift.flip"
+# Tags of a version. MLflow shows them in the order of their first writing; other scores are metrics of the LoggedModel.
+SCORE_TAG, CHECKPOINT_TAG, WINDOWS_TAG = "MPJPE", "uplift.checkpoint", "uplift.windows"
+DECISION_TAG, ROLLBACK_TAG = "promotion", "rollback"  # the last of each: one line, and JSON
+FLIP_TAG = "uplift.flip"  # False if the version predicts without flip averaging
 BENCHMARK_TAG = "uplift.benchmark"  # of the registered model
 
 DATABASE = "mlflow.db"  # of a store, unless `MLFLOW_TRACKING_URI` names another

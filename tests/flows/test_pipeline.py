@@ -124,7 +124,9 @@ def test_scores_have_the_same_names_on_stage_pipeline_and_version(outcome, store
     for name in ("mpjpe_mm", "accel_mm", "pck_150", "mpjpe_mm_low", "mpjpe_mm_high"):
         score = of_stage[f"test/{name}"]
         assert of_pipeline[f"test/{name}"] == of_model[f"test/{name}"] == score
-        assert version.tags[f"test/{name}"] == f"{score:.4g}"
+    assert list(version.tags) == ["MPJPE", "uplift.checkpoint", "uplift.windows"]
+    assert version.tags["MPJPE"] == f"{of_stage['test/mpjpe_mm']:.1f} mm"
+    assert "`@champion`" in client.get_registered_model("pose-uplift").description
     assert of_stage["test/mpjpe_mm_low"] < of_stage["test/mpjpe_mm"] < of_stage["test/mpjpe_mm_high"]
     for name in ("test/linear/mpjpe_mm", "test/mlp/robustness/noise_mpjpe_mm", "mlp/train_minutes"):
         assert of_pipeline[name] == of_stage[name]
