@@ -1,15 +1,28 @@
 """Links to runs, versions and artifacts: addresses on the MLflow server, or local files without a server."""
 
+import json
 from pathlib import Path
 
 from mlflow import MlflowClient
 
+from data_contracts.store.digests import PIPELINE
 from tasks.tracking.connection import connect
-from tasks.tracking.names import MODEL_NAME
+from tasks.tracking.names import MODEL_NAME, PRESET_TAG, STAGE_TAG, VERSION_TAG
 from tasks.tracking.runs import experiment_id, finished_run
 from tasks.tracking.store_artifacts import local_folder
 
 DEFAULT_SERVER = "http://127.0.0.1:5000"
+VIEW = "pipeline-runs"  # key of the saved view of the experiment
+COLUMN_WIDTHS = {  # of the view, in its order
+    "attributes.`Run Name`": 240,
+    "metrics.`test/mpjpe_mm`": 115,
+    "metrics.`test/p_mpjpe_mm`": 130,
+    "metrics.`test/pck_150`": 105,
+    "metrics.`test/mlp/mpjpe_mm`": 145,
+    "metrics.`train_minutes`": 115,
+    f"tags.`{PRESET_TAG}`": 130,
+    f"tags.`{VERSION_TAG}`": 120,
+}
 
 
 def stage_artifact(store: Path, digest: str, file: str) -> str | None:
@@ -38,9 +51,17 @@ def run_page(store: Path, run_id: str) -> str | None:
 
 
 def runs_page(store: Path) -> str:
-    """Return a link to the table of runs; without an MLflow server, at the default address of `mlflow server`."""
+    """Return a link to the pipeline runs with their scores, at the default address if there is no MLflow server.
+
+    The columns and the filter are written as a saved view of the experiment, which MLflow's menu of views also lists.
+    """
     client = connect(store)
-    return _page(_server(client) or DEFAULT_SERVER, f"experiments/{experiment_id(client)}/runs")
+    columns = {"selectedColumns": [*COLUMN_WIDTHS], "columnOrder": [*COLUMN_WIDTHS], "columnWidths": COLUMN_WIDTHS}
+    state = {"searchFilter": f"tags.`{STAGE_TAG}` = '{PIPELINE}'", **columns}
+    view = {"name": VIEW.replace("-", " "), "createdAt": 0, "state": json.dumps(state)}
+    client.set_experiment_tag(experiment_id(client), f"mlflow.sharedViewState.{VIEW}", json.dumps(view))
+    page = _page(_server(client) or DEFAULT_SERVER, f"experiments/{experiment_id(client)}/runs")
+    return f"{page}&viewStateShareKey={VIEW}"
 
 
 def version_page(store: Path, version: int) -> str | None:

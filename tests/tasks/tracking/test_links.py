@@ -1,5 +1,7 @@
 """Links to runs and versions: addresses of the MLflow server, or None without a server."""
 
+import json
+
 import mlflow
 import pytest
 from mlflow import MlflowClient
@@ -14,10 +16,14 @@ def test_without_a_server_there_are_no_links(empty_store):
     assert links.run_figure(empty_store, "0" * 32, "durations.png") is None
 
 
-def test_the_table_of_runs_opens_in_the_pages_for_training_at_the_default_address(empty_store):
-    experiment = connect(empty_store).get_experiment_by_name(EXPERIMENT).experiment_id
-    page = f"http://127.0.0.1:5000/#/experiments/{experiment}/runs?workflowType=machine_learning"
-    assert links.runs_page(empty_store) == page
+def test_the_table_of_runs_opens_in_the_pages_for_training_with_the_columns_of_a_saved_view(empty_store):
+    page = links.runs_page(empty_store)
+    experiment = connect(empty_store).get_experiment_by_name(EXPERIMENT)
+    address = f"http://127.0.0.1:5000/#/experiments/{experiment.experiment_id}/runs?workflowType=machine_learning"
+    assert page == f"{address}&viewStateShareKey=pipeline-runs"
+    view = json.loads(experiment.tags["mlflow.sharedViewState.pipeline-runs"])
+    assert view["name"] == "pipeline runs"
+    assert {"metrics.`test/mpjpe_mm`", "tags.`uplift.preset`"} <= set(json.loads(view["state"])["selectedColumns"])
 
 
 @pytest.fixture
