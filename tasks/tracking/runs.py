@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelInput, Metric, Param, Run
 from mlflow.exceptions import MlflowException
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
 _PARENT_TAG, _COMMIT_TAG = "mlflow.parentRunId", "mlflow.source.git.commit"  # the UI shows the second as its version
 _LOG = logging.getLogger(__name__)
+logging.getLogger("mlflow.system_metrics").setLevel(logging.WARNING)  # it logs each start and end
 
 
 @dataclass
@@ -74,6 +76,18 @@ class TrackedRun:
     def log_artifact(self, path: Path, folder: str | None = None) -> None:
         """Log a file as an artifact."""
         self.client.log_artifact(self.run_id, str(path), folder)
+
+    @contextmanager
+    def active(self, system_metrics: bool = False) -> Iterator[None]:
+        """Make the run MLflow's active run, for calls without a run id; the run is not ended afterwards.
+
+        With `system_metrics` a thread logs the use of CPU, memory, disk, network and NVIDIA GPUs every 10 s.
+        """
+        mlflow.start_run(run_id=self.run_id, nested=True, log_system_metrics=system_metrics)
+        try:
+            yield
+        finally:
+            mlflow.end_run(status="RUNNING")
 
     def set_tags(self, tags: dict[str, Any]) -> None:
         """Set tags of the run."""
