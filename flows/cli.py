@@ -17,6 +17,7 @@ os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "model,data_contracts")  # training, and waits for locks
 os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_CLASS", "flows.terminal.logs.ConsoleHandler")
 os.environ.setdefault("PREFECT_LOGGING_HANDLERS_API_CLASS", "flows.terminal.logs.ApiHandler")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # its links open pages for language models
 os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")  # for busy machines
 
 import typer
@@ -66,8 +67,9 @@ def pipeline(
     ] = None,
     clip_list: Annotated[list[Path] | None, typer.Option(help=SHARED["clip_list"])] = None,
     train_on: Annotated[
-        str | None, typer.Option(help="Deployment whose workers train, e.g. cuda. Default: this process.")
-    ] = None,
+        Literal["here", "workers"],
+        typer.Option(help="here: train in this process; workers: send the training to the pool cuda."),
+    ] = "here",
     promote: Annotated[
         Literal["never", "gate"],
         typer.Option(help="gate: promote the new model if it is better; never: leave it as challenger."),

@@ -107,6 +107,7 @@ def register_when_ready(settings: StackSettings) -> None:
         f"\n          user {USER}, password PASSWORD"
         f"\n          PASSWORD is {password}\nlogs      {settings.root / 'logs'}\n\nIn another terminal:\n"
         '\n    eval "$(.venv/bin/uplift env)"'
-        "\n    .venv/bin/prefect deployment run 'pipeline/nightly' --watch\n\nCtrl-C here ends everything.\n",
+        "\n    .venv/bin/prefect deployment run 'pipeline/nightly' && .venv/bin/uplift watch"
+        "\n\nCtrl-C here ends everything.\n",
         flush=True,
     )
