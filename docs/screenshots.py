@@ -17,6 +17,7 @@ from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.sorting import FlowRunSort
 
 from docs.browser import chromium
+from tasks.tracking.links import VIEW
 from tasks.tracking.registry import CHALLENGER, MODEL_NAME
 from tasks.tracking.runs import EXPERIMENT
 from tasks.viewer.evaluation_viewer import VIEWER_FILE
@@ -56,6 +57,8 @@ def mlflow(browser: Browser) -> None:
     runs = f'runs=["{before.info.run_id}","{after.info.run_id}"]&experiments=["{experiment}"]'
     clicks = ("Toggle sidebar", "Visualizations", "Parameters - Show diff only", "Metrics - Show diff only")
     take(browser, "compared", 1090, f"{MLFLOW}/compare-runs?{runs}&{ML_PAGES}", *clicks)
+    view = f"{MLFLOW}/experiments/{experiment}/runs?{ML_PAGES}&viewStateShareKey={VIEW}"
+    take(browser, "runs", 560, view, "Toggle sidebar")
     version = client.get_model_version_by_alias(MODEL_NAME, CHALLENGER).version
     take(browser, "version", 993, f"{MLFLOW}/models/{MODEL_NAME}/versions/{version}?{ML_PAGES}", "Toggle sidebar")
     evaluation = f"{MLFLOW}/experiments/{experiment}/runs/{after.data.tags['uplift.evaluate.run']}"
