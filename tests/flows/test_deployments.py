@@ -31,7 +31,7 @@ POOLS = {
     "pipeline/on-demand": "cpu",
     "ingest/motion-to-clips": "cpu",
     "keypoints/keypoints-to-tracks": "cpu",
-    "lift/keypoints-to-motion": "cpu",
+    "lift/lift-keypoints": "cpu",
     "convert/clips-to-windows": "cpu",
     "pretrain/pretrain-backbone": "cuda",
     "finetune/finetune-lifter": "cuda",
@@ -39,7 +39,7 @@ POOLS = {
     "evaluate/evaluate-lifter": "cuda",
     "promote/promote-challenger": "cpu",
     "rollback/rollback-champion": "cpu",
-    "gc/weekly-garbage-collection": "cpu",
+    "gc/collect-garbage": "cpu",
 }
 
 
