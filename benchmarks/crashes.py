@@ -2,11 +2,11 @@
 
     python -m benchmarks.crashes [--folder DIR] [--epochs 60]
 
-First `uplift pipeline` trains the reference in its own store. Then a stack runs `pipeline/here` in another store. Each
-time that training has written a new checkpoint, the next victim gets SIGKILL: the flow run of the training, its worker,
-the MLflow server, the Prefect server. The pipeline itself starts a killed stage again. If a service is killed, the
-stack ends; then `uplift up` and `prefect deployment run` run again. At the end the checkpoints of both stores must be
-the same bytes, and no flow run or folder may be unfinished.
+First `uplift pipeline` trains the reference in its own store. Then a stack runs `pipeline/on-demand` in another store.
+Each time that training has written a new checkpoint, the next victim gets SIGKILL: the flow run of the training, its
+worker, the MLflow server, the Prefect server. The pipeline itself starts a killed stage again. If a service is killed,
+the stack ends; then `uplift up` and `prefect deployment run` run again. At the end the checkpoints of both stores must
+be the same bytes, and no flow run or folder may be unfinished.
 """
 
 import argparse
@@ -69,10 +69,10 @@ class Stack:
             command = [sys.executable, "-m", "flows.cli", "up"]
             self.stack = subprocess.Popen(command, cwd=ROOT, env=self.environment, stdout=out, stderr=out)
         wait_for("uplift up", lambda: "Ctrl-C here" in self.terminal.read_text() or not self.is_up())
-        command = [sys.executable, "-m", "prefect", "deployment", "run", "pipeline/here", "--watch"]
+        command = [sys.executable, "-m", "prefect", "deployment", "run", "pipeline/on-demand", "--watch"]
         client = self.environment | self.settings.client_environment()
         with (self.terminal.with_name("pipeline")).open("w") as out:
-            self.run = subprocess.Popen([*command, "--param", "train_on=cuda"], env=client, stdout=out, stderr=out)
+            self.run = subprocess.Popen([*command, "--param", "train_on=workers"], env=client, stdout=out, stderr=out)
 
     def is_up(self) -> bool:
         """Return whether `uplift up` runs."""

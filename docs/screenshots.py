@@ -17,18 +17,19 @@ from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.sorting import FlowRunSort
 
 from docs.browser import chromium
+from tasks.tracking.links import VIEW
 from tasks.tracking.registry import CHALLENGER, MODEL_NAME
 from tasks.tracking.runs import EXPERIMENT
 from tasks.viewer.evaluation_viewer import VIEWER_FILE
 
 MLFLOW = f"{os.environ.get('MLFLOW_TRACKING_URI', '')}/#"
+ML_PAGES = "workflowType=machine_learning"
 PREFECT = os.environ.get("PREFECT_API_URL", "").removesuffix("/api")
 USER, _, PASSWORD = os.environ.get("PREFECT_API_AUTH_STRING", "").partition(":")
 COLOURS = 128  # of the palette, which makes the file four times smaller
 SETTINGS = f"""
 localStorage.setItem("prefect-password", btoa("{USER}:{PASSWORD}"));
 localStorage.setItem("mlflow.assistant.fab.autoOpenedOnFirstLoad_v1", "true");
-localStorage.setItem("mlflow.workflowType_v1", '"machine_learning"');
 """
 
 
@@ -55,11 +56,13 @@ def mlflow(browser: Browser) -> None:
     after, before = client.search_runs([experiment], query, order_by=["attributes.end_time DESC"], max_results=2)
     runs = f'runs=["{before.info.run_id}","{after.info.run_id}"]&experiments=["{experiment}"]'
     clicks = ("Toggle sidebar", "Visualizations", "Parameters - Show diff only", "Metrics - Show diff only")
-    take(browser, "compared", 1090, f"{MLFLOW}/compare-runs?{runs}", *clicks)
+    take(browser, "compared", 1090, f"{MLFLOW}/compare-runs?{runs}&{ML_PAGES}", *clicks)
+    view = f"{MLFLOW}/experiments/{experiment}/runs?{ML_PAGES}&viewStateShareKey={VIEW}"
+    take(browser, "runs", 560, view, "Toggle sidebar")
     version = client.get_model_version_by_alias(MODEL_NAME, CHALLENGER).version
-    take(browser, "version", 993, f"{MLFLOW}/models/{MODEL_NAME}/versions/{version}", "Toggle sidebar")
+    take(browser, "version", 993, f"{MLFLOW}/models/{MODEL_NAME}/versions/{version}?{ML_PAGES}", "Toggle sidebar")
     evaluation = f"{MLFLOW}/experiments/{experiment}/runs/{after.data.tags['uplift.evaluate.run']}"
-    take(browser, "playing", 800, f"{evaluation}/artifacts/{VIEWER_FILE}", "Toggle sidebar")
+    take(browser, "playing", 800, f"{evaluation}/artifacts/{VIEWER_FILE}?{ML_PAGES}", "Toggle sidebar")
 
 
 def prefect(browser: Browser) -> None:

@@ -17,6 +17,7 @@ os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "model,data_contracts")  # training, and waits for locks
 os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_CLASS", "flows.terminal.logs.ConsoleHandler")
 os.environ.setdefault("PREFECT_LOGGING_HANDLERS_API_CLASS", "flows.terminal.logs.ApiHandler")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # its links open pages for language models
 os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")  # for busy machines
 
 import typer
@@ -66,8 +67,9 @@ def pipeline(
     ] = None,
     clip_list: Annotated[list[Path] | None, typer.Option(help=SHARED["clip_list"])] = None,
     train_on: Annotated[
-        str | None, typer.Option(help="Deployment whose workers train, e.g. cuda. Default: this process.")
-    ] = None,
+        Literal["here", "workers"],
+        typer.Option(help="here: train in this process; workers: send the training to the pool cuda."),
+    ] = "here",
     promote: Annotated[
         Literal["never", "gate"],
         typer.Option(help="gate: promote the new model if it is better; never: leave it as challenger."),
@@ -105,15 +107,19 @@ def pipeline(
         *score_tables(outcome["stages"]["evaluate"]["statistics"]),
         f"registered {version['name']} version {version['version']} as {version['uri']}",
         *([decision["headline"]] if decision else []),
-        f"\nopen MLflow: {_mlflow_place(call.store)}",
+        f"\nopen MLflow: {_mlflow_place(call.store, outcome['mlflow_run'])}",
         f"promote it:  .venv/bin/uplift promote{'' if call.is_default_store else f' --store {call.store}'}",
     )
 
 
-def _mlflow_place(store: Path) -> str:
-    """Return the address of the MLflow server or, without a server, the command that starts one on the store."""
+def _mlflow_place(store: Path, run_id: str) -> str:
+    """Return the page of a run in MLflow or, without a server, a command that starts one and the page of all runs."""
+    from tasks.tracking.links import run_page, runs_page  # imports MLflow, which takes seconds
+
+    if page := run_page(store, run_id):
+        return page
     uri = os.environ.get("MLFLOW_TRACKING_URI") or sqlite_uri(store / "mlflow.db")
-    return uri if uri.startswith("http") else f".venv/bin/mlflow server --backend-store-uri {shlex.quote(uri)}"
+    return f".venv/bin/mlflow server --backend-store-uri {shlex.quote(uri)}\n             {runs_page(store)}"
 
 
 def main() -> None:

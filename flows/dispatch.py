@@ -35,17 +35,23 @@ from flows.stages import run_stage
 from tasks.stage import Context
 from tasks.stage_runs.prefect_runs import run_logger
 
+DEPLOYMENTS = {  # of the stages that a pipeline can send to workers
+    "pretrain": "pretrain/pretrain-backbone",
+    "finetune": "finetune/finetune-lifter",
+    "baselines": "baselines/fit-baselines",
+    "evaluate": "evaluate/evaluate-lifter",
+}
 POLL_SECONDS = 5.0
 SECONDS_TO_APPEAR = 60.0  # the cache of a network file system may hide a new folder for so long
 
 
-def dispatch_stage(name: str, context: Context, deployment: str | None = None, **inputs: Any) -> StageResult:
+def dispatch_stage(name: str, context: Context, on_workers: bool = False, **inputs: Any) -> StageResult:
     """Return the result of a pipeline's stage from the store, or of a flow run in this process or on workers.
 
     Parameters
     ----------
-    deployment
-        Deployment whose workers compute the stage (`cuda` means e.g. `pretrain/cuda`). Default: this process.
+    on_workers
+        Compute the stage in a run of its deployment (`DEPLOYMENTS`) instead of this process.
     inputs
         Inputs of the stage, as in the table of `flows.stages`.
 
@@ -60,9 +66,9 @@ def dispatch_stage(name: str, context: Context, deployment: str | None = None, *
     def start(key: StageKey) -> StageResult:
         shared = {"store": str(context.store), "parent_run": context.parent_run, "digest": key.digest}
         arguments = {**inputs, **preset_and_overrides(context.parameters), **shared}
-        if deployment is None:
+        if not on_workers:
             return FLOWS[name](**arguments)
-        run = run_to_its_end(f"{name}/{deployment}", arguments, context.parameters.runtime)
+        run = run_to_its_end(DEPLOYMENTS[name], arguments, context.parameters.runtime)
         return _find(context, key, run)
 
     result = run_stage(name, context, elsewhere=start, **inputs)

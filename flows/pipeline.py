@@ -13,11 +13,12 @@ from data_contracts.parameters import SYNTHETIC_FILE, SYNTHETIC_SOURCE
 from data_contracts.parameters.presets import DEFAULT, load_preset, preset_and_overrides
 from data_contracts.sources import find_motion
 from data_contracts.store.folders import StageResult, default_store
+from data_contracts.store.run_names import preset_name
 from flows.dispatch import dispatch_stage, must_be_deployed, send
 from flows.prefect_ui.artifacts import (
     DURATIONS_TEXT,
     PLAYING_TEXT,
-    failure_summary,
+    pipeline_summary,
     show_page,
     show_pipeline_run,
     show_scores,
@@ -26,25 +27,26 @@ from flows.prefect_ui.flow import uplift_flow
 from tasks.pipeline import model_to_start_from, open_pipeline, register, show_durations
 from tasks.stage import Context, get_or_compute
 from tasks.synthetic.motion import CLIP_LIST_FILE, SYNTHESISE
-from tasks.tracking.links import run_artifact, run_figure, run_page, stage_artifact, version_page
+from tasks.tracking.links import run_artifact, run_figure, run_page, runs_page, stage_artifact, version_page
 from tasks.viewer.evaluation_viewer import VIEWER_FILE
 
 Promotion = Literal["never", "gate", "approve"]
 Start = Literal["nothing", "champion", "shipped"]
-APPROVAL_DEPLOYMENT = "promote/cpu"  # its run waits for the approval of a person
+Training = Literal["here", "workers"]
+APPROVAL_DEPLOYMENT = "promote/promote-challenger"  # its run waits for the approval of a person
 
 
 @uplift_flow
 def pipeline(
     source: str | list[str] = SYNTHETIC_SOURCE,
-    clip_list: str | list[str] | None = None,
     preset: str = DEFAULT,
     overrides: Sequence[str] = (),
-    store: str | None = None,
-    train_on: str | None = None,
     promote: Promotion = "never",
-    fresh: bool = False,
     start_from: Start = "nothing",
+    fresh: bool = False,
+    train_on: Training = "here",
+    clip_list: str | list[str] | None = None,
+    store: str | None = None,
 ) -> Any:
     """Run every stage, register the fine-tuned model as `pose-uplift@challenger`, and promote it if it is better.
 
@@ -56,11 +58,10 @@ def pipeline(
     store
         Root of the store, which every worker must reach by the same path. Default: UPLIFT_STORE, or ./store.
     train_on
-        Name of the deployments that train, fit and evaluate, e.g. cuda for pretrain/cuda, finetune/cuda and so on.
-        Default: this process.
+        Place to train and evaluate. here: this process; workers: the deployments of the pool cuda.
     promote
-        Promotion of the new version. gate: promote it if it is better; approve: a run of promote/cpu also waits for a
-        person's approval; never: leave it as the challenger.
+        Promotion of the new version. gate: promote it if it is better; approve: a run of
+        promote/promote-challenger also waits for a person's approval; never: leave it as the challenger.
     fresh
         Train again although nothing changed, with the day of this run (UTC) as seed. A second run on that day is
         cached.
@@ -69,22 +70,25 @@ def pipeline(
         pretrain a new network.
     """
     stages: dict[str, StageResult] = {}
-    with failure_summary(stages):
+    with pipeline_summary(stages) as summary:
         if promote == "approve":
             must_be_deployed(APPROVAL_DEPLOYMENT)
         parameters, day = load_preset(preset, overrides), day_of_run() if fresh else None
         if day:  # the stages of each day are new; a run that is repeated on the same day finds them
             parameters = parameters.with_seed(int(f"{day:%Y%m%d}"))
         context = Context(default_store(store), parameters)
-        outcome = _run_stages(context, stages, source, clip_list, train_on, start_from, day)
+        name = preset_name(preset, overrides)
+        outcome = _run_stages(context, stages, source, clip_list, name, train_on, start_from, day)
         version = outcome["model"]["version"]
         headline, decision = _promote(promote, context, version)
+    run = run_page(context.store, outcome["mlflow_run"])
     links = {
-        "run in MLflow": run_page(context.store, outcome["mlflow_run"]),
+        "run in MLflow": run,
+        "all pipeline runs in MLflow": run and runs_page(context.store),
         f"version {version} of the model, with its model card": version_page(context.store, version),
         PLAYING_TEXT: stage_artifact(context.store, outcome["digest"], VIEWER_FILE),
     }
-    show_pipeline_run(headline, stages, links)
+    show_pipeline_run(summary, headline, stages, links)
     return Completed(message=headline, data=outcome | {"promotion": decision})
 
 
@@ -99,7 +103,8 @@ def _run_stages(
     stages: dict[str, StageResult],
     source: str | list[str],
     clip_list: str | list[str] | None,
-    train_on: str | None,
+    preset: str,
+    train_on: Training,
     start_from: Start,
     day: date | None,
 ) -> dict[str, Any]:
@@ -110,20 +115,22 @@ def _run_stages(
         motion = stages["synthesise"] = get_or_compute(SYNTHESISE, {}, replace(context, tracked=False))
         source, clip_list = str(motion.path / SYNTHETIC_FILE), str(motion.path / CLIP_LIST_FILE)
     files = find_motion(source, clip_list, parameters.ingest.body_model)
-    with open_pipeline(root, files, parameters, start, day) as tracked:
+    with open_pipeline(root, files, parameters, preset, start, day) as tracked:
         context = replace(context, parent_run=tracked.run_id)
 
-        def run(name: str, deployment: str | None = None, **inputs: Any) -> StageResult:
-            result = stages[name] = dispatch_stage(name, context, deployment, **inputs)
+        def run(name: str, on_workers: bool = False, **inputs: Any) -> StageResult:
+            result = stages[name] = dispatch_stage(name, context, on_workers, **inputs)
             return result
+
+        trains = train_on == "workers"
 
         clips = run("ingest", source=source, clip_list=clip_list)
         windows = run("convert", clips=clips.folder)
         _require_split(windows, parameters.evaluate.split)
-        pretrained = start.uri if start else run("pretrain", train_on, windows=windows.folder).folder
-        tuned = run("finetune", train_on, windows=windows.folder, pretrained=pretrained)
-        fitted = run("baselines", train_on, windows=windows.folder)
-        report = run("evaluate", train_on, windows=windows.folder, model=tuned.folder, baselines=fitted.folder)
+        pretrained = start.uri if start else run("pretrain", trains, windows=windows.folder).folder
+        tuned = run("finetune", trains, windows=windows.folder, pretrained=pretrained)
+        fitted = run("baselines", trains, windows=windows.folder)
+        report = run("evaluate", trains, windows=windows.folder, model=tuned.folder, baselines=fitted.folder)
         version = register(root, tracked, stages, parameters)
         durations = show_durations(root, tracked, stages)
     figure = run_figure(root, tracked.run_id, durations)

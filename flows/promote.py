@@ -55,7 +55,7 @@ def promote(
     if require_approval and deployment.id is None:
         raise InputError(
             "require_approval suspends the run of a deployment, but this run has no deployment; start it with: prefect"
-            " deployment run promote/cpu --param require_approval=true"
+            " deployment run promote/promote-challenger --param require_approval=true"
         )
     shared = {"preset": preset, "overrides": overrides, "store": str(context.store)}
 

@@ -16,7 +16,7 @@ from data_contracts.store.folders import CHECKPOINT_FILE, SHIPPED, StageResult
 from tasks.stage_runs.prefect_runs import task
 from tasks.tracking.card import CARD_FILE, description_of, write_card
 from tasks.tracking.models import LiftingModel, find_lifting_model
-from tasks.tracking.names import CHALLENGER, CHAMPION, MODEL_NAME, VERSION_TAG
+from tasks.tracking.names import CHALLENGER, CHAMPION, MODEL_NAME, PRESET_TAG, VERSION_TAG
 from tasks.tracking.registry import aliased_versions, register_challenger, version_uri, write_training_data
 from tasks.tracking.runs import TrackedRun, connect, track_pipeline
 from tasks.tracking.scores import all_scores, model_scores
@@ -59,20 +59,22 @@ def open_pipeline(
     store: Path,
     files: Sequence[MotionFile] | AmassFiles,
     parameters: PipelineParameters,
+    preset: str,
     start: LiftingModel | None = None,
     day: date | None = None,
 ) -> Iterator[TrackedRun]:
     """Yield the MLflow run of a pipeline; if an equal pipeline run was killed, resume its MLflow run.
 
     The pipeline fine-tunes the model `start`, or pretrains a network if `start` is None. `day` is the day used as seed.
+    `preset` is the name of the preset in the name and the tags of the run.
     """
     inputs: dict[str, Input] = {"source": files, **({"pretrained": start.checkpoint} if start else {})}
     inputs |= real_video_input(parameters.evaluate.real_video)  # a wrong folder is refused before the training
     key = stage_key(PIPELINE, inputs, parameters)
-    with track_pipeline(store, key) as tracked:
+    with track_pipeline(store, key, preset) as tracked:
         optional = {"uplift.start_from": start and start.uri, "uplift.fresh": day and day.isoformat()}
         paths = [files.root] if isinstance(files, AmassFiles) else [file.path for file in files]
-        tracked.set_tags({"uplift.source": some(paths)})
+        tracked.set_tags({PRESET_TAG: preset, "uplift.source": some([str(path) for path in paths])})
         tracked.set_tags({tag: value for tag, value in optional.items() if value})
         yield tracked
 

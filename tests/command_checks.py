@@ -137,7 +137,7 @@ def _prefect(words: list[str], is_whole: bool) -> None:
         if not is_placeholder and (is_whole or not is_missing):
             raise Fault(str(error)) from error
     for word in words:
-        if re.fullmatch(r"\w+/\w+", word) and word not in deployments():
+        if re.fullmatch(r"\w+/[\w-]+", word) and word not in deployments():
             raise Fault(f"no deployment {word} in prefect.yaml")
 
 

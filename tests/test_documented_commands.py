@@ -103,7 +103,7 @@ def test_the_parameters_deployments_and_files_of_a_page_exist(page):
                 model = model.model_fields[name].annotation
         if re.fullmatch(rf"({'|'.join(FOLDERS)})/[\w./-]*", span):
             assert (ROOT / span).exists(), span
-        if first in flows and re.fullmatch(r"\w+/\w+", span):
+        if first in flows and re.fullmatch(r"\w+/[\w-]+", span):
             assert span in deployments(), span
 
 

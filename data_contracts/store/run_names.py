@@ -1,20 +1,23 @@
-"""Name runs in MLflow and Prefect by stage, data and date, e.g. `finetune cmu 2026-11-27 04:30`."""
+"""Name runs in MLflow and Prefect by date, data and stage, e.g. `11-27 04:30 cmu finetune`; a list cuts long names."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from data_contracts.errors import InputError
-from data_contracts.store.digests import PIPELINE
 from data_contracts.store.folders import resolve
 from data_contracts.store.manifests import read_manifest
 
 
-def run_name(stage: str, data: str) -> str:
-    """Return the name of a run that starts now; the name of a pipeline run contains only data and date."""
-    minute = time.strftime("%Y-%m-%d %H:%M", time.gmtime())
-    return " ".join(word for word in ("" if stage == PIPELINE else stage, data, minute) if word)
+def run_name(*words: str) -> str:
+    """Return the name of a run that starts now: month, day and time (UTC), and the words that are not empty."""
+    return " ".join([time.strftime("%m-%d %H:%M", time.gmtime()), *filter(None, words)])
+
+
+def preset_name(preset: str, overrides: Sequence[str]) -> str:
+    """Return the name of a preset or preset file, and the number of parameters that differ, e.g. `demo+5`."""
+    return f"{Path(preset).stem}{f'+{len(overrides)}' if overrides else ''}"
 
 
 def input_data_name(store: Path, inputs: Mapping[str, str]) -> str:

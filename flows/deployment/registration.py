@@ -98,12 +98,16 @@ def register_when_ready(settings: StackSettings) -> None:
     with prefect_client() as client:
         for pool in settings.workers.split():
             _wait_for(f"worker-{pool}", partial(has_worker, client, pool), settings)
+    from tasks.tracking.links import runs_page  # imports MLflow, which takes seconds
+
     password = "UPLIFT_API_PASSWORD" if settings.api_password else f"the content of {settings.root / PASSWORD_FILE}"
     print(
         f"\nPrefect   {settings.prefect_url}   password {USER}:PASSWORD (one field)"
-        f"\nMLflow    {settings.mlflow_url}   user {USER}, password PASSWORD"
+        f"\nMLflow    {runs_page(settings.root)}"
+        f"\n          user {USER}, password PASSWORD"
         f"\n          PASSWORD is {password}\nlogs      {settings.root / 'logs'}\n\nIn another terminal:\n"
         '\n    eval "$(.venv/bin/uplift env)"'
-        "\n    .venv/bin/prefect deployment run 'pipeline/nightly' --watch\n\nCtrl-C here ends everything.\n",
+        "\n    .venv/bin/prefect deployment run 'pipeline/nightly' && .venv/bin/uplift watch"
+        "\n\nCtrl-C here ends everything.\n",
         flush=True,
     )

@@ -25,6 +25,7 @@ COMMON = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # links without the pages for training
     "PYTHONUNBUFFERED": "1",
 }
 WORKER = {

@@ -4,10 +4,14 @@ import platform
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
+from uuid import UUID
 
 from prefect import runtime
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import ArtifactUpdate
 from prefect.logging import get_run_logger
+from prefect.settings import PREFECT_UI_URL
 
 from data_contracts.report import METHODS, counts_text
 from data_contracts.store.folders import StageResult
@@ -53,9 +57,13 @@ def show_groups(result: StageResult) -> None:
 
 
 def show_pipeline_run(
-    headline: str, stages: Mapping[str, StageResult], links: Mapping[str, str | None], introduction: str = ""
+    summary: UUID,
+    headline: str,
+    stages: Mapping[str, StageResult],
+    links: Mapping[str, str | None],
+    introduction: str = "",
 ) -> None:
-    """Show the summary of a pipeline run: a headline, a row per stage, and the links that are not None."""
+    """Write into the summary of a pipeline run: a headline, a row per stage, and the links that are not None."""
     lines = [introduction, ""] if introduction else []
     if stages:
         lines += ["| stage | minutes | content | folder |", "|---|--:|---|---|"]
@@ -64,21 +72,30 @@ def show_pipeline_run(
         counts = counts_text(result.counts, result.statistics)
         lines.append(f"| {name} | {minutes} | {counts} | `{result.path.parent.name}/{result.digest}` |")
     lines += ["", *(f"- [{text}]({link})" for text, link in links.items() if link)]
-    create_markdown_artifact("\n".join(lines) + "\n", key="pipeline-summary", description=markdown_text(headline))
+    content = ArtifactUpdate(data="\n".join(lines) + "\n", description=markdown_text(headline))
+    with get_client(sync_client=True) as client:
+        client.update_artifact(summary, content)
 
 
 @contextmanager
-def failure_summary(stages: Mapping[str, StageResult]) -> Iterator[None]:
-    """If the pipeline run fails, show its error, its completed stages and how to continue."""
+def pipeline_summary(stages: Mapping[str, StageResult]) -> Iterator[UUID]:
+    """Create the summary of a pipeline run and yield its id; the log of a deployment's run begins with its address.
+
+    If the pipeline run fails, the summary shows its error, its completed stages and how to continue.
+    """
+    first_text = "The pipeline run has not ended."
+    summary: Any = create_markdown_artifact(first_text, key="pipeline-summary", description="running")
+    if runtime.deployment.id:
+        get_run_logger().info(f"summary: {PREFECT_UI_URL.value()}/artifacts/artifact/{summary}")
     try:
-        yield
+        yield summary
     except Exception as error:
         headline = " ".join(f"failed: {type(error).__name__}: {error}".split())
         introduction = "The store keeps the completed stages, and the next pipeline run continues from them."
         if runtime.deployment.id:
             introduction += f" To continue this run: `prefect flow-run retry {runtime.flow_run.id}`."
         try:
-            show_pipeline_run(headline, stages, {}, introduction)
+            show_pipeline_run(summary, headline, stages, {}, introduction)
         except Exception as artifact_error:  # the caller gets the first error
             get_run_logger().warning(f"Prefect did not store the summary of the pipeline run: {artifact_error!r:.200}")
         raise

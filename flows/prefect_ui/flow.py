@@ -11,8 +11,9 @@ from prefect.runtime import flow_run
 from data_contracts.errors import InputError
 from data_contracts.parameters import SYNTHETIC_SOURCE
 from data_contracts.sources import data_name, find_motion_files
+from data_contracts.store.digests import PIPELINE
 from data_contracts.store.folders import default_store
-from data_contracts.store.run_names import input_data_name, run_name
+from data_contracts.store.run_names import input_data_name, preset_name, run_name
 from flows.prefect_ui.forms import described
 
 Inputs = ParamSpec("Inputs")
@@ -26,10 +27,10 @@ def uplift_flow(function: Callable[Inputs, Result]) -> Flow[Inputs, Result]:
 
 def _name_flow_run() -> str:
     """Return the name of a flow run, without the flow's name, which the UI displays before the run name."""
-    data = ""
+    stage, arguments, data = str(flow_run.get_flow_name()), flow_run.get_parameters(), ""
     with suppress(InputError):  # the flow itself refuses an invalid parameter
-        data = _data(str(flow_run.get_flow_name()), flow_run.get_parameters())
-    return run_name("", data)
+        data = _data(stage, arguments)
+    return run_name(data, preset_name(arguments["preset"], arguments["overrides"]) if stage == PIPELINE else "")
 
 
 def _data(stage: str, arguments: dict[str, Any]) -> str:

@@ -2,10 +2,12 @@
 
 import shlex
 from typing import Annotated, Any
+from uuid import UUID
 
 import typer
 
 from data_contracts.errors import InputError
+from data_contracts.text import printable
 from flows.deployment.settings import ENV_FILE, StackSettings, exposes_password, read_settings, use_servers
 from flows.terminal.options import Store
 
@@ -43,6 +45,21 @@ def register(
     from flows.deployment import registration
 
     (registration.register_when_ready if wait else registration.register)(settings)
+
+
+@stack.command()
+def watch(
+    run: Annotated[UUID | None, typer.Argument(help="Id of a flow run. Default: the newest pipeline run.")] = None,
+) -> None:
+    """Show the states of a pipeline run until it ends, and its outcome; the exit code is 1 if it did not complete."""
+    use_servers(_settings())
+    from flows.deployment.registration import prefect_client
+    from flows.deployment.watching import follow, newest_pipeline_run
+
+    with prefect_client() as client:
+        state = follow(client, run or newest_pipeline_run(client), typer.echo)
+    typer.echo(printable(state.message or "no outcome was recorded"))
+    raise typer.Exit(0 if state.is_completed() else 1)
 
 
 @automations.command("install")

@@ -19,8 +19,8 @@ from data_contracts.store.folders import resolve
 from data_contracts.store.lineage import FinishedStages, names_of
 from data_contracts.store.manifests import read_manifest
 from tasks.tracking.connection import connect, mlflow_errors, tracking_client
-from tasks.tracking.names import CHECKPOINT_TAG, FLIP_TAG, WINDOWS_TAG
-from tasks.tracking.registry import find_version, model_versions, version_uri
+from tasks.tracking.names import CHECKPOINT_TAG, WINDOWS_TAG
+from tasks.tracking.registry import find_version, model_versions, uses_flip, version_uri
 from tasks.tracking.runs import finished_run
 
 AS_ABOVE = "as above"  # the chain has this link already
@@ -155,7 +155,6 @@ def _stage_link(stages: FinishedStages, role: str, digest: str, manifest: dict[s
 def _version_link(version: ModelVersion) -> Link:
     named = ", ".join([version_uri(version), *(f"@{alias}" for alias in version.aliases)])
     registered = datetime.fromtimestamp(version.creation_timestamp / 1000, UTC)
-    flip = {"True": "with", "False": "without"}.get(version.tags.get(FLIP_TAG, ""))
-    about = f"{named}{f', predicts {flip} flip averaging' if flip else ''}"
+    about = f"{named}, predicts {'with' if uses_flip(version) else 'without'} flip averaging"
     digest = version.tags.get(CHECKPOINT_TAG, "")
     return Link("version", digest, "version", about=about, created=f"{registered:%Y-%m-%dT%H:%M:%SZ}")

@@ -22,7 +22,7 @@ from tasks.maintenance.files import LOCK, hidden_names, size_of
 from tasks.promotion.comparison import named_benchmark
 from tasks.tracking import names
 from tasks.tracking.connection import mlflow_errors, tracking_client
-from tasks.tracking.registry import model_versions
+from tasks.tracking.registry import model_versions, version_scores
 
 MLFLOW_SECONDS, PREFECT_SECONDS = 3, 2.0  # longest wait for an answer of a server
 _RUNNING_LIMIT = 20
@@ -128,8 +128,9 @@ def _read_mlflow(status: Status, store: Path, last: int) -> None:
         order = [names.CHAMPION, names.CHALLENGER, names.PREVIOUS]
         for alias in sorted(aliases, key=lambda alias: order.index(alias) if alias in order else len(order)):
             version = aliases[alias]
-            scores = {name: float(version.tags[f"test/{name}"]) for name in METRICS if f"test/{name}" in version.tags}
-            number, promotion = str(version.version), _promotion(version)
+            found = version_scores(client, version)
+            scores = {name: found[f"test/{name}"] for name in METRICS if f"test/{name}" in found}
+            number, promotion = str(version.version), version.tags.get(names.DECISION_TAG)
             status.versions[alias] = {"version": number, "scores": scores, "promotion": promotion}
         status.benchmark = named_benchmark(client)
         if (store / names.ID_FILE).is_file():
@@ -160,17 +161,10 @@ def _run_status(store: Path, run: Run, versions: dict[str, ModelVersion]) -> Run
         seconds=round((info.end_time / 1000 if info.end_time else time()) - began, 1),
         mpjpe_mm=run.data.metrics.get("test/mpjpe_mm"),
         version=version,
-        promotion=_promotion(versions[version]) if version in versions else None,
+        promotion=versions[version].tags.get(names.DECISION_TAG) if version in versions else None,
         run_id=info.run_id,
         lock_owner=lock_owner(names.owner_lock(store, info.run_id) if stage == PIPELINE else of_stage),
     )
-
-
-def _promotion(version: ModelVersion) -> str | None:
-    if "promotion.promoted" not in version.tags:
-        return None
-    decision = "promoted" if version.tags["promotion.promoted"] == "True" else "not promoted"
-    return f"{decision}: {version.tags.get('promotion.reason', 'the reason was not recorded')}"
 
 
 def _disk(store: Path) -> dict[str, dict[str, int]]:

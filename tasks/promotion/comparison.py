@@ -22,10 +22,8 @@ from data_contracts.store.lineage import TrainingData
 from data_contracts.store.manifests import read_manifest
 from tasks.stage_runs.prefect_runs import task
 from tasks.tracking.connection import connect, connect_to_write
-from tasks.tracking.names import BENCHMARK_TAG, CHALLENGER, CHAMPION, MODEL_NAME, WINDOWS_TAG
+from tasks.tracking.names import BENCHMARK_TAG, CHALLENGER, CHAMPION, MODEL_NAME, ROLLBACK_TAG, WINDOWS_TAG
 from tasks.tracking.registry import aliased_versions, find_version, read_training_data, registered_model, version_uri
-
-ROLLBACK_TAG = "rollback."  # prefix of the tags of both versions of a rollback
 
 
 @dataclass(frozen=True)
@@ -117,15 +115,12 @@ def _must_be_allowed(sides: _Sides, parameters: PromoteParameters) -> None:
             "the challenger was trained on synthetic motion and the champion on real motion; no comparison is made"
         )
     uri = version_uri(sides.challenger)
-    for key, value in sorted(sides.challenger.tags.items(), reverse=True):
-        if key.startswith(ROLLBACK_TAG):
-            record = json.loads(value)
-            if str(record["from"]) == str(sides.challenger.version):
-                raise _Refused(
-                    f"{record['who']} rolled the challenger back ({record['reason']}); delete the tag {key} of {uri} to"
-                    " allow a new comparison"
-                )
-            break
+    record = json.loads(sides.challenger.tags.get(ROLLBACK_TAG, "{}"))
+    if str(record.get("from")) == str(sides.challenger.version):
+        raise _Refused(
+            f"{record['who']} rolled the challenger back ({record['reason']}); delete the tag {ROLLBACK_TAG} of {uri}"
+            " to allow a new comparison"
+        )
     if unknown := [*sides.data.unknown, *sides.champion_data.unknown]:
         reason = f"the training subjects are not fully known: {some(unknown)}"
         if not parameters.allow_unknown_people:

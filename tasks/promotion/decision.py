@@ -1,20 +1,17 @@
-"""Decisions of promotions: each decision is stored as an MLflow run and as a tag of both versions."""
+"""Decisions of promotions: each is stored as an MLflow run, and its result as a tag of the challenger."""
 
-import json
-import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 import mlflow
-from mlflow.entities.model_registry import ModelVersion
 from pydantic import BaseModel, ConfigDict, computed_field
 
 from data_contracts.parameters import PromoteParameters
 from data_contracts.report import Estimates
+from data_contracts.store.run_names import run_name
 from data_contracts.text import markdown_text
 from tasks.promotion.comparison import Comparison
 from tasks.promotion.rules import Check, Verdict
-from tasks.tracking.names import MODEL_NAME, PROMOTION_TAG
+from tasks.tracking.names import DECISION_TAG, MODEL_NAME, PROMOTION_TAG
 from tasks.tracking.runs import connect, log_params, track_decision
 from tasks.tracking.scores import metrics_with_interval
 
@@ -83,17 +80,12 @@ class Decision(BaseModel):
         return "\n".join(lines) + "\n"
 
 
-def record_decision(
-    store: Path, decision: Decision, versions: list[ModelVersion], parameters: PromoteParameters
-) -> Decision:
-    """Write a decision to an MLflow run and to tags of both versions; return the decision with the run id.
-
-    Each comparison has a tag, e.g. `promotion.3-1`; `promotion.promoted` and `.reason` are from the newest decision.
-    """
+def record_decision(store: Path, decision: Decision, parameters: PromoteParameters) -> Decision:
+    """Write a decision to an MLflow run and to a tag of the challenger; return the decision with the run id."""
     compared = decision.champion or "baselines"
     versions_key = f"{decision.version}-{compared}"
     tags = {"promotion.promoted": str(decision.promoted), "promotion.reason": decision.reason[:TAG_LENGTH]}
-    name = f"promote {decision.version} over {compared} {time.strftime('%Y-%m-%d %H:%M', time.gmtime())}"
+    name = run_name(f"promote {decision.version} over {compared}")
     with track_decision(store, "promote", name, {PROMOTION_TAG: versions_key, **tags}) as tracked:
         decision = decision.model_copy(update={"mlflow_run": tracked.run_id})
         log_params(tracked.client, tracked.run_id, {"promote": parameters.model_dump(mode="json")})
@@ -101,12 +93,8 @@ def record_decision(
             tracked.log_metrics(metrics_with_interval(decision.differences, "difference"))
         tracked.client.log_text(tracked.run_id, decision.markdown(), DECISION_PAGE)
         tracked.client.log_dict(tracked.run_id, decision.model_dump(mode="json"), DECISION_FILE)
-    client = connect(store)
-    brief = decision.model_dump(include={"version", "champion", "promoted", "mlflow_run"})  # it must fit into a tag
-    brief |= {"at": datetime.now(UTC).isoformat(timespec="seconds"), "reason": decision.reason[: TAG_LENGTH // 2]}
-    for version in versions:
-        for key, value in {f"promotion.{versions_key}": json.dumps(brief), **tags}.items():
-            client.set_model_version_tag(MODEL_NAME, version.version, key, value)
+    text = f"{'promoted' if decision.promoted else 'not promoted'} over {compared}: {decision.reason}"[:TAG_LENGTH]
+    connect(store).set_model_version_tag(MODEL_NAME, str(decision.version), DECISION_TAG, text)
     return decision
 
 

@@ -22,13 +22,13 @@ from data_contracts.store.checking import verify_input
 from data_contracts.store.locks import locked
 from data_contracts.store.manifests import read_manifest
 from model.scoring.intervals import difference
-from tasks.promotion.comparison import ROLLBACK_TAG, Comparison, EvaluationData
+from tasks.promotion.comparison import Comparison, EvaluationData
 from tasks.promotion.decision import TAG_LENGTH, Decision, read_decision, record_decision
 from tasks.promotion.rules import Check, Errors, Verdict, judge, judge_first, refused
 from tasks.stage_runs.prefect_runs import task
 from tasks.tracking.alias_moves import complete_move, move_aliases
 from tasks.tracking.connection import connect
-from tasks.tracking.names import CHAMPION, CHECKPOINT_TAG, MODEL_NAME, PREVIOUS
+from tasks.tracking.names import CHAMPION, CHECKPOINT_TAG, MODEL_NAME, PREVIOUS, ROLLBACK_TAG
 from tasks.tracking.registry import aliased_versions, find_version, version_uri
 
 LOCK = ".promotion.lock"
@@ -71,7 +71,7 @@ def judge_reports(
 def decide(
     store: Path, comparison: Comparison, verdict: Verdict, parameters: PromoteParameters, approval: Check | None = None
 ) -> Decision:
-    """Write the decision (an MLflow run, tags of both versions); move `@champion` if the challenger passed every check.
+    """Write the decision, as an MLflow run and a tag of the challenger; move `@champion` if every check passed.
 
     The old champion becomes `@previous`. If an earlier call was killed during the move of the aliases to this
     challenger, this call completes the move and returns the earlier decision.
@@ -99,7 +99,7 @@ def decide(
             if interrupted is not None and interrupted.kind == "promotion":
                 return read_decision(store, interrupted.record)
             return decision
-        decision = record_decision(store, decision, [challenger, *([champion] if champion else [])], parameters)
+        decision = record_decision(store, decision, parameters)
         if decision.promoted:
             previous = str(champion.version) if champion else None
             move_aliases(client, "promotion", str(decision.mlflow_run), str(challenger.version), previous)
@@ -128,11 +128,10 @@ def swap_back(store: Path, reason: str, who: str) -> dict[str, Any]:
             both = f"{MODEL_NAME}@{CHAMPION} and @{PREVIOUS} are both version {champion.version}"
             raise InputError(f"{both}: set @{PREVIOUS} in MLflow to the version to return to")
         result = {"name": MODEL_NAME, "from": int(champion.version), "to": int(previous.version)}
-        result |= {"who": who, "reason": reason[: TAG_LENGTH // 2]}
-        record = f"{ROLLBACK_TAG}{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"  # MLflow refuses a + in the name of a tag
+        result |= {"at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", "who": who, "reason": reason[: TAG_LENGTH // 2]}
         for version in (champion, previous):
-            client.set_model_version_tag(MODEL_NAME, version.version, record, json.dumps(result))
-        move_aliases(client, "rollback", record, str(previous.version), str(champion.version))
+            client.set_model_version_tag(MODEL_NAME, version.version, ROLLBACK_TAG, json.dumps(result))
+        move_aliases(client, "rollback", ROLLBACK_TAG, str(previous.version), str(champion.version))
     return result
 
 

@@ -21,7 +21,7 @@ from model.lifting.lifter import Lifter, load_lifter
 from model.network.network import PoseNetwork
 from tasks.tracking.connection import connect, connect_to_write
 from tasks.tracking.models import find_lifting_model
-from tasks.tracking.registry import ONNX_TAG, find_version
+from tasks.tracking.registry import find_version
 
 INPUT, OUTPUT = "pose_2d", "pose_3d"
 TOLERANCE = 1e-4  # in the window's units, in which a body is about 1 long
@@ -77,7 +77,6 @@ def export_model(store: Path, model: str, out: Path | None, flip: bool = True) -
         client = connect(store)
         client.log_artifact(version.run_id, str(file), _FOLDER)
         exported["artifact"] = f"runs:/{version.run_id}/{_FOLDER}/{file.name}"
-        client.set_model_version_tag(version.name, version.version, ONNX_TAG, exported["artifact"])
     return exported
 
 

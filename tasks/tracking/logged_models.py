@@ -39,7 +39,7 @@ def log_lifter(tracked: TrackedRun, checkpoint: Path, step: int, metrics: dict[s
             if model.status == LoggedModelStatus.READY:
                 return model.model_uri
             delete_model(tracked.client, model)
-    with _active(tracked.run_id), _contents(checkpoint, flip) as contents:
+    with tracked.active(), _contents(checkpoint, flip) as contents:
         info = mlflow.pyfunc.log_model(
             name=checkpoint.stem, step=step, tags={CHECKPOINT_TAG: digest, FLIP_TAG: str(flip)}, **contents
         )
@@ -132,13 +132,3 @@ def _logged_models(tracked: TrackedRun, digest: str, flip: bool) -> list[LoggedM
     experiment = tracked.client.get_run(tracked.run_id).info.experiment_id
     condition = f"tags.`{CHECKPOINT_TAG}` = '{digest}' and tags.`{FLIP_TAG}` = '{flip}'"
     return list(tracked.client.search_logged_models([experiment], condition))
-
-
-@contextmanager
-def _active(run_id: str) -> Iterator[None]:
-    """Make a run MLflow's active run, for calls without a run id; the run is not ended afterwards."""
-    mlflow.start_run(run_id=run_id, nested=True)
-    try:
-        yield
-    finally:
-        mlflow.end_run(status="RUNNING")

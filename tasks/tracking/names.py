@@ -11,12 +11,15 @@ EXPERIMENT = "pose-uplift"
 STAGE_TAG, DIGEST_TAG, STORE_TAG = "uplift.stage", "uplift.digest", "uplift.store"
 SEQUENCE_TAG = "uplift.sequence"  # sequence number of a run, see `data_contracts.store.sequence`
 INPUTS_TAG = "uplift.inputs"  # JSON: input -> digest
-VERSION_TAG = "uplift.version"  # of a pipeline run: number of the version that it registered
+PRESET_TAG, VERSION_TAG = "uplift.preset", "uplift.version"  # of a pipeline run; the second: the registered version
 PROMOTION_TAG = "uplift.promotion"  # of a decision: numbers of the two versions, CHALLENGER-CHAMPION
 
 MODEL_NAME = "pose-uplift"
 CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
-CHECKPOINT_TAG, WINDOWS_TAG, FLIP_TAG = "uplift.checkpoint", "uplift.windows", "uplift.flip"
+# Tags of a version. MLflow shows them in the order of their first writing; other scores are metrics of the LoggedModel.
+SCORE_TAG, CHECKPOINT_TAG, WINDOWS_TAG = "MPJPE", "uplift.checkpoint", "uplift.windows"
+DECISION_TAG, ROLLBACK_TAG = "promotion", "rollback"  # the last of each: one line, and JSON
+FLIP_TAG = "uplift.flip"  # False if the version predicts without flip averaging
 BENCHMARK_TAG = "uplift.benchmark"  # of the registered model
 
 DATABASE = "mlflow.db"  # of a store, unless `MLFLOW_TRACKING_URI` names another

@@ -1,7 +1,8 @@
 """The registered model `pose-uplift` in MLflow: its versions, their aliases and tags, and the files of a model.
 
-A version has the digests of its checkpoint and of its evaluation windows in tags, and its training data in a file next
-to its weights. Stores without the run and its windows (other stores, or after gc) read this file.
+A version has its score and the digests of its checkpoint and of its evaluation windows in tags, all scores as metrics
+of its LoggedModel, and its training data in a file next to its weights. Stores without the run and its windows (other
+stores, or after gc) read this file.
 All functions raise `MlflowException` if the registry does not answer.
 """
 
@@ -25,13 +26,19 @@ from tasks.tracking.alias_moves import current_aliases
 from tasks.tracking.connection import connect
 from tasks.tracking.logged_models import delete_model, log_lifter, logged_uri, restore_files
 from tasks.tracking.models import is_in_mlflow
-from tasks.tracking.names import CHALLENGER, CHAMPION, CHECKPOINT_TAG, FLIP_TAG, MODEL_NAME, WINDOWS_TAG
+from tasks.tracking.names import CHALLENGER, CHAMPION, CHECKPOINT_TAG, FLIP_TAG, MODEL_NAME, SCORE_TAG, WINDOWS_TAG
 from tasks.tracking.runs import TrackedRun
 from tasks.tracking.store_artifacts import delete_artifacts
 
-ONNX_TAG = "uplift.onnx"
 CHECKPOINTS = "checkpoints"  # folder of a run's artifacts
 TRAINING_DATA_FILE = "learned_from.json"
+MODEL_DESCRIPTION = """Lifts 2D keypoints of one person to 3D (17 joints of Human3.6M).
+
+- `@challenger`: the newest version. `@champion`: the version that `uplift lift` and `uplift serve` use.
+- `@previous`: the champion before, to which `uplift rollback` returns.
+- Tag `MPJPE`: error on held-out subjects. Tag `promotion`: the last comparison of the version with the champion.
+- The description of a version is its model card: scores, data, limits, recipe and how to load it.
+"""
 # Error codes of a missing model or version, and of a missing alias. Any other code means that MLflow did not answer.
 _NOT_THERE = tuple(ErrorCode.Name(code) for code in (RESOURCE_DOES_NOT_EXIST, INVALID_PARAMETER_VALUE))
 
@@ -62,22 +69,26 @@ def register_challenger(
     Parameters
     ----------
     scores
-        Metric name (`tasks.tracking.scores`) -> value; written as tags of the version and metrics of its LoggedModel.
+        Metric name (`tasks.tracking.scores`) -> value; written as metrics of the LoggedModel. The MPJPE is also a tag.
     flip
         Use flip averaging in the predictions of the version, because it was evaluated with flip averaging.
     """
     client, digest = tracked.client, file_digest(checkpoint)
     versions = client.search_model_versions(f"name = '{MODEL_NAME}' and tags.`{CHECKPOINT_TAG}` = '{digest}'")
-    same = [version for version in versions if version.tags.get(FLIP_TAG) == str(flip)]
+    same = [version for version in versions if uses_flip(version) == flip]
     version = max(same, key=lambda version: int(version.version), default=None)
+    score = [f"{value:.1f} mm" for name, value in scores.items() if name.endswith("/mpjpe_mm")]  # of the report's split
+    tags = {SCORE_TAG: score[0]} if score else {}
+    tags |= {CHECKPOINT_TAG: digest, WINDOWS_TAG: windows_digest} | ({} if flip else {FLIP_TAG: str(flip)})
     if version is None:
         model_uri = logged_uri(tracked, digest, flip) or log_lifter(tracked, checkpoint, 0, {}, flip)
         restore_files(client, model_uri.rpartition("/")[2], checkpoint, flip)
-        version = mlflow.register_model(model_uri, MODEL_NAME, tags={CHECKPOINT_TAG: digest, FLIP_TAG: str(flip)})
+        version = mlflow.register_model(model_uri, MODEL_NAME, tags=tags)
+        if not client.get_registered_model(MODEL_NAME).description:
+            client.update_registered_model(MODEL_NAME, MODEL_DESCRIPTION)
     else:
         restore_files(client, logged_model_id(version), checkpoint, flip)
-    tags = {name: f"{value:.4g}" for name, value in scores.items()} | {WINDOWS_TAG: windows_digest}
-    for key, tag in tags.items():
+    for key, tag in tags.items():  # a version that exists may have been evaluated on other windows
         client.set_model_version_tag(MODEL_NAME, version.version, key, tag)
     tracked.log_metrics(scores, model_id=logged_model_id(version))
     client.set_registered_model_alias(MODEL_NAME, CHALLENGER, version.version)
@@ -112,7 +123,7 @@ def fetch_checkpoint(store: Path, uri: str) -> Path:
 
 
 def uses_flip(version: ModelVersion) -> bool:
-    """Return whether a version predicts with flip averaging, as in its evaluation; True if the version has no tag."""
+    """Return whether a version predicts with flip averaging, as in its evaluation."""
     return version.tags.get(FLIP_TAG) != "False"
 
 
@@ -166,6 +177,17 @@ def find_version(client: MlflowClient, uri: str) -> ModelVersion:
 def logged_model_id(version: ModelVersion) -> str:
     """Return the id of a version's LoggedModel; MLflow's SQL registry does not store `model_id`."""
     return str(version.source).rpartition("/")[2]
+
+
+def version_scores(client: MlflowClient, version: ModelVersion) -> dict[str, float]:
+    """Return the newest scores of a version by metric name; empty if its LoggedModel does not exist."""
+    try:
+        metrics = client.get_logged_model(logged_model_id(version)).metrics or []
+    except MlflowException as error:
+        if error.error_code in _NOT_THERE:
+            return {}
+        raise
+    return {metric.key: metric.value for metric in sorted(metrics, key=lambda metric: metric.timestamp)}
 
 
 def version_uri(version: ModelVersion) -> str:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelInput, Metric, Param, Run
 from mlflow.exceptions import MlflowException
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
 _PARENT_TAG, _COMMIT_TAG = "mlflow.parentRunId", "mlflow.source.git.commit"  # the UI shows the second as its version
 _LOG = logging.getLogger(__name__)
+logging.getLogger("mlflow.system_metrics").setLevel(logging.WARNING)  # it logs each start and end
 
 
 @dataclass
@@ -74,6 +76,18 @@ class TrackedRun:
     def log_artifact(self, path: Path, folder: str | None = None) -> None:
         """Log a file as an artifact."""
         self.client.log_artifact(self.run_id, str(path), folder)
+
+    @contextmanager
+    def active(self, system_metrics: bool = False) -> Iterator[None]:
+        """Make the run MLflow's active run, for calls without a run id; the run is not ended afterwards.
+
+        With `system_metrics` a thread logs the use of CPU, memory, disk, network and NVIDIA GPUs every 10 s.
+        """
+        mlflow.start_run(run_id=self.run_id, nested=True, log_system_metrics=system_metrics)
+        try:
+            yield
+        finally:
+            mlflow.end_run(status="RUNNING")
 
     def set_tags(self, tags: dict[str, Any]) -> None:
         """Set tags of the run."""
@@ -107,7 +121,7 @@ def track_stage(store: Path, stage: Stage, parent_run: str | None) -> Iterator[T
         run = runs[0]
         client.update_run(run.info.run_id, status="RUNNING")
     else:
-        name = run_name(stage.name, stage.data or input_data_name(store, stage.inputs))
+        name = run_name(stage.data or input_data_name(store, stage.inputs), stage.name)
         run = _create_run(client, store, name, stage.name, stage.digest, parent_run)
         log_params(client, run.info.run_id, stage.parameters)
     _tag_origin(client, run.info.run_id, stage.inputs)
@@ -124,14 +138,17 @@ def link_cached(store: Path, stage: Stage, parent_run: str | None) -> None:
 
 
 @contextmanager
-def track_pipeline(store: Path, key: StageKey) -> Iterator[TrackedRun]:
-    """Yield the parent run of a pipeline; resume a run of the same digest that failed or whose process died."""
+def track_pipeline(store: Path, key: StageKey, preset: str = "") -> Iterator[TrackedRun]:
+    """Yield the parent run of a pipeline, whose name ends with `preset`; resume an unfinished run of the same digest.
+
+    A run is unfinished if it failed or its process died.
+    """
     client = connect(store)
     with ExitStack() as owned:
         with locked(store / CONNECTING_LOCK, "the runs of the store"):  # only one process resumes a run
             run = _abandoned_run(client, store, key.digest, owned)
             if run is None:
-                name = run_name(key.name, key.data)
+                name = run_name(key.data, preset)
                 run = _create_run(client, store, name, key.name, key.digest, None)
                 owned.enter_context(_owned(store, run.info.run_id))
                 log_params(client, run.info.run_id, key.parameters.model_dump(mode="json"))
@@ -154,7 +171,7 @@ def track_decision(store: Path, stage: str, name: str, tags: dict[str, str]) -> 
     for dead in search_stage_runs(client, " and ".join(conditions)):
         client.set_terminated(dead.info.run_id, "FAILED")
     tags = {**own_tags, SEQUENCE_TAG: str(next_sequence(store)), **tags}
-    run = client.create_run(_experiment_id(client), tags=tags, run_name=name)
+    run = client.create_run(experiment_id(client), tags=tags, run_name=name)
     with _ending(TrackedRun(client, run.info.run_id)) as tracked:
         yield tracked
 
@@ -173,7 +190,14 @@ def finished_run(client: MlflowClient, digest: str) -> str | None:
 
 def search_stage_runs(client: MlflowClient, condition: str) -> list[Run]:
     """Return the runs of stages and pipelines that match an MLflow filter, the newest first."""
-    return list(client.search_runs([_experiment_id(client)], condition, order_by=["start_time DESC"]))
+    return list(client.search_runs([experiment_id(client)], condition, order_by=["start_time DESC"]))
+
+
+def experiment_id(client: MlflowClient) -> str:
+    """Return the id of the experiment with all runs of the project."""
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    assert experiment is not None, "connect() creates the experiment"
+    return str(experiment.experiment_id)
 
 
 def log_params(client: MlflowClient, run_id: str, parameters: dict[str, Any]) -> None:
@@ -221,7 +245,7 @@ def _create_run(client: MlflowClient, store: Path, name: str, stage: str, digest
     number = str(next_sequence(store))
     tags = {STAGE_TAG: stage, DIGEST_TAG: digest, STORE_TAG: store_id(store), SEQUENCE_TAG: number}
     tags |= {_PARENT_TAG: parent_run} if parent_run else {}
-    return client.create_run(_experiment_id(client), tags=tags, run_name=name)
+    return client.create_run(experiment_id(client), tags=tags, run_name=name)
 
 
 def _tag_origin(client: MlflowClient, run_id: str, inputs: dict[str, str]) -> None:
@@ -238,9 +262,3 @@ def _link(client: MlflowClient, parent_run: str | None, stage: Stage, run_id: st
         client.set_tag(parent_run, f"uplift.{stage.name}.digest", stage.digest)
         if run_id:
             client.set_tag(parent_run, f"uplift.{stage.name}.run", run_id)
-
-
-def _experiment_id(client: MlflowClient) -> str:
-    experiment = client.get_experiment_by_name(EXPERIMENT)
-    assert experiment is not None, "connect() creates the experiment"
-    return str(experiment.experiment_id)

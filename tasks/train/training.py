@@ -119,7 +119,7 @@ def _train(stage: Stage, tracked: TrackedRun, network: PoseNetwork, job: Job) ->
 
     stage.resumed = can_resume(stage.folder)
     train = run if job.runtime.devices == job.runtime.nodes == 1 else run_on_devices
-    with report_progress(stage.name, "steps") as bar, never_crashed_if_cancelled():
+    with tracked.active(system_metrics=True), report_progress(stage.name, "steps") as bar, never_crashed_if_cancelled():
         progress = train(job, network, on_epoch, bar.reach, log.info)
     # files of a run in progress, and temporary files of a killed run
     temporary = (BEFORE_LAST_FILE, JOB_FILE, START_FILE, OUTCOME_FILE)

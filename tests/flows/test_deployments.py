@@ -6,15 +6,21 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import UUID
 
 import httpx
 import pytest
 import yaml
+from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL
 
 from data_contracts.parameters.presets import flatten, load_preset
 from data_contracts.store.digests import stage_key
 from data_contracts.store.manifests import read_manifest
+from data_contracts.text import markdown_text
+from flows.deployment.watching import follow, newest_pipeline_run
+from flows.dispatch import DEPLOYMENTS
+from flows.pipeline import APPROVAL_DEPLOYMENT
 from tasks.tracking.runs import connect, find_runs
 
 ROOT = Path(__file__).parent.parent.parent
@@ -22,18 +28,18 @@ ROOT = Path(__file__).parent.parent.parent
 
 POOLS = {
     "pipeline/nightly": "cpu",
-    "pipeline/here": "cpu",
-    "ingest/cpu": "cpu",
-    "keypoints/cpu": "cpu",
-    "lift/cpu": "cpu",
-    "convert/cpu": "cpu",
-    "pretrain/cuda": "cuda",
-    "finetune/cuda": "cuda",
-    "baselines/cuda": "cuda",
-    "evaluate/cuda": "cuda",
-    "promote/cpu": "cpu",
-    "rollback/cpu": "cpu",
-    "gc/weekly": "cpu",
+    "pipeline/on-demand": "cpu",
+    "ingest/motion-to-clips": "cpu",
+    "keypoints/keypoints-to-tracks": "cpu",
+    "lift/lift-keypoints": "cpu",
+    "convert/clips-to-windows": "cpu",
+    "pretrain/pretrain-backbone": "cuda",
+    "finetune/finetune-lifter": "cuda",
+    "baselines/fit-baselines": "cuda",
+    "evaluate/evaluate-lifter": "cuda",
+    "promote/promote-challenger": "cpu",
+    "rollback/rollback-champion": "cpu",
+    "gc/collect-garbage": "cpu",
 }
 
 
@@ -80,6 +86,7 @@ def test_every_flow_has_a_deployment_with_the_preset_of_the_settings(api, name, 
 def test_prefect_yaml_has_these_deployments_and_no_others():
     entries = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
     assert {f"{entry['entrypoint'].partition(':')[2]}/{entry['name']}" for entry in entries} == POOLS.keys()
+    assert {*DEPLOYMENTS.values(), APPROVAL_DEPLOYMENT} <= POOLS.keys()
 
 
 def test_every_deployment_and_parameter_has_a_description(api):
@@ -94,7 +101,7 @@ def test_every_deployment_and_parameter_has_a_description(api):
 
 def test_the_form_of_the_nightly_run_has_nine_fields_and_describes_each(api):
     schema = deployment(api, "pipeline/nightly")["parameter_openapi_schema"]
-    order = ["source", "clip_list", "preset", "overrides", "store", "train_on", "promote", "fresh", "start_from"]
+    order = ["source", "preset", "overrides", "promote", "start_from", "fresh", "train_on", "clip_list", "store"]
     assert sorted(schema["properties"], key=lambda name: schema["properties"][name]["position"]) == order
     assert not schema.get("definitions")
     assert all(len(field["description"]) > 20 for field in schema["properties"].values())
@@ -114,7 +121,7 @@ def start_run(api, name, parameters):
 def test_a_deployment_run_with_overrides_takes_all_other_parameters_from_the_preset(api, outcome, store):
     overrides = ["pretrain.max_epochs=1", "pretrain.seed=22"]
     inputs = {"windows": outcome["stages"]["convert"]["folder"], "store": str(store)}
-    run = start_run(api, "pretrain/cuda", {**inputs, "overrides": overrides})
+    run = start_run(api, "pretrain/pretrain-backbone", {**inputs, "overrides": overrides})
     assert run["state"]["type"] == "COMPLETED", run["state"]["message"]
     client, expected = connect(store), load_preset("demo", overrides).pretrain
     identity = stage_key("pretrain", {"windows": Path(inputs["windows"])}, expected)
@@ -133,11 +140,21 @@ def test_a_deployment_run_with_overrides_takes_all_other_parameters_from_the_pre
     ],
 )
 def test_a_deployment_run_with_a_bad_parameter_computes_nothing_and_names_it(api, parameters, state, message, tmp_path):
-    run = start_run(api, "pipeline/here", {**parameters, "store": str(tmp_path / "store")})
+    run = start_run(api, "pipeline/on-demand", {**parameters, "store": str(tmp_path / "store")})
     assert run["state"]["type"] == state
     # The runner may replace the message of the state by the exit code of the process.
     assert message in run["state"]["message"] + " ".join(run["output"].split())
     assert not (tmp_path / "store").exists()
+    if state == "FAILED":
+        of_run = {"flow_run_id": {"any_": [run["id"]]}, "key": {"any_": ["pipeline-summary"]}}
+        (summary,) = api.post("/artifacts/filter", json={"artifacts": of_run}).json()
+        assert f"/artifacts/artifact/{summary['id']}" in run["output"]
+        assert markdown_text(message) in summary["description"]
+        with get_client(sync_client=True) as client:
+            shown: list[str] = []
+            assert follow(client, UUID(run["id"]), shown.append).is_failed()
+            assert [line.split()[1:] for line in shown] == [["pipeline:", "Failed"]]
+            assert newest_pipeline_run(client)
 
 
 def test_parameters_as_a_tree_are_refused_by_the_command_line_of_prefect(api):

@@ -41,7 +41,7 @@ def worker(monkeypatch):
 
 
 def test_a_cached_stage_is_not_sent_to_workers(outcome, parameters, store, worker):
-    again = pipeline(parameters=parameters, store=str(store), train_on="cuda")
+    again = pipeline(parameters=parameters, store=str(store), train_on="workers")
     assert again["cached"]
     assert worker[0] == []
     assert again["metrics"] == outcome["metrics"]
@@ -58,8 +58,8 @@ def test_a_result_in_another_store_fails_the_pipeline_and_both_folders_are_named
     other = parameters.model_copy(update={"pretrain": parameters.pretrain.model_copy(update={"seed": 7})})
     wanted = stage_key("pretrain", {"windows": Path(outcome["stages"]["convert"]["folder"])}, other.pretrain)
     with pytest.raises(RuntimeError) as failure:
-        pipeline(parameters=other, store=str(store), train_on="cuda")
-    assert runs == ["pretrain/cuda"]
+        pipeline(parameters=other, store=str(store), train_on="workers")
+    assert runs == ["pretrain/pretrain-backbone"]
     for folder in (store, tmp_path / "other"):
         assert f"{folder}/runs/{wanted.digest} " in str(failure.value)
     assert not (store / "runs" / wanted.digest).exists()
@@ -71,8 +71,8 @@ def test_the_result_of_a_worker_is_read_from_the_store(outcome, parameters, stor
     pretraining = parameters.pretrain.model_copy(update={"seed": 8})
     context = Context(store, parameters.model_copy(update={"pretrain": pretraining}), outcome["mlflow_run"])
     windows = outcome["stages"]["convert"]["folder"]
-    result = dispatch.dispatch_stage("pretrain", context, "cuda", windows=windows)
-    assert runs == ["pretrain/cuda"]
+    result = dispatch.dispatch_stage("pretrain", context, on_workers=True, windows=windows)
+    assert runs == ["pretrain/pretrain-backbone"]
     assert not result.cached
     assert result.seconds > 0
     assert result.path == store / "runs" / stage_key("pretrain", {"windows": Path(windows)}, pretraining).digest
@@ -85,8 +85,8 @@ def test_a_worker_with_another_preset_refuses_the_stage_before_it_computes(outco
     context = Context(store, parameters.model_copy(update={"pretrain": pretraining}), outcome["mlflow_run"])
     before = sorted((store / "runs").iterdir())
     with pytest.raises(InputError, match=r"pretrain: the pipeline run expects digest \w+, but .* have digest \w+ on"):
-        dispatch.dispatch_stage("pretrain", context, "cuda", windows=outcome["stages"]["convert"]["folder"])
-    assert runs == ["pretrain/cuda"]
+        dispatch.dispatch_stage("pretrain", context, on_workers=True, windows=outcome["stages"]["convert"]["folder"])
+    assert runs == ["pretrain/pretrain-backbone"]
     assert sorted((store / "runs").iterdir()) == before
 
 

@@ -15,7 +15,7 @@ from prefect.artifacts import Artifact
 from data_contracts.clips import QUARANTINE_FILE
 from data_contracts.parameters.presets import load_preset
 from data_contracts.text import csv_text, printable
-from flows.prefect_ui.artifacts import failure_summary
+from flows.prefect_ui.artifacts import pipeline_summary
 from tasks.synthetic.motion import generate
 from tasks.tracking.runs import connect
 from tasks.viewer.evaluation_viewer import VIEWER_FILE
@@ -128,7 +128,7 @@ def test_artifacts_have_no_markup_of_names(pipeline_run):
 
 def test_a_failed_run_says_why_without_markup(pipeline_run):
     name = "".join(NAMES[:8])
-    with pytest.raises(ValueError, match="alert"), failure_summary({}):
+    with pytest.raises(ValueError, match="alert"), pipeline_summary({}):
         raise ValueError(name)
     described = str(Artifact.get("pipeline-summary").description)
     assert not (MARKUP | {"code_inline", "fence"}) & set(tokens(described))

@@ -31,7 +31,7 @@ from tests.flows.artifacts import artifacts_of, shown_as
 from tests.flows.typed import convert, pipeline
 
 STAGES = ["synthesise", "ingest", "convert", "pretrain", "finetune", "baselines", "evaluate"]
-DATE = r"\d{4}-\d\d-\d\d \d\d:\d\d"
+DATE = r"\d\d-\d\d \d\d:\d\d"
 
 
 def test_every_stage_runs_once_in_order_and_writes_its_folder(outcome):
@@ -54,9 +54,9 @@ def test_prefect_shows_the_stages_as_subflows_in_order(outcome, store):
         names = {flow.id: flow.name for flow in client.read_flows()}
     children = sorted(children, key=lambda run: run.start_time)
     assert [names[run.flow_id] for run in children] == STAGES[1:]
-    assert re.fullmatch(rf"synthetic {DATE}", parent.name)
+    assert re.fullmatch(rf"{DATE} synthetic demo\+\d+", parent.name)
     for run in children:
-        assert re.fullmatch(rf"synthetic {DATE}", run.name)
+        assert re.fullmatch(rf"{DATE} synthetic", run.name)
     assert all(run.state.is_completed() for run in children)
 
 
@@ -92,9 +92,10 @@ def test_mlflow_has_a_parent_run_with_a_child_per_stage(outcome, store):
     )
     by_name = {run.data.tags["uplift.stage"]: run for run in children}
     assert list(by_name) == STAGES[1:]
-    assert re.fullmatch(rf"synthetic {DATE}", parent.info.run_name)
-    assert re.fullmatch(rf"pretrain synthetic {DATE}", by_name["pretrain"].info.run_name)
-    assert re.fullmatch(rf"ingest synthetic {DATE}", by_name["ingest"].info.run_name)
+    assert re.fullmatch(rf"{DATE} synthetic demo\+\d+", parent.info.run_name)
+    assert parent.info.run_name.endswith(parent.data.tags["uplift.preset"])
+    for stage in ("ingest", "pretrain"):
+        assert re.fullmatch(rf"{DATE} synthetic {stage}", by_name[stage].info.run_name)
     tuned = by_name["finetune"]
     assert tuned.inputs.dataset_inputs[0].dataset.digest == outcome["stages"]["convert"]["digest"]
     scored = by_name["evaluate"].data.metrics
@@ -123,7 +124,9 @@ def test_scores_have_the_same_names_on_stage_pipeline_and_version(outcome, store
     for name in ("mpjpe_mm", "accel_mm", "pck_150", "mpjpe_mm_low", "mpjpe_mm_high"):
         score = of_stage[f"test/{name}"]
         assert of_pipeline[f"test/{name}"] == of_model[f"test/{name}"] == score
-        assert version.tags[f"test/{name}"] == f"{score:.4g}"
+    assert list(version.tags) == ["MPJPE", "uplift.checkpoint", "uplift.windows"]
+    assert version.tags["MPJPE"] == f"{of_stage['test/mpjpe_mm']:.1f} mm"
+    assert "`@champion`" in client.get_registered_model("pose-uplift").description
     assert of_stage["test/mpjpe_mm_low"] < of_stage["test/mpjpe_mm"] < of_stage["test/mpjpe_mm_high"]
     for name in ("test/linear/mpjpe_mm", "test/mlp/robustness/noise_mpjpe_mm", "mlp/train_minutes"):
         assert of_pipeline[name] == of_stage[name]

@@ -1,5 +1,6 @@
-"""Tests of run names: stage, data and time."""
+"""Tests of run names: date, data, and stage or preset."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -8,13 +9,17 @@ from data_contracts.parameters import ConvertParameters
 from data_contracts.sources import MotionFile, data_name
 from data_contracts.store.digests import StageKey
 from data_contracts.store.folders import open_stage
-from data_contracts.store.run_names import input_data_name, run_name
+from data_contracts.store.run_names import input_data_name, preset_name, run_name
 
 
-def test_a_run_is_named_after_stage_data_and_time():
-    assert run_name("pretrain", "cmu")[:-17] == "pretrain cmu"
-    assert run_name("pipeline", "cmu")[:-17] == "cmu"
-    assert len(run_name("gc", "")) == len("gc 2026-11-27 04:30")
+def test_a_run_name_begins_with_date_and_data():
+    assert re.fullmatch(r"\d\d-\d\d \d\d:\d\d cmu pretrain", run_name("cmu", "pretrain"))
+    assert len(run_name("", "")) == len("11-27 04:30")
+
+
+def test_a_preset_is_named_with_the_number_of_changed_parameters():
+    assert preset_name("demo", []) == "demo"
+    assert preset_name("/data/mine.yaml", ["pretrain.max_epochs=1", "convert.views=1"]) == "mine+2"
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def client(running):
 
 @pytest.fixture
 def train(client, settings, windows_folder, parameters) -> Callable[[int], UUID]:
-    """Start `pretrain/cuda`, which would take hours, and return its flow run once it has written a checkpoint."""
+    """Start a pretraining that would take hours, and return its flow run once it has written a checkpoint."""
     with open_stage(settings.root, StageKey("windows", "convert", ConvertParameters(window=9, stride=9), {})) as stage:
         if not stage.cached:
             shutil.copytree(windows_folder, stage.folder, dirs_exist_ok=True)
@@ -69,7 +69,7 @@ def train(client, settings, windows_folder, parameters) -> Callable[[int], UUID]
         changes = {"max_epochs": 100_000, "patience": 100_000, "seed": seed}
         changed = parameters.model_copy(update={"pretrain": parameters.pretrain.model_copy(update=changes)})
         wanted = {"windows": str(stage.folder), "store": str(settings.root), **preset_and_overrides(changed)}
-        deployment = client.read_deployment_by_name("pretrain/cuda")
+        deployment = client.read_deployment_by_name("pretrain/pretrain-backbone")
         run = client.create_flow_run_from_deployment(deployment.id, parameters=wanted).id
         before = {*settings.root.glob("runs/.*.partial/last.safetensors")}
         wait_for(lambda: {*settings.root.glob("runs/.*.partial/last.safetensors")} - before, 180)
@@ -135,8 +135,8 @@ def test_a_second_nightly_run_waits_and_the_limit_is_kept_in_a_file(client, sett
 def test_a_stage_for_a_pool_without_a_worker_fails_after_wait_minutes_and_is_cancelled(client, monkeypatch):
     monkeypatch.setattr(dispatch, "POLL_SECONDS", 0.5)
     started = time.monotonic()
-    with pytest.raises(RuntimeError, match=r"convert/cpu.*work pool cpu has no worker for 0\.05 minutes.*--pool cpu"):
-        dispatch.run_to_its_end("convert/cpu", {"clips": "0000"}, Runtime(wait_minutes=0.05))
+    with pytest.raises(RuntimeError, match=r"clips-to-windows.*work pool cpu has no worker for 0\.05 min.*--pool cpu"):
+        dispatch.run_to_its_end("convert/clips-to-windows", {"clips": "0000"}, Runtime(wait_minutes=0.05))
     assert time.monotonic() - started < 30
     of_cpu = [run for run in client.read_flow_runs() if run.work_pool_name == "cpu" and not run.auto_scheduled]
     assert [run.state.type for run in of_cpu if run.parameters.get("clips") == "0000"] == [StateType.CANCELLED]
@@ -144,8 +144,8 @@ def test_a_stage_for_a_pool_without_a_worker_fails_after_wait_minutes_and_is_can
 
 def test_a_stage_that_fails_on_a_worker_fails_the_run_that_waits_for_it(running, monkeypatch):
     monkeypatch.setattr(dispatch, "POLL_SECONDS", 0.5)
-    with pytest.raises(RuntimeError, match=r"baselines/cuda, flow run .*, ended Failed: "):
-        dispatch.run_to_its_end("baselines/cuda", {"windows": "not there"}, Runtime(wait_minutes=1))
+    with pytest.raises(RuntimeError, match=r"baselines/fit-baselines, flow run .*, ended Failed: "):
+        dispatch.run_to_its_end("baselines/fit-baselines", {"windows": "not there"}, Runtime(wait_minutes=1))
 
 
 def test_a_training_run_that_a_person_cancels_is_never_crashed(client, train):
@@ -162,7 +162,7 @@ def test_failure_approval_promotion_and_rollback_are_sent_to_the_webhook(client,
     nightly = client.read_deployment_by_name("pipeline/nightly")
     run = client.create_flow_run_from_deployment(nightly.id)
     client.set_flow_run_state(run.id, Failed(message="out of luck"), force=True)
-    asked = client.create_flow_run_from_deployment(client.read_deployment_by_name("promote/cpu").id)
+    asked = client.create_flow_run_from_deployment(client.read_deployment_by_name("promote/promote-challenger").id)
     client.set_flow_run_state(asked.id, Suspended(timeout_seconds=600), force=True)
     emit_model_event(PROMOTED, "version 4 is champion over version 3")
     emit_model_event(ROLLED_BACK, "rolled back from version 4 to 3")
@@ -187,7 +187,7 @@ def test_a_silent_run_crashes_and_a_late_nightly_run_is_notified(settings, clien
     quick = settings.model_copy(update=times)
     before = automations.install(client, quick)
     assert automations.install(client, quick) == before
-    nightly, other = (client.read_deployment_by_name(name) for name in ("pipeline/nightly", "convert/cpu"))
+    nightly, other = (client.read_deployment_by_name(name) for name in ("pipeline/nightly", "convert/clips-to-windows"))
     silent = client.create_flow_run_from_deployment(other.id, parameters={"clips": "silent"})
     client.set_flow_run_state(silent.id, Running(), force=True)
     emit_event("prefect.flow-run.heartbeat", {"prefect.resource.id": f"prefect.flow-run.{silent.id}"})

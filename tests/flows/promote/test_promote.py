@@ -54,28 +54,31 @@ def test_only_a_better_challenger_is_promoted_and_a_promotion_is_rolled_back(
     assert refused["differences"]["mpjpe_mm"]["low"] > 0
     assert champion(empty_store) == better
     client = connect(empty_store)
-    tags = client.get_model_version("pose-uplift", str(better)).tags
     for version, rival, kept in ((better, first, decision), (worse, better, refused)):
-        said = json.loads(tags[f"promotion.{version}-{rival}"])
-        assert said["reason"] == kept["reason"]
-        kept_run = client.get_run(said["mlflow_run"])
+        tag = client.get_model_version("pose-uplift", str(version)).tags["promotion"]
+        assert tag == f"{'promoted' if kept['promoted'] else 'not promoted'} over {rival}: {kept['reason']}"
+        kept_run = client.get_run(kept["mlflow_run"])
+        assert kept_run.data.tags["uplift.promotion"] == f"{version}-{rival}"
         assert kept_run.data.tags["promotion.promoted"] == str(kept["promoted"])
         difference = kept["differences"]["mpjpe_mm"]["value"]
         assert kept_run.data.metrics["difference/mpjpe_mm"] == pytest.approx(difference)
-        assert {file.path for file in client.list_artifacts(said["mlflow_run"])} == {"decision.json", "decision.md"}
+        assert {file.path for file in client.list_artifacts(kept["mlflow_run"])} == {"decision.json", "decision.md"}
     said = rollback("seen to tremble", "somebody", str(empty_store))
     assert said == {
         **{"name": "pose-uplift", "from": better, "to": first},
-        **{"who": "somebody", "reason": "seen to tremble"},
+        **{"at": said["at"], "who": "somebody", "reason": "seen to tremble"},
     }
     versions = aliased_versions(client)
     assert (champion(empty_store), int(versions["previous"].version)) == (first, better)
-    (tag,) = (value for key, value in versions["champion"].tags.items() if key.startswith("rollback."))
-    assert json.loads(tag) == said
+    for alias in ("champion", "previous"):
+        assert json.loads(versions[alias].tags["rollback"]) == said
+        assert len(versions[alias].tags) <= 5
     connect(empty_store).set_registered_model_alias("pose-uplift", "challenger", str(better))
     again = promoted()
     assert "somebody rolled the challenger back (seen to tremble)" in again["reason"]
     assert champion(empty_store) == first
+    client.delete_model_version_tag("pose-uplift", str(better), "rollback")
+    assert promoted()["promoted"]
 
 
 def test_a_rollback_needs_a_previous_champion(challenge, crowned, trained, empty_store):

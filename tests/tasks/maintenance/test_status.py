@@ -19,7 +19,8 @@ from rich.console import Console
 from data_contracts.store.locks import locked
 from flows.terminal.store_commands import status_lines
 from tasks.maintenance.status import read_status
-from tasks.tracking.names import BENCHMARK_TAG, MODEL_NAME, VERSION_TAG, owner_lock
+from tasks.tracking.names import BENCHMARK_TAG, DECISION_TAG, MODEL_NAME, VERSION_TAG, owner_lock
+from tasks.tracking.runs import TrackedRun
 from tests.tasks.maintenance.history import History, PipelineRun, files_below, milliseconds
 
 
@@ -31,13 +32,12 @@ def history(empty_store, monkeypatch) -> History:
     return history
 
 
-def score(history: History, run: PipelineRun, **promotion: str) -> None:
+def score(history: History, run: PipelineRun, decision: str = "promoted over 1: better") -> None:
     """Write what a pipeline run and a promotion write about a version."""
     client = history.client
-    client.log_metric(run.run, "test/mpjpe_mm", 41.25)
+    TrackedRun(client, run.run).log_metrics({"test/mpjpe_mm": 41.25, "test/pck_150": 0.934}, model_id=run.model)
     client.set_tag(run.run, VERSION_TAG, run.version)
-    for key, value in {"test/mpjpe_mm": "41.25", "test/pck_150": "0.934", **promotion}.items():
-        client.set_model_version_tag(MODEL_NAME, run.version, key, value)
+    client.set_model_version_tag(MODEL_NAME, run.version, DECISION_TAG, decision)
 
 
 def mlflow_errors(status) -> list[str]:
@@ -48,7 +48,7 @@ def test_pipeline_runs_and_versions_are_listed_newest_first(history):
     runs = [history.pipeline() for _ in range(2)]
     history.clock_days = -5
     runs.append(history.pipeline())
-    score(history, runs[2], **{"promotion.promoted": "False", "promotion.reason": "worse by 3 mm"})
+    score(history, runs[2], "not promoted over 1: worse by 3 mm")
     history.crown(runs[0])
     history.crown(runs[2], "challenger")
     history.client.set_registered_model_tag(MODEL_NAME, BENCHMARK_TAG, "abc")
@@ -59,7 +59,7 @@ def test_pipeline_runs_and_versions_are_listed_newest_first(history):
     assert newest.run_id == runs[2].run
     assert newest.began == milliseconds(-3) / 1000
     assert (newest.state, newest.seconds, newest.mpjpe_mm) == ("FINISHED", 1.0, 41.25)
-    assert (newest.version, newest.promotion) == (runs[2].version, "not promoted: worse by 3 mm")
+    assert (newest.version, newest.promotion) == (runs[2].version, "not promoted over 1: worse by 3 mm")
     assert (previous.run_id, previous.mpjpe_mm, previous.promotion) == (runs[1].run, None, None)
     assert list(status.versions) == ["champion", "challenger"]
     assert status.versions["champion"]["version"] == runs[0].version
@@ -185,7 +185,7 @@ def test_the_command_does_not_wait_for_a_silent_server_and_does_not_import_torch
 
 def test_the_status_fits_one_screen(history, capsys):
     for _ in range(6):
-        score(history, history.pipeline(), **{"promotion.promoted": "False", "promotion.reason": "worse " * 60})
+        score(history, history.pipeline(), "not promoted over 1: " + "worse " * 60)
     history.crown(history.pipelines[0])
     history.run("pipeline", "a" * 16, {}, 9, "RUNNING")
     status = read_status(history.store)
@@ -228,7 +228,7 @@ def server(history):
 
 def test_a_server_and_its_database_give_the_same_status(history, server, monkeypatch):
     runs = [history.pipeline() for _ in range(2)]
-    score(history, runs[1], **{"promotion.promoted": "True"})
+    score(history, runs[1])
     history.crown(runs[0])
     own = read_status(history.store, 2)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")  # the machine may be busy

@@ -134,8 +134,8 @@ def test_a_killed_promotion_is_completed_with_its_own_decision(killed, write):
     assert decision.promoted
     assert (decision.version, decision.champion) == (3, 2)
     assert "better by 4 mm" in decision.headline
-    tag = json.loads(client.get_model_version(MODEL_NAME, "3").tags["promotion.3-2"])
-    assert decision.mlflow_run == tag["mlflow_run"]
+    assert client.get_model_version(MODEL_NAME, "3").tags["promotion"] == "promoted over 2: better by 4 mm"
+    assert client.get_run(decision.mlflow_run).data.tags["uplift.promotion"] == "3-2"
     assert aliases(client) == ("3", "2")
     assert promote_again(store).reason == "the challenger is the champion already"
 

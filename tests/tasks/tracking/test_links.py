@@ -1,15 +1,29 @@
 """Links to runs and versions: addresses of the MLflow server, or None without a server."""
 
+import json
+
 import mlflow
 import pytest
 from mlflow import MlflowClient
 
 from tasks.tracking import links
+from tasks.tracking.connection import connect
+from tasks.tracking.names import EXPERIMENT
 
 
 def test_without_a_server_there_are_no_links(empty_store):
     assert links.version_page(empty_store, 3) is None
     assert links.run_figure(empty_store, "0" * 32, "durations.png") is None
+
+
+def test_the_table_of_runs_opens_in_the_pages_for_training_with_the_columns_of_a_saved_view(empty_store):
+    page = links.runs_page(empty_store)
+    experiment = connect(empty_store).get_experiment_by_name(EXPERIMENT)
+    address = f"http://127.0.0.1:5000/#/experiments/{experiment.experiment_id}/runs?workflowType=machine_learning"
+    assert page == f"{address}&viewStateShareKey=pipeline-runs"
+    view = json.loads(experiment.tags["mlflow.sharedViewState.pipeline-runs"])
+    assert view["name"] == "pipeline runs"
+    assert {"metrics.`test/mpjpe_mm`", "tags.`uplift.preset`"} <= set(json.loads(view["state"])["selectedColumns"])
 
 
 @pytest.fixture
@@ -21,7 +35,9 @@ def with_server(monkeypatch):
 
 
 def test_with_a_server_links_are_addresses_of_its_pages(with_server, tmp_path):
-    assert links.version_page(tmp_path, 3) == "http://127.0.0.1:5000/#/models/pose-uplift/versions/3"
+    assert links.version_page(tmp_path, 3) == (
+        "http://127.0.0.1:5000/#/models/pose-uplift/versions/3?workflowType=machine_learning"
+    )
     assert links.run_figure(tmp_path, "ab", "durations.png") == (
         "http://127.0.0.1:5000/get-artifact?path=durations.png&run_uuid=ab"
     )

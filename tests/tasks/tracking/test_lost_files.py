@@ -63,6 +63,6 @@ def test_lost_files_of_an_unregistered_model_are_logged_again(register, empty_st
 
 def test_a_version_without_a_flip_tag_is_lifted_and_exported_with_flip_averaging(register, empty_store, tmp_path):
     register()
-    connect(empty_store).delete_model_version_tag(MODEL_NAME, "1", FLIP_TAG)
+    assert FLIP_TAG not in connect(empty_store).get_model_version(MODEL_NAME, "1").tags
     assert find_lifting_model(empty_store, VERSION).flip
     assert export_model(empty_store, VERSION, tmp_path / "model.onnx")["flip"]

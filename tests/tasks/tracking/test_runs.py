@@ -1,5 +1,6 @@
 """Runs in MLflow: no metric is lost, a run that has ended does not change, and each run has one owner."""
 
+import threading
 import time
 from pathlib import Path
 
@@ -136,3 +137,16 @@ def test_another_store_in_the_same_mlflow_does_not_resume_a_run_of_this_store(em
         assert other.run_id != failed.run_id
     with track_pipeline(here.rename(tmp_path / "moved"), of) as again:
         assert again.run_id == failed.run_id
+
+
+def test_system_metrics_are_logged_until_the_block_ends(empty_store, monkeypatch):
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.1")
+    with track_pipeline(empty_store, PIPELINE) as tracked:
+        with tracked.active(system_metrics=True):
+            deadline = time.monotonic() + 60
+            while not (logged := tracked.client.get_run(tracked.run_id).data.metrics):
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+        assert {"system/cpu_utilization_percentage", "system/system_memory_usage_megabytes"} <= logged.keys()
+        assert all(thread.name != "SystemMetricsMonitor" for thread in threading.enumerate())
+        assert tracked.client.get_run(tracked.run_id).info.status == "RUNNING"
