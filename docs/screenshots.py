@@ -68,7 +68,6 @@ def mlflow(browser: Browser) -> None:
 def prefect(browser: Browser) -> None:
     """Take the pictures of the server of PREFECT_API_URL."""
     take(browser, "deployments", 1090, f"{PREFECT}/deployments?limit=25")
-    take(browser, "automations", 1500, f"{PREFECT}/automations")
     with get_client(sync_client=True) as client:
         nightly = {"any_": [client.read_deployment_by_name("pipeline/nightly").id]}
         for state in ("COMPLETED", "FAILED"):
