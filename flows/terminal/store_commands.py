@@ -77,11 +77,13 @@ def _removed(outcome: dict[str, Any]) -> Table:
 
 
 def status_lines(status: "Status") -> Iterator[RenderableType]:
-    """Yield the pipeline runs, versions, work in progress, disk usage and errors."""
+    """Yield the pipeline runs, versions, work in progress, disk usage, what waits for a person, and errors."""
     yield _pipeline_runs(status)
     yield _versions(status)
     yield from _work(status)
     yield _disk(status)
+    for line in status.to_do:
+        yield f"to do: {line}"
     for error in status.errors:
         yield f"no answer: {error}"
 

@@ -4,6 +4,7 @@ A request to MLflow or Prefect that fails becomes a line of `errors`.
 """
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from shutil import disk_usage
@@ -25,7 +26,9 @@ from tasks.tracking.connection import mlflow_errors, tracking_client
 from tasks.tracking.registry import model_versions, version_scores
 
 MLFLOW_SECONDS, PREFECT_SECONDS = 3, 2.0  # longest wait for an answer of a server
+LOW_DISK = 5_000_000_000  # free bytes
 _RUNNING_LIMIT = 20
+_WAITING = ("Paused", "Suspended")  # names of Prefect's states
 _FLOW_STATES = ("RUNNING", "PENDING", "PAUSED", "CANCELLING")
 
 
@@ -53,7 +56,8 @@ class RunStatus:
 class Status:
     """Status of a store. `versions`: alias -> number and scores; `locks`: lock file -> process that holds it.
 
-    `flow_runs`: None if Prefect does not answer. `errors`: failed requests to MLflow or Prefect.
+    `flow_runs`: None if Prefect does not answer. `errors`: failed requests to MLflow or Prefect. `to_do`: what waits
+    for a person, with the remedy.
     """
 
     store: str
@@ -66,6 +70,7 @@ class Status:
     disk: dict[str, dict[str, int]] = field(default_factory=dict)
     free_bytes: int = 0
     errors: list[str] = field(default_factory=list)
+    to_do: list[str] = field(default_factory=list)
 
 
 def read_status(store: Path, last: int = 5) -> Status:
@@ -85,7 +90,26 @@ def read_status(store: Path, last: int = 5) -> Status:
         status.flow_runs = running_flow_runs()
     except InputError as error:
         status.errors.append(str(error))
+    status.to_do = list(to_do(status))
     return status
+
+
+def to_do(status: Status) -> Iterator[str]:
+    """Yield a line with the remedy for each thing that waits for a person."""
+    for run in status.pipeline_runs[:1]:
+        if run.state in ("FAILED", "KILLED"):
+            yield f"pipeline run {run.name} failed: repeat its command or deployment, which continues from the store"
+    for run in status.running:
+        if run.lock_owner is None:
+            yield f"{run.name} has no process on this machine: if it has none elsewhere, repeat its command to continue"
+    for flow in status.flow_runs or []:
+        if flow["state"] in _WAITING:
+            yield f"flow run {flow['name']} of {flow['flow']} waits for approval: resume it in the Prefect UI"
+    challenger, champion = (status.versions.get(alias) for alias in (names.CHALLENGER, names.CHAMPION))
+    if challenger and not challenger["promotion"] and (not champion or champion["version"] != challenger["version"]):
+        yield f"version {challenger['version']} was not compared with the champion: uplift promote"
+    if status.free_bytes < LOW_DISK:
+        yield f"the disk of {status.store} is nearly full: uplift gc --keep-last 14"
 
 
 def running_flow_runs(limit: int = 20) -> list[dict[str, str | None]]:

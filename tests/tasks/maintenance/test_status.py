@@ -18,6 +18,7 @@ from rich.console import Console
 
 from data_contracts.store.locks import locked
 from flows.terminal.store_commands import status_lines
+from tasks.maintenance import status as module
 from tasks.maintenance.status import read_status
 from tasks.tracking.names import BENCHMARK_TAG, DECISION_TAG, MODEL_NAME, VERSION_TAG, owner_lock
 from tasks.tracking.runs import TrackedRun
@@ -69,6 +70,24 @@ def test_pipeline_runs_and_versions_are_listed_newest_first(history):
     assert status.disk["runs"]["count"] == 6
     assert status.disk["mlartifacts"]["bytes"] > 0
     json.dumps(asdict(status))
+
+
+def test_what_waits_for_a_person_is_named_with_its_remedy(history, monkeypatch):
+    history.crown(history.pipeline())
+    assert read_status(history.store).to_do == []
+    waiting = history.pipeline()
+    history.crown(waiting, "challenger")
+    history.run("pretrain", "c" * 16, {}, 4, "RUNNING")
+    history.client.set_terminated(history.run("pipeline", "d" * 16, {}, 5, "RUNNING"), "FAILED")
+    monkeypatch.setattr(module, "LOW_DISK", 10**18)
+    paused = {"flow": "promote", "name": "version 2", "state": "Suspended", "since": None}
+    monkeypatch.setattr(module, "running_flow_runs", lambda: [paused])
+    failed, dead, approval, challenger, disk = read_status(history.store).to_do
+    assert "failed: repeat its command" in failed
+    assert "has no process" in dead
+    assert approval == "flow run version 2 of promote waits for approval: resume it in the Prefect UI"
+    assert challenger == f"version {waiting.version} was not compared with the champion: uplift promote"
+    assert "nearly full" in disk
 
 
 def test_running_runs_are_listed_with_their_process_and_dead_ones_without(history):
