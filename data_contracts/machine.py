@@ -1,7 +1,9 @@
-"""Cores and memory that this process may use."""
+"""Cores and memory that this process may use, and the programs of its environment."""
 
 import os
+import shlex
 import sys
+from pathlib import Path
 
 SYSTEMS = ("linux", "darwin")
 
@@ -10,6 +12,13 @@ def refuse_other_systems(platform: str = sys.platform) -> None:
     """End this process with a message on other systems than `SYSTEMS`, which lack the required signals and pipes."""
     if platform not in SYSTEMS:
         raise SystemExit(f"pose-uplift runs on Linux and macOS, not on {platform}; on Windows, use WSL")
+
+
+def program(name: str) -> str:
+    """Return the shell command, in this folder, for a program of this Python environment: e.g. `.venv/bin/uplift`."""
+    path = Path(sys.executable).with_name(name)
+    here = Path.cwd()
+    return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))
 
 
 def usable_cores() -> int:

@@ -23,6 +23,7 @@ os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
 import typer
 
 from data_contracts.errors import InputError
+from data_contracts.machine import program
 from data_contracts.parameters import SYNTHETIC_SOURCE
 from data_contracts.parameters.presets import preset_and_overrides
 from data_contracts.sources import find_motion
@@ -108,7 +109,7 @@ def pipeline(
         f"registered {version['name']} version {version['version']} as {version['uri']}",
         *([decision["headline"]] if decision else []),
         f"\nopen MLflow: {_mlflow_place(call.store, outcome['mlflow_run'])}",
-        f"promote it:  .venv/bin/uplift promote{'' if call.is_default_store else f' --store {call.store}'}",
+        f"promote it:  {program('uplift')} promote{'' if call.is_default_store else f' --store {call.store}'}",
     )
 
 
@@ -119,7 +120,7 @@ def _mlflow_place(store: Path, run_id: str) -> str:
     if page := run_page(store, run_id):
         return page
     uri = os.environ.get("MLFLOW_TRACKING_URI") or sqlite_uri(store / "mlflow.db")
-    return f".venv/bin/mlflow server --backend-store-uri {shlex.quote(uri)}\n             {runs_page(store)}"
+    return f"{program('mlflow')} server --backend-store-uri {shlex.quote(uri)}\n             {runs_page(store)}"
 
 
 def main() -> None:

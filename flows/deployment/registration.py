@@ -20,6 +20,7 @@ from prefect.settings import PREFECT_API_URL
 from prefect.workers.process import ProcessWorker
 
 from data_contracts.errors import InputError
+from data_contracts.machine import program
 from flows.deployment import automations
 from flows.deployment.services import answers
 from flows.deployment.settings import PASSWORD_FILE, ROOT, USER, StackSettings
@@ -106,8 +107,8 @@ def register_when_ready(settings: StackSettings) -> None:
         f"\nMLflow    {runs_page(settings.root)}"
         f"\n          user {USER}, password PASSWORD"
         f"\n          PASSWORD is {password}\nlogs      {settings.root / 'logs'}\n\nIn another terminal:\n"
-        '\n    eval "$(.venv/bin/uplift env)"'
-        "\n    .venv/bin/prefect deployment run 'pipeline/nightly' && .venv/bin/uplift watch"
+        f'\n    eval "$({program("uplift")} env)"'
+        f"\n    {program('prefect')} deployment run 'pipeline/nightly' && {program('uplift')} watch"
         "\n\nCtrl-C here ends everything.\n",
         flush=True,
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from data_contracts.machine import free_memory, local_processes, usable_cores
+from data_contracts.machine import free_memory, local_processes, program, usable_cores
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -38,3 +38,12 @@ def test_another_system_is_refused_in_one_sentence(module):
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr == "pose-uplift runs on Linux and macOS, not on win32; on Windows, use WSL\n"
+
+
+def test_programs_of_the_environment_are_named_from_here(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "executable", str(tmp_path / ".venv/bin/python"))
+    monkeypatch.chdir(tmp_path)
+    assert program("uplift") == ".venv/bin/uplift"
+    (tmp_path / "else where").mkdir()
+    monkeypatch.chdir(tmp_path / "else where")
+    assert program("uplift") == str(tmp_path / ".venv/bin/uplift")
