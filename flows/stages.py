@@ -80,7 +80,7 @@ def convert(context: Context, clips: str) -> Inputs:
 
 @stage("tasks.train.training:pretrain_network", "uplift finetune {windows} --pretrained {result}", resume=True)
 def pretrain(context: Context, windows: str) -> Inputs:
-    """Pretrain a DSTformer on windows; a killed run continues from its last checkpoint."""
+    """Pretrain a network on windows; a killed run continues from its last checkpoint."""
     return {"windows": _training_windows(context, windows)}
 
 

@@ -7,7 +7,8 @@
     motion.plot()
 
 `lift` takes the keypoints of one person as an array, `lift_file` all people of a keypoint file. Both log what they
-assume as warnings of the logger `uplift`; the options that a warning names are arguments here.
+assume as warnings of the logger `uplift`. An option lift.NAME or keypoints.NAME of a warning is the argument NAME here,
+but for the width and height of the image, which are `size`; `height` is that of the person.
 """
 
 from collections.abc import Iterable
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["InputError", "Lifter", "Motion", "lift", "lift_file", "load_lifter"]
 
 _DRAWN = 8  # poses in a plot
+_OF_KEYPOINTS = ("max_gap", "min_confidence", "min_frames")
 
 
 class Motion(contract.Motion):
@@ -108,7 +110,8 @@ def lift(
     lifter
         Result of `load_lifter`. Default: the lifter of this package.
     options
-        Fields of `data_contracts.parameters.LiftParameters`, e.g. height (of the person, metres) or pitch_deg.
+        Fields of `data_contracts.parameters.LiftParameters`, e.g. height (of the person, metres) or pitch_deg, and
+        max_gap, min_confidence and min_frames of `KeypointsParameters`.
 
     Raises
     ------
@@ -121,7 +124,7 @@ def lift(
     confidence = array[..., 2] if array.shape[2] == 3 else np.ones(array.shape[:2])
     frame = np.arange(len(array))
     read = Detections("keypoints", KeypointFormat.ARRAYS, frame, array[..., :2], confidence)
-    parameters = _keypoint_parameters(fps, skeleton, size)
+    parameters = _keypoint_parameters(fps, skeleton, size, options)
     detections, warnings = normalise(read, parameters)
     (motion,) = _lifted([whole_track(detections, parameters.max_gap)], [detections], warnings, lifter, options)
     return motion
@@ -137,14 +140,18 @@ def lift_file(
     **options: Any,
 ) -> list[Motion]:
     """Lift each person of a keypoint file of any detector; arguments and errors as in `lift` and `uplift lift`."""
-    parameters = _keypoint_parameters(fps, skeleton, size)
+    parameters = _keypoint_parameters(fps, skeleton, size, options)
     videos, warnings = read_keypoints(find_keypoints(path), parameters)
     return _lifted(long_and_short(path, videos, parameters)[0], videos, warnings, lifter, options)
 
 
-def _keypoint_parameters(fps: float | None, skeleton: str | None, size: tuple[int, int] | None) -> KeypointsParameters:
+def _keypoint_parameters(
+    fps: float | None, skeleton: str | None, size: tuple[int, int] | None, options: dict[str, Any]
+) -> KeypointsParameters:
+    """Return the parameters of keypoints, and remove theirs from `options`."""
     width, height = size or (None, None)
-    return parse(KeypointsParameters, {"fps": fps, "skeleton": skeleton, "width": width, "height": height}, "lift")
+    values = {"fps": fps, "skeleton": skeleton, "width": width, "height": height}
+    return parse(KeypointsParameters, values | {n: options.pop(n) for n in _OF_KEYPOINTS if n in options}, "lift")
 
 
 def _lifted(

@@ -58,6 +58,14 @@ def test_options_are_those_of_lift(keypoints, lifter):
     assert ratio == pytest.approx(1.8 / 1.5, rel=0.01)
 
 
+def test_options_of_keypoints_are_taken(keypoints, lifter):
+    gaps = keypoints.copy()
+    gaps[60:66] = np.nan
+    short, long = (pose_uplift.lift(gaps, lifter=lifter, fit=False, max_gap=gap) for gap in (3, 10))
+    assert (short.confidence[60:66] == 0).all()
+    assert (long.confidence[60:66] > 0).any()
+
+
 def test_assumptions_are_warnings(keypoints, lifter, caplog):
     pose_uplift.lift(keypoints, lifter=lifter, fit=False)
     assert any(line.startswith("height: 1.70 m assumed") for line in caplog.messages)

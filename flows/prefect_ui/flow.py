@@ -10,7 +10,8 @@ from prefect.runtime import flow_run
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import SYNTHETIC_SOURCE
-from data_contracts.sources import data_name, find_motion_files
+from data_contracts.parameters.presets import load_preset
+from data_contracts.sources import AmassFiles, MotionFile, data_name, find_motion
 from data_contracts.store.digests import PIPELINE
 from data_contracts.store.folders import default_store
 from data_contracts.store.run_names import input_data_name, preset_name, run_name
@@ -40,6 +41,11 @@ def _data(stage: str, arguments: dict[str, Any]) -> str:
     if stage in ("keypoints", "lift"):
         return Path(arguments["source"]).absolute().stem
     if source := arguments.get("source"):
-        return SYNTHETIC_SOURCE if source == SYNTHETIC_SOURCE else data_name(find_motion_files(source))
+        return SYNTHETIC_SOURCE if source == SYNTHETIC_SOURCE else data_name(_motion(arguments, source))
     inputs = {kind: str(arguments[kind]) for kind in ("windows", "clips") if arguments.get(kind)}
     return input_data_name(default_store(arguments.get("store")), inputs)
+
+
+def _motion(arguments: dict[str, Any], source: str | list[str]) -> list[MotionFile] | AmassFiles:
+    parameters = load_preset(arguments["preset"], arguments["overrides"])
+    return find_motion(source, body_model=arguments.get("body_model") or parameters.ingest.body_model)

@@ -135,6 +135,8 @@ def export(
     """Write a model as one ONNX file, checked with onnxruntime and kept by MLflow, or as a folder for a model hub."""
     if onnx == hub:
         raise InputError("pass either --onnx or --hub")
+    if hub and no_flip:
+        raise InputError("--no-flip needs --onnx; for --hub pass flip=False to pose_uplift.load_lifter")
     if hub:
         from tasks.serving.hub import export_folder
 

@@ -141,7 +141,9 @@ def _read(path: Path) -> pd.DataFrame:
         table = pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True)
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise InputError(f"{path}: not a readable clip list ({reason}); if it is none, rename it") from error
+        raise InputError(
+            f"{path}: not a readable clip list ({reason}); if this CSV is not a clip list, rename it"
+        ) from error
     table = table.rename(columns=str.strip).apply(lambda column: column.str.strip())  # MotionBERT writes `a , b , c`
     if "fname" not in table:
         raise InputError(

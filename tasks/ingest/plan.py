@@ -89,7 +89,8 @@ def plan_reading(files: Sequence[MotionFile], parameters: IngestParameters) -> P
         survey = Survey()
         tree = read_motion_file(file.path, survey.add)
         motions = find_motions(file.path, tree)
-        layout = decide_layout(file.path, [motion.shape for motion in motions], parameters.layout)
+        is_metric, shapes = isinstance(tree, MetricTree), [motion.shape for motion in motions]
+        layout = Layout.FRAMES_FIRST if is_metric else decide_layout(file.path, shapes, parameters.layout)
         evidence, as_coco = survey.evidence(motions), survey.evidence(motions, as_coco=True)
         world, about = World(parameters.unit, parameters.up), _skeleton(motions, layout)
         if about == JOINT_SETS[NUM_JOINTS].name and _misfit(evidence) > MOST_MISFIT >= _misfit(as_coco):

@@ -4,6 +4,7 @@ A request to MLflow or Prefect that fails becomes a line of `errors`.
 """
 
 import os
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from mlflow.entities.model_registry import ModelVersion
 from data_contracts.errors import InputError
 from data_contracts.report import METRICS
 from data_contracts.store.digests import KINDS, PIPELINE
+from data_contracts.store.folders import default_store
 from data_contracts.store.locks import lock_owner
 from tasks.maintenance.files import LOCK, hidden_names, size_of
 from tasks.promotion.comparison import named_benchmark
@@ -96,6 +98,7 @@ def read_status(store: Path, last: int = 5) -> Status:
 
 def to_do(status: Status) -> Iterator[str]:
     """Yield a line with the remedy for each thing that waits for a person."""
+    store = "" if Path(status.store) == default_store() else f" --store {shlex.quote(status.store)}"
     for run in status.pipeline_runs[:1]:
         if run.state in ("FAILED", "KILLED"):
             yield f"pipeline run {run.name} failed: repeat its command or deployment, which continues from the store"
@@ -107,9 +110,9 @@ def to_do(status: Status) -> Iterator[str]:
             yield f"flow run {flow['name']} of {flow['flow']} waits for approval: resume it in the Prefect UI"
     challenger, champion = (status.versions.get(alias) for alias in (names.CHALLENGER, names.CHAMPION))
     if challenger and not challenger["promotion"] and (not champion or champion["version"] != challenger["version"]):
-        yield f"version {challenger['version']} was not compared with the champion: uplift promote"
+        yield f"version {challenger['version']} was not compared with the champion: uplift promote{store}"
     if status.free_bytes < LOW_DISK:
-        yield f"the disk of {status.store} is nearly full: uplift gc --keep-last 14"
+        yield f"the disk of {status.store} is nearly full: uplift gc --keep-last 14 --yes{store}"
 
 
 def running_flow_runs(limit: int = 20) -> list[dict[str, str | None]]:

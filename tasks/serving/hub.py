@@ -31,7 +31,7 @@ _LOAD = """
 ```python
 import pose_uplift
 
-lifter = pose_uplift.load_lifter("FOLDER")  # this folder
+lifter = pose_uplift.load_lifter("FOLDER", flip=FLIP)  # this folder
 motion = pose_uplift.lift(keypoints, fps=30, skeleton="coco17", lifter=lifter)
 ```
 """
@@ -67,7 +67,9 @@ def export_folder(store: Path, model: str, out: Path) -> dict[str, Any]:
         raise InputError(f"{out}: cannot be made ({error.strerror}); pass a new folder with --out") from error
     shutil.copyfile(found.checkpoint, out / CHECKPOINT_FILE)
     (out / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    (out / CARD_FILE).write_text(_FRONT.format(licence=licence) + text + _LOAD, encoding="utf-8")
+    (out / CARD_FILE).write_text(
+        _FRONT.format(licence=licence) + text + _LOAD.replace("FLIP", str(lifter.flip)), encoding="utf-8"
+    )
     return {"folder": str(out), "files": sorted(file.name for file in out.iterdir())}
 
 

@@ -19,8 +19,10 @@ from data_contracts.skeleton import JOINTS
 from data_contracts.sources import find_keypoints
 from tasks.lifting.formats.reading import read_keypoints
 from tasks.lifting.tracks import long_and_short
+from tasks.serving.served_lifter import MAX_POSES, MAX_TRACKS
 
 _OF_KEYPOINTS = {"fps": "fps", "skeleton": "skeleton", "image_width": "width", "image_height": "height"}
+_ZIP_BEGINS = (b"PK\x03\x04", b"PK\x05\x06")
 _OF_MODEL = ("height", "fov_deg")  # parameters of `served_lifter`
 
 
@@ -38,6 +40,8 @@ def _lift(model: PyFuncModel, uri: str, body: bytes, query: dict[str, str]) -> d
         raise InputError(f"unknown parameter {unknown[0]!r:.50}; known: {', '.join((*_OF_KEYPOINTS, *_OF_MODEL))}")
     values = {_OF_KEYPOINTS[name]: text for name, text in query.items() if name in _OF_KEYPOINTS}
     parameters = parse(KeypointsParameters, values, "the query")
+    if body.startswith(_ZIP_BEGINS):
+        raise InputError("the body is a compressed .npz, whose size in memory is not bounded; send .npy or JSON")
     with TemporaryDirectory() as folder:
         file = Path(folder) / "request"
         file.write_bytes(body)
@@ -46,6 +50,8 @@ def _lift(model: PyFuncModel, uri: str, body: bytes, query: dict[str, str]) -> d
             tracks, _ = long_and_short(file, videos, parameters)
         except InputError as error:
             raise InputError(str(error).replace(str(file), "the body")) from None
+    if len(tracks) > MAX_TRACKS or sum(len(track.pose_2d) for track in tracks) > MAX_POSES:
+        raise InputError(f"a request has at most {MAX_TRACKS} tracks and {MAX_POSES:,} poses: send several requests")
     numbers = {name: _number(name, query[name]) for name in _OF_MODEL if name in query}
     people = []
     for track in tracks:

@@ -31,7 +31,7 @@ _EXAMPLE = 3  # batch size for tracing: sizes 0 and 1 would become constants
 
 
 def export_model(store: Path, model: str, out: Path | None, flip: bool = True) -> dict[str, Any]:
-    """Write a model as ONNX; if the model is a registered version, also log the file to its run, and tag the version.
+    """Write a model as ONNX; if the model is a registered version, also log the file to its run.
 
     Parameters
     ----------

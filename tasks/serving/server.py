@@ -9,14 +9,12 @@ from tempfile import TemporaryDirectory
 
 import mlflow
 import uvicorn
-from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PyFuncModel, scoring_server
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from data_contracts.errors import InputError
 from data_contracts.store.checking import verify_input
 from tasks.serving.keypoint_requests import lift_request
 from tasks.tracking.logged_models import save_lifter
@@ -76,17 +74,22 @@ class ModelServer:
             Route("/lift", partial(lift_request, model, uri), methods=["POST"]),
             Mount("/", app=scoring_server.init(model)),
         ]
-        self.uri, self.app = uri, Starlette(routes=routes)
+        self._current = uri, Starlette(routes=routes)
+
+    @property
+    def uri(self) -> str:
+        """URI of the model that answers new requests."""
+        return self._current[0]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        uri = self.uri
+        uri, app = self._current
 
         async def send_with_version(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message["headers"], (b"x-model-version", uri.encode("ascii", "replace"))]
             await send(message)
 
-        await self.app(scope, receive, send_with_version)
+        await app(scope, receive, send_with_version)
 
 
 def serve(store: Path, model: str, host: str, port: int) -> None:
@@ -109,10 +112,9 @@ def follow_once(server: ModelServer, store: Path, model: str) -> None:
         if uri != server.uri:
             server.use(*load_model(store, uri))
             _LOG.warning("%s is %s now; new requests use it", model, uri)
-    except (MlflowException, InputError, OSError) as error:
-        _LOG.warning(
-            "%s: cannot be asked or loaded (%s); %s is served", model, " ".join(str(error).split()), server.uri
-        )
+    except Exception as error:  # of MLflow, its database, or PyTorch; the thread must not end
+        reason = " ".join(str(error).split())
+        _LOG.warning("%s: its version cannot be read or loaded (%s); the server keeps %s", model, reason, server.uri)
 
 
 def current_uri(store: Path, model: str) -> str:

@@ -46,10 +46,9 @@ JOINT_SETS: Mapping[int, JointSet] = {
 }
 # The 17 keypoints of COCO: `tasks.ingest.plan` distinguishes them from Human3.6M by the bones
 COCO = JointSet("COCO", lambda poses: SKELETONS[Detector.COCO17].weights @ poses)
-_PREFERRED = {NUM_JOINTS, 32}  # a short clip may have 22, 24 or 28 frames
 
 
 def is_joints_axis(shape: tuple[int, ...]) -> tuple[bool, bool]:
     """Return for the first two axes of a clip whether their length is a known number of joints."""
-    counts = _PREFERRED if _PREFERRED & {*shape[:2]} else {*JOINT_SETS}
+    counts = {NUM_JOINTS, 32} if NUM_JOINTS in shape[:2] else {*JOINT_SETS}  # a short clip may have 22 frames
     return shape[0] in counts, shape[1] in counts

@@ -86,7 +86,10 @@ def test_what_waits_for_a_person_is_named_with_its_remedy(history, monkeypatch):
     assert "failed: repeat its command" in failed
     assert "has no process" in dead
     assert approval == "flow run version 2 of promote waits for approval: resume it in the Prefect UI"
-    assert challenger == f"version {waiting.version} was not compared with the champion: uplift promote"
+    assert (
+        challenger
+        == f"version {waiting.version} was not compared with the champion: uplift promote --store {history.store}"
+    )
     assert "nearly full" in disk
 
 

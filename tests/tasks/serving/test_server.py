@@ -1,5 +1,6 @@
 """The server follows an alias without dropping requests, names its version, and lifts keypoint files."""
 
+import io
 import json
 from pathlib import Path
 
@@ -20,6 +21,19 @@ from tasks.tracking.runs import track_pipeline
 
 CHALLENGER = "models:/pose-uplift@challenger"
 EXAMPLE = Path(__file__).parents[3] / "examples" / "walking.json"
+
+
+def zipped(keypoints):
+    file = io.BytesIO()
+    np.savez_compressed(file, keypoints=keypoints)
+    return file.getvalue()
+
+
+def many_people():
+    """Return 201 tracks: ten frames of the example again and again, each time with another id."""
+    entries = json.loads(EXAMPLE.read_text())[:10]
+    frames = [(10 * person + at, person, entry) for person in range(201) for at, entry in enumerate(entries)]
+    return json.dumps([dict(entry, image_id=f"{at}.jpg", idx=person) for at, person, entry in frames]).encode()
 
 
 @pytest.fixture
@@ -83,7 +97,7 @@ def test_a_registry_that_does_not_answer_changes_nothing(register, empty_store, 
     server = ModelServer(*load_model(empty_store, CHALLENGER))
     mlflow.MlflowClient().delete_registered_model_alias("pose-uplift", "challenger")
     follow_once(server, empty_store, CHALLENGER)
-    assert "cannot be asked or loaded" in caplog.text
+    assert "cannot be read or loaded" in caplog.text
     assert TestClient(server).post("/invocations", json=windows()).headers["x-model-version"].endswith("/1")
 
 
@@ -113,6 +127,8 @@ def test_a_keypoint_file_is_lifted(shipped):
         (EXAMPLE.read_bytes(), {"height": "tall"}, "height is 'tall'"),
         (EXAMPLE.read_bytes(), {"height": "17"}, "height"),
         (EXAMPLE.read_bytes(), {"person": "1"}, "unknown parameter 'person'"),
+        (zipped(np.zeros((50, 17, 3))), {}, "compressed .npz"),
+        (many_people(), {"skeleton": "coco17"}, "at most 200 tracks"),
     ],
 )
 def test_wrong_requests_are_a_400_with_the_reason(shipped, body, query, reason):

@@ -6,8 +6,11 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from data_contracts.errors import InputError
+from data_contracts.parameters import IngestParameters, Layout
 from data_contracts.skeleton import BONES, JOINTS, LIMB_BONES
+from data_contracts.sources import find_motion_files
 from tasks.ingest.formats.body import CROWN, NOSE
+from tasks.ingest.plan import plan_reading
 from tasks.lifting.exports.bvh_file import write_bvh
 from tests.tasks.ingest.formats.reading import read_recording
 from tests.tasks.ingest.formats.rigs import JOINT_OF, RIGS, write_rig
@@ -170,3 +173,12 @@ def test_a_file_of_many_joints_is_refused(tmp_path):
     (tmp_path / "a.bvh").write_text("HIERARCHY\nROOT a\n" + "{\nJOINT b\n" * 2000)
     with pytest.raises(InputError, match=r"line 2002: 'JOINT b' is not expected here; .* at most 1000 joints"):
         read_recording(tmp_path / "a.bvh")
+
+
+@pytest.mark.parametrize("frames", [17, 32, 60])
+def test_the_layout_of_arrays_has_no_effect(frames, walking, tmp_path):
+    write_rig(tmp_path / "walk.bvh", walking[:frames], RIGS["mixamo"])
+    files = find_motion_files(tmp_path / "walk.bvh")
+    for layout in Layout:
+        (plan,) = plan_reading(files, IngestParameters(layout=layout)).files
+        assert plan.layout is Layout.FRAMES_FIRST

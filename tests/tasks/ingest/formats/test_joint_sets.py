@@ -112,3 +112,12 @@ def test_a_clip_of_17_joints_and_24_frames_is_not_smpl(walking):
 
 def test_an_empty_clip_stays_empty():
     assert to_frames_first(np.zeros((0, 22, 3)), Layout.FRAMES_FIRST).shape == (0, 17, 3)
+
+
+def test_a_clip_of_32_frames_and_22_joints_takes_the_declared_layout(walking, tmp_path):
+    np.save(tmp_path / "walk.npy", smpl(walking[:32], 22))
+    files = find_motion_files(tmp_path / "walk.npy")
+    (plan,) = plan_reading(files, IngestParameters(layout=Layout.FRAMES_FIRST, fps=20)).files
+    assert (plan.layout, plan.about) == (Layout.FRAMES_FIRST, "the body of SMPL, as in HumanML3D")
+    with pytest.raises(InputError, match=r"ingest\.layout"):
+        plan_reading(files, IngestParameters())
