@@ -21,7 +21,7 @@ from data_contracts.errors import InputError
 from data_contracts.motion import motion as contract
 from data_contracts.parameters import KeypointFormat, KeypointsParameters, LiftParameters
 from data_contracts.parameters.presets import parse
-from data_contracts.skeleton import BONES, LEFT_JOINTS, RIGHT_JOINTS
+from data_contracts.skeleton import BONES
 from data_contracts.sources import find_keypoints
 from data_contracts.store.folders import CHECKPOINT_FILE, SHIPPED, SHIPPED_RUN
 from data_contracts.tracks.track import Track
@@ -62,14 +62,15 @@ class Motion(contract.Motion):
         """Draw eight evenly spaced poses (right limbs red, left limbs blue) and the path of the pelvis, metres."""
         from matplotlib import pyplot
 
+        from tasks.lifting.exports.gif_file import BONE_COLORS  # imports matplotlib, which takes a second
+
         figure = pyplot.figure(figsize=(8, 6))
         axes: Any = figure.add_subplot(projection="3d")
         joints = self.joints
         axes.plot(*self.root.T, color="0.7")
         for pose in joints[np.linspace(0, len(joints) - 1, _DRAWN).astype(int)]:
-            for parent, child in BONES:
-                colour = "tab:red" if child in RIGHT_JOINTS else "tab:blue" if child in LEFT_JOINTS else "0.4"
-                axes.plot(*pose[[parent, child]].T, color=colour)
+            for bone, color in zip(BONES, BONE_COLORS, strict=True):
+                axes.plot(*pose[list(bone)].T, color=color)
         axes.set(xlabel="x, m", ylabel="y, m", zlabel="z, m")
         axes.set_aspect("equal")
         return figure

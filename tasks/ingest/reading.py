@@ -30,6 +30,7 @@ from tasks.ingest.safe_pickle import FAILURES, Source, read_pickle_stream, short
 
 _READERS: Mapping[str | None, Callable[[Path, OnArray], object]] = {BVH: read_bvh, C3D: read_c3d, TRC: read_trc}
 
+ZIP_BEGINS = (b"PK\x03\x04", b"PK\x05\x06")  # the second: an empty archive
 MOST_INFLATION = 200  # bytes of a member per byte in the file; deflate allows up to 1032
 MOST_IN_TREE = 64 * 2**20  # bytes of an array that stays in the tree, e.g. 300,000 names of 50 letters
 _LONGEST_HEADER = 1000  # bytes; numpy writes 118 for all supported arrays
@@ -69,7 +70,7 @@ def read_motion_file(path: Path, on_array: OnArray) -> object:
         start = file.read(64)
         file.seek(0)
         source = Source(file, path.stat().st_size, str(path))
-        if start.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+        if start.startswith(ZIP_BEGINS):
             return _read_npz(source, on_array)
         if start.startswith(npy.MAGIC_PREFIX):
             return _read_npy(source, on_array, _map)

@@ -1,4 +1,7 @@
-"""Answer POST /lift: the body is a keypoint file of any format that `uplift lift` reads, the answer is its motion."""
+"""Answer POST /lift: the body is the content of a keypoint file, and the answer is its motion.
+
+All formats that `uplift lift` reads are accepted except .npz.
+"""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,12 +20,12 @@ from data_contracts.parameters import KeypointsParameters
 from data_contracts.parameters.presets import parse
 from data_contracts.skeleton import JOINTS
 from data_contracts.sources import find_keypoints
+from tasks.ingest.reading import ZIP_BEGINS
 from tasks.lifting.formats.reading import read_keypoints
 from tasks.lifting.tracks import long_and_short
 from tasks.serving.served_lifter import MAX_POSES, MAX_TRACKS
 
 _OF_KEYPOINTS = {"fps": "fps", "skeleton": "skeleton", "image_width": "width", "image_height": "height"}
-_ZIP_BEGINS = (b"PK\x03\x04", b"PK\x05\x06")
 _OF_MODEL = ("height", "fov_deg")  # parameters of `served_lifter`
 
 
@@ -40,8 +43,8 @@ def _lift(model: PyFuncModel, uri: str, body: bytes, query: dict[str, str]) -> d
         raise InputError(f"unknown parameter {unknown[0]!r:.50}; known: {', '.join((*_OF_KEYPOINTS, *_OF_MODEL))}")
     values = {_OF_KEYPOINTS[name]: text for name, text in query.items() if name in _OF_KEYPOINTS}
     parameters = parse(KeypointsParameters, values, "the query")
-    if body.startswith(_ZIP_BEGINS):
-        raise InputError("the body is a compressed .npz, whose size in memory is not bounded; send .npy or JSON")
+    if body.startswith(ZIP_BEGINS):
+        raise InputError("the body is an .npz, whose content may be far larger than the body; send .npy or JSON")
     with TemporaryDirectory() as folder:
         file = Path(folder) / "request"
         file.write_bytes(body)

@@ -27,7 +27,7 @@ _FARTHEST = 4.0  # metres
 _INCHES, _DPI = (8.0, 4.0), 80
 _RIGHT, _LEFT, _MIDDLE = "tab:red", "tab:blue", "0.45"
 _PAIRS = np.array(BONES)
-_COLORS = [_RIGHT if end in RIGHT_JOINTS else _LEFT if end in LEFT_JOINTS else _MIDDLE for _, end in BONES]
+BONE_COLORS = [_RIGHT if end in RIGHT_JOINTS else _LEFT if end in LEFT_JOINTS else _MIDDLE for _, end in BONES]
 
 
 def write_gif(motions: Sequence[Motion], path: Path) -> None:
@@ -61,8 +61,8 @@ def _images(motions: Sequence[Motion], numbers: np.ndarray) -> Iterator[Image.Im
     plane, space = _axes(figure, [motion.pose_2d[..., :2] for motion in motions], joints)
     for x, title in ((0.25, "keypoints, pixels"), (0.75, "lifted, metres" + (", in place" if in_place else ""))):
         figure.text(x, 0.93, title, ha="center")
-    flat = [LineCollection(list(motion.pose_2d[0, _PAIRS, :2]), colors=_COLORS, linewidths=2) for motion in motions]
-    solid = [Line3DCollection(world[0, _PAIRS], colors=_COLORS, linewidths=2) for world in joints]
+    flat = [LineCollection(list(motion.pose_2d[0, _PAIRS, :2]), colors=BONE_COLORS, linewidths=2) for motion in motions]
+    solid = [Line3DCollection(world[0, _PAIRS], colors=BONE_COLORS, linewidths=2) for world in joints]
     canvas.draw()
     empty = canvas.copy_from_bbox(figure.bbox)
     for lines, bones in zip(flat, solid, strict=True):

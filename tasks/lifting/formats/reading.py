@@ -7,6 +7,7 @@ from data_contracts.errors import InputError
 from data_contracts.other_files import PICKLE, kind_of_file
 from data_contracts.parameters import KeypointFormat, KeypointsParameters
 from data_contracts.sources import KeypointSource
+from tasks.ingest.reading import ZIP_BEGINS
 from tasks.lifting.formats.arrays import read_arrays
 from tasks.lifting.formats.detections import Detections, normalise
 from tasks.lifting.formats.folders import is_label, read_folder, read_label
@@ -29,7 +30,7 @@ _ALSO_REQUESTED = {
 }
 _WORLD_LANDMARKS = re.compile(rb"world_?landmarks", re.IGNORECASE)
 _HDF5_BEGINS = b"\x89HDF"
-_ARRAYS_BEGIN = (b"PK\x03\x04", b"PK\x05\x06", b"\x93NUMPY")
+_ARRAYS_BEGIN = (*ZIP_BEGINS, b"\x93NUMPY")
 
 
 def read_keypoints(source: KeypointSource, parameters: KeypointsParameters) -> tuple[list[Detections], list[str]]:

@@ -127,7 +127,7 @@ def test_a_keypoint_file_is_lifted(shipped):
         (EXAMPLE.read_bytes(), {"height": "tall"}, "height is 'tall'"),
         (EXAMPLE.read_bytes(), {"height": "17"}, "height"),
         (EXAMPLE.read_bytes(), {"person": "1"}, "unknown parameter 'person'"),
-        (zipped(np.zeros((50, 17, 3))), {}, "compressed .npz"),
+        (zipped(np.zeros((50, 17, 3))), {}, "the body is an .npz"),
         (many_people(), {"skeleton": "coco17"}, "at most 200 tracks"),
     ],
 )
