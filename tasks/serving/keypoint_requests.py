@@ -49,7 +49,7 @@ def _lift(model: PyFuncModel, uri: str, body: bytes, query: dict[str, str]) -> d
         file = Path(folder) / "request"
         file.write_bytes(body)
         try:
-            videos, warnings = read_keypoints(find_keypoints(file), parameters)
+            videos, warnings = read_keypoints(find_keypoints(file), parameters, MAX_POSES)
             tracks, _ = long_and_short(file, videos, parameters)
         except InputError as error:
             raise InputError(str(error).replace(str(file), "the body")) from None

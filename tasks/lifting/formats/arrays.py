@@ -61,7 +61,7 @@ def _read_plain(path: Path, arrays: dict[str, Any]) -> Detections:
     skeleton = arrays.get("skeleton")
     if skeleton is not None and str(skeleton) not in list(Detector):
         raise InputError(f"{path}: skeleton: {str(skeleton)[:50]!a} is unknown, expected {', '.join(Detector)}")
-    array, confidence = np.asarray(array, np.float64), np.asarray(scores[0], np.float64) if len(scores) == 1 else None
+    confidence = scores[0] if len(scores) == 1 else None
     if array.ndim == 3:
         array, confidence = array[None], None if confidence is None else confidence[None]
     elif array.shape[0] > array.shape[1]:
@@ -83,7 +83,7 @@ def _read_videopose3d(path: Path, arrays: dict[str, Any]) -> list[Detections]:
             raise InputError(f"{source}: expected an array (frames, K, 2) of x and y in pixels")
         video = videos.get(names[0]) if isinstance(videos, dict) else None
         size = rate_and_size(path, video if isinstance(video, dict) else {}, ("fps", "w", "h"))
-        found = _detections(source, KeypointFormat.VIDEOPOSE3D, np.asarray(array, np.float64)[None], None)
+        found = _detections(source, KeypointFormat.VIDEOPOSE3D, array[None], None)
         skeleton = _LAYOUTS.get(str(metadata.get("layout_name")))
         detections.append(replace(found, video="/".join(names), skeleton=skeleton, **size))
     if not detections:
@@ -105,7 +105,8 @@ def _detections(source: str, format: KeypointFormat, poses: np.ndarray, scores: 
     present = (np.nan_to_num(scores) != 0).any(axis=-1) | np.isinf(points).any(axis=(-1, -2))
     person, frame = np.nonzero(present)
     ids = person.astype(np.int64) if len(poses) > 1 else None
-    return Detections(source, format, frame.astype(np.int64), points[person, frame], scores[person, frame], ids)
+    points, scores = (array[person, frame].astype(np.float64) for array in (points, scores))
+    return Detections(source, format, frame.astype(np.int64), points, scores, ids)
 
 
 def _leaves(tree: Any, names: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:

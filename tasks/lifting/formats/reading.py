@@ -33,13 +33,18 @@ _HDF5_BEGINS = b"\x89HDF"
 _ARRAYS_BEGIN = (*ZIP_BEGINS, b"\x93NUMPY")
 
 
-def read_keypoints(source: KeypointSource, parameters: KeypointsParameters) -> tuple[list[Detections], list[str]]:
+def read_keypoints(
+    source: KeypointSource, parameters: KeypointsParameters, most_poses: int | None = None
+) -> tuple[list[Detections], list[str]]:
     """Return the people of each video in a file, normalised (see `normalise`), and warnings.
+
+    `most_poses` limits the people of all frames together, before the work that grows with them.
 
     Raises
     ------
     InputError
-        The format is unknown or differs from `parameters.format`, or the file is damaged or contains impossible values.
+        The format is unknown or differs from `parameters.format`, or the file is damaged or contains impossible values
+        or too many poses.
     """
     expected = parameters.format
     warnings: list[str] = []
@@ -51,6 +56,9 @@ def read_keypoints(source: KeypointSource, parameters: KeypointsParameters) -> t
     found = raw[0].format
     if expected not in (KeypointFormat.AUTO, found, _ALSO_REQUESTED.get(found)):
         raise InputError(f"{source.path}: has format {found}, but keypoints.format is {expected}; pass auto")
+    poses = sum(len(video.frame) for video in raw)
+    if most_poses is not None and poses > most_poses:
+        raise InputError(f"{source.path}: has {poses:,} poses, at most {most_poses:,} are allowed; cut it into parts")
     normalised = [normalise(video, parameters) for video in raw]
     return [video for video, _ in normalised], warnings + [line for _, lines in normalised for line in lines]
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import tracemalloc
 from pathlib import Path
 
 import mlflow
@@ -136,3 +137,15 @@ def test_wrong_requests_are_a_400_with_the_reason(shipped, body, query, reason):
     assert answer.status_code == 400
     assert reason in answer.text
     assert "/tmp" not in answer.text
+
+
+def test_a_body_with_too_many_poses_is_refused_before_the_work_that_grows_with_them(shipped):
+    file = io.BytesIO()
+    np.save(file, np.tile(np.arange(1, 52, dtype=np.int8).reshape(17, 3), (60_000, 1, 1)))  # 3 MB
+    tracemalloc.start()
+    answer = shipped.post("/lift", params={"skeleton": "coco17"}, content=file.getvalue())
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert answer.status_code == 400
+    assert "the body: has 60,000 poses, at most 50,000 are allowed" in answer.text
+    assert peak < 20 * len(file.getvalue())
