@@ -75,10 +75,13 @@ class Frozen(BaseModel):
 
 
 def counts_text(counts: dict[str, Any], statistics: dict[str, Any]) -> str:
-    """Return the counts and the MPJPE of a stage's result as one line; counts per split are `train / val / test`."""
-    texts = {key: " / ".join(map(str, n.values())) if isinstance(n, dict) else str(n) for key, n in counts.items()}
-    if "val_mpjpe_mm" in statistics:
-        texts["validation MPJPE"] = f"{statistics['val_mpjpe_mm']:.1f} mm"
+    """Return the MPJPE and the counts of a stage's result as one line; counts per split are `train / val / test`."""
+    scores = {"validation MPJPE": statistics["val_mpjpe_mm"]} if "val_mpjpe_mm" in statistics else {}
+    if "metrics" in statistics:
+        names = {"model": "MPJPE", "mlp": "baseline mlp"}
+        scores |= {name: statistics["metrics"][method]["mpjpe_mm"] for method, name in names.items()}
+    texts = {name: f"{score:.1f} mm" for name, score in scores.items()}
+    texts |= {key: " / ".join(map(str, n.values())) if isinstance(n, dict) else str(n) for key, n in counts.items()}
     return ", ".join(f"{key} {text}" for key, text in texts.items())
 
 

@@ -115,10 +115,12 @@ def _gain(estimate: Estimate, parameters: PromoteParameters, other: str, one_sub
 
 
 def _no_loss(estimate: Estimate, parameters: PromoteParameters, other: str) -> Check:
-    gain = _gain(estimate, parameters, other)
-    bound = parameters.max_regression_mm
-    worse = estimate.low is not None and estimate.low > bound
-    return Check(f"not worse than {other}", not worse, f"{gain.result}; the limit is {bound:+g} mm")
+    gain, bound = _gain(estimate, parameters, other), parameters.max_regression_mm
+    passed, result = estimate.low is None or estimate.low <= bound, f"{gain.result}; the limit is {bound:+g} mm"
+    if passed and not gain.passed:
+        numbers = f"{estimate.value:+.2f} mm, {_interval(estimate, parameters)}"
+        result = f"not certainly {bound:g} mm worse than {other}: {numbers}"
+    return Check(f"not worse than {other}", passed, result)
 
 
 def _interval(estimate: Estimate, parameters: PromoteParameters) -> str:

@@ -174,6 +174,10 @@ def test_the_summary_of_a_pipeline_run_has_a_row_per_stage(outcome):
         counted, folder = rows[2 + STAGES.index("ingest")][2:]
         assert counted.startswith(f"clips {outcome['stages']['ingest']['counts']['clips']}, ")
         assert folder == f"`clips/{clips}`"
+        scores = outcome["stages"]["evaluate"]["statistics"]["metrics"]
+        evaluated = rows[2 + STAGES.index("evaluate")][2]
+        model, mlp = (f"{scores[name]['mpjpe_mm']:.1f} mm" for name in ("model", "mlp"))
+        assert evaluated.startswith(f"MPJPE {model}, baseline mlp {mlp}, windows ")
 
 
 def test_mlflow_has_the_viewer_and_prefect_links_to_it(outcome, store):

@@ -130,6 +130,7 @@ def test_the_first_version_must_beat_simple_baselines_and_be_no_worse_than_the_m
     assert failed(beaten) == ["not worse than baseline mlp"]
     tied = judge_first({"linear": pairs(errors(), errors(20)), "mlp": pairs(errors(3), errors(1))}, DEFAULTS)
     assert tied.promoted
+    assert tied.reason.startswith("not certainly 5 mm worse than baseline mlp: +2.00 mm, 93% interval")
     assert not judge_first({"linear": pairs(errors(), errors())}, DEFAULTS).promoted
     assert beaten.differences.mpjpe_mm.value == pytest.approx(10)
 
