@@ -15,9 +15,9 @@ DEFAULT_SERVER = "http://127.0.0.1:5000"
 VIEW = "pipeline-runs"  # key of the saved view of the experiment
 COLUMN_WIDTHS = {  # of the view, in its order
     "attributes.`Run Name`": 240,
-    "metrics.`test/mpjpe_mm`": 105,
-    "metrics.`test/mlp/mpjpe_mm`": 130,  # next to the model's, because a narrow window shows only these two
-    "metrics.`test/p_mpjpe_mm`": 120,
+    "metrics.`test/mpjpe_mm`": 115,
+    "metrics.`test/mlp/mpjpe_mm`": 145,  # next to the model's, because a narrow window shows only these two
+    "metrics.`test/p_mpjpe_mm`": 130,
     "metrics.`test/pck_150`": 105,
     "metrics.`train_minutes`": 115,
     f"tags.`{PRESET_TAG}`": 130,
