@@ -27,7 +27,7 @@ ROOT = Path(__file__).parent.parent
 FOLDERS = ("flows", "tasks", "model", "data_contracts", "presets", "benchmarks", "tests", "docs")
 BEGINS = re.compile(r"--\w|([A-Z_]+=\S* )*(\.venv/bin/|(uplift|make|prefect|mlflow|python|pytest) )")
 PLACEHOLDER = "--set path.to.parameter=value"  # describes the argument of `--set`
-FOREIGN_MODULES = ("pip", "venv", "torch.distributed.run")
+FOREIGN_MODULES = ("build", "pip", "venv", "torch.distributed.run")
 
 
 class Fault(Exception):

@@ -1,6 +1,5 @@
 """The Python API: an array and its file give the same motion, faults are repaired, and errors name what is wrong."""
 
-import re
 from pathlib import Path
 
 import numpy as np
@@ -107,13 +106,3 @@ def test_save_writes_the_format_of_the_extension(keypoints, lifter, tmp_path):
     with pytest.raises(pose_uplift.InputError, match="No such file"):
         motion.save(tmp_path / "missing" / "walk.bvh")
     assert sorted(file.name for file in tmp_path.iterdir()) == ["motion.npz", "walk.BVH"]
-
-
-def test_code_of_the_quick_start_runs(tmp_path, monkeypatch):
-    text = (ROOT / "docs/quickstart.md").read_text()
-    (code,) = [block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "pose_uplift" in block]
-    (tmp_path / "examples").symlink_to(ROOT / "examples")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MPLBACKEND", "agg")
-    exec(code, {})
-    assert (tmp_path / "walk.bvh").is_file()
