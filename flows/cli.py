@@ -43,7 +43,7 @@ HELP = "\n\n".join(
         "Lift 2D human keypoints to 3D motion, and train and manage the models that do it.",
         "Lift your own keypoints: lift. Train on your motion: pipeline, or its stages ingest, convert, pretrain,"
         " finetune, baselines and evaluate. Manage models: promote, rollback, compare, lineage and export."
-        " Run the servers: up.",
+        " Score them on published benchmarks: benchmark. Run the servers: up.",
         "Commands compute in this process. A pipeline is a Prefect flow: it reports to the server that PREFECT_API_URL"
         " names, else to a temporary one.",
         "Exit code: 0 after success, 2 after a refused input, 1 after any other error.",
