@@ -20,7 +20,7 @@ from tasks.stage_runs.progress import report_progress
 if TYPE_CHECKING:
     from tasks.tracking.runs import TrackedRun
 
-_READERS: Mapping[Benchmark, Callable[[BenchmarkFiles, KeypointsParameters], Iterator[BenchmarkClip]]] = {
+READERS: Mapping[Benchmark, Callable[[BenchmarkFiles, KeypointsParameters], Iterator[BenchmarkClip]]] = {
     Benchmark.THREE_DPW: read_3dpw,
     Benchmark.MPI_INF_3DHP: read_3dhp,
     Benchmark.H36M: read_h36m,
@@ -45,7 +45,7 @@ def _import_clips(
     """Write the clips of a benchmark; its manifest has the benchmark, its licence page, and the facts of each clip."""
     clips = []
     with report_progress(stage.name, "clips") as progress:
-        for number, clip in enumerate(_READERS[source.benchmark](source, parameters.keypoints)):
+        for number, clip in enumerate(READERS[source.benchmark](source, parameters.keypoints)):
             try:
                 check_clip(clip)
             except InputError as error:
@@ -66,7 +66,7 @@ def _import_clips(
     }
 
 
-def _facts(clip: BenchmarkClip) -> dict[str, object]:
+def _facts(clip: BenchmarkClip) -> dict[str, Any]:
     return {
         **{name: getattr(clip, name) for name in ("name", "subject", "group", "fps")},
         "frames": len(clip.scored),
