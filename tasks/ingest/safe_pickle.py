@@ -97,7 +97,7 @@ class Source:
 
 def short_ascii(text: object) -> str:
     """Return text from a file as printable ASCII of limited length, for an error message."""
-    return ascii(str(text)[:300])[1:-1]
+    return ascii(str(text)[:300])[1:-1][:500]  # escapes are longer than their letters
 
 
 _TEXT = re.compile(rb"""(['"])(?:(?!\1|\\)[ -~]|\\(?:[\\'"nrt]|x[0-9a-f]{2}))*+\1\n""")  # of protocol 0 in Python 2
