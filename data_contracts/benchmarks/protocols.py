@@ -56,7 +56,7 @@ PROTOCOLS: Mapping[Benchmark, Protocol] = {
         title="MPI-INF-3DHP, test set TS1 to TS6, valid frames; its files have no frame rate (keypoints.fps)",
         joints=_COMMON_14,
         joints_note="the 14 joints of its PCK, with its neck as thorax and its head top as head. The truth has the"
-        " height of the universal skeleton (univ_annot3)",
+        " height of the universal skeleton (univ_annot3). Many papers take the MPJPE over 17 joints",
         group="sequence",
         by_action=False,
         page="https://vcai.mpi-inf.mpg.de/3dhp-dataset/",

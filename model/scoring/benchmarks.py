@@ -1,6 +1,7 @@
 """Scores of lifted poses by the protocol of a benchmark.
 
-Poses and truth are in camera axes and relative to the pelvis; no rotation or position is fitted, except in P-MPJPE.
+Poses are those of the network in overlapping windows, without the smoothing and the fit of `uplift lift`. Poses and
+truth are in camera axes and relative to the pelvis; no rotation or position is fitted, except in P-MPJPE.
 
 - MPJPE: the lifted body has the height `lift.height` (default 1.70 m). Nothing of the truth is used.
 - MPJPE, true distance: the body has the size that its image has at the true distance of the pelvis, as in MotionBERT.

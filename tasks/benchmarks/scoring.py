@@ -80,5 +80,6 @@ def _alignment(options: LiftParameters) -> str:
     height = options.height or DEFAULT_HEIGHT_M
     return (
         f"alignment: at the pelvis, without rotation; the body is {height:.2f} m tall or, for the true distance, has"
-        " the size of its image at the true distance of the pelvis"
+        " the size of its image at the true distance of the pelvis; poses of the network, without the smoothing and fit"
+        " of `uplift lift`"
     )
