@@ -23,7 +23,7 @@ class Benchmark(StrEnum):
 class Protocol:
     """Data and joints that a benchmark scores. Poses and truth are relative to the pelvis; no rotation is fitted.
 
-    `joints` are the scored ones of `JOINTS`, and `joints_note` names the joints of the benchmark that they stand for.
+    `joints` are the scored ones of `JOINTS`; `joints_note` names the benchmark's joints that correspond to them.
     If `by_action` is true, the score is the mean over the groups of clips, else the mean over all frames.
     """
 

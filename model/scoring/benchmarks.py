@@ -3,6 +3,7 @@
 Poses are those of the network in overlapping windows, without the smoothing and the fit of `uplift lift`. Poses and
 truth are in camera axes and relative to the pelvis; no rotation or position is fitted, except in P-MPJPE.
 
+- Frames without 2D keypoints have the pose between the poses of the nearest frames with keypoints.
 - MPJPE: the lifted body has the height `lift.height` (default 1.70 m). Nothing of the truth is used.
 - MPJPE, true distance: the body has the size that its image has at the true distance of the pelvis, as in MotionBERT.
 - N-MPJPE, P-MPJPE, PCK at 150 mm and AUC: as in `model.scoring.metrics`; PCK and AUC of the poses of the first MPJPE.
@@ -22,6 +23,7 @@ from model.lifting.cameras import PinholeCamera
 from model.lifting.lift import DEFAULT_HEIGHT_M, lift_poses
 from model.lifting.lifter import Lifter
 from model.lifting.skeleton_fit import bone_lengths, metres_per_unit
+from model.lifting.smoothing import values_at
 from model.scoring.metrics import auc, mpjpe, n_mpjpe, p_mpjpe, pck
 
 _CAMERA = PinholeCamera(1.0, (0.0, 0.0), 1, 1, "known", "given")  # keypoints of clips are rays already
@@ -30,7 +32,10 @@ _MM = 1000.0
 
 def score_clip(lifter: Lifter, clip: BenchmarkClip, joints: Sequence[int], options: LiftParameters) -> BenchmarkScores:
     """Lift all frames of a clip, and return the scores of `joints` (indices of `JOINTS`) in its scored frames."""
-    pose, size = lift_poses(lifter, clip.keypoints, _CAMERA, clip.fps, options)
+    lifted = lift_poses(lifter, clip.keypoints, _CAMERA, clip.fps, options)
+    known = np.flatnonzero(clip.detected)
+    place = np.interp(np.arange(len(clip.detected)), known, np.arange(len(known)))
+    pose, size = (values_at(values[known], place) for values in lifted)
     height = options.height or DEFAULT_HEIGHT_M
     lengths = bone_lengths(pose, clip.keypoints[..., 2])
     distance = np.linalg.norm(clip.truth[:, PELVIS], axis=-1)

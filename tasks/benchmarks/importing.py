@@ -85,5 +85,5 @@ def protocol_lines(imported: dict[str, Any]) -> list[str]:
         f"protocol: {protocol.title}; mean over {f'the {protocol.group}s' if protocol.by_action else 'all frames'}",
         f"joints: {'all 17' if protocol.joints == JOINTS else ', '.join(protocol.joints)} ({protocol.joints_note})",
         f"input: {', '.join(files) if len(files) < 3 else f'{len(files)} files'}; {rates} frames per second; {scored:,}"
-        f" frames scored, {undetected:,} of them without 2D keypoints",
+        f" frames scored, {undetected:,} of them without 2D keypoints (with interpolated poses)",
     ]

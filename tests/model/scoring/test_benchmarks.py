@@ -1,5 +1,7 @@
 """Scores of a benchmark: each is known for a truth that was changed in a known way, or for a flat lifter."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
@@ -66,17 +68,34 @@ def test_a_share_of_joints_within_150_mm_is_counted(truth):
     assert scores.mpjpe_mm == pytest.approx((200 + 200 + 100) / 14)
 
 
-def test_a_lifted_clip_has_the_given_height_or_the_size_of_its_image(walking):
-    """A flat lifter returns the image, so a person who is flat and parallel to the image has no error."""
+def flat_clip(walking, frames):
+    """Return a clip of a person who is flat and parallel to the image, in motion."""
     position = np.array([0.4, -0.2, 6.0])
-    flat = relative(walking[:30, :, [0, 2, 1]].astype(np.float64) * [1, -1, 0]) + position
+    flat = relative(walking[frames][..., [0, 2, 1]].astype(np.float64) * [1, -1, 0]) + position
     keypoints = np.concatenate([flat[..., :2] / flat[..., 2:], np.ones((*flat.shape[:2], 1))], axis=-1)
     scored = np.arange(len(flat)) >= 10
-    clip = BenchmarkClip("", "", "", 60.0, keypoints.astype(np.float32), flat.astype(np.float32), scored)
-    tall = score_clip(flat_lifter(), clip, ALL, LiftParameters(height=stature(flat)))
-    low = score_clip(flat_lifter(), clip, ALL, LiftParameters(height=0.8 * stature(flat)))
+    return BenchmarkClip("", "", "", 60.0, keypoints.astype(np.float32), flat.astype(np.float32), scored)
+
+
+def test_a_lifted_clip_has_the_given_height_or_the_size_of_its_image(walking):
+    """A flat lifter returns the image, so the error of a flat person is small."""
+    clip = flat_clip(walking, slice(30))
+    tall, low = (
+        score_clip(flat_lifter(), clip, ALL, LiftParameters(height=share * stature(clip.truth))) for share in (1, 0.8)
+    )
     assert tall.frames == low.frames == 20
     assert tall.distance_mpjpe_mm == pytest.approx(low.distance_mpjpe_mm)
     assert tall.distance_mpjpe_mm < 20  # the camera is turned to the person, so the person is not quite parallel
     assert tall.mpjpe_mm < 25
-    assert low.mpjpe_mm == pytest.approx(0.2 * mean_mm(relative(flat)[scored]), rel=0.1)
+    assert low.mpjpe_mm == pytest.approx(0.2 * mean_mm(relative(clip.truth)[clip.scored]), rel=0.1)
+
+
+def test_frames_without_keypoints_have_the_pose_of_their_neighbours(walking):
+    still = flat_clip(walking, [0] * 90)
+    keypoints = still.keypoints.copy()
+    keypoints[30:70] = keypoints[80:] = 0
+    lifter = flat_lifter(window=1)
+    gap = score_clip(lifter, replace(still, keypoints=keypoints), ALL, LiftParameters())
+    whole = score_clip(lifter, still, ALL, LiftParameters())
+    assert gap.frames == 80
+    assert gap.mpjpe_mm == pytest.approx(whole.mpjpe_mm, abs=0.5)
