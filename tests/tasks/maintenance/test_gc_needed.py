@@ -162,6 +162,18 @@ def test_the_last_keypoints_and_motions_are_kept_without_the_models_that_lifted_
     assert removed(old)
 
 
+def test_imported_benchmarks_and_their_scores_are_kept_without_the_models_that_were_scored(history):
+    old = history.pipeline()
+    weights = file_digest(old.folders["finetune"] / "model.safetensors")
+    imported = history.stage(None, "benchmarks", "benchmark", {"source": "0"}, 0, 0)
+    score = history.stage(None, "scores", "score", {"benchmark": imported.name, "checkpoint": weights}, 0.1, 0)
+    [history.pipeline() for _ in range(2)]
+    collect(history.store, 2, dry_run=False)
+    assert imported.is_dir()
+    assert score.is_dir()
+    assert removed(old)
+
+
 def test_a_store_without_pipeline_runs_keeps_its_last_keypoints(history):
     folders = [history.stage(None, "keypoints", "keypoints", {"source": str(n)}, n, 0) for n in range(4)]
     collect(history.store, 3, dry_run=False)
