@@ -12,10 +12,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from uuid import UUID
 
 from data_contracts.errors import InputError
+from data_contracts.text import printable
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -59,6 +61,14 @@ def task(
         return run
 
     return decorate
+
+
+def show_cached(stage: str, folder: Path) -> None:
+    """Add a task run in the state Cached to the flow run, so that its graph has the stage; elsewhere do nothing."""
+    if in_prefect_run():
+        from prefect.states import Completed
+
+        task(name=stage)(lambda: Completed(name="Cached", message=printable(str(folder))))()
 
 
 def _unless_refused(_task: Any, _run: Any, state: Any) -> bool:

@@ -15,8 +15,11 @@ from uuid import UUID
 import psutil
 import pytest
 import yaml
+from prefect import flow
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.sorting import TaskRunSort
 from prefect.events import emit_event
 from prefect.states import Cancelling, Failed, Pending, Running, Suspended
 
@@ -28,6 +31,8 @@ from flows import dispatch
 from flows.deployment import automations, registration
 from flows.deployment.settings import PASSWORD_FILE, ROOT
 from flows.prefect_ui.events import PROMOTED, ROLLED_BACK, emit_model_event
+from tasks.stage import Context, get_or_compute
+from tasks.synthetic.motion import SYNTHESISE
 from tests.flows.deployment.conftest import (
     COMMAND,
     PASSWORD,
@@ -118,6 +123,23 @@ def test_pools_with_limits_and_every_deployment_are_registered(client):
     for entry in yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]:
         flow = entry["entrypoint"].partition(":")[2]
         client.read_deployment_by_name(f"{flow}/{entry['name']}")
+
+
+def test_the_graph_of_a_flow_run_has_its_computed_and_its_cached_stages(client, settings, parameters):
+    @flow
+    def synthesise_twice() -> None:
+        for _ in range(2):
+            get_or_compute(SYNTHESISE, {}, Context(settings.root, parameters, tracked=False))
+
+    state = synthesise_twice(return_state=True)
+    of_run = FlowRunFilter.model_validate({"id": {"any_": [state.state_details.flow_run_id]}})
+    order = TaskRunSort.EXPECTED_START_TIME_ASC
+    wait_for(lambda: len(client.read_task_runs(flow_run_filter=of_run)) == 2)  # the server stores them later
+    computed, cached = client.read_task_runs(flow_run_filter=of_run, sort=order)
+    assert (computed.state.name, cached.state.name) == ("Completed", "Cached")
+    assert computed.name.startswith("synthesise-")
+    assert cached.name.startswith("synthesise-")
+    assert cached.state.message.startswith(f"{settings.root}/synthetic/")
 
 
 def test_a_second_nightly_run_waits_and_the_limit_is_kept_in_a_file(client, settings):
