@@ -24,7 +24,7 @@ from tasks.maintenance.files import LOCK, PARTIAL, REMOVED, digest_in, hidden_na
 from tasks.maintenance.needed import Inventory, mark
 from tasks.tracking.connection import connect, mlflow_errors, tracking_client
 from tasks.tracking.logged_models import delete_model
-from tasks.tracking.names import CONNECTING_LOCK, ID_FILE, MODEL_NAME, owner_lock
+from tasks.tracking.names import CONNECTING_LOCK, ID_FILE, MODEL_NAME, PARENT_TAG, owner_lock
 from tasks.tracking.registry import version_uri
 from tasks.tracking.store_artifacts import delete_artifacts, local_folder
 
@@ -97,7 +97,10 @@ class _Garbage:
         for model in models:
             if model not in self.models:  # the next gc finds it by its run
                 runs.pop(str(model.source_run_id), None)
-        self.runs = [run for run in runs.values() if self._can_delete(str(run.info.artifact_uri))]
+        deletable = {key: run for key, run in runs.items() if self._can_delete(str(run.info.artifact_uri))}
+        # MLflow would list a child of a deleted run as a run of its own
+        parents = {run.data.tags.get(PARENT_TAG) for run in inventory.runs if run.info.run_id not in deletable}
+        self.runs = [run for key, run in deletable.items() if key not in parents]
 
     def report(self) -> dict[str, Any]:
         """Return the outcome of `collect`."""
@@ -119,7 +122,7 @@ class _Garbage:
             add("MLflow models", f"{model.name} {model.model_id}", self._size(model.artifact_location))
         for run in self.runs:
             add("MLflow runs", f"{run.info.run_name} {run.info.run_id}", self._size(str(run.info.artifact_uri)))
-        needed, inventory = self.needed, self.inventory
+        needed, inventory, runs = self.needed, self.inventory, {run.info.run_id for run in self.runs}
         return {
             "since": self.since,
             "items": items,
@@ -127,7 +130,7 @@ class _Garbage:
             "bytes": sum(total["bytes"] for total in removed.values()),
             "kept": {
                 "folders": sum(one["digest"] in needed for one in inventory.manifests),
-                "pipeline runs": sum(run.info.run_id in needed for run in inventory.pipelines),
+                "pipeline runs": sum(run.info.run_id not in runs for run in inventory.pipelines),
                 "versions": len(inventory.versions) - len(self.versions),
             },
             "skipped": self.skipped,

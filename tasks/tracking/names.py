@@ -11,6 +11,7 @@ EXPERIMENT = "pose-uplift"
 STAGE_TAG, DIGEST_TAG, STORE_TAG = "uplift.stage", "uplift.digest", "uplift.store"
 SEQUENCE_TAG = "uplift.sequence"  # sequence number of a run, see `data_contracts.store.sequence`
 INPUTS_TAG = "uplift.inputs"  # JSON: input -> digest
+PARENT_TAG = "mlflow.parentRunId"
 PRESET_TAG, VERSION_TAG = "uplift.preset", "uplift.version"  # of a pipeline run; the second: the registered version
 PROMOTION_TAG = "uplift.promotion"  # of a decision: numbers of the two versions, CHALLENGER-CHAMPION
 

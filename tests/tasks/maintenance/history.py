@@ -19,6 +19,7 @@ from tasks.tracking.names import (
     EXPERIMENT,
     INPUTS_TAG,
     MODEL_NAME,
+    PARENT_TAG,
     SEQUENCE_TAG,
     STAGE_TAG,
     STORE_TAG,
@@ -91,7 +92,8 @@ class History:
         """Create a folder and its run; a folder that exists is cached."""
         folder = self.folder(kind, stage, inputs, day, seed)
         cached = [one.runs[stage] for one in self.pipelines if one.digests.get(stage) == folder.name]
-        run = cached[0] if cached else self.run(stage, folder.name, inputs, day)
+        parent = {PARENT_TAG: done.run} if done else {}
+        run = cached[0] if cached else self.run(stage, folder.name, inputs, day, **parent)
         if done:
             done.digests[stage], done.folders[stage], done.runs[stage] = folder.name, folder, run
             self.client.set_tag(done.run, f"uplift.{stage}.digest", folder.name)
@@ -147,6 +149,11 @@ class History:
     def versions(self) -> set[str]:
         """Return the numbers of all versions."""
         return {str(one.version) for one in self.client.search_model_versions(f"name = '{MODEL_NAME}'")}
+
+    def left_of(self, runs: list[PipelineRun]) -> list[Path]:
+        """Return the paths that belong to removed pipeline runs; the first of `runs` keeps its row in MLflow."""
+        ids = [*(run.model for run in runs), *(run.run for run in runs[1:])]
+        return [path for path in self.store.rglob("*") if any(one in str(path) for one in ids)]
 
     def whole(self, done: PipelineRun) -> bool:
         """Return whether all results of a pipeline run exist."""
