@@ -104,6 +104,7 @@ def test_every_service_is_ready_and_has_a_log(settings, client, folder):
     assert PASSWORD not in terminal_of(folder)
     logs = {file.name for file in (settings.root / "logs").glob("*.log")}
     assert logs == {"prefect.log", "mlflow.log", "worker-cuda.log"}
+    assert {file.stem for file in (settings.root / "logs").glob("*.starts")} == {"prefect", "mlflow", "worker-cuda"}
 
 
 def test_all_services_listen_on_loopback_only(running):
@@ -249,6 +250,7 @@ def test_ctrl_c_records_the_end_of_a_flow_run_and_leaves_no_process(running, cli
     assert len(services) >= 10
     process.send_signal(signal.SIGINT)
     assert process.wait(120) == 0
+    assert not list((settings.root / "logs").glob("*.starts"))
     _, alive = psutil.wait_procs(services, timeout=10)
     assert alive == []
     with closing(sqlite3.connect(settings.root / "prefect.db")) as database:
