@@ -10,7 +10,7 @@
 import logging
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -108,12 +108,16 @@ def never_crashed_if_cancelled() -> Iterator[None]:
 
 
 def _is_cancelled() -> bool:
-    """Return whether this run or its parent is being cancelled; if so, set this flow and task run to Cancelled."""
+    """Return whether a person deleted this run, or is cancelling it or its parent.
+
+    If this run is being cancelled, its flow and task run are set to Cancelled.
+    """
     from prefect.client.orchestration import get_client
+    from prefect.exceptions import ObjectNotFound
     from prefect.runtime import flow_run, task_run
     from prefect.states import Cancelled, State
 
-    with get_client(sync_client=True) as client:
+    with suppress(ObjectNotFound), get_client(sync_client=True) as client:
         own, parent = str(flow_run.id), flow_run.parent_flow_run_id
         if not (_is_cancelling(client, own) or (parent and _is_cancelling(client, parent))):
             return False
