@@ -96,14 +96,6 @@ def install(client: SyncPrefectClient, settings: StackSettings) -> list[str]:
     return [automation.name for automation in wanted]
 
 
-def remove(client: SyncPrefectClient) -> list[str]:
-    """Remove all automations of this module; return their names."""
-    installed = _installed(client)
-    for automation in installed:
-        client.delete_automation(automation.id)
-    return [automation.name for automation in installed]
-
-
 def _installed(client: SyncPrefectClient) -> list[Any]:
     return [automation for automation in client.read_automations(limit=200) if automation.name.startswith(PREFIX)]
 
