@@ -65,4 +65,4 @@ def _settings(store: Path | None = None) -> StackSettings:
     """Return the settings of the stack; a store from the command line replaces that of the settings."""
     if exposes_password():
         typer.echo(f"uplift: other users can read the password in {ENV_FILE}: chmod 600 {ENV_FILE}", err=True)
-    return read_settings(**({"store": str(store)} if store else {}))
+    return read_settings(store=str(store)) if store else read_settings()
