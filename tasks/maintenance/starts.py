@@ -9,7 +9,7 @@ _ENDING, _FORMAT, _KEPT = ".starts", "%Y-%m-%dT%H:%M:%S", 100
 def record_start(store: Path, service: str) -> None:
     """Add the present time to the starts of a service."""
     file = store / "logs" / f"{service}{_ENDING}"
-    file.parent.mkdir(mode=0o700, exist_ok=True)
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     before = file.read_text().split() if file.is_file() else []
     file.write_text("\n".join([*before[1 - _KEPT :], time.strftime(_FORMAT, time.gmtime())]))
 
