@@ -170,7 +170,6 @@ def milliseconds(day: float) -> int:
     return int((FIRST_DAY + timedelta(days=day)).timestamp() * 1000)
 
 
-def files_below(store: Path) -> dict[str, int]:
-    """Return the sizes of all files by path, without the files of gc itself."""
-    files = {str(path.relative_to(store)): path.stat().st_size for path in store.rglob("*") if path.is_file()}
-    return {path: size for path, size in files.items() if not path.startswith(".gc.")}
+def files_below(folder: Path) -> dict[str, int]:
+    """Return the sizes of all files by path."""
+    return {str(path.relative_to(folder)): path.stat().st_size for path in folder.rglob("*") if path.is_file()}
