@@ -115,7 +115,7 @@ def _run_stages(
         motion = stages["synthesise"] = get_or_compute(SYNTHESISE, {}, replace(context, tracked=False))
         source, clip_list = str(motion.path / SYNTHETIC_FILE), str(motion.path / CLIP_LIST_FILE)
     files = find_files(parameters.ingest, source, clip_list)
-    with open_pipeline(root, files, parameters, preset, start, day) as tracked:
+    with open_pipeline(root, source, files, parameters, preset, start, day) as tracked:
         context = replace(context, parent_run=tracked.run_id)
 
         def run(name: str, on_workers: bool = False, **inputs: Any) -> StageResult:
