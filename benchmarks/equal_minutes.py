@@ -1,4 +1,4 @@
-"""Train for a number of minutes on the subjects of a named split, for `recipes`, `pretraining` and `start_from`.
+"""Train for a number of minutes on the subjects of a named split, for `recipes` and `pretraining`.
 
 Minutes are CPU time on one thread, or wall time on a GPU. They become epochs at the measured speed of steps, so that a
 schedule ends with its minutes. Validation after each epoch is not counted.

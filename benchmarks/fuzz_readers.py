@@ -4,14 +4,15 @@
     python -m benchmarks.fuzz_readers --files archives --count 20000
     python -m benchmarks.fuzz_readers --files recordings --count 20000
     python -m benchmarks.fuzz_readers --files amass --count 20000
+    python -m benchmarks.fuzz_readers --files benchmarks --count 20000
     python -m benchmarks.fuzz_readers --files keypoints --count 50000
 
 `--files pickles`, `archives` (.npy, .npz) and `recordings` (BVH, C3D, TRC) test `read_motion_file`; `amass` tests
-`read_body_motion` and the posing of bodies. `--files keypoints` tests `read_keypoints` and `tracks_of` with every
-`KeypointFormat`; real keypoints in `--detections` are mutated too. Findings are another exception, a file that takes
-longer than `--limit` seconds, a foreign type in the tree, a broken contract, a refusal without the file name in one
-line, and exhausted recursion or 4 GB of address space. Each finding is stored in `--keep` and makes the exit code 1.
-The tested file is stored there too, so a crash of the interpreter leaves it.
+`read_body_motion` and the posing of bodies, `benchmarks` the import of published benchmarks. `--files keypoints` tests
+`read_keypoints` and `tracks_of` with every `KeypointFormat`; real keypoints in `--detections` are mutated too. Findings
+are another exception, a file that takes longer than `--limit` seconds, a foreign type in the tree, a broken contract, a
+refusal without the file name in one line, and exhausted recursion or 4 GB of address space. Each finding is stored in
+`--keep` and makes the exit code 1. The tested file is stored there too, so a crash of the interpreter leaves it.
 """
 
 import argparse
@@ -37,6 +38,7 @@ from data_contracts.errors import InputError
 from data_contracts.motion.body_models import find_body_models
 from tasks.ingest.amass.body_models import load_models
 from tasks.ingest.reading import read_motion_file
+from tests.tasks.benchmarks.mutants import import_mutant, mutant_file, write_targets
 from tests.tasks.ingest.amass.body_files import write_models
 from tests.tasks.ingest.amass.mutants import motion_seeds, mutant_motion, pose_mutant
 from tests.tasks.ingest.file_mutants import changed, mutant, mutant_archive, pickle_pieces, valid_arrays, valid_pickles
@@ -54,7 +56,7 @@ class TooSlow(BaseException):
 def main() -> None:
     """Run the fuzzer."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    kinds = ("pickles", "archives", "recordings", "amass", "keypoints")
+    kinds = ("pickles", "archives", "recordings", "amass", "benchmarks", "keypoints")
     parser.add_argument("--files", choices=kinds, default="pickles")
     parser.add_argument("--count", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=0)
@@ -70,7 +72,9 @@ def main() -> None:
 
     generator = random.Random(options.seed)
     path = options.keep / f"{options.files}-seed{options.seed}"
-    attempts = {"amass": bodies, "keypoints": tracks}.get(options.files, trees)(generator, options, path)
+    attempts = {"amass": bodies, "benchmarks": imports, "keypoints": tracks}.get(options.files, trees)(
+        generator, options, path
+    )
     outcomes: collections.Counter[str] = collections.Counter()
     slowest, started = 0.0, time.perf_counter()
     for number, attempt in zip(range(options.count), attempts, strict=False):
@@ -116,6 +120,20 @@ def bodies(generator: random.Random, _options: argparse.Namespace, path: Path) -
     while True:
         path.write_bytes(mutant_motion(generator, seeds))
         yield partial(pose_mutant, path, models)
+
+
+def imports(generator: random.Random, _options: argparse.Namespace, path: Path) -> Iterator[Attempt]:
+    """Write benchmarks to folder `path`, mutate one file after the other, and yield an import of each."""
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir()
+    targets = write_targets(path)
+    corpus = [file.read_bytes() for *_, file in targets]
+    while True:
+        benchmark, root, file = generator.choice(targets)
+        valid = file.read_bytes()
+        file.write_bytes(mutant_file(generator, valid, corpus))
+        yield partial(import_mutant, benchmark, root)
+        file.write_bytes(valid)
 
 
 def tracks(generator: random.Random, options: argparse.Namespace, path: Path) -> Iterator[Attempt]:

@@ -44,10 +44,11 @@ RECIPE = (
     "pretrain.patience=10000",
 )
 CARD_FILE, SCORES = "card.md", "scores"
+NETWORKS = {"mlp": "A residual MLP", "dstformer": "A DSTformer"}
 ROBUSTNESS_WINDOWS = 2000
 CARD = """# The lifter of this package
 
-A residual MLP with {parameters:,} parameters, for windows of {window} frames ({fps:g} per second) of 17 joints
+{network} with {parameters:,} parameters, for windows of {window} frames ({fps:g} per second) of 17 joints
 (Human3.6M). `uplift lift` uses it if the registry has no champion; `--model shipped` names it. The weights have the
 licence of the package (Apache-2.0).
 
@@ -114,7 +115,7 @@ def write_shipped(folder: Path, run: Path, windows: Path, parameters: PipelinePa
     manifest["statistics"][SCORES] = scores_of(folder / CHECKPOINT_FILE, windows, parameters)
     manifest["statistics"][TRAINING_DATA]["licences"] = [parameters.ingest.licence]  # a cached ingest may lack it
     del manifest["statistics"]["history"], manifest["manifest_digest"]
-    (folder / CARD_FILE).write_text(card_of(manifest, read_manifest(windows), about), encoding="utf-8")
+    (folder / CARD_FILE).write_text(card_of(manifest, read_manifest(windows), about, parameters), encoding="utf-8")
     manifest["files"] = {name: file_digest(folder / name) for name in (CARD_FILE, CHECKPOINT_FILE)}
     write_manifest(folder, manifest)
 
@@ -134,13 +135,16 @@ def scores_of(checkpoint: Path, windows: Path, parameters: PipelineParameters) -
     }
 
 
-def card_of(manifest: dict[str, Any], windows: dict[str, Any], about: dict[str, Any]) -> str:
+def card_of(
+    manifest: dict[str, Any], windows: dict[str, Any], about: dict[str, Any], parameters: PipelineParameters
+) -> str:
     """Return the card of a shipped run from its manifest, the manifest of its windows, and `about` of its weights."""
     counts, statistics = manifest["counts"], manifest["statistics"]
     subjects = [one for one in statistics[TRAINING_DATA]["people"] if one not in VALIDATION]
     of_validation = windows["counts"]["windows"]["val"]
     groups = windows["statistics"]["per_group"].values()
     return CARD.format(
+        network=NETWORKS[parameters.pretrain.network.kind],
         parameters=counts["parameters"],
         window=about["window"],
         fps=about["fps"],

@@ -26,9 +26,9 @@ from data_contracts.errors import InputError
 from data_contracts.machine import program
 from data_contracts.parameters import SYNTHETIC_SOURCE
 from data_contracts.parameters.presets import preset_and_overrides
-from data_contracts.sources import find_motion
 from data_contracts.store.sqlite import sqlite_uri
 from flows.prefect_ui.forms import SHARED
+from flows.stages import find_files
 from flows.terminal.model_commands import models
 from flows.terminal.options import Call, command
 from flows.terminal.printing import print_output, score_tables, stage_table
@@ -43,7 +43,7 @@ HELP = "\n\n".join(
         "Lift 2D human keypoints to 3D motion, and train and manage the models that do it.",
         "Lift your own keypoints: lift. Train on your motion: pipeline, or its stages ingest, convert, pretrain,"
         " finetune, baselines and evaluate. Manage models: promote, rollback, compare, lineage and export."
-        " Run the servers: up.",
+        " Score them on published benchmarks: benchmark. Run the servers: up.",
         "Commands compute in this process. A pipeline is a Prefect flow: it reports to the server that PREFECT_API_URL"
         " names, else to a temporary one.",
         "Exit code: 0 after success, 2 after a refused input, 1 after any other error.",
@@ -86,8 +86,7 @@ def pipeline(
     """Run all stages, register the model as pose-uplift@challenger in MLflow, and promote it if wanted."""
     sources = texts(source) or SYNTHETIC_SOURCE
     if sources != SYNTHETIC_SOURCE:
-        body_model = call.context.parameters.ingest.body_model
-        find_motion(sources, clip_list, body_model)  # refuses bad files before a server starts
+        find_files(call.context.parameters.ingest, sources, clip_list)  # refuses bad files before a server starts
     start = time.perf_counter()
     outcome = run_pipeline(
         source=sources,

@@ -18,7 +18,6 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRun
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
-from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 from prefect.states import Cancelling
 
@@ -73,7 +72,6 @@ def dispatch_stage(name: str, context: Context, on_workers: bool = False, **inpu
 
     result = run_stage(name, context, elsewhere=start, **inputs)
     if result.cached:
-        get_run_logger().info(f"{name}: cached, {result.folder}")
         show_stage(result)
     return result
 

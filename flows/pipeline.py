@@ -11,7 +11,6 @@ from prefect.states import Completed
 from data_contracts.errors import InputError
 from data_contracts.parameters import SYNTHETIC_FILE, SYNTHETIC_SOURCE
 from data_contracts.parameters.presets import DEFAULT, load_preset, preset_and_overrides
-from data_contracts.sources import find_motion
 from data_contracts.store.folders import StageResult, default_store
 from data_contracts.store.run_names import preset_name
 from flows.dispatch import dispatch_stage, must_be_deployed, send
@@ -24,6 +23,7 @@ from flows.prefect_ui.artifacts import (
     show_scores,
 )
 from flows.prefect_ui.flow import uplift_flow
+from flows.stages import find_files
 from tasks.pipeline import model_to_start_from, open_pipeline, register, show_durations
 from tasks.stage import Context, get_or_compute
 from tasks.synthetic.motion import CLIP_LIST_FILE, SYNTHESISE
@@ -114,8 +114,8 @@ def _run_stages(
     if source == SYNTHETIC_SOURCE:
         motion = stages["synthesise"] = get_or_compute(SYNTHESISE, {}, replace(context, tracked=False))
         source, clip_list = str(motion.path / SYNTHETIC_FILE), str(motion.path / CLIP_LIST_FILE)
-    files = find_motion(source, clip_list, parameters.ingest.body_model)
-    with open_pipeline(root, files, parameters, preset, start, day) as tracked:
+    files = find_files(parameters.ingest, source, clip_list)
+    with open_pipeline(root, source, files, parameters, preset, start, day) as tracked:
         context = replace(context, parent_run=tracked.run_id)
 
         def run(name: str, on_workers: bool = False, **inputs: Any) -> StageResult:

@@ -4,13 +4,14 @@ This module imports neither Prefect, MLflow nor PyTorch, so a result that is in 
 second. The docstring of a stage describes it in the Prefect UI and in `uplift STAGE --help`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from data_contracts.errors import InputError
-from data_contracts.sources import find_keypoints, find_motion, real_video_input
+from data_contracts.parameters import IngestParameters
+from data_contracts.sources import AmassFiles, MotionFile, find_keypoints, find_motion, real_video_input
 from data_contracts.store.digests import StageKey
 from data_contracts.store.folders import StageResult, resolve
 from data_contracts.store.lineage import are_baselines, baselines_source
@@ -63,7 +64,7 @@ def ingest(
     body_model
         Folder of SMPL-H or SMPL-X body models; SOURCE is then a folder of AMASS. Default: ingest.body_model.
     """
-    return {"source": find_motion(source, clip_list, body_model or context.parameters.ingest.body_model)}
+    return {"source": find_files(context.parameters.ingest, source, clip_list, body_model)}
 
 
 @stage("tasks.convert.batches:convert_clips", "uplift pretrain {result}")
@@ -142,6 +143,16 @@ def run_stage(
     """Return the result of a stage of the table for inputs that are paths, digests or URIs; see `get_or_compute`."""
     stage = STAGES[name]
     return get_or_compute(stage.task, stage.resolve(context, **references), context, expected, elsewhere)
+
+
+def find_files(
+    options: IngestParameters,
+    source: str | Sequence[str | Path],
+    clip_list: str | Sequence[str | Path] | None = None,
+    body_model: str | None = None,
+) -> list[MotionFile] | AmassFiles:
+    """Return `find_motion`; the default of `body_model` is that of `options`."""
+    return find_motion(source, clip_list, body_model or options.body_model)
 
 
 def _training_windows(context: Context, reference: str) -> Path:

@@ -1,12 +1,13 @@
 """Tasks of a pipeline in addition to its stages: start model, MLflow run, registration of the model, and figures."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
-from data_contracts.errors import InputError, some
+from data_contracts.errors import InputError
 from data_contracts.parameters import PipelineParameters
 from data_contracts.report import read_report
 from data_contracts.sources import AmassFiles, MotionFile, real_video_input
@@ -16,10 +17,12 @@ from data_contracts.store.folders import CHECKPOINT_FILE, SHIPPED, StageResult
 from tasks.stage_runs.prefect_runs import task
 from tasks.tracking.card import CARD_FILE, description_of, write_card
 from tasks.tracking.models import LiftingModel, find_lifting_model
-from tasks.tracking.names import CHALLENGER, CHAMPION, MODEL_NAME, PRESET_TAG, VERSION_TAG
+from tasks.tracking.names import CHALLENGER, CHAMPION, MODEL_NAME, PRESET_TAG, SOURCES_TAG, VERSION_TAG
 from tasks.tracking.registry import aliased_versions, register_challenger, version_uri, write_training_data
 from tasks.tracking.runs import TrackedRun, connect, track_pipeline
 from tasks.tracking.scores import all_scores, model_scores
+
+_SOURCES = 10  # paths in a tag, whose length MLflow limits
 
 
 def model_to_start_from(store: Path, start: Literal["champion", "shipped"], window: int) -> LiftingModel:
@@ -57,6 +60,7 @@ def _champion_uri(store: Path) -> str:
 @contextmanager
 def open_pipeline(
     store: Path,
+    source: str | Sequence[str],
     files: Sequence[MotionFile] | AmassFiles,
     parameters: PipelineParameters,
     preset: str,
@@ -65,16 +69,17 @@ def open_pipeline(
 ) -> Iterator[TrackedRun]:
     """Yield the MLflow run of a pipeline; if an equal pipeline run was killed, resume its MLflow run.
 
-    The pipeline fine-tunes the model `start`, or pretrains a network if `start` is None. `day` is the day used as seed.
-    `preset` is the name of the preset in the name and the tags of the run.
+    `files` are the motion files of `source`. The pipeline fine-tunes the model `start`, or pretrains a network if
+    `start` is None. `day` is the day used as seed. `preset` is the name of the preset in the name and the tags of the
+    run.
     """
     inputs: dict[str, Input] = {"source": files, **({"pretrained": start.checkpoint} if start else {})}
     inputs |= real_video_input(parameters.evaluate.real_video)  # a wrong folder is refused before the training
     key = stage_key(PIPELINE, inputs, parameters)
     with track_pipeline(store, key, preset) as tracked:
         optional = {"uplift.start_from": start and start.uri, "uplift.fresh": day and day.isoformat()}
-        paths = [files.root] if isinstance(files, AmassFiles) else [file.path for file in files]
-        tracked.set_tags({PRESET_TAG: preset, "uplift.source": some([str(path) for path in paths])})
+        paths = [str(Path(path).absolute()) for path in ([source] if isinstance(source, str) else source)]
+        tracked.set_tags({PRESET_TAG: preset, SOURCES_TAG: json.dumps(paths[:_SOURCES])})
         tracked.set_tags({tag: value for tag, value in optional.items() if value})
         yield tracked
 

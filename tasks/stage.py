@@ -16,7 +16,7 @@ from data_contracts.parameters import PipelineParameters
 from data_contracts.store.digests import StageKey, stage_key
 from data_contracts.store.folders import Stage, StageResult, find_stage, open_stage
 from data_contracts.store.locks import locked
-from tasks.stage_runs.prefect_runs import task
+from tasks.stage_runs.prefect_runs import show_cached, task
 from tasks.tracking.names import CONNECTING_LOCK
 from tasks.tracking.store_identity import name_store
 
@@ -86,6 +86,8 @@ def get_or_compute(
 ) -> StageResult:
     """Return the result of a stage from the store, or compute it: in a flow as a Prefect task, else as a function call.
 
+    In a flow, a result from the store is a task run in the state Cached.
+
     Parameters
     ----------
     expected
@@ -114,6 +116,8 @@ def get_or_compute(
         key = replace(key, paths=(*key.paths, *made.values()))
         compute = task(retried=True, name=stage.name)(_compute)
         result = compute(stage, {**inputs, **made}, context, key)
+    else:
+        show_cached(stage.name, result.folder)
     if result.cached and context.parent_run:
         from tasks.tracking.runs import link_cached  # imports MLflow, which takes seconds
 

@@ -17,12 +17,13 @@ import torch
 
 from benchmarks.speed.amass import amass
 from benchmarks.speed.lifting import cold, exports, lifting
+from benchmarks.speed.registry import versions
 from benchmarks.speed.stages import convert, ingest
 from benchmarks.speed.training import augmentation, feeding, frozen, network
 
 BENCHMARKS = {
     each.__name__: each
-    for each in (ingest, amass, convert, feeding, augmentation, network, frozen, lifting, cold, exports)
+    for each in (ingest, amass, convert, feeding, augmentation, network, frozen, lifting, cold, exports, versions)
 }
 
 

@@ -48,7 +48,10 @@ from data_contracts.parameters.training import (
     TrainingParameters,
 )
 
-Kind = Literal["synthetic", "clips", "windows", "runs", "baselines", "reports", "keypoints", "motions", "pipelines"]
+Kind = Literal[
+    "synthetic", "clips", "windows", "runs", "baselines", "reports",
+    "keypoints", "motions", "benchmarks", "scores", "pipelines",
+]  # fmt: skip
 
 STAGE_FOLDERS: dict[str, tuple[Kind, str]] = {  # stage -> kind of its folder, and the command that computes it
     "synthesise": ("synthetic", "uplift pipeline"),
@@ -60,6 +63,8 @@ STAGE_FOLDERS: dict[str, tuple[Kind, str]] = {  # stage -> kind of its folder, a
     "evaluate": ("reports", "uplift evaluate {windows} --model MODEL"),
     "keypoints": ("keypoints", "uplift keypoints SOURCE"),
     "lift": ("motions", "uplift lift {keypoints} --model MODEL"),
+    "benchmark": ("benchmarks", "uplift benchmark import NAME PATH"),
+    "score": ("scores", "uplift benchmark score {benchmark} --model MODEL"),
 }
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from data_contracts.benchmarks.files import BenchmarkFiles
 from data_contracts.errors import InputError
 from data_contracts.parameters import STAGE_FOLDERS, Kind
 from data_contracts.parameters.base import Parameters, without
@@ -18,8 +19,12 @@ CONTRACT_VERSION = 11  # raised if the same parameters and inputs give another r
 
 PIPELINE = "pipeline"
 KINDS = {stage: kind for stage, (kind, _) in STAGE_FOLDERS.items()}
-Input = Path | Sequence[MotionFile] | AmassFiles | KeypointSource | MarkedVideos | str
+Input = Path | Sequence[MotionFile] | AmassFiles | KeypointSource | MarkedVideos | BenchmarkFiles | str
 
+_USED = {  # parameters with an effect, for stages that share the parameters of another stage
+    "benchmark": {"fps", "min_confidence", "max_gap"},
+    "score": {"stride", "flip", "height", "bones"},
+}
 _State = tuple[int, int, int, int]  # size, time of the last write, time of the last change, inode
 _SETTLED_NANOSECONDS = 2_000_000_000  # since the last write
 _known: dict[Path, tuple[_State, str]] = {}  # SHA-256 of the files that this process has read
@@ -64,7 +69,7 @@ def stage_key(stage: str, inputs: Mapping[str, Input], parameters: Parameters) -
     ----------
     inputs
         Inputs by name. An input is a finished stage folder, a file, motion files, files of AMASS, a keypoint source,
-        videos with marker truth, or the digest of a result that does not exist yet.
+        videos with marker truth, files of a benchmark, or the digest of a result that does not exist yet.
 
     Raises
     ------
@@ -74,6 +79,7 @@ def stage_key(stage: str, inputs: Mapping[str, Input], parameters: Parameters) -
     digests: dict[str, str] = {}
     paths: list[Path] = []
     idle = {"pretrain"} if stage == PIPELINE and "pretrained" in inputs else set()
+    idle |= type(parameters).model_fields.keys() - _USED[stage] if stage in _USED else set()
     data = ""
     for name, value in inputs.items():
         match value:
@@ -88,6 +94,9 @@ def stage_key(stage: str, inputs: Mapping[str, Input], parameters: Parameters) -
                 idle |= set() if value.is_video else {"detector"}
             case MarkedVideos():
                 digests[name] = _files_digest(value.files)
+            case BenchmarkFiles():
+                digests |= {name: _files_digest(value.files, folder=value.folder), "benchmark": str(value.benchmark)}
+                data = str(value.benchmark)
             case AmassFiles():
                 digests |= {name: _files_digest(value.files, parts=3)}
                 digests["body_model"] = _files_digest(value.models, folder=value.model_folder)

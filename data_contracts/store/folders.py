@@ -86,7 +86,7 @@ class StageResult(BaseModel):
     def summary(self) -> dict[str, Any]:
         """Return the content of `--json`: folder, digest, cached, seconds, counts and, for evaluations, scores."""
         summary = self.model_dump(include={"stage", "folder", "digest", "cached", "seconds"}) | self.counts
-        scores = ("metrics", "intervals", "robustness", "real_video")
+        scores = ("metrics", "intervals", "robustness", "real_video", "protocol", "benchmark_scores")
         return summary | {name: self.statistics[name] for name in scores if name in self.statistics}
 
     @property

@@ -83,7 +83,8 @@ def _within(**time: float) -> dict[str, Any]:
 def install(client: SyncPrefectClient, settings: StackSettings) -> list[str]:
     """Install the automations, replace changed ones and remove obsolete ones; return the names."""
     wanted = wanted_automations(settings, _block(client, settings.notify) if settings.notify else None)
-    present = {automation.name: automation for automation in _installed(client)}
+    installed = (one for one in client.read_automations(limit=200) if one.name.startswith(PREFIX))
+    present: dict[str, Any] = {automation.name: automation for automation in installed}
     for automation in wanted:
         old = present.pop(automation.name, None)
         if old is None or _content(old) != _content(automation):
@@ -94,18 +95,6 @@ def install(client: SyncPrefectClient, settings: StackSettings) -> list[str]:
     for obsolete in present.values():
         client.delete_automation(obsolete.id)
     return [automation.name for automation in wanted]
-
-
-def remove(client: SyncPrefectClient) -> list[str]:
-    """Remove all automations of this module; return their names."""
-    installed = _installed(client)
-    for automation in installed:
-        client.delete_automation(automation.id)
-    return [automation.name for automation in installed]
-
-
-def _installed(client: SyncPrefectClient) -> list[Any]:
-    return [automation for automation in client.read_automations(limit=200) if automation.name.startswith(PREFIX)]
 
 
 def _content(automation: AutomationCore) -> dict[str, Any]:

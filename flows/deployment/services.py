@@ -20,6 +20,7 @@ from sqlalchemy.schema import CreateSchema
 from data_contracts.errors import InputError
 from data_contracts.store.sqlite import sqlite_uri
 from flows.deployment.settings import POOLS, ROOT, USER, StackSettings, read_settings, use_servers
+from tasks.maintenance.starts import record_start
 
 COMMON = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -162,6 +163,7 @@ def main() -> None:
         while not answers(pool, os.environ.get("PREFECT_API_AUTH_STRING", "")):  # registration sets the pool's limits
             print(f"waiting for {pool}", flush=True)
             time.sleep(2)
+    record_start(settings.root, name)
     os.environ["UPLIFT_STORE"] = str(settings.root)
     os.chdir(ROOT)
     os.execvpe(command[0], command, {**variables, **os.environ})  # PREFECT_ and MLFLOW_ variables of the shell win

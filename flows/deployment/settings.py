@@ -42,9 +42,6 @@ class StackSettings(BaseSettings):
     )
     schedule_cron: str = Field("0 3 * * *", description="Start of the nightly run, in cron's five fields.")
     schedule_timezone: ZoneInfo = Field(ZoneInfo("UTC"), description="Time zone of the schedule, e.g. Europe/Berlin.")
-    second_run: Literal["ENQUEUE", "CANCEL_NEW"] = Field(
-        "ENQUEUE", description="If the previous nightly run is active: ENQUEUE (wait) or CANCEL_NEW (skip)."
-    )
 
     host: str = Field("127.0.0.1", description="Address that both servers listen on. 0.0.0.0: all addresses.")
     prefect_port: int = Field(4200, ge=1, le=65535, description="Port of the Prefect server.")

@@ -20,6 +20,7 @@ from honcho.environ import parse_procfile
 from data_contracts.errors import InputError
 from data_contracts.store.locks import lock_owner, try_lock
 from flows.deployment.settings import ENV_FILE, ENV_VARIABLE, POOLS, ROOT, StackSettings
+from tasks.maintenance.starts import forget_starts
 
 UP = "UPLIFT_UP"  # process id of `uplift up`, in the environment of all its services
 SERVICE = "UPLIFT_SERVICE"  # name of the service, in its environment and that of its children
@@ -86,7 +87,10 @@ def up(settings: StackSettings) -> int:
                 stack.add_process(name, command, env=environment | {SERVICE: name}, cwd=str(ROOT))
         multiprocessing.Process(target=_end_services_after, args=(root, os.getpid()), daemon=True).start()
         stack.loop()
-    return 0 if stack.returncode in STOPPED else 1
+    if stack.returncode not in STOPPED:
+        return 1
+    forget_starts(root)
+    return 0
 
 
 def _services(root: Path) -> dict[psutil.Process, str]:

@@ -28,7 +28,7 @@ def preset() -> dict[str, Any]:
 
 
 def nightly() -> dict[str, Any]:
-    """Return the schedule, the motion and the promotion of the nightly pipeline run, and its collision strategy.
+    """Return the schedule, the motion and the promotion of the nightly pipeline run.
 
     Raises
     ------
@@ -47,7 +47,6 @@ def nightly() -> dict[str, Any]:
     return {
         "cron": settings.schedule_cron,
         "timezone": settings.schedule_timezone.key,
-        "second_run": settings.second_run,
         "source": settings.source,
         "clip_list": settings.clip_list,
         "promote": settings.promote,

@@ -11,11 +11,12 @@ from prefect.runtime import flow_run
 from data_contracts.errors import InputError
 from data_contracts.parameters import SYNTHETIC_SOURCE
 from data_contracts.parameters.presets import load_preset
-from data_contracts.sources import AmassFiles, MotionFile, data_name, find_motion
+from data_contracts.sources import data_name
 from data_contracts.store.digests import PIPELINE
 from data_contracts.store.folders import default_store
 from data_contracts.store.run_names import input_data_name, preset_name, run_name
 from flows.prefect_ui.forms import described
+from flows.stages import find_files
 
 Inputs = ParamSpec("Inputs")
 Result = TypeVar("Result")
@@ -41,11 +42,9 @@ def _data(stage: str, arguments: dict[str, Any]) -> str:
     if stage in ("keypoints", "lift"):
         return Path(arguments["source"]).absolute().stem
     if source := arguments.get("source"):
-        return SYNTHETIC_SOURCE if source == SYNTHETIC_SOURCE else data_name(_motion(arguments, source))
+        if source == SYNTHETIC_SOURCE:
+            return SYNTHETIC_SOURCE
+        options = load_preset(arguments["preset"], arguments["overrides"]).ingest
+        return data_name(find_files(options, source, body_model=arguments.get("body_model")))
     inputs = {kind: str(arguments[kind]) for kind in ("windows", "clips") if arguments.get(kind)}
     return input_data_name(default_store(arguments.get("store")), inputs)
-
-
-def _motion(arguments: dict[str, Any], source: str | list[str]) -> list[MotionFile] | AmassFiles:
-    parameters = load_preset(arguments["preset"], arguments["overrides"])
-    return find_motion(source, body_model=arguments.get("body_model") or parameters.ingest.body_model)

@@ -1,4 +1,4 @@
-"""Commands for registered models: promote, benchmark, rollback, compare, lineage, export and serve."""
+"""Commands for registered models: promote, rollback, compare, lineage, export and serve."""
 
 import getpass
 from dataclasses import asdict
@@ -11,13 +11,11 @@ from data_contracts.errors import InputError
 from data_contracts.store.folders import default_store
 from flows.prefect_ui.forms import SHARED
 from flows.stages import run_stage
+from flows.terminal.benchmark_commands import benchmarks
 from flows.terminal.options import Call, Store, changed, command
 from flows.terminal.printing import comparison_tables, print_output
 
 models = typer.Typer()
-benchmarks = typer.Typer(
-    no_args_is_help=True, help="Set the windows on which promote compares challenger and champion."
-)
 models.add_typer(benchmarks, name="benchmark")
 
 
@@ -41,36 +39,6 @@ def promote(
 
     decision = promote_challenger(context, evaluate).model_dump(mode="json")
     print_output(call.as_json, decision, decision["headline"], *decision["notes"])
-
-
-@command(benchmarks, "set")
-def set_benchmark(call: Call, windows: Annotated[str, typer.Argument(help="Folder or digest of windows.")]) -> None:
-    """Compare challenger and champion on these windows (split evaluate.split) from now on."""
-    from tasks.promotion.comparison import name_benchmark
-
-    digest = name_benchmark(call.store, windows, call.context.parameters.evaluate.split)
-    print_output(call.as_json, {"benchmark": digest}, f"versions are compared on windows {digest} from now on")
-
-
-@command(benchmarks, "show")
-def show_benchmark(call: Call) -> None:
-    """Show the windows on which challenger and champion are compared."""
-    from tasks.promotion.comparison import named_benchmark
-    from tasks.tracking.runs import connect
-
-    digest = named_benchmark(connect(call.store))
-    default = "no benchmark is set: versions are compared on the windows on which each was evaluated"
-    line = f"versions are compared on windows {digest}" if digest else default
-    print_output(call.as_json, {"benchmark": digest}, line)
-
-
-@command(benchmarks, "unset")
-def unset_benchmark(call: Call) -> None:
-    """Remove the benchmark: versions are compared on the windows on which each was evaluated."""
-    from tasks.promotion.comparison import remove_benchmark
-
-    remove_benchmark(call.store)
-    print_output(call.as_json, {"benchmark": None}, "the benchmark was removed")
 
 
 @command(models)

@@ -11,6 +11,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from data_contracts.benchmarks.scores import BenchmarkScores
 from data_contracts.errors import some
 from data_contracts.motion.video_scores import MEAN, VideoScores
 from data_contracts.report import (
@@ -135,6 +136,16 @@ def video_table(methods: dict[str, dict[str, Any]]) -> Table:
     cells = [VideoScores(**scores[MEAN]).cells() for scores in methods.values()]
     for row in zip(VideoScores.titles().values(), *cells, strict=True):
         table.add_row(*row)
+    return table
+
+
+def benchmark_table(groups: dict[str, dict[str, Any]]) -> Table:
+    """Return a table of the scores of a benchmark, with a row per action or sequence."""
+    table = Table(
+        "", *BenchmarkScores.titles().values(), title="MPJPE in mm, also at the true distance; PCK at 150 mm, AUC in %"
+    )
+    for group, scores in groups.items():
+        table.add_row(group, *BenchmarkScores(**scores).cells(), style="bold" if group == MEAN else None)
     return table
 
 

@@ -1,7 +1,8 @@
 """Subcommands of the stack: start it, register on its Prefect server, and use it from another terminal."""
 
 import shlex
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated
 from uuid import UUID
 
 import typer
@@ -12,8 +13,6 @@ from flows.deployment.settings import ENV_FILE, StackSettings, exposes_password,
 from flows.terminal.options import Store
 
 stack = typer.Typer()
-automations = typer.Typer(no_args_is_help=True, help="Install or remove notifications on a Prefect server.")
-stack.add_typer(automations, name="automations")
 
 
 @stack.command()
@@ -62,35 +61,8 @@ def watch(
     raise typer.Exit(0 if state.is_completed() else 1)
 
 
-@automations.command("install")
-def install_automations(
-    notify: Annotated[
-        str | None, typer.Option(help="Prefect block (slack-webhook/NAME) or webhook URL. Default: UPLIFT_NOTIFY.")
-    ] = None,
-) -> None:
-    """Install or update the automations."""
-    use_servers(settings := _settings(notify=notify))
-    from flows.deployment.automations import install
-    from flows.deployment.registration import prefect_client
-
-    with prefect_client() as client:
-        typer.echo("\n".join(install(client, settings)))
-
-
-@automations.command("remove")
-def remove_automations() -> None:
-    """Remove the automations."""
-    use_servers(_settings())
-    from flows.deployment.automations import remove
-    from flows.deployment.registration import prefect_client
-
-    with prefect_client() as client:
-        typer.echo("\n".join(remove(client)))
-
-
-def _settings(**values: Any) -> StackSettings:
-    """Return the settings of the stack; command line options replace settings, unless an option is None."""
+def _settings(store: Path | None = None) -> StackSettings:
+    """Return the settings of the stack; a store from the command line replaces that of the settings."""
     if exposes_password():
         typer.echo(f"uplift: other users can read the password in {ENV_FILE}: chmod 600 {ENV_FILE}", err=True)
-    overrides: dict[str, Any] = {name: str(value) for name, value in values.items() if value is not None}
-    return read_settings(**overrides)
+    return read_settings(store=str(store)) if store else read_settings()

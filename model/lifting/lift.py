@@ -148,7 +148,7 @@ def _lifted(
         if parameters.one_euro:
             root = replace(root, position=follow(root.position, fps, parameters.one_euro))
         return _Lifted(track, Body(rays, confidence, pose, root.position, bone_lengths(pose, confidence)), root)
-    pose, size = _lift_whole(lifter, track, camera, fps, parameters)
+    pose, size = lift_poses(lifter, track.pose_2d, camera, fps, parameters)
     smoothing = parameters.smoothing
     if smoothing:
         pose = smooth_joints(pose, confidence, smoothing.cutoff_hz, fps, smoothing.order)
@@ -162,14 +162,14 @@ def _lifted(
     return _Lifted(track, Body(rays, confidence, pose, root.position, lengths * metres), root)
 
 
-def _lift_whole(
-    lifter: Lifter, track: Track, camera: PinholeCamera, fps: float, parameters: LiftParameters
+def lift_poses(
+    lifter: Lifter, pose_2d: np.ndarray, camera: PinholeCamera, fps: float, parameters: LiftParameters
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return `lift_track` at the rate of the track: poses (frames, 17, 3) of adult size, apparent sizes (frames,)."""
     rate = resampled_rate(fps, lifter.fps or fps)
     stride = min(parameters.stride or max(1, lifter.window // 3), lifter.window)
-    pose, size = lift_track(lifter, resample_seen(track.pose_2d, fps, rate), camera, stride, parameters.batch_size)
-    place = np.arange(len(track.pose_2d)) * rate / fps
+    pose, size = lift_track(lifter, resample_seen(pose_2d, fps, rate), camera, stride, parameters.batch_size)
+    place = np.arange(len(pose_2d)) * rate / fps
     return values_at(pose, place), values_at(size, place)
 
 

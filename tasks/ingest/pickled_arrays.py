@@ -62,6 +62,8 @@ def count_items(shape: Any) -> int:
 
 
 def _array(machine: "Machine", dtype: Any, data: Any, shape: Any, order: object) -> np.ndarray:
+    if type(data) is str:  # bytes of Python 2
+        data = _encode(machine, data, "latin1")
     if type(data) not in (bytes, bytearray) or not isinstance(dtype, np.dtype) or dtype.kind == "O":
         raise ValueError(f"an array or scalar is built from a {type(data).__name__}; expected bytes of numbers or text")
     array = plain_array(dtype, data, shape, order)

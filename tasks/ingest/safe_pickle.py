@@ -8,7 +8,9 @@
   machine then yields the array and removes its bytes from the memo.
 """
 
+import ast
 import pickletools
+import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -62,6 +64,7 @@ class Source:
         self.paid = size if paid is None else min(size, paid)
         self.position = self.opcode_at = 0
         self.last = b""
+        self.text = ""  # of the last opcode STRING
 
     def refusal(self, place: int, error: Exception) -> RefusedPickle:
         return RefusedPickle(f"{self.name}: refused at byte {place}: {short_ascii(error)}")
@@ -81,17 +84,23 @@ class Source:
         return self.last
 
     def readline(self) -> bytes:
-        # Only UNICODE ("V") has data on a line. Any other long line is a number or a name that wastes time or memory.
-        line = self.file.readline(-1 if self.last == b"V" else 65_536)
+        # Only UNICODE ("V") and STRING ("S") have data on a line. Any other long line is a number or a name that wastes
+        # time or memory.
+        line = self.file.readline(-1 if self.last in (b"V", b"S") else 65_536)
         self.position += len(line)
+        if self.last == b"S":  # genops would refuse the bytes of an array
+            require(_TEXT.fullmatch(line) is not None, "a text that Python 2 does not write")
+            self.text = ast.literal_eval(f"b{line.decode('ascii')}").decode("latin1")
+            return b"''\n"
         return line
 
 
 def short_ascii(text: object) -> str:
     """Return text from a file as printable ASCII of limited length, for an error message."""
-    return ascii(str(text)[:300])[1:-1]
+    return ascii(str(text)[:300])[1:-1][:500]  # escapes are longer than their letters
 
 
+_TEXT = re.compile(rb"""(['"])(?:(?!\1|\\)[ -~]|\\(?:[\\'"nrt]|x[0-9a-f]{2}))*+\1\n""")  # of protocol 0 in Python 2
 _NOT_VALUES = frozenset({Constructor, Unfinished})  # never in a container, so never in the returned tree
 _SPENT = object()  # in the memo: bytes that became an array
 _MOST_TUPLE_KEYS = 10_000  # if tuple hashes collide on purpose, n keys take n * n comparisons
@@ -231,7 +240,7 @@ def _checked(values: list[Any]) -> list[Any]:
 
 
 _LITERALS = (
-    *("NONE", "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT", "STRING"),
+    *("NONE", "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
     *("BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
     *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
 )
@@ -240,6 +249,7 @@ _OPERATIONS: dict[str, Callable[[PickleMachine, Any], object]] = {
     "FRAME": lambda machine, length: machine.source.expect(length),
     "STOP": lambda machine, _: machine.stop(),
     **dict.fromkeys(_LITERALS, lambda machine, value: machine.push(value)),
+    "STRING": lambda machine, _: machine.push(machine.source.text),
     "NEWTRUE": lambda machine, _: machine.push(True),
     "NEWFALSE": lambda machine, _: machine.push(False),
     "MARK": lambda machine, _: machine.mark(),

@@ -24,11 +24,10 @@ from tasks.maintenance.files import LOCK, PARTIAL, REMOVED, digest_in, hidden_na
 from tasks.maintenance.needed import Inventory, mark
 from tasks.tracking.connection import connect, mlflow_errors, tracking_client
 from tasks.tracking.logged_models import delete_model
-from tasks.tracking.names import CONNECTING_LOCK, ID_FILE, MODEL_NAME, owner_lock
+from tasks.tracking.names import CONNECTING_LOCK, ID_FILE, MODEL_NAME, PARENT_TAG, owner_lock
 from tasks.tracking.registry import version_uri
 from tasks.tracking.store_artifacts import delete_artifacts, local_folder
 
-_GC_LOCK = ".gc.lock"
 _LOG = logging.getLogger(__name__)
 
 
@@ -67,13 +66,11 @@ def collect(store: Path, keep_last: int, every_partial: bool = False, dry_run: b
         return _Garbage(store, client, keep_last, every_partial).report() | {"dry_run": True}
     with mlflow_errors("gc has removed nothing"):
         client = connect(store)
-    with locked(store / _GC_LOCK, f"gc of {store}"):
-        with locked(store / CONNECTING_LOCK, f"gc of {store}"):  # no pipeline or stage can create its run meanwhile
-            garbage = _Garbage(store, client, keep_last, every_partial)
-            outcome = garbage.report() | {"dry_run": False}
-            with mlflow_errors("gc is not complete; run it again"):
-                garbage.remove()
-        garbage.empty()
+    with locked(store / CONNECTING_LOCK, f"gc of {store}"):  # no pipeline or stage can create its run meanwhile
+        garbage = _Garbage(store, client, keep_last, every_partial)
+        outcome = garbage.report() | {"dry_run": False}
+        with mlflow_errors("gc is not complete; run it again"):
+            garbage.remove()
     return outcome
 
 
@@ -86,7 +83,8 @@ class _Garbage:
             self.inventory = inventory = Inventory(store, client)
         self.since, self.needed = inventory.since(keep_last), mark(inventory, keep_last)
         kept = inventory.locked.keys() if every_partial else inventory.locked.keys() | self.needed
-        folders = [path for path, one in inventory.stages.manifests.items() if one["digest"] not in self.needed]
+        folders = hidden_names(store, REMOVED)  # an interrupted gc left them
+        folders += [path for path, one in inventory.stages.manifests.items() if one["digest"] not in self.needed]
         folders += [path for path in hidden_names(store, PARTIAL) if digest_in(path) not in kept]
         self.folders = [path for path in folders if self._is_safe(path, store)]
         self.versions = [one for one in inventory.own_versions if version_uri(one) not in self.needed]
@@ -97,7 +95,10 @@ class _Garbage:
         for model in models:
             if model not in self.models:  # the next gc finds it by its run
                 runs.pop(str(model.source_run_id), None)
-        self.runs = [run for run in runs.values() if self._can_delete(str(run.info.artifact_uri))]
+        deletable = {key: run for key, run in runs.items() if self._can_delete(str(run.info.artifact_uri))}
+        # MLflow would list a child of a deleted run as a run of its own
+        parents = {run.data.tags.get(PARENT_TAG) for run in inventory.runs if run.info.run_id not in deletable}
+        self.runs = [run for key, run in deletable.items() if key not in parents]
 
     def report(self) -> dict[str, Any]:
         """Return the outcome of `collect`."""
@@ -110,7 +111,7 @@ class _Garbage:
             total["count"] += 1
             total["bytes"] += size or 0
 
-        for path in (*self.folders, *hidden_names(self.store, REMOVED)):
+        for path in self.folders:
             kind = "partial folders" if path.name.startswith(".") else path.parent.name
             add(kind, str(path.relative_to(self.store)), size_of(path))
         for version in self.versions:
@@ -119,7 +120,7 @@ class _Garbage:
             add("MLflow models", f"{model.name} {model.model_id}", self._size(model.artifact_location))
         for run in self.runs:
             add("MLflow runs", f"{run.info.run_name} {run.info.run_id}", self._size(str(run.info.artifact_uri)))
-        needed, inventory = self.needed, self.inventory
+        needed, inventory, runs = self.needed, self.inventory, {run.info.run_id for run in self.runs}
         return {
             "since": self.since,
             "items": items,
@@ -127,7 +128,7 @@ class _Garbage:
             "bytes": sum(total["bytes"] for total in removed.values()),
             "kept": {
                 "folders": sum(one["digest"] in needed for one in inventory.manifests),
-                "pipeline runs": sum(run.info.run_id in needed for run in inventory.pipelines),
+                "pipeline runs": sum(run.info.run_id not in runs for run in inventory.pipelines),
                 "versions": len(inventory.versions) - len(self.versions),
             },
             "skipped": self.skipped,
@@ -135,11 +136,13 @@ class _Garbage:
         }
 
     def remove(self) -> None:
-        """Delete versions, hide folders, and delete models and runs with their files."""
+        """Delete versions, folders, models and runs, in this order, and the rows of deleted models and runs."""
         for version in self.versions:
             self.client.delete_model_version(MODEL_NAME, version.version)
         for folder in self.folders:
-            if not hide(folder):
+            if hidden := hide(folder):
+                shutil.rmtree(hidden, onerror=lambda _, file, error: self.skipped.append(f"{file}: {error[1]}"))
+            else:
                 self.skipped.append(f"{folder}: a process has just begun to work here")
         for model in self.models:
             delete_model(self.client, model)
@@ -147,12 +150,6 @@ class _Garbage:
             delete_artifacts(self.client, str(run.info.artifact_uri))
             owner_lock(self.store, run.info.run_id).unlink(missing_ok=True)
             self.client.delete_run(run.info.run_id)
-
-    def empty(self) -> None:
-        """Delete the files of all hidden folders, and the rows of deleted runs and models."""
-        for path in hidden_names(self.store, REMOVED):
-            if self._is_safe(path, self.store):
-                shutil.rmtree(path, onerror=lambda _, file, error: self.skipped.append(f"{file}: {error[1]}"))
         with mlflow_errors("gc has removed all files, but rows of deleted runs are left in MLflow"):
             _delete_rows(self.client, [run.info.run_id for run in self.runs], [one.model_id for one in self.models])
 
@@ -175,21 +172,20 @@ class _Garbage:
         return False
 
 
-def hide(folder: Path) -> bool:
-    """Rename a finished or partial folder to `.<digest>.removed`; return False if a process holds the stage's lock.
+def hide(folder: Path) -> Path | None:
+    """Rename a finished or partial folder to `.<digest>.removed`; return None if a process holds the stage's lock.
 
     No reader looks for the new name, so a deletion that is interrupted never leaves part of a result under its name.
     """
-    digest = folder.name.removeprefix(".").removesuffix(PARTIAL)
+    digest = folder.name.removeprefix(".").removesuffix(PARTIAL).removesuffix(REMOVED)
     lock, removed = folder.with_name(f".{digest}{LOCK}"), folder.with_name(f".{digest}{REMOVED}")
     with try_lock(lock) as is_free:
-        if is_free:
-            if removed.exists():
-                shutil.rmtree(removed)
-            folder.replace(removed)
-            note_of(lock).unlink(missing_ok=True)
-            lock.unlink(missing_ok=True)  # a process that waits for the lock then opens a new file
-    return is_free
+        if not is_free:
+            return None
+        folder.replace(removed)
+        note_of(lock).unlink(missing_ok=True)
+        lock.unlink(missing_ok=True)  # a process that waits for the lock then opens a new file
+    return removed
 
 
 def _delete_rows(client: MlflowClient, runs: list[str], models: list[str]) -> None:

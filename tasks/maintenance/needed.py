@@ -25,6 +25,7 @@ from tasks.tracking import names
 from tasks.tracking.registry import model_versions, version_uri
 
 _LIFTED = ("keypoints", "lift")  # stages of the results that a user lifts
+_BENCHMARKS = ("benchmark", "score")  # imported benchmarks and their scores, which only the user removes
 _OF_STAGE = re.compile(r"uplift\.\w+\.(digest|run)")  # tags of a pipeline run
 
 
@@ -84,12 +85,13 @@ def mark(inventory: Inventory, keep_last: int) -> set[str]:
     """Return the names of all needed items.
 
     Needed without a link are: everything since the oldest of the last `keep_last` pipeline runs, the last `keep_last`
-    versions, keypoints and motions, all versions with an alias, and the windows of the benchmark.
+    versions, keypoints and motions, all versions with an alias, imported benchmarks with their scores, and the windows
+    of promotion.
     """
     since, manifests = inventory.since(keep_last), inventory.manifests
     # if the store has no pipeline run yet, only the last lifted results are kept
     ignored = () if inventory.pipelines or inventory.locked else _LIFTED
-    roots = {inventory.benchmark or ""}
+    roots = {inventory.benchmark or "", *(one["digest"] for one in manifests if one["stage"] in _BENCHMARKS)}
     roots |= {one["digest"] for one in manifests if manifest_sequence(one) >= since and one["stage"] not in ignored}
     roots |= {one.info.run_id for one in inventory.runs if _sequence_of(one) >= since and _stage_of(one) not in ignored}
     for stage in _LIFTED:
@@ -142,8 +144,8 @@ def _links(inventory: Inventory) -> defaultdict[str, set[str]]:
 
 
 def _inputs(inventory: Inventory, stage: str, inputs: dict[str, str]) -> set[str]:
-    """Return the inputs of a stage and the stages that wrote them; motions do not need the model that lifted them."""
-    needed = {digest for name, digest in inputs.items() if stage != "lift" or name != "checkpoint"}
+    """Return the inputs of a stage and the stages that wrote them; motions and scores do not need their model."""
+    needed = {digest for name, digest in inputs.items() if stage not in ("lift", "score") or name != "checkpoint"}
     return needed | {manifest["digest"] for manifest in map(inventory.stages.find, needed) if manifest}
 
 

@@ -3,9 +3,11 @@
 A request to MLflow or Prefect that fails becomes a line of `errors`.
 """
 
+import json
 import os
 import shlex
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from shutil import disk_usage
@@ -22,6 +24,7 @@ from data_contracts.store.digests import KINDS, PIPELINE
 from data_contracts.store.folders import default_store
 from data_contracts.store.locks import lock_owner
 from tasks.maintenance.files import LOCK, hidden_names, size_of
+from tasks.maintenance.starts import restarted
 from tasks.promotion.comparison import named_benchmark
 from tasks.tracking import names
 from tasks.tracking.connection import mlflow_errors, tracking_client
@@ -40,6 +43,7 @@ class RunStatus:
 
     `seconds`: duration, so far if the run has not ended. `version` and `promotion`: registered version of a pipeline
     run, and the decision about it. `lock_owner`: process that holds the lock of the run; None after its death.
+    `source`: paths of the motion of a pipeline run.
     """
 
     stage: str
@@ -52,6 +56,7 @@ class RunStatus:
     promotion: str | None
     run_id: str
     lock_owner: str | None
+    source: list[str]
 
 
 @dataclass
@@ -111,8 +116,35 @@ def to_do(status: Status) -> Iterator[str]:
     challenger, champion = (status.versions.get(alias) for alias in (names.CHALLENGER, names.CHAMPION))
     if challenger and not challenger["promotion"] and (not champion or champion["version"] != challenger["version"]):
         yield f"version {challenger['version']} was not compared with the champion: uplift promote{store}"
+    yield from _changed_sources(status.pipeline_runs)
+    if services := restarted(Path(status.store)):
+        starts = ", ".join(
+            f"{name} ({len(times)} starts, the last at {times[-1]} UTC)" for name, times in services.items()
+        )
+        logs = f"{status.store}/logs/SERVICE.log.before, or with `docker compose logs SERVICE`"
+        yield f"services restarted in the last 24 hours: {starts}: find the reason in {logs}"
     if status.free_bytes < LOW_DISK:
         yield f"the disk of {status.store} is nearly full: uplift gc --keep-last 14 --yes{store}"
+
+
+def _changed_sources(runs: list[RunStatus]) -> Iterator[str]:
+    """Yield a line for each source on this machine that changed after its newest pipeline run began."""
+    newest: dict[str, RunStatus] = {}
+    for run in runs:
+        for path in run.source:
+            newest.setdefault(path, run)
+    for path, run in newest.items():
+        if _last_change(Path(path)) > run.began:
+            yield f"{path} changed after pipeline run {run.name} began: start another pipeline run to train on it"
+
+
+def _last_change(path: Path) -> float:
+    """Return the newest time of change of a file, or of a folder and its contents; 0 if the path does not exist."""
+    times = [0.0]
+    for entry in (path, *path.rglob("*")):
+        with suppress(OSError):  # absent, or deleted in the meantime
+            times.append(entry.lstat().st_ctime)  # unlike the time of writing, it is new for a copied file
+    return max(times)
 
 
 def running_flow_runs(limit: int = 20) -> list[dict[str, str | None]]:
@@ -191,6 +223,7 @@ def _run_status(store: Path, run: Run, versions: dict[str, ModelVersion]) -> Run
         promotion=versions[version].tags.get(names.DECISION_TAG) if version in versions else None,
         run_id=info.run_id,
         lock_owner=lock_owner(names.owner_lock(store, info.run_id) if stage == PIPELINE else of_stage),
+        source=json.loads(tags.get(names.SOURCES_TAG, "[]")),
     )
 
 

@@ -10,12 +10,14 @@
 import logging
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import wraps
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from uuid import UUID
 
 from data_contracts.errors import InputError
+from data_contracts.text import printable
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -61,6 +63,14 @@ def task(
     return decorate
 
 
+def show_cached(stage: str, folder: Path) -> None:
+    """Add a task run in the state Cached to the flow run, so that its graph has the stage; elsewhere do nothing."""
+    if in_prefect_run():
+        from prefect.states import Completed
+
+        task(name=stage)(lambda: Completed(name="Cached", message=printable(str(folder))))()
+
+
 def _unless_refused(_task: Any, _run: Any, state: Any) -> bool:
     """Return whether to retry a failed task (Prefect's `retry_condition_fn`): not after an InputError."""
     return not isinstance(state.result(raise_on_failure=False), InputError)
@@ -98,12 +108,16 @@ def never_crashed_if_cancelled() -> Iterator[None]:
 
 
 def _is_cancelled() -> bool:
-    """Return whether this run or its parent is being cancelled; if so, set this flow and task run to Cancelled."""
+    """Return whether a person deleted this run, or is cancelling it or its parent.
+
+    If this run is being cancelled, its flow and task run are set to Cancelled.
+    """
     from prefect.client.orchestration import get_client
+    from prefect.exceptions import ObjectNotFound
     from prefect.runtime import flow_run, task_run
     from prefect.states import Cancelled, State
 
-    with get_client(sync_client=True) as client:
+    with suppress(ObjectNotFound), get_client(sync_client=True) as client:
         own, parent = str(flow_run.id), flow_run.parent_flow_run_id
         if not (_is_cancelling(client, own) or (parent and _is_cancelling(client, parent))):
             return False

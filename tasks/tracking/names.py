@@ -11,7 +11,9 @@ EXPERIMENT = "pose-uplift"
 STAGE_TAG, DIGEST_TAG, STORE_TAG = "uplift.stage", "uplift.digest", "uplift.store"
 SEQUENCE_TAG = "uplift.sequence"  # sequence number of a run, see `data_contracts.store.sequence`
 INPUTS_TAG = "uplift.inputs"  # JSON: input -> digest
+PARENT_TAG = "mlflow.parentRunId"
 PRESET_TAG, VERSION_TAG = "uplift.preset", "uplift.version"  # of a pipeline run; the second: the registered version
+SOURCES_TAG = "uplift.sources"  # JSON: absolute paths of the motion of a pipeline run
 PROMOTION_TAG = "uplift.promotion"  # of a decision: numbers of the two versions, CHALLENGER-CHAMPION
 
 MODEL_NAME = "pose-uplift"

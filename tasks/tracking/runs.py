@@ -33,6 +33,7 @@ from tasks.tracking.names import (
     DIGEST_TAG,
     EXPERIMENT,
     INPUTS_TAG,
+    PARENT_TAG,
     SEQUENCE_TAG,
     STAGE_TAG,
     STORE_TAG,
@@ -43,7 +44,7 @@ from tasks.tracking.names import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_PARENT_TAG, _COMMIT_TAG = "mlflow.parentRunId", "mlflow.source.git.commit"  # the UI shows the second as its version
+_COMMIT_TAG = "mlflow.source.git.commit"  # the UI shows it as the version of the run
 _LOG = logging.getLogger(__name__)
 logging.getLogger("mlflow.system_metrics").setLevel(logging.WARNING)  # it logs each start and end
 
@@ -244,7 +245,7 @@ def _owned(store: Path, run_id: str) -> Iterator[bool]:
 def _create_run(client: MlflowClient, store: Path, name: str, stage: str, digest: str, parent_run: str | None) -> Run:
     number = str(next_sequence(store))
     tags = {STAGE_TAG: stage, DIGEST_TAG: digest, STORE_TAG: store_id(store), SEQUENCE_TAG: number}
-    tags |= {_PARENT_TAG: parent_run} if parent_run else {}
+    tags |= {PARENT_TAG: parent_run} if parent_run else {}
     return client.create_run(experiment_id(client), tags=tags, run_name=name)
 
 

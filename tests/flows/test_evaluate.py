@@ -8,6 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from data_contracts.benchmarks.files import find_benchmark
+from data_contracts.benchmarks.protocols import Benchmark
 from data_contracts.errors import InputError
 from data_contracts.parameters import (
     AugmentationParameters,
@@ -23,9 +25,13 @@ from data_contracts.store.folders import StageResult, open_stage
 from data_contracts.store.manifests import read_manifest
 from flows.cli import main
 from flows.terminal.printing import score_tables
+from tasks.benchmarks.importing import import_files
+from tasks.benchmarks.scoring import score_benchmark
+from tasks.stage import Context
 from tasks.tracking.registry import version_scores
 from tasks.tracking.runs import connect, finished_run
 from tests.flows.typed import baselines, evaluate, pipeline
+from tests.tasks.benchmarks.benchmark_files import write_h36m
 from tests.tasks.evaluate.marked_videos import write_video
 
 
@@ -201,6 +207,19 @@ def test_a_model_in_mlflow_is_evaluated_on_a_benchmark(outcome, benchmark, param
     )
     assert read_manifest(report.path)["inputs"]["baselines"] == outcome["stages"]["baselines"]["digest"]
     assert report.statistics["metrics"]["model"]["train_minutes"] > 0
+
+
+def test_a_model_in_mlflow_is_scored_on_a_published_benchmark_in_a_run_of_its_own(
+    outcome, walking, parameters, store, tmp_path
+):
+    context = Context(store, parameters)
+    imported = import_files(context, find_benchmark(Benchmark.H36M, write_h36m(tmp_path, walking[:60])))
+    result = score_benchmark(context, imported.digest, outcome["model"]["uri"])
+    assert result.statistics["model"] == f"models:/pose-uplift/{outcome['model']['version']}"
+    client = connect(store)
+    metrics = client.get_run(finished_run(client, result.digest)).data.metrics
+    assert metrics["h36m/p_mpjpe_mm"] == pytest.approx(result.statistics["benchmark_scores"]["mean"]["p_mpjpe_mm"])
+    assert finished_run(client, imported.digest) is None
 
 
 def test_baselines_of_windows_of_another_length_are_refused(outcome, parameters, store, tmp_path):

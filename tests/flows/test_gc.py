@@ -58,13 +58,17 @@ def test_gc_before_every_stage_of_a_pipeline_run_removes_nothing_that_it_may_use
     assert again["cached"]
     assert again["model"] == third["model"]
 
+    abandoned = empty_store / "windows" / ".0123456789abcdef.partial"
+    abandoned.mkdir()
     arguments = ["gc", "--keep-last", "1", "--json", "--store", str(empty_store)]
     printed = json.loads(CliRunner().invoke(app, arguments).stdout.splitlines()[-1])
     assert printed["dry_run"]
-    assert {item["kind"] for item in printed["items"]} == {"MLflow runs"}  # that of `third`, which `again` repeated
-    assert printed["kept"]["pipeline runs"] == 1
+    assert [item["kind"] for item in printed["items"]] == ["partial folders"]
+    assert printed["kept"]["pipeline runs"] == 3  # the last one, and those that computed its stages
+    assert abandoned.is_dir()
     done = json.loads(CliRunner().invoke(app, [*arguments, "--yes"]).stdout.splitlines()[-1])
     assert done["items"] == printed["items"]
+    assert not abandoned.exists()
     assert not json.loads(CliRunner().invoke(app, arguments).stdout.splitlines()[-1])["items"]
 
 

@@ -20,7 +20,6 @@ from flows.cli import main
 from flows.lifting import name_of
 from model.network.network import PoseNetwork
 from model.training.checkpoints import save_network
-from tasks.lifting.formats.folders import find_keypoint_files
 from tasks.tracking.names import MODEL_NAME
 from tasks.tracking.registry import register_challenger
 from tasks.tracking.runs import connect, find_runs, track_pipeline
@@ -59,6 +58,28 @@ def lifted(checkpoint, detected, empty_store, tmp_path):
         return lift(str(source), str(checkpoint), out=str(out), store=str(empty_store), **changes)
 
     return run
+
+
+@pytest.fixture
+def command(empty_store, tmp_path, monkeypatch, capsys):
+    """Run `uplift lift` in an empty folder; return its exit code and its output."""
+
+    def run(*arguments, store=empty_store):
+        monkeypatch.chdir(tmp_path)
+        words = ["uplift", "lift", *map(str, arguments), "--store", str(store), "--out", "out"]
+        monkeypatch.setattr(sys, "argv", words)
+        with pytest.raises(SystemExit) as end:
+            main()
+        return end.value.code or 0, capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def version(checkpoint, empty_store):
+    """Register the checkpoint, evaluated without flip averaging, as challenger."""
+    with track_pipeline(empty_store, StageKey("pipelines", "pipeline", SyntheticParameters(), {})) as tracked:
+        return register_challenger(tracked, checkpoint, "a digest", {}, flip=False)
 
 
 def test_every_person_gets_a_folder_with_motion_and_exports(lifted, tmp_path):
@@ -116,12 +137,6 @@ def test_tracks_are_selected_by_length_size_or_number(lifted, detected, person_,
     assert [read_motion(tmp_path / "out" / one["name"] / "motion.npz").person] == names
 
 
-def test_a_missing_track_is_refused_and_writes_nothing(lifted, tmp_path):
-    with pytest.raises(InputError, match="person 7 does not exist; the file has persons 0 to 1"):
-        lifted(parameters=LiftParameters(person="7"))
-    assert not (tmp_path / "out").exists()
-
-
 def test_each_file_of_a_folder_gets_a_folder_and_failed_files_are_named(lifted, detected, tmp_path):
     folder = tmp_path / "files"
     folder.mkdir()
@@ -129,32 +144,13 @@ def test_each_file_of_a_folder_gets_a_folder_and_failed_files_are_named(lifted, 
     np.save(folder / "also.npy", person((200.0, 300.0)))
     (folder / "bad.json").write_text("[1, 2")
     (folder / "notes.txt").write_text("not read")
-    state = lift(
-        str(folder),
-        str(tmp_path / "model.safetensors"),
-        out=str(tmp_path / "out"),
-        store=str(tmp_path / "store"),
-        return_state=True,
-    )
+    state = lifted(folder, return_state=True)
     outcome = state.result()
     assert [file["name"] for file in outcome["files"]] == ["also", "good"]
     assert "bad.json: is not valid JSON" in outcome["failed"]["bad"]
     assert "1 not lifted: bad" in state.message
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["also", "good"]
     assert (tmp_path / "out" / "good" / "person-1" / "motion.npz").is_file()
-
-
-def test_files_of_a_folder_have_different_names(tmp_path):
-    for name in ("walk.json", "walk.npz", "walk.json.npz", "run.json", "run.1.json"):
-        (tmp_path / name).write_text("")
-    found = find_keypoint_files(tmp_path)
-    assert {name: source.path.name for name, source in found.items()} == {
-        "walk.json": "walk.json",
-        "walk.npz": "walk.npz",
-        "walk.json.npz": "walk.json.npz",
-        "run": "run.json",
-        "run.1": "run.1.json",
-    }
 
 
 @pytest.mark.parametrize(
@@ -168,73 +164,53 @@ def test_the_output_folder_has_the_name_of_the_source(source, name, tmp_path, mo
     assert name_of(source) == name
 
 
-def test_a_missing_file_is_reported_as_a_missing_file(checkpoint, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    code, said = run_command(monkeypatch, capsys, "lift", "wlak.json", "--model", checkpoint)
-    assert (code, said.err.strip()) == (2, "uplift: wlak.json: no such file or folder")
-
-
-def test_a_version_lifts_as_it_was_evaluated_and_its_run_is_linked(checkpoint, detected, empty_store, tmp_path):
-    with track_pipeline(empty_store, StageKey("pipelines", "pipeline", SyntheticParameters(), {})) as tracked:
-        version = register_challenger(tracked, checkpoint, "a digest", {}, flip=False)
-    uri = "models:/pose-uplift@challenger"
-    outcome = lift(str(detected), uri, out=str(tmp_path / "out"), store=str(empty_store))
+def test_a_version_lifts_as_it_was_evaluated_and_its_run_is_linked(version, detected, empty_store, tmp_path, command):
+    code, printed = command(detected, "--model", "models:/pose-uplift@challenger", "--json")
+    assert code == 0
+    outcome = json.loads(printed.out.strip().splitlines()[-1])
     assert outcome["model"] == "models:/pose-uplift/1"
-    manifest = json.loads((tmp_path / outcome["files"][0]["lifted"] / "manifest.json").read_text())
+    manifest = read_manifest(Path(outcome["files"][0]["lifted"]))
     assert manifest["parameters"]["flip"] is False
     client = connect(empty_store)
     (run,) = find_runs(client, manifest["digest"])
+    assert run.info.status == "FINISHED"
     assert run.data.metrics["people"] == 2
-    assert [one.model_id for one in client.get_run(run.info.run_id).inputs.model_inputs] == [
-        version.source.rpartition("/")[2]
-    ]
+    linked = client.get_run(run.info.run_id).inputs.model_inputs
+    assert [one.model_id for one in linked] == [version.source.rpartition("/")[2]]
     assert "playing.html" in [file.path for file in client.list_artifacts(run.info.run_id)]
 
 
-def test_a_missing_champion_is_refused_with_the_existing_aliases(detected, empty_store, tmp_path):
-    with pytest.raises(
-        InputError, match=r"pose-uplift@champion: pose-uplift has no such version .*; it has no version"
-    ):
-        lift(str(detected), CHAMPION, out=str(tmp_path / "out"), store=str(empty_store))
-    assert not (tmp_path / "out").exists()
-
-
-def test_without_a_model_the_champion_lifts_or_if_there_is_none_the_lifter_of_the_package(
-    checkpoint, detected, empty_store, tmp_path, monkeypatch, capsys
-):
-    given = ("lift", detected, "--store", empty_store, "--out", tmp_path / "out")
+def test_without_a_model_the_lifter_of_the_package_lifts(detected, empty_store, command):
     before = (empty_store / "mlflow.db").read_bytes()
-    code, said = run_command(monkeypatch, capsys, *given)
+    code, said = command(detected)
     assert code == 0
     assert "model: shipped (the lifter of this package, because the registry has no champion)" in said.out
     assert (empty_store / "mlflow.db").read_bytes() == before
     (lifted,) = (empty_store / "motions").glob("[!.]*")
     weights = file_digest(resolve_checkpoint(empty_store, "shipped"))
     assert read_manifest(lifted)["inputs"]["checkpoint"] == weights
-    with track_pipeline(empty_store, StageKey("pipelines", "pipeline", SyntheticParameters(), {})) as tracked:
-        version = register_challenger(tracked, checkpoint, "a digest", {}, flip=False)
+
+
+def test_without_a_model_the_champion_lifts_if_there_is_one(version, detected, empty_store, command):
     connect(empty_store).set_registered_model_alias(MODEL_NAME, "champion", version.version)
-    _, said = run_command(monkeypatch, capsys, *given)
-    assert "model: models:/pose-uplift/1 (the champion); pass --model" in said.out
-    _, said = run_command(monkeypatch, capsys, *given, "--model", "shipped")
+    assert "model: models:/pose-uplift/1 (the champion); pass --model" in command(detected)[1].out
+    _, said = command(detected, "--model", "shipped")
     assert "model:" not in said.out
     assert "lifted by shipped" in said.out
 
 
 def test_a_registry_that_does_not_answer_is_an_error_and_not_a_missing_champion(
-    detected, empty_store, tmp_path, monkeypatch, capsys
+    detected, empty_store, tmp_path, monkeypatch, command
 ):
     (empty_store / "mlflow.db").write_bytes(b"not a database")
-    code, said = run_command(monkeypatch, capsys, "lift", detected, "--store", empty_store, "--out", tmp_path / "out")
+    code, said = command(detected)
     assert code == 2
     assert "mlflow.db: the database is damaged" in said.err
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/absent.db")
-    given = ("lift", detected, "--store", tmp_path / "new", "--out", tmp_path / "out")
-    code, said = run_command(monkeypatch, capsys, *given)
+    code, said = command(detected, store=tmp_path / "new")
     assert code == 2
     assert "absent.db does not exist; set MLFLOW_TRACKING_URI" in said.err
-    code, _ = run_command(monkeypatch, capsys, *given, "--model", "shipped")
-    assert code == 0
+    assert command(detected, "--model", "shipped", store=tmp_path / "new")[0] == 0
 
 
 @pytest.mark.parametrize("model", [["--model", "model.safetensors"], []])
@@ -251,37 +227,11 @@ def test_the_command_lifts_with_a_file_without_prefect_and_mlflow(model, checkpo
     assert not (tmp_path / "store" / "mlflow.db").exists()
 
 
-def test_the_command_records_a_lift_with_a_registered_version(
-    checkpoint, detected, empty_store, tmp_path, monkeypatch, capsys
-):
-    with track_pipeline(empty_store, StageKey("pipelines", "pipeline", SyntheticParameters(), {})) as tracked:
-        register_challenger(tracked, checkpoint, "a digest", {}, flip=False)
-    options = ("--model", "models:/pose-uplift@challenger", "--store", empty_store, "--out", tmp_path / "out", "--json")
-    code, printed = run_command(monkeypatch, capsys, "lift", detected, *options)
+def test_the_json_output_lists_people_frames_and_folders(checkpoint, detected, command):
+    code, said = command(detected, "--model", checkpoint, "--export", "json,bvh", "--height", "1.6", "--json")
     assert code == 0
-    outcome = json.loads(printed.out.strip().splitlines()[-1])
-    assert outcome["model"] == "models:/pose-uplift/1"
-    (run,) = find_runs(connect(empty_store), Path(outcome["files"][0]["lifted"]).name)
-    assert run.info.status == "FINISHED"
-    assert run.data.metrics["people"] == 2
-
-
-def run_command(monkeypatch, capsys, *arguments):
-    monkeypatch.setattr(sys, "argv", ["uplift", *map(str, arguments)])
-    with pytest.raises(SystemExit) as end:
-        main()
-    return end.value.code or 0, capsys.readouterr()
-
-
-def test_the_json_output_lists_people_frames_and_folders(
-    checkpoint, detected, empty_store, tmp_path, monkeypatch, capsys
-):
-    given = ("lift", detected, "--model", checkpoint, "--store", empty_store, "--out", tmp_path / "out")
-    code, said = run_command(monkeypatch, capsys, *given, "--export", "json,bvh", "--height", "1.6", "--json")
-    assert code == 0
-    outcome = json.loads(said.out.strip().splitlines()[-1])
-    people = outcome["files"][0]["people"]
-    assert [one["folder"] for one in people] == [str(tmp_path / "out" / f"person-{n}") for n in range(2)]
+    people = json.loads(said.out.strip().splitlines()[-1])["files"][0]["people"]
+    assert [one["folder"] for one in people] == [str(Path("out", f"person-{n}")) for n in range(2)]
     assert people[0]["files"] == ["motion.bvh", "motion.json", "motion.npz"]
 
 
@@ -291,47 +241,45 @@ def test_the_json_output_lists_people_frames_and_folders(
         (["--export", "fbx"], "--export fbx: unknown format; known formats: npz, json"),
         (["--height", "17"], "lift: height: Input should be less than or equal to 2.8"),
         (["--person", "me"], "pass all, longest, largest"),
+        (["--person", "7"], "person 7 does not exist; the file has persons 0 to 1"),
+        (["--model", CHAMPION], "pose-uplift@champion: pose-uplift has no such version"),
         (["--model", "absent"], "absent: no"),
         (["--set", "lift.bones={knee: 0.4}"], "unknown bones ['knee']"),
     ],
 )
-def test_a_wrong_option_is_refused_in_one_line(arguments, message, checkpoint, detected, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    code, said = run_command(monkeypatch, capsys, "lift", detected, "--model", checkpoint, *arguments)
+def test_a_wrong_option_is_refused_in_one_line(arguments, message, checkpoint, detected, tmp_path, command):
+    code, said = command(detected, "--model", checkpoint, *arguments)
     assert code == 2
     (line,) = said.err.strip().splitlines()
     assert message in line
-    assert not (tmp_path / "lifted").exists()
+    assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("text", ["[1, 2", "{}", '[{"image_id": "0.jpg", "keypoints": [1, 2, "x"]}]'])
-def test_a_refused_file_is_one_line_and_writes_nothing(text, checkpoint, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "bad.json").write_text(text)
-    code, said = run_command(monkeypatch, capsys, "lift", "bad.json", "--model", checkpoint)
+@pytest.mark.parametrize("text", [None, "[1, 2", "{}", '[{"image_id": "0.jpg", "keypoints": [1, 2, "x"]}]'])
+def test_a_missing_or_refused_file_is_one_line_and_writes_nothing(text, checkpoint, tmp_path, command):
+    if text:
+        (tmp_path / "bad.json").write_text(text)
+    code, said = command("bad.json", "--model", checkpoint)
     assert code == 2
     (line,) = said.err.strip().splitlines()
-    assert "bad.json" in line
-    assert not (tmp_path / "lifted").exists()
+    assert line == "uplift: bad.json: no such file or folder" if text is None else "bad.json" in line
+    assert not (tmp_path / "out").exists()
 
 
-def test_repairs_of_tracks_are_on_the_terminal(checkpoint, empty_store, tmp_path, monkeypatch, capsys):
+def test_repairs_of_tracks_are_on_the_terminal(checkpoint, tmp_path, command):
     seen = person((300.0, 400.0))
     seen[12:14, :, 0] += 250
-    path = tmp_path / "walk.json"
-    path.write_text(json.dumps(alphapose([seen], people=[1])))
-    given = ("lift", path, "--model", checkpoint, "--store", empty_store, "--out", tmp_path / "out")
-    _, said = run_command(monkeypatch, capsys, *given)
+    (tmp_path / "walk.json").write_text(json.dumps(alphapose([seen], people=[1])))
+    _, said = command("walk.json", "--model", checkpoint)
     assert "phantoms: in 2 frames a person jumps away and back; these frames count as missing" in said.out
 
 
-def test_every_assumption_is_on_the_terminal_once(checkpoint, empty_store, tmp_path, monkeypatch, capsys):
-    path = tmp_path / "walk.json"
-    path.write_text(json.dumps(alphapose([person((300.0, 400.0)), person((900.0, 420.0))])))
-    given = ("lift", path, "--model", checkpoint, "--store", empty_store, "--out", tmp_path / "out")
+def test_every_assumption_is_on_the_terminal_once(checkpoint, tmp_path, command):
+    two = alphapose([person((300.0, 400.0)), person((900.0, 420.0))])
+    (tmp_path / "walk.json").write_text(json.dumps(two))
     begins = ("skeleton:", "people:", "frame rate:", "image size:", "field of view:", "height:")
     for _ in range(2):  # the second time from the store
-        _, said = run_command(monkeypatch, capsys, *given)
+        _, said = command("walk.json", "--model", checkpoint)
         lines = [line for line in said.out.splitlines() if line.startswith(begins)]
         assert [line.partition(":")[0] + ":" for line in lines] == [*begins]
         assert "coco17 (best fit: " in lines[0]
@@ -340,7 +288,7 @@ def test_every_assumption_is_on_the_terminal_once(checkpoint, empty_store, tmp_p
         assert "1280 x 720 assumed" in lines[3]
     known = ("--skeleton", "coco17", "--fps", 25, "--height", 1.8)
     sets = [f"--set={text}" for text in ("keypoints.width=1280", "keypoints.height=720", "lift.fov_deg=50")]
-    _, said = run_command(monkeypatch, capsys, *given, *known, *sets)
+    _, said = command("walk.json", "--model", checkpoint, *known, *sets)
     lines = [line for line in said.out.splitlines() if line.startswith(begins)]
     assert lines == [
         "skeleton: coco17 (requested)",

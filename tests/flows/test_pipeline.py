@@ -66,9 +66,11 @@ def test_prefect_shows_the_progress_of_training(outcome):
         assert (f"{stage}: {steps:,} of {steps:,} steps", "100") in shown_as(f"{stage}-progress")
 
 
-def test_the_same_pipeline_again_does_no_work_and_makes_no_new_version(outcome, parameters, store):
+def test_the_same_pipeline_again_does_no_work_and_makes_no_new_version(outcome, parameters, store, caplog):
     again = pipeline(parameters=parameters, store=str(store))
     assert again["cached"]
+    for stage in outcome["stages"].values():  # a task run shows it in the graph
+        assert f"Finished in state Cached('{stage['folder']}'" in caplog.text
     assert again["model"] == outcome["model"]
     assert again["metrics"] == outcome["metrics"]
 

@@ -3,6 +3,8 @@ import threading
 
 import pytest
 
+from data_contracts.benchmarks.files import BenchmarkFiles
+from data_contracts.benchmarks.protocols import Benchmark
 from data_contracts.errors import InputError
 from data_contracts.parameters import IngestParameters, PipelineParameters
 from data_contracts.sources import MotionFile, find_keypoints
@@ -135,6 +137,8 @@ def test_every_stage_has_the_kind_of_folder_in_KINDS(tmp_path):
         stage_key("evaluate", {"windows": folder, "checkpoint": file, "baselines": "abc"}, parameters.evaluate),
         stage_key("keypoints", {"source": find_keypoints(file)}, parameters.keypoints),
         stage_key("lift", {"keypoints": folder, "checkpoint": file}, parameters.lift),
+        stage_key("benchmark", {"source": BenchmarkFiles(Benchmark.H36M, folder, (file,))}, parameters.keypoints),
+        stage_key("score", {"benchmark": folder, "checkpoint": file}, parameters.lift),
     ]
     assert {key.name: key.kind for key in keys} == KINDS
 

@@ -18,7 +18,8 @@ GOLDEN = Path(__file__).parents[2] / "data" / "stage_digests.json"
 
 def stage_digests(parameters: PipelineParameters) -> dict[str, str]:
     """Return the digest of every stage and of the pipeline, each with the one input `input: 0`."""
-    of_stage = {name: getattr(parameters, {"synthesise": "synthetic"}.get(name, name)) for name in KINDS}
+    named = {"synthesise": "synthetic", "benchmark": "keypoints", "score": "lift"}  # others have the name of the stage
+    of_stage = {name: getattr(parameters, named.get(name, name)) for name in KINDS}
     stages = {name: StageKey(KINDS[name], name, part, {"input": "0"}).digest for name, part in of_stage.items()}
     return stages | {"pipeline": StageKey("pipelines", "pipeline", parameters, {"input": "0"}).digest}
 

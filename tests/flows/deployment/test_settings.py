@@ -45,7 +45,7 @@ def test_the_shell_has_priority_and_an_empty_variable_means_the_default(tmp_path
         ("UPLIFT_WORKERS='cpu gpu'", "UPLIFT_WORKERS: unknown pool gpu; the pools are cpu and cuda"),
         ("UPLIFT_DATABASE_URL=mysql://host/db", "UPLIFT_DATABASE_URL: "),
         ("UPLIFT_ARTIFACTS=s3://bucket", "UPLIFT_ARTIFACTS needs UPLIFT_DATABASE_URL"),
-        ("UPLIFT_SECOND_RUN=wait", "UPLIFT_SECOND_RUN: .*ENQUEUE"),
+        ("UPLIFT_PROMOTE=always", "UPLIFT_PROMOTE: .*'gate'"),
     ],
 )
 def test_an_invalid_variable_is_refused_by_its_name(tmp_path, line, message):

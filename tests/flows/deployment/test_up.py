@@ -15,8 +15,11 @@ from uuid import UUID
 import psutil
 import pytest
 import yaml
+from prefect import flow
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.sorting import TaskRunSort
 from prefect.events import emit_event
 from prefect.states import Cancelling, Failed, Pending, Running, Suspended
 
@@ -27,7 +30,10 @@ from data_contracts.store.folders import open_stage
 from flows import dispatch
 from flows.deployment import automations, registration
 from flows.deployment.settings import PASSWORD_FILE, ROOT
+from flows.deployment.up import SERVICE
 from flows.prefect_ui.events import PROMOTED, ROLLED_BACK, emit_model_event
+from tasks.stage import Context, get_or_compute
+from tasks.synthetic.motion import SYNTHESISE
 from tests.flows.deployment.conftest import (
     COMMAND,
     PASSWORD,
@@ -99,6 +105,7 @@ def test_every_service_is_ready_and_has_a_log(settings, client, folder):
     assert PASSWORD not in terminal_of(folder)
     logs = {file.name for file in (settings.root / "logs").glob("*.log")}
     assert logs == {"prefect.log", "mlflow.log", "worker-cuda.log"}
+    assert {file.stem for file in (settings.root / "logs").glob("*.starts")} == {"prefect", "mlflow", "worker-cuda"}
 
 
 def test_all_services_listen_on_loopback_only(running):
@@ -118,6 +125,23 @@ def test_pools_with_limits_and_every_deployment_are_registered(client):
     for entry in yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]:
         flow = entry["entrypoint"].partition(":")[2]
         client.read_deployment_by_name(f"{flow}/{entry['name']}")
+
+
+def test_the_graph_of_a_flow_run_has_its_computed_and_its_cached_stages(client, settings, parameters):
+    @flow
+    def synthesise_twice() -> None:
+        for _ in range(2):
+            get_or_compute(SYNTHESISE, {}, Context(settings.root, parameters, tracked=False))
+
+    state = synthesise_twice(return_state=True)
+    of_run = FlowRunFilter.model_validate({"id": {"any_": [state.state_details.flow_run_id]}})
+    order = TaskRunSort.EXPECTED_START_TIME_ASC
+    wait_for(lambda: len(client.read_task_runs(flow_run_filter=of_run)) == 2)  # the server stores them later
+    computed, cached = client.read_task_runs(flow_run_filter=of_run, sort=order)
+    assert (computed.state.name, cached.state.name) == ("Completed", "Cached")
+    assert computed.name.startswith("synthesise-")
+    assert cached.name.startswith("synthesise-")
+    assert cached.state.message.startswith(f"{settings.root}/synthetic/")
 
 
 def test_a_second_nightly_run_waits_and_the_limit_is_kept_in_a_file(client, settings):
@@ -155,6 +179,28 @@ def test_a_training_run_that_a_person_cancels_is_never_crashed(client, train):
     states = [state.type for state in client.read_flow_run_states(run)]
     assert StateType.CRASHED not in states
     assert states[-2:] == [StateType.CANCELLING, StateType.CANCELLED]
+
+
+def test_a_worker_survives_the_deletion_of_its_running_flow_run_and_a_missing_flow_file(running, client, train):
+    worker = {one.pid for one in services_of(running[1]) if one.environ().get(SERVICE) == "worker-cuda"}
+    run = train(seed=3)
+    client.delete_flow_run(run)
+    flow_id = client.create_flow_from_name("removed")
+    removed = client.create_deployment(
+        flow_id, "removed", entrypoint="flows/removed.py:removed", path=str(ROOT), work_pool_name="cuda"
+    )
+    after = client.create_flow_run_from_deployment(removed).id
+    wait_for(lambda: client.read_flow_run(after).state.is_final(), 120)
+    assert client.read_flow_run(after).state.type == StateType.CRASHED
+    of_run = [one for one in services_of(running[1]) if one.environ().get("PREFECT__FLOW_RUN_ID") == str(run)]
+    of_run[0].terminate()  # Prefect leaves the process of a deleted run
+    assert psutil.wait_procs(of_run, timeout=60)[1] == []
+    last = client.create_flow_run_from_deployment(
+        client.read_deployment_by_name("baselines/fit-baselines").id, parameters={"windows": "not there"}
+    ).id
+    wait_for(lambda: client.read_flow_run(last).state.is_final(), 120)
+    assert client.read_flow_run(last).state.type == StateType.FAILED
+    assert worker <= {one.pid for one in services_of(running[1])}
 
 
 def test_failure_approval_promotion_and_rollback_are_sent_to_the_webhook(client, webhook):
@@ -227,6 +273,7 @@ def test_ctrl_c_records_the_end_of_a_flow_run_and_leaves_no_process(running, cli
     assert len(services) >= 10
     process.send_signal(signal.SIGINT)
     assert process.wait(120) == 0
+    assert not list((settings.root / "logs").glob("*.starts"))
     _, alive = psutil.wait_procs(services, timeout=10)
     assert alive == []
     with closing(sqlite3.connect(settings.root / "prefect.db")) as database:

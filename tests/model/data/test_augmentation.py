@@ -86,14 +86,11 @@ def assert_same(windows: Batch, others: Batch, atol: float) -> None:
         torch.testing.assert_close(getattr(windows, name), getattr(others, name), atol=atol, rtol=atol)
 
 
-def test_a_window_turned_level_and_seen_by_its_own_camera_is_the_stored_one(batch):
-    assert_same(augment(batch, AugmentationParameters(), generator()), batch, atol=1e-4)
-
-
-def test_a_mirrored_window_seen_by_its_own_camera_is_the_mirrored_one(batch):
-    mirrored = batch.select(torch.arange(len(batch)))
-    mirrored.mirror_(torch.arange(len(batch)) % 2 == 0)
-    assert_same(augment(mirrored, AugmentationParameters(), generator()), mirrored, atol=1e-4)
+@pytest.mark.parametrize("is_mirrored", [False, True])
+def test_a_window_turned_level_and_seen_by_its_own_camera_is_the_stored_one(batch, is_mirrored):
+    windows = batch.select(torch.arange(len(batch)))
+    windows.mirror_((torch.arange(len(batch)) % 2 == 0) & is_mirrored)
+    assert_same(augment(windows, AugmentationParameters(), generator()), windows, atol=1e-4)
 
 
 @projections
@@ -117,12 +114,6 @@ def test_a_new_camera_sees_what_convert_would_have_stored(walking, projection, s
     camera = type(camera)(rotation, camera.centre, camera.perspective)
     seen = project((level @ joints.flatten(2)).view_as(joints), level @ root.mT, camera, windows)
     assert_same(seen, wanted, atol=1e-4)
-
-
-def test_the_axes_of_new_cameras_are_those_of_stored_ones():
-    for angles in ((0.0, 0.0, 0.0), (1.0, -0.3, 0.2), (4.0, 0.4, -0.1)):
-        rotation = rotation_matrix(*torch.tensor(angles)[:, None])[0]
-        np.testing.assert_allclose(rotation, stored.rotation_matrix(*angles), atol=1e-6)
 
 
 @settings(max_examples=20)

@@ -8,6 +8,8 @@ import zipfile
 
 import numpy as np
 
+from tests.tasks.ingest.python2_pickles import python2_pickle
+
 # Opcodes that a pickle of arrays does not contain, and false arguments.
 # fmt: off
 HOSTILE = [
@@ -42,6 +44,7 @@ def valid_pickles() -> list[bytes]:
         [{1, 2}, b"", b"abc", bytearray(b"abc"), 1.5, -3, 2**70, 1j, True, "é\n", np.zeros((0, 3)), np.dtype(">f8")],
     ]
     dumps = [pickle.dumps(tree, protocol) for tree in trees for protocol in range(6)]
+    dumps += [python2_pickle({"it's": [np.arange(12).reshape(2, 2, 3), 1.5]}, protocol) for protocol in (0, 2)]
     return dumps + [pickletools.optimize(data) for data in dumps]
 
 

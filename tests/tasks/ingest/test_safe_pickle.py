@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from data_contracts.errors import InputError, RefusedPickle
 from tests.tasks.ingest.pickles import MIXED, POSES, PROTOCOLS, read_pickle
+from tests.tasks.ingest.python2_pickles import python2_pickle
 
 REPOSITORY = Path(__file__).parents[3]
 CMU = REPOSITORY / "../shared/data/cmu/amass_joints_h36m_60.pkl"
@@ -73,6 +74,15 @@ def test_a_pickle_of_numpy_1_is_read(protocol, write):
     assert b"_core" not in old
     assert shorter
     assert_same(read_pickle(write(old)), pickle.loads(old))
+
+
+@pytest.mark.parametrize("protocol", [0, 2])
+def test_a_pickle_of_python_2_is_read(protocol, write):
+    tree = {"name": "it's \n\xe9", "poses": [POSES, POSES.astype("f4")], "fps": 30.0, "n": [7, np.arange(300)]}
+    data = python2_pickle(tree, protocol)
+    read = read_pickle(write(data))
+    assert_same(read, pickle.loads(data, encoding="latin1"))
+    assert_same(read, tree)
 
 
 @pytest.mark.skipif(not CMU.exists(), reason=f"real motion is not here: {CMU}")

@@ -19,6 +19,7 @@ from tasks.tracking.names import (
     EXPERIMENT,
     INPUTS_TAG,
     MODEL_NAME,
+    PARENT_TAG,
     SEQUENCE_TAG,
     STAGE_TAG,
     STORE_TAG,
@@ -91,7 +92,8 @@ class History:
         """Create a folder and its run; a folder that exists is cached."""
         folder = self.folder(kind, stage, inputs, day, seed)
         cached = [one.runs[stage] for one in self.pipelines if one.digests.get(stage) == folder.name]
-        run = cached[0] if cached else self.run(stage, folder.name, inputs, day)
+        parent = {PARENT_TAG: done.run} if done else {}
+        run = cached[0] if cached else self.run(stage, folder.name, inputs, day, **parent)
         if done:
             done.digests[stage], done.folders[stage], done.runs[stage] = folder.name, folder, run
             self.client.set_tag(done.run, f"uplift.{stage}.digest", folder.name)
@@ -148,6 +150,11 @@ class History:
         """Return the numbers of all versions."""
         return {str(one.version) for one in self.client.search_model_versions(f"name = '{MODEL_NAME}'")}
 
+    def left_of(self, runs: list[PipelineRun]) -> list[Path]:
+        """Return the paths that belong to removed pipeline runs; the first of `runs` keeps its row in MLflow."""
+        ids = [*(run.model for run in runs), *(run.run for run in runs[1:])]
+        return [path for path in self.store.rglob("*") if any(one in str(path) for one in ids)]
+
     def whole(self, done: PipelineRun) -> bool:
         """Return whether all results of a pipeline run exist."""
         return (
@@ -163,7 +170,6 @@ def milliseconds(day: float) -> int:
     return int((FIRST_DAY + timedelta(days=day)).timestamp() * 1000)
 
 
-def files_below(store: Path) -> dict[str, int]:
-    """Return the sizes of all files by path, without the files of gc itself."""
-    files = {str(path.relative_to(store)): path.stat().st_size for path in store.rglob("*") if path.is_file()}
-    return {path: size for path, size in files.items() if not path.startswith(".gc.")}
+def files_below(folder: Path) -> dict[str, int]:
+    """Return the sizes of all files by path."""
+    return {str(path.relative_to(folder)): path.stat().st_size for path in folder.rglob("*") if path.is_file()}

@@ -13,7 +13,7 @@ from data_contracts.store.digests import file_digest
 from data_contracts.store.locks import locked
 from data_contracts.store.manifests import MANIFEST
 from tasks.maintenance.gc import collect
-from tasks.tracking.names import BENCHMARK_TAG, MODEL_NAME, PROMOTION_TAG
+from tasks.tracking.names import BENCHMARK_TAG, MODEL_NAME, PARENT_TAG, PROMOTION_TAG
 from tests.tasks.maintenance.history import History, files_below, milliseconds
 
 TRAINED = ("pretrain", "finetune", "evaluate")  # stages that each pipeline run computes; the others are cached
@@ -34,9 +34,8 @@ def test_the_last_pipeline_runs_are_kept_and_nothing_is_left_of_the_others(histo
     assert history.versions() == {run.version for run in runs[3:]}
     assert history.model_ids() == {run.model for run in runs[3:]}
     for run in runs[:3]:
-        assert not {run.run, *(run.runs[stage] for stage in TRAINED)} & history.run_ids()
-    left = [str(path) for path in history.store.rglob("*")]
-    assert not [path for run in runs[:3] for path in left if run.model in path or run.run in path]
+        assert not {run.runs[stage] for stage in TRAINED} & history.run_ids()
+    assert history.left_of(runs[:3]) == []
     assert outcome["since"] == milliseconds(3)
     assert outcome["removed"]["runs"]["count"] == 6
     assert outcome["skipped"] == []
@@ -46,7 +45,7 @@ def test_the_last_pipeline_runs_are_kept_and_nothing_is_left_of_the_others(histo
 def test_mlflow_has_no_rows_of_what_gc_removed(history):
     runs = [history.pipeline() for _ in range(3)]
     collect(history.store, 1, dry_run=False)
-    for run_id in (runs[0].run, runs[0].runs["finetune"]):
+    for run_id in (runs[1].run, runs[1].runs["finetune"]):
         with pytest.raises(MlflowException, match="not found"):
             history.client.get_run(run_id)
 
@@ -98,7 +97,19 @@ def test_a_cached_pipeline_run_keeps_the_results_of_an_old_one(history):
     assert again.folders["finetune"] == first.folders["finetune"]
     assert history.whole(again)
     assert [removed(run) for run in others] == [True, True, False]  # the third has the last version
-    assert first.run not in history.run_ids()
+    assert [run.run in history.run_ids() for run in (first, *others)] == [True, False, False, True]
+
+
+def test_a_pipeline_run_stays_in_mlflow_as_long_as_one_of_its_stages(history):
+    runs = [history.pipeline() for _ in range(3)]
+    collect(history.store, 1, dry_run=False)
+    assert [run.run in history.run_ids() for run in runs] == [True, False, True]  # the third uses windows of the first
+    parents = {run.data.tags.get(PARENT_TAG) for run in history.client.search_runs([history.experiment])}
+    assert parents - {None} <= history.run_ids()
+    [history.pipeline(windows_seed=1) for _ in range(2)]
+    history.client.set_tag(runs[0].runs["ingest"], PARENT_TAG, runs[2].run)  # the last stage of the first in use
+    collect(history.store, 1, dry_run=False)
+    assert [run.run in history.run_ids() for run in runs] == [False, False, True]
 
 
 def test_the_windows_of_the_benchmark_are_kept(history):
@@ -159,6 +170,18 @@ def test_the_last_keypoints_and_motions_are_kept_without_the_models_that_lifted_
     collect(history.store, 2, dry_run=False)
     assert [folder.is_dir() for folder in lifted] == [False, False, True, True]
     assert len(list((history.store / "keypoints").glob("[!.]*"))) == 2
+    assert removed(old)
+
+
+def test_imported_benchmarks_and_their_scores_are_kept_without_the_models_that_were_scored(history):
+    old = history.pipeline()
+    weights = file_digest(old.folders["finetune"] / "model.safetensors")
+    imported = history.stage(None, "benchmarks", "benchmark", {"source": "0"}, 0, 0)
+    score = history.stage(None, "scores", "score", {"benchmark": imported.name, "checkpoint": weights}, 0.1, 0)
+    [history.pipeline() for _ in range(2)]
+    collect(history.store, 2, dry_run=False)
+    assert imported.is_dir()
+    assert score.is_dir()
     assert removed(old)
 
 

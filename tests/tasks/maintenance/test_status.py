@@ -19,8 +19,19 @@ from rich.console import Console
 from data_contracts.store.locks import locked
 from flows.terminal.store_commands import status_lines
 from tasks.maintenance import status as module
+from tasks.maintenance.starts import forget_starts, record_start, restarted
 from tasks.maintenance.status import read_status
-from tasks.tracking.names import BENCHMARK_TAG, DECISION_TAG, MODEL_NAME, VERSION_TAG, owner_lock
+from tasks.tracking.names import (
+    BENCHMARK_TAG,
+    DECISION_TAG,
+    MODEL_NAME,
+    SOURCES_TAG,
+    STAGE_TAG,
+    STORE_TAG,
+    VERSION_TAG,
+    owner_lock,
+    store_id,
+)
 from tasks.tracking.runs import TrackedRun
 from tests.tasks.maintenance.history import History, PipelineRun, files_below, milliseconds
 
@@ -91,6 +102,32 @@ def test_what_waits_for_a_person_is_named_with_its_remedy(history, monkeypatch):
         == f"version {waiting.version} was not compared with the champion: uplift promote --store {history.store}"
     )
     assert "nearly full" in disk
+
+
+def test_a_source_that_changed_after_its_newest_pipeline_run_is_named(history, tmp_path):
+    changed, same, absent = tmp_path / "changed", tmp_path / "same", tmp_path / "absent"
+    for folder in (changed, same):
+        (folder / "subject").mkdir(parents=True)
+    now = time.time() * 1000
+    for began, source in ((now - 60_000, [same, changed]), (now + 60_000, [same, absent])):
+        run = history.client.create_run(
+            history.experiment, int(began), {STAGE_TAG: "pipeline"}, f"reads {source[1].name}"
+        )
+        history.client.set_tag(run.info.run_id, STORE_TAG, store_id(history.store))
+        history.client.set_tag(run.info.run_id, SOURCES_TAG, json.dumps([str(path) for path in source]))
+        history.client.set_terminated(run.info.run_id)
+    (line,) = read_status(history.store).to_do
+    assert line.startswith(f"{changed} changed after pipeline run reads changed began: ")
+
+
+def test_a_service_that_started_again_is_named_until_a_person_stops_the_stack(history):
+    for service in ("prefect", "mlflow", "mlflow"):
+        record_start(history.store, service)
+    (line,) = read_status(history.store).to_do
+    assert line.startswith("services restarted in the last 24 hours: mlflow (2 starts, the last at 20")
+    assert restarted(history.store, hours=-1) == {}
+    forget_starts(history.store)
+    assert read_status(history.store).to_do == []
 
 
 def test_running_runs_are_listed_with_their_process_and_dead_ones_without(history):

@@ -215,3 +215,16 @@ def test_the_part_of_image_names_that_counts_up_is_the_frame_number(name):
     found, warnings = read(CASES / "image_names_number_not_last" / name)
     np.testing.assert_allclose(found.points, walker())
     assert (found.frame.tolist(), warnings) == ([*range(FRAMES)], [])
+
+
+def test_files_of_a_folder_have_different_names(tmp_path):
+    for name in ("walk.json", "walk.npz", "walk.json.npz", "run.json", "run.1.json"):
+        (tmp_path / name).write_text("")
+    found = find_keypoint_files(tmp_path)
+    assert {name: source.path.name for name, source in found.items()} == {
+        "walk.json": "walk.json",
+        "walk.npz": "walk.npz",
+        "walk.json.npz": "walk.json.npz",
+        "run": "run.json",
+        "run.1": "run.1.json",
+    }

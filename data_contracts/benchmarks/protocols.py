@@ -1,0 +1,72 @@
+"""Published benchmarks of 3D human pose: their evaluation protocols, and their pages with licence and registration.
+
+Sources: 3DPW's readme.txt; README and `mpii_test_predictions.m` of MPI-INF-3DHP's test set (Mehta et al., 3DV 2017);
+`run.py` of VideoPose3D (Pavllo et al., CVPR 2019) for Human3.6M.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from data_contracts.skeleton import JOINTS
+
+
+class Benchmark(StrEnum):
+    """Name of a benchmark on the command line."""
+
+    THREE_DPW = "3dpw"
+    MPI_INF_3DHP = "3dhp"
+    H36M = "h36m"
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Data and joints that a benchmark scores. Poses and truth are relative to the pelvis; no rotation is fitted.
+
+    `joints` are the scored ones of `JOINTS`; `joints_note` names the benchmark's joints that correspond to them.
+    If `by_action` is true, the score is the mean over the groups of clips, else the mean over all frames.
+    """
+
+    title: str
+    joints: tuple[str, ...]
+    joints_note: str
+    group: str  # name of the groups in tables
+    by_action: bool
+    page: str
+
+    @property
+    def indices(self) -> list[int]:
+        """Indices of the scored joints in `JOINTS`."""
+        return [JOINTS.index(joint) for joint in self.joints]
+
+
+_COMMON_14 = tuple(joint for joint in JOINTS if joint not in ("pelvis", "spine", "nose"))
+
+PROTOCOLS: Mapping[Benchmark, Protocol] = {
+    Benchmark.THREE_DPW: Protocol(
+        title="3DPW, test split, frames with a valid camera pose",
+        joints=_COMMON_14,
+        joints_note="SMPL's joints of the limbs, its neck as thorax, and a head estimated from its neck and head. "
+        "Published numbers often regress 14 joints from SMPL's mesh instead, with hips farther apart",
+        group="sequence",
+        by_action=False,
+        page="https://virtualhumans.mpi-inf.mpg.de/3DPW/license.html",
+    ),
+    Benchmark.MPI_INF_3DHP: Protocol(
+        title="MPI-INF-3DHP, test set TS1 to TS6, valid frames; its files have no frame rate (keypoints.fps)",
+        joints=_COMMON_14,
+        joints_note="the 14 joints of its PCK, with its neck as thorax and its head top as head. The truth has the"
+        " height of the universal skeleton (univ_annot3). Many papers take the MPJPE over 17 joints",
+        group="sequence",
+        by_action=False,
+        page="https://vcai.mpi-inf.mpg.de/3dhp-dataset/",
+    ),
+    Benchmark.H36M: Protocol(
+        title="Human3.6M, subjects S9 and S11, all cameras, all frames",
+        joints=JOINTS,
+        joints_note="its own 17 joints. MPJPE is protocol 1, P-MPJPE protocol 2",
+        group="action",
+        by_action=True,
+        page="http://vision.imar.ro/human3.6m/",
+    ),
+}

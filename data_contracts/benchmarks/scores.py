@@ -1,0 +1,48 @@
+"""Scores of a benchmark; `model.scoring.benchmarks` defines and computes these scores."""
+
+from collections.abc import Mapping, Sequence
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from data_contracts.motion.video_scores import MEAN
+
+
+class BenchmarkScores(BaseModel):
+    """Scores of some frames, in mm or shares. Titles of fields are the labels in tables, where shares are in %."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    frames: int = Field(title="frames")
+    mpjpe_mm: float = Field(title="MPJPE")
+    distance_mpjpe_mm: float = Field(title="true distance")
+    n_mpjpe_mm: float = Field(title="N-MPJPE")
+    p_mpjpe_mm: float = Field(title="P-MPJPE")
+    pck_150: float = Field(title="PCK@150")
+    auc_150: float = Field(title="AUC")
+
+    @classmethod
+    def titles(cls) -> dict[str, str]:
+        """Return the label of each score by its name."""
+        return {name: field.title or name for name, field in cls.model_fields.items()}
+
+    def cells(self) -> list[str]:
+        """Return the scores as the cells of a table row, in the order of `titles`."""
+        values = self.model_dump(exclude={"frames"})
+        percents = {name: 100 * values[name] for name in ("pck_150", "auc_150")}
+        return [f"{self.frames:,}", *(f"{value:.1f}" for value in (values | percents).values())]
+
+
+def with_mean(groups: Mapping[str, BenchmarkScores], by_group: bool) -> dict[str, BenchmarkScores]:
+    """Return the scores of groups and, as `MEAN`, their mean: over groups if `by_group`, else over frames."""
+    return {**groups, MEAN: weighted_mean(list(groups.values()), by_group)}
+
+
+def weighted_mean(parts: Sequence[BenchmarkScores], equal: bool = False) -> BenchmarkScores:
+    """Return the mean of each score, weighted by frames unless `equal`, and the sum of the frames."""
+    weights = [1 if equal else part.frames for part in parts]
+    names = BenchmarkScores.model_fields.keys() - {"frames"}
+    means = {
+        name: sum(weight * getattr(part, name) for weight, part in zip(weights, parts, strict=True)) / sum(weights)
+        for name in names
+    }
+    return BenchmarkScores(frames=sum(part.frames for part in parts), **means)
