@@ -33,6 +33,7 @@ ROOT = Path(__file__).parents[2]
 NOT_RUN = {
     "make mediapipe": "installs MediaPipe in an environment of its own, for a video of the user",
     ".venv/bin/uplift ingest AMASS_DIR": "needs AMASS and body models, which have licences; see test_ingest_amass.py",
+    ".venv/bin/uplift benchmark import": "needs files of Human3.6M, which have a licence; see tests/tasks/benchmarks",
 }
 SMALL = [
     *("synthetic.people=8", "synthetic.seconds=1.5", "ingest.min_frames=10", "convert.views=1"),
