@@ -215,3 +215,55 @@ def test_the_part_of_image_names_that_counts_up_is_the_frame_number(name):
     found, warnings = read(CASES / "image_names_number_not_last" / name)
     np.testing.assert_allclose(found.points, walker())
     assert (found.frame.tolist(), warnings) == ([*range(FRAMES)], [])
+
+
+def numbered(rows):
+    return {str(number): {"x": x, "y": y} for number, (x, y) in enumerate(rows.tolist())}
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda rows: [numbered(row) for row in rows],
+        lambda rows: [{"landmarks": numbered(row)} for row in rows],
+        lambda rows: [[[number, *point] for number, point in enumerate(row.tolist())] for row in rows],
+        lambda rows: {"poses": [{"frame": frame, "keypoints": row.tolist()} for frame, row in enumerate(rows)]},
+        lambda rows: [{"pred_keypoints": [row.tolist()], "scores": [0.9]} for row in rows],
+        lambda rows: [
+            {"predictions": [{"x": 5, "y": 6, "pose": [{"x": x, "y": y} for x, y in row.tolist()]}]} for row in rows
+        ],
+    ],
+)
+def test_points_have_numbers_and_people_have_boxes(write, tmp_path):
+    (tmp_path / "v.json").write_text(json.dumps(write(walker())))
+    np.testing.assert_allclose(read(tmp_path / "v.json", skeleton="coco17")[0].points, walker())
+
+
+@pytest.mark.parametrize("header", ["frame,kpt_idx,x_px,y_px", "Frame,Point,pos_x,pos_y", "frame,Landmark Num,x,y"])
+@pytest.mark.parametrize("delimiter", [",", ";"])
+def test_tables_with_a_row_per_keypoint_have_other_headers_and_decimal_commas(header, delimiter, tmp_path):
+    rows = [(f, k, *point) for f, row in enumerate(walker().tolist()) for k, point in enumerate(row)]
+    lines = [header, *(",".join(map(str, row)) for row in rows)]
+    if delimiter == ";":
+        lines = [line.replace(",", ";").replace(".", ",") for line in lines]
+    (tmp_path / "t.csv").write_text("\n".join(lines))
+    np.testing.assert_allclose(read(tmp_path / "t.csv", skeleton="coco17")[0].points, walker())
+
+
+@pytest.mark.parametrize("cell", [lambda row: row.ravel().tolist(), lambda row: np.array2string(row, threshold=100)])
+def test_cells_have_flat_lists_and_arrays_of_numpy(cell, tmp_path):
+    points = np.concatenate([walker(), np.ones((FRAMES, 17, 1))], axis=-1)
+    lines = ["frame,keypoints", *(f'{frame},"{cell(row)}"' for frame, row in enumerate(points))]
+    (tmp_path / "t.csv").write_text("\n".join(lines))
+    np.testing.assert_allclose(read(tmp_path / "t.csv", skeleton="coco17")[0].points, walker(), atol=1e-3)
+
+
+def test_deeplabcut_tables_have_three_columns_of_an_image(tmp_path):
+    names = SKELETONS[Detector.COCO17].keypoints
+    lines = ["scorer,,," + ",".join("me" for _ in names for _ in "xy")]
+    lines += ["bodyparts,,," + ",".join(name for name in names for _ in "xy"), "coords,,," + ",".join(17 * ["x", "y"])]
+    lines += [f"labeled,v,img{f:03d}.png," + ",".join(map(str, row.ravel())) for f, row in enumerate(walker())]
+    (tmp_path / "d.csv").write_text("\n".join(lines))
+    found, _ = read(tmp_path / "d.csv")
+    assert found.frame.tolist() == [*range(FRAMES)]
+    np.testing.assert_allclose(found.points, walker())
