@@ -267,3 +267,17 @@ def test_deeplabcut_tables_have_three_columns_of_an_image(tmp_path):
     found, _ = read(tmp_path / "d.csv")
     assert found.frame.tolist() == [*range(FRAMES)]
     np.testing.assert_allclose(found.points, walker())
+
+
+@pytest.mark.parametrize(
+    ("turn", "warning"),
+    [
+        (lambda points: points, ""),
+        (lambda points: points[..., ::-1], "y comes before x"),
+        (lambda points: points * (1, -1) + (0, 720), "y points up"),
+    ],
+)
+def test_people_who_lie_or_are_upside_down_are_reported(turn, warning, tmp_path):
+    np.save(tmp_path / "v.npy", turn(walker()))
+    _, warnings = read(tmp_path / "v.npy", skeleton="coco17")
+    assert (len(warnings), warning in "".join(warnings)) == (bool(warning), True)
