@@ -170,6 +170,7 @@ def _refuse_far(detections: Detections, points: np.ndarray, far: np.ndarray, nam
 def _confidence(detections: Detections, warnings: list[str]) -> np.ndarray:
     """Return the confidences, scaled to [0, 1] by the scale of the format."""
     confidence = np.nan_to_num(detections.confidence, nan=0.0, posinf=np.inf, neginf=-np.inf)
+    confidence = np.where(confidence == -1, 0.0, confidence)  # a missing keypoint is -1, -1, -1 in some files
     for row, keypoint in np.argwhere((confidence < -0.5) | (confidence > _LARGEST))[:1]:
         value = confidence[row, keypoint]
         hint = ""

@@ -134,9 +134,9 @@ def _frames_of(tree: Any) -> tuple[list[Any], list[Any]]:
 def _numbers(path: Path, images: list[Any], frames: list[Any]) -> list[int]:
     """Return the number of each frame: from the frame, from the name of its image, or its position in the list."""
     if not images:
-        named = [first_of(frame, IMAGE, str) for frame in frames]
+        named = [first_of(frame, (*FRAME, *IMAGE), str) for frame in frames]
         images = named if frames and None not in named else []
-    if images and first_of(frames[0], FRAME) is None:
+    if images and whole_number(first_of(frames[0], FRAME)) is None:
         return frame_numbers(path, images)
     numbers: list[int] = []
     seen: set[int] = set()
@@ -173,6 +173,7 @@ def _people(source: str, number: int, frame: Any) -> Iterator[_Raw]:
         yield from _people(source, number, frame[people])
         return
     points, scores = first_of(frame, POINTS), first_of(frame, _SCORES, list)
+    points = points if (inner := first_of(points, POINTS, list)) is None else inner  # protobuf of MediaPipe
     scores = None if "pred_keypoints" in frame else scores  # Detectron2's scores are those of boxes
     if _is_by_id(frame):
         for name, person in frame.items():

@@ -6,6 +6,7 @@ from contextlib import suppress
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from types import NoneType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -188,7 +189,9 @@ def _numbers(source: str, values: object) -> np.ndarray:
     if is_list and {*map(type, flat)} <= {int, float, type(None)}:
         with suppress(ValueError):  # lists of different lengths
             return np.array(values, np.float64)
-    text = f"a {type(values).__name__}" if isinstance(values, list | dict) else repr(values)
+    wrong = next((value for value in flat if type(value) not in (int, float, list, NoneType)), None)
+    text = f"a list with {wrong!r}" if is_list and wrong else f"a {type(values).__name__}"
+    text = text if isinstance(values, list | dict) else repr(values)
     raise InputError(f"{source}: expected a list of numbers, not {ascii(text[:50])[1:-1]}")
 
 

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,27 +13,10 @@ from data_contracts.sources import find_keypoints
 from tasks.lifting.formats.folders import find_keypoint_files
 from tasks.lifting.formats.reading import read_keypoints
 from tasks.lifting.tracks import tracks_of
+from tests.tasks.lifting.formats.writing import CASES, COCO, FRAMES, read, walker
 
-CASES = Path(__file__).parents[3] / "data" / "cases"
-FRAMES = 12
 SIZE = {"width": 1280, "height": 720}
-COCO = CASES / "coco_annotations_refused" / "person_keypoints_default.json"
 ULTRALYTICS = CASES / "ultralytics_outputs_refused"
-
-
-def read(path, **parameters):
-    """Return the detections and warnings of a file with one video of one person in consecutive frames."""
-    assert find_keypoint_files(path) is None
-    (found,), warnings = read_keypoints(find_keypoints(path), KeypointsParameters(**parameters))
-    (track,) = tracks_of(found, 0)
-    assert len(track.pose_2d) == FRAMES
-    return found, warnings
-
-
-def walker():
-    """Return the 17 keypoints (frames, 17, 2) of the person, in pixels."""
-    annotations = json.loads(COCO.read_text())["annotations"]
-    return np.array([entry["keypoints"] for entry in annotations]).reshape(FRAMES, 17, 3)[..., :2]
 
 
 def columns(keypoints):
@@ -215,69 +197,3 @@ def test_the_part_of_image_names_that_counts_up_is_the_frame_number(name):
     found, warnings = read(CASES / "image_names_number_not_last" / name)
     np.testing.assert_allclose(found.points, walker())
     assert (found.frame.tolist(), warnings) == ([*range(FRAMES)], [])
-
-
-def numbered(rows):
-    return {str(number): {"x": x, "y": y} for number, (x, y) in enumerate(rows.tolist())}
-
-
-@pytest.mark.parametrize(
-    "write",
-    [
-        lambda rows: [numbered(row) for row in rows],
-        lambda rows: [{"landmarks": numbered(row)} for row in rows],
-        lambda rows: [[[number, *point] for number, point in enumerate(row.tolist())] for row in rows],
-        lambda rows: {"poses": [{"frame": frame, "keypoints": row.tolist()} for frame, row in enumerate(rows)]},
-        lambda rows: [{"pred_keypoints": [row.tolist()], "scores": [0.9]} for row in rows],
-        lambda rows: [
-            {"predictions": [{"x": 5, "y": 6, "pose": [{"x": x, "y": y} for x, y in row.tolist()]}]} for row in rows
-        ],
-    ],
-)
-def test_points_have_numbers_and_people_have_boxes(write, tmp_path):
-    (tmp_path / "v.json").write_text(json.dumps(write(walker())))
-    np.testing.assert_allclose(read(tmp_path / "v.json", skeleton="coco17")[0].points, walker())
-
-
-@pytest.mark.parametrize("header", ["frame,kpt_idx,x_px,y_px", "Frame,Point,pos_x,pos_y", "frame,Landmark Num,x,y"])
-@pytest.mark.parametrize("delimiter", [",", ";"])
-def test_tables_with_a_row_per_keypoint_have_other_headers_and_decimal_commas(header, delimiter, tmp_path):
-    rows = [(f, k, *point) for f, row in enumerate(walker().tolist()) for k, point in enumerate(row)]
-    lines = [header, *(",".join(map(str, row)) for row in rows)]
-    if delimiter == ";":
-        lines = [line.replace(",", ";").replace(".", ",") for line in lines]
-    (tmp_path / "t.csv").write_text("\n".join(lines))
-    np.testing.assert_allclose(read(tmp_path / "t.csv", skeleton="coco17")[0].points, walker())
-
-
-@pytest.mark.parametrize("cell", [lambda row: row.ravel().tolist(), lambda row: np.array2string(row, threshold=100)])
-def test_cells_have_flat_lists_and_arrays_of_numpy(cell, tmp_path):
-    points = np.concatenate([walker(), np.ones((FRAMES, 17, 1))], axis=-1)
-    lines = ["frame,keypoints", *(f'{frame},"{cell(row)}"' for frame, row in enumerate(points))]
-    (tmp_path / "t.csv").write_text("\n".join(lines))
-    np.testing.assert_allclose(read(tmp_path / "t.csv", skeleton="coco17")[0].points, walker(), atol=1e-3)
-
-
-def test_deeplabcut_tables_have_three_columns_of_an_image(tmp_path):
-    names = SKELETONS[Detector.COCO17].keypoints
-    lines = ["scorer,,," + ",".join("me" for _ in names for _ in "xy")]
-    lines += ["bodyparts,,," + ",".join(name for name in names for _ in "xy"), "coords,,," + ",".join(17 * ["x", "y"])]
-    lines += [f"labeled,v,img{f:03d}.png," + ",".join(map(str, row.ravel())) for f, row in enumerate(walker())]
-    (tmp_path / "d.csv").write_text("\n".join(lines))
-    found, _ = read(tmp_path / "d.csv")
-    assert found.frame.tolist() == [*range(FRAMES)]
-    np.testing.assert_allclose(found.points, walker())
-
-
-@pytest.mark.parametrize(
-    ("turn", "warning"),
-    [
-        (lambda points: points, ""),
-        (lambda points: points[..., ::-1], "y comes before x"),
-        (lambda points: points * (1, -1) + (0, 720), "y points up"),
-    ],
-)
-def test_people_who_lie_or_are_upside_down_are_reported(turn, warning, tmp_path):
-    np.save(tmp_path / "v.npy", turn(walker()))
-    _, warnings = read(tmp_path / "v.npy", skeleton="coco17")
-    assert (len(warnings), warning in "".join(warnings)) == (bool(warning), True)
