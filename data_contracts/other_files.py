@@ -53,7 +53,10 @@ def kind_of_file(start: bytes) -> str | None:
     text = start.removeprefix(b"\xef\xbb\xbf").lstrip()
     if text.startswith((b"{", b"[")):
         return "a JSON file"
-    return next((kind for begin, kind in _BEGINS.items() if start.startswith(begin) or text.startswith(begin)), None)
+    kinds = (kind for begin, kind in _BEGINS.items() if start.startswith(begin) or text.startswith(begin))
+    line = text.split(b"\n")[0].decode("latin-1").strip()
+    is_text = line.replace("\t", " ").isprintable() and any(separator in line for separator in ",;\t ")
+    return next(kinds, "a text file" if is_text else None if start else "an empty file")
 
 
 def kind_of_skeleton(joints: int) -> str | None:

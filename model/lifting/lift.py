@@ -19,7 +19,7 @@ from data_contracts.parameters import LiftParameters
 from data_contracts.skeleton import JOINTS
 from data_contracts.tracks.track import DEFAULT_FPS, Track
 from model.lifting.cameras import PinholeCamera, camera_of
-from model.lifting.contact import feet_speed
+from model.lifting.contact import ANKLES, feet_speed
 from model.lifting.gravity import Pitch, find_pitch, floor_height, to_world, turned_std
 from model.lifting.lifter import Lifter
 from model.lifting.live import LiveLifter
@@ -44,7 +44,9 @@ DEFAULT_HEIGHT_M, HEIGHT_STD_M = 1.70, 0.10  # adults
 _LIFTING_SHARE = 0.2  # share of the work before the fit
 _DISTANCE_STD = 0.025  # relative error of the distance from errors of the pose; 13 projected clips
 _EDGE = 0.03  # distance from the edge of the image, share of its longer side
-_WEAK, _WEAKEST = 0.5, 0.15  # confidences of a doubtful keypoint, as shares of the track's median; weakest: anywhere
+_WEAK, _WEAKEST = 0.5, 0.15  # confidences of a doubtful keypoint, shares of the track's typical one; weakest: anywhere
+_KNEES = tuple(JOINTS.index(f"{side}_knee") for side in ("left", "right"))
+_TYPICAL = 0.75  # quantile of the confidences; the median is weak if the detector guesses the legs of all frames
 _SIZE_STD, _PARTLY_SEEN_STD = 0.02, 0.04  # relative errors: known height or bones; partly undetected body
 
 
@@ -122,14 +124,18 @@ def _camera(tracks: list[Track], parameters: LiftParameters) -> PinholeCamera:
 def without_doubtful(track: Track, camera: PinholeCamera) -> Track:
     """Return the track without very weak keypoints, and weak ones at the image's edge or of rarely detected joints.
 
-    A detector moves joints that are outside the image to its edge or onto the body, with low confidence.
+    A detector moves joints that are outside the image to its edge or onto the body, with low confidence. Knees or
+    ankles count as rarely detected if both sides are weak in nearly all frames.
     """
     points, confidence = track.pose_2d[..., :2], track.pose_2d[..., 2]
     size = np.array([camera.width, camera.height])
     edge = _EDGE * size.max()
     at_edge = ((points < edge) | (points > size - edge)).any(axis=-1)
+    typical = np.quantile(confidence[confidence > 0], _TYPICAL) if (confidence > 0).any() else 0.0
     rare = (confidence > 0).mean(axis=0) < RARELY_SEEN
-    typical = np.median(confidence[confidence > 0]) if (confidence > 0).any() else 0.0
+    strong = (confidence >= _WEAK * typical).mean(axis=0)
+    for pair in (ANKLES, _KNEES):
+        rare[list(pair)] |= strong[list(pair)].max() < RARELY_SEEN
     doubtful = (at_edge | rare) & (confidence < _WEAK * typical) | (confidence < _WEAKEST * typical)
     return replace(track, pose_2d=np.where(doubtful[..., None], 0, track.pose_2d))
 

@@ -18,7 +18,7 @@ from model.lifting.gravity import to_world
 from model.lifting.lifter import Lifter
 from model.lifting.skeleton_fit import bone_lengths, metres_per_unit, with_lengths
 from model.lifting.smoothing import OneEuro, keypoints_at, resampled_rate
-from model.lifting.track_windows import lift_windows
+from model.lifting.track_windows import lift_windows, with_missing_estimated
 
 _AVERAGED = 300  # approximate number of frames in the mean length of a bone
 
@@ -83,7 +83,7 @@ class LiveLifter:
         self.frames.append(np.concatenate([self.camera.rays(frame[:, :2]), frame[:, 2:]], axis=-1))
         self.pushed += 1
         array, inside = self._window()
-        window = torch.from_numpy(array[None]).to(self.lifter.device)
+        window = torch.from_numpy(with_missing_estimated(array)[None]).to(self.lifter.device)
         real = torch.arange(len(array), device=window.device) < inside
         with torch.inference_mode():
             poses, size = lift_windows(self.lifter, window, real[None])

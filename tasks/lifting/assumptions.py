@@ -12,7 +12,7 @@ from model.lifting.lift import DEFAULT_HEIGHT_M
 from model.lifting.skeleton_fit import RARELY_SEEN
 from tasks.lifting.track_lines import lines_of_tracks
 
-_SLIDING_M_S = 0.6  # median speed of the slower foot of a sliding person; walking people have less than 0.3
+_SLIDING_M_S = 0.4  # median speed of the slower foot of a sliding person; people who do not run have less than 0.3
 _PITCH_STD_DEG, _ROLL_DEG = 6.0, 4.5  # larger values are reported; most cameras roll by less than 1.5 degrees
 _ABOVE_FLOOR_M, _LOWEST_SHARE = 0.15, 0.02  # height of the lowest joints, a share of all joints
 
@@ -38,13 +38,20 @@ def assumptions_of(keypoints: Mapping[str, Any], motions: Sequence[Motion], para
     if any(motion.about["scale"]["from"] == "default" for motion in motions):
         lines.append(f"height: {DEFAULT_HEIGHT_M:.2f} m assumed; pass --height")
     lines += _doubts(motions)
-    speeds = [motion.about["feet"]["slower_foot_m_s"] or 0.0 for motion in motions]
-    if parameters.root and max(speeds, default=0.0) > _SLIDING_M_S:
+    speeds = [motion.about["feet"]["slower_foot_m_s"] or 0.0 for motion in motions if _is_sliding(motion)]
+    if parameters.root and speeds and not parameters.causal:
         lines.append(
             f"camera: does not move, but feet slide at {max(speeds):.1f} m/s; if the camera moves, pitch, floor and the"
             " path of the person are wrong; pass --set lift.root=false"
         )
     return lines
+
+
+def _is_sliding(motion: Motion) -> bool:
+    """Return whether both feet move faster than the body, as behind a camera that follows; runners leave the floor."""
+    path = np.linalg.norm(np.diff(motion.root, axis=0), axis=-1) * motion.fps
+    speed = motion.about["feet"]["slower_foot_m_s"] or 0.0
+    return bool(speed > max(_SLIDING_M_S, float(np.median(path)) if len(path) else 0.0))
 
 
 def _doubts(motions: Sequence[Motion]) -> list[str]:

@@ -26,6 +26,7 @@ from tasks.lifting.formats.skeletons import DECIDED, USUAL, choose_skeleton
 MOST_FRAME = 10**9  # largest frame number
 MOST_PEOPLE = 200  # largest number of people in a frame
 _LARGEST_SHARE = 4.0  # largest coordinate that is a share of the image; keypoints may be outside the image
+_MOST = 0.8  # share of people whose trunk has an unusual direction
 _CENTRED_M = 0.01  # largest median offset of the middle of the hips in world landmarks
 # Number of keypoints of a whole body -> skeleton of its first keypoints: COCO-WholeBody, OpenPose's BODY_135
 WHOLE_BODIES = {133: Detector.COCO17, 135: Detector.BODY25B}
@@ -88,10 +89,23 @@ def normalise(detections: Detections, parameters: KeypointsParameters) -> tuple[
     )
     detections = _in_pixels(detections)
     skeleton, skeleton_from = _skeleton(detections, parameters.skeleton)
-    joints, _ = SKELETONS[skeleton].to_h36m(detections.points, detections.confidence)  # farther out than keypoints
+    joints, seen = SKELETONS[skeleton].to_h36m(detections.points, detections.confidence)  # farther out than keypoints
     far = (np.abs(joints) > MOST_PIXELS).any(axis=-1)
     _refuse_far(detections, joints, far, [f"{joint} (derived)" for joint in JOINTS])
+    warnings += [f"{detections.source}: {doubt}" for doubt in _doubts_of_axes(joints, seen)]
     return replace(detections, skeleton=skeleton, skeleton_from=skeleton_from), warnings
+
+
+def _doubts_of_axes(joints: np.ndarray, confidence: np.ndarray) -> list[str]:
+    """Return a text if most people are upside down or lie: the axes of the file may differ."""
+    ends = [JOINTS.index("thorax"), JOINTS.index("pelvis")]
+    trunk = np.diff(joints[:, ends], axis=1)[(confidence[:, ends] > 0).all(axis=1), 0]
+    aside, down = np.abs(trunk[:, 0]), trunk[:, 1]
+    if _MOST * len(trunk) < (-down > aside).sum():
+        return ["people are upside down in most frames; if y points up in the file, convert it to y down"]
+    if _MOST * len(trunk) < (aside > 2 * np.abs(down)).sum():
+        return ["people lie in most frames; if y comes before x in the file (MoveNet), exchange them"]
+    return []
 
 
 def refuse_unseen(source: str, confidence: np.ndarray, min_confidence: float = 0.0) -> None:
@@ -156,6 +170,7 @@ def _refuse_far(detections: Detections, points: np.ndarray, far: np.ndarray, nam
 def _confidence(detections: Detections, warnings: list[str]) -> np.ndarray:
     """Return the confidences, scaled to [0, 1] by the scale of the format."""
     confidence = np.nan_to_num(detections.confidence, nan=0.0, posinf=np.inf, neginf=-np.inf)
+    confidence = np.where(confidence == -1, 0.0, confidence)  # a missing keypoint is -1, -1, -1 in some files
     for row, keypoint in np.argwhere((confidence < -0.5) | (confidence > _LARGEST))[:1]:
         value = confidence[row, keypoint]
         hint = ""

@@ -69,7 +69,7 @@ def read_coco(path: Path, tree: Any) -> Detections | None:
             raise InputError(f"{path}: {name}: expected a list of entries")
     images = {_integer(f"{path}: images", image, "id"): image for image in parts["images"]}
     files = [image.get("file_name") for image in images.values()]
-    are_named = all(isinstance(file, str) for file in files)
+    are_named = all(isinstance(file, str) for file in files) and len({*files}) == len(files)
     numbers = dict(zip(images, frame_numbers(path, files if are_named else [*images]), strict=True))
     sizes = [rate_and_size(path, image) for image in images.values()]
     if any(size != sizes[0] for size in sizes):

@@ -20,7 +20,7 @@ from data_contracts.detector_skeletons import SKELETONS, Detector
 from data_contracts.errors import InputError
 from data_contracts.parameters import KeypointFormat
 from tasks.lifting.formats.detections import Detections, rate_and_size
-from tasks.lifting.formats.json_text import Person, detections_of, whole_number
+from tasks.lifting.formats.json_text import Person, detections_of, first_of, is_points, is_row, listed, whole_number
 from tasks.lifting.formats.names import arranged, frame_numbers, is_y_up, keypoint_name, skeleton_of_names
 
 FRAME = ("frame", "frame_id", "frame_index", "frame_number", "frame_idx", "frame_num", "frame_no")
@@ -29,7 +29,7 @@ ID = ("track_id", "person_id", "tracking_id", "idx", "person")
 VISIBILITY = ("visibility", "v", "score", "confidence", "visible", "likelihood", "conf", "probability")
 POINTS = (
     *("keypoints", "pose", "pose_keypoints_2d", "landmarks", "pose_landmarks", "poseLandmarks", "landmark"),
-    *("keypoints_2d", "kpts", "keypoint", "joints", "recognizedPoints", "recognized_points"),
+    *("keypoints_2d", "kpts", "keypoint", "joints", "recognizedPoints", "recognized_points", "pred_keypoints"),
 )
 _LISTS_OF_FRAMES = ("frames", "instance_info", "data", "results", "predictions")
 _PEOPLE = (
@@ -61,7 +61,8 @@ def read_frames(path: Path, tree: Any) -> Detections | None:
         return None
     numbers = _numbers(path, images, frames)
     named = [(number, f"{path}: frame {number}", frame) for number, frame in zip(numbers, frames, strict=True)]
-    detections = replace(read_numbered(path, named, tree), **_rate_and_size(path, tree))
+    about = rate_and_size(path, tree) if isinstance(tree, dict) else {}
+    detections = replace(read_numbered(path, named, tree), **about)
     is_y_first = isinstance(tree, dict) and isinstance(tree.get("skeleton"), dict)  # easy_ViTPose: y, x, score
     return replace(detections, points=detections.points[..., ::-1]) if is_y_first else detections
 
@@ -108,16 +109,19 @@ def _frames_of(tree: Any) -> tuple[list[Any], list[Any]]:
     """Return the frames of a JSON, after their image names, which are empty unless the frames are a dict by name."""
     if isinstance(tree, list):
         entry = next((entry for entry in tree if entry is not None), None)
-        of_one = isinstance(entry, dict) and _first(entry, _ONE_IMAGE) is not None and _first(entry, POINTS) is not None
-        of_one = of_one and _first(entry, (*FRAME, *IMAGE)) is None
-        return [], [tree] if _is_points(tree) or of_one else tree
+        of_one = first_of(entry, _ONE_IMAGE) is not None and first_of(entry, POINTS) is not None
+        of_one = of_one and first_of(entry, (*FRAME, *IMAGE)) is None
+        return [], [tree] if is_points(tree) or of_one else tree
     if not isinstance(tree, dict):
         return [], []
-    if (frames := _first(tree, _LISTS_OF_FRAMES, list)) is not None:
+    if (frames := first_of(tree, _LISTS_OF_FRAMES, list)) is not None:
         return [], _frames_of(frames)[1]
-    points = _first(tree, POINTS, list)
-    if points and not _is_points(points) and isinstance(points[0], list | dict | None):
-        scores = _first(tree, _SCORES, list)
+    entries = first_of(tree, _PEOPLE, list)
+    if entries and all(first_of(entry, (*FRAME, *IMAGE)) is not None for entry in entries):
+        return [], entries
+    points = first_of(tree, POINTS, list)
+    if points and not is_points(points) and isinstance(points[0], list | dict | None):
+        scores = first_of(tree, _SCORES, list)
         if scores is None or len(scores) != len(points):
             return [], points
         return [], [{"keypoints": person, "scores": score} for person, score in zip(points, scores, strict=True)]
@@ -130,9 +134,9 @@ def _frames_of(tree: Any) -> tuple[list[Any], list[Any]]:
 def _numbers(path: Path, images: list[Any], frames: list[Any]) -> list[int]:
     """Return the number of each frame: from the frame, from the name of its image, or its position in the list."""
     if not images:
-        named = [_first(frame, IMAGE, str) for frame in frames]
+        named = [first_of(frame, (*FRAME, *IMAGE), str) for frame in frames]
         images = named if frames and None not in named else []
-    if images and _first(frames[0], FRAME) is None:
+    if images and whole_number(first_of(frames[0], FRAME)) is None:
         return frame_numbers(path, images)
     numbers: list[int] = []
     seen: set[int] = set()
@@ -141,7 +145,7 @@ def _numbers(path: Path, images: list[Any], frames: list[Any]) -> list[int]:
         number = place if field is None else whole_number(frame[field])
         if number is None:
             raise InputError(f"{path}: entry {place} of the frames: expected an integer as frame number")
-        if number in seen and _first(frame, (*ID, *_ONE_IMAGE)) is None:
+        if number in seen and first_of(frame, (*ID, *_ONE_IMAGE)) is None:
             raise InputError(f"{path}: frame {number}: occurs twice in the list of frames")
         seen.add(number)
         numbers.append(number)
@@ -150,10 +154,11 @@ def _numbers(path: Path, images: list[Any], frames: list[Any]) -> list[int]:
 
 def _people(source: str, number: int, frame: Any) -> Iterator[_Raw]:
     """Yield the people of a frame."""
+    frame = listed(frame)
     if frame is None or frame == []:
         return
     if isinstance(frame, list):
-        for person in [frame] if _is_points(frame) else frame:
+        for person in [frame] if is_points(frame) else frame:
             if isinstance(person, dict) and not _is_named(person):
                 yield from _people(source, number, person)
             else:
@@ -167,40 +172,43 @@ def _people(source: str, number: int, frame: Any) -> Iterator[_Raw]:
             raise InputError(f"{source}: expected a list of {people}")
         yield from _people(source, number, frame[people])
         return
-    points, scores = _first(frame, POINTS), _first(frame, _SCORES, list)
+    points, scores = first_of(frame, POINTS), first_of(frame, _SCORES, list)
+    points = points if (inner := first_of(points, POINTS, list)) is None else inner  # protobuf of MediaPipe
+    scores = None if "pred_keypoints" in frame else scores  # Detectron2's scores are those of boxes
     if _is_by_id(frame):
         for name, person in frame.items():
             yield from (one._replace(id=int(name)) for one in _people(source, number, [person]))
     elif points is None and _is_named(frame):
         yield _Raw(source, number, frame, None, None)
-    elif points is None and _first(frame, FRAME) is None and _first(frame, IMAGE) is None and not {*POINTS} & {*frame}:
+    elif points is None and first_of(frame, (*FRAME, *IMAGE)) is None and not {*POINTS} & {*frame}:
         raise InputError(f"{source}: expected an entry with {' or '.join(POINTS[:4])}")
-    elif isinstance(points, list) and points and _is_points(points[0]):
+    elif isinstance(points, list) and points and is_points(points[0]):
         if scores is not None and len(scores) != len(points):
             raise InputError(f"{source}: has {len(points)} people, but scores of {len(scores)}")
         for place, person in enumerate(points):
             yield _Raw(source, number, person, None if scores is None else scores[place], None)
     elif points is not None and points != []:
-        yield _Raw(source, number, points, scores, _first(frame, ID))
+        yield _Raw(source, number, points, scores, first_of(frame, ID))
 
 
 def _points(person: _Raw, names: Sequence[str]) -> Any:
     """Return the keypoints of a person as lists of numbers; keypoints with names are in the order of `names`."""
-    points = person.points
+    points = listed(person.points)
     if isinstance(points, dict) and isinstance(points.get("x"), list):
-        columns = [points["x"], points.get("y"), _first(points, VISIBILITY)]
+        columns = [points["x"], points.get("y"), first_of(points, VISIBILITY)]
         columns = columns if isinstance(columns[2], list) else columns[:2]
         if any(not isinstance(column, list) or len(column) != len(columns[0]) for column in columns):
             raise InputError(f"{person.source}: keypoints: expected lists of the same length for x and y")
         return [list(row) for row in zip(*columns, strict=True)]
     if isinstance(points, list) and points and all(isinstance(point, dict | None) for point in points) and names:
         points = {str(_name_in(point)): point for point in points if point}
-    if isinstance(points, dict):
-        points = [points.get(name) for name in names]
+    points = [points.get(name) for name in names] if isinstance(points, dict) else points
     if not isinstance(points, list):
         return points
-    is_z = len(points) == _MEDIAPIPE and any(_row_of(point, 3) and point[2] and point[2] < 0 for point in points)
-    return [_row(person.source, point, is_z) for point in points] if _is_points(points) else points
+    if all(isinstance(row, list) and row[:1] == [place] and len(row) > 2 for place, row in enumerate(points)):
+        points = [row[1:] for row in points]  # id, x, y
+    is_z = len(points) == _MEDIAPIPE and any(is_row(point, 3) and point[2] and point[2] < 0 for point in points)
+    return [_row(person.source, point, is_z) for point in points] if is_points(points) else points
 
 
 def _row(source: str, point: Any, is_z: bool) -> Any:
@@ -212,17 +220,17 @@ def _row(source: str, point: Any, is_z: bool) -> Any:
         if not {"x", "y"} <= {*point}:
             raise InputError(f"{source}: landmarks: expected x and y of each landmark")
         return [point["x"], point["y"], next((point[name] for name in VISIBILITY if name in point), 1.0)]
-    if _row_of(point, 4):
+    if is_row(point, 4):
         return [point[0], point[1], point[3]]
-    if is_z and _row_of(point, 3):
+    if is_z and is_row(point, 3):
         return [point[0], point[1], 1.0]
-    return [*point, 1.0] if _row_of(point, 2) else point
+    return [*point, 1.0] if is_row(point, 2) else point
 
 
 def _names(tree: Any, raw: Sequence[_Raw]) -> list[str]:
     """Return the names of the keypoints: from the header, then others in the order of their first occurrence."""
     meta = tree.get("meta_info") if isinstance(tree, dict) else None
-    header = meta.get("keypoint_id2name") if isinstance(meta, dict) else _first(tree, ("skeleton",), dict)
+    header = meta.get("keypoint_id2name") if isinstance(meta, dict) else first_of(tree, ("skeleton",), dict)
     names: dict[str, None] = dict.fromkeys(map(str, header.values())) if isinstance(header, dict) else {}
     for person in raw:
         points = person.points
@@ -234,7 +242,7 @@ def _names(tree: Any, raw: Sequence[_Raw]) -> list[str]:
 
 
 def _name_in(point: Any) -> str | None:
-    name = _first(point, ("name", "part", "keypoint", "class"), str)
+    name = first_of(point, ("name", "part", "keypoint", "class"), str)
     return name if name is not None and keypoint_name(name) else None
 
 
@@ -253,36 +261,18 @@ def _keys(frame: Any) -> list[str]:
     return [*frame] if isinstance(frame, dict) else []
 
 
-def _rate_and_size(path: Path, tree: Any) -> dict[str, Any]:
-    """Return fps, width and height of the file."""
-    return rate_and_size(path, tree) if isinstance(tree, dict) else {}
-
-
-def _first(entry: Any, names: Sequence[str], kind: type = object) -> Any:
-    """Return the value of the first of these fields that has this type and is not null, or None."""
-    if not isinstance(entry, dict):
-        return None
-    values = (entry.get(name) for name in names)
-    return next((value for value in values if value is not None and isinstance(value, kind)), None)
-
-
 def _is_frame(frame: Any) -> bool:
     """Return whether a value is a frame: people, or the keypoints of one or several people."""
     if isinstance(frame, list):
         person = next((person for person in frame if person), None)
-        return _is_points(frame) or _is_points(person) or (isinstance(person, dict) and _is_frame(person))
+        return is_points(frame) or is_points(person) or (isinstance(person, dict) and _is_frame(person))
     is_entry = isinstance(frame, dict) and "image_id" not in frame
-    return is_entry and (any(name in frame for name in (*_PEOPLE, *POINTS)) or _is_named(frame) or _is_by_id(frame))
-
-
-def _is_points(value: Any) -> bool:
-    """Return whether a value is a list of points: lists of numbers, or dicts with x and y; null is a missing point."""
-    if not isinstance(value, list):
-        return False
-    point = next((point for point in value if point is not None), None)
-    if isinstance(point, dict):
-        return {"x", "y"} <= {*point} or "position" in point
-    return isinstance(point, list) and 2 <= len(point) <= 4 and not any(isinstance(x, list | dict) for x in point)
+    return is_entry and (
+        any(name in frame for name in (*_PEOPLE, *POINTS))
+        or _is_named(frame)
+        or _is_by_id(frame)
+        or listed(frame) is not frame
+    )
 
 
 def _is_named(person: dict[str, Any]) -> bool:
@@ -292,8 +282,5 @@ def _is_named(person: dict[str, Any]) -> bool:
 
 def _is_by_id(people: Any) -> bool:
     """Return whether a value is a dict of people by id, e.g. {"1": ..., "2": ...}."""
-    return isinstance(people, dict) and bool(people) and all(name.isdecimal() and len(name) < 10 for name in people)
-
-
-def _row_of(point: Any, length: int) -> bool:
-    return isinstance(point, list) and len(point) == length and not any(isinstance(x, list | dict | str) for x in point)
+    is_by_number = isinstance(people, dict) and all(name.isdecimal() and len(name) < 10 for name in people)
+    return is_by_number and bool(people) and listed(people) is people

@@ -6,6 +6,7 @@ from contextlib import suppress
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from types import NoneType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -188,7 +189,9 @@ def _numbers(source: str, values: object) -> np.ndarray:
     if is_list and {*map(type, flat)} <= {int, float, type(None)}:
         with suppress(ValueError):  # lists of different lengths
             return np.array(values, np.float64)
-    text = f"a {type(values).__name__}" if isinstance(values, list | dict) else repr(values)
+    wrong = next((value for value in flat if type(value) not in (int, float, list, NoneType)), None)
+    text = f"a list with {wrong!r}" if is_list and wrong else f"a {type(values).__name__}"
+    text = text if isinstance(values, list | dict) else repr(values)
     raise InputError(f"{source}: expected a list of numbers, not {ascii(text[:50])[1:-1]}")
 
 
@@ -209,3 +212,34 @@ def _id(person: Person) -> int | None:
         text = ascii(value)[:50]
         raise InputError(f"{person.source}: expected an integer from 0 to 2**53 as id of a person, not {text}")
     return number
+
+
+def first_of(entry: Any, names: Sequence[str], kind: type = object) -> Any:
+    """Return the value of the first of these fields that has this type and is not null, or None."""
+    if not isinstance(entry, dict):
+        return None
+    values = (entry.get(name) for name in names)
+    return next((value for value in values if value is not None and isinstance(value, kind)), None)
+
+
+def is_points(value: Any) -> bool:
+    """Return whether a value is a list of points: lists of numbers, or dicts with x and y; null is a missing point."""
+    if not isinstance(value, list):
+        return False
+    point = next((point for point in value if point is not None), None)
+    if isinstance(point, dict):  # a person of Roboflow also has x and y: the middle of the box
+        return ({"x", "y"} <= {*point} or "position" in point) and not any(type(x) is list for x in point.values())
+    return isinstance(point, list) and 2 <= len(point) <= 4 and not any(isinstance(x, list | dict) for x in point)
+
+
+def listed(points: Any) -> Any:
+    """Return a dict of points by number, {"0": [x, y], ...}, as a list; return any other value unchanged."""
+    if not isinstance(points, dict) or {*points} != {*map(str, range(len(points)))}:
+        return points
+    values = [points[str(place)] for place in range(len(points))]
+    return values if is_points(values) else points
+
+
+def is_row(point: Any, length: int) -> bool:
+    """Return whether a value is a list of so many numbers; null is a missing number."""
+    return isinstance(point, list) and len(point) == length and not any(isinstance(x, list | dict | str) for x in point)

@@ -1,7 +1,8 @@
 """Read a CSV in which one column has all keypoints of a person, as Ultralytics' `to_csv` writes them.
 
-A cell is a dict with one list for each axis, {'x': [...], 'y': [...], 'visible': [...]}, or one list for each keypoint,
-[[x, y, score], ...]. Other columns may have the frame and the person.
+A cell is a dict with one list for each axis, {'x': [...], 'y': [...], 'visible': [...]}, one list for each keypoint,
+[[x, y, score], ...], or one list of all numbers. Commas may be missing, as in arrays of numpy. Other columns may have
+the frame and the person.
 """
 
 import re
@@ -27,12 +28,12 @@ def read_cells(path: Path, frames: Sequence[int], people: Sequence[int] | None, 
     return detections_of(path, KeypointFormat.TABLE, found)
 
 
-def _points(path: Path, row: int, text: str) -> list[list[Any]]:
-    """Return x, y and, if present, score of each keypoint."""
+def _points(path: Path, row: int, text: str) -> list[Any]:
+    """Return x, y and, if present, score of each keypoint, flat or one list per keypoint."""
     try:
-        lists = [[float(number) for number in part.split(",")] for part in _LIST.findall(text)]
+        lists = [[float(number) for number in part.replace(",", " ").split()] for part in _LIST.findall(text)]
     except ValueError as error:
         raise InputError(f"{path}: row {row}: keypoints: expected lists of numbers") from error
     if text.startswith("{") and len({*map(len, lists)}) == 1:
         lists = [list(row) for row in zip(*lists, strict=True)]
-    return lists
+    return lists[0] if len(lists) == 1 else lists

@@ -31,16 +31,14 @@ from tasks.lifting.formats.table_cells import read_cells
 DELIMITERS = ",;\t"
 _MOST_BYTES = 64 * 2**20  # an hour of 33 landmarks at 30 fps
 _MOST_COLUMNS = 3002  # 1000 markers
-_LANDMARK = (
-    *("landmark", "landmark_id", "landmark_index", "landmark_name", "keypoint", "keypoint_id", "keypoint_name"),
-    *("joint", "joint_id", "joint_name", "body_part", "bodypart", "part", "kpt", "index", "id", "name"),
-)
+_OF_LANDMARK = ("landmark", "keypoint", "joint", "bodypart", "part", "kpt", "kp", "point", "node", "marker")
+_ENDS = ("", "id", "idx", "index", "num", "name")
+_LANDMARK = (*(word + end for word in _OF_LANDMARK for end in _ENDS), "idx", "index", "id", "name")
 _PERSON = (*ID, "person_idx", "individual", "subject", "tracker_id")
 _AXES = {"x": "x", "y": "y", **dict.fromkeys((*VISIBILITY, "vis", "c", "p", "prob", "presence"), "v")}
-_UNITS = ("px", "pixel", "pixels", "norm", "normalized", "normalised")
+_UNITS = ("px", "pixel", "pixels", "norm", "normalized", "normalised", "pos", "position", "coord", "coordinate")
 _MISSING = ("", "none", "null", "na", "n/a", "nan")
 _COUNTS = sorted({len(skeleton.keypoints) for skeleton in SKELETONS.values()} - {136})
-
 Key = str | tuple[str, int]  # name of a keypoint, or the text before its number and the number
 Columns = dict[tuple[Key, str], int]  # (keypoint, axis x, y or v) -> column
 
@@ -112,8 +110,9 @@ def _header(rows: Any) -> tuple[list[str], list[str]]:
             break
     parts, axes = rows_above.get("bodyparts", []), rows_above.get("coords", [])
     individuals = rows_above.get("individuals", [""] * len(names))[: len(names)]
-    named = [f"{part}_{axis}" for part, axis in zip(parts, axes, strict=False)]
-    return ["frame", *named[1:]], [*individuals[1:2], *individuals[1:]]
+    named = [f"{part}_{axis}" if part else "" for part, axis in zip(parts, axes, strict=False)]
+    first = next((column for column in range(1, len(named)) if named[column]), 1)  # after one or three index columns
+    return [*named[1:first], "frame", *named[first:]], [*[individuals[first]] * first, *individuals[first:]]
 
 
 def _column(names: Sequence[str], wanted: Sequence[str]) -> int | None:
@@ -125,7 +124,7 @@ def _column(names: Sequence[str], wanted: Sequence[str]) -> int | None:
 def _words(name: str) -> list[str]:
     """Return the words and numbers of a name, without units: L0_x -> l, 0, x."""
     words = re.findall(r"[a-z]+|\d+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name[:100]).lower())
-    return words[:-1] if len(words) > 1 and words[-1] in _UNITS else words
+    return [word for word in words if word not in _UNITS] or words
 
 
 def _bare_axes(names: Sequence[str]) -> dict[str, int]:
@@ -198,7 +197,8 @@ def read_rows(
                 words[column].append(known.setdefault(text, text))
             try:
                 is_number = column in numeric and text.lower() not in _MISSING
-                values.append(float(text) if is_number else np.nan)
+                number = text if rows.dialect.delimiter == "," else text.replace(",", ".")  # a decimal comma
+                values.append(float(number) if is_number else np.nan)
             except ValueError as error:
                 raise InputError(f"{path}: line {rows.line_num}: {text[:50]!a} is not a number") from error
     if not values:

@@ -8,9 +8,10 @@ import pytest
 from data_contracts.motion.bounds import find_faults
 from data_contracts.motion.motion import read_motion, write_motion
 from data_contracts.parameters import LiftParameters
-from model.lifting.lift import lift_people
+from data_contracts.skeleton import JOINTS
+from model.lifting.lift import lift_people, without_doubtful
 from model.lifting.skeleton_fit import bone_lengths, stature_of
-from tests.model.lifting.walkers import HEIGHT, WIDTH, before_a_camera, flat_lifter, seen, track_of
+from tests.model.lifting.walkers import CAMERA, HEIGHT, WIDTH, before_a_camera, flat_lifter, seen, track_of
 
 PARAMETERS = LiftParameters(pitch_deg=8.0)
 
@@ -172,3 +173,12 @@ def test_very_weak_keypoints_inside_the_image_count_as_missing(walk):
     (motion,) = lift(keypoints)
     assert (motion.confidence[:, 5:7] == 0).all()
     assert motion.joints[:, 6, 2].max() < 0.3
+
+
+def test_legs_that_a_detector_only_guesses_are_missing(walking):
+    track = track_of(before_a_camera(walking))
+    legs = [JOINTS.index(f"{side}_{name}") for side in ("left", "right") for name in ("knee", "ankle")]
+    track.pose_2d[:, legs, 2] = 0.3
+    assert (without_doubtful(track, CAMERA).pose_2d[:, legs, 2] == 0).all()
+    track.pose_2d[::5, legs[:2], 2] = 0.9  # one leg is sometimes certain: the other is hidden, not outside the image
+    assert (without_doubtful(track, CAMERA).pose_2d[..., 2] == track.pose_2d[..., 2]).all()

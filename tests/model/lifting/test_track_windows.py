@@ -5,7 +5,8 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from model.lifting.track_windows import lift_track
+from data_contracts.skeleton import JOINTS
+from model.lifting.track_windows import lift_track, with_missing_estimated
 from tests.model.lifting.walkers import CAMERA, before_a_camera, flat_lifter, seen
 
 STRIDE = 3
@@ -78,3 +79,33 @@ def test_missing_joint_does_not_move_other_joints(walking):
     others = np.delete(np.arange(17), 16)
     hole = whole.pose[:, others] * whole.size[:, None, None] - broken.pose[:, others] * broken.size[:, None, None]
     assert np.abs(hole).max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("missing", "most_m"),
+    [
+        (["nose", "head"], 0.12),
+        (["left_hip", "pelvis", "spine"], 0.1),
+        (["right_shoulder", "thorax", "spine", "nose", "head"], 0.2),
+        (["left_ankle"], 0.5),
+        (["left_knee", "right_knee", "left_ankle", "right_ankle"], 0.5),
+    ],
+)
+def test_missing_joints_of_trunk_and_legs_are_estimated_near_their_place(walking, missing, most_m):
+    joints = before_a_camera(walking)
+    keypoints = seen(joints)
+    places = [JOINTS.index(name) for name in missing]
+    keypoints[:, places] = 0
+    estimated = with_missing_estimated(keypoints)
+    pixels = np.linalg.norm((estimated - seen(joints))[:, places, :2], axis=-1)
+    assert (pixels * joints[:, places, 2] / CAMERA.focal).max() < most_m
+    assert (estimated[:, places, 2] > 0).all()
+    assert (estimated[:, places, 2] < 0.3).all()
+    kept = np.delete(np.arange(17), places)
+    np.testing.assert_array_equal(estimated[:, kept], keypoints[:, kept])
+
+
+def test_missing_wrists_and_people_stay_missing(walking):
+    keypoints = seen(before_a_camera(walking))
+    keypoints[:, JOINTS.index("left_wrist")] = keypoints[3] = 0
+    np.testing.assert_array_equal(with_missing_estimated(keypoints), keypoints)

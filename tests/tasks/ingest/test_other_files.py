@@ -47,7 +47,13 @@ def test_other_arrays_are_named(shape, reason, tmp_path):
 
 @pytest.mark.parametrize(
     ("start", "kind"),
-    [(b"Kaydara FBX", "an FBX"), (b"\0\0\0\x20ftypisom", "a video"), (b'{"a": 1}', "a JSON file")],
+    [
+        (b"Kaydara FBX", "an FBX"),
+        (b"\0\0\0\x20ftypisom", "a video"),
+        (b'{"a": 1}', "a JSON file"),
+        (b"frame,x,y\n1,2,3", "a text file"),
+        (b"", "an empty file"),
+    ],
 )
 def test_other_files_are_named(start, kind, tmp_path):
     (tmp_path / "a").write_bytes(start)

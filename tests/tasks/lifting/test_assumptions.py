@@ -10,8 +10,10 @@ from tasks.lifting.assumptions import assumptions_of
 STANDING = np.linspace(0.07, 1.7, 17)[None, :, None] * [0, 0, 1]
 
 
-def motion(height=0.0, pitch=(2.0, 3.0), roll=0.5, hidden=(), name="person-0", root_std=0.1, video=""):
-    """Return a motion of 20 frames, whose lowest joint is `height` metres too high."""
+def motion(
+    height=0.0, pitch=(2.0, 3.0), roll=0.5, hidden=(), name="person-0", root_std=0.1, video="", feet=0.0, speed=0.0
+):
+    """Return a motion of 20 frames whose lowest joint is `height` metres too high; `feet` and body move in m/s."""
     confidence = np.ones((20, 17))
     confidence[:, list(hidden)] = 0
     about = {
@@ -21,10 +23,10 @@ def motion(height=0.0, pitch=(2.0, 3.0), roll=0.5, hidden=(), name="person-0", r
         "pitch": {"deg": pitch[0], "std_deg": pitch[1]},
         "roll": {"deg": roll},
         "floor": {"from": "feet"},
-        "feet": {"slower_foot_m_s": 0.0},
+        "feet": {"slower_foot_m_s": feet},
     }
     pose = STANDING.repeat(20, axis=0)
-    root = np.full((20, 3), [0, 5, height])
+    root = np.array([0, 5, height]) + np.arange(20)[:, None] / 30 * [speed, 0, 0]
     keypoints = np.zeros((20, 17, 3))
     std = np.full((20, 3), root_std)
     return Motion(
@@ -62,3 +64,10 @@ def test_doubtful_camera_is_reported_once_per_video(case, begins):
     (line,) = lines(motion(**case), motion(**case))
     assert line.startswith(begins)
     assert len(lines(motion(**case), motion(**case, video="b"))) == 2
+
+
+def test_feet_that_slide_under_a_body_that_stays_mean_a_moving_camera():
+    (line,) = lines(motion(feet=0.5, speed=0.1))
+    assert line.startswith("camera: does not move, but feet slide at 0.5 m/s")
+    assert lines(motion(feet=0.25)) == []
+    assert lines(motion(feet=2.3, speed=3.2)) == []  # a runner, with both feet in the air most of the time

@@ -3,11 +3,13 @@
 Each test states what is right. The lifter is the one of this package.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from data_contracts.detector_skeletons import SKELETONS, Detector
 from data_contracts.parameters import KeypointsParameters, LiftParameters
 from data_contracts.skeleton import JOINTS
 from data_contracts.sources import find_keypoints
@@ -21,6 +23,7 @@ from tasks.lifting.tracks import tracks_of
 
 CASES = Path(__file__).parents[2] / "data" / "cases"
 KNEES, ANKLES = ([JOINTS.index(f"{side}_{name}") for side in ("left", "right")] for name in ("knee", "ankle"))
+FACE = ["nose", "left_eye", "right_eye", "left_ear", "right_ear"]
 FOCAL_PX = 1152.0
 
 
@@ -31,8 +34,9 @@ def lifter():
 
 @pytest.fixture
 def lift(lifter):
-    def lift_case(file: str, **parameters):
+    def lift_case(file: str, missing: Sequence[str] = (), **parameters):
         (found,), _ = read_keypoints(find_keypoints(CASES / file), KeypointsParameters())
+        found.confidence[:, [SKELETONS[Detector.COCO17].keypoints.index(name) for name in missing]] = 0
         (track,) = tracks_of(found, 10)
         (motion,) = lift_people(lifter, [track], LiftParameters(height=1.75, **parameters))
         return motion
@@ -99,6 +103,14 @@ def test_hidden_ankle_stays_near_and_does_not_jump(lift):
     assert hidden.sum() == 70
     assert errors(motion, "occluded_ankle_teleports")[hidden].mean() < 0.25
     assert speeds(motion, list(range(17))).max() < 6
+
+
+@pytest.mark.parametrize("missing", [FACE, ["left_ear"], ["right_hip"], ["right_shoulder"]])
+def test_keypoints_that_were_never_seen_do_not_spoil_the_others(lift, missing):
+    case = "occluded_ankle_teleports"
+    motion, whole = (lift(f"{case}/ankle_hidden_30_to_99.npz", without) for without in (missing, []))
+    seen = motion.confidence > 0
+    assert errors(motion, case)[seen].mean() < errors(whole, case)[seen].mean() + 0.03
 
 
 @pytest.mark.parametrize("pitch", [{}, {"pitch_deg": 10.0}])

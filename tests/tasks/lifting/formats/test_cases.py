@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,27 +13,10 @@ from data_contracts.sources import find_keypoints
 from tasks.lifting.formats.folders import find_keypoint_files
 from tasks.lifting.formats.reading import read_keypoints
 from tasks.lifting.tracks import tracks_of
+from tests.tasks.lifting.formats.writing import CASES, COCO, FRAMES, read, walker
 
-CASES = Path(__file__).parents[3] / "data" / "cases"
-FRAMES = 12
 SIZE = {"width": 1280, "height": 720}
-COCO = CASES / "coco_annotations_refused" / "person_keypoints_default.json"
 ULTRALYTICS = CASES / "ultralytics_outputs_refused"
-
-
-def read(path, **parameters):
-    """Return the detections and warnings of a file with one video of one person in consecutive frames."""
-    assert find_keypoint_files(path) is None
-    (found,), warnings = read_keypoints(find_keypoints(path), KeypointsParameters(**parameters))
-    (track,) = tracks_of(found, 0)
-    assert len(track.pose_2d) == FRAMES
-    return found, warnings
-
-
-def walker():
-    """Return the 17 keypoints (frames, 17, 2) of the person, in pixels."""
-    annotations = json.loads(COCO.read_text())["annotations"]
-    return np.array([entry["keypoints"] for entry in annotations]).reshape(FRAMES, 17, 3)[..., :2]
 
 
 def columns(keypoints):

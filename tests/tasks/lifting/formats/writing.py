@@ -1,11 +1,21 @@
-"""Test data: a walking person, written in each keypoint format."""
+"""Test data: a walking person, written in each keypoint format, or read from the files of `tests/data/cases`."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 
 from data_contracts.detector_skeletons import PLACES, SKELETONS, Detector
+from data_contracts.parameters import KeypointsParameters
 from data_contracts.skeleton import JOINTS
+from data_contracts.sources import find_keypoints
+from tasks.lifting.formats.folders import find_keypoint_files
+from tasks.lifting.formats.reading import read_keypoints
+from tasks.lifting.tracks import tracks_of
+
+CASES = Path(__file__).parents[3] / "data" / "cases"
+FRAMES = 12
+COCO = CASES / "coco_annotations_refused" / "person_keypoints_default.json"
 
 STANDING = np.array(
     [
@@ -94,3 +104,18 @@ def alphapose_by_image(values, people="people", shoulders=(6, 5)):
         joints = np.concatenate([row, row[list(shoulders)].mean(axis=0, keepdims=True)])[list(order)]
         images[f"{frame}.jpg"] = {"version": "AlphaPose v0.3", people: [{field: joints.ravel().tolist()}]}
     return images
+
+
+def read(path, **parameters):
+    """Return the detections and warnings of a file with one video of one person in consecutive frames."""
+    assert find_keypoint_files(path) is None
+    (found,), warnings = read_keypoints(find_keypoints(path), KeypointsParameters(**parameters))
+    (track,) = tracks_of(found, 0)
+    assert len(track.pose_2d) == FRAMES
+    return found, warnings
+
+
+def walker():
+    """Return the 17 keypoints (frames, 17, 2) of the person, in pixels."""
+    annotations = json.loads(COCO.read_text())["annotations"]
+    return np.array([entry["keypoints"] for entry in annotations]).reshape(FRAMES, 17, 3)[..., :2]

@@ -40,7 +40,7 @@ import numpy as np
 for done in (10, 20):
     print(done, 30, flush=True)
 shape = np.random.default_rng(3).uniform((100, 50, 0, 0.9), (300, 400, 1, 0.9), (33, 4))
-landmarks = (shape + np.arange(30)[:, None, None] * (2, 0, 0, 0)).astype(np.float32)
+landmarks = (shape[shape[:, 1].argsort()] + np.arange(30)[:, None, None] * (2, 0, 0, 0)).astype(np.float32)
 landmarks[12:14] = np.nan
 np.savez(sys.argv[-1], landmarks=landmarks, fps=24.0, width=640, height=480, skeleton="mediapipe33",
          frames_in_header=36, made_by="a stand-in")
