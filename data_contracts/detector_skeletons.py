@@ -146,11 +146,8 @@ _MEDIAPIPE33 = (
     *_pairs("ear", "mouth", *_ARM, "pinky", "index", "thumb", *_LEG, "heel", "foot_index"),
 )
 
-_CLOSER_HIPS, _WIDER_SHOULDERS, _LOWER_ELBOWS = (
-    0.08,
-    0.05,
-    0.08,
-)  # shares of hip and shoulder width, and of the upper arm
+_CLOSER_HIPS, _WIDER_SHOULDERS = 0.08, 0.05  # shares of the width
+_LOWER_ELBOWS = 0.08  # share of the upper arm
 
 
 def _apart(part: str, share: float) -> dict[str, Weights]:
