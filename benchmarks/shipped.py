@@ -1,6 +1,6 @@
 """Make the lifter of this package: train it on motion files, then write its weights, manifest and card.
 
-    python -m benchmarks.shipped DATA --store STORE [--set pretrain.max_epochs=200] [--into model/shipped]
+    python -m benchmarks.shipped DATA --store STORE [--preset cpu] [--set pretrain.max_epochs=200] [--into FOLDER]
 
 DATA is a folder of motion files; docs/results.md describes it. The lifter trains in one stage on all subjects except
 `VALIDATION`. The weights are those of the last epoch, because an epoch selected on so few validation windows is worse;
@@ -72,7 +72,7 @@ Licences: {licence}.
 
 ## Recipe
 
-`python -m benchmarks.shipped DATA --store STORE`: the first stage of preset `cpu`, {epochs} epochs in
+`python -m benchmarks.shipped DATA --store STORE`: the first stage of preset `{preset}`, {epochs} epochs in
 {minutes:.0f} minutes. The weights of the last epoch are stored as float16.
 
 ## Limits
@@ -88,14 +88,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", help="folder of motion files with clip lists")
     parser.add_argument("--store", type=Path, required=True, help="store of the stages")
+    parser.add_argument("--preset", default="cpu", help="preset whose first stage is trained; default: cpu")
     parser.add_argument("--set", dest="changes", action="append", default=[], metavar="path.to.parameter=value")
     parser.add_argument("--into", type=Path, default=SHIPPED_RUN, help="folder to write; default: model/shipped")
     options = parser.parse_args()
-    context = Context(options.store.resolve(), load_preset("cpu", [*RECIPE, *options.changes]))
+    context = Context(options.store.resolve(), load_preset(options.preset, [*RECIPE, *options.changes]))
     with computing():
         windows = make_windows(options.data, context)
         run = run_stage("pretrain", context, windows=str(windows)).path
-    write_shipped(options.into, run, windows, context.parameters)
+    write_shipped(options.into, run, windows, context.parameters, options.preset)
     print((options.into / CARD_FILE).read_text(encoding="utf-8"))
 
 
@@ -105,17 +106,19 @@ def make_windows(data: str, context: Context) -> Path:
     return run_stage("convert", context, clips=clips.folder).path
 
 
-def write_shipped(folder: Path, run: Path, windows: Path, parameters: PipelineParameters) -> None:
+def write_shipped(folder: Path, run: Path, windows: Path, parameters: PipelineParameters, preset: str) -> None:
     """Write the float16 weights of a training run, its manifest with the scores, and the card to `folder`."""
     folder.mkdir(exist_ok=True)
-    network, last = load_network(run / LAST_FILE), read_about(run / LAST_FILE)["history"][-1]
+    weights, last = load_network(run / LAST_FILE), read_about(run / LAST_FILE)["history"][-1]
     about = read_about(run / CHECKPOINT_FILE) | last
-    save_network(folder / CHECKPOINT_FILE, network.half(), about)
+    save_network(folder / CHECKPOINT_FILE, weights.half(), about)
     manifest = read_manifest(run)
     manifest["statistics"][SCORES] = scores_of(folder / CHECKPOINT_FILE, windows, parameters)
     manifest["statistics"][TRAINING_DATA]["licences"] = [parameters.ingest.licence]  # a cached ingest may lack it
     del manifest["statistics"]["history"], manifest["manifest_digest"]
-    (folder / CARD_FILE).write_text(card_of(manifest, read_manifest(windows), about, parameters), encoding="utf-8")
+    network = NETWORKS[parameters.pretrain.network.kind]
+    card = card_of(manifest, read_manifest(windows), about, network=network, preset=preset)
+    (folder / CARD_FILE).write_text(card, encoding="utf-8")
     manifest["files"] = {name: file_digest(folder / name) for name in (CARD_FILE, CHECKPOINT_FILE)}
     write_manifest(folder, manifest)
 
@@ -135,16 +138,17 @@ def scores_of(checkpoint: Path, windows: Path, parameters: PipelineParameters) -
     }
 
 
-def card_of(
-    manifest: dict[str, Any], windows: dict[str, Any], about: dict[str, Any], parameters: PipelineParameters
-) -> str:
-    """Return the card of a shipped run from its manifest, the manifest of its windows, and `about` of its weights."""
+def card_of(manifest: dict[str, Any], windows: dict[str, Any], about: dict[str, Any], **names: str) -> str:
+    """Return the card of a shipped run from its manifest, the manifest of its windows, and `about` of its weights.
+
+    `names` are the names of its network and preset.
+    """
     counts, statistics = manifest["counts"], manifest["statistics"]
     subjects = [one for one in statistics[TRAINING_DATA]["people"] if one not in VALIDATION]
     of_validation = windows["counts"]["windows"]["val"]
     groups = windows["statistics"]["per_group"].values()
     return CARD.format(
-        network=NETWORKS[parameters.pretrain.network.kind],
+        **names,
         parameters=counts["parameters"],
         window=about["window"],
         fps=about["fps"],

@@ -22,7 +22,7 @@ from tasks.tracking.registry import aliased_versions, register_challenger, versi
 from tasks.tracking.runs import TrackedRun, connect, track_pipeline
 from tasks.tracking.scores import all_scores, model_scores
 
-_SOURCES = 10  # paths in a tag, whose length MLflow limits
+_SOURCES_LENGTH = 4000  # of a tag; PostgreSQL limits it to 5,000 characters
 
 
 def model_to_start_from(store: Path, start: Literal["champion", "shipped"], window: int) -> LiftingModel:
@@ -78,10 +78,17 @@ def open_pipeline(
     key = stage_key(PIPELINE, inputs, parameters)
     with track_pipeline(store, key, preset) as tracked:
         optional = {"uplift.start_from": start and start.uri, "uplift.fresh": day and day.isoformat()}
-        paths = [str(Path(path).absolute()) for path in ([source] if isinstance(source, str) else source)]
-        tracked.set_tags({PRESET_TAG: preset, SOURCES_TAG: json.dumps(paths[:_SOURCES])})
+        tracked.set_tags({PRESET_TAG: preset, SOURCES_TAG: _sources_text(source)})
         tracked.set_tags({tag: value for tag, value in optional.items() if value})
         yield tracked
+
+
+def _sources_text(source: str | Sequence[str]) -> str:
+    """Return absolute paths as JSON, without the last ones if the text is too long for a tag."""
+    paths = [str(Path(path).absolute()) for path in ([source] if isinstance(source, str) else source)]
+    while len(text := json.dumps(paths, ensure_ascii=False)) > _SOURCES_LENGTH:
+        paths.pop()
+    return text
 
 
 @task(retried=True)

@@ -80,6 +80,7 @@ def up(settings: StackSettings) -> int:
         for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI"):  # they may name other servers
             environment.pop(name, None)
         environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+        forget_starts(root)  # the person who starts the stack knows why it ended
         stack = Stack(root)
         for name, command in parse_procfile(Path(__file__).with_name("Procfile").read_text()).processes.items():
             pool = name.removeprefix("worker-")
@@ -87,10 +88,7 @@ def up(settings: StackSettings) -> int:
                 stack.add_process(name, command, env=environment | {SERVICE: name}, cwd=str(ROOT))
         multiprocessing.Process(target=_end_services_after, args=(root, os.getpid()), daemon=True).start()
         stack.loop()
-    if stack.returncode not in STOPPED:
-        return 1
-    forget_starts(root)
-    return 0
+    return 0 if stack.returncode in STOPPED else 1
 
 
 def _services(root: Path) -> dict[psutil.Process, str]:

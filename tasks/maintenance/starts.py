@@ -15,7 +15,7 @@ def record_start(store: Path, service: str) -> None:
 
 
 def forget_starts(store: Path) -> None:
-    """Delete the starts of all services, because a person stopped the stack."""
+    """Delete the starts of all services, because a person starts the stack again."""
     for file in (store / "logs").glob(f"*{_ENDING}"):
         file.unlink()
 

@@ -223,8 +223,16 @@ def _run_status(store: Path, run: Run, versions: dict[str, ModelVersion]) -> Run
         promotion=versions[version].tags.get(names.DECISION_TAG) if version in versions else None,
         run_id=info.run_id,
         lock_owner=lock_owner(names.owner_lock(store, info.run_id) if stage == PIPELINE else of_stage),
-        source=json.loads(tags.get(names.SOURCES_TAG, "[]")),
+        source=_source(tags.get(names.SOURCES_TAG, "")),
     )
+
+
+def _source(tag: str) -> list[str]:
+    """Return the paths in a tag; none if the tag is absent or was changed by hand."""
+    with suppress(ValueError):
+        paths = json.loads(tag)
+        return [path for path in paths if isinstance(path, str)] if isinstance(paths, list) else []
+    return []
 
 
 def _disk(store: Path) -> dict[str, dict[str, int]]:

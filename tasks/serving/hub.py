@@ -26,7 +26,7 @@ tags: [human-pose, 3d, pose-lifting, motion-capture]
 _LOAD = """
 ## How to load this folder
 
-Install pose-uplift with `pip install .` in a clone of its repository (it is not on PyPI), then:
+Install pose-uplift with `pip install .` in a clone of its repository, then:
 
 ```python
 import pose_uplift

@@ -116,11 +116,12 @@ def test_a_source_that_changed_after_its_newest_pipeline_run_is_named(history, t
         history.client.set_tag(run.info.run_id, STORE_TAG, store_id(history.store))
         history.client.set_tag(run.info.run_id, SOURCES_TAG, json.dumps([str(path) for path in source]))
         history.client.set_terminated(run.info.run_id)
+    history.client.set_tag(history.pipeline().run, SOURCES_TAG, '["cut')
     (line,) = read_status(history.store).to_do
     assert line.startswith(f"{changed} changed after pipeline run reads changed began: ")
 
 
-def test_a_service_that_started_again_is_named_until_a_person_stops_the_stack(history):
+def test_a_service_that_started_again_is_named_until_a_person_starts_the_stack(history):
     for service in ("prefect", "mlflow", "mlflow"):
         record_start(history.store, service)
     (line,) = read_status(history.store).to_do

@@ -33,7 +33,7 @@ def test_the_lifter_of_the_package_is_exported_without_a_registry(tmp_path):
     assert yaml.safe_load(front)["license"] == "apache-2.0"
     assert "## Scores" in card
     assert 'load_lifter("FOLDER", flip=True)' in card
-    assert "`pip install .` in a clone" in card  # no package index has pose-uplift
+    assert "`pip install .` in a clone" in card
     config = json.loads((tmp_path / "hub/config.json").read_text())
     assert (config["window"], config["fps"], config["network"]["kind"]) == (27, 60.0, "mlp")
     assert not (tmp_path / "store/mlflow.db").exists()
