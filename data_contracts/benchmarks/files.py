@@ -8,7 +8,7 @@ from data_contracts.errors import InputError, some
 
 TRUTH_3DHP, TRUTH_H36M, KEYPOINTS_H36M = "data_test_3dhp.npz", "data_3d_h36m.npz", "data_2d_h36m_*.npz"
 _LAYOUTS = {
-    Benchmark.THREE_DPW: "a folder with sequenceFiles/test/*.pkl",
+    Benchmark.THREE_DPW: "a folder with sequenceFiles/test/*.pkl, and not one file or another split",
     Benchmark.MPI_INF_3DHP: f"a folder with TS1/annot_data.mat to TS6/annot_data.mat, or {TRUTH_3DHP}",
     Benchmark.H36M: f"{KEYPOINTS_H36M} next to {TRUTH_H36M}, or a folder with one of each",
 }
@@ -37,7 +37,8 @@ def find_benchmark(benchmark: Benchmark, source: Path) -> BenchmarkFiles:
     files: list[Path]
     match benchmark:
         case Benchmark.THREE_DPW:
-            places = (folder / "sequenceFiles" / "test", folder / "test", folder)
+            is_test = source.is_dir() and source.resolve().name not in ("train", "validation")
+            places = (folder / "sequenceFiles" / "test", folder / "test", folder) if is_test else ()
             files = next(filter(None, (sorted(place.glob("[!.]*.pkl")) for place in places)), [])
         case Benchmark.MPI_INF_3DHP:
             packed = source if source.is_file() else folder / TRUTH_3DHP

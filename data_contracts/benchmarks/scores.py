@@ -14,7 +14,7 @@ class BenchmarkScores(BaseModel):
 
     frames: int = Field(title="frames")
     mpjpe_mm: float = Field(title="MPJPE")
-    distance_mpjpe_mm: float = Field(title="true distance")
+    distance_mpjpe_mm: float = Field(title="MPJPE, true distance")
     n_mpjpe_mm: float = Field(title="N-MPJPE")
     p_mpjpe_mm: float = Field(title="P-MPJPE")
     pck_150: float = Field(title="PCK@150")

@@ -23,7 +23,9 @@ benchmarks = typer.Typer(
 def import_benchmark(
     call: Call,
     name: Annotated[Benchmark, typer.Argument(help="3DPW, MPI-INF-3DHP or Human3.6M.")],
-    path: Annotated[Path, typer.Argument(help="Folder with its files, or a file of its usual preprocessing.")],
+    path: Annotated[
+        Path, typer.Argument(help="Folder with the benchmark's files, or one preprocessed .npz (VideoPose3D, P-STMO).")
+    ],
 ) -> None:
     """Make an evaluation set of a published benchmark from your copy of its files; nothing is downloaded."""
     source = find_benchmark(name, path)
@@ -75,7 +77,7 @@ def show_benchmark(call: Call) -> None:
 
 @command(benchmarks, "unset")
 def unset_benchmark(call: Call) -> None:
-    """Remove the benchmark: versions are compared on the windows on which each was evaluated."""
+    """Stop using fixed windows for promotion: versions are compared on the windows of their evaluations."""
     from tasks.promotion.comparison import remove_benchmark
 
     remove_benchmark(call.store)

@@ -141,9 +141,7 @@ def video_table(methods: dict[str, dict[str, Any]]) -> Table:
 
 def benchmark_table(groups: dict[str, dict[str, Any]]) -> Table:
     """Return a table of the scores of a benchmark, with a row per action or sequence."""
-    table = Table(
-        "", *BenchmarkScores.titles().values(), title="MPJPE in mm, also at the true distance; PCK at 150 mm, AUC in %"
-    )
+    table = Table("", *BenchmarkScores.titles().values(), title="All MPJPE are in mm; PCK at 150 mm and AUC are in %.")
     for group, scores in groups.items():
         table.add_row(group, *BenchmarkScores(**scores).cells(), style="bold" if group == MEAN else None)
     return table

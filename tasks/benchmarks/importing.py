@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from data_contracts.benchmarks.clips import BenchmarkClip, check_clip, clip_file, write_clip
 from data_contracts.benchmarks.files import BenchmarkFiles
 from data_contracts.benchmarks.protocols import PROTOCOLS, Benchmark
-from data_contracts.errors import InputError
+from data_contracts.errors import InputError, some
 from data_contracts.parameters import KeypointsParameters, PipelineParameters
 from data_contracts.skeleton import JOINTS
 from data_contracts.store.folders import Stage, StageResult
@@ -58,7 +58,6 @@ def _import_clips(
     stage.counts |= {"clips": len(clips), **{name: sum(clip[name] for clip in clips) for name in ("frames", "scored")}}
     stage.statistics |= {
         "benchmark": source.benchmark,
-        "data": source.benchmark,
         "source": [str(file.relative_to(source.folder)) for file in source.files],
         "licence": PROTOCOLS[source.benchmark].page,
         "subjects": sorted({clip["subject"] for clip in clips}),
@@ -81,8 +80,12 @@ def protocol_lines(imported: dict[str, Any]) -> list[str]:
     scored, undetected = (sum(clip[name] for clip in clips) for name in ("scored", "undetected"))
     rates = ", ".join(f"{rate:g}" for rate in sorted({clip["fps"] for clip in clips}))
     files = imported["source"]
+    found = {f"{clip['subject']} {clip['group']}" if protocol.by_action else clip["group"] for clip in clips}
+    missing, others = protocol.parts - found, sorted(found - protocol.parts)
     return [
         f"protocol: {protocol.title}; mean over {f'the {protocol.group}s' if protocol.by_action else 'all frames'}",
+        *([f"incomplete: {len(found) - len(others)} of {len(protocol.parts)} {protocol.group}s"] if missing else []),
+        *([f"not in the protocol: {some(others)}"] if others else []),
         f"joints: {'all 17' if protocol.joints == JOINTS else ', '.join(protocol.joints)} ({protocol.joints_note})",
         f"input: {', '.join(files) if len(files) < 3 else f'{len(files)} files'}; {rates} frames per second; {scored:,}"
         f" frames scored, {undetected:,} of them without 2D keypoints (with interpolated poses)",

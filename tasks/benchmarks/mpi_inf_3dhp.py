@@ -7,6 +7,7 @@
 - The files have no frame rate and no intrinsics. The intrinsics follow from 2D and 3D by least squares.
 """
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +26,7 @@ _JOINTS = 17
 _TO_H36M = (14, 8, 9, 10, 11, 12, 13, 15, 1, 16, 0, 5, 6, 7, 2, 3, 4)
 _NAMES = {"annot2": "data_2d", "univ_annot3": "data_3d", "valid_frame": "valid"}  # in the .mat, in the .npz
 _MOST_RESIDUAL_PX = 30.0
+_MOST_BYTES = 8 * 3 * _JOINTS * MOST_FRAMES  # of an array in a .mat
 
 
 def read_3dhp(source: BenchmarkFiles, options: KeypointsParameters) -> Iterator[BenchmarkClip]:
@@ -71,8 +73,11 @@ def _read_mat(path: Path) -> dict[str, np.ndarray]:
                 data = file[name] if is_own else None
                 if not isinstance(data, h5py.Dataset) or data.external or data.is_virtual:
                     raise ValueError(f"no array {name} in this file")
-                if data.size > MOST_FRAMES * _JOINTS * 3:
-                    raise ValueError(f"{name} has {data.size:,} numbers")
+                if data.dtype.kind not in "biuf":
+                    raise ValueError(f"{name} has the type {data.dtype}; expected an array of numbers")
+                size = max(data.size, math.prod(data.chunks or ())) * data.dtype.itemsize  # a chunk is read as a whole
+                if size > _MOST_BYTES:
+                    raise ValueError(f"{name} takes {size:,} bytes of memory; expected at most {_MOST_BYTES:,}")
                 arrays[name] = data[()]
     except (OSError, RuntimeError, ValueError, TypeError, KeyError) as error:
         raise InputError(f"{path}: cannot be read as the benchmark's file of MATLAB 7.3 ({error})") from error

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 def score_benchmark(context: Context, benchmark: str, model: str) -> StageResult:
     """Score a model on an imported benchmark, or return the scores that the store has.
 
-    `benchmark` is the folder or digest of the import, `model` a reference as in `find_lifting_model`.
+    `benchmark` is the folder or digest of the import, `model` a reference as in `find_lifting_model`. The statistics
+    have this model, and the store only its checkpoint: the same weights may have another reference in another call.
 
     Raises
     ------
@@ -36,10 +37,12 @@ def score_benchmark(context: Context, benchmark: str, model: str) -> StageResult
     """
     folder, found = resolve(context.store, "benchmarks", benchmark), find_lifting_model(context.store, model)
     options = context.parameters.lift
-    options = options.model_copy(update={"flip": found.flip if options.flip is None else options.flip})
+    flip = found.flip if options.flip is None else options.flip
+    options = options.model_copy(update={"flip": flip, "causal": False})  # causal has no effect here
     context = replace(context, parameters=context.parameters.model_copy(update={"lift": options}))
     stage = StageTask("score", partial(_score_clips, found), parameters="lift")
-    return get_or_compute(stage, {"benchmark": folder, "checkpoint": found.checkpoint}, context)
+    result = get_or_compute(stage, {"benchmark": folder, "checkpoint": found.checkpoint}, context)
+    return result.model_copy(update={"statistics": result.statistics | {"model": found.uri}})
 
 
 def _score_clips(
@@ -65,8 +68,6 @@ def _score_clips(
     scores = with_mean({group: weighted_mean(clips) for group, clips in groups.items()}, protocol.by_action)
     stage.counts |= {"clips": len(imported["clips"]), "frames": scores[MEAN].frames}
     stage.statistics |= {
-        "data": imported["data"],
-        "model": model.uri,
         "protocol": [*protocol_lines(imported), _alignment(options)],
         "benchmark_scores": {group: one.model_dump() for group, one in scores.items()},
     }

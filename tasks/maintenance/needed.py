@@ -24,8 +24,8 @@ from tasks.promotion.comparison import named_benchmark
 from tasks.tracking import names
 from tasks.tracking.registry import model_versions, version_uri
 
-_LIFTED = ("keypoints", "lift")  # stages of the results that a user lifts
-_BENCHMARKS = ("benchmark", "score")  # imported benchmarks and their scores, which only the user removes
+_BY_HAND = ("keypoints", "lift", "score")  # stages outside a pipeline run, of which the last results are kept
+_IMPORTED = "benchmark"  # stage whose results only the user removes
 _OF_STAGE = re.compile(r"uplift\.\w+\.(digest|run)")  # tags of a pipeline run
 
 
@@ -85,16 +85,16 @@ def mark(inventory: Inventory, keep_last: int) -> set[str]:
     """Return the names of all needed items.
 
     Needed without a link are: everything since the oldest of the last `keep_last` pipeline runs, the last `keep_last`
-    versions, keypoints and motions, all versions with an alias, imported benchmarks with their scores, and the windows
+    versions, keypoints, motions and benchmark scores, all versions with an alias, imported benchmarks, and the windows
     of promotion.
     """
     since, manifests = inventory.since(keep_last), inventory.manifests
-    # if the store has no pipeline run yet, only the last lifted results are kept
-    ignored = () if inventory.pipelines or inventory.locked else _LIFTED
-    roots = {inventory.benchmark or "", *(one["digest"] for one in manifests if one["stage"] in _BENCHMARKS)}
+    # if the store has no pipeline run yet, only the last results of these stages are kept
+    ignored = () if inventory.pipelines or inventory.locked else _BY_HAND
+    roots = {inventory.benchmark or "", *(one["digest"] for one in manifests if one["stage"] == _IMPORTED)}
     roots |= {one["digest"] for one in manifests if manifest_sequence(one) >= since and one["stage"] not in ignored}
     roots |= {one.info.run_id for one in inventory.runs if _sequence_of(one) >= since and _stage_of(one) not in ignored}
-    for stage in _LIFTED:
+    for stage in _BY_HAND:
         roots.update([one["digest"] for one in manifests if one["stage"] == stage][:keep_last])
     roots |= {version_uri(one) for one in inventory.versions if one.aliases}
     roots |= {version_uri(one) for one in inventory.own_versions[:keep_last]}

@@ -23,6 +23,13 @@ def test_the_test_split_of_3dpw_is_found(below, tmp_path):
     assert [file.name for file in found.files] == ["a.pkl", "b.pkl"]
 
 
+@pytest.mark.parametrize("path", ["sequenceFiles/train", "sequenceFiles/validation", "sequenceFiles/test/a.pkl"])
+def test_another_split_or_one_sequence_of_3dpw_is_refused(path, tmp_path):
+    make(tmp_path, *(f"sequenceFiles/{split}/a.pkl" for split in ("train", "validation", "test")))
+    with pytest.raises(InputError, match="not one file or another split"):
+        find_benchmark(Benchmark.THREE_DPW, tmp_path / path)
+
+
 def test_sequences_of_3dhp_or_the_packed_file_are_found(tmp_path):
     make(tmp_path / "raw", *(f"TS{number}/annot_data.mat" for number in (2, 1, 7)))
     packed = make(tmp_path / "packed", "data_test_3dhp.npz") / "data_test_3dhp.npz"

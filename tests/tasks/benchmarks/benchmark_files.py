@@ -9,7 +9,6 @@ import numpy as np
 from data_contracts.detector_skeletons import Detector
 from data_contracts.skeleton import JOINTS
 from tasks.benchmarks.h36m_cameras import CAMERAS
-from tasks.benchmarks.mpi_inf_3dhp import _TO_H36M
 from tasks.ingest.formats.joint_sets import H36M_32_TO_17
 from tasks.ingest.formats.names import LIMB_JOINTS
 from tests.model.lifting.walkers import before_a_camera
@@ -17,6 +16,10 @@ from tests.tasks.ingest.python2_pickles import python2_pickle
 from tests.tasks.lifting.formats.writing import seen_by
 
 FOCAL, CENTRE = 1000.0, np.array([960.0, 540.0])
+JOINTS_3DHP = (
+    *("head", "thorax", "right_shoulder", "right_elbow", "right_wrist", "left_shoulder", "left_elbow", "left_wrist"),
+    *("right_hip", "right_knee", "right_ankle", "left_hip", "left_knee", "left_ankle", "pelvis", "spine", "nose"),
+)  # the benchmark names thorax neck, head head_top, and nose head
 SMPL_LIMBS = (1, 4, 7, 16, 18, 20, 2, 5, 8, 17, 19, 21)  # SMPL's joints in the order of LIMB_JOINTS
 
 
@@ -60,7 +63,7 @@ def h36m_view(world, camera, extra=0):
 def annotations_3dhp(walking):
     """Return the arrays of a test sequence by their names in its .mat; every third frame is not valid."""
     joints = before_a_camera(walking)
-    order = np.argsort(_TO_H36M)
+    order = [JOINTS.index(name) for name in JOINTS_3DHP]
     return {
         "annot2": project(joints)[:, None, order],
         "univ_annot3": 1000 * joints[:, None, order],

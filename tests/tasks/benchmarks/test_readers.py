@@ -14,11 +14,8 @@ from data_contracts.detector_skeletons import Detector
 from data_contracts.errors import InputError
 from data_contracts.parameters import KeypointsParameters
 from data_contracts.skeleton import JOINTS
-from tasks.benchmarks.h36m import read_h36m
 from tasks.benchmarks.h36m_cameras import CAMERAS
-from tasks.benchmarks.importing import import_files
-from tasks.benchmarks.mpi_inf_3dhp import read_3dhp
-from tasks.benchmarks.three_dpw import read_3dpw
+from tasks.benchmarks.importing import READERS, import_files
 from tasks.ingest.formats.joint_sets import H36M_32_TO_17
 from tasks.stage import Context
 from tests.model.lifting.walkers import before_a_camera
@@ -35,7 +32,6 @@ from tests.tasks.ingest.motion_files import Command
 from tests.tasks.lifting.formats.writing import seen_by
 
 OPTIONS = KeypointsParameters()
-READERS = {Benchmark.THREE_DPW: read_3dpw, Benchmark.MPI_INF_3DHP: read_3dhp, Benchmark.H36M: read_h36m}
 
 
 def clips_of(benchmark, path, options=OPTIONS):
@@ -219,6 +215,23 @@ def test_arrays_in_other_files_are_not_read(refer, walking, tmp_path):
         del file["valid_frame"]
         refer(file, other)
     with pytest.raises(InputError, match="no array valid_frame in this file"):
+        clips_of(Benchmark.MPI_INF_3DHP, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("shape", "options", "fault"),
+    [
+        ((10_000, 1), {"dtype": "S100000000"}, "expected an array of numbers"),
+        ((10**9, 1), {"dtype": "f8"}, "8,000,000,000 bytes of memory"),
+        ((10, 1), {"dtype": "f8", "chunks": (10**8, 1), "maxshape": (None, 1)}, "800,000,000 bytes of memory"),
+    ],
+)
+def test_a_small_file_does_not_take_much_memory(shape, options, fault, walking, tmp_path):
+    write_3dhp_mat(tmp_path, walking)
+    with h5py.File(tmp_path / "TS1" / "annot_data.mat", "r+") as file:
+        del file["valid_frame"]
+        file.create_dataset("valid_frame", shape, **options)
+    with pytest.raises(InputError, match=rf"annot_data\.mat.*valid_frame .*{fault}"):
         clips_of(Benchmark.MPI_INF_3DHP, tmp_path)
 
 

@@ -14,6 +14,7 @@ from data_contracts.store.locks import locked
 from data_contracts.store.manifests import MANIFEST
 from tasks.maintenance.gc import collect
 from tasks.tracking.names import BENCHMARK_TAG, MODEL_NAME, PARENT_TAG, PROMOTION_TAG
+from tasks.tracking.runs import finished_run
 from tests.tasks.maintenance.history import History, files_below, milliseconds
 
 TRAINED = ("pretrain", "finetune", "evaluate")  # stages that each pipeline run computes; the others are cached
@@ -173,15 +174,18 @@ def test_the_last_keypoints_and_motions_are_kept_without_the_models_that_lifted_
     assert removed(old)
 
 
-def test_imported_benchmarks_and_their_scores_are_kept_without_the_models_that_were_scored(history):
+def test_imported_benchmarks_and_the_last_scores_are_kept_without_the_models_that_were_scored(history):
     old = history.pipeline()
     weights = file_digest(old.folders["finetune"] / "model.safetensors")
     imported = history.stage(None, "benchmarks", "benchmark", {"source": "0"}, 0, 0)
-    score = history.stage(None, "scores", "score", {"benchmark": imported.name, "checkpoint": weights}, 0.1, 0)
+    inputs = {"benchmark": imported.name, "checkpoint": weights}
+    scores = [history.stage(None, "scores", "score", inputs, number / 10, number) for number in range(3)]
+    runs = [finished_run(history.client, score.name) for score in scores]
     [history.pipeline() for _ in range(2)]
     collect(history.store, 2, dry_run=False)
     assert imported.is_dir()
-    assert score.is_dir()
+    assert [score.is_dir() for score in scores] == [False, True, True]
+    assert [run in history.run_ids() for run in runs] == [False, True, True]
     assert removed(old)
 
 
