@@ -51,9 +51,9 @@ def ankle_speeds(joints: np.ndarray, confidence: np.ndarray, fps: float) -> np.n
     `joints` (frames, 17, 3) are in metres; `confidence` is (frames, 17).
     """
     ankles = list(ANKLES)
-    seen = (confidence[:, ankles] > 0).all(axis=1)
     speeds = np.linalg.norm(np.diff(joints[:, ankles], axis=0), axis=-1) * fps
-    return np.asarray(speeds[seen[1:] & seen[:-1]])
+    seen = (confidence[1:, ankles] > 0).all(axis=1) & (confidence[:-1, ankles] > 0).all(axis=1)
+    return np.asarray(speeds[seen])
 
 
 def feet_speed(joints: np.ndarray, confidence: np.ndarray, fps: float) -> float:
