@@ -16,7 +16,7 @@ from tasks.lifting.track_lines import lines_of_tracks
 # Limits between a still and a moving camera, from projected motion of CMU and UI-PRMD
 _SLIDING_M_S = 0.4  # of the slower foot; before a still camera, all but runners are slower in a tenth of the frames
 _FOLLOWED = 1.4  # ratio of the slower foot's speed to the body's, behind a camera that follows; dancers have up to 1.2
-_RUNNING_M_S = 1.6  # median speed of the faster foot relative to the pelvis; runners have more, most walkers up to 1.5
+_RUNNING_M_S = (2.2, 1.6)  # of the body (runners: over 2.7), and of the faster foot relative to it (walkers: 1.2)
 _PITCH_STD_DEG, _ROLL_DEG = 6.0, 4.5  # larger values are reported; most cameras roll by less than 1.5 degrees
 _ABOVE_FLOOR_M, _LOWEST_SHARE = 0.15, 0.02  # height of the lowest joints, a share of all joints
 
@@ -57,9 +57,10 @@ def _is_sliding(motion: Motion) -> bool:
     if not len(feet) or np.median(feet) < _SLIDING_M_S:
         return False
     strides = ankle_speeds(motion.pose_3d, motion.confidence, motion.fps).max(axis=1)
-    body = np.linalg.norm(np.diff(motion.root, axis=0), axis=-1) * motion.fps
-    is_standing, is_running = np.quantile(feet, 0.1) < _SLIDING_M_S, np.median(strides) > _RUNNING_M_S
-    return bool(np.median(feet) > _FOLLOWED * np.median(body) or not (is_standing or is_running))
+    body = np.median(np.linalg.norm(np.diff(motion.root, axis=0), axis=-1)) * motion.fps
+    is_standing = np.quantile(feet, 0.1) < _SLIDING_M_S
+    is_running = body > _RUNNING_M_S[0] and np.median(strides) > _RUNNING_M_S[1]
+    return bool(np.median(feet) > _FOLLOWED * body or not (is_standing or is_running))
 
 
 def _doubts(motions: Sequence[Motion]) -> list[str]:

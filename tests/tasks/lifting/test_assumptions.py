@@ -83,6 +83,7 @@ STEPS = np.where(np.arange(20) % 10 < 5, -1.2, 1.2)  # of one foot relative to t
         {"body": 1.0, "feet": (-0.1, -0.1)},
         {"body": 3.0, "feet": (STEPS, -STEPS)},  # past a person who walks
         {"body": 0.1, "feet": (STEPS, -STEPS)},  # behind a person who walks
+        {"body": 1.5, "feet": (1.75 * STEPS, -1.75 * STEPS)},  # behind a person who runs
     ],
 )
 def test_feet_that_slide_mean_a_moving_camera(case):
