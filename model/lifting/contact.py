@@ -45,13 +45,22 @@ def contacts_of(
     return contacts
 
 
+def ankle_speeds(joints: np.ndarray, confidence: np.ndarray, fps: float) -> np.ndarray:
+    """Return the speeds (steps, 2) of both ankles in m/s, of the steps between frames that show both.
+
+    `joints` (frames, 17, 3) are in metres; `confidence` is (frames, 17).
+    """
+    ankles = list(ANKLES)
+    speeds = np.linalg.norm(np.diff(joints[:, ankles], axis=0), axis=-1) * fps
+    seen = (confidence[1:, ankles] > 0).all(axis=1) & (confidence[:-1, ankles] > 0).all(axis=1)
+    return np.asarray(speeds[seen])
+
+
 def feet_speed(joints: np.ndarray, confidence: np.ndarray, fps: float) -> float:
     """Return the median speed of the slower foot in m/s; NaN if no two consecutive frames show both ankles.
 
     The speed is near 0 if the camera does not move, because a person nearly always has a foot on the floor. `joints`
     (frames, 17, 3) are in metres and fixed axes; `confidence` is (frames, 17).
     """
-    ankles = list(ANKLES)
-    speed = np.linalg.norm(np.diff(joints[:, ankles], axis=0), axis=-1).min(axis=1) * fps
-    seen = (confidence[1:, ankles] > 0).all(axis=1) & (confidence[:-1, ankles] > 0).all(axis=1)
-    return float(np.median(speed[seen])) if seen.any() else float("nan")
+    speeds = ankle_speeds(joints, confidence, fps)
+    return float(np.median(speeds.min(axis=1))) if len(speeds) else float("nan")

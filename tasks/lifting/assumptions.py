@@ -8,11 +8,15 @@ import numpy as np
 from data_contracts.motion.motion import Motion
 from data_contracts.parameters import LiftParameters
 from data_contracts.skeleton import JOINTS
+from model.lifting.contact import ankle_speeds
 from model.lifting.lift import DEFAULT_HEIGHT_M
 from model.lifting.skeleton_fit import RARELY_SEEN
 from tasks.lifting.track_lines import lines_of_tracks
 
-_SLIDING_M_S = 0.4  # median speed of the slower foot of a sliding person; people who do not run have less than 0.3
+# Limits between a still and a moving camera, from projected motion of CMU and UI-PRMD
+_SLIDING_M_S = 0.4  # of the slower foot; before a still camera, all but runners are slower in a tenth of the frames
+_FOLLOWED = 1.4  # ratio of the slower foot's speed to the body's, behind a camera that follows; dancers have up to 1.2
+_RUNNING_M_S = (2.2, 1.6)  # of the body (runners: over 2.7), and of the faster foot relative to it (walkers: 1.2)
 _PITCH_STD_DEG, _ROLL_DEG = 6.0, 4.5  # larger values are reported; most cameras roll by less than 1.5 degrees
 _ABOVE_FLOOR_M, _LOWEST_SHARE = 0.15, 0.02  # height of the lowest joints, a share of all joints
 
@@ -48,10 +52,15 @@ def assumptions_of(keypoints: Mapping[str, Any], motions: Sequence[Motion], para
 
 
 def _is_sliding(motion: Motion) -> bool:
-    """Return whether both feet move faster than the body, as behind a camera that follows; runners leave the floor."""
-    path = np.linalg.norm(np.diff(motion.root, axis=0), axis=-1) * motion.fps
-    speed = motion.about["feet"]["slower_foot_m_s"] or 0.0
-    return bool(speed > max(_SLIDING_M_S, float(np.median(path)) if len(path) else 0.0))
+    """Return whether no foot stands, or both feet move faster than the body; runners leave the floor."""
+    feet = ankle_speeds(motion.joints, motion.confidence, motion.fps).min(axis=1)
+    if not len(feet) or np.median(feet) < _SLIDING_M_S:
+        return False
+    strides = ankle_speeds(motion.pose_3d, motion.confidence, motion.fps).max(axis=1)
+    body = np.median(np.linalg.norm(np.diff(motion.root, axis=0), axis=-1)) * motion.fps
+    is_standing = np.quantile(feet, 0.1) < _SLIDING_M_S
+    is_running = body > _RUNNING_M_S[0] and np.median(strides) > _RUNNING_M_S[1]
+    return bool(np.median(feet) > _FOLLOWED * body or not (is_standing or is_running))
 
 
 def _doubts(motions: Sequence[Motion]) -> list[str]:

@@ -1,8 +1,8 @@
 """Check and normalise the detections of all keypoint formats: people in frames, in pixels, with a known skeleton.
 
 - Numbers must be finite and in bounds. Confidences are scaled to [0, 1] by the known scale of the format. A
-  keypoint is missing if its confidence is 0 or below `min_confidence`, or its coordinates are NaN or exactly 0, 0.
-  Detectors write 0, 0 for undetected keypoints (Ultralytics did so and kept the confidence).
+  keypoint is missing if its confidence is 0 or below `min_confidence`, or its coordinates are NaN, 0, 0 or -1, -1.
+  Detectors write 0, 0 or -1, -1 for undetected keypoints (Ultralytics wrote 0, 0 with the confidence).
 - Each id is one person. If all people have the same id, and a frame has two people, ids are ignored. AlphaPose
   writes idx 0 for all people if it does not track.
 - Coordinates are pixels. If all coordinates are within [-4, 4], they are fractions of the image size (MediaPipe).
@@ -71,7 +71,8 @@ def normalise(detections: Detections, parameters: KeypointsParameters) -> tuple[
     confidence = _confidence(detections, warnings)
     refuse_unseen(detections.source, confidence, parameters.min_confidence)
     seen = (np.float32(confidence) > 0) & (confidence >= parameters.min_confidence)
-    seen &= ~np.isnan(detections.points).any(axis=-1) & (detections.points != 0).any(axis=-1)
+    seen &= ~np.isnan(detections.points).any(axis=-1)
+    seen &= (detections.points != 0).any(axis=-1) & (detections.points != -1).any(axis=-1)
     far = seen & ~(np.abs(detections.points) <= MOST_PIXELS).all(axis=-1)
     far |= np.isinf(detections.points).any(axis=-1)  # also in missing keypoints: detectors do not write it
     _refuse_far(detections, detections.points, far, [f"keypoint {number}" for number in range(seen.shape[1])])

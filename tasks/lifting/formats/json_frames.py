@@ -168,7 +168,8 @@ def _people(source: str, number: int, frame: Any) -> Iterator[_Raw]:
         raise InputError(f"{source}: expected a list of people, not a {type(frame).__name__}")
     people = next((name for name in _PEOPLE if name in frame), None)
     if people is not None:
-        if not isinstance(frame[people], list) and not _is_by_id(frame[people]):
+        is_columns = first_of(frame[people], POINTS) is not None  # Detectron2
+        if not (isinstance(frame[people], list) or _is_by_id(frame[people]) or is_columns):
             raise InputError(f"{source}: expected a list of {people}")
         yield from _people(source, number, frame[people])
         return
@@ -205,10 +206,16 @@ def _points(person: _Raw, names: Sequence[str]) -> Any:
     points = [points.get(name) for name in names] if isinstance(points, dict) else points
     if not isinstance(points, list):
         return points
-    if all(isinstance(row, list) and row[:1] == [place] and len(row) > 2 for place, row in enumerate(points)):
-        points = [row[1:] for row in points]  # id, x, y
+    if any(_is_numbered(points, first) for first in (0, 1)):
+        points = [row and row[1:] for row in points]  # id, x, y
     is_z = len(points) == _MEDIAPIPE and any(is_row(point, 3) and point[2] and point[2] < 0 for point in points)
     return [_row(person.source, point, is_z) for point in points] if is_points(points) else points
+
+
+def _is_numbered(points: list[Any], first: int) -> bool:
+    """Return whether each point is null or a list that begins with its number; numbers count up from `first`."""
+    rows = [(number, row) for number, row in enumerate(points, first) if row is not None]
+    return all(isinstance(row, list) and row[:1] == [number] and len(row) > 2 for number, row in rows)
 
 
 def _row(source: str, point: Any, is_z: bool) -> Any:

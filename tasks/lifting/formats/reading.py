@@ -69,6 +69,8 @@ def _read_file(path: Path, expected: KeypointFormat) -> list[Detections]:
             start = file.read(512)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    if not start:
+        raise InputError(f"{path}: is empty")
     text = start.removeprefix(b"\xef\xbb\xbf")
     if start.startswith(_ARRAYS_BEGIN):
         return read_arrays(path)

@@ -109,10 +109,10 @@ def _header(rows: Any) -> tuple[list[str], list[str]]:
         if row and row[0].strip().lower() == "coords":
             break
     parts, axes = rows_above.get("bodyparts", []), rows_above.get("coords", [])
-    individuals = rows_above.get("individuals", [""] * len(names))[: len(names)]
     named = [f"{part}_{axis}" if part else "" for part, axis in zip(parts, axes, strict=False)]
+    individuals = [*rows_above.get("individuals", []), *[""] * (len(named) + 2)]  # the row may be missing or short
     first = next((column for column in range(1, len(named)) if named[column]), 1)  # after one or three index columns
-    return [*named[1:first], "frame", *named[first:]], [*[individuals[first]] * first, *individuals[first:]]
+    return [*named[1:first], "frame", *named[first:]], [*[individuals[first]] * first, *individuals[first : len(named)]]
 
 
 def _column(names: Sequence[str], wanted: Sequence[str]) -> int | None:

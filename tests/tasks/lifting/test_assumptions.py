@@ -11,9 +11,13 @@ STANDING = np.linspace(0.07, 1.7, 17)[None, :, None] * [0, 0, 1]
 
 
 def motion(
-    height=0.0, pitch=(2.0, 3.0), roll=0.5, hidden=(), name="person-0", root_std=0.1, video="", feet=0.0, speed=0.0
+    height=0.0, pitch=(2.0, 3.0), roll=0.5, hidden=(), name="person-0", root_std=0.1, video="", feet=(0, 0), body=0.0
 ):
-    """Return a motion of 20 frames whose lowest joint is `height` metres too high; `feet` and body move in m/s."""
+    """Return a motion of 20 frames whose lowest joint is `height` metres too high.
+
+    The body moves with `body` m/s. Relative to it, the left and right foot move with `feet` m/s: a number, or one per
+    frame.
+    """
     confidence = np.ones((20, 17))
     confidence[:, list(hidden)] = 0
     about = {
@@ -23,10 +27,12 @@ def motion(
         "pitch": {"deg": pitch[0], "std_deg": pitch[1]},
         "roll": {"deg": roll},
         "floor": {"from": "feet"},
-        "feet": {"slower_foot_m_s": feet},
+        "feet": {"slower_foot_m_s": 0.5},
     }
     pose = STANDING.repeat(20, axis=0)
-    root = np.array([0, 5, height]) + np.arange(20)[:, None] / 30 * [speed, 0, 0]
+    for ankle, speed in zip((6, 3), feet, strict=True):
+        pose[:, ankle, 0] += np.cumsum(np.broadcast_to(speed, 20)) / 30
+    root = np.array([0, 5, height]) + np.arange(20)[:, None] / 30 * [body, 0, 0]
     keypoints = np.zeros((20, 17, 3))
     std = np.full((20, 3), root_std)
     return Motion(
@@ -66,8 +72,33 @@ def test_doubtful_camera_is_reported_once_per_video(case, begins):
     assert len(lines(motion(**case), motion(**case, video="b"))) == 2
 
 
-def test_feet_that_slide_under_a_body_that_stays_mean_a_moving_camera():
-    (line,) = lines(motion(feet=0.5, speed=0.1))
+STEPS = np.where(np.arange(20) % 10 < 5, -1.2, 1.2)  # of one foot relative to the body
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        {"body": 1.0},  # past a person who stands
+        {"body": 0.95, "feet": (0.05, 0.05)},
+        {"body": 1.0, "feet": (-0.1, -0.1)},
+        {"body": 3.0, "feet": (STEPS, -STEPS)},  # past a person who walks
+        {"body": 0.1, "feet": (STEPS, -STEPS)},  # behind a person who walks
+        {"body": 1.5, "feet": (1.75 * STEPS, -1.75 * STEPS)},  # behind a person who runs
+    ],
+)
+def test_feet_that_slide_mean_a_moving_camera(case):
+    (line,) = lines(motion(**case))
     assert line.startswith("camera: does not move, but feet slide at 0.5 m/s")
-    assert lines(motion(feet=0.25)) == []
-    assert lines(motion(feet=2.3, speed=3.2)) == []  # a runner, with both feet in the air most of the time
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        {"feet": (0.25, 0.25)},
+        {"body": 1.2, "feet": (STEPS, -STEPS)},  # walks
+        {"body": 3.2, "feet": (1.75 * STEPS, -1.75 * STEPS)},  # runs, with both feet in the air most of the time
+        {"body": 0.6, "feet": (np.where(np.arange(20) % 5 == 0, -0.6, 0.1),) * 2},  # dances, and stands now and then
+    ],
+)
+def test_people_before_a_still_camera_do_not_mean_a_moving_camera(case):
+    assert lines(motion(**case)) == []

@@ -34,8 +34,9 @@ def lifter():
 
 @pytest.fixture
 def lift(lifter):
-    def lift_case(file: str, missing: Sequence[str] = (), **parameters):
+    def lift_case(file: str, missing: Sequence[str] = (), pan: float = 0.0, **parameters):
         (found,), _ = read_keypoints(find_keypoints(CASES / file), KeypointsParameters())
+        found.points[..., 0] += pan * np.arange(len(found.points))[:, None]  # pixels per frame
         found.confidence[:, [SKELETONS[Detector.COCO17].keypoints.index(name) for name in missing]] = 0
         (track,) = tracks_of(found, 10)
         (motion,) = lift_people(lifter, [track], LiftParameters(height=1.75, **parameters))
@@ -95,6 +96,12 @@ def test_moving_camera_is_reported(lift):
     assert line.startswith("camera: does not move, but feet slide at 1.")
     assert "lift.root=false" in line
     assert not [line for line in assumptions_of({}, [still], LiftParameters()) if line.startswith("camera:")]
+
+
+@pytest.mark.parametrize("pan", [4.0, -4.0])
+def test_camera_that_moves_past_a_person_who_walks_is_reported(pan, lift):
+    motion = lift("walk_to_camera_climbs/walk.npz", pan=pan)
+    assert [line for line in assumptions_of({}, [motion], LiftParameters()) if "feet slide at" in line]
 
 
 def test_hidden_ankle_stays_near_and_does_not_jump(lift):

@@ -173,7 +173,9 @@ def _more_tables() -> list[str]:
         long += [f"{frame};{place};{x};{y}" for place, (x, y, _) in enumerate(row)]
         axes = {"x": row[:, 0].tolist(), "y": row[:, 1].tolist(), "visible": row[:, 2].tolist()}
         cells.append(f'{frame},1,"{axes}"')
-    return ["\n".join(lines) for lines in (wide, parts, long, cells)]
+    three = [line.replace(",", ",,,", 1) for line in parts[:4]] + [f",,{line}" for line in parts[4:]]  # index columns
+    short = [[lines[0], "individuals", *lines[2:]] for lines in (parts, three)]
+    return ["\n".join(lines) for lines in (wide, parts, long, cells, *short)]
 
 
 def _real_trees(detections: Path) -> list[Any]:

@@ -153,6 +153,7 @@ def test_world_landmarks_of_mediapipe_are_refused_with_the_reason(tmp_path):
         ("a.pkl", b"\x80\x04\x95", "is a pickle; write its arrays with numpy.savez"),
         ("a.bvh", b"HIERARCHY\nROOT Hips", "is a BVH file (3D motion as joint angles), which needs no lifting"),
         ("a.h5", b"\x89HDF\r\n\x1a\n", "is an HDF5 file; write tables of DeepLabCut as CSV, with save_as_csv=True"),
+        ("a.json", b"", "a.json: is empty"),
         ("a.csv", b"0,10.5,20.5\n1,11,21", "has no header with names of columns, e.g. nose_x; the first line is '0'"),
     ],
 )

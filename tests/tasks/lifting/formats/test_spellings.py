@@ -20,10 +20,12 @@ def numbered(rows):
         lambda rows: [numbered(row) for row in rows],
         lambda rows: [{"landmarks": numbered(row)} for row in rows],
         lambda rows: [[[number, *point] for number, point in enumerate(row.tolist())] for row in rows],
+        lambda rows: [[[number, *point] for number, point in enumerate(row.tolist(), 1)] for row in rows],
         lambda rows: {"poses": [{"frame": frame, "keypoints": row.tolist()} for frame, row in enumerate(rows)]},
         lambda rows: [{"frame": f"{frame:04d}", "pose": row.tolist()} for frame, row in enumerate(rows)],
         lambda rows: [{"pose_landmarks": {"landmark": [{"x": x, "y": y} for x, y in row.tolist()]}} for row in rows],
         lambda rows: [{"pred_keypoints": [row.tolist()], "scores": [0.9]} for row in rows],
+        lambda rows: [{"instances": {"pred_keypoints": [row.tolist()], "scores": [0.9]}} for row in rows],
         lambda rows: [
             {"predictions": [{"x": 5, "y": 6, "pose": [{"x": x, "y": y} for x, y in row.tolist()]}]} for row in rows
         ],
@@ -32,6 +34,16 @@ def numbered(rows):
 def test_points_have_numbers_and_people_have_boxes(write, tmp_path):
     (tmp_path / "v.json").write_text(json.dumps(write(walker())))
     np.testing.assert_allclose(read(tmp_path / "v.json", skeleton="coco17")[0].points, walker())
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_numbered_points_may_be_null(first, tmp_path):
+    rows = [[[number, *point] for number, point in enumerate(row.tolist(), first)] for row in walker()]
+    rows[0][0] = rows[2][5] = None
+    (tmp_path / "v.json").write_text(json.dumps([{"keypoints": row} for row in rows]))
+    found, _ = read(tmp_path / "v.json", skeleton="coco17")
+    assert np.argwhere(found.confidence == 0).tolist() == [[0, 0], [2, 5]]
+    np.testing.assert_allclose(found.points[3:], walker()[3:])
 
 
 @pytest.mark.parametrize("header", ["frame,kpt_idx,x_px,y_px", "Frame,Point,pos_x,pos_y", "frame,Landmark Num,x,y"])
@@ -64,6 +76,21 @@ def test_deeplabcut_tables_have_three_columns_of_an_image(tmp_path):
     np.testing.assert_allclose(found.points, walker())
 
 
+@pytest.mark.parametrize("index", [1, 3])
+@pytest.mark.parametrize("above", ["scorer", "individuals"])
+def test_rows_above_a_deeplabcut_table_may_be_short(index, above, tmp_path):
+    commas = index * ","
+    names = SKELETONS[Detector.COCO17].keypoints
+    header = {"scorer": commas + ",".join(34 * ["me"]), "individuals": commas + ",".join(34 * ["a"])}
+    header["bodyparts"] = commas + ",".join(name for name in names for _ in "xy")
+    header["coords"] = commas + ",".join(17 * ["x", "y"])
+    header[above] = "," if above == "scorer" else ""
+    lines = [key + fields for key, fields in header.items()]
+    lines += [commas[1:] + ",".join(map(str, [frame, *row.ravel()])) for frame, row in enumerate(walker())]
+    (tmp_path / "d.csv").write_text("\n".join(lines))
+    np.testing.assert_allclose(read(tmp_path / "d.csv")[0].points, walker())
+
+
 @pytest.mark.parametrize(
     ("turn", "warning"),
     [
@@ -92,6 +119,10 @@ def test_missing_keypoints_may_be_minus_one(tmp_path):
     (tmp_path / "v.json").write_text(json.dumps(values.tolist()))
     found, _ = read(tmp_path / "v.json", skeleton="coco17")
     assert (found.confidence == 0).all(axis=0).tolist() == [k == 3 for k in range(17)]
+    np.save(tmp_path / "v.npy", values[..., :2])
+    (tmp_path / "w.json").write_text(json.dumps(values[..., :2].tolist()))
+    for path in (tmp_path / "v.npy", tmp_path / "w.json"):
+        np.testing.assert_array_equal(read(path, skeleton="coco17")[0].confidence, found.confidence)
 
 
 def test_error_of_numbers_as_text_shows_the_text(tmp_path):
