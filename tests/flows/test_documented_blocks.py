@@ -21,6 +21,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import numpy as np
 import pytest
 
@@ -80,6 +81,8 @@ class Terminal:
             if "In a new clone" in prose:
                 self.clone()
             if language == "python":
+                os.environ.pop("MLFLOW_REGISTRY_URI", None)  # another Python, which has no connection yet
+                mlflow.set_registry_uri("")
                 exec(compile(block, name, "exec"), names)
             elif language == "" and not block.startswith((*NOT_RUN,)):
                 for line in block.splitlines():

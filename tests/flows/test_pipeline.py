@@ -1,4 +1,5 @@
 import json
+import logging
 import os
 import re
 import subprocess
@@ -67,7 +68,9 @@ def test_prefect_shows_the_progress_of_training(outcome):
 
 
 def test_the_same_pipeline_again_does_no_work_and_makes_no_new_version(outcome, parameters, store, caplog):
+    logging.getLogger("prefect.task_runs").addHandler(caplog.handler)  # Prefect does not pass lines on to pytest
     again = pipeline(parameters=parameters, store=str(store))
+    logging.getLogger("prefect.task_runs").removeHandler(caplog.handler)
     assert again["cached"]
     for stage in outcome["stages"].values():  # a task run shows it in the graph
         assert f"Finished in state Cached('{stage['folder']}'" in caplog.text
