@@ -42,7 +42,7 @@ def take(browser: Browser, name: str, height: int, address: str, *clicks: str) -
     page.goto(address)
     for text in clicks:
         page.get_by_text(text, exact=True).or_(page.get_by_label(text, exact=True)).first.click()
-    page.wait_for_timeout(5000)  # both servers draw rows and charts piece by piece
+    page.wait_for_timeout(15000)  # both servers draw rows and charts piece by piece
     image = Image.open(io.BytesIO(page.screenshot(style="[data-assistant-ui] { display: none }"))).convert("RGB")
     image.quantize(COLOURS, dither=Image.Dither.NONE).save(Path(__file__).with_name(f"{name}.png"), optimize=True)
     page.close()
