@@ -198,7 +198,7 @@ def test_a_worker_survives_the_deletion_of_its_running_flow_run_and_a_missing_fl
     last = client.create_flow_run_from_deployment(
         client.read_deployment_by_name("baselines/fit-baselines").id, parameters={"windows": "not there"}
     ).id
-    wait_for(lambda: client.read_flow_run(last).state.is_final(), 120)
+    wait_for(lambda: client.read_flow_run(last).state.is_final(), 300)
     assert client.read_flow_run(last).state.type == StateType.FAILED
     assert worker <= {one.pid for one in services_of(running[1])}
 
