@@ -151,7 +151,7 @@ def find_files(
     clip_list: str | Sequence[str | Path] | None = None,
     body_model: str | None = None,
 ) -> list[MotionFile] | AmassFiles:
-    """Return `find_motion`; the default of `body_model` is that of `options`."""
+    """Return the motion files of a source, or its AMASS files with the bodies of `body_model` (default: `options`)."""
     return find_motion(source, clip_list, body_model or options.body_model)
 
 

@@ -2,28 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from data_contracts.motion.video_scores import MEAN
+from data_contracts.labelled_scores import MEAN, LabelledScores
 
 
-class BenchmarkScores(BaseModel):
-    """Scores of some frames, in mm or shares. Titles of fields are the labels in tables, where shares are in %."""
+class BenchmarkScores(LabelledScores):
+    """Scores of some frames, in mm or shares; tables have shares in %."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    frames: int = Field(title="frames")
     mpjpe_mm: float = Field(title="MPJPE")
     distance_mpjpe_mm: float = Field(title="MPJPE, true distance")
     n_mpjpe_mm: float = Field(title="N-MPJPE")
     p_mpjpe_mm: float = Field(title="P-MPJPE")
     pck_150: float = Field(title="PCK@150")
     auc_150: float = Field(title="AUC")
-
-    @classmethod
-    def titles(cls) -> dict[str, str]:
-        """Return the label of each score by its name."""
-        return {name: field.title or name for name, field in cls.model_fields.items()}
 
     def cells(self) -> list[str]:
         """Return the scores as the cells of a table row, in the order of `titles`."""

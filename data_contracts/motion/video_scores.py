@@ -3,20 +3,17 @@
 from collections.abc import Sequence
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-MEAN = "mean"  # name of the mean over clips
+from data_contracts.labelled_scores import LabelledScores
 
 
-class VideoScores(BaseModel):
-    """Scores of one clip, or means over clips. Titles of fields are the labels in tables.
+class VideoScores(LabelledScores):
+    """Scores of one clip, or means over clips.
 
     Scores of feet, floor and path are None for motion without a path, e.g. the detector's own 3D.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    frames: int = Field(title="frames")
     mpjpe_yaw_mm: float = Field(title="MPJPE, one yaw")
     mpjpe_rotation_mm: float = Field(title="MPJPE, one rotation")
     p_mpjpe_mm: float = Field(title="P-MPJPE")
@@ -26,11 +23,6 @@ class VideoScores(BaseModel):
     penetration_mm: float | None = Field(None, title="below floor")
     ankle_height_mm: float | None = Field(None, title="ankle height")
     root_path_mm: float | None = Field(None, title="root path")
-
-    @classmethod
-    def titles(cls) -> dict[str, str]:
-        """Return the label of each score by its name."""
-        return {name: field.title or name for name, field in cls.model_fields.items()}
 
     def values(self) -> dict[str, float]:
         """Return the scores that are not None by name, without `frames`."""

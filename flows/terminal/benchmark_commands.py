@@ -18,6 +18,8 @@ benchmarks = typer.Typer(
     help="Set the windows on which promote compares versions, or score models on published benchmarks.",
 )
 
+_WITHOUT_WINDOWS = "versions are compared on the windows on which each was evaluated"
+
 
 @command(benchmarks, "import")
 def import_benchmark(
@@ -70,8 +72,7 @@ def show_benchmark(call: Call) -> None:
     from tasks.tracking.runs import connect
 
     digest = named_benchmark(connect(call.store))
-    default = "no benchmark is set: versions are compared on the windows on which each was evaluated"
-    line = f"versions are compared on windows {digest}" if digest else default
+    line = f"versions are compared on windows {digest}" if digest else f"no windows are set: {_WITHOUT_WINDOWS}"
     print_output(call.as_json, {"benchmark": digest}, line)
 
 
@@ -81,4 +82,4 @@ def unset_benchmark(call: Call) -> None:
     from tasks.promotion.comparison import remove_benchmark
 
     remove_benchmark(call.store)
-    print_output(call.as_json, {"benchmark": None}, "the benchmark was removed")
+    print_output(call.as_json, {"benchmark": None}, _WITHOUT_WINDOWS)

@@ -13,7 +13,8 @@ from rich.text import Text
 
 from data_contracts.benchmarks.scores import BenchmarkScores
 from data_contracts.errors import some
-from data_contracts.motion.video_scores import MEAN, VideoScores
+from data_contracts.labelled_scores import MEAN
+from data_contracts.motion.video_scores import VideoScores
 from data_contracts.report import (
     METHODS,
     METRICS,

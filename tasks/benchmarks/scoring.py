@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from data_contracts.benchmarks.clips import clip_file, read_clip
 from data_contracts.benchmarks.protocols import PROTOCOLS, Benchmark
-from data_contracts.benchmarks.scores import MEAN, BenchmarkScores, weighted_mean, with_mean
+from data_contracts.benchmarks.scores import BenchmarkScores, weighted_mean, with_mean
+from data_contracts.labelled_scores import MEAN
 from data_contracts.parameters import LiftParameters, PipelineParameters
 from data_contracts.store.folders import Stage, StageResult, resolve
 from data_contracts.store.manifests import read_manifest

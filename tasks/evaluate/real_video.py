@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from data_contracts.errors import InputError
+from data_contracts.labelled_scores import MEAN
 from data_contracts.motion.marker_truth import H36M_OF_TRUTH, MarkerTruth, read_truth
 from data_contracts.motion.motion import Motion
-from data_contracts.motion.video_scores import MEAN, VideoScores, mean_scores
+from data_contracts.motion.video_scores import VideoScores, mean_scores
 from data_contracts.parameters import KeypointsParameters, LiftParameters
 from data_contracts.sources import KeypointSource, MarkedVideo
 from data_contracts.tracks.track import Track

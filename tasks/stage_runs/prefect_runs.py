@@ -103,7 +103,7 @@ def never_crashed_if_cancelled() -> Iterator[None]:
         yield
     except TerminationSignal:
         if flow_run.id and _is_cancelled():
-            raise Abort("the flow run was cancelled") from None
+            raise Abort("the flow run was cancelled or deleted") from None
         raise
 
 

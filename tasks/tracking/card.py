@@ -10,7 +10,8 @@ from typing import Any
 
 from mlflow.entities.model_registry import ModelVersion
 
-from data_contracts.motion.video_scores import MEAN, VideoScores
+from data_contracts.labelled_scores import MEAN
+from data_contracts.motion.video_scores import VideoScores
 from data_contracts.parameters.presets import flatten, nearest_preset
 from data_contracts.report import METHODS, ROBUSTNESS_METHODS, Report, read_report
 from data_contracts.store.lineage import FinishedStages, TrainingData, data_of_weights

@@ -8,7 +8,7 @@
 - Minutes of training have no split: `train_minutes`, `mlp/train_minutes`.
 """
 
-from data_contracts.motion.video_scores import MEAN
+from data_contracts.labelled_scores import MEAN
 from data_contracts.report import REPORT_FILE, Estimates, Report
 from tasks.figures.scores import error_bars, joint_skeletons, pck_curves
 from tasks.tracking.runs import TrackedRun

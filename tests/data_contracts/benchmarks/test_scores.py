@@ -2,7 +2,8 @@
 
 import pytest
 
-from data_contracts.benchmarks.scores import MEAN, BenchmarkScores, weighted_mean, with_mean
+from data_contracts.benchmarks.scores import BenchmarkScores, weighted_mean, with_mean
+from data_contracts.labelled_scores import MEAN
 
 
 def scores(frames, error):
