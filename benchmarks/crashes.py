@@ -25,7 +25,6 @@ import yaml
 
 from data_contracts.parameters.presets import load_preset
 from flows.deployment.settings import StackSettings
-from flows.deployment.up import SERVICE
 
 ROOT = Path(__file__).parent.parent
 VICTIMS = ("flow run", "worker-cuda", "mlflow", "prefect")
@@ -68,7 +67,7 @@ class Stack:
         with self.terminal.open("w") as out:
             command = [sys.executable, "-m", "flows.cli", "up"]
             self.stack = subprocess.Popen(command, cwd=ROOT, env=self.environment, stdout=out, stderr=out)
-        wait_for("uplift up", lambda: "Ctrl-C here" in self.terminal.read_text() or not self.is_up())
+        wait_for("uplift up", lambda: "Ctrl-C in" in self.terminal.read_text() or not self.is_up())
         command = [sys.executable, "-m", "prefect", "deployment", "run", "pipeline/on-demand", "--watch"]
         client = self.environment | self.settings.client_environment()
         with (self.terminal.with_name("pipeline")).open("w") as out:
@@ -88,10 +87,9 @@ class Stack:
 
     def kill(self, victim: str) -> None:
         """Send SIGKILL to a service, or to the flow run of the worker of pool cuda."""
-        name = "worker-cuda" if victim == "flow run" else victim
-        service = next(
-            one for one in psutil.Process(self.stack.pid).children(recursive=True) if one.environ().get(SERVICE) == name
-        )
+        words = {"mlflow": "mlflow server", "prefect": "prefect server"}.get(victim, "worker start --pool cuda")
+        processes = psutil.Process(self.stack.pid).children(recursive=True)
+        service = next(one for one in processes if words in " ".join(one.cmdline()))
         (service.children()[0] if victim == "flow run" else service).kill()
         print(f"killed {victim}", flush=True)
 
@@ -128,7 +126,7 @@ def survive(stack: Stack) -> None:
         stack.kill(victim)
         if victim != "flow run":
             wait_for("the end of the stack", lambda: not stack.is_up())
-            print([line for line in stack.terminal.read_text().splitlines() if "uplift: " in line], flush=True)
+            print([line for line in stack.terminal.read_text().splitlines() if "stopped" in line], flush=True)
             stack.end()
             stack.start()
     wait_for("the pipeline run", lambda: stack.run.poll() is not None)

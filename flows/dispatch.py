@@ -15,7 +15,7 @@ from typing import Any
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterKey
-from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.client.schemas.objects import FlowRun, State, StateType, WorkPoolStatus
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run
@@ -27,7 +27,6 @@ from data_contracts.parameters.presets import preset_and_overrides
 from data_contracts.store.digests import StageKey
 from data_contracts.store.folders import StageResult, find_stage
 from data_contracts.store.manifests import read_manifest
-from flows.deployment.registration import has_worker
 from flows.prefect_ui.artifacts import result_key, show_stage
 from flows.stage_flows import FLOWS
 from flows.stages import run_stage
@@ -129,7 +128,7 @@ def _wait(run: FlowRun, deployment: str, runtime: Runtime, until: float) -> tupl
         attended = time.monotonic()
         while (state := run.state) is None or not state.is_final():
             waits = state is None or state.type in (StateType.SCHEDULED, StateType.PENDING)
-            if not waits or pool is None or has_worker(client, pool):
+            if not waits or pool is None or client.read_work_pool(pool).status != WorkPoolStatus.NOT_READY:
                 attended = time.monotonic()
             reason = None
             if time.monotonic() - attended > 60 * runtime.wait_minutes:

@@ -1,14 +1,14 @@
-"""One service of the stack, as the Procfile and compose.yaml start it: `python -m flows.deployment.services prefect`.
+"""One service of the stack, as `uplift up` and compose.yaml start it: `python -m flows.deployment.services prefect`.
 
 The process prepares databases and variables, and then replaces itself by the service (exec). Secrets are only in
 environment variables, because every user of the machine can read command lines.
 """
 
 import os
-import sqlite3
 import sys
 import time
-from contextlib import closing, suppress
+from contextlib import suppress
+from pathlib import Path
 from secrets import token_hex
 from urllib.parse import quote
 
@@ -19,128 +19,97 @@ from sqlalchemy.schema import CreateSchema
 
 from data_contracts.errors import InputError
 from data_contracts.store.sqlite import sqlite_uri
-from flows.deployment.settings import POOLS, ROOT, USER, StackSettings, read_settings, use_servers
-from tasks.maintenance.starts import record_start
+from flows.deployment.settings import USER, StackSettings, read_settings, use_servers
 
+WAIT_SECONDS = 300.0
 COMMON = {
+    "DO_NOT_TRACK": "true",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "DO_NOT_TRACK": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # links without the pages for training
-    "PYTHONUNBUFFERED": "1",
-}
-WORKER = {
     "PREFECT_API_REQUEST_TIMEOUT": "120",
     "PREFECT_CLIENT_MAX_RETRIES": "8",  # 2, 4, 8 ... seconds, nine minutes in all: a server can restart meanwhile
-    "PREFECT_CLIENT_RETRY_JITTER_FACTOR": "0.5",
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "60",
-    "PREFECT_WORKER_QUERY_SECONDS": "5",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "7",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "120",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # links without the pages for training
+    "PYTHONUNBUFFERED": "1",
 }
 
 
 def service_command(name: str, settings: StackSettings) -> tuple[list[str], dict[str, str]]:
     """Return the command line and the environment variables of a service: `prefect`, `mlflow` or `worker-POOL`."""
-    module = [sys.executable, "-m"]
+    python, address = [sys.executable, "-m"], ["--host", settings.host, "--port"]
     if name == "prefect":
-        command = ["uvicorn", "--factory", "flows.deployment.prefect_app:create_app", "--log-level", "warning"]
-        command += ["--host", settings.host, "--port", str(settings.prefect_port)]
-        return module + command, COMMON | _prefect(settings)
+        return [*python, "prefect", "server", "start", *address, str(settings.prefect_port)], _prefect(settings)
     if name == "mlflow":
         command = ["mlflow", "server", "--app-name", "basic-auth", "--workers", "4" if settings.database_url else "1"]
-        command += ["--host", settings.host, "--port", str(settings.mlflow_port)]
-        return module + command, COMMON | _mlflow(settings)
+        return [*python, *command, *address, str(settings.mlflow_port)], _mlflow(settings)
     pool = name.removeprefix("worker-")
-    if pool not in POOLS:
-        raise InputError(f"unknown service {name!r}; expected prefect, mlflow, worker-{' or worker-'.join(POOLS)}")
-    return [*module, "prefect", "worker", "start", "--pool", pool, "--type", "process"], COMMON | WORKER
+    return [*python, "prefect", "worker", "start", "--pool", pool, "--type", "process"], COMMON
 
 
 def _prefect(settings: StackSettings) -> dict[str, str]:
-    variables = {
-        "PREFECT_HOME": str(settings.root / "prefect"),
+    url = settings.database_url and settings.database_url.replace("postgresql:", "postgresql+asyncpg:", 1)
+    return COMMON | {
+        "PREFECT_HOME": str(settings.store / "prefect"),
         "PREFECT_SERVER_API_AUTH_STRING": f"{USER}:{settings.make_password()}",
         "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": settings.prefect_url,
         # files, because a killed server forgets leases in memory, and a second nightly run would then start
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+        "PREFECT_SERVER_DATABASE_CONNECTION_URL": url or sqlite_uri(settings.store / "prefect.db", "aiosqlite"),
+        "PREFECT_SERVER_DATABASE_SQLALCHEMY_CONNECT_ARGS_SEARCH_PATH": "prefect, public",  # of PostgreSQL
         "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
-        "PREFECT_SERVER_DATABASE_CONNECTION_TIMEOUT": "30",
         "PREFECT_SERVER_SERVICES_LATE_RUNS_LOOP_SECONDS": "30",  # at 5 s SQLite refuses writes while many runs wait
         "PREFECT_SERVER_UI_V2_ENABLED": "false",  # links that Prefect prints lead to the first UI
         "PREFECT_UI_URL": settings.prefect_url,  # for links in notifications
         "PREFECT_UI_API_URL": "/api",
     }
-    url = sqlite_uri(settings.root / "prefect.db", "aiosqlite")
-    if settings.database_url:
-        url = settings.database_url.replace("postgresql:", "postgresql+asyncpg:", 1)
-        variables["PREFECT_SERVER_DATABASE_SQLALCHEMY_CONNECT_ARGS_SEARCH_PATH"] = "prefect, public"
-    return variables | {"PREFECT_SERVER_DATABASE_CONNECTION_URL": url}
 
 
 def _mlflow(settings: StackSettings) -> dict[str, str]:
-    url, hosts, port = settings.database_url, settings.host_names, settings.mlflow_port
+    url = settings.database_url
     if url:
         url += f"{'&' if '?' in url else '?'}options={quote('-csearch_path=mlflow')}"
-    return {
-        "MLFLOW_BACKEND_STORE_URI": url or sqlite_uri(settings.root / "mlflow.db", timeout=60),
-        "MLFLOW_ARTIFACTS_DESTINATION": settings.artifacts or str(settings.root / "mlartifacts"),
-        "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(f"{host},{host}:*" for host in hosts),
-        "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": ",".join(f"http://{host}:{port},https://{host}" for host in hosts),
+    return COMMON | {
+        "MLFLOW_BACKEND_STORE_URI": url or sqlite_uri(settings.store / "mlflow.db", timeout=60),
+        "MLFLOW_ARTIFACTS_DESTINATION": str(settings.store / "mlartifacts"),
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-        "MLFLOW_AUTH_CONFIG_PATH": str(settings.root / "mlflow-auth.ini"),
+        "MLFLOW_AUTH_CONFIG_PATH": str(Path(__file__).with_name("mlflow-auth.ini")),
         "MLFLOW_AUTH_ADMIN_USERNAME": USER,
         "MLFLOW_AUTH_ADMIN_PASSWORD": settings.make_password(),
         "MLFLOW_FLASK_SERVER_SECRET_KEY": token_hex(),
+        "MLFLOW_UVICORN_OPTS": "--log-level warning",
     }
 
 
 def prepare(server: str, settings: StackSettings) -> None:
     """Create the databases that the server does not create itself; only the owner can read these files."""
-    settings.root.mkdir(parents=True, exist_ok=True)
+    root = settings.store
     if server == "mlflow":
-        for file in settings.root.glob("mlflow-auth.*"):
+        for file in root.glob("mlflow-auth.db*"):
             file.unlink()  # the new file contains the present password, and no other user
-        (settings.root / "mlflow-auth.ini").write_text(
-            "[mlflow]\ndefault_permission = READ\nauth_cache_ttl_seconds = 3600\n"
-            f"database_uri = {sqlite_uri(settings.root / 'mlflow-auth.db').replace('%', '%%')}\n"
-        )
     if settings.database_url:
-        return _make_schema(settings.database_url, server)  # both servers name a table alembic_version
-    database = settings.root / f"{server}.db"
-    if server == "mlflow":
+        try:
+            with create_engine(settings.database_url).begin() as connection:
+                connection.execute(CreateSchema(server, if_not_exists=True))  # both name a table alembic_version
+        except SQLAlchemyError as error:
+            raise InputError(f"UPLIFT_DATABASE_URL: {' '.join(str(error).split())}") from error
+    elif server == "mlflow":
         from tasks.tracking.connection import connect  # an import of seconds
 
-        connect(settings.root)  # creates the database, and gives the runs of a copied store its new id
-    try:
-        with closing(sqlite3.connect(database, timeout=60)) as connection:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    except sqlite3.DatabaseError as error:
-        raise InputError(
-            f"{database} is damaged ({error}). Restore a backup, or move the file away to begin with an empty database"
-        ) from error
-    for file in settings.root.glob("*.db*"):
-        file.chmod(0o600)  # commands without a server leave them readable
-    return None
+        connect(root)  # creates the database, and gives the runs of a copied store its new id
+        with create_engine(sqlite_uri(root / "mlflow.db")).connect() as connection:
+            connection.exec_driver_sql("PRAGMA journal_mode = WAL")  # other commands read while the server writes
+        (root / "mlflow.db").chmod(0o600)  # commands without a server leave it readable
 
 
-def _make_schema(url: str, name: str) -> None:
-    try:
-        with create_engine(url).begin() as connection:
-            connection.execute(CreateSchema(name, if_not_exists=True))
-    except ImportError as error:
-        raise InputError("PostgreSQL's driver is not installed: pip install 'pose-uplift[postgres]'") from error
-    except SQLAlchemyError as error:
-        raise InputError(f"UPLIFT_DATABASE_URL: {' '.join(str(error).split())}") from error
-
-
-def answers(url: str, credentials: str = "") -> bool:
-    """Return whether a server answers 200 at the URL; credentials are `user:password`."""
-    user, _, password = credentials.partition(":")
-    with suppress(httpx.HTTPError):
-        return httpx.get(url, auth=(user, password), timeout=10).status_code == 200
-    return False
+def wait_for(url: str, user: tuple[str, str] | None = None) -> None:
+    """Wait until a server answers 200 at the URL, for 5 minutes at most; `user` is a name and a password."""
+    until = time.monotonic() + WAIT_SECONDS
+    while time.monotonic() < until:
+        with suppress(httpx.HTTPError):
+            if httpx.get(url, auth=user, timeout=10).status_code == 200:
+                return
+        time.sleep(0.5)
+    raise InputError(f"{url} did not answer within {WAIT_SECONDS:g} s")
 
 
 def main() -> None:
@@ -148,25 +117,20 @@ def main() -> None:
     name = sys.argv[1]
     try:
         settings = read_settings()
-        if name in ("prefect", "mlflow"):
-            os.umask(0o077)
-            for variable in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "PREFECT_HOME"):
-                os.environ.pop(variable, None)  # a server is not a client
-            prepare(name, settings)
-            os.environ.pop("MLFLOW_TRACKING_URI", None)  # MLflow's client sets it
         command, variables = service_command(name, settings)
+        if name.startswith("worker-"):
+            use_servers(settings)
+            pool = f"{os.environ['PREFECT_API_URL']}/work_pools/{name.removeprefix('worker-')}"
+            wait_for(pool, (USER, settings.password() or ""))  # registration makes the pool, with its limit
+        else:
+            os.umask(0o077)
+            prepare(name, settings)
+            os.chdir(settings.store)  # MLflow's database of users is relative to it
+            os.environ.pop("MLFLOW_TRACKING_URI", None)  # MLflow's client sets it
     except InputError as error:
-        sys.exit(f"uplift: {' '.join(str(error).split())}")
-    if name.startswith("worker-"):
-        use_servers(settings)
-        pool = f"{os.environ['PREFECT_API_URL']}/work_pools/{name.removeprefix('worker-')}"
-        while not answers(pool, os.environ.get("PREFECT_API_AUTH_STRING", "")):  # registration sets the pool's limits
-            print(f"waiting for {pool}", flush=True)
-            time.sleep(2)
-    record_start(settings.root, name)
-    os.environ["UPLIFT_STORE"] = str(settings.root)
-    os.chdir(ROOT)
-    os.execvpe(command[0], command, {**variables, **os.environ})  # PREFECT_ and MLFLOW_ variables of the shell win
+        sys.exit(f"uplift: {error}")
+    variables |= os.environ | {"UPLIFT_STORE": str(settings.store)}  # the shell has priority
+    os.execvpe(command[0], command, variables)
 
 
 if __name__ == "__main__":

@@ -2,27 +2,22 @@
 
 import os
 import secrets
-import socket
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from dotenv import dotenv_values
-from filelock import FileLock
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, Secret, StringConstraints, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from data_contracts.errors import InputError
 from data_contracts.store.folders import default_store
 
 ROOT = Path(__file__).parent.parent.parent  # of the code: the clone, or the folder into which pip installed it
-_IS_CLONE = (ROOT / "prefect.yaml").is_file()
-# The stack tells its services which file it read (ENV_VARIABLE), because they have another working directory.
-ENV_VARIABLE = "UPLIFT_ENV_FILE"
-ENV_FILE = Path(os.environ.get(ENV_VARIABLE) or (ROOT if _IS_CLONE else Path.cwd()) / ".env")
+ENV_VARIABLE = "UPLIFT_ENV_FILE"  # for services, which have another working directory
+ENV_FILE = Path(os.environ.get(ENV_VARIABLE, ".env")).absolute()
 USER = "uplift"  # both servers ask for this user name next to the password
-POOLS = ("cpu", "cuda")
 PASSWORD_FILE = "api_password"
+Password = Secret[Annotated[str, StringConstraints(pattern="^[ -~]{12,}$")]]  # MLflow requires 12 characters
 
 
 class StackSettings(BaseSettings):
@@ -32,7 +27,9 @@ class StackSettings(BaseSettings):
         env_prefix="UPLIFT_", env_ignore_empty=True, dotenv_filtering="match_prefix", extra="forbid", frozen=True
     )
 
-    store: str = Field("store", description="Root of the store. Workers on other machines need the same path.")
+    store: Annotated[Path, AfterValidator(default_store)] = Field(
+        Path("store"), validate_default=True, description="Root of the store. Workers elsewhere need the same path."
+    )
     preset: str = Field("demo", description="Preset of the deployments: a name in presets/ or a YAML file.")
 
     source: str = Field("synthetic", description="Motion of the nightly pipeline run: a path or `synthetic`.")
@@ -46,50 +43,22 @@ class StackSettings(BaseSettings):
     host: str = Field("127.0.0.1", description="Address that both servers listen on. 0.0.0.0: all addresses.")
     prefect_port: int = Field(4200, ge=1, le=65535, description="Port of the Prefect server.")
     mlflow_port: int = Field(5000, ge=1, le=65535, description="Port of the MLflow server.")
-    allowed_hosts: str = Field("", description="More host names, without port, that clients use for the servers.")
-    workers: str = Field("cpu cuda", description="Work pools for which `uplift up` starts a worker.")
+    workers: Literal["cpu cuda", "cpu", "cuda"] = Field(
+        "cpu cuda", description="Work pools for which `uplift up` starts a worker."
+    )
     database_url: str | None = Field(
         None, pattern="^postgresql://", description="postgresql://USER@HOST/DATABASE. Default: SQLite in the store."
     )
-    artifacts: str | None = Field(
-        None, description="MLflow's artifact location, e.g. s3://BUCKET/PATH. Default: mlartifacts in the store."
-    )
-    api_password: SecretStr | None = Field(
+    api_password: Password | None = Field(
         None, description="Password of both servers. Default: generated, in the file api_password of the store."
     )
 
     notify: str | None = Field(
         None, description="Receiver of notifications: a Prefect block (slack-webhook/NAME) or a webhook's URL."
     )
-    missing_hours: float = Field(25, ge=0, description="Notify if no nightly run began for so many hours. 0: never.")
+    missing_hours: float = Field(25, gt=0, description="Notify if no nightly run began for so many hours.")
     late_minutes: float = Field(15, ge=1, description="Notify if a nightly run is late by so many minutes.")
     silent_minutes: float = Field(10, ge=3, description="Minutes without a heartbeat until a run is marked as crashed.")
-
-    @field_validator("workers")
-    @classmethod
-    def _pools_exist(cls, names: str) -> str:
-        if unknown := set(names.split()) - {*POOLS}:
-            raise ValueError(f"unknown pool {', '.join(sorted(unknown))}; the pools are {' and '.join(POOLS)}")
-        return names
-
-    @field_validator("api_password")
-    @classmethod
-    def _password_fits_both_servers(cls, password: SecretStr | None) -> SecretStr | None:
-        text = password.get_secret_value() if password else None  # MLflow requires 12 characters
-        if text is None or (text.isascii() and text.isprintable() and text == text.strip() and len(text) >= 12):
-            return password
-        raise ValueError("expected at least 12 printable ASCII characters, without a space at either end")
-
-    @model_validator(mode="after")
-    def _artifacts_need_postgresql(self) -> "StackSettings":
-        if self.artifacts and not self.database_url:
-            raise ValueError("UPLIFT_ARTIFACTS needs UPLIFT_DATABASE_URL: with SQLite, artifacts are in the store")
-        return self
-
-    @property
-    def root(self) -> Path:
-        """Absolute path of the store."""
-        return default_store(self.store)
 
     @property
     def prefect_url(self) -> str:
@@ -104,30 +73,19 @@ class StackSettings(BaseSettings):
     def _url(self, port: int) -> str:
         return f"http://{'127.0.0.1' if self.host == '0.0.0.0' else self.host}:{port}"
 
-    @property
-    def host_names(self) -> list[str]:
-        """Host names, without port, that both servers answer to."""
-        own = socket.gethostname() if self.host == "0.0.0.0" else self.host
-        return list(dict.fromkeys(["127.0.0.1", "localhost", own, *self.allowed_hosts.split()]))
-
     def password(self) -> str | None:
         """Return UPLIFT_API_PASSWORD, else the content of the store's password file, else None."""
-        file = self.root / PASSWORD_FILE
+        file = self.store / PASSWORD_FILE
         if self.api_password:
             return self.api_password.get_secret_value()
         return (file.read_text(encoding="ascii").strip() or None) if file.is_file() else None
 
     def make_password(self) -> str:
-        """Return the password of the Prefect and MLflow servers, see `password`.
-
-        If none is set, generate one and write it to the store's password file with mode 0600.
-        """
-        file = self.root / PASSWORD_FILE
-        self.root.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.root / f".{PASSWORD_FILE}.lock"):
-            if (password := self.password()) is None:
-                file.touch(mode=0o600)
-                file.write_text(password := secrets.token_urlsafe(24))
+        """Return the password; if there is none, write a new one to the store's password file with mode 0600."""
+        self.store.mkdir(parents=True, exist_ok=True)
+        if (password := self.password()) is None:
+            (self.store / PASSWORD_FILE).touch(mode=0o600)
+            (self.store / PASSWORD_FILE).write_text(password := secrets.token_urlsafe(24))
         return password
 
     def client_environment(self) -> dict[str, str]:
@@ -136,7 +94,7 @@ class StackSettings(BaseSettings):
         if password := self.password():
             variables |= {"MLFLOW_TRACKING_USERNAME": USER, "MLFLOW_TRACKING_PASSWORD": password}
             variables["PREFECT_API_AUTH_STRING"] = f"{USER}:{password}"
-        return variables | {"UPLIFT_STORE": str(self.root)}
+        return variables | {"UPLIFT_STORE": str(self.store)}
 
 
 def read_settings(file: Path = ENV_FILE, **values: Any) -> StackSettings:
@@ -150,25 +108,10 @@ def read_settings(file: Path = ENV_FILE, **values: Any) -> StackSettings:
     try:
         return StackSettings(_env_file=file, **values)
     except ValidationError as error:
-        faults = []
-        for fault in error.errors(include_url=False):
-            field = "_".join(map(str, fault["loc"]))
-            text = f"UPLIFT_{field.upper()}: {fault['msg']}".removeprefix("UPLIFT_: ").replace("Value error, ", "")
-            if fault["type"] == "extra_forbidden":
-                text = f"{file}: unknown variable UPLIFT_{field.upper()}; .env.example lists all variables"
-            elif field not in ("", "api_password", "database_url"):
-                text += f", got {fault['input']!r:.80}"
-            faults.append(text)
-        raise InputError("; ".join(faults)) from None
+        faults = [f"UPLIFT_{'_'.join(map(str, fault['loc'])).upper()}: {fault['msg']}" for fault in error.errors()]
+        raise InputError(f"{'; '.join(faults)}. .env.example describes all variables") from None
 
 
 def use_servers(settings: StackSettings) -> None:
     """Make this process a client of the stack's servers; variables that the shell sets keep their values."""
     os.environ |= {name: os.environ.get(name) or text for name, text in settings.client_environment().items()}
-
-
-def exposes_password(file: Path = ENV_FILE) -> bool:
-    """Return whether the file contains a password and can be read by other users."""
-    if not file.is_file() or not file.stat().st_mode & 0o077:
-        return False
-    return bool(dotenv_values(file).get("UPLIFT_API_PASSWORD"))

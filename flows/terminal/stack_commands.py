@@ -1,6 +1,8 @@
 """Subcommands of the stack: start it, register on its Prefect server, and use it from another terminal."""
 
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Annotated
 from uuid import UUID
@@ -9,7 +11,7 @@ import typer
 
 from data_contracts.errors import InputError
 from data_contracts.text import printable
-from flows.deployment.settings import ENV_FILE, StackSettings, exposes_password, read_settings, use_servers
+from flows.deployment.settings import StackSettings, read_settings, use_servers
 from flows.terminal.options import Store
 
 stack = typer.Typer()
@@ -28,41 +30,36 @@ def env(store: Store = None) -> None:
     """Print the variables, password included, that clients of a running stack need: eval "$(uplift env)"."""
     settings = _settings(store=store)
     if settings.password() is None:
-        raise InputError(f"{settings.root}: no stack was started on this store; start `make up`, or pass --store")
+        raise InputError(f"{settings.store}: no stack was started on this store; start `make up`, or pass --store")
     for name, value in settings.client_environment().items():
         typer.echo(f"export {name}={shlex.quote(value)}")
 
 
 @stack.command()
-def register(
-    wait: Annotated[
-        bool, typer.Option("--wait", help="Wait until both servers and the workers of this machine are ready.")
-    ] = False,
-) -> None:
+def register() -> None:
     """Create or update pools, deployments and automations on a Prefect server; `uplift up` does so at each start."""
     use_servers(settings := _settings())
-    from flows.deployment import registration
+    from flows.deployment.registration import register as create_or_update
 
-    (registration.register_when_ready if wait else registration.register)(settings)
+    create_or_update(settings)
 
 
 @stack.command()
 def watch(
     run: Annotated[UUID | None, typer.Argument(help="Id of a flow run. Default: the newest pipeline run.")] = None,
 ) -> None:
-    """Show the states of a pipeline run until it ends, and its outcome; the exit code is 1 if it did not complete."""
+    """Show the events and logs of a pipeline run until it ends, and its outcome; the exit code is 1 if it failed."""
     use_servers(_settings())
-    from flows.deployment.registration import prefect_client
-    from flows.deployment.watching import follow, newest_pipeline_run
+    from flows.deployment.registration import newest_pipeline_run, prefect_client
 
     with prefect_client() as client:
-        state = follow(client, run or newest_pipeline_run(client), typer.echo)
-    typer.echo(printable(state.message or "no outcome was recorded"))
-    raise typer.Exit(0 if state.is_completed() else 1)
+        run_id = run or newest_pipeline_run(client)
+        subprocess.run([sys.executable, "-m", "prefect", "flow-run", "watch", str(run_id)])
+        state = client.read_flow_run(run_id).state
+    typer.echo(printable((state and state.message) or "no outcome was recorded"))
+    raise typer.Exit(0 if state and state.is_completed() else 1)
 
 
 def _settings(store: Path | None = None) -> StackSettings:
     """Return the settings of the stack; a store from the command line replaces that of the settings."""
-    if exposes_password():
-        typer.echo(f"uplift: other users can read the password in {ENV_FILE}: chmod 600 {ENV_FILE}", err=True)
-    return read_settings(store=str(store)) if store else read_settings()
+    return read_settings(store=store) if store else read_settings()

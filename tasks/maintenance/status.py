@@ -24,7 +24,6 @@ from data_contracts.store.digests import KINDS, PIPELINE
 from data_contracts.store.folders import default_store
 from data_contracts.store.locks import lock_owner
 from tasks.maintenance.files import LOCK, hidden_names, size_of
-from tasks.maintenance.starts import restarted
 from tasks.promotion.comparison import named_benchmark
 from tasks.tracking import names
 from tasks.tracking.connection import mlflow_errors, tracking_client
@@ -117,12 +116,6 @@ def to_do(status: Status) -> Iterator[str]:
     if challenger and not challenger["promotion"] and (not champion or champion["version"] != challenger["version"]):
         yield f"version {challenger['version']} was not compared with the champion: uplift promote{store}"
     yield from _changed_sources(status.pipeline_runs)
-    if services := restarted(Path(status.store)):
-        starts = ", ".join(
-            f"{name} ({len(times)} starts, the last at {times[-1]} UTC)" for name, times in services.items()
-        )
-        logs = f"{status.store}/logs/SERVICE.log.before, or with `docker compose logs SERVICE`"
-        yield f"services restarted in the last 24 hours: {starts}: find the reason in {logs}"
     if status.free_bytes < LOW_DISK:
         yield f"the disk of {status.store} is nearly full: uplift gc --keep-last 14 --yes{store}"
 

@@ -6,19 +6,16 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from uuid import UUID
 
 import httpx
 import pytest
 import yaml
-from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL
 
 from data_contracts.parameters.presets import flatten, load_preset
 from data_contracts.store.digests import stage_key
 from data_contracts.store.manifests import read_manifest
-from data_contracts.text import markdown_text
-from flows.deployment.watching import follow, newest_pipeline_run
+from data_contracts.text import markdown_text, printable
 from flows.dispatch import DEPLOYMENTS
 from flows.pipeline import APPROVAL_DEPLOYMENT
 from tasks.tracking.runs import connect, find_runs
@@ -132,29 +129,23 @@ def test_a_deployment_run_with_overrides_takes_all_other_parameters_from_the_pre
     assert logged["network.stem_width"] == "512"  # the default of the class is 384
 
 
-@pytest.mark.parametrize(
-    ("parameters", "state", "message"),
-    [
-        ({"overrides": ["pretrain.max_epoch=1"]}, "FAILED", "max_epoch: Extra inputs are not permitted"),
-        ({"parameters": {"pretrain": {"max_epochs": 1}}}, "CRASHED", "was provided with parameters"),
-    ],
-)
-def test_a_deployment_run_with_a_bad_parameter_computes_nothing_and_names_it(api, parameters, state, message, tmp_path):
-    run = start_run(api, "pipeline/on-demand", {**parameters, "store": str(tmp_path / "store")})
-    assert run["state"]["type"] == state
+def test_a_deployment_run_with_a_bad_parameter_computes_nothing_and_names_it(api, tmp_path):
+    bad = {"overrides": ["pretrain.max_epoch=1"], "store": str(tmp_path / "store")}
+    run = start_run(api, "pipeline/on-demand", bad)
+    assert run["state"]["type"] == "FAILED"
+    message = "max_epoch: Extra inputs are not permitted"
     # The runner may replace the message of the state by the exit code of the process.
     assert message in run["state"]["message"] + " ".join(run["output"].split())
     assert not (tmp_path / "store").exists()
-    if state == "FAILED":
-        of_run = {"flow_run_id": {"any_": [run["id"]]}, "key": {"any_": ["pipeline-summary"]}}
-        (summary,) = api.post("/artifacts/filter", json={"artifacts": of_run}).json()
-        assert f"/artifacts/artifact/{summary['id']}" in run["output"]
-        assert markdown_text(message) in summary["description"]
-        with get_client(sync_client=True) as client:
-            shown: list[str] = []
-            assert follow(client, UUID(run["id"]), shown.append).is_failed()
-            assert [line.split()[1:] for line in shown] == [["pipeline:", "Failed"]]
-            assert newest_pipeline_run(client)
+    of_run = {"flow_run_id": {"any_": [run["id"]]}, "key": {"any_": ["pipeline-summary"]}}
+    (summary,) = api.post("/artifacts/filter", json={"artifacts": of_run}).json()
+    assert f"/artifacts/artifact/{summary['id']}" in run["output"]
+    assert markdown_text(message) in summary["description"]
+    command = [sys.executable, "-m", "flows.cli", "watch"]  # the newest pipeline run
+    environment = {**os.environ, "PREFECT_API_URL": PREFECT_API_URL.value()}
+    watched = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert watched.returncode == 1
+    assert printable(run["state"]["message"]) in watched.stdout
 
 
 def test_parameters_as_a_tree_are_refused_by_the_command_line_of_prefect(api):

@@ -4,23 +4,20 @@ No client sees the database or the artifacts' folder, as in a team. PostgreSQL, 
 its own and on a socket there. Of the two models the order is known: random weights, and those of a pipeline.
 """
 
-import json
 import os
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
 
+import mlflow
 import numpy as np
 import pytest
 import torch
 
 from data_contracts.parameters import EvaluateParameters, SyntheticParameters
 from data_contracts.store.digests import StageKey
-from flows.deployment.services import prepare, service_command
 from flows.deployment.settings import StackSettings
 from flows.promote import rollback
 from model.data.loading import load_windows
@@ -39,36 +36,44 @@ from tasks.tracking.registry import (
     register_challenger,
 )
 from tasks.tracking.runs import connect, track_pipeline
+from tests.flows.deployment.conftest import environment, request
 from tests.flows.typed import promote
-from tests.ports import free_port
+from tests.ports import free_ports
 from tests.servers import serving
 
-BIN = Path(sys.executable).parent
+PASSWORD = "correct horse"
 OF = StageKey("pipelines", "pipeline", SyntheticParameters(), {})
 
 
 @pytest.fixture(scope="module")
-def artifacts(tmp_path_factory) -> Path:
-    """Return the artifact folder of the server, which its clients do not know."""
-    return tmp_path_factory.mktemp("server") / "artifacts"
+def server(database, tmp_path_factory) -> StackSettings:
+    """Return the settings of a stack with this database and a password of the user; clients do not know its store."""
+    prefect, mlflow = free_ports(2)
+    values = {"database_url": database, "api_password": PASSWORD, "prefect_port": prefect, "mlflow_port": mlflow}
+    return StackSettings(store=str(tmp_path_factory.mktemp("server") / "store"), **values)
+
+
+@contextmanager
+def service(name: str, settings: StackSettings, port: int, path: str) -> Iterator[str]:
+    """Yield the address of a service of the stack, started as compose.yaml does it."""
+    values = settings.model_dump(include={"database_url", "prefect_port", "mlflow_port"}) | {"api_password": PASSWORD}
+    folder = settings.store.parent
+    variables = environment(folder, **values) | {"TMPDIR": str(folder)}
+    command = [sys.executable, "-m", "flows.deployment.services", name]
+    with serving(command, port, path, folder / f"{name}.log", variables) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
-def server(database, artifacts) -> StackSettings:
-    """Return the settings of a stack with this database."""
-    store = str(artifacts.with_name("store"))
-    return StackSettings(store=store, database_url=database, artifacts=str(artifacts), mlflow_port=free_port())
+def artifacts(server) -> Path:
+    """Return the artifact folder of the server."""
+    return server.store / "mlartifacts"
 
 
 @pytest.fixture(scope="module")
-def address(server, artifacts) -> Iterator[str]:
+def address(server) -> Iterator[str]:
     """Yield the address of an MLflow server of the stack, with the password."""
-    prepare("mlflow", server)
-    command, variables = service_command("mlflow", server)
-    folder = artifacts.parent
-    environment = {**os.environ, **variables, "TMPDIR": str(folder)}
-    environment.pop("MLFLOW_TRACKING_URI", None)
-    with serving(command, server.mlflow_port, "/health", folder / "server.log", environment) as address:
+    with service("mlflow", server, server.mlflow_port, "/health") as address:
         yield address
 
 
@@ -107,13 +112,24 @@ def team_store(outcome, tmp_path) -> Path:
     return tmp_path / "store"
 
 
-def post(address: str, body: Any) -> tuple[int, Any]:
-    request = urllib.request.Request(address, json.dumps(body).encode(), {"Content-Type": "application/json"})
-    try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return answer.status, json.load(answer)
-    except urllib.error.HTTPError as error:
-        return error.code, json.load(error)
+def test_both_servers_store_everything_in_postgresql_and_mlflow_requires_the_password(server, database, address):
+    import psycopg2
+
+    with service("prefect", server, server.prefect_port, "/api/health") as prefect:
+        assert request(f"{prefect}/api/flows/", PASSWORD, "POST", {"name": "a flow"})[0] == 201
+    url = f"{address}/api/2.0/mlflow/experiments/create"
+    assert request(url, PASSWORD, "POST", {"name": "an experiment"})[0] == 200
+    for url, status in ((f"{address}/version", 401), (f"{address}/health", 200)):
+        assert [request(url)[0] for _ in range(8)] == 8 * [status]  # four processes answer
+    assert [request(f"{address}/version", PASSWORD)[0] for _ in range(8)] == 8 * [200]
+    with closing(psycopg2.connect(database)) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT table_schema FROM information_schema.tables WHERE table_name = 'alembic_version'")
+        assert {row[0] for row in cursor.fetchall()} == {"prefect", "mlflow"}
+        cursor.execute("SELECT name FROM prefect.flow")
+        assert cursor.fetchall() == [("a flow",)]
+        cursor.execute("SELECT name FROM mlflow.experiments WHERE name LIKE 'an %'")
+        assert cursor.fetchall() == [("an experiment",)]
+    assert [file.name for file in server.store.glob("*.db")] == ["mlflow-auth.db"]
 
 
 def test_the_better_model_is_promoted_served_and_rolled_back(
@@ -143,21 +159,10 @@ def test_the_better_model_is_promoted_served_and_rolled_back(
     assert not list((tmp_path / "temporary").iterdir())  # a process deletes its downloads
 
     clip = load_windows(windows, "test").pose_2d[:5]
-    port = free_port()
-    command = [str(BIN / "mlflow"), "models", "serve", "-m", "models:/pose-uplift@champion", "--env-manager", "local"]
-    command += ["--port", str(port)]
-    environment = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}  # MLflow starts uvicorn by its name
-    environment |= {"TMPDIR": str(tmp_path)}
-    environment.pop("PYTHONPATH", None)
-    with serving(command, port, "/ping", tmp_path / "serve.log", environment) as served:
-        status, answer = post(f"{served}/invocations", {"inputs": clip.tolist()})
-        assert status == 200, answer
-        with torch.inference_mode():
-            expected = load_lifter(checkpoints[1])(clip)
-        np.testing.assert_allclose(answer["predictions"], expected, atol=1e-5)
-        status, answer = post(f"{served}/invocations", {"inputs": clip[:, :9].tolist()})
-        assert status == 400
-        assert "windows have shape (5, 9, 17, 3); expected shape (-1, 27, 17, 3)" in answer["message"]
+    with torch.inference_mode():
+        expected = load_lifter(checkpoints[1])(clip)
+    served = mlflow.pyfunc.load_model("models:/pose-uplift@champion").predict(clip.numpy())
+    np.testing.assert_allclose(served, expected, atol=1e-5)
 
     rollback("it trembles", "somebody", str(team_store))
     versions = aliased_versions(client)

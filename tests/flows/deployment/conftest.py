@@ -19,12 +19,11 @@ import pytest
 from prefect.events.worker import EventsWorker
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
+from flows.deployment import services
 from flows.deployment.settings import ROOT, StackSettings
-from flows.deployment.up import UP
 from tests.ports import free_ports
 from tests.servers import guarded
 
-PASSWORD = "correct horse"
 COMMAND = [sys.executable, "-m", "flows.cli"]
 
 
@@ -53,8 +52,9 @@ def stack(folder: Path, **values: object) -> Iterator[tuple[StackSettings, subpr
         )
     with guarded(process.pid):
         try:
-            wait_for(lambda: "Ctrl-C here" in terminal_of(folder) or process.poll() is not None, 300)
+            wait_for(lambda: "Ctrl-C in" in terminal_of(folder) or process.poll() is not None, 300)
             assert process.poll() is None, terminal_of(folder)
+            services.wait_for(f"{settings.mlflow_url}/health")
             client = {
                 PREFECT_API_URL: f"{settings.prefect_url}/api",
                 PREFECT_API_AUTH_STRING: f"uplift:{settings.password()}",
@@ -75,15 +75,8 @@ def terminal_of(folder: Path) -> str:
 
 
 def services_of(process: subprocess.Popen) -> list[psutil.Process]:
-    """Return `uplift up`, its descendants, and all processes that carry its mark."""
-    found = {one.pid: one for one in [psutil.Process(process.pid), *psutil.Process(process.pid).children(True)]}
-    for one in psutil.process_iter():
-        try:
-            if one.environ().get(UP) == str(process.pid):
-                found[one.pid] = one
-        except psutil.Error:
-            continue
-    return list(found.values())
+    """Return `uplift up` and its descendants."""
+    return [psutil.Process(process.pid), *psutil.Process(process.pid).children(True)]
 
 
 def request(

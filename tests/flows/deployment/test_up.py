@@ -1,11 +1,13 @@
-"""`uplift up` with a password of the user and a webhook, from its start to Ctrl-C.
+"""One `uplift up` without a password of the user, with a webhook, from its start to Ctrl-C.
 
 The stack has a worker for the pool cuda and none for cpu, so that nightly runs stay scheduled.
 """
 
+import shlex
 import shutil
 import signal
 import sqlite3
+import stat
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -18,25 +20,23 @@ import yaml
 from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter
-from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.objects import StateType, WorkPoolStatus
 from prefect.client.schemas.sorting import TaskRunSort
 from prefect.events import emit_event
-from prefect.states import Cancelling, Failed, Pending, Running, Suspended
+from prefect.states import Cancelling, Failed, Late, Pending, Running, Suspended
 
 from data_contracts.parameters import ConvertParameters, Runtime
 from data_contracts.parameters.presets import preset_and_overrides
 from data_contracts.store.digests import StageKey
 from data_contracts.store.folders import open_stage
 from flows import dispatch
-from flows.deployment import automations, registration
+from flows.deployment import automations
 from flows.deployment.settings import PASSWORD_FILE, ROOT
-from flows.deployment.up import SERVICE
 from flows.prefect_ui.events import PROMOTED, ROLLED_BACK, emit_model_event
 from tasks.stage import Context, get_or_compute
 from tasks.synthetic.motion import SYNTHESISE
 from tests.flows.deployment.conftest import (
     COMMAND,
-    PASSWORD,
     environment,
     request,
     services_of,
@@ -45,10 +45,13 @@ from tests.flows.deployment.conftest import (
     wait_for,
 )
 
+MLFLOW_PATHS = ("/", "/version", "/graphql", "/get-artifact", "/ajax-api/2.0/mlflow/experiments/search")
+MLFLOW_PATHS += ("/api/2.0/mlflow-artifacts/artifacts", "/api/2.0/mlflow/users/get")
+
 
 @pytest.fixture(scope="module")
 def running(folder, webhook):
-    with stack(folder, api_password=PASSWORD, workers="cuda", notify=webhook[0]) as (settings, process):
+    with stack(folder, workers="cuda", notify=webhook[0]) as (settings, process):
         yield settings, process
 
 
@@ -66,7 +69,7 @@ def client(running):
 @pytest.fixture
 def train(client, settings, windows_folder, parameters) -> Callable[[int], UUID]:
     """Start a pretraining that would take hours, and return its flow run once it has written a checkpoint."""
-    with open_stage(settings.root, StageKey("windows", "convert", ConvertParameters(window=9, stride=9), {})) as stage:
+    with open_stage(settings.store, StageKey("windows", "convert", ConvertParameters(window=9, stride=9), {})) as stage:
         if not stage.cached:
             shutil.copytree(windows_folder, stage.folder, dirs_exist_ok=True)
             stage.counts["windows"] = {"train": 40, "val": 20, "test": 0}
@@ -74,11 +77,11 @@ def train(client, settings, windows_folder, parameters) -> Callable[[int], UUID]
     def start(seed: int) -> UUID:
         changes = {"max_epochs": 100_000, "patience": 100_000, "seed": seed}
         changed = parameters.model_copy(update={"pretrain": parameters.pretrain.model_copy(update=changes)})
-        wanted = {"windows": str(stage.folder), "store": str(settings.root), **preset_and_overrides(changed)}
+        wanted = {"windows": str(stage.folder), "store": str(settings.store), **preset_and_overrides(changed)}
         deployment = client.read_deployment_by_name("pretrain/pretrain-backbone")
         run = client.create_flow_run_from_deployment(deployment.id, parameters=wanted).id
-        before = {*settings.root.glob("runs/.*.partial/last.safetensors")}
-        wait_for(lambda: {*settings.root.glob("runs/.*.partial/last.safetensors")} - before, 180)
+        before = {*settings.store.glob("runs/.*.partial/last.safetensors")}
+        wait_for(lambda: {*settings.store.glob("runs/.*.partial/last.safetensors")} - before, 180)
         return run
 
     return start
@@ -91,21 +94,57 @@ def changed_automations(client, settings) -> Iterator[None]:
     automations.install(client, settings)
 
 
-def test_the_password_of_the_user_opens_both_servers(settings):
-    for url in (f"{settings.prefect_url}/api/version", f"{settings.mlflow_url}/version"):
-        assert request(url)[0] == request(url, "a wrong password")[0] == 401
-        assert request(url, PASSWORD)[0] == 200
-    assert not (settings.root / PASSWORD_FILE).exists()
+def uplift(settings, *words: str, **variables: str) -> subprocess.CompletedProcess:
+    """Run a command in a second terminal that has the stack's variables of `.env`, but no password."""
+    ports = {"prefect_port": settings.prefect_port, "mlflow_port": settings.mlflow_port}
+    shell = environment(settings.store.parent, **ports) | variables
+    return subprocess.run([*COMMAND, *words], cwd=ROOT, env=shell, capture_output=True, text=True)
 
 
-def test_every_service_is_ready_and_has_a_log(settings, client, folder):
-    assert registration.has_worker(client, "cuda")
+def test_a_password_is_generated_and_both_servers_require_it(running, folder):
+    settings, process = running
+    password = settings.password()
+    assert len(password) >= 12
+    for url in (f"{settings.prefect_url}/api/admin/version", *(settings.mlflow_url + path for path in MLFLOW_PATHS)):
+        assert request(url)[0] == request(url, "a wrong password")[0] == 401, url
+        assert request(url, password)[0] != 401, url
+    for page in (settings.prefect_url, settings.mlflow_url):
+        assert "<html" in request(page, password)[1].lower()
+    assert password not in terminal_of(folder)
+    assert str(settings.store / PASSWORD_FILE) in terminal_of(folder)
     assert settings.prefect_url in terminal_of(folder)
     assert settings.mlflow_url in terminal_of(folder)
-    assert PASSWORD not in terminal_of(folder)
-    logs = {file.name for file in (settings.root / "logs").glob("*.log")}
-    assert logs == {"prefect.log", "mlflow.log", "worker-cuda.log"}
-    assert {file.stem for file in (settings.root / "logs").glob("*.starts")} == {"prefect", "mlflow", "worker-cuda"}
+    assert not [one.cmdline() for one in services_of(process) if password in " ".join(one.cmdline())]
+
+
+def test_no_other_user_can_read_databases_and_password(settings):
+    for name in ("prefect.db", "mlflow.db", "mlflow-auth.db", PASSWORD_FILE):
+        assert stat.S_IMODE((settings.store / name).stat().st_mode) == 0o600, name
+    for name in ("prefect.db", "mlflow.db"):
+        with closing(sqlite3.connect(settings.store / name)) as database:
+            assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_a_second_terminal_uses_the_servers(settings):
+    exported = dict(shlex.split(line)[1].split("=", 1) for line in uplift(settings, "env").stdout.splitlines() if line)
+    assert exported["PREFECT_API_AUTH_STRING"] == f"uplift:{settings.password()}"
+    assert exported["MLFLOW_TRACKING_URI"] == settings.mlflow_url
+    shown = uplift(settings, "status", "--json", **exported)
+    assert shown.returncode == 0, shown.stderr
+
+
+def test_a_wrong_password_is_one_line(settings):
+    refused = uplift(settings, "watch", UPLIFT_API_PASSWORD="a wrong password")
+    assert refused.returncode == 2
+    assert "401 Unauthorized" in refused.stderr.splitlines()[-1]
+    assert "set PREFECT_API_URL and UPLIFT_API_PASSWORD" in refused.stderr.splitlines()[-1]
+    assert "Traceback" not in refused.stderr
+
+
+def test_a_store_has_one_stack_at_a_time(settings):
+    refused = uplift(settings, "up")
+    assert refused.returncode == 2
+    assert "a stack runs on this store already" in refused.stderr
 
 
 def test_all_services_listen_on_loopback_only(running):
@@ -120,6 +159,7 @@ def test_all_services_listen_on_loopback_only(running):
 
 
 def test_pools_with_limits_and_every_deployment_are_registered(client):
+    wait_for(lambda: client.read_work_pool("cuda").status == WorkPoolStatus.READY)  # its worker is online
     assert client.read_work_pool("cuda").concurrency_limit == 1
     assert client.read_work_pool("cpu").concurrency_limit == 4
     for entry in yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]:
@@ -131,7 +171,7 @@ def test_the_graph_of_a_flow_run_has_its_computed_and_its_cached_stages(client, 
     @flow
     def synthesise_twice() -> None:
         for _ in range(2):
-            get_or_compute(SYNTHESISE, {}, Context(settings.root, parameters, tracked=False))
+            get_or_compute(SYNTHESISE, {}, Context(settings.store, parameters, tracked=False))
 
     state = synthesise_twice(return_state=True)
     of_run = FlowRunFilter.model_validate({"id": {"any_": [state.state_details.flow_run_id]}})
@@ -141,7 +181,7 @@ def test_the_graph_of_a_flow_run_has_its_computed_and_its_cached_stages(client, 
     assert (computed.state.name, cached.state.name) == ("Completed", "Cached")
     assert computed.name.startswith("synthesise-")
     assert cached.name.startswith("synthesise-")
-    assert cached.state.message.startswith(f"{settings.root}/synthetic/")
+    assert cached.state.message.startswith(f"{settings.store}/synthetic/")
 
 
 def test_a_second_nightly_run_waits_and_the_limit_is_kept_in_a_file(client, settings):
@@ -151,7 +191,7 @@ def test_a_second_nightly_run_waits_and_the_limit_is_kept_in_a_file(client, sett
     assert first.type == StateType.PENDING
     assert second.name == "AwaitingConcurrencySlot"
     lease = first.state_details.deployment_concurrency_lease_id
-    assert (settings.root / "prefect" / "concurrency_leases" / f"{lease}.json").is_file()
+    assert (settings.store.parent / "home" / "concurrency_leases" / f"{lease}.json").is_file()
     for run in runs:
         client.delete_flow_run(run.id)
 
@@ -181,28 +221,6 @@ def test_a_training_run_that_a_person_cancels_is_never_crashed(client, train):
     assert states[-2:] == [StateType.CANCELLING, StateType.CANCELLED]
 
 
-def test_a_worker_survives_the_deletion_of_its_running_flow_run_and_a_missing_flow_file(running, client, train):
-    worker = {one.pid for one in services_of(running[1]) if one.environ().get(SERVICE) == "worker-cuda"}
-    run = train(seed=3)
-    client.delete_flow_run(run)
-    flow_id = client.create_flow_from_name("removed")
-    removed = client.create_deployment(
-        flow_id, "removed", entrypoint="flows/removed.py:removed", path=str(ROOT), work_pool_name="cuda"
-    )
-    after = client.create_flow_run_from_deployment(removed).id
-    wait_for(lambda: client.read_flow_run(after).state.is_final(), 120)
-    assert client.read_flow_run(after).state.type == StateType.CRASHED
-    of_run = [one for one in services_of(running[1]) if one.environ().get("PREFECT__FLOW_RUN_ID") == str(run)]
-    of_run[0].terminate()  # Prefect leaves the process of a deleted run
-    assert psutil.wait_procs(of_run, timeout=60)[1] == []
-    last = client.create_flow_run_from_deployment(
-        client.read_deployment_by_name("baselines/fit-baselines").id, parameters={"windows": "not there"}
-    ).id
-    wait_for(lambda: client.read_flow_run(last).state.is_final(), 300)
-    assert client.read_flow_run(last).state.type == StateType.FAILED
-    assert worker <= {one.pid for one in services_of(running[1])}
-
-
 def test_failure_approval_promotion_and_rollback_are_sent_to_the_webhook(client, webhook):
     _, received = webhook
     nightly = client.read_deployment_by_name("pipeline/nightly")
@@ -229,7 +247,7 @@ def test_failure_approval_promotion_and_rollback_are_sent_to_the_webhook(client,
 @pytest.mark.usefixtures("changed_automations")
 def test_a_silent_run_crashes_and_a_late_nightly_run_is_notified(settings, client, webhook):
     _, received = webhook
-    times = {"silent_minutes": 0.2, "late_minutes": 0.2, "missing_hours": 0.004}  # below the bounds of the settings
+    times = {"silent_minutes": 0.17, "late_minutes": 0.17, "missing_hours": 0.003}  # 10 s: the least for Prefect
     quick = settings.model_copy(update=times)
     before = automations.install(client, quick)
     assert automations.install(client, quick) == before
@@ -238,6 +256,7 @@ def test_a_silent_run_crashes_and_a_late_nightly_run_is_notified(settings, clien
     client.set_flow_run_state(silent.id, Running(), force=True)
     emit_event("prefect.flow-run.heartbeat", {"prefect.resource.id": f"prefect.flow-run.{silent.id}"})
     late = client.create_flow_run_from_deployment(nightly.id)
+    client.set_flow_run_state(late.id, Late(), force=True)  # the server does so after 30 s
     wait_for(lambda: client.read_flow_run(silent.id).state.type == StateType.CRASHED)
     assert "no heartbeat" in client.read_flow_run(silent.id).state.message
     wait_for(
@@ -251,18 +270,11 @@ def test_notifications_go_to_an_existing_block_only(settings, client):
     named = settings.model_copy(update={"notify": "custom-webhook/uplift"})
     assert len(automations.install(client, named)) == 6
     assert all(one.description for one in client.read_automations())  # the UI shows "A custom trigger" for most
-    with pytest.raises(ValueError, match="slack-webhook/nobody: the server does not have this block"):
+    with pytest.raises(ValueError, match="slack-webhook/nobody: not a block"):
         automations.install(client, settings.model_copy(update={"notify": "slack-webhook/nobody"}))
     silent = settings.model_copy(update={"notify": None})
     assert automations.install(client, silent) == ["uplift: run without a heartbeat"]
     assert len(client.read_automations()) == 1
-
-
-def test_a_used_port_is_named_by_its_variable(settings, tmp_path):
-    variables = environment(tmp_path, prefect_port=settings.prefect_port)
-    refused = subprocess.run([*COMMAND, "up"], env=variables, cwd=ROOT, capture_output=True, text=True)
-    assert refused.returncode == 2
-    assert f"127.0.0.1:{settings.prefect_port}: Address already in use; set UPLIFT_PREFECT_PORT" in refused.stderr
 
 
 @pytest.mark.runs_last
@@ -275,6 +287,6 @@ def test_ctrl_c_records_the_end_of_a_flow_run_and_leaves_no_process(running, cli
     assert process.wait(120) == 0
     _, alive = psutil.wait_procs(services, timeout=10)
     assert alive == []
-    with closing(sqlite3.connect(settings.root / "prefect.db")) as database:
+    with closing(sqlite3.connect(settings.store / "prefect.db")) as database:
         rows = database.execute("SELECT state_type FROM flow_run WHERE id = ?", (str(run),)).fetchall()
     assert rows == [("CRASHED",)]
