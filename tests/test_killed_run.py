@@ -7,44 +7,27 @@ import time
 from pathlib import Path
 
 import psutil
-import pytest
 
 ROOT = Path(__file__).parent.parent
-FLOW_TEST = """
-def test_waits(prefect_api):
-    wait()
-"""
 TEST = """
-def test_waits(tmp_path):
-    port = free_port()
-    command = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", str(port)]
-    with serving(command, port, "/", tmp_path / "server.log", os.environ):
-        wait()
-"""
-IMPORTS = """
 import os, pathlib, sys, time
 from tests.ports import free_port
 from tests.servers import serving
 
-def wait():
-    pathlib.Path("new").write_text(str(os.getpid()))
-    pathlib.Path("new").rename("waiting")
-    time.sleep(600)
+def test_waits(tmp_path):
+    port = free_port()
+    command = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", str(port)]
+    with serving(command, port, "/", tmp_path / "server.log", os.environ):
+        pathlib.Path("new").write_text(str(os.getpid()))
+        pathlib.Path("new").rename("waiting")
+        time.sleep(600)
 """
 
 
-@pytest.mark.parametrize(
-    ("test", "options"),
-    [
-        (FLOW_TEST, ["-p", "tests.conftest", "-p", "tests.flows.conftest"]),
-        (TEST, ["--numprocesses", "1", "--max-worker-restart", "0"]),
-    ],
-    ids=["pytest with a Prefect server", "xdist worker"],
-)
-def test_a_killed_process_of_a_run_leaves_no_server(tmp_path, test, options):
-    (tmp_path / "test_waiting.py").write_text(IMPORTS + test)
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options, "test_waiting.py"]
-    command += ["--basetemp", str(tmp_path / "temporary")]
+def test_a_killed_process_of_a_run_leaves_no_server(tmp_path):
+    (tmp_path / "test_waiting.py").write_text(TEST)
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--numprocesses", "1", "test_waiting.py"]
+    command += ["--max-worker-restart", "0", "--basetemp", str(tmp_path / "temporary")]
     variables = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     variables |= {"PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
     with (tmp_path / "output").open("w") as output:

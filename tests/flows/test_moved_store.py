@@ -111,7 +111,14 @@ def test_a_copy_and_a_moved_store_work_and_do_not_touch_each_other(original, out
     assert store_id(other) != name
 
     before, moved = files(other), original.rename(tmp_path / "moved")
-    use_everything(moved, keypoints, windows, tmp_path / "of-moved")
+    uplift(
+        moved,
+        ["lift", str(keypoints), "--model", CHAMPION, "--out", str(tmp_path / "of-moved")],
+        ["evaluate", windows, "--model", CHAMPION, *SETTINGS],
+        ["pipeline", "--start-from", "champion", *SETTINGS],
+        ["lineage", CHAMPION],
+    )
+    assert list((tmp_path / "of-moved").rglob("motion.npz"))
     assert store_id(moved) == name
     assert files(other) == before
     assert not original.exists()

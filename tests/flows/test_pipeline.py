@@ -128,7 +128,7 @@ def test_scores_have_the_same_names_on_stage_pipeline_and_version(outcome, store
     for name in ("mpjpe_mm", "accel_mm", "pck_150", "mpjpe_mm_low", "mpjpe_mm_high"):
         score = of_stage[f"test/{name}"]
         assert of_pipeline[f"test/{name}"] == of_model[f"test/{name}"] == score
-    assert list(version.tags) == ["MPJPE", "uplift.checkpoint", "uplift.windows"]
+    assert list(version.tags)[:3] == ["MPJPE", "uplift.checkpoint", "uplift.windows"]  # a promotion adds another
     assert version.tags["MPJPE"] == f"{of_stage['test/mpjpe_mm']:.1f} mm"
     assert "`@champion`" in client.get_registered_model("pose-uplift").description
     assert of_stage["test/mpjpe_mm_low"] < of_stage["test/mpjpe_mm"] < of_stage["test/mpjpe_mm_high"]

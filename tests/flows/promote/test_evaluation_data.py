@@ -19,13 +19,20 @@ def tested(windows) -> list[str]:
     return read_manifest(windows)["statistics"]["groups"]["test"]
 
 
-@pytest.fixture
-def others(outcome, parameters, windows, empty_store) -> Path:
-    """Return windows of the same clips, whose test split also has two training subjects of the pipeline."""
+@pytest.fixture(scope="module")
+def converted(outcome, parameters, windows, store) -> Path:
     groups = read_manifest(windows)["statistics"]["groups"]
     split = {"split_by": "groups", "val_groups": groups["val"], "test_groups": groups["test"] + groups["train"][:2]}
     asked = ConvertParameters.model_validate(parameters.convert.model_dump() | split)
-    return convert(outcome["stages"]["ingest"]["folder"], asked, store=str(empty_store)).path
+    return convert(outcome["stages"]["ingest"]["folder"], asked, store=str(store)).path
+
+
+@pytest.fixture
+def others(converted, promoted, empty_store) -> Path:
+    """Return windows of the same clips, whose test split also has two training subjects of the pipeline."""
+    folder = empty_store / "windows" / converted.name
+    folder.symlink_to(converted)
+    return folder
 
 
 def test_versions_are_compared_on_both_windows_without_their_training_subjects(
