@@ -17,13 +17,11 @@ import torch
 
 from benchmarks.speed.amass import amass
 from benchmarks.speed.lifting import cold, exports, lifting
-from benchmarks.speed.registry import versions
 from benchmarks.speed.stages import convert, ingest
-from benchmarks.speed.training import augmentation, feeding, frozen, network
+from benchmarks.speed.training import feeding, frozen, network
 
 BENCHMARKS = {
-    each.__name__: each
-    for each in (ingest, amass, convert, feeding, augmentation, network, frozen, lifting, cold, exports, versions)
+    each.__name__: each for each in (ingest, amass, convert, feeding, network, frozen, lifting, cold, exports)
 }
 
 
