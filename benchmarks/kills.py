@@ -33,7 +33,7 @@ from safetensors.numpy import load_file
 from data_contracts.parameters.presets import load_preset
 from flows.deployment.settings import StackSettings
 from flows.deployment.up import SERVICE
-from tasks.tracking.runs import connect
+from tasks.tracking.connection import tracking_client
 
 ROOT = Path(__file__).parent.parent
 UPLIFT = (sys.executable, "-m", "flows.cli")
@@ -91,6 +91,7 @@ def main() -> None:
 @contextmanager
 def prefect_server(folder: Path) -> Iterator[None]:
     """Start a Prefect server, because the server that a flow starts itself is too slow on a busy machine."""
+    os.environ.pop("MLFLOW_TRACKING_URI", None)  # MLflow writes to each store
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -124,7 +125,7 @@ def outcome(store: Path) -> dict[str, Any]:
         for file in sorted(store.glob("runs/*/*.safetensors"))
         for name, tensor in load_file(file).items()
     }
-    client = connect(store)
+    client = tracking_client(store)
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     (run,) = client.search_runs(experiments, "tags.`uplift.stage` = 'pretrain'")
     if run.info.status != "FINISHED":

@@ -7,6 +7,7 @@ and ends with an error if the compared outputs differ. The docstring of a benchm
 """
 
 import argparse
+import logging
 import os
 import tempfile
 from pathlib import Path
@@ -39,6 +40,7 @@ def main() -> None:
     )
     options = parser.parse_args()
     torch.set_num_threads(1)
+    logging.disable(logging.WARNING)
     for name in options.only:
         print(f"\n{name}", flush=True)
         BENCHMARKS[name](options)
