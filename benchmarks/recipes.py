@@ -8,8 +8,8 @@ docs/results.md describes data and splits, `benchmarks.equal_minutes` the minute
 - Scores are of test subjects in the cameras of the row, with flip averaging. `orthographic` is the score of the same
   subjects in orthographic cameras. `train` is the score on at most 2,000 training windows; noise, missing and skeleton
   (the worst one) are on 2,000 test windows.
-- *Wrong signs* is the share of bones on the wrong side in depth, among those that reach more than 5 cm towards the camera
-  or away from it; the next column is the MPJPE if they were on the right side.
+- *Wrong signs* is the share of bones on the wrong side in depth, among those that reach more than 5 cm towards
+  or away from the camera; the next column is the MPJPE if they were on the right side.
 - Each finished row is a line of STORE/recipes.jsonl and is not trained again, so several processes can share a table.
 - The table shows the mean, lowest and highest score of the seeds.
 """
