@@ -1,89 +1,108 @@
-"""Kill training at random moments and compare the results with an undisturbed run.
+"""Kill training again and again; the same commands must end with the results of an undisturbed run.
 
-    python -m benchmarks.kills [--kills 20] [--seed 0] [--signal KILL] [--set runtime.devices=2]
+    python -m benchmarks.kills [--kills 10 --epochs 150] [--seed 0]
 
-`uplift pretrain` runs once undisturbed on synthetic motion. Then it runs in new stores. Each time its process group is
-killed at a random moment, and the same command starts again. A run that ends must have the weights (best and last),
-optimiser state and MLflow curves of the undisturbed run, to the bit, in one MLflow run, with each step once. The
-benchmark ends with an error if anything differs.
+First `uplift pipeline` trains undisturbed on synthetic motion. Then a stack runs `pipeline/on-demand` in another store.
+At a random moment after a new checkpoint of the training, the next victim gets SIGKILL: the worker of the training,
+the MLflow server, the Prefect server, and from then on the flow run of the training. The pipeline itself starts a
+killed flow run again. If a service is killed, the stack ends; then `uplift up` and `prefect deployment run` run again.
+
+All tensors (weights and optimiser state) and MLflow curves must be those of the undisturbed run, to the bit, in one
+MLflow run with each step once, and no folder may be unfinished. Otherwise the benchmark ends with an error.
 """
 
 import argparse
 import os
 import random
-import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from safetensors import safe_open
+import psutil
+import yaml
+from safetensors.numpy import load_file
 
-SETTINGS = (
+from data_contracts.parameters.presets import load_preset
+from flows.deployment.settings import StackSettings
+from flows.deployment.up import SERVICE
+from tasks.tracking.connection import tracking_client
+
+ROOT = Path(__file__).parent.parent
+UPLIFT = (sys.executable, "-m", "flows.cli")
+SERVICES = ("worker-cuda", "mlflow", "prefect")
+TINY = (
+    "synthetic.people=6",
+    "synthetic.seconds=1.5",
+    "convert.views=1",
+    "ingest.min_frames=10",
     "pretrain.network.stem_width=64",
-    "pretrain.max_epochs=4",
-    "pretrain.patience=4",
+    "pretrain.patience=100000",
+    "finetune.max_epochs=2",
+    "baselines.mlp.minutes=0.02",
+    "evaluate.robustness_windows=0",
     "pretrain.batch_size=8",
-    "pretrain.checkpoint_every=2",
-    "runtime.checkpoint_minutes=0.02",
+    "runtime.checkpoint_minutes=0.01",
+    "runtime.restarts=100",
 )
+CURVES = ("loss", "learning_rate", "val_mpjpe_mm", "val_pck_150")
+ENVIRONMENT = {
+    "UPLIFT_PREFECT_PORT": "14200",
+    "UPLIFT_MLFLOW_PORT": "15000",
+    "UPLIFT_API_PASSWORD": "crash test password",
+    "UPLIFT_SILENT_MINUTES": "3",  # a run whose end no server recorded holds its pool until then
+    "OMP_NUM_THREADS": "1",
+}
+TIMEOUT = 1200.0
 
 
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--kills", type=int, default=4, help="kills; all after the third are of the flow run")
     parser.add_argument("--seed", type=int, default=0, help="seed of the moments")
-    parser.add_argument("--signal", choices=["KILL", "TERM"], default="KILL")
-    parser.add_argument("--set", action="append", default=[], help="more parameters of `uplift pretrain`")
+    parser.add_argument("--epochs", type=int, default=60, help="epochs of pretraining")
     options = parser.parse_args()
-    moments = random.Random(options.seed)
-    with TemporaryDirectory() as folder, prefect_server(Path(folder)):
-        reference = Path(folder) / "reference"
-        windows = make_windows(reference, "synthetic.people=6", "synthetic.seconds=2.5")
-        command = uplift("pretrain", str(windows), settings=[*SETTINGS, *options.set])
-        started = time.monotonic()
-        subprocess.run([*command, "--store", str(reference)], check=True, capture_output=True)
-        seconds = time.monotonic() - started
-        undisturbed = outcome(reference)
-        print(f"undisturbed: {seconds:.1f} s, {len(undisturbed['curves']['loss'])} epochs", flush=True)
-        kills = runs = 0
-        while kills < options.kills:
-            store = Path(folder) / f"run-{runs}"
-            kills += train_with_kills(command, store, seconds, options.kills - kills, moments, options.signal)
-            compare(outcome(store), undisturbed)
-            runs += 1
-            print(f"run {runs} ended after {kills} kills in total: same weights and curves", flush=True)
-            shutil.rmtree(store)
-    print(f"{kills} kills, {runs} runs ended, all like the undisturbed run")
+    with TemporaryDirectory(prefix="uplift-kills-") as temporary:
+        folder = Path(temporary)
+        store, reference, preset, stack = folder / "store", folder / "reference", folder / "tiny.yaml", Stack(folder)
+        os.environ |= ENVIRONMENT | {"UPLIFT_STORE": str(store), "UPLIFT_PRESET": str(preset)}
+        parameters = load_preset("demo", [*TINY, f"pretrain.max_epochs={options.epochs}"])
+        preset.write_text(yaml.safe_dump(parameters.model_dump(mode="json")))
+        with prefect_server(folder):
+            command = [*UPLIFT, "pipeline", "--preset", str(preset), "--store", str(reference)]
+            subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+        began = time.monotonic()
+        try:
+            survive(stack, store, options.kills, random.Random(options.seed))
+        finally:
+            stack.end()
+        compare(outcome(store), outcome(reference))
+        print(f"same tensors and curves after {options.kills} kills, in {time.monotonic() - began:.0f} s")
 
 
 @contextmanager
 def prefect_server(folder: Path) -> Iterator[None]:
-    """Start a Prefect server, so that no run starts its own; MLflow writes to each store."""
+    """Start a Prefect server, because the server that a flow starts itself is too slow on a busy machine."""
+    os.environ.pop("MLFLOW_TRACKING_URI", None)  # MLflow writes to each store
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    os.environ |= {
+    own = {
         "PREFECT_HOME": str(folder / "prefect"),
         "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
     }
-    os.environ.pop("MLFLOW_TRACKING_URI", None)
-    server = subprocess.Popen(
-        [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    os.environ |= own
+    command = [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     try:
         for _ in range(300):
             with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/api/health"):
@@ -93,104 +112,106 @@ def prefect_server(folder: Path) -> Iterator[None]:
     finally:
         os.killpg(server.pid, signal.SIGTERM)
         server.wait()
-
-
-def make_windows(store: Path, *overrides: str) -> Path:
-    """Make a windows folder of synthetic motion."""
-    from data_contracts.parameters import SYNTHETIC_FILE
-    from data_contracts.parameters.presets import load_preset
-    from flows.stage_flows import convert, ingest
-    from tasks.stage import Context, get_or_compute
-    from tasks.synthetic.motion import CLIP_LIST_FILE, SYNTHESISE
-
-    parameters = load_preset("demo", list(overrides))
-    motion = get_or_compute(SYNTHESISE, {}, Context(store, parameters, tracked=False)).path
-    shared = {"store": str(store), "overrides": overrides}
-    clips = ingest(str(motion / SYNTHETIC_FILE), str(motion / CLIP_LIST_FILE), **shared)
-    return convert(clips.folder, **shared).path
-
-
-def uplift(*arguments: str, settings: list[str]) -> list[str]:
-    """Return a command line of `uplift`."""
-    return [sys.executable, "-m", "flows.cli", *arguments, *(f"--set={setting}" for setting in settings)]
-
-
-def train_with_kills(
-    command: list[str], store: Path, seconds: float, kills: int, moments: random.Random, name: str
-) -> int:
-    """Run the command until it ends by itself, kill it up to `kills` times, and return the number of kills."""
-    done = 0
-    while True:
-        process = subprocess.Popen(
-            [*command, "--store", str(store)],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        try:
-            wait = moments.uniform(0, seconds) if done < kills else None
-            _, errors = process.communicate(timeout=wait)
-            if process.returncode == 0:
-                return done
-            raise SystemExit(f"the command ended with {process.returncode}:\n{errors[-3000:]}")
-        except subprocess.TimeoutExpired:
-            state = newest(store)
-            killed = time.monotonic()
-            os.killpg(process.pid, getattr(signal, f"SIG{name}"))
-            process.communicate()
-            done += 1
-            print(f"  killed after {wait:4.1f} s, ended {time.monotonic() - killed:.1f} s later; {state}", flush=True)
-
-
-def newest(store: Path) -> str:
-    """Return the state of the run's partial folder."""
-    names = {path.name for path in store.glob("runs/.*.partial/*")}
-    return "no `last` yet" if "last.safetensors" not in names else f"`last` and {len(names) - 1} other files"
+        for name in own:
+            os.environ.pop(name)
 
 
 def outcome(store: Path) -> dict[str, Any]:
-    """Return the tensors and curves of the only finished run."""
-    (run,) = (path.parent for path in store.glob("runs/*/manifest.json"))
-    tensors = {}
-    for file in sorted(run.glob("*.safetensors")):
-        with safe_open(file, "np") as content:
-            tensors |= {f"{file.name}: {name}": content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
-    return {"tensors": tensors, "curves": curves(store)}
-
-
-def curves(store: Path) -> dict[str, list[tuple[int, float]]]:
-    """Return metric -> (step, value) of each logged value, in the order of steps."""
-    from mlflow import MlflowClient
-
-    from tasks.tracking.runs import connect
-
-    client: MlflowClient = connect(store)
-    os.environ.pop("MLFLOW_TRACKING_URI", None)  # MLflow sets it, and the next command would use it
+    """Return the tensors of all training runs of a store, and the curves of its pretraining."""
+    if partial := [*store.glob("*/.*.partial")]:
+        raise SystemExit(f"unfinished folders: {partial}")
+    found = {
+        f"{file.parent.name}/{file.name}: {name}": tensor.tobytes()
+        for file in sorted(store.glob("runs/*/*.safetensors"))
+        for name, tensor in load_file(file).items()
+    }
+    client = tracking_client(store)
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     (run,) = client.search_runs(experiments, "tags.`uplift.stage` = 'pretrain'")
-    assert run.info.status == "FINISHED", run.info.status
-    names = ("loss", "learning_rate", "val_mpjpe_mm", "val_pck_150")
-    found = {
-        name: sorted((entry.step, entry.value) for entry in client.get_metric_history(run.info.run_id, name))
-        for name in names
-    }
-    for name, entries in found.items():
-        assert len({step for step, _ in entries}) == len(entries), f"{name} has two values at a step: {entries}"
+    if run.info.status != "FINISHED":
+        raise SystemExit(f"the MLflow run of the pretraining is {run.info.status}")
+    for name in CURVES:
+        found[name] = sorted((one.step, one.value) for one in client.get_metric_history(run.info.run_id, name))
     return found
 
 
-def compare(result: dict[str, Any], expected: dict[str, Any]) -> None:
-    """Raise an error if a run differs from the undisturbed run."""
-    if result["curves"] != expected["curves"]:
-        raise SystemExit(f"the curves differ:\n{result['curves']}\n{expected['curves']}")
-    if result["tensors"].keys() != expected["tensors"].keys():
-        raise SystemExit(f"different tensors: {sorted(result['tensors'].keys() ^ expected['tensors'].keys())}")
-    other = [
-        name for name, value in expected["tensors"].items() if result["tensors"][name].tobytes() != value.tobytes()
-    ]
-    if other:
-        raise SystemExit(f"{len(other)} tensors differ, among them {other[:5]}")
+def compare(found: dict[str, Any], expected: dict[str, Any]) -> None:
+    """End with an error if results differ from those of the undisturbed run."""
+    if other := [name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name)]:
+        curves = [f"\n{name}: {found.get(name)}, expected {expected.get(name)}" for name in other if name in CURVES]
+        raise SystemExit(f"{len(other)} results differ: {sorted(other)[:5]}{''.join(curves)}")
+
+
+class Stack:
+    """`uplift up` in a store, started again after each end, and the pipeline run in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.terminal, self.watched = folder / "terminal", folder / "pipeline"
+        self.stack = self.run = None
+
+    def start(self) -> None:
+        """Start the stack and the pipeline run."""
+        with self.terminal.open("w") as out:
+            self.stack = subprocess.Popen([*UPLIFT, "up"], cwd=ROOT, stdout=out, stderr=out)
+        wait_for("uplift up", lambda: "Ctrl-C here" in self.terminal.read_text() or not self.is_up())
+        command = [sys.executable, "-m", "prefect", "deployment", "run", "pipeline/on-demand", "--watch"]
+        client = os.environ | StackSettings().client_environment()
+        with self.watched.open("w") as out:
+            self.run = subprocess.Popen([*command, "--param", "train_on=workers"], env=client, stdout=out, stderr=out)
+
+    def is_up(self) -> bool:
+        """Return whether `uplift up` runs."""
+        return self.stack is not None and self.stack.poll() is None
+
+    def end(self) -> None:
+        """End the stack and the pipeline run."""
+        for process, number in ((self.run, signal.SIGKILL), (self.stack, signal.SIGINT)):
+            if process is not None:
+                if process.poll() is None:
+                    process.send_signal(number)
+                process.wait()
+
+    def kill(self, victim: str) -> None:
+        """Send SIGKILL to a service, or to the flow run of the worker of pool cuda."""
+        name = "worker-cuda" if victim == "flow run" else victim
+        services = psutil.Process(self.stack.pid).children(recursive=True)
+        service = next(one for one in services if one.environ().get(SERVICE) == name)
+        (service.children()[0] if victim == "flow run" else service).kill()
+        print(f"killed {victim}", flush=True)
+
+
+def survive(stack: Stack, store: Path, kills: int, moments: random.Random) -> None:
+    """Kill the victims, and repeat the commands until the pipeline run has completed."""
+    stack.start()
+    for victim in [*SERVICES, *["flow run"] * kills][:kills]:
+        before = newest_checkpoint(store)
+        wait_for("a checkpoint", lambda before=before: newest_checkpoint(store) > before or stack.run.poll() == 0)  # type: ignore[misc]
+        time.sleep(moments.uniform(0, 2))
+        if stack.run.poll() == 0:
+            raise SystemExit(f"training ended before {victim} was killed: pass more --epochs")
+        stack.kill(victim)
+        if victim in SERVICES:
+            wait_for("the end of the stack", lambda: not stack.is_up())
+            print([line for line in stack.terminal.read_text().splitlines() if "uplift: " in line], flush=True)
+            stack.end()
+            stack.start()
+    wait_for("the pipeline run", lambda: stack.run.poll() is not None)
+    print(stack.watched.read_text()[-500:], flush=True)
+
+
+def wait_for(what: str, is_true: Callable[[], object]) -> None:
+    """Wait until the condition is true."""
+    until = time.monotonic() + TIMEOUT
+    while not is_true():
+        if time.monotonic() > until:
+            raise SystemExit(f"{what}: not within {TIMEOUT:g} s")
+        time.sleep(0.2)
+
+
+def newest_checkpoint(store: Path) -> float:
+    """Return the time of the last checkpoint of an unfinished training, or 0."""
+    files = store.glob("runs/.*.partial/last.safetensors")
+    return max((file.stat().st_mtime for file in files if file.exists()), default=0.0)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,13 @@
-"""Measure lifting from a detector's file to motion, on real motion of test subjects.
+"""Score the lifting of a detector's file, on real motion of test subjects.
 
-    python -m benchmarks.lifting MODEL CLIPS --people 01 10 32 [--clips-of 12] [--seed 0]
+    python -m benchmarks.lifting MODEL CLIPS --people 01 10 32 [--clips-of 12] [--seed 0] [--set lift.fit=false]
 
 MODEL is a run folder or checkpoint, CLIPS an ingest folder. A perspective camera (1920 x 1080 pixels, field of view 60
 degrees, pitch within 10 degrees) projects each clip. The keypoints of each detector's skeleton get detector noise, 3 %
 missing keypoints and gaps of 6 frames, are written in a format of the detector, read, tracked, and lifted with known
-height.
+height. The first row uses H36M joints without errors.
 
-Errors are means over frames: MPJPE, P-MPJPE in mm, MPJVE in mm per frame, root (distance of the pelvis path without its
-mean, in mm), drift (error of the way from first to last frame, as a share of the path). The first row uses H36M joints
-without errors.
+`model.scoring.real_video` defines the columns, which are means over clips; errors are in mm.
 """
 
 import argparse
@@ -24,24 +22,22 @@ import pyarrow.parquet as parquet
 import torch
 
 from data_contracts.clips import CLIPS_FILE, Clip, from_arrow
-from data_contracts.detector_skeletons import SKELETONS, Detector
-from data_contracts.motion.motion import Motion
+from data_contracts.detector_skeletons import Detector
+from data_contracts.motion.marker_truth import H36M_OF_TRUTH
+from data_contracts.motion.video_scores import VideoScores, mean_scores
 from data_contracts.parameters import DetectorNoise, KeypointsParameters, LiftParameters, Projection
 from data_contracts.parameters.presets import load_preset
-from data_contracts.skeleton import PELVIS
 from data_contracts.sources import find_keypoints
 from data_contracts.store.folders import resolve_checkpoint
 from data_contracts.tracks.track import Track
 from model.data.corruption import add_detector_noise
-from model.lifting.gravity import to_world
-from model.lifting.lift import lift_people
 from model.lifting.lifter import Lifter, load_lifter
 from model.lifting.skeleton_fit import bone_lengths, stature_of
-from model.scoring.metrics import mpjpe, p_mpjpe
 from tasks.convert.cameras import Camera, rotation_matrix
+from tasks.evaluate.real_video import lift_longest, score_motion
 from tasks.lifting.formats.reading import read_keypoints
 from tasks.lifting.tracks import tracks_of
-from tests.tasks.lifting.formats.writing import alphapose, mediapipe, mmpose, openpose, seen_by
+from tests.tasks.lifting.formats.writing import alphapose, mediapipe, openpose, seen_by
 
 WIDTH, HEIGHT, FOV_DEG = 1920, 1080, 60.0
 FOCAL = WIDTH / 2 / np.tan(np.deg2rad(FOV_DEG) / 2)
@@ -61,17 +57,6 @@ class View:
     joints: np.ndarray
     pitch_deg: float
     height: float
-
-    @property
-    def pose(self) -> np.ndarray:
-        """True pose (frames, 17, 3), relative to the pelvis, z up, metres."""
-        world = to_world(self.joints, self.pitch_deg)
-        return np.asarray(world - world[:, PELVIS : PELVIS + 1])
-
-    @property
-    def root(self) -> np.ndarray:
-        """True root (frames, 3), z up, metres."""
-        return to_world(self.joints[:, PELVIS], self.pitch_deg)
 
 
 def project(clip: Clip, random: np.random.Generator) -> View:
@@ -110,7 +95,8 @@ def keypoints_of(view: View, detector: Detector, disturbed: bool, seed: int) -> 
     return values
 
 
-def _alphapose(folder: Path, values: np.ndarray) -> Path:
+def write_alphapose(folder: Path, values: np.ndarray) -> Path:
+    """Write keypoints (frames, K, 3) in AlphaPose's format; frames without keypoints have no entry."""
     frames = [frame for frame in range(len(values)) if values[frame].any()]
     found = [
         dict(entry, image_id=f"{frame}.jpg") for frame, entry in zip(frames, alphapose(values[frames]), strict=True)
@@ -122,45 +108,13 @@ def _openpose(folder: Path, values: np.ndarray) -> Path:
     return openpose(folder / "openpose", values)
 
 
-def _mmpose(folder: Path, values: np.ndarray) -> Path:
-    return _json(folder, mmpose(values))
-
-
 def _mediapipe(folder: Path, values: np.ndarray) -> Path:
     return _json(folder, mediapipe(values, WIDTH, HEIGHT))
-
-
-def _videopose3d(folder: Path, values: np.ndarray) -> Path:
-    points = np.where(values[..., 2:] > 0, values[..., :2], np.nan)
-    metadata = {"layout_name": "coco", "video_metadata": {"v": {"w": WIDTH, "h": HEIGHT}}}
-    np.savez(folder / "v.npz", positions_2d={"v": {"custom": [points]}}, metadata=metadata)
-    return folder / "v.npz"
 
 
 def _arrays(folder: Path, values: np.ndarray) -> Path:
     np.save(folder / "v.npy", values)
     return folder / "v.npy"
-
-
-def _skeletons(folder: Path, values: np.ndarray) -> Path:
-    frames = [
-        {"frame_index": frame, "skeleton": [{"pose": row[:, :2].tolist(), "score": row[:, 2:].tolist()}]}
-        for frame, row in enumerate(values)
-        if row.any()
-    ]
-    return _json(folder, {"data": frames})
-
-
-def _trc(folder: Path, values: np.ndarray) -> Path:
-    markers = [name.title().replace("_", "") for name in SKELETONS[Detector.HALPE26].keypoints]
-    header = "DataRate\tCameraRate\tNumFrames\tNumMarkers\tUnits"
-    lines = ["PathFileType\t4\t(X/Y/Z)\tv.trc", header, f"60\t60\t{len(values)}\t{len(markers)}\tpx"]
-    lines += ["Frame#\tTime\t" + "\t\t\t".join(markers) + "\t\t", "\t\tX1\tY1\tZ1"]
-    for frame, row in enumerate(values):
-        fields = [f"{x:.3f}\t{y:.3f}\t0" if confidence else "\t\t" for x, y, confidence in row.tolist()]
-        lines.append("\t".join([str(frame), f"{frame / 60:.5f}", *fields]))
-    (folder / "v.trc").write_text("\n".join(lines))
-    return folder / "v.trc"
 
 
 def _json(folder: Path, tree: object) -> Path:
@@ -169,18 +123,11 @@ def _json(folder: Path, tree: object) -> Path:
 
 
 WRITERS: dict[str, tuple[Detector, Callable[[Path, np.ndarray], Path]]] = {
-    "AlphaPose, COCO-17": (Detector.COCO17, _alphapose),
-    "AlphaPose, Halpe-26": (Detector.HALPE26, _alphapose),
-    "AlphaPose, Halpe-136": (Detector.HALPE136, _alphapose),
-    "OpenPose, BODY_25": (Detector.BODY25, _openpose),
-    "OpenPose, COCO-18": (Detector.COCO18, _openpose),
-    "OpenPose, BODY_25B": (Detector.BODY25B, _openpose),
-    "MMPose, COCO-17": (Detector.COCO17, _mmpose),
+    "H36M joints": (Detector.H36M17, _arrays),
+    "AlphaPose, COCO-17": (Detector.COCO17, write_alphapose),
     "MediaPipe, 33": (Detector.MEDIAPIPE33, _mediapipe),
-    "VideoPose3D, COCO-17": (Detector.COCO17, _videopose3d),
-    "GAST-Net, COCO-17": (Detector.COCO17, _skeletons),
-    "TRC in pixels, Halpe-26": (Detector.HALPE26, _trc),
-    ".npy, H36M-17": (Detector.H36M17, _arrays),
+    "OpenPose, BODY_25": (Detector.BODY25, _openpose),
+    "AlphaPose, Halpe-26": (Detector.HALPE26, write_alphapose),
 }
 
 
@@ -191,27 +138,6 @@ def read_back(path: Path, fps: float, detector: Detector) -> list[Track]:
     return [track for video in videos for track in tracks_of(video, parameters.max_gap)]
 
 
-def scores(view: View, motions: list[Motion]) -> tuple[np.ndarray, float]:
-    """Return MPJPE, P-MPJPE, MPJVE, root error and drift of a clip, and the number of lifted frames."""
-    frame = np.concatenate([motion.first_frame + np.arange(motion.frames) for motion in motions])
-    pose = np.concatenate([motion.pose_3d for motion in motions]).astype(np.float64)
-    root = np.concatenate([motion.root for motion in motions]).astype(np.float64)
-    true, true_root = view.pose[frame], view.root[frame]
-    lifted, truth = torch.from_numpy(1000 * pose), torch.from_numpy(1000 * true)
-    velocity = np.diff(pose, axis=0) - np.diff(true, axis=0)
-    neighbours = np.diff(frame) == 1
-    off = root - true_root
-    path = np.linalg.norm(np.diff(true_root, axis=0), axis=-1).sum()
-    of_clip = [
-        float(mpjpe(lifted, truth).mean()),
-        float(p_mpjpe(lifted, truth).mean()),
-        1000 * float(np.linalg.norm(velocity[neighbours], axis=-1).mean()),
-        1000 * float(np.linalg.norm(off - off.mean(axis=0), axis=-1).mean()),
-        float(np.linalg.norm(off[-1] - off[0]) / max(path, 0.5)),
-    ]
-    return np.array(of_clip), len(frame)
-
-
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -219,26 +145,21 @@ def main() -> None:
     parser.add_argument("clips", type=Path)
     parser.add_argument("--people", nargs="+", required=True)
     parser.add_argument("--clips-of", type=int, default=12, metavar="N", help="Number of clips, evenly drawn.")
-    parser.add_argument("--rows", nargs="+", choices=list(WRITERS), default=list(WRITERS))
     parser.add_argument("--set", dest="changes", action="append", default=[], metavar="lift.parameter=value")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    torch.set_num_threads(1)
     lifter = load_lifter(resolve_checkpoint(Path("store"), options.model))
     parameters = load_preset("demo", options.changes).lift
-    clips = read_clips(options.clips, options.people, options.clips_of)
     random = np.random.default_rng(options.seed)
-    views = [project(clip, random) for clip in clips]
-    frames = sum(len(view.joints) for view in views)
-    print(f"{len(clips)} clips of subjects {', '.join(options.people)}, {frames:,} frames\n")
-    print("| format | MPJPE | P-MPJPE | MPJVE | root | drift |\n|---|---|---|---|---|---|")
-    _row("H36M joints, no error", views, lifter, parameters, Detector.H36M17, _arrays, False, options.seed)
-    for name in options.rows:
-        detector, writer = WRITERS[name]
-        if detector is not Detector.H36M17:
-            _row(f"{name}, no error", views, lifter, parameters, detector, writer, False, options.seed)
-        _row(f"{name}, noise and gaps", views, lifter, parameters, detector, writer, True, options.seed)
+    views = [project(clip, random) for clip in read_clips(options.clips, options.people, options.clips_of)]
+    titles = ["format", *VideoScores.titles().values()]
+    print(f"| {' | '.join(titles)} |\n|{'---|' * len(titles)}")
+    for name in WRITERS:
+        for title, disturbed in ((f"{name}, no error", False), (f"{name}, noise and gaps", True)):
+            seeds = [options.seed + number if disturbed else None for number in range(len(views))]
+            clips = [score(lifter, view, name, parameters, seed) for view, seed in zip(views, seeds, strict=True)]
+            print(f"| {title} | {' | '.join(mean_scores(clips).cells())} |", flush=True)
 
 
 def read_clips(folder: Path, people: list[str], count: int) -> list[Clip]:
@@ -248,27 +169,14 @@ def read_clips(folder: Path, people: list[str], count: int) -> list[Clip]:
     return [clips[index] for index in np.linspace(0, len(clips) - 1, min(count, len(clips))).round().astype(int)]
 
 
-def _row(
-    name: str,
-    views: list[View],
-    lifter: Lifter,
-    parameters: LiftParameters,
-    detector: Detector,
-    writer: Callable[[Path, np.ndarray], Path],
-    disturbed: bool,
-    seed: int,
-) -> None:
-    found, weights = [], []
-    for number, view in enumerate(views):
-        with TemporaryDirectory() as folder:
-            path = writer(Path(folder), keypoints_of(view, detector, disturbed, seed + number))
-            tracks = read_back(path, view.clip.fps, detector)
-        known = parameters.model_copy(update={"height": parameters.height or view.height})
-        of_clip, frames = scores(view, lift_people(lifter, tracks, known))
-        found.append(of_clip)
-        weights.append(frames)
-    mean = np.average(found, axis=0, weights=weights)
-    print(f"| {name} | {mean[0]:.1f} | {mean[1]:.1f} | {mean[2]:.2f} | {mean[3]:.0f} | {mean[4]:.1%} |", flush=True)
+def score(lifter: Lifter, view: View, name: str, parameters: LiftParameters, seed: int | None) -> VideoScores:
+    """Return the scores of a clip, lifted from the format `name`; with a seed, the keypoints have noise and gaps."""
+    detector, write = WRITERS[name]
+    with TemporaryDirectory() as folder:
+        path = write(Path(folder), keypoints_of(view, detector, seed is not None, seed or 0))
+        tracks = read_back(path, view.clip.fps, detector)
+    motion = lift_longest(lifter, tracks, parameters.model_copy(update={"height": parameters.height or view.height}))
+    return score_motion(motion, view.clip.poses[:, H36M_OF_TRUTH].astype(np.float64), view.clip.fps)
 
 
 if __name__ == "__main__":

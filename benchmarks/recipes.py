@@ -8,6 +8,8 @@ docs/results.md describes data and splits, `benchmarks.equal_minutes` the minute
 - Scores are of test subjects in the cameras of the row, with flip averaging. `orthographic` is the score of the same
   subjects in orthographic cameras. `train` is the score on at most 2,000 training windows; noise, missing and skeleton
   (the worst one) are on 2,000 test windows.
+- *Wrong signs* is the share of bones on the wrong side in depth, among those that reach more than 5 cm towards
+  or away from the camera; the next column is the MPJPE if they were on the right side.
 - Each finished row is a line of STORE/recipes.jsonl and is not trained again, so several processes can share a table.
 - The table shows the mean, lowest and highest score of the seeds.
 """
@@ -25,13 +27,16 @@ from lightning_fabric import Fabric
 
 from benchmarks.equal_minutes import SPLITS, Bench, make_windows, preset_of
 from data_contracts.detector_skeletons import Detector
-from model.data.loading import load_windows
+from data_contracts.skeleton import BONES
+from model.data.loading import WindowTensors, load_windows
 from model.lifting.lifter import Lifter
 from model.network.flops import forward_mflop
-from model.scoring.evaluation import evaluate, evenly_drawn, method_of, score_robustness
+from model.scoring.evaluation import Method, evaluate, evenly_drawn, method_of, score_robustness
+from model.scoring.metrics import mpjpe
 
 RESULTS_FILE = "recipes.jsonl"
 SOME = 2000
+DEEP_MM = 50
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,8 @@ class Result:
     windows_per_second: float  # in training
     device: str
     torch: str
+    wrong_signs: float | None = None  # None in rows of earlier versions
+    right_signs_mm: float | None = None
 
     @property
     def key(self) -> tuple[str, str, int, float]:
@@ -153,7 +160,30 @@ def measure(folder: Path, orthographic: Path, name: str, split: str, seed: int, 
         windows_per_second=speed,
         device=processor(bench.fabric),
         torch=torch.__version__,
+        **signs(method, evenly_drawn(bench.test, SOME)),
     )
+
+
+def signs(method: Method, windows: WindowTensors) -> dict[str, float]:
+    """Return the share of bones whose depth has the wrong sign, and the MPJPE (mm) if all signs were right.
+
+    The share is of the bones that reach more than `DEEP_MM` towards the camera or away from it.
+    """
+    wrong, deep, errors = 0, 0, []
+    parents, children = torch.tensor(BONES).T
+    for batch in windows.batches(256):
+        millimetres = (1000 / batch.scale).view(-1, 1, 1, 1)
+        pred, truth = method(batch.pose_2d) * millimetres, batch.pose_3d * millimetres
+        depth, true_depth = ((pose[..., children, 2] - pose[..., parents, 2]) for pose in (pred, truth))
+        reaches = (true_depth.abs() > DEEP_MM) & (batch.frame_weight[..., None] > 0)
+        flipped = reaches & (depth.sign() != true_depth.sign())
+        wrong, deep = wrong + int(flipped.sum()), deep + int(reaches.sum())
+        righted = torch.where(flipped, -depth, depth)
+        pred = pred.clone()
+        for bone, (parent, child) in enumerate(BONES):
+            pred[..., child, 2] = pred[..., parent, 2] + righted[..., bone]
+        errors.append(mpjpe(pred, truth)[batch.frame_weight > 0])
+    return {"wrong_signs": wrong / deep, "right_signs_mm": float(torch.cat(errors).mean())}
 
 
 def processor(fabric: Fabric) -> str:
@@ -171,15 +201,14 @@ def read_results(file: Path) -> list[Result]:
 
 HEADER = (
     "row | split | seeds | MPJPE | P-MPJPE | PCK@150mm | MPJVE | orthographic | train | noise, missing, skeleton |"
-    " MFLOP | windows/s | epochs | minutes"
+    " wrong signs, % | if they were right | MFLOP | windows/s | epochs | minutes"
 )
 
 
 def table(results: list[Result]) -> str:
     """Return one line per row, split and minutes: means and ranges over the seeds, in mm and %."""
-    frame = pd.DataFrame([vars(result) for result in results]).astype(
-        {"orthographic_mm": float, "noise_mm": float, "missing_mm": float, "skeleton_mm": float}
-    )
+    optional = ("orthographic_mm", "noise_mm", "missing_mm", "skeleton_mm", "wrong_signs", "right_signs_mm")
+    frame = pd.DataFrame([vars(result) for result in results]).astype(dict.fromkeys(optional, float))
     lines = [HEADER]
     for (row, split, minutes), rows in frame.groupby(["row", "split", "minutes"], sort=False):
         mean, mpjpe = rows.mean(numeric_only=True), rows["mpjpe_mm"]
@@ -188,7 +217,8 @@ def table(results: list[Result]) -> str:
             f"{row} | {split} | {len(rows)} | {mean.mpjpe_mm:.1f}{spread} | {mean.p_mpjpe_mm:.1f} |"
             f" {100 * mean.pck_150:.1f} | {mean.mpjve_mm:.2f} |"
             f" {mean.orthographic_mm:.1f} | {mean.train_mpjpe_mm:.1f} |"
-            f" {mean.noise_mm:.1f}, {mean.missing_mm:.1f}, {mean.skeleton_mm:.1f} | {mean.mflop:.1f} |"
+            f" {mean.noise_mm:.1f}, {mean.missing_mm:.1f}, {mean.skeleton_mm:.1f} | {100 * mean.wrong_signs:.1f} |"
+            f" {mean.right_signs_mm:.1f} | {mean.mflop:.1f} |"
             f" {mean.windows_per_second:.0f} | {mean.epochs:.0f} | {mean.spent:.1f} of {minutes:g}"
         )
     return "\n".join(lines)

@@ -7,13 +7,12 @@ keypoints and gaps. The rest is `uplift lift --export gif`.
 """
 
 import argparse
-import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from benchmarks.lifting import keypoints_of, project, read_back
+from benchmarks.lifting import keypoints_of, project, read_back, write_alphapose
 from data_contracts.clips import Clip
 from data_contracts.detector_skeletons import Detector
 from data_contracts.parameters import LiftParameters
@@ -22,7 +21,6 @@ from model.lifting.lift import lift_people
 from model.lifting.lifter import load_lifter
 from tasks.lifting.exports.gif_file import write_gif
 from tasks.synthetic.motion import generate
-from tests.tasks.lifting.formats.writing import alphapose
 
 SEED, SECONDS = 77, 4.0
 
@@ -38,20 +36,12 @@ def main() -> None:
     clip = Clip(0, "jump", "77", "jumping", 60.0, poses.transpose(1, 0, 2).astype(np.float32))
     view = project(clip, np.random.default_rng(SEED))
     with TemporaryDirectory() as folder:
-        file = Path(folder) / "alphapose-results.json"
-        file.write_text(alphapose_text(keypoints_of(view, Detector.HALPE26, True, SEED)))
+        file = write_alphapose(Path(folder), keypoints_of(view, Detector.HALPE26, True, SEED))
         tracks = read_back(file, clip.fps, Detector.HALPE26)
     motions = lift_people(
         load_lifter(resolve_checkpoint(Path("store"), options.model)), tracks, LiftParameters(height=view.height)
     )
     write_gif(motions, options.into / "lifted.gif")
-
-
-def alphapose_text(values: np.ndarray) -> str:
-    """Return keypoints (frames, K, 3) in AlphaPose's format; frames without keypoints have no entry."""
-    frames = np.flatnonzero(values.any(axis=(1, 2)))
-    entries = alphapose(values[frames])
-    return json.dumps([dict(entry, image_id=f"{frame}.jpg") for frame, entry in zip(frames, entries, strict=True)])
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from tasks.maintenance.gc import collect
 
 
 @uplift_flow
-def gc(keep_last: int = 14, partials: bool = False, dry_run: bool = True, store: str | None = None) -> Any:
+def gc(keep_last: int = 14, dry_run: bool = True, store: str | None = None) -> Any:
     """Remove results that no kept pipeline run, version, alias, benchmark or running process needs.
 
     Parameters
@@ -19,10 +19,8 @@ def gc(keep_last: int = 14, partials: bool = False, dry_run: bool = True, store:
     dry_run
         Only list the results to remove.
     """
-    outcome = collect(default_store(store), keep_last, partials, dry_run)
-    rows = [{"kind": kind, **total} for kind, total in outcome["removed"].items()]
-    verb = "would be removed" if dry_run else "removed"
-    message = f"{verb}: {len(outcome['items']):,} items, {outcome['bytes'] / 1e6:,.1f} MB"
-    lines = [f"{message}; kept: {outcome['kept']}", *outcome["skipped"]]
-    create_table_artifact(table=rows, key="gc", description="\n\n".join(lines))
+    outcome = collect(default_store(store), keep_last, dry_run)
+    items, verb = outcome["items"], "would be removed" if dry_run else "removed"
+    message = f"{verb}: {len(items):,} items, {sum(item['bytes'] for item in items) / 1e6:,.1f} MB"
+    create_table_artifact(table=items, key="gc", description="\n\n".join([message, *outcome["notes"]]))
     return Completed(message=message, data=outcome)

@@ -7,6 +7,7 @@ and ends with an error if the compared outputs differ. The docstring of a benchm
 """
 
 import argparse
+import logging
 import os
 import tempfile
 from pathlib import Path
@@ -17,13 +18,11 @@ import torch
 
 from benchmarks.speed.amass import amass
 from benchmarks.speed.lifting import cold, exports, lifting
-from benchmarks.speed.registry import versions
 from benchmarks.speed.stages import convert, ingest
-from benchmarks.speed.training import augmentation, feeding, frozen, network
+from benchmarks.speed.training import feeding, frozen, network
 
 BENCHMARKS = {
-    each.__name__: each
-    for each in (ingest, amass, convert, feeding, augmentation, network, frozen, lifting, cold, exports, versions)
+    each.__name__: each for each in (ingest, amass, convert, feeding, network, frozen, lifting, cold, exports)
 }
 
 
@@ -41,6 +40,7 @@ def main() -> None:
     )
     options = parser.parse_args()
     torch.set_num_threads(1)
+    logging.disable(logging.WARNING)
     for name in options.only:
         print(f"\n{name}", flush=True)
         BENCHMARKS[name](options)

@@ -9,30 +9,16 @@ import numpy as np
 import torch
 from smplx.lbs import lbs
 
-from benchmarks.speed.stages import run_alone
+from benchmarks.speed.stages import ingest_clips, run_alone
 from benchmarks.speed.timing import in_turn, print_rates
+from data_contracts.parameters import IngestParameters, PipelineParameters, Workers
 from tasks.ingest.amass.body_models import load_models
+from tasks.stage import Context
 from tests.tasks.ingest.amass.body_files import body_model, regressor_of, smplh_motion, walk
 
 FILES, SECONDS, FPS = 40, 60, 120.0
 A_BONE = 128  # vertices: 54 places with as many make 6,912, and SMPL-H has 6,890
 SMPLX_FRAMES = 240  # the package poses every vertex, so it gets fewer frames
-INGEST = """
-import resource
-from pathlib import Path
-from data_contracts.parameters import IngestParameters, PipelineParameters, Workers
-from flows.stages import run_stage
-from tasks.stage import Context
-from tasks.tracking.runs import connect
-import tasks.ingest.ingest
-connect(Path(store))
-parameters = PipelineParameters(
-    ingest=IngestParameters(body_model=source + "/models"), workers=Workers(processes={processes})
-)
-def work():
-    counts = run_stage("ingest", Context(Path(store), parameters), source=source + "/AMASS").counts
-    return counts["frames"], resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss >> 10
-"""
 
 
 def amass(options: argparse.Namespace) -> None:
@@ -40,7 +26,7 @@ def amass(options: argparse.Namespace) -> None:
 
     First, the joints alone, in one thread: with the vertices summed per joint and bone, and with the package smplx,
     which poses all vertices. Then the whole stage ingest (digests, inflating, posing, contracts, Parquet, MLflow) in
-    one and two processes, each with its peak memory above the start and that of its largest child process.
+    one process, with its peak memory above the start.
     """
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
@@ -51,16 +37,15 @@ def amass(options: argparse.Namespace) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             np.savez_compressed(path, **smplh_motion(SECONDS, FPS, seed=number))
         size = sum(path.stat().st_size for path in (folder / "AMASS").rglob("*.npz"))
+        parameters = PipelineParameters(
+            ingest=IngestParameters(body_model=str(folder / "models")), workers=Workers(processes=1)
+        )
+        work = partial(ingest_clips, Context(folder / "store", parameters), folder / "AMASS")
+        seconds, memory, result = min(run_alone(work, folder / "store") for _ in range(options.rounds))
         print(f"  whole stage, {FILES} files, {size / 1e6:.0f} MB")
-        for processes in (1, 2):
-            setup = INGEST.format(processes=processes)
-            runs = [run_alone(setup, folder, folder / "store") for _ in range(options.rounds)]
-            seconds, memory, (frames, worker) = min(runs)
-            print(
-                f"  {processes} process(es){frames / seconds:12,.0f} frames/s, peak {memory:,.0f} MB above the start,"
-                f" worker {worker:,} MB",
-                flush=True,
-            )
+        print(
+            f"  {result.counts['frames'] / seconds:12,.0f} frames/s, peak {memory:,.0f} MB above the start", flush=True
+        )
 
 
 def _write_model(folder: Path) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -104,23 +89,10 @@ def _time_joints(folder: Path, model: dict[str, np.ndarray], regressor: np.ndarr
         raise SystemExit(f"the joints differ by {error} m")
     ways = {
         "smplx, all vertices": partial(by_smplx, SMPLX_FRAMES),
-        "summed vertices": partial(_pose, ours, betas, poses, trans),
+        "summed vertices": lambda: ours.joints(betas).pose(poses, trans),
     }
     seconds = in_turn(ways, rounds)
     seconds["smplx, all vertices"] *= len(poses) / SMPLX_FRAMES
-    pairs, weighed = ours.regressed.correction, ours.regressed.vertices
-    columns, bones = pairs.shape[2], len(ours.parents)
-    vertex = 3 * columns + 4 * 12 + 9 + 3  # pose correction, skinning by four bones, transformation, regression
     print_rates(
         f"  joints alone, {len(poses):,} frames, difference {error * 1000:.4f} mm", seconds, len(poses), "frames"
     )
-    print(f"  {weighed:,} vertices weighed: {weighed * vertex:,} multiply-adds per frame if each is posed")
-    floor = pairs.size + 9 * len(pairs) + 66 * bones  # 66: a rotation matrix and a bone's place
-    rate = floor * len(poses) / seconds["summed vertices"]
-    print(
-        f"  {len(pairs)} pairs of joint and bone: {floor:,} multiply-adds per frame, {rate / 1e9:.1f} G/s", flush=True
-    )
-
-
-def _pose(model: object, betas: np.ndarray, poses: np.ndarray, trans: np.ndarray) -> np.ndarray:
-    return model.joints(betas).pose(poses, trans)

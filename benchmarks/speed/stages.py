@@ -1,59 +1,37 @@
 """Speed of the stages ingest and convert."""
 
 import argparse
-import json
+import importlib
+import logging
 import multiprocessing
 import pickle
 import shutil
-import subprocess
-import sys
 import tempfile
+import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pyarrow.parquet as parquet
 
 from benchmarks.speed.timing import in_turn, print_rates
 from data_contracts.clips import CLIPS_FILE, Clip, from_arrow
-from data_contracts.parameters import ConvertParameters, Projection, ShortClips
+from data_contracts.parameters import ConvertParameters, PipelineParameters, Projection, ShortClips
 from data_contracts.skeleton import PELVIS
+from data_contracts.store.folders import StageResult
+from flows.stages import run_stage
 from tasks.convert.cameras import draw_camera, window_starts
 from tasks.convert.convert import write_windows
-from tasks.synthetic.motion import generate
-
-ROOT = Path(__file__).parents[2]
-LONGEST = 2916  # frames of a clip in MotionBERT's file
-INGEST = """
-from pathlib import Path
-from data_contracts.parameters import PipelineParameters
-from flows.stages import run_stage
 from tasks.stage import Context
+from tasks.synthetic.motion import generate
 from tasks.tracking.runs import connect
-import tasks.ingest.ingest
-connect(Path(store))
-def work():
-    return run_stage("ingest", Context(Path(store), PipelineParameters()), source=source).folder
-"""
-LOAD = """
-import pickle
-def work():
-    with open(source, "rb") as file:
-        return len(pickle.load(file))
-"""
-MEASURE = """
-import json, logging, re, sys, time
-source, store = sys.argv[1:]
-logging.disable(logging.WARNING)
-{setup}
-status = lambda key: int(re.search(key + r":\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1024
-open("/proc/self/clear_refs", "w").write("5")  # resets the peak
-before, start = status("VmRSS"), time.perf_counter()
-result = work()
-print(json.dumps([time.perf_counter() - start, status("VmHWM") - before, result]))
-"""
+
+T = TypeVar("T")
+SPAWN = multiprocessing.get_context("spawn")
+LONGEST = 2916  # frames of a clip in MotionBERT's file
 
 
 def ingest(options: argparse.Namespace) -> None:
@@ -63,16 +41,28 @@ def ingest(options: argparse.Namespace) -> None:
     start of Prefect. Prints seconds, and the peak memory above the start, of each.
     """
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        source = write_amass(Path(folder) / "amass.pkl", options.gigabytes)
+        source, store = write_amass(Path(folder) / "amass.pkl", options.gigabytes), Path(folder) / "store"
         print(f"  {source.stat().st_size / 1e9:.2f} GB")
-        found = {"pickle.load": LOAD, "ingest": INGEST}
+        context = Context(store, PipelineParameters())
+        ways = {"pickle.load": partial(load, source), "ingest": partial(ingest_clips, context, source)}
         best = {}
-        for name, setup in found.items():
-            runs = [run_alone(setup, source, Path(folder) / "store") for _ in range(options.rounds)]
+        for name, work in ways.items():
+            runs = [run_alone(work, store) for _ in range(options.rounds)]
             best[name] = min(seconds for seconds, _, _ in runs)
             peak = max(memory for _, memory, _ in runs)
             print(f"  {name:12}{best[name]:8.1f} s, peak {peak:,.0f} MB above the start", flush=True)
     print(f"  ratio {best['ingest'] / best['pickle.load']:.2f}")
+
+
+def load(source: Path) -> int:
+    """Return the number of clips of a pickle."""
+    with source.open("rb") as file:
+        return len(pickle.load(file))
+
+
+def ingest_clips(context: Context, source: Path) -> StageResult:
+    """Run the stage ingest."""
+    return run_stage("ingest", context, source=str(source))
 
 
 def write_amass(path: Path, gigabytes: float) -> Path:
@@ -89,27 +79,37 @@ def write_amass(path: Path, gigabytes: float) -> Path:
     return path
 
 
-def run_alone(setup: str, source: Path, store: Path) -> tuple[float, float, str]:
-    """Return seconds, peak MB above the start, and result of a program in its own process with an empty store."""
+def run_alone(work: Callable[[], T], store: Path) -> tuple[float, float, T]:
+    """Return seconds, peak MB above the start, and result of `work` in its own process with an empty store."""
     shutil.rmtree(store, ignore_errors=True)
-    store.mkdir()
-    command = [sys.executable, "-c", MEASURE.format(setup=setup), str(source), str(store)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-    if done.returncode:
-        raise SystemExit(done.stderr)
-    return tuple(json.loads(done.stdout.strip().splitlines()[-1]))
+    with ProcessPoolExecutor(1, mp_context=SPAWN) as pool:
+        return pool.submit(_measured, work, store).result()
+
+
+def _measured(work: Callable[[], T], store: Path) -> tuple[float, float, T]:
+    logging.disable(logging.WARNING)
+    connect(store)
+    importlib.import_module("tasks.ingest.ingest")
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
+    before, started = _memory_mb("VmRSS"), time.perf_counter()
+    result = work()
+    return time.perf_counter() - started, _memory_mb("VmHWM") - before, result
+
+
+def _memory_mb(key: str) -> float:
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key))
+    return int(line.split()[1]) / 1024
 
 
 def convert(options: argparse.Namespace) -> None:
     """Compare the convert stage with the usual chain: one pickle file per window, in one process, without checks.
 
-    The chain does what MotionBERT's `tools/convert_*.py` do. The function of the stage runs in one and two processes.
-    Both make perspective windows of 243 frames every 81, and of 27 every 9.
+    The chain does what MotionBERT's `tools/convert_*.py` do. The function of the stage runs in two processes. Both
+    make perspective windows of 243 frames every 81, and of 27 every 9.
     """
-    spawn = multiprocessing.get_context("spawn")
-    with tempfile.TemporaryDirectory(dir=options.folder) as folder, ProcessPoolExecutor(2, mp_context=spawn) as pool:
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder, ProcessPoolExecutor(2, mp_context=SPAWN) as pool:
         source = write_amass(Path(folder) / "amass.pkl", 0.1)
-        store = Path(run_alone(INGEST, source, Path(folder) / "store")[2])
+        store = ingest_clips(Context(Path(folder) / "store", PipelineParameters()), source).path
         table = parquet.ParquetFile(store / CLIPS_FILE)
         batches = range(table.num_row_groups)
         clips = [clip for batch in table.iter_batches() for clip in from_arrow(batch)]
@@ -120,8 +120,7 @@ def convert(options: argparse.Namespace) -> None:
             out = Path(folder) / "out"
             ways: dict[str, Callable[[], object]] = {
                 "one pickle per window": partial(usual_chain, clips, parameters, out),
-                "stage, 1 process": partial(write_all, store, parameters, batches, map, out),
-                "stage, 2 processes": partial(write_all, store, parameters, batches, pool.map, out),
+                "stage, 2 processes": partial(write_all, store, parameters, batches, pool, out),
             }
             counts = {way() for way in ways.values()}
             if len(counts) > 1:
@@ -150,10 +149,10 @@ def usual_chain(clips: list[Clip], parameters: ConvertParameters, out: Path) -> 
     return count
 
 
-def write_all(store: Path, parameters: ConvertParameters, batches: range, run: Callable, out: Path) -> int:
+def write_all(store: Path, parameters: ConvertParameters, batches: range, pool: Executor, out: Path) -> int:
     """Write all windows with the function of the stage; return the number of windows."""
     empty(out)
-    return sum(run(partial(write_batch, store, out, parameters), batches))
+    return sum(pool.map(partial(write_batch, store, out, parameters), batches))
 
 
 def write_batch(store: Path, out: Path, parameters: ConvertParameters, batch: int) -> int:

@@ -8,39 +8,33 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
-from torch.optim import AdamW
 from torch.utils.data import DataLoader, Dataset
 
-from benchmarks.speed.timing import in_turn, print_rates, write_windows
+from benchmarks.speed.timing import in_turn, make_windows, print_rates
 from data_contracts.parameters import (
-    AugmentationParameters,
     FinetuneParameters,
     HeadKind,
     NetworkConfig,
-    NewBodies,
-    NewCameras,
     Objective,
     Runtime,
 )
 from data_contracts.parameters.presets import load_preset
 from data_contracts.skeleton import LEFT_JOINTS, RIGHT_JOINTS
-from model.data.augmentation import augment
-from model.data.loading import TrainingWindows, WindowTensors, load_windows
-from model.data.seeding import generator_at
+from model.data.loading import TrainingWindows, load_windows, some_of
 from model.network.network import PoseNetwork
 from model.training.loop import build_network, fit
-from model.training.optimiser import parameter_groups
-from model.training.step import Learner
 from tests.model.network.eager_dstformer import EagerDSTformer
 
 BATCH = 32
 TOLERANCE = 1e-5
+FRAMES = 10  # of a window of `frozen`
 SMALL = NetworkConfig(embed_dim=64, heads=8, fusion_depth=2, mlp_ratio=4)
 SIZES = {"embed 64, 10 frames": (SMALL, 10, 32), "embed 64, 243 frames": (SMALL, 243, 2)}
 
@@ -77,11 +71,12 @@ def feeding(options: argparse.Namespace) -> None:
     All give shuffled batches of 32 windows of 243 frames, half of them mirrored. The last way copies as many bytes.
     """
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
-        folder, count = Path(name), 2000
-        write_windows(folder, count, 243, 81)
-        memory = load_windows(folder, "train", memory_gb=1e9)
-        streamed = load_windows(folder, "train", memory_gb=1e-9)
-        files = [folder / f"{number:05d}.pkl" for number in range(count)]
+        lengths = ("synthetic.seconds=12", "convert.window=243", "convert.stride=81", "convert.train_views=9")
+        windows = make_windows(Path(name) / "store", *lengths)
+        memory = load_windows(windows, "train", memory_gb=1e9)
+        streamed = load_windows(windows, "train", memory_gb=1e-9)
+        count = len(memory)
+        files = [Path(name) / f"{number:05d}.pkl" for number in range(count)]
         for file, pose_2d, pose_3d in zip(files, memory.pose_2d, memory.pose_3d, strict=True):
             file.write_bytes(pickle.dumps((pose_2d.numpy(), pose_3d.numpy()), pickle.HIGHEST_PROTOCOL))
         alone = DataLoader(Pickles(files), BATCH, shuffle=True)
@@ -106,77 +101,26 @@ def exhaust(batches: Iterable) -> None:
         pass
 
 
-def augmentation(options: argparse.Namespace) -> None:
-    """Measure the augmentation of a batch as a share of a training step (preset `demo`, CPU time, one thread)."""
-    preset = load_preset("demo")
-    frames, count = preset.convert.window, preset.pretrain.batch_size
-    varied = {"limbs_share": 0.5, "bone_turn_deg": 5, "tilt_deg": 5}
-    parts = {
-        "cameras": AugmentationParameters(cameras=NewCameras()),
-        "cameras, bodies": AugmentationParameters(cameras=NewCameras(), bodies=NewBodies()),
-        "everything": AugmentationParameters(cameras=NewCameras(), bodies=NewBodies(), **varied),
-    }
-    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        write_windows(Path(folder), count, frames, frames)
-        windows = load_windows(Path(folder), "train", memory_gb=1e9, placed=True).pick(range(count))
-    config = preset.pretrain.network.model_copy(update={"max_frames": frames})
-    fabric, network = Fabric(accelerator="cpu", devices=1), PoseNetwork(config, preset.pretrain.head)
-    module, optimiser = fabric.setup(network, AdamW(parameter_groups(network, preset.pretrain)))
-    learner = Learner(module, preset.pretrain, Objective.LIFT, fabric)
-
-    def step() -> None:
-        learner.gradients(learner.augmented(windows, generator_at("cpu", 0, 0, 0)), len(windows))
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
-
-    ways: dict[str, Callable[[], object]] = {"training step": step}
-    for name, part in parts.items():
-        ways[name] = lambda part=part: augment(windows, part, generator_at("cpu", 0, 0, 0))
-    seconds = in_turn(ways, options.rounds, time.process_time)
-    for name, taken in seconds.items():
-        print(f"  {name:20}{1000 * taken:9.2f} ms {taken / seconds['training step']:7.1%}")
-
-
 def network(options: argparse.Namespace) -> None:
     """Compare the DSTformer with the same network in eager PyTorch and the same weights (CPU time, one thread)."""
     torch.manual_seed(0)
     for name, (config, frames, batch) in SIZES.items():
-        pose_2d, target = torch.randn(2, batch, frames, 17, 3)
+        pose_2d = torch.randn(batch, frames, 17, 3)
         ours, eager = PoseNetwork(config), EagerDSTformer(config)
         eager.load_state_dict(ours.state_dict())
         with torch.no_grad():
             if (off := float((ours(pose_2d) - eager(pose_2d)).abs().max())) >= TOLERANCE:
                 raise SystemExit(f"{name}: outputs differ by {off:.1e}")
         rows = {"eager, float32": (eager, False), "float32": (ours, False), "bfloat16 autocast": (ours, True)}
-        for title, make in (("forward", forward), ("training step", training_step)):
-            ways = {row: make(module, pose_2d, target, autocast) for row, (module, autocast) in rows.items()}
-            print_rates(f"  {name}: {title}", in_turn(ways, options.rounds, time.process_time), batch, "windows")
+        ways = {row: partial(forward, module, pose_2d, autocast) for row, (module, autocast) in rows.items()}
+        print_rates(f"  {name}: forward", in_turn(ways, options.rounds, time.process_time), batch, "windows")
 
 
-def forward(module: nn.Module, pose_2d: Tensor, _target: Tensor, autocast: bool) -> Callable[[], object]:
-    """Return a forward pass without gradient."""
-
-    @torch.no_grad()
-    def run() -> None:
-        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-            module(pose_2d)
-
-    return run
-
-
-def training_step(module: nn.Module, pose_2d: Tensor, target: Tensor, autocast: bool) -> Callable[[], object]:
-    """Return a step of forward pass, loss, backward pass and optimiser."""
-    module = copy.deepcopy(module)
-    optimiser = AdamW(module.parameters(), lr=1e-5, fused=True)
-
-    def run() -> None:
-        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-            pred = module(pose_2d)
-        (pred.float() - target).norm(dim=-1).mean().backward()
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
-
-    return run
+@torch.no_grad()
+def forward(module: nn.Module, pose_2d: Tensor, autocast: bool) -> None:
+    """Run a forward pass without gradient."""
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        module(pose_2d)
 
 
 def frozen(options: argparse.Namespace) -> None:
@@ -184,16 +128,16 @@ def frozen(options: argparse.Namespace) -> None:
 
     The network is that of the preset `seed`; both give the same losses.
     """
-    frames, count = 10, 2000
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        write_windows(Path(folder), count, frames, frames)
-        epochs = {features: fine_tune(Path(folder), features, frames) for features in ("off", "auto")}
+        windows = make_windows(Path(folder), f"convert.window={FRAMES}", f"convert.stride={FRAMES}")
+        train, val = load_windows(windows, "train"), some_of(load_windows(windows, "val"), range(8))
+        epochs = {features: fine_tune(TrainingWindows(train, val), features) for features in ("off", "auto")}
     off = max(abs(a - b) for (a, _), (b, _) in zip(*epochs.values(), strict=True))
     if off >= TOLERANCE:
         raise SystemExit(f"losses differ by {off:.1e}")
     seconds = {name: min(taken for _, taken in measured[1:]) for name, measured in epochs.items()}
     print_rates(
-        "  epochs after the first", {"every step": seconds["off"], "cached": seconds["auto"]}, count * frames, "frames"
+        "  epochs after the first", {"every step": seconds["off"], "cached": seconds["auto"]}, len(train), "windows"
     )
 
 
@@ -201,14 +145,12 @@ class Enough(Exception):
     """The requested number of epochs is done."""
 
 
-def fine_tune(folder: Path, features: str, frames: int, epochs: int = 3) -> list[tuple[float, float]]:
+def fine_tune(windows: TrainingWindows, features: str, epochs: int = 3) -> list[tuple[float, float]]:
     """Return loss and seconds of each epoch of fine-tuning a depth head."""
-    config = load_preset("seed").pretrain.network.model_copy(update={"dim_out": 3, "max_frames": frames})
+    config = load_preset("seed").pretrain.network.model_copy(update={"dim_out": 3, "max_frames": FRAMES})
     module = build_network(lambda: PoseNetwork(config, HeadKind.DEPTH), 0)
     module.backbone.requires_grad_(False)
     parameters = FinetuneParameters(batch_size=128, max_epochs=50, patience=50, flip=True, head=HeadKind.DEPTH)
-    train = load_windows(folder, "train")
-    val = WindowTensors(**vars(train.pick(range(8))), rows=train.rows[:8], row_groups=[8])
     measured, times = [], [time.perf_counter()]
 
     def on_epoch(record: dict[str, float]) -> None:
@@ -222,15 +164,5 @@ def fine_tune(folder: Path, features: str, frames: int, epochs: int = 3) -> list
 
     fabric, runtime = Fabric(accelerator="cpu", devices=1), Runtime(features=features)
     with tempfile.TemporaryDirectory() as run, suppress(Enough):
-        fit(
-            module,
-            TrainingWindows(train, val),
-            parameters,
-            Objective.LIFT,
-            Path(run),
-            fabric,
-            runtime,
-            on_epoch,
-            on_step,
-        )
+        fit(module, windows, parameters, Objective.LIFT, Path(run), fabric, runtime, on_epoch, on_step)
     return measured

@@ -14,7 +14,6 @@ SHARED = {  # descriptions of parameters that several flows and commands share; 
     "clip_list": "CSV with clip metadata (subject, action, fps), one per motion file in the same order. Default:"
     " FILE.csv or clip_list.csv next to the motion file.",
     "keep_last": "Number of pipeline runs, versions and lifted folders to keep.",
-    "partials": "Also remove partial folders that interrupted trainings and ingests could resume.",
     "reason": "Reason of the rollback, which both versions keep as a tag.",
     "windows": "Folder or digest of a convert stage.",
     "model": "Run folder or digest, checkpoint file (.safetensors, or MotionBERT's .bin), MLflow model URI, e.g."

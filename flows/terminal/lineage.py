@@ -2,34 +2,27 @@
 
 from collections.abc import Iterator
 
+from rich.tree import Tree
+
 from data_contracts.store.manifests import describe_code
 from tasks.maintenance.lineage import AS_ABOVE, Lineage, Link
 
 
-def lineage_lines(lineage: Lineage) -> Iterator[str]:
-    """Yield the lines of the tree, of the results made from a stage, and of sources that could not be read."""
-    yield from _tree(lineage.chain)
+def lineage_lines(lineage: Lineage) -> Iterator[Tree | str]:
+    """Yield the tree of the inputs, that of the results made from a stage, and the sources that could not be read."""
+    yield _tree(lineage.chain)
     if lineage.chain.stage != "version":
-        yield ""
-        yield "results made from it:" if lineage.came_of_it else "no result made from it is known"
-        yield from _branches(lineage.came_of_it)
+        made = Tree("results made from it:" if lineage.came_of_it else "no result made from it is known")
+        made.children += map(_tree, lineage.came_of_it)
+        yield made
     for source in lineage.unasked:
         yield f"could not be read: {source}"
 
 
-def _tree(link: Link) -> Iterator[str]:
-    yield _name(link)
-    detail = _detail(link)
-    if detail:
-        yield f"{'│' if link.links else ' '}  {detail}"
-    yield from _branches(link.links)
-
-
-def _branches(links: list[Link]) -> Iterator[str]:
-    for place, link in enumerate(links, start=1):
-        first, others = ("└─ ", "   ") if place == len(links) else ("├─ ", "│  ")
-        for number, line in enumerate(_tree(link)):
-            yield f"{others if number else first}{line}"
+def _tree(link: Link) -> Tree:
+    tree = Tree("\n".join(filter(None, (_name(link), _detail(link)))))
+    tree.children += map(_tree, link.links)
+    return tree
 
 
 def _name(link: Link) -> str:
@@ -45,6 +38,5 @@ def _detail(link: Link) -> str:
     made = (link.created or "")[:16].replace("T", " ")
     if not link.stage_digest or link.unknown == AS_ABOVE:
         return link.unknown or made
-    unknown = f"inputs unknown: {link.unknown}" if link.unknown else ""
-    run = f"MLflow run {link.mlflow_run}" if link.mlflow_run and link.mlflow_run not in (link.where or "") else ""
-    return ", ".join(part for part in (made, describe_code(link.code), link.where, run, unknown) if part)
+    run = f"MLflow run {link.mlflow_run}" if link.mlflow_run else ""
+    return ", ".join(part for part in (made, describe_code(link.code), link.where, run) if part)

@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
+from rich.tree import Tree
 
 from data_contracts.benchmarks.scores import BenchmarkScores
 from data_contracts.errors import some
@@ -48,10 +49,10 @@ class _Terminal(Console):
 
 
 def print_output(as_json: bool, outcome: dict[str, Any], *lines: RenderableType) -> None:
-    """Print tables and lines for people and, if `as_json`, the outcome as the last line on stdout."""
+    """Print tables, trees and lines for people and, if `as_json`, the outcome as the last line on stdout."""
     terminal = console(as_json)
     for line in lines:
-        terminal.print(line, soft_wrap=isinstance(line, str), highlight=False)
+        terminal.print(line, soft_wrap=isinstance(line, str | Tree), highlight=False)
     if as_json:
         print(json.dumps(outcome), flush=True)
 

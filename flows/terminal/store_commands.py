@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import RenderableType
@@ -31,22 +31,16 @@ def gc(
     call: Call,
     keep_last: Annotated[int, typer.Option(min=1, help=SHARED["keep_last"])],
     yes: Annotated[bool, typer.Option("--yes", help="Remove the listed results. Default: only list them.")] = False,
-    partials: Annotated[bool, typer.Option("--partials", help=SHARED["partials"])] = False,
 ) -> None:
     """Remove results that no kept pipeline run, version, alias, benchmark or running process needs."""
     from tasks.maintenance.gc import collect  # imports MLflow, which takes seconds
 
-    outcome = collect(call.store, keep_last, partials, dry_run=not yes)
-    items = [f"{item['kind']}: {item['name']}, {_size(item['bytes'])}" for item in outcome["items"]]
-    kept = ", ".join(f"{count:,} {kind}" for kind, count in outcome["kept"].items())
-    lines = [f"kept: {kept}", *outcome["skipped"]]
-    if outcome["busy"]:
-        lines.append(f"gc keeps all results while a process works in the store: {_cut(outcome['busy'][0])}")
-    elif not outcome["since"]:
-        lines.append(f"the store has fewer than {keep_last} finished pipeline runs: gc keeps all of them")
-    if not yes:
-        lines.append("nothing was removed; pass --yes to remove it")
-    print_output(call.as_json, outcome, *([] if yes else items), _removed(outcome), *lines)
+    outcome = collect(call.store, keep_last, dry_run=not yes)
+    items = outcome["items"]
+    lines = [f"{item['kind']}: {item['name']}, {decimal(item['bytes'])}" for item in items]
+    verb = "removed" if yes else "pass --yes to remove"
+    lines.append(f"{verb} {len(items):,} items, {decimal(sum(item['bytes'] for item in items))}")
+    print_output(call.as_json, outcome, *lines, *outcome["notes"])
 
 
 @command(stores)
@@ -66,14 +60,6 @@ def check(call: Call, folder: Annotated[str, typer.Argument(help="Folder or dige
         line = bar.add_task(f"check {path.name}", total=1.0)
         checked = check_folder(path, lambda share: bar.update(line, completed=share))
     print_output(call.as_json, asdict(checked), checked.describe())
-
-
-def _removed(outcome: dict[str, Any]) -> Table:
-    table = Table("kind", "number", "size", title="would be removed" if outcome["dry_run"] else "removed")
-    for kind, total in outcome["removed"].items():
-        table.add_row(kind, f"{total['count']:,}", _size(total["bytes"]))
-    table.add_row("total", f"{len(outcome['items']):,}", _size(outcome["bytes"]), style="bold")
-    return table
 
 
 def status_lines(status: "Status") -> Iterator[RenderableType]:
@@ -130,18 +116,13 @@ def _work(status: "Status") -> Iterator[str]:
 
 def _disk(status: "Status") -> str:
     kinds = sorted(status.disk.items(), key=lambda kind: -kind[1]["bytes"])
-    shares = "; ".join(f"{entry['count']:,} {kind} {_size(entry['bytes'])}" for kind, entry in kinds)
+    shares = "; ".join(f"{entry['count']:,} {kind} {decimal(entry['bytes'])}" for kind, entry in kinds)
     everything = sum(entry["bytes"] for entry in status.disk.values())
-    return f"{status.store}: {_size(everything)}, and {_size(status.free_bytes)} free: {shares}"
+    return f"{status.store}: {decimal(everything)}, and {decimal(status.free_bytes)} free: {shares}"
 
 
 def _score(name: str, value: float) -> str:
     return f"{value:.1f} {METRICS[name].unit}" if METRICS[name].unit else f"{100 * value:.1f} %"
-
-
-def _size(count: int | None) -> str:
-    """Return a number of bytes with its unit; `count` is None for files on another machine."""
-    return "size not known here" if count is None else decimal(count)
 
 
 def _cut(text: str) -> str:

@@ -252,11 +252,9 @@ class ClipWriter:
             "shared_skeletons": shared,
         }
         warnings = [f"{f['file']}: all {f['quarantined']} clips are in quarantine" for f in files if not f["clips"]]
-        if self.parameters.group_by is GroupBy.SUBJECT:
-            warnings += [
-                f"groups {', '.join(names)} have the same bone lengths: they may be one subject with several names"
-                for names in shared
-            ]
+        if shared and self.parameters.group_by is GroupBy.SUBJECT:
+            same = some([f"({some(names)})" for names in shared])
+            warnings.append(f"groups with the same bone lengths may be one subject with several names: {same}")
         return warnings
 
     def _refuse_too_many(self, faults: pd.DataFrame, accepted: int) -> None:

@@ -14,10 +14,11 @@ from mlflow.entities.model_registry import ModelVersion
 
 from data_contracts.errors import InputError, some
 from data_contracts.report import counts_text
-from data_contracts.store.digests import KINDS, file_digest
+from data_contracts.store.digests import file_digest
 from data_contracts.store.folders import resolve
 from data_contracts.store.lineage import FinishedStages, names_of
 from data_contracts.store.manifests import read_manifest
+from data_contracts.store.sequence import manifest_sequence
 from tasks.tracking.connection import connect, mlflow_errors, tracking_client
 from tasks.tracking.names import CHECKPOINT_TAG, WINDOWS_TAG
 from tasks.tracking.registry import find_version, model_versions, uses_flip, version_uri
@@ -88,13 +89,10 @@ def _digest_of(stages: FinishedStages, reference: str) -> str:
     """Return the digest of a stage, or the SHA-256 of a file."""
     if Path(reference).is_file():
         return file_digest(Path(reference))
-    if stages.find(reference):
-        return reference
     try:
-        folder = resolve(stages.store, "*", reference)
+        return str(read_manifest(resolve(stages.store, "*", reference))["digest"])
     except InputError:
         raise InputError(f"{reference}: {stages.missing}") from None
-    return str(read_manifest(folder)["digest"])
 
 
 def _link(stages: FinishedStages, role: str, digest: str, seen: set[str], file: str = "") -> Link:
@@ -127,9 +125,7 @@ def _made_from(stages: FinishedStages, digest: str) -> list[Link]:
         manifests = [one for one in manifests if one not in ahead]
         made += ahead
         reached = reached.union(*map(names_of, ahead))
-    order = list(KINDS)
-    made.sort(key=lambda manifest: (manifest["created"], order.index(manifest["stage"])))
-    return [_stage_link(stages, "stage", manifest["digest"], manifest) for manifest in made]
+    return [_stage_link(stages, "stage", one["digest"], one) for one in sorted(made, key=manifest_sequence)]
 
 
 def _add_from_mlflow(stages: FinishedStages, lineage: Lineage) -> None:

@@ -229,20 +229,9 @@ def _source(tag: str) -> list[str]:
 
 
 def _disk(store: Path) -> dict[str, dict[str, int]]:
-    """Return number and bytes of folders by kind: stages, MLflow's artifacts and database, unfinished folders."""
+    """Return the number of finished folders and the bytes of each kind; other folders and the database count as one."""
     disk: dict[str, dict[str, int]] = {}
-
-    def add(kind: str, path: Path) -> None:
-        entry = disk.setdefault(kind, {"count": 0, "bytes": 0})
-        entry["count"] += 1
-        entry["bytes"] += size_of(path)
-
-    for place in sorted(store.iterdir()):
-        if not place.is_dir():
-            add("mlflow.db" if place.name.startswith("mlflow.db") else "other", place)
-        elif place.name not in KINDS.values():
-            add(place.name, place)
-        else:
-            for path in filter(Path.is_dir, place.iterdir()):
-                add("unfinished" if path.name.startswith(".") else place.name, path)
+    for place in sorted(store.glob("[!.]*")):
+        count = len(list(place.glob("[!.]*"))) if place.name in KINDS.values() else 1
+        disk[place.name] = {"count": count, "bytes": size_of(place)}
     return disk

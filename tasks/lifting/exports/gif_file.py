@@ -86,11 +86,11 @@ def _axes(figure: Figure, keypoints: Sequence[np.ndarray], joints: Sequence[np.n
     plane = figure.add_axes((0.08, 0.09, 0.38, 0.8))
     (left, right), (top, bottom) = _bounds(keypoints)
     plane.set(xlim=(left, right), ylim=(bottom, top), aspect="equal")
-    space = figure.add_axes((0.5, 0.02, 0.47, 0.88), projection="3d")
+    space = figure.add_axes((0.5, 0.06, 0.47, 0.84), projection="3d")
     assert isinstance(space, Axes3D)
     x, y, z = _bounds(joints)
     space.set(xlim=x, ylim=y, zlim=z, xlabel="x", ylabel="y", zlabel="z")
-    space.set_box_aspect([high - low for low, high in (x, y, z)], zoom=0.9)
+    space.set_box_aspect([high - low for low, high in (x, y, z)], zoom=0.84)
     space.view_init(elev=12, azim=-70)  # x to the right, y away
     for axis in (space.xaxis, space.yaxis, space.zaxis):
         axis.set_pane_color("white")

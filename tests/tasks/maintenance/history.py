@@ -1,7 +1,7 @@
 """Small stores with the folders, MLflow runs, models and versions of pipeline runs, one pipeline run a day."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -41,6 +41,11 @@ class PipelineRun:
     runs: dict[str, str] = field(default_factory=dict)
     version: str = ""
     model: str = ""
+
+    def moved(self, old: Path, new: Path) -> "PipelineRun":
+        """Return the pipeline run in a store that was moved from `old` to `new`."""
+        folders = {name: new / folder.relative_to(old) for name, folder in self.folders.items()}
+        return replace(self, folders=folders, digests={**self.digests}, runs={**self.runs})
 
 
 class History:
@@ -150,9 +155,9 @@ class History:
         """Return the numbers of all versions."""
         return {str(one.version) for one in self.client.search_model_versions(f"name = '{MODEL_NAME}'")}
 
-    def left_of(self, runs: list[PipelineRun]) -> list[Path]:
-        """Return the paths that belong to removed pipeline runs; the first of `runs` keeps its row in MLflow."""
-        ids = [*(run.model for run in runs), *(run.run for run in runs[1:])]
+    def left_of(self, *runs: PipelineRun) -> list[Path]:
+        """Return the paths that belong to removed pipeline runs."""
+        ids = [name for run in runs for name in (run.run, run.model, run.digests["finetune"])]
         return [path for path in self.store.rglob("*") if any(one in str(path) for one in ids)]
 
     def whole(self, done: PipelineRun) -> bool:
