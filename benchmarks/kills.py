@@ -32,7 +32,6 @@ from safetensors.numpy import load_file
 
 from data_contracts.parameters.presets import load_preset
 from flows.deployment.settings import StackSettings
-from flows.deployment.up import SERVICE
 from tasks.tracking.connection import tracking_client
 
 ROOT = Path(__file__).parent.parent
@@ -153,7 +152,7 @@ class Stack:
         """Start the stack and the pipeline run."""
         with self.terminal.open("w") as out:
             self.stack = subprocess.Popen([*UPLIFT, "up"], cwd=ROOT, stdout=out, stderr=out)
-        wait_for("uplift up", lambda: "Ctrl-C here" in self.terminal.read_text() or not self.is_up())
+        wait_for("uplift up", lambda: "Ctrl-C in" in self.terminal.read_text() or not self.is_up())
         command = [sys.executable, "-m", "prefect", "deployment", "run", "pipeline/on-demand", "--watch"]
         client = os.environ | StackSettings().client_environment()
         with self.watched.open("w") as out:
@@ -174,8 +173,9 @@ class Stack:
     def kill(self, victim: str) -> None:
         """Send SIGKILL to a service, or to the flow run of the worker of pool cuda."""
         name = "worker-cuda" if victim == "flow run" else victim
-        services = psutil.Process(self.stack.pid).children(recursive=True)
-        service = next(one for one in services if one.environ().get(SERVICE) == name)
+        processes = psutil.Process(self.stack.pid).children(recursive=True)
+        shell = next(one for one in processes if f"services {name};" in " ".join(one.cmdline()))
+        service = shell.children()[0]
         (service.children()[0] if victim == "flow run" else service).kill()
         print(f"killed {victim}", flush=True)
 

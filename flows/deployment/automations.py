@@ -45,6 +45,8 @@ def wanted_automations(settings: StackSettings, block: UUID | None) -> list[Auto
         "challenger waits for approval": (PROMOTE | {"expect": _events("Suspended")}, APPROVAL),
         "new champion": (champion, "{{ event.payload.headline }}"),
     }
+    if not settings.missing_hours:
+        del notifications["no nightly run"]
     wanted = [_automation("run without a heartbeat", heartbeat | _within(minutes=settings.silent_minutes), crash)]
     for name, (trigger, text) in notifications.items() if block else ():
         action = SendNotification(block_document_id=block, subject=f"pose-uplift: {name}", body=text)

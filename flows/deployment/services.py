@@ -19,7 +19,8 @@ from sqlalchemy.schema import CreateSchema
 
 from data_contracts.errors import InputError
 from data_contracts.store.sqlite import sqlite_uri
-from flows.deployment.settings import USER, StackSettings, read_settings, use_servers
+from flows.deployment.settings import ENV_FILE, ENV_VARIABLE, USER, StackSettings, read_settings, use_servers
+from tasks.maintenance.starts import record_start
 
 WAIT_SECONDS = 300.0
 COMMON = {
@@ -38,7 +39,8 @@ def service_command(name: str, settings: StackSettings) -> tuple[list[str], dict
     """Return the command line and the environment variables of a service: `prefect`, `mlflow` or `worker-POOL`."""
     python, address = [sys.executable, "-m"], ["--host", settings.host, "--port"]
     if name == "prefect":
-        return [*python, "prefect", "server", "start", *address, str(settings.prefect_port)], _prefect(settings)
+        command = ["uvicorn", "--factory", "flows.deployment.prefect_app:create_app", "--log-level", "warning"]
+        return [*python, *command, *address, str(settings.prefect_port)], _prefect(settings)
     if name == "mlflow":
         command = ["mlflow", "server", "--app-name", "basic-auth", "--workers", "4" if settings.database_url else "1"]
         return [*python, *command, *address, str(settings.mlflow_port)], _mlflow(settings)
@@ -65,12 +67,14 @@ def _prefect(settings: StackSettings) -> dict[str, str]:
 
 
 def _mlflow(settings: StackSettings) -> dict[str, str]:
-    url = settings.database_url
+    url, hosts, port = settings.database_url, settings.host_names, settings.mlflow_port
     if url:
         url += f"{'&' if '?' in url else '?'}options={quote('-csearch_path=mlflow')}"
     return COMMON | {
         "MLFLOW_BACKEND_STORE_URI": url or sqlite_uri(settings.store / "mlflow.db", timeout=60),
         "MLFLOW_ARTIFACTS_DESTINATION": str(settings.store / "mlartifacts"),
+        "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(f"{host},{host}:*" for host in hosts),
+        "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": ",".join(f"http://{host}:{port},https://{host}" for host in hosts),
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_AUTH_CONFIG_PATH": str(Path(__file__).with_name("mlflow-auth.ini")),
         "MLFLOW_AUTH_ADMIN_USERNAME": USER,
@@ -116,7 +120,7 @@ def main() -> None:
     """Prepare the service named on the command line, and replace this process by the service."""
     name = sys.argv[1]
     try:
-        settings = read_settings()
+        record_start((settings := read_settings()).store, name)
         command, variables = service_command(name, settings)
         if name.startswith("worker-"):
             use_servers(settings)
@@ -129,7 +133,8 @@ def main() -> None:
             os.environ.pop("MLFLOW_TRACKING_URI", None)  # MLflow's client sets it
     except InputError as error:
         sys.exit(f"uplift: {error}")
-    variables |= os.environ | {"UPLIFT_STORE": str(settings.store)}  # the shell has priority
+    own = {"UPLIFT_STORE": str(settings.store), ENV_VARIABLE: str(ENV_FILE)}
+    variables |= os.environ | own  # the shell has priority
     os.execvpe(command[0], command, variables)
 
 

@@ -2,10 +2,12 @@
 
 import os
 import secrets
+import socket
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
+from dotenv import dotenv_values
 from pydantic import AfterValidator, Field, Secret, StringConstraints, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -43,6 +45,7 @@ class StackSettings(BaseSettings):
     host: str = Field("127.0.0.1", description="Address that both servers listen on. 0.0.0.0: all addresses.")
     prefect_port: int = Field(4200, ge=1, le=65535, description="Port of the Prefect server.")
     mlflow_port: int = Field(5000, ge=1, le=65535, description="Port of the MLflow server.")
+    allowed_hosts: str = Field("", description="More host names, without port, that clients use for the servers.")
     workers: Literal["cpu cuda", "cpu", "cuda"] = Field(
         "cpu cuda", description="Work pools for which `uplift up` starts a worker."
     )
@@ -56,7 +59,7 @@ class StackSettings(BaseSettings):
     notify: str | None = Field(
         None, description="Receiver of notifications: a Prefect block (slack-webhook/NAME) or a webhook's URL."
     )
-    missing_hours: float = Field(25, gt=0, description="Notify if no nightly run began for so many hours.")
+    missing_hours: float = Field(25, ge=0, description="Notify if no nightly run began for so many hours. 0: never.")
     late_minutes: float = Field(15, ge=1, description="Notify if a nightly run is late by so many minutes.")
     silent_minutes: float = Field(10, ge=3, description="Minutes without a heartbeat until a run is marked as crashed.")
 
@@ -72,6 +75,12 @@ class StackSettings(BaseSettings):
 
     def _url(self, port: int) -> str:
         return f"http://{'127.0.0.1' if self.host == '0.0.0.0' else self.host}:{port}"
+
+    @property
+    def host_names(self) -> list[str]:
+        """Host names, without port, that both servers answer to."""
+        own = socket.gethostname() if self.host == "0.0.0.0" else self.host
+        return list(dict.fromkeys(["127.0.0.1", "localhost", own, *self.allowed_hosts.split()]))
 
     def password(self) -> str | None:
         """Return UPLIFT_API_PASSWORD, else the content of the store's password file, else None."""
@@ -115,3 +124,9 @@ def read_settings(file: Path = ENV_FILE, **values: Any) -> StackSettings:
 def use_servers(settings: StackSettings) -> None:
     """Make this process a client of the stack's servers; variables that the shell sets keep their values."""
     os.environ |= {name: os.environ.get(name) or text for name, text in settings.client_environment().items()}
+
+
+def exposes_password(file: Path = ENV_FILE) -> bool:
+    """Return whether the file contains a password and can be read by other users."""
+    is_open = file.is_file() and file.stat().st_mode & 0o077
+    return bool(is_open and dotenv_values(file).get("UPLIFT_API_PASSWORD"))

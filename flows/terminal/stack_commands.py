@@ -11,7 +11,7 @@ import typer
 
 from data_contracts.errors import InputError
 from data_contracts.text import printable
-from flows.deployment.settings import StackSettings, read_settings, use_servers
+from flows.deployment.settings import ENV_FILE, StackSettings, exposes_password, read_settings, use_servers
 from flows.terminal.options import Store
 
 stack = typer.Typer()
@@ -62,4 +62,6 @@ def watch(
 
 def _settings(store: Path | None = None) -> StackSettings:
     """Return the settings of the stack; a store from the command line replaces that of the settings."""
+    if exposes_password():
+        typer.echo(f"uplift: other users can read the password in {ENV_FILE}: chmod 600 {ENV_FILE}", err=True)
     return read_settings(store=store) if store else read_settings()

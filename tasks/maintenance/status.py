@@ -24,6 +24,7 @@ from data_contracts.store.digests import KINDS, PIPELINE
 from data_contracts.store.folders import default_store
 from data_contracts.store.locks import lock_owner
 from tasks.maintenance.files import LOCK, hidden_names, size_of
+from tasks.maintenance.starts import restarted
 from tasks.promotion.comparison import named_benchmark
 from tasks.tracking import names
 from tasks.tracking.connection import mlflow_errors, tracking_client
@@ -116,6 +117,9 @@ def to_do(status: Status) -> Iterator[str]:
     if challenger and not challenger["promotion"] and (not champion or champion["version"] != challenger["version"]):
         yield f"version {challenger['version']} was not compared with the champion: uplift promote{store}"
     yield from _changed_sources(status.pipeline_runs)
+    for service, starts in restarted(Path(status.store)).items():
+        times = f"{len(starts)} starts in 24 hours, the last at {starts[-1]} UTC"
+        yield f"service {service} restarted ({times}): find the reason with `docker compose logs {service}`"
     if status.free_bytes < LOW_DISK:
         yield f"the disk of {status.store} is nearly full: uplift gc --keep-last 14 --yes{store}"
 

@@ -79,6 +79,13 @@ def services_of(process: subprocess.Popen) -> list[psutil.Process]:
     return [psutil.Process(process.pid), *psutil.Process(process.pid).children(True)]
 
 
+def uplift(settings: StackSettings, *words: str, **variables: str) -> subprocess.CompletedProcess:
+    """Run a command in a second terminal that has the stack's variables of `.env`, but no password."""
+    ports = {"prefect_port": settings.prefect_port, "mlflow_port": settings.mlflow_port}
+    shell = environment(settings.store.parent, **ports) | variables
+    return subprocess.run([*COMMAND, *words], cwd=ROOT, env=shell, capture_output=True, text=True)
+
+
 def request(
     url: str, password: str | None = None, method: str = "GET", body: object = None, **headers: str
 ) -> tuple[int, str]:

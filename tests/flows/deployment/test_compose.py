@@ -14,7 +14,7 @@ from dotenv import dotenv_values
 from flows.deployment.settings import ROOT, StackSettings
 
 SET_BY_COMPOSE = {"UPLIFT_STORE": "/store", "UPLIFT_HOST": "0.0.0.0", "UPLIFT_PREFECT_PORT": "4200"}
-SET_BY_COMPOSE |= {"UPLIFT_MLFLOW_PORT": "5000"}
+SET_BY_COMPOSE |= {"UPLIFT_MLFLOW_PORT": "5000", "UPLIFT_ALLOWED_HOSTS": "prefect mlflow value of UPLIFT_ALLOWED_HOSTS"}
 
 
 def interpolated(text: str, values: dict[str, str]) -> str:
@@ -64,7 +64,7 @@ def test_clients_reach_the_servers_by_the_names_of_their_services(rendered):
     for service in ("register", "worker-cpu", "worker-cuda"):
         assert rendered[service]["PREFECT_API_URL"] == "http://prefect:4200/api"
         assert rendered[service]["MLFLOW_TRACKING_URI"] == "http://mlflow:5000"
-    assert "mlflow:5000" in rendered["mlflow"]["MLFLOW_SERVER_ALLOWED_HOSTS"].split(",")
+    assert {"prefect", "mlflow"} <= set(rendered["prefect"]["UPLIFT_ALLOWED_HOSTS"].split())
 
 
 def test_without_a_env_file_the_database_is_the_service_postgres(tmp_path):

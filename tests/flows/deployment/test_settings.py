@@ -8,7 +8,7 @@ import pytest
 
 from data_contracts.errors import InputError
 from flows.deployment.services import prepare, service_command
-from flows.deployment.settings import PASSWORD_FILE, ROOT, StackSettings, read_settings
+from flows.deployment.settings import PASSWORD_FILE, ROOT, StackSettings, exposes_password, read_settings
 from flows.prefect_ui.deployment_parameters import nightly
 
 
@@ -83,6 +83,17 @@ def test_both_servers_have_a_password_at_every_address(tmp_path):
         assert variables["MLFLOW_AUTH_ADMIN_PASSWORD"] == settings.password()
 
 
+def test_a_env_file_with_a_password_that_others_can_read_is_noticed(tmp_path):
+    file = tmp_path / ".env"
+    file.write_text("UPLIFT_API_PASSWORD=\n")
+    file.chmod(0o644)
+    assert not exposes_password(file)
+    file.write_text("UPLIFT_API_PASSWORD='correct horse'\n")
+    assert exposes_password(file)
+    file.chmod(0o600)
+    assert not exposes_password(file)
+
+
 def test_a_schedule_that_cron_does_not_have_is_refused(monkeypatch):
     monkeypatch.setenv("UPLIFT_SCHEDULE_CRON", "at three")
     with pytest.raises(InputError, match="UPLIFT_SCHEDULE_CRON=at three"):
@@ -99,10 +110,13 @@ def test_one_database_of_postgresql_has_a_schema_for_each_server(tmp_path):
     assert "secret" not in " ".join(prefect_command + mlflow_command)
 
 
-def test_both_servers_listen_on_loopback_by_default(tmp_path):
+def test_both_servers_listen_on_loopback_by_default_and_answer_to_configured_names(tmp_path):
+    settings = StackSettings(store=str(tmp_path), allowed_hosts="gpu-box")
     for name in ("prefect", "mlflow"):
-        command, _ = service_command(name, StackSettings(store=str(tmp_path)))
+        command, _ = service_command(name, settings)
         assert command[command.index("--host") + 1] == "127.0.0.1"
+    assert settings.host_names == ["127.0.0.1", "localhost", "gpu-box"]
+    assert "gpu-box:*" in service_command("mlflow", settings)[1]["MLFLOW_SERVER_ALLOWED_HOSTS"].split(",")
 
 
 @pytest.mark.parametrize("content", [b"no database" * 1000, None])

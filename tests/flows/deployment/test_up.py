@@ -8,7 +8,6 @@ import shutil
 import signal
 import sqlite3
 import stat
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -36,12 +35,11 @@ from flows.prefect_ui.events import PROMOTED, ROLLED_BACK, emit_model_event
 from tasks.stage import Context, get_or_compute
 from tasks.synthetic.motion import SYNTHESISE
 from tests.flows.deployment.conftest import (
-    COMMAND,
-    environment,
     request,
     services_of,
     stack,
     terminal_of,
+    uplift,
     wait_for,
 )
 
@@ -94,13 +92,6 @@ def changed_automations(client, settings) -> Iterator[None]:
     automations.install(client, settings)
 
 
-def uplift(settings, *words: str, **variables: str) -> subprocess.CompletedProcess:
-    """Run a command in a second terminal that has the stack's variables of `.env`, but no password."""
-    ports = {"prefect_port": settings.prefect_port, "mlflow_port": settings.mlflow_port}
-    shell = environment(settings.store.parent, **ports) | variables
-    return subprocess.run([*COMMAND, *words], cwd=ROOT, env=shell, capture_output=True, text=True)
-
-
 def test_a_password_is_generated_and_both_servers_require_it(running, folder):
     settings, process = running
     password = settings.password()
@@ -144,7 +135,7 @@ def test_a_wrong_password_is_one_line(settings):
 def test_a_store_has_one_stack_at_a_time(settings):
     refused = uplift(settings, "up")
     assert refused.returncode == 2
-    assert "a stack runs on this store already" in refused.stderr
+    assert "a stack runs on this store already, processes " in refused.stderr
 
 
 def test_all_services_listen_on_loopback_only(running):
@@ -272,6 +263,10 @@ def test_notifications_go_to_an_existing_block_only(settings, client):
     assert all(one.description for one in client.read_automations())  # the UI shows "A custom trigger" for most
     with pytest.raises(ValueError, match="slack-webhook/nobody: not a block"):
         automations.install(client, settings.model_copy(update={"notify": "slack-webhook/nobody"}))
+    never = named.model_copy(update={"missing_hours": 0})
+    assert set(automations.install(client, named)) - set(automations.install(client, never)) == {
+        "uplift: no nightly run"
+    }
     silent = settings.model_copy(update={"notify": None})
     assert automations.install(client, silent) == ["uplift: run without a heartbeat"]
     assert len(client.read_automations()) == 1

@@ -19,6 +19,7 @@ from rich.console import Console
 from data_contracts.store.locks import locked
 from flows.terminal.store_commands import status_lines
 from tasks.maintenance import status as module
+from tasks.maintenance.starts import forget_starts, record_start, restarted
 from tasks.maintenance.status import read_status
 from tasks.tracking.names import (
     BENCHMARK_TAG,
@@ -118,6 +119,16 @@ def test_a_source_that_changed_after_its_newest_pipeline_run_is_named(history, t
     history.client.set_tag(history.pipeline().run, SOURCES_TAG, '["cut')
     (line,) = read_status(history.store).to_do
     assert line.startswith(f"{changed} changed after pipeline run reads changed began: ")
+
+
+def test_a_service_that_started_again_is_named_until_a_person_starts_the_stack(history):
+    for service in ("prefect", "mlflow", "mlflow"):
+        record_start(history.store, service)
+    (line,) = read_status(history.store).to_do
+    assert line.startswith("service mlflow restarted (2 starts in 24 hours, the last at 20")
+    assert restarted(history.store, hours=-1) == {}
+    forget_starts(history.store)
+    assert read_status(history.store).to_do == []
 
 
 def test_running_runs_are_listed_with_their_process_and_dead_ones_without(history):
