@@ -192,7 +192,7 @@ def survive(stack: Stack, store: Path, kills: int, moments: random.Random) -> No
         stack.kill(victim)
         if victim in SERVICES:
             wait_for("the end of the stack", lambda: not stack.is_up())
-            print([line for line in stack.terminal.read_text().splitlines() if "uplift: " in line], flush=True)
+            print([line for line in stack.terminal.read_text().splitlines() if " stopped (" in line][:1], flush=True)
             stack.end()
             stack.start()
     wait_for("the pipeline run", lambda: stack.run.poll() is not None)
