@@ -3,6 +3,7 @@
 Prefect reads `PREFECT_API_URL` at its import: call `use_servers` before an import of this module.
 """
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -58,11 +59,15 @@ def register(settings: StackSettings) -> None:
         if done.returncode:
             raise InputError(f"prefect deploy --all failed: {' '.join((done.stdout + done.stderr).split())[-600:]}")
         names = automations.install(client, settings)
+    wait_for(f"{os.environ['MLFLOW_TRACKING_URI']}/health")  # see `use_servers`
+    from tasks.tracking.links import runs_page  # imports MLflow, which takes seconds
+
     password = "UPLIFT_API_PASSWORD" if settings.api_password else f"the content of {settings.store / PASSWORD_FILE}"
     print(
         f"registered: pools, all deployments of prefect.yaml, {len(names)} automations\n"
         f"\nPrefect   {settings.prefect_url}, password {USER}:PASSWORD"
-        f"\nMLflow    {settings.mlflow_url}, user {USER}, password PASSWORD"
+        f"\nMLflow    {runs_page(settings.store)}"
+        f"\n          user {USER}, password PASSWORD"
         f"\nPASSWORD  {password}\n\nIn another terminal:\n"
         f'\n    eval "$({program("uplift")} env)"'
         f"\n    {program('prefect')} deployment run 'pipeline/nightly' && {program('uplift')} watch"

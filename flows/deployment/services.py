@@ -96,13 +96,21 @@ def prepare(server: str, settings: StackSettings) -> None:
                 connection.execute(CreateSchema(server, if_not_exists=True))  # both name a table alembic_version
         except SQLAlchemyError as error:
             raise InputError(f"UPLIFT_DATABASE_URL: {' '.join(str(error).split())}") from error
-    elif server == "mlflow":
+        return
+    if server == "mlflow":
         from tasks.tracking.connection import connect  # an import of seconds
 
         connect(root)  # creates the database, and gives the runs of a copied store its new id
-        with create_engine(sqlite_uri(root / "mlflow.db")).connect() as connection:
+    database = root / f"{server}.db"
+    try:
+        with create_engine(sqlite_uri(database)).connect() as connection:
             connection.exec_driver_sql("PRAGMA journal_mode = WAL")  # other commands read while the server writes
-        (root / "mlflow.db").chmod(0o600)  # commands without a server leave it readable
+    except SQLAlchemyError as error:
+        raise InputError(
+            f"{database}: {getattr(error, 'orig', error)}. Restore a backup, or move the file away to begin with an"
+            " empty database"
+        ) from error
+    database.chmod(0o600)  # commands without a server leave it readable
 
 
 def wait_for(url: str, user: tuple[str, str] | None = None) -> None:

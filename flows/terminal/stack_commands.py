@@ -1,5 +1,6 @@
 """Subcommands of the stack: start it, register on its Prefect server, and use it from another terminal."""
 
+import os
 import shlex
 import subprocess
 import sys
@@ -11,7 +12,14 @@ import typer
 
 from data_contracts.errors import InputError
 from data_contracts.text import printable
-from flows.deployment.settings import ENV_FILE, StackSettings, exposes_password, read_settings, use_servers
+from flows.deployment.settings import (
+    ENV_FILE,
+    ENV_VARIABLE,
+    StackSettings,
+    exposes_password,
+    read_settings,
+    use_servers,
+)
 from flows.terminal.options import Store
 
 stack = typer.Typer()
@@ -62,6 +70,6 @@ def watch(
 
 def _settings(store: Path | None = None) -> StackSettings:
     """Return the settings of the stack; a store from the command line replaces that of the settings."""
-    if exposes_password():
+    if ENV_VARIABLE not in os.environ and exposes_password():  # `uplift up` has said it before it started this command
         typer.echo(f"uplift: other users can read the password in {ENV_FILE}: chmod 600 {ENV_FILE}", err=True)
     return read_settings(store=store) if store else read_settings()

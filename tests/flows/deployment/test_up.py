@@ -212,6 +212,29 @@ def test_a_training_run_that_a_person_cancels_is_never_crashed(client, train):
     assert states[-2:] == [StateType.CANCELLING, StateType.CANCELLED]
 
 
+def test_a_worker_survives_the_deletion_of_its_running_flow_run_and_a_missing_flow_file(running, client, train):
+    worker = {one.pid for one in services_of(running[1]) if "worker start --pool cuda" in " ".join(one.cmdline())}
+    assert worker
+    run = train(seed=3)
+    client.delete_flow_run(run)
+    flow_id = client.create_flow_from_name("removed")
+    removed = client.create_deployment(
+        flow_id, "removed", entrypoint="flows/removed.py:removed", path=str(ROOT), work_pool_name="cuda"
+    )
+    after = client.create_flow_run_from_deployment(removed).id
+    wait_for(lambda: client.read_flow_run(after).state.is_final(), 120)
+    assert client.read_flow_run(after).state.type == StateType.CRASHED
+    of_run = [one for one in services_of(running[1]) if one.environ().get("PREFECT__FLOW_RUN_ID") == str(run)]
+    of_run[0].terminate()  # Prefect leaves the process of a deleted run
+    assert psutil.wait_procs(of_run, timeout=60)[1] == []
+    last = client.create_flow_run_from_deployment(
+        client.read_deployment_by_name("baselines/fit-baselines").id, parameters={"windows": "not there"}
+    ).id
+    wait_for(lambda: client.read_flow_run(last).state.is_final(), 300)
+    assert client.read_flow_run(last).state.type == StateType.FAILED
+    assert worker <= {one.pid for one in services_of(running[1])}
+
+
 def test_failure_approval_promotion_and_rollback_are_sent_to_the_webhook(client, webhook):
     _, received = webhook
     nightly = client.read_deployment_by_name("pipeline/nightly")
