@@ -245,11 +245,10 @@ def test_recordings_and_arrays_of_another_unit_become_one_clip_store(walking, tm
 def test_a_group_in_two_files_is_one_subject_and_is_reported_with_its_counts(two_folders, empty_store):
     result = ingest(str(two_folders[0]), store=str(empty_store))
     assert result.statistics["groups"]["s1"] == 6
-    warnings = result.statistics["warnings"]
     warning = r"1 group name.* treated as one subject; clips: s1 \(5 in a/motion\.npz, 1 in b/motion\.npz\)"
-    assert any(re.search(warning, line) for line in warnings)
+    assert any(re.search(warning, line) for line in result.statistics["warnings"])
     same = "groups with the same bone lengths may be one subject with several names: (p0, "
-    assert sum(same in line for line in warnings) == 1
+    assert sum(same in line for line in result.statistics["warnings"]) == 1
     assert any({"p0", "s0"} <= set(names) for names in result.statistics["shared_skeletons"])
 
 

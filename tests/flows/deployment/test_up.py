@@ -34,14 +34,7 @@ from flows.deployment.settings import PASSWORD_FILE, ROOT
 from flows.prefect_ui.events import PROMOTED, ROLLED_BACK, emit_model_event
 from tasks.stage import Context, get_or_compute
 from tasks.synthetic.motion import SYNTHESISE
-from tests.flows.deployment.conftest import (
-    request,
-    services_of,
-    stack,
-    terminal_of,
-    uplift,
-    wait_for,
-)
+from tests.flows.deployment.conftest import request, services_of, stack, terminal_of, uplift, wait_for
 
 MLFLOW_PATHS = ("/", "/version", "/graphql", "/get-artifact", "/ajax-api/2.0/mlflow/experiments/search")
 MLFLOW_PATHS += ("/api/2.0/mlflow-artifacts/artifacts", "/api/2.0/mlflow/users/get")
@@ -217,19 +210,16 @@ def test_a_worker_survives_the_deletion_of_its_running_flow_run_and_a_missing_fl
     assert worker
     run = train(seed=3)
     client.delete_flow_run(run)
-    flow_id = client.create_flow_from_name("removed")
-    removed = client.create_deployment(
-        flow_id, "removed", entrypoint="flows/removed.py:removed", path=str(ROOT), work_pool_name="cuda"
-    )
+    flow_id, place = client.create_flow_from_name("removed"), {"path": str(ROOT), "work_pool_name": "cuda"}
+    removed = client.create_deployment(flow_id, "removed", entrypoint="flows/removed.py:removed", **place)
     after = client.create_flow_run_from_deployment(removed).id
     wait_for(lambda: client.read_flow_run(after).state.is_final(), 120)
     assert client.read_flow_run(after).state.type == StateType.CRASHED
     of_run = [one for one in services_of(running[1]) if one.environ().get("PREFECT__FLOW_RUN_ID") == str(run)]
     of_run[0].terminate()  # Prefect leaves the process of a deleted run
     assert psutil.wait_procs(of_run, timeout=60)[1] == []
-    last = client.create_flow_run_from_deployment(
-        client.read_deployment_by_name("baselines/fit-baselines").id, parameters={"windows": "not there"}
-    ).id
+    fails = client.read_deployment_by_name("baselines/fit-baselines").id
+    last = client.create_flow_run_from_deployment(fails, parameters={"windows": "not there"}).id
     wait_for(lambda: client.read_flow_run(last).state.is_final(), 300)
     assert client.read_flow_run(last).state.type == StateType.FAILED
     assert worker <= {one.pid for one in services_of(running[1])}

@@ -192,9 +192,7 @@ def test_a_postgresql_that_refuses_the_connection_is_reported_at_once(history, m
 
 def test_a_relative_database_uri_is_read(history, monkeypatch):
     history.pipeline()
-    folder = (
-        history.store.parent
-    )  # in the URI: MLflow keeps a connection per URI, and a page has sqlite:///store/mlflow.db
+    folder = history.store.parent  # MLflow keeps a connection per URI, and a page has sqlite:///store/mlflow.db
     monkeypatch.chdir(folder.parent)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder.name}/{history.store.name}/mlflow.db")
     status = read_status(history.store)
