@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
 from dotenv import dotenv_values
-from pydantic import AfterValidator, Field, Secret, StringConstraints, ValidationError
+from pydantic import AfterValidator, Field, Secret, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from data_contracts.errors import InputError
@@ -19,7 +19,12 @@ ENV_VARIABLE = "UPLIFT_ENV_FILE"  # for services, which have another working dir
 ENV_FILE = Path(os.environ.get(ENV_VARIABLE, ".env")).absolute()
 USER = "uplift"  # both servers ask for this user name next to the password
 PASSWORD_FILE = "api_password"
-Password = Secret[Annotated[str, StringConstraints(pattern="^[ -~]{12,}$")]]  # MLflow requires 12 characters
+
+
+def _fits_both_servers(password: str) -> str:
+    if len(password) >= 12 and password.isascii() and password.isprintable():  # MLflow requires 12 characters
+        return password
+    raise ValueError("expected at least 12 printable ASCII characters")
 
 
 class StackSettings(BaseSettings):
@@ -52,7 +57,7 @@ class StackSettings(BaseSettings):
     database_url: str | None = Field(
         None, pattern="^postgresql://", description="postgresql://USER@HOST/DATABASE. Default: SQLite in the store."
     )
-    api_password: Password | None = Field(
+    api_password: Secret[Annotated[str, AfterValidator(_fits_both_servers)]] | None = Field(
         None, description="Password of both servers. Default: generated, in the file api_password of the store."
     )
 
@@ -117,7 +122,10 @@ def read_settings(file: Path = ENV_FILE, **values: Any) -> StackSettings:
     try:
         return StackSettings(_env_file=file, **values)
     except ValidationError as error:
-        faults = [f"UPLIFT_{'_'.join(map(str, fault['loc'])).upper()}: {fault['msg']}" for fault in error.errors()]
+        faults = [
+            f"UPLIFT_{'_'.join(map(str, fault['loc'])).upper()}: {fault['msg'].removeprefix('Value error, ')}"
+            for fault in error.errors()
+        ]
         raise InputError(f"{'; '.join(faults)}. .env.example describes all variables") from None
 
 
