@@ -67,15 +67,17 @@ def _within(**time: float) -> dict[str, Any]:
 
 
 def install(client: SyncPrefectClient, settings: StackSettings) -> list[str]:
-    """Install the automations, replace changed ones and remove obsolete ones; return the names."""
+    """Install the automations, update changed ones and remove obsolete ones; return the names."""
     block = _block(client, settings.notify) if settings.notify else None
     wanted = {automation.name: automation for automation in wanted_automations(settings, block)}
     new = dict(wanted)
     for present in client.read_automations(limit=200):
-        if present.name in new and _content(present) == _content(new[present.name]):
-            del new[present.name]  # its timers continue
-        elif present.name.startswith(PREFIX):
-            client.delete_automation(present.id)
+        if (automation := new.pop(present.name, None)) is None:
+            if present.name.startswith(PREFIX):
+                client.delete_automation(present.id)
+        elif _content(present) != _content(automation):  # else its timers continue
+            automation.enabled = present.enabled  # a person may have paused it
+            client.update_automation(present.id, automation)
     for automation in new.values():
         client.create_automation(automation)
     return list(wanted)

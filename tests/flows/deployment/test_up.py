@@ -280,9 +280,13 @@ def test_notifications_go_to_an_existing_block_only(settings, client):
     assert set(automations.install(client, named)) - set(automations.install(client, never)) == {
         "uplift: no nightly run"
     }
-    silent = settings.model_copy(update={"notify": None})
+    for automation in client.read_automations():
+        client.pause_automation(automation.id)
+    silent = settings.model_copy(update={"notify": None, "silent_minutes": 20})
     assert automations.install(client, silent) == ["uplift: run without a heartbeat"]
-    assert len(client.read_automations()) == 1
+    (left,) = client.read_automations()
+    assert left.trigger.within.total_seconds() == 1200
+    assert not left.enabled  # a changed automation stays paused
 
 
 @pytest.mark.runs_last
