@@ -26,10 +26,7 @@ SETTINGS = [word for setting in TINY for word in ("--set", setting)]
 
 
 def uplift(store: Path, *commands: list[str]) -> str:
-    """Return the output of commands on a store, run in a new process.
-
-    `alias NAME VERSION` moves an alias, `delete RUN` deletes a run in MLflow and then for ever with `mlflow gc`.
-    """
+    """Return the output of commands on a store, run in a new process; `log` and `delete` change a run in MLflow."""
     code = f"""
 import json, sys
 from mlflow import MlflowClient
@@ -39,6 +36,8 @@ from flows.cli import app
 for words in json.loads(sys.argv[1]):
     if words[0] == "alias":
         MlflowClient().set_registered_model_alias("{MODEL_NAME}", *words[1:])
+    elif words[0] == "log":
+        MlflowClient().log_text(words[1], "of this store", "note.txt")
     elif words[0] == "delete":
         MlflowClient().delete_run(words[1])
         uri = f"sqlite:///{{sys.argv[2]}}/mlflow.db"
@@ -66,18 +65,13 @@ def files(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in found}
 
 
-def client_of(store: Path) -> MlflowClient:
-    uri = sqlite_uri(store / "mlflow.db")
-    return MlflowClient(tracking_uri=uri, registry_uri=uri)
-
-
 def use_everything(store: Path, keypoints: Path, windows: str, out: Path, run: str, *before: list[str]) -> str:
     """Run every command that uses a model or a run of MLflow, after other commands; return the output."""
     printed = uplift(
         store,
         *before,
         ["lift", str(keypoints), "--model", CHAMPION, "--out", str(out / "lifted")],
-        ["export", CHAMPION, "--onnx", "--out", str(out / "model.onnx")],
+        ["export", CHAMPION, "--hub", "--out", str(out / "exported")],
         ["evaluate", windows, "--model", CHAMPION, *SETTINGS],
         ["pipeline", "--start-from", "champion", *SETTINGS],
         ["compare", f"models:/{MODEL_NAME}/1", f"models:/{MODEL_NAME}/2"],
@@ -86,10 +80,13 @@ def use_everything(store: Path, keypoints: Path, windows: str, out: Path, run: s
         ["alias", "champion", "2"],
         ["rollback", "--reason", "a test"],
         ["lineage", CHAMPION],
+        ["log", run],
         ["delete", run],
     )
     assert list((out / "lifted").rglob("motion.npz"))
-    assert str(client_of(store).get_model_version_by_alias(MODEL_NAME, "champion").version) == "1"
+    assert list((out / "exported").rglob("*.safetensors"))
+    client = MlflowClient(registry_uri=sqlite_uri(store / "mlflow.db"))
+    assert str(client.get_model_version_by_alias(MODEL_NAME, "champion").version) == "1"
     assert "finetune" in printed.partition("is version 1 again")[2]
     return printed
 

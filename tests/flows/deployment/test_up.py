@@ -199,9 +199,7 @@ def test_a_training_run_that_a_person_cancels_is_never_crashed(client, train):
     assert states[-2:] == [StateType.CANCELLING, StateType.CANCELLED]
 
 
-def test_a_worker_survives_a_deleted_flow_run_and_a_missing_flow_file_and_then_a_failed_stage_fails_its_run(
-    running, client, train, monkeypatch
-):
+def test_a_worker_survives_a_deleted_run_a_missing_file_and_a_failed_stage(running, client, train, monkeypatch):
     worker = {one.pid for one in services_of(running[1]) if "worker start --pool cuda" in " ".join(one.cmdline())}
     assert worker
     run = train(seed=3)
