@@ -14,6 +14,8 @@ os.environ.pop("PREFECT_API_AUTH_STRING", None)
 
 import atexit
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -24,6 +26,7 @@ import pyarrow as arrow
 import pyarrow.parquet as parquet
 import pytest
 import torch
+from filelock import FileLock
 
 from data_contracts.parameters import ConvertParameters, Projection
 from data_contracts.windows import to_arrow
@@ -42,7 +45,9 @@ for name in [name for name in os.environ if name.startswith(("UPLIFT_", "MLFLOW_
     del os.environ[name]  # servers and settings of the user
 
 # folders and files
-LONGEST = {"deployment", "promote", "test_moved_store.py", "test_status.py", "test_training.py"}
+LONGEST = {"deployment", "promote", "test_deployments.py", "test_documented_blocks.py", "test_job.py"}
+LONGEST |= {"test_mlflow_server.py", "test_moved_store.py", "test_onnx.py", "test_resuming.py", "test_starting.py"}
+LONGEST |= {"test_training.py", "test_wheel.py"}
 DATA = Path(__file__).parent / "data"
 SHARED = Path(__file__).parent.parent.parent / "shared"
 
@@ -114,12 +119,29 @@ def walking() -> np.ndarray:
 
 
 @pytest.fixture(scope="session")
-def mlflow_database(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """Return an empty MLflow database, to be copied. MLflow takes 5 s to create it: all xdist workers share it."""
+def databases(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """Return a folder for empty databases, to be copied. Each takes 5 s to create: all xdist workers share it."""
     folder = tmp_path_factory.getbasetemp()
-    database = (folder if worker_id == "master" else folder.parent) / "mlflow" / "mlflow.db"
-    database.parent.mkdir(exist_ok=True)
+    databases = (folder if worker_id == "master" else folder.parent) / "databases"
+    databases.mkdir(exist_ok=True)
+    return databases
+
+
+@pytest.fixture(scope="session")
+def mlflow_database(databases: Path) -> Path:
+    database = databases / "mlflow.db"
     make_database(database)  # one process creates it, the others wait
+    return database
+
+
+@pytest.fixture(scope="session")
+def prefect_database(databases: Path) -> Path:
+    database = databases / "prefect.db"
+    with FileLock(databases / "prefect.lock"):
+        if not database.exists():
+            upgrade = [sys.executable, "-m", "prefect", "server", "database", "upgrade", "--yes"]
+            environment = os.environ | {"PREFECT_HOME": str(databases)}
+            subprocess.run(upgrade, env=environment, check=True, capture_output=True)
     return database
 
 

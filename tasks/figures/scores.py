@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
+from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
@@ -53,8 +54,7 @@ def joint_skeletons(report: Report) -> Figure:
     scale = Normalize(0, max(joint_errors.max() for joint_errors in errors.values()))
     axes = figure.subplots(1, len(errors))
     for ax, (method, joint_errors) in zip(axes, errors.items(), strict=True):
-        for bone in BONES:
-            ax.plot(*_STANDING[list(bone)].T, color="#b0b0b0", linewidth=2, zorder=1)
+        ax.add_collection(LineCollection(_STANDING[np.array(BONES)], colors="#b0b0b0", linewidths=2, zorder=1))
         ax.scatter(*_STANDING.T, c=joint_errors, s=330, cmap="YlOrRd", norm=scale, edgecolors="#666666", zorder=2)
         for (x, y), error in zip(_STANDING, joint_errors, strict=True):
             dark = scale(error) > 0.6

@@ -28,22 +28,25 @@ TINY = [
     "pretrain.max_epochs=2",
     "finetune.max_epochs=1",
     "ingest.min_frames=10",
-    "baselines.mlp.minutes=0.02",
+    *("baselines.mlp.minutes=0.001", "baselines.mlp.batch_size=32"),
+    "evaluate.robustness_windows=8",
 ]
 
 
 @pytest.fixture(scope="session", autouse=True)
-def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def prefect_api(tmp_path_factory: pytest.TempPathFactory, prefect_database: Path) -> Iterator[str]:
     """Start the Prefect server at the `PREFECT_API_URL` of this worker; flows and commands of its tests use it.
 
-    The server runs without background services. They would take time from the tests, and `uplift up` is tested with
-    all of them.
+    The server runs without background services and blocks. They would take time from the tests, and `uplift up` is
+    tested with all of them.
     """
     home, api = tmp_path_factory.mktemp("prefect"), os.environ["PREFECT_API_URL"]
+    shutil.copy(prefect_database, home)
     port = urlsplit(api).port
     assert port is not None
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     environment = os.environ | {"PREFECT_HOME": str(home), "PREFECT_SERVER_UI_ENABLED": "false"}
+    environment |= {"PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false"}
     no_heartbeats = temporary_settings(
         {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
     )  # each flow waits 0.5 s for the thread

@@ -31,7 +31,7 @@ class Command:
         return os.system, (self.command,)
 
 
-def test_a_pickle_that_would_run_code_leaves_no_trace(uplift, tmp_path):
+def test_a_pickle_that_would_run_code_leaves_no_trace(uplift, empty_store, tmp_path):
     trace, source = tmp_path / "trace", tmp_path / "evil.pkl"
     source.write_bytes(pickle.dumps([Command(f"touch {trace}")], protocol=4))
     run = uplift("ingest", source)
@@ -40,7 +40,7 @@ def test_a_pickle_that_would_run_code_leaves_no_trace(uplift, tmp_path):
     last_line = run.stderr.strip().splitlines()[-1]
     assert "posix.system" in last_line
     assert "Traceback" not in run.stderr
-    assert not list((tmp_path / "store" / "clips").glob("[!.]*"))
+    assert not list((empty_store / "clips").glob("[!.]*"))
 
 
 @pytest.mark.parametrize(

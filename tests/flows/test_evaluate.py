@@ -82,7 +82,7 @@ def test_the_baselines_folder_has_files_and_settings(outcome):
     assert {file.name for file in folder.iterdir()} == {"manifest.json", *(f"{name}.safetensors" for name in BASELINES)}
     check_folder(folder)
     manifest = read_manifest(folder)
-    assert manifest["parameters"]["mlp"]["minutes"] == 0.02
+    assert manifest["parameters"]["mlp"]["minutes"] == 0.001
     assert not {"max_epochs", "patience", "keep_top"} & manifest["parameters"]["mlp"].keys()
     assert manifest["counts"]["steps"] > 0
     assert manifest["statistics"]["windows_per_second"] > 0
@@ -124,13 +124,10 @@ def test_robustness_is_in_the_report_and_in_the_json_output(outcome, store):
     stage = outcome["stages"]["evaluate"]
     report = json.loads((Path(stage["folder"]) / REPORT_FILE).read_text())["robustness"]
     assert report == stage["statistics"]["robustness"] == StageResult(**stage).summary()["robustness"]
-    assert report["windows"] == stage["counts"]["windows"]  # fewer than 2,000: all of them
+    assert report["windows"] == 8 < stage["counts"]["windows"]  # `evaluate.robustness_windows`
     assert {"clean", "noise", "missing", "coco17", "body25b"} <= report["mpjpe_mm"].keys()
     for errors in report["mpjpe_mm"].values():
         assert set(errors) == set(ROBUSTNESS_METHODS)
-    for method in ROBUSTNESS_METHODS:
-        clean = outcome["metrics"][method]["mpjpe_mm"]
-        assert report["mpjpe_mm"]["clean"][method] == pytest.approx(clean, rel=1e-6)
 
 
 def test_robustness_is_optional(outcome, windows, parameters, store):
@@ -188,7 +185,7 @@ def test_a_benchmark_without_training_split_uses_the_baselines_of_the_model(
     for name in ("model", "mlp"):
         assert report.statistics["metrics"][name]["mpjpe_mm"] == pytest.approx(outcome["metrics"][name]["mpjpe_mm"])
     with pytest.MonkeyPatch.context() as patch:
-        options = ["--set", "baselines.mlp.minutes=0.02", "--baselines", outcome["stages"]["baselines"]["digest"]]
+        options = ["--set", "evaluate.robustness_windows=8", "--baselines", outcome["stages"]["baselines"]["digest"]]
         command = ["uplift", "evaluate", str(benchmark), "--model", model, "--store", str(store), "--json", *options]
         patch.setattr(sys, "argv", command)
         with pytest.raises(SystemExit) as end:

@@ -3,6 +3,7 @@
 import csv
 import json
 import pickle
+import shutil
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -29,7 +30,7 @@ MARKUP = {"html_inline", "html_block", "link_open", "image"}
 
 
 @pytest.fixture(scope="module")
-def pipeline_run(tmp_path_factory):
+def pipeline_run(tmp_path_factory, mlflow_database):
     """Return the outcome of a pipeline run, and its store."""
     folder = tmp_path_factory.mktemp("hostile")
     clips, rows = generate(seed=7, people=len(NAMES), seconds=1.2)
@@ -46,6 +47,8 @@ def pipeline_run(tmp_path_factory):
         writer.writerows(rows)
     settings = load_preset("demo", [*TINY, "ingest.max_quarantined=0.5", "ingest.licence='<b>|`mine`'"])
     source, clip_list, store = str(folder / FILE), str(folder / "list.csv"), folder / "store"
+    store.mkdir()
+    shutil.copy(mlflow_database, store)
     return pipeline(settings, source=source, clip_list=clip_list, store=str(store), promote="gate"), store
 
 

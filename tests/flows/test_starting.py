@@ -55,7 +55,9 @@ def test_a_fresh_run_trains_again_on_cached_data_and_is_cached_on_the_same_day(
     assert again["cached"]
     assert again["model"] == fresh["model"]
     monkeypatch.setattr(flows.pipeline, "day_of_run", lambda: date(2026, 11, 28))
-    assert made(pipeline(**asked)) == TRAINED
+    monkeypatch.setattr("tasks.train.training.pretrain_network", lambda *_, **__: pytest.fail("it trains again"))
+    with pytest.raises(pytest.fail.Exception, match="it trains again"):
+        pipeline(**asked)
 
 
 def test_the_day_of_a_run_is_the_scheduled_day_in_utc():

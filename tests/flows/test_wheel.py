@@ -88,18 +88,21 @@ def run(installed, tmp_path, command, **environment):
 
 
 def uplift(*words):
-    return f"from flows.cli import main\nsys.argv = {['uplift', *words]!r}\nmain()\n"
+    """Return code that runs a command and prints its exit code and last error."""
+    return f"""
+import contextlib, io
+from flows.cli import main
+sys.argv, errors = {["uplift", *words]!r}, io.StringIO()
+try:
+    with contextlib.redirect_stderr(errors):
+        main()
+except SystemExit as end:
+    print("ended", end.code, *errors.getvalue().splitlines()[-1:])
+"""
 
 
 def test_lifts_without_extras(installed, tmp_path):
-    ended = run_without_extras(installed, tmp_path, uplift("lift", str(EXAMPLE), "--export", "bvh,gif"))
-    assert ended.returncode == 0, ended.stderr
-    assert (tmp_path / "lifted/walking/person-0/motion.bvh").is_file()
-    assert (tmp_path / "lifted/walking/playing.html").is_file()
-
-
-def test_lifts_in_python_without_extras(installed, tmp_path):
-    code = f"""
+    code = f"""{uplift("lift", str(EXAMPLE), "--export", "bvh,gif")}
 import pose_uplift
 assert pose_uplift.__file__.startswith({str(installed)!r})
 (motion,) = pose_uplift.lift_file({str(EXAMPLE)!r}, fps=30)
@@ -108,28 +111,25 @@ motion.plot().savefig("walk.png")
 """
     ended = run_without_extras(installed, tmp_path, code)
     assert ended.returncode == 0, ended.stderr
+    assert (tmp_path / "lifted/walking/person-0/motion.bvh").is_file()
+    assert (tmp_path / "lifted/walking/playing.html").is_file()
     assert (tmp_path / "walk.bvh").is_file()
 
 
-@pytest.mark.parametrize("words", [["pipeline"], ["ingest", "x.npy"], ["promote"], ["up"]])
-def test_command_that_needs_the_extra_names_it(installed, tmp_path, words):
+def test_commands_that_need_the_extra_name_it(installed, tmp_path):
     (tmp_path / "x.npy").touch()
-    ended = run_without_extras(installed, tmp_path, uplift(*words))
-    assert ended.returncode == 2
-    assert "pip install 'pose-uplift[pipeline]'" in ended.stderr.splitlines()[-1]
+    commands = (["pipeline"], ["ingest", "x.npy"], ["promote"], ["up"], ["lift", str(EXAMPLE)])
+    code = "".join(uplift(*words) for words in commands)
+    ended = run_without_extras(installed, tmp_path, code, MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+    *lines, lift = [line for line in ended.stdout.splitlines() if line.startswith("ended 2 ")]
+    assert [line.count("pip install 'pose-uplift[pipeline]'") for line in lines] == [1] * 4, ended.stderr
+    assert "or pass --model shipped" in lift
 
 
-def test_registry_that_cannot_be_asked_is_an_error(installed, tmp_path):
-    call = uplift("lift", str(EXAMPLE))
-    ended = run_without_extras(installed, tmp_path, call, MLFLOW_TRACKING_URI="http://127.0.0.1:9")
-    assert ended.returncode == 2
-    assert "or pass --model shipped" in ended.stderr
-
-
-def test_runs_the_pipeline(installed, tmp_path):  # on the Prefect server of the tests
+def test_runs_the_pipeline(installed, empty_store, tmp_path):  # on the Prefect server of the tests
     sets = [word for setting in TINY for word in ("--set", setting)]
     ended = run(installed, tmp_path, [sys.executable, "-m", "flows.cli", "pipeline", *sets])
     assert ended.returncode == 0, ended.stderr
     assert "registered pose-uplift version 1" in ended.stdout
-    assert list((tmp_path / "store").rglob("*.html"))
+    assert list(empty_store.rglob("*.html"))
     assert (installed / "flows/deployment/prefect.yaml").read_text() == (ROOT / "prefect.yaml").read_text()

@@ -32,7 +32,8 @@ def environment(folder: Path, **values: object) -> dict[str, str]:
     inherited = ("UPLIFT_", "MLFLOW_TRACKING", "PREFECT_API")
     variables = {name: value for name, value in os.environ.items() if not name.startswith(inherited)}
     variables |= {f"UPLIFT_{name.upper()}": str(value) for name, value in values.items()}
-    return variables | {"UPLIFT_STORE": str(folder / "store"), "PREFECT_HOME": str(folder / "home")}
+    variables |= {"UPLIFT_STORE": str(folder / "store"), "PREFECT_HOME": str(folder / "home")}
+    return variables | {"PREFECT_WORKER_QUERY_SECONDS": "2"}  # default: 10
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Foreign web pages, a second `uplift up`, and kill -9, on one stack."""
 
+import shutil
 import signal
 import subprocess
 
@@ -15,7 +16,10 @@ FOREIGN = {"name": "from a foreign page"}
 
 
 @pytest.fixture(scope="module")
-def running(folder):
+def running(folder, mlflow_database, prefect_database):
+    (folder / "store").mkdir()
+    for database in (mlflow_database, prefect_database):
+        shutil.copy(database, folder / "store")  # the stack of test_up.py starts from nothing
     with stack(folder, workers="cuda", allowed_hosts="gpu-box") as (settings, process):
         yield settings, process
 

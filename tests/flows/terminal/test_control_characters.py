@@ -75,10 +75,10 @@ def test_logs_show_the_name():
     assert not has_control(done.stderr)
 
 
-def test_a_refusal_shows_the_name(tmp_path):
+def test_a_refusal_shows_the_name(empty_store, tmp_path):
     source = tmp_path / f"{ESCAPE}\nuplift: done.json"
     source.write_text("[]")
-    done = run("from flows.cli import main; main()", "keypoints", str(source), "--store", str(tmp_path / "s"))
+    done = run("from flows.cli import main; main()", "keypoints", str(source), "--store", str(empty_store))
     assert done.returncode == 2
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("uplift: ")]
     assert f"{SHOWN}\\nuplift: done.json: is a JSON file of unknown keypoint format" in line

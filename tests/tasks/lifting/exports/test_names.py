@@ -22,14 +22,15 @@ from tests.tasks.lifting.exports.motions import y_up_by_hand
 FORMATS = [form for form in ExportFormat if form is not ExportFormat.GIF]  # a GIF contains no name
 
 
-@pytest.fixture(params=NAMES)
+@pytest.fixture(scope="module", params=NAMES)
 def named(request: pytest.FixtureRequest, lifted: Motion) -> Motion:
     return replace(lifted, name=request.param, video=request.param, about={"model": request.param})
 
 
-@pytest.fixture
-def files(named: Motion, tmp_path: Path) -> dict[str, Path]:
-    return {str(form): path for form, path in zip(FORMATS, write_exports(named, FORMATS, tmp_path), strict=True)}
+@pytest.fixture(scope="module")
+def files(named: Motion, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    written = write_exports(named, FORMATS, tmp_path_factory.mktemp("named"))
+    return {str(form): path for form, path in zip(FORMATS, written, strict=True)}
 
 
 def test_every_format_is_readable_with_an_unusual_name(files, named):
