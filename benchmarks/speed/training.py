@@ -68,7 +68,8 @@ def mirrored(pose: np.ndarray) -> np.ndarray:
 def feeding(options: argparse.Namespace) -> None:
     """Compare batches from memory and from disk with a DataLoader over one pickle per window.
 
-    All give shuffled batches of 32 windows of 243 frames, half of them mirrored. The last way copies as many bytes.
+    These give shuffled batches of 32 windows of 243 frames, half of them mirrored. For comparison, another way only
+    copies as many bytes.
     """
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         lengths = ("synthetic.seconds=12", "convert.window=243", "convert.stride=81", "convert.train_views=9")
@@ -124,9 +125,9 @@ def forward(module: nn.Module, pose_2d: Tensor, autocast: bool) -> None:
 
 
 def frozen(options: argparse.Namespace) -> None:
-    """Compare fine-tuning with cached features of a frozen backbone with a backbone that runs in every step.
+    """Compare fine-tuning on cached features of a frozen backbone with running this backbone in every step.
 
-    The network is that of the preset `seed`; both give the same losses.
+    The network is that of the preset `seed`; the benchmark ends with an error if the losses of both differ.
     """
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         windows = make_windows(Path(folder), f"convert.window={FRAMES}", f"convert.stride={FRAMES}")
@@ -142,7 +143,7 @@ def frozen(options: argparse.Namespace) -> None:
 
 
 class Enough(Exception):
-    """The requested number of epochs is done."""
+    """Ends a training after the requested number of epochs."""
 
 
 def fine_tune(windows: TrainingWindows, features: str, epochs: int = 3) -> list[tuple[float, float]]:

@@ -89,7 +89,7 @@ def _preset_values(name: str) -> dict[str, Any]:
 
 
 def nearest_preset(settings: Mapping[str, Any], stage: str) -> tuple[str, dict[str, Any]]:
-    """Return the preset with the fewest differences from a stage's settings (`identity()`), and these differences."""
+    """Return the preset nearest to a stage's settings (`identity()`), and its value of each parameter that differs."""
     own, presets = flatten(settings), []
     for name in _default_first():
         others = flatten(getattr(load_preset(name), stage).identity())
