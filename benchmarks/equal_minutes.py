@@ -83,7 +83,7 @@ class Bench:
         return build_network(lambda: PoseNetwork(config, pretrain.head), pretrain.seed)
 
     def mlp(self, minutes: float) -> tuple[nn.Module, float, float]:
-        """Return the trained MLP, its epochs, and the training windows per second."""
+        """Return the trained MLP, its number of epochs, and the training windows per second."""
         trained = fit_mlp(
             self.windows, self.preset.baselines.mlp.model_copy(update={"minutes": minutes}), self.fabric, _nothing
         )
@@ -91,7 +91,7 @@ class Bench:
         return trained.network, epochs, trained.windows_per_second
 
     def lifter(self, minutes: float, one_stage: bool) -> tuple[nn.Module, float, float]:
-        """Return the trained network, its epochs, and the windows per second; `one_stage`: only pretrain it."""
+        """Return the trained network, its number of epochs, and windows per second; `one_stage`: only pretrain it."""
         pretrain, finetune = self.preset.pretrain, self.preset.finetune
         of_second = 0.0 if one_stage else finetune.max_epochs / (pretrain.max_epochs + finetune.max_epochs)
         network, epochs, speed = self.train(self.new_network(), pretrain, minutes * (1 - of_second))
@@ -103,7 +103,7 @@ class Bench:
     def train(
         self, network: PoseNetwork, parameters: TrainingParameters, minutes: float
     ) -> tuple[PoseNetwork, float, float]:
-        """Return the network of the best epoch, the epochs, and the windows per second of one stage."""
+        """Train one stage; return the network of the best epoch, the number of epochs, and the windows per second."""
         seconds = self._seconds_per_epoch(network, parameters)
         epochs = max(1, round(60 * minutes / seconds))
         print(f"  {epochs} epochs of {seconds:.1f} s", flush=True)

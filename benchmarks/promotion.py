@@ -78,7 +78,7 @@ JOINT_POWER = 0.7  # an effect on a single joint grows with this power of its er
 
 @dataclass(frozen=True)
 class Challenger:
-    """True differences to the champion over all subjects, clips and actions."""
+    """Simulated challenger: the true differences from the champion over all subjects, clips and actions."""
 
     name: str
     pair: Pair
@@ -96,7 +96,10 @@ CHALLENGERS = (
 
 
 def simulate(subjects: int, challenger: Challenger, random: np.random.Generator) -> tuple[pd.DataFrame, float]:
-    """Return a table of differences (challenger minus champion) by window, and the challenger's noise MPJPE, mm."""
+    """Return a table of differences (challenger minus champion), and the challenger's MPJPE under noise, in mm.
+
+    The table has one row per window and the columns of `model.scoring.intervals.difference`.
+    """
     group = np.repeat(np.arange(subjects), random.choice(CLIPS, subjects))  # of each clip
     windows = random.lognormal(*CLIP_WINDOWS, len(group)).round().clip(4, 300).astype(int)
     clip = np.repeat(np.arange(len(group)), windows)  # of each window

@@ -129,7 +129,7 @@ def _is_measurable(clip: Clip, row: Summary) -> bool:
 
 @np.errstate(over="ignore", invalid="ignore")  # squares that overflow to infinity exceed the bounds
 def _measure(clips: list[np.ndarray], fps: list[float]) -> dict[str, np.ndarray]:
-    """Measure clips (frames, 17, 3), all at once and joint by joint, since numpy is fast along long axes."""
+    """Return columns (clips,) of `ClipSummary`, computed joint by joint for all clips (frames, 17, 3) at once."""
     frames = np.array([len(poses) for poses in clips])
     starts = np.cumsum(frames) - frames
     rows = np.empty((NUM_JOINTS * 3, frames.sum()), np.float32)

@@ -99,7 +99,7 @@ class DetectorSkeleton:
 
     @cached_property
     def derived(self) -> np.ndarray:
-        """Matrix (17, 17) float32 from true H36M joints to those derived from this detector; rows sum to 1."""
+        """Matrix (17, 17) float32 from true H36M joints to those derived from the keypoints; rows sum to 1."""
         places = {**PLACES, **self.places}
         used = np.flatnonzero(self.weights.any(axis=0))
         return self.weights[:, used] @ _matrix([places[self.keypoints[index]] for index in used], JOINTS)

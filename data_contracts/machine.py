@@ -15,7 +15,7 @@ def refuse_other_systems(platform: str = sys.platform) -> None:
 
 
 def program(name: str) -> str:
-    """Return the shell command, from the working directory, of a program of this Python environment."""
+    """Return the quoted path of a program of this Python environment, relative if below the working directory."""
     path = Path(sys.executable).with_name(name)
     here = Path.cwd()
     return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))

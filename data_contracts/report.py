@@ -64,7 +64,7 @@ def weight_column(column: str) -> str:
 
 
 def error_column(method: str, column: str) -> str:
-    """Return the name that `column`, one of `SCORE_COLUMNS`, of `method`, one of `METHODS`, has in errors.parquet."""
+    """Return the name of the column in errors.parquet for `column`, one of `SCORE_COLUMNS`, of one of `METHODS`."""
     return column if method == "model" else f"{method}_{column}"
 
 

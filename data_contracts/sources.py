@@ -1,7 +1,7 @@
 """Find motion files with their clip lists, keypoint files, and videos with marker truth, from paths of the user.
 
-A folder means the motion files in the folder and its direct subfolders, found by extension and sorted by name. The clip
-list of a motion file is FILE.csv next to it or, if the folder has no other motion file, `clip_list.csv`.
+The path of a folder stands for the motion files in the folder and its direct subfolders, by extension and sorted. The
+clip list of a motion file is FILE.csv next to it or, if its folder has no other motion file, `clip_list.csv`.
 """
 
 from collections import Counter
@@ -88,7 +88,7 @@ def find_marked_videos(folder: str | Path) -> MarkedVideos:
     """
     path = Path(folder)
     if not path.is_dir():
-        raise InputError(f"{path}: no such folder")
+        raise InputError(f"{path}: no such folder; expected a folder of videos with marker truth (docs/results.md)")
     truths = sorted(path.glob(f"[!.]*{MARKED_TRUTH}"))
     _must_be_utf8(*truths)
     if not truths:

@@ -83,7 +83,7 @@ def pipeline(
         typer.Option(help="Weights to fine-tune: champion, shipped (those of this package), nothing (pretrain first)."),
     ] = "nothing",
 ) -> None:
-    """Run all stages, register the model as pose-uplift@challenger in MLflow and, with --promote gate, compare it."""
+    """Run all stages, and register the model as pose-uplift@challenger in MLflow; see --promote for its promotion."""
     sources = texts(source) or SYNTHETIC_SOURCE
     if sources != SYNTHETIC_SOURCE:
         find_files(call.context.parameters.ingest, sources, clip_list)  # refuses bad files before a server starts

@@ -154,7 +154,7 @@ def find_files(
     clip_list: str | Sequence[str | Path] | None = None,
     body_model: str | None = None,
 ) -> list[MotionFile] | AmassFiles:
-    """Return the motion files of a source; with `body_model` (default: `options.body_model`), its AMASS files."""
+    """Return the motion files of a source or, if `body_model` or `options.body_model` is set, its files of AMASS."""
     return find_motion(source, clip_list, body_model or options.body_model)
 
 

@@ -79,8 +79,8 @@ class Motion(contract.Motion):
 def load_lifter(model: str | Path = SHIPPED, flip: bool = True) -> Lifter:
     """Load a lifter: `shipped` (the lifter of this package), a checkpoint file, or the folder of a training run.
 
-    `flip` averages with the mirrored input: more accurate, at twice the cost. Errors: see
-    `model.lifting.lifter.load_lifter`.
+    With `flip`, the lifter averages the predictions for the input and the mirrored input: more accurate, at twice the
+    cost. Errors: see `model.lifting.lifter.load_lifter`.
     """
     path = SHIPPED_RUN if model == SHIPPED else Path(model)
     return load_checkpoint(path / CHECKPOINT_FILE if path.is_dir() else path, flip)

@@ -2,8 +2,8 @@
 
 - World axes: z up, x right, y away from the camera (right-handed); metres; the floor is z = 0.
 - An unknown root (path of the pelvis) is 0 with an infinite standard deviation.
-- `motion.npz` is the source of every export: arrays without pickle, and one JSON text (`about`). Its dates are
-  constant, so equal motions have equal bytes.
+- `motion.npz` is the source of every export: arrays without pickle, and one JSON text (`about`). The dates in this
+  archive are constant, so equal motions have equal bytes.
 """
 
 import json

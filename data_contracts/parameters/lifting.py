@@ -55,7 +55,7 @@ class KeypointsParameters(Parameters):
     @model_validator(mode="after")
     def _width_goes_with_height(self) -> "KeypointsParameters":
         if (self.width is None) != (self.height is None):
-            raise ValueError("pass width and height together")
+            raise ValueError(f"width is {self.width} and height is {self.height}: pass width and height together")
         return self
 
 

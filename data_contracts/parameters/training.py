@@ -263,6 +263,6 @@ class MLPParameters(TrainingParameters):
     flip: bool = Field(True, description="Mirror half of the windows.")
 
     def idle(self) -> set[str]:
-        """Return also the fields of epochs, checkpoints and the last LayerNorm, because the MLP trains for a time."""
+        """Return also the fields of epochs, checkpoints and the last LayerNorm: the MLP trains for `minutes`."""
         of_epochs = {"max_epochs", "patience", "keep_top", "checkpoint_every", "norm_learning_rate"}
         return super().idle() | of_epochs | {"network.max_frames", "network.mask_token"}

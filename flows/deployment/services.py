@@ -110,8 +110,8 @@ def prepare(server: str, settings: StackSettings) -> None:
             connection.exec_driver_sql("PRAGMA journal_mode = WAL")  # other commands read while the server writes
     except SQLAlchemyError as error:
         raise InputError(
-            f"{database}: {getattr(error, 'orig', error)}. Restore a backup, or move the file away to begin with an"
-            " empty database"
+            f"{database}: the database cannot be used ({getattr(error, 'orig', error)}). Restore a backup, or move the"
+            " file away to begin with an empty database"
         ) from error
     database.chmod(0o600)  # commands without a server leave it readable
 

@@ -98,7 +98,7 @@ def _end(processes: list[psutil.Process]) -> None:
 
 
 def _end_services_after(up: int) -> None:
-    """End all services when their parent process `uplift up` was killed."""
+    """Wait until the parent process `uplift up`, whose id is `up`, ends; then end flow runs and services left over."""
     os.setsid()  # a signal of the terminal ends the parent only
     while os.getppid() == up:
         time.sleep(0.5)
