@@ -1,7 +1,7 @@
 """Train for a number of minutes on the subjects of a named split, for `recipes` and `pretraining`.
 
-Minutes are CPU time on one thread, or wall time on a GPU. They become epochs at the measured speed of steps, so that a
-schedule ends with its minutes. Validation after each epoch is not counted.
+Minutes are CPU time on one thread, or wall time on a GPU. A training gets the number of epochs that fits into its
+minutes at the measured time per step, so the learning-rate schedule is complete. Validation is not counted.
 """
 
 import copy
@@ -27,8 +27,8 @@ from model.training.loop import build_network, fit
 from tasks.train.training import with_head
 
 STEPS_TO_MEASURE = 40
-# Test subjects, validation subjects. The other subjects train, among them always c2s and the subjects whose skeleton or
-# motion it shares (02, 06, 07, 10, 13, 14, 16, 27, 29, 35, 49, 55); 60, 61 and 94 have one skeleton.
+# Test subjects, validation subjects; all other subjects train. Subject c2s shares skeletons or motion with 02, 06, 07,
+# 10, 13, 14, 16, 27, 29, 35, 49 and 55, so all of these always train; 60, 61 and 94 have the same skeleton.
 SPLITS = {
     "A": (["01", "26", "32", "ui01", "ui05"], ["38", "43", "ui08"]),
     "B": (["08", "43", "gs-charleston", "ui03", "ui10"], ["26", "32", "ui06"]),
@@ -49,7 +49,7 @@ def preset_of(changes: Sequence[str], split: str, seed: int) -> PipelineParamete
 
 
 def make_windows(data: str, store: Path, presets: Sequence[PipelineParameters]) -> list[Path]:
-    """Convert all motion files of a folder with each preset; return the windows folders."""
+    """Convert all motion files of a folder with each preset; return one windows folder per preset, in their order."""
     from benchmarks.kills import prefect_server
     from flows.stage_flows import convert, ingest
 
@@ -69,7 +69,7 @@ class Bench:
 
     @classmethod
     def of(cls, folder: Path, preset: PipelineParameters) -> "Bench":
-        """Load a windows folder."""
+        """Return the bench of a windows folder, whose windows are loaded."""
         device, memory_gb = make_fabric(preset.runtime, "32-true").device, preset.runtime.memory_gb
         placed = preset.pretrain.augmentation.wanted
         train = load_windows(folder, "train", memory_gb, device, placed)
@@ -83,7 +83,7 @@ class Bench:
         return build_network(lambda: PoseNetwork(config, pretrain.head), pretrain.seed)
 
     def mlp(self, minutes: float) -> tuple[nn.Module, float, float]:
-        """Return the trained MLP, its epochs, and the training windows per second."""
+        """Return the trained MLP, its number of epochs, and the training windows per second."""
         trained = fit_mlp(
             self.windows, self.preset.baselines.mlp.model_copy(update={"minutes": minutes}), self.fabric, _nothing
         )
@@ -91,7 +91,7 @@ class Bench:
         return trained.network, epochs, trained.windows_per_second
 
     def lifter(self, minutes: float, one_stage: bool) -> tuple[nn.Module, float, float]:
-        """Return the trained network, its epochs, and the training windows per second."""
+        """Return the trained network, its number of epochs, and windows per second; `one_stage`: only pretrain it."""
         pretrain, finetune = self.preset.pretrain, self.preset.finetune
         of_second = 0.0 if one_stage else finetune.max_epochs / (pretrain.max_epochs + finetune.max_epochs)
         network, epochs, speed = self.train(self.new_network(), pretrain, minutes * (1 - of_second))
@@ -103,7 +103,7 @@ class Bench:
     def train(
         self, network: PoseNetwork, parameters: TrainingParameters, minutes: float
     ) -> tuple[PoseNetwork, float, float]:
-        """Return the network of the best epoch, the epochs, and the windows per second of one stage."""
+        """Train one stage; return the network of the best epoch, the number of epochs, and the windows per second."""
         seconds = self._seconds_per_epoch(network, parameters)
         epochs = max(1, round(60 * minutes / seconds))
         print(f"  {epochs} epochs of {seconds:.1f} s", flush=True)
@@ -137,7 +137,7 @@ class Bench:
 
 
 class Measured(Exception):
-    """Enough steps were measured."""
+    """Ends a training in which enough steps were measured."""
 
 
 def _nothing(*_: object) -> None:

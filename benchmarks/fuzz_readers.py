@@ -9,10 +9,11 @@
 
 `--files pickles`, `archives` (.npy, .npz) and `recordings` (BVH, C3D, TRC) test `read_motion_file`; `amass` tests
 `read_body_motion` and the posing of bodies, `benchmarks` the import of published benchmarks. `--files keypoints` tests
-`read_keypoints` and `tracks_of` with every `KeypointFormat`; real keypoints in `--detections` are mutated too. Findings
-are another exception, a file that takes longer than `--limit` seconds, a foreign type in the tree, a broken contract, a
-refusal without the file name in one line, and exhausted recursion or 4 GB of address space. Each finding is stored in
-`--keep` and makes the exit code 1. The tested file is stored there too, so a crash of the interpreter leaves it.
+`read_keypoints` and `tracks_of` with every `KeypointFormat`, also on mutated real keypoints from `--detections`.
+
+Findings: an exception other than InputError, a file that takes longer than `--limit` seconds, a type that the reader
+must not return, a broken contract, a refusal that is not one line with the file name, and exhausted recursion or memory
+(4 GB). Each finding is copied to `--keep` and makes the exit code 1. The tested file is there too, also after a crash.
 """
 
 import argparse
@@ -50,7 +51,7 @@ Attempt = Callable[[], str]  # reads the tested file and returns the outcome
 
 
 class TooSlow(BaseException):
-    """The file took too long; a reader that catches every `Exception` does not catch this."""
+    """Reading a file took too long; a reader that catches every `Exception` does not catch a `BaseException`."""
 
 
 def main() -> None:
@@ -191,7 +192,7 @@ def foreign_type(tree: object) -> str | None:
 
 
 def too_slow(_signal: int, _frame: FrameType | None) -> None:
-    """Stop reading the tested file."""
+    """Stop reading the tested file: handle SIGALRM."""
     raise TooSlow
 
 

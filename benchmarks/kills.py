@@ -142,7 +142,7 @@ def compare(found: dict[str, Any], expected: dict[str, Any]) -> None:
 
 
 class Stack:
-    """`uplift up` in a store, started again after each end, and the pipeline run in it."""
+    """`uplift up`, which the benchmark starts again after each end, and the pipeline run on its servers."""
 
     def __init__(self, folder: Path) -> None:
         self.terminal, self.watched = folder / "terminal", folder / "pipeline"
@@ -200,7 +200,7 @@ def survive(stack: Stack, store: Path, kills: int, moments: random.Random) -> No
 
 
 def wait_for(what: str, is_true: Callable[[], object]) -> None:
-    """Wait until the condition is true."""
+    """Wait until the condition is true; end with an error that names `what` after `TIMEOUT` seconds."""
     until = time.monotonic() + TIMEOUT
     while not is_true():
         if time.monotonic() > until:

@@ -1,4 +1,4 @@
-"""Score the lifting of a detector's file, on real motion of test subjects.
+"""Score lifting from keypoint files in the formats of several detectors, on real motion of test subjects.
 
     python -m benchmarks.lifting MODEL CLIPS --people 01 10 32 [--clips-of 12] [--seed 0] [--set lift.fit=false]
 
@@ -60,7 +60,7 @@ class View:
 
 
 def project(clip: Clip, random: np.random.Generator) -> View:
-    """Project the clip with a camera that has the whole clip in its image."""
+    """Project the clip with a random camera whose image contains the whole clip."""
     yaw, pitch = random.uniform(0, 2 * np.pi), np.deg2rad(random.uniform(-10, 10))
     aside, nearest = random.uniform(-0.25, 0.25), random.uniform(3.0, 6.0)
     rotation = rotation_matrix(yaw, pitch)
@@ -132,7 +132,7 @@ WRITERS: dict[str, tuple[Detector, Callable[[Path, np.ndarray], Path]]] = {
 
 
 def read_back(path: Path, fps: float, detector: Detector) -> list[Track]:
-    """Return the tracks that `uplift keypoints` reads from a file, in the order of their frames."""
+    """Return the tracks that `uplift keypoints` reads from a file, sorted by first frame; short tracks are kept."""
     parameters = KeypointsParameters(fps=fps, width=WIDTH, height=HEIGHT, skeleton=detector)
     videos, _ = read_keypoints(find_keypoints(path), parameters)
     return [track for video in videos for track in tracks_of(video, parameters.max_gap)]

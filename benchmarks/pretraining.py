@@ -1,14 +1,14 @@
-"""Measure pretraining for users with little motion: fine-tuning on one, two or four subjects.
+"""Measure what pretraining gains for users with little motion: fine-tuning on one, two or four subjects.
 
     python -m benchmarks.pretraining DATA --store STORE [--minutes 1.5] [--pretraining 6] [--seed 0 1 2]
 
 Data, test and validation subjects, network and minutes are those of split A and preset `dstformer`, as in
-`benchmarks.recipes`. Four subjects may be fine-tuned on; each seed starts with another one. All other training
-subjects are pretrained on.
+`benchmarks.recipes`. Fine-tuning uses the first one, two or four of four subjects; their order depends on the seed.
+Pretraining uses all other training subjects.
 
-- scratch: the few subjects only;
-- whole, frozen: masked lifting from the others, then the few subjects, with the whole network or the head only;
-- pretrained: the network before fine-tuning.
+- scratch: training on the few subjects only;
+- whole, frozen: masked pretraining, then fine-tuning of the whole network or of its head on the few subjects;
+- pretrained: the network after pretraining, without fine-tuning.
 
 Each finished result is a line of STORE/pretraining.jsonl and is not trained again. Errors are MPJPE with flip
 averaging; intervals are Student's over the seeds.
@@ -39,7 +39,7 @@ WAYS = ("scratch", "whole", "frozen")
 
 
 class Experiment:
-    """One seed: pretraining on the other subjects, once, and fine-tuning on the few subjects in each way."""
+    """Trainings with one seed: one pretraining on the other subjects, and fine-tuning on the few in each way."""
 
     def __init__(self, folder: Path, seed: int, pretraining: float, minutes: float) -> None:
         self.preset = preset_of((), SPLIT, seed)
@@ -50,7 +50,7 @@ class Experiment:
         self._pretrained: PoseNetwork | None = None
 
     def pretrained(self) -> PoseNetwork:
-        """Return the network after masked lifting from the other subjects."""
+        """Return the network after masked pretraining on the other subjects; the first call trains it."""
         if self._pretrained is None:
             bench = self._bench(self.others)
             masked = self.preset.pretrain.model_copy(update={"corruption": MASKED})
@@ -58,7 +58,7 @@ class Experiment:
         return self._pretrained
 
     def run(self, way: str, count: int) -> float:
-        """Return the MPJPE of a way with `count` subjects, or of the pretrained network if `count` is 0."""
+        """Return the MPJPE (mm) of one of `WAYS` with `count` subjects; of the pretrained network if `count` is 0."""
         if not count:
             return self._score(self.pretrained())
         few = windows_of(self.bench.windows.train, set(self.order[:count]))
@@ -80,7 +80,7 @@ class Experiment:
 
 
 def windows_of(windows: Windows, groups: set[str], without: bool = False) -> WindowTensors:
-    """Return the windows of these groups, or of all other groups."""
+    """Return the windows of these groups or, with `without`, of all other groups."""
     places = np.flatnonzero(windows.rows["group"].isin(groups).to_numpy() != without)
     return some_of(windows, places.tolist())
 

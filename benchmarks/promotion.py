@@ -40,7 +40,7 @@ ACTIONS = 20  # the share of clips of the action of rank k is proportional to 1 
 
 @dataclass(frozen=True)
 class Spread:
-    """Standard deviations of the effects of subject, clip and window, and of the effects of each on a single joint."""
+    """Standard deviations of random effects: on all joints alike, or on each joint separately (`*_joint`)."""
 
     subject: float
     clip: float
@@ -57,11 +57,11 @@ class Pair:
     Attributes
     ----------
     share
-        Effects in proportion to the error.
+        Effects that are proportional to the error.
     joint_mm, action_mm
-        Effects of joints and actions, the same for all subjects.
+        Effects of joints and actions that are the same for all subjects.
     noise_mm
-        Difference under noise, around the difference without noise.
+        Difference of MPJPE under detector noise minus that without noise.
     """
 
     share: Spread
@@ -78,7 +78,7 @@ JOINT_POWER = 0.7  # an effect on a single joint grows with this power of its er
 
 @dataclass(frozen=True)
 class Challenger:
-    """True differences to the champion over all subjects, clips and actions."""
+    """Simulated challenger: the true differences from the champion over all subjects, clips and actions."""
 
     name: str
     pair: Pair
@@ -96,7 +96,10 @@ CHALLENGERS = (
 
 
 def simulate(subjects: int, challenger: Challenger, random: np.random.Generator) -> tuple[pd.DataFrame, float]:
-    """Return a table of differences (challenger minus champion), and the challenger's MPJPE under noise."""
+    """Return a table of differences (challenger minus champion), and the challenger's MPJPE under noise, in mm.
+
+    The table has one row per window and the columns of `model.scoring.intervals.difference`.
+    """
     group = np.repeat(np.arange(subjects), random.choice(CLIPS, subjects))  # of each clip
     windows = random.lognormal(*CLIP_WINDOWS, len(group)).round().clip(4, 300).astype(int)
     clip = np.repeat(np.arange(len(group)), windows)  # of each window
@@ -194,7 +197,7 @@ def _print_measured(folders: list[Path], seed: int) -> None:
 def _effects(
     spread: Spread, group: np.ndarray, clip: np.ndarray, random: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the effects on all joints (windows, 1), and those on single joints (windows, joints)."""
+    """Return random effects on all joints alike (windows, 1), and on each joint separately (windows, joints)."""
     on_all, on_joint = np.zeros((len(clip), 1)), np.zeros((len(clip), len(JOINTS)))
     for name, unit in {"subject": group, "clip": clip, "window": np.arange(len(clip))}.items():
         on_all += random.normal(0, getattr(spread, name), (unit[-1] + 1, 1))[unit]
@@ -203,7 +206,10 @@ def _effects(
 
 
 def _nested_sd(values: np.ndarray, pairs: pd.DataFrame) -> dict[str, float]:
-    """Nested analysis of variance of (windows, columns): subjects, clips of a subject, windows of a clip; pooled."""
+    """Return the standard deviations between subjects, clips of a subject and windows of a clip, pooled over columns.
+
+    The method is a nested analysis of variance; `values`: (windows, columns).
+    """
     clip = pd.factorize(pairs["clip_id"])[0]
     windows, columns = np.bincount(clip), values.shape[1]
     group = pd.factorize(pairs["group"].groupby(clip).first())[0]

@@ -41,14 +41,14 @@ DEEP_MM = 50
 
 @dataclass(frozen=True)
 class Row:
-    """Changes of the preset; `one_stage`: all minutes go into the first stage."""
+    """A row of the table: changes of the preset. `one_stage`: all minutes go into pretraining, not fine-tuning."""
 
     changes: tuple[str, ...] = ()
     one_stage: bool = True
 
 
 def windows_of(frames: int, patch: int) -> Row:
-    """Return a row with another window length; three windows cover a frame."""
+    """Return a row with windows of `frames` frames and tokens of `patch` frames; three windows contain each frame."""
     lengths = (f"convert.window={frames}", f"convert.stride={frames // 3}")
     return Row((*lengths, f"pretrain.network.patch={patch}"))
 
@@ -76,7 +76,7 @@ ROWS = {
 
 @dataclass
 class Result:
-    """A finished row."""
+    """Scores and costs of a finished row."""
 
     row: str
     split: str
@@ -102,7 +102,7 @@ class Result:
 
     @property
     def key(self) -> tuple[str, str, int, float]:
-        """Identity of the row."""
+        """Row name, split, seed and requested minutes, which together identify a result."""
         return self.row, self.split, self.seed, self.minutes
 
 
@@ -187,7 +187,7 @@ def signs(method: Method, windows: WindowTensors) -> dict[str, float]:
 
 
 def processor(fabric: Fabric) -> str:
-    """Return the name of the processor."""
+    """Return the name of the GPU or CPU that trains."""
     if fabric.device.type == "cuda":
         return torch.cuda.get_device_name(fabric.device)
     names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]

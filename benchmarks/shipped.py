@@ -5,7 +5,7 @@
 DATA is a folder of motion files; docs/results.md describes it. The lifter trains in one stage on all subjects except
 `VALIDATION`. The weights are those of the last epoch, because an epoch selected on so few validation windows is worse;
 they are stored as float16. The manifest of the training is shipped too, because promotion reads the training subjects
-from it. It also has the scores of the float16 weights on the validation windows, which tests/model/shipped reproduces.
+from it. The manifest also has the validation scores of the float16 weights, which tests/model/shipped reproduces.
 Stages that are in STORE are not computed again.
 """
 
@@ -101,7 +101,7 @@ def main() -> None:
 
 
 def make_windows(data: str, context: Context) -> Path:
-    """Return the folder of the windows of all motion files in a folder."""
+    """Ingest and convert all motion files of folder `data`; return the windows folder."""
     clips = run_stage("ingest", context, source=data)
     return run_stage("convert", context, clips=clips.folder).path
 
@@ -141,7 +141,7 @@ def scores_of(checkpoint: Path, windows: Path, parameters: PipelineParameters) -
 def card_of(manifest: dict[str, Any], windows: dict[str, Any], about: dict[str, Any], **names: str) -> str:
     """Return the card of a shipped run from its manifest, the manifest of its windows, and `about` of its weights.
 
-    `names` are the names of its network and preset.
+    `names` are `network` and `preset`: the text about the network, and the name of the preset.
     """
     counts, statistics = manifest["counts"], manifest["statistics"]
     subjects = [one for one in statistics[TRAINING_DATA]["people"] if one not in VALIDATION]

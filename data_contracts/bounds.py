@@ -18,7 +18,10 @@ _WORDS = {
 
 
 def broken_checks(model: type[pa.DataFrameModel], table: pd.DataFrame, key: str) -> pd.DataFrame:
-    """Return one row per failed check, with columns `key`, check, value and bound; empty if all rows pass."""
+    """Return one row per failed check; empty if all rows pass.
+
+    Columns: the column of `table` named `key`, check (name of the column out of bounds), value and bound.
+    """
     try:
         model.validate(table, lazy=True)
     except SchemaErrors as error:
@@ -35,7 +38,7 @@ def broken_checks(model: type[pa.DataFrameModel], table: pd.DataFrame, key: str)
 
 
 def describe_fault(model: type[pa.DataFrameModel], fault: Any) -> str:
-    """Return a row of `broken_checks` in words: the column with its description, the value and the allowed values."""
+    """Return a row of `broken_checks` in words: name and description of the column, found value, allowed values."""
     column = model.to_schema().columns.get(fault.check)
     meaning = f" ({column.description.rstrip('.')})" if column is not None and column.description else ""
     value = f"{fault.value:.4g}" if isinstance(fault.value, float) else fault.value

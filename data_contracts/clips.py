@@ -45,7 +45,7 @@ STATURE_M = (0.6, 2.6)  # bounds of a body's height along its bones
 _LABELS = ["clip_id", "name", "group", "action", "fps"]
 _LIMBS = np.array([bone in LIMB_BONES for bone in BONES])
 _SAMPLED_FRAMES = 65  # evenly spread frames of a clip for bone medians
-_ORIENTED = 4  # every n-th of them is used for orientation
+_ORIENTED = 4  # every n-th sampled frame is used for the orientation
 
 
 @dataclass
@@ -94,7 +94,10 @@ SeenClips = dict[tuple[int, int], int]  # (length, 64-bit SipHash of all bytes) 
 
 
 def summarise(clips: list[Clip], seen: SeenClips) -> list[Summary]:
-    """Return a row of `ClipSummary` per clip (float32, C order); numbers that cannot be measured get valid values."""
+    """Return a row of `ClipSummary` per clip, and add the clips to `seen`; poses must be float32 in C order.
+
+    A number that cannot be measured gets a value within its bounds, since another check of the clip fails.
+    """
     rows = [_describe(clip) for clip in clips]
     bodies = [(clip, row) for clip, row in zip(clips, rows, strict=True) if _is_measurable(clip, row)]
     if bodies:
@@ -126,7 +129,7 @@ def _is_measurable(clip: Clip, row: Summary) -> bool:
 
 @np.errstate(over="ignore", invalid="ignore")  # squares that overflow to infinity exceed the bounds
 def _measure(clips: list[np.ndarray], fps: list[float]) -> dict[str, np.ndarray]:
-    """Measure clips (frames, 17, 3), all at once and joint by joint, since numpy is fast along long axes."""
+    """Return columns (clips,) of `ClipSummary`, computed joint by joint for all clips (frames, 17, 3) at once."""
     frames = np.array([len(poses) for poses in clips])
     starts = np.cumsum(frames) - frames
     rows = np.empty((NUM_JOINTS * 3, frames.sum()), np.float32)
@@ -191,7 +194,7 @@ def find_faults(summaries: list[Summary]) -> pd.DataFrame:
 
 
 def to_arrow(clips: list[Clip], summaries: list[Summary]) -> arrow.RecordBatch:
-    """Return valid clips with their `summaries` as a table with the columns of `CLIP_SCHEMA`."""
+    """Return clips without faults, and columns of their `summaries`, as a record batch of `CLIP_SCHEMA`."""
     columns = {
         **{name: [getattr(clip, name) for clip in clips] for name in _LABELS},
         "frames": [len(clip.poses) for clip in clips],

@@ -6,8 +6,8 @@
   quarter of the way from the detector's nose tip to the shoulders (GAST-Net, tools/mpii_coco_h36m.py).
 - Head: the top of the head, or from ears and shoulders. With the trunk length as 1, ears are 0.35 above the shoulders
   (805 people, AlphaPose) and H36M's head 0.55 (CMU), hence the factor 1.6.
-- `PLACES` estimates keypoints from H36M joints. Heights above the shoulders, in trunk lengths: neck and top of the head
-  0.14 and 0.59 (AlphaPose) or 0.07 and 0.61 (BODY_25B); thorax and nose of CMU 0.08 and 0.27. The neck of COCO-18 and
+- `PLACES` estimates keypoints from H36M joints. Heights above the shoulders, in trunk lengths: neck 0.14 and top of the
+  head 0.59 (AlphaPose), or 0.07 and 0.61 (BODY_25B); CMU's thorax 0.08 and nose 0.27. The neck of COCO-18 and
   BODY_25 is the midpoint of the shoulders by OpenPose's definition.
 - Compared with joint centres from markers (two phone videos of OpenCap), MediaPipe's hips are too far apart,
   its shoulders too close together, and its elbows too near to the shoulders. The derivations correct this.
@@ -25,7 +25,7 @@ import numpy as np
 
 from data_contracts.skeleton import JOINTS
 
-Weights = Mapping[str, float]  # of named points; sum 1
+Weights = Mapping[str, float]  # name of a keypoint or joint -> weight; the weights sum to 1
 
 
 class Detector(StrEnum):
@@ -73,7 +73,7 @@ _NECK, _CROWN = {"neck": 1.0}, {"head": 1.0}
 _ABOVE_EARS = _sum((1.6, _mid("ear")), (-0.6, _mid("shoulder")))
 _EAR = {"nose": 0.1, "head": 0.6, "left_shoulder": 0.15, "right_shoulder": 0.15}
 _ASIDE = {"left_shoulder": 0.2, "right_shoulder": -0.2}
-# weights over H36M joints of each keypoint that a derivation uses; `places` of a skeleton override these
+# keypoint -> weights of the H36M joints that estimate it; `places` of a skeleton override these estimates
 PLACES: Mapping[str, Weights] = {
     **_OF_LIMBS,
     "nose": _sum((4 / 3, {"nose": 1}), (-1 / 3, _mid("shoulder"))),
@@ -99,7 +99,7 @@ class DetectorSkeleton:
 
     @cached_property
     def derived(self) -> np.ndarray:
-        """Matrix (17, 17) float32 from H36M joints to the joints derived from this detector; rows sum to 1."""
+        """Matrix (17, 17) float32 from true H36M joints to those derived from the keypoints; rows sum to 1."""
         places = {**PLACES, **self.places}
         used = np.flatnonzero(self.weights.any(axis=0))
         return self.weights[:, used] @ _matrix([places[self.keypoints[index]] for index in used], JOINTS)

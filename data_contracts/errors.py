@@ -23,5 +23,5 @@ class RefusedPickle(InputError):
 
 
 def some(names: Sequence[object]) -> str:
-    """Return the first few names and the number of the other names, for an error message."""
+    """Return the first five names as text for an error message, e.g. `a, b, c, d, e and 3 more`."""
     return ", ".join(map(str, names[:_NAMED])) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")

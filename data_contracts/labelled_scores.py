@@ -1,12 +1,12 @@
-"""Base of scores that are a row of a table."""
+"""Base class of scores that form a row of a table."""
 
 from pydantic import BaseModel, ConfigDict, Field
 
-MEAN = "mean"  # name of the row with the mean of the others
+MEAN = "mean"  # name of the row with the mean of the other rows
 
 
 class LabelledScores(BaseModel):
-    """Scores of some frames. Titles of fields are the labels in tables."""
+    """Scores of some frames. The title of a field is its label in tables."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -14,5 +14,5 @@ class LabelledScores(BaseModel):
 
     @classmethod
     def titles(cls) -> dict[str, str]:
-        """Return the label of each score by its name."""
+        """Return field name -> label in tables, `frames` included."""
         return {name: field.title or name for name, field in cls.model_fields.items()}

@@ -1,4 +1,4 @@
-"""Cores and memory that this process may use, and the programs of its environment."""
+"""Facts about this machine: operating system, usable cores, free memory, training processes and installed programs."""
 
 import os
 import shlex
@@ -9,13 +9,13 @@ SYSTEMS = ("linux", "darwin")
 
 
 def refuse_other_systems(platform: str = sys.platform) -> None:
-    """End this process with a message on other systems than `SYSTEMS`, which lack the required signals and pipes."""
+    """Raise SystemExit with a message if `platform` is not in `SYSTEMS`; others lack the required signals and pipes."""
     if platform not in SYSTEMS:
         raise SystemExit(f"pose-uplift runs on Linux and macOS, not on {platform}; on Windows, use WSL")
 
 
 def program(name: str) -> str:
-    """Return the shell command, in this folder, for a program of this Python environment: e.g. `.venv/bin/uplift`."""
+    """Return the quoted path of a program of this Python environment, relative if below the working directory."""
     path = Path(sys.executable).with_name(name)
     here = Path.cwd()
     return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))

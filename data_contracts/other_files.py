@@ -1,4 +1,4 @@
-"""Name the kinds of files and skeletons that the project does not read, for error messages."""
+"""Name the kind of a file or skeleton that a reader refuses, for the error message of the reader."""
 
 PICKLE = "a pickle"
 BVH, C3D, TRC = "a BVH file (3D motion as joint angles)", "a C3D file (markers)", "a TRC file (markers)"

@@ -1,7 +1,7 @@
 """The evaluation report, and the comparison of reports.
 
-Every score has an interval, and the kind (subjects or clips) and number of the resampled units. `errors.parquet` has
-one value per window, method and score; a score is the weighted mean of its values.
+Every score has an interval over resampled subjects or clips, and the number of these units; a single unit has no
+interval. `errors.parquet` has one value per window, method and score; a score is the weighted mean of its values.
 """
 
 from pathlib import Path
@@ -27,7 +27,7 @@ YAW_BIN_DEG = 45
 
 
 class Metric(NamedTuple):
-    """Label and unit of a score (unit empty for shares), and the column with the weight of each window in its mean."""
+    """Label of a score, its unit (empty for shares), and the column with the weights of windows in the mean score."""
 
     label: str
     unit: str
@@ -49,7 +49,7 @@ JOINT_COLUMNS = {joint: f"{joint}_mm" for joint in JOINTS}
 # window in means over frames, pairs and triples of frames (a frame covered by n windows has weight 1/n in each).
 WINDOW_COLUMNS = ("window_id", "clip_id", "group", "action", "camera", "yaw_deg")
 WEIGHT_COLUMNS = ("frames", "weight", "pair_weight", "triple_weight")
-# Means of the model; columns of a baseline are named <baseline>_<column>.
+# Scores of the model in each window; columns of a baseline are named <baseline>_<column>.
 SCORE_COLUMNS = (*METRICS, *JOINT_COLUMNS.values())
 
 
@@ -59,12 +59,12 @@ def baseline_file(name: str) -> str:
 
 
 def weight_column(column: str) -> str:
-    """Return the column with the weight of a window in the mean of one of `SCORE_COLUMNS`."""
+    """Return the name of the column with the weights of windows in the mean of `column`, one of `SCORE_COLUMNS`."""
     return METRICS[column].weight if column in METRICS else "weight"
 
 
 def error_column(method: str, column: str) -> str:
-    """Return the column of errors.parquet with one of `SCORE_COLUMNS` of one of `METHODS`."""
+    """Return the name of the column in errors.parquet for `column`, one of `SCORE_COLUMNS`, of one of `METHODS`."""
     return column if method == "model" else f"{method}_{column}"
 
 
@@ -98,7 +98,7 @@ class Resampling(Frozen):
 
 
 class Estimate(Frozen):
-    """Score of some windows, with its interval `low` to `high` over `units`; a single unit has no interval."""
+    """Score of some windows, with an interval `low` to `high` over `units` people or clips; None for a single unit."""
 
     value: float
     low: float | None
@@ -114,7 +114,7 @@ class Estimate(Frozen):
 
 
 class Estimates(Frozen):
-    """Scores over all frames of some windows (units: `METRICS`), or differences of two methods.
+    """Scores over all frames of some windows (units: `METRICS`), or differences between two models in these scores.
 
     The tables contain MPJPE in mm: `per_group_mm` by subject, `per_yaw_mm` by camera direction (bins of `YAW_BIN_DEG`).
     """
@@ -143,7 +143,7 @@ class MethodScores(Estimates):
     train_minutes: float | None = None  # of training or fit; None if unknown
 
     def headline(self) -> dict[str, float]:
-        """Return the metrics without intervals, and the training minutes if known."""
+        """Return the value of each metric, and `train_minutes` if known."""
         values = {name: estimate.value for name, estimate in self.metrics().items()}
         return values if self.train_minutes is None else values | {"train_minutes": self.train_minutes}
 
@@ -153,10 +153,11 @@ class MethodScores(Estimates):
 
 
 class Robustness(Frozen):
-    """MPJPE on some windows of a split with detector errors, and on the same windows without detector errors.
+    """MPJPE with and without simulated detector errors, on the same windows of one split.
 
-    mpjpe_mm: condition -> method (`ROBUSTNESS_METHODS`) -> mm. Conditions: `clean`; `noise` of `DetectorNoise`;
-    `missing`, a fifth of the joints at 0 with confidence 0; and each detector skeleton, mapped to H36M joints.
+    mpjpe_mm: condition -> method (`ROBUSTNESS_METHODS`) -> mm. Conditions: `clean`, unchanged 2D; `noise`, errors of
+    `DetectorNoise`; `missing`, a fifth of the joints at 0 with confidence 0; and each detector skeleton by its name,
+    with joints derived from the keypoints of the skeleton.
     """
 
     windows: int
@@ -164,7 +165,7 @@ class Robustness(Frozen):
 
 
 class Report(Frozen):
-    """Evaluation of a model and the baselines on the same windows; `report.json`."""
+    """Content of `report.json`: the evaluation of a model and the baselines on the same windows."""
 
     report_version: Literal[3] = 3
     split: str
@@ -210,7 +211,7 @@ class Comparison(Frozen):
 
 
 def verdict(metric: str, difference: Estimate) -> str:
-    """Return `better` or `worse` for a difference in one of `METRICS`, or `not certain` if its interval contains 0."""
+    """Return `better` or `worse` for a difference in `metric`; `not certain` without an interval or with 0 in it."""
     if difference.interval is None or difference.interval[0] <= 0 <= difference.interval[1]:
         return "not certain"
     is_error = METRICS[metric].unit != ""  # lower is better
@@ -223,12 +224,14 @@ def read_report(folder: Path) -> Report:
     Raises
     ------
     InputError
-        The report is missing or has another version.
+        The report is missing, damaged or of another version.
     """
     try:
         return Report.model_validate_json((folder / REPORT_FILE).read_bytes())
     except OSError as error:
-        raise InputError(f"{folder / REPORT_FILE}: cannot be read ({error.strerror}); evaluate again") from error
+        raise InputError(
+            f"{folder / REPORT_FILE}: cannot be read ({error.strerror}); evaluate the model again"
+        ) from error
     except ValidationError as error:
         first = error.errors()[0]
         raise InputError(
@@ -238,7 +241,7 @@ def read_report(folder: Path) -> Report:
 
 
 def read_errors(folder: Path, method: str = "model") -> "pd.DataFrame":
-    """Read the error table of one of `METHODS`: one row per window, with `SCORE_COLUMNS`."""
+    """Return one row per window: `WINDOW_COLUMNS`, `WEIGHT_COLUMNS`, and the `SCORE_COLUMNS` of one of `METHODS`."""
     import pandas as pd
 
     scores = {error_column(method, name): name for name in SCORE_COLUMNS}
@@ -247,7 +250,7 @@ def read_errors(folder: Path, method: str = "model") -> "pd.DataFrame":
 
 
 def write_errors(folder: Path, errors: dict[str, "pd.DataFrame"]) -> None:
-    """Write the error tables of all methods into one `errors.parquet`."""
+    """Write the tables of all methods, each as `read_errors` returns it, into one `errors.parquet`."""
     import pandas as pd
 
     of_windows = errors["model"][[*WINDOW_COLUMNS, *WEIGHT_COLUMNS]]

@@ -38,5 +38,5 @@ RIGHT_JOINTS = (1, 2, 3, 14, 15, 16)
 # MIRROR[j] is the joint that takes j's place when left and right are exchanged; applied with x negated.
 MIRROR = (0, 4, 5, 6, 1, 2, 3, 7, 8, 9, 10, 14, 15, 16, 11, 12, 13)
 
-# The bones whose length an anatomically rigid limb keeps (thighs, shins, upper arms, forearms).
+# Bones that are rigid in a body, so their length is constant (thighs, shins, upper arms, forearms).
 LIMB_BONES = ((1, 2), (2, 3), (4, 5), (5, 6), (11, 12), (12, 13), (14, 15), (15, 16))

@@ -1,7 +1,7 @@
 """Find motion files with their clip lists, keypoint files, and videos with marker truth, from paths of the user.
 
-A folder means all motion files in the folder and its subfolders, by extension, sorted by name. The clip list of a
-file is FILE.csv or, if the folder has no other motion file, `clip_list.csv`.
+The path of a folder stands for the motion files in the folder and its direct subfolders, by extension and sorted. The
+clip list of a motion file is FILE.csv next to it or, if its folder has no other motion file, `clip_list.csv`.
 """
 
 from collections import Counter
@@ -40,7 +40,7 @@ class AmassFiles:
     files: tuple[Path, ...]
     skipped: Mapping[str, int]  # ending of a name -> number of files without motion
     model_folder: Path
-    models: tuple[Path, ...]  # in this folder: .npz of body models and .npy of regressors
+    models: tuple[Path, ...]  # in `model_folder`: .npz of body models and .npy of regressors
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class KeypointSource:
 
 @dataclass(frozen=True)
 class MarkedVideo:
-    """A video with files of 2D keypoints and of marker truth (`data_contracts.motion.marker_truth`)."""
+    """Files of one video: its 2D keypoints and its marker truth (`data_contracts.motion.marker_truth`)."""
 
     name: str
     keypoints: Path
@@ -74,7 +74,7 @@ class MarkedVideos:
 
     @property
     def files(self) -> list[Path]:
-        """Files that the videos are read from."""
+        """Files of keypoints and marker truth of all videos."""
         return [file for video in self.videos for file in (video.keypoints, video.truth)]
 
 
@@ -88,17 +88,17 @@ def find_marked_videos(folder: str | Path) -> MarkedVideos:
     """
     path = Path(folder)
     if not path.is_dir():
-        raise InputError(f"{path}: no such folder")
+        raise InputError(f"{path}: no such folder; expected a folder of videos with marker truth (docs/results.md)")
     truths = sorted(path.glob(f"[!.]*{MARKED_TRUTH}"))
     _must_be_utf8(*truths)
     if not truths:
-        raise InputError(f"{path}: no file CLIP{MARKED_TRUTH} in this folder; docs/results.md describes its files")
+        raise InputError(f"{path}: no file CLIP{MARKED_TRUTH} in this folder; docs/results.md describes the files")
     videos = []
     for truth in truths:
         name = truth.name.removesuffix(MARKED_TRUTH)
         keypoints = truth.with_name(f"{name}{MARKED_KEYPOINTS}")
         if not keypoints.is_file():
-            raise InputError(f"{keypoints}: no such file, but {truth.name} needs these keypoints")
+            raise InputError(f"{keypoints}: no such file; add the keypoints that belong to {truth.name}")
         videos.append(MarkedVideo(name, keypoints, truth))
     return MarkedVideos(tuple(videos))
 
@@ -153,7 +153,7 @@ def _is_video(path: Path) -> bool:
 def find_motion_files(
     sources: str | Path | Sequence[str | Path], clip_lists: str | Path | Sequence[str | Path] | None = None
 ) -> list[MotionFile]:
-    """Return the motion files of `sources` (files and folders), in their order, each with its clip list.
+    """Return the motion files of `sources` (files and folders), in the order of `sources`, each with its clip list.
 
     `clip_lists` has one path per file. Default: the clip list next to each file, if there is one.
 
@@ -197,7 +197,7 @@ def find_motion(
     if body_model is None:
         return find_motion_files(sources, clip_lists)
     if clip_lists:
-        raise InputError("pass either --clip-list or --body-model: AMASS's folders name data set and subject")
+        raise InputError("pass either --clip-list or --body-model, not both: the folders of AMASS name the subjects")
     roots = _as_paths(sources)
     for root in roots:
         if not root.exists():
@@ -207,7 +207,7 @@ def find_motion(
     files = tuple(path for path in found if not path.name.endswith(_SHAPE_FILES))
     if not files:
         raise InputError(
-            f"{some(roots)}: no .npz of AMASS (DATASET/SUBJECT/FILE.npz); without --body-model, joints are read"
+            f"{some(roots)}: no .npz of AMASS (DATASET/SUBJECT/FILE.npz); to read files of joints, omit --body-model"
         )
     folder = Path(body_model)
     models = find_body_models(folder)

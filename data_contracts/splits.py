@@ -86,7 +86,7 @@ def _named_splits(groups: Iterable[str], named: Mapping[str, Iterable[str]]) -> 
     if training and "val" not in splits.values():
         raise InputError(
             f"no validation group for the training groups ({some(training)}): training selects its best epoch on val;"
-            f" pass --set 'convert.val_groups=[...]', or --set convert.test_groups={ALL} to test all"
+            f" pass --set 'convert.val_groups=[...]', or --set convert.test_groups={ALL} to put all groups in test"
         )
     return splits
 
@@ -128,7 +128,7 @@ def _no_group(name: str, split: str, groups: list[str]) -> str:
     bare = {group.lstrip("0").lower(): group for group in groups}
     close = [bare[name.lstrip("0").lower()]] if name.lstrip("0").lower() in bare else get_close_matches(name, groups)
     nearest = f" (did you mean {close[0]}?)" if close else ""
-    return f"convert.{split}_groups: group {name} is not in the clips{nearest}; the clips have {some(groups)}"
+    return f"convert.{split}_groups: group {name} is not in the clips{nearest}; the clips have groups {some(groups)}"
 
 
 def dataset_of(name: str) -> str | None:

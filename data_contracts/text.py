@@ -40,7 +40,7 @@ def html_text(text: object) -> str:
 
 
 def markdown_text(text: object) -> str:
-    """Return text escaped for one line or one table cell of Markdown: without markup, links and HTML."""
+    """Return text escaped for one line or table cell of Markdown; its markup, links and HTML have no effect."""
     escaped = printable(text).strip().translate(_MARKDOWN)
     escaped = _LINK.sub(lambda match: f"{match[1]}&#{ord(match[2])};", escaped)
     return _LINE_START.sub(r"\1\\\2", escaped)

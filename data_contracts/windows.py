@@ -1,7 +1,7 @@
 """The window contract: `window` frames of one clip seen by one virtual camera.
 
-Arrays are little-endian float32 in fixed-size-binary columns, uncompressed, so a column is one block of memory that is
-copied as a whole. pandera validates the scalars and per-window summaries computed by numpy.
+Arrays are little-endian float32 in fixed-size-binary columns, uncompressed, so numpy reads a column without conversion.
+pandera validates the scalar columns, and summaries of the arrays that numpy computes for each window.
 """
 
 from pathlib import Path
@@ -60,9 +60,9 @@ def window_schema(window: int) -> arrow.Schema:
 
 
 class WindowSummary(pa.DataFrameModel):
-    """Contract of the summary table, one row per window.
+    """Contract of the summary table: one row per window.
 
-    The table has scalar columns and extreme values of the arrays, with their bounds.
+    The columns are scalars of a window and extreme values of its arrays; each field states the bounds of its column.
     """
 
     window_id: str = pa.Field(unique=True)
@@ -90,13 +90,13 @@ class WindowSummary(pa.DataFrameModel):
 def find_faults(scalars: pd.DataFrame, arrays: dict[str, np.ndarray]) -> pd.DataFrame:
     """Return one row per failed check, with columns window_id, check, value and bound; empty if all windows pass.
 
-    `scalars` has one row per window with the columns `SCALARS`; `arrays` has the n windows by name of `array_shapes`.
+    `scalars`: one row per window, with the columns `SCALARS`. `arrays`: the arrays (n windows, ...) of `array_shapes`.
     """
     return broken_checks(WindowSummary, scalars.assign(**summarise(arrays)), "window_id")
 
 
 def summarise(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return the numbers (n,) of `WindowSummary` that are computed from the `arrays` of n windows."""
+    """Return the columns (n,) of `WindowSummary` that are computed from the `arrays` of n windows."""
     count, window = arrays["root_3d"].shape[:2]
     rows_2d, rows_3d = (arrays[name].reshape(count, window, -1) for name in ("pose_2d", "pose_3d"))
     lowest, highest = (extreme(rows_2d, axis=1).reshape(count, NUM_JOINTS, 3) for extreme in (np.min, np.max))
@@ -114,7 +114,7 @@ def summarise(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def to_arrow(scalars: pd.DataFrame, arrays: dict[str, np.ndarray]) -> arrow.Table:
-    """Return validated windows as a table of `window_schema`; arrays become columns without a copy."""
+    """Return windows as a table of `window_schema`, without a check; contiguous float32 arrays are not copied."""
     schema = window_schema(arrays["pose_2d"].shape[1])
     columns = [arrow.array(scalars[name], type=schema.field(name).type, from_pandas=True) for name in SCALARS]
     for name in ("pose_2d", "pose_3d", "root_3d"):

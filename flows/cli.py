@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("DO_NOT_TRACK", "1")
-os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "model,data_contracts")  # training, and waits for locks
+os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "model,data_contracts")  # they log training and lock waits
 os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_CLASS", "flows.terminal.logs.ConsoleHandler")
 os.environ.setdefault("PREFECT_LOGGING_HANDLERS_API_CLASS", "flows.terminal.logs.ApiHandler")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # its links open pages for language models
@@ -80,10 +80,10 @@ def pipeline(
     ] = False,
     start_from: Annotated[
         Literal["nothing", "champion", "shipped"],
-        typer.Option(help="champion or shipped: fine-tune these weights; nothing: pretrain a new network."),
+        typer.Option(help="Weights to fine-tune: champion, shipped (those of this package), nothing (pretrain first)."),
     ] = "nothing",
 ) -> None:
-    """Run all stages, register the model as pose-uplift@challenger in MLflow, and promote it if wanted."""
+    """Run all stages, and register the model as pose-uplift@challenger in MLflow; see --promote for its promotion."""
     sources = texts(source) or SYNTHETIC_SOURCE
     if sources != SYNTHETIC_SOURCE:
         find_files(call.context.parameters.ingest, sources, clip_list)  # refuses bad files before a server starts

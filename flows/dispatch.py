@@ -111,7 +111,7 @@ def send(deployment: str, arguments: dict[str, Any], as_subflow: bool = False) -
 
 
 def must_be_deployed(deployment: str) -> None:
-    """Raise an InputError if the Prefect server does not have the deployment, before earlier stages run."""
+    """Raise an InputError if the Prefect server does not have the deployment; call this before the stages run."""
     with get_client(sync_client=True) as client:
         try:
             client.read_deployment_by_name(deployment)
@@ -133,8 +133,8 @@ def _wait(run: FlowRun, deployment: str, runtime: Runtime, until: float) -> tupl
             reason = None
             if time.monotonic() - attended > 60 * runtime.wait_minutes:
                 reason = (
-                    f"work pool {pool} has no worker for {runtime.wait_minutes:g} minutes (runtime.wait_minutes):"
-                    f" prefect worker start --pool {pool}"
+                    f"work pool {pool} has no worker for {runtime.wait_minutes:g} minutes (runtime.wait_minutes); start"
+                    f" one: prefect worker start --pool {pool}"
                 )
             elif time.monotonic() > until:
                 reason = f"it has not ended after {runtime.stage_hours:g} hours (runtime.stage_hours)"
@@ -162,7 +162,7 @@ def _find(context: Context, key: StageKey, run: FlowRun) -> StageResult:
 
 
 def _place_of(stage: str, run: FlowRun) -> str:
-    """Return the folder and the machine in the artifact of a stage's flow run."""
+    """Return the text `FOLDER on HOST`, from the artifact of a stage's flow run."""
     table = ArtifactFilter(
         flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]), key=ArtifactFilterKey(any_=[result_key(stage)])
     )

@@ -32,7 +32,7 @@ def lift_files(
 ) -> dict[str, Any]:
     """Lift a keypoint file, each keypoint file of a folder, or a keypoints stage; parameters as in `flows.lift.lift`.
 
-    `show(stage, people)` is called after each written file.
+    After each lifted file, `show` is called with the result of its lift stage and its people.
 
     Returns
     -------

@@ -48,7 +48,7 @@ def pipeline(
     clip_list: str | list[str] | None = None,
     store: str | None = None,
 ) -> Any:
-    """Run every stage, register the fine-tuned model as `pose-uplift@challenger`, and promote it if it is better.
+    """Run every stage, register the fine-tuned model as `pose-uplift@challenger`, and apply the rule `promote` to it.
 
     Parameters
     ----------

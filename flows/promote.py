@@ -26,7 +26,7 @@ from tasks.tracking.links import run_artifact
 
 
 class Approval(RunInput):
-    """Answer of a person about a challenger that passed all checks."""
+    """Answer of a person to the question whether to promote a challenger that passed all other checks."""
 
     approve: bool
     who: str
@@ -46,7 +46,7 @@ def promote(
     Parameters
     ----------
     version
-        Number of the challenger's version. Default: the version with the alias challenger.
+        Model version that is the challenger. Default: the version with the alias challenger.
     require_approval
         Suspend the flow run after all checks passed, until a person resumes it with an approval. Only a run of a
         deployment can be suspended.
@@ -73,7 +73,7 @@ def promote(
 
 
 def _ask(comparison: Comparison, verdict: Verdict) -> Check:
-    """Suspend the run until a person answers; return the answer, valid for these two versions only, as a check."""
+    """Suspend the run until a person answers; return the answer as a check, valid for these two versions only."""
     decision = Decision.of(comparison, verdict)
     create_markdown_artifact(decision.markdown(), key="promotion", description="The run waits for an approval.")
     form = Approval.with_initial_data(description=decision.markdown())
@@ -89,7 +89,7 @@ def rollback(reason: str, who: str, store: str | None = None) -> dict[str, Any]:
     Parameters
     ----------
     who
-        Name of the person who decided the rollback, which both versions keep as a tag.
+        Name of the person who decided the rollback; both versions keep the name in a tag.
     """
     outcome = roll_back(default_store(store), reason, who)
     create_markdown_artifact(f"**Rolled back** {markdown_text(rollback_headline(outcome))}", key="rollback")

@@ -26,14 +26,14 @@ def promote_challenger(
     Parameters
     ----------
     version
-        Number of the challenger's version. Default: the version with the alias challenger.
+        Model version that is the challenger. Default: the version with the alias challenger.
     approve
         Called if all other checks passed; returns the check of a person. Default: no approval is required.
 
     Raises
     ------
     InputError
-        The challenger is missing, or the champion was moved during the evaluation.
+        The challenger is missing, or another process moved the champion during the evaluation.
     """
     store, parameters = context.store, context.parameters
     comparison = find_comparison(store, version, parameters.evaluate.split, parameters.promote)
@@ -62,7 +62,7 @@ def roll_back(store: Path, reason: str, who: str) -> dict[str, Any]:
     Raises
     ------
     InputError
-        No version is `@champion` or `@previous`.
+        No version is `@champion`, no version is `@previous`, or both are the same version.
     """
     outcome = swap_back(store, reason, who)
     emit_model_event(ROLLED_BACK, f"rolled back {rollback_headline(outcome)}")

@@ -1,7 +1,7 @@
-"""Table of stages: the inputs and the work of each. Flows and commands are made from this table.
+"""Table of stages: the inputs and the work of each stage. Flows and commands are made from this table.
 
-This module imports neither Prefect, MLflow nor PyTorch, so a result that is in the store is found in a fraction of a
-second. The docstring of a stage describes it in the Prefect UI and in `uplift STAGE --help`.
+This module does not import Prefect, MLflow or PyTorch, so a result that is in the store is found in a fraction of a
+second. The docstring of a stage is its description in the Prefect UI and in `uplift STAGE --help`.
 """
 
 from collections.abc import Callable, Sequence
@@ -32,13 +32,16 @@ class TableRow:
     next_command: str
 
 
-STAGES: dict[str, TableRow] = {}  # by name: that of the flow, of the command and of the field of `PipelineParameters`
+STAGES: dict[str, TableRow] = {}  # the key is the name of the flow, the command and the `PipelineParameters` field
 
 
 def stage(
     work: str, next_command: str, resume: bool = False
 ) -> Callable[[Callable[..., Inputs]], Callable[..., Inputs]]:
-    """Add a stage with the name of the function to the table; the arguments after the context are its inputs."""
+    """Return a decorator that adds a stage to the table: name and inputs are those of the function, without `context`.
+
+    `work` and `resume` are fields of `StageTask`; the decorated function returns the inputs for `work`.
+    """
 
     def add(resolve: Callable[..., Inputs]) -> Callable[..., Inputs]:
         name = resolve.__name__
@@ -140,7 +143,7 @@ def run_stage(
     elsewhere: Callable[[StageKey], StageResult] | None = None,
     **references: Any,
 ) -> StageResult:
-    """Return the result of a stage of the table for inputs that are paths, digests or URIs; see `get_or_compute`."""
+    """Return the result of a stage; `references` are its inputs as paths, digests or URIs. See `get_or_compute`."""
     stage = STAGES[name]
     return get_or_compute(stage.task, stage.resolve(context, **references), context, expected, elsewhere)
 
@@ -151,7 +154,7 @@ def find_files(
     clip_list: str | Sequence[str | Path] | None = None,
     body_model: str | None = None,
 ) -> list[MotionFile] | AmassFiles:
-    """Return the motion files of a source, or its AMASS files with the bodies of `body_model` (default: `options`)."""
+    """Return the motion files of a source or, if `body_model` or `options.body_model` is set, its files of AMASS."""
     return find_motion(source, clip_list, body_model or options.body_model)
 
 

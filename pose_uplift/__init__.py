@@ -6,9 +6,9 @@
     motion.save("walk.bvh")
     motion.plot()
 
-`lift` takes the keypoints of one person as an array, `lift_file` all people of a keypoint file. Both log what they
-assume as warnings of the logger `uplift`. An option lift.NAME or keypoints.NAME of a warning is the argument NAME here,
-but for the width and height of the image, which are `size`; `height` is that of the person.
+`lift` takes the keypoints of one person as an array, `lift_file` all people of a keypoint file. Both log assumptions as
+warnings of the logger `uplift`. To set an option lift.NAME or keypoints.NAME that a warning names, pass the argument
+NAME; instead of keypoints.width and keypoints.height pass `size`. The argument `height` is the height of the person.
 """
 
 from collections.abc import Iterable
@@ -59,7 +59,7 @@ class Motion(contract.Motion):
         return write_file(self, Path(path))
 
     def plot(self) -> "Figure":
-        """Draw eight evenly spaced poses (right limbs red, left limbs blue) and the path of the pelvis, metres."""
+        """Return a figure of eight evenly spaced poses (right limbs red, left blue) and the pelvis path, in metres."""
         from matplotlib import pyplot
 
         from tasks.lifting.exports.gif_file import BONE_COLORS  # imports matplotlib, which takes a second
@@ -79,8 +79,8 @@ class Motion(contract.Motion):
 def load_lifter(model: str | Path = SHIPPED, flip: bool = True) -> Lifter:
     """Load a lifter: `shipped` (the lifter of this package), a checkpoint file, or the folder of a training run.
 
-    `flip` averages with the mirrored input: more accurate, at twice the cost. Errors: see
-    `model.lifting.lifter.load_lifter`.
+    With `flip`, the lifter averages the predictions for the input and the mirrored input: more accurate, at twice the
+    cost. Errors: see `model.lifting.lifter.load_lifter`.
     """
     path = SHIPPED_RUN if model == SHIPPED else Path(model)
     return load_checkpoint(path / CHECKPOINT_FILE if path.is_dir() else path, flip)
@@ -100,8 +100,8 @@ def lift(
     Parameters
     ----------
     keypoints
-        (frames, K, 2 or 3): x right, y down in pixels, and confidence in [0, 1]. A missing keypoint is NaN, 0, 0 or has
-        confidence 0.
+        (frames, K, 2 or 3): x right, y down in pixels, and confidence in [0, 1]. A keypoint is missing if it is NaN or
+        at 0, 0, or has confidence 0.
     fps
         Frames per second. Default: 30.
     skeleton
@@ -140,7 +140,10 @@ def lift_file(
     lifter: Lifter | None = None,
     **options: Any,
 ) -> list[Motion]:
-    """Lift each person of a keypoint file of any detector; arguments and errors as in `lift` and `uplift lift`."""
+    """Return the motion of each person in a keypoint file of any detector; options and errors are those of `lift`.
+
+    `path` and the formats are those of `uplift lift`. Tracks shorter than `min_frames` are left out.
+    """
     parameters = _keypoint_parameters(fps, skeleton, size, options)
     videos, warnings = read_keypoints(find_keypoints(path), parameters)
     return _lifted(long_and_short(path, videos, parameters)[0], videos, warnings, lifter, options)
@@ -149,7 +152,7 @@ def lift_file(
 def _keypoint_parameters(
     fps: float | None, skeleton: str | None, size: tuple[int, int] | None, options: dict[str, Any]
 ) -> KeypointsParameters:
-    """Return the parameters of keypoints, and remove theirs from `options`."""
+    """Return the parameters of keypoints, and remove the options `_OF_KEYPOINTS` from `options`."""
     width, height = size or (None, None)
     values = {"fps": fps, "skeleton": skeleton, "width": width, "height": height}
     return parse(KeypointsParameters, values | {n: options.pop(n) for n in _OF_KEYPOINTS if n in options}, "lift")

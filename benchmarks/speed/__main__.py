@@ -1,9 +1,9 @@
-"""Measure the speed of a part of the project against a baseline in the same run.
+"""Measure the speed of parts of the project, each against a baseline in the same run.
 
     python -m benchmarks.speed [--only ingest network] [--rounds 3]
 
-All alternatives are timed in turn, round by round; the fastest round of each counts. Each benchmark prints its results,
-and ends with an error if the compared outputs differ. The docstring of a benchmark describes its measurement.
+The alternatives of a benchmark are timed in turn, round by round; the fastest round of each counts. A benchmark prints
+its results, and ends with an error if the outputs differ. The docstring of its function describes the measurement.
 """
 
 import argparse

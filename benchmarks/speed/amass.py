@@ -17,16 +17,16 @@ from tasks.stage import Context
 from tests.tasks.ingest.amass.body_files import body_model, regressor_of, smplh_motion, walk
 
 FILES, SECONDS, FPS = 40, 60, 120.0
-A_BONE = 128  # vertices: 54 places with as many make 6,912, and SMPL-H has 6,890
-SMPLX_FRAMES = 240  # the package poses every vertex, so it gets fewer frames
+A_BONE = 128  # vertices at each of 54 places: 6,912 in all, about the 6,890 of SMPL-H
+SMPLX_FRAMES = 240  # the package smplx poses every vertex, so it gets fewer frames
 
 
 def amass(options: argparse.Namespace) -> None:
-    """Pose bodies of a generated SMPL-H model of the real size, and ingest 40 compressed files of a minute at 120 Hz.
+    """Pose bodies of a generated model as large as SMPL-H, and ingest 40 compressed files of a minute at 120 Hz.
 
-    First, the joints alone, in one thread: with the vertices summed per joint and bone, and with the package smplx,
-    which poses all vertices. Then the whole stage ingest (digests, inflating, posing, contracts, Parquet, MLflow) in
-    one process, with its peak memory above the start.
+    First only the joints are posed, in one thread: with vertices summed per joint and bone, and with the package smplx,
+    which poses all vertices. Then the whole stage ingest (digests, inflating, posing, contracts, Parquet, MLflow) runs
+    in one process; its peak memory is that above the start.
     """
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)

@@ -31,9 +31,9 @@ FRAMES, LIVE_FRAMES, EXPORTED = 6000, 300, 1000
 
 
 def lifting(options: argparse.Namespace) -> None:
-    """Compare lifting a track of 6,000 frames, without and with the fit, with the network alone on separate windows.
+    """Compare the network alone, on windows without overlap, with lifting 6,000 frames, without and with the fit.
 
-    The weights are random, because speed does not depend on them. Also prints the milliseconds of a live frame.
+    The weights are random, because speed does not depend on them. The time of a live frame, in ms, is also printed.
     """
     torch.set_num_threads(2)
     for name in ("demo", "dstformer"):
@@ -66,7 +66,7 @@ def lifting(options: argparse.Namespace) -> None:
 def cold(options: argparse.Namespace) -> None:
     """Compare `uplift lift` of 1,000 frames in a new process with a process that only imports PyTorch.
 
-    The store is empty and the weights of preset `demo` are random. Seconds are CPU time, with that of the processes.
+    The store is empty and the weights of preset `demo` are random. Seconds are CPU time of the new processes.
     """
     preset = load_preset("demo")
     config = preset.pretrain.network.model_copy(update={"max_frames": preset.convert.window, "dim_out": 3})
@@ -90,13 +90,13 @@ def run(arguments: list[str]) -> None:
 
 
 def cpu_seconds() -> float:
-    """Return the CPU time of all processes that this one has started and waited for."""
+    """Return the CPU seconds of all processes that this process has started and waited for."""
     times = os.times()
     return times.children_user + times.children_system
 
 
 def walking_joints(frames: int) -> np.ndarray:
-    """Return (frames, 17, 3): synthetic subjects who walk, one after the other; metres."""
+    """Return the joints (frames, 17, 3) of synthetic subjects who walk, one after the other; metres."""
     clips, rows = generate(seed=0, people=4, seconds=12.0)
     poses = [clip.transpose(1, 0, 2) for clip, row in zip(clips, rows, strict=True) if row["action"] == "walking"]
     joints = np.concatenate([pose - pose[:, :1].mean(axis=0) for pose in poses])
@@ -104,7 +104,7 @@ def walking_joints(frames: int) -> np.ndarray:
 
 
 def walking_track() -> Track:
-    """Return a track of 20,000 frames in a perspective camera."""
+    """Return a track of `FRAMES` frames in a perspective camera."""
     rotation = rotation_matrix(0.5, 0.1)
     joints = Camera(rotation, -5 * rotation[2], Projection.PERSPECTIVE).to_camera(walking_joints(FRAMES))
     points = joints[..., :2] / joints[..., 2:] * FOCAL + (WIDTH / 2, HEIGHT / 2)
@@ -113,7 +113,7 @@ def walking_track() -> Track:
 
 
 def run_network(network: PoseNetwork, track: Track, window: int) -> None:
-    """Run the network once on each frame."""
+    """Run the network on all windows of the track, without overlap."""
     whole = len(track.pose_2d) // window * window
     windows = torch.from_numpy(track.pose_2d[:whole]).reshape(-1, window, 17, 3) / WIDTH
     with torch.inference_mode():
@@ -122,7 +122,7 @@ def run_network(network: PoseNetwork, track: Track, window: int) -> None:
 
 
 def live_seconds(model: Lifter, track: Track) -> list[float]:
-    """Return the seconds of each frame after the window is full."""
+    """Return the seconds of each live frame after the first window is full."""
     camera = PinholeCamera(FOCAL, (WIDTH / 2, HEIGHT / 2), WIDTH, HEIGHT, "known", "given")
     live, seconds = LiveLifter(model, camera, 60.0, 1.7), []
     for frame in track.pose_2d[: model.window + LIVE_FRAMES]:

@@ -37,8 +37,8 @@ LONGEST = 2916  # frames of a clip in MotionBERT's file
 def ingest(options: argparse.Namespace) -> None:
     """Compare the ingest stage with `pickle.load`, on a pickle of synthetic motion in AMASS's layout.
 
-    Each has its own process. The stage includes digests, both passes, contracts, Parquet and an MLflow run, not the
-    start of Prefect. Prints seconds, and the peak memory above the start, of each.
+    Each runs in its own process. The stage includes digests, both passes, contracts, Parquet and an MLflow run, but not
+    the start of Prefect. The output is the seconds of each, and its peak memory above the memory at the start.
     """
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         source, store = write_amass(Path(folder) / "amass.pkl", options.gigabytes), Path(folder) / "store"
@@ -66,7 +66,7 @@ def ingest_clips(context: Context, source: Path) -> StageResult:
 
 
 def write_amass(path: Path, gigabytes: float) -> Path:
-    """Write a pickle of about that size: float64 arrays (17, frames, 3), each clip moved, turned and scaled."""
+    """Write a pickle of about `gigabytes`: float64 clips (17, frames, 3), moved, turned and scaled; return `path`."""
     clips = [clip[:, :LONGEST] for clip in generate(seed=0, people=24, seconds=12.0)[0]]
     random, arrays, total = np.random.default_rng(0), [], 0
     while total < gigabytes * 1e9:
@@ -105,7 +105,7 @@ def convert(options: argparse.Namespace) -> None:
     """Compare the convert stage with the usual chain: one pickle file per window, in one process, without checks.
 
     The chain does what MotionBERT's `tools/convert_*.py` do. The function of the stage runs in two processes. Both
-    make perspective windows of 243 frames every 81, and of 27 every 9.
+    make perspective windows: of 243 frames with stride 81, and of 27 frames with stride 9.
     """
     with tempfile.TemporaryDirectory(dir=options.folder) as folder, ProcessPoolExecutor(2, mp_context=SPAWN) as pool:
         source = write_amass(Path(folder) / "amass.pkl", 0.1)

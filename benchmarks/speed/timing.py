@@ -1,4 +1,4 @@
-"""Time several ways to do the same, and make synthetic windows."""
+"""Time alternatives in turn, and make synthetic windows."""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Clips of an imported benchmark: one person in one camera, 2D keypoints and 3D truth in each frame.
+"""Clips of an imported benchmark: one person in one camera, with 2D keypoints and 3D truth in each frame.
 
 The folder of an import has one `.npz` per clip, with the arrays of a `BenchmarkClip`; its manifest lists the clips.
 """
@@ -14,8 +14,8 @@ from data_contracts.skeleton import ADULT_BONES_M, BONES, NUM_JOINTS
 MOST_FRAMES = 1_000_000  # in one clip
 _ARRAYS = ("keypoints", "truth", "scored")
 _NEAREST_M, _FARTHEST_M = 0.2, 200.0  # distances of a joint from the camera
-_BODY_SIZES = (0.3, 2.0)  # sum of the bone lengths / that of an adult
-_APART = 0.2  # largest median distance of keypoints from the projected truth, in metres of an adult
+_BODY_SIZES = (0.3, 2.0)  # bounds of (sum of the bone lengths) / (sum of an adult's bone lengths)
+_APART = 0.2  # largest median distance of keypoints from the projected truth, in metres for a body of adult size
 _PARENTS, _CHILDREN = np.array(BONES).T
 
 
@@ -26,9 +26,9 @@ class BenchmarkClip:
     Attributes
     ----------
     name, subject, group
-        `group`: action or sequence, whose scores have a row of their own.
+        Names of the clip, of the person, and of the action or sequence; the score table has one row per `group`.
     keypoints
-        (frames, 17, 3): x / z and y / z of the camera's rays through the 2D keypoints, and confidence; 0 if missing.
+        (frames, 17, 3): x / z and y / z of the camera ray through the 2D keypoint, and confidence, 0 if missing.
     truth
         (frames, 17, 3): metres, camera axes (x right, y down, z forward).
     scored
@@ -50,7 +50,7 @@ class BenchmarkClip:
 
 
 def check_clip(clip: BenchmarkClip) -> None:
-    """Raise an InputError if shapes disagree, or the truth is not a body in front of the camera at its keypoints."""
+    """Raise an InputError if an array has a wrong shape or NaN, or if the truth is not a body at the keypoints."""
     frames = len(clip.scored)
     for name, expected in {
         "keypoints": (frames, NUM_JOINTS, 3),
@@ -74,7 +74,7 @@ def check_clip(clip: BenchmarkClip) -> None:
     bones = np.linalg.norm(truth[:, _CHILDREN] - truth[:, _PARENTS], axis=-1).sum(axis=1)
     size = float(np.median(bones)) / sum(ADULT_BONES_M)
     if not _BODY_SIZES[0] < size < _BODY_SIZES[1]:
-        raise InputError(f"{clip.name}: the body has {size:.3g} times the size of an adult; expected metres")
+        raise InputError(f"{clip.name}: the body has {size:.3g} times the size of an adult; its unit must be metres")
     seen = keypoints[..., 2] > 0
     if not seen.any():
         raise InputError(f"{clip.name}: no 2D keypoint in the scored frames")
@@ -83,19 +83,19 @@ def check_clip(clip: BenchmarkClip) -> None:
     )
     if (distance := float(np.median(apart[seen])) * sum(ADULT_BONES_M)) > _APART:
         raise InputError(
-            f"{clip.name}: the 2D keypoints are {distance:.2g} m from the projected truth of an adult (median); frames,"
-            " people, joints or cameras of the two do not belong together"
+            f"{clip.name}: the 2D keypoints are {distance:.2g} m (median for an adult) from the projected truth;"
+            f" expected at most {_APART:g} m. Keypoints and truth are of different frames, people, joints or cameras"
         )
 
 
 def write_clip(clip: BenchmarkClip, path: Path) -> None:
-    """Write the arrays of a clip."""
+    """Write the arrays of a clip to an .npz file."""
     arrays = {name: getattr(clip, name) for name in _ARRAYS}
     np.savez(path, **{name: array if array.dtype == bool else array.astype("<f4") for name, array in arrays.items()})
 
 
 def read_clip(path: Path, name: str, subject: str, group: str, fps: float) -> BenchmarkClip:
-    """Read a clip that `write_clip` wrote; its other facts are in the manifest."""
+    """Return a clip: its arrays from a file of `write_clip`, and the other fields, which the manifest contains."""
     with np.load(path, allow_pickle=False) as file:
         return BenchmarkClip(name, subject, group, fps, *(file[array] for array in _ARRAYS))
 

@@ -1,4 +1,4 @@
-"""Find the files of a benchmark that a user downloaded, in the layout of its authors or of its usual preprocessing."""
+"""Find the files of a benchmark that the user has: as its authors publish them, or preprocessed into an .npz."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,9 +8,9 @@ from data_contracts.errors import InputError, some
 
 TRUTH_3DHP, TRUTH_H36M, KEYPOINTS_H36M = "data_test_3dhp.npz", "data_3d_h36m.npz", "data_2d_h36m_*.npz"
 _LAYOUTS = {
-    Benchmark.THREE_DPW: "a folder with sequenceFiles/test/*.pkl, and not one file or another split",
+    Benchmark.THREE_DPW: "a folder with sequenceFiles/test/*.pkl (not a single file, and not another split)",
     Benchmark.MPI_INF_3DHP: f"a folder with TS1/annot_data.mat to TS6/annot_data.mat, or {TRUTH_3DHP}",
-    Benchmark.H36M: f"{KEYPOINTS_H36M} next to {TRUTH_H36M}, or a folder with one of each",
+    Benchmark.H36M: f"a folder with {TRUTH_H36M} and one {KEYPOINTS_H36M}, or the latter file in such a folder",
 }
 
 
@@ -24,7 +24,7 @@ class BenchmarkFiles:
 
 
 def find_benchmark(benchmark: Benchmark, source: Path) -> BenchmarkFiles:
-    """Return the files of a benchmark in a folder; or `source` is one file of the usual preprocessing.
+    """Return the files of a benchmark; `source` is a folder or, for 3DHP and Human3.6M, one preprocessed .npz file.
 
     Raises
     ------
@@ -53,7 +53,7 @@ def find_benchmark(benchmark: Benchmark, source: Path) -> BenchmarkFiles:
             files = [*files, truth] if files and truth.is_file() and truth not in files else []
     if not files:
         raise InputError(
-            f"{source}: no files of {benchmark}; expected {_LAYOUTS[benchmark]}. Register and download them at"
+            f"{source}: no files of {benchmark}; expected {_LAYOUTS[benchmark]}. Register and download the files at"
             f" {PROTOCOLS[benchmark].page}"
         )
     return BenchmarkFiles(benchmark, folder, tuple(files))

@@ -21,11 +21,11 @@ class Benchmark(StrEnum):
 
 @dataclass(frozen=True)
 class Protocol:
-    """Data and joints that a benchmark scores. Poses and truth are relative to the pelvis; no rotation is fitted.
+    """Data and joints that a benchmark scores, relative to the pelvis; only P-MPJPE fits a rotation.
 
-    `parts` are the names of all sequences or, if `by_action` is true, of all pairs of subject and action.
-    `joints` are the scored ones of `JOINTS`; `joints_note` names the benchmark's joints that correspond to them.
-    If `by_action` is true, the score is the mean over the groups of clips, else the mean over all frames.
+    `parts`: names of all sequences or, if `by_action`, all pairs `SUBJECT ACTION`. `joints`: names of the scored
+    joints, from `JOINTS`; `joints_note`: the benchmark's own joints that correspond to them. `by_action`: the score is
+    the unweighted mean of the scores of the actions; otherwise it is the mean over all frames.
     """
 
     title: str

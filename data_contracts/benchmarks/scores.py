@@ -8,7 +8,7 @@ from data_contracts.labelled_scores import MEAN, LabelledScores
 
 
 class BenchmarkScores(LabelledScores):
-    """Scores of some frames, in mm or shares; tables have shares in %."""
+    """Scores of some frames: errors in mm, PCK and AUC as shares in [0, 1], which tables show in %."""
 
     mpjpe_mm: float = Field(title="MPJPE")
     distance_mpjpe_mm: float = Field(title="MPJPE, true distance")
@@ -25,12 +25,12 @@ class BenchmarkScores(LabelledScores):
 
 
 def with_mean(groups: Mapping[str, BenchmarkScores], by_group: bool) -> dict[str, BenchmarkScores]:
-    """Return the scores of groups and, as `MEAN`, their mean: over groups if `by_group`, else over frames."""
+    """Return `groups` and, as `MEAN`, the mean in which each group (if `by_group`) or each frame has equal weight."""
     return {**groups, MEAN: weighted_mean(list(groups.values()), by_group)}
 
 
 def weighted_mean(parts: Sequence[BenchmarkScores], equal: bool = False) -> BenchmarkScores:
-    """Return the mean of each score, weighted by frames unless `equal`, and the sum of the frames."""
+    """Return the sum of the frames, and the mean of each score: unweighted if `equal`, else weighted by frames."""
     weights = [1 if equal else part.frames for part in parts]
     names = BenchmarkScores.model_fields.keys() - {"frames"}
     means = {

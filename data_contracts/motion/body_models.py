@@ -1,4 +1,4 @@
-"""Find the files of body models (SMPL-H, SMPL-X), and of regressors of joints from their vertices."""
+"""Find the files of body models (SMPL-H, SMPL-X), and of regressors, which compute joints from body vertices."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ _CONVERT_MODEL = (
 
 
 def find_body_models(folder: Path) -> tuple[Path, ...]:
-    """Return the .npz files of body models and the .npy files of regressors in a folder; sorted by depth.
+    """Return the .npz of body models, then the .npy of regressors, in a folder and up to two levels below it.
 
     Raises
     ------
@@ -38,6 +38,6 @@ def find_body_models(folder: Path) -> tuple[Path, ...]:
 
 
 def gender_of(path: Path) -> str | None:
-    """Return the gender in the name of a body model or of its folder; None for another file."""
+    """Return the gender in the name of an .npz file or of its folder; None without one, or for another extension."""
     texts = (path.stem.lower(), path.parent.name.lower()) if path.suffix == ".npz" else ()
     return next((gender for text in texts for gender in GENDERS if gender in text), None)

@@ -10,7 +10,7 @@ from data_contracts.skeleton import BONES
 
 
 class MotionSummary(pa.DataFrameModel):
-    """One row of numbers per motion, and their bounds."""
+    """One row of numbers per motion, and the bounds of these numbers."""
 
     motion: str
     frames: int = pa.Field(ge=1, description="Number of frames.")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_contracts.errors import InputError
+from data_contracts.errors import InputError, some
 from data_contracts.skeleton import JOINTS
 
 TRUTH_JOINTS = (  # names of OpenSim's bodies, which begin at these joints; right, then left
@@ -44,14 +44,14 @@ def read_truth(path: Path) -> MarkerTruth:
     except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: cannot be read as marker truth ({error}); see docs/results.md") from error
     if names != TRUTH_JOINTS:
-        raise InputError(f"{path}: names must be, in this order: {', '.join(TRUTH_JOINTS)}")
+        raise InputError(f"{path}: names are {some(names)}; names must be, in this order: {', '.join(TRUTH_JOINTS)}")
     frames = arrays["time"].size
     expected = {"time": (frames,), "valid": (frames,), "joints": (frames, 12, 3), "mediapipe_world": (frames, 12, 3)}
     for name, shape in expected.items():
         if (found := {**arrays, "valid": valid}[name].shape) != shape:
             raise InputError(f"{path}: {name} has shape {found}, expected {shape}")
     if frames < 2 or not (np.diff(arrays["time"]) > 0).all():
-        raise InputError(f"{path}: time must increase over at least 2 frames (seconds)")
+        raise InputError(f"{path}: time (seconds) must increase over its {frames} frames; at least 2 are needed")
     known = valid[:, None, None]
     x, y, z = np.moveaxis(np.where(known, arrays["joints"], np.nan), -1, 0)
     right, down, away = np.moveaxis(np.where(known, arrays["mediapipe_world"], np.nan), -1, 0)

@@ -2,8 +2,8 @@
 
 - World axes: z up, x right, y away from the camera (right-handed); metres; the floor is z = 0.
 - An unknown root (path of the pelvis) is 0 with an infinite standard deviation.
-- `motion.npz` is the source of every export: arrays without pickle, and one JSON text (`about`). Its dates are
-  constant, so equal motions have equal bytes.
+- `motion.npz` is the source of every export: arrays without pickle, and one JSON text (`about`). The dates in this
+  archive are constant, so equal motions have equal bytes.
 """
 
 import json
@@ -34,7 +34,7 @@ class Motion:
     confidence: np.ndarray  # (frames, 17) in [0, 1]; 0 for missing joints, whose position comes from the model alone
     interpolated: np.ndarray  # (frames, 17) bool: missing keypoints interpolated between earlier and later frames
     pose_2d: np.ndarray  # (frames, 17, 3) input keypoints in pixels; NaN if missing
-    first_frame: int = 0  # number of the first frame in the keypoint file
+    first_frame: int = 0  # number that the keypoint file gives to the first frame
     video: str = ""  # as in `Track`
     person: int = -1  # as in `Track`
     about: dict[str, Any] = field(default_factory=dict)  # estimates as JSON: model, scale, camera, floor, uncertainty
@@ -74,7 +74,7 @@ def write_motion(motion: Motion, path: Path) -> None:
 
 
 def read_motion(path: Path) -> Motion:
-    """Read a file of `write_motion`; a missing or damaged file or an array of another shape raises an InputError."""
+    """Read a file of `write_motion`; raise an InputError if it is missing or damaged, or an array has a wrong shape."""
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in _SHAPES}

@@ -9,7 +9,7 @@ from data_contracts.labelled_scores import LabelledScores
 
 
 class VideoScores(LabelledScores):
-    """Scores of one clip, or means over clips.
+    """Scores of one clip, or means over clips; the suffix of a name is its unit.
 
     Scores of feet, floor and path are None for motion without a path, e.g. the detector's own 3D.
     """
@@ -25,7 +25,7 @@ class VideoScores(LabelledScores):
     root_path_mm: float | None = Field(None, title="root path")
 
     def values(self) -> dict[str, float]:
-        """Return the scores that are not None by name, without `frames`."""
+        """Return name -> score, without `frames` and the scores that are None."""
         return {name: value for name, value in self.model_dump(exclude={"frames"}).items() if value is not None}
 
     def cells(self) -> list[str]:

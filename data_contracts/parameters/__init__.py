@@ -69,14 +69,14 @@ STAGE_FOLDERS: dict[str, tuple[Kind, str]] = {  # stage -> kind of its folder, a
 
 
 class Runtime(Parameters):
-    """Devices, machines, memory and time limits of training; they do not change any result."""
+    """Devices, machines, memory and time limits of training; these parameters do not change any result."""
 
     accelerator: Literal["auto", "cpu", "cuda"] = Field("auto", description="Device type; auto is CUDA if available.")
     devices: int = Field(1, ge=1, description="Training processes on this machine, one per device.")
-    nodes: int = Field(1, ge=1, description="Machines that train together; the log has the command for the others.")
-    rendezvous: str | None = Field(None, description="host:port of this machine for the other nodes.")
+    nodes: int = Field(1, ge=1, description="Training machines; the log has the commands to run on the other machines.")
+    rendezvous: str | None = Field(None, description="host:port of this machine; required if nodes is above 1.")
     compile: Literal["auto", "on", "off"] = Field("auto", description="Use of torch.compile; auto: on CUDA only.")
-    features: Literal["auto", "off"] = Field("auto", description="Caching of the features of a frozen backbone.")
+    features: Literal["auto", "off"] = Field("auto", description="auto: cache the features of a frozen backbone.")
     checkpoint_minutes: float = Field(10.0, gt=0, description="Minutes between two `last` checkpoints within an epoch.")
     threads: int | None = Field(None, ge=1, description="CPU threads. Default: half of the usable cores.")
     memory_gb: float | None = Field(
@@ -90,9 +90,9 @@ class Runtime(Parameters):
 
 
 class Workers(Parameters):
-    """Processes or Dask cluster that convert clips and pose the bodies of AMASS; they do not change any result."""
+    """Processes or Dask cluster that convert clips and pose the bodies of AMASS; these do not change any result."""
 
-    processes: int | None = Field(None, ge=1, description="Processes. Default: one per core for large inputs.")
+    processes: int | None = Field(None, ge=1, description="Processes. Default: one per core if the input is large.")
     dask: str | None = Field(None, description="Address of a Dask scheduler (tcp://host:8786) instead of processes.")
 
 

@@ -35,15 +35,19 @@ class EvaluateParameters(Parameters):
 class PromoteParameters(Parameters):
     """Rules by which the challenger replaces the champion."""
 
-    benchmark: str | None = Field(None, description="Folder or digest of windows. Default: `uplift benchmark set`.")
+    benchmark: str | None = Field(
+        None, description="Folder or digest of the windows for the comparison. Default: those of uplift benchmark set."
+    )
     confidence: float = Field(0.93, gt=0.5, lt=1, description="Confidence of intervals; 0.93: 3.5 % beyond each end.")
-    min_gain_mm: float = Field(0.0, ge=0, description="The whole interval of the MPJPE must show a gain above this.")
+    min_gain_mm: float = Field(0.0, ge=0, description="The whole interval of the MPJPE gain must be above this value.")
     one_person_gain_mm: float = Field(5.0, ge=0, description="Additional MPJPE gain required with a single subject.")
     max_regression_mm: float = Field(
-        5.0, ge=0, description="A joint, action or subject is worse if the whole interval of its loss is above this."
+        5.0,
+        ge=0,
+        description="A joint, action or subject is worse if the whole interval of its loss is above this value.",
     )
     max_pck_loss: float = Field(
-        0.5, ge=0, description="PCK@150mm is lower if the whole interval of its loss, in points, is above this."
+        0.5, ge=0, description="PCK@150mm is worse if the whole interval of its loss, in points, is above this value."
     )
     max_noise_loss: float = Field(0.1, ge=0, description="Largest share by which the MPJPE under noise may increase.")
-    allow_unknown_people: bool = Field(False, description="Compare versions with unknown training subjects.")
+    allow_unknown_people: bool = Field(False, description="Also compare versions whose training subjects are unknown.")

@@ -50,12 +50,12 @@ class KeypointsParameters(Parameters):
         le=300,
         description="Longest gap in frames that is interpolated; a longer gap of a person ends the track.",
     )
-    min_frames: int = Field(10, ge=1, description="Shortest track in frames; short_tracks.csv lists shorter ones.")
+    min_frames: int = Field(10, ge=1, description="Shortest track in frames; short_tracks.csv lists shorter tracks.")
 
     @model_validator(mode="after")
     def _width_goes_with_height(self) -> "KeypointsParameters":
         if (self.width is None) != (self.height is None):
-            raise ValueError("pass width and height together")
+            raise ValueError(f"width is {self.width} and height is {self.height}: pass width and height together")
         return self
 
 
@@ -92,12 +92,12 @@ class OneEuroParameters(Parameters):
 class LiftParameters(Parameters):
     """Lifting of keypoint tracks to motion in metres."""
 
-    stride: int | None = Field(None, ge=1, description="Frames between blended windows. Default: a third of a window.")
+    stride: int | None = Field(None, ge=1, description="Frames between window starts. Default: a third of a window.")
     flip: bool | None = Field(None, description="Average with the mirrored window. Default: as in the evaluation.")
     height: float | None = Field(None, gt=0.3, le=2.8, description="Body height in metres. Default: 1.70 ± 0.10.")
     bones: dict[str, Annotated[float, Field(ge=0.01, le=1.5)]] = Field(
         default_factory=dict,
-        description="Measured bone lengths in metres by the joint at the far end (left_knee: thigh); override height.",
+        description="Measured bone lengths in metres, by joint at the far end (left_knee: thigh); override height.",
     )
     root: bool = Field(True, description="Estimate the path of the person; otherwise the pelvis stays in place.")
     camera: Literal["auto", "perspective", "weak"] = Field(

@@ -57,7 +57,8 @@ class IngestParameters(Parameters):
     min_frames: int = Field(30, ge=2, description="Shortest clip in frames; the quarantine file lists shorter clips.")
     max_quarantined: Share = Field(0.05, description="Share of invalid clips above which the stage fails.")
     group_by: GroupBy = Field(
-        GroupBy.SUBJECT, description="Group of a clip: subject, recording, or clip (splits then share subjects)."
+        GroupBy.SUBJECT,
+        description="Unit that stays in one split; with recording or clip, a subject may be in several splits.",
     )
     group_pattern: re.Pattern[str] | None = Field(
         None,
@@ -67,7 +68,7 @@ class IngestParameters(Parameters):
     body_model: Annotated[str | None, NO_RESULT] = Field(  # the digest has the contents of its files instead
         None, description="Folder of body models, on the worker; the sources are then motion files of AMASS."
     )
-    licence: Annotated[str | None, NO_RESULT] = Field(None, max_length=500, description="Licence, for the model card.")
+    licence: Annotated[str | None, NO_RESULT] = Field(None, max_length=500, description="Licence of the motion.")
 
 
 class Projection(StrEnum):

@@ -16,7 +16,7 @@ class NetworkConfig(Parameters):
     """
 
     kind: Literal["dstformer", "mlp"] = Field(
-        "dstformer", description="Backbone: DSTformer, or a residual MLP over the whole window, which needs head pose."
+        "dstformer", description="Backbone: DSTformer, or a residual MLP over the whole window (needs head pose)."
     )
     dim_in: Literal[2, 3] = Field(3, description="Inputs per joint: x, y, or x, y, confidence.")
     dim_out: Literal[2, 3] = Field(3, description="Outputs per joint: 2D or 3D pose.")
@@ -27,9 +27,10 @@ class NetworkConfig(Parameters):
     mlp_ratio: float = Field(2.0, gt=0, description="Hidden features of a block's MLP, as a multiple of embed_dim.")
     rep_dim: int | None = Field(None, ge=1, description="Width of Linear+tanh before the head. Default: no such layer.")
     max_frames: int = Field(243, ge=1, description="Longest window in frames; training sets it from the windows.")
-    mask_token: bool = Field(False, description="Learn a token for masked joints; set if corruption.fill is token.")
+    mask_token: bool = Field(False, description="Learn a mask token; training sets it from corruption.fill.")
     stem: Literal["none", "window"] = Field(
-        "none", description="MLP from all joints of a window to each token, before attention; head pose reads it too."
+        "none",
+        description="MLP from a whole window to each token, before attention; head pose also reads its features.",
     )
     stem_width: int = Field(384, ge=8, le=65_536, description="Number of features of the stem or MLP.")
     stem_blocks: int = Field(1, ge=0, le=1000, description="Number of residual blocks of the stem or MLP.")
@@ -40,7 +41,7 @@ class NetworkConfig(Parameters):
         description="Number of cosines by which stem, MLP and head pose represent a window. Default: frames.",
     )
     geometry: Literal["none", "foreshortening"] = Field(
-        "none", description="Input in units of the body, and depth of each bone from its foreshortening."
+        "none", description="foreshortening: input in units of body size; depth of each bone from its foreshortening."
     )
 
     @model_validator(mode="after")

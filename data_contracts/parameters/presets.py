@@ -48,7 +48,7 @@ def load_preset(preset: str, overrides: Sequence[str] | None = None) -> Pipeline
         with path.open(encoding="utf-8") as file:
             text = file.read(MAX_CHARACTERS + 1)  # `_read_yaml` refuses the character that is too much
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: the file cannot be read ({error})") from error
+        raise InputError(f"{path}: the preset cannot be read as UTF-8 text ({error})") from error
     tree = _read_yaml(text, where=str(path)) or {}
     if not isinstance(tree, dict):
         raise InputError(f"{path}: expected a mapping of stages, got {type(tree).__name__}")
@@ -89,7 +89,7 @@ def _preset_values(name: str) -> dict[str, Any]:
 
 
 def nearest_preset(settings: Mapping[str, Any], stage: str) -> tuple[str, dict[str, Any]]:
-    """Return the preset with the fewest differences from a stage's settings (`identity()`), and these differences."""
+    """Return the preset nearest to a stage's settings (`identity()`), and its value of each parameter that differs."""
     own, presets = flatten(settings), []
     for name in _default_first():
         others = flatten(getattr(load_preset(name), stage).identity())

@@ -16,7 +16,7 @@ _HEAD_AND_ARMS_STD = (0.014, 0.014, 0.015, 0.022, 0.030, 0.015, 0.022, 0.030)
 
 
 class Objective(StrEnum):
-    """Target of pretraining from corrupted 2D: the clean 2D pose or the 3D pose."""
+    """Target of pretraining from corrupted 2D: the clean 2D pose (`reconstruct`) or the 3D pose (`lift`)."""
 
     RECONSTRUCT = "reconstruct"
     LIFT = "lift"
@@ -63,11 +63,13 @@ class AugmentationParameters(Parameters):
 
     varied_share: Share = Field(1.0, description="Share of windows that limbs_share, bone_turn_deg, tilt_deg change.")
     limbs_share: Share = Field(
-        0.0, description="Share of windows with the arm motion of another window, and share with its leg motion."
+        0.0, description="Share of windows that get the arm motion of another window; drawn again for leg motion."
     )
-    bone_turn_deg: float = Field(0.0, ge=0, le=45, description="Standard deviation of a bone's turn, except hip bones.")
+    bone_turn_deg: float = Field(
+        0.0, ge=0, le=45, description="Standard deviation of a bone's turn; hip bones are kept."
+    )
     bodies: NewBodies | None = Field(None, description="New body proportions. Default: the subject's own.")
-    tilt_deg: float = Field(0.0, ge=0, le=45, description="Standard deviation of a window's lean about level axes.")
+    tilt_deg: float = Field(0.0, ge=0, le=45, description="Standard deviation of the lean about horizontal axes.")
     cameras: NewCameras | None = Field(None, description="New cameras. Default: the camera of the stored window.")
 
     @property
@@ -121,7 +123,7 @@ class CorruptionParameters(Parameters):
     )
     noise: DetectorNoise | None = Field(None, description="Detector noise. Default: exact 2D with confidence 1.")
     clean_share: Share = Field(0.0, description="Share of windows without noise and masks; their confidence stays 1.")
-    skeletons_share: Share = Field(0.0, description="Share of windows with the joints of a detector's skeleton.")
+    skeletons_share: Share = Field(0.0, description="Share of windows with joints derived from a detector skeleton.")
     skeletons: tuple[Detector, ...] = Field(
         tuple(name for name in Detector if name is not Detector.H36M17),
         min_length=1,
@@ -152,8 +154,8 @@ class LossWeights(Parameters):
     """Weights of the loss terms (MotionBERT, section 4.2); terms of weight 0 are not computed."""
 
     mpjpe: float = Field(1.0, ge=0, description="Weight of the distance of joints in 3D.")
-    n_mpjpe: float = Field(0.0, ge=0, description="Weight of the distance of joints after the best scale.")
-    velocity: float = Field(0.0, ge=0, description="Weight of the distance of joint steps between frames.")
+    n_mpjpe: float = Field(0.0, ge=0, description="Weight of the distance of joints after best scaling.")
+    velocity: float = Field(0.0, ge=0, description="Weight of the error of joint motion from frame to frame.")
 
     @model_validator(mode="after")
     def _some_term_counts(self) -> "LossWeights":
@@ -173,7 +175,7 @@ class TrainingParameters(Parameters):
     optimiser: Literal["adamw", "muon"] = Field("adamw", description="Optimiser: AdamW, or Muon for hidden matrices.")
     learning_rate: float = Field(1e-3, gt=0, le=1, description="Highest learning rate of the schedule.")
     norm_learning_rate: float | None = Field(
-        None, gt=0, le=1, description="Rate of the last LayerNorm. Default: learning_rate."
+        None, gt=0, le=1, description="Learning rate of the last LayerNorm. Default: learning_rate."
     )
     schedule: Schedule = "constant"
     decay: float = Field(0.99, gt=0, le=1, description="Factor per epoch of the exponential schedule.")
@@ -193,8 +195,10 @@ class TrainingParameters(Parameters):
     gradient_checkpointing: Annotated[bool, NO_RESULT] = Field(
         False, description="Recompute activations in the backward pass: less memory, more time."
     )
-    checkpoint_every: int | None = Field(None, ge=1, description="Epochs between kept checkpoints. Default: the best.")
-    keep_top: int = Field(3, ge=1, le=100, description="Number of best checkpoints to keep.")
+    checkpoint_every: int | None = Field(
+        None, ge=1, description="Epochs between two checkpoints that are kept in addition to the best. Default: none."
+    )
+    keep_top: int = Field(3, ge=1, le=100, description="Number of epochs with the best scores to keep as checkpoints.")
     max_bad_steps: Annotated[int, NO_RESULT] = Field(
         20, ge=1, description="Consecutive steps with a non-finite loss after which training fails."
     )
@@ -259,6 +263,6 @@ class MLPParameters(TrainingParameters):
     flip: bool = Field(True, description="Mirror half of the windows.")
 
     def idle(self) -> set[str]:
-        """Return also the fields of epochs, checkpoints and the last LayerNorm, because the MLP trains for a time."""
+        """Return also the fields of epochs, checkpoints and the last LayerNorm: the MLP trains for `minutes`."""
         of_epochs = {"max_epochs", "patience", "keep_top", "checkpoint_every", "norm_learning_rate"}
         return super().idle() | of_epochs | {"network.max_frames", "network.mask_token"}

@@ -61,7 +61,7 @@ def check_folder(folder: Path, on_share: OnShare = lambda _: None) -> Checked:
 
 
 def verify_input(path: Path) -> None:
-    """Check a stage folder, or one file in a stage folder, as `check_folder` does; other files are accepted."""
+    """Check a stage folder or one file of it, and raise an InputError as `check_folder`; accept any other file."""
     if path.is_dir():
         checked = check_folder(path)
         if checked.seconds > _LOG_SECONDS:
@@ -80,7 +80,7 @@ def _check(
     extra: Sequence[str] = (),
     on_share: OnShare = lambda _: None,
 ) -> Checked:
-    """Compare `files` (name -> SHA-256) with the folder; raise if a file differs or if there are `extra` faults."""
+    """Raise an InputError if one of `files` (name -> SHA-256) differs in the folder, or if there are `extra` faults."""
     start, done = time.perf_counter(), 0
     sizes = {name: (folder / name).stat().st_size for name in files if (folder / name).is_file()}
     faults = [f"{name}: is missing" for name in sorted(files.keys() - sizes.keys())]

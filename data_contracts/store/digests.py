@@ -15,7 +15,7 @@ from data_contracts.parameters.base import Parameters, without
 from data_contracts.sources import AmassFiles, KeypointSource, MarkedVideos, MotionFile, data_name
 from data_contracts.store.manifests import read_manifest
 
-CONTRACT_VERSION = 12  # raised if the same parameters and inputs give another result or another digest
+CONTRACT_VERSION = 12  # incremented if the same parameters and inputs give another result or another digest
 
 PIPELINE = "pipeline"
 KINDS = {stage: kind for stage, (kind, _) in STAGE_FOLDERS.items()}
@@ -32,7 +32,7 @@ _known: dict[Path, tuple[_State, str]] = {}  # SHA-256 of the files that this pr
 
 @dataclass(frozen=True)
 class StageKey:
-    """Key of a stage's result: its name, its parameters and the digests of its inputs.
+    """Key of a stage's result: name and parameters of the stage, and the digests of the inputs of the stage.
 
     The digest does not depend on `data` and `paths`.
     """
@@ -41,7 +41,7 @@ class StageKey:
     name: str
     parameters: Parameters
     inputs: dict[str, str]
-    idle: frozenset[str] = frozenset()  # parameters without effect on these inputs, besides those of `identity`
+    idle: frozenset[str] = frozenset()  # parameters without effect on these inputs; `identity` omits further ones
     data: str = ""  # display name of the user's files, if the stage reads any
     paths: tuple[Path, ...] = field(default=(), compare=False)  # files and folders that the stage reads
 
@@ -63,7 +63,7 @@ class StageKey:
 
 
 def stage_key(stage: str, inputs: Mapping[str, Input], parameters: Parameters) -> StageKey:
-    """Return the key of a stage or of a pipeline run, whose digest identifies its MLflow run instead of a folder.
+    """Return the key of a stage, or of a pipeline run (whose digest identifies an MLflow run instead of a folder).
 
     Parameters
     ----------
@@ -121,12 +121,12 @@ def _motion_digests(files: Sequence[MotionFile]) -> dict[str, str]:
 
 
 def _keypoints_digest(source: KeypointSource) -> str:
-    """Return the digest of a file, or of a folder's files, whose names contain frame numbers."""
+    """Return the digest of a file's bytes or, for a folder, of names (with frame numbers) and contents of its files."""
     return _files_digest(source.files) if source.is_folder else file_digest(source.path)
 
 
 def _files_digest(files: Sequence[Path], parts: int = 1, folder: Path | None = None) -> str:
-    """Return the digest of the contents and names of files: paths in `folder`, else the last `parts` of each path."""
+    """Return the digest of names and contents of files; a name is the path in `folder`, or its last `parts` parts."""
     names = (file.relative_to(folder) if folder else Path(*file.absolute().parts[-parts:]) for file in files)
     lines = (f"{name} {known_digest(file)}\n" for name, file in zip(names, files, strict=True))
     return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()

@@ -54,7 +54,7 @@ class Stage:
     statistics: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
     interrupted: bool = False  # an earlier run was killed or failed and left its partial folder
-    resumed: bool = False  # the work continues from files of that run; the work sets it
+    resumed: bool = False  # the work continues from files of the earlier run; the work sets this field
     data: str = ""  # display name of the user's files, if the stage reads any
     code: dict[str, Any] = field(default_factory=dict)  # `code_version`; empty if an earlier version wrote the folder
 
@@ -104,7 +104,8 @@ def default_store(store: str | Path | None = None) -> Path:
 def open_stage(store: Path, key: StageKey, resume: bool = False) -> Iterator[Stage]:
     """Yield a `Stage` to write into, and complete its folder if the block ends without an error.
 
-    If another process finished the stage meanwhile, it is `cached`. Otherwise all input files are verified first.
+    If another process finished the stage meanwhile, the yielded stage is `cached`. Otherwise all input files are
+    verified first.
     With `resume`, an interrupted or failed run leaves its partial folder, and the next run continues in the folder.
 
     Raises
@@ -216,7 +217,7 @@ def _of_kind(folder: Path, kind: Kind | Literal["*"], reference: str | Path) -> 
 
 
 def resolve_checkpoint(store: Path, reference: str | Path) -> Path:
-    """Return the checkpoint file of a reference: a `.safetensors` or `.bin` file, or a run as in `resolve`."""
+    """Return the checkpoint file: `reference` itself if it is a .safetensors or .bin path, else that of `resolve`."""
     if str(reference).endswith((".safetensors", ".bin")):
         return Path(reference)
     return resolve(store, "runs", reference) / CHECKPOINT_FILE

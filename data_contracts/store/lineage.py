@@ -21,7 +21,8 @@ TRAINING_DATA = "training_data"  # entry of the statistics of a training run
 class FinishedStages:
     """Finished stages of a store: `manifests` by folder, and the folders whose manifest is `damaged`.
 
-    `folder`, `find` and `runs` also know the training run of the lifter in this package.
+    `others` are folders outside the store that belong to it here. `folder`, `find` and `runs` also search the training
+    run of the lifter in this package, which is not in `manifests`.
     """
 
     def __init__(self, store: Path, *others: Path) -> None:
@@ -44,11 +45,11 @@ class FinishedStages:
         self.manifests = {folder: manifest for folder, manifest in self._found.items() if folder != SHIPPED_RUN}
 
     def folder(self, digest: str) -> Path | None:
-        """Return the folder of the stage that has this digest or wrote a file with this SHA-256."""
+        """Return the folder of the stage that has this digest or wrote a file with this SHA-256, or None."""
         return self._folders.get(digest)
 
     def find(self, digest: str) -> dict[str, Any] | None:
-        """Return the manifest of the stage that has this digest or wrote a file with this SHA-256."""
+        """Return the manifest of the stage that has this digest or wrote a file with this SHA-256, or None."""
         folder = self.folder(digest)
         return self._found[folder] if folder else None
 
@@ -130,7 +131,7 @@ def _data_of_windows(stages: FinishedStages, digest: str) -> TrainingData:
 
 
 def runs_of(store: Path, checkpoint: Path) -> Iterator[dict[str, Any]]:
-    """Yield the manifests of the runs that trained a checkpoint, the last first, from its folder and the store."""
+    """Yield the manifests of the runs that trained a checkpoint, found in its folder or the store; last run first."""
     yield from FinishedStages(store, checkpoint.parent).runs(file_digest(checkpoint))
 
 
@@ -143,7 +144,7 @@ def train_minutes(store: Path, checkpoint: Path) -> float | None:
 
 
 def baselines_source(store: Path, windows: Path, checkpoint: Path, reference: str | None) -> Path:
-    """Return a folder of baselines to compare a model with on `windows`, or the windows to fit them on.
+    """Return the folder of baselines to compare a model with on `windows`, or of windows to fit the baselines on.
 
     `reference` is the path or digest of baselines or windows. Default: `windows` if they have a training split, else
     the windows that the model was trained on.

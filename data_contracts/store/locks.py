@@ -1,4 +1,4 @@
-"""Locks of the store: one process works on a digest, and a waiting process logs the process that holds the lock.
+"""Locks of the store: one process at a time works on a digest; a waiting process logs which process holds the lock.
 
 The kernel holds the lock (`flock`) and releases it when its owner dies. Each owner also locks a note next to the lock
 file. `lock_owner` tries to lock only the note, so the lock file itself stays free for other processes. The text of the
@@ -63,7 +63,7 @@ def try_lock(path: Path, with_note: bool = False) -> Iterator[bool]:
 
 
 def locked_if_writable(path: Path, name: str) -> AbstractContextManager[None]:
-    """Return `locked`, or a context without effect in a read-only folder, in which no process can change anything."""
+    """Return `locked` or, in a read-only folder, a context without effect, because no process can write there."""
     return locked(path, name) if os.access(path.parent, os.W_OK) else nullcontext()
 
 
@@ -131,7 +131,7 @@ def _wait(lock: FileLock, note: Path, name: str) -> AbstractContextManager[objec
             return lock.acquire(timeout=patience)
         except Timeout:
             waited = time.monotonic() - started
-            _LOG.warning("%s: waiting for %.0f s; it is held by %s", name, waited, _read(note))
+            _LOG.warning("%s: waiting for its lock for %.0f s; the lock is held by %s", name, waited, _read(note))
             patience = NEXT_LOG_SECONDS
 
 

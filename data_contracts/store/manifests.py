@@ -1,7 +1,7 @@
-"""Manifests: JSON with the inputs, parameters, counts and files of a finished stage folder, and its own SHA-256.
+"""Manifests: JSON with the inputs, parameters, counts and files of a finished stage folder, and a SHA-256 of the JSON.
 
 A manifest also contains the versions of the packages and of the code. The digest of a stage does not depend on these
-versions: a commit that changes a result raises `CONTRACT_VERSION`.
+versions: a commit that changes a result increments `CONTRACT_VERSION`.
 """
 
 import hashlib
@@ -67,9 +67,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def rebuild(folder: Path, manifest: dict[str, Any] | None = None) -> str:
-    """Return the instruction (text for an error message) to remove a damaged stage folder and run its stage again.
+    """Return the instruction, for an error message, to remove a damaged stage folder and run its stage again.
 
-    If `manifest` is None, the instruction lists every stage that writes this kind of folder.
+    If `manifest` is None, the instruction lists every stage that writes this kind of folder. For the lifter of this
+    package, it is the instruction to install the package again.
     """
     if folder == SHIPPED_RUN:
         return "install this package again, or check out the folder again with git"
@@ -145,7 +146,7 @@ def _write_text(path: Path, text: str) -> None:
 
 
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
-    """Write the manifest of a stage folder as JSON, followed by the digest of its text."""
+    """Write the manifest of a stage folder as JSON, with the SHA-256 of the preceding text as its last entry."""
     _write_text(folder / MANIFEST, _sealed(json.dumps(manifest, indent=1, allow_nan=False).removesuffix("\n}")))
 
 

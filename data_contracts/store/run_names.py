@@ -1,4 +1,4 @@
-"""Name runs in MLflow and Prefect by date, data and stage, e.g. `11-27 04:30 cmu finetune`; a list cuts long names."""
+"""Names of runs in MLflow and Prefect: date, data and stage, e.g. `11-27 04:30 cmu finetune`; lists cut long ones."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -16,12 +16,12 @@ def run_name(*words: str) -> str:
 
 
 def preset_name(preset: str, overrides: Sequence[str]) -> str:
-    """Return the name of a preset or preset file, and the number of parameters that differ, e.g. `demo+5`."""
+    """Return the name of a preset or preset file and, if there are overrides, their number, e.g. `demo+5`."""
     return f"{Path(preset).stem}{f'+{len(overrides)}' if overrides else ''}"
 
 
 def input_data_name(store: Path, inputs: Mapping[str, str]) -> str:
-    """Return the name of the data from which a stage's inputs (folders or digests) were made; if unknown, a digest."""
+    """Return the name of the data of a stage's inputs (folders or digests); if unknown, the name of an input, or ""."""
     for kind in ("windows", "clips", "keypoints"):
         if reference := inputs.get(kind):
             with suppress(InputError):

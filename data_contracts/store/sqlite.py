@@ -13,7 +13,7 @@ _WAIT_SECONDS = 60.0
 
 
 def sqlite_uri(file: Path, driver: str | None = None, **options: str | int) -> str:
-    """Return the SQLAlchemy URI of a SQLite file, e.g. with `driver` aiosqlite and the query parameter `timeout=60`.
+    """Return the SQLAlchemy URI of a SQLite file, with `options` (e.g. `timeout=60`) as query parameters.
 
     SQLAlchemy ends the path at the first `?` and decodes no escapes, so a path with a `?` becomes a SQLite `file:` URI.
     """

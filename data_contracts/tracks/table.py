@@ -41,7 +41,7 @@ KEYPOINT_SCHEMA = arrow.schema(
 
 
 class TrackSummary(pa.DataFrameModel):
-    """One row of numbers per track, and their bounds."""
+    """One row of numbers per track, and the bounds of these numbers."""
 
     track: int = pa.Field(ge=0)
     first_frame: int = pa.Field(ge=0)
@@ -51,7 +51,7 @@ class TrackSummary(pa.DataFrameModel):
     pixels_max: float = pa.Field(le=MOST_PIXELS, description="Largest |x| or |y|.")
     confidence_min: float = pa.Field(ge=0)
     confidence_max: float = pa.Field(gt=0, le=1)
-    put_in_place: int = pa.Field(eq=0, description="Number of missing joints that are not at 0, 0, or are marked.")
+    put_in_place: int = pa.Field(eq=0, description="Missing joints that are not at 0, 0 or marked as interpolated.")
 
     class Config:
         coerce = True

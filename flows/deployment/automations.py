@@ -75,7 +75,7 @@ def install(client: SyncPrefectClient, settings: StackSettings) -> list[str]:
         if (automation := new.pop(present.name, None)) is None:
             if present.name.startswith(PREFIX):
                 client.delete_automation(present.id)
-        elif _content(present) != _content(automation):  # else its timers continue
+        elif _content(present) != _content(automation):  # an update would restart the timers of an equal automation
             automation.enabled = present.enabled  # a person may have paused it
             client.update_automation(present.id, automation)
     for automation in new.values():
@@ -99,4 +99,4 @@ def _block(client: SyncPrefectClient, notify: str) -> UUID:
     try:
         return client.read_block_document_by_name(name, slug).id
     except ObjectNotFound as error:
-        raise InputError(f"UPLIFT_NOTIFY={notify}: not a block of `prefect block ls`, and not a URL") from error
+        raise InputError(f"UPLIFT_NOTIFY={notify}: expected TYPE/NAME from `prefect block ls`, or a URL") from error

@@ -41,7 +41,8 @@ def prefect_client() -> Iterator[SyncPrefectClient]:
     except (PrefectHTTPStatusError, httpx.TransportError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(
-            f"{PREFECT_API_URL.value()}: {reason}. Start `make up`, or set PREFECT_API_URL and UPLIFT_API_PASSWORD"
+            f"{PREFECT_API_URL.value()}: no access to the Prefect server ({reason}). Start `make up`, or set"
+            " PREFECT_API_URL and UPLIFT_API_PASSWORD"
         ) from error
 
 
@@ -57,7 +58,8 @@ def register(settings: StackSettings) -> None:
         command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", PREFECT_YAML]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
         if done.returncode:
-            raise InputError(f"prefect deploy --all failed: {' '.join((done.stdout + done.stderr).split())[-600:]}")
+            output = " ".join((done.stdout + done.stderr).split())[-600:]
+            raise InputError(f"`prefect deploy --all` failed; the end of its output is: {output}")
         names = automations.install(client, settings)
     wait_for(f"{os.environ['MLFLOW_TRACKING_URI']}/health")  # see `use_servers`
     from tasks.tracking.links import runs_page  # imports MLflow, which takes seconds

@@ -30,7 +30,7 @@ COMMON = {
     "PREFECT_API_REQUEST_TIMEOUT": "120",
     "PREFECT_CLIENT_MAX_RETRIES": "8",  # 2, 4, 8 ... seconds, nine minutes in all: a server can restart meanwhile
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "60",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # links without the pages for training
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # its links open pages for language models
     "PYTHONUNBUFFERED": "1",
 }
 
@@ -85,7 +85,7 @@ def _mlflow(settings: StackSettings) -> dict[str, str]:
 
 
 def prepare(server: str, settings: StackSettings) -> None:
-    """Create the databases that the server does not create itself; only the owner can read these files."""
+    """Create the databases or schemas that the server does not create itself; only the owner can read these files."""
     root = settings.store
     if server == "mlflow":
         for file in root.glob("mlflow-auth.db*"):
@@ -95,7 +95,10 @@ def prepare(server: str, settings: StackSettings) -> None:
             with create_engine(settings.database_url).begin() as connection:
                 connection.execute(CreateSchema(server, if_not_exists=True))  # both name a table alembic_version
         except SQLAlchemyError as error:
-            raise InputError(f"UPLIFT_DATABASE_URL: {' '.join(str(error).split())}") from error
+            raise InputError(
+                f"UPLIFT_DATABASE_URL: cannot create the schema {server} ({' '.join(str(error).split())}); check that"
+                " the database is running and exists, and that its user may create schemas"
+            ) from error
         return
     if server == "mlflow":
         from tasks.tracking.connection import connect  # an import of seconds
@@ -107,21 +110,21 @@ def prepare(server: str, settings: StackSettings) -> None:
             connection.exec_driver_sql("PRAGMA journal_mode = WAL")  # other commands read while the server writes
     except SQLAlchemyError as error:
         raise InputError(
-            f"{database}: {getattr(error, 'orig', error)}. Restore a backup, or move the file away to begin with an"
-            " empty database"
+            f"{database}: the database cannot be used ({getattr(error, 'orig', error)}). Restore a backup, or move the"
+            " file away to begin with an empty database"
         ) from error
     database.chmod(0o600)  # commands without a server leave it readable
 
 
 def wait_for(url: str, user: tuple[str, str] | None = None) -> None:
-    """Wait until a server answers 200 at the URL, for 5 minutes at most; `user` is a name and a password."""
+    """Wait until a server answers 200 at the URL; raise an InputError after 5 minutes. `user`: name and password."""
     until = time.monotonic() + WAIT_SECONDS
     while time.monotonic() < until:
         with suppress(httpx.HTTPError):
             if httpx.get(url, auth=user, timeout=10).status_code == 200:
                 return
         time.sleep(0.5)
-    raise InputError(f"{url} did not answer within {WAIT_SECONDS:g} s")
+    raise InputError(f"{url} did not answer with status 200 within {WAIT_SECONDS:g} s; see the output of this server")
 
 
 def main() -> None:

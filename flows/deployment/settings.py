@@ -28,7 +28,7 @@ def _fits_both_servers(password: str) -> str:
 
 
 class StackSettings(BaseSettings):
-    """Each field is the variable `UPLIFT_<FIELD>`; an empty variable means the default."""
+    """Settings of the stack; each field is the variable `UPLIFT_<FIELD>`, and an empty variable means the default."""
 
     model_config = SettingsConfigDict(
         env_prefix="UPLIFT_", env_ignore_empty=True, dotenv_filtering="match_prefix", extra="forbid", frozen=True
@@ -103,7 +103,7 @@ class StackSettings(BaseSettings):
         return password
 
     def client_environment(self) -> dict[str, str]:
-        """Return the environment variables that a client of both servers needs."""
+        """Return the environment variables that a client of both servers needs, with the password if there is one."""
         variables = {"PREFECT_API_URL": f"{self.prefect_url}/api", "MLFLOW_TRACKING_URI": self.mlflow_url}
         if password := self.password():
             variables |= {"MLFLOW_TRACKING_USERNAME": USER, "MLFLOW_TRACKING_PASSWORD": password}

@@ -1,6 +1,6 @@
-"""`uplift up`: both servers and the workers of this machine in one terminal, until Ctrl-C.
+"""`uplift up`: run both servers and the workers of this machine in one terminal, until Ctrl-C.
 
-honcho starts the services, shows their output, and ends all when one ends.
+honcho starts the services, shows their output, and ends all services when one of them ends.
 """
 
 import multiprocessing
@@ -36,7 +36,10 @@ class Stack(honcho.manager.Manager):
 
 
 def up(settings: StackSettings) -> int:
-    """Start all services, wait until all have ended, and return an exit code. A store allows one stack at a time."""
+    """Start all services, wait until all have ended, and return an exit code: 0 after a signal, 1 after a failure.
+
+    An InputError is raised if a stack runs on this store already, or if a port is in use.
+    """
     settings.make_password()
     with try_lock(lock := settings.store / ".up.lock", with_note=True) as is_free:
         if running := _processes(str(settings.store), UP):
@@ -61,7 +64,7 @@ def up(settings: StackSettings) -> int:
 
 
 def _processes(store: str, variable: str) -> list[psutil.Process]:
-    """Return the processes of stacks on the store, also of killed ones, that have the environment variable."""
+    """Return the processes with this environment variable of all stacks on the store, also of killed stacks."""
     return [
         process
         for process in psutil.process_iter(["environ"])
@@ -82,7 +85,7 @@ def _refuse_used_ports(settings: StackSettings) -> None:
         try:
             socket.create_server((settings.host, port)).close()
         except OSError as error:
-            raise InputError(f"{error.strerror}; set UPLIFT_{server}_PORT to another port") from error
+            raise InputError(f"server port: {error.strerror}; set UPLIFT_{server}_PORT to another port") from error
 
 
 def _end(processes: list[psutil.Process]) -> None:
@@ -95,7 +98,7 @@ def _end(processes: list[psutil.Process]) -> None:
 
 
 def _end_services_after(up: int) -> None:
-    """End all services when their parent process `uplift up` was killed."""
+    """Wait until the parent process `uplift up`, whose id is `up`, ends; then end flow runs and services left over."""
     os.setsid()  # a signal of the terminal ends the parent only
     while os.getppid() == up:
         time.sleep(0.5)

@@ -45,7 +45,7 @@ def result_key(stage: str) -> str:
 
 
 def show_groups(result: StageResult) -> None:
-    """Show the clips and windows of each split and of each group."""
+    """Show the numbers of clips and windows of each split and each group of a convert stage."""
     rows = [
         {"split": split, "group": f"all {len(groups)}", "clips": result.counts["clips"][split], "windows": windows}
         for (split, groups), windows in zip(
@@ -79,7 +79,7 @@ def show_pipeline_run(
 
 @contextmanager
 def pipeline_summary(stages: Mapping[str, StageResult]) -> Iterator[UUID]:
-    """Create the summary of a pipeline run and yield its id; the log of a deployment's run begins with its address.
+    """Create the summary of a pipeline run and yield the artifact's id; a deployment's run logs the summary's address.
 
     If the pipeline run fails, the summary shows its error, its completed stages and how to continue.
     """

@@ -9,13 +9,13 @@ from flows.deployment.settings import ROOT, read_settings
 
 
 def own_folder() -> dict[str, str]:
-    """Change the working directory to the project folder on the worker's machine."""
+    """Change the working directory to the project folder on the worker's machine, and return this folder."""
     os.chdir(ROOT)
     return {"directory": str(ROOT)}
 
 
 def preset() -> dict[str, Any]:
-    """Return the preset of all deployments, `UPLIFT_PRESET`; a run may use another preset.
+    """Return the default preset of all deployments, `UPLIFT_PRESET`, as `name`.
 
     Raises
     ------
@@ -42,7 +42,7 @@ def nightly() -> dict[str, Any]:
         CronSchedule(cron=settings.schedule_cron, timezone=settings.schedule_timezone.key)
     except ValueError as error:
         raise InputError(
-            f"UPLIFT_SCHEDULE_CRON={settings.schedule_cron}: not a cron expression with five fields"
+            f"UPLIFT_SCHEDULE_CRON={settings.schedule_cron}: expected five fields of a cron expression, e.g. 0 3 * * *"
         ) from error
     return {
         "cron": settings.schedule_cron,

@@ -6,7 +6,7 @@ from tasks.stage_runs.prefect_runs import in_prefect_run
 
 MODEL_RESOURCE = "uplift.model.pose-uplift"
 PROMOTED, ROLLED_BACK = "uplift.model.promoted", "uplift.model.rolled-back"
-SECONDS = 30.0  # to send the event of a command
+SECONDS = 30.0  # longest wait of a command until its event is sent
 
 
 def emit_model_event(event: str, headline: str) -> None:

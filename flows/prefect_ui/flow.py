@@ -23,7 +23,7 @@ Result = TypeVar("Result")
 
 
 def uplift_flow(function: Callable[Inputs, Result]) -> Flow[Inputs, Result]:
-    """Make a function a flow with the name of the function."""
+    """Return a function as a Prefect flow that has the name of the function."""
     return flow(name=function.__name__, flow_run_name=_name_flow_run)(described(function))
 
 

@@ -13,8 +13,8 @@ SHARED = {  # descriptions of parameters that several flows and commands share; 
     "parent_run": "MLflow run of the pipeline that this stage belongs to. A pipeline run sets it; leave it empty.",
     "clip_list": "CSV with clip metadata (subject, action, fps), one per motion file in the same order. Default:"
     " FILE.csv or clip_list.csv next to the motion file.",
-    "keep_last": "Number of pipeline runs, versions and lifted folders to keep.",
-    "reason": "Reason of the rollback, which both versions keep as a tag.",
+    "keep_last": "Number of newest pipeline runs, versions and lifted folders to keep, of each.",
+    "reason": "Reason of the rollback; both versions keep the reason in a tag.",
     "windows": "Folder or digest of a convert stage.",
     "model": "Run folder or digest, checkpoint file (.safetensors, or MotionBERT's .bin), MLflow model URI, e.g."
     " models:/pose-uplift@champion, or shipped (the lifter of this package).",
@@ -25,7 +25,7 @@ _ENTRY = re.compile(r"^(\w+)\n((?: +.*\n?|\n)+)", re.MULTILINE)
 
 
 def described(function: Function) -> Function:
-    """Rewrite the docstring of a function in the style that Prefect reads, and add the shared descriptions."""
+    """Return the function with a docstring in the style that Prefect reads, and with the shared descriptions."""
     texts = parameter_texts(function)
     lines = [f"    {name}: {texts[name]}" for name in inspect.signature(function).parameters if name in texts]
     rest = _SECTION.sub("", inspect.getdoc(function) or "").rstrip()

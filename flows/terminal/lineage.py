@@ -9,7 +9,7 @@ from tasks.maintenance.lineage import AS_ABOVE, Lineage, Link
 
 
 def lineage_lines(lineage: Lineage) -> Iterator[Tree | str]:
-    """Yield the tree of the inputs, that of the results made from a stage, and the sources that could not be read."""
+    """Yield a tree of the inputs, a tree of the results made from a stage, and the sources that could not be read."""
     yield _tree(lineage.chain)
     if lineage.chain.stage != "version":
         made = Tree("results made from it:" if lineage.came_of_it else "no result made from it is known")
@@ -26,7 +26,7 @@ def _tree(link: Link) -> Tree:
 
 
 def _name(link: Link) -> str:
-    """Return role and name of a link, e.g. `pretrained: pretrain 0123456789abcdef, epoch 4 of 4`, or with a SHA-256."""
+    """Return `ROLE: STAGE DIGEST, DESCRIPTION` of a link; with a SHA-256 if the link is a file, not a stage."""
     role = "" if link.role in ("stage", "version", "asked for") else f"{link.role}: "
     stage = f"{link.stage} {link.stage_digest}" if link.stage_digest else link.stage
     parts = [stage, link.about, None if link.digest == link.stage_digest else f"sha256 {link.digest or 'not known'}"]

@@ -4,7 +4,7 @@
     def convert(call: Call, clips: Annotated[str, typer.Argument()]) -> None:
         ...
 
-makes `uplift convert CLIPS` with `--store`, `--preset`, `--set` and `--json`; `call` contains these four values.
+makes `uplift convert CLIPS` with `--store`, `--preset`, `--set` and `--json`; `call` contains the values of these four.
 """
 
 import inspect

@@ -85,7 +85,7 @@ def people_table(files: list[dict[str, Any]]) -> Table:
 
 
 def assumption_lines(files: list[dict[str, Any]]) -> list[str]:
-    """Return each assumption of lifted files once; if files differ, with the names of its files."""
+    """Return each assumption about lifted files once, with the names of its files unless it holds for all files."""
     names: dict[str, list[str]] = {}
     for file in files:
         for line in file["assumed"]:
@@ -103,7 +103,7 @@ def score_tables(statistics: dict[str, Any]) -> list[Table]:
 def score_table(
     metrics: dict[str, dict[str, float]], intervals: dict[str, dict[str, tuple[float, float]]], resampled: str
 ) -> Table:
-    """Return a table with a row for the model and each baseline; `resampled` is the unit that intervals resample."""
+    """Return a table with a row for the model and each baseline; `resampled` names number and kind of units."""
     columns = ("MPJPE", "P-MPJPE", "PCK@150", "AUC", "MPJVE", "trained")
     title = f"MPJPE [95 % over {resampled}], P-MPJPE in mm; MPJVE in mm per frame; PCK at 150 mm, AUC in %"
     table = Table("held out", *columns, title=title)

@@ -69,7 +69,7 @@ def watch(
 
 
 def _settings(store: Path | None = None) -> StackSettings:
-    """Return the settings of the stack; a store from the command line replaces that of the settings."""
+    """Return the settings of the stack; `store`, if passed on the command line, replaces the store of the settings."""
     if ENV_VARIABLE not in os.environ and exposes_password():  # `uplift up` has said it before it started this command
         typer.echo(f"uplift: other users can read the password in {ENV_FILE}: chmod 600 {ENV_FILE}", err=True)
     return read_settings(store=store) if store else read_settings()

@@ -1,4 +1,4 @@
-"""Command line commands of the stages (made from the table `flows.stages.STAGES`), and `keypoints` and `lift`.
+"""Commands of the stages, made from the table `flows.stages.STAGES`, and the commands `keypoints` and `lift`.
 
 The first input of a stage is a positional argument; its other inputs are options. The help text of an input comes from
 the docstring of the stage's `resolve` function.

@@ -63,7 +63,7 @@ def check(call: Call, folder: Annotated[str, typer.Argument(help="Folder or dige
 
 
 def status_lines(status: "Status") -> Iterator[RenderableType]:
-    """Yield the pipeline runs, versions, work in progress, disk usage, what waits for a person, and errors."""
+    """Yield pipeline runs, versions, work in progress, disk usage, work for a person, and servers without answer."""
     yield _pipeline_runs(status)
     yield _versions(status)
     yield from _work(status)
@@ -103,7 +103,7 @@ def _work(status: "Status") -> Iterator[str]:
         yield f"benchmark: windows {status.benchmark}"
     for run in status.running:
         owner = run.lock_owner and _cut(run.lock_owner)
-        owner = owner or "no process holds its lock: it is dead, or on another machine"
+        owner = owner or "no process holds its lock: the process is dead, or on another machine"
         yield f"running: {run.name}, for {duration(run.seconds)}; {owner}"
     for lock, owner in status.locks.items():
         yield f"locked: {lock}, by {_cut(owner)}"

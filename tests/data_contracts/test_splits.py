@@ -115,7 +115,7 @@ def test_who_trains_needs_someone_who_validates():
 @pytest.mark.parametrize("split", ["val", "test"])
 def test_a_name_that_no_group_has_is_refused_with_the_nearest_and_those_there_are(split):
     lists = {"val_groups": ["S1"], "test_groups": ["S9"]} | {f"{split}_groups": ["S12"]}
-    message = rf"convert\.{split}_groups: group S12 is not in the clips .*mean S1\?.*clips have S1, S11, S5, S9"
+    message = rf"convert\.{split}_groups: group S12 is not in the clips .*mean S1\?.*clips have groups S1, S11, S5, S9"
     with pytest.raises(InputError, match=message):
         split_groups(PEOPLE, by_name(**lists))
 

@@ -51,10 +51,13 @@ def with_nan(array):
         (lambda clip: {"keypoints": with_nan(clip.keypoints)}, "NaN or infinity"),
         (lambda clip: {"truth": 1000 * clip.truth}, "unit, axes or camera differ"),
         (lambda clip: {"truth": clip.truth - clip.truth[:, :1]}, "unit, axes or camera differ"),
-        (lambda clip: {"truth": 0.1 * clip.truth}, "times the size of an adult; expected metres"),
+        (lambda clip: {"truth": 0.1 * clip.truth}, "times the size of an adult; its unit must be metres"),
         (lambda clip: {"keypoints": 0 * clip.keypoints}, "no 2D keypoint in the scored frames"),
-        (lambda clip: {"keypoints": clip.keypoints + np.float32([0.1, 0, 0])}, "do not belong together"),
-        (lambda clip: {"keypoints": np.roll(clip.keypoints, 5, axis=1)}, "do not belong together"),
+        (
+            lambda clip: {"keypoints": clip.keypoints + np.float32([0.1, 0, 0])},
+            "people, joints or cameras",
+        ),
+        (lambda clip: {"keypoints": np.roll(clip.keypoints, 5, axis=1)}, "people, joints or cameras"),
     ],
 )
 def test_a_broken_clip_is_refused_with_its_name_and_fault(change, fault, clip):

@@ -26,7 +26,7 @@ def test_the_test_split_of_3dpw_is_found(below, tmp_path):
 @pytest.mark.parametrize("path", ["sequenceFiles/train", "sequenceFiles/validation", "sequenceFiles/test/a.pkl"])
 def test_another_split_or_one_sequence_of_3dpw_is_refused(path, tmp_path):
     make(tmp_path, *(f"sequenceFiles/{split}/a.pkl" for split in ("train", "validation", "test")))
-    with pytest.raises(InputError, match="not one file or another split"):
+    with pytest.raises(InputError, match="not a single file, and not another split"):
         find_benchmark(Benchmark.THREE_DPW, tmp_path / path)
 
 
@@ -49,7 +49,7 @@ def test_keypoints_of_h36m_are_named_if_there_are_several(tmp_path):
     assert find_benchmark(Benchmark.H36M, folder).files == (gt, truth)
     truth.unlink()
     for path in (folder, gt):
-        with pytest.raises(InputError, match=r"next to data_3d_h36m\.npz"):
+        with pytest.raises(InputError, match=r"data_3d_h36m\.npz and one data_2d_h36m_\*\.npz"):
             find_benchmark(Benchmark.H36M, path)
 
 
