@@ -1,7 +1,7 @@
 """Parameters of pretraining and fine-tuning: objective, input, loss and schedule."""
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -248,19 +248,26 @@ class FinetuneParameters(TrainingParameters):
     freeze_backbone: bool = Field(True, description="Train only the head.")
 
 
+_MLP = NetworkConfig(kind="mlp", stem_width=512, stem_blocks=3, cosines=8, geometry="foreshortening")
+
+
 class MLPParameters(TrainingParameters):
     """MLP baseline, trained for a number of minutes; its defaults are those of preset `cpu`."""
 
     minutes: float = Field(4.0, gt=0, le=10_000, description="Training minutes: CPU time, or wall time on a GPU.")
-    network: NetworkConfig = NetworkConfig(
-        kind="mlp", stem_width=512, stem_blocks=3, cosines=8, geometry="foreshortening"
-    )
+    network: NetworkConfig = _MLP
     batch_size: int = Field(128, ge=1, description="Windows per micro-batch.")
     optimiser: Literal["adamw", "muon"] = Field("muon", description="Optimiser: AdamW, or Muon for hidden matrices.")
     learning_rate: float = Field(2e-3, gt=0, le=1, description="Highest learning rate of the schedule.")
     weight_decay: float = Field(0.01, ge=0, description="Weight decay per step, multiplied by the learning rate.")
     schedule: Schedule = "cosine"
     flip: bool = Field(True, description="Mirror half of the windows.")
+
+    @field_validator("network", mode="before")
+    @classmethod
+    def _complete(cls, network: Any) -> Any:
+        """Add the defaults of the MLP to a mapping, which may have some fields only."""
+        return _MLP.model_dump() | network if isinstance(network, dict) else network
 
     def idle(self) -> set[str]:
         """Return also the fields of epochs, checkpoints and the last LayerNorm: the MLP trains for `minutes`."""

@@ -75,6 +75,12 @@ def test_an_override_does_not_change_other_places_that_share_a_yaml_anchor():
     assert after.baselines == before.baselines
 
 
+def test_an_override_of_one_field_keeps_the_other_defaults_of_the_mlp_baseline():
+    network = load_preset("demo", ["baselines.mlp.network.stem_width=64"]).baselines.mlp.network
+    assert network == load_preset("demo").baselines.mlp.network.model_copy(update={"stem_width": 64})
+    assert network.kind == "mlp"
+
+
 def test_group_names_that_look_like_numbers_stay_text():
     overrides = ["convert.test_groups=[S9, 06, 60, 010, S9]", "convert.val_groups=['1e3']"]
     convert = load_preset("demo", overrides).convert
