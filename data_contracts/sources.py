@@ -1,6 +1,6 @@
 """Find motion files with their clip lists, keypoint files, and videos with marker truth, from paths of the user.
 
-The path of a folder stands for the motion files in the folder and its direct subfolders, by extension and sorted. The
+The path of a folder selects the motion files in the folder and its direct subfolders, by extension and sorted. The
 clip list of a motion file is FILE.csv next to it or, if its folder has no other motion file, `clip_list.csv`.
 """
 
