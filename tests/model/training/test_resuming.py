@@ -12,10 +12,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.plugins import MixedPrecision
 
 import model.training.loop as training
-from data_contracts.parameters import (
-    Objective,
-    Runtime,
-)
+from data_contracts.parameters import Objective, Runtime
 from model.data.loading import TrainingWindows
 from model.network.network import PoseNetwork
 from model.training.checkpoints import load_network, read_about
@@ -74,10 +71,6 @@ def without_speed(record):
 
 def test_with_muon_too_a_run_taken_up_again_ends_with_the_same_weights_to_the_bit(windows, tmp_path):
     parameters = PARAMETERS.model_copy(update={"optimiser": "muon", "schedule": "cosine", "max_epochs": 3})
-    assert_learner_taken_up_again(windows, tmp_path, parameters)
-
-
-def assert_learner_taken_up_again(windows, tmp_path, parameters):
     whole, history = train(windows, tmp_path / "whole", parameters, learner())
 
     def kill(step, steps):
