@@ -5,6 +5,7 @@
 """
 
 import ast
+import functools
 import hashlib
 import re
 from pathlib import Path
@@ -34,7 +35,8 @@ def write_served_code(folder: Path) -> tuple[Path, Path]:
     return write(folder / SERVED.name, SERVED.read_text(encoding="utf-8")), package
 
 
-def _served_modules() -> list[Path]:
+@functools.cache  # parsing the files takes most of the time that logging a model takes
+def _served_modules() -> tuple[Path, ...]:
     """Return the files of this project that `served_lifter` imports, also indirectly, and their `__init__` files."""
     modules: set[Path] = set()
     pending = [SERVED]
@@ -48,7 +50,7 @@ def _served_modules() -> list[Path]:
                 if module.is_file() and module not in modules:
                     modules.add(module)
                     pending.append(module)
-    return sorted(modules)
+    return tuple(sorted(modules))
 
 
 def _imported_names(file: Path) -> set[str]:

@@ -3,7 +3,7 @@
 import pytest
 
 from model.data.loading import load_windows
-from tests.model.training.small_runs import PARAMETERS, train
+from tests.model.training.small_runs import PARAMETERS, few, train
 
 
 @pytest.fixture(scope="session")
@@ -26,6 +26,11 @@ def uninterrupted(_runs, tmp_path_factory):
 
 
 @pytest.fixture
+def windows(windows):
+    return few(windows)
+
+
+@pytest.fixture
 def placed_windows(windows_folder):
     """Train windows that can be seen anew, and val windows."""
-    return load_windows(windows_folder, "train", placed=True), load_windows(windows_folder, "val")
+    return few([load_windows(windows_folder, "train", placed=True), load_windows(windows_folder, "val")])

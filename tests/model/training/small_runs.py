@@ -14,7 +14,7 @@ from data_contracts.parameters import (
     Runtime,
     TrainingParameters,
 )
-from model.data.loading import TrainingWindows
+from model.data.loading import TrainingWindows, some_of
 from model.network.network import PoseNetwork
 from model.training.devices import make_fabric
 from model.training.loop import build_network, fit
@@ -46,6 +46,11 @@ EVERYTHING = AugmentationParameters(
 
 class Killed(BaseException):
     """Stands for a kill: nothing of the loop may catch it."""
+
+
+def few(windows):
+    """Return every third one, of all people: seven steps an epoch."""
+    return [some_of(split, range(0, len(split), 3)) for split in windows]
 
 
 def train(

@@ -5,11 +5,7 @@ import copy
 import pytest
 import torch
 
-from data_contracts.parameters import (
-    FinetuneParameters,
-    HeadKind,
-    Runtime,
-)
+from data_contracts.parameters import FinetuneParameters, HeadKind, Runtime
 from model.network.network import PoseNetwork
 from model.training.loop import build_network
 from tasks.train.training import with_head

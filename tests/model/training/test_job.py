@@ -13,15 +13,11 @@ import torch
 
 from data_contracts.errors import InputError
 from data_contracts.parameters import (
-    AugmentationParameters,
     CorruptionParameters,
     DetectorNoise,
     FinetuneParameters,
     HeadKind,
     LossWeights,
-    NetworkConfig,
-    NewBodies,
-    NewCameras,
     Objective,
     Runtime,
     TrainingParameters,
@@ -32,9 +28,9 @@ from model.training.checkpoints import read_about
 from model.training.job import MARK, Job, distributed_command, report, run, run_on_devices
 from model.training.loop import build_network
 from tasks.train.training import with_head
+from tests.model.training.small_runs import CONFIG, EVERYTHING
 
 ROOT = Path(__file__).parents[3]
-CONFIG = NetworkConfig(embed_dim=16, heads=2, fusion_depth=1, max_frames=9)
 PARAMETERS = TrainingParameters(
     batch_size=34,
     max_epochs=2,
@@ -42,10 +38,6 @@ PARAMETERS = TrainingParameters(
     flip=True,
     loss=LossWeights(mpjpe=1, n_mpjpe=0.5, velocity=2),
     corruption=CorruptionParameters(joint_share=0.1, fill="token", noise=DetectorNoise(std=(0.01,))),
-)
-
-EVERYTHING = AugmentationParameters(
-    limbs_share=0.5, bone_turn_deg=5, bodies=NewBodies(), tilt_deg=5, cameras=NewCameras(perspective_share=0.5)
 )
 
 
@@ -155,8 +147,9 @@ def test_several_nodes_need_a_place_to_meet(windows_folder, tmp_path):
             distributed_command(job(windows_folder, tmp_path / "run", 2, nodes=2, rendezvous=rendezvous), 0)
 
 
-def test_two_machines_give_the_curve_of_one(windows_folder, tmp_path):
+def test_two_machines_give_the_curve_of_one(windows_folder, tmp_path, monkeypatch):
     """Both are this one; the second is started with the command that the first one's log shows."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # waiting threads take half of the time
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         meet = f"127.0.0.1:{free.getsockname()[1]}"

@@ -12,10 +12,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.plugins import MixedPrecision
 
 import model.training.loop as training
-from data_contracts.parameters import (
-    Objective,
-    Runtime,
-)
+from data_contracts.parameters import Objective, Runtime
 from model.data.loading import TrainingWindows
 from model.network.network import PoseNetwork
 from model.training.checkpoints import load_network, read_about
@@ -25,8 +22,10 @@ from tests.model.training.small_runs import CONFIG, EVERYTHING, PARAMETERS, Kill
 ROOT = Path(__file__).parents[3]
 
 
-@pytest.mark.parametrize("schedule", ["constant", "cosine", "exponential"])
-@pytest.mark.parametrize("killed_at", ["epoch 2", "step 13", "step 14"])
+@pytest.mark.parametrize(
+    ("schedule", "killed_at"),
+    [("constant", "step 10"), ("cosine", "epoch 2"), ("cosine", "step 11"), ("exponential", "step 10")],
+)
 def test_a_run_taken_up_again_ends_with_the_same_weights_to_the_bit(
     windows, tmp_path, uninterrupted, schedule, killed_at
 ):
@@ -34,7 +33,7 @@ def test_a_run_taken_up_again_ends_with_the_same_weights_to_the_bit(
     assert_taken_up_again(windows, tmp_path, parameters, killed_at, uninterrupted)
 
 
-@pytest.mark.parametrize("killed_at", ["epoch 2", "step 13"])
+@pytest.mark.parametrize("killed_at", ["epoch 2", "step 10"])
 def test_a_run_on_augmented_windows_resumes_to_the_bit(placed_windows, tmp_path, uninterrupted, killed_at):
     parameters = PARAMETERS.model_copy(update={"augmentation": EVERYTHING})
     assert_taken_up_again(placed_windows, tmp_path, parameters, killed_at, uninterrupted)
@@ -72,10 +71,6 @@ def without_speed(record):
 
 def test_with_muon_too_a_run_taken_up_again_ends_with_the_same_weights_to_the_bit(windows, tmp_path):
     parameters = PARAMETERS.model_copy(update={"optimiser": "muon", "schedule": "cosine", "max_epochs": 3})
-    assert_learner_taken_up_again(windows, tmp_path, parameters)
-
-
-def assert_learner_taken_up_again(windows, tmp_path, parameters):
     whole, history = train(windows, tmp_path / "whole", parameters, learner())
 
     def kill(step, steps):
@@ -148,14 +143,14 @@ sys.path.insert(0, {root!r})
 import torch
 torch.set_num_threads(1)
 from model.data.loading import load_windows
-from tests.model.training.small_runs import train
+from tests.model.training.small_runs import few, train
 
 def on_step(step, steps):
     if step == 2:
         os.kill(os.getpid(), signal.SIGTERM)
 
 windows = [load_windows(Path({windows!r}), split) for split in ("train", "val")]
-train(windows, Path({folder!r}), on_step=on_step)
+train(few(windows), Path({folder!r}), on_step=on_step)
 """
 
 
@@ -163,11 +158,11 @@ train(windows, Path({folder!r}), on_step=on_step)
 def test_half_precision_skips_steps_while_its_scale_is_too_large_and_takes_it_up_again(windows, tmp_path, optimiser):
     """As on CUDA, with CUDA's gradient scaler on the CPU."""
 
-    parameters = PARAMETERS.model_copy(update={"optimiser": optimiser})
+    parameters = PARAMETERS.model_copy(update={"optimiser": optimiser, "max_epochs": 3})
 
     def fit_half(folder, on_epoch=lambda record: None):
         folder.mkdir(exist_ok=True)
-        scaler = torch.amp.GradScaler("cpu", init_scale=2.0**28, growth_interval=1000)
+        scaler = torch.amp.GradScaler("cpu", init_scale=2.0**21, growth_interval=1000)
         fabric = Fabric(accelerator="cpu", plugins=MixedPrecision("16-mixed", "cpu", scaler))
         network = build_network(lambda: PoseNetwork(CONFIG), 0)
         opened, runtime = TrainingWindows(*windows), Runtime(accelerator="cpu")
@@ -176,7 +171,7 @@ def test_half_precision_skips_steps_while_its_scale_is_too_large_and_takes_it_up
 
     whole, progress = fit_half(tmp_path / "whole")
     assert progress.bad_steps > 3
-    assert progress.precision["scale"] < 2.0**28
+    assert progress.precision["scale"] < 2.0**21
     assert progress.history[-1]["loss"] < progress.history[0]["loss"]
 
     def kill(record):
