@@ -17,7 +17,7 @@ from data_contracts.machine import usable_cores
 from data_contracts.parameters import Workers
 from tasks.stage_runs.prefect_runs import run_logger
 
-ATTEMPTS = 2  # at a batch that fails or whose worker dies
+ATTEMPTS = 2  # per batch, if it fails or its worker dies
 Arguments = tuple[Any, ...]
 Outcome = TypeVar("Outcome")
 
@@ -30,11 +30,11 @@ def run_batches(
     Parameters
     ----------
     work
-        A function that can be pickled. If it is repeated for a batch, it overwrites the files of the first attempt.
+        A function that can be pickled; a second call for a batch overwrites the files of the first call.
     batches
-        Arguments of `work` for each batch, in addition to those that `work` has.
+        Arguments of `work` by the number of the batch.
     in_pool
-        Use a process per core if neither `workers.processes` nor `workers.dask` is set; else use this process.
+        Without `workers.processes` and `workers.dask`: one process per core if true, this process if false.
     source
         Path of the input, for error messages.
 
@@ -92,7 +92,7 @@ def _run(
 
 
 def _outcome(compute: Callable[[], Outcome]) -> Outcome | Exception:
-    """Return the result of a batch, or its error, so that the batch is repeated; raise an InputError."""
+    """Return the result of a batch, or its error, so that the batch is repeated; an InputError is raised."""
     try:
         return compute()
     except InputError:
@@ -113,6 +113,6 @@ def _dask(address: str) -> Iterator[Executor]:
     try:
         client = Client(address, timeout="5s")
     except OSError as error:
-        raise InputError(f"workers.dask={address}: no Dask scheduler answers; start `dask scheduler`") from error
+        raise InputError(f"workers.dask={address}: no Dask scheduler answers; start one or pass its address") from error
     with client:
         yield client.get_executor()

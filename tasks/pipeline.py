@@ -42,7 +42,7 @@ def model_to_start_from(store: Path, start: Literal["champion", "shipped"], wind
     if trained != window:
         raise InputError(
             f"{model.uri}, the {start} model, was trained on windows of {trained} frames, but the data has {window}:"
-            f" pass --set convert.window={trained}, or --start-from nothing"
+            f" pass `--set convert.window={trained}` or `--start-from nothing`"
         )
     return model
 
@@ -51,8 +51,8 @@ def _champion_uri(store: Path) -> str:
     version = aliased_versions(connect(store)).get(CHAMPION)
     if version is None:
         raise InputError(
-            f"the registry contains no {MODEL_NAME}@{CHAMPION} to start from: promote a version, or pass --start-from"
-            " shipped or nothing"
+            f"the registry contains no {MODEL_NAME}@{CHAMPION} to start from: promote a version, or pass"
+            " `--start-from shipped` or `--start-from nothing`"
         )
     return version_uri(version)
 
@@ -84,7 +84,7 @@ def open_pipeline(
 
 
 def _sources_text(source: str | Sequence[str]) -> str:
-    """Return absolute paths as JSON, without the last ones if the text is too long for a tag."""
+    """Return absolute paths as JSON, without the last paths if the text is too long for a tag."""
     paths = [str(Path(path).absolute()) for path in ([source] if isinstance(source, str) else source)]
     while len(text := json.dumps(paths, ensure_ascii=False)) > _SOURCES_LENGTH:
         paths.pop()
@@ -95,7 +95,7 @@ def _sources_text(source: str | Sequence[str]) -> str:
 def register(
     store: Path, tracked: TrackedRun, stages: Mapping[str, StageResult], parameters: PipelineParameters
 ) -> dict[str, Any]:
-    """Register the fine-tuned model as `@challenger` with its card, and log the scores to the pipeline run."""
+    """Register the fine-tuned model as `@challenger` with its card, log the scores; return name, number and URI."""
     tuned, windows, report = (stages[name] for name in ("finetune", "convert", "evaluate"))
     verify_input(report.path)
     evaluation = read_report(report.path)

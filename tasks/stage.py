@@ -126,7 +126,7 @@ def get_or_compute(
 
 
 def _compute(stage: StageTask, inputs: Inputs, context: Context, key: StageKey) -> Stage:
-    """Compute a stage under its lock, unless another process finishes it first; an error discards the result."""
+    """Compute a stage under its lock if no process has finished it; after an error only `resume` keeps the files."""
     with open_stage(context.store, key, stage.resume) as folder:
         if not folder.cached:
             with _tracked(folder, context) as tracked:

@@ -1,4 +1,4 @@
-"""Read and write the fitted baselines as safetensors files, with the shape of the MLP in the header."""
+"""Read and write the fitted baselines, one safetensors file each; the MLP's file has its shape in the header."""
 
 import json
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ def save_baselines(folder: Path, fitted: Baselines) -> None:
 
 
 def load_baselines(folder: Path) -> Baselines:
-    """Read the files of `save_baselines`; a missing or damaged file raises an InputError."""
+    """Read the files that `save_baselines` wrote; a missing or damaged file raises an InputError."""
     (depth, _), (linear, _), (weights, shape) = (_load(folder / baseline_file(name)) for name in BASELINES)
     try:
         mlp = PoseNetwork(NetworkConfig.model_validate(shape), HeadKind.POSE)
@@ -44,7 +44,8 @@ def load_baselines(folder: Path) -> Baselines:
         return Baselines(MeanDepth(**depth), Linear(**linear), mlp.eval())
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(
-            f"{folder}: tensors do not fit a baseline ({error}); remove the folder and run `uplift baselines` again"
+            f"{folder}: the files of the baselines have wrong tensors ({error}); remove the folder and run"
+            " `uplift baselines` again"
         ) from error
 
 
@@ -55,5 +56,5 @@ def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             return tensors, json.loads(file.metadata()[_HEADER])
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise InputError(
-            f"{path}: not a readable baseline ({error}); remove the folder and run `uplift baselines` again"
+            f"{path}: is not a readable baseline file ({error}); remove its folder and run `uplift baselines` again"
         ) from error

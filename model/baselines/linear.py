@@ -1,4 +1,4 @@
-"""Baselines with a closed form: mean depth, and a ridge regression; each maps (B, T, 17, 3) to (B, T, 17, 3)."""
+"""Baselines with a closed form, mean depth and ridge regression: 2D windows (B, T, 17, 3) to 3D poses (B, T, 17, 3)."""
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ _AT_ONCE = 1024  # windows
 
 
 class MeanDepth(nn.Module):
-    """Take x and y from the input, and z from the training mean of each joint: `depth` (17,), normalised units."""
+    """Predict x and y of the input, and as z each joint's mean training depth: `depth` (17,), normalised units."""
 
     depth: Tensor
 
@@ -27,7 +27,7 @@ class MeanDepth(nn.Module):
 
 
 class Linear(nn.Module):
-    """Map x and y of all joints and frames linearly to the 3D window: `weights` (34 T + 1, 51 T)."""
+    """Map x and y of all joints and T frames, and a constant, linearly to the 3D window: `weights` (34 T + 1, 51 T)."""
 
     weights: Tensor
 
@@ -40,7 +40,7 @@ class Linear(nn.Module):
 
 
 def fit_mean_depth(train: Windows) -> MeanDepth:
-    """Return the baseline with the mean depth of each joint over the training frames, without padding."""
+    """Return the baseline with the mean depth of each joint over the training frames; padding does not count."""
     total = torch.zeros(NUM_JOINTS, dtype=torch.float64)
     frames = torch.zeros((), dtype=torch.float64)
     for batch in train.batches(_AT_ONCE):
@@ -69,7 +69,7 @@ def fit_linear(train: Windows, val: Windows) -> tuple[Linear, float]:
 
 
 def _normal_equations(train: Windows) -> tuple[Tensor, Tensor]:
-    """Return the Gram matrix (F, F) of the features, and their products (F, 51 T) with the 3D poses."""
+    """Return the Gram matrix (F, F) of the features, and the products (F, 51 T) of features and 3D poses."""
     features, targets = 2 * train.window * NUM_JOINTS + 1, 3 * train.window * NUM_JOINTS
     device = train.pick([0]).scale.device
     gram = torch.zeros(features, features, dtype=torch.float64, device=device)
@@ -83,7 +83,7 @@ def _normal_equations(train: Windows) -> tuple[Tensor, Tensor]:
 
 
 def _validation_errors(values: Tensor, axes: Tensor, moment: Tensor, val: Windows) -> dict[float, float]:
-    """Return for each penalty the sum of errors over the frames of `val`, in metres, in one pass."""
+    """Return the sum of the errors over all frames of `val` in metres, by penalty; `moment` is in the basis `axes`."""
     errors_m = dict.fromkeys(RIDGE_PENALTIES, 0.0)
     for batch in val.batches(_AT_ONCE):
         turned = _features(batch.pose_2d) @ axes  # (B, F)

@@ -1,7 +1,7 @@
 """MLP baseline: `network.kind: mlp`, the simple baseline of Martinez et al. (ICCV 2017, section 3.2) over a window.
 
-The MLP has everything that the lifter has: geometry, confidence, optimiser, order, mirroring, augmentation, corruption
-and loss. Its budget is in minutes. The speed of a copy's first steps converts minutes to steps, for the schedule.
+The MLP is trained like the lifter: same geometry, confidence, optimiser, order, mirroring, augmentation, corruption and
+loss. Its budget is in minutes: a copy is trained for a few steps, and its speed gives the number of steps to schedule.
 """
 
 import copy
@@ -29,7 +29,7 @@ WARM_UP_STEPS = 2  # not timed
 
 @dataclass(frozen=True)
 class Trained:
-    """The trained MLP on the CPU, and the cost of its training; minutes as in `MLPParameters.minutes`."""
+    """The trained MLP on the CPU, and the cost of its training; `minutes` are CPU time or, on a GPU, wall time."""
 
     network: PoseNetwork
     steps: int
@@ -40,7 +40,7 @@ class Trained:
 def fit_mlp(
     windows: TrainingWindows, parameters: MLPParameters, fabric: Fabric, on_step: Callable[[int, int], None]
 ) -> Trained:
-    """Train the MLP for `parameters.minutes` on windows on Fabric's device; return the weights of the last step.
+    """Train the MLP for about `parameters.minutes`; `windows` are on Fabric's device. The last step's weights are kept.
 
     `on_step` is called with (finished steps, all steps) after each step. Weights that are not finite after training
     raise an InputError.
@@ -58,8 +58,8 @@ def fit_mlp(
     network = network.cpu().eval()
     if not all(bool(torch.isfinite(weight).all()) for weight in network.parameters()):
         raise InputError(
-            f"the weights of the mlp baseline are not finite after {steps} steps; pass a smaller"
-            " baselines.mlp.learning_rate"
+            f"the weights of the mlp baseline are not finite after {steps} steps; pass a baselines.mlp.learning_rate"
+            f" below {parameters.learning_rate:g}"
         )
     seen = steps * parameters.batch_size * parameters.accumulate
     return Trained(network, steps, spent / 60, seen / spent)
@@ -92,7 +92,7 @@ def _steps(windows: TrainingWindows, parameters: MLPParameters, fabric: Fabric) 
 
 
 def _seconds_a_step(network: PoseNetwork, windows: TrainingWindows, parameters: MLPParameters, fabric: Fabric) -> float:
-    """Return the median duration of some training steps in seconds of `_clock`; `network` is changed."""
+    """Train `network` for a few steps and return the median duration of a step, in seconds of `_clock`."""
     clock = _clock(fabric)
     started, times = clock(), []
     for done in _train(network, windows, parameters, fabric, WARM_UP_STEPS + PROBE_STEPS):

@@ -18,8 +18,8 @@ from data_contracts.skeleton import BONES, NUM_JOINTS
 from model.data.batches import Batch
 from model.poses import bone_chains, box
 
-NEAREST_JOINT_M = 0.1  # in front of a perspective camera, so that projections stay finite
-_LEGS, _ARMS = ((1, 3), (4, 6)), ((11, 13), (14, 16))  # bones below the hips and the shoulders, right and left
+NEAREST_JOINT_M = 0.1  # smallest depth that is divided by, so that perspective projections stay finite
+_LEGS, _ARMS = ((1, 3), (4, 6)), ((11, 13), (14, 16))  # bones [first, end), right and left
 _HIPS, _TRUNK, _SHOULDERS = (0, 3), (6, 7), (13, 10)  # bones: right, left; lower, upper; right, left
 
 
@@ -57,7 +57,7 @@ def augment(windows: Batch, parameters: AugmentationParameters, generator: torch
 
 
 def stored_cameras(windows: Batch) -> Cameras:
-    """Return the cameras of the stored windows."""
+    """Return the cameras of the stored windows; windows without cameras raise a ValueError."""
     if windows.root_3d is None or windows.pitch_deg is None or windows.roll_deg is None or windows.perspective is None:
         raise ValueError("windows have no cameras: load the windows with placed=True to augment them")
     pitch, roll = windows.pitch_deg.deg2rad(), windows.roll_deg.deg2rad()
@@ -66,9 +66,11 @@ def stored_cameras(windows: Batch) -> Cameras:
 
 
 def draw_cameras(pelvis: Tensor, perspective: Tensor, parameters: NewCameras, generator: torch.Generator) -> Cameras:
-    """Draw a new camera for each window; `pelvis` (B, 3, T) is its path, z up, relative to its mean, metres.
+    """Draw a new camera for each window.
 
-    `perspective` (B,) is the projection of the stored windows, which is used unless `perspective_share` is set.
+    `pelvis` (B, 3, T): path of the pelvis, z up, relative to the mean of the path, metres. `perspective` (B,) bool:
+    whether the stored window is in perspective; the new camera keeps this projection unless
+    `parameters.perspective_share` is set.
     """
     count = len(pelvis)
 
@@ -87,9 +89,10 @@ def draw_cameras(pelvis: Tensor, perspective: Tensor, parameters: NewCameras, ge
 
 
 def project(joints: Tensor, pelvis: Tensor, cameras: Cameras, windows: Batch) -> Batch:
-    """Project windows with z up by their cameras, in normalised units; `windows` provide confidence and padding.
+    """Project poses with z up into `cameras`, in normalised units; confidence and padding are those of `windows`.
 
-    In metres: `joints` (B, 3, T, 17) relative to the frame's pelvis, `pelvis` (B, 3, T) to the window's mean pelvis.
+    `joints` (B, 3, T, 17): metres relative to the pelvis of each frame. `pelvis` (B, 3, T): metres relative to the mean
+    pelvis of the window.
     """
     seen = torch.bmm(cameras.rotation, joints.flatten(2)).view_as(joints)
     root = torch.baddbmm(cameras.centre[:, :, None], cameras.rotation, pelvis)  # (B, 3, T)
@@ -105,7 +108,7 @@ def project(joints: Tensor, pelvis: Tensor, cameras: Cameras, windows: Batch) ->
 
 
 def rotation_matrix(yaw: Tensor, pitch: Tensor, roll: Tensor) -> Tensor:
-    """Return (B, 3, 3) rotations of angles (B,) in radians, as `tasks.convert.cameras.rotation_matrix`."""
+    """Return the rotations (B, 3, 3) that `tasks.convert.cameras.rotation_matrix` defines; angles (B,) in radians."""
     cy, sy, cp, sp, zero = yaw.cos(), yaw.sin(), pitch.cos(), pitch.sin(), torch.zeros_like(yaw)
     right, down = torch.stack((sy, -cy, zero), dim=1), torch.stack((-cy * sp, -sy * sp, -cp), dim=1)
     forward = torch.stack((cy * cp, sy * cp, -sp), dim=1)
@@ -114,7 +117,7 @@ def rotation_matrix(yaw: Tensor, pitch: Tensor, roll: Tensor) -> Tensor:
 
 
 def leans(like: Tensor, degrees: float, generator: torch.Generator) -> Tensor:
-    """Draw rotations (B, 3, 3) about horizontal axes, one per element of `like`.
+    """Draw rotations (B, 3, 3) about horizontal axes, one per element of `like`, on its device.
 
     The angles about x and y are normal with standard deviation `degrees`.
     """
@@ -127,7 +130,7 @@ def leans(like: Tensor, degrees: float, generator: torch.Generator) -> Tensor:
 
 
 def augmented_joints(joints: Tensor, parameters: AugmentationParameters, generator: torch.Generator) -> Tensor:
-    """Return `joints` (B, 3, T, 17) after all changes of bones: metres, any axes, relative to the frame's pelvis."""
+    """Swap limbs, turn bones and change lengths of `joints` (B, 3, T, 17): metres relative to the pelvis, any axes."""
     if not (parameters.limbs_share or parameters.bone_turn_deg or parameters.bodies):
         return joints
     to_bones, from_bones = _chains(joints.device)
@@ -146,16 +149,17 @@ def augmented_joints(joints: Tensor, parameters: AugmentationParameters, generat
 
 
 def new_bodies(bones: Tensor, parameters: NewBodies, generator: torch.Generator) -> Tensor:
-    """Scale bones (B, 3, T, 16), each by its own factor for all frames of a window, equal for left and right."""
+    """Scale bones (B, 3, T, 16) by random factors, one per window and bone, equal for left and right."""
     factor = torch.rand(len(bones), 1, 1, 10, generator=generator, device=bones.device)
     leg, trunk, arm = (parameters.shortest + (parameters.longest - parameters.shortest) * factor).split((3, 4, 3), -1)
     return bones * torch.cat((leg, leg, trunk, arm, arm), dim=-1)
 
 
 def turn_bones(bones: Tensor, degrees: float, generator: torch.Generator) -> Tensor:
-    """Turn bones (B, 3, T, 16), each by its own small rotation, the same in all frames; hip bones do not turn.
+    """Turn bones (B, 3, T, 16) by random rotations, one per window and bone; hip bones do not turn.
 
-    The pelvis is the midpoint of the hips, so it would move if a hip bone turned. Child bones keep their direction.
+    The rotation about each axis has the standard deviation `degrees`. The pelvis is the midpoint of the hips, so it
+    would move if a hip bone turned. Child bones keep their direction.
     """
     vector = torch.randn(len(bones), 3, 1, len(BONES), generator=generator, device=bones.device) * math.radians(degrees)
     for hip in _HIPS:
@@ -167,7 +171,7 @@ def turn_bones(bones: Tensor, degrees: float, generator: torch.Generator) -> Ten
 
 
 def swap_limbs(bones: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """Replace limb directions of bones (B, 3, T, 16): the arms in a random `share` of windows, the legs likewise.
+    """Replace limb directions of bones (B, 3, T, 16): arms in a random `share` of windows, legs in another share.
 
     A limb keeps its length and takes its direction from another window. Directions are relative to the trunk and to
     the line of the hips (legs) or of the shoulders (arms).
@@ -190,7 +194,7 @@ def swap_limbs(bones: Tensor, share: float, generator: torch.Generator) -> Tenso
 
 
 def _body_axes(right: Tensor, up: Tensor) -> Tensor:
-    """Return (B, 3, 3, T) (axis, coordinate, frame): axes right, forward and up, from `right` and `up` (B, 3, T)."""
+    """Return the axes right, forward, up (B, axis, coordinate, T) of bodies from vectors `right`, `up` (B, 3, T)."""
     x = right / _length(right).clamp_min(1e-6)
     upright = up - (up * x).sum(dim=1, keepdim=True) * x
     z = upright / _length(upright).clamp_min(1e-6)

@@ -31,7 +31,7 @@ class Batch:
 
     @classmethod
     def empty(cls, count: int, window: int, pin: bool = False, placed: bool = False) -> "Batch":
-        """Allocate CPU memory for `count` windows; with `pin` page-locked, with `placed` also for cameras."""
+        """Allocate `count` windows on the CPU, uninitialised; with `pin` page-locked, with `placed` also cameras."""
         poses = (count, window, NUM_JOINTS, 3)
         shapes: dict[str, tuple[int, ...]] = {
             "pose_2d": poses,
@@ -72,7 +72,7 @@ class Batch:
         return self._each(lambda tensor: tensor.index_select(0, index))
 
     def split(self, sizes: int | list[int]) -> list["Batch"]:
-        """Return views of consecutive windows, split as by `torch.split`."""
+        """Return batches of consecutive windows, as views; `sizes` as for `torch.split`."""
         names, tensors = self._tensors().keys(), self._tensors().values()
         pieces = zip(*(tensor.split(sizes) for tensor in tensors), strict=True)
         return [Batch(**dict(zip(names, piece, strict=True))) for piece in pieces]

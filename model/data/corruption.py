@@ -1,10 +1,10 @@
 """Corrupt the 2D input: detector noise, masked joints, masked frames, and joints derived from detector skeletons.
 
 - The noise follows MotionBERT's synthetic 2D (section 4.2, lib/data/augmentation.py). Errors are drawn at key frames
-  from a mixture of a Gaussian and a uniform distribution. They are interpolated between key frames, and each frame has
+  from a mixture of a Gaussian and a uniform distribution. They are interpolated between key frames, and each frame gets
   a jitter. Confidence decreases with the displacement, as for real detectors.
 - Lifting a keypoint file derives H36M joints from the detector's keypoints and normalises the window by the box of the
-  derived joints. `derived_joints` does the same to training windows.
+  derived joints. `derived_joints` changes training windows in this way, too.
 """
 
 import math
@@ -29,9 +29,9 @@ def corrupt(
 ) -> tuple[Tensor, Tensor | None]:
     """Return a corrupted copy of the input.
 
-    Noise is added first. Then frames are replaced with probability `frame_share`, and joints with `joint_share`. With
-    fill `normal` every channel becomes N(0, 1), with `zero` and `token` 0. The network replaces a `token` by a learned
-    vector. `clean_share` of the windows are not changed.
+    Noise is added first. Then each frame is replaced with probability `frame_share`, and each joint with `joint_share`.
+    The fill `normal` sets every channel to N(0, 1); `zero` and `token` set it to 0, and the network replaces a `token`
+    by a learned vector. Each window stays clean with probability `clean_share`.
 
     Returns
     -------
@@ -98,7 +98,10 @@ def _on_device(std: tuple[float, ...], device: torch.device) -> Tensor:
 def draw_detectors(
     windows: Batch, parameters: CorruptionParameters, generator: torch.Generator
 ) -> tuple[Batch, Tensor]:
-    """Apply `derived_joints` with a random detector to `skeletons_share` of the windows."""
+    """Apply `derived_joints` of randomly drawn detectors to `skeletons_share` of the windows.
+
+    Returns the windows, and the input joints (B, T, 17, 3) of the network.
+    """
     if not parameters.skeletons_share:
         return windows, windows.pose_2d
     count, device = len(windows), windows.scale.device
@@ -125,7 +128,7 @@ def derived_joints(windows: SomeBatch, derived: Tensor) -> tuple[SomeBatch, Tens
     """
     xy, confidence = windows.pose_2d[..., :2], windows.pose_2d[..., 2:]
     joints = torch.einsum("bjk,btkc->btjc", derived.expand(len(windows), -1, -1), xy)
-    centre, half = box(joints)  # padding repeats a frame
+    centre, half = box(joints)  # padding repeats a frame, so it does not change the box
     boxed = replace(
         windows,
         pose_2d=torch.cat(((xy - centre) / half, confidence), dim=-1),

@@ -37,8 +37,8 @@ class WindowFiles:
         files = split_files(folder, split)
         if not files:
             raise InputError(
-                f"{folder}: no windows in split {split!r}: the folder was converted without it, or is not an output"
-                " of `uplift convert`"
+                f"{folder}: no windows in split {split!r}: pass an output folder of `uplift convert` that was converted"
+                " with this split"
             )
         self._parts: list[tuple[Path, parquet.FileMetaData, int]] = []  # location of each row group
         windows, rows = set(), []
@@ -59,7 +59,7 @@ class WindowFiles:
             raise InputError(f"{folder}: split {split!r} is empty; {_REMEDY}")
 
     def read(self, groups: Sequence[int], pin: bool = False, stopped: Callable[[], bool] = lambda: False) -> Batch:
-        """Return row groups as one batch in CPU memory; once `stopped()` is true, the remaining groups are not read."""
+        """Return row groups as one batch on the CPU; when `stopped()` is true, further groups stay uninitialised."""
         counts = [self.row_groups[group] for group in groups]
         windows = Batch.empty(sum(counts), self.window, pin, self.placed)
         for group, out in zip(groups, windows.split(counts), strict=True):
@@ -69,7 +69,7 @@ class WindowFiles:
         return windows
 
     def pick(self, index: Sequence[int]) -> Batch:
-        """Return the windows at positions `index` of `rows`; consecutive ones of a row group are read together."""
+        """Return the windows at positions `index` of `rows`; consecutive positions in a row group are read together."""
         ends = np.cumsum(self.row_groups)
         groups = np.searchsorted(ends, index, side="right")
         rows = index - ends[groups] + np.array(self.row_groups)[groups]
@@ -107,7 +107,7 @@ def _window(file: Path, schema: arrow.Schema) -> int:
     """Return the window length in frames of a file with that schema."""
     missing = sorted({*SCALARS, *_COLUMNS, *_PLACES} - set(schema.names))
     if missing:
-        raise InputError(f"{file}: not a window table; missing columns: {', '.join(missing)}; {_REMEDY}")
+        raise InputError(f"{file}: is not a window table; missing columns: {', '.join(missing)}; {_REMEDY}")
     frames = set()
     for name in ("pose_2d", "pose_3d"):
         kind = schema.field(name).type

@@ -1,6 +1,6 @@
-"""Open a split of a windows folder, in memory if it fits, else streamed in the same batches; draw its epochs.
+"""Open a split of a windows folder, in memory or streamed with equal batches, and yield the steps of its epochs.
 
-Streaming reads pools of row groups. A thread reads the next pool while one is in use, so at most two are in memory.
+Streaming reads pools of row groups. A thread reads the next pool while a pool is in use: at most two are in memory.
 """
 
 import math
@@ -59,7 +59,7 @@ class WindowTensors(Batch):
 
 
 class StreamedWindows:
-    """One split on disk, fed to `device` in the same batches as `WindowTensors`."""
+    """One split on disk: yields the same batches as `WindowTensors`, on `device`."""
 
     def __init__(self, files: WindowFiles, device: torch.device) -> None:
         self._files, self._device = files, device
@@ -121,8 +121,8 @@ def load_windows(
     Parameters
     ----------
     memory_gb
-        Limit in 1e9 bytes. A larger split is streamed from its files; a smaller split is loaded to `device`. Default:
-        half of this process's share of the free RAM or, if smaller, half of the free memory of the GPU.
+        Limit in GB (1e9 bytes). A larger split is streamed from its files; a smaller split is loaded to `device`.
+        Default: half of this process's share of the free RAM or, if smaller, half of the free memory of the GPU.
     placed
         Also read the camera of each window.
 
@@ -149,7 +149,7 @@ class TrainingWindows:
     def sampled(self) -> Tensor:
         """Return positions (n,) of the `train` windows that are scored in addition to `val`, spread evenly.
 
-        Their number is the least of `SAMPLE`, the size of `val`, and a twentieth of the training windows.
+        Their number is the least of `SAMPLE`, the size of `val` and a twentieth of the training windows; at least 1.
         """
         count = max(1, min(SAMPLE, len(self.val), len(self.train) // 20))
         within = torch.rand(count, generator=generator_at("cpu", 0, 0, SAMPLED), dtype=torch.float64)
@@ -166,7 +166,7 @@ class Step:
 
 
 class Epochs:
-    """Optimiser steps of epochs: each epoch has every training window once, in its own random order."""
+    """Optimiser steps by epoch: every epoch has each training window once, in a random order."""
 
     def __init__(self, windows: TrainingWindows, parameters: TrainingParameters) -> None:
         self.train, self.seed, self.flip = windows.train, parameters.seed, parameters.flip
@@ -174,11 +174,11 @@ class Epochs:
         self.total = self.steps_before(parameters.max_epochs)
 
     def steps_before(self, epoch: int) -> int:
-        """Return the number of optimiser steps in all earlier epochs."""
+        """Return the number of optimiser steps in all epochs before `epoch`."""
         return epoch * math.ceil(len(self.train) / self.size)
 
     def steps(self, epoch: int, start_step: int, device: torch.device) -> Iterator[Step]:
-        """Yield the steps of an epoch from `start_step` on, on `device`; with `flip`, half of the windows mirrored."""
+        """Yield the steps of an epoch from `start_step` on, on `device`; `flip` mirrors half of the windows."""
         order = order_of(self.train.row_groups, self.train.window, self.seed, epoch)
         mirrored = mirrored_of(len(self.train), self.seed, epoch)
         places, flags = (every.to(device).split(self.size)[start_step:] for every in (order, mirrored))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from data_contracts.skeleton import NUM_JOINTS
 
-ORDER, MIRRORED, SAMPLED = -1, -3, -4  # used in place of a step
+ORDER, MIRRORED, SAMPLED = -1, -3, -4  # in place of a step in `generator_at`
 POOL_BYTES = 512 << 20
 
 

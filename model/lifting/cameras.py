@@ -1,7 +1,7 @@
 """Pinhole cameras of keypoints, without lens distortion; `video_fit` estimates their pitch and roll.
 
-- If the size of the image is unknown, it is a common video format that contains all keypoints: a small one, with the
-  keypoints in its middle. In simulated videos the longer side has a mean error of 4 %, against 11 % with the smallest.
+- If the image size is unknown, a common video size is assumed: a small one that contains all keypoints, with their
+  range near its middle. In simulated videos the mean error of the longer side is 4 %; the smallest size errs by 11 %.
 - A person at the edge of the image is seen from a different side than a person in the centre. The lifter does not get
   the position of the person in the image, so the keypoints are first projected to a turned camera (`turned_to`).
 """
@@ -15,7 +15,7 @@ COMMON_SIZES = (
     *((640, 480), (854, 480), (720, 576), (960, 540), (1280, 720), (1080, 1080)),
     *((1920, 1080), (2560, 1440), (2704, 1520), (3840, 2160), (7680, 4320)),
 )
-_OFF_CENTRE = 40.0  # cost of a squared offset, as a share of the image, in units of the logarithm of the area
+_OFF_CENTRE = 40.0  # weight of the squared offset from the centre (share of the image) against log(area)
 _MARGIN = 0.03  # keypoints may be outside the image by this share of the longer side
 
 
@@ -43,8 +43,8 @@ def camera_of(
 ) -> PinholeCamera:
     """Return the camera of one video.
 
-    All detected keypoints, `points` (n, 2) in pixels, determine an unknown image size. `fov_deg` is the field of view
-    over the longer side; `focal_px` overrides `fov_deg`.
+    If `width` or `height` is None, the size is assumed from all detected keypoints, `points` (n, 2) in pixels.
+    `fov_deg` is the field of view over the longer side; `focal_px` overrides `fov_deg`.
     """
     size_from: Literal["known", "assumed"] = "known"
     if width is None or height is None:

@@ -23,7 +23,7 @@ def contacts_of(
     Parameters
     ----------
     rays, confidence
-        (frames, 17, 2): x / z and y / z of the keypoints; (frames, 17): 0 if missing.
+        `rays` (frames, 17, 2): x / z and y / z of the keypoints; `confidence` (frames, 17): 0 if missing.
     depth
         (frames,): distance of the body from the camera, metres.
     heights
@@ -46,7 +46,7 @@ def contacts_of(
 
 
 def ankle_speeds(joints: np.ndarray, confidence: np.ndarray, fps: float) -> np.ndarray:
-    """Return the speeds (steps, 2) of both ankles in m/s, of the steps between frames that show both.
+    """Return the speeds (n, 2) of both ankles in m/s, for the n pairs of consecutive frames that show both ankles.
 
     `joints` (frames, 17, 3) are in metres; `confidence` is (frames, 17).
     """

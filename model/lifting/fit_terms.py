@@ -1,4 +1,4 @@
-"""Sum of squares that `video_fit` minimises: squared residuals, each divided by its standard deviation."""
+"""Sum of squares that `video_fit` minimises; each residual is first divided by its standard deviation."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -23,7 +23,7 @@ _ACCELERATION_M_S2 = 7.0
 _CORRELATED_S = 0.5  # errors within this time are correlated and count as one observation
 _MEASURED_STD, _ADULT_STD = 0.03, 0.15  # of log(length / mean length of the lifted poses), log(length / an adult's)
 _LEAN_STD = (0.02, 0.04)  # metres of depth per metre to the right, and per metre down
-_UNEVEN_M = 0.1  # more than errors of ankles
+_UNEVEN_M = 0.1  # larger than the usual errors of ankle heights
 _BELOW_M, _CLEARANCE_M = 0.02, 0.03  # tolerance; least height of a joint, which is inside a limb
 _BALANCE_M = 0.10  # horizontal distance between the centre of mass and its place over the feet
 _AHEAD_M = 0.045  # distance of that place in front of the ankles: the middle of the feet
@@ -54,21 +54,21 @@ class Unknowns(NamedTuple):
 
 
 class Part(NamedTuple):
-    """Consecutive frames of a body."""
+    """Consecutive frames of the body with index `body`."""
 
     body: int
     frames: slice
 
 
 class Terms:
-    """All terms for `parts` of `bodies`. The frames of the parts are concatenated to n frames.
+    """All terms of the sum for `parts` of `bodies`. The frames of the parts are concatenated to n frames.
 
     Parameters
     ----------
     pitch_deg
         Initial pitch of the camera; final if `pitch_is_known`.
     known_bones
-        Bone lengths from the user in metres, by the index of the bone.
+        Bone lengths from the user in metres, by index into `BONES`.
     contact
         Whether to look for contacts of feet with the floor; false for a moving camera.
     """
@@ -155,7 +155,7 @@ class Terms:
         self.start_floor = float(np.quantile(above[frame, np.array(ANKLES)[foot]], 0.1) if count else limit)
 
     def _set_balance(self, pose: Tensor, joints: Tensor) -> None:
-        """Set the frames (n,) bool in which a person is on straight legs, and where the centre of mass is then."""
+        """Set the frames (n,) bool on straight legs, and the vectors from their ankles to the middle of the feet."""
         hips, ankles = _LEGS
         leg = self.log_lengths.exp()[:, 1:3].sum(dim=1)[self.of_body]
         straight = torch.linalg.vector_norm(pose[:, hips] - pose[:, ankles], dim=-1).mean(dim=1) > _STRAIGHT * leg
@@ -166,7 +166,10 @@ class Terms:
         self.ahead = _AHEAD_M * torch.nn.functional.normalize(torch.linalg.cross(left - right, up), dim=-1)
 
     def lengths(self, unknowns: Unknowns) -> Tensor:
-        """Return bone lengths (K, 16) in metres, equal left and right; known bones, or else the stature, are fixed."""
+        """Return bone lengths (K, 16) in metres, equal left and right.
+
+        Known bones keep their lengths. If no bone is known, each body keeps its stature.
+        """
         change = (unknowns.lengths + unknowns.lengths[:, SIDES]) / 2 * self.free
         lengths = (self.log_lengths + change).exp()
         if self.stretched is None:
@@ -185,7 +188,7 @@ class Terms:
         return self.root[:, None] + self.chains @ (bones * scale[..., None]) + deviation
 
     def energy(self, deviation: Tensor, unknowns: Unknowns) -> Tensor:
-        """Return the sum of all terms for the `deviation` (n, 17, 3) of joints, metres."""
+        """Return the sum of all terms; `deviation` (n, 17, 3), metres, is added to the joints."""
         joints = self.joints(deviation, unknowns)
         up = up_axis(unknowns.pitch, unknowns.roll)
         heights = (joints - self.centre) @ up - unknowns.floor
@@ -236,7 +239,7 @@ class Terms:
         return moved / self.correlated + (weight * height / (1 + height / _ROBUST)).sum()
 
     def level_pitch(self, joints: Tensor) -> float:
-        """Return the pitch, degrees, without roll, at which the standing ankles of `joints` (n, 17, 3) are level."""
+        """Return the pitch in degrees, at roll 0, with which the ankles in contact of `joints` (n, 17, 3) are level."""
         ankles = self._mean_of_stances(joints[self.stand_frame, self.stand_joint])
         _, axes = np.linalg.eigh(np.cov(ankles[:, 1:].T.numpy()))
         y, z = axes[:, 0] * np.sign(axes[0, 0])  # down
@@ -264,5 +267,5 @@ class Terms:
 
 
 def _robust(squares: Tensor) -> Tensor:
-    """Return squared standard deviations, of which those beyond `_ROBUST` count less."""
+    """Reduce squared residuals (in standard deviations), so that values above `_ROBUST` count less."""
     return _ROBUST * (squares / _ROBUST).log1p()

@@ -27,7 +27,7 @@ _LOWEST_SHARE = 0.02  # quantile of the ankle heights
 
 @dataclass(frozen=True)
 class Pitch:
-    """Downward pitch of the camera and its standard deviation, degrees, and the source of the estimate."""
+    """Downward pitch of the camera and its standard deviation, degrees; `source` is "bodies" or "assumed"."""
 
     degrees: float
     std: float
@@ -35,10 +35,10 @@ class Pitch:
 
 
 def find_pitch(poses: list[np.ndarray], confidences: list[np.ndarray], stretches: list[float]) -> Pitch:
-    """Return the pitch estimated from the bodies of all people of a video; every list has one element per person.
+    """Return the pitch estimated from all people of a video; 0, with a large deviation, if no person ever stands.
 
-    `poses` (frames, 17, 3) are in camera axes, `confidences` (frames, 17); `stretches` are the lengths from ankle to
-    head, in the unit of the poses.
+    Each list has one element per person. `poses` (frames, 17, 3) are in camera axes, `confidences` (frames, 17);
+    `stretches` are the lengths from ankle to head, in the unit of the poses.
     """
     angles = []
     for pose, confidence, stretch in zip(poses, confidences, stretches, strict=True):
@@ -64,7 +64,7 @@ def up_axis(pitch: Tensor, roll: Tensor) -> Tensor:
 
 
 def to_world(vectors: np.ndarray, pitch_deg: float, roll_deg: float = 0.0) -> np.ndarray:
-    """Return vectors (..., 3) in camera axes (x right, y down, z forward) in world axes (x right, y away, z up).
+    """Rotate vectors (..., 3) from camera axes (x right, y down, z forward) to world axes (x right, y away, z up).
 
     The camera looks down by `pitch_deg` and rolls clockwise by `roll_deg`.
     """

@@ -4,7 +4,7 @@
 2. `smoothing` resamples the poses to the frame rate of the track and removes jitter.
 3. `skeleton_fit` scales the body to metres, and `translation` fits the root to the keypoints.
 4. `video_fit` fits all people of a video together, with one camera and one floor.
-5. `gravity` rotates the motion to a world with z up. Without step 4 it also estimates pitch and floor.
+5. `gravity` rotates the motion to a world with z up. Without step 4 its estimates of pitch and floor are used.
 """
 
 from collections.abc import Callable, Sequence
@@ -44,7 +44,7 @@ DEFAULT_HEIGHT_M, HEIGHT_STD_M = 1.70, 0.10  # adults
 _LIFTING_SHARE = 0.2  # share of the work before the fit
 _DISTANCE_STD = 0.025  # relative error of the distance from errors of the pose; 13 projected clips
 _EDGE = 0.03  # distance from the edge of the image, share of its longer side
-_WEAK, _WEAKEST = 0.5, 0.15  # confidences of a doubtful keypoint, shares of the track's typical one; weakest: anywhere
+_WEAK, _WEAKEST = 0.5, 0.15  # a doubtful keypoint has less of the typical confidence: at the edge or if rare; anywhere
 _KNEES = tuple(JOINTS.index(f"{side}_knee") for side in ("left", "right"))
 _TYPICAL = 0.75  # quantile of the confidences; the median is weak if the detector guesses the legs of all frames
 _SIZE_STD, _PARTLY_SEEN_STD = 0.02, 0.04  # relative errors: known height or bones; partly undetected body
@@ -122,7 +122,7 @@ def _camera(tracks: list[Track], parameters: LiftParameters) -> PinholeCamera:
 
 
 def without_doubtful(track: Track, camera: PinholeCamera) -> Track:
-    """Return the track without very weak keypoints, and weak ones at the image's edge or of rarely detected joints.
+    """Return `track` with doubtful keypoints set to 0: very weak, or weak and at the image's edge or rarely detected.
 
     A detector moves joints that are outside the image to its edge or onto the body, with low confidence. Knees or
     ankles count as rarely detected if both sides are weak in nearly all frames.
@@ -171,7 +171,7 @@ def _lifted(
 def lift_poses(
     lifter: Lifter, pose_2d: np.ndarray, camera: PinholeCamera, fps: float, parameters: LiftParameters
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return `lift_track` at the rate of the track: poses (frames, 17, 3) of adult size, apparent sizes (frames,)."""
+    """Return poses (frames, 17, 3) and sizes (frames,) of `lift_track`, resampled to the frame rate of the track."""
     rate = resampled_rate(fps, lifter.fps or fps)
     stride = min(parameters.stride or max(1, lifter.window // 3), lifter.window)
     pose, size = lift_track(lifter, resample_seen(pose_2d, fps, rate), camera, stride, parameters.batch_size)
@@ -241,7 +241,7 @@ def _motion(name: str, lifted: _Lifted, camera: PinholeCamera, world: _World, pa
 
 
 def _root_std(lifted: _Lifted, world: _World, height_m: np.ndarray, relative_std: float) -> np.ndarray:
-    """Return the standard deviations (frames, 3) of the root along world axes; `height_m` (frames,): above the floor.
+    """Return the standard deviations (frames, 3) of the root along world axes; `height_m` (frames,) is its height.
 
     Errors of scale and distance are proportional to the distance. Feet determine the height above a fitted floor.
     """
@@ -264,7 +264,7 @@ def _scale_of(lifted: _Lifted, parameters: LiftParameters) -> tuple[str, float]:
 def _about(
     lifted: _Lifted, camera: PinholeCamera, world: _World, floor: float, parameters: LiftParameters
 ) -> dict[str, Any]:
-    """Return the estimated quantities, their sources and their uncertainty, as JSON."""
+    """Return the estimated quantities, their sources and their uncertainty, as JSON values."""
     track, body = lifted.track, lifted.body
     source, relative_std = _scale_of(lifted, parameters)
     floor_from = "ankles" if world.floor_m is None else "feet" if world.stances else "lowest joints"

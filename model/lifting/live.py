@@ -31,7 +31,7 @@ class LiveLifter:
     fps
         Frames pushed per second of video.
     height, bones
-        Height of the person and measured bone lengths in metres, as in `metres_per_unit`.
+        Height of the person and measured bone lengths in metres; see `metres_per_unit`.
     pitch_deg
         Downward pitch of the camera, degrees.
     filtering
@@ -61,13 +61,14 @@ class LiveLifter:
         """Return the pose (17, 3) of the next frame: float32 metres, z up, relative to the pelvis.
 
         `frame` (17, 3): x, y in pixels and confidence; 0, 0, 0 for a missing joint. A frame without a person is all 0.
+        Another shape raises a ValueError.
         """
         if frame.shape != (NUM_JOINTS, 3):
             raise ValueError(f"frame has shape {frame.shape}, expected ({NUM_JOINTS}, 3): x, y, confidence")
         return to_world(self.push_in_camera(frame), self.pitch_deg).astype(np.float32)
 
     def push_all(self, pose_2d: np.ndarray, report: Callable[[int], None]) -> tuple[np.ndarray, np.ndarray]:
-        """Return the poses (frames, 17, 3) of a track as `push_in_camera` does, and its apparent sizes (frames,).
+        """Return the poses (frames, 17, 3) of a track as `push_in_camera` does, and the values of `size` (frames,).
 
         `pose_2d` (frames, 17, 3); `report` is called with the number of finished frames.
         """
@@ -91,9 +92,9 @@ class LiveLifter:
         return self._fitted(pose, float(size), frame[:, 2])
 
     def _window(self) -> tuple[np.ndarray, int]:
-        """Return a window (T, 17, 3) of rays and confidence at the network's rate, and the number of pushed frames.
+        """Return a window (T, 17, 3) of rays and confidence at the network's rate, and the number of its real frames.
 
-        If fewer frames were pushed than a window has, copies of the last frame fill the window.
+        Real frames come first. Copies of the last real frame fill the rest of the window.
         """
         length = self.lifter.window
         inside = min(length, int((self.pushed - 1) / self.step + 1e-6) + 1)

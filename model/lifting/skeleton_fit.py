@@ -2,8 +2,8 @@
 
 - The length of a bone is its median length over the track, weighted by the confidence of its ends.
 - An undetected bone has the length of an adult's bone, in proportion to the detected bones. The network's output for
-  such a bone contains no information about the body: with it, people whose legs are outside the image had 1.5 times
-  their distance.
+  such a bone contains no information about the body: with this output, people whose legs are outside the image were
+  placed at 1.5 times their true distance.
 - Stature is `STATURE` times the length of the chain from ankle to head. The factor includes the height of the ankle and
   of the crown above H36M's head.
 """
@@ -107,10 +107,11 @@ def _joined(vectors: np.ndarray, lengths: np.ndarray) -> np.ndarray:
 
 
 def with_unseen_bones(poses: np.ndarray, confidence: np.ndarray, lengths: np.ndarray, fps: float) -> np.ndarray:
-    """Return `poses` (frames, 17, 3), camera axes, with new directions of undetected bones, and `lengths` (16,).
+    """Return `poses` (frames, 17, 3), camera axes, with `lengths` (16,) and new directions of undetected bones.
 
     The network has no information about a bone with an undetected end. Such a bone turns from its last detected
-    direction to the next one. Limbs hang down if they are `_HANGS_AFTER_S` from any detection or rarely detected.
+    direction to the next. A limb that is more than about `_HANGS_AFTER_S` away from any detection, or rarely
+    detected, hangs down. Other rarely detected bones keep the network's direction.
     """
     vectors = bone_vectors(poses)
     directions = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9)

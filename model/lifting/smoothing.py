@@ -1,7 +1,7 @@
 """Smooth motion over time and resample it to another frame rate.
 
 - The smoother is Whittaker's (Eilers, "A perfect smoother", Anal. Chem. 75, 2003): it minimises the weighted distance
-  to the input plus a penalty on the differences of `order`. With equal weights its response is
+  to the input plus a penalty on the differences of order `order`. With equal weights its response is
   1 / (1 + (sin(w / 2) / sin(w_c / 2))^(2 order)). This is a Butterworth filter of that order, forward and backward,
   without transients at the ends. The result follows the frames with high weights, so gaps need not be filled.
 - The smoother is a banded system of linear equations: time and memory are linear in the number of frames.
@@ -28,7 +28,8 @@ def smooth(values: np.ndarray, weights: np.ndarray, cutoff_hz: float, fps: float
     weights
         (frames,), at least 0: confidence in each frame. Only ratios of weights have an effect.
     cutoff_hz
-        Frequency at which half of the amplitude remains. With half of `fps` or more, `values` are not filtered.
+        Frequency at which half of the amplitude remains. With a cutoff of at least `fps` / 2, or with at
+        most `order` frames, nothing is filtered.
     order
         Order of the differences; above the cutoff the amplitude falls with the power 2 `order` of the frequency.
     """
@@ -106,14 +107,14 @@ def resample_seen(pose_2d: np.ndarray, fps: float, target_fps: float) -> np.ndar
 
 
 def keypoints_at(pose_2d: np.ndarray, place: np.ndarray) -> np.ndarray:
-    """Interpolate keypoints (frames, 17, 3) by `values_at`; a keypoint missing in a neighbouring frame is missing."""
+    """Interpolate keypoints by `values_at`; a keypoint that is missing in a frame used for it becomes 0, 0, 0."""
     place = np.where(np.abs(place - np.rint(place)) < 1e-6, np.rint(place), place)
     missing = values_at((pose_2d[..., 2:] <= 0).astype(np.float64), place) > 0
     return np.where(missing, 0, values_at(pose_2d, place)).astype(np.float32)
 
 
 def values_at(values: np.ndarray, place: np.ndarray) -> np.ndarray:
-    """Return values (frames, ...) interpolated at times `place` (n,), in frames; after the end, the last value."""
+    """Return `values` (frames, ...) interpolated linearly at frames `place` (n,); after the end, the last value."""
     last = len(values) - 1
     place = np.minimum(place, last)
     before = place.astype(int)

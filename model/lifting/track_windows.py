@@ -1,10 +1,10 @@
 """Lift a track of any length with a network that takes windows, and blend the windows.
 
 - Windows overlap. A frame is the mean of the windows that contain it, weighted by a raised cosine.
-- A camera that is turned to the centre of the keypoints' box projects each window. The 3D output is turned back and
+- Each window is projected to a camera that looks at the centre of the keypoints' box. The 3D output is turned back and
   divided by its body size, so windows agree when a person comes nearer. The size is returned too.
-- The presets hide single joints in single frames, never one joint in a whole window. So missing keypoints are estimated
-  first; otherwise a joint that was never seen (an ear, a hip) would spoil the others.
+- Training masks single joints in single frames, never one joint in a whole window. So missing keypoints are estimated
+  first; otherwise a joint that is missing in all frames (e.g. a hip) would spoil the other joints.
 """
 
 from collections.abc import Iterator, Mapping
@@ -96,9 +96,9 @@ def lift_windows(lifter: Lifter, keypoints: Tensor, inside: Tensor) -> tuple[Ten
 
 
 def with_missing_estimated(keypoints: np.ndarray) -> np.ndarray:
-    """Return keypoints (frames, 17, 3) with estimates of missing joints of trunk, head and legs, of low confidence.
+    """Return keypoints (frames, 17, 3) with low-confidence estimates of missing joints of trunk, head and legs.
 
-    `keypoints` are x and y in any unit, and confidence, 0 where missing. A joint without its sources stays missing.
+    `keypoints` are x and y in any unit, and confidence, 0 where missing. A joint that has no estimate stays 0.
     """
     keypoints = keypoints.copy()
     for joint, sources, weights in _SOURCES:
@@ -123,7 +123,7 @@ def _raised_cosine(window: int) -> Tensor:
 
 
 def _estimates() -> Iterator[tuple[str, Mapping[str, float]]]:
-    """Yield joints with the weights of their sources; the sum of the weights is 1. The first that applies counts."""
+    """Yield (joint, weights of its source joints; their sum is 1); the first entry with all sources is used."""
     for side, other in _OPPOSITE:
         hip, shoulder = (f"{side}_hip", f"{other}_hip"), (f"{side}_shoulder", f"{other}_shoulder")
         yield hip[0], {hip[1]: 1, shoulder[0]: _HIPS_WIDTH, shoulder[1]: -_HIPS_WIDTH}

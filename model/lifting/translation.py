@@ -23,7 +23,7 @@ _IMAGE_ERROR = 2e-3  # smallest error of keypoints, share of the focal length (2
 
 @dataclass(frozen=True)
 class RootPath:
-    """Pelvis in camera axes, metres (frames, 3), its standard deviation (frames, 3), and the camera model."""
+    """Pelvis (frames, 3), metres in camera axes, its standard deviation, and `perspective`, `weak` or `none`."""
 
     position: np.ndarray
     std: np.ndarray
@@ -40,14 +40,14 @@ def find_root(
     cutoffs: tuple[float, float] | None,
     causal: bool = False,
 ) -> RootPath:
-    """Return the path of the pelvis.
+    """Return the path of the pelvis; if no frame has an estimate, zeros with infinite deviations and camera `none`.
 
     Parameters
     ----------
     pose
         (frames, 17, 3) metres, camera axes, relative to the pelvis.
     rays, confidence
-        (frames, 17, 2): x / z and y / z of the keypoints; (frames, 17): 0 where missing.
+        `rays` (frames, 17, 2): x / z and y / z of the keypoints; `confidence` (frames, 17): 0 where missing.
     size
         (frames,): image length of one metre at the body, in focal lengths; see `lift_track`.
     camera
@@ -55,7 +55,7 @@ def find_root(
     cutoffs
         Cutoff frequencies of the smoothing, Hz: across the image, and of the distance. If None, nothing is smoothed.
     causal
-        Fill frames without an estimate with the previous position. Otherwise they are interpolated.
+        If true, frames without an estimate get the previous position; if false, they are interpolated.
     """
     weights = confidence**2
     enough = (confidence > 0).sum(axis=1) >= _LEAST_JOINTS
@@ -81,7 +81,7 @@ def find_root(
 def _depth(
     pose: np.ndarray, rays: np.ndarray, weights: np.ndarray, size: np.ndarray, enough: np.ndarray, camera: str
 ) -> tuple[np.ndarray, np.ndarray, str]:
-    """Return Z and its variance, (frames,) each, NaN where unknown, and the camera model of the estimate."""
+    """Return Z, NaN where unknown, its variance, (frames,) each, and the camera model of the estimate."""
     if camera != "weak":
         depth, variance = _perspective_depth(pose, rays, weights)
         usable = enough & np.isfinite(depth) & (depth > NEAREST_M)

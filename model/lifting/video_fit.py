@@ -1,7 +1,7 @@
 """Fit the people of a video together: bone lengths, poses and roots, pitch and roll of the camera, and one floor.
 
 The earlier steps of lifting estimate each quantity separately. The fit minimises one sum of squares over all frames of
-a video (`fit_terms`), whose terms mean:
+a video. Its terms (`fit_terms`) mean:
 
 - Joints project to the keypoints, weighted by confidence; outliers count less.
 - Bones have the directions that the network found, and constant lengths.
@@ -32,8 +32,8 @@ from model.lifting.skeleton_fit import Body
 _ITERATIONS, _REMEMBERED = 25, 12
 _STEPS = (0.01, 0.015, 0.012, 0.01, 0.012)  # typical errors of pitch, roll, floor, log lengths and lean
 _LASTING_PITCH_DEG = 2.5  # error of the pitch from pose errors that are constant over the video
-_LEVEL_DEG = 8.0  # largest pitch of bodies from which one start suffices
-_NEAR_DEG = 30.0  # largest change of pitch that feet suggest; feet on one line suggest any pitch
+_LEVEL_DEG = 8.0  # up to this pitch of the bodies, one start (level) suffices
+_NEAR_DEG = 30.0  # largest change of pitch by the feet; feet on one line would allow any pitch
 _SOFTEST = 1.0  # lower bound of the curvature of the terms of frames, 1 / m^2
 LONGEST = 3000  # frames that are fitted at once; it bounds the memory
 _SAMPLED = 300  # frames of each part of a long video that is drawn to find the shared unknowns

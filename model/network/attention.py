@@ -46,8 +46,8 @@ class ShortAttention(torch.autograd.Function):
     """Attention over short sequences by batched matrix products over (N * H, L, D), with its gradient.
 
     Exponentials are computed without subtraction of each row's maximum, which takes as long as the softmax. If a sum is
-    outside `SAFE_SUM` (logits beyond about ±60), they are computed again with the maximum subtracted. The output is
-    divided by the sums instead of the weights, because the output has L / D times fewer elements.
+    outside `SAFE_SUM` (logits beyond about ±60), they are computed again with the maximum subtracted. The sums
+    divide the output and not the weights, which have L / D times more elements.
     """
 
     @staticmethod

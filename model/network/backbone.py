@@ -24,11 +24,11 @@ class Backbone(nn.Module):
         return self.encode(x, masked)[0]
 
     def encode(self, x: Tensor, masked: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Return the features and, if there is a stem, its features (B, width)."""
+        """Return the features, and those of the stem (B, width) or None; joints `masked` (B, T, 17) are replaced."""
         raise NotImplementedError
 
     def initialise(self) -> None:
-        """Replace the default initialisation of `PoseNetwork` where a layer needs another."""
+        """Replace the default initialisation of `PoseNetwork` where a layer needs a different one."""
         raise NotImplementedError
 
     @property

@@ -2,7 +2,7 @@
 
 Taylor, "Reconstruction of articulated objects from point correspondences in a single uncalibrated image", CVIU 80
 (2000): under a scaled orthographic camera the ends of a bone with length l and apparent length s differ in depth by
-± sqrt(l^2 - s^2), its reach. Geometry provides the size of the reach, and the network learns the sign.
+± sqrt(l^2 - s^2), the reach of the bone. Geometry provides the size of the reach, and the network learns the sign.
 
 - A window is relative to its pelvis and in units of the body, so place and size in the image do not matter.
 - The length of a bone is the largest apparent length of the left or right bone, and at least an adult's length times
@@ -124,7 +124,7 @@ def _latest(frame: Tensor) -> Tensor:
 
 
 def _mean_seen(path: Tensor, seen: Tensor) -> Tensor:
-    """Return the mean (B, 1, 1, 2) of a path (B, T, 1, 2) over its `seen` frames (B, T); over all if none is seen."""
+    """Return the mean (B, 1, 1, 2) of a path (B, T, 1, 2) over its `seen` frames (B, T); over all, without any."""
     counted = (seen | ~seen.any(dim=1, keepdim=True)).to(path.dtype)[..., None, None]
     return (path * counted).sum(dim=1, keepdim=True) / counted.sum(dim=1, keepdim=True)
 

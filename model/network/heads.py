@@ -1,6 +1,6 @@
 """Heads: from the features of a window's tokens to its poses.
 
-- `joints` and `depth` map one token to the positions of its joint in the token's frames.
+- `joints` and `depth` map one token to the positions of the token's joint in the token's frames.
 - `pose` maps all tokens of the window, and the features of a stem, to all poses. Its outputs are positions per frame or
   amplitudes of the first cosines.
 - Head `pose`, and with geometry every head, is initialised to zero, so that it first returns poses without depth.

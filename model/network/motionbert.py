@@ -29,34 +29,34 @@ _STREAM = {"s": "spatial", "t": "temporal"}
 def load_motionbert(path: Path) -> PoseNetwork:
     """Return the network of a published checkpoint (key `model_pos`, `module.` prefix), on the CPU, in eval mode.
 
-    The tensor shapes determine widths and depth. Only tensors are unpickled. Any other file raises an InputError.
+    The tensor shapes determine widths and depth. Only tensors are unpickled. Other content raises an InputError.
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise InputError(
-            f"{path}: not a readable MotionBERT checkpoint ({' '.join(str(error).split())[:200]})"
+            f"{path}: not a readable MotionBERT checkpoint ({' '.join(str(error).split())[:200]}); copy it again"
         ) from error
     published = content.get("model_pos") if isinstance(content, dict) else None
     if not isinstance(published, dict):
         raise InputError(
-            f"{path}: not a MotionBERT checkpoint (no state dict under 'model_pos'); pass a published file"
+            f"{path}: is not a MotionBERT checkpoint (no state dict under 'model_pos'); pass a published file"
         )
     weights = {_rename(name.removeprefix("module.")): value for name, value in published.items()}
     try:
         network = PoseNetwork(_config(weights))
     except KeyError as error:
-        raise InputError(f"{path}: not a MotionBERT checkpoint (tensor {error} is missing)") from error
+        raise InputError(f"{path}: has no tensor {error}; pass a published MotionBERT file") from error
     fill(network, weights, path)
     return network.eval()
 
 
 def fill(network: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
-    """Load weights from `path` into a network; raise an InputError if a tensor is missing or has another shape."""
+    """Load weights from `path` into a network; raise an InputError if a tensor is missing or has a wrong shape."""
     for name, value in network.state_dict().items():
         if name not in weights or weights[name].shape != value.shape:
             found = f"has shape {tuple(weights[name].shape)}" if name in weights else "is missing"
-            raise InputError(f"{path}: tensor {name!r} {found}, expected {tuple(value.shape)}")
+            raise InputError(f"{path}: tensor {name!r} {found}, expected shape {tuple(value.shape)}; pass another file")
     network.load_state_dict(weights)
 
 

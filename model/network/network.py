@@ -14,7 +14,8 @@ class PoseNetwork(nn.Module):
     """Backbone, LayerNorm and head: from 2D poses to 2D or 3D poses, in the window's normalised units.
 
     Heads `joints` and `pose` return (B, T, 17, dim_out). Head `depth` returns (B, T, 17, 3) with x and y of the input.
-    Geometry also takes x and y from the input, so head `depth` cannot be combined with geometry.
+    Geometry also takes x and y from the input, so `depth` with geometry raises a ValueError, as do `joints` and `depth`
+    with an MLP, which has no tokens of joints.
     """
 
     def __init__(self, config: NetworkConfig, head: HeadKind = HeadKind.JOINTS) -> None:
@@ -71,7 +72,7 @@ class PoseNetwork(nn.Module):
         return answer
 
     def encode(self, pose_2d: Tensor) -> Tensor:
-        """Return the backbone's features: (B, P, 17, C) of every token, or (B, 1, 1, C) of a window."""
+        """Return the backbone's features: (B, P, 17, C), one vector per token, or (B, 1, 1, C) of an MLP."""
         geometry = self.backbone.geometry
         return self.backbone(pose_2d if geometry is None else geometry(pose_2d).inputs)
 

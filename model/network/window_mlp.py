@@ -1,7 +1,7 @@
-"""Residual MLP over all joints and frames of a window, as a backbone of its own or as the stem of a DSTformer.
+"""Residual MLP over all joints and frames of a window, used as a backbone or as the stem of a DSTformer.
 
 - The simple baseline of Martinez et al. (ICCV 2017, section 3.2), extended to windows, with pre-LayerNorm blocks.
-- The input is the window as frames or as the first cosines.
+- The input is all frames of the window or, with `cosines`, the amplitudes of the first cosines over time.
 - The wide layers keep the fan-in initialisation of `nn.Linear`; a standard deviation of 0.02 would be too small.
 """
 
@@ -65,7 +65,7 @@ class Stem(WindowEncoder):
         self.per_token = (config.max_tokens, NUM_JOINTS, config.embed_dim)
 
     def added(self, features: Tensor) -> Tensor:
-        """Return addends (B, P, 17, C) of the tokens."""
+        """Return the values (B, P, 17, C) to add to the tokens, for stem `features` (B, width)."""
         return self.tokens(features).unflatten(1, self.per_token)
 
 

@@ -3,10 +3,10 @@
 Poses are those of the network in overlapping windows, without the smoothing and the fit of `uplift lift`. Poses and
 truth are in camera axes and relative to the pelvis; no rotation or position is fitted, except in P-MPJPE.
 
-- Frames without 2D keypoints have the pose between the poses of the nearest frames with keypoints.
+- Poses of frames without 2D keypoints are interpolated between the nearest frames with keypoints.
 - MPJPE: the lifted body has the height `lift.height` (default 1.70 m). Nothing of the truth is used.
-- MPJPE, true distance: the body has the size that its image has at the true distance of the pelvis, as in MotionBERT.
-- N-MPJPE, P-MPJPE, PCK at 150 mm and AUC: as in `model.scoring.metrics`; PCK and AUC of the poses of the first MPJPE.
+- MPJPE, true distance: the body's size follows from the size of its image and the true distance, as in MotionBERT.
+- N-MPJPE, P-MPJPE, PCK at 150 mm and AUC: see `model.scoring.metrics`; the body has the height `lift.height`.
 """
 
 from collections.abc import Sequence
@@ -47,7 +47,7 @@ def score_clip(lifter: Lifter, clip: BenchmarkClip, joints: Sequence[int], optio
 def score_poses(
     of_height: np.ndarray, at_distance: np.ndarray, truth: np.ndarray, joints: Sequence[int]
 ) -> BenchmarkScores:
-    """Return the scores of poses (frames, 17, 3) in metres, of a body of known height and at the true distance."""
+    """Return the scores of poses (frames, 17, 3) in metres, sized by the body's height and by the true distance."""
     pred, scaled, target = (
         _MM * torch.from_numpy((pose - pose[:, [PELVIS]])[:, joints].astype(np.float64))
         for pose in (of_height, at_distance, truth)

@@ -2,7 +2,7 @@
 
 Windows overlap. The error of a frame is the mean over the windows that cover the frame, and every frame of a clip and
 camera counts once, as in MotionBERT's train.py and VideoPose3D. So an error in a window is weighted by one over
-the number of windows that cover its frame. The table of windows contains this number, so one pass is enough.
+the number of windows that cover its frame. The table of windows determines this number, so one pass is enough.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -45,7 +45,7 @@ Method = Callable[[Tensor], Tensor]  # 2D windows (B, T, 17, 3) -> poses relativ
 
 @dataclass
 class Evaluation:
-    """Scores of a method on a split: `scores` (`SCORE_COLUMNS`), `frames` and `pck_curve` in all, `errors` per window.
+    """Scores of a method on a split (by `SCORE_COLUMNS`), number of frames, PCK curve, and `errors` by window.
 
     The score of a window is a mean over its frames without padding, in which a frame covered by n windows has weight
     1/n; `weight` is the sum of these weights. `pair_weight` and `triple_weight` are the weights of two and three
@@ -161,7 +161,7 @@ def score_robustness(
 
 
 def conditions(windows: WindowTensors) -> Iterator[tuple[list[str], WindowTensors]]:
-    """Yield names and windows of each condition, clean first; detectors with the same joints share a condition."""
+    """Yield (names, windows) of each condition, clean first; detectors with equal derived joints share a condition."""
     yield ["clean"], windows
     for name, corruption in _CORRUPTIONS.items():
         generator = generator_at(windows.scale.device, _SEED, 0, 0)

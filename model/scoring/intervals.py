@@ -61,7 +61,7 @@ def difference(errors: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
 def estimate(
     errors: pd.DataFrame, columns: Sequence[str], resampling: Resampling = Resampling()
 ) -> dict[str, Estimate]:
-    """Return the weighted mean of each of `columns` (from `SCORE_COLUMNS`) with its bootstrap interval."""
+    """Return the weighted means of `columns` (of `SCORE_COLUMNS`) and bootstrap intervals, None for one unit."""
     weights = errors[[weight_column(name) for name in columns]].to_numpy(dtype=np.float64)  # (W, S)
     sums = errors[list(columns)].to_numpy(dtype=np.float64) * weights
     enough = errors["group"].nunique() >= resampling.min_people
@@ -104,11 +104,11 @@ def _means(sums: np.ndarray) -> np.ndarray:
 
 
 def students_interval(errors: pd.DataFrame, column: str, confidence: float, min_subjects: int = 2) -> Estimate:
-    """Return the weighted mean of a column and Student's interval over subjects, or over clips if subjects are few.
+    """Return a column's weighted mean and Student's interval over subjects; over clips below `min_subjects` subjects.
 
     The standard error is the delete-one jackknife's. The degrees of freedom are the effective number of units minus 1:
     (sum of weights)^2 / sum of squared weights - 1 (Kish, Survey Sampling, 1965), because units differ in weight.
-    `errors` is an error table or its means per clip (`clip_means`).
+    With one unit the interval is None. `errors` is an error table or its means per clip (`clip_means`).
     """
     over: Literal["people", "clips"] = "people"
     unit_of, units = pd.factorize(errors["group"])
@@ -140,7 +140,7 @@ def clip_means(errors: pd.DataFrame) -> pd.DataFrame:
 
 
 def students_t(confidence: float, degrees: float) -> float:
-    """Return half the width of Student's interval in standard errors."""
+    """Return half the width, in standard errors, of Student's interval with that many degrees of freedom."""
     return float(special.stdtrit(degrees, (1 + confidence) / 2))
 
 

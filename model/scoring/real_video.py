@@ -26,10 +26,11 @@ def score_clip(joints: np.ndarray, truth: np.ndarray, fps: float, has_path: bool
     """Return the scores of `joints` (frames, 12, 3) against `truth` (frames, 12, 3).
 
     Frames with NaN in one of the arrays are not scored; if no frame is left, an InputError is raised. If `has_path` is
-    false, `joints` are relative to the hips, and scores of feet, floor and path are None.
+    false, `joints` are relative to the hips, and scores of feet, floor and path are None. Without a contact the scores
+    of feet are None.
 
     - `p_mpjpe_mm`: MPJPE after the best rotation, translation and scale of each frame.
-    - `lean_deg`: angle by which the one rotation tilts the z axis.
+    - `lean_deg`: angle by which the rotation of the clip tilts the z axis.
     - `knee_deg`: root mean square error of the knee angle, mean of both knees.
     - `skating_mm_s`: mean speed of ankles in contact; `ankle_height_mm`: their mean height above the floor.
     - `penetration_mm`: mean depth of the lowest joint below the floor, 0 above it.

@@ -42,7 +42,7 @@ def load_network(path: Path) -> PoseNetwork:
     Raises
     ------
     InputError
-        The file is missing or damaged, or a tensor has another shape; the message has its name and both shapes.
+        The file is missing or damaged, or a tensor of the network is missing or has a wrong shape.
     """
     if path.suffix == ".bin":
         return load_motionbert(path)
@@ -54,7 +54,7 @@ def load_network(path: Path) -> PoseNetwork:
 
 
 def read_about(path: Path) -> dict[str, Any]:
-    """Return `about` of `save_network` from a checkpoint; empty for a published MotionBERT checkpoint."""
+    """Return the `about` that `save_network` wrote to a checkpoint; empty for a published MotionBERT checkpoint."""
     if path.suffix == ".bin":
         return {}
     return _load(path)[1]["about"]
@@ -73,9 +73,9 @@ def save_last(folder: Path, network: PoseNetwork, optimiser: Optimizer, state: d
 
 
 def load_last(folder: Path, network: nn.Module, optimiser: Optimizer) -> dict[str, Any] | None:
-    """Restore network and optimiser from the newest undamaged file of `save_last`; return `state`, or None without one.
+    """Restore network and optimiser from the newest undamaged file of `save_last`; return its `state`, or None.
 
-    A file with another network raises an InputError.
+    A file whose tensors do not fit the network raises an InputError.
     """
     last = _load_newest_last(folder)
     if last is None:
@@ -124,7 +124,7 @@ class Progress:
 def keep(
     folder: Path, network: PoseNetwork, progress: Progress, checkpoint_every: int | None, learned_on: dict[str, float]
 ) -> None:
-    """Save the weights of the last epoch if it is the best, among the best, or due by `checkpoint_every`.
+    """Save the weights of the last epoch if it is the best, among the top k, or due by `checkpoint_every`.
 
     `learned_on` has `window` and `fps` of the training windows. Top-k files of other epochs are deleted.
     """
@@ -152,7 +152,7 @@ def _load_newest_last(folder: Path) -> tuple[Path, dict[str, Tensor], dict[str, 
             try:
                 return path, *_load(path)
             except InputError as error:
-                _LOG.warning("%s; resuming from the file before it", error)
+                _LOG.warning("%s: is damaged (%s); an older checkpoint is used, if any", path, error.__cause__)
     return None
 
 
@@ -187,7 +187,7 @@ def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         return tensors, header
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise InputError(
-            f"{path}: not a readable checkpoint of this project ({error}); train the model again"
+            f"{path}: not a readable checkpoint of this project ({error}); pass another file or train again"
         ) from error
 
 

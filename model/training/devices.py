@@ -49,7 +49,7 @@ def make_fabric(runtime: Runtime, precision: str) -> "Fabric":
 
     accelerator, local = choose_device(runtime).type, local_processes()
     if precision == "16-mixed" and accelerator != "cuda":
-        raise InputError("precision 16-mixed (fp16) works on CUDA only; pass bf16-mixed, or run on a CUDA machine")
+        raise InputError("precision 16-mixed works on CUDA only, but the device is the CPU; pass precision bf16-mixed")
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         return Fabric(accelerator=accelerator, devices=1, precision=precision)  # type: ignore[arg-type]
     fabric = Fabric(
@@ -138,10 +138,13 @@ class Interruption:
             signal.signal(signal.SIGTERM, self._before or signal.SIG_DFL)
 
     def hand_on(self) -> None:
-        """End the process by SIGTERM, with the previous signal handler."""
+        """Restore the previous SIGTERM handler and send SIGTERM to this process.
+
+        If that handler returns, exit with code 143.
+        """
         signal.signal(signal.SIGTERM, self._before or signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTERM)
-        raise SystemExit(128 + signal.SIGTERM)  # if the previous handler ignored the signal
+        raise SystemExit(128 + signal.SIGTERM)  # if the previous handler returned
 
     def _note(self, _number: int, _frame: FrameType | None) -> None:
         self.asked = self._heed

@@ -3,7 +3,7 @@
     python -m torch.distributed.run --nproc-per-node 2 -m model.training.job JOB.json
 
 `run_on_devices` starts that command. The first process prints progress as lines of JSON that begin with `MARK`; all
-other lines are log lines. The outcome is a file, because only short lines stay whole in a pipe of several processes.
+other lines are log lines. The outcome goes to a file, because only short lines stay whole in a pipe of processes.
 """
 
 import json
@@ -66,7 +66,7 @@ def run(job: Job, network: PoseNetwork, on_epoch: OnEpoch, on_step: OnStep, on_l
 def run_on_devices(
     job: Job, network: PoseNetwork, on_epoch: OnEpoch, on_step: OnStep, on_line: Callable[[str], None]
 ) -> Progress:
-    """Train in `runtime.devices` processes on this machine and on each other node; `network` is not changed.
+    """Train in `runtime.devices` processes on this machine, with those of other nodes; `network` is not changed.
 
     Raises the errors of `fit`. If a process fails with another error, raises a RuntimeError with the last log lines.
     """
@@ -108,7 +108,7 @@ def run_on_devices(
     if "refused" in outcome:
         raise InputError(outcome["refused"])
     if process.returncode or "progress" not in outcome:
-        raise RuntimeError(f"training processes ended with exit code {process.returncode}:\n" + "\n".join(lines))
+        raise RuntimeError(f"training ended with exit code {process.returncode}; its last lines:\n" + "\n".join(lines))
     return Progress(**outcome["progress"])
 
 
@@ -122,7 +122,10 @@ def distributed_command(job: Job, node: int) -> list[str]:
     if runtime.nodes > 1:
         host, colon, port = (runtime.rendezvous or "").rpartition(":")
         if not (host and colon and port.isdigit()):
-            raise InputError("runtime.nodes above 1 needs --set runtime.rendezvous=HOST:PORT of this machine")
+            raise InputError(
+                f"runtime.rendezvous is {runtime.rendezvous!r}; with several runtime.nodes pass"
+                " --set runtime.rendezvous=HOST:PORT of this machine"
+            )
         meet = f"--nnodes {runtime.nodes} --node-rank {node} --master-addr {host} --master-port {port}"
     start = f"python -m torch.distributed.run {meet} --nproc-per-node {runtime.devices} -m model.training.job"
     return [*start.split(), str(job.folder / JOB_FILE)]

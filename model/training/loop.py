@@ -1,9 +1,9 @@
 """The training loop: epochs over windows, one optimiser step per `batch_size * accumulate` windows.
 
-- Every random number is a function of (seed, epoch, step), so a resumed run draws the same numbers as an undisturbed
-  one. Micro-batch size and number of devices do not change the result.
+- Every random number is a function of (seed, epoch, step), so a resumed run draws the numbers of an
+  uninterrupted run. Micro-batch size and number of devices do not change the result.
 - The loop does not wait for the device within an epoch: losses are summed on the device and read after the epoch.
-- `last.safetensors` is written every `checkpoint_minutes`, on SIGTERM, and after each epoch before its metrics.
+- `last.safetensors` is written every `checkpoint_minutes`, on SIGTERM, and after each epoch before `on_epoch`.
 """
 
 import logging
@@ -65,7 +65,7 @@ def fit(
     Raises
     ------
     InputError
-        `max_bad_steps` steps in a row were not finite, or even a micro-batch of half the size exceeds the memory.
+        `max_bad_steps` steps in a row were not finite, or the memory is too small even for half of the micro-batch.
     """
     network.backbone.gradient_checkpointing = parameters.gradient_checkpointing
     loop = _Loop(network, windows, parameters, objective, folder, fabric, runtime, on_step)
@@ -141,7 +141,7 @@ class _Loop:
         self.progress.micro_batch = size
 
     def cache_features(self) -> None:
-        """Cache the features of a frozen backbone, if its inputs are the same in every epoch."""
+        """Cache the features of a frozen backbone if its input is equal in all epochs and there are enough epochs."""
         parameters = self.parameters
         if (
             self.runtime.features == "off"

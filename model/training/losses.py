@@ -1,4 +1,4 @@
-"""Training losses on poses in normalised units: means over the frames without padding and, if masked, masked joints.
+"""Training losses on poses in normalised units: means over frames that are not padding and, with a mask, masked joints.
 
 MotionBERT (ICCV 2023, section 4.2): MPJPE + w * N-MPJPE + w * velocity. The focal weight is Focal-R (Yang et al.,
 Delving into Deep Imbalanced Regression, ICML 2021). The weight of an error e is (2 sigmoid(beta e) - 1)^gamma, which is
@@ -17,14 +17,14 @@ from data_contracts.parameters import LossWeights
 from data_contracts.skeleton import NUM_JOINTS
 from model.scoring.metrics import best_scale, joint_errors
 
-FOCAL_BETA = 20.0  # in 1/normalised units: an error of 0.1 (about a tenth of half the figure) gets 0.76^gamma
+FOCAL_BETA = 20.0  # in 1/normalised units: an error of 0.1 gets the weight 0.76^gamma
 
 
 @dataclass(frozen=True)
 class ErrorWeights:
-    """Weights of the errors: joints (B, T, 17) in the mean over poses, steps (B, T-1, 17) in the mean over velocities.
+    """Weights of position errors, `joints` (B, T, 17), and of velocity errors, `steps` (B, T-1, 17).
 
-    `joints_total` and `steps_total` are sums over the whole optimiser step, of which this may be a part.
+    `joints_total` and `steps_total` are sums over all windows of the optimiser step, also if the weights are of a part.
     """
 
     joints: Tensor

@@ -2,7 +2,7 @@
 
 Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024, kellerjordan.github.io/posts/muon).
 Muon has Nesterov momentum and the quintic Newton-Schulz of torch.optim.Muon. Steps are scaled by 0.2 sqrt(max(rows,
-columns)) to the size of AdamW's (Liu et al., "Muon is scalable for LLM training", 2025), so one rate fits both.
+columns)) to the size of AdamW's steps (Liu et al., "Muon is scalable for LLM training", 2025), so one rate fits both.
 
 - Each block of at most 48 rows is orthogonalised separately: q, k, v, and each token's rows of the stem's last layer.
   torch.optim.Muon processes whole matrices, which takes a third of a step (docs/design-notes.md).
@@ -30,7 +30,7 @@ _OUTSIDE = ("joints_embed", "fusions", "stem.enter", "encoder.enter")  # not bet
 
 
 def make_optimiser(network: PoseNetwork, parameters: TrainingParameters, scaled: bool) -> Optimizer:
-    """Return the optimiser of all trainable weights; with `scaled`, a gradient scaler unscales its gradients."""
+    """Return the optimiser of all trainable weights; for a gradient scaler (`scaled`) AdamW is not the fused one."""
     groups = parameter_groups(network, parameters)
     if parameters.optimiser == "muon":
         return Muon(groups, parameters.betas, parameters.eps, parameters.weight_decay)
@@ -96,9 +96,9 @@ class BadSteps:
         self._copied = torch.cuda.Event() if device.type == "cuda" else None
 
     def skip_unless(self, finite: Tensor, optimiser: Optimizer, scaled: bool) -> None:
-        """Disable the next step of a fused `optimiser` (AdamW or Muon) unless `finite` (scalar, bool) is true.
+        """Count a step; if `finite` (scalar, bool) is false, the next step of `optimiser` changes nothing.
 
-        With a gradient scaler (`scaled`) the scaler itself skips steps with infinities.
+        With a gradient scaler (`scaled`) the scaler skips steps with non-finite gradients; this method only counts.
         """
         self._total += ~finite
         self._in_a_row = torch.where(finite, 0, self._in_a_row + 1)
@@ -122,9 +122,9 @@ class BadSteps:
 
 
 class Muon(Optimizer):
-    """Muon for groups with "blocks", and fused AdamW for other groups; both share one state, so a checkpoint has one.
+    """Muon for groups with "blocks", and fused AdamW for other groups; all share one state, so a checkpoint has one.
 
-    The weights of a group with "blocks" are matrices whose rows form that many blocks.
+    The weights of a group with "blocks" are matrices whose rows form `blocks` equal blocks.
     """
 
     found_inf: Tensor | None = None  # as for the fused optimisers of PyTorch: the step changes nothing if it is 1
@@ -193,7 +193,7 @@ def orthogonal(matrices: Tensor) -> Tensor:
 
 
 def blocks_of(rows: int, columns: int) -> int:
-    """Return the smallest number of equal blocks of at most `BLOCK_ROWS` rows; 1 for a narrow matrix."""
+    """Return the smallest number of equal blocks of at most `BLOCK_ROWS` rows; 1 for at most `BLOCK_ROWS` columns."""
     if columns <= BLOCK_ROWS:
         return 1
     return next(blocks for blocks in range(-(-rows // BLOCK_ROWS), rows + 1) if rows % blocks == 0)

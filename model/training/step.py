@@ -58,7 +58,7 @@ class Learner:
         self.module, self.parameters, self.objective, self.fabric = module, parameters, objective, fabric
 
     def augmented(self, windows: Batch, generator: torch.Generator, features: Tensor | None = None) -> TrainingBatch:
-        """Return all windows of a training step, augmented and corrupted."""
+        """Return all windows of a training step, augmented and corrupted; for `features` see `corrupted`."""
         if self.parameters.augmentation.wanted:
             windows = augment(windows, self.parameters.augmentation, generator)
         return self.corrupted(windows, generator, features)
@@ -91,7 +91,7 @@ class Learner:
     def validate(
         self, windows: Windows | Batch, on_batch: Callable[[], None] = lambda: None, features: Features | None = None
     ) -> tuple[float, float]:
-        """Return MPJPE (mm) and PCK@150mm on windows corrupted as in training, with fixed seeds, without padding.
+        """Return MPJPE (mm) and PCK@150mm over frames without padding, corrupted as in training with fixed seeds.
 
         With objective `reconstruct` these are errors of the 2D pose, in mm at the depth of the root.
         """

@@ -29,7 +29,9 @@ def read_h36m(source: BenchmarkFiles, options: KeypointsParameters) -> Iterator[
     detected, positions = read_tree(keypoints), entry(read_tree(truth), "positions_3d", str(truth))
     layout = entry(entry(detected, "metadata", str(keypoints)), "layout_name", f"{keypoints}: metadata")
     if layout not in _LAYOUTS:
-        raise InputError(f"{keypoints}: keypoints in the layout {str(layout)[:50]}; supported: {', '.join(_LAYOUTS)}")
+        raise InputError(
+            f"{keypoints}: the layout of the keypoints is {str(layout)[:50]}; expected one of {', '.join(_LAYOUTS)}"
+        )
     seen = entry(detected, "positions_2d", str(keypoints))
     for subject, cameras in CAMERAS.items():
         for action, poses in entries(positions, subject, f"{truth}: positions_3d"):
@@ -38,7 +40,9 @@ def read_h36m(source: BenchmarkFiles, options: KeypointsParameters) -> Iterator[
             own = entry(entry(seen, subject, str(keypoints)), action, f"{keypoints}: {subject}")
             views = parts(own, f"{keypoints}: {name}")
             if len(views) != len(cameras):
-                raise InputError(f"{keypoints}: {name} has {len(views)} cameras; expected {len(cameras)}")
+                raise InputError(
+                    f"{keypoints}: {name} has {len(views)} cameras; expected {len(cameras)}: copy the file again"
+                )
             for camera, view in zip(cameras, views, strict=True):
                 where = f"{keypoints}: {name}, camera {camera.name}"
                 points = _cut(view, _LAYOUTS[layout], len(world), where)
@@ -55,8 +59,8 @@ def read_h36m(source: BenchmarkFiles, options: KeypointsParameters) -> Iterator[
 
 
 def _cut(view: object, detector: Detector, frames: int, where: str) -> np.ndarray:
-    """Return the 2D keypoints of the frames that have 3D poses."""
+    """Return the 2D keypoints of the frames that have 3D poses; fewer frames raise an InputError."""
     points = numbers(view, (None, len(SKELETONS[detector].keypoints), 2), where)
     if len(points) < frames:
-        raise InputError(f"{where}: {len(points)} frames of keypoints for {frames} frames of 3D poses")
+        raise InputError(f"{where}: {len(points)} frames of 2D, but {frames} of 3D poses: copy both files again")
     return points[:frames]

@@ -28,12 +28,12 @@ READERS: Mapping[Benchmark, Callable[[BenchmarkFiles, KeypointsParameters], Iter
 
 
 def import_files(context: Context, source: BenchmarkFiles) -> StageResult:
-    """Import the files of a benchmark, or return the import that the store has; MLflow gets no run of it.
+    """Import the files of a benchmark, or return the import that is in the store; MLflow does not record it.
 
     Raises
     ------
     InputError
-        A file is damaged, has another layout, or its 2D keypoints and 3D truth do not belong together.
+        A file is damaged, has a wrong layout, or its 2D keypoints and 3D truth do not belong together.
     """
     stage = StageTask("benchmark", _import_clips, parameters="keypoints")
     return get_or_compute(stage, {"source": source}, replace(context, tracked=False))
@@ -54,7 +54,7 @@ def _import_clips(
             clips.append(_facts(clip))
             progress.advance(1)
     if not clips:
-        raise InputError(f"{source.folder}: no clip of {source.benchmark} has scored frames")
+        raise InputError(f"{source.folder}: no clip of {source.benchmark} has scored frames; pass its test set")
     stage.counts |= {"clips": len(clips), **{name: sum(clip[name] for clip in clips) for name in ("frames", "scored")}}
     stage.statistics |= {
         "benchmark": source.benchmark,

@@ -3,7 +3,7 @@
 - A .mat is HDF5 (MATLAB 7.3): `annot2` (frames, 1, 17, 2) in pixels, `univ_annot3` (frames, 1, 17, 3) in millimetres
   and camera axes, `valid_frame` (frames, 1). The .npz has a dict of the same arrays for each sequence: `data_2d`,
   `data_3d`, `valid`.
-- The 2D keypoints are those of the annotation, projected from its 3D; the files have no detections.
+- The 2D keypoints are projections of the annotated 3D poses; the files have no detections.
 - The files have no frame rate and no intrinsics. The intrinsics follow from 2D and 3D by least squares.
 """
 
@@ -37,9 +37,12 @@ def read_3dhp(source: BenchmarkFiles, options: KeypointsParameters) -> Iterator[
         poses = numbers(poses, (None, _JOINTS, 3), f"{where}: 3D")[:, _TO_H36M] / 1000
         scored = numbers(valid.reshape(-1), (None,), f"{where}: valid frames") > 0
         if not len(points) == len(poses) == len(scored):
-            raise InputError(f"{where}: {len(points)} frames of 2D, {len(poses)} of 3D and {len(scored)} of validity")
+            raise InputError(
+                f"{where}: {len(points)} frames of 2D, {len(poses)} of 3D and {len(scored)} of"
+                " validity; expected equal numbers"
+            )
         if not scored.any():
-            raise InputError(f"{where}: no valid frame")
+            raise InputError(f"{where}: no frame is marked as valid; copy the file again")
         camera = _fitted(points[scored], poses[scored], where)
         view = View(Detector.H36M17, points, (points != 0).any(axis=-1).astype(float), camera)
         fps = options.fps or ASSUMED_FPS
@@ -47,7 +50,7 @@ def read_3dhp(source: BenchmarkFiles, options: KeypointsParameters) -> Iterator[
 
 
 def _sequences(source: BenchmarkFiles) -> Iterator[tuple[str, str, dict[str, np.ndarray]]]:
-    """Yield the name of each sequence, its place for messages, and its arrays by their names in a .mat."""
+    """Yield each sequence: its name, its path for error messages, and its arrays by their names in a .mat."""
     if source.files[0].suffix == ".mat":
         for path in source.files:
             yield path.parent.name, str(path), _read_mat(path)
@@ -59,7 +62,7 @@ def _sequences(source: BenchmarkFiles) -> Iterator[tuple[str, str, dict[str, np.
 
 
 def _read_mat(path: Path) -> dict[str, np.ndarray]:
-    """Return the arrays of an untrusted HDF5 file; an array in another file is refused."""
+    """Return the arrays of an untrusted HDF5 file; an array that is stored in another file is refused."""
     try:
         import h5py
     except ModuleNotFoundError as error:
@@ -80,14 +83,17 @@ def _read_mat(path: Path) -> dict[str, np.ndarray]:
                     raise ValueError(f"{name} takes {size:,} bytes of memory; expected at most {_MOST_BYTES:,}")
                 arrays[name] = data[()]
     except (OSError, RuntimeError, ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{path}: cannot be read as the benchmark's file of MATLAB 7.3 ({error})") from error
+        raise InputError(
+            f"{path}: is not a valid annot_data.mat of MPI-INF-3DHP (HDF5, MATLAB 7.3): {error}; copy the file from the"
+            " benchmark's archive again"
+        ) from error
     return arrays
 
 
 def _squeezed(value: object, where: str) -> np.ndarray:
     """Return an array without axes of length 1 after the first."""
     if not isinstance(value, np.ndarray) or not value.ndim:
-        raise InputError(f"{where}: a {type(value).__name__}; expected an array of numbers")
+        raise InputError(f"{where}: is a {type(value).__name__}; expected an array of numbers")
     return value.reshape(len(value), *(length for length in value.shape[1:] if length != 1))
 
 

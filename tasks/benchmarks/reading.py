@@ -51,12 +51,12 @@ def read_tree(path: Path) -> dict[Any, Any]:
 def entry(tree: object, key: object, where: str) -> Any:
     """Return the entry of a dict in a file; raise an InputError if there is none."""
     if not isinstance(tree, dict) or key not in tree:
-        raise InputError(f"{where}: no {key}; is this the file of the benchmark, unchanged?")
+        raise InputError(f"{where}: has no entry {key}; pass the unchanged file of the benchmark")
     return tree[key]
 
 
 def entries(tree: object, key: object, where: str) -> Iterator[tuple[str, Any]]:
-    """Yield names and values of the dict that is an entry of a dict in a file."""
+    """Yield names and values of the dict `tree[key]`; raise an InputError if it is not a dict with text as keys."""
     inner = entry(tree, key, where)
     if not isinstance(inner, dict) or not inner or not all(isinstance(name, str) for name in inner):
         raise InputError(f"{where}: {key} is a {type(inner).__name__}; expected a dict with text as keys")
@@ -64,18 +64,18 @@ def entries(tree: object, key: object, where: str) -> Iterator[tuple[str, Any]]:
 
 
 def parts(value: object, where: str) -> list[Any]:
-    """Return the parts of a list, a tuple, or an array of objects or of several motions."""
+    """Return the items of a list or tuple, or along the first axis of an array; raise an InputError otherwise."""
     if isinstance(value, np.ndarray) and value.ndim:
         value = list(value)
     if not isinstance(value, list | tuple):
-        raise InputError(f"{where}: a {type(value).__name__}; expected a list of arrays")
+        raise InputError(f"{where}: is a {type(value).__name__}; expected a list of arrays")
     return list(value)
 
 
 def numbers(value: object, shape: Shape, where: str) -> np.ndarray:
-    """Return an array of numbers as float32 if it has this shape; raise an InputError otherwise."""
+    """Return `value` as float32 if it is an array of numbers of this shape; raise an InputError otherwise."""
     if not isinstance(value, np.ndarray) or value.dtype.kind not in "biuf":
-        raise InputError(f"{where}: a {getattr(value, 'dtype', type(value).__name__)}; expected an array of numbers")
+        raise InputError(f"{where}: is {getattr(value, 'dtype', type(value).__name__)}; expected an array of numbers")
     fits = len(value.shape) == len(shape) and all(
         want in (None, length) for want, length in zip(shape, value.shape, strict=True)
     )
@@ -86,7 +86,7 @@ def numbers(value: object, shape: Shape, where: str) -> np.ndarray:
 
 
 def keypoints_of(view: View, options: KeypointsParameters) -> np.ndarray:
-    """Return rays and confidences of the H36M joints (frames, 17, 3), with gaps of `options.max_gap` interpolated.
+    """Return rays and confidences of the H36M joints (frames, 17, 3), gaps up to `options.max_gap` interpolated.
 
     Keypoints with a confidence below `options.min_confidence` or without finite coordinates are missing.
     """

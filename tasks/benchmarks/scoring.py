@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 def score_benchmark(context: Context, benchmark: str, model: str) -> StageResult:
     """Score a model on an imported benchmark, or return the scores that the store has.
 
-    `benchmark` is the folder or digest of the import, `model` a reference as in `find_lifting_model`. The statistics
-    have this model, and the store only its checkpoint: the same weights may have another reference in another call.
+    `benchmark` is the folder or digest of the import, `model` a reference as in `find_lifting_model`. The returned
+    statistics name this model; the stored statistics do not, because several references can have the same weights.
 
     Raises
     ------

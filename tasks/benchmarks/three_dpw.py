@@ -36,7 +36,10 @@ def _people(path: Path, options: KeypointsParameters) -> Iterator[BenchmarkClip]
     names = ("jointPositions", "poses2d", "campose_valid")
     lists = [parts(entry(tree, name, str(path)), f"{path}: {name}") for name in names]
     if len({len(one) for one in lists}) != 1:
-        raise InputError(f"{path}: {', '.join(names)} have {', '.join(str(len(one)) for one in lists)} people")
+        raise InputError(
+            f"{path}: {', '.join(names)} have {', '.join(str(len(one)) for one in lists)} people; expected"
+            " equal numbers"
+        )
     for person, (joints, detected, valid) in enumerate(zip(*lists, strict=True)):
         where, frames = f"{path}: person {person}", len(poses)
         world = numbers(joints, (None, 3 * _JOINTS), f"{where}, jointPositions").reshape(-1, _JOINTS, 3)
@@ -64,5 +67,7 @@ def _people(path: Path, options: KeypointsParameters) -> Iterator[BenchmarkClip]
 def _intrinsics(matrix: np.ndarray, path: Path) -> Intrinsics:
     camera = Intrinsics(*map(float, (matrix[0, 0], matrix[1, 1], matrix[0, 2], matrix[1, 2])))
     if not np.isfinite(matrix).all() or min(camera.fx, camera.fy) < 1:
-        raise InputError(f"{path}: cam_intrinsics has focal lengths {camera.fx:g} and {camera.fy:g} px")
+        raise InputError(
+            f"{path}: cam_intrinsics has focal lengths {camera.fx:g} and {camera.fy:g} px; expected at least 1"
+        )
     return camera

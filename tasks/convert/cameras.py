@@ -66,7 +66,7 @@ def angles_deg(rotation: np.ndarray) -> dict[str, np.ndarray]:
 def draw_camera(poses: np.ndarray, clip_id: int, view: int, parameters: ConvertParameters) -> Camera:
     """Draw the camera of one view of a clip, poses (frames, 17, 3) in world metres.
 
-    It depends only on (seed, clip_id, view) and the clip's extent; pitch and roll are uniform in [-max, max].
+    The camera depends only on (seed, clip_id, view) and the clip's extent; pitch and roll are uniform in [-max, max].
     """
     random = np.random.default_rng([parameters.seed, clip_id, view])
     yaw = random.uniform(0, 2 * np.pi)

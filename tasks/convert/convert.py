@@ -1,7 +1,7 @@
 """Convert one batch of clips to windows of virtual cameras, split by group, as Parquet.
 
-- A batch (a row group of the clip table) writes one file per split, which depends on no other batch. So any number of
-  workers, and a repeated batch, write the same bytes.
+- A batch (a row group of the clip table) writes one file per split. The files depend on no other batch, so the number
+  of workers and repeated batches do not change them.
 - Windows are cut directly into the memory that is validated and written, `BYTES_AT_ONCE` at a time. So the memory of
   a worker does not grow with the number of views.
 """

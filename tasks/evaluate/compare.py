@@ -55,7 +55,7 @@ def compare(store: Path, references: Sequence[str]) -> Comparison:
 
 
 def find_reports(store: Path, references: Sequence[str]) -> list[Path]:
-    """Return the newest reports of all models on the same windows, one folder per model."""
+    """Return the newest report of each model on windows that all models were evaluated on, or raise an InputError."""
     if len(references) < 2:
         raise InputError(f"compare needs at least two models, got {', '.join(references) or 'none'}")
     reports = [_find_model_reports(store, reference) for reference in references]
@@ -104,10 +104,12 @@ def _run_folder(store: Path, run_id: str) -> Path:
     except MlflowException as error:
         if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
             raise
-        raise InputError(f"{run_id}: MLflow does not contain this run ({error})") from error
+        raise InputError(f"{run_id}: MLflow does not contain this run ({error}); pass another id") from error
     digest = tags.get("uplift.evaluate.digest") or tags.get(DIGEST_TAG)
     if digest is None:
-        raise InputError(f"{run_id}: expected an MLflow run of a stage or a pipeline of this project")
+        raise InputError(
+            f"{run_id}: this MLflow run has no {DIGEST_TAG} tag; pass the run of a stage or pipeline of this project"
+        )
     return resolve(store, "*", digest)
 
 

@@ -96,7 +96,7 @@ def evaluate_lifter(
 
 
 def _methods(lifter: Lifter, baselines: Path, fabric: Fabric) -> dict[str, Method]:
-    """Return the `METHODS` by name; model and mlp use the same flip averaging, because both trained with mirroring."""
+    """Return the `METHODS` by name; model and mlp use the same flip averaging, as both train with mirroring."""
     fitted = load_baselines(baselines)
     frames = fitted.mlp.config.max_frames
     if frames != lifter.window:

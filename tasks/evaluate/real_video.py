@@ -30,7 +30,7 @@ def score_videos(
     Raises
     ------
     InputError
-        A file is damaged or has another layout, or no frame of a clip has both a pose and truth.
+        A file is damaged or has a wrong layout, or no frame of a clip has both a pose and truth.
     """
     truths = [read_truth(video.truth) for video in videos]  # a damaged file is refused before the lifting
     scores: dict[str, dict[str, VideoScores]] = {}
@@ -60,7 +60,7 @@ def with_mean(clips: Mapping[str, VideoScores]) -> dict[str, VideoScores]:
 
 
 def lift_video(lifter: Lifter, video: MarkedVideo, options: LiftParameters) -> Motion:
-    """Lift the keypoints of a video, and return the motion of its longest track."""
+    """Return the lifted motion of the longest track of a video; no track raises an InputError."""
     parameters = KeypointsParameters()
     detections, _ = read_keypoints(KeypointSource(video.keypoints, (video.keypoints,)), parameters)
     tracks = [track for one in detections for track in tracks_of(one, parameters.max_gap)]

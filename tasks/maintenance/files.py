@@ -16,7 +16,7 @@ def hidden_names(store: Path, ending: str) -> list[Path]:
 
 
 def digest_in(path: Path) -> str:
-    """Return DIGEST from a file name `.DIGEST<ending>`, e.g. `.lock`. For the lock of a pipeline, return the run id."""
+    """Return the digest in a file name `.<digest><ending>`; in the lock of a pipeline, this is the run id."""
     return path.name.removeprefix(".").rpartition(".")[0]
 
 

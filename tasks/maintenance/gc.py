@@ -3,7 +3,7 @@
 - gc fails safe: if MLflow cannot be reached or a manifest is damaged, gc removes nothing.
 - gc removes nothing outside the store: a path that leads out of it, e.g. through a symbolic link, is reported and kept.
 - gc can be interrupted anywhere: a folder is renamed before its files are deleted, and the row of a run or LoggedModel
-  is marked as deleted after its files. The next gc completes an interrupted one.
+  is marked as deleted after its files. The next gc completes an interrupted gc.
 """
 
 import shutil

@@ -31,8 +31,9 @@ AS_ABOVE = "as above"  # the chain has this link already
 class Link:
     """One step of a chain, with the links to its inputs.
 
-    `role` is the name of the input in the stage that read it, and `digest` is its digest or SHA-256 in that manifest.
-    `about` is a description for people. `unknown` is the reason why the inputs of this link are not known, or None.
+    `role` is the name of the input in the manifest of the stage that read it; `digest` is the value there (a stage's
+    digest or a file's SHA-256). `about` is a description for people. `unknown` is the reason why the inputs of this
+    link are not known, or None.
     """
 
     role: str
@@ -56,7 +57,7 @@ class Link:
 
 @dataclass
 class Lineage:
-    """The chain of a reference, the stages and versions made from the reference, and the sources that failed."""
+    """The chain of a reference, the stages and versions made from the reference, and messages about failed reads."""
 
     chain: Link
     came_of_it: list[Link]
@@ -64,7 +65,10 @@ class Lineage:
 
 
 def trace(store: Path, reference: str) -> Lineage:
-    """Return the lineage of a model version (`models:/...`), a stage (digest, folder or `shipped`) or a file."""
+    """Return the lineage of a model version (`models:/...`), a stage (digest, folder or `shipped`) or a file.
+
+    An unknown reference raises an InputError; failed reads of MLflow or manifests are listed in `Lineage.unasked`.
+    """
     stages, seen = FinishedStages(store, Path(reference)), set[str]()
     if reference.startswith("models:/"):
         version = find_version(connect(store), reference)

@@ -1,4 +1,4 @@
-"""Mark of the garbage collection: the items of a store and its MLflow that are needed.
+"""Mark phase of the garbage collection: the items of a store and its MLflow that are needed.
 
 Each item has a name: the digest of a stage, the SHA-256 of a file, the id of a run, or the URI of a version. A needed
 item needs all items that it links to. A needed file needs the stage that wrote the file.
@@ -24,7 +24,10 @@ from tasks.tracking.runs import experiment_id
 
 
 class Inventory:
-    """Finished stages of a store, and its runs, models and versions in MLflow, the newest first."""
+    """Finished stages of a store, and its runs, models and versions in MLflow, the newest first.
+
+    A damaged manifest, or an MLflow that does not have the runs of the store, raises an InputError.
+    """
 
     def __init__(self, store: Path, client: MlflowClient) -> None:
         self.stages = FinishedStages(store)
@@ -53,9 +56,11 @@ class Inventory:
 def mark(inventory: Inventory, keep_last: int) -> set[str]:
     """Return the names of all needed items.
 
-    Needed without a link are: everything since the oldest of the last `keep_last` pipeline runs (everything, if there
-    are fewer), the last `keep_last` versions, keypoints, motions and benchmark scores, all versions with an alias or of
-    another store, imported benchmarks, and the windows of promotion.
+    Needed without a link are:
+
+    - everything since the oldest of the last `keep_last` pipeline runs, or all results if there are fewer runs,
+    - the last `keep_last` each of versions, keypoints, motions and benchmark scores,
+    - versions with an alias or of another store, imported benchmarks, and the benchmark windows of promotion.
     """
     manifests, runs, pipelines = inventory.manifests, inventory.runs, inventory.pipelines
     since = _sequence_of(pipelines[keep_last - 1]) if len(pipelines) >= keep_last else 0
@@ -108,7 +113,7 @@ def _links(inventory: Inventory) -> defaultdict[str, set[str]]:
 
 
 def _sequence_of(run: Run) -> int:
-    """Return the sequence number of a run; for a run of an earlier version, the time at which it started."""
+    """Return the sequence number of a run; for a run of an earlier version of this project, its start time."""
     return int(run.data.tags.get(names.SEQUENCE_TAG) or run.info.start_time)
 
 

@@ -15,13 +15,13 @@ def record_start(store: Path, service: str) -> None:
 
 
 def forget_starts(store: Path) -> None:
-    """Delete the starts of all services, because a person starts the stack again."""
+    """Delete the recorded starts of all services; for a stack that a person starts again."""
     for file in store.glob(f".*{_ENDING}"):
         file.unlink()
 
 
 def restarted(store: Path, hours: float = 24) -> dict[str, list[str]]:
-    """Return the services that started more than once in the last hours, each with its starts (UTC, ISO 8601)."""
+    """Return the services that started more than once in the last `hours`, each with its starts (UTC, ISO 8601)."""
     oldest = time.strftime(_FORMAT, time.gmtime(time.time() - 3600 * hours))
     files = sorted(store.glob(f".*{_ENDING}"))
     starts = {file.stem[1:]: [start for start in file.read_text().split() if start > oldest] for file in files}

@@ -42,7 +42,7 @@ class RunStatus:
     """An MLflow run of a stage or pipeline.
 
     `seconds`: duration, so far if the run has not ended. `version` and `promotion`: registered version of a pipeline
-    run, and the decision about it. `lock_owner`: process that holds the lock of the run; None after its death.
+    run, and the decision about it. `lock_owner`: process that holds the lock of the run, or None.
     `source`: paths of the motion of a pipeline run.
     """
 
@@ -109,7 +109,7 @@ def to_do(status: Status) -> Iterator[str]:
             yield f"pipeline run {run.name} failed: repeat its command or deployment, which continues from the store"
     for run in status.running:
         if run.lock_owner is None:
-            yield f"{run.name} has no process on this machine: if it has none elsewhere, repeat its command to continue"
+            yield f"{run.name} has no process on this machine: if no other machine runs it, repeat its command"
     for flow in status.flow_runs or []:
         if flow["state"] in _WAITING:
             yield f"flow run {flow['name']} of {flow['flow']} waits for approval: resume it in the Prefect UI"
@@ -145,7 +145,7 @@ def _last_change(path: Path) -> float:
 
 
 def running_flow_runs(limit: int = 20) -> list[dict[str, str | None]]:
-    """Return `flow`, `name`, `state` and `since` (ISO 8601) of the flow runs that run or wait, the newest first."""
+    """Return `flow`, `name`, `state` and `since` (ISO 8601) of flow runs that run or wait, the newest first."""
     import httpx
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import FlowRunFilter
@@ -164,7 +164,9 @@ def running_flow_runs(limit: int = 20) -> list[dict[str, str | None]]:
             runs = client.read_flow_runs(flow_run_filter=active, sort=FlowRunSort.START_TIME_DESC, limit=limit)
             flows = {flow_id: client.read_flow(flow_id).name for flow_id in {run.flow_id for run in runs}}
     except (httpx.HTTPError, httpx.InvalidURL, RuntimeError, ValueError) as error:
-        raise InputError(f"Prefect: {url} does not answer ({error!r:.200})") from error
+        raise InputError(
+            f"Prefect: {url} does not answer ({error!r:.200}); start it or correct PREFECT_API_URL"
+        ) from error
     return [
         {
             "flow": flows[run.flow_id],
@@ -233,7 +235,7 @@ def _source(tag: str) -> list[str]:
 
 
 def _disk(store: Path) -> dict[str, dict[str, int]]:
-    """Return the number of finished folders and the bytes of each kind; other folders and the database count as one."""
+    """Return the number of finished folders and the bytes of each kind; any other folder or file counts as one."""
     disk: dict[str, dict[str, int]] = {}
     for place in sorted(store.glob("[!.]*")):
         count = len(list(place.glob("[!.]*"))) if place.name in KINDS.values() else 1

@@ -192,7 +192,7 @@ def _test_subjects(folder: Path, split: str) -> frozenset[str]:
 
 
 def name_benchmark(store: Path, windows: str, split: str) -> str:
-    """Make windows the benchmark and return their digest."""
+    """Make windows (folder or digest) the benchmark, return their digest; an empty `split` raises an InputError."""
     folder = resolve(store, "windows", windows)
     manifest = read_manifest(folder)
     if not manifest["counts"]["windows"].get(split):

@@ -108,10 +108,11 @@ def decide(
 
 @task()
 def swap_back(store: Path, reason: str, who: str) -> dict[str, Any]:
-    """Swap `@champion` and `@previous`, which must exist, and tag both versions with the person and the reason.
+    """Swap `@champion` and `@previous`, and tag both versions with the person and the reason.
 
     The old champion cannot be promoted again until its rollback tag is deleted. If an earlier rollback was killed, this
-    call completes that rollback and returns its record, and does not swap again.
+    call completes that rollback and returns its record, and does not swap again. If an alias is missing or both are on
+    one version, an InputError is raised.
     """
     client = connect(store)
     with locked(store / LOCK, "rollback"):

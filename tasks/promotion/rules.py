@@ -17,7 +17,7 @@ from data_contracts.parameters import PromoteParameters
 from data_contracts.report import JOINT_COLUMNS, Estimate, Estimates, Resampling
 from model.scoring.intervals import clip_means, estimates, students_interval
 
-Errors = pd.DataFrame  # of `data_contracts.report.read_errors`
+Errors = pd.DataFrame  # in the layout of `data_contracts.report.read_errors`
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def judge_first(pairs: Mapping[str, Errors], parameters: PromoteParameters) -> V
     """Return the verdict on a challenger without a champion, from its differences to the baselines.
 
     The challenger must be better than mean depth and linear. It must not be certainly worse than mlp by more than
-    `max_regression_mm`: mlp is a network of the same quality that trains for its own minutes. `pairs`: baseline ->
+    `max_regression_mm`: mlp is a network of similar quality with its own training time. `pairs`: baseline ->
     `difference` of the challenger's and the baseline's errors. With few subjects the intervals are over clips, because
     no version is replaced. The baseline with the smallest gain comes first.
     """
@@ -141,7 +141,10 @@ def _no_fewer_right(share: Estimate, parameters: PromoteParameters) -> Check:
 
 
 def _no_part_worse(kind: str, parts: Mapping[str, tuple[pd.DataFrame, str]], parameters: PromoteParameters) -> Check:
-    """Check that no part (joint, action, subject) is certainly worse; `parts`: name -> clip table and error column."""
+    """Check that no part (joint, ...) is certainly worse by more than `max_regression_mm`.
+
+    `parts`: name -> (clip table, error column).
+    """
     intervals = {name: students_interval(*part, parameters.confidence) for name, part in parts.items()}
     worse = {name: part for name, part in intervals.items() if (part.low or 0) > parameters.max_regression_mm}
     most = sorted(worse.items(), key=lambda part: -part[1].value)[:5]

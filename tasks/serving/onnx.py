@@ -124,7 +124,7 @@ def export_onnx(lifter: Lifter, file: Path, about: dict[str, str]) -> float:
         if not difference <= TOLERANCE:
             raise RuntimeError(
                 f"{file}: not written, because poses of onnxruntime and PyTorch differ by {difference:.2g} in the"
-                f" normalised units of a window; at most {TOLERANCE:g}"
+                f" normalised units of a window, more than {TOLERANCE:g}; install the versions in constraints.txt"
             )
         partial.replace(file)
     finally:
@@ -133,7 +133,7 @@ def export_onnx(lifter: Lifter, file: Path, about: dict[str, str]) -> float:
 
 
 def describe(lifter: Lifter) -> dict[str, str]:
-    """Return the metadata of the ONNX file that describe its inputs and outputs."""
+    """Return the part of the ONNX file's metadata that describes inputs and outputs."""
     longest, fixed = _frames_of(lifter)
     exactly = (
         f"exactly {longest}: pad a shorter window with its last frame at confidence 0, and ignore the padding's output"

@@ -34,7 +34,7 @@ from model.lifting.lift import lift_people
 from model.lifting.lifter import load_lifter
 
 BATCH = 256
-MAX_NORMALISED = 10.0  # the box of a window is [-1, 1]; another crop may exceed it, pixels exceed it by far
+MAX_NORMALISED = 10.0  # the box of a window is [-1, 1]; other crops are a little larger, pixels far larger
 MAX_PIXELS = 1e5
 MAX_METRES = 1e3  # limit of the motion contract
 MAX_FPS = 1e3
@@ -43,7 +43,7 @@ MAX_TRACKS = 200  # per request
 
 
 class ServedLifter(PythonModel):
-    """MLflow model of a DSTformer checkpoint."""
+    """MLflow model that lifts with the network of a checkpoint."""
 
     def load_context(self, context: PythonModelContext) -> None:
         """Load the checkpoint to the GPU or, without a GPU, to the CPU."""
@@ -76,7 +76,9 @@ class ServedLifter(PythonModel):
         joints, joint_confidence = SKELETONS[name].to_h36m(points, np.clip(np.nan_to_num(confidence), 0, 1))
         pose_2d = np.concatenate([joints, joint_confidence[..., None]], axis=-1).astype(np.float32)
         for track in np.flatnonzero(~(pose_2d[..., 2] > 0).any(axis=(1, 2)))[:1]:
-            raise _invalid(f"track {track}: no keypoint is visible: each one is null or has confidence 0")
+            raise _invalid(
+                f"track {track}: no keypoint is visible (all are null or have confidence 0): leave the track out"
+            )
         limits = {"fps": MAX_FPS, "image_width": MAX_PIXELS, "image_height": MAX_PIXELS}
         fps, width, height = (_known(field, params.get(field) or None, most) for field, most in limits.items())
         interpolated = np.zeros(pose_2d.shape[1:3], bool)

@@ -24,7 +24,7 @@ from tasks.tracking.registry import find_version, version_uri
 from tasks.tracking.runs import connect
 
 MAX_BODY = 24_000_000  # bytes; `served_lifter.MAX_POSES` poses are about 20 MB of JSON
-FOLLOW_SECONDS = 10.0  # between two questions which version an alias names
+FOLLOW_SECONDS = 10.0  # between two reads of the alias
 
 _LOG = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class BodyLimit:
             body += message.get("body", b"")
             more = message.get("more_body", False)
             if len(body) > self.limit:
-                refusal = PlainTextResponse(f"a request has at most {self.limit:,} bytes: send several", 413)
+                refusal = PlainTextResponse(f"at most {self.limit:,} bytes per request: send several requests", 413)
                 return await refusal(scope, receive, send)
         unread = [bytes(body)]
 
@@ -58,9 +58,9 @@ class BodyLimit:
 
 
 class ModelServer:
-    """ASGI application of one model, which `use` exchanges: a request is answered by the model at its start.
+    """ASGI application of one model; `use` replaces the model, and a request that has begun keeps its model.
 
-    It has the routes of MLflow's scoring server, POST /lift (`keypoint_requests`), and GET /version. Each answer has
+    The routes are those of MLflow's scoring server, POST /lift (`keypoint_requests`), and GET /version. Each answer has
     the header `X-Model-Version`.
     """
 
@@ -68,7 +68,7 @@ class ModelServer:
         self.use(uri, model)
 
     def use(self, uri: str, model: PyFuncModel) -> None:
-        """Answer new requests with `model`, whose URI contains the version."""
+        """Answer new requests with `model`; `uri` contains its version."""
         routes = [
             Route("/version", lambda _: JSONResponse({"model": uri, "mlflow": mlflow.__version__})),
             Route("/lift", partial(lift_request, model, uri), methods=["POST"]),
@@ -106,7 +106,7 @@ def _follow(server: ModelServer, store: Path, model: str) -> None:
 
 
 def follow_once(server: ModelServer, store: Path, model: str) -> None:
-    """Exchange the model of the server if its alias names another version; after an error it keeps its model."""
+    """Exchange the model of the server if its alias names another version; after an error nothing changes."""
     try:
         uri = current_uri(store, model)
         if uri != server.uri:

@@ -45,7 +45,7 @@ def run_logger() -> Any:
 def task(
     retried: bool = False, name: str | None = None
 ) -> Callable[[Callable[Inputs, Result]], Callable[Inputs, Result]]:
-    """Return a decorator that runs a function as a Prefect task in a flow run; `name` replaces the function's name."""
+    """Return a decorator that runs a function as a Prefect task (called `name`) in a flow run, retried if `retried`."""
 
     def decorate(function: Callable[Inputs, Result]) -> Callable[Inputs, Result]:
         @wraps(function)
@@ -110,7 +110,7 @@ def never_crashed_if_cancelled() -> Iterator[None]:
 def _is_cancelled() -> bool:
     """Return whether a person deleted this run, or is cancelling it or its parent.
 
-    If this run is being cancelled, its flow and task run are set to Cancelled.
+    On a cancellation the task run is set to Cancelled; if only the parent is being cancelled, this flow run, too.
     """
     from prefect.client.orchestration import get_client
     from prefect.exceptions import ObjectNotFound

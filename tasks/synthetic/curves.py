@@ -39,7 +39,7 @@ class Body:
 
     @property
     def leg(self) -> float:
-        """Return the length of thigh and shin, metres."""
+        """Length of thigh and shin together, metres."""
         return self.thigh + self.shin
 
 
@@ -75,7 +75,7 @@ def padded(time: np.ndarray) -> np.ndarray:
 def standing(
     body: Body, rng: np.random.Generator, time: np.ndarray, width: float = 1.3, stagger: float = 0.0
 ) -> Curves:
-    """Stand at the origin and face +y, with feet `width` hip widths apart and the right foot `stagger` metres ahead."""
+    """Return a stand at the origin that faces +y, feet `width` hip widths apart, right foot `stagger` metres ahead."""
     frames, sides = len(time), (RIGHT, LEFT)
     level = body.ankle + 0.993 * body.leg
     root = smooth_noise(rng, time, np.array([0.012, 0.01, 0.0]))
@@ -98,7 +98,7 @@ def standing(
 def gait(
     body: Body, rng: np.random.Generator, time: np.ndarray, speed: np.ndarray, heading: np.ndarray, stops: list[float]
 ) -> Curves:
-    """Walk or run with speed (T,) in m/s and heading (T,) in degrees to the left; stand still at `stops` (seconds).
+    """Return a walk or run at speed (T,) m/s, heading (T,) in degrees to the left, that halts at `stops` (seconds).
 
     The phase is 0 when the right foot lands, and increases by 1 per stride.
     """
@@ -167,7 +167,7 @@ def _place_foot(curves: Curves, side: int, body: Body, walk: _Walk) -> None:
 
 
 def _carry_pelvis(curves: Curves, body: Body, walk: _Walk) -> None:
-    """Move the pelvis along the path; it is highest above the foot in a walk, and lowest in a run."""
+    """Move the pelvis along the path; over the standing foot it is highest in a walk, and lowest in a run."""
     run, wave = walk.run, walk.wave
     lead = 0.1 * run * walk.speed / np.maximum(walk.rate, 0.5)  # a runner lands closer below the hip
     sway = turned(np.array([1.0, 0.0]), walk.heading) * (_mix(run, 0.022, 0.008) * wave(0.28))[:, None]

@@ -58,7 +58,7 @@ def generate(seed: int = 0, people: int = 24, seconds: float = 8.0) -> tuple[lis
 def write_pickle(folder: Path, seed: int = 0, people: int = 24, seconds: float = 8.0) -> tuple[Path, Path]:
     """Write the clips of `generate` in the layout of MotionBERT's AMASS pickle, and their clip list.
 
-    The pickle (protocol 4) is a list of float64 arrays (17, frames, 3); the CSV has one row per clip.
+    The pickle (protocol 4) is a list of float64 arrays (17, frames, 3); the CSV has a row per clip. Return both paths.
     """
     clips, rows = generate(seed, people, seconds)
     folder.mkdir(parents=True, exist_ok=True)

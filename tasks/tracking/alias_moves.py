@@ -49,7 +49,7 @@ def move_aliases(
 
 
 def complete_move(client: MlflowClient) -> AliasMove | None:
-    """Complete and return an interrupted move, if any; delete it if a person has moved one of its aliases meanwhile."""
+    """Complete and return an interrupted move. If there is none, or a person has moved an alias since, return None."""
     model = client.get_registered_model(MODEL_NAME)
     move = _pending(model)
     if move:

@@ -26,12 +26,12 @@ _own_uri: str | None = None  # MLflow copies its tracking URI into the environme
 
 
 def connect(store: Path) -> MlflowClient:
-    """Point MLflow at the store's tracking database or server; create the database and the experiment if needed.
+    """Point MLflow at the store's database or server and return a client; create database and experiment if absent.
 
     Raises
     ------
     InputError
-        The store cannot be written, its database is damaged, or artifacts in the database are outside the store.
+        The store cannot be written, its database is damaged or has artifacts elsewhere, or the MLflow plugin is absent.
     """
     global _own_uri
     store, named = store.resolve(), named_uri()
@@ -72,7 +72,7 @@ def connect_to_write(store: Path) -> MlflowClient:
 
 
 def tracking_client(store: Path) -> MlflowClient:
-    """Return a client of the MLflow with the runs of a store; nothing is created or changed."""
+    """Return a client of the store's MLflow without changing anything; no MLflow raises an InputError."""
     uri = named_uri() or sqlite_uri(store / DATABASE)
     database = sqlite_file(uri)
     if database:

@@ -77,7 +77,7 @@ def run_figure(store: Path, run_id: str, file: str) -> str | None:
 
 
 def _page(server: str, route: str) -> str:
-    """Return the address of a page of MLflow's UI, which without the query shows its pages for language models."""
+    """Return the address of a page of MLflow's UI; without the query MLflow shows its pages for language models."""
     return f"{server}/#/{route}?workflowType=machine_learning"
 
 

@@ -92,7 +92,7 @@ def _has_its_files(client: MlflowClient, model_id: str, checkpoint_bytes: int) -
 
 @contextmanager
 def _contents(checkpoint: Path, flip: bool) -> Iterator[dict[str, Any]]:
-    """Yield the arguments for `mlflow.pyfunc`; the served code is on Python's path, because MLflow runs it first."""
+    """Yield arguments for `mlflow.pyfunc`; the served code is on Python's path, because MLflow runs it to save it."""
     versions = package_versions()
     with TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*An input example was not provided")  # the signature is complete

@@ -63,7 +63,7 @@ def _has_registry(store: Path) -> bool:
 
 
 def find_lifting_model(store: Path, reference: str) -> LiftingModel:
-    """Return the model of an MLflow URI, a run folder or digest, a checkpoint file, or `SHIPPED`; it must exist."""
+    """Return the model of an MLflow URI, run folder, digest, checkpoint file or `SHIPPED`; without one, InputError."""
     if not is_in_mlflow(reference):
         return LiftingModel(resolve_checkpoint(store, reference), reference)
     from tasks.tracking import registry  # imports MLflow, which takes seconds

@@ -12,7 +12,7 @@ STAGE_TAG, DIGEST_TAG, STORE_TAG = "uplift.stage", "uplift.digest", "uplift.stor
 SEQUENCE_TAG = "uplift.sequence"  # sequence number of a run, see `data_contracts.store.sequence`
 INPUTS_TAG = "uplift.inputs"  # JSON: input -> digest
 PARENT_TAG = "mlflow.parentRunId"
-PRESET_TAG, VERSION_TAG = "uplift.preset", "uplift.version"  # of a pipeline run; the second: the registered version
+PRESET_TAG, VERSION_TAG = "uplift.preset", "uplift.version"  # of a pipeline run: its preset, the version it registered
 SOURCES_TAG = "uplift.sources"  # JSON: absolute paths of the motion of a pipeline run
 PROMOTION_TAG = "uplift.promotion"  # of a decision: numbers of the two versions, CHALLENGER-CHAMPION
 
@@ -20,11 +20,11 @@ MODEL_NAME = "pose-uplift"
 CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
 # Tags of a version. MLflow shows them in the order of their first writing; other scores are metrics of the LoggedModel.
 SCORE_TAG, CHECKPOINT_TAG, WINDOWS_TAG = "MPJPE", "uplift.checkpoint", "uplift.windows"
-DECISION_TAG, ROLLBACK_TAG = "promotion", "rollback"  # the last of each: one line, and JSON
+DECISION_TAG, ROLLBACK_TAG = "promotion", "rollback"  # last decision (one line), last rollback (JSON)
 FLIP_TAG = "uplift.flip"  # False if the version predicts without flip averaging
 BENCHMARK_TAG = "uplift.benchmark"  # of the registered model
 
-DATABASE = "mlflow.db"  # of a store, unless `MLFLOW_TRACKING_URI` names another
+DATABASE = "mlflow.db"  # of a store, if `MLFLOW_TRACKING_URI` names no other database
 CONNECTING_LOCK, ID_FILE = ".mlflow.lock", ".id"
 
 

@@ -44,7 +44,7 @@ _NOT_THERE = tuple(ErrorCode.Name(code) for code in (RESOURCE_DOES_NOT_EXIST, IN
 
 
 def drop_other_checkpoints(tracked: TrackedRun, checkpoints: list[Path]) -> None:
-    """Delete the artifacts of all other checkpoints of a run, and their LoggedModels without a registered version."""
+    """Delete all checkpoints of a run but `checkpoints`: artifacts, and LoggedModels without a registered version."""
     client = tracked.client
     digests = {file_digest(checkpoint) for checkpoint in checkpoints}
     registered = {version.source for version in model_versions(client)}  # a search returns versions without model_id
@@ -98,7 +98,7 @@ def register_challenger(
 def fetch_checkpoint(store: Path, uri: str) -> Path:
     """Return the checkpoint file of a model: an MLflow URI, a training run or its digest, or a `.safetensors` file.
 
-    A file that MLflow downloads is deleted when this process ends.
+    A file that MLflow downloads is deleted when this process ends. A model without a file raises an InputError.
     """
     if not is_in_mlflow(uri):
         return resolve_checkpoint(store, uri)
@@ -114,7 +114,7 @@ def fetch_checkpoint(store: Path, uri: str) -> Path:
     except MlflowException as error:
         if error.error_code not in _NOT_THERE:
             raise
-        raise InputError(f"{uri}: no such model in MLflow ({error})") from error
+        raise InputError(f"{uri}: no such model in MLflow ({error}); pass another URI") from error
     except OSError as error:
         raise lost from error
     for checkpoint in sorted((folder / "artifacts").glob("*.safetensors")):
@@ -159,7 +159,10 @@ def model_versions(client: MlflowClient) -> list[ModelVersion]:
 
 
 def find_version(client: MlflowClient, uri: str) -> ModelVersion:
-    """Return the current version of the URI `models:/pose-uplift@ALIAS` or `models:/pose-uplift/NUMBER`."""
+    """Return the current version of the URI `models:/pose-uplift@ALIAS` or `models:/pose-uplift/NUMBER`.
+
+    Another URI, or a version that does not exist, raises an InputError.
+    """
     match = re.fullmatch(rf"models:/{MODEL_NAME}(?:@([\w-]+)|/(\d+))", uri)
     if match is None:
         raise InputError(

@@ -140,7 +140,7 @@ def link_cached(store: Path, stage: Stage, parent_run: str | None) -> None:
 
 @contextmanager
 def track_pipeline(store: Path, key: StageKey, preset: str = "") -> Iterator[TrackedRun]:
-    """Yield the parent run of a pipeline, whose name ends with `preset`; resume an unfinished run of the same digest.
+    """Yield the parent run of a pipeline, whose name ends with `preset`; resume an unfinished run of the same `key`.
 
     A run is unfinished if it failed or its process died.
     """
@@ -217,7 +217,7 @@ def _ending(tracked: TrackedRun) -> Iterator[TrackedRun]:
 
 
 def _abandoned_run(client: MlflowClient, store: Path, digest: str, owned: ExitStack) -> Run | None:
-    """Return the newest unfinished run of a pipeline whose owner has died; this process owns it until `owned` ends."""
+    """Return the newest unfinished run whose owner has died, or None; this process owns it until `owned` closes."""
     for candidate in find_runs(client, digest, store):
         if candidate.info.status == "FINISHED":
             continue

@@ -4,7 +4,7 @@
 - `test/linear/mpjpe_mm` is the score of a baseline, `test/robustness/noise_mpjpe_mm` the error under detector noise,
   and `test/joint/head_mm` the error of a joint.
 - `real_video/mpjpe_yaw_mm` is the model's score on videos with marker truth (`evaluate.real_video`), mean over the
-  clips; `real_video/detector/mpjpe_yaw_mm` is that of the detector's own 3D.
+  clips; `real_video/detector/mpjpe_yaw_mm` is the score of the detector's own 3D.
 - Minutes of training have no split: `train_minutes`, `mlp/train_minutes`.
 """
 
@@ -15,7 +15,7 @@ from tasks.tracking.runs import TrackedRun
 
 
 def model_scores(report: Report) -> dict[str, float]:
-    """Return the scores of a version: the metrics of the model, the interval of its MPJPE, and its real video."""
+    """Return the scores of a version: the metrics of the model, the interval of its MPJPE, and scores on real video."""
     return metrics_with_interval(report.model, report.split) | _video_scores(report, "model", "real_video")
 
 

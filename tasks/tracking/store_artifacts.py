@@ -48,7 +48,7 @@ def follow(tracking_uri: str) -> None:
 def open_repository(
     artifact_uri: str, tracking_uri: str | None = None, registry_uri: str | None = None
 ) -> ArtifactRepository:
-    """Open the repository of a `uplift-store:` URI; a path out of the connected store raises an error."""
+    """Open the repository of a `uplift-store:` URI; a path out of the connected store raises an MlflowException."""
     place, path = _place(tracking_uri or _current_uri()), _path_of(artifact_uri)
     if isinstance(place, Path):
         return StoreArtifactRepository(place, path)
@@ -66,7 +66,7 @@ class StoreArtifactRepository(LocalArtifactRepository):
 
     @property
     def artifact_dir(self) -> str:
-        """Path of the folder; a folder outside the store raises an error."""
+        """Path of the folder; a folder outside the store raises an InputError."""
         _must_be_inside(self._folder, self._root)
         return str(self._folder)
 
@@ -75,7 +75,7 @@ class StoreArtifactRepository(LocalArtifactRepository):
         root = self._own_root or _connected
         if not isinstance(root, Path):
             raise MlflowException.invalid_parameter_value(
-                f"{self._path}: the artifacts are not in a folder of this machine"
+                f"{self._path}: artifacts of a local store, but MLflow is connected to {root or 'no store'}"
             )
         return root
 
@@ -84,12 +84,12 @@ class StoreArtifactRepository(LocalArtifactRepository):
         return self._root / FOLDER / self._path
 
     def log_artifact(self, local_file: str, artifact_path: str | None = None) -> None:
-        """Copy a file into the folder."""
+        """Copy a file into the artifact folder."""
         with _write_errors(self.artifact_dir):
             super().log_artifact(local_file, artifact_path)
 
     def log_artifacts(self, local_dir: str, artifact_path: str | None = None) -> None:
-        """Copy the files of a folder into the folder."""
+        """Copy the files of `local_dir` into the artifact folder."""
         with _write_errors(self.artifact_dir):
             super().log_artifacts(local_dir, artifact_path)
 
@@ -111,7 +111,7 @@ def local_folder(artifact_uri: str, tracking_uri: str | None = None) -> Path | N
 
 
 def delete_inside(path: Path, root: Path) -> None:
-    """Delete a file or folder below `root`, and its parent if empty then; a symbolic link is removed, not followed."""
+    """Delete a file, folder or link (not its target) below `root`, then the parent if empty; else an InputError."""
     if ".." in path.parts or path.absolute() == root.absolute():
         raise _input_error(f"{path}: is not inside the store {root}; not deleted")
     _must_be_inside(path.parent, root)
@@ -124,7 +124,7 @@ def delete_inside(path: Path, root: Path) -> None:
 
 
 def delete_artifacts(client: "MlflowClient", uri: str, path: str | None = None) -> None:
-    """Delete all artifacts at a URI, or only the file or folder `path`; files outside the store raise an error.
+    """Delete all artifacts at a URI, or only the file or folder `path`; files outside the store raise an InputError.
 
     A `file:` URI comes from an earlier version of this project; its folder must be below the connected store.
     """
@@ -207,5 +207,7 @@ def _write_errors(folder: str) -> Iterator[None]:
     except OSError as error:  # MLflow's copy of a folder raises one without a number
         for reason in map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)):
             if reason in str(error):
-                raise _input_error(f"{folder}: artifacts cannot be written ({reason})") from error
+                raise _input_error(
+                    f"{folder}: artifacts cannot be written ({reason}); correct this and run again"
+                ) from error
         raise

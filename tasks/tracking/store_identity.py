@@ -1,9 +1,12 @@
 """The id of a store, which distinguishes stores that share an MLflow server; a copy of a store gets a new id.
 
-The file `.id` contains the id and, as JSON, its place when it was written: inode of the file, path of the store, and
-parent folder. `mv` keeps the inode. After a move to another file system the inode differs; the store
-counts as moved only if the recorded path certainly no longer exists. In all other cases the store counts as a copy,
-because two stores with one id would delete each other's runs on a shared server.
+The file `.id` contains the id and, as JSON, the recorded place: inode of the file, path and parent folder of the store.
+
+- A store at the recorded path keeps its id, also if it was restored there and the inode differs.
+- Otherwise, if another store with the same id is at the recorded path, this store is a copy.
+- Otherwise, if the inode is the recorded one, the store was moved (`mv` keeps the inode).
+- With another inode, the store was moved only if its former parent folder exists and no longer contains it.
+- In doubt it is a copy, because two stores with one id would delete each other's runs on a shared server.
 """
 
 import json
@@ -31,7 +34,7 @@ class _Record:
 def name_store(store: Path) -> None:
     """Give a new or copied store a new id; record the new place of a moved store.
 
-    The caller holds the lock of the store.
+    The caller holds the lock of the store. A damaged or read-only id file raises an InputError.
     """
     file = store / ID_FILE
     try:
@@ -48,7 +51,7 @@ def name_store(store: Path) -> None:
         elif record.path == str(store) or not _is_same_file(Path(record.path) / ID_FILE, file):
             _write(store, name, record.former)  # the store was moved, or restored in place; else it has a second path
     except OSError as error:
-        raise InputError(f"{file}: cannot be read or written ({error.strerror})") from error
+        raise InputError(f"{file}: cannot be read or written ({error.strerror}); check its permissions") from error
 
 
 def former_ids(store: Path) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ from tasks.tracking.runs import TrackedRun
 
 
 def pretrain_network(stage: Stage, tracked: TrackedRun, parameters: PipelineParameters, windows: Path) -> None:
-    """Pretrain a DSTformer on split train to predict the clean 2D pose (`reconstruct`) or the 3D pose (`lift`)."""
+    """Pretrain a network on split train to predict the clean 2D pose (`reconstruct`) or the 3D pose (`lift`)."""
     training = parameters.pretrain
     dependent = {"max_frames": _frames(windows), "mask_token": training.corruption.learns_token}
     config = training.network.model_copy(update=dependent)
@@ -152,7 +152,7 @@ def _train(stage: Stage, tracked: TrackedRun, network: PoseNetwork, job: Job) ->
 
 
 def _log_checkpoints(job: Job, tracked: TrackedRun, history: list[dict[str, float]]) -> None:
-    """Log only the best checkpoints: as LoggedModels if they return 3D poses, otherwise as artifacts."""
+    """Log the best checkpoints, as LoggedModels if they return 3D poses, else as artifacts; delete all others."""
     records = sorted(history, key=lambda record: record["val_mpjpe_mm"])[: job.parameters.keep_top]
     best = [(top_file(job.folder, int(record["epoch"])), record) for record in records]
     drop_other_checkpoints(tracked, [checkpoint for checkpoint, _ in best])  # a killed run may have logged others

@@ -1,7 +1,7 @@
 """Write the motion viewer: one HTML file that plays skeletons in 2D and 3D.
 
 - The file contains its scripts, and its content security policy forbids requests. Therefore it runs in the artifact
-  viewer of MLflow, an iframe that may run scripts but has no origin. It needs no WebGL, only a 2D canvas.
+  viewer of MLflow, an iframe that may run scripts but has no origin. The viewer needs no WebGL, only a 2D canvas.
 - Positions are 16-bit integers with a step per array: 1 mm, or more if the array reaches further than 32 m. A missing
   frame is NaN.
 """
@@ -26,7 +26,7 @@ _SCRIPTS = ("skeletons.js", "player.js")
 
 @dataclass(frozen=True)
 class Subject:
-    """One subject of a scene with one or more poses; the viewer draws all except the first in a pale colour."""
+    """One subject of a scene with one or more poses; the viewer draws all poses but the first in a pale colour."""
 
     name: str
     pose_2d: np.ndarray  # (T, 17, 2): x right, y down, in any unit that is the same for all subjects of a scene

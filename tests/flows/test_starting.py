@@ -93,7 +93,7 @@ def test_a_run_fine_tunes_exactly_the_weights_of_the_champion(outcome, parameter
     assert pipeline(**asked)["cached"]
     longer = parameters.convert.model_copy(update={"window": 9, "stride": 9})
     with pytest.raises(
-        InputError, match=r"trained on windows of 27 frames, but the data has 9: pass --set convert\.win"
+        InputError, match=r"trained on windows of 27 frames, but the data has 9: pass `--set convert\.win"
     ):
         pipeline(**asked | {"parameters": parameters.model_copy(update={"convert": longer})})
 

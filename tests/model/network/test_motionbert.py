@@ -32,7 +32,7 @@ def test_a_checkpoint_that_does_not_fit_names_the_tensor_and_both_shapes(referen
     content = torch.load(reference_folder / "motionbert_small.bin", weights_only=True)
     content["model_pos"]["module.norm.weight"] = torch.zeros(5)
     torch.save(content, tmp_path / "bad.bin")
-    with pytest.raises(InputError, match=r"'norm\.weight' has shape \(5,\), expected \(32,\)"):
+    with pytest.raises(InputError, match=r"'norm\.weight' has shape \(5,\), expected shape \(32,\)"):
         load_motionbert(tmp_path / "bad.bin")
 
 

@@ -37,7 +37,7 @@ def test_a_tensor_that_does_not_fit_is_named_with_both_shapes(tmp_path):
     save_network(path, network, {})
     network.norm.weight = torch.nn.Parameter(torch.zeros(3))
     save_network(path, network, {})
-    with pytest.raises(InputError, match=r"'norm\.weight' has shape \(3,\), expected \(16,\)"):
+    with pytest.raises(InputError, match=r"'norm\.weight' has shape \(3,\), expected shape \(16,\)"):
         load_network(path)
 
 
@@ -81,7 +81,7 @@ def test_of_a_damaged_last_the_one_before_is_used(tmp_path, caplog):
     content[-5] ^= 1
     last.write_bytes(content)
     assert load_last(tmp_path, network, optimiser) == {"epoch": 1}
-    assert "resuming from the file before it" in caplog.text
+    assert "an older checkpoint is used" in caplog.text
     last.unlink()  # killed between two renames
     assert load_last(tmp_path, network, optimiser) == {"epoch": 1}
     (tmp_path / BEFORE_LAST_FILE).write_bytes(b"")

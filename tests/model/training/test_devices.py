@@ -31,7 +31,7 @@ def test_cuda_is_not_replaced_in_silence(without_cuda):
 @pytest.mark.parametrize("accelerator", ["auto", "cpu"])
 def test_fp16_is_refused_where_it_would_be_computed_as_something_else(without_cuda, accelerator):
     runtime = Runtime(accelerator=accelerator, threads=1)
-    with pytest.raises(InputError, match=r"16-mixed .* on CUDA only; pass bf16-mixed"):
+    with pytest.raises(InputError, match=r"16-mixed .* on CUDA only.* pass precision bf16-mixed"):
         make_fabric(runtime, "16-mixed")
     with make_fabric(runtime, "bf16-mixed").autocast():
         assert torch.get_autocast_dtype("cpu") is torch.bfloat16

@@ -86,7 +86,7 @@ def test_the_metadata_determine_the_layout_of_keypoints(walking, tmp_path):
     wrists = [JOINTS.index("left_wrist"), JOINTS.index("right_wrist")]
     np.testing.assert_allclose(clip.keypoints[:, wrists, :2], rays_of(clip)[:, wrists], atol=1e-5)
     np.savez(tmp_path / "data_2d_h36m_gt.npz", positions_2d=seen, metadata={"layout_name": "custom"})
-    with pytest.raises(InputError, match="layout custom; supported: h36m, coco"):
+    with pytest.raises(InputError, match="layout of the keypoints is custom; expected one of h36m, coco"):
         clips_of(Benchmark.H36M, tmp_path)
 
 
@@ -143,8 +143,8 @@ def changed_3dpw(walking, name, change):
         ("jointPositions", lambda array: array[:, :66], r"shape \(196, 66\); expected \(frames, 72\)"),
         ("jointPositions", lambda array: array * np.nan, "NaN or infinity"),
         ("jointPositions", lambda array: array * 1000, "unit, axes or camera differ"),
-        ("jointPositions", lambda array: "text", "a str; expected an array of numbers"),
-        ("jointPositions", lambda array: [0.0], "a list; expected an array of numbers"),
+        ("jointPositions", lambda array: "text", "is str; expected an array of numbers"),
+        ("jointPositions", lambda array: [0.0], "is list; expected an array of numbers"),
         ("poses2d", lambda array: array[:, :2], r"expected \(frames, 3, 18\)"),
         ("poses2d", lambda array: array[:, :, ::-1].copy(), "people, joints or cameras"),
         ("campose_valid", lambda array: array[None], r"shape \(1, 196\)"),
@@ -166,7 +166,7 @@ def test_a_sequence_without_an_entry_or_with_unequal_lists_is_refused(walking, t
         clips_of(Benchmark.THREE_DPW, tmp_path)
     (file,) = (tmp_path / "sequenceFiles" / "test").glob("*.pkl")
     file.write_bytes(pickle.dumps({"poses": np.zeros((3, 72))}))
-    with pytest.raises(InputError, match=rf"{file.name}: no cam_poses"):
+    with pytest.raises(InputError, match=rf"{file.name}: has no entry cam_poses"):
         clips_of(Benchmark.THREE_DPW, tmp_path)
     for content, fault in ((Command(), r"print is not allowed"), ([1, 2], "contains a list; expected a dict")):
         file.write_bytes(pickle.dumps(content))
@@ -181,7 +181,7 @@ def test_a_sequence_without_an_entry_or_with_unequal_lists_is_refused(walking, t
         ({"univ_annot3": np.zeros((196, 1, 17, 3))}, "behind the camera"),
         ({"univ_annot3": np.full((196, 1, 17, 3), np.nan)}, "NaN"),
         ({"univ_annot3": np.random.default_rng(0).uniform(1000, 2000, (196, 1, 17, 3))}, "no camera projects"),
-        ({"valid_frame": np.zeros((196, 1))}, "no valid frame"),
+        ({"valid_frame": np.zeros((196, 1))}, "no frame is marked as valid"),
         ({"valid_frame": np.ones((100, 1))}, "196 frames of 2D, 196 of 3D and 100 of validity"),
         ({"valid_frame": np.float64(1)}, "expected an array of numbers"),
         ({"annot2": np.full((196, 1, 17, 2), b"x")}, "expected an array of numbers"),
@@ -238,7 +238,7 @@ def test_a_small_file_does_not_take_much_memory(shape, options, fault, walking, 
 def test_a_file_of_another_format_is_no_mat_file(tmp_path):
     (tmp_path / "TS1").mkdir()
     (tmp_path / "TS1" / "annot_data.mat").write_bytes(b"MATLAB 5.0 MAT-file")
-    with pytest.raises(InputError, match=r"annot_data\.mat: cannot be read as the benchmark's file of MATLAB 7\.3"):
+    with pytest.raises(InputError, match=r"annot_data\.mat: is not a valid annot_data\.mat of MPI-INF-3DHP"):
         clips_of(Benchmark.MPI_INF_3DHP, tmp_path)
 
 
@@ -255,11 +255,11 @@ def changed_h36m(folder, name, change):
 @pytest.mark.parametrize(
     ("name", "change", "fault"),
     [
-        ("data_3d_h36m.npz", lambda tree: tree.pop("S9"), "positions_3d: no S9"),
+        ("data_3d_h36m.npz", lambda tree: tree.pop("S9"), "positions_3d: has no entry S9"),
         ("data_3d_h36m.npz", lambda tree: tree.update(S9=[1]), "S9 is a list; expected a dict"),
         ("data_3d_h36m.npz", lambda tree: tree["S9"].update(Eating=np.zeros((5, 17, 3))), r"shape \(5, 17, 3\)"),
         ("data_3d_h36m.npz", lambda tree: tree["S9"].update(Eating=np.zeros((5, 32, 3))), "S9 Eating"),
-        ("data_2d_h36m_gt.npz", lambda tree: tree["S9"].pop("Eating"), "S9: no Eating"),
+        ("data_2d_h36m_gt.npz", lambda tree: tree["S9"].pop("Eating"), "S9: has no entry Eating"),
         ("data_2d_h36m_gt.npz", lambda tree: tree["S9"]["Eating"].pop(), "S9 Eating has 3 cameras; expected 4"),
         (
             "data_2d_h36m_gt.npz",
@@ -269,7 +269,7 @@ def changed_h36m(folder, name, change):
         (
             "data_2d_h36m_gt.npz",
             lambda tree: tree["S9"].update(Eating=np.zeros((4, 9, 17, 2))),
-            "9 frames of keypoints",
+            "9 frames of 2D, but",
         ),
         ("data_2d_h36m_gt.npz", lambda tree: tree["S9"].update(Eating={"a": 1}), "a dict; expected a list of arrays"),
         ("data_2d_h36m_gt.npz", lambda tree: tree["S9"].update(Eating=Command()), "print is not allowed"),

@@ -55,7 +55,7 @@ def test_a_database_on_a_server_has_no_local_folder(empty_store):
     uri = f"{LOCATION}/{new_run(empty_store)}/artifacts"
     local = get_artifact_repository(uri)
     follow("postgresql:///mlflow")
-    with pytest.raises(MlflowException, match="not in a folder of this machine"):
+    with pytest.raises(MlflowException, match="artifacts of a local store"):
         local.list_artifacts()
     with pytest.raises(MlflowException, match="must be a SQLite file or an MLflow server, not postgresql"):
         get_artifact_repository(uri, tracking_uri="postgresql:///mlflow")
