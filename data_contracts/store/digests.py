@@ -15,7 +15,7 @@ from data_contracts.parameters.base import Parameters, without
 from data_contracts.sources import AmassFiles, KeypointSource, MarkedVideos, MotionFile, data_name
 from data_contracts.store.manifests import read_manifest
 
-CONTRACT_VERSION = 12  # incremented if the same parameters and inputs give another result or another digest
+CONTRACT_VERSION = 13  # incremented if the same parameters and inputs give another result or another digest
 
 PIPELINE = "pipeline"
 KINDS = {stage: kind for stage, (kind, _) in STAGE_FOLDERS.items()}

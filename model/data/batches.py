@@ -92,8 +92,11 @@ class Batch:
                 pose.copy_(torch.where(chosen.view(-1, 1, 1, 1), mirror(pose), pose))
             else:
                 pose[chosen] = mirror(pose[chosen])
+        sign = 1 - 2 * chosen.to(self.scale)  # (B,)
         if self.root_3d is not None:
-            self.root_3d[..., 0] *= 1 - 2 * chosen.to(self.root_3d)[:, None]
+            self.root_3d[..., 0] *= sign[:, None]
+        if self.roll_deg is not None:
+            self.roll_deg *= sign
 
     def _tensors(self) -> dict[str, Tensor]:
         values = {of_batch.name: getattr(self, of_batch.name) for of_batch in fields(Batch)}

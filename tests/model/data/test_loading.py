@@ -8,6 +8,7 @@ from data_contracts.errors import InputError
 from data_contracts.parameters import TrainingParameters
 from data_contracts.skeleton import MIRROR
 from data_contracts.windows import to_numpy
+from model.data.augmentation import stored_cameras
 from model.data.batches import Batch
 from model.data.loading import Epochs, StreamedWindows, TrainingWindows, WindowTensors, load_windows
 from model.data.seeding import ORDER, generator_at, mirrored_of
@@ -92,6 +93,18 @@ def test_a_mirror_image_stands_where_its_mirror_shows_it(windows_folder):
             assert torch.equal(batch.root_3d, wanted)
             assert torch.equal(batch.pitch_deg, stored.pitch_deg)
             assert torch.equal(batch.perspective, stored.perspective)
+
+
+def test_a_mirrored_person_stands_as_upright_as_the_person(windows_folder):
+    windows = load_windows(windows_folder, "train", placed=True)
+    assert windows.roll_deg.abs().amax() > 2
+    mirrored = windows.select(torch.arange(len(windows)))
+    mirrored.mirror_(torch.ones(len(windows), dtype=torch.bool))
+    heights, others = (
+        torch.einsum("btjc,bc->btj", batch.pose_3d, stored_cameras(batch).rotation[:, :, 2])
+        for batch in (windows, mirrored)
+    )
+    torch.testing.assert_close(others, heights[..., list(MIRROR)])
 
 
 def test_one_pool_is_fed_in_the_order_of_one_permutation(windows):
