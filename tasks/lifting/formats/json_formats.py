@@ -38,7 +38,10 @@ def read_openpose(path: Path, tree: Any) -> Detections | None:
 
 
 def read_alphapose(path: Path, tree: Any) -> Detections | None:
-    """Return the people of AlphaPose's JSON (a list, a dict by image name, or one frame) or of COCO's list."""
+    """Return the people of AlphaPose's JSON or of COCO's results, or None if the JSON has another format.
+
+    AlphaPose writes a list, a dict by image name, or one frame; COCO a list, or a dict with annotations but no images.
+    """
     if is_body_frame(tree):
         return read_body_frames(path, [(path.name, str(path), tree)], KeypointFormat.ALPHAPOSE)
     if isinstance(tree, dict) and is_body_frame(next(iter(tree.values()), None)):
@@ -121,9 +124,9 @@ def read_body_frames(path: Path, frames: Sequence[tuple[str, str, Any]], format:
         for (_, source, tree), number in zip(frames, numbers, strict=True):
             field = next((name for name in _BODIES if isinstance(tree, dict) and isinstance(tree.get(name), list)), "")
             if not field:
-                raise InputError(f"{source}: expected a list of people, as in OpenPose's frames")
-            for person in tree[field]:
-                (points,) = _fields(f"{source}: {field}", person, _BODIES[field])
+                raise InputError(f"{source}: expected an object with a list people (OpenPose) or bodies")
+            for place, person in enumerate(tree[field]):
+                (points,) = _fields(f"{source}: {field} {place}", person, _BODIES[field])
                 if points != []:  # a person of whom only the hands or the face were found
                     yield Person(source, number, points, id=person.get("person_id"))
 

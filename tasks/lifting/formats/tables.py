@@ -89,7 +89,7 @@ def refuse_repeated(path: Path, frames: np.ndarray) -> None:
     """Raise an InputError if a frame occurs twice."""
     numbers, times = np.unique(frames, return_counts=True)
     for number in numbers[times > 1][:1]:
-        raise InputError(f"{path}: frame {number}: occurs twice in the table")
+        raise InputError(f"{path}: frame {number}: occurs twice; several people need a column person_idx")
 
 
 def _delimiter(path: Path) -> str:
@@ -232,7 +232,7 @@ def _wide(
     skeleton: Detector | None,
     keypoints: Sequence[Key],
 ) -> Detections:
-    """Return one person for each row and group of columns."""
+    """Return the people of a table with all keypoints of a person in a row, one person per group of columns."""
     rows = np.hstack([numbers, np.full((len(numbers), 1), np.nan), np.ones((len(numbers), 1))])
     absent, certain = numbers.shape[1], numbers.shape[1] + 1
     places = [
@@ -262,7 +262,7 @@ def _long(
     who = np.zeros(len(frames), np.int64) if people is None else people
     cells, times = np.unique(np.stack([frames, who, place], axis=1), axis=0, return_counts=True)
     for frame, _, landmark in cells[times > 1][:1]:
-        raise InputError(f"{path}: frame {frame}: has landmark {landmark} twice")
+        raise InputError(f"{path}: frame {frame}: has landmark {landmark} twice; people need a column person_idx")
     seen, row = np.unique(np.stack([frames, who], axis=1), axis=0, return_inverse=True)
     values = np.full((len(seen), count, 3), np.nan)
     columns = [axes["x"], axes["y"]]
