@@ -2,8 +2,8 @@
 
 - The clip list has priority over the motion file. If neither contains a subject, the clip's name determines it: by
   `ingest.group_pattern`, or by the AMASS rule DATASET_SUBJECT_... (`data_contracts.splits`). The AMASS rule applies to
-  names from a clip list, and to names from a motion file if they begin with an AMASS data set.
-- A clip without a subject is a group of its own. Clips of several files with the same group name are one group.
+  names from a clip list, and to names from a motion file if they begin with the name of an AMASS data set.
+- A clip without a subject is its own group. Clips of several files with the same group name are one group.
 """
 
 from collections import Counter, defaultdict
@@ -40,7 +40,7 @@ class ClipLabel:
 
 
 def datasets(clips: Sequence[ClipLabel]) -> dict[str, str | None]:
-    """Return the AMASS data set of each group; None if its clip names begin with no data set or with several."""
+    """Return the AMASS data set of each group; None if its clip names begin with none or differ in it."""
     of_group: defaultdict[str, set[str | None]] = defaultdict(set)
     for clip in clips:
         of_group[clip.group].add(clip.dataset)
@@ -89,7 +89,7 @@ def label_clips(
 
 
 def label_warnings(files: Mapping[str, Sequence[ClipLabel]], parameters: IngestParameters) -> list[str]:
-    """Return warnings about groups that may not be subjects; `files` has the clips of each file by file name."""
+    """Return warnings about groups that may not be subjects; `files` has the labels of each file by file name."""
     lines = _same_group_in_several(files)
     if parameters.group_by is not GroupBy.SUBJECT:
         return [f"groups are {parameters.group_by}s, not subjects: one subject may be in two splits", *lines]
@@ -110,7 +110,7 @@ def label_warnings(files: Mapping[str, Sequence[ClipLabel]], parameters: IngestP
 
 
 def _with_subject_from(source: str, files: Mapping[str, Sequence[ClipLabel]]) -> str:
-    """Return a phrase with number and files of the clips whose `subject_from` is `source`; empty without such clips."""
+    """Return the clips with this `subject_from` as text, e.g. `3 of 9 clips (in a.npz)`; empty if there are none."""
     counts = {name: sum(clip.subject_from == source for clip in labels) for name, labels in files.items()}
     names = [name for name, count in counts.items() if count]
     place = f" (in {some(names)})" if len(files) > 1 else ""
@@ -128,8 +128,8 @@ def _same_group_in_several(files: Mapping[str, Sequence[ClipLabel]]) -> list[str
         if len(of_file) > 1
     ]
     line = (
-        f"{len(listed)} group name(s) occur in several files, and each is treated as one subject; clips:"
-        f" {some(listed)}; if they are different subjects, rename them in the clip lists"
+        f"{len(listed)} group name(s) occur in several files, and each name is treated as one subject: clips of"
+        f" {some(listed)}; if a name stands for different subjects, rename them in the clip lists"
     )
     return [line] if listed else []
 
@@ -162,7 +162,7 @@ def _number(value: object, where: str, column: str) -> float:
         number = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         number = -1.0
-    bound = " and at most 1000" if column == "fps" else ""
+    bound = "above 0 and at most 1000" if column == "fps" else "of at least 0 and below 1e9"
     if not 0 <= number < 1e9 or (column == "fps" and not 0 < number <= 1000):
-        raise InputError(f"{where}: {column} is {value!r}; expected a number above 0{bound}")
+        raise InputError(f"{where}: {column} is {value!r}; expected a number {bound}")
     return number

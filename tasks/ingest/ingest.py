@@ -1,6 +1,6 @@
-"""Ingest motion files: read them safely, check clips against the clip contract, and write them as one clip store.
+"""Ingest motion files: read files safely, check their clips by the clip contract, and write one clip store.
 
-Each file is read twice. The first pass plans (motions, layout, unit, axes); the second pass writes the clips. One
+A file with joints is read twice: the first pass plans (motions, layout, unit, axes), the second pass writes clips. One
 thread reads a batch while another writes the previous batch. Two batches (27 MB each) and one array are in memory.
 """
 
@@ -53,7 +53,9 @@ _PARENT, _CHILD = (np.array(side) for side in zip(*BONES, strict=True))
 def ingest_clips(
     stage: Stage, tracked: TrackedRun, parameters: PipelineParameters, source: Sequence[MotionFile] | AmassFiles
 ) -> None:
-    """Write the clips of untrusted motion files, with their clip lists, to one clip store; bodies are posed first.
+    """Write the clips of untrusted motion files to the clip store in the folder of `stage`.
+
+    `source` has motion files with optional clip lists, or AMASS files, which are first converted to joints.
 
     Raises
     ------
@@ -88,7 +90,7 @@ def ingest_clips(
 
 
 def _write_files(stage: Stage, source: Sequence[MotionFile], options: IngestParameters) -> "ClipWriter":
-    """Write the clips of files with joints."""
+    """Write the clips of motion files with joints, and return the closed writer."""
     plan = plan_reading(source, options)
     size = sum(file.file.path.stat().st_size for file in plan.files)
     with report_progress(stage.name, "bytes", size) as progress, ClipWriter(stage.folder, plan, options) as writer:
@@ -100,7 +102,7 @@ def _write_files(stage: Stage, source: Sequence[MotionFile], options: IngestPara
 
 
 def _write_posed(folder: Path, posed: PosedFiles, options: IngestParameters) -> "ClipWriter":
-    """Write the clips of AMASS's files."""
+    """Write the clips of AMASS files that were posed, and return the closed writer."""
     with ClipWriter(folder, posed.plan, options) as writer:
         for clip_id, joints in posed.clips():
             writer.add(posed.plan.files[0], clip_id, joints)
@@ -109,7 +111,7 @@ def _write_posed(folder: Path, posed: PosedFiles, options: IngestParameters) -> 
 
 
 class ClipWriter:
-    """Write valid clips to `clips.parquet` and, in `finish`, the failed checks of other clips to `quarantine.csv`."""
+    """Write valid clips to `clips.parquet` in a `with` block; then `finish` writes faults to `quarantine.csv`."""
 
     def __init__(self, folder: Path, plan: Plan, parameters: IngestParameters) -> None:
         self.folder, self.plan, self.parameters = folder, plan, parameters
@@ -189,7 +191,7 @@ class ClipWriter:
             self.pending.result()  # raises the error of the batch
 
     def _write(self, batch: list[Clip]) -> None:
-        summaries = summarise(batch, self.seen)  # few, long operations: each one waits for the GIL
+        summaries = summarise(batch, self.seen)  # few long operations, because each one waits for the GIL
         faults = pd.concat([find_faults(summaries), self._too_short(batch)]).astype({"clip_id": int})
         self.faults.append(faults)
         broken = set(faults["clip_id"])
@@ -254,7 +256,7 @@ class ClipWriter:
         warnings = [f"{f['file']}: all {f['quarantined']} clips are in quarantine" for f in files if not f["clips"]]
         if shared and self.parameters.group_by is GroupBy.SUBJECT:
             same = some([f"({some(names)})" for names in shared])
-            warnings.append(f"groups with the same bone lengths may be one subject with several names: {same}")
+            warnings.append(f"groups with equal bone lengths may be one subject: {same}; if so, give them one name")
         return warnings
 
     def _refuse_too_many(self, faults: pd.DataFrame, accepted: int) -> None:
@@ -263,11 +265,11 @@ class ClipWriter:
         where = str(files[0].file.path) if len(files) == 1 else some([file.name for file in files])
         if len(broken) > self.parameters.max_quarantined * clips:
             counts = broken["file"].value_counts()
-            most = "" if len(files) == 1 else f", {counts.iloc[0]} of them of {counts.index[0]}"
+            most = "" if len(files) == 1 else f" ({counts.iloc[0]} of them are in {counts.index[0]})"
             raise InputError(
                 f"{where}: {len(broken)} of {clips} clips break the clip contract{most}, more than"
                 f" ingest.max_quarantined={self.parameters.max_quarantined:g} allows: {_describe_faults(faults)};"
-                " correct these clips, check ingest.unit and ingest.up, or pass a larger --set ingest.max_quarantined"
+                " correct these clips, check ingest.unit and ingest.up, or pass --set ingest.max_quarantined=..."
             )
         if not accepted:
             raise InputError(

@@ -1,4 +1,4 @@
-"""Find the motions in the tree of a file, with their names, subjects, actions, frame rates and order of axes.
+"""Find the motions in the tree (nested lists and dicts) of a file, with names, subjects, frame rates and axes.
 
 The first pass (`plan.Survey`) replaces each array by an `ArrayRef`, so the tree has shapes instead of arrays.
 """
@@ -28,7 +28,7 @@ AGREEMENT = 0.95  # minimum share of the votes for the order of the axes
 
 @dataclass(frozen=True)
 class ArrayRef:
-    """Number (`index`, from 0 in file order) and shape of an array; a short 1-d array also has its `values`."""
+    """Replacement of an array in the tree: its index in file order, its shape and, if short and 1-d, its values."""
 
     index: int
     shape: tuple[int, ...]
@@ -49,7 +49,7 @@ class Motion:
 
 
 def find_motions(source: Path, tree: object) -> list[Motion]:
-    """Return the motions of a file, in the order of its list or dict, which is also the order of a clip list.
+    """Return the motions of a file, in the order of its list or dict; a clip list must have the same order.
 
     `tree` has an `ArrayRef` for each array. Arrays that are not clips (e.g. empty arrays) are returned too, so that
     the clip contract puts them in quarantine.
@@ -57,8 +57,8 @@ def find_motions(source: Path, tree: object) -> list[Motion]:
     Raises
     ------
     InputError
-        The layout is not one of `LAYOUTS_READ`, the number of names, subjects or actions is not that of the clips, or
-        the same stack (4-d array of clips) occurs in two places.
+        The layout is not one of `LAYOUTS_READ`, a name or frame rate is invalid, the number of names, subjects, actions
+        or frame rates differs from that of the clips, or the same stack (4-d array of clips) occurs in two places.
     """
     motions = []
     parts: set[tuple[int, int]] = set()
@@ -82,9 +82,9 @@ def find_motions(source: Path, tree: object) -> list[Motion]:
 def _hint(tree: object) -> str:
     shape = tree.shape if isinstance(tree, ArrayRef) else ()
     if shape[-1:] == (2,):
-        return ", which are 2D keypoints; `uplift lift` reads these"
+        return ", which has 2D keypoints; pass it to `uplift lift`"
     if len(shape) == 2 and shape[1] == 263:
-        return ", which are features of HumanML3D; pass its folder new_joints instead"
+        return ", which has features of HumanML3D; pass the folder new_joints of HumanML3D instead"
     return f": {_other_skeleton(shape[1:])}" if len(shape) == 4 and shape[3] == 3 else ""
 
 
@@ -93,18 +93,18 @@ class _NoMotion(Exception):
 
 
 def is_amass_to_3dhpe(tree: object) -> bool:
-    """Return whether AMASS-to-3DHPE wrote the file: each take has `positions_3d` and `frame_rate`."""
+    """Return whether AMASS-to-3DHPE wrote the file: a take in its `positions_3d` is a dict."""
     subjects = tree.get("positions_3d") if isinstance(tree, dict) else None
     takes = subjects.values() if isinstance(subjects, dict) else ()
     return any(isinstance(take, dict) for of_one in takes if isinstance(of_one, dict) for take in of_one.values())
 
 
 def decide_layout(source: Path, shapes: Sequence[tuple[int, ...]], declared: Layout) -> Layout:
-    """Return the order of the axes in a file; raise InputError if its shapes are ambiguous or contradict `declared`.
+    """Return the order of the axes in a file: `declared` or, for AUTO, the order with 95 % of the votes.
 
-    A shape with a known number of joints only on the first axis votes for joints first; only on the second, for frames
-    first.
-    The layout needs 95 % of the votes. Clips with another layout are put in quarantine later.
+    A shape votes for joints first if only its first axis has a known number of joints, and for frames first if only its
+    second axis has one. Clips in another order are put in quarantine later. An InputError is raised if no shape has a
+    known number of joints, AUTO finds no order with 95 % of the votes, or another order than `declared` has them.
     """
     clips = [shape for shape in shapes if is_clip(shape)]
     axes = [is_joints_axis(shape) for shape in clips]
@@ -141,7 +141,7 @@ def _other_skeleton(shape: tuple[int, ...]) -> str:
 
 
 def to_frames_first(array: np.ndarray, layout: Layout) -> np.ndarray:
-    """Return a clip as (frames, 17, 3), as a view if possible; an array that is not a clip is returned unchanged."""
+    """Return a clip as (frames, joints, 3), with 17 joints if the skeleton is known; return other arrays unchanged."""
     if not is_clip(array.shape):
         return array
     poses = array.transpose(1, 0, 2) if layout is Layout.JOINTS_FIRST else array
@@ -155,7 +155,7 @@ def is_clip(shape: tuple[int, ...]) -> bool:
 
 
 def is_stack(shape: tuple[int, ...]) -> bool:
-    """Return whether an array of this shape is a stack: a 4-d array with one clip per index of the first axis."""
+    """Return whether an array of this shape is a stack (clips, ..., ..., 3) of clips with a known number of joints."""
     return len(shape) == 4 and shape[3] == 3 and 0 not in shape and any(is_joints_axis(shape[1:]))
 
 
@@ -172,7 +172,7 @@ def _find(tree: object, stem: str) -> Iterator[Motion]:
 
 
 def _clips(value: object) -> list[Motion]:
-    """Return the motions of an array, of a stack, or of a list of arrays and stacks."""
+    """Return the motions of an array, of a stack, or of a list of arrays and stacks; else raise `_NoMotion`."""
     if isinstance(value, ArrayRef):
         if is_stack(value.shape):
             return [Motion(value.index, part, value.shape[1:]) for part in range(value.shape[0])]
@@ -213,7 +213,7 @@ def _find_takes(subjects: object, stem: str) -> Iterator[Motion]:
 
 
 def _describe(tree: dict[Any, Any]) -> Iterator[Motion]:
-    """Yield the motions of `joints`; names, subjects, actions and fps have one value for all clips, or one per clip."""
+    """Yield the motions of `tree["joints"]`; the keys for metadata have one value for all clips, or one per clip."""
     clips = _clips(tree["joints"])
     keys = [("names",), ("subjects", "subject"), ("actions", "action"), ("fps",)]
     columns = (_one_per_clip(tree, names, len(clips)) for names in keys)
@@ -240,7 +240,7 @@ def _text(value: object) -> str:
     is_text = isinstance(value, str) and value.isprintable() and len(value) <= 300
     if not is_text and not (isinstance(value, int | np.integer) and abs(int(value)) < 2**60):
         outline = ascii(value[:50]) if isinstance(value, str) else _outline(value)
-        raise InputError(f"invalid name {outline}; expected up to 300 printable characters, or a number")
+        raise InputError(f"invalid name {outline}; expected up to 300 printable characters, or an integer")
     return str(value)
 
 

@@ -23,14 +23,14 @@ _DEEPEST_OBJECT_ARRAY = 20  # numpy frees nested object arrays by recursion in C
 
 @dataclass(frozen=True)
 class Constructor:
-    """Function of this module that is called instead of a function that the pickle names."""
+    """A function `make` of this module, which is called instead of the function that the pickle names."""
 
     make: Callable[..., object]
 
 
 @dataclass(eq=False)
 class Unfinished:
-    """Array or dtype whose state a later opcode of the pickle sets, and its indices in the memo."""
+    """Placeholder for an array or dtype: a later BUILD calls `finish` with the state; `places` are keys in the memo."""
 
     finish: Callable[..., None]
     places: list[int] = field(default_factory=list)
@@ -72,11 +72,11 @@ def _array(machine: "Machine", dtype: Any, data: Any, shape: Any, order: object)
 
 
 def _object_array(machine: "Machine", dtype: Any, items: list[Any], shape: Any) -> np.ndarray:
-    require(isinstance(dtype, np.dtype) and dtype.kind == "O", "an array of numbers built from a list")
-    require(count_items(shape) == len(items), "an array of objects whose number of items differs from its shape")
+    require(isinstance(dtype, np.dtype) and dtype.kind == "O", "an array of numbers is built from a list, not bytes")
+    require(count_items(shape) == len(items), "an object array has more or fewer items than its shape")
     machine.spend(len(items))
     depth = 1 + max((machine.depths.get(id(item), 0) for item in items if type(item) is np.ndarray), default=0)
-    require(depth <= _DEEPEST_OBJECT_ARRAY, "object arrays nested too deeply")
+    require(depth <= _DEEPEST_OBJECT_ARRAY, f"object arrays are nested deeper than {_DEEPEST_OBJECT_ARRAY} levels")
     flat = np.empty(len(items), object)
     for place, item in enumerate(items):  # one by one, since numpy would unpack lists
         flat[place] = item
@@ -86,24 +86,24 @@ def _object_array(machine: "Machine", dtype: Any, items: list[Any], shape: Any) 
 
 
 def _reconstruct(_: "Machine", kind: object, _shape: object, _typecode: object) -> Unfinished:
-    require(kind is np.ndarray, "_reconstruct of a type other than ndarray")
+    require(kind is np.ndarray, "_reconstruct builds a type other than ndarray")
     return Unfinished(_finish_array)
 
 
 def _finish_array(machine: "Machine", version: object, shape: Any, dtype: Any, is_fortran: object, data: Any) -> None:
-    require(version == 1 and is_fortran in (True, False), "an array state that numpy does not write")
+    require(version == 1 and is_fortran in (True, False), "an array has a state that numpy does not write")
     if type(data) is list:
         machine.settle(_object_array(machine, dtype, data, shape))
     else:
         array = _array(machine, dtype, data, shape, "F" if is_fortran else "C")
-        # Native byte order, as numpy does, except in _frombuffer.
+        # Convert to the native byte order, as numpy does here but not in _frombuffer.
         machine.complete = array.astype(array.dtype.newbyteorder("="), copy=False)
         machine.complete.flags.writeable = False
         machine.forget(data)
 
 
 def _frombuffer(machine: "Machine", data: Any, dtype: Any, shape: Any, order: object, axes: Any = None) -> Unfinished:
-    require(order in ("C", "F") if axes is None else order == "K", "an array order that numpy does not write")
+    require(order in ("C", "F") if axes is None else order == "K", "an array has an order that numpy does not write")
     array = _array(machine, dtype, data, shape, order)
     machine.complete = array if axes is None else array.transpose(axes)  # for K, the shape is in memory order
     machine.forget(data)
@@ -117,7 +117,7 @@ def _scalar(machine: "Machine", dtype: Any, data: Any) -> object:
 def _dtype(_: "Machine", name: str, align: object, copy: object) -> Unfinished:
     is_plain = PLAIN_DTYPE.fullmatch(name) is not None
     require(is_plain, f"dtype {name[:50]} is not allowed; supported: numbers, bool, str, bytes and object")
-    require((align, copy) == (False, True), "a dtype that numpy does not write")
+    require((align, copy) == (False, True), "a dtype has options that numpy does not write")
     return Unfinished(partial(_finish_dtype, np.dtype(name)))
 
 
@@ -126,15 +126,14 @@ def _finish_dtype(dtype: np.dtype, machine: "Machine", version: object, order: s
     # Fields, metadata and flags are compared, never set: numpy crashes on flags that do not fit the type.
     require(
         finished.__reduce__()[2] == (version, order, *state),
-        "a dtype with fields, or a dtype that numpy does not write",
+        "a dtype has fields, or a state that numpy does not write",
     )
     machine.settle(finished)
 
 
 def _encode(machine: "Machine", text: Any, encoding: str) -> bytes:
-    require(
-        type(text) is str and encoding in ("latin1", "latin-1"), "_codecs.encode of something other than latin1 text"
-    )
+    is_latin = type(text) is str and encoding in ("latin1", "latin-1")
+    require(is_latin, "_codecs.encode converts something other than latin1 text")
     machine.spend(len(text))
     machine.forget(text)
     return text.encode("latin1")
@@ -142,13 +141,13 @@ def _encode(machine: "Machine", text: Any, encoding: str) -> bytes:
 
 def _bytearray(machine: "Machine", data: Any = b"", encoding: str | None = None) -> bytearray:
     data = data if encoding is None else _encode(machine, data, encoding)
-    require(type(data) is bytes, "a bytearray of something other than bytes")
+    require(type(data) is bytes, "a bytearray is built from something other than bytes")
     machine.spend(len(data))
     return bytearray(data)
 
 
 def _set(kind: type, machine: "Machine", items: Any) -> object:
-    require(type(items) is list, "a set of something other than a list")
+    require(type(items) is list, "a set is built from something other than a list")
     machine.spend(len(items))
     return kind(machine.keys(items))
 

@@ -1,7 +1,7 @@
 """Read motion files a first time and plan the ingest: motions, labels, layout and conversion to metres with z up.
 
 - Each file has its own layout and its own clip list; unit and up axis are declared once for all files of arrays. The
-  readers of BVH, C3D and TRC find them in each file.
+  readers of BVH, C3D and TRC detect unit and up axis in each file.
 - The declared unit and axis are compared with medians over all clips of a file, because single clips may be broken.
 - The first pass keeps shapes, names and a few frames of each clip.
 """
@@ -36,8 +36,8 @@ from tasks.ingest.layouts import (
 from tasks.ingest.reading import read_motion_file
 
 _DECLARABLE = ("m", "cm", "mm")
-MOST_MISFIT = 0.4  # mean |log| of bone ratios; motion capture has up to 0.2, the order of COCO at least 0.6
-SAME_AXIS = 0.6  # minimum share of upright clips along one axis for a decision
+MOST_MISFIT = 0.4  # mean |log| of bone ratios; motion capture has up to 0.2, joints in COCO's order have at least 0.6
+SAME_AXIS = 0.6  # minimum share of the clips that are upright along one axis, to decide the axis
 
 # Joint order with the legs swapped. SPIN's J_regressor_h36m, and therefore AMASS-to-3DHPE, has the left leg as joints
 # 1-3 and the right leg as joints 4-6, although its arms follow Human3.6M.
@@ -60,7 +60,7 @@ class FilePlan:
     labels: list[ClipLabel]
     layout: Layout
     legs_first_left: bool
-    world: World  # of its coordinates, as the second pass reads them
+    world: World  # unit and up axis of the coordinates that the second pass reads
     about: str  # format or skeleton, for the log and the manifest
 
 
@@ -82,7 +82,7 @@ class Plan:
 
 
 def plan_reading(files: Sequence[MotionFile], parameters: IngestParameters) -> Plan:
-    """Read motion files once and plan how the second pass reads each; errors: see `ingest_clips`."""
+    """Read each motion file once and plan the second pass; raise the errors of `ingest_clips`."""
     planned: list[FilePlan] = []
     first = 0
     for file, name in zip(files, short_names([file.path for file in files]), strict=True):
@@ -106,7 +106,8 @@ def plan_reading(files: Sequence[MotionFile], parameters: IngestParameters) -> P
     legs = [file.name for file in planned if file.legs_first_left]
     warnings = label_warnings({file.name: file.labels for file in planned}, parameters)
     warnings += [
-        f"{file.name}: 22 joints, as in HumanML3D, which has 20 frames per second; ingest.fps is {parameters.fps:g}"
+        f"{file.name}: 22 joints, as in HumanML3D, which has 20 frames per second; ingest.fps is {parameters.fps:g};"
+        " pass --set ingest.fps=20 for files of HumanML3D"
         for file in planned
         if file.about == JOINT_SETS[22].name and parameters.fps != 20 and not file.file.clip_list
     ]
@@ -115,7 +116,7 @@ def plan_reading(files: Sequence[MotionFile], parameters: IngestParameters) -> P
 
 
 class Survey:
-    """Measurements of a file's arrays: `add` measures an array, `evidence` returns one row per motion."""
+    """Measurements of the clips of a file: `add` measures an array, `evidence` returns the rows of motions."""
 
     def __init__(self) -> None:
         self.arrays = 0
@@ -134,12 +135,12 @@ class Survey:
         return ArrayRef(index, array.shape, array if is_short else None)
 
     def evidence(self, motions: Sequence[Motion], as_coco: bool = False) -> np.ndarray:
-        """Return the measurements (clips, 6) of these motions, in file order, as H36M joints or as COCO's.
+        """Return the measurements (clips, 6) of `motions`, in file order; `as_coco`: the joints have COCO's order.
 
-        Columns: stature along the bones in the file's unit; upright direction x, y, z, a unit vector from pelvis to
-        thorax and from ankles to head; cosine between the hip line and the shoulder line, both from left
+        Columns: stature along the bones in the file's unit; upright direction x, y, z, the mean of the unit vectors
+        from pelvis to thorax and from ankles to head; cosine between the hip line and the shoulder line, both from left
         to right; mean |log| of the ratios of bone lengths to those of an adult of this size. A row is NaN if the clip
-        contains no measurable body. A clip with an ambiguous joint axis has no row.
+        contains no measurable body. An array without frames or with an ambiguous joint axis has no row.
         """
         self._flush()
         rows = np.concatenate([np.empty((0, 6)), *(self._rows_as_coco if as_coco else self._rows)])
@@ -193,7 +194,7 @@ def _length(vectors: np.ndarray) -> np.ndarray:
 
 
 def _skeleton(motions: Sequence[Motion], layout: Layout) -> str:
-    """Return the name of the skeleton with the number of joints that most clips have."""
+    """Return the skeleton with the most frequent known number of joints; Human3.6M if no number is known."""
     axis = 0 if layout is Layout.JOINTS_FIRST else 1
     counts = Counter(motion.shape[axis] for motion in motions if is_clip(motion.shape))
     known = [joints for joints, _ in counts.most_common() if joints in JOINT_SETS]
@@ -203,7 +204,9 @@ def _skeleton(motions: Sequence[Motion], layout: Layout) -> str:
 def check_evidence(
     source: Path, evidence: np.ndarray, parameters: IngestParameters, files: int = 1, skeleton: str = "Human3.6M"
 ) -> None:
-    """Check the declared unit and up axis, which all `files` share, against the rows of `Survey.evidence` of a file.
+    """Compare the declared unit and up axis with the measurements of a file, the rows of `Survey.evidence`.
+
+    `files` is the number of files with the same declaration; `skeleton` is the order of joints that they should have.
 
     Raises
     ------
@@ -223,7 +226,7 @@ def check_evidence(
     median = float(np.median(usable[:, 0]))
     if not STATURE_M[0] <= median * UNITS[parameters.unit] <= STATURE_M[1]:
         fitting = [unit for unit in _DECLARABLE if STATURE_M[0] <= median * UNITS[unit] <= STATURE_M[1]]
-        remedy = f"pass --set ingest.unit={fitting[0]}" if fitting else "the size fits none of m, cm and mm"
+        remedy = f"pass --set ingest.unit={fitting[0]}" if fitting else "the size fits none of m, cm and mm; scale it"
         raise InputError(
             f"{source}: bodies are {median * UNITS[parameters.unit]:.4g} m tall along the bones (median of"
             f" {len(usable)} clips) with ingest.unit={parameters.unit}; expected {STATURE_M[0]} to {STATURE_M[1]} m:"
@@ -246,7 +249,7 @@ def _misfit(evidence: np.ndarray) -> float:
 
 
 def legs_first_left(evidence: np.ndarray) -> bool:
-    """Return whether joints 1-3 are the left leg: then hip and shoulder line of most bodies are opposite."""
+    """Return whether joints 1-3 are the left leg: the hip and shoulder lines of most bodies are opposite."""
     cosines = evidence[np.isfinite(evidence).all(1), 4]
     return len(cosines) > 0 and float(np.median(cosines)) < 0
 
@@ -254,8 +257,8 @@ def legs_first_left(evidence: np.ndarray) -> bool:
 def to_world(poses: np.ndarray, unit: str, up: str, swap_legs: bool) -> np.ndarray:
     """Convert poses (frames, 17, 3) of a file to float32, C order, metres with z up.
 
-    An array of another shape is cast, and the clip contract rejects it later. `swap_legs` swaps joints 1-3 with 4-6;
-    see `legs_first_left`.
+    An array of another shape is only cast, and the clip contract rejects it later. `swap_legs` swaps joints 1-3 with
+    4-6; see `legs_first_left`.
     """
     if swap_legs and poses.ndim == 3 and poses.shape[1] == len(SWAPPED_LEGS):
         poses = poses[:, SWAPPED_LEGS]

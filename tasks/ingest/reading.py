@@ -1,9 +1,9 @@
-"""Read an untrusted motion file, whose first bytes determine the format, one array in memory at a time.
+"""Read an untrusted motion file with one array in memory at a time; its first bytes determine the format.
 
-- `pickle` is never called: `tasks.ingest.safe_pickle` reads object arrays, which numpy writes as pickles.
-- The size of an .npz bounds its content. A member inflates to at most 200 times its size in the file. The compressed
-  members together are not larger than the file. A member ends where its directory entry and header specify.
-- An .npy is mapped into memory, so its array may be larger than the memory.
+- `pickle` is never called: `tasks.ingest.safe_pickle` reads pickles and object arrays, which numpy writes as pickles.
+- The size of an .npz limits its content: a member may inflate to at most 200 times its size in the file, the compressed
+  members together may not exceed the file, and each member must have the size in its directory entry and header.
+- An .npy is mapped, not loaded, so its array may be larger than the memory.
 """
 
 import copy
@@ -43,22 +43,23 @@ def read_motion_file(path: Path, on_array: OnArray) -> object:
     Parameters
     ----------
     path
-        A pickle as `safe_pickle.read_pickle_stream` accepts it, an .npy, or an .npz with stored or deflated members.
+        A pickle as `safe_pickle.read_pickle_stream` accepts it, an .npy, an .npz with stored or deflated members, or a
+        BVH, C3D or TRC.
     on_array
-        Called once, in file order, with each read-only array of integers or floats with at least one axis. The returned
-        value replaces the array in the result. Other arrays and scalars are not replaced.
+        Called once, in file order, with each array of integers or floats that has at least one axis. The array is
+        read-only, and the returned value replaces it in the result. Other arrays and scalars are not replaced.
 
     Returns
     -------
     object
         For a pickle its nested containers, for an .npy its array, for an .npz a dict of arrays by member name (without
-        .npy). An object array without axes is replaced by its item. For the other formats a `MetricTree`.
+        .npy). An object array without axes is replaced by its item. For a BVH, C3D or TRC a `MetricTree`.
 
     Raises
     ------
     RefusedPickle
-        The file is missing or damaged, contains other objects than arrays and plain containers, or declares more data
-        than the file can contain. Errors of `on_array` are raised unchanged.
+        The file is missing or damaged, contains objects other than arrays and plain containers, or declares more data
+        than it can contain. Errors of `on_array` are raised unchanged.
     InputError
         A BVH, C3D or TRC is damaged, or does not have the joints or markers of a body.
     OSError
@@ -91,7 +92,8 @@ def read_members(path: Path, names: Collection[str], most_bytes: int) -> dict[st
     Raises
     ------
     RefusedPickle
-        The file is not a valid .npz, an array has objects as elements, or the arrays take more than `most_bytes`.
+        The file is missing or not a valid .npz, an array has objects as elements, or the arrays take more than
+        `most_bytes`.
     """
     if not path.is_file():
         raise RefusedPickle(f"{path}: file not found")
@@ -116,11 +118,11 @@ def _pass_on(source: Source, array: np.ndarray, on_array: OnArray) -> object:
 
 
 def _read_npy(source: Source, on_array: OnArray, load: Callable[[Source], memoryview], objects: bool = True) -> object:
-    """Read an .npy from the first to the last byte of `source`; `load` returns the bytes of an array of numbers."""
+    """Read all of `source` as an .npy; `load` returns the bytes of numbers, `objects` allows an object array."""
     try:
         shape, is_fortran, dtype = _read_header(source)
         left = source.size - source.position
-        require(objects or dtype.kind != "O", "an object array; only arrays of numbers or text are read from this file")
+        require(objects or dtype.kind != "O", "has an object array; expected only arrays of numbers or text here")
         if dtype.kind != "O":
             size = dtype.itemsize * count_items(shape)
             require(size == left, f"an array {shape} of {dtype} takes {size} bytes, but {left} bytes follow its header")
@@ -137,7 +139,7 @@ def _read_npy(source: Source, on_array: OnArray, load: Callable[[Source], memory
 
 
 def _read_header(source: Source) -> tuple[tuple[int, ...], bool, np.dtype]:
-    end, source.size = source.size, min(source.size, _LONGEST_HEADER)  # numpy checks the length only after it reads
+    end, source.size = source.size, min(source.size, _LONGEST_HEADER)  # numpy reads first and then checks the length
     version = npy.read_magic(source)  # type: ignore[arg-type]  # needs only `read`
     require(version in ((1, 0), (2, 0)), f"an .npy header of version {version}; supported: 1.0 and 2.0")
     read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
@@ -156,14 +158,14 @@ def _map(source: Source) -> memoryview:
 def _read_npz(
     whole: Source, on_array: OnArray, wanted: Collection[str] | None = None, most_bytes: int = 0
 ) -> dict[str, object]:
-    """Read all members of an .npz; or those of `wanted`, at most `most_bytes` together and without object arrays."""
+    """Return the members of an .npz by name; with `wanted`, only these, in `most_bytes` and without object arrays."""
     try:
         archive = zipfile.ZipFile(whole.file)
         members = archive.infolist()
         used = sum(member.compress_size for member in members)
-        require(used <= whole.size, f"its members declare {used} bytes, but the file has {whole.size} bytes")
+        require(used <= whole.size, f"its members declare {used} compressed bytes, but the file has {whole.size}")
     except _ZIP_FAILURES as error:
-        raise RefusedPickle(f"{whole.name}: refused: {short_ascii(error)}") from error
+        raise RefusedPickle(f"{whole.name}: refused: {short_ascii(error)}; save the file again") from error
     names = {member.filename.removesuffix(".npy") for member in members}
     if wanted is None and "trans" in names and names & {"poses", "pose_body"}:
         raise RefusedPickle(
@@ -207,7 +209,7 @@ def _open_member(
         endless.file_size = sys.maxsize  # else zipfile would silently cut bytes beyond `size`
         return Source(archive.open(endless), size, name, paid)
     except _ZIP_FAILURES as error:
-        raise RefusedPickle(f"{name}: refused: {short_ascii(error)}") from error
+        raise RefusedPickle(f"{name}: refused: {short_ascii(error)}; save the file again") from error
 
 
 def _load(source: Source) -> memoryview:

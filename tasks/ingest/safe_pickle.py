@@ -1,9 +1,9 @@
 """Read an untrusted pickle that contains only numpy arrays and plain containers, one array in memory at a time.
 
-- `pickletools.genops` splits the file into opcodes; `PickleMachine` executes the harmless ones. No name from the file
+- `pickletools.genops` splits the file into opcodes; `PickleMachine` interprets the harmless ones. No name from the file
   is imported: the fixed table `GLOBALS` of `pickled_arrays` maps each allowed name to a function.
-- The file size bounds memory and time: the number of opcodes bounds the objects, the number of bytes their content.
-  No function walks a tree recursively. Keys, which Python hashes and compares recursively, must be small.
+- The file size limits memory and time, because it limits the number of opcodes, which create objects, and the number of
+  converted bytes. No function walks a tree recursively. Python hashes and compares keys recursively, so keys are small.
 - An array is complete at the BUILD of its state (protocols 0-4) or at the REDUCE of `_frombuffer` (protocol 5). The
   machine then yields the array and removes its bytes from the memo.
 """
@@ -28,7 +28,7 @@ FAILURES = (
 
 
 def read_pickle_stream(source: "Source", on_array: Callable[[np.ndarray], object]) -> object:
-    """Read an untrusted pickle of protocol 0-5, from the position of `source` to its end.
+    """Return the object in an untrusted pickle (protocols 0-5), read from the current position of `source` to the end.
 
     Parameters
     ----------
@@ -37,26 +37,26 @@ def read_pickle_stream(source: "Source", on_array: Callable[[np.ndarray], object
         numpy scalars, list, tuple, dict, set, frozenset, str, bytes, bytearray, int, float, complex, bool and None.
         The limit is a million opcodes plus one for every 8 bytes, which large lists of plain numbers exceed.
     on_array
-        Called once with each array (read-only, except object arrays, which stay in the tree) as soon as it is complete,
-        in file order. Its return value replaces the array at every reference.
+        Called once, in file order, with each complete array other than an object array. The array is read-only, and the
+        returned value replaces it at every reference. Object arrays stay in the result.
 
     Raises
     ------
     RefusedPickle
-        The file contains anything else; the message has the file and the byte offset. Nothing is imported, called or
-        allocated for this opcode. Errors of `on_array` are not converted.
+        The file is damaged or contains anything else; the message has the file and the byte offset. Nothing is
+        imported, called or allocated for the refused opcode. Errors of `on_array` are raised unchanged.
     """
     machine = PickleMachine(source)
     for array in machine.arrays():
         machine.settle(on_array(array))
-        del array  # else this loop would keep it until the next one is complete
+        del array  # else the loop would keep this array in memory until the next one is complete
     return machine.result
 
 
 class Source:
-    """Open binary stream (a file or a member of a zip), `size` bytes long, that is never read past its end.
+    """Open binary stream of `size` bytes (a file or a member of a zip), which is never read beyond this size.
 
-    `paid` is the compressed size in bytes, or `size` if smaller; `paid` bounds the number of objects.
+    `paid` is the smaller of `size` and the compressed size, in bytes; it limits the number of objects.
     """
 
     def __init__(self, file: IO[bytes], size: int, name: str, paid: int | None = None) -> None:
@@ -64,10 +64,10 @@ class Source:
         self.paid = size if paid is None else min(size, paid)
         self.position = self.opcode_at = 0
         self.last = b""
-        self.text = ""  # of the last opcode STRING
+        self.text = ""  # argument of the last opcode STRING
 
     def refusal(self, place: int, error: Exception) -> RefusedPickle:
-        return RefusedPickle(f"{self.name}: refused at byte {place}: {short_ascii(error)}")
+        return RefusedPickle(f"{self.name}: refused at byte {place}: {short_ascii(error)}; save the file again")
 
     def tell(self) -> int:
         self.opcode_at = self.position  # genops calls this before each opcode, and only then
@@ -89,7 +89,7 @@ class Source:
         line = self.file.readline(-1 if self.last in (b"V", b"S") else 65_536)
         self.position += len(line)
         if self.last == b"S":  # genops would refuse the bytes of an array
-            require(_TEXT.fullmatch(line) is not None, "a text that Python 2 does not write")
+            require(_TEXT.fullmatch(line) is not None, "the opcode STRING has a text that Python 2 does not write")
             self.text = ast.literal_eval(f"b{line.decode('ascii')}").decode("latin1")
             return b"''\n"
         return line
@@ -100,15 +100,15 @@ def short_ascii(text: object) -> str:
     return ascii(str(text)[:300])[1:-1][:500]  # escapes are longer than their letters
 
 
-_TEXT = re.compile(rb"""(['"])(?:(?!\1|\\)[ -~]|\\(?:[\\'"nrt]|x[0-9a-f]{2}))*+\1\n""")  # of protocol 0 in Python 2
-_NOT_VALUES = frozenset({Constructor, Unfinished})  # never in a container, so never in the returned tree
-_SPENT = object()  # in the memo: bytes that became an array
+_TEXT = re.compile(rb"""(['"])(?:(?!\1|\\)[ -~]|\\(?:[\\'"nrt]|x[0-9a-f]{2}))*+\1\n""")  # protocol 0 of Python 2
+_NOT_VALUES = frozenset({Constructor, Unfinished})  # refused in containers, so never in the result
+_SPENT = object()  # replaces bytes in the memo that became an array
 _MOST_TUPLE_KEYS = 10_000  # if tuple hashes collide on purpose, n keys take n * n comparisons
 _ONLY = "only numpy arrays and plain containers are allowed"
 
 
 class PickleMachine:
-    """Stack and memo of a pickle, and the opcodes and bytes that are still allowed for a file of this size."""
+    """Interpreter of allowed opcodes: the stack and memo of a pickle, and the opcodes and bytes that are left."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
@@ -116,15 +116,18 @@ class PickleMachine:
         self.below: list[list[Any]] = []  # the stacks under the open marks
         self.memo: dict[int, Any] = {}
         self.recent: list[int] = []  # memo places written since bytes were last removed
-        self.complete: np.ndarray | None = None  # array to pass on, for the Unfinished on top of the stack
+        self.complete: np.ndarray | None = None  # array to yield, which replaces the Unfinished on top of the stack
         self.result: object = None
         self.opcodes_left = 1_000_000 + source.paid // 8  # an array of one number takes 100 bytes and 25 opcodes
         self.bytes_left = 3 * source.size  # protocol 2 spends an array's bytes twice: text to bytes, bytes to array
         self.tuple_keys = 0
-        self.depths: dict[int, int] = {}  # of object arrays, by id
+        self.depths: dict[int, int] = {}  # id of an object array -> levels
 
     def arrays(self) -> Iterator[np.ndarray]:
-        """Execute the file and yield each complete array, which the caller replaces by `settle`."""
+        """Interpret the pickle and yield each complete array.
+
+        Before the next step, the caller must call `settle` with the value that replaces the array.
+        """
         try:
             for opcode, argument, _ in pickletools.genops(self.source):  # type: ignore[arg-type]  # has all methods used
                 self.opcodes_left -= 4 if opcode.name == "EMPTY_SET" else 1  # a set takes 216 bytes, a list 56
@@ -140,7 +143,7 @@ class PickleMachine:
             raise self.source.refusal(self.source.opcode_at, error) from error
 
     def settle(self, value: object) -> None:
-        """Replace the unfinished array or dtype by `value`, on the stack and in the memo."""
+        """Replace the unfinished array or dtype on top of the stack by `value`, there and in the memo."""
         self.complete = None
         unfinished, self.stack[-1] = self.stack[-1], value
         for place in unfinished.places:
@@ -148,11 +151,12 @@ class PickleMachine:
                 self.memo[place] = value
 
     def spend(self, count: int) -> None:
+        """Subtract converted bytes or items from those allowed; raise ValueError if none are left."""
         self.bytes_left -= count
         require(self.bytes_left >= 0, "the file converts the same bytes or items repeatedly")
 
     def forget(self, data: bytes | bytearray | str) -> None:
-        """Remove `data`, now converted to an array or bytes, and the tuple that contains it from the memo."""
+        """Remove `data`, which has been converted, and each tuple that contains `data` from the memo."""
         for place in self.recent if len(data) > 1 else ():  # picklers share strings of one byte
             value = self.memo[place]
             if value is data or (type(value) is tuple and any(part is data for part in value[:5])):
@@ -163,7 +167,7 @@ class PickleMachine:
         self.stack.append(value)
 
     def pop(self, count: int) -> list[Any]:
-        require(count <= len(self.stack), "pop from an empty stack")
+        require(count <= len(self.stack), "an opcode takes more values than the stack has")
         values = self.stack[-count:]
         del self.stack[-count:]
         return _checked(values)
@@ -173,7 +177,7 @@ class PickleMachine:
         self.stack = []
 
     def pop_marked(self) -> list[Any]:
-        require(len(self.below) > 0, "end of a group that was not opened")
+        require(len(self.below) > 0, "an opcode ends a group that was not opened")
         values, self.stack = self.stack, self.below.pop()
         return _checked(values)
 

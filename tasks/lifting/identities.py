@@ -8,7 +8,7 @@ import numpy as np
 from tasks.lifting.repairs import MOST_AWAY_S, median_step, pixels_per_metre
 
 _EXCHANGE_SPEED = 2.5  # m/s, smallest speed of the median joint away from the person's own path
-_UNUSUAL = 2.0  # smallest ratio of this speed to the third quartile of the track, because steps contain noise
+_UNUSUAL = 2.0  # smallest ratio of the speed above to its third quartile in the track, because steps contain noise
 _SHORTEST_S = 1 / 40  # steps count as at least this long, because noise does not shrink with shorter steps
 _FIT = 0.4  # largest distance to the other person's path, as a share of the distance to the own path
 _MOST_GAP_S = 0.6  # longest time without a detection over which a path is extrapolated
@@ -30,7 +30,7 @@ def with_ids_exchanged_back(
     pending = paths.is_jump.copy()
     jumps, lasts = np.flatnonzero(pending), np.sort([rows[-1] for rows in rows_of.values()])
     frames, last_frames, most = frame[jumps], frame[lasts], _MOST_GAP_S * fps
-    is_gone = np.ones(len(frame), bool)  # of the last row of a track: its path was not yet continued
+    is_gone = np.ones(len(frame), bool)  # for the last row of a track: nobody has continued the track's path
 
     def on_path_of(rows: np.ndarray, before: np.ndarray) -> np.ndarray:
         return _distance(frame, pose_2d, paths.velocity, rows, before) < _FIT * paths.away[rows]
@@ -60,10 +60,10 @@ def with_ids_exchanged_back(
 class _Paths(NamedTuple):
     """Paths of people, with one value per row (n,)."""
 
-    before: np.ndarray  # the row of the same person before, or -1
+    before: np.ndarray  # the previous row of the same person, or -1
     velocity: np.ndarray  # (n, 2) over the last poses, pixels per frame
     away: np.ndarray  # distance from the extrapolated path of the same person, pixels
-    is_jump: np.ndarray  # whether this distance exceeds the limit
+    is_jump: np.ndarray  # whether `away` exceeds the limit
 
 
 def _paths(frame: np.ndarray, pose_2d: np.ndarray, people: Iterable[np.ndarray], fps: float) -> _Paths:
@@ -84,7 +84,7 @@ def _paths(frame: np.ndarray, pose_2d: np.ndarray, people: Iterable[np.ndarray],
 
 
 def rows_by(link: np.ndarray, frame: np.ndarray) -> list[np.ndarray]:
-    """Return the rows of each person, in the order of frames."""
+    """Return the rows of each id in `link` (n,), in the order of their frames `frame` (n,)."""
     order = np.lexsort((frame, link))
     return np.split(order, np.flatnonzero(np.diff(link[order])) + 1) if len(order) else []
 
@@ -111,7 +111,7 @@ def with_phantoms(frame: np.ndarray, link: np.ndarray, fps: float) -> tuple[np.n
 
 
 def scene_cuts(frame: np.ndarray, pieces: Sequence[np.ndarray], fps: float) -> np.ndarray:
-    """Return the frames (k,) of scene cuts: most tracks end in the frame before, and a track begins.
+    """Return the frames (k,) of scene cuts: a track begins, and more tracks end in the frame before than continue.
 
     `pieces` has the rows of each track. Tracks as short as phantoms are ignored.
     """
@@ -137,7 +137,7 @@ def _velocity(frame: np.ndarray, pose_2d: np.ndarray, first: np.ndarray, last: n
 def _distance(
     frame: np.ndarray, pose_2d: np.ndarray, velocity: np.ndarray, after: np.ndarray, before: np.ndarray
 ) -> np.ndarray:
-    """Return the distances (m,) of rows `after` from rows `before`, extrapolated with their `velocity` (n, 2)."""
+    """Return the distances (m,) of rows `after` from rows `before` that were moved by `velocity` (n, 2)."""
     expected = pose_2d[before]
     expected[..., :2] += (velocity[before] * (frame[after] - frame[before])[:, None])[:, None]
     return median_step(expected, pose_2d[after])

@@ -31,7 +31,10 @@ _MOST_LISTED = 100  # frames of each kind of repair in the manifest
 def read_tracks(
     stage: Stage, tracked: "TrackedRun | None", parameters: PipelineParameters, source: KeypointSource
 ) -> None:
-    """Write the tracks of the people in a keypoint file, a keypoint folder or a video."""
+    """Write the tracks of the people in a keypoint file, a keypoint folder or a video to the folder of `stage`.
+
+    Raise an InputError if the source cannot be read, or has no track with `keypoints.min_frames` frames.
+    """
     options = parameters.keypoints
     keypoints, cut_off = _detected(source, options, stage) if source.is_video else (source, [])
     videos, warnings = read_keypoints(keypoints, options)
@@ -105,7 +108,7 @@ def _statistics(videos: list[Detections], tracks: list[Track]) -> dict[str, obje
 
 
 def _repairs(tracks: list[Track], short: list[Track]) -> dict[str, object]:
-    """Return the numbers and frames of repairs by kind; scene cuts, jumps and ids also count in short tracks."""
+    """Return the numbers or frames of repairs by kind; short tracks add only scene cuts, jumps and exchanged ids."""
 
     def at(reason: str) -> list[int | str]:
         return _frames([(track.video, track.first_frame) for track in found if track.repairs.begins_with == reason])
@@ -123,7 +126,7 @@ def _repairs(tracks: list[Track], short: list[Track]) -> dict[str, object]:
 
 
 def _frames(places: list[tuple[str, int]]) -> list[int | str]:
-    """Return the first `_MOST_LISTED` different frames, with the name of the video if it has one."""
+    """Return the frames of the first `_MOST_LISTED` different places (video, frame), e.g. 5 or "video: 5"."""
     return [f"{video}: {frame}" if video else frame for video, frame in dict.fromkeys(places)][:_MOST_LISTED]
 
 

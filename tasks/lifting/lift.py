@@ -77,7 +77,7 @@ def _lift_tracks(
 
 
 def refuse_faults(motions: list[Motion], keypoints: str | Path) -> None:
-    """Raise an InputError if a motion breaks the motion contract; `keypoints` is the name of its source."""
+    """Raise an InputError if a motion breaks the motion contract; the message begins with `keypoints`, its source."""
     for fault in find_faults(motions).itertuples():
         raise InputError(
             f"{keypoints}: {fault.motion} cannot be lifted: {describe_fault(MotionSummary, fault)}; check the skeleton,"
@@ -86,7 +86,7 @@ def refuse_faults(motions: list[Motion], keypoints: str | Path) -> None:
 
 
 def select_tracks(tracks: list[Track], person: str) -> list[Track]:
-    """Return the tracks that `person` selects: all, longest, largest (in the image), or the number of a track."""
+    """Return the tracks that `person` selects: all, longest, largest (in the image), or a number."""
     match person:
         case "all":
             return tracks
@@ -102,14 +102,14 @@ def select_tracks(tracks: list[Track], person: str) -> list[Track]:
 
 
 def _height_px(track: Track) -> float:
-    """Return the median height in pixels of the detected joints of a track."""
+    """Return the vertical extent in pixels of the detected joints of a track, as a median over the frames."""
     y = np.where(track.pose_2d[..., 2] > 0, track.pose_2d[..., 1], np.nan)
     seen = ~np.isnan(y).all(axis=1)
     return float(np.median(np.nanmax(y[seen], axis=1) - np.nanmin(y[seen], axis=1)))
 
 
 def _scenes(motions: list[Motion]) -> list[Scene]:
-    """Return one scene of the viewer per video; a long video is cut, and the title has the number of frames shown."""
+    """Return one scene of the viewer per video; a long video is cut, and its title has the number of frames shown."""
     scenes = []
     for video in dict.fromkeys(motion.video for motion in motions):
         people = [motion for motion in motions if motion.video == video]

@@ -15,16 +15,16 @@ from data_contracts.skeleton import ADULT_BONES_M, BONES, MIRROR
 
 _BODY_SPEED = 8.0  # m/s, smallest speed of the median joint in a jump; clips reach 7
 _JOINT_SPEED = 8.0  # m/s, smallest speed of a jumping joint away from its path; clips reach 5
-_SIDES_SPEED = 3.0  # m/s, mean of three joints; cost of one exchange of sides
+_SIDES_SPEED = 3.0  # m/s, mean speed of three joints that costs as much as one exchange of sides
 _JOINT_M = 0.2  # shortest jump of a joint, because the noise of a detector does not shrink with shorter steps
 _SHORTEST_S = 1 / 60  # steps count as at least this long, because noise does not shrink with shorter steps
-_USUAL = 4.0  # smallest ratio of a jump to the third quartile of the track's steps (unknown rate, moving camera)
-MOST_AWAY_S = 0.35  # longest duration of a phantom; after a longer time the person may be another one
+_USUAL = 4.0  # smallest ratio of a jump to the third quartile of steps, for an unknown rate or a moving camera
+MOST_AWAY_S = 0.35  # seconds, longest duration of a phantom; after a longer time the person may be another one
 _VISIBLE = 1.5  # smallest gain of a visible exchange of sides, in costs of an exchange
 _UNUSUAL = 2.0  # smallest ratio of an exchange of sides to the median change of the track (small people)
 _MOST_BACK = 0.5  # largest distance between the places before and after a jump, as a share of the jump
 _UNIT_FRAMES = 31  # length of the median filter of the size in the image
-_EXCHANGE_S = 1.0  # exchanged sides cost as much as one exchange per this time
+_EXCHANGE_S = 1.0  # seconds in which exchanged sides cost as much as one exchange
 _CERTAIN = 0.7  # smallest gain of exchanged rows, in costs of an exchange
 _PAIRS = {"legs": ((1, 4), (2, 5), (3, 6)), "arms": ((14, 11), (15, 12), (16, 13))}  # right, left
 _PARENT, _CHILD = np.array(BONES).T
@@ -47,8 +47,8 @@ def pixels_per_metre(pose_2d: np.ndarray) -> np.ndarray:
     """Return the size (n,) of a person in the image in pixels per metre of an adult.
 
     The size is that of the third longest bone relative to an adult's bone, because foreshortening only shortens bones,
-    and the two longest may end at a joint that jumped. With fewer than three detected bones the size is infinite, so
-    that no speed exceeds its limit.
+    and the two longest may end at a joint that jumped. The size is smoothed by a median over `_UNIT_FRAMES` rows. It is
+    infinite with fewer than three detected bones, so that no speed exceeds its limit.
     """
     both = (pose_2d[:, _PARENT, 2] > 0) & (pose_2d[:, _CHILD, 2] > 0)
     lengths = np.linalg.norm(pose_2d[:, _PARENT, :2] - pose_2d[:, _CHILD, :2], axis=-1)
@@ -58,7 +58,7 @@ def pixels_per_metre(pose_2d: np.ndarray) -> np.ndarray:
 
 
 def jumps_of(pose_2d: np.ndarray, steps: Steps) -> tuple[np.ndarray, np.ndarray]:
-    """Return which rows (n,) are phantoms (the person jumps away and back), and the rows (k,) after other jumps."""
+    """Return which rows (n,) are phantoms (a person jumps away and back), and the rows (k,) just after other jumps."""
     phantom = np.zeros(len(pose_2d), bool)
     middles = _middles(pose_2d)
     moved = median_step(middles[:-1], middles[1:]) / steps.metre[1:]
@@ -83,7 +83,7 @@ def jumps_of(pose_2d: np.ndarray, steps: Steps) -> tuple[np.ndarray, np.ndarray]
 
 
 def median_step(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """Return the median distance (n,) of the common joints of poses (n, K, 3); 0 without a common joint."""
+    """Return the median distance (n,) between common joints of two poses (n, K, 3); 0 without a common joint."""
     both = (before[..., 2] > 0) & (after[..., 2] > 0)
     distance = np.sort(np.where(both, np.linalg.norm((after - before)[..., :2], axis=-1), np.inf), axis=1)
     place = np.maximum(both.sum(axis=1) - 1, 0) // 2
@@ -96,7 +96,7 @@ def _quantile(values: np.ndarray, share: float) -> float:
 
 
 def _middles(pose_2d: np.ndarray) -> np.ndarray:
-    """Return points (n, 11, 3) that are equal with exchanged sides: trunk joints, and midpoints of left and right."""
+    """Return points (n, 11, 3) that exchanged sides do not move: trunk joints, and midpoints of left and right."""
     first = [joint for joint, other in enumerate(MIRROR) if joint <= other]
     one, other = pose_2d[:, first], pose_2d[:, np.array(MIRROR)[first]]
     confidence = np.minimum(one[..., 2:], other[..., 2:])
@@ -131,7 +131,7 @@ def exchanged_sides(pose_2d: np.ndarray, steps: Steps) -> dict[str, np.ndarray]:
 
     The Viterbi algorithm finds the sequence of exchanges with the least cost. The cost of a step is the mean change of
     the vectors from right to left; the cost of an exchange is `_SIDES_SPEED`. Only rows with a gain of `_CERTAIN` are
-    returned, so an exchange whose end is hidden by overlapping limbs is not.
+    returned. Rows have a smaller gain if overlapping limbs hide the end of the exchange.
     """
     return {part: _exchanged(*_step_costs(pose_2d, np.array(pairs), steps), steps) for part, pairs in _PAIRS.items()}
 
@@ -152,7 +152,7 @@ def with_sides(pose_2d: np.ndarray, exchanged: dict[str, np.ndarray]) -> np.ndar
 
 
 def _step_costs(pose_2d: np.ndarray, pairs: np.ndarray, steps: Steps) -> tuple[np.ndarray, np.ndarray]:
-    """Return the costs (n - 1,) of steps without and with an exchange; one exchange itself costs 1."""
+    """Return the costs (n - 1,) of steps without and with an exchange, in units of the cost of the exchange itself."""
     right, left = pose_2d[:, pairs[:, 0]], pose_2d[:, pairs[:, 1]]
     vector, seen = (left - right)[..., :2], np.minimum(left, right)[..., 2] > 0  # (n, 3, 2), (n, 3)
     both = np.logical_and(seen[1:], seen[:-1])
@@ -176,7 +176,7 @@ def _exchanged(same: np.ndarray, other: np.ndarray, steps: Steps) -> np.ndarray:
 
 
 def _costs_before(same: np.ndarray, other: np.ndarray, per_row: np.ndarray) -> np.ndarray:
-    """Return the least cost (n, 2) of all sequences that end in each row: not exchanged, exchanged."""
+    """Return the least cost of the sequences that end in each row (n, 2), without and with its sides exchanged."""
     costs = np.empty((len(per_row), 2))
     kept, turned = 0.0, 1 + float(per_row[0])
     costs[0] = kept, turned

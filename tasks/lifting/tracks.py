@@ -2,8 +2,8 @@
 
 - Without ids, the people of a frame are assigned to open tracks with the least total cost
   (`scipy.optimize.linear_sum_assignment`). The cost is the mean distance of the person's joints from the track's last
-  pose, moved by its velocity. The mean is over common joints, weighted by confidence, and divided by the larger extent.
-  A pair with a cost above `MOST_COST` is two different people.
+  pose, moved by the track's velocity. The mean is over common joints, weighted by confidence, and divided by the larger
+  diagonal of both boxes. A pair with a cost above `MOST_COST` is two different people.
 - A person or joint that is missing for at most `max_gap` frames is interpolated linearly and marked. It gets the lower
   confidence of the two ends. After a longer gap a new track begins.
 - Missing joints at the beginning or end of a track stay missing, because filling them would be extrapolation.
@@ -28,8 +28,8 @@ from tasks.lifting.repairs import exchanged_sides, jumping_joints, jumps_of, ste
 
 MOST_COST = 0.4  # share of the diagonal of a person's box
 MOST_FRAMES = 2_000_000  # all tracks together, with interpolated frames: 18 hours at 30 fps
-_NO_JOINT = "no joint has all its keypoints in any frame"
-_VELOCITY_SHARE = 0.5  # share of the last step, which is measured on two noisy frames
+_NO_JOINT = "no joint has all its keypoints in any frame; check keypoints.skeleton and keypoints.min_confidence"
+_VELOCITY_SHARE = 0.5  # share of the last step that is used, because the noise of two frames is in it
 
 
 def long_and_short(
@@ -57,7 +57,7 @@ def long_and_short(
 
 
 def whole_track(detections: Detections, max_gap: int) -> Track:
-    """Return all frames of one person as one track, repaired but not cut; row n of the detections is frame n."""
+    """Return all frames of one person as one repaired track (row n is frame n); raise an InputError without joints."""
     joints, confidence = SKELETONS[_skeleton(detections)].to_h36m(detections.points, detections.confidence)
     pose_2d = np.concatenate([joints, confidence[..., None]], axis=-1)
     rows = np.flatnonzero((confidence > 0).any(axis=1))
@@ -72,7 +72,7 @@ def whole_track(detections: Detections, max_gap: int) -> Track:
 
 
 def tracks_of(detections: Detections, max_gap: int) -> list[Track]:
-    """Return the tracks (of any length) in normalised detections, repaired and sorted by their first frames."""
+    """Return the repaired tracks in normalised detections, by first frame; InputError beyond `MOST_FRAMES` frames."""
     joints, confidence = SKELETONS[_skeleton(detections)].to_h36m(detections.points, detections.confidence)
     seen = (confidence > 0).any(axis=1)
     if not seen.any():
@@ -112,7 +112,7 @@ def _skeleton(detections: Detections) -> Detector:
 
 
 class _Piece(NamedTuple):
-    """Rows of a track, in the order of frames, with its repairs."""
+    """Rows of (a part of) one person in the order of frames, and their repairs."""
 
     rows: np.ndarray
     repairs: Repairs
@@ -153,7 +153,7 @@ def _between(piece: _Piece, frame: np.ndarray, cuts: np.ndarray) -> Iterator[_Pi
 
 
 def _repaired(frame: np.ndarray, pose_2d: np.ndarray, fps: float, repairs: Repairs) -> tuple[np.ndarray, Repairs]:
-    """Return poses (n, 17, 3) with sides exchanged back and without jumping joints, and all repairs."""
+    """Return poses (n, 17, 3) with sides exchanged back and jumping joints set to 0, and `repairs` with both added."""
     steps = steps_of(frame, pose_2d, fps)
     exchanged = exchanged_sides(pose_2d, steps)
     pose_2d = with_sides(pose_2d, exchanged)
@@ -169,7 +169,7 @@ def _repaired(frame: np.ndarray, pose_2d: np.ndarray, fps: float, repairs: Repai
 
 
 def associate(frame: np.ndarray, joints: np.ndarray, confidence: np.ndarray, max_gap: int) -> np.ndarray:
-    """Return track numbers (n,) for joints (n, 17, 2) of people; rows are in the order of frames."""
+    """Return the track number (n,) of each person with joints (n, 17, 2); rows are in the order of frames."""
     link = np.empty(len(frame), np.int64)
     size = _extent(joints, confidence)
     starts = np.flatnonzero(np.diff(frame, prepend=frame[:1] - 1))
@@ -216,7 +216,7 @@ class _OpenTrack:
 def _cost(
     tracks: list[_OpenTrack], now: int, joints: np.ndarray, confidence: np.ndarray, size: np.ndarray
 ) -> np.ndarray:
-    """Return costs (tracks, people), see the module; a pair without a common joint has 10 times `MOST_COST`."""
+    """Return the costs (tracks, people) of the module docstring; 10 times `MOST_COST` without a common joint."""
     moved = np.stack([track.joints + track.velocity * min(now - track.frame, 5) for track in tracks])
     weight = np.sqrt(np.stack([track.confidence for track in tracks])[:, None] * confidence[None])
     distance = np.linalg.norm(moved[:, None] - joints[None], axis=-1)

@@ -1,7 +1,7 @@
 """Load body models (SMPL-H or SMPL-X) of the user, reduced to what the 17 joints need.
 
-The joints are those of a regressor (`J_regressor_h36m*.npy`, 17 x vertices) in the folder or, without one, points of
-the model's skeleton (`tasks.ingest.amass.skeleton_points`). The model files have a licence and are never distributed.
+A regressor (`J_regressor_h36m*.npy`, 17 x vertices) in the folder of the models gives the joints. Without a regressor,
+they are points of the model's skeleton (`tasks.ingest.amass.skeleton_points`). The model files may not be distributed.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from tasks.ingest.reading import read_members, read_motion_file
 LEFT_HIP, RIGHT_HIP = 1, 2  # bones
 _KEYS = ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table")
 _MOST_BYTES = 2**30  # SMPL-X takes 230 MB
-_SHAPES = {400: 300, 20: 10}  # columns of SMPL-X's shapedirs -> columns of the shape; the others are expressions
+_SHAPES = {400: 300, 20: 10}  # columns of SMPL-X's shapedirs -> first columns, for the shape; the rest: expressions
 _NO_PARENT = 2**32 - 1  # of the root in `kintree_table`
 
 Models = dict[tuple[int, str], "BodyModel"]  # (bones, gender) -> model
@@ -29,16 +29,16 @@ Models = dict[tuple[int, str], "BodyModel"]  # (bones, gender) -> model
 
 @dataclass(frozen=True)
 class BodyModel:
-    """A body model, reduced to the bones and to the sums of its vertices per pair of a joint and a bone."""
+    """A body model, reduced to its bones at rest and to sums of its vertices per pair of an H36M joint and a bone."""
 
     parents: tuple[int, ...]
-    rest: np.ndarray  # (bones, 3)
-    rest_shapes: np.ndarray  # (bones, 3, shapes)
+    rest: np.ndarray  # (bones, 3), metres: where each bone begins in the mean shape
+    rest_shapes: np.ndarray  # (bones, 3, shapes), change of `rest` per shape parameter
     regressed: "RegressedPoints | None"  # None: points of the skeleton
     joints_from: str  # file name of the regressor, or `SKELETON`
 
     def joints(self, betas: np.ndarray) -> SkinnedJoints:
-        """Return the joints of a body of this shape; shapes beyond those of the model are ignored."""
+        """Return the joints of a body with shape parameters `betas` (b,); the model ignores those that it lacks."""
         betas = betas[: self.rest_shapes.shape[2]].astype(np.float64)
         rest = self.rest + self.rest_shapes[..., : len(betas)] @ betas
         if self.regressed is None:
@@ -57,7 +57,7 @@ class RegressedPoints:
     bone: np.ndarray
     weight: np.ndarray
     point: np.ndarray
-    point_shapes: np.ndarray  # (pairs, 3, shapes)
+    point_shapes: np.ndarray  # (pairs, 3, shapes), change of `point` per shape parameter
     correction: np.ndarray
     vertices: int  # number of vertices that the regressor weighs
 
@@ -69,19 +69,19 @@ def model_of(motion: BodyMotion, models: Models) -> BodyModel:
     if model is None:
         known = [f"{KINDS[bones]} {gender}" for bones, gender in models]
         raise InputError(
-            f"{motion.path}: needs the {motion.gender} body model of {KINDS[bones]}; the folder of --body-model has"
-            f" {some(known)}"
+            f"{motion.path}: needs the {motion.gender} body model of {KINDS[bones]}; add it to the folder of"
+            f" --body-model, which has {some(known)}"
         )
     return model
 
 
 def load_models(files: tuple[Path, ...]) -> Models:
-    """Return the body models of untrusted files: an .npz per kind and gender, and .npy files of regressors.
+    """Return the body models in untrusted files: one .npz per kind and gender; .npy files are regressors.
 
     Raises
     ------
     InputError
-        A file is damaged or an array has another shape, two models have one kind and gender, or there is no model.
+        A file is damaged, an array has a wrong shape, two models have the same kind and gender, or there is no model.
     """
     regressors = {}
     for path in files:
@@ -102,7 +102,9 @@ def load_models(files: tuple[Path, ...]) -> Models:
             raise InputError(f"{path} and {places[key]} are both {KINDS[bones]} {key[1]}; remove one of them")
         models[key], places[key] = _reduce(path, arrays, regressors), path
     if not models:
-        raise InputError(f"{some(files)}: no body model SMPL-H or SMPL-X (52 or 55 joints) in these files")
+        raise InputError(
+            f"{some(files)}: no body model SMPL-H or SMPL-X (52 or 55 joints) in these files; pass --body-model FOLDER"
+        )
     return models
 
 
@@ -110,7 +112,7 @@ def _read_regressor(path: Path) -> np.ndarray:
     array = np.asarray(read_motion_file(path, lambda array: array))
     is_matrix = array.ndim == 2 and array.shape[0] == NUM_JOINTS and array.dtype.kind == "f"
     if not is_matrix or not np.isfinite(array).all():
-        raise InputError(f"{path}: {array.dtype.name} {array.shape}; expected finite numbers ({NUM_JOINTS}, vertices)")
+        raise InputError(f"{path}: {array.dtype.name} {array.shape}; expected finite floats ({NUM_JOINTS}, vertices)")
     return array.astype(np.float64)
 
 
@@ -121,7 +123,7 @@ def _reduce(path: Path, arrays: dict[str, np.ndarray], regressors: dict[int, tup
     parents = arrays["kintree_table"][0].astype(np.int64)
     parents[(parents == _NO_PARENT) | (np.arange(len(parents)) == 0)] = -1
     if (parents[1:] < 0).any() or (parents >= np.arange(len(parents))).any():
-        raise InputError(f"{path}: kintree_table does not list each parent before its children")
+        raise InputError(f"{path}: kintree_table lists a parent after its child; download the model again")
     bones = arrays["J_regressor"].astype(np.float64)
     rest = bones @ template
     rest_shapes = np.einsum("bv,vcs->bcs", bones, shapes, optimize=True)

@@ -18,11 +18,12 @@ from tasks.ingest.reading import read_members
 
 KINDS = {52: "SMPL-H", 55: "SMPL-X"}  # number of bones -> kind of body model
 MOST_FRAMES = 360_000  # an hour at 100 Hz
-_PARTS = {"root_orient": 3, "pose_body": 63, "pose_jaw": 3, "pose_eye": 6, "pose_hand": 90}  # SMPL-X, in its order
+# Parts of SMPL-X's poses, in order -> columns
+_PARTS = {"root_orient": 3, "pose_body": 63, "pose_jaw": 3, "pose_eye": 6, "pose_hand": 90}
 _NEEDED_PARTS = ("root_orient", "pose_body")
 _RATES = ("mocap_framerate", "mocap_frame_rate")
 _KEYS = ("poses", *_PARTS, "trans", "betas", "gender", *_RATES)
-_MOST_BYTES = MOST_FRAMES * 8 * (2 * sum(_PARTS.values()) + 3)  # SMPL-X has the poses and their parts
+_MOST_BYTES = MOST_FRAMES * 8 * (2 * sum(_PARTS.values()) + 3)  # SMPL-X files may have the poses and their parts
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class BodyMotion:
     """Motion of a body model."""
 
     path: Path
-    poses: np.ndarray  # (n, 3 x joints), rotation of each joint relative to its parent as axis times angle
+    poses: np.ndarray  # (n, 3 x joints), rotation of each joint relative to its parent: axis times radians
     trans: np.ndarray  # (n, 3), metres
     betas: np.ndarray  # (b,), shape
     gender: str
@@ -63,7 +64,7 @@ def read_body_motion(path: Path) -> BodyMotion | None:
 
 
 def _joined(arrays: dict[str, np.ndarray]) -> np.ndarray:
-    """Return poses (n, 165) from the parts of SMPL-X; a missing part is at rest."""
+    """Return poses (n, 165) from the parts of SMPL-X; a missing jaw, eye or hand is at rest."""
     frames = len(_needed(arrays, "root_orient")) if arrays.get("root_orient", np.zeros(())).ndim else 0
     for name in _NEEDED_PARTS:
         _needed(arrays, name)
@@ -98,7 +99,7 @@ def _gender(arrays: dict[str, np.ndarray]) -> str:
 def _fps(arrays: dict[str, np.ndarray]) -> float:
     value = next((arrays[name] for name in _RATES if name in arrays), None)
     if value is None:
-        raise InputError(f"no frame rate ({' or '.join(_RATES)})")
+        raise InputError(f"no array {' or '.join(_RATES)}, which has the frame rate")
     fps = float(value.reshape(-1)[0]) if value.size == 1 and value.dtype.kind in "iuf" else float("nan")
     if not 0 < fps <= 1000:
         raise InputError(f"the frame rate is {fps:g}; expected a number above 0 and at most 1000")

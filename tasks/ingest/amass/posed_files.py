@@ -48,7 +48,7 @@ _SCHEMA = arrow.schema(
 
 @dataclass(frozen=True)
 class PosedFiles:
-    """Joints of AMASS's motions in the order of their files, the plan to write them, and the refused files."""
+    """Batches (`parts`) with the joints of AMASS motions, the plan to write the clips, and the refused motions."""
 
     parts: list[Path]
     plan: Plan
@@ -56,14 +56,14 @@ class PosedFiles:
     statistics: dict[str, Any]
 
     def clips(self) -> Iterator[tuple[int, np.ndarray]]:
-        """Yield clip id and joints (n, 17, 3) of each motion, one at a time."""
+        """Yield clip id and joints (n, 17, 3) of each motion that was not refused, one at a time."""
         for clip_id, poses in enumerate(poses for row, poses in _rows(self.parts) if _is_clip(row)):
             if clip_id not in self.refused:
                 yield clip_id, poses
 
 
 def pose_files(stage: Stage, source: AmassFiles, workers: Workers) -> list[Path]:
-    """Pose the bodies of all motion files and return one file per batch; batches of an earlier run are used again.
+    """Pose the bodies of all motion files and return one Parquet file per batch; finished batches are used again.
 
     Raises
     ------
@@ -88,12 +88,12 @@ def pose_files(stage: Stage, source: AmassFiles, workers: Workers) -> list[Path]
 
 
 def plan_posed(stage: Stage, source: AmassFiles, parts: list[Path], parameters: IngestParameters) -> PosedFiles:
-    """Plan the ingest of posed files.
+    """Plan the ingest of the batches `parts`, which `pose_files` returned.
 
     Raises
     ------
     InputError
-        No file contains motion, or unit or up axis contradict the parameters.
+        No file has a motion that can be read, or the bodies contradict the unit or up axis of the parameters.
     """
     survey, without = Survey(), 0
     motions: list[Motion] = []
@@ -108,7 +108,7 @@ def plan_posed(stage: Stage, source: AmassFiles, parts: list[Path], parameters: 
         motions.append(_motion(len(motions), source.files[row["file"]], row, poses.shape, parameters))
     if len(refused) == len(motions):
         reason = next(iter(refused.values()), "they contain no poses")
-        raise InputError(f"{source.root}: no motion of AMASS in {len(source.files)} files: {reason}")
+        raise InputError(f"{source.root}: no motion of AMASS in {len(source.files)} files, e.g. {reason}")
     check_evidence(source.root, survey.evidence(motions), parameters)
     file, name = MotionFile(source.root), data_name(source)
     labels = label_clips(motions, None, parameters)
@@ -125,7 +125,10 @@ def plan_posed(stage: Stage, source: AmassFiles, parts: list[Path], parameters: 
 
 
 def pose_batch(body_models: tuple[Path, ...], digest: str, files: Mapping[int, Path], part: Path) -> int:
-    """Write the joints of motion files (number -> path) to a Parquet file; return the number of frames."""
+    """Write the joints of motion files (number -> path) to the Parquet file `part`; return the number of frames.
+
+    A process loads the models once per `digest`, which identifies the content of `body_models`.
+    """
     models, total = _models(body_models, digest), 0
     partial_file = part.with_suffix(".partial")
     with (
@@ -140,7 +143,7 @@ def pose_batch(body_models: tuple[Path, ...], digest: str, files: Mapping[int, P
     return total
 
 
-@lru_cache(maxsize=1)  # of this process
+@lru_cache(maxsize=1)  # the models of one digest per process
 def _models(files: tuple[Path, ...], _digest: str) -> Models:
     return load_models(files)
 
@@ -160,7 +163,7 @@ def _pose_file(path: Path, models: Models) -> dict[str, Any]:
 
 
 def _batches(files: tuple[Path, ...]) -> list[dict[int, Path]]:
-    """Return consecutive files by number, about `_BATCH_BYTES` per batch."""
+    """Return batches of consecutive files (number -> path) with at least `_BATCH_BYTES`, except the last one."""
     batches: list[dict[int, Path]] = [{}]
     size = 0
     for number, file in enumerate(files):
@@ -175,7 +178,7 @@ def _batches(files: tuple[Path, ...]) -> list[dict[int, Path]]:
 def _motion(
     index: int, path: Path, row: dict[str, Any], shape: tuple[int, ...], parameters: IngestParameters
 ) -> Motion:
-    """Return the motion of a file DATASET/SUBJECT/FILE.npz, named as AMASS's lists do: DATASET_SUBJECT_FILE."""
+    """Return the motion of a file DATASET/SUBJECT/FILE.npz, with the name in AMASS's lists: DATASET_SUBJECT_FILE."""
     folders = path.absolute().parts[-3:]
     name = "_".join((*folders[:-1], path.stem))
     subject = "" if parameters.group_pattern else f"{dataset_of(name) or folders[0]}_{folders[1]}"
@@ -183,7 +186,7 @@ def _motion(
 
 
 def _rows(parts: list[Path]) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
-    """Yield each row without its poses, and the poses (n, 17, 3)."""
+    """Yield each row of the batches, as a dict without the poses, and its poses (n, 17, 3)."""
     for part in parts:
         with parquet.ParquetFile(part) as file:
             for group in range(file.num_row_groups):

@@ -1,10 +1,10 @@
 """Pose a body model and return its 17 joints.
 
 Skinning and the regression of joints are both linear. So the vertices that the regressor weighs are summed once, for
-each pair of a joint and a bone that moves some of its vertices (`SkinnedJoints`). The result is that of skinning
-every vertex and multiplying by the regressor, for a small part of the work.
+each pair of a joint and a bone that moves some of the joint's vertices (`SkinnedJoints`). The result equals that of
+skinning every vertex and multiplying by the regressor, with a small part of the work.
 
-Source of the formulas: Loper et al., SMPL (SIGGRAPH Asia 2015), sections 3.1 to 3.3. Frames are the last axis of all
+Source of the formulas: Loper et al., SMPL (SIGGRAPH Asia 2015), sections 3.1 to 3.3. Frames are the last axis of inner
 arrays, because numpy is fast along long axes.
 """
 
@@ -14,14 +14,14 @@ import numpy as np
 
 from data_contracts.skeleton import NUM_JOINTS
 
-_FRAMES = 1024  # at once, so that the rotations stay in the cache
+_FRAMES = 1024  # frames per block, so that the rotations stay in the cache
 
 
 @dataclass(frozen=True)
 class SkinnedJoints:
     """The 17 joints of one body at rest, as weighted points of the bones that move them.
 
-    The arrays have one row per pair of a joint and a bone.
+    The arrays from `joint` to `correction` have one row per pair of a joint and a bone that moves it.
     """
 
     parents: tuple[int, ...]  # of the bones, a parent before its children; -1: none
@@ -33,7 +33,7 @@ class SkinnedJoints:
     correction: np.ndarray  # (pairs, 3, 9 x (bones - 1)) float32, sum of the pose corrections; or (pairs, 3, 0)
 
     def pose(self, poses: np.ndarray, trans: np.ndarray) -> np.ndarray:
-        """Return the joints (n, 17, 3) float32 for poses (n, 3 x bones), axis times angle, and translations (n, 3)."""
+        """Return joints (n, 17, 3) float32 in metres, for `BodyMotion.poses` (n, 3 x bones) and `trans` (n, 3)."""
         joints = np.empty((len(poses), NUM_JOINTS, 3), np.float32)
         total = np.bincount(self.joint, self.weight, NUM_JOINTS).astype(np.float32)  # 1 for most regressors
         for start in range(0, len(poses), _FRAMES):
@@ -43,7 +43,7 @@ class SkinnedJoints:
         return joints
 
     def _pose_block(self, poses: np.ndarray) -> np.ndarray:
-        """Return the joints (17, 3, n) of few frames, without translation."""
+        """Return the joints (17, 3, n) of a block of `BodyMotion.poses`, without translation."""
         turns = rotations(poses.reshape(len(poses), -1, 3).transpose(1, 2, 0).astype(np.float32))  # (bones, 3, 3, n)
         corrections = self._corrections(turns)  # (pairs, 3, n) or None
         moved = self._moved_bones(turns)
@@ -65,7 +65,7 @@ class SkinnedJoints:
         return (self.correction.reshape(-1, len(flat)) @ flat).reshape(-1, 3, flat.shape[-1])
 
     def _moved_bones(self, turns: np.ndarray) -> dict[int, tuple[np.ndarray, np.ndarray]]:
-        """Return the rotation (3, 3, n) and the start (3, n) of each bone that moves a joint, and of its parents."""
+        """Return rotation (3, 3, n) and start (3, n) by bone, for bones that move a joint and all their ancestors."""
         needed = set(self.bone.tolist())
         for bone in range(len(self.parents) - 1, 0, -1):
             if bone in needed:
@@ -87,7 +87,7 @@ class SkinnedJoints:
 def rotations(vectors: np.ndarray) -> np.ndarray:
     """Return the rotation matrices (..., 3, 3, n) float32 of vectors (..., 3, n), axis times angle in radians.
 
-    Source: Rodrigues' formula, with sin(a) / a and (1 - cos(a)) / a^2, which have no pole at 0.
+    Source: Rodrigues' formula, with sin(a) / a and (1 - cos(a)) / a^2, which are finite at 0.
     """
     x, y, z = np.moveaxis(vectors, -2, 0)
     angle = np.sqrt(x * x + y * y + z * z)

@@ -1,14 +1,14 @@
 """Place the 17 H36M joints on the skeleton of SMPL-H or SMPL-X, for users without a regressor of these joints.
 
-Knees, ankles, shoulders, elbows and wrists are the model's own joints. The others follow the definitions that the
-other inputs of this project have (`data_contracts.detector_skeletons`, measured on CMU's clips).
+Knees, ankles, shoulders, elbows and wrists are joints of the model. The remaining joints have the definitions of the
+project (`data_contracts.detector_skeletons`, measured on CMU's clips).
 
 - The pelvis is the midpoint of the hips, as Human3.6M defines its root.
-- The hips are 1.3 times as far apart as the model's: 137 mm for the mean body, but 180 mm for an adult
-  (`data_contracts.skeleton.ADULT_BONES_M`).
+- The hips are 1.3 times as far apart as in the model: its mean body has 137 mm between the hips, but an adult has
+  180 mm (`data_contracts.skeleton.ADULT_BONES_M`).
 - The spine is halfway from the pelvis to the thorax on the model's spine, and the thorax is between neck and shoulders.
-- Nose and head are fixed to the head's joint. With the trunk (hips to shoulders) as 1, they are 0.25 and 0.55 above the
-  shoulders, and 0.23 and 0.11 in front of them.
+- Nose and head are fixed to the model's head joint. In trunk lengths (hips to shoulders), the nose is 0.25 above the
+  shoulders and 0.23 in front of them, the head 0.55 above and 0.11 in front.
 
 The mean body was taken from the joint offsets of `smpl_humanoid.xml` (github.com/ZhengyiLuo/PHC), which are SMPL's.
 """
@@ -24,7 +24,7 @@ _PELVIS, _LEFT_HIP, _RIGHT_HIP, _SPINE_1, _LEFT_KNEE, _RIGHT_KNEE, _SPINE_2, _LE
 _NECK, _HEAD_BONE, _LEFT_SHOULDER, _RIGHT_SHOULDER = 12, 15, 16, 17
 _LEFT_ELBOW, _RIGHT_ELBOW, _LEFT_WRIST, _RIGHT_WRIST = 18, 19, 20, 21
 
-# (joint, bone, weight) of the joints that are joints of the model, or between these
+# (H36M joint, bone, weight): joints that are joints of the model, or weighted means of several
 _OWN = (
     (2, _RIGHT_KNEE, 1.0), (3, _RIGHT_ANKLE, 1.0), (5, _LEFT_KNEE, 1.0), (6, _LEFT_ANKLE, 1.0),
     (7, _SPINE_1, 0.4), (7, _SPINE_2, 0.6),
@@ -36,7 +36,7 @@ _FIXED = ((0, _PELVIS), (1, _PELVIS), (4, _PELVIS), (9, _HEAD_BONE), (10, _HEAD_
 
 
 def skeleton_points(rest: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return joint, bone, weight and weighted point (pairs, 3) of each pair, for a skeleton at rest (bones, 3).
+    """Return joint, bone, weight (pairs,) and weighted point (pairs, 3), for a skeleton at rest (bones, 3).
 
     The axes at rest are x left, y up, z forward, in metres; see `tasks.ingest.amass.posing.SkinnedJoints`.
     """

@@ -17,8 +17,8 @@ OnArray = Callable[[np.ndarray], object]
 _INCHES = {"inches": 0.0254, "inches x 0.45": 0.0254 / 0.45}
 UNITS = {**_INCHES, "m": 1.0, "cm": 0.01, "mm": 0.001}
 _ADULT_M = (1.2, 2.2)  # bounds for inches, because 67 inches would also be a small child in cm
-CLEAR = 0.75  # least mean of the unit vectors that point up
-# The axes of the file that become x, y and z, each with a sign: rotations, never reflections
+CLEAR = 0.75  # least mean of the upright unit vectors along an axis, to decide the up axis
+# By up axis: the axes of the file that become x, y and z, and their signs; rotations, never reflections
 AXES = {
     "z": ((0, 1, 2), (1, 1, 1)),
     "y": ((0, 2, 1), (1, -1, 1)),
@@ -31,7 +31,7 @@ SIGNED_AXES = ("x", "y", "z", "-x", "-y", "-z")
 
 
 class MetricTree(dict[str, Any]):
-    """Tree of a motion file (see `tasks.ingest.layouts`) whose joints are in metres with z up; `about` describes it."""
+    """Tree of a motion file (see `tasks.ingest.layouts`) with joints in metres, z up; `about` describes the file."""
 
     def __init__(self, about: str, **tree: Any) -> None:
         super().__init__(tree)
@@ -64,12 +64,12 @@ def find_world(source: object, joints: np.ndarray, likely_up: str, unit_of_file:
     likely_up
         Up axis if the motion does not show that y or z points up, e.g. of a person who lies on the floor.
     unit_of_file
-        Unit that the file declares, in `UNITS`. Default: the unit in which the body has a human size.
+        Unit in the header of the file, one of `UNITS`. If empty, the unit in which the body has a human size is used.
 
     Raises
     ------
     InputError
-        The body has a human size in no unit, or not in the declared one.
+        The body does not have a human size in `unit_of_file` or, if this is empty, in any unit.
     """
     usable = joints[np.isfinite(joints).all(axis=(1, 2))]
     if not len(usable):  # the clip contract puts these clips in quarantine
@@ -80,7 +80,7 @@ def find_world(source: object, joints: np.ndarray, likely_up: str, unit_of_file:
 
 
 def upright(joints: np.ndarray) -> tuple[str, float]:
-    """Return the axis along which bodies (frames, 17, 3) are upright, and the mean of their unit vectors along it."""
+    """Return the axis along which bodies (frames, 17, 3) are upright, and the mean share of their height along it."""
     trunk, height = joints[:, 8] - joints[:, 0], joints[:, 10] - (joints[:, 3] + joints[:, 6]) / 2
     mean = ((unit(trunk) + unit(height)) / 2).mean(axis=0)
     along = np.concatenate([mean, -mean])

@@ -2,8 +2,8 @@
 
 - The pelvis is the midpoint of the hips, the thorax is the neck joint (the base of the neck).
 - Nose and head (the crown) follow the head bone. Relative to the base of the neck, the nose is 0.12 leg lengths ahead
-  and 0.12 up, the crown 0.035 ahead and 0.285 up. A leg is thigh plus shank. The values are medians of 33 subjects
-  of CMU and UI-PRMD, who differ by about 0.03.
+  and 0.12 up, the crown 0.035 ahead and 0.285 up. A leg length is thigh plus shank. The values are medians of 33
+  subjects of CMU and UI-PRMD, who differ by about 0.03.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,8 @@ def to_h36m(points: Points, head_axes: Axes | None = None) -> np.ndarray:
         Limb joints, neck and head. If `nose` is among them, `head` is the crown, otherwise the joint at the base of
         the skull. A `spine` is optional; by default it is halfway between pelvis and neck.
     head_axes
-        Directions up and forward of the head. Default: up from neck to head, forward by the shoulders.
+        Directions up and forward of the head. Default: up is from neck to head; forward is perpendicular to up and to
+        the line between the shoulders.
     """
     own = dict(points)
     own.setdefault("pelvis", (own["left_hip"] + own["right_hip"]) / 2)
@@ -50,19 +51,19 @@ def trunk_axes(points: Points) -> Axes:
 
 
 def axes_in_bone(axes: Axes, turns: np.ndarray) -> Axes:
-    """Return the mean directions up and forward, relative to a bone with these rotations, as (3,) unit vectors."""
+    """Return the directions up and forward (3,) in a bone's axes, as means over its rotations (frames, 3, 3)."""
     up, forward = (rotate(turns.swapaxes(1, 2), axis).mean(axis=0) for axis in axes)
     up = unit(up)
     return up, unit(forward - (forward @ up) * up)
 
 
 def rotate(turns: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """Return vectors (frames, 3) after rotation matrices (frames, 3, 3)."""
+    """Return the vectors (frames, 3) or (3,), rotated by the matrix of each frame (frames, 3, 3)."""
     return np.einsum("tij,tj->ti", turns, vectors)
 
 
 def tilted(direction: np.ndarray, right: np.ndarray, degrees: float) -> Axes:
-    """Return the directions up and forward of a head whose neck bone, along `direction`, leans forward by `degrees`."""
+    """Return up and forward of a head; `direction` (unit vectors) of its neck bone is `degrees` ahead of up."""
     forward = unit(np.cross(direction, right))
     cos, sin = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
     return cos * direction - sin * forward, sin * direction + cos * forward
@@ -74,7 +75,7 @@ def across(points: Points) -> np.ndarray:
 
 
 def leg_length(points: Points) -> float:
-    """Return thigh plus shank, the mean of both legs and the median over the frames."""
+    """Return the length of thigh plus shank: the mean of both legs, then the median over the frames."""
     bones = [(f"{side}_hip", f"{side}_knee", f"{side}_ankle") for side in ("left", "right")]
     parts = [points[b] - points[a] for leg in bones for a, b in pairwise(leg)]
     return float(np.median(np.linalg.norm(parts, axis=-1).sum(axis=0))) / 2

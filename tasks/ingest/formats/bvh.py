@@ -32,7 +32,7 @@ def read_bvh(path: Path, on_array: OnArray) -> MetricTree:
     Parameters
     ----------
     on_array
-        Called once with the joints (frames, 17, 3) in metres with z up; its result is in the tree.
+        Called once with the joints (frames, 17, 3) in metres with z up; the returned value is put into the tree.
 
     Raises
     ------
@@ -56,18 +56,19 @@ def read_bvh(path: Path, on_array: OnArray) -> MetricTree:
 
 
 def _begins_at_rest(joints: list[Joint], values: np.ndarray) -> bool:
-    """Return whether the first frame is the rest pose, which programs (and CMU's files) put before the motion."""
+    """Return whether the first frame is the rest pose, as in CMU's files and those of many programs."""
     turns = [column for joint in joints for column in joint.columns("rotation").values()]
     return len(values) > 1 and bool((np.abs(values[0, turns]) < _NO_TURN).all())
 
 
 def _rate(step: float) -> float:
-    """Return frames per second; a time such as 0.033333 s means 30, but 0.033367 s means 29.97."""
+    """Return frames per second for `step` seconds; 0.033333 s means 30, but 0.033367 s means 29.97."""
     whole = round(1 / step)
     return float(whole) if abs(whole * step - 1) < 5e-4 else 1 / step
 
 
 def _read_hierarchy(path: Path, file: IO[str]) -> tuple[list[Joint], int]:
+    """Return the joints, parents first, and the number of the line MOTION."""
     joints: list[Joint] = []
     open_joints: list[int] = []  # -1: an end site
     column, number = 0, 0
@@ -93,7 +94,10 @@ def _read_hierarchy(path: Path, file: IO[str]) -> tuple[list[Joint], int]:
             case ["CHANNELS", count, *channels] if open_joints and open_joints[-1] >= 0 and count == str(len(channels)):
                 known = [_CHANNELS.get(channel) for channel in channels]
                 if None in known or len(set(known)) < len(known) or joints[open_joints[-1]].channels:
-                    raise InputError(f"{path}: line {number}: expected each of {', '.join(_CHANNELS)} at most once")
+                    raise InputError(
+                        f"{path}: line {number}: CHANNELS {' '.join(channels)[:60]!a}: expected one CHANNELS line per"
+                        f" joint, with each of {', '.join(_CHANNELS)} at most once"
+                    )
                 joints[open_joints[-1]].channels = [channel for channel in known if channel]
                 joints[open_joints[-1]].first = column
                 column += len(channels)
@@ -103,11 +107,11 @@ def _read_hierarchy(path: Path, file: IO[str]) -> tuple[list[Joint], int]:
                     f"{path}: line {number}: {text} is not expected here; expected one ROOT with at most {_MOST_JOINTS}"
                     " joints, each with OFFSET, CHANNELS and braces, then MOTION"
                 )
-    raise InputError(f"{path}: line {number}: the file ends before MOTION, or its hierarchy is too long")
+    raise InputError(f"{path}: line {number}: no MOTION in the first {_MOST_LINES} lines; export the file again")
 
 
 def _statements(file: IO[str]) -> Iterator[tuple[int, list[str]]]:
-    """Yield the line number and the words of each statement; a brace is a statement of its own."""
+    """Yield the line number and the words of each statement; each brace is a separate statement."""
     for number, line in enumerate(islice(iter(lambda: file.readline(_LONGEST_LINE), ""), _MOST_LINES), start=1):
         for part in re.split(r"([{}])", line.removeprefix("\xef\xbb\xbf")):
             if words := part.split():

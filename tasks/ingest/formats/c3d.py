@@ -25,7 +25,8 @@ Parameters = Mapping[str, np.ndarray]  # by GROUP:NAME
 def read_c3d(path: Path, on_array: OnArray) -> MetricTree:
     """Read a C3D file in the byte order of Intel or MIPS, with integers or floats.
 
-    A damaged file raises an InputError with the byte; for the rest see `read_markers`.
+    A damaged file raises an InputError with the byte offset. `read_markers` describes the result and `on_array`, and
+    has more errors.
     """
     with path.open("rb") as file:
         header = file.read(_BLOCK)
@@ -52,12 +53,12 @@ def read_c3d(path: Path, on_array: OnArray) -> MetricTree:
         if not start > 0 or frames < 1 or not points or frames * width * kind.itemsize > left:
             raise InputError(
                 f"{path}: byte 2: {frames} frames of {points} markers are declared, but {max(left, 0)} bytes follow at"
-                f" byte {start}"
+                f" byte {start}; export the file again"
             )
         file.seek(start)
         values = np.fromfile(file, kind, frames * width).reshape(frames, width)[:, : 4 * points]
     if not 0 < rate <= 1000:
-        raise InputError(f"{path}: byte 20: the frame rate is {rate:g}; expected a number above 0 and at most 1000")
+        raise InputError(f"{path}: byte 20: the frame rate is {rate:g}; correct it to above 0 and at most 1000")
     values = values.reshape(frames, points, 4).astype(np.float32)
     known = (values[..., 3] >= 0) & np.isfinite(values).all(axis=-1)
     places = np.where(known[..., None], values[..., :3] * (1 if scale < 0 else scale), np.nan)
@@ -88,12 +89,14 @@ def _parameters(path: Path, section: bytes, order: str, place: int) -> Parameter
                 break
             at = content + step
     except (struct.error, ValueError, KeyError, IndexError) as error:
-        raise InputError(f"{path}: byte {place + at}: a damaged parameter of a C3D file ({error})") from error
+        raise InputError(
+            f"{path}: byte {place + at}: a damaged parameter of a C3D file ({error}); save the file again with Mokka"
+        ) from error
     return {f"{groups.get(number, '')}:{name}": value for (number, name), value in found.items()}
 
 
 def _value(section: bytes, at: int, order: str) -> np.ndarray:
-    """Return a parameter as an array in Fortran order: the first axis of text is the characters."""
+    """Return the parameter at byte `at` as an array in Fortran order; the first axis of text has the characters."""
     kind, axes = struct.unpack_from("bB", section, at)
     shape = tuple(section[at + 2 : at + 2 + axes])
     count = int(np.prod(shape, dtype=np.int64)) if len(shape) <= 7 else len(section)

@@ -1,8 +1,9 @@
 """Correct the skeleton in the BVH files of CMU's motion capture (cgspeed), which were converted from ASF.
 
-- The thorax bone is missing: Neck and shoulders are at the end of the bone before it, which is about as long.
-- Neck1, above the shoulders, is the base of the neck. Neck is below them.
-- The hands are at 0.78 of the forearm.
+- The thorax bone is missing, so Neck and shoulders are where it should begin. They get the offset of Spine1, the bone
+  before, which is about as long.
+- The base of the neck is Neck1, above the shoulders; Neck is below them.
+- The hands are at 0.78 of the forearm, so the offset of the wrists is multiplied by 1.28.
 
 With these corrections, subject 07 has the bones of its ASF file within 1 cm.
 """
@@ -15,7 +16,7 @@ _FOREARM = 1.28
 
 
 def correct_cmu(joints: Sequence[Joint], found: dict[str, int]) -> None:
-    """Change the offsets of `joints`, and the index of the neck in `found`, if the names are those of these files."""
+    """Correct the offsets of `joints` and the index of the neck in `found`, if the names are those of CMU's files."""
     by_name = {joint.name: joint for joint in joints}
     if not {"LHipJoint", "Spine1", "Neck", "Neck1", "LeftShoulder", "RightShoulder"} <= {*by_name}:
         return

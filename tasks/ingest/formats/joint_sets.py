@@ -1,8 +1,8 @@
 """Recognise arrays of other skeletons by their number of joints, and convert them to the 17 joints.
 
-Orders: SMPL (smplx, joint_names.py); HumanML3D has the first 22 of its joints. Human3.6M's 32 joints: VideoPose3D,
-common/h36m_dataset.py, which removes the static joints 4, 5, 9-11, 16, 20-24 and 28-31. MPI-INF-3DHP's 28 joints:
-mpii_get_joint_set.m of the data set; its head joint takes the place of the nose.
+Sources of the orders: for SMPL, smplx, joint_names.py; HumanML3D has the first 22 joints of SMPL. For Human3.6M's 32
+joints, VideoPose3D, common/h36m_dataset.py, which removes the static joints 4, 5, 9-11, 16, 20-24 and 28-31. For
+MPI-INF-3DHP's 28 joints, mpii_get_joint_set.m of the data set; the head joint of this set is used as the nose.
 """
 
 from collections.abc import Callable, Mapping
@@ -49,6 +49,6 @@ COCO = JointSet("COCO", lambda poses: SKELETONS[Detector.COCO17].weights @ poses
 
 
 def is_joints_axis(shape: tuple[int, ...]) -> tuple[bool, bool]:
-    """Return for the first two axes of a clip whether their length is a known number of joints."""
+    """Return, for each of the first two axes of a clip, whether its length is a known number of joints."""
     counts = {NUM_JOINTS, 32} if NUM_JOINTS in shape[:2] else {*JOINT_SETS}  # a short clip may have 22 frames
     return shape[0] in counts, shape[1] in counts

@@ -1,11 +1,11 @@
 """Compute the joints of the skeleton from the rotations of a rig: forward kinematics over all frames at once.
 
 - The channels of a joint are applied in the order of the file, the first one outermost. Position channels replace the
-  OFFSET of a joint. A few programs write positions relative to it, which are then near zero.
-- Only the ancestors of the needed joints are computed, in blocks of frames, so that memory is bounded.
+  OFFSET of a joint. A few programs write positions relative to the OFFSET; these positions are near zero.
+- Only the needed joints and their ancestors are computed, in blocks of frames, so that memory is bounded.
 - The spine is the point halfway along the bones from the pelvis to the neck.
-- Up and forward of the head bone come from the rest pose if a person stands in it. Otherwise they come from the mean
-  over the frames, because in LAFAN's files all bones point along x at rest: the head faces where the shoulders face.
+- Up and forward of the head bone come from the rest pose if it is a standing person. Otherwise (in LAFAN's files, all
+  bones point along x at rest) the head is assumed to face where the shoulders face, on average over the frames.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,16 +18,16 @@ from tasks.ingest.formats.body import Points, across, axes_in_bone, rotate, to_h
 _BLOCK = 2048  # frames
 _SAMPLED = 1000  # frames for the directions of the head
 _NEAR_ZERO = 0.1  # share of the length of an offset
-_STANDING = 0.8  # least cosine between trunk and legs (opposite), and between hips and shoulders
+_STANDING = 0.8  # least cosine between trunk and reversed legs, and between hips and shoulders
 
-Places = Mapping[int, np.ndarray]  # (frames, 3) by index of the joint
-Turns = Mapping[int, np.ndarray]  # (frames, 3, 3)
+Places = Mapping[int, np.ndarray]  # positions (frames, 3) by index of the joint
+Turns = Mapping[int, np.ndarray]  # rotation matrices (frames, 3, 3) by index of the joint
 Part = tuple[int, int, float]  # two joints, and the weight of the second one
 
 
 @dataclass
 class Joint:
-    """A joint of the hierarchy; `channels` are (kind, axis), and the first one is column `first` of the frames."""
+    """A joint of the hierarchy; `channels`, e.g. ("rotation", "X"), begin in column `first` of the frames."""
 
     name: str
     parent: int
@@ -41,7 +41,7 @@ class Joint:
 
 
 def poses_of(joints: Sequence[Joint], found: Mapping[str, int], values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return joints (frames, 17, 3) of all frames, and of the rest pose (1, 17, 3), in the unit and axes of the file.
+    """Return the joints of all frames (frames, 17, 3) and of the rest pose (1, 17, 3), in the file's unit and axes.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def _added_to_offset(joint: Joint, values: np.ndarray) -> bool:
 def _forward(
     joints: Sequence[Joint], needed: Sequence[int], values: np.ndarray, added: Mapping[int, bool]
 ) -> tuple[Places, Turns]:
-    """Return positions and rotation matrices in the world of the needed joints, for the channels (frames, columns)."""
+    """Return world positions and rotations of joints; `values` has the channels, `added` is from `_added_to_offset`."""
     places: dict[int, np.ndarray] = {}
     turns: dict[int, np.ndarray] = {}
     for index in needed:
@@ -125,14 +125,14 @@ def _turned(turns: np.ndarray, axis: int, degrees: np.ndarray) -> np.ndarray:
 
 
 def _middle_of_spine(joints: Sequence[Joint], found: Mapping[str, int], rest: Places) -> Part | None:
-    """Return the place halfway along the joints between the hips and the neck; None without such a joint."""
+    """Return the point halfway along the chain of joints from hips to neck; None if it is before the first joint."""
     trunk = _with_ancestors(joints, [found["neck"]])
     legs = {*_with_ancestors(joints, [found["left_hip"]])}
     chain = [index for index in trunk if index not in legs]  # sorted, so from the hips to the neck
     pelvis = (rest[found["left_hip"]] + rest[found["right_hip"]]) / 2
     steps = np.linalg.norm(np.diff([pelvis, *(rest[index] for index in chain)], axis=0), axis=-1)[:, 0]
     ends = np.cumsum(steps)
-    number = int(np.searchsorted(ends, ends[-1] / 2)) if chain else 0  # no chain: the legs hang on the neck
+    number = int(np.searchsorted(ends, ends[-1] / 2)) if chain else 0  # no chain: the neck is an ancestor of the legs
     if number == 0:
         return None
     return chain[number - 1], chain[number], float((ends[-1] / 2 - ends[number - 1]) / steps[number])

@@ -19,7 +19,7 @@ from tasks.ingest.formats.plug_in_gait import find_markers, joints_of_markers
 
 _LONGEST_GAP = 0.2  # seconds
 _FARTHEST = 1e7  # in any unit
-_UNITS = {"m": "m", "meters": "m", "metres": "m", "cm": "cm", "mm": "mm", "millimeters": "mm"}  # others: by size
+_UNITS = {"m": "m", "meters": "m", "metres": "m", "cm": "cm", "mm": "mm", "millimeters": "mm"}  # other units: by size
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Markers:
     points: np.ndarray
     fps: float
     unit: str  # lower case; unknown units are ignored
-    likely_up: str  # as in `find_world`
+    likely_up: str  # see `find_world`
 
 
 def read_markers(path: Path, markers: Markers, on_array: OnArray) -> MetricTree:
@@ -45,7 +45,7 @@ def read_markers(path: Path, markers: Markers, on_array: OnArray) -> MetricTree:
     Raises
     ------
     InputError
-        Markers are missing or never visible together, or the body has no human size in the unit of the file.
+        Markers are missing, very far away or never visible together, or the body has no human size in the file's unit.
     """
     is_known = np.isfinite(markers.points).all(axis=-1) & (markers.points != 0).any(axis=-1)
     seen = is_known.any(axis=0)
@@ -78,20 +78,20 @@ def read_markers(path: Path, markers: Markers, on_array: OnArray) -> MetricTree:
 
 
 def _conversion(path: Path, names: dict[str, int]) -> tuple[dict[str, int], Callable[[Points], np.ndarray], str]:
-    """Return the columns of the used markers by name, the function that converts them to joints, and their kind."""
+    """Return the columns of the needed markers by name, their conversion to joints, and their kind, or raise."""
     listed = list(names)
     gait, missing = find_markers(listed)
     if not missing:
         return {marker: names[name] for marker, name in gait.items()}, joints_of_markers, "Plug-in-Gait markers"
     found = find_joints(listed)
     if len(gait) > len(missing):
-        raise InputError(f"{path}: the Plug-in-Gait markers {', '.join(missing)} are missing or always hidden")
+        raise InputError(f"{path}: the Plug-in-Gait markers {', '.join(missing)} are missing or hidden; add them")
     require_joints(path, found, listed)
     return {joint: names[listed[index]] for joint, index in found.items()}, to_h36m, "joint centres"
 
 
 def fill_gaps(points: np.ndarray, fps: float) -> np.ndarray:
-    """Return points (frames, markers, 3) with short gaps of each marker filled; longer gaps stay NaN."""
+    """Return points (frames, markers, 3) with gaps of at most `_LONGEST_GAP` filled; longer gaps stay NaN."""
     filled = points.copy()
     frames = np.arange(len(points))
     for marker in range(points.shape[1]):
@@ -106,6 +106,6 @@ def fill_gaps(points: np.ndarray, fps: float) -> np.ndarray:
 
 
 def _stretches(good: np.ndarray) -> list[tuple[int, int]]:
-    """Return begin and end of each run of at least two good frames."""
+    """Return begin and (exclusive) end of each run of at least two good frames."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], good, [False]]).astype(int)))
     return [(begin, end) for begin, end in edges.reshape(-1, 2).tolist() if end - begin > 1]

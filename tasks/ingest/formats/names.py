@@ -30,9 +30,9 @@ LIMB_JOINTS = tuple(f"{side}_{joint}" for side in _SIDES for joint in _LIMBS)
 
 
 def find_joints(names: Sequence[str]) -> dict[str, int]:
-    """Return the indices of limb joints, neck and head, and of a nose if there is one; joints not found are absent.
+    """Return the index in `names` of each limb joint, neck, head and nose, by joint; joints not found are absent.
 
-    If `names` contain all 17 joints of the skeleton by name, the result has these joints instead.
+    If `names` contain all 17 joints of the skeleton, the result has the indices of these joints instead.
     """
     plain: dict[str, int] = {}
     for index, name in enumerate(_without_prefix(names)):
@@ -43,12 +43,15 @@ def find_joints(names: Sequence[str]) -> dict[str, int]:
 
 
 def require_joints(source: object, found: dict[str, int], names: Sequence[str]) -> None:
-    """Raise an InputError with the missing joints and some names of the file, unless neck, head and limbs are known."""
+    """Raise an InputError if `found` lacks neck, head or a limb joint (or, with a pelvis, any of the 17 joints).
+
+    The message lists the missing joints and up to 30 names of the file.
+    """
     needed = JOINTS if "pelvis" in found else (*LIMB_JOINTS, "neck", "head")
     if missing := [joint for joint in needed if joint not in found]:
         listed = ", ".join(ascii(name[:40])[1:-1] for name in names[:30])
         raise InputError(
-            f"{source}: no joint found for {', '.join(missing)}; its names are {listed or 'none'}"
+            f"{source}: no joint found for {', '.join(missing)}; the file has the names {listed or '(none)'}"
             f"{', ...' if len(names) > 30 else ''}; rename the joints, e.g. to LeftUpLeg, LeftLeg, LeftFoot, LeftArm,"
             " LeftForeArm, LeftHand, Neck, Head"
         )

@@ -12,8 +12,8 @@ from data_contracts.errors import InputError
 def read_rows(path: Path, lines: Iterable[str], rows: int, columns: int, line: int, delimiter: str = "") -> np.ndarray:
     """Return numbers (rows, columns) float64, one row per line; without a delimiter, white space separates them.
 
-    `line` is the number of the line before the first row. A damaged file or another number of rows raises an
-    InputError.
+    `line` is the number of the line before the first row. A damaged file, or other numbers of rows or columns, raise
+    an InputError.
     """
     size = path.stat().st_size
     if 2 * rows * columns > size + 1:  # a number takes a digit and a separator
@@ -25,8 +25,11 @@ def read_rows(path: Path, lines: Iterable[str], rows: int, columns: int, line: i
             warnings.simplefilter("ignore")  # about a file without rows, which the check below refuses
             values = np.loadtxt(lines, delimiter=delimiter or None, comments=None, ndmin=2, max_rows=rows + 1)
     except (ValueError, OverflowError) as error:
-        raise InputError(f"{path}: the frames after line {line}: {' '.join(str(error).split())[:200]!a}") from error
+        reason = ascii(" ".join(str(error).split())[:200])
+        raise InputError(f"{path}: a frame after line {line} is not {columns} numbers: {reason}; correct it") from error
     if values.shape != (rows, columns):
         found = f"{'more' if len(values) > rows else len(values)} frames of {values.shape[1]} numbers"
-        raise InputError(f"{path}: line {line}: {rows} frames of {columns} numbers are declared, but {found} follow")
+        raise InputError(
+            f"{path}: line {line}: {rows} frames of {columns} numbers are declared, but {found} follow; export it again"
+        )
     return values

@@ -1,12 +1,12 @@
 """Estimate joint centres from Plug-in-Gait markers, in metres.
 
-- Hips: Harrington et al., J. Biomech. 40 (2007), from pelvic width and depth. The shoulders are 17 % of the distance
-  between the acromia below the acromion markers (Rab et al., Gait & Posture 15, 2002). Wrists: midpoint of both
-  markers. Base of the neck: midpoint of C7 and CLAV.
+- Hips: Harrington et al., J. Biomech. 40 (2007), from pelvic width and depth. A shoulder is below its acromion marker,
+  by 17 % of the distance between the acromia (Rab et al., Gait & Posture 15, 2002). Wrists: midpoint of both markers.
+  Base of the neck: midpoint of C7 and CLAV.
 - Knee, ankle and elbow are inward of their lateral markers by half a joint width (0.10, 0.07 and 0.07 m) and the
-  radius of a marker (7 mm). Inward is along the axis of flexion. For a straight limb it is the axis of pelvis or
-  shoulders, carried along with the limb the shortest way. Both are added, the axis of flexion with weight 3.
-- The head's frame comes from its four markers, levelled by its mean over the frames.
+  radius of a marker (7 mm). Inward is along the axis of flexion. A straight limb has no such axis, so the axis of
+  pelvis or shoulders, turned with the limb the shortest way, is added. The axis of flexion has weight 3.
+- Four markers give the rotation of the head. On average over the frames, its up and forward are those of the trunk.
 """
 
 from collections.abc import Iterable
@@ -20,11 +20,11 @@ _MARKERS = tuple(f"{side}{name}" for side in _SIDES for name in ("ASI", "KNE", "
 _ALIASES = {"LASIS": "LASI", "RASIS": "RASI", "LPSIS": "LPSI", "RPSIS": "RPSI", "SACRUM": "SACR"}
 _HALF_KNEE, _HALF_ANKLE, _HALF_ELBOW = 0.057, 0.042, 0.042
 _FLEXION = 3.0
-_ROUNDS = 3  # each with the centres of the last one
+_ROUNDS = 3  # each round begins with the centres of the previous round
 
 
 def find_markers(names: Iterable[str]) -> tuple[dict[str, str], list[str]]:
-    """Return the name in the file of each marker that is used, and the markers that are missing."""
+    """Return the name in the file of each marker that is needed, and the needed markers that are missing."""
     plain: dict[str, str] = {}
     for name in names:
         marker = name.rpartition(":")[2].upper()
@@ -68,7 +68,7 @@ def _hips(markers: Points) -> dict[str, np.ndarray]:
 
 
 def _leg(points: dict[str, np.ndarray], markers: Points, letter: str, side: str, inward: float) -> None:
-    """Add knee and ankle of a leg."""
+    """Add knee and ankle of one leg to `points`; `inward` is 1 for the left leg and -1 for the right leg."""
     between = points["right_hip"] - points["left_hip"]
     down = -unit(points["neck"] - (points["left_hip"] + points["right_hip"]) / 2)
     hip, knee, ankle = points[f"{side}_hip"], markers[f"{letter}KNE"], markers[f"{letter}ANK"]
@@ -87,10 +87,11 @@ def _across_limb(
     bends: float,
     end: float = 0.0,
 ) -> np.ndarray:
-    """Return the axis (frames, 3) of flexion of a knee or an elbow, which points to the right of a standing person.
+    """Return the axis of flexion (frames, 3) of a knee or an elbow; it points to the right of a standing person.
 
-    `half` and `end` are the distances along it from the markers at the joint and at the end of the limb to the centres;
-    `bends` is 1 if the limb bends forwards, else -1.
+    `begin` is hip or shoulder, `marker` is at the knee or elbow, `last` is the ankle marker or the wrist. `half` and
+    `end` are the distances (metres) along the axis from `marker` and `last` to their joint centres; `bends` is 1 if the
+    limb bends forwards, else -1.
     """
     right = unit(between - _along(between, down) * down)
     axis = _carried(right, down, unit(marker - begin))

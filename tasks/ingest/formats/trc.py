@@ -21,13 +21,13 @@ _EMPTY = re.compile(r"(?<=\t)(?=[\t\r\n])")
 
 
 def read_trc(path: Path, on_array: OnArray) -> MetricTree:
-    """Read a TRC file; a damaged file raises an InputError with the line; for the rest see `read_markers`."""
+    """Read a TRC file; a damaged file raises an InputError with the line; for the result see `read_markers`."""
     with path.open(encoding="latin-1") as file:
         lines = [file.readline(_LONGEST_LINE).rstrip("\r\n").split("\t") for _ in range(_HEADER)]
         about = {name.strip(): value.strip() for name, value in zip(lines[1], lines[2], strict=False)}
         unit = about.get("Units", "").lower()
         if unit in ("px", "pixel", "pixels"):
-            raise InputError(f"{path}: line 3: Units are pixels: 2D keypoints; `uplift lift` reads these")
+            raise InputError(f"{path}: line 3: Units are pixels, so these are 2D keypoints; pass them to `uplift lift`")
         fps, frames = (_number(path, about, name) for name in ("DataRate", "NumFrames"))
         names = [name.strip() for name in lines[3][2::3]]
         while names and not names[-1]:
@@ -45,12 +45,13 @@ def _number(path: Path, about: dict[str, str], name: str) -> float:
     except ValueError:
         value = 0.0
     if not 0 < value < 1e9 or (name == "DataRate" and value > 1000):
-        raise InputError(f"{path}: line 3: {name} is {about.get(name, '')[:20]!a}; expected a number above 0")
+        bound = "1000" if name == "DataRate" else "1e9"
+        raise InputError(f"{path}: line 3: {name} is {about.get(name, '')[:20]!a}; expected 0 < {name} <= {bound}")
     return value
 
 
 def _filled(file: IO[str], columns: int) -> Iterator[str]:
-    """Yield the rows of the frames with nan in empty fields, and without a tab after the last column."""
+    """Yield the rows of the frames, filled up to `columns` fields, with nan in empty fields."""
     for line in file:
         row = line.rstrip()
         if row:

@@ -1,7 +1,7 @@
 """Write C3D files: markers over time, for biomechanics software. The markers are the joints.
 
-- Units are millimetres and z is up, as in laboratories. Frames start at 1, because C3D counts frames with 16 bits. Text
-  is ASCII of at most 127 characters, because C3D stores its length in one byte, which some readers take as signed.
+- Units are millimetres and z is up, as in laboratories. Frames start at 1, not at their number in the video, which may
+  exceed C3D's 16 bits. Text is at most 127 ASCII characters: its length is one byte, which some readers take as signed.
 - The residual is 0, C3D's value for computed points. With -1, the value for a missing point, readers would drop unseen
   joints, although the model estimates their positions. CSV and JSON contain the confidence of each joint.
 """
@@ -22,7 +22,7 @@ _MOST_CHARACTERS = 127
 
 
 def write_c3d(motion: Motion, path: Path) -> None:
-    """Write the joints in the world: millimetres, z up, x right, y away from the camera; at most 65,535 frames."""
+    """Write a C3D with the joints in world coordinates (mm, z up, x right, y away); InputError above 65,535 frames."""
     if motion.frames > _MOST_FRAMES:  # readers would drop the rest without a warning
         raise InputError(
             f"{motion.name}: has {motion.frames} frames, C3D allows at most {_MOST_FRAMES};"

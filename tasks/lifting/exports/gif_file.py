@@ -31,9 +31,9 @@ BONE_COLORS = [_RIGHT if end in RIGHT_JOINTS else _LEFT if end in LEFT_JOINTS el
 
 
 def write_gif(motions: Sequence[Motion], path: Path) -> None:
-    """Draw the keypoints in pixels next to the joints in the world, with all people of a video in one GIF.
+    """Draw the keypoints (pixels) next to the joints in world coordinates, with all people of a video in one GIF.
 
-    Each motion begins at its `first_frame`; all have the frame rate of the first one.
+    Each motion begins at its `first_frame`; the first motion gives the frame rate of all.
     """
     numbers, pause = _frame_numbers(motions)
     images = _images(motions, numbers)

@@ -47,8 +47,9 @@ def write_json(motion: Motion, path: Path) -> None:
 
 
 def write_csv(motion: Motion, path: Path) -> None:
-    """Write the joints in the world, their confidences, and the root, for `pandas.read_csv(file, comment="#")`.
+    """Write a CSV with world coordinates and confidences of the joints, and the root, in metres with z up.
 
+    `pandas.read_csv(path, comment="#")` reads the file.
     Lines that begin with # contain the name, unit and axes. Columns: `frame` (number in the keypoint file); `time`
     (seconds after the first row); `<joint>_x`, `_y`, `_z` and `<joint>_confidence` for each of the 17 joints; `root_x`,
     `_y`, `_z`; `root_std_x`, `_y`, `_z`. Unknown values are empty.
@@ -74,7 +75,7 @@ def write_csv(motion: Motion, path: Path) -> None:
 
 
 def write_trc(motion: Motion, path: Path) -> None:
-    """Write the joints in the world: metres, y up as in OpenSim's models, x right, z towards the camera.
+    """Write a TRC with the joints in world coordinates: metres, y up as in OpenSim, x right, z towards the camera.
 
     Frames start at 1, as in OpenSim's own files. OrigDataStartFrame is the number of the first frame in the video.
     """

@@ -45,7 +45,7 @@ _PARTIAL = re.compile(r"\.lifting-[0-9a-f]{8}\.partial")  # being written, or le
 def write_people(lifted: Path, formats: Sequence[ExportFormat], out: Path) -> list[dict[str, object]]:
     """Write the people of a lift stage to `out` as `motion.npz` and in `formats`; an earlier lifting is replaced.
 
-    The result has the `name`, `frames`, `fps`, `folder` and names of `files` of each person.
+    Return one dict per person with `name`, number of `frames`, `fps`, `folder`, and the names of its `files`.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def write_people(lifted: Path, formats: Sequence[ExportFormat], out: Path) -> li
 
 
 def must_be_replaceable(out: Path) -> None:
-    """Raise an InputError unless `out` is missing, empty, or contains only files of an earlier lifting."""
+    """Raise an InputError if `out` is a file, cannot be read, or contains files that lifting did not write."""
     try:
         if not out.exists():
             return
@@ -98,7 +98,7 @@ def write_exports(motion: Motion, formats: Sequence[ExportFormat], folder: Path)
 
 
 def write_file(motion: Motion, path: Path) -> Path:
-    """Write the motion to a file whose extension is a format, and return the path; errors as in `write_exports`."""
+    """Write the motion in the format that the extension of `path` names, and return `path`, or raise an InputError."""
     form = path.suffix.removeprefix(".").lower()
     if form not in {*ExportFormat}:
         raise InputError(f"{path}: unknown format {form!r}; known formats: {', '.join(ExportFormat)}")
@@ -109,7 +109,7 @@ def write_file(motion: Motion, path: Path) -> Path:
         write(motion, partial)
         partial.replace(path)
     except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
+        raise InputError(f"{path}: cannot be written ({error.strerror}); pass another path") from error
     finally:
         partial.unlink(missing_ok=True)
     return path
@@ -169,7 +169,7 @@ def _people(folder: Path) -> list[Path]:
 
 
 def _refuse_other_files(out: Path) -> None:
-    """Raise an InputError if lifting did not write all entries of `out`; a viewer needs person folders next to it."""
+    """Raise an InputError if lifting did not write all entries of `out`; a viewer alone counts as another file."""
     people = _people(out)
     own = {*people, out / VIEWER_FILE} if people else set()
     others = [entry for entry in out.iterdir() if entry not in own and not _PARTIAL.fullmatch(entry.name)]

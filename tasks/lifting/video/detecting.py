@@ -28,9 +28,9 @@ _QUIET = {
 
 
 def detect(video: Path, detector: VideoDetector, target: Path, on_frames: Callable[[int, int], None]) -> None:
-    """Write the landmarks of a video as an .npz that `tasks.lifting.formats` reads.
+    """Write the landmarks of a video to the .npz `target`, which `tasks.lifting.formats` reads.
 
-    The function calls `on_frames` once per second with the number of finished frames and of all frames.
+    The function calls `on_frames` about once per second with the number of finished frames and of all frames.
 
     Raises
     ------
@@ -62,7 +62,7 @@ def detect(video: Path, detector: VideoDetector, target: Path, on_frames: Callab
 
 
 def detector_python(video: Path) -> Path:
-    """Return the Python interpreter of the detector: from `PYTHON_VARIABLE`, else from `make mediapipe`."""
+    """Return the detector's Python: from `PYTHON_VARIABLE`, else from `make mediapipe`; InputError if missing."""
     path = os.environ.get(PYTHON_VARIABLE)
     python = Path(path) if path else Path(sys.prefix).with_name(".venv-mediapipe") / "bin" / "python"
     if not python.is_file():

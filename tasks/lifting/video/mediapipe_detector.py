@@ -8,7 +8,7 @@
 - The .npz is readable by `uplift keypoints`: `landmarks` (frames, 33, 4) has x right, y down and z in pixels and the
   visibility, NaN in frames without a person; `fps` if the video has it; `width`, `height`, `skeleton`; and
   `frames_in_header`, which is larger than the number of frames if the video is trimmed or cut off.
-- OpenCV turns the images by the rotation of the video, and skips frames outside its edit list.
+- OpenCV rotates the images as the video's metadata require, and skips frames outside the video's edit list.
 - The script prints one line per second, the number of finished frames and of all frames: `120 900`.
 """
 

@@ -22,7 +22,7 @@ def refusal(path, **parameters):
 def test_a_bvh_without_a_body_is_refused_with_the_joints_that_it_lacks():
     text = refusal(CASES / "walk.bvh")
     assert "walk.bvh: no joint found for left_hip, left_knee" in text
-    assert "its names are Hips" in text
+    assert "the file has the names Hips" in text
 
 
 def test_17_joints_in_another_order_are_refused(walking, tmp_path):
@@ -35,8 +35,8 @@ def test_17_joints_in_another_order_are_refused(walking, tmp_path):
 @pytest.mark.parametrize(
     ("shape", "reason"),
     [
-        ((60, 17, 2), "which are 2D keypoints; `uplift lift` reads these"),
-        ((60, 263), "which are features of HumanML3D; pass its folder new_joints instead"),
+        ((60, 17, 2), "which has 2D keypoints; pass it to `uplift lift`"),
+        ((60, 263), "which has features of HumanML3D; pass the folder new_joints of HumanML3D instead"),
         ((3, 60, 21, 3), "21 joints, as a hand"),
     ],
 )

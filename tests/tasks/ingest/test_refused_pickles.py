@@ -118,8 +118,8 @@ NOT_BYTES, WRITES, SHAPE = "is built from", "numpy does not write", "expected a 
         (array(b"K\x01\x85", dtype("f8"), b"X\x03\x00\x00\x00\xe2\x82\xac"), "codec can't encode"),
         (array(b"K\x01\x85", b"N", EIGHT), NOT_BYTES),
         (b"cnumpy.core.multiarray\nscalar\n" + OBJECTS + EIGHT + b"\x86R.", NOT_BYTES),
-        (array(b"K\x01\x85", dtype("f8"), b"]Na"), "numbers built from a list"),
-        (array(integer(2**40) + b"\x85", OBJECTS, b"]"), "number of items differs from its shape"),
+        (array(b"K\x01\x85", dtype("f8"), b"]Na"), "numbers is built from a list"),
+        (array(integer(2**40) + b"\x85", OBJECTS, b"]"), "more or fewer items than its shape"),
         (array(b"K\x01\x85", dtype("V8", "|"), EIGHT), "dtype V8 is not allowed"),
         (array(b"K\x01\x85", dtype("M8"), EIGHT), "dtype M8 is not allowed"),
         (array(integer(2**40) + b"\x85", dtype("U0", "<", b"K\x00K\x04K\x08"), b"C\x00"), "dtype U0 is not allowed"),
@@ -163,7 +163,7 @@ LONG_KEY, ENDS, AGAIN = "a key has more than 1000 letters, 60 bits or 100 parts"
         (array(b"K\x01\x85", LAUGHS, EIGHT), NOT_BYTES),
         (array(b"K\x01\x85", dtype("f8"), LAUGHS), NOT_BYTES),
         (array(b"(" + b"K\x02" * 100_000 + b"t", dtype("f8"), EIGHT), SHAPE),
-        (((RECONSTRUCT + b"(K\x01K\x01\x85" + OBJECTS + b"\x89](") * 5000 + b"N" + b"etb" * 5000 + b"."), "too deep"),
+        (((RECONSTRUCT + b"(K\x01K\x01\x85" + OBJECTS + b"\x89](") * 5000 + b"N" + b"etb" * 5000 + b"."), "deeper"),
         (b"\x80\x04\x95" + struct.pack("<Q", 2**62) + b"N.", ENDS),
         (b"\x8d" + struct.pack("<Q", 2**62), ENDS),
         (b"\x8e" + struct.pack("<Q", 2**40) + b"a", ENDS),
@@ -183,7 +183,7 @@ LONG_KEY, ENDS, AGAIN = "a key has more than 1000 letters, 60 bits or 100 parts"
         (b"NN.", "more than one value"),
         (b"(N.", "more than one value"),
         (b"1.", "not opened"),
-        (b"a.", "empty stack"),
+        (b"a.", "more values than the stack has"),
     ],
 )
 def test_a_bomb_or_an_invalid_opcode_is_refused_quickly(data, reason, write):

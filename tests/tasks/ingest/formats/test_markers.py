@@ -115,10 +115,10 @@ def test_missing_markers_are_named(gait, tmp_path):
     gait["RANK"][:] = np.nan
     del gait["C7"]
     write_trc(tmp_path / "a.trc", gait)
-    with pytest.raises(InputError, match=r"a\.trc: the Plug-in-Gait markers RANK, C7 are missing or always hidden"):
+    with pytest.raises(InputError, match=r"a\.trc: the Plug-in-Gait markers RANK, C7 are missing or hidden"):
         read_recording(tmp_path / "a.trc")
     write_trc(tmp_path / "a.trc", {"M1": gait["LASI"]})
-    with pytest.raises(InputError, match=r"a\.trc: no joint found for left_hip, .*; its names are M1; rename"):
+    with pytest.raises(InputError, match=r"a\.trc: no joint found for left_hip, .*; the file has the names M1; rename"):
         read_recording(tmp_path / "a.trc")
 
 
@@ -201,11 +201,11 @@ def test_a_c3d_that_ends_early_is_refused(gait, tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "reason"),
     [
-        ("\tmm", "\tpx", "line 3: Units are pixels: 2D keypoints; `uplift lift` reads these"),
-        ("DataRate", "Rate", "line 3: DataRate is ''; expected a number above 0"),
+        ("\tmm", "\tpx", "line 3: Units are pixels, so these are 2D keypoints; pass them to `uplift lift`"),
+        ("DataRate", "Rate", "line 3: DataRate is ''; expected 0 < DataRate <= 1000"),
         ("\t196\t", "\t195\t", "195 frames of 74 numbers are declared, but more frames"),
         ("\t196\t", "\t9999999\t", "9999999 frames of 74 numbers are declared, but the file has"),
-        ("\n3\t", "\nx\t", "the frames after line 5: .*could not convert string 'x'"),
+        ("\n3\t", "\nx\t", "a frame after line 5 .*could not convert string 'x'"),
         ("Frame#\tTime", "", "line 4: expected Frame#, Time and the name|no joint found|numbers are declared"),
     ],
 )
