@@ -103,13 +103,8 @@ def decide_layout(source: Path, shapes: Sequence[tuple[int, ...]], declared: Lay
     """Return the order of the axes in a file: `declared` or, for AUTO, the order with 95 % of the votes.
 
     A shape votes for joints first if only its first axis has a known number of joints, and for frames first if only its
-    second axis has one. Clips in another order are put in quarantine later.
-
-    Raises
-    ------
-    InputError
-        No shape has a known number of joints, AUTO has no order with 95 % of the votes, or an order other than
-        `declared` has 95 % of the votes.
+    second axis has one. Clips in another order are put in quarantine later. An InputError is raised if no shape has a
+    known number of joints, AUTO finds no order with 95 % of the votes, or another order than `declared` has them.
     """
     clips = [shape for shape in shapes if is_clip(shape)]
     axes = [is_joints_axis(shape) for shape in clips]
@@ -146,10 +141,7 @@ def _other_skeleton(shape: tuple[int, ...]) -> str:
 
 
 def to_frames_first(array: np.ndarray, layout: Layout) -> np.ndarray:
-    """Return a clip as (frames, 17, 3), as a view if possible; an array that is not a clip is returned unchanged.
-
-    A clip with an unknown number of joints is only transposed to (frames, joints, 3).
-    """
+    """Return a clip as (frames, joints, 3), with 17 joints if the skeleton is known; return other arrays unchanged."""
     if not is_clip(array.shape):
         return array
     poses = array.transpose(1, 0, 2) if layout is Layout.JOINTS_FIRST else array

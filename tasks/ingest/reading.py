@@ -122,9 +122,7 @@ def _read_npy(source: Source, on_array: OnArray, load: Callable[[Source], memory
     try:
         shape, is_fortran, dtype = _read_header(source)
         left = source.size - source.position
-        require(
-            objects or dtype.kind != "O", "has an object array; this file may contain only arrays of numbers or text"
-        )
+        require(objects or dtype.kind != "O", "has an object array; expected only arrays of numbers or text here")
         if dtype.kind != "O":
             size = dtype.itemsize * count_items(shape)
             require(size == left, f"an array {shape} of {dtype} takes {size} bytes, but {left} bytes follow its header")

@@ -14,9 +14,7 @@ from model.lifting.skeleton_fit import RARELY_SEEN
 from tasks.lifting.track_lines import lines_of_tracks
 
 # Limits between a still and a moving camera, from projected motion of CMU and UI-PRMD
-_SLIDING_M_S = (
-    0.4  # of the slower foot; in front of a still camera, only runners never fall below it for a tenth of the frames
-)
+_SLIDING_M_S = 0.4  # of the slower foot; before a still camera, a tenth of the frames are below, except for runners
 _FOLLOWED = 1.4  # ratio of the slower foot's speed to the body's, behind a camera that follows; dancers have up to 1.2
 _RUNNING_M_S = (2.2, 1.6)  # of the body (runners: over 2.7), and of the faster foot relative to it (walkers: 1.2)
 _PITCH_STD_DEG, _ROLL_DEG = 6.0, 4.5  # larger values are reported; most cameras roll by less than 1.5 degrees

@@ -86,10 +86,7 @@ def refuse_faults(motions: list[Motion], keypoints: str | Path) -> None:
 
 
 def select_tracks(tracks: list[Track], person: str) -> list[Track]:
-    """Return the tracks that `person` selects: all, longest, largest (in the image), or the number of a track.
-
-    Raise an InputError if no track has this number.
-    """
+    """Return the tracks that `person` selects: all, longest, largest (in the image), or a number."""
     match person:
         case "all":
             return tracks

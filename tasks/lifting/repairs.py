@@ -58,7 +58,7 @@ def pixels_per_metre(pose_2d: np.ndarray) -> np.ndarray:
 
 
 def jumps_of(pose_2d: np.ndarray, steps: Steps) -> tuple[np.ndarray, np.ndarray]:
-    """Return whether each row (n,) is a phantom (a jump away and back), and the first rows (k,) after other jumps."""
+    """Return which rows (n,) are phantoms (a person jumps away and back), and the rows (k,) just after other jumps."""
     phantom = np.zeros(len(pose_2d), bool)
     middles = _middles(pose_2d)
     moved = median_step(middles[:-1], middles[1:]) / steps.metre[1:]

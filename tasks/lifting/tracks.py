@@ -57,10 +57,7 @@ def long_and_short(
 
 
 def whole_track(detections: Detections, max_gap: int) -> Track:
-    """Return all frames of one person as one track, repaired but not cut; row n of the detections is frame n.
-
-    Raise an InputError if no joint is detected in any frame.
-    """
+    """Return all frames of one person as one repaired track (row n is frame n); raise an InputError without joints."""
     joints, confidence = SKELETONS[_skeleton(detections)].to_h36m(detections.points, detections.confidence)
     pose_2d = np.concatenate([joints, confidence[..., None]], axis=-1)
     rows = np.flatnonzero((confidence > 0).any(axis=1))
@@ -75,10 +72,7 @@ def whole_track(detections: Detections, max_gap: int) -> Track:
 
 
 def tracks_of(detections: Detections, max_gap: int) -> list[Track]:
-    """Return the tracks (of any length) in normalised detections, repaired and sorted by their first frames.
-
-    Raise an InputError if the tracks have more than `MOST_FRAMES` frames.
-    """
+    """Return the repaired tracks in normalised detections, by first frame; InputError beyond `MOST_FRAMES` frames."""
     joints, confidence = SKELETONS[_skeleton(detections)].to_h36m(detections.points, detections.confidence)
     seen = (confidence > 0).any(axis=1)
     if not seen.any():

@@ -245,9 +245,9 @@ def test_recordings_and_arrays_of_another_unit_become_one_clip_store(walking, tm
 def test_a_group_in_two_files_is_one_subject_and_is_reported_with_its_counts(two_folders, empty_store):
     result = ingest(str(two_folders[0]), store=str(empty_store))
     assert result.statistics["groups"]["s1"] == 6
-    warning = r"1 group name.* treated as one subject; clips: s1 \(5 in a/motion\.npz, 1 in b/motion\.npz\)"
+    warning = r"1 group name.* treated as one subject: clips of s1 \(5 in a/motion\.npz, 1 in b/motion\.npz\)"
     assert any(re.search(warning, line) for line in result.statistics["warnings"])
-    same = "groups with the same bone lengths may be one subject with several names: (p0, "
+    same = "groups with equal bone lengths may be one subject: (p0, "
     assert sum(same in line for line in result.statistics["warnings"]) == 1
     assert any({"p0", "s0"} <= set(names) for names in result.statistics["shared_skeletons"])
 
@@ -267,7 +267,7 @@ def test_a_duplicate_of_another_file_is_in_quarantine_with_its_file(clean, tmp_p
     result = ingest(sources, parameters=IngestParameters(max_quarantined=0.1), store=str(empty_store))
     (row,) = pd.read_csv(result.path / "quarantine.csv").to_dict("records")
     assert (row["clip_id"], row["file"], row["check"], row["value"]) == (24, "b.pkl", "duplicate_of", 3)
-    message = r"a\.pkl, b\.pkl: 1 of 25 clips break .*, 1 of them of b\.pkl, .*_000024 of b\.pkl: duplicate_of .* is 3"
+    message = r"a\.pkl, b\.pkl: 1 of 25 clips .* \(1 of them are in b\.pkl\), .*24 of b\.pkl: duplicate_of .* is 3"
     with pytest.raises(InputError, match=message):
         ingest(sources, parameters=IngestParameters(max_quarantined=0), store=str(empty_store))
 

@@ -1,7 +1,7 @@
 """Load body models (SMPL-H or SMPL-X) of the user, reduced to what the 17 joints need.
 
-A regressor (`J_regressor_h36m*.npy`, 17 x vertices) in the folder of the models gives the joints. Without a regressor
-they are points of the model's skeleton (`tasks.ingest.amass.skeleton_points`). Their licence forbids copies of models.
+A regressor (`J_regressor_h36m*.npy`, 17 x vertices) in the folder of the models gives the joints. Without a regressor,
+they are points of the model's skeleton (`tasks.ingest.amass.skeleton_points`). The model files may not be distributed.
 """
 
 from dataclasses import dataclass
@@ -112,7 +112,7 @@ def _read_regressor(path: Path) -> np.ndarray:
     array = np.asarray(read_motion_file(path, lambda array: array))
     is_matrix = array.ndim == 2 and array.shape[0] == NUM_JOINTS and array.dtype.kind == "f"
     if not is_matrix or not np.isfinite(array).all():
-        raise InputError(f"{path}: {array.dtype.name} {array.shape}; expected finite numbers ({NUM_JOINTS}, vertices)")
+        raise InputError(f"{path}: {array.dtype.name} {array.shape}; expected finite floats ({NUM_JOINTS}, vertices)")
     return array.astype(np.float64)
 
 

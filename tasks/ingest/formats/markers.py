@@ -78,20 +78,14 @@ def read_markers(path: Path, markers: Markers, on_array: OnArray) -> MetricTree:
 
 
 def _conversion(path: Path, names: dict[str, int]) -> tuple[dict[str, int], Callable[[Points], np.ndarray], str]:
-    """Return the columns of the used markers by name, the function that converts them to joints, and their kind.
-
-    Raise an InputError if markers are missing.
-    """
+    """Return the columns of the needed markers by name, their conversion to joints, and their kind, or raise."""
     listed = list(names)
     gait, missing = find_markers(listed)
     if not missing:
         return {marker: names[name] for marker, name in gait.items()}, joints_of_markers, "Plug-in-Gait markers"
     found = find_joints(listed)
     if len(gait) > len(missing):
-        raise InputError(
-            f"{path}: the Plug-in-Gait markers {', '.join(missing)} are missing or always hidden; add them, or export"
-            " joint centres"
-        )
+        raise InputError(f"{path}: the Plug-in-Gait markers {', '.join(missing)} are missing or hidden; add them")
     require_joints(path, found, listed)
     return {joint: names[listed[index]] for joint, index in found.items()}, to_h36m, "joint centres"
 

@@ -27,7 +27,7 @@ def read_rows(path: Path, lines: Iterable[str], rows: int, columns: int, line: i
             values = np.loadtxt(lines, delimiter=delimiter or None, comments=None, ndmin=2, max_rows=rows + 1)
     except (ValueError, OverflowError) as error:
         reason = ascii(" ".join(str(error).split())[:200])
-        raise InputError(f"{path}: a frame after line {line} is not {columns} numbers: {reason}") from error
+        raise InputError(f"{path}: a frame after line {line} is not {columns} numbers: {reason}; correct it") from error
     if values.shape != (rows, columns):
         found = f"{'more' if len(values) > rows else len(values)} frames of {values.shape[1]} numbers"
         raise InputError(

@@ -22,10 +22,7 @@ _MOST_CHARACTERS = 127
 
 
 def write_c3d(motion: Motion, path: Path) -> None:
-    """Write a C3D with the joints in world coordinates: millimetres, z up, x right, y away from the camera.
-
-    Raise an InputError if the motion has more than 65,535 frames.
-    """
+    """Write a C3D with the joints in world coordinates (mm, z up, x right, y away); InputError above 65,535 frames."""
     if motion.frames > _MOST_FRAMES:  # readers would drop the rest without a warning
         raise InputError(
             f"{motion.name}: has {motion.frames} frames, C3D allows at most {_MOST_FRAMES};"

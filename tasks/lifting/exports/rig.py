@@ -6,8 +6,8 @@
   spine, otherwise its rotation is undetermined when shoulders and nose are collinear.
 - Bone lengths are medians over the frames. If the length of a bone varies, directions are exact and positions are not.
 - Positions do not determine the twist of a bone, so a bone turns the shortest way from the rest pose, relative to its
-  parent. The shortest way to the opposite direction is undefined, so beyond 120 degrees a bone keeps the twist of the
-  previous frame (parallel transport). The error at its return is spread over the frames beyond 120 degrees.
+  parent. The shortest way to the opposite direction is undefined. Beyond 120 degrees a bone therefore keeps the twist
+  of the previous frame (parallel transport). The error at its return is spread over the frames beyond 120 degrees.
 """
 
 from dataclasses import dataclass

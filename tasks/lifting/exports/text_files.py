@@ -75,7 +75,7 @@ def write_csv(motion: Motion, path: Path) -> None:
 
 
 def write_trc(motion: Motion, path: Path) -> None:
-    """Write joints in world coordinates as TRC: metres, y up (as in OpenSim's models), x right, z towards the camera.
+    """Write a TRC with the joints in world coordinates: metres, y up as in OpenSim, x right, z towards the camera.
 
     Frames start at 1, as in OpenSim's own files. OrigDataStartFrame is the number of the first frame in the video.
     """

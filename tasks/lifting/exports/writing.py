@@ -98,13 +98,7 @@ def write_exports(motion: Motion, formats: Sequence[ExportFormat], folder: Path)
 
 
 def write_file(motion: Motion, path: Path) -> Path:
-    """Write the motion in the format that the extension of `path` names, and return `path`.
-
-    Raises
-    ------
-    InputError
-        The extension is not a format, the file cannot be written, or `write_exports` would raise.
-    """
+    """Write the motion in the format that the extension of `path` names, and return `path`, or raise an InputError."""
     form = path.suffix.removeprefix(".").lower()
     if form not in {*ExportFormat}:
         raise InputError(f"{path}: unknown format {form!r}; known formats: {', '.join(ExportFormat)}")

@@ -80,7 +80,8 @@ def _read_videopose3d(path: Path, arrays: dict[str, Any]) -> list[Detections]:
     for names, array in _leaves(arrays["positions_2d"], ()):
         source = f"{path}: {'/'.join(names)}"
         if not _is_number(array) or array.ndim != 3 or array.shape[2] not in (2, 3):
-            raise InputError(f"{source}: expected an array (frames, K, 2) of x and y in pixels")
+            found = getattr(array, "shape", type(array).__name__)
+            raise InputError(f"{source}: {found}; expected an array (frames, K, 2) of x and y in pixels")
         video = videos.get(names[0]) if isinstance(videos, dict) else None
         size = rate_and_size(path, video if isinstance(video, dict) else {}, ("fps", "w", "h"))
         found = _detections(source, KeypointFormat.VIDEOPOSE3D, array[None], None)
@@ -95,7 +96,7 @@ def _detections(source: str, format: KeypointFormat, poses: np.ndarray, scores: 
     """Return one row for each person in each frame that has a keypoint in `poses` (people, frames, K, C)."""
     points = poses[..., :2]
     if scores is None:
-        is_z = poses.shape[2] == 33 and (poses[..., 2:] < 0).any()  # MediaPipe's third number, if there are three
+        is_z = poses.shape[2] == 33 and (poses[..., 2:] < 0).any()  # the last of MediaPipe's numbers may be z
         if poses.shape[-1] == 4 or (poses.shape[-1] == 3 and not is_z):
             scores = poses[..., -1]
         else:

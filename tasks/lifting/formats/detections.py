@@ -25,8 +25,8 @@ from tasks.lifting.formats.skeletons import DECIDED, USUAL, choose_skeleton
 
 MOST_FRAME = 10**9  # largest frame number
 MOST_PEOPLE = 200  # largest number of people in a frame
-_LARGEST_SHARE = 4.0  # largest coordinate that is a share of the image; keypoints may be outside the image
-_MOST = 0.8  # share of people whose trunk has an unusual direction
+_LARGEST_SHARE = 4.0  # largest coordinate if coordinates are shares of the image; keypoints may be outside
+_MOST = 0.8  # smallest share of people with an unusual direction of the trunk, for a warning
 _CENTRED_M = 0.01  # largest median offset of the middle of the hips in world landmarks
 # Number of keypoints of a whole body -> skeleton of its first keypoints: COCO-WholeBody, OpenPose's BODY_135
 WHOLE_BODIES = {133: Detector.COCO17, 135: Detector.BODY25B}
@@ -61,7 +61,8 @@ class Detections:
 def normalise(detections: Detections, parameters: KeypointsParameters) -> tuple[Detections, list[str]]:
     """Return checked detections in pixels with a skeleton, sorted by frame, and warnings.
 
-    Confidences are in [0, 1]. Missing keypoints have confidence 0 and coordinates 0, 0.
+    Confidences are in [0, 1]. Missing keypoints have confidence 0 and coordinates 0, 0. A value out of bounds, no
+    detected keypoint, an id that is twice in a frame, or an unknown skeleton or image size raises an InputError.
     """
     warnings: list[str] = []
     count = detections.points.shape[1]
@@ -127,14 +128,14 @@ def refuse_unseen(source: str, confidence: np.ndarray, min_confidence: float = 0
 def rate_and_size(
     path: Path, values: Mapping[str, Any], names: Sequence[str] = ("fps", "width", "height")
 ) -> dict[str, Any]:
-    """Return `fps`, `width` and `height` from `values` of a file, in which their keys are `names`; None if missing."""
+    """Return `fps`, `width` and `height` from the keys `names` of `values`; None if missing, InputError if invalid."""
     known: dict[str, Any] = {}
     for (field, (kind, lowest, highest)), name in zip(_BOUNDS.items(), names, strict=True):
         value = values.get(name)
         array = np.asarray(value) if isinstance(value, int | float | np.ndarray | np.number) else np.empty(0)
         number = float(array.item()) if array.size == 1 and array.dtype.kind in "iuf" else float("nan")
         if value is not None and not lowest <= number <= highest:
-            raise InputError(f"{path}: {name}: expected a number from {lowest:g} to {highest}")
+            raise InputError(f"{path}: {name}: expected a number from {lowest:g} to {highest}, not {ascii(value)[:50]}")
         known[field] = None if value is None else kind(number)
     return known
 
@@ -162,7 +163,7 @@ def _in_order(detections: Detections) -> Detections:
 
 
 def _refuse_far(detections: Detections, points: np.ndarray, far: np.ndarray, names: Sequence[str]) -> None:
-    """Raise an InputError for the first of `points` (n, K, 2) where `far` (n, K) is true; `names` of the K points."""
+    """Raise an InputError for the first of `points` (n, K, 2) where `far` (n, K) is true; `names` has K names."""
     for row, point in np.argwhere(far)[:1]:
         x, y = points[row, point]
         raise _fault(detections, row, f"{names[point]}: x, y = {x:g}, {y:g}; the limit is {MOST_PIXELS:g} pixels")
@@ -180,7 +181,7 @@ def _confidence(detections: Detections, warnings: list[str]) -> np.ndarray:
         raise _fault(
             detections,
             row,
-            f"keypoint {keypoint}: confidence {value:g}, {detections.format} allows 0 to {_LARGEST:g}{hint}",
+            f"keypoint {keypoint}: confidence {value:g}; the format {detections.format} has 0 to {_LARGEST:g}{hint}",
         )
     largest = confidence.max(initial=0)
     if largest <= _CUT:
@@ -205,7 +206,7 @@ def _person(detections: Detections, warnings: list[str]) -> np.ndarray | None:
     if (detections.person == detections.person[0]).all():
         warnings.append(f"{detections.source}: all people have id {person[0]}; people are tracked by pose and motion")
         return None
-    raise _fault(detections, order[twice[0]], f"has person {person[twice[0]]} twice")
+    raise _fault(detections, order[twice[0]], f"id {person[twice[0]]} occurs twice; correct or remove the ids")
 
 
 def _in_pixels(detections: Detections) -> Detections:
@@ -231,7 +232,7 @@ def _in_pixels(detections: Detections) -> Detections:
 
 
 def _is_centred(detections: Detections) -> bool:
-    """Return whether the origin is between the hips in most rows, for a skeleton with this number of keypoints."""
+    """Return whether the origin is between the hips in most rows, for any skeleton with this number of keypoints."""
     for skeleton in SKELETONS.values():
         if len(skeleton.keypoints) == detections.points.shape[1]:
             hips = [skeleton.keypoints.index("left_hip"), skeleton.keypoints.index("right_hip")]
@@ -252,7 +253,7 @@ def _skeleton(detections: Detections, requested: Detector | None) -> tuple[Detec
                 keypoints = len(SKELETONS[name].keypoints)
                 raise InputError(
                     f"{detections.source}: has {count} keypoints per person, but skeleton {name} ({origin}) has"
-                    f" {keypoints}"
+                    f" {keypoints}; pass --skeleton {' or '.join(fitting)}"
                 )
             return name, origin
     if len(fitting) == 1:

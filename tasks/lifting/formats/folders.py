@@ -1,6 +1,6 @@
 """Find and read keypoint folders: one file for each frame, or one for each video.
 
-- A JSON for each frame: OpenPose's or AlphaPose's people, or one image of `json_frames`.
+- A JSON for each frame: a frame of OpenPose or AlphaPose, or one image in a format of `json_frames`.
 - A text file for each frame, as Ultralytics writes with `save_txt` (engine/results.py). A line is a person: class, box
   (4 numbers), x and y (and score) of each keypoint, and optionally the score of the box and an id. Coordinates are
   shares of the image. Frames without people have no file.
@@ -31,7 +31,7 @@ _BOX = 5  # numbers of a label before the keypoints: class and box
 
 
 def find_keypoint_files(folder: str | Path) -> dict[str, KeypointSource] | None:
-    """Return the keypoint sources in a folder by unique names, or None if the path is one source itself.
+    """Return the keypoint sources in a folder by unique names; None if `folder` has none or is one source itself.
 
     A folder is one source if most of its JSON or text files have one frame each. Otherwise its sources are all files
     with a known extension and all folders of frames or, if it has neither, all videos.
@@ -53,7 +53,7 @@ def find_keypoint_files(folder: str | Path) -> dict[str, KeypointSource] | None:
 def read_folder(path: Path, files: Sequence[Path], format: KeypointFormat) -> tuple[Detections, list[str]]:
     """Return the people of a folder with one file per frame, and warnings.
 
-    A file that is not a frame is ignored if its name differs from those of the frames, else refused.
+    A file that is not a frame is ignored if its name differs from those of the frames; else an InputError is raised.
     """
     if files[0].suffix == ".txt":
         return _read_labels(path, files)
@@ -142,7 +142,7 @@ def _read_labels(path: Path, files: Sequence[Path]) -> tuple[Detections, list[st
 
 def _label_rows(path: Path, files: Sequence[Path]) -> Iterator[tuple[Path, list[np.ndarray] | None]]:
     """Yield each file with the numbers of its lines, or with None if a line has other text."""
-    bytes_left = MOST_BYTES // 4  # the numbers take 2 to 4 times as much
+    bytes_left = MOST_BYTES // 4  # in memory, the numbers take 2 to 4 times as much as the text
     for file in files:
         try:
             with file.open("rb") as opened:
@@ -163,15 +163,15 @@ def _label_rows(path: Path, files: Sequence[Path]) -> Iterator[tuple[Path, list[
 
 def _people(file: Path, rows: list[np.ndarray] | None) -> list[np.ndarray]:
     if rows is None:
-        raise InputError(f"{file}: expected lines of numbers: class, box and keypoints of a person")
+        raise InputError(f"{file}: a line has other text than numbers; expected class, box and keypoints of a person")
     return rows
 
 
 def _layout(path: Path, width: int) -> tuple[int, int]:
-    """Return the number of keypoints in a line of `width` numbers, and of numbers per keypoint."""
+    """Return the number of keypoints in a line of `width` numbers, and how many numbers a keypoint has."""
     counts = {len(skeleton.keypoints) for skeleton in SKELETONS.values()}
     for per_point in (3, 2):
         for more in range(3):
             if (width - _BOX - more) % per_point == 0 and (width - _BOX - more) // per_point in counts:
                 return (width - _BOX - more) // per_point, per_point
-    raise InputError(f"{path}: a line has {width} numbers, expected a class, a box and keypoints of a known skeleton")
+    raise InputError(f"{path}: a line has {width} numbers, expected class, box and keypoints, e.g. 56 for COCO")

@@ -38,9 +38,9 @@ def read_openpose(path: Path, tree: Any) -> Detections | None:
 
 
 def read_alphapose(path: Path, tree: Any) -> Detections | None:
-    """Return the people of AlphaPose's JSON or of COCO's results, or None if the JSON has another format.
+    """Return the people of AlphaPose's JSON (a list, a dict by image name, or one frame) or of COCO results.
 
-    AlphaPose writes a list, a dict by image name, or one frame; COCO a list, or a dict with annotations but no images.
+    COCO results are a list, or a dict with `annotations` but without `images`. Return None for another format.
     """
     if is_body_frame(tree):
         return read_body_frames(path, [(path.name, str(path), tree)], KeypointFormat.ALPHAPOSE)
@@ -63,13 +63,13 @@ def read_alphapose(path: Path, tree: Any) -> Detections | None:
 
 
 def read_coco(path: Path, tree: Any) -> Detections | None:
-    """Return the people of COCO's annotations, or None; annotations without keypoints are ignored."""
+    """Return the people of COCO's annotations, or None for another format; entries without keypoints are ignored."""
     if not isinstance(tree, dict) or not {"images", "annotations"} <= {*tree}:
         return None
     parts = {name: tree.get(name) or [] for name in ("images", "annotations", "categories")}
     for name, part in parts.items():
         if not isinstance(part, list) or not all(isinstance(entry, dict) for entry in part):
-            raise InputError(f"{path}: {name}: expected a list of entries")
+            raise InputError(f"{path}: {name}: expected a list of objects")
     images = {_integer(f"{path}: images", image, "id"): image for image in parts["images"]}
     files = [image.get("file_name") for image in images.values()]
     are_named = all(isinstance(file, str) for file in files) and len({*files}) == len(files)
@@ -124,9 +124,9 @@ def read_body_frames(path: Path, frames: Sequence[tuple[str, str, Any]], format:
         for (_, source, tree), number in zip(frames, numbers, strict=True):
             field = next((name for name in _BODIES if isinstance(tree, dict) and isinstance(tree.get(name), list)), "")
             if not field:
-                raise InputError(f"{source}: expected an object with a list people (OpenPose) or bodies")
+                raise InputError(f"{source}: expected a field people (OpenPose) or bodies (AlphaPose) with a list")
             for place, person in enumerate(tree[field]):
-                (points,) = _fields(f"{source}: {field} {place}", person, _BODIES[field])
+                (points,) = _fields(f"{source}: {field}: entry {place}", person, _BODIES[field])
                 if points != []:  # a person of whom only the hands or the face were found
                     yield Person(source, number, points, id=person.get("person_id"))
 
@@ -139,14 +139,14 @@ def read_body_frames(path: Path, frames: Sequence[tuple[str, str, Any]], format:
 
 def _fields(source: str, entry: Any, *names: str) -> list[Any]:
     if not isinstance(entry, dict) or not {*names} <= {*entry}:
-        raise InputError(f"{source}: expected an entry with {' and '.join(names)}")
+        raise InputError(f"{source}: expected an object with {' and '.join(names)}")
     return [entry[name] for name in names]
 
 
 def _integer(source: str, entry: dict[str, Any], name: str) -> int:
     number = whole_number(entry.get(name))
     if number is None:
-        raise InputError(f"{source}: {name}: expected an integer")
+        raise InputError(f"{source}: {name}: expected an integer, found {ascii(entry.get(name))[:50]}")
     return number
 
 

@@ -40,7 +40,8 @@ _SCORES = (
     *("keypoint_scores", "keypoints_scores", "scores", "keypoint_confidences", "keypoint_confidence", "keypoint_conf"),
     *("keypoints_confidences", "keypoints_confidence", "keypoints_conf", "confidences", *VISIBILITY),
 )
-_ONE_IMAGE = ("keypoint_scores", "bbox", "box")  # fields of a person; a list of people is one image
+_ONE_IMAGE = ("keypoint_scores", "bbox", "box")  # only people have these fields; a list of people is one image
+_TWO_PEOPLE = "; if the entries are people of one frame, add person_id to each"
 _MEDIAPIPE = len(SKELETONS[Detector.MEDIAPIPE33].keypoints)
 
 
@@ -82,7 +83,7 @@ def read_numbered(path: Path, frames: Sequence[tuple[int, str, Any]], tree: Any 
 
 
 def in_order_of_skeleton(detections: Detections, names: Sequence[str]) -> Detections:
-    """Reorder keypoints with these names to the order of their skeleton; names of no skeleton change nothing."""
+    """Return the keypoints, which have these `names`, in the order of the skeleton; unchanged if it is unknown."""
     found = skeleton_of_names(names) if len(names) == detections.points.shape[1] else None
     if found is None:
         return detections
@@ -106,7 +107,7 @@ def frame_of(tree: Any) -> Any:
 
 
 def _frames_of(tree: Any) -> tuple[list[Any], list[Any]]:
-    """Return the frames of a JSON, after their image names, which are empty unless the frames are a dict by name."""
+    """Return the image names (empty if frames are not a dict by name) and the frames of a JSON."""
     if isinstance(tree, list):
         entry = next((entry for entry in tree if entry is not None), None)
         of_one = first_of(entry, _ONE_IMAGE) is not None and first_of(entry, POINTS) is not None
@@ -144,9 +145,9 @@ def _numbers(path: Path, images: list[Any], frames: list[Any]) -> list[int]:
         field = next((name for name in FRAME if isinstance(frame, dict) and name in frame), None)
         number = place if field is None else whole_number(frame[field])
         if number is None:
-            raise InputError(f"{path}: entry {place} of the frames: expected an integer as frame number")
+            raise InputError(f"{path}: entry {place} of the frames: expected an integer as {field}")
         if number in seen and first_of(frame, (*ID, *_ONE_IMAGE)) is None:
-            raise InputError(f"{path}: frame {number}: occurs twice in the list of frames")
+            raise InputError(f"{path}: frame {number}: occurs twice in the list of frames{_TWO_PEOPLE}")
         seen.add(number)
         numbers.append(number)
     return numbers
@@ -182,10 +183,10 @@ def _people(source: str, number: int, frame: Any) -> Iterator[_Raw]:
     elif points is None and _is_named(frame):
         yield _Raw(source, number, frame, None, None)
     elif points is None and first_of(frame, (*FRAME, *IMAGE)) is None and not {*POINTS} & {*frame}:
-        raise InputError(f"{source}: expected an entry with {' or '.join(POINTS[:4])}")
+        raise InputError(f"{source}: expected an object with {' or '.join(POINTS[:4])}")
     elif isinstance(points, list) and points and is_points(points[0]):
         if scores is not None and len(scores) != len(points):
-            raise InputError(f"{source}: has {len(points)} people, but scores of {len(scores)}")
+            raise InputError(f"{source}: has keypoints of {len(points)} people, but scores of {len(scores)}")
         for place, person in enumerate(points):
             yield _Raw(source, number, person, None if scores is None else scores[place], None)
     elif points is not None and points != []:
@@ -199,7 +200,7 @@ def _points(person: _Raw, names: Sequence[str]) -> Any:
         columns = [points["x"], points.get("y"), first_of(points, VISIBILITY)]
         columns = columns if isinstance(columns[2], list) else columns[:2]
         if any(not isinstance(column, list) or len(column) != len(columns[0]) for column in columns):
-            raise InputError(f"{person.source}: keypoints: expected lists of the same length for x and y")
+            raise InputError(f"{person.source}: keypoints: expected lists of equal length for x, y and scores")
         return [list(row) for row in zip(*columns, strict=True)]
     if isinstance(points, list) and points and all(isinstance(point, dict | None) for point in points) and names:
         points = {str(_name_in(point)): point for point in points if point}
@@ -235,7 +236,7 @@ def _row(source: str, point: Any, is_z: bool) -> Any:
 
 
 def _names(tree: Any, raw: Sequence[_Raw]) -> list[str]:
-    """Return the names of the keypoints: from the header, then others in the order of their first occurrence."""
+    """Return the names of keypoints: those of the header, then further names in the order of first occurrence."""
     meta = tree.get("meta_info") if isinstance(tree, dict) else None
     header = meta.get("keypoint_id2name") if isinstance(meta, dict) else first_of(tree, ("skeleton",), dict)
     names: dict[str, None] = dict.fromkeys(map(str, header.values())) if isinstance(header, dict) else {}

@@ -31,7 +31,7 @@ _STEPS[[ord("["), ord("{")]], _STEPS[[ord("]"), ord("}")]] = 1, -1
 
 
 def read_json(files: Sequence[Path], source: Path) -> list[Any]:
-    """Return the JSON value of each file; the bounds limit all files together, with `source` in the error message.
+    """Return the JSON value of each file; bounds apply to all files together, and `source` is their name in errors.
 
     Several values in one file (JSON lines) are returned as a list. NaN is read, because Python's `json` writes it for
     missing numbers; Infinity raises an InputError.
@@ -141,7 +141,7 @@ class Person(NamedTuple):
 def detections_of(
     path: Path, format: KeypointFormat, people: Iterable[Person], skeleton: Detector | None = None
 ) -> Detections:
-    """Return `people` as detections; ids are used if all people have an id."""
+    """Return `people` as detections, with ids if all people have an id; invalid values raise an InputError."""
     frames: list[int] = []
     keypoints: list[np.ndarray] = []
     ids: list[int | None] = []
@@ -151,7 +151,7 @@ def detections_of(
         ids.append(_id(person))
         if len(keypoints[-1]) != len(keypoints[0]):
             raise InputError(
-                f"{person.source}: has {len(keypoints[-1])} keypoints, expected {len(keypoints[0])} as in the first one"
+                f"{person.source}: has {len(keypoints[-1])} keypoints, expected {len(keypoints[0])} as the first person"
             )
     if not frames:
         raise InputError(f"{path}: contains no people: no frame has a person")
@@ -215,7 +215,7 @@ def _id(person: Person) -> int | None:
 
 
 def first_of(entry: Any, names: Sequence[str], kind: type = object) -> Any:
-    """Return the value of the first of these fields that has this type and is not null, or None."""
+    """Return the value of the first field in `names` that is a `kind` and not null; None without such a field."""
     if not isinstance(entry, dict):
         return None
     values = (entry.get(name) for name in names)
@@ -223,7 +223,7 @@ def first_of(entry: Any, names: Sequence[str], kind: type = object) -> Any:
 
 
 def is_points(value: Any) -> bool:
-    """Return whether a value is a list of points: lists of numbers, or dicts with x and y; null is a missing point."""
+    """Return whether a value is a list of points: lists of numbers, dicts with x and y, or null (a missing point)."""
     if not isinstance(value, list):
         return False
     point = next((point for point in value if point is not None), None)
@@ -241,5 +241,5 @@ def listed(points: Any) -> Any:
 
 
 def is_row(point: Any, length: int) -> bool:
-    """Return whether a value is a list of so many numbers; null is a missing number."""
+    """Return whether a value is a list of `length` numbers; null counts as a missing number."""
     return isinstance(point, list) and len(point) == length and not any(isinstance(x, list | dict | str) for x in point)

@@ -26,8 +26,8 @@ def name_pattern(name: str) -> str:
 def frame_numbers(source: object, images: Sequence[object]) -> list[int]:
     """Return the frame number of each image; `images` are integers or names with numbers.
 
-    - Names with the same letters: the number that counts up from image to image, with the smallest span if several do.
-      If none does (timestamps), images are numbered from 0 in the order of their numbers.
+    - Names with the same letters: the number that counts up from image to image; of several, the one with the smallest
+      span. If no number counts up (timestamps), images are numbered from 0 in the order of their numbers.
     - Names with different letters: the last number of each name.
     - Names without numbers: the position in the list.
 
@@ -128,7 +128,7 @@ _NAMES: Mapping[str, str] = {
 
 
 def keypoint_name(text: str) -> str | None:
-    """Return the keypoint of a name in any spelling (`LShoulder`, `PoseLandmark.LEFT_SHOULDER`), or None."""
+    """Return the keypoint that `text` names in any spelling (`LShoulder`, `PoseLandmark.LEFT_SHOULDER`), or None."""
     plain = re.sub(r"[^a-z0-9]", "", text[:100].lower())
     return _NAMES.get(plain) or _NAMES.get(re.sub(r"^(pose|body)?(landmark|keypoint|joint|kp)?", "", plain))
 

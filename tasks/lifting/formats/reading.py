@@ -38,7 +38,7 @@ def read_keypoints(
 ) -> tuple[list[Detections], list[str]]:
     """Return the people of each video in a file, normalised (see `normalise`), and warnings.
 
-    `most_poses` limits the people of all frames together, before the work that grows with them.
+    `most_poses` is the largest allowed number of people, added over all frames.
 
     Raises
     ------
@@ -55,7 +55,7 @@ def read_keypoints(
         raw = _read_file(source.path, expected)
     found = raw[0].format
     if expected not in (KeypointFormat.AUTO, found, _ALSO_REQUESTED.get(found)):
-        raise InputError(f"{source.path}: has format {found}, but keypoints.format is {expected}; pass auto")
+        raise InputError(f"{source.path}: has format {found}, but keypoints.format is {expected}; set it to auto")
     poses = sum(len(video.frame) for video in raw)
     if most_poses is not None and poses > most_poses:
         raise InputError(f"{source.path}: has {poses:,} poses, at most {most_poses:,} are allowed; cut it into parts")
@@ -70,7 +70,7 @@ def _read_file(path: Path, expected: KeypointFormat) -> list[Detections]:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     if not start:
-        raise InputError(f"{path}: is empty")
+        raise InputError(f"{path}: is empty; pass a file with 2D keypoints")
     text = start.removeprefix(b"\xef\xbb\xbf")
     if start.startswith(_ARRAYS_BEGIN):
         return read_arrays(path)

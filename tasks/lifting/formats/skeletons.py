@@ -23,8 +23,8 @@ from data_contracts.parameters import KeypointFormat
 from data_contracts.skeleton import ADULT_BONES_M, BONES
 
 DECIDED = 1.3  # the second best skeleton must fit worse by this factor
-# Skeletons of the detectors that write a format; another skeleton must fit better by this factor.
-_USUAL_FACTOR = 1.5
+_USUAL_FACTOR = 1.5  # a skeleton that is not usual in the format must fit better by this factor
+# Format -> skeleton of most detectors that write it
 USUAL = {
     KeypointFormat.ALPHAPOSE: Detector.COCO17,
     KeypointFormat.MMPOSE: Detector.COCO17,
@@ -63,7 +63,10 @@ class Choice(NamedTuple):
 def choose_skeleton(
     points: np.ndarray, confidence: np.ndarray, names: Sequence[Detector], format: KeypointFormat
 ) -> Choice:
-    """Return the best of several skeletons for keypoints (n, K, 2) of people; missing keypoints have confidence 0."""
+    """Return the best of the skeletons `names` for keypoints (n, K, 2); missing keypoints have confidence 0.
+
+    If the poses cannot identify it, the result is the usual skeleton of `format` with factor 1.
+    """
     well_seen = (confidence > 0) & (confidence >= _WELL_SEEN * np.quantile(confidence, 0.95))
     order = np.argsort(-well_seen.sum(axis=1), kind="stable")[: (len(points) + 1) // 2]
     rows = order[np.linspace(0, len(order) - 1, min(len(order), _MOST_ROWS)).astype(int)]
@@ -117,7 +120,7 @@ def _is_upright(points: np.ndarray, confidence: np.ndarray, keypoints: Sequence[
 
 
 def _asymmetry(bones: np.ndarray) -> float:
-    """Return the mean absolute logarithm of left to right medians of ratios (n, 16)."""
+    """Return the mean |log| of left relative to right bones, each the median of its ratios, from `bones` (n, 16)."""
     medians = np.ma.median(np.ma.masked_invalid(bones), axis=0)  # masked if a bone was never seen
     logs = np.ma.log(np.ma.maximum(medians, 1e-3))
     return float(np.ma.filled(np.ma.abs(logs[_LEFT_BONES] - logs[_RIGHT_BONES]).mean(), 0.0))

@@ -33,7 +33,7 @@ def _points(path: Path, row: int, text: str) -> list[Any]:
     try:
         lists = [[float(number) for number in part.replace(",", " ").split()] for part in _LIST.findall(text)]
     except ValueError as error:
-        raise InputError(f"{path}: row {row}: keypoints: expected lists of numbers") from error
+        raise InputError(f"{path}: row {row}: keypoints: expected lists of numbers, found {text[:50]!a}") from error
     if text.startswith("{") and len({*map(len, lists)}) == 1:
         lists = [list(row) for row in zip(*lists, strict=True)]
     return lists[0] if len(lists) == 1 else lists

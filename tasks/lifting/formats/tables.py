@@ -38,13 +38,14 @@ _PERSON = (*ID, "person_idx", "individual", "subject", "tracker_id")
 _AXES = {"x": "x", "y": "y", **dict.fromkeys((*VISIBILITY, "vis", "c", "p", "prob", "presence"), "v")}
 _UNITS = ("px", "pixel", "pixels", "norm", "normalized", "normalised", "pos", "position", "coord", "coordinate")
 _MISSING = ("", "none", "null", "na", "n/a", "nan")
+_SEVERAL_PEOPLE = "; for several people, use a CSV with a person column (e.g. person_idx) with an id in every row"
 _COUNTS = sorted({len(skeleton.keypoints) for skeleton in SKELETONS.values()} - {136})
 Key = str | tuple[str, int]  # name of a keypoint, or the text before its number and the number
 Columns = dict[tuple[Key, str], int]  # (keypoint, axis x, y or v) -> column
 
 
 def read_csv(path: Path) -> Detections:
-    """Return the people of a CSV, wide or long."""
+    """Return the people of a CSV; a damaged or unknown table raises an InputError."""
     with rows_of(path, delimiter=_delimiter(path)) as rows:
         names, individuals = _header(rows)
         groups = [_wide_columns(names, individuals, one) for one in dict.fromkeys(individuals)]
@@ -68,18 +69,18 @@ def read_csv(path: Path) -> Detections:
 
 @contextmanager
 def rows_of(path: Path, **dialect: Any) -> Iterator[Any]:
-    """Open a table and return its rows; a damaged table raises an InputError."""
+    """Open a table and yield the reader of its rows; a damaged table raises an InputError."""
     if path.stat().st_size > _MOST_BYTES:
         raise InputError(f"{path}: is larger than {_MOST_BYTES >> 20} MiB; cut the file into parts")
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             yield csv.reader(file, **dialect)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: cannot be read as a table ({ascii(str(error)[:200])[1:-1]})") from error
+        raise InputError(f"{path}: is not a table in UTF-8 ({ascii(str(error)[:200])[1:-1]}); save it again") from error
 
 
 def whole_numbers(path: Path, values: np.ndarray) -> np.ndarray:
-    """Return frame numbers as integers."""
+    """Return frame numbers as integers; raise an InputError for other numbers."""
     if not (np.isfinite(values) & (values == np.round(values)) & (np.abs(values) < 2**53)).all():
         raise InputError(f"{path}: Frame#: expected an integer as frame number in every row")
     return values.astype(np.int64)
@@ -89,7 +90,7 @@ def refuse_repeated(path: Path, frames: np.ndarray) -> None:
     """Raise an InputError if a frame occurs twice."""
     numbers, times = np.unique(frames, return_counts=True)
     for number in numbers[times > 1][:1]:
-        raise InputError(f"{path}: frame {number}: occurs twice; several people need a column person_idx")
+        raise InputError(f"{path}: frame {number}: occurs twice{_SEVERAL_PEOPLE}")
 
 
 def _delimiter(path: Path) -> str:
@@ -151,7 +152,7 @@ def _wide_columns(names: Sequence[str], individuals: Sequence[str], individual: 
 
 
 def _keypoints_of(path: Path, names: Sequence[str], groups: list[Columns]) -> tuple[Detector | None, list[Key]]:
-    """Return the skeleton (None if keypoints have only numbers), and the key of each of its keypoints ("": absent)."""
+    """Return the skeleton (None: not MediaPipe's, with numbers only), and the key of each keypoint ("": absent)."""
     columns = groups[0]
     complete = {key for key, axis in columns if axis == "x" and (key, "y") in columns}
     if found := skeleton_of_names([key for key in complete if isinstance(key, str)]):
@@ -232,7 +233,7 @@ def _wide(
     skeleton: Detector | None,
     keypoints: Sequence[Key],
 ) -> Detections:
-    """Return the people of a table with all keypoints of a person in a row, one person per group of columns."""
+    """Return the people of a table with all keypoints of a person in one row; `groups` has the columns per person."""
     rows = np.hstack([numbers, np.full((len(numbers), 1), np.nan), np.ones((len(numbers), 1))])
     absent, certain = numbers.shape[1], numbers.shape[1] + 1
     places = [
@@ -262,7 +263,7 @@ def _long(
     who = np.zeros(len(frames), np.int64) if people is None else people
     cells, times = np.unique(np.stack([frames, who, place], axis=1), axis=0, return_counts=True)
     for frame, _, landmark in cells[times > 1][:1]:
-        raise InputError(f"{path}: frame {frame}: has landmark {landmark} twice; people need a column person_idx")
+        raise InputError(f"{path}: frame {frame}: one person has landmark {landmark} twice{_SEVERAL_PEOPLE}")
     seen, row = np.unique(np.stack([frames, who], axis=1), axis=0, return_inverse=True)
     values = np.full((len(seen), count, 3), np.nan)
     columns = [axes["x"], axes["y"]]

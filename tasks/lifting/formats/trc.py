@@ -23,20 +23,20 @@ TRC_BEGINS = b"PathFileType"
 
 
 def read_trc(path: Path) -> Detections:
-    """Return the person in a TRC; the skeleton is Halpe-26 if neck and head have markers, else COCO or BODY_25."""
+    """Return the person in a TRC; the names of the markers determine the skeleton. A damaged TRC is an InputError."""
     with rows_of(path, delimiter="\t", quoting=csv.QUOTE_NONE) as rows:
         header = list(islice(rows, 5))
         if len(header) < 5:
-            raise InputError(f"{path}: is cut off: expected five header lines before the frames")
+            raise InputError(f"{path}: is cut off after line {len(header)}: expected five header lines, then frames")
         about = dict(zip(header[1], header[2], strict=False))
         unit = about.get("Units", "").strip().lower()
         if unit not in ("px", "pixel", "pixels"):
-            raise InputError(f"{path}: Units: {unit[:20]!a}: expected px; a TRC in metres is 3D motion, not keypoints")
+            raise InputError(f"{path}: line 3: Units: {unit[:20]!a}: expected px; a TRC in metres is 3D motion")
         names = [name.strip() for name in header[3][2::3]]
         while names and not names[-1]:
             names.pop()
         if not names or len(set(names)) < len(names):
-            raise InputError(f"{path}: line 4: expected the names of the markers, each once")
+            raise InputError(f"{path}: line 4: a marker has no name or the name of another marker; rename it")
         values = read_rows(path, rows, 2 + 3 * len(names), {*range(2 + 3 * len(names))}, set())[0]
     frames = whole_numbers(path, values[:, 0])
     refuse_repeated(path, frames)

@@ -22,7 +22,7 @@ def refusal(path, **parameters):
 def test_a_bvh_without_a_body_is_refused_with_the_joints_that_it_lacks():
     text = refusal(CASES / "walk.bvh")
     assert "walk.bvh: no joint found for left_hip, left_knee" in text
-    assert "has the names Hips" in text
+    assert "the file has the names Hips" in text
 
 
 def test_17_joints_in_another_order_are_refused(walking, tmp_path):

@@ -61,7 +61,7 @@ def test_a_bad_model_is_refused(tmp_path, changed, fault):
 def test_a_bad_regressor_is_refused(tmp_path, array):
     np.savez(tmp_path / "male.npz", **body_model())
     np.save(tmp_path / "J_regressor_h36m.npy", array)
-    with pytest.raises(InputError, match=r"J_regressor_h36m\.npy: .*expected finite numbers \(17, vertices\)"):
+    with pytest.raises(InputError, match=r"J_regressor_h36m\.npy: .*expected finite floats \(17, vertices\)"):
         load_models(find_body_models(tmp_path))
 
 

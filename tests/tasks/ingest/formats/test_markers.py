@@ -115,7 +115,7 @@ def test_missing_markers_are_named(gait, tmp_path):
     gait["RANK"][:] = np.nan
     del gait["C7"]
     write_trc(tmp_path / "a.trc", gait)
-    with pytest.raises(InputError, match=r"a\.trc: the Plug-in-Gait markers RANK, C7 are missing or always hidden"):
+    with pytest.raises(InputError, match=r"a\.trc: the Plug-in-Gait markers RANK, C7 are missing or hidden"):
         read_recording(tmp_path / "a.trc")
     write_trc(tmp_path / "a.trc", {"M1": gait["LASI"]})
     with pytest.raises(InputError, match=r"a\.trc: no joint found for left_hip, .*; the file has the names M1; rename"):
@@ -205,7 +205,7 @@ def test_a_c3d_that_ends_early_is_refused(gait, tmp_path):
         ("DataRate", "Rate", "line 3: DataRate is ''; expected 0 < DataRate <= 1000"),
         ("\t196\t", "\t195\t", "195 frames of 74 numbers are declared, but more frames"),
         ("\t196\t", "\t9999999\t", "9999999 frames of 74 numbers are declared, but the file has"),
-        ("\n3\t", "\nx\t", "a frame after line 5 is not 74 numbers: .*could not convert string 'x'"),
+        ("\n3\t", "\nx\t", "a frame after line 5 .*could not convert string 'x'"),
         ("Frame#\tTime", "", "line 4: expected Frame#, Time and the name|no joint found|numbers are declared"),
     ],
 )
