@@ -267,7 +267,7 @@ def test_notifications_go_to_an_existing_block_only(settings, client):
     named = settings.model_copy(update={"notify": "custom-webhook/uplift"})
     assert len(automations.install(client, named)) == 6
     assert all(one.description for one in client.read_automations())  # the UI shows "A custom trigger" for most
-    with pytest.raises(ValueError, match="slack-webhook/nobody: not a block"):
+    with pytest.raises(ValueError, match="slack-webhook/nobody: expected TYPE/NAME from `prefect block ls`"):
         automations.install(client, settings.model_copy(update={"notify": "slack-webhook/nobody"}))
     never = named.model_copy(update={"missing_hours": 0})
     assert set(automations.install(client, named)) - set(automations.install(client, never)) == {

@@ -110,7 +110,7 @@ def test_a_report_stands_on_a_line_of_its_own(capfd):
 def test_a_failing_process_is_an_error_with_what_it_wrote(windows_folder, tmp_path):
     broken = job(windows_folder, tmp_path / "run", 1)
     other = build_network(lambda: PoseNetwork(CONFIG.model_copy(update={"max_frames": 3})), 0)
-    with pytest.raises(RuntimeError, match=r"(?s)ended with exit code 1:.*9 frames; this network takes at most 3"):
+    with pytest.raises(RuntimeError, match=r"(?s)ended with exit code 1;.*9 frames; this network takes at most 3"):
         run_on_devices(broken, other, nothing, nothing, nothing)
 
 
