@@ -24,10 +24,7 @@ from tasks.tracking.runs import experiment_id
 
 
 class Inventory:
-    """Finished stages of a store, and its runs, models and versions in MLflow, the newest first.
-
-    A damaged manifest, or an MLflow that does not have the runs of the store, raises an InputError.
-    """
+    """Finished stages of a store and its runs, models and versions in MLflow, newest first; damage: an InputError."""
 
     def __init__(self, store: Path, client: MlflowClient) -> None:
         self.stages = FinishedStages(store)
@@ -56,11 +53,9 @@ class Inventory:
 def mark(inventory: Inventory, keep_last: int) -> set[str]:
     """Return the names of all needed items.
 
-    Needed without a link are:
-
-    - everything since the oldest of the last `keep_last` pipeline runs, or all results if there are fewer runs,
-    - the last `keep_last` each of versions, keypoints, motions and benchmark scores,
-    - versions with an alias or of another store, imported benchmarks, and the benchmark windows of promotion.
+    Needed without a link are everything since the oldest of the last `keep_last` pipeline runs, or all results if there
+    are fewer runs; the last `keep_last` each of versions, keypoints, motions and benchmark scores; versions with an
+    alias or of another store; imported benchmarks; and the benchmark windows of promotion.
     """
     manifests, runs, pipelines = inventory.manifests, inventory.runs, inventory.pipelines
     since = _sequence_of(pipelines[keep_last - 1]) if len(pipelines) >= keep_last else 0
