@@ -22,7 +22,7 @@ up: install
 
 # Tests run in random order; the header prints the seed, and `pytest --randomly-seed=SEED` repeats the order.
 test: install check
-	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 check: install
 	$(BIN)/ruff check .
