@@ -92,7 +92,7 @@ def _run(
 
 
 def _outcome(compute: Callable[[], Outcome]) -> Outcome | Exception:
-    """Return the result of a batch, or its error, so that the batch is repeated; an InputError is raised."""
+    """Return the result of a batch, or the error to repeat it for; an InputError passes: repeating cannot help."""
     try:
         return compute()
     except InputError:

@@ -21,7 +21,11 @@ def preset_name(preset: str, overrides: Sequence[str]) -> str:
 
 
 def input_data_name(store: Path, inputs: Mapping[str, str]) -> str:
-    """Return the name of the data of a stage's inputs (folders or digests); if unknown, the name of an input, or ""."""
+    """Return the name of the data that a stage's inputs were made from, e.g. `cmu`.
+
+    `inputs`: folder or digest by kind. If the input has no data name, return its digest; if its manifest is unreadable,
+    the last part of the reference; without windows, clips and keypoints "".
+    """
     for kind in ("windows", "clips", "keypoints"):
         if reference := inputs.get(kind):
             with suppress(InputError):

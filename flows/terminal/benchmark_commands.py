@@ -1,4 +1,4 @@
-"""Commands of `uplift benchmark`: the windows of promotion, and published benchmarks that the user has."""
+"""Commands of `uplift benchmark`: set the windows of comparisons, and score models on published benchmarks."""
 
 from dataclasses import replace
 from pathlib import Path

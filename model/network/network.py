@@ -27,7 +27,9 @@ class PoseNetwork(nn.Module):
                 " input; pass head=joints or head=pose, or config.geometry=none"
             )
         if config.kind == "mlp" and head is not HeadKind.POSE:
-            raise ValueError(f"head={head} needs tokens of single joints, config.kind=mlp has none; pass head=pose")
+            raise ValueError(
+                f"head={head} needs one token per joint, which config.kind=mlp does not have; pass head=pose"
+            )
         self.backbone: Backbone = (
             WindowMLP(config) if config.kind == "mlp" else DSTformer(config, whole_windows=head is HeadKind.POSE)
         )

@@ -265,7 +265,7 @@ class ClipWriter:
         where = str(files[0].file.path) if len(files) == 1 else some([file.name for file in files])
         if len(broken) > self.parameters.max_quarantined * clips:
             counts = broken["file"].value_counts()
-            most = "" if len(files) == 1 else f" ({counts.iloc[0]} of them are in {counts.index[0]})"
+            most = "" if len(files) == 1 else f" ({counts.iloc[0]} of them in {counts.index[0]})"
             raise InputError(
                 f"{where}: {len(broken)} of {clips} clips break the clip contract{most}, more than"
                 f" ingest.max_quarantined={self.parameters.max_quarantined:g} allows: {_describe_faults(faults)};"

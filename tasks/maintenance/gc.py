@@ -61,7 +61,7 @@ def collect(store: Path, keep_last: int, dry_run: bool = True) -> dict[str, Any]
 
 
 class _Garbage:
-    """Unneeded folders, versions, and runs with their LoggedModels of a store and its MLflow."""
+    """Garbage of a store: folders, and in MLflow model versions and runs (with LoggedModels), that nothing needs."""
 
     def __init__(self, store: Path, client: MlflowClient, keep_last: int) -> None:
         inventory = Inventory(store, client)

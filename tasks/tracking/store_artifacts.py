@@ -1,11 +1,11 @@
 """MLflow artifacts of a store, at URIs without an absolute path: `uplift-store:/mlartifacts/...`.
 
-MLflow loads `open_repository` as a plugin (entry point `mlflow.artifact_repository`). The URI is the folder
-`mlartifacts` next to the SQLite database of the current connection. With a tracking server, the server reads and
-writes the folder. A store can therefore be moved or copied, and no URI leads out of the store.
+MLflow loads `open_repository` as a plugin (entry point `mlflow.artifact_repository`). The URI refers to the folder
+`mlartifacts` next to the SQLite database of the current connection, so a store can be moved or copied, and no URI leads
+out of the store. With a tracking server, the server reads and writes the folder.
 
-The import of this module imports no other package of the project. A program that loads a model may have its own module
-`model` or `data_contracts`.
+This module imports no other package of the project: a program that loads a model may have its own module `model` or
+`data_contracts`, which would be imported instead.
 """
 
 import errno

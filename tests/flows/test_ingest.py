@@ -267,7 +267,7 @@ def test_a_duplicate_of_another_file_is_in_quarantine_with_its_file(clean, tmp_p
     result = ingest(sources, parameters=IngestParameters(max_quarantined=0.1), store=str(empty_store))
     (row,) = pd.read_csv(result.path / "quarantine.csv").to_dict("records")
     assert (row["clip_id"], row["file"], row["check"], row["value"]) == (24, "b.pkl", "duplicate_of", 3)
-    message = r"a\.pkl, b\.pkl: 1 of 25 clips .* \(1 of them are in b\.pkl\), .*24 of b\.pkl: duplicate_of .* is 3"
+    message = r"a\.pkl, b\.pkl: 1 of 25 clips break .* \(1 of them in b\.pkl\), .*24 of b\.pkl: duplicate_of .* is 3"
     with pytest.raises(InputError, match=message):
         ingest(sources, parameters=IngestParameters(max_quarantined=0), store=str(empty_store))
 

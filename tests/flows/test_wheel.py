@@ -111,6 +111,7 @@ motion.plot().savefig("walk.png")
 """
     ended = run_without_extras(installed, tmp_path, code)
     assert ended.returncode == 0, ended.stderr
+    assert "ended 0" in ended.stdout
     assert (tmp_path / "lifted/walking/person-0/motion.bvh").is_file()
     assert (tmp_path / "lifted/walking/playing.html").is_file()
     assert (tmp_path / "walk.bvh").is_file()

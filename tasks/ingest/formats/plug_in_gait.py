@@ -4,9 +4,11 @@
   by 17 % of the distance between the acromia (Rab et al., Gait & Posture 15, 2002). Wrists: midpoint of both markers.
   Base of the neck: midpoint of C7 and CLAV.
 - Knee, ankle and elbow are inward of their lateral markers by half a joint width (0.10, 0.07 and 0.07 m) and the
-  radius of a marker (7 mm). Inward is along the axis of flexion. A straight limb has no such axis, so the axis of
-  pelvis or shoulders, turned with the limb the shortest way, is added. The axis of flexion has weight 3.
-- Four markers give the rotation of the head. On average over the frames, its up and forward are those of the trunk.
+  radius of a marker (7 mm), along the axis of flexion. A straight limb has no such axis. The axis is therefore a
+  weighted sum: the axis of pelvis or shoulders, rotated with the limb the shortest way (weight 1), and the axis of
+  flexion (weight 3 times the sine of the flexion).
+- Four markers give the rotation of the head. On average over the frames, the head's directions up and forward are those
+  of the trunk.
 """
 
 from collections.abc import Iterable
@@ -89,9 +91,10 @@ def _across_limb(
 ) -> np.ndarray:
     """Return the axis of flexion (frames, 3) of a knee or an elbow; it points to the right of a standing person.
 
-    `begin` is hip or shoulder, `marker` is at the knee or elbow, `last` is the ankle marker or the wrist. `half` and
-    `end` are the distances (metres) along the axis from `marker` and `last` to their joint centres; `bends` is 1 if the
-    limb bends forwards, else -1.
+    `begin` is hip or shoulder, `marker` is at the knee or elbow, `last` is the ankle marker or the wrist. `down` are
+    unit vectors down the trunk, `between` the vectors from the left to the right hip or shoulder. `half` and `end` are
+    the offsets (metres, positive to the right) along the axis from `marker` and `last` to their joint centres. `bends`
+    is 1 if the limb bends forwards, else -1.
     """
     right = unit(between - _along(between, down) * down)
     axis = _carried(right, down, unit(marker - begin))

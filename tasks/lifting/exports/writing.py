@@ -169,7 +169,7 @@ def _people(folder: Path) -> list[Path]:
 
 
 def _refuse_other_files(out: Path) -> None:
-    """Raise an InputError if lifting did not write all entries of `out`; a viewer alone counts as another file."""
+    """Raise an InputError if `out` has an entry that lifting did not write, or a viewer without a person folder."""
     people = _people(out)
     own = {*people, out / VIEWER_FILE} if people else set()
     others = [entry for entry in out.iterdir() if entry not in own and not _PARTIAL.fullmatch(entry.name)]

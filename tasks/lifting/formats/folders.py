@@ -154,7 +154,9 @@ def _label_rows(path: Path, files: Sequence[Path]) -> Iterator[tuple[Path, list[
             source, most = (path, MOST_BYTES // 4) if bytes_left < 0 else (file, _MOST_LABELS)
             raise InputError(f"{source}: is larger than {most >> 10} KiB; cut it into parts")
         if text.count(b"\n") > MOST_PEOPLE:
-            raise InputError(f"{file}: has more than {MOST_PEOPLE} lines, one for each person")
+            raise InputError(
+                f"{file}: has more than {MOST_PEOPLE} lines (people); raise the detector's confidence threshold"
+            )
         try:
             yield file, [np.array(line.split(), np.float64) for line in text.splitlines() if line.strip()]
         except ValueError:

@@ -149,7 +149,7 @@ def test_several_nodes_need_a_place_to_meet(windows_folder, tmp_path):
 
 def test_two_machines_give_the_curve_of_one(windows_folder, tmp_path, monkeypatch):
     """Both are this one; the second is started with the command that the first one's log shows."""
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # waiting threads take half of the time
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # both machines share the cores
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         meet = f"127.0.0.1:{free.getsockname()[1]}"

@@ -163,7 +163,10 @@ LONG_KEY, ENDS, AGAIN = "a key has more than 1000 letters, 60 bits or 100 parts"
         (array(b"K\x01\x85", LAUGHS, EIGHT), NOT_BYTES),
         (array(b"K\x01\x85", dtype("f8"), LAUGHS), NOT_BYTES),
         (array(b"(" + b"K\x02" * 100_000 + b"t", dtype("f8"), EIGHT), SHAPE),
-        (((RECONSTRUCT + b"(K\x01K\x01\x85" + OBJECTS + b"\x89](") * 5000 + b"N" + b"etb" * 5000 + b"."), "deeper"),
+        (
+            ((RECONSTRUCT + b"(K\x01K\x01\x85" + OBJECTS + b"\x89](") * 5000 + b"N" + b"etb" * 5000 + b"."),
+            "nested deeper",
+        ),
         (b"\x80\x04\x95" + struct.pack("<Q", 2**62) + b"N.", ENDS),
         (b"\x8d" + struct.pack("<Q", 2**62), ENDS),
         (b"\x8e" + struct.pack("<Q", 2**40) + b"a", ENDS),

@@ -62,5 +62,7 @@ def test_the_names_of_the_skeleton_are_taken_as_they_are():
 
 
 def test_missing_joints_are_listed_with_names_of_the_file():
-    with pytest.raises(InputError, match=r"no joint found for left_hip, .*, head; .* names \\x1b\[31m, b; rename"):
+    with pytest.raises(
+        InputError, match=r"file: no joint found for left_hip, .*, head; .* names \\x1b\[31m, b; rename"
+    ):
         require_joints("file", {}, ["\x1b[31m", "b"])
